@@ -1,0 +1,128 @@
+"""What an agent is: it hears a turn and streams a reply.
+
+An agent holds no call state of its own. What it must remember from turn to turn
+it gives back as `Plan.state`; that is stored with the call and comes with the next
+`Turn`, on whichever pod answers it. So any agent can be resumed.
+
+A reply that was cut off by a crash is asked for again with `Turn.progress` saying
+what is durable of it. An agent whose `replays` is True yields the same parts again
+from the start (its decision comes back as `progress.plan`), and the runtime drops
+what the caller already has. An agent whose `replays` is False goes on after
+`progress.text` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from app.call.audio import AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A piece of recorded speech: raw bytes in `format`, mono."""
+
+    audio: bytes
+    format: AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What of a reply is durable already: its plan, its text, and its audio in bytes of the output format."""
+
+    plan: Mapping[str, Any] | None = None
+    text: str = ""
+    audio_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All an agent may know when it replies."""
+
+    call_id: str
+    response_id: str
+    instructions: str
+    voice: str
+    wants_audio: bool
+    """True: the reply is spoken, each sentence's `Text` right before its `Audio`. False: only `Text`."""
+    tools: Sequence[Mapping[str, Any]]
+    items: Sequence[Mapping[str, Any]]
+    """The conversation so far, oldest first, as protocol items; spoken turns carry their ``transcript``
+    (None when it was not understood)."""
+    clip: Clip | None
+    """What the caller said last, if it was spoken."""
+    now_ms: int
+    """Wall clock, milliseconds since 1970 UTC, at the start of the response; the same on a resume."""
+    state: Mapping[str, Any]
+    """The agent's own durable state, as its last `Plan` left it; empty at first."""
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The agent's decision. Durable before anything of the reply is heard.
+
+    Yield at most one, first. `plan` is handed back in `Turn.progress` after a crash;
+    `state` replaces the agent's state. Both must survive JSON. An agent asked again
+    with a plan must follow it and must not decide a second time.
+    """
+
+    plan: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of text, or of the transcript of what is spoken."""
+
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The next piece of speech, of any length; the runtime cuts, converts and paces it."""
+
+    audio: bytes
+    format: AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """Ask the client to run one of its tools; the reply ends here. `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call once what was said so far has been heard."""
+
+
+ReplyPart = Plan | Text | Audio | FunctionCall | HangUp
+
+
+class Agent(Protocol):
+    """Something that answers calls; one instance serves all calls of a pod."""
+
+    name: str
+    lead_ms: int
+    """How far ahead of real time its audio may be sent, in milliseconds."""
+    replays: bool
+    """Whether a reply asked for again yields the same parts from the start."""
+    mirrors: bool
+    """True only for `loopback`: appended frames come straight back and `reply` is never called."""
+
+    async def open(self) -> None:
+        """Load models, start workers. Called once before the first call."""
+
+    async def close(self) -> None:
+        """Let go of what `open` took."""
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        """What was said; None when the agent does not know, "" when there was no speech in it."""
+
+    def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        """Stream a reply. Cancelled (closed) when the caller barges in."""

@@ -1,0 +1,1 @@
+"""What a call is: pure rules, no waiting, no clock, no chance, no logging."""

@@ -1,0 +1,65 @@
+"""What one tick of a call asks the store to make durable, and what the store gives back.
+
+A write is one atomic, fenced unit: all of it lands, or none of it. Everything in
+it is bytes or integers, so a store needs to know nothing about calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class OutboxEntry(NamedTuple):
+    """One numbered server event as it is kept for replay."""
+
+    n: int
+    """Position in the outbox; the event's id is ``evt_<n>``."""
+    head: bytes
+    """The event as JSON, without its id and without its audio."""
+    audio: bytes
+    """Raw audio of a ``response.output_audio.delta``; empty for every other event."""
+
+
+class SpeechEntry(NamedTuple):
+    """A piece of what the caller said, kept until its turn has been answered."""
+
+    n: int
+    """Position in the call's input stream, counting up from 1."""
+    item_id: str
+    """The conversation item that this audio belongs to or will belong to."""
+    audio: bytes
+    """Raw audio in the call's input format."""
+
+
+@dataclass(slots=True)
+class CallWrite:
+    """Changes to one call.
+
+    `fields` are hash fields of the record. `keep_events_from` and `keep_speech_from`
+    name the oldest entry still wanted; 0 means nothing is trimmed. `whole` replaces
+    whatever is held of the call: the first write, or a write-back after the store
+    lost it; unlike any other write it may create the record.
+    An otherwise empty write refreshes the TTL and asks whether the epoch still holds.
+    """
+
+    call_id: str
+    epoch: int
+    fields: dict[str, bytes] = field(default_factory=dict)
+    items: dict[str, bytes] = field(default_factory=dict)
+    dropped_items: list[str] = field(default_factory=list)
+    events: list[OutboxEntry] = field(default_factory=list)
+    keep_events_from: int = 0
+    speech: list[SpeechEntry] = field(default_factory=list)
+    keep_speech_from: int = 0
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything the store holds of one call, as one consistent picture."""
+
+    fields: dict[str, bytes]
+    items: dict[str, bytes]
+    outbox: list[OutboxEntry]
+    speech: list[SpeechEntry]

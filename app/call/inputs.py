@@ -1,0 +1,223 @@
+"""Everything that can happen to a call: the closed union of what the machine takes.
+
+The first group comes from the caller, parsed and shape-checked by `wire`; each may
+carry the caller's own `event_id`. The rest comes from the agent and the runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ProtocolMistake
+
+# --- from the caller -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSession:
+    """`session.update`: `patch` is the raw ``session`` object; the rules for it are in `call.session`."""
+
+    patch: dict[str, Any]
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceBoundary:
+    """The caller started or stopped speaking.
+
+    `at_bytes` counts bytes of input audio from the start of the current input format:
+    the start of the speech without padding, or the end of the silence that ended it.
+    """
+
+    started: bool
+    at_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendAudio:
+    """`input_audio_buffer.append`: decoded audio in the call's input format, and the boundaries heard in it."""
+
+    audio: bytes
+    event_id: str | None = None
+    boundaries: tuple[VoiceBoundary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAudio:
+    """`input_audio_buffer.commit`."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAudio:
+    """`input_audio_buffer.clear`."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """`conversation.item.create`.
+
+    `item` has a known type, a role where it is a message, and checked content parts;
+    audio parts were taken out into `audio` (decoded, all parts joined; b"" if none).
+    `previous_item_id` None appends, "root" prepends.
+    """
+
+    item: dict[str, Any]
+    audio: bytes = b""
+    previous_item_id: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveItem:
+    """`conversation.item.retrieve`."""
+
+    item_id: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """`conversation.item.truncate`."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """`conversation.item.delete`."""
+
+    item_id: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResponse:
+    """`response.create`: `params` is the raw ``response`` object, {} if absent; rules in `call.session`."""
+
+    params: dict[str, Any]
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """`response.cancel`."""
+
+    response_id: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Misspoke:
+    """The caller sent something `wire` could not accept; it becomes an `error` event."""
+
+    mistake: ProtocolMistake
+    event_id: str | None = None
+
+
+FromCaller = (
+    UpdateSession
+    | AppendAudio
+    | CommitAudio
+    | ClearAudio
+    | CreateItem
+    | RetrieveItem
+    | TruncateItem
+    | DeleteItem
+    | CreateResponse
+    | CancelResponse
+    | Misspoke
+)
+
+# --- from the agent --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """What was said in an item. `text` None: the agent does not know."""
+
+    item_id: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPlanned:
+    """The agent decided what to say."""
+
+    response_id: str
+    plan: dict[str, Any]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """More text, or more of the transcript."""
+
+    response_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """More speech: one chunk in the call's output format."""
+
+    response_id: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFunctionCall:
+    """The agent wants the client to run a tool. `arguments` is JSON text."""
+
+    response_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """The agent said all it had to say; with `hang_up` the call ends after it."""
+
+    response_id: str
+    hang_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """The agent broke; `message` is fit for the caller."""
+
+    response_id: str
+    message: str
+
+
+FromAgent = Transcribed | ReplyPlanned | ReplyText | ReplyAudio | ReplyFunctionCall | ReplyFinished | ReplyFailed
+
+# --- from the runtime ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The caller's connection is gone. `hung_up`: with close code 1000, which ends the call."""
+
+    hung_up: bool
+    planned: bool = False
+    """True when this pod closed it for a handoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """Somebody other than the caller ends the call; `outcome` goes into the record."""
+
+    outcome: str
+
+
+FromRuntime = ConnectionLost | EndCall
+
+Input = FromCaller | FromAgent | FromRuntime

@@ -1,0 +1,64 @@
+"""Every error this server raises on purpose.
+
+::
+
+    VoiceAgentError
+    ├── SettingsError          the process must not start
+    ├── ProtocolMistake        the caller broke the event protocol; the call goes on
+    ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
+    └── StoreError
+        ├── StoreUnavailable   no answer, or no answer in time: a later try may succeed
+        └── StoreRefused       the store answered "no" for good (bad password, wrong type)
+
+Outcomes that are part of normal work, such as a write refused because a newer
+epoch exists, are return values and not errors.
+"""
+
+from __future__ import annotations
+
+
+class VoiceAgentError(Exception):
+    """Root of the tree."""
+
+
+class SettingsError(VoiceAgentError):
+    """A setting is missing or wrong; `str()` is the one line to print before exiting."""
+
+
+class ProtocolMistake(VoiceAgentError):
+    """The caller sent something that the protocol does not allow here.
+
+    It becomes an `error` event and the call goes on.
+    """
+
+    def __init__(self, message: str, *, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class ConnectionRefused(VoiceAgentError):
+    """A connection that is answered with an HTTP status and a JSON body before the upgrade."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class StoreError(VoiceAgentError):
+    """The session store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or did not answer in time."""
+
+
+class StoreRefused(StoreError):
+    """The store is reachable but refuses: wrong password, wrong kind of server, bad value."""

@@ -1,0 +1,1 @@
+"""What keeps calls going: async, yet free of any framework, Redis and Prometheus."""

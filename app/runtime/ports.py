@@ -1,0 +1,115 @@
+"""The runtime's doors to the outside: what `web`, `observe` and tests must bring or may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """One accepted connection to a caller."""
+
+    async def receive(self) -> str | bytes | int:
+        """The next message (text as str, binary as bytes), or the close code once the connection is gone.
+
+        1006 stands for a connection that broke without a close frame.
+        """
+
+    async def send(self, text: str) -> None:
+        """Send one text message; waits while the socket is congested. Never raises for a peer that is gone."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a code. Returns within 0.5 s even if the peer is dead; safe to call twice."""
+
+
+class Clock(Protocol):
+    """Where the runtime gets the time from."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Observer(Protocol):
+    """Told what happens, so that the runtime needs no metrics library. Every method is cheap and never raises."""
+
+    def call_started(self) -> None: ...
+    def call_ended(self, outcome: str) -> None:
+        """`outcome`: hangup, abandoned, timeout, admin, agent, error."""
+
+    def call_dropped(self, cause: str) -> None:
+        """A call was lost through a fault of ours."""
+
+    def call_resumed(self, kind: str, gap_s: float | None) -> None:
+        """`kind`: handoff, drop, crash. `gap_s`: last byte on the old connection to first on the new."""
+
+    def resume_took(self, seconds: float) -> None: ...
+    def turn_stage(self, stage: str, seconds: float) -> None:
+        """`stage`: stt, think, tts, first_audio."""
+
+    def store_call(self, op: str, seconds: float) -> None: ...
+    def store_failed(self, op: str) -> None: ...
+    def write_fenced(self) -> None: ...
+    def frames_in(self, count: int) -> None: ...
+    def frames_out(self, count: int) -> None: ...
+    def drain_finished(self, seconds: float) -> None: ...
+    def loop_lag(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StartCall:
+    """A caller wants a call. With `call_key_hash` it may already exist, and is then resumed."""
+
+    model: str
+    api_key_hash: str
+    call_key_hash: str | None = None
+    last_event: int | None = None
+    """Of a resume by key: the last event seen; None goes on at the end of the outbox."""
+    resumable: bool = False
+    """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
+    going_away: bool = False
+    """The client wants `call.going_away` before a planned close."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeCall:
+    """A caller comes back with a checked resume token."""
+
+    call_id: str
+    last_event: int | None = None
+    going_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodStatus:
+    """What `/healthz/realtime` and `fleet` say of this pod."""
+
+    status: str
+    """ok, degraded (both serve), draining, overloaded or failing (these take nothing new)."""
+    pod: str
+    color: str
+    version: str
+    active_calls: int
+    parked_calls: int
+    capacity: int
+    store: str
+    """``<kind>:ok`` or ``<kind>:unreachable``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSummary:
+    """A line of `/admin/calls`."""
+
+    call_id: str
+    model: str
+    status: str
+    epoch: int
+    started_at_ms: int
+    events: int
+    turns: int
+    resumable: bool

@@ -1,0 +1,1 @@
+"""Where call state lives, behind one interface."""

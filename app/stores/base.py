@@ -1,0 +1,169 @@
+"""The session store: what every store promises, whatever it is made of.
+
+Fencing. A record carries an epoch. `claim` adds one and hands the call to a new
+owner; a write with an older epoch than the record's is refused as a whole. So at
+any time at most one owner's writes are taken, whatever the others believe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from app.call.changes import CallWrite, Snapshot
+
+
+class WriteOutcome(Enum):
+    """What became of one `CallWrite`."""
+
+    COMMITTED = "committed"
+    SUPERSEDED = "superseded"
+    """A newer epoch owns the call; nothing was written."""
+    UNKNOWN = "unknown"
+    """The store holds no such call (expired or lost); nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pod's wish to own a call.
+
+    `api_key_hash` is compared with the record's field of that name; None skips the
+    comparison (a resume token is proof enough).
+    """
+
+    call_id: str
+    owner: str
+    color: str
+    now_ms: int
+    api_key_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The call is the claimant's, under `epoch`.
+
+    The snapshot is taken after the claim; `previous_owner`, `previous_status` and
+    `previous_color` are what the record said before it.
+    """
+
+    epoch: int
+    snapshot: Snapshot
+    previous_owner: str
+    previous_status: str
+    previous_color: str
+
+
+class NotClaimed(Enum):
+    """Why a claim was turned down. Nothing was changed."""
+
+    UNKNOWN = "unknown"
+    ENDED = "ended"
+    FOREIGN = "foreign"
+    """The record belongs to another API key."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodBeat:
+    """One pod's heartbeat."""
+
+    name: str
+    color: str
+    version: str
+    status: str
+    """ok, degraded, draining, overloaded or failing."""
+    active_calls: int
+    parked_calls: int
+    capacity: int
+    started_at_ms: int
+    beat_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWish:
+    """What an operator asked of every pod of one color."""
+
+    mode: str
+    deadline_s: int
+    requested_at_ms: int
+
+
+class Store(ABC):
+    """A session store. One instance serves a whole pod; methods may run concurrently.
+
+    Every method that talks to the store raises `StoreUnavailable` when there is no
+    answer in time and `StoreRefused` when trying again cannot help. A cancelled
+    method leaves each call's write either done or not done, never half done.
+    """
+
+    def __init__(self, *, ttl_s: int) -> None:
+        self.ttl_s = ttl_s
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The store's name for people: ``memory``, ``redis``, ``embedded`` …"""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and make ready. Call once, before anything else."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections. The data stays. Safe to call twice."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Return if the store answers."""
+
+    @abstractmethod
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        """Carry out writes of different calls in one round trip, each atomic by itself.
+
+        A committed write refreshes the TTL of all that is kept of its call. A repeated
+        commit of the same write is harmless: entries already held are left as they are.
+        """
+
+    @abstractmethod
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds."""
+
+    @abstractmethod
+    async def load(self, call_id: str) -> Snapshot | None:
+        """Read a call without owning it; None when there is none."""
+
+    @abstractmethod
+    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
+        """Bind a call key to a call unless it is bound; return the call it is bound to now.
+
+        `instead_of` names a call that has ended: a key still bound to that one is rebound.
+        """
+
+    @abstractmethod
+    async def find_call_key(self, key_hash: str) -> str | None:
+        """The call a key is bound to, or None. Refreshes the binding's TTL."""
+
+    @abstractmethod
+    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        """Say that a pod is alive, and learn what is wished of its color."""
+
+    @abstractmethod
+    async def retire(self, pod: str) -> None:
+        """Take a pod's heartbeat away at once."""
+
+    @abstractmethod
+    async def pods(self) -> list[PodBeat]:
+        """Every pod whose heartbeat has not run out, by name."""
+
+    @abstractmethod
+    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+        """Ask every pod of a color to drain; None takes the wish back."""
+
+    @abstractmethod
+    async def drain_wish(self, color: str) -> DrainWish | None:
+        """What is wished of a color."""
+
+    @abstractmethod
+    async def agree(self, name: str, proposal: bytes) -> bytes:
+        """Settle a value for all pods: the first proposal under `name` wins and is returned to everyone. No TTL."""
