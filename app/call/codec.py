@@ -1,0 +1,277 @@
+"""How a call becomes writes, and how a snapshot becomes a call again.
+
+Every write carries the input position, so that remembered client events, heard audio
+and the position never disagree after a crash. Everything else is written only when it
+changed: bytes per write do not depend on the length of the call.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import orjson
+
+from app.call.changes import CallWrite, Snapshot, SpeechEntry
+from app.call.conversation import Conversation
+from app.call.outbox import Outbox
+from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+
+SCHEMA = 1
+
+Shape = TypeVar("Shape", Reply, Playback)
+
+
+def take_write(call: Call, now_ms: int) -> CallWrite:
+    """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
+    if call.write_whole:
+        return _take_whole(call, now_ms)
+    items, dropped = call.conversation.take_changes()
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        fields=_fields(call, call.dirty, now_ms),
+        items=items,
+        dropped_items=dropped,
+        events=call.unsaved_events if call.outbox.keeps else [],
+        speech=call.unsaved_speech,
+    )
+    oldest = (call.outbox.first_n, _oldest_speech(call))
+    if oldest[0] != call.trimmed_to[0]:
+        write.keep_events_from = oldest[0]
+    if oldest[1] != call.trimmed_to[1]:
+        write.keep_speech_from = oldest[1]
+    call.trimmed_to = oldest
+    _all_saved(call)
+    return write
+
+
+def _take_whole(call: Call, now_ms: int) -> CallWrite:
+    fields = _fields(call, GROUPS, now_ms)
+    fields.update(call.unknown_fields)
+    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
+    for event_id, number in call.seen.items():
+        if event_id in waiting:
+            continue
+        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
+    speech = []
+    if call.clip is not None:
+        speech.append(SpeechEntry(call.clip.first_n, call.clip.item_id, call.clip.audio))
+    hearing = call.hearing
+    if hearing.item_id is not None and hearing.saved:
+        speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        fields=fields,
+        items=call.conversation.pack_all(),
+        events=call.outbox.after(0),
+        speech=speech,
+        whole=True,
+    )
+    _all_saved(call)
+    return write
+
+
+def _all_saved(call: Call) -> None:
+    call.unsaved_events = []
+    call.unsaved_speech = []
+    call.dirty = set()
+    call.write_whole = False
+
+
+def _oldest_speech(call: Call) -> int:
+    if call.clip is not None:
+        return call.clip.first_n
+    return call.hearing.first_n or call.speech_made + 1
+
+
+def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
+    hearing = call.hearing
+    position = (hearing.base_ms, hearing.durable_position, hearing.speaking, hearing.first_n)
+    fields = {
+        "seq": b"%d" % call.seq,
+        "updated_at": b"%d" % now_ms,
+        "hearing": b"%d %d %d %d " % position + (hearing.item_id or "").encode(),
+    }
+    if call.reply is not None:
+        fields["reply_audio"] = b"%d" % call.reply.audio_bytes
+    for group in groups:
+        _ENCODE[group](call, fields)
+    _take_seen(call, fields)
+    return fields
+
+
+def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
+    if not call.unsaved_seen:
+        return
+    durable = call.hearing.durable_position
+    waiting = []
+    for event_id, number, heard_to in call.unsaved_seen:
+        if heard_to > durable:
+            waiting.append((event_id, number, heard_to))
+        else:
+            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
+    call.unsaved_seen = waiting
+
+
+def _seen(event_id: str, number: int) -> bytes:
+    return b"%d %s" % (number, event_id.encode())
+
+
+def _encode_identity(call: Call, fields: dict[str, bytes]) -> None:
+    fields.update(
+        schema=b"%d" % SCHEMA,
+        call_id=call.call_id.encode(),
+        model=call.model.encode(),
+        mirror=b"%d" % call.mirror,
+        api_key_hash=call.api_key_hash.encode(),
+        call_key_hash=call.call_key_hash.encode(),
+        created_at=b"%d" % call.created_at_ms,
+        owner=call.owner.encode(),
+        color=call.color.encode(),
+    )
+
+
+def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
+    fields.update(
+        status=call.status.encode(),
+        outcome=call.outcome.encode(),
+        ended_at=b"%d" % call.ended_at_ms,
+        left_at=b"%d" % call.left_at_ms,
+        handed_off=b"%d" % call.handed_off,
+        resumable=b"%d" % call.resumable,
+    )
+
+
+def _encode_counts(call: Call, fields: dict[str, bytes]) -> None:
+    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.replies_made, call.turns, call.speech_made)
+
+
+def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
+    fields["session"] = orjson.dumps(call.session)
+    fields["voice_locked"] = b"%d" % call.voice_locked
+
+
+def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
+    fields["reply"] = orjson.dumps(asdict(call.reply)) if call.reply else b""
+    fields["playback"] = orjson.dumps(asdict(call.playback)) if call.playback else b""
+
+
+def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
+    fields["agent"] = orjson.dumps(call.agent_state)
+
+
+def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
+    fields["clip"] = call.clip.item_id.encode() if call.clip else b""
+    fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
+
+
+_ENCODE = {
+    "identity": _encode_identity,
+    "status": _encode_status,
+    "counts": _encode_counts,
+    "session": _encode_session,
+    "reply": _encode_reply,
+    "agent": _encode_agent,
+    "turn": _encode_turn,
+}
+GROUPS = frozenset(_ENCODE)
+KNOWN_FIELDS = frozenset(
+    """schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at
+    handed_off resumable counts session voice_locked reply playback agent clip untranscribed seq updated_at hearing
+    reply_audio epoch""".split()
+)
+
+
+def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
+    """The call that a snapshot describes, owned under `epoch`."""
+    fields = snapshot.fields
+    outbox = Outbox(outbox_bytes, snapshot.outbox)
+
+    def text(name: str) -> str:
+        return fields.get(name, b"").decode()
+
+    call = Call(
+        call_id=text("call_id"),
+        epoch=epoch,
+        owner=text("owner"),
+        color=text("color"),
+        model=text("model"),
+        session=orjson.loads(fields["session"]),
+        outbox=outbox,
+        created_at_ms=int(fields["created_at"]),
+        mirror=fields.get("mirror") == b"1",
+        checkpoint_ms=checkpoint_ms,
+        api_key_hash=text("api_key_hash"),
+        call_key_hash=text("call_key_hash"),
+        resumable=fields.get("resumable") == b"1",
+        status=Status(text("status")),
+        outcome=text("outcome"),
+        ended_at_ms=int(fields.get("ended_at", b"0")),
+        left_at_ms=int(fields.get("left_at", b"0")),
+        handed_off=fields.get("handed_off") == b"1",
+        seq=int(fields["seq"]),
+        conversation=Conversation(snapshot.items),
+        voice_locked=fields.get("voice_locked") == b"1",
+        agent_state=orjson.loads(fields.get("agent") or b"{}"),
+        untranscribed=dict.fromkeys(orjson.loads(fields.get("untranscribed") or b"[]")),
+    )
+    call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
+    call.unknown_fields = {
+        name: value for name, value in fields.items() if name not in KNOWN_FIELDS and not name.startswith("seen:")
+    }
+    _restore_reply(call, fields)
+    _restore_hearing(call, fields, snapshot.speech)
+    _restore_seen(call, fields)
+    return call
+
+
+def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
+    if fields.get("reply"):
+        call.reply = _shaped(Reply, orjson.loads(fields["reply"]))
+        call.reply.audio_bytes = int(fields.get("reply_audio", b"0"))
+    if fields.get("playback"):
+        call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
+        if call.reply is not None and call.reply.item_id == call.playback.item_id:
+            call.playback.audio_bytes = call.reply.audio_bytes
+
+
+def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
+    """Leave out what a newer version added."""
+    return shape(**{name: value for name, value in values.items() if name in shape.__dataclass_fields__})
+
+
+def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+    pieces: dict[str, list[bytes]] = defaultdict(list)
+    first: dict[str, int] = {}
+    for entry in speech:
+        pieces[entry.item_id].append(entry.audio)
+        first.setdefault(entry.item_id, entry.n)
+    base_ms, position, speaking, first_n, item_id = fields["hearing"].decode().split(" ", 4)
+    audio = bytearray().join(pieces.get(item_id, []))
+    call.hearing = Hearing(
+        audio=audio,
+        position=int(position),
+        base_ms=int(base_ms),
+        item_id=item_id or None,
+        speaking=speaking == "1",
+        saved=len(audio),
+        first_n=int(first_n),
+    )
+    clip_id = fields.get("clip", b"").decode()
+    if clip_id in pieces:
+        call.clip = Clip(clip_id, b"".join(pieces[clip_id]), first[clip_id])
+
+
+def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
+    numbered = []
+    for name, value in fields.items():
+        if name.startswith("seen:"):
+            digits, _, event_id = value.partition(b" ")
+            numbered.append((int(digits), event_id.decode()))
+    numbered.sort()
+    call.seen.update((event_id, number) for number, event_id in numbered)
+    if numbered:
+        call.seen_made, call.last_client_event_id = numbered[-1]

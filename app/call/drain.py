@@ -1,0 +1,61 @@
+"""Which calls a draining pod lets go of, and when. Pure: the runtime brings the facts and carries out the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+QUIET_JITTER_S = 2.0
+"""Quiet calls are handed off spread over this long, so that the other color is not stampeded."""
+
+
+class DrainMode(StrEnum):
+    """`handoff`: resumable calls move to another pod. `finish`: every call may end by itself."""
+
+    HANDOFF = "handoff"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainingCall:
+    """What the plan needs to know of one attached call."""
+
+    call_id: str
+    resumable: bool
+    quiet: bool
+    spread: float
+    """A number from 0 to 1 that the call keeps, by which handoffs are spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain that was asked for: how, and how long it may take."""
+
+    mode: DrainMode
+    deadline_s: float
+
+    def left_s(self, elapsed_s: float) -> float:
+        """How long calls may still stay."""
+        return max(0.0, self.deadline_s - elapsed_s)
+
+    def let_go(self, calls: Iterable[DrainingCall], *, elapsed_s: float, others_take_calls: bool) -> list[str]:
+        """Ids of the calls to close with 1012 now.
+
+        At the deadline that is all of them, so a drain always ends. Before it, a handoff
+        takes resumable calls: quiet ones, spread over `QUIET_JITTER_S` (or a tenth of a short
+        deadline), and from half the deadline on also those that never got quiet. While no
+        other pod takes calls, nobody is sent away before the deadline.
+        """
+        if elapsed_s >= self.deadline_s:
+            return [call.call_id for call in calls]
+        if self.mode is DrainMode.FINISH or not others_take_calls:
+            return []
+        jitter_s = min(QUIET_JITTER_S, self.deadline_s / 10)
+        return [
+            call.call_id
+            for call in calls
+            if call.resumable
+            and elapsed_s >= call.spread * jitter_s
+            and (call.quiet or elapsed_s >= self.deadline_s / 2)
+        ]

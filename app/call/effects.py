@@ -1,0 +1,42 @@
+"""What the machine asks the runtime to do, beside making changes durable and events visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Ask the agent for the reply `response_id`, from where `Call.reply` says it is."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """The reply `response_id` is over; whatever the agent still makes of it is unwanted."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Find out what was said in the item `item_id`; answer with `inputs.Transcribed`."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEndpointing:
+    """Formats or turn detection changed, or the buffer was dropped: listen afresh from the current position."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """Close the caller's connection once everything emitted so far has been sent."""
+
+    code: int
+    reason: str
+
+
+Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection

@@ -1,0 +1,178 @@
+"""The rules of a call as one function: (call, input, time) → effects.
+
+Whatever happens to a call comes in here, one input at a time; `step` changes the call,
+emits server events and returns what the runtime must start or stop. It never waits,
+never looks at a clock and never leaves a call half changed: a `ProtocolMistake` is
+raised before anything changed, and becomes an `error` event.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from app.call import editing, events, hearing, inputs, replying, truncation
+from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.record import Call, Status
+from app.call.session import transcription_on, turn_detection
+from app.errors import ProtocolMistake
+
+
+def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
+    """Let one thing happen to a call. Inputs of replies that are over are ignored."""
+    if call.status is Status.ENDED:
+        return []
+    if isinstance(happened, inputs.FromCaller):
+        return _from_caller(call, happened, now_ms)
+    if isinstance(happened, inputs.FromRuntime):
+        return _from_runtime(call, happened, now_ms)
+    return _from_agent(call, happened, now_ms)
+
+
+def resume(call: Call) -> list[Effect]:
+    """What a new owner must start: transcriptions and the reply that were under way."""
+    effects: list[Effect] = [Transcribe(item_id) for item_id in call.untranscribed]
+    if call.reply is not None and not call.mirror:
+        effects.append(StartReply(call.reply.response_id))
+    return effects
+
+
+def is_quiet(call: Call) -> bool:
+    """Whether this is a good moment for a handoff: nobody speaks and nothing is being made."""
+    waits = turn_detection(call.session) is None and bool(call.hearing.audio)
+    return (call.reply is None or call.mirror) and not call.hearing.speaking and not waits and not call.untranscribed
+
+
+def attach(call: Call, last_event: int | None) -> tuple[int, tuple[int, int] | None]:
+    """A client connected, having seen events up to `last_event` (None: start at the newest).
+
+    Returns the number the connection starts from, and the first and last number of the
+    events that nobody holds any more. A client that has seen more than the store
+    remembers (it outlived an outage) is believed: numbering goes on after it.
+    """
+    call.status = Status.ATTACHED
+    call.left_at_ms = 0
+    call.handed_off = False
+    call.mark("status")
+    if last_event is None:
+        return call.seq, None
+    if last_event > call.seq:
+        gap = (call.seq + 1, last_event)
+        call.seq = last_event
+        return last_event, gap
+    oldest = call.outbox.first_n or call.seq + 1
+    return last_event, (last_event + 1, oldest - 1) if oldest > last_event + 1 else None
+
+
+def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    event_id = happened.event_id
+    if event_id is not None and call.recognises(event_id):
+        return []
+    try:
+        effects = _obey(call, happened, now_ms)
+    except ProtocolMistake as mistake:
+        call.emit(events.error(mistake, event_id))
+        effects = []
+    if event_id is not None:
+        call.remember(event_id, heard_to=call.hearing.position if isinstance(happened, inputs.AppendAudio) else 0)
+    return effects
+
+
+def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    match happened:
+        case inputs.AppendAudio():
+            return hearing.append(call, happened, now_ms)
+        case inputs.CommitAudio():
+            return hearing.commit(call, now_ms)
+        case inputs.ClearAudio():
+            return hearing.clear(call)
+        case inputs.UpdateSession():
+            return editing.update_session(call, happened)
+        case inputs.CreateItem():
+            return editing.create_item(call, happened)
+        case inputs.RetrieveItem():
+            return editing.retrieve_item(call, happened)
+        case inputs.TruncateItem():
+            truncation.truncate(call, happened)
+            return []
+        case inputs.DeleteItem():
+            return editing.delete_item(call, happened)
+        case inputs.CreateResponse(params):
+            return replying.create(call, params, now_ms)
+        case inputs.CancelResponse(response_id):
+            return replying.cancel(call, response_id, now_ms)
+        case inputs.Misspoke(mistake):
+            raise mistake
+        case _:
+            assert_never(happened)
+
+
+def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Effect]:
+    if isinstance(happened, inputs.Transcribed):
+        return _transcribed(call, happened)
+    if call.reply is None or call.reply.response_id != happened.response_id:
+        return []
+    match happened:
+        case inputs.ReplyAudio():
+            return replying.audio(call, happened, now_ms)
+        case inputs.ReplyText():
+            return replying.text(call, happened)
+        case inputs.ReplyPlanned():
+            return replying.planned(call, happened)
+        case inputs.ReplyFunctionCall():
+            return replying.function_call(call, happened)
+        case inputs.ReplyFinished():
+            return replying.finished(call, happened)
+        case inputs.ReplyFailed():
+            return replying.failed(call, happened)
+        case _:
+            assert_never(happened)
+
+
+def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
+    if happened.item_id not in call.untranscribed:
+        return []
+    del call.untranscribed[happened.item_id]
+    call.mark("turn")
+    entry = call.conversation.get(happened.item_id)
+    if entry is None:
+        return []
+    index = next((at for at, part in enumerate(entry.item["content"]) if part["type"] == "input_audio"), 0)
+    entry.item["content"][index]["transcript"] = happened.text
+    call.conversation.touch(happened.item_id)
+    if not transcription_on(call.session):
+        return []
+    if happened.text is None:
+        call.emit(events.transcription_failed(happened.item_id, index))
+        return []
+    if happened.text:
+        call.emit(events.transcription_delta(happened.item_id, index, happened.text))
+    call.emit(events.transcription_completed(happened.item_id, index, happened.text, entry.audio_ms / 1000))
+    return []
+
+
+def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list[Effect]:
+    if isinstance(happened, inputs.EndCall):
+        return end(call, happened.outcome, now_ms)
+    if happened.hung_up:
+        return end(call, "hangup", now_ms)
+    hearing.flush(call)
+    call.status = Status.PARKED
+    call.left_at_ms = now_ms
+    call.handed_off = happened.planned
+    call.mark("status")
+    return []
+
+
+def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
+    """Nobody will come back. The record stays until its TTL runs out."""
+    effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
+    call.reply = None
+    call.playback = None
+    call.status = Status.ENDED
+    call.outcome = outcome
+    call.ended_at_ms = now_ms
+    call.mark("status", "reply")
+    return effects
+
+
+__all__ = ["CloseConnection", "ResetEndpointing", "attach", "end", "is_quiet", "resume", "step"]

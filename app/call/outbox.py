@@ -1,0 +1,57 @@
+"""The call's recent server events, numbered without gaps and bounded by bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from app.call.changes import OutboxEntry
+
+ENTRY_OVERHEAD_BYTES = 48
+"""What an entry costs beside its own bytes, roughly the same in Python and in a Redis stream."""
+
+
+class Outbox:
+    """Keeps the newest events whose sizes add up to at most `limit_bytes`.
+
+    The newest event is kept even if it alone is larger; with a limit of 0 nothing is kept.
+    """
+
+    def __init__(self, limit_bytes: int, entries: Iterable[OutboxEntry] = ()) -> None:
+        self._limit_bytes = limit_bytes
+        self._entries: deque[OutboxEntry] = deque()
+        self._size_bytes = 0
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: OutboxEntry) -> None:
+        """Append the next event, letting go of the oldest where the limit asks for it."""
+        if self._limit_bytes <= 0:
+            return
+        self._entries.append(entry)
+        self._size_bytes += _size(entry)
+        while self._size_bytes > self._limit_bytes and len(self._entries) > 1:
+            self._size_bytes -= _size(self._entries.popleft())
+
+    @property
+    def first_n(self) -> int:
+        """Number of the oldest event held; 0 when none is."""
+        return self._entries[0].n if self._entries else 0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether events are kept at all."""
+        return self._limit_bytes > 0
+
+    def after(self, n: int) -> list[OutboxEntry]:
+        """Every held event with a number greater than `n`, in order."""
+        newer: deque[OutboxEntry] = deque()
+        for entry in reversed(self._entries):
+            if entry.n <= n:
+                break
+            newer.appendleft(entry)
+        return list(newer)
+
+
+def _size(entry: OutboxEntry) -> int:
+    return len(entry.head) + len(entry.audio) + ENTRY_OVERHEAD_BYTES

@@ -1,0 +1,219 @@
+"""A call: its state in memory.
+
+Theory of operation. The functions in `hearing`, `replying`, `editing` and `machine`
+change a `Call` and mark what they changed; `emit` numbers a server event.
+`codec.take_write` collects all of it into one `CallWrite`, which the runtime makes
+durable before it lets the events out. So whatever a caller was told is in the store,
+and nothing is told that is not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from app.call.audio import AudioFormat
+from app.call.changes import OutboxEntry, SpeechEntry
+from app.call.conversation import Conversation
+from app.call.outbox import Outbox
+from app.call.session import input_format, output_format
+
+REMEMBERED_CLIENT_EVENTS = 256
+
+
+class Status(StrEnum):
+    """Where a call is in its life."""
+
+    ATTACHED = "attached"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Hearing:
+    """The input audio buffer, in bytes of the input format.
+
+    `position` counts all audio ever appended in this format; `audio` is its tail that
+    is not committed yet. While the caller is silent under voice activity detection the
+    tail is only the padding that a coming utterance will need.
+    """
+
+    audio: bytearray = field(default_factory=bytearray)
+    position: int = 0
+    base_ms: int = 0
+    """Milliseconds heard in earlier formats."""
+    item_id: str | None = None
+    """Id that the buffer's item will get; allotted when its first audio becomes durable."""
+    speaking: bool = False
+    saved: int = 0
+    """How many bytes of `audio` have been handed to a write."""
+    first_n: int = 0
+    """Number of the buffer's first speech entry; 0 when it has none."""
+
+    @property
+    def start(self) -> int:
+        """Position of the buffer's first byte."""
+        return self.position - len(self.audio)
+
+    @property
+    def durable_position(self) -> int:
+        """Everything before this is either stored or dealt with."""
+        return self.start + self.saved
+
+
+@dataclass(slots=True)
+class Reply:
+    """The response under way."""
+
+    response_id: str
+    params: dict[str, Any]
+    """What `response.create` asked for; {} for a turn of its own."""
+    started_at_ms: int
+    item_id: str | None = None
+    """The message item, once it is open."""
+    text: str = ""
+    plan: dict[str, Any] | None = None
+    marks: list[list[int]] = field(default_factory=list)
+    output_ids: list[str] = field(default_factory=list)
+    audio_bytes: int = 0
+    """Kept in a record field of its own, since it changes with every chunk."""
+
+
+@dataclass(slots=True)
+class Playback:
+    """What the caller is probably hearing: an assistant item whose audio began at a wall-clock time."""
+
+    item_id: str
+    started_at_ms: int
+    audio_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Clip:
+    """The caller's latest spoken turn."""
+
+    item_id: str
+    audio: bytes
+    first_n: int
+    """Number of its first speech entry."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call, as its owner sees it."""
+
+    call_id: str
+    epoch: int
+    owner: str
+    color: str
+    model: str
+    session: dict[str, Any]
+    outbox: Outbox
+    created_at_ms: int
+    mirror: bool = False
+    """The agent is `loopback`: appended frames come straight back."""
+    checkpoint_ms: int = 200
+    api_key_hash: str = ""
+    call_key_hash: str = ""
+    resumable: bool = False
+    """Some client of this call has shown that it can come back."""
+    status: Status = Status.ATTACHED
+    outcome: str = ""
+    ended_at_ms: int = 0
+    left_at_ms: int = 0
+    """When the last connection was lost; 0 while attached."""
+    handed_off: bool = False
+    """The last connection was closed on purpose for another pod to go on."""
+    seq: int = 0
+    """Number of the newest event."""
+    items_made: int = 0
+    replies_made: int = 0
+    turns: int = 0
+    speech_made: int = 0
+    hearing: Hearing = field(default_factory=Hearing)
+    conversation: Conversation = field(default_factory=Conversation)
+    reply: Reply | None = None
+    playback: Playback | None = None
+    clip: Clip | None = None
+    untranscribed: dict[str, None] = field(default_factory=dict)
+    agent_state: dict[str, Any] = field(default_factory=dict)
+    voice_locked: bool = False
+    seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """Ids of client events that took effect, oldest first, each with its number."""
+    seen_made: int = 0
+    last_client_event_id: str | None = None
+    unsaved_seen: list[tuple[str, int, int]] = field(default_factory=list)
+    """Client event id, its number, and the input position from which on it may be made durable."""
+    unsaved_events: list[OutboxEntry] = field(default_factory=list)
+    unsaved_speech: list[SpeechEntry] = field(default_factory=list)
+    dirty: set[str] = field(default_factory=set)
+    write_whole: bool = False
+    trimmed_to: tuple[int, int] = (0, 0)
+    """Oldest outbox and speech entries that the last write kept."""
+    unknown_fields: dict[str, bytes] = field(default_factory=dict)
+    """Record fields of a newer version; kept as they are."""
+
+    # --- what the rules use ------------------------------------------------
+
+    @property
+    def input_format(self) -> AudioFormat:
+        """Format of the caller's audio."""
+        return input_format(self.session)
+
+    @property
+    def output_format(self) -> AudioFormat:
+        """Format of the agent's audio."""
+        return output_format(self.session)
+
+    def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
+        """Number a server event; it becomes visible once it is durable."""
+        self.seq += 1
+        entry = OutboxEntry(self.seq, orjson.dumps(body), audio)
+        self.unsaved_events.append(entry)
+        self.outbox.add(entry)
+
+    def new_item_id(self) -> str:
+        """The next item id that no client has taken."""
+        while True:
+            self.items_made += 1
+            item_id = f"item_{self.items_made}"
+            if item_id not in self.conversation:
+                return item_id
+
+    def mark(self, *groups: str) -> None:
+        """Note which groups of record fields changed."""
+        self.dirty.update(groups)
+
+    @property
+    def heard_ms(self) -> int:
+        """How much input audio is durable: where a client that re-sends should go on."""
+        return self.hearing.base_ms + self.input_format.ms(self.hearing.durable_position)
+
+    def recognises(self, event_id: str) -> bool:
+        """Whether a client event has taken effect before."""
+        return event_id in self.seen
+
+    def remember(self, event_id: str, *, heard_to: int = 0) -> None:
+        """Note that a client event took effect.
+
+        `heard_to` is the input position its audio reaches: the id becomes durable no
+        sooner than that audio, else a re-sent append would be ignored after its audio was lost.
+        """
+        self.seen_made += 1
+        self.seen[event_id] = self.seen_made
+        self.last_client_event_id = event_id
+        if len(self.seen) > REMEMBERED_CLIENT_EVENTS:
+            self.seen.popitem(last=False)
+        self.unsaved_seen.append((event_id, self.seen_made, heard_to))
+        del self.unsaved_seen[: -2 * REMEMBERED_CLIENT_EVENTS]
+
+    # --- what the runtime uses ---------------------------------------------
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything that a write should carry."""
+        return bool(self.dirty or self.unsaved_events or self.unsaved_speech or self.write_whole)

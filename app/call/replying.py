@@ -1,0 +1,242 @@
+"""Replies: from `response.created` to `response.done`, however they end.
+
+At most one reply is under way. Its parts are numbered and stored as they come, so
+another pod can go on after exactly what is durable. A reply ends completed, cancelled
+(by the client or by the caller's voice) or failed; all three close what was opened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.call import events
+from app.call.effects import CloseConnection, Effect, StartReply, StopReply
+from app.call.inputs import ReplyAudio, ReplyFailed, ReplyFinished, ReplyFunctionCall, ReplyPlanned, ReplyText
+from app.call.record import Call, Playback, Reply
+from app.call.session import ResponseSettings, response_settings
+from app.call.truncation import truncate_to_heard
+from app.errors import ProtocolMistake
+
+
+def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
+    """The client asks for a reply."""
+    if call.reply is not None:
+        raise ProtocolMistake(
+            f"Conversation already has an active response in progress: {call.reply.response_id}. "
+            "Wait until the response is finished before creating a new one.",
+            code="conversation_already_has_active_response",
+        )
+    response_settings(call.session, params)
+    return start_reply(call, params, now_ms)
+
+
+def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
+    """Open a response and have the agent asked for it."""
+    call.replies_made += 1
+    call.reply = Reply(f"resp_{call.replies_made}", params, now_ms)
+    call.mark("counts", "reply")
+    call.emit(events.response_created(_response(call, "in_progress")))
+    return [] if call.mirror else [StartReply(call.reply.response_id)]
+
+
+def settings_of(call: Call) -> ResponseSettings:
+    """What holds for the reply under way: the session's settings under those of `response.create`."""
+    return response_settings(call.session, call.reply.params if call.reply else {})
+
+
+def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
+    """The client does not want the rest."""
+    if call.reply is None or response_id not in (None, call.reply.response_id):
+        raise ProtocolMistake(
+            "Cancellation failed: no active response found"
+            + (f" with id {response_id!r}." if response_id is not None else "."),
+            code="response_cancel_not_active",
+            param="response_id" if response_id is not None else None,
+        )
+    return _stop(call, "client_cancelled")
+
+
+def interrupt(call: Call, now_ms: int) -> list[Effect]:
+    """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
+    effects = _stop(call, "turn_detected") if call.reply is not None else []
+    truncate_to_heard(call, now_ms)
+    return effects
+
+
+def _stop(call: Call, reason: str) -> list[Effect]:
+    assert call.reply is not None
+    response_id = call.reply.response_id
+    _close(call, "cancelled", {"type": "cancelled", "reason": reason})
+    return [StopReply(response_id)]
+
+
+def planned(call: Call, part: ReplyPlanned) -> list[Effect]:
+    """The agent decided. From now on a resume follows this plan."""
+    assert call.reply is not None
+    call.reply.plan = part.plan
+    call.agent_state = part.state
+    call.mark("reply", "agent")
+    return []
+
+
+def text(call: Call, part: ReplyText) -> list[Effect]:
+    """More text, or more of the transcript of what is about to be spoken."""
+    reply = call.reply
+    assert reply is not None
+    if not part.delta:
+        return []
+    item_id = _open_item(call, reply)
+    reply.marks.append([reply.audio_bytes, len(reply.text)])
+    reply.text += part.delta
+    call.mark("reply")
+    spoken = settings_of(call).wants_audio
+    delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
+    call.emit(delta(reply.response_id, item_id, _index(reply), part.delta))
+    return []
+
+
+def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
+    """More speech."""
+    reply = call.reply
+    assert reply is not None
+    if not part.audio:
+        return []
+    item_id = _open_item(call, reply)
+    if call.playback is None or call.playback.item_id != item_id:
+        call.playback = Playback(item_id, now_ms)
+        if not call.voice_locked:
+            call.voice_locked = True
+            call.mark("session")
+        call.mark("reply")
+    reply.audio_bytes += len(part.audio)
+    call.playback.audio_bytes = reply.audio_bytes
+    call.emit(events.output_audio_delta(reply.response_id, item_id, _index(reply)), part.audio)
+    return []
+
+
+def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
+    """`loopback`: what came in goes out, inside one open response."""
+    call.hearing.position += len(frame)
+    if call.reply is None:
+        start_reply(call, {}, now_ms)
+        assert call.reply is not None
+    return audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
+
+
+def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
+    """The agent asks the client to run a tool; the client answers with `function_call_output`."""
+    reply = call.reply
+    assert reply is not None
+    _finish_item(call, reply, "completed")
+    item_id = call.new_item_id()
+    call.mark("counts", "reply")
+    previous = call.conversation.last_id
+    item = {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "function_call",
+        "status": "in_progress",
+        "name": part.name,
+        "call_id": f"fc_{item_id}",
+        "arguments": "",
+    }
+    call.conversation.add(item)
+    reply.output_ids.append(item_id)
+    index = _index(reply)
+    call.emit(events.output_item_added(reply.response_id, index, item))
+    call.emit(events.item_added(previous, item))
+    call.emit(events.function_call_arguments_delta(reply.response_id, item_id, index, item["call_id"], part.arguments))
+    item.update(status="completed", arguments=part.arguments)
+    call.conversation.touch(item_id)
+    call.emit(
+        events.function_call_arguments_done(
+            reply.response_id, item_id, index, item["call_id"], part.name, part.arguments
+        )
+    )
+    call.emit(events.output_item_done(reply.response_id, index, item))
+    call.emit(events.item_done(previous, item))
+    return []
+
+
+def finished(call: Call, part: ReplyFinished) -> list[Effect]:
+    """The agent said all it had to say."""
+    _close(call, "completed", None)
+    if part.hang_up:
+        return [CloseConnection(1000, "the agent hung up")]
+    return []
+
+
+def failed(call: Call, part: ReplyFailed) -> list[Effect]:
+    """The agent broke; the call goes on."""
+    error = {"type": "server_error", "code": "agent_failed", "message": part.message}
+    _close(call, "failed", {"type": "failed", "error": error})
+    return []
+
+
+def _open_item(call: Call, reply: Reply) -> str:
+    if reply.item_id is not None:
+        return reply.item_id
+    item_id = reply.item_id = call.new_item_id()
+    reply.output_ids.append(item_id)
+    call.mark("counts", "reply")
+    previous = call.conversation.last_id
+    item = {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": "in_progress",
+        "role": "assistant",
+        "content": [],
+    }
+    call.conversation.add(item)
+    index = _index(reply)
+    call.emit(events.output_item_added(reply.response_id, index, item))
+    call.emit(events.item_added(previous, item))
+    call.emit(events.content_part_added(reply.response_id, item_id, index, settings_of(call).wants_audio))
+    return item_id
+
+
+def _finish_item(call: Call, reply: Reply, status: str) -> None:
+    item_id = reply.item_id
+    if item_id is None:
+        return
+    reply.item_id = None
+    spoken = settings_of(call).wants_audio
+    index = _index(reply)
+    if spoken:
+        part: dict[str, Any] = {"type": "output_audio", "transcript": reply.text}
+        call.emit(events.output_audio_done(reply.response_id, item_id, index))
+        call.emit(events.output_audio_transcript_done(reply.response_id, item_id, index, reply.text))
+    else:
+        part = {"type": "output_text", "text": reply.text}
+        call.emit(events.output_text_done(reply.response_id, item_id, index, reply.text))
+    call.emit(events.content_part_done(reply.response_id, item_id, index, spoken, reply.text))
+    entry = call.conversation.get(item_id)
+    if entry is None:
+        return
+    entry.item.update(status=status, content=[part])
+    entry.audio_ms = settings_of(call).output_format.ms(reply.audio_bytes)
+    entry.marks = reply.marks
+    call.conversation.touch(item_id)
+    call.emit(events.output_item_done(reply.response_id, index, entry.item))
+    call.emit(events.item_done(call.conversation.before(item_id), entry.item))
+
+
+def _close(call: Call, status: str, details: dict[str, Any] | None) -> None:
+    reply = call.reply
+    assert reply is not None
+    _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
+    call.emit(events.response_done(_response(call, status, details)))
+    call.reply = None
+    call.mark("reply")
+
+
+def _index(reply: Reply) -> int:
+    return len(reply.output_ids) - 1
+
+
+def _response(call: Call, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    reply = call.reply
+    assert reply is not None
+    output = [entry.item for item_id in reply.output_ids if (entry := call.conversation.get(item_id))]
+    return events.response(reply.response_id, status, details, output, settings_of(call))

@@ -1,0 +1,201 @@
+"""The session: what a caller may configure, and how `session.update` and `response.create` change it.
+
+The shape is that of the OpenAI Realtime (GA) protocol, ``RealtimeSessionCreateRequest``
+in the official SDK. A session is a plain JSON object that is never changed in place:
+`merge_session` makes a new one. The accessors below are how everybody else reads it.
+
+What is taken but changes nothing by itself, since it is for models that know it:
+``prompt``, ``reasoning``, ``parallel_tool_calls``, ``tracing``, ``truncation``, ``include``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.call.audio import FORMATS, PCM, AudioFormat
+from app.call.session_fields import EAGERNESS_SILENCE_MS, RESPONSE, SERVER_VAD, SESSION, VAD, VAD_DEFAULTS, VAD_MODE
+from app.call.shapes import an_object, mistake, one_of
+
+_SERVER_SET = ("id", "object", "expires_at", "model")
+
+# --- making and changing a session -----------------------------------------
+
+
+def new_session(call_id: str, model: str, voice: str, *, expires_at_s: int) -> dict[str, Any]:
+    """A session as it is before the first `session.update`; `expires_at_s` counts seconds since 1970 UTC."""
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": call_id,
+        "model": model,
+        "output_modalities": ["audio"],
+        "instructions": "",
+        "tools": [],
+        "tool_choice": "auto",
+        "max_output_tokens": "inf",
+        "tracing": None,
+        "truncation": "auto",
+        "prompt": None,
+        "expires_at": expires_at_s,
+        "audio": {
+            "input": {
+                "format": PCM.as_json(),
+                "transcription": None,
+                "noise_reduction": None,
+                "turn_detection": dict(SERVER_VAD),
+            },
+            "output": {"format": PCM.as_json(), "voice": voice, "speed": 1.0},
+        },
+        "include": None,
+    }
+
+
+def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locked: bool, model: str) -> dict[str, Any]:
+    """The session with the fields of `patch` in place of its own; `session` stays as it is.
+
+    Objects under ``audio`` are merged, lists are replaced, and null switches off what can
+    be off. `voice_locked`: the caller has heard the voice, so it must not change. Fields
+    that only the server sets may be sent back unchanged, since clients edit the session
+    they were given. Raises `ProtocolMistake`, whose `param` starts with ``session.``.
+    """
+    given = dict(an_object(patch, "session"))
+    _check_kind(given.pop("type", "realtime"))
+    given.pop("call", None)
+    for name in _SERVER_SET:
+        if name in given and given.pop(name) != (model if name == "model" else session.get(name)):
+            code = "cannot_update_model" if name == "model" else "invalid_value"
+            raise mistake(f"session.{name}", "cannot be changed during a call", code)
+    given = SESSION(given, "session")
+    audio = given.pop("audio", {})
+    heard, spoken = session["audio"]["input"], session["audio"]["output"]
+    given_in, given_out = audio.get("input", {}), audio.get("output", {})
+    if voice_locked and given_out.get("voice", spoken["voice"]) != spoken["voice"]:
+        raise mistake("session.audio.output.voice", "cannot be changed once it has been heard", "cannot_update_voice")
+    for name in ("transcription", "noise_reduction"):
+        if given_in.get(name) is not None:
+            given_in[name] = {**(heard[name] or {}), **given_in[name]}
+    if given_in.get("turn_detection") is not None:
+        given_in["turn_detection"] = _merge_turn_detection(heard["turn_detection"], given_in["turn_detection"])
+    return {**session, **given, "audio": {"input": {**heard, **given_in}, "output": {**spoken, **given_out}}}
+
+
+def _check_kind(kind: Any) -> None:
+    if kind == "transcription":
+        raise mistake("session.type", "is 'transcription'; this server takes only sessions of type 'realtime'")
+    one_of("realtime")(kind, "session.type")
+
+
+def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
+    path = "session.audio.input.turn_detection"
+    kind = VAD_MODE(given.get("type", (current or SERVER_VAD)["type"]), f"{path}.type")
+    base = current if current is not None and current["type"] == kind else VAD_DEFAULTS[kind]
+    return {**base, **VAD[kind](given, path)}
+
+
+# --- reading a session -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDetection:
+    """How the server finds the caller's turns; both modes in the same terms."""
+
+    mode: Literal["server_vad", "semantic_vad"]
+    threshold: float
+    """0.0 to 1.0; higher needs louder speech."""
+    prefix_padding_ms: int
+    silence_duration_ms: int
+    create_response: bool
+    interrupt_response: bool
+    idle_timeout_ms: int | None
+
+
+def turn_detection(session: Mapping[str, Any]) -> TurnDetection | None:
+    """The turn detection in force; None: the caller commits turns by itself."""
+    given = session["audio"]["input"]["turn_detection"]
+    if given is None:
+        return None
+    silence_ms = EAGERNESS_SILENCE_MS.get(given.get("eagerness", ""), SERVER_VAD["silence_duration_ms"])
+    return TurnDetection(
+        mode=given["type"],
+        threshold=given.get("threshold", SERVER_VAD["threshold"]),
+        prefix_padding_ms=given.get("prefix_padding_ms", SERVER_VAD["prefix_padding_ms"]),
+        silence_duration_ms=given.get("silence_duration_ms", silence_ms),
+        create_response=given["create_response"],
+        interrupt_response=given["interrupt_response"],
+        idle_timeout_ms=given.get("idle_timeout_ms"),
+    )
+
+
+def input_format(session: Mapping[str, Any]) -> AudioFormat:
+    """What the caller sends."""
+    return FORMATS[session["audio"]["input"]["format"]["type"]]
+
+
+def output_format(session: Mapping[str, Any]) -> AudioFormat:
+    """What the caller wants to get."""
+    return FORMATS[session["audio"]["output"]["format"]["type"]]
+
+
+def wants_audio(session: Mapping[str, Any]) -> bool:
+    """Whether replies are spoken."""
+    return "audio" in session["output_modalities"]
+
+
+def transcription_on(session: Mapping[str, Any]) -> bool:
+    """Whether the caller wants to be told what was understood."""
+    return session["audio"]["input"]["transcription"] is not None
+
+
+# --- one response ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSettings:
+    """What holds for one response: the session's settings under those of its `response.create`."""
+
+    output_modalities: list[str]
+    instructions: str
+    voice: str
+    output_format: AudioFormat
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    max_output_tokens: int | str
+    """1 to 4096, or ``inf``."""
+    metadata: dict[str, str] | None
+    in_conversation: bool
+    """False: the response stays outside the conversation (``conversation: "none"``)."""
+    input_items: list[dict[str, Any]] | None
+    """What to answer instead of the conversation, as items and ``item_reference``; None: the conversation."""
+
+    @property
+    def wants_audio(self) -> bool:
+        """Whether the reply is spoken."""
+        return "audio" in self.output_modalities
+
+
+def response_settings(session: Mapping[str, Any], params: Mapping[str, Any]) -> ResponseSettings:
+    """Check `params`, the ``response`` object of a `response.create` ({} if absent), and fill in the rest.
+
+    Raises `ProtocolMistake`, whose `param` starts with ``response.``.
+    """
+    given = RESPONSE(params, "response") if params else {}
+    own = given.get("audio", {}).get("output", {})
+    spoken = session["audio"]["output"]
+
+    def effective(name: str) -> Any:
+        return given[name] if name in given else session[name]
+
+    return ResponseSettings(
+        output_modalities=effective("output_modalities"),
+        instructions=effective("instructions"),
+        voice=own.get("voice", spoken["voice"]),
+        output_format=FORMATS[own.get("format", spoken["format"])["type"]],
+        tools=effective("tools"),
+        tool_choice=effective("tool_choice"),
+        max_output_tokens=effective("max_output_tokens"),
+        metadata=given.get("metadata"),
+        in_conversation=given.get("conversation", "auto") == "auto",
+        input_items=given.get("input"),
+    )

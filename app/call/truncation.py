@@ -1,0 +1,83 @@
+"""What the caller did not hear is taken out of the conversation."""
+
+from __future__ import annotations
+
+from app.call import events
+from app.call.conversation import Entry
+from app.call.inputs import TruncateItem
+from app.call.record import Call
+from app.errors import ProtocolMistake
+
+
+def truncate_to_heard(call: Call, now_ms: int) -> None:
+    """Cut the item that is being played at what has been played of it, by the wall clock."""
+    playback = call.playback
+    if playback is None:
+        return
+    entry = call.conversation.get(playback.item_id)
+    heard_ms = max(0, now_ms - playback.started_at_ms)
+    call.playback = None
+    call.mark("reply")
+    if entry is None or heard_ms >= entry.audio_ms:
+        return
+    _cut(call, entry, heard_ms)
+
+
+def truncate(call: Call, wish: TruncateItem) -> None:
+    """The client, which plays the audio, says how much of an item was heard."""
+    entry = call.conversation.get(wish.item_id)
+    if entry is None:
+        raise ProtocolMistake(
+            f"Item with item_id {wish.item_id!r} not found.", code="item_truncate_invalid_item_id", param="item_id"
+        )
+    item = entry.item
+    if item.get("role") != "assistant" or item["status"] == "in_progress":
+        raise ProtocolMistake(
+            f"Item {wish.item_id!r} cannot be truncated: only finished or cancelled assistant messages can.",
+            code="invalid_value",
+            param="item_id",
+        )
+    if wish.content_index != 0 or not item["content"] or item["content"][0]["type"] != "output_audio":
+        raise ProtocolMistake(
+            f"Content part {wish.content_index} of item {wish.item_id!r} is no audio.",
+            code="invalid_value",
+            param="content_index",
+        )
+    if wish.audio_end_ms > entry.audio_ms:
+        raise ProtocolMistake(
+            f"Audio content of {entry.audio_ms}ms is already shorter than {wish.audio_end_ms}ms",
+            code="invalid_value",
+            param="audio_end_ms",
+        )
+    if call.playback is not None and call.playback.item_id == wish.item_id:
+        call.playback = None
+        call.mark("reply")
+    _cut(call, entry, wish.audio_end_ms)
+
+
+def _cut(call: Call, entry: Entry, audio_end_ms: int) -> None:
+    part = entry.item["content"][0]
+    part["transcript"] = heard_text(
+        part["transcript"], entry.marks or [], call.output_format.size(audio_end_ms), call.output_format.size(entry.audio_ms)
+    )
+    call.conversation.touch(entry.item["id"])
+    call.emit(events.item_truncated(entry.item["id"], 0, audio_end_ms))
+
+
+def heard_text(text: str, marks: list[list[int]], heard_bytes: int, total_bytes: int) -> str:
+    """The words of `text` that were played once `heard_bytes` of `total_bytes` of audio were.
+
+    `marks` are the places where each piece of text and its audio begin. Inside a piece,
+    text is taken to pass at an even pace, and a word half spoken is left out.
+    """
+    for number, (audio_start, text_start) in enumerate(marks):
+        audio_end, text_end = marks[number + 1] if number + 1 < len(marks) else (total_bytes, len(text))
+        if heard_bytes >= audio_end:
+            continue
+        piece = text[text_start:text_end]
+        share = max(0, heard_bytes - audio_start) / max(1, audio_end - audio_start)
+        cut = int(len(piece) * share)
+        at_word_end = cut >= len(piece) or not piece[cut : cut + 1].strip()
+        spoken = piece[:cut] if at_word_end else piece[:cut].rpartition(" ")[0]
+        return (text[:text_start] + spoken).rstrip()
+    return text

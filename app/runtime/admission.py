@@ -1,0 +1,61 @@
+"""Which connections a pod takes, decided before the upgrade."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import Counter
+
+from app.errors import ConnectionRefused
+
+RETRY_AFTER_S = 1
+"""Soon, since another pod behind the same address can take the caller at once."""
+
+
+def new_call_id() -> str:
+    """``call_`` and 26 base32 characters: 130 random bits."""
+    return "call_" + base64.b32encode(secrets.token_bytes(17)).decode()[:26].lower()
+
+
+class Admission:
+    """Counts places. A place is taken before the upgrade and given back when the connection's task ends."""
+
+    def __init__(self, capacity: int, per_key: int) -> None:
+        """`per_key`: calls that one API key may hold on this pod; 0 is no limit."""
+        self.capacity = capacity
+        self.active = 0
+        self.draining = False
+        self._per_key = per_key
+        self._by_key: Counter[str] = Counter()
+
+    def refuse_if_draining(self) -> None:
+        """Raise 503 while the pod drains."""
+        if self.draining:
+            raise unavailable("draining", "This pod is draining; connect again to reach another one.")
+
+    def take(self, api_key_hash: str) -> None:
+        """Take a place, or raise 503 or 429."""
+        self.refuse_if_draining()
+        if self.active >= self.capacity:
+            raise unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
+        if self._per_key and self._by_key[api_key_hash] >= self._per_key:
+            raise ConnectionRefused(
+                429,
+                "too_many_calls",
+                f"This key has {self._per_key} calls under way, which is its limit.",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self.active += 1
+        self._by_key[api_key_hash] += 1
+
+    def give_back(self, api_key_hash: str) -> None:
+        """Free a place."""
+        self.active -= 1
+        self._by_key[api_key_hash] -= 1
+        if not self._by_key[api_key_hash]:
+            del self._by_key[api_key_hash]
+
+
+def unavailable(code: str, message: str) -> ConnectionRefused:
+    """A 503 with `Retry-After`."""
+    return ConnectionRefused(503, code, message, retry_after_s=RETRY_AFTER_S)

@@ -1,0 +1,82 @@
+"""One connection to one call, from before its upgrade until its task ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.call.closing import BROKEN, HANG_UP, SERVICE_RESTART
+from app.runtime.connection import Connection
+from app.runtime.live_call import LiveCall
+from app.runtime.ports import Transport
+from app.wire.realtime import greeting
+
+if TYPE_CHECKING:
+    from app.runtime.pod import Pod
+
+
+class Attachment:
+    """Holds a place on the pod. Exactly one of `serve` and `abandon` must be called."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        live: LiveCall,
+        connection: Connection,
+        place: str,
+        last_event: int | None,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self._pod = pod
+        self._live = live
+        self._connection = connection
+        self._place = place
+        self._resumed = resumed
+        self._start, self._gap = live.attach(connection, last_event)
+
+    @property
+    def call_id(self) -> str:
+        """The call's id, for the response headers."""
+        return self._live.call.call_id
+
+    async def serve(self, transport: Transport) -> None:
+        """Greet, replay, and carry messages both ways until the connection is over."""
+        live, connection = self._live, self._connection
+        info = self._pod.greeting_of(live, resumed=self._resumed, gap=self._gap)
+        sender = asyncio.create_task(connection.run(transport, greeting(self._start, live.call.session, info)))
+        code = BROKEN
+        try:
+            code = await self._listen(transport)
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            await self._leave(hung_up=code == HANG_UP and connection.closing is None)
+
+    async def _listen(self, transport: Transport) -> int:
+        live, connection = self._live, self._connection
+        while True:
+            message = await transport.receive()
+            if isinstance(message, int):
+                return message
+            if connection.closing is None:
+                live.heard_from_at_s = self._pod.clock.monotonic_s()
+                live.receive(message)
+                if len(live.call.unsaved_events) > 1:
+                    await live.room()
+
+    async def abandon(self) -> None:
+        """The upgrade failed: park the call."""
+        await self._leave(hung_up=False)
+
+    async def _leave(self, *, hung_up: bool) -> None:
+        connection = self._connection
+        closing = connection.closing
+        if closing is None:
+            connection.close(HANG_UP, at_once=True)
+        planned = closing is not None and closing[0] == SERVICE_RESTART
+        try:
+            self._live.detach(connection, hung_up=hung_up, planned=planned)
+            await self._pod.committer.flush(self._live)
+        finally:
+            self._pod.admission.give_back(self._place)

@@ -1,0 +1,177 @@
+"""Group commit: one writer per pod makes the changes of all its calls durable.
+
+A call with changes is marked; the writer takes what all marked calls have, writes it in
+one round trip, and then lets each call's events out. While a round trip is under way
+the next batch gathers, so the cost per call falls as the load grows. Rounds start at
+least `TICK_S` apart: the first change after a quiet moment is written at once, a stream
+of frames from many calls is gathered.
+
+When the store does not answer, the same batch is tried again until `GIVE_UP_S` have
+passed. Then the pod is degraded: calls go on from memory, their events are let out as
+they come, and each call is written whole once the store is back, even if it came back
+empty. A write-back with an older epoch than the store's is refused like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from app.call.changes import CallWrite, OutboxEntry
+from app.errors import StoreError
+from app.runtime.ports import Clock, Observer
+from app.stores.base import Store, WriteOutcome
+
+TICK_S = 0.004
+GIVE_UP_S = 1.5
+RETRY_S = 0.1
+PROBE_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Writer(Protocol):
+    """A call, as the committer sees it."""
+
+    def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
+        """What changed and the events that wait for it; None if the call is held back or has nothing."""
+
+    def committed(self, events: list[OutboxEntry]) -> None:
+        """The write is durable (or the store is given up for now): let its events out."""
+
+    def lost_in_store(self) -> None:
+        """The store does not know the call, or a write may be lost: write all of it next time."""
+
+    def superseded(self) -> None:
+        """A newer epoch owns the call."""
+
+
+Batch = list[tuple[Writer, CallWrite, list[OutboxEntry]]]
+
+
+class Committer:
+    """See the module's text. `run` is to be a task for as long as the pod lives."""
+
+    def __init__(self, store: Store, clock: Clock, observer: Observer, all_calls: Callable[[], Iterable[Writer]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._all_calls = all_calls
+        self._marked: dict[Writer, None] = {}
+        self._wake = asyncio.Event()
+        self._round_done = asyncio.Condition()
+        self._in_flight: set[Writer] = set()
+        self._next_round_s = 0.0
+        self.degraded = False
+
+    def mark(self, call: Writer) -> None:
+        """Have a call's changes written with the next round."""
+        self._marked[call] = None
+        self._wake.set()
+
+    async def settle(self, call: Writer) -> None:
+        """Wait until no write of this call is under way."""
+        async with self._round_done:
+            await self._round_done.wait_for(lambda: call not in self._in_flight)
+
+    async def flush(self, call: Writer) -> None:
+        """Write a call's changes and wait until that was done or given up."""
+        self.mark(call)
+        async with self._round_done:
+            await self._round_done.wait_for(lambda: call not in self._marked and call not in self._in_flight)
+
+    async def run(self) -> None:
+        """Write rounds until cancelled."""
+        while True:
+            await self._wake.wait()
+            pause_s = self._next_round_s - self._clock.monotonic_s()
+            if pause_s > 0:
+                await self._clock.sleep(pause_s)
+            self._next_round_s = self._clock.monotonic_s() + TICK_S
+            self._wake.clear()
+            await self._round()
+
+    async def _round(self) -> None:
+        batch = self._gather()
+        try:
+            if batch and self.degraded:
+                self._let_go_on(batch)
+            elif batch:
+                await self._write(batch)
+        finally:
+            async with self._round_done:
+                self._in_flight.clear()
+                self._round_done.notify_all()
+
+    def _gather(self) -> Batch:
+        marked, self._marked = self._marked, {}
+        batch: Batch = []
+        for call in marked:
+            taken = call.take_write()
+            if taken is not None:
+                self._in_flight.add(call)
+                batch.append((call, *taken))
+        return batch
+
+    async def _write(self, batch: Batch) -> None:
+        outcomes = await self._commit([write for _, write, _ in batch])
+        if outcomes is None:
+            self._degrade(batch)
+            return
+        for (call, _, waiting), outcome in zip(batch, outcomes, strict=True):
+            if outcome is WriteOutcome.COMMITTED:
+                call.committed(waiting)
+            elif outcome is WriteOutcome.SUPERSEDED:
+                self._observer.write_fenced()
+                call.superseded()
+            else:
+                call.lost_in_store()
+                again = call.take_write()
+                if again is not None:
+                    await self._write([(call, again[0], waiting)])
+
+    async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
+        give_up_s = self._clock.monotonic_s() + GIVE_UP_S
+        while True:
+            started_s = self._clock.monotonic_s()
+            try:
+                async with asyncio.timeout(GIVE_UP_S):
+                    outcomes = await self._store.commit(writes)
+            except (StoreError, TimeoutError) as error:
+                self._observer.store_failed("commit")
+                if self._clock.monotonic_s() + RETRY_S >= give_up_s:
+                    log.warning("store given up for now", error=str(error) or "no answer in time")
+                    return None
+                await self._clock.sleep(RETRY_S)
+            else:
+                self._observer.store_call("commit", self._clock.monotonic_s() - started_s)
+                return outcomes
+
+    def _degrade(self, batch: Batch) -> None:
+        self.degraded = True
+        self._let_go_on(batch)
+
+    def _let_go_on(self, batch: Batch) -> None:
+        for call, _, waiting in batch:
+            call.lost_in_store()
+            call.committed(waiting)
+
+    async def recover(self) -> None:
+        """While degraded, ask for the store and write every call back once it answers. Runs until cancelled."""
+        while True:
+            await self._clock.sleep(PROBE_S)
+            if not self.degraded:
+                continue
+            try:
+                async with asyncio.timeout(GIVE_UP_S):
+                    await self._store.ping()
+            except (StoreError, TimeoutError):
+                continue
+            log.info("store is back; writing calls back")
+            self.degraded = False
+            for call in self._all_calls():
+                call.lost_in_store()
+                self.mark(call)

@@ -1,0 +1,103 @@
+"""Carries out a drain: asks the plan which calls to let go of, until none is left."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.call.closing import SERVICE_RESTART
+from app.call.drain import Drain, DrainingCall
+from app.call.machine import is_quiet
+from app.call.record import Status
+from app.errors import StoreError
+from app.runtime.live_call import LiveCall
+
+if TYPE_CHECKING:
+    from app.runtime.pod import Pod
+
+LOOK_S = 0.05
+ASK_FLEET_S = 1.0
+TAKES_CALLS = frozenset({"ok", "degraded"})
+
+log = structlog.get_logger(__name__)
+
+
+class Drainer:
+    """At most one drain at a time; `done` is set once the last attached call is gone."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self.done = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, drain: Drain) -> None:
+        """Begin, or go on with another mode and deadline counted from now."""
+        self._stop_task()
+        self.done.clear()
+        self._pod.admission.draining = True
+        log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._pod.admission.active)
+        self._task = asyncio.create_task(self._run(drain), name="drain")
+
+    def cancel(self) -> bool:
+        """Take calls again; those handed off stay where they went."""
+        if not self._pod.admission.draining:
+            return False
+        self._stop_task()
+        self.done.clear()
+        self._pod.admission.draining = False
+        log.info("drain cancelled")
+        return True
+
+    def _stop_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self, drain: Drain) -> None:
+        pod = self._pod
+        clock = pod.clock
+        started_s = clock.monotonic_s()
+        letting_go: dict[str, asyncio.Task[None]] = {}
+        warned: set[str] = set()
+        others_take_calls = False
+        asked_s = float("-inf")
+        while pod.admission.active > 0:
+            elapsed_s = clock.monotonic_s() - started_s
+            if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
+                others_take_calls = await self._others_take_calls()
+                asked_s = clock.monotonic_s()
+            attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
+            if others_take_calls or drain.left_s(elapsed_s) <= 0:
+                self._warn(attached, warned, drain, elapsed_s)
+            ids = drain.let_go(
+                map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls
+            )
+            for call_id in ids:
+                if call_id not in letting_go:
+                    letting_go[call_id] = asyncio.create_task(pod.ownership.calls[call_id].hand_off())
+            await clock.sleep(LOOK_S)
+        pod.observer.drain_finished(clock.monotonic_s() - started_s)
+        log.info("drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=SERVICE_RESTART)
+        self.done.set()
+
+    def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
+        for live in attached:
+            if live.call.call_id not in warned:
+                warned.add(live.call.call_id)
+                live.warn_of_drain(int(drain.left_s(elapsed_s) * 1000))
+
+    async def _others_take_calls(self) -> bool:
+        try:
+            pods = await self._pod.store.pods()
+        except StoreError:
+            return False
+        return any(pod.name != self._pod.name and pod.status in TAKES_CALLS for pod in pods)
+
+
+def _facts(live: LiveCall) -> DrainingCall:
+    call = live.call
+    spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
+    return DrainingCall(call.call_id, call.resumable, is_quiet(call) and call.status is Status.ATTACHED, spread)

@@ -1,0 +1,275 @@
+"""A call in the hands of its owner: feeds the machine, carries out its effects.
+
+Everything here runs on the event loop without waiting, but for the tasks that the
+effects start: one per reply, one per transcription. No task is made per frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from app.agents.base import Agent, Clip
+from app.call import events, machine
+from app.call.changes import CallWrite, OutboxEntry
+from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, SERVICE_RESTART, TIMED_OUT
+from app.call.codec import take_write
+from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.inputs import AppendAudio, ConnectionLost, EndCall, Input, Transcribed
+from app.call.record import Call, Status
+from app.call.session import turn_detection
+from app.runtime.committer import Committer
+from app.runtime.connection import Connection
+from app.runtime.ports import Clock, Observer
+from app.runtime.speaking import perform
+from app.speech.endpointing import Endpointer
+from app.wire.realtime import parse
+
+MAX_UNSAVED_EVENTS = 256
+"""Beyond this a caller or an agent has to wait for the store."""
+TRANSCRIPTION_LIMIT_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class LiveCall:
+    """One call of this pod, attached or parked."""
+
+    def __init__(
+        self,
+        call: Call,
+        agent: Agent,
+        committer: Committer,
+        clock: Clock,
+        observer: Observer,
+        on_gone: Callable[[LiveCall], None],
+        *,
+        max_audio_bytes: int,
+    ) -> None:
+        self.call = call
+        self.connection: Connection | None = None
+        self.superseded_by_other = False
+        self.committed_at_s = clock.monotonic_s()
+        self.heard_from_at_s = clock.monotonic_s()
+        self.attached_at_s = clock.monotonic_s()
+        self._agent = agent
+        self._committer = committer
+        self._clock = clock
+        self._observer = observer
+        self._on_gone = on_gone
+        self._max_audio_bytes = max_audio_bytes
+        self._held = False
+        self._released = call.seq
+        self._reply: asyncio.Task[None] | None = None
+        self._transcribing: dict[str, asyncio.Task[None]] = {}
+        self._durable = asyncio.Event()
+        self._endpointer: Endpointer | None = None
+        self._speech_ended_at_s: float | None = None
+        self._listen_afresh()
+
+    # --- what happens to the call -------------------------------------------
+
+    def receive(self, message: str | bytes) -> None:
+        """One message from the caller."""
+        happened = parse(message, max_audio_bytes=self._max_audio_bytes)
+        if type(happened) is AppendAudio:
+            if happened.event_id is not None and self.call.recognises(happened.event_id):
+                return
+            self._observer.frames_in(1)
+            if self._endpointer is not None and len(happened.audio) % self.call.input_format.sample_bytes == 0:
+                boundaries = self._endpointer.feed(happened.audio)
+                if boundaries:
+                    happened = AppendAudio(happened.audio, happened.event_id, boundaries)
+        self.feed(happened)
+
+    def feed(self, happened: Input) -> None:
+        """Let something happen: the machine decides, this object does."""
+        if self.superseded_by_other:
+            return
+        effects = machine.step(self.call, happened, self._clock.wall_ms())
+        if self.call.has_changes:
+            self._committer.mark(self)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def start_what_was_under_way(self) -> None:
+        """On a call taken over from another pod: go on with its reply and its transcriptions."""
+        for effect in machine.resume(self.call):
+            self._carry_out(effect)
+
+    async def room(self) -> None:
+        """Wait while too many events are not durable yet."""
+        while len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS:
+            self._durable.clear()
+            self._committer.mark(self)
+            await self._durable.wait()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case StartReply():
+                self._speech_ended_at_s = self._clock.monotonic_s()
+                self._reply = self._start(self._perform_when_transcribed())
+            case StopReply():
+                if self._reply is not None:
+                    self._reply.cancel()
+                    self._reply = None
+            case Transcribe(item_id):
+                self._transcribing[item_id] = self._start(self._transcribe(item_id))
+            case ResetEndpointing():
+                self._listen_afresh()
+            case CloseConnection(code, reason):
+                self.finish("agent", code, reason)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=self.call.call_id)
+
+    def _listen_afresh(self) -> None:
+        call = self.call
+        detection = turn_detection(call.session)
+        if detection is None or call.mirror:
+            self._endpointer = None
+            return
+        self._endpointer = Endpointer(
+            call.input_format,
+            threshold=detection.threshold,
+            prefix_padding_ms=detection.prefix_padding_ms,
+            silence_duration_ms=detection.silence_duration_ms,
+            speaking=call.hearing.speaking,
+            at_bytes=call.hearing.position,
+        )
+
+    async def _perform_when_transcribed(self) -> None:
+        if self._transcribing:
+            await asyncio.wait(self._transcribing.values(), timeout=TRANSCRIPTION_LIMIT_S)
+        if self.call.reply is not None:
+            await perform(self, self._agent, self._clock, self._observer)
+
+    async def _transcribe(self, item_id: str) -> None:
+        started_s = self._clock.monotonic_s()
+        clip = self.call.clip
+        text = None
+        try:
+            if clip is not None and clip.item_id == item_id:
+                text = await self._agent.transcribe(Clip(clip.audio, self.call.input_format))
+                self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
+        except Exception:
+            # The root of the task: a recogniser that fails leaves the turn not understood.
+            log.exception("transcription failed", call_id=self.call.call_id, item_id=item_id)
+        finally:
+            self._transcribing.pop(item_id, None)
+        self.feed(Transcribed(item_id, text))
+
+    # --- connections ----------------------------------------------------------
+
+    def attach(self, connection: Connection, last_event: int | None) -> tuple[int, tuple[int, int] | None]:
+        """Give the call to a new connection; an older one is closed with 4409.
+
+        Returns what `machine.attach` does. What the client has not seen is queued; what is
+        not durable yet follows by itself.
+        """
+        if self.connection is not None:
+            self.connection.close(ATTACHED_ELSEWHERE, at_once=True)
+        self.connection = connection
+        self.heard_from_at_s = self.attached_at_s = self._clock.monotonic_s()
+        self.call.resumable = self.call.resumable or connection.resumable
+        start, gap = machine.attach(self.call, last_event)
+        connection.push(entry for entry in self.call.outbox.after(start) if entry.n <= self._released)
+        self._committer.mark(self)
+        return start, gap
+
+    def detach(self, connection: Connection, *, hung_up: bool, planned: bool) -> None:
+        """A connection is gone. One that was replaced meanwhile no longer matters."""
+        if self.connection is not connection:
+            return
+        self.connection = None
+        self.feed(ConnectionLost(hung_up, planned))
+        if self.call.status is Status.ENDED:
+            self._over("hangup")
+
+    def warn_of_drain(self, time_left_ms: int) -> None:
+        """Tell a client that asked for it that its connection will be closed."""
+        if self.connection is not None and self.connection.going_away and self.connection.closing is None:
+            self.call.emit(events.going_away(time_left_ms, "drain"))
+            self._committer.mark(self)
+
+    def finish(self, outcome: str, code: int = CALL_ENDED, reason: str = "") -> None:
+        """End the call from this side and close its connection once all events have been sent."""
+        self.feed(EndCall(outcome))
+        self._over(outcome)
+        connection = self.connection
+        if connection is not None:
+            self._start(self._close_when_sent(connection, TIMED_OUT if outcome == "timeout" else code, reason))
+
+    async def hand_off(self) -> None:
+        """Close the connection with 1012 so that the client comes back on another pod."""
+        connection = self.connection
+        if connection is not None and connection.closing is None:
+            await self._close_when_sent(connection, SERVICE_RESTART, "")
+
+    async def _close_when_sent(self, connection: Connection, code: int, reason: str) -> None:
+        await self._committer.flush(self)
+        connection.close(code, reason)
+
+    async def stop_work(self) -> None:
+        """Cancel the reply and the transcriptions; what is durable of them can go on elsewhere."""
+        tasks = [task for task in (self._reply, *self._transcribing.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _over(self, outcome: str) -> None:
+        self._observer.call_ended(outcome)
+        self._on_gone(self)
+
+    # --- the committer's side ---------------------------------------------------
+
+    async def hold(self) -> None:
+        """Let no new write start, and wait for the one under way: the epoch is about to change."""
+        self._held = True
+        await self._committer.settle(self)
+
+    def let_go(self) -> None:
+        """Writes may start again."""
+        self._held = False
+        self._committer.mark(self)
+
+    def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
+        """See `committer.Writer`."""
+        if self._held or self.superseded_by_other:
+            return None
+        waiting = self.call.unsaved_events
+        return take_write(self.call, self._clock.wall_ms()), waiting
+
+    def committed(self, events: list[OutboxEntry]) -> None:
+        """See `committer.Writer`."""
+        self.committed_at_s = self._clock.monotonic_s()
+        self._durable.set()
+        if events:
+            self._released = events[-1].n
+        if self.connection is not None and events:
+            self.connection.push(events)
+            if self._speech_ended_at_s is not None and any(entry.audio for entry in events):
+                self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._speech_ended_at_s)
+                self._speech_ended_at_s = None
+
+    def lost_in_store(self) -> None:
+        """See `committer.Writer`."""
+        self.call.write_whole = True
+
+    def superseded(self) -> None:
+        """See `committer.Writer`: another pod owns the call now."""
+        if self.superseded_by_other:
+            return
+        self.superseded_by_other = True
+        log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
+        self._durable.set()
+        if self._reply is not None:
+            self._reply.cancel()
+        for task in self._transcribing.values():
+            task.cancel()
+        if self.connection is not None:
+            self.connection.close(ATTACHED_ELSEWHERE, at_once=True)
+        self._on_gone(self)

@@ -1,0 +1,237 @@
+"""Becoming the owner of a call: making a new one, or taking one over.
+
+A take-over is one round trip to the store, which adds one to the epoch and hands back
+everything it holds. If this pod has the call in memory and nobody else owned it in
+between, memory wins, for it may know more than the store; else the snapshot does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import structlog
+
+from app.agents.base import Agent
+from app.call.codec import restore
+from app.call.outbox import Outbox
+from app.call.record import Call, Status
+from app.call.session import new_session
+from app.errors import ConnectionRefused, StoreError
+from app.runtime.admission import new_call_id, unavailable
+from app.runtime.committer import Committer
+from app.runtime.live_call import LiveCall
+from app.runtime.ports import Clock, Observer, StartCall
+from app.stores.base import Claim, Claimed, NotClaimed, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Agents(Protocol):
+    """Where agents come from."""
+
+    def agent(self, model: str) -> Agent:
+        """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSettings:
+    """What a pod's calls have in common."""
+
+    pod: str
+    color: str
+    voice: str = "alloy"
+    ttl_s: int = 1800
+    resume_window_s: int = 120
+    max_call_s: int = 3600
+    idle_timeout_s: float = 0
+    checkpoint_ms: int = 200
+    outbox_bytes: int = 1024 * 1024
+    max_audio_bytes: int = 15 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A call taken over, and what its record said before."""
+
+    live: LiveCall
+    kind: str
+    """handoff, drop or crash."""
+    left_at_ms: int
+    """When the old connection was last known to work."""
+
+
+class Ownership:
+    """Makes and takes over calls; keeps the pod's calls by id."""
+
+    def __init__(
+        self, store: Store, agents: Agents, committer: Committer, clock: Clock, observer: Observer, settings: CallSettings
+    ) -> None:
+        self.calls: dict[str, LiveCall] = {}
+        self._store = store
+        self._agents = agents
+        self._committer = committer
+        self._clock = clock
+        self._observer = observer
+        self._settings = settings
+        self._taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.on_gone: Callable[[LiveCall], None] = lambda live: None
+
+    async def make(self, request: StartCall) -> LiveCall:
+        """A new call, durable before anybody hears of it; while the store is away, from memory."""
+        agent = self._agents.agent(request.model)
+        settings = self._settings
+        now_ms = self._clock.wall_ms()
+        call_id = new_call_id()
+        model = request.model or agent.name
+        expires_at_s = now_ms // 1000 + settings.max_call_s
+        call = Call(
+            call_id=call_id,
+            epoch=1,
+            owner=settings.pod,
+            color=settings.color,
+            model=model,
+            session=new_session(call_id, model, settings.voice, expires_at_s=expires_at_s),
+            outbox=Outbox(settings.outbox_bytes),
+            created_at_ms=now_ms,
+            mirror=agent.mirrors,
+            checkpoint_ms=settings.checkpoint_ms,
+            api_key_hash=request.api_key_hash,
+            call_key_hash=request.call_key_hash or "",
+            resumable=request.resumable,
+            write_whole=True,
+        )
+        live = self._keep(call, agent)
+        await self._committer.flush(live)
+        return live
+
+    def _keep(self, call: Call, agent: Agent) -> LiveCall:
+        live = LiveCall(
+            call,
+            agent,
+            self._committer,
+            self._clock,
+            self._observer,
+            self._forget,
+            max_audio_bytes=self._settings.max_audio_bytes,
+        )
+        self.calls[call.call_id] = live
+        return live
+
+    def _forget(self, live: LiveCall) -> None:
+        if self.calls.get(live.call.call_id) is live:
+            del self.calls[live.call.call_id]
+        self.on_gone(live)
+
+    async def discard(self, live: LiveCall) -> None:
+        """Undo `make` for a call that nobody will use."""
+        live.finish("unused")
+        await self._committer.flush(live)
+
+    async def take_over(self, call_id: str, *, api_key_hash: str | None) -> Resumed | NotClaimed:
+        """Own a call that exists. Raises `ConnectionRefused` (503) if the store cannot say."""
+        lock = self._taking.setdefault(call_id, asyncio.Lock())
+        async with lock:
+            live = self.calls.get(call_id)
+            if live is not None:
+                await live.hold()
+            try:
+                return await self._claim(call_id, live, api_key_hash)
+            finally:
+                if live is not None:
+                    live.let_go()
+
+    async def _claim(self, call_id: str, live: LiveCall | None, api_key_hash: str | None) -> Resumed | NotClaimed:
+        settings = self._settings
+        claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash)
+        started_s = self._clock.monotonic_s()
+        try:
+            claimed = await self._store.claim(claim)
+        except StoreError as error:
+            self._observer.store_failed("claim")
+            if live is None or live.superseded_by_other:
+                raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
+            return self._from_memory(live)
+        self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
+        if claimed is NotClaimed.UNKNOWN and live is not None:
+            live.call.epoch += 1
+            live.call.write_whole = True
+            return self._from_memory(live)
+        if isinstance(claimed, NotClaimed):
+            return claimed
+        if live is not None and claimed.epoch == live.call.epoch + 1 and live.call.status is not Status.ENDED:
+            live.call.epoch = claimed.epoch
+            return self._from_memory(live)
+        if live is not None:
+            live.superseded()
+        return self._from_snapshot(claimed)
+
+    def _from_memory(self, live: LiveCall) -> Resumed:
+        call = live.call
+        return Resumed(live, "handoff" if call.handed_off else "drop", call.left_at_ms or self._clock.wall_ms())
+
+    def _from_snapshot(self, claimed: Claimed) -> Resumed:
+        settings = self._settings
+        call = restore(
+            claimed.snapshot,
+            epoch=claimed.epoch,
+            outbox_bytes=settings.outbox_bytes,
+            checkpoint_ms=settings.checkpoint_ms,
+        )
+        call.owner = settings.pod
+        call.color = settings.color
+        left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+        if call.handed_off:
+            kind = "handoff"
+        elif claimed.previous_status == Status.ATTACHED and claimed.previous_owner != settings.pod:
+            kind = "crash"
+        else:
+            kind = "drop"
+        live = self._keep(call, self._agents.agent(call.model))
+        live.start_what_was_under_way()
+        return Resumed(live, kind, left_at_ms)
+
+    async def start_by_key(self, request: StartCall) -> Resumed | LiveCall:
+        """The call that a call key stands for: the one it is bound to, or a new one bound to it now.
+
+        Two first connects at once make one call: whoever loses the race for the binding
+        discards its own and takes over the winner's.
+        """
+        assert request.call_key_hash is not None
+        try:
+            bound = await self._store.find_call_key(request.call_key_hash)
+        except StoreError:
+            return self._from_memory_by_key(request)
+        resumed = await self._resume_bound(bound, request) if bound else None
+        if resumed is not None:
+            return resumed
+        live = await self.make(request)
+        try:
+            winner = await self._store.bind_call_key(request.call_key_hash, live.call.call_id, instead_of=bound)
+        except StoreError:
+            return live
+        if winner == live.call.call_id:
+            return live
+        await self.discard(live)
+        resumed = await self._resume_bound(winner, request)
+        if resumed is None:
+            raise unavailable("call_key_changed", "The call of this call_key ended just now; connect again.")
+        return resumed
+
+    async def _resume_bound(self, call_id: str, request: StartCall) -> Resumed | None:
+        taken = await self.take_over(call_id, api_key_hash=request.api_key_hash)
+        if taken is NotClaimed.FOREIGN:
+            raise ConnectionRefused(
+                403, "foreign_call_key", "This call_key belongs to another API key.", param="call_key"
+            )
+        return None if isinstance(taken, NotClaimed) else taken
+
+    def _from_memory_by_key(self, request: StartCall) -> Resumed:
+        for live in self.calls.values():
+            if live.call.call_key_hash == request.call_key_hash and live.call.api_key_hash == request.api_key_hash:
+                return self._from_memory(live)
+        # It may stand for a call that another pod knows: a new one now would lose that one for good.
+        raise unavailable("store_unreachable", "The session store cannot be reached, so this call_key is unknown.")

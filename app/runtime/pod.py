@@ -1,0 +1,240 @@
+"""A pod: everything one server process knows of its calls, and the work that goes on beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from app.call.drain import Drain, DrainMode
+from app.call.record import Status
+from app.call.tokens import resume_token
+from app.errors import ConnectionRefused
+from app.runtime.admission import Admission
+from app.runtime.attachment import Attachment
+from app.runtime.committer import Committer
+from app.runtime.connection import Connection
+from app.runtime.drainer import Drainer
+from app.runtime.heartbeat import Heartbeat
+from app.runtime.live_call import LiveCall
+from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
+from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall
+from app.runtime.records import describe
+from app.stores.base import NotClaimed, PodBeat, Store
+
+
+class Pod:
+    """Made once per process by the composition root; `open` before the first call, `close` after the last."""
+
+    def __init__(
+        self,
+        *,
+        settings: CallSettings,
+        version: str,
+        secret: bytes,
+        capacity: int,
+        calls_per_key: int,
+        store: Store,
+        agents: Agents,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.name = settings.pod
+        self.color = settings.color
+        self.version = version
+        self.started_at_ms = clock.wall_ms()
+        self.settings = settings
+        self.admission = Admission(capacity, calls_per_key)
+        self.clock = clock
+        self.observer = observer
+        self.store = store
+        self._secret = secret
+        self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
+        self.ownership = Ownership(store, agents, self.committer, clock, observer, settings)
+        self._heartbeat = Heartbeat(self)
+        self._drainer = Drainer(self)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life ---------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Start the work beside the calls and show up in the fleet."""
+        self._start("committer", self.committer.run())
+        self._start("recovery", self.committer.recover())
+        self._start("upkeep", self._heartbeat.upkeep())
+        await self._heartbeat.beat()
+        self._start("heartbeat", self._heartbeat.run())
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_report_crash)
+        self._tasks.append(task)
+
+    async def close(self) -> None:
+        """Make the last changes durable and leave the fleet. Parked calls stay in the store for other pods."""
+        for live in list(self.ownership.calls.values()):
+            await live.stop_work()
+            await self.committer.flush(live)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._heartbeat.retire()
+
+    # --- connections ----------------------------------------------------------
+
+    async def start(self, request: StartCall) -> Attachment:
+        """Take a new call, or the one its call key stands for. Raises `ConnectionRefused`."""
+        self.admission.take(request.api_key_hash)
+        try:
+            began_s = self.clock.monotonic_s()
+            if request.call_key_hash is None:
+                found: Resumed | LiveCall = await self.ownership.make(request)
+            else:
+                found = await self.ownership.start_by_key(request)
+            connection = Connection(self.observer, going_away=request.going_away, resumable=request.resumable)
+            if isinstance(found, Resumed):
+                return self._resumed(found, connection, request.last_event, request.api_key_hash, began_s)
+            self.observer.call_started()
+            return Attachment(self, found, connection, request.api_key_hash, None)
+        except BaseException:
+            self.admission.give_back(request.api_key_hash)
+            raise
+
+    async def resume(self, request: ResumeCall) -> Attachment:
+        """Take up a call again. Raises `ConnectionRefused`: 404 unknown, 410 ended, 503 cannot tell or won't."""
+        self.admission.take("")
+        try:
+            began_s = self.clock.monotonic_s()
+            taken = await self.ownership.take_over(request.call_id, api_key_hash=None)
+            if isinstance(taken, NotClaimed):
+                raise _not_claimed(taken)
+            connection = Connection(self.observer, going_away=request.going_away, resumable=True)
+            return self._resumed(taken, connection, request.last_event, "", began_s)
+        except BaseException:
+            self.admission.give_back("")
+            raise
+
+    def _resumed(
+        self, found: Resumed, connection: Connection, last_event: int | None, place: str, began_s: float
+    ) -> Attachment:
+        self.observer.resume_took(self.clock.monotonic_s() - began_s)
+        attachment = Attachment(self, found.live, connection, place, last_event, resumed=True)
+        self.observer.call_resumed(found.kind, max(0, self.clock.wall_ms() - found.left_at_ms) / 1000)
+        return attachment
+
+    def greeting_of(self, live: LiveCall, *, resumed: bool, gap: tuple[int, int] | None) -> dict[str, Any]:
+        """The extension object ``session.call`` of the first event on a connection (design, section 4.2)."""
+        call = live.call
+        return {
+            "id": call.call_id,
+            "resume_token": resume_token(self._secret, call.call_id),
+            "color": self.color,
+            "pod": self.name,
+            "epoch": call.epoch,
+            "resumed": resumed,
+            "input_audio_ms": call.heard_ms,
+            "last_client_event_id": call.last_client_event_id,
+            "gap": None if gap is None else {"from": f"evt_{gap[0]}", "to": f"evt_{gap[1]}"},
+            "ttl_s": self.settings.ttl_s,
+            "resume_window_s": self.settings.resume_window_s,
+        }
+
+    # --- what operators see ---------------------------------------------------
+
+    def status(self) -> PodStatus:
+        """Health as one word, and the numbers beside it."""
+        degraded = self.committer.degraded or self._heartbeat.store_is_silent
+        if self.draining:
+            status = "draining"
+        elif any(task.done() for task in self._tasks):
+            status = "failing"
+        elif self.admission.active >= self.admission.capacity:
+            status = "overloaded"
+        else:
+            status = "degraded" if degraded else "ok"
+        return PodStatus(
+            status=status,
+            pod=self.name,
+            color=self.color,
+            version=self.version,
+            active_calls=self.admission.active,
+            parked_calls=self.parked_calls,
+            capacity=self.admission.capacity,
+            store=f"{self.store.kind}:{'unreachable' if degraded else 'ok'}",
+        )
+
+    @property
+    def parked_calls(self) -> int:
+        """Calls whose connection broke and whose resume window runs."""
+        return sum(live.call.status is Status.PARKED for live in self.ownership.calls.values())
+
+    def calls(self) -> list[CallSummary]:
+        """The calls this pod owns."""
+        return [
+            CallSummary(
+                call_id=live.call.call_id,
+                model=live.call.model,
+                status=live.call.status.value,
+                epoch=live.call.epoch,
+                started_at_ms=live.call.created_at_ms,
+                events=live.call.seq,
+                turns=live.call.turns,
+                resumable=live.call.resumable,
+            )
+            for live in self.ownership.calls.values()
+        ]
+
+    async def call_record(self, call_id: str) -> dict[str, Any] | None:
+        """A call's record and transcript, from memory or from the store."""
+        live = self.ownership.calls.get(call_id)
+        if live is not None:
+            return describe(live.call)
+        snapshot = await self.store.load(call_id)
+        return None if snapshot is None else describe(snapshot)
+
+    async def hang_up(self, call_id: str) -> bool:
+        """End a call of this pod from outside; False if it has no such call."""
+        live = self.ownership.calls.get(call_id)
+        if live is None:
+            return False
+        live.finish("admin")
+        await self.committer.flush(live)
+        return True
+
+    async def fleet(self) -> list[PodBeat]:
+        """Every pod that is alive."""
+        return await self.store.pods()
+
+    # --- drain ------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether the pod takes nothing new."""
+        return self.admission.draining
+
+    def drain(self, mode: str, deadline_s: float) -> None:
+        """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
+        self._drainer.start(Drain(DrainMode(mode), deadline_s))
+
+    def cancel_drain(self) -> bool:
+        """Take calls again; False if no drain was under way."""
+        return self._drainer.cancel()
+
+    async def wait_drained(self) -> None:
+        """Wait until a drain has let the last attached call go."""
+        await self._drainer.done.wait()
+
+
+def _report_crash(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        structlog.get_logger(__name__).error("pod task crashed", task=task.get_name(), exc_info=task.exception())
+
+
+def _not_claimed(why: NotClaimed) -> ConnectionRefused:
+    if why is NotClaimed.ENDED:
+        return ConnectionRefused(410, "call_ended", "The call has ended.", param="call_id")
+    return ConnectionRefused(404, "call_not_found", "There is no such call, or its record has expired.", param="call_id")
+
+

@@ -1,0 +1,162 @@
+"""Asking the agent for a reply and handing it on at the pace of speech.
+
+Audio is cut into chunks of 100 ms and let out at most the agent's `lead_ms` ahead of
+real time: so the server knows roughly what the caller has heard when barge-in cuts the
+reply, and a pod that dies has not sent what nobody has listened to.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Protocol, assert_never
+
+import structlog
+
+from app.agents.base import Agent, Audio, Clip, FunctionCall, HangUp, Plan, Progress, Text, Turn
+from app.call.audio import AudioFormat, Converter
+from app.call.inputs import (
+    Input,
+    ReplyAudio,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyFunctionCall,
+    ReplyPlanned,
+    ReplyText,
+)
+from app.call.record import Call
+from app.call.replying import settings_of
+from app.runtime.ports import Clock, Observer
+
+CHUNK_MS = 100
+
+log = structlog.get_logger(__name__)
+
+
+class Stage(Protocol):
+    """Where a reply is performed: the live call."""
+
+    call: Call
+
+    def feed(self, happened: Input) -> None:
+        """Let something happen to the call."""
+
+    async def room(self) -> None:
+        """Wait while too much of the call is not durable yet."""
+
+
+def turn_of(call: Call, clip: Clip | None) -> Turn:
+    """Everything the agent may know for the reply under way."""
+    reply = call.reply
+    assert reply is not None
+    settings = settings_of(call)
+    return Turn(
+        call_id=call.call_id,
+        response_id=reply.response_id,
+        instructions=settings.instructions,
+        voice=settings.voice,
+        wants_audio=settings.wants_audio,
+        tools=settings.tools,
+        items=call.conversation.items(),
+        clip=clip,
+        now_ms=reply.started_at_ms,
+        state=call.agent_state,
+        progress=Progress(reply.plan, reply.text, reply.audio_bytes),
+    )
+
+
+async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) -> None:
+    """Have the agent reply and feed the parts to the call, until the reply is over or cancelled."""
+    call = stage.call
+    assert call.reply is not None
+    response_id = call.reply.response_id
+    clip = Clip(call.clip.audio, call.input_format) if call.clip else None
+    turn = turn_of(call, clip)
+    speech = _Speech(stage, response_id, settings_of(call).output_format, agent, clock, turn.progress)
+    unheard = len(turn.progress.text) if agent.replays else 0
+    started_s = clock.monotonic_s()
+    hang_up = False
+    try:
+        async with aclosing(agent.reply(turn)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                match part:
+                    case Plan(plan, state):
+                        stage.feed(ReplyPlanned(response_id, dict(plan), dict(state)))
+                        observer.turn_stage("think", clock.monotonic_s() - started_s)
+                    case Text(delta):
+                        await speech.finish_piece()
+                        skipped, unheard = min(unheard, len(delta)), max(0, unheard - len(delta))
+                        stage.feed(ReplyText(response_id, delta[skipped:]))
+                    case Audio(audio, audio_format):
+                        await speech.say(audio, audio_format)
+                    case FunctionCall(name, arguments):
+                        await speech.finish_piece()
+                        stage.feed(ReplyFunctionCall(response_id, name, arguments))
+                    case HangUp():
+                        hang_up = True
+                    case _:
+                        assert_never(part)
+                await stage.room()
+        await speech.finish_piece()
+        if hang_up:
+            await speech.heard()
+        stage.feed(ReplyFinished(response_id, hang_up))
+    except Exception:
+        # The root of the reply's task: whatever an agent does wrong must not end the call.
+        log.exception("agent failed", call_id=call.call_id, agent=agent.name, response_id=response_id)
+        stage.feed(ReplyFailed(response_id, f"The agent {agent.name!r} failed to reply."))
+
+
+class _Speech:
+    """Cuts, converts and paces audio; drops what was durable before a resume."""
+
+    def __init__(
+        self, stage: Stage, response_id: str, target: AudioFormat, agent: Agent, clock: Clock, progress: Progress
+    ) -> None:
+        self._stage = stage
+        self._response_id = response_id
+        self._target = target
+        self._lead_s = agent.lead_ms / 1000
+        self._clock = clock
+        self._sent_bytes = progress.audio_bytes
+        self._skip_bytes = progress.audio_bytes if agent.replays else 0
+        self._chunk_bytes = target.size(CHUNK_MS)
+        self._converters: dict[str, Converter] = {}
+        self._pending = bytearray()
+        self._began_s: float | None = None
+
+    async def say(self, audio: bytes, source: AudioFormat) -> None:
+        converter = self._converters.setdefault(source.name, Converter(source, self._target))
+        converted = converter.convert(audio)
+        skipped = min(self._skip_bytes, len(converted))
+        self._skip_bytes -= skipped
+        self._pending += converted[skipped:]
+        while len(self._pending) >= self._chunk_bytes:
+            await self._send(self._chunk_bytes)
+
+    async def finish_piece(self) -> None:
+        """Send what is left of the piece, however short."""
+        if self._pending:
+            await self._send(len(self._pending))
+
+    async def heard(self) -> None:
+        """Wait until the caller has heard everything."""
+        if self._began_s is not None:
+            await self._sleep_until(self._began_s + self._target.ms(self._sent_bytes) / 1000)
+
+    async def _send(self, size_bytes: int) -> None:
+        played_s = self._target.ms(self._sent_bytes) / 1000
+        if self._began_s is None:
+            self._began_s = self._clock.monotonic_s() - played_s
+        await self._sleep_until(self._began_s + played_s - self._lead_s)
+        chunk = bytes(self._pending[:size_bytes])
+        del self._pending[:size_bytes]
+        self._sent_bytes += len(chunk)
+        self._stage.feed(ReplyAudio(self._response_id, chunk))
+        await self._stage.room()
+
+    async def _sleep_until(self, due_s: float) -> None:
+        wait_s = due_s - self._clock.monotonic_s()
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+
+
