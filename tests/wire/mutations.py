@@ -175,7 +175,7 @@ VALID: dict[str, Callable[[Random], dict[str, Any]]] = {
 
 _ODD_VALUES: list[Json] = [
     None, True, False, 0, -1, 1, 0.5, -0.0, 1e308, 2**53, 2**64, 10**40, "", "a", "auto", "null", "x" * 70_000,
-    "\x00", "\ud83c\udfa7", "pcm16", [], {}, [[]], [None], {"": ""}, {"type": "realtime"}, {"type": "message"}, ["audio", "text"],
+    "\x00", "🎧", "pcm16", [], {}, [[]], [None], {"": ""}, {"type": "realtime"}, {"type": "message"}, ["audio", "text"],
     {"id": "x"}, [{"type": "function"}], "evt_1", "root", "item_1", "not base64!", "QUJD", "QUJ",
 ]  # fmt: skip
 _ODD_NAMES = ["", "type", "id", "voice", "modalities", "audio", "item", "session", "nope", "x" * 5000, "a.b", "é"]
@@ -239,7 +239,7 @@ def _spoil(message: str, rng: Random) -> str | bytes:
     elif action == 2:
         raw[at:at] = rng.randbytes(3)
     elif action == 3:
-        raw += raw
+        raw += bytes(raw)
     else:
         del raw[at : at + rng.randrange(1, 9)]
     try:
@@ -251,7 +251,8 @@ def _spoil(message: str, rng: Random) -> str | bytes:
 _GARBAGE: list[Callable[[Random], str | bytes]] = [
     lambda rng: rng.randbytes(rng.randrange(200)),
     lambda rng: "".join(chr(rng.randrange(0x20, 0xD800)) for _ in range(rng.randrange(50))),
-    lambda rng: rng.choice(["", " ", "null", "true", "0", "[]", "{}", '""', "NaN", "1e999", "\ufeff{}", "\ud800"]),
+    lambda rng: rng.choice(["", " ", "null", "true", "0", "[]", "{}", '""', "NaN", "1e999", "\ufeff{}"]),
+    lambda rng: b'{"type":"\xed\xa0\x80"}',
     lambda rng: "[" * rng.choice([10, 1000, 5000]),
     lambda rng: '{"type":' * rng.choice([10, 1000, 5000]),
     lambda rng: '{"type":"input_audio_buffer.append","audio":"AAAA","audio":' + rng.choice(['"!"}', "1}", '"AAA="}']),

@@ -1,0 +1,73 @@
+"""Calls for tests, and short ways to make things happen to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from app.call import inputs, machine
+from app.call.codec import take_write
+from app.call.effects import Effect
+from app.call.outbox import Outbox
+from app.call.record import Call
+from app.call.session import new_session
+
+FRAME = b"\x01\x00" * 480
+"""20 ms of PCM."""
+FRAME_MS = 20
+
+
+def new_call(*, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any) -> Call:
+    """A call just started, attached, with nothing unsaved."""
+    call = Call(
+        call_id="call_" + "a" * 26,
+        epoch=1,
+        owner="pod-a",
+        color="blue",
+        model="test",
+        session=new_session("call_" + "a" * 26, "test", "alloy", expires_at_s=1),
+        outbox=Outbox(outbox_bytes),
+        created_at_ms=0,
+        mirror=mirror,
+    )
+    machine.attach(call, None)
+    if session:
+        machine.step(call, inputs.UpdateSession({"type": "realtime", **session}), 0)
+    call.write_whole = True
+    take_write(call, 0)
+    return call
+
+
+def manual_call(**more: Any) -> Call:
+    """A call without voice activity detection."""
+    return new_call(audio={"input": {"turn_detection": None}}, **more)
+
+
+def happen(call: Call, *happened: inputs.Input, now_ms: int = 0) -> list[Effect]:
+    """Several things, one after the other; all their effects."""
+    return [effect for one in happened for effect in machine.step(call, one, now_ms)]
+
+
+def emitted(call: Call) -> list[dict[str, Any]]:
+    """Events that wait for the store, as objects."""
+    return [orjson.loads(entry.head) for entry in call.unsaved_events]
+
+
+def types(call: Call) -> list[str]:
+    """Types of the events that wait for the store."""
+    return [event["type"] for event in emitted(call)]
+
+
+def append(count: int = 1, *, audio: bytes = FRAME) -> list[inputs.Input]:
+    """`count` frames of 20 ms."""
+    return [inputs.AppendAudio(audio) for _ in range(count)]
+
+
+def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect]:
+    """The caller speaks for `frames` frames, heard by voice activity detection."""
+    start = call.hearing.position
+    end = start + frames * len(FRAME)
+    first = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, start),))
+    last = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, end),))
+    return happen(call, first, *append(frames - 2), last, now_ms=now_ms)

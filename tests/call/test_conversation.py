@@ -1,0 +1,97 @@
+"""The order of a conversation's items."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.call import inputs
+from app.call.conversation import Conversation
+from tests.call.calls import emitted, happen, new_call
+
+ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
+
+
+@given(ACTIONS)
+def test_order_survives_the_store(actions: list[tuple[str, int]]) -> None:
+    """Whatever is added and dropped where, reading the entries back gives the same order."""
+    conversation = Conversation()
+    stored: dict[str, bytes] = {}
+    model: list[str] = []
+    for number, (action, pick) in enumerate(actions):
+        item = {"id": f"i{number}"}
+        if action == "end" or (action in ("after", "drop") and not model):
+            conversation.add(item)
+            model.append(item["id"])
+        elif action == "first":
+            conversation.add(item, first=True)
+            model.insert(0, item["id"])
+        elif action == "after":
+            at = pick % len(model)
+            conversation.add(item, after=model[at])
+            model.insert(at + 1, item["id"])
+        else:
+            conversation.drop(model.pop(pick % len(model)))
+        put, dropped = conversation.take_changes()
+        stored.update(put)
+        for item_id in dropped:
+            del stored[item_id]
+    assert [item["id"] for item in conversation.items()] == model
+    assert [item["id"] for item in Conversation(stored).items()] == model
+
+
+def test_a_hundred_items_at_one_place_keep_their_order() -> None:
+    """When ranks run out of room between two neighbours, all are ranked anew."""
+    conversation = Conversation()
+    conversation.add({"id": "a"})
+    conversation.add({"id": "z"})
+    for number in range(100):
+        conversation.add({"id": f"n{number}"}, after="a")
+    put, _ = conversation.take_changes()
+    expected = ["a", *(f"n{number}" for number in reversed(range(100))), "z"]
+    assert [item["id"] for item in Conversation(put).items()] == expected
+
+
+def message(item_id: str, after: str | None = None) -> inputs.CreateItem:
+    """A typed user message with an id of the client's."""
+    content = [{"type": "input_text", "text": item_id}]
+    return inputs.CreateItem(
+        {"id": item_id, "type": "message", "role": "user", "content": content}, previous_item_id=after
+    )
+
+
+def test_items_are_put_where_the_client_wants_them() -> None:
+    """At the end, in front, or behind an item; each event names the item before."""
+    call = new_call()
+    happen(call, message("b"), message("a", "root"), message("c", "b"), message("x", "a"))
+    assert [item["id"] for item in call.conversation.items()] == ["a", "x", "b", "c"]
+    added = [event["previous_item_id"] for event in emitted(call) if event["type"] == "conversation.item.added"]
+    assert added == [None, None, "b", "a"]
+
+
+def test_ids_must_be_new_and_places_known() -> None:
+    """A duplicate id or an unknown previous item is refused with the field's name."""
+    call = new_call()
+    happen(call, message("a"), message("a"), message("b", "nowhere"))
+    errors = [event["error"]["param"] for event in emitted(call) if event["type"] == "error"]
+    assert errors == ["item.id", "previous_item_id"]
+    assert len(call.conversation) == 1
+
+
+def test_items_can_be_shown_and_deleted() -> None:
+    """Retrieve shows an item, delete takes it out, and an unknown id is an error."""
+    call = new_call()
+    happen(call, message("a"), inputs.RetrieveItem("a"), inputs.DeleteItem("a"), inputs.RetrieveItem("a"))
+    retrieved, deleted, error = emitted(call)[2:]
+    assert retrieved["item"]["content"][0]["text"] == "a"
+    assert deleted == {"type": "conversation.item.deleted", "item_id": "a"}
+    assert error["error"]["param"] == "item_id"
+
+
+def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
+    """Audio of a created item is kept beside the conversation, raw."""
+    call = new_call()
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+    happen(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem("item_1"))
+    assert list(call.untranscribed) == ["item_1"]
+    assert call.unsaved_events[-1].audio == b"\x01\x02" * 500

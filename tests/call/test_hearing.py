@@ -1,0 +1,150 @@
+"""How what the caller says becomes turns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.call import inputs
+from app.call.codec import take_write
+from app.call.effects import ResetEndpointing, StartReply, Transcribe
+from app.call.hearing import MAX_BUFFER_BYTES
+from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+
+
+def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
+    """Speech start, stop, commit, the item, and the response that answers it."""
+    call = new_call()
+    effects = spoken_turn(call)
+    assert types(call) == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+    assert effects == [Transcribe("item_1"), StartReply("resp_1")]
+
+
+def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
+    """`prefix_padding_ms` of audio from before the speech belongs to the turn, and its start says so."""
+    call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": 100}}})
+    happen(call, *append(50))
+    spoken_turn(call, frames=10)
+    assert emitted(call)[0]["audio_start_ms"] == 900
+    assert call.clip is not None
+    assert len(call.clip.audio) == 5 * len(FRAME) + 10 * len(FRAME)
+
+
+def test_silence_keeps_only_the_padding() -> None:
+    """A caller who says nothing for long costs no memory and no writes."""
+    call = new_call()
+    happen(call, *append(99))
+    assert len(call.hearing.audio) == 15 * len(FRAME)
+    assert not call.unsaved_speech
+    assert not call.has_changes
+
+
+def test_the_stored_position_stays_in_front_of_audio_that_only_memory_has() -> None:
+    """A client that re-sends from `input_audio_ms` sends again what a crash would lose."""
+    call = new_call()
+    happen(call, *append(50))
+    assert call.heard_ms == 1000 - 300
+
+
+def test_speech_is_checkpointed_as_it_grows() -> None:
+    """While the caller speaks, a piece is handed to the store every checkpoint interval."""
+    call = new_call()
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(24))
+    pieces = [entry.audio for entry in call.unsaved_speech]
+    assert b"".join(pieces) == FRAME * 21
+    assert call.heard_ms == 420
+
+
+def test_a_manual_turn_is_not_answered_until_asked() -> None:
+    """With `turn_detection: null`, commit makes an item and nothing else."""
+    call = manual_call()
+    effects = happen(call, *append(10), inputs.CommitAudio())
+    assert effects == [Transcribe("item_1")]
+    assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
+    assert happen(call, inputs.CreateResponse({})) == [StartReply("resp_1")]
+
+
+def test_committing_less_than_100_ms_is_refused() -> None:
+    """The error says how much there is and how much is needed."""
+    call = manual_call()
+    happen(call, *append(4), inputs.CommitAudio())
+    error = emitted(call)[-1]["error"]
+    assert error["code"] == "input_audio_buffer_commit_empty"
+    assert "100ms" in error["message"]
+    assert "80.00ms" in error["message"]
+
+
+def test_clear_forgets_the_buffer_and_listens_afresh() -> None:
+    """After a clear nothing is left to commit."""
+    call = manual_call()
+    assert happen(call, *append(10), inputs.ClearAudio()) == [ResetEndpointing()]
+    assert types(call)[-1] == "input_audio_buffer.cleared"
+    happen(call, inputs.CommitAudio())
+    assert types(call)[-1] == "error"
+
+
+def test_half_a_sample_is_refused() -> None:
+    """PCM that is no whole number of samples is an error and changes nothing."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(b"\x00" * 481))
+    assert emitted(call)[-1]["error"]["param"] == "audio"
+    assert call.hearing.position == 0
+
+
+def test_a_manual_buffer_is_bounded() -> None:
+    """Beyond its limit the buffer takes nothing more and says so."""
+    call = manual_call()
+    big = b"\x00" * (MAX_BUFFER_BYTES // 2)
+    happen(call, inputs.AppendAudio(big), inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
+    assert emitted(call)[-1]["error"]["code"] == "input_audio_buffer_full"
+    assert len(call.hearing.audio) == MAX_BUFFER_BYTES
+
+
+def test_speech_without_end_becomes_a_turn_at_the_limit() -> None:
+    """A caller who never pauses is cut into turns instead of filling the memory."""
+    call = new_call()
+    big = b"\x00" * (MAX_BUFFER_BYTES // 2)
+    happen(call, inputs.AppendAudio(big, None, (inputs.VoiceBoundary(True, 0),)))
+    effects = happen(call, inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
+    assert "input_audio_buffer.committed" in types(call)
+    assert ResetEndpointing() in effects
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 3))
+def test_what_is_stored_of_a_turn_is_what_was_said(sizes: list[int], write_every: int) -> None:
+    """However the audio is cut and whenever it is written, the pieces add up to the turn, byte for byte."""
+    call = manual_call()
+    said = b""
+    stored = b""
+    for number, size in enumerate(sizes):
+        audio = bytes([number, number + 1]) * (24 * size)
+        said += audio
+        happen(call, inputs.AppendAudio(audio))
+        if write_every and number % write_every == 0:
+            stored += b"".join(entry.audio for entry in take_write(call, 0).speech)
+    happen(call, inputs.CommitAudio())
+    stored += b"".join(entry.audio for entry in take_write(call, 0).speech)
+    if len(said) >= 4800:
+        assert stored == said
+        assert call.clip is not None
+        assert call.clip.audio == said
+    else:
+        assert said.startswith(stored)
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
+    """`interrupt_response: false` lets the agent go on talking."""
+    call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": interrupts}}})
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "One two three."), inputs.ReplyAudio("resp_1", FRAME * 50))
+    spoken_turn(call, now_ms=400)
+    assert ("response.done" in types(call)) is interrupts

@@ -1,0 +1,155 @@
+"""The rules of a call that are about events, clients and connections."""
+
+from __future__ import annotations
+
+from app.call import inputs, machine
+from app.call.record import REMEMBERED_CLIENT_EVENTS, Status
+from app.errors import ProtocolMistake
+from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+
+
+def text_item(event_id: str | None = None, **more: object) -> inputs.CreateItem:
+    """A typed user message."""
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}], **more}
+    return inputs.CreateItem(item, event_id=event_id)
+
+
+def test_events_are_numbered_from_one_without_gaps() -> None:
+    """n counts up by one with every event."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyFinished("resp_1"))
+    assert [entry.n for entry in call.unsaved_events] == list(range(1, call.seq + 1))
+
+
+def test_a_client_event_that_took_effect_is_ignored_when_sent_again() -> None:
+    """The same `event_id` twice makes one item; `last_client_event_id` says which was last."""
+    call = new_call()
+    happen(call, text_item("a"), text_item("b"), text_item("a"))
+    assert len(call.conversation) == 2
+    assert call.last_client_event_id == "b"
+
+
+def test_the_last_256_client_events_are_remembered() -> None:
+    """Memory of client events is bounded."""
+    call = new_call()
+    for number in range(REMEMBERED_CLIENT_EVENTS + 1):
+        happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), f"e{number}"))
+    assert not call.recognises("e0")
+    assert call.recognises("e1")
+    assert len(call.seen) == REMEMBERED_CLIENT_EVENTS
+
+
+def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
+    """An `error` event carries message, code, param and the offending event's id."""
+    call = new_call()
+    happen(call, inputs.DeleteItem("item_9", "mine"), text_item())
+    error = emitted(call)[0]
+    assert error["error"]["event_id"] == "mine"
+    assert error["error"]["param"] == "item_id"
+    assert types(call)[-1] == "conversation.item.done"
+
+
+def test_a_hang_up_ends_the_call_and_any_other_loss_parks_it() -> None:
+    """Close code 1000 is final; everything else waits for the caller."""
+    ended, parked = new_call(), new_call()
+    happen(ended, inputs.ConnectionLost(hung_up=True), now_ms=5)
+    happen(parked, inputs.ConnectionLost(hung_up=False), now_ms=5)
+    assert (ended.status, ended.outcome, ended.ended_at_ms) == (Status.ENDED, "hangup", 5)
+    assert (parked.status, parked.left_at_ms) == (Status.PARKED, 5)
+    assert happen(ended, text_item()) == []
+    assert len(ended.conversation) == 0
+
+
+def test_losing_the_connection_flushes_what_was_said() -> None:
+    """Half a turn that was not checkpointed yet is durable with the parking."""
+    call = manual_call()
+    happen(call, *append(3), inputs.ConnectionLost(hung_up=False, planned=True))
+    assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
+    assert call.heard_ms == 60
+    assert call.handed_off
+
+
+def test_a_resume_starts_after_the_last_event_seen() -> None:
+    """Nothing is missing, so there is no gap."""
+    call = new_call()
+    happen(call, text_item(), text_item())
+    assert machine.attach(call, 2) == (2, None)
+    assert [entry.n for entry in call.outbox.after(2)] == [3, 4]
+
+
+def test_a_resume_without_a_last_event_goes_on_at_the_end() -> None:
+    """At most once: nothing is replayed."""
+    call = new_call()
+    happen(call, text_item())
+    assert machine.attach(call, None) == (2, None)
+
+
+def test_events_that_are_no_longer_held_are_named() -> None:
+    """The outbox is bounded by bytes; what fell out is the gap."""
+    call = new_call(outbox_bytes=600)
+    for _ in range(5):
+        happen(call, text_item())
+    start, gap = machine.attach(call, 1)
+    assert start == 1
+    assert gap == (2, call.outbox.first_n - 1)
+
+
+def test_without_an_outbox_everything_missed_is_a_gap() -> None:
+    """`VOICE_OUTBOX_BYTES=0` keeps no events and says so."""
+    call = new_call(outbox_bytes=0)
+    happen(call, text_item(), text_item())
+    assert machine.attach(call, 1) == (1, (2, 4))
+    assert machine.attach(call, 4) == (4, None)
+
+
+def test_a_client_that_has_seen_more_than_the_store_is_believed() -> None:
+    """Numbering goes on after the client's id, and the gap says what nobody remembers."""
+    call = new_call()
+    happen(call, text_item())
+    assert machine.attach(call, 10) == (10, (3, 10))
+    happen(call, text_item())
+    assert call.unsaved_events[-1].n == 12
+
+
+def test_quiet_means_that_nobody_speaks_and_nothing_is_made() -> None:
+    """Speech, an uncommitted manual buffer, a transcription and a reply each make a handoff wait."""
+    call = new_call()
+    assert machine.is_quiet(call)
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)))
+    assert not machine.is_quiet(call)
+    happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
+    assert not machine.is_quiet(call)
+    happen(call, inputs.Transcribed("item_1", "hi"), inputs.ReplyFinished("resp_1"))
+    assert machine.is_quiet(call)
+    manual = manual_call()
+    happen(manual, *append(1))
+    assert not machine.is_quiet(manual)
+
+
+def test_transcripts_go_to_clients_that_asked() -> None:
+    """With transcription configured the client hears what was understood, or that nothing was."""
+    quiet, curious = new_call(), new_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    for call in (quiet, curious):
+        spoken_turn(call)
+        happen(call, inputs.Transcribed("item_1", "hello"))
+        entry = call.conversation.get("item_1")
+        assert entry is not None
+        assert entry.item["content"][0]["transcript"] == "hello"
+    assert not any("transcription" in kind for kind in types(quiet))
+    assert types(curious)[-2:] == [
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.completed",
+    ]
+    spoken_turn(curious)
+    happen(curious, inputs.Transcribed("item_2", None))
+    assert types(curious)[-1] == "conversation.item.input_audio_transcription.failed"
+
+
+def test_changing_the_input_format_starts_the_buffer_afresh() -> None:
+    """Positions of the new format go on in milliseconds where the old ones ended."""
+    call = manual_call()
+    happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    assert not call.hearing.audio
+    happen(call, inputs.AppendAudio(b"\xff" * 160 * 10), inputs.CommitAudio())
+    assert call.heard_ms == 300

@@ -1,0 +1,164 @@
+"""Replies, from `response.created` to `response.done`."""
+
+from __future__ import annotations
+
+from app.call import inputs
+from app.call.effects import CloseConnection, StartReply, StopReply
+from tests.call.calls import FRAME, append, emitted, happen, new_call, spoken_turn, types
+
+HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
+
+
+def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
+    """Item, content part, transcript, audio; each opened, streamed and closed."""
+    call = new_call()
+    happen(
+        call,
+        inputs.CreateResponse({}),
+        inputs.ReplyPlanned("resp_1", {"text": "Hi."}, {"turn": 1}),
+        inputs.ReplyText("resp_1", "Hi."),
+        inputs.ReplyAudio("resp_1", FRAME),
+        inputs.ReplyFinished("resp_1"),
+    )
+    assert types(call) == [
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "conversation.item.done",
+        "response.done",
+    ]
+    done = emitted(call)[-1]["response"]
+    assert done["status"] == "completed"
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "Hi."}]
+    assert call.unsaved_events[5].audio == FRAME
+
+
+def test_a_text_reply_streams_text_only() -> None:
+    """`output_modalities: ["text"]` gives text events and no audio."""
+    call = new_call(output_modalities=["text"])
+    happen(
+        call,
+        HELLO,
+        inputs.CreateResponse({}),
+        inputs.ReplyText("resp_1", "Hi "),
+        inputs.ReplyText("resp_1", "there."),
+        inputs.ReplyFinished("resp_1"),
+    )
+    assert [kind for kind in types(call) if kind.startswith("response.")] == [
+        "response.created",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    assert emitted(call)[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": "Hi there."}]
+
+
+def test_only_one_reply_at_a_time() -> None:
+    """A second `response.create` is an error that names the active response; the first goes on."""
+    call = new_call()
+    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartReply("resp_1")]
+    error = emitted(call)[-1]["error"]
+    assert error["code"] == "conversation_already_has_active_response"
+    assert "resp_1" in error["message"]
+
+
+def test_cancel_closes_what_was_open() -> None:
+    """The client cancels: the item ends incomplete, the response cancelled, the agent is stopped."""
+    call = new_call()
+    effects = happen(
+        call,
+        inputs.CreateResponse({}),
+        inputs.ReplyText("resp_1", "Hi."),
+        inputs.CancelResponse(),
+        inputs.ReplyText("resp_1", " Too late."),
+    )
+    assert effects == [StartReply("resp_1"), StopReply("resp_1")]
+    done = emitted(call)[-1]
+    assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert done["response"]["output"][0]["status"] == "incomplete"
+
+
+def test_cancelling_nothing_is_an_error() -> None:
+    """Neither without a reply nor with another reply's id does cancel do anything."""
+    call = new_call()
+    happen(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse("resp_9"))
+    assert [event["type"] for event in emitted(call)] == ["error", "response.created", "error"]
+    assert call.reply is not None
+
+
+def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
+    """`response.done` says failed; the next response works."""
+    call = new_call()
+    effects = happen(
+        call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_1", "broke"), inputs.CreateResponse({})
+    )
+    assert emitted(call)[1]["response"]["status"] == "failed"
+    assert effects[-1] == StartReply("resp_2")
+
+
+def test_a_function_call_is_an_item_of_its_own() -> None:
+    """Arguments are streamed and the item can be answered by its call_id."""
+    call = new_call()
+    happen(
+        call,
+        inputs.CreateResponse({}),
+        inputs.ReplyText("resp_1", "Let me look."),
+        inputs.ReplyFunctionCall("resp_1", "look_up", '{"order":7}'),
+        inputs.ReplyFinished("resp_1"),
+    )
+    output = emitted(call)[-1]["response"]["output"]
+    assert [item["type"] for item in output] == ["message", "function_call"]
+    assert output[1]["arguments"] == '{"order":7}'
+    assert "response.function_call_arguments.done" in types(call)
+
+
+def test_an_agent_can_hang_up() -> None:
+    """After its last reply the connection is closed with 1000."""
+    call = new_call()
+    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFinished("resp_1", hang_up=True))
+    assert effects[-1] == CloseConnection(1000, "the agent hung up")
+
+
+def test_loopback_gives_every_frame_back_inside_one_response() -> None:
+    """Frames come back as deltas in order, without speech events or turns."""
+    call = new_call(mirror=True)
+    frames = [bytes([number, 0]) * 480 for number in range(5)]
+    happen(call, *(inputs.AppendAudio(frame) for frame in frames))
+    assert [entry.audio for entry in call.unsaved_events if entry.audio] == frames
+    assert types(call).count("response.created") == 1
+    assert types(call)[-5:] == ["response.output_audio.delta"] * 5
+
+
+def test_the_voice_is_fixed_after_the_first_audio() -> None:
+    """A voice may be chosen before the agent spoke, not after."""
+    call = new_call()
+    change = inputs.UpdateSession({"audio": {"output": {"voice": "cedar"}}})
+    happen(call, change)
+    assert types(call) == ["session.updated"]
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyAudio("resp_1", FRAME))
+    happen(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
+    assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
+    assert call.session["audio"]["output"]["voice"] == "cedar"
+
+
+def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> None:
+    """With `interrupt_response: false` a turn said into a reply is kept but not answered by itself."""
+    call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+    spoken_turn(call)
+    happen(call, *append(3))
+    effects = spoken_turn(call)
+    assert not any(isinstance(effect, StartReply) for effect in effects)
+    assert call.turns == 2

@@ -1,0 +1,402 @@
+"""The session: its defaults, what an update changes, and what is refused and how it is said."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from openai.types.realtime import RealtimeSessionCreateRequest
+
+from app.call.audio import PCM, PCMA, PCMU
+from app.call.session import (
+    input_format,
+    merge_session,
+    new_session,
+    output_format,
+    response_settings,
+    transcription_on,
+    turn_detection,
+    wants_audio,
+)
+from app.errors import ProtocolMistake
+
+TOOL = {"type": "function", "name": "book", "description": "Book a table.", "parameters": {"type": "object"}}
+
+
+@pytest.fixture
+def session() -> dict[str, Any]:
+    """A session nobody has touched."""
+    return new_session("call_1", "frontdesk", "marin", expires_at_s=1_700_000_000)
+
+
+def merge(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) -> dict[str, Any]:
+    """Merge, and make sure that neither the session nor the patch was changed on the way."""
+    before, given = copy.deepcopy(session), copy.deepcopy(patch)
+    try:
+        return merge_session(session, patch, voice_locked=voice_locked, model="frontdesk")
+    finally:
+        assert session == before
+        assert patch == given
+
+
+def refused(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) -> ProtocolMistake:
+    """The mistake that a patch is."""
+    with pytest.raises(ProtocolMistake) as caught:
+        merge(session, patch, voice_locked=voice_locked)
+    return caught.value
+
+
+def heard(**changes: Any) -> dict[str, Any]:
+    """A patch of `audio.input`."""
+    return {"audio": {"input": changes}}
+
+
+def spoken(**changes: Any) -> dict[str, Any]:
+    """A patch of `audio.output`."""
+    return {"audio": {"output": changes}}
+
+
+def detection(**changes: Any) -> dict[str, Any]:
+    """A patch of turn detection."""
+    return heard(turn_detection=changes)
+
+
+# --- a new session ---------------------------------------------------------
+
+
+def test_a_new_session_is_the_sdks_session(session: dict[str, Any]) -> None:
+    """The official SDK reads every field of a new session with the type it declares."""
+    model = RealtimeSessionCreateRequest.model_validate(session, strict=True)
+    assert model.model_dump(mode="json", exclude_unset=True) == session
+    assert set(model.model_extra or {}) == {"object", "id", "expires_at"}
+
+
+def test_a_new_session_listens_and_speaks(session: dict[str, Any]) -> None:
+    """Without any update a call has server turn detection, speech in 24 kHz PCM both ways, and no transcription."""
+    found = turn_detection(session)
+    assert found is not None
+    assert (found.mode, found.threshold, found.prefix_padding_ms, found.silence_duration_ms) == (
+        "server_vad", 0.5, 300, 500,
+    )  # fmt: skip
+    assert (found.create_response, found.interrupt_response, found.idle_timeout_ms) == (True, True, None)
+    assert input_format(session) is PCM
+    assert output_format(session) is PCM
+    assert wants_audio(session)
+    assert not transcription_on(session)
+
+
+def test_sessions_share_nothing() -> None:
+    """Changing one session's object leaves the next new one as it should be."""
+    one = new_session("call_1", "m", "v", expires_at_s=0)
+    one["audio"]["input"]["turn_detection"]["threshold"] = 0.9
+    one["tools"].append(TOOL)
+    two = new_session("call_1", "m", "v", expires_at_s=0)
+    assert two["audio"]["input"]["turn_detection"]["threshold"] == 0.5
+    assert two["tools"] == []
+
+
+# --- merging ---------------------------------------------------------------
+
+
+def test_only_given_fields_change(session: dict[str, Any]) -> None:
+    """An update of one field leaves every other one as it was."""
+    after = merge(session, {"type": "realtime", "instructions": "Be brief."})
+    assert after == {**session, "instructions": "Be brief."}
+
+
+def test_audio_is_merged_at_every_depth(session: dict[str, Any]) -> None:
+    """Changing the input format keeps the rest of the input and all of the output."""
+    after = merge(session, heard(format={"type": "audio/pcmu"}))
+    assert input_format(after) is PCMU
+    assert output_format(after) is PCM
+    assert after["audio"]["input"]["turn_detection"] == session["audio"]["input"]["turn_detection"]
+    assert after["audio"]["output"] == session["audio"]["output"]
+
+
+def test_every_field_of_the_sdk_is_taken(session: dict[str, Any]) -> None:
+    """A full session as the SDK's type describes it is accepted and comes back whole."""
+    patch: dict[str, Any] = {
+        "type": "realtime",
+        "model": "frontdesk",
+        "output_modalities": ["text"],
+        "instructions": "Grüße",
+        "tools": [TOOL],
+        "tool_choice": {"type": "function", "name": "book"},
+        "parallel_tool_calls": False,
+        "max_output_tokens": 512,
+        "reasoning": {"effort": "low"},
+        "prompt": {"id": "pmpt_1", "version": "2", "variables": {"city": "Rome"}},
+        "tracing": {"workflow_name": "w", "group_id": "g", "metadata": {"a": 1}},
+        "truncation": {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"post_instructions": 5000}},
+        "include": ["item.input_audio_transcription.logprobs"],
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcma"},
+                "transcription": {"model": "whisper-1", "language": "en", "prompt": "names"},
+                "noise_reduction": {"type": "far_field"},
+                "turn_detection": {"type": "server_vad", "threshold": 0.7, "idle_timeout_ms": 6000},
+            },
+            "output": {"format": {"type": "audio/pcmu"}, "voice": "cedar", "speed": 1.25},
+        },
+    }
+    RealtimeSessionCreateRequest.model_validate(patch, strict=True)
+    after = merge(session, patch)
+    RealtimeSessionCreateRequest.model_validate(after, strict=True)
+    vad = after["audio"]["input"].pop("turn_detection")
+    wanted_vad = patch["audio"]["input"].pop("turn_detection")
+    assert vad == {**session["audio"]["input"]["turn_detection"], **wanted_vad}
+    assert {name: after[name] for name in patch} == patch
+    assert (output_format(after), wants_audio(after), transcription_on(after)) == (PCMU, False, True)
+    assert input_format(after) is PCMA
+
+
+def test_a_client_may_send_its_session_back(session: dict[str, Any]) -> None:
+    """The session of `session.created`, `call` and all, is a valid update that changes nothing."""
+    assert merge(session, {**copy.deepcopy(session), "call": {"id": "call_1"}}) == session
+
+
+def test_turn_detection_off_and_on_again(session: dict[str, Any]) -> None:
+    """Null turns detection off; an object turns it on with the defaults of its type."""
+    off = merge(session, heard(turn_detection=None))
+    assert turn_detection(off) is None
+    on = merge(off, detection(silence_duration_ms=700))
+    found = turn_detection(on)
+    assert found is not None
+    assert (found.mode, found.silence_duration_ms, found.threshold) == ("server_vad", 700, 0.5)
+
+
+def test_turn_detection_keeps_what_was_set_before(session: dict[str, Any]) -> None:
+    """A second change of the same type adds to the first."""
+    once = merge(session, detection(type="server_vad", threshold=0.8))
+    twice = merge(once, detection(type="server_vad", create_response=False))
+    found = turn_detection(twice)
+    assert found is not None
+    assert (found.threshold, found.create_response) == (0.8, False)
+
+
+@pytest.mark.parametrize(("eagerness", "silence_ms"), [("low", 1500), ("medium", 800), ("auto", 800), ("high", 400)])
+def test_semantic_detection_waits_by_eagerness(session: dict[str, Any], eagerness: str, silence_ms: int) -> None:
+    """`semantic_vad` is taken, and its eagerness says how long a silence ends the turn."""
+    after = merge(session, detection(type="semantic_vad", eagerness=eagerness))
+    assert "threshold" not in after["audio"]["input"]["turn_detection"]
+    found = turn_detection(after)
+    assert found is not None
+    assert (found.mode, found.silence_duration_ms, found.idle_timeout_ms) == ("semantic_vad", silence_ms, None)
+
+
+def test_transcription_is_merged_and_switched_off(session: dict[str, Any]) -> None:
+    """A language added later keeps the model; null switches transcription off."""
+    on = merge(session, heard(transcription={"model": "whisper-1"}))
+    more = merge(on, heard(transcription={"language": "de"}))
+    assert more["audio"]["input"]["transcription"] == {"model": "whisper-1", "language": "de"}
+    assert not transcription_on(merge(more, heard(transcription=None)))
+
+
+def test_tools_are_replaced(session: dict[str, Any]) -> None:
+    """A new list of tools takes the old one's place; a tool without a type is a function."""
+    one = merge(session, {"tools": [TOOL]})
+    two = merge(one, {"tools": [{"name": "cancel"}]})
+    assert two["tools"] == [{"type": "function", "name": "cancel"}]
+    assert merge(two, {"tools": []})["tools"] == []
+
+
+def test_a_custom_voice_is_kept_as_its_id(session: dict[str, Any]) -> None:
+    """Both ways to write a voice end up as its name."""
+    assert merge(session, spoken(voice={"id": "voice_1"}))["audio"]["output"]["voice"] == "voice_1"
+
+
+def test_the_voice_is_free_until_heard(session: dict[str, Any]) -> None:
+    """Once heard, the voice can only be set to what it is."""
+    assert merge(session, spoken(voice="cedar"))["audio"]["output"]["voice"] == "cedar"
+    assert merge(session, spoken(voice="marin"), voice_locked=True) == session
+    mistake = refused(session, spoken(voice="cedar"), voice_locked=True)
+    assert (mistake.code, mistake.param) == ("cannot_update_voice", "session.audio.output.voice")
+
+
+# --- refusals --------------------------------------------------------------
+
+DEEP: Any = 1
+for _ in range(100):
+    DEEP = {"a": DEEP}
+
+REFUSED: list[tuple[Any, str, str]] = [
+    ([], "invalid_type", "session"),
+    ({"type": "transcription"}, "invalid_value", "session.type"),
+    ({"type": 7}, "invalid_type", "session.type"),
+    ({"model": "echo"}, "cannot_update_model", "session.model"),
+    ({"id": "call_2"}, "invalid_value", "session.id"),
+    ({"instructions": None}, "invalid_type", "session.instructions"),
+    ({"instructions": "x" * 65_537}, "string_above_max_length", "session.instructions"),
+    ({"instructions": "é" * 32_769}, "string_above_max_length", "session.instructions"),
+    ({"output_modalities": ["audio", "text"]}, "invalid_value", "session.output_modalities"),
+    ({"output_modalities": []}, "invalid_value", "session.output_modalities"),
+    ({"output_modalities": ["video"]}, "invalid_value", "session.output_modalities[0]"),
+    ({"max_output_tokens": 0}, "invalid_value", "session.max_output_tokens"),
+    ({"max_output_tokens": 4097}, "invalid_value", "session.max_output_tokens"),
+    ({"max_output_tokens": True}, "invalid_type", "session.max_output_tokens"),
+    ({"max_output_tokens": "all"}, "invalid_value", "session.max_output_tokens"),
+    ({"tools": {}}, "invalid_type", "session.tools"),
+    ({"tools": [{"name": f"t{n}"} for n in range(129)]}, "invalid_value", "session.tools"),
+    ({"tools": [TOOL, TOOL]}, "invalid_value", "session.tools[1].name"),
+    ({"tools": [{"type": "function"}]}, "missing_required_parameter", "session.tools[0].name"),
+    ({"tools": [{"name": "two words"}]}, "invalid_value", "session.tools[0].name"),
+    ({"tools": [{"name": "a", "parameters": []}]}, "invalid_type", "session.tools[0].parameters"),
+    ({"tools": [{"name": "a", "parameters": DEEP}]}, "invalid_value", "session.tools"),
+    ({"tools": [{"name": "a", "description": "x" * 300_000}]}, "invalid_value", "session.tools"),
+    ({"tools": [{"type": "mcp", "server_label": "x"}]}, "invalid_value", "session.tools[0].type"),
+    ({"tools": [{"type": "function", "function": {}, "name": "a"}]}, "unknown_parameter", "session.tools[0].function"),
+    ({"tool_choice": "maybe"}, "invalid_value", "session.tool_choice"),
+    ({"tool_choice": {"type": "function"}}, "missing_required_parameter", "session.tool_choice.name"),
+    ({"truncation": {"type": "retention_ratio"}}, "missing_required_parameter", "session.truncation.retention_ratio"),
+    ({"audio": None}, "invalid_type", "session.audio"),
+    ({"audio": {"in": {}}}, "unknown_parameter", "session.audio.in"),
+    (heard(format="pcm16"), "invalid_value", "session.audio.input.format"),
+    (heard(format={"rate": 24000}), "missing_required_parameter", "session.audio.input.format.type"),
+    (heard(format={"type": "audio/opus"}), "invalid_value", "session.audio.input.format.type"),
+    (heard(format={"type": "audio/pcm", "rate": 16000}), "invalid_value", "session.audio.input.format.rate"),
+    (heard(transcription=[]), "invalid_type", "session.audio.input.transcription"),
+    (heard(noise_reduction={"type": "wind"}), "invalid_value", "session.audio.input.noise_reduction.type"),
+    (heard(turn_detection=[]), "invalid_type", "session.audio.input.turn_detection"),
+    (detection(type="psychic"), "invalid_value", "session.audio.input.turn_detection.type"),
+    (detection(threshold=1.5), "invalid_value", "session.audio.input.turn_detection.threshold"),
+    (detection(threshold="0.5"), "invalid_type", "session.audio.input.turn_detection.threshold"),
+    (detection(silence_duration_ms=-1), "invalid_value", "session.audio.input.turn_detection.silence_duration_ms"),
+    (detection(silence_duration_ms=0.5), "invalid_type", "session.audio.input.turn_detection.silence_duration_ms"),
+    (detection(create_response=1), "invalid_type", "session.audio.input.turn_detection.create_response"),
+    (detection(eagerness="low"), "unknown_parameter", "session.audio.input.turn_detection.eagerness"),
+    (
+        detection(type="semantic_vad", threshold=0.5),
+        "unknown_parameter",
+        "session.audio.input.turn_detection.threshold",
+    ),
+    (spoken(voice=""), "invalid_value", "session.audio.output.voice"),
+    (spoken(voice={}), "missing_required_parameter", "session.audio.output.voice.id"),
+    (spoken(speed=2), "invalid_value", "session.audio.output.speed"),
+    ({"nonsense": 1}, "unknown_parameter", "session.nonsense"),
+    ({"x" * 9000: 1}, "unknown_parameter", f"session.{'x' * 61}..."),
+]
+
+
+@pytest.mark.parametrize(("patch", "code", "param"), REFUSED, ids=[f"{code}-{param}" for _, code, param in REFUSED])
+def test_a_wrong_update_changes_nothing_and_says_where(
+    session: dict[str, Any], patch: Any, code: str, param: str
+) -> None:
+    """A wrong update is refused as a whole, with the dotted path of the field in error and in the sentence."""
+    if isinstance(patch, dict):
+        patch = {"instructions": "never applied", **patch}
+    mistake = refused(session, patch)
+    assert (mistake.code, mistake.param) == (code, param)
+    assert f"'{param}'" in mistake.message
+    assert len(mistake.message) < 500
+
+
+def test_a_limit_is_named(session: dict[str, Any]) -> None:
+    """Whoever exceeds a bound is told the bound and what was sent."""
+    assert "from 0 to 1, but it is 1.5" in refused(session, detection(threshold=1.5)).message
+    assert "65537 bytes long; at most 65536" in refused(session, {"instructions": "x" * 65_537}).message
+
+
+@pytest.mark.parametrize(
+    ("field", "ga_field"),
+    [
+        ("modalities", "output_modalities"),
+        ("voice", "audio.output.voice"),
+        ("input_audio_format", "audio.input.format"),
+        ("output_audio_format", "audio.output.format"),
+        ("turn_detection", "audio.input.turn_detection"),
+        ("input_audio_transcription", "audio.input.transcription"),
+        ("max_response_output_tokens", "max_output_tokens"),
+    ],
+)
+def test_a_beta_field_is_answered_with_its_new_name(session: dict[str, Any], field: str, ga_field: str) -> None:
+    """A client of the old protocol is told where each field has moved."""
+    mistake = refused(session, {field: "x"})
+    assert (mistake.code, mistake.param) == ("unknown_parameter", f"session.{field}")
+    assert f"'{ga_field}'" in mistake.message
+
+
+# --- one response ----------------------------------------------------------
+
+
+def test_a_response_takes_the_sessions_settings(session: dict[str, Any]) -> None:
+    """Without parameters everything comes from the session."""
+    session = merge(session, {"instructions": "Be brief.", "tools": [TOOL], **spoken(voice="cedar")})
+    found = response_settings(session, {})
+    assert (found.instructions, found.tools, found.voice) == ("Be brief.", [TOOL], "cedar")
+    assert found.wants_audio
+    assert found.in_conversation
+    assert (found.output_format, found.max_output_tokens, found.tool_choice) == (PCM, "inf", "auto")
+    assert found.metadata is None
+    assert found.input_items is None
+
+
+def test_a_response_overrides_the_session(session: dict[str, Any]) -> None:
+    """Each parameter takes the session's place, for this response only."""
+    found = response_settings(
+        session,
+        {
+            "output_modalities": ["text"],
+            "instructions": "",
+            "tools": [TOOL],
+            "tool_choice": "required",
+            "max_output_tokens": 7,
+            "metadata": {"topic": "x"},
+            "conversation": "none",
+            "audio": {"output": {"format": {"type": "audio/pcmu"}, "voice": "cedar"}},
+            "input": [
+                {"type": "item_reference", "id": "item_1"},
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            ],
+        },
+    )
+    assert not found.wants_audio
+    assert not found.in_conversation
+    assert (found.instructions, found.tools, found.tool_choice) == ("", [TOOL], "required")
+    assert (found.max_output_tokens, found.metadata) == (7, {"topic": "x"})
+    assert (found.output_format, found.voice) == (PCMU, "cedar")
+    assert found.input_items is not None
+    assert found.input_items[0] == {"type": "item_reference", "id": "item_1"}
+    assert found.input_items[1]["content"] == [{"type": "input_text", "text": "hi"}]
+    assert session["output_modalities"] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "param"),
+    [
+        ({"modalities": ["text"]}, "unknown_parameter", "response.modalities"),
+        ({"output_modalities": "audio"}, "invalid_type", "response.output_modalities"),
+        ({"conversation": "other"}, "invalid_value", "response.conversation"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "invalid_value", "response.metadata"),
+        ({"metadata": {"k" * 65: ""}}, "invalid_value", "response.metadata"),
+        ({"metadata": {"k": "v" * 513}}, "invalid_value", "response.metadata.k"),
+        ({"metadata": {"k": 1}}, "invalid_type", "response.metadata.k"),
+        ({"audio": {"output": {"speed": 1}}}, "unknown_parameter", "response.audio.output.speed"),
+        ({"audio": {"input": {}}}, "unknown_parameter", "response.audio.input"),
+        ({"input": [{"type": "message", "role": "user"}]}, "missing_required_parameter", "response.input[0].content"),
+        ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "response.input[0].id"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": "x" * 300_000}]},
+            "string_above_max_length",
+            "response.input[0].output",
+        ),
+        (
+            {"input": [{"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "AAAA"}]}]},
+            "invalid_value",
+            "response.input[0].content[0].audio",
+        ),
+    ],
+)
+def test_wrong_parameters_of_a_response_are_refused(
+    session: dict[str, Any], params: dict[str, Any], code: str, param: str
+) -> None:
+    """The mistake names the parameter under `response`."""
+    with pytest.raises(ProtocolMistake) as caught:
+        response_settings(session, params)
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_metadata_at_its_limits_is_taken(session: dict[str, Any]) -> None:
+    """Sixteen pairs of 64 and 512 characters are allowed."""
+    metadata = {f"{n:064d}": "v" * 512 for n in range(16)}
+    assert response_settings(session, {"metadata": metadata}).metadata == metadata

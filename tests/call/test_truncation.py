@@ -1,0 +1,86 @@
+"""What was not heard is forgotten, word by word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.call import inputs
+from app.call.truncation import heard_text
+from tests.call.calls import FRAME, emitted, happen, new_call, spoken_turn
+
+TEXT = "One two three. Four five six."
+MARKS = [[0, 0], [48_000, 14]]
+TOTAL = 96_000
+
+
+@pytest.mark.parametrize(
+    ("heard_bytes", "expected"),
+    [
+        (0, ""),
+        (20_000, "One"),
+        (24_000, "One two"),
+        (47_999, "One two"),
+        (48_000, "One two three."),
+        (72_000, "One two three. Four"),
+        (96_000, TEXT),
+    ],
+)
+def test_only_whole_words_that_were_heard_stay(heard_bytes: int, expected: str) -> None:
+    """A word half spoken is left out; a finished sentence stays whole."""
+    assert heard_text(TEXT, MARKS, heard_bytes, TOTAL) == expected
+
+
+@given(st.text(max_size=60), st.integers(0, 200_000), st.integers(1, 100_000))
+def test_what_was_heard_is_a_beginning_of_what_was_said(text: str, heard_bytes: int, total_bytes: int) -> None:
+    """Truncation never invents text."""
+    assert text.startswith(heard_text(text, [[0, 0]], heard_bytes, total_bytes))
+
+
+def test_barge_in_cuts_the_item_at_what_was_played() -> None:
+    """400 ms after the first chunk the caller speaks: 400 ms of the reply stay."""
+    call = new_call()
+    spoken_turn(call)
+    happen(
+        call,
+        inputs.ReplyText("resp_1", "one two three four five six seven eight nine ten"),
+        inputs.ReplyAudio("resp_1", FRAME * 50),
+        now_ms=1000,
+    )
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)), now_ms=1400)
+    done, truncated = emitted(call)[-2:]
+    assert done["response"]["status"] == "cancelled"
+    assert done["response"]["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert truncated["audio_end_ms"] == 400
+    item = call.conversation.get(truncated["item_id"])
+    assert item is not None
+    assert item.item["content"][0]["transcript"] == "one two three four"
+
+
+def test_barge_in_after_the_reply_was_sent_still_cuts_what_is_playing() -> None:
+    """The reply is done but the caller is still listening to it."""
+    call = new_call()
+    spoken_turn(call)
+    happen(
+        call,
+        inputs.ReplyText("resp_1", "one two three four"),
+        inputs.ReplyAudio("resp_1", FRAME * 100),
+        inputs.ReplyFinished("resp_1"),
+        now_ms=1000,
+    )
+    spoken_turn(call, now_ms=2000)
+    assert [event["audio_end_ms"] for event in emitted(call) if event["type"].endswith("truncated")] == [1000]
+
+
+def test_the_client_knows_best_how_much_was_heard() -> None:
+    """After the server's own cut, the client may name another point within what was sent, not beyond."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "one two three four"), inputs.ReplyAudio("resp_1", FRAME * 50), now_ms=0)
+    spoken_turn(call, now_ms=500)
+    happen(call, inputs.TruncateItem("item_2", 0, 750), inputs.TruncateItem("item_2", 0, 1001))
+    truncated, error = emitted(call)[-2:]
+    assert truncated["audio_end_ms"] == 750
+    assert error["error"]["param"] == "audio_end_ms"
+    assert "1000ms" in error["error"]["message"]
