@@ -166,23 +166,26 @@ def free_json(max_bytes: int) -> Check:
     """Any JSON value up to a size (of all its texts, plus eight bytes a value) and `MAX_DEPTH`."""
 
     def check(value: Any, path: str) -> Any:
-        left = max_bytes
-        level, depth = [value], 0
-        while level:
-            if depth > MAX_DEPTH:
-                raise mistake(path, f"nests deeper than {MAX_DEPTH} levels")
-            left -= 8 * len(level) + sum(len(each.encode()) for each in level if isinstance(each, str))
+        level, left = [value], max_bytes - 8
+        for _ in range(MAX_DEPTH):
+            texts: list[str] = []
             deeper: list[Any] = []
             for each in level:
-                if isinstance(each, dict):
-                    left -= sum(len(key.encode()) for key in each)
-                    deeper += each.values()
-                elif isinstance(each, list):
-                    deeper += each
+                if isinstance(each, str):
+                    texts.append(each)
+                elif isinstance(each, (dict, list)):
+                    left -= 8 * len(each)
+                    if left < 0:
+                        break
+                    texts += each if isinstance(each, dict) else ()
+                    deeper += each.values() if isinstance(each, dict) else each
+            left -= sum(len(each.encode()) for each in texts)
             if left < 0:
                 raise mistake(path, f"is larger than the allowed {max_bytes} bytes")
-            level, depth = deeper, depth + 1
-        return value
+            if not deeper:
+                return value
+            level = deeper
+        raise mistake(path, f"nests deeper than {MAX_DEPTH} levels")
 
     return check
 

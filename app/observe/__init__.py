@@ -1,0 +1,1 @@
+"""What operators see of a pod: metrics and logs."""

@@ -65,6 +65,7 @@ class Committer:
         self._round_done = asyncio.Condition()
         self._in_flight: set[Writer] = set()
         self._next_round_s = 0.0
+        self._stopped = False
         self.degraded = False
 
     def mark(self, call: Writer) -> None:
@@ -75,24 +76,31 @@ class Committer:
     async def settle(self, call: Writer) -> None:
         """Wait until no write of this call is under way."""
         async with self._round_done:
-            await self._round_done.wait_for(lambda: call not in self._in_flight)
+            await self._round_done.wait_for(lambda: self._stopped or call not in self._in_flight)
 
     async def flush(self, call: Writer) -> None:
-        """Write a call's changes and wait until that was done or given up."""
+        """Write a call's changes and wait until that was done or given up; does nothing once `run` has ended."""
         self.mark(call)
         async with self._round_done:
-            await self._round_done.wait_for(lambda: call not in self._marked and call not in self._in_flight)
+            await self._round_done.wait_for(
+                lambda: self._stopped or (call not in self._marked and call not in self._in_flight)
+            )
 
     async def run(self) -> None:
         """Write rounds until cancelled."""
-        while True:
-            await self._wake.wait()
-            pause_s = self._next_round_s - self._clock.monotonic_s()
-            if pause_s > 0:
-                await self._clock.sleep(pause_s)
-            self._next_round_s = self._clock.monotonic_s() + TICK_S
-            self._wake.clear()
-            await self._round()
+        try:
+            while True:
+                await self._wake.wait()
+                pause_s = self._next_round_s - self._clock.monotonic_s()
+                if pause_s > 0:
+                    await self._clock.sleep(pause_s)
+                self._next_round_s = self._clock.monotonic_s() + TICK_S
+                self._wake.clear()
+                await self._round()
+        finally:
+            async with self._round_done:
+                self._stopped = True
+                self._round_done.notify_all()
 
     async def _round(self) -> None:
         batch = self._gather()

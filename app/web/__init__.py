@@ -1,0 +1,1 @@
+"""The web layer: FastAPI routes, the callers' sockets, and the server process' signals."""

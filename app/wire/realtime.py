@@ -5,8 +5,8 @@ an input for the call; whatever is wrong with it becomes a `Misspoke`, and so an
 ``error`` event. `frame` makes the text of one numbered server event.
 
 Both have a path for audio, which runs for every frame of every call. It does one JSON
-parse and one base64 decode (or one encode and one concatenation) and nothing else: about
-1 µs each way for 20 ms of PCM (``python -m tests.wire.bench_realtime``).
+parse and one base64 decode (or one encode and one concatenation) and nothing else: 1.6 µs
+in and 0.6 µs out for 20 ms of PCM (``python -m tests.wire.bench_realtime``).
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ MAX_APPEND_BYTES = 15 * 1024 * 1024
 MAX_MESSAGE_BYTES = 21 * 1024 * 1024
 """What the socket must let through, so that the largest append is read: its base64 and some JSON."""
 MAX_EVENT_ID_CHARS = 512
+LARGE_MESSAGE = 256 * 1024
+MAX_COMMAS = 100_000
+"""A large message is large for its audio or its text. One made of a million empty values
+would take seconds and hundreds of MiB to parse, and every call of the pod would wait."""
 
 # --- from the caller -------------------------------------------------------
 
@@ -90,6 +94,10 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
     samples, and whether the named items exist, is for the call to check. Fields that
     nobody knows are mistakes, except beside the audio of an append.
     """
+    if len(message) > LARGE_MESSAGE and _commas(message) > MAX_COMMAS:
+        return Misspoke(
+            ProtocolMistake(f"The message holds more than {MAX_COMMAS} commas.", code="message_too_complex")
+        )
     try:
         event = orjson.loads(message)
     except orjson.JSONDecodeError as broken:
@@ -104,6 +112,10 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
         return _read(event, event_id, max_audio_bytes)
     except ProtocolMistake as error:
         return Misspoke(error, event_id)
+
+
+def _commas(message: str | bytes) -> int:
+    return message.count(",") if isinstance(message, str) else message.count(b",")
 
 
 def _read(event: dict[str, Any], event_id: str | None, max_audio_bytes: int) -> FromCaller:

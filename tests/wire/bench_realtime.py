@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from app.call import events
@@ -27,10 +29,10 @@ def main() -> None:
     """Measure the hot path at three frame sizes, and the session rules."""
     for name, size in (("20 ms G.711", 160), ("20 ms PCM", 960), ("100 ms PCM", 4800)):
         audio = bytes(range(256)) * (size // 256 + 1)
-        append = '{"type":"input_audio_buffer.append","audio":"%s"}' % b64encode(audio[:size]).decode()
+        append = json.dumps({"type": "input_audio_buffer.append", "audio": b64encode(audio[:size]).decode()})
         head = pack(events.output_audio_delta("resp_12", "item_25", 0))
-        print(f"parse append, {name}: {cpu_us(lambda m=append: parse(m), 20_000):.2f} µs")
-        print(f"frame delta,  {name}: {cpu_us(lambda h=head, a=audio[:size]: frame(41, h, a), 20_000):.2f} µs")
+        print(f"parse append, {name}: {cpu_us(partial(parse, append), 20_000):.2f} µs")
+        print(f"frame delta,  {name}: {cpu_us(partial(frame, 41, head, audio[:size]), 20_000):.2f} µs")
     head = pack(events.output_text_delta("resp_12", "item_25", 0, "a few words of text"))
     print(f"frame text delta: {cpu_us(lambda: frame(41, head, b''), 20_000):.2f} µs")
     session = new_session("call_1", "frontdesk", "marin", expires_at_s=0)

@@ -1,0 +1,97 @@
+"""Which agents there are, and which one answers to a model's name.
+
+A package adds an agent with an entry point of the group ``voice_agent.agents``: it
+names a callable that takes nothing and returns an `Agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from importlib.metadata import EntryPoint, entry_points
+
+from app.agents.base import Agent
+from app.agents.echo import Echo
+from app.agents.frontdesk import FrontDesk
+from app.agents.loopback import Loopback
+from app.errors import ConnectionRefused, SettingsError
+from app.speech.workers import SpeechWorkers
+
+ENTRY_POINT_GROUP = "voice_agent.agents"
+STOCK_PREFIX = "gpt-"
+"""Clients made for OpenAI ask for models of this name; they get the default agent."""
+
+
+class AgentRegistry:
+    """The agents of a pod, by name. Later agents replace earlier ones of the same name."""
+
+    def __init__(self, agents: Iterable[Agent], *, default: str) -> None:
+        """Raises `SettingsError` when no agent is called `default`."""
+        self._agents = {agent.name: agent for agent in agents}
+        if default not in self._agents:
+            raise SettingsError(f"There is no agent {default!r}; known are {self._known()}.")
+        self._default = self._agents[default]
+        self._opened = AsyncExitStack()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in alphabetical order."""
+        return tuple(sorted(self._agents))
+
+    def agent(self, model: str) -> Agent:
+        """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one.
+
+        The empty name and any that starts with ``gpt-`` mean the default agent, unless an
+        agent has that very name.
+        """
+        found = self._agents.get(model)
+        if found is not None:
+            return found
+        if not model or model.startswith(STOCK_PREFIX):
+            return self._default
+        raise ConnectionRefused(
+            400, "model_not_found", f"There is no agent {model!r}; known are {self._known()}.", param="model"
+        )
+
+    async def open(self) -> None:
+        """Open every agent. When one fails, those opened before it are closed again and its error is raised."""
+        try:
+            for agent in self._agents.values():
+                self._opened.push_async_callback(agent.close)
+                await agent.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close what was opened, last first; safe to call twice. Every agent is closed, whatever the others raise."""
+        await self._opened.aclose()
+
+    def _known(self) -> str:
+        return ", ".join(repr(name) for name in self.names)
+
+
+def load_agents(
+    default: str = "frontdesk", *, speech_workers: int | None = None, more: Iterable[Agent] = ()
+) -> AgentRegistry:
+    """The built-in agents, those of installed packages, and `more`, which the composition root made itself.
+
+    `speech_workers`: processes for hearing and speaking, None for as many as fit the machine.
+    Raises `SettingsError` for an entry point that cannot be loaded or makes no agent.
+    """
+    built_in = (FrontDesk(SpeechWorkers(speech_workers)), Echo(), Loopback())
+    plugins = [_load(entry_point) for entry_point in entry_points(group=ENTRY_POINT_GROUP)]
+    return AgentRegistry([*built_in, *plugins, *more], default=default)
+
+
+def _load(entry_point: EntryPoint) -> Agent:
+    try:
+        make: Callable[[], Agent] = entry_point.load()
+        agent = make()
+    except Exception as error:
+        raise SettingsError(
+            f"The agent {entry_point.name!r} of {entry_point.value!r} cannot be loaded: {error}"
+        ) from error
+    if not isinstance(getattr(agent, "name", None), str):
+        raise SettingsError(f"{entry_point.value!r} made something that is no agent: it has no name.")
+    return agent

@@ -1,0 +1,218 @@
+"""Every metric of a pod, in one table, and the observer that fills it.
+
+Known label values exist from the start, so that a counter shows 0 before the first event
+and a dashboard can tell "none" from "no data". No label ever holds a call id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import generate_latest as generate
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from app.runtime.ports import PodStatus
+
+
+class Kind(Enum):
+    """How a metric is kept. `SAMPLED` ones are read when somebody asks, and cost nothing before."""
+
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    SAMPLED = "sampled"
+
+
+FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""For store round trips and loop lag."""
+SPOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
+"""For what a caller waits for."""
+PAUSE_S = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120)
+"""For the time between two connections of a call."""
+DRAIN_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One line of the table. `known` are the values of its only label that exist from the start."""
+
+    name: str
+    kind: Kind
+    text: str
+    label: str | None = None
+    known: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+TABLE = (
+    Spec("voice_active_calls", Kind.SAMPLED, "Attached calls of this pod.", "color"),
+    Spec("voice_parked_calls", Kind.SAMPLED, "Calls of this pod that wait for their caller to come back."),
+    Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
+    Spec("voice_build_info", Kind.SAMPLED, "Always 1; its labels say what runs."),
+    Spec("voice_audio_frames_total", Kind.SAMPLED, "Messages with audio.", "direction", ("in", "out")),
+    Spec("voice_calls_started_total", Kind.COUNTER, "Calls that were begun on this pod."),
+    Spec(
+        "voice_calls_total",
+        Kind.COUNTER,
+        "Calls that have ended.",
+        "outcome",
+        ("hangup", "abandoned", "timeout", "admin", "agent", "error"),
+    ),
+    Spec("voice_resumes_total", Kind.COUNTER, "Calls taken up again.", "kind", ("handoff", "drop", "crash")),
+    Spec("voice_calls_dropped_total", Kind.COUNTER, "Calls lost through a fault of ours.", "cause", ("drain", "error")),
+    Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
+    Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
+    Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
+    Spec(
+        "voice_resume_gap_seconds",
+        Kind.HISTOGRAM,
+        "From the last byte on the old connection to the first on the new.",
+        buckets=PAUSE_S,
+    ),
+    Spec(
+        "voice_turn_seconds",
+        Kind.HISTOGRAM,
+        "Parts of a turn.",
+        "stage",
+        ("stt", "think", "tts", "first_audio"),
+        SPOKEN_S,
+    ),
+    Spec("voice_drain_seconds", Kind.HISTOGRAM, "From a drain's start until no call was attached.", buckets=DRAIN_S),
+    Spec("voice_store_seconds", Kind.HISTOGRAM, "Store round trips.", "op", ("commit", "claim"), FAST_S),
+    Spec("voice_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop ran a timer.", buckets=FAST_S),
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """`runtime.ports.Observer` on a Prometheus registry of its own; one per pod."""
+
+    def __init__(self, *, version: str, color: str) -> None:
+        self.registry = CollectorRegistry()
+        self._version = version
+        self._color = color
+        self._status: Callable[[], PodStatus] | None = None
+        self._frames_in = 0
+        self._frames_out = 0
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it unannotated
+        for spec in TABLE:
+            self._make(spec)
+        self.registry.register(_Sampler(self._sample))
+
+    def _make(self, spec: Spec) -> None:
+        labels = () if spec.label is None else (spec.label,)
+        if spec.kind is Kind.COUNTER:
+            counter = self._counters[spec.name] = Counter(
+                spec.name.removesuffix("_total"), spec.text, labels, registry=self.registry
+            )
+            for value in spec.known:
+                counter.labels(value)
+        elif spec.kind is Kind.HISTOGRAM:
+            histogram = self._histograms[spec.name] = Histogram(
+                spec.name, spec.text, labels, registry=self.registry, buckets=spec.buckets
+            )
+            for value in spec.known:
+                histogram.labels(value)
+
+    def watch(self, status: Callable[[], PodStatus]) -> None:
+        """Read the gauges from a pod from now on; before that they are 0."""
+        self._status = status
+
+    def page(self) -> bytes:
+        """Everything in Prometheus' text format; see `CONTENT_TYPE`."""
+        return generate(self.registry)
+
+    def _sample(self) -> Iterable[Metric]:
+        status = self._status() if self._status is not None else None
+        values: dict[str, list[tuple[tuple[str, ...], float]]] = {
+            "voice_active_calls": [((self._color,), status.active_calls if status else 0)],
+            "voice_parked_calls": [((), status.parked_calls if status else 0)],
+            "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
+            "voice_build_info": [((self._version, self._color), 1)],
+            "voice_audio_frames_total": [(("in",), self._frames_in), (("out",), self._frames_out)],
+        }
+        for spec in TABLE:
+            if spec.kind is Kind.SAMPLED:
+                yield _family(spec, values[spec.name])
+
+    # --- runtime.ports.Observer ------------------------------------------------
+
+    def call_started(self) -> None:
+        """Counts a new call."""
+        self._counters["voice_calls_started_total"].inc()
+
+    def call_ended(self, outcome: str) -> None:
+        """Counts an ended call."""
+        self._counters["voice_calls_total"].labels(outcome).inc()
+
+    def call_dropped(self, cause: str) -> None:
+        """Counts a call that we lost."""
+        self._counters["voice_calls_dropped_total"].labels(cause).inc()
+
+    def call_resumed(self, kind: str, gap_s: float | None) -> None:
+        """Counts a resume; `gap_s` None: the old connection's end is not known."""
+        self._counters["voice_resumes_total"].labels(kind).inc()
+        if gap_s is not None:
+            self._histograms["voice_resume_gap_seconds"].observe(gap_s)
+
+    def resume_took(self, seconds: float) -> None:
+        """Takes the time of one resume."""
+        self._histograms["voice_resume_seconds"].observe(seconds)
+
+    def turn_stage(self, stage: str, seconds: float) -> None:
+        """Takes the time of one part of a turn."""
+        self._histograms["voice_turn_seconds"].labels(stage).observe(seconds)
+
+    def store_call(self, op: str, seconds: float) -> None:
+        """Takes the time of one round trip."""
+        self._histograms["voice_store_seconds"].labels(op).observe(seconds)
+
+    def store_failed(self, op: str) -> None:
+        """Counts a request without an answer."""
+        self._counters["voice_store_errors_total"].inc()
+
+    def write_fenced(self) -> None:
+        """Counts a refused write."""
+        self._counters["voice_fenced_writes_total"].inc()
+
+    def frames_in(self, count: int) -> None:
+        """Called for every frame, so it is one addition; the library's counter takes a lock."""
+        self._frames_in += count
+
+    def frames_out(self, count: int) -> None:
+        """As `frames_in`."""
+        self._frames_out += count
+
+    def drain_finished(self, seconds: float) -> None:
+        """Takes the time of a drain."""
+        self._histograms["voice_drain_seconds"].observe(seconds)
+
+    def loop_lag(self, seconds: float) -> None:
+        """Takes one measurement of the loop's lag."""
+        self._histograms["voice_loop_lag_seconds"].observe(seconds)
+
+
+class _Sampler(Collector):
+    def __init__(self, sample: Callable[[], Iterable[Metric]]) -> None:
+        self._sample = sample
+
+    def collect(self) -> Iterable[Metric]:
+        return self._sample()
+
+
+def _family(spec: Spec, values: list[tuple[tuple[str, ...], float]]) -> Metric:
+    labels: tuple[str, ...] = () if spec.label is None else (spec.label,)
+    if spec.name == "voice_build_info":
+        labels = ("version", "color")
+    make = CounterMetricFamily if spec.name.endswith("_total") else GaugeMetricFamily
+    family = make(spec.name.removesuffix("_total"), spec.text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family

@@ -1,0 +1,268 @@
+"""Settings: the only place that reads the environment.
+
+Every name is ``VOICE_`` and a field of `Settings` in capitals; a secret may also come from
+a file named by ``VOICE_<NAME>_FILE``. A wrong value stops the start with one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.errors import SettingsError
+
+PREFIX = "VOICE_"
+FILE_SUFFIX = "_FILE"
+KIB = 1024
+MIB = 1024 * KIB
+HOURS = 3600
+DAYS = 24 * HOURS
+SHORT_SECRET = 16
+"""A signing secret of fewer characters is taken with a warning."""
+
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Durations are seconds, sizes bytes, unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    color: Annotated[str, Field(pattern=LABEL, max_length=32)] = "blue"
+    """Which of the two deployments this pod belongs to; any short label."""
+    pod: Annotated[str, Field(pattern=LABEL, max_length=128)] = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}"
+    )
+    """This process' name in the fleet; unset: host name and process id."""
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Port to listen on."""
+    store_url: str = "embedded://"
+    """Where calls are kept: `embedded://[dir]`, `memory://`, `redis://`, `rediss://`, `unix://`."""
+    call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
+    """How long the store keeps a call after its last sign of life, in seconds."""
+    resume_window: Annotated[int, Field(ge=1, le=1 * DAYS)] = 120
+    """How long a call whose connection broke waits for its caller, in seconds."""
+    max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Calls that may be attached to this pod at once."""
+    max_calls_per_key: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Calls that one API key may have on this pod at once; 0 is no limit."""
+    max_call_seconds: Annotated[int, Field(ge=1, le=1 * DAYS)] = 3600
+    """The longest a call may last."""
+    idle_timeout: Annotated[float, Field(ge=0, le=1 * DAYS)] = 600
+    """A caller who sends nothing at all for so many seconds is closed with 4408; 0 is never."""
+    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 16 * MIB
+    """A longer WebSocket message is closed with 1009."""
+    drain_mode: Literal["handoff", "finish"] = "handoff"
+    """What a drain does with attached calls: hand them to another pod, or let them finish."""
+    drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
+    """After so many seconds of a drain, whatever is left is closed with 1012."""
+    input_checkpoint_ms: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """How often speech under way is saved, in milliseconds; 0 is never."""
+    outbox_bytes: Annotated[int, Field(ge=0, le=1024 * MIB)] = 1 * MIB
+    """How much of a call's recent events is kept for replay; 0 keeps none."""
+    agent: Annotated[str, Field(min_length=1)] = "frontdesk"
+    """The agent that answers when a caller names none."""
+    speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes for hearing and speaking; 0 is as many as fit the machine."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that may start calls, separated by commas; empty: no key is asked for."""
+    secret: SecretStr | None = None
+    """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
+    admin_token: SecretStr | None = None
+    """Opens `/admin`; unset: only loopback may."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
+    log_format: Literal["json", "console"] = "json"
+    """How log lines look."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log lines to write."""
+
+    @field_validator("api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if origin != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query):
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
+        return tuple(origin.lower() for origin in origins)
+
+    @field_validator("secret", "admin_token")
+    @classmethod
+    def _check_filled(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("is empty")
+        return secret
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments beat the environment, which beats secret files."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+
+SECRETS = frozenset({"secret", "admin_token", "api_keys"})
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads secrets from the files that ``VOICE_<NAME>_FILE`` names; a line end at the file's end is not part of it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file for one field; None when no file is named."""
+        variable = PREFIX + field_name.upper()
+        path = os.environ.get(variable + FILE_SUFFIX)
+        if field_name not in SECRETS or not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable} and {variable}{FILE_SUFFIX} are both set; keep one of them.")
+        try:
+            text = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{variable}{FILE_SUFFIX}: cannot read {path!r}: {reason}.") from error
+        return text.replace("\n", ",") if field_name == "api_keys" else text, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every secret that comes from a file."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def load_settings(*, insecure: bool = False, **arguments: object) -> tuple[Settings, list[str]]:
+    """The settings of this process, and warnings about them to be logged.
+
+    `arguments` beat the environment unless they are None. Raises `SettingsError`, whose
+    text is one line, for a wrong value, for a misspelt variable, and for listening
+    beyond loopback unprotected without `insecure`.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    warnings = check_names(os.environ)
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        raise SettingsError(describe(error, given)) from None
+    if not insecure:
+        refuse_exposed(settings)
+    if settings.secret is not None and len(settings.secret.get_secret_value()) < SHORT_SECRET:
+        warnings.append(f"VOICE_SECRET is short and can be guessed; use at least {SHORT_SECRET} characters.")
+    return settings, warnings
+
+
+def known_names() -> list[str]:
+    """Every variable that means something, in the order of `Settings`."""
+    names: list[str] = []
+    for field in Settings.model_fields:
+        names.append(PREFIX + field.upper())
+        if field in SECRETS:
+            names.append(PREFIX + field.upper() + FILE_SUFFIX)
+    return names
+
+
+def check_names(environment: Iterable[str]) -> list[str]:
+    """Warnings about ``VOICE_`` variables that mean nothing; raises `SettingsError` for one that looks misspelt.
+
+    Others are only warned of, for Kubernetes puts variables such as
+    ``VOICE_AGENT_SERVICE_HOST`` into every container beside a service of that name.
+    """
+    known = known_names()
+    warnings: list[str] = []
+    for name in sorted(environment):
+        if not name.upper().startswith(PREFIX) or name in known:
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+        if near:
+            raise SettingsError(f"{name} is not a setting; did you mean {near[0]}?")
+        nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+        warnings.append(f"{name} is not a setting and is ignored; the nearest name is {nearest}.")
+    return warnings
+
+
+def refuse_exposed(settings: Settings) -> None:
+    """Raise `SettingsError` if others could connect while no key or secret protects the server."""
+    if settings.listens_on_loopback:
+        return
+    missing = [name for name in ("API_KEYS", "SECRET") if not getattr(settings, name.lower())]
+    if missing:
+        names = " and ".join(PREFIX + name for name in missing)
+        raise SettingsError(
+            f"VOICE_HOST: {settings.host} can be reached from other machines, so {names} must be set; "
+            "or start with --insecure."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine only."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+_PROBLEMS = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+    "string_too_long": "is too long",
+    "string_too_short": "is empty",
+    "string_pattern_mismatch": "is not a label (letters, digits, '.', '_' and '-')",
+    "literal_error": "is not known",
+}
+
+
+def describe(error: ValidationError, given: Mapping[str, object]) -> str:
+    """One line for the first thing that is wrong: the variable, its value unless secret, and what is allowed."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    field = str(first["loc"][0])
+    variable = PREFIX + field.upper()
+    value = given.get(field, os.environ.get(variable, ""))
+    problem = _PROBLEMS.get(first["type"])
+    if problem is None:
+        return f"{variable}: {first['msg'].removeprefix('Value error, ')}."
+    shown = "the value" if field in SECRETS else str(value)
+    allowed = allowed_values(field)
+    return f"{variable}: {shown} {problem}{f'; allowed: {allowed}' if allowed else ''}."
+
+
+def allowed_values(field: str) -> str:
+    """What a setting may be, for people: ``1-65535`` or ``json, console``; empty if anything goes."""
+    info = Settings.model_fields[field]
+    bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
+    if bounds:
+        return f"{bounds['ge']}–{bounds['le']}"  # noqa: RUF001  # the dash of a range
+    choices = getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
+    return ", ".join(map(str, choices))

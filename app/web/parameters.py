@@ -1,0 +1,108 @@
+"""What a caller asks for in a WebSocket's URL and headers, checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+
+from app.errors import ConnectionRefused
+
+CALL_ID = re.compile(r"call_[a-z2-7]{26}")
+EVENT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,15})")
+CALL_KEY = re.compile(r"[\x21-\x7e]{22,256}")
+"""At least 128 bits even in base64, which puts six bits into a character."""
+MODEL = re.compile(r"[\w.:/@+-]{1,128}")
+MAX_FIELDS = 50
+FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A checked request. `call_id` set: a resume with `resume_token`; else a start, which `call_key` may turn into one.
+
+    `model` "" means the default agent; `last_event` None goes on at the end of the outbox.
+    """
+
+    model: str
+    call_id: str | None
+    resume_token: str | None
+    call_key: str | None
+    last_event: int | None
+    resumable: bool
+    going_away: bool
+
+
+def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:
+    """Read a request; raises `ConnectionRefused` (400) that names the parameter which is wrong.
+
+    Parameters that mean nothing here are ignored, for clients add their own.
+    """
+    fields = _fields(query)
+    call_id = fields.get("call_id")
+    if path_call_id is not None:
+        if call_id not in (None, path_call_id):
+            raise _bad("call_id", "The URL names two different calls.")
+        call_id = path_call_id
+    if call_id is not None and not CALL_ID.fullmatch(call_id):
+        raise _bad("call_id", "A call id is 'call_' and 26 characters of a-z and 2-7.")
+    call_key = fields.get("call_key")
+    if call_key is not None and not CALL_KEY.fullmatch(call_key):
+        raise _bad("call_key", "A call key has 22 to 256 printable characters without spaces; a UUID4 will do.")
+    model = fields.get("model", "")
+    if model and not MODEL.fullmatch(model):
+        raise _bad("model", "This cannot be the name of an agent.")
+    last_event = _event(fields.get("last_event_id"))
+    if last_event is not None and call_id is None and call_key is None:
+        raise _bad("last_event_id", "To resume, give call_id and resume_token, or call_key, beside it.")
+    going_away = _flag(fields, "going_away")
+    return Wanted(
+        model=model,
+        call_id=call_id,
+        resume_token=fields.get("resume_token") or headers.get("x-resume-token"),
+        call_key=call_key,
+        last_event=last_event,
+        resumable=_flag(fields, "resumable") or going_away or call_key is not None,
+        going_away=going_away,
+    )
+
+
+KNOWN = frozenset({"model", "call_id", "resume_token", "call_key", "last_event_id", "resumable", "going_away"})
+
+
+def _fields(query: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, separator="&"
+        )
+    except ValueError as error:
+        raise _bad(None, "The query of the URL cannot be read.") from error
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in KNOWN:
+            continue
+        if fields.setdefault(name, value) != value:
+            raise _bad(name, "The URL gives this parameter twice.")
+    return fields
+
+
+def _event(event_id: str | None) -> int | None:
+    if event_id is None:
+        return None
+    match = EVENT_ID.fullmatch(event_id)
+    if match is None:
+        raise _bad("last_event_id", "An event id is 'evt_' and a number.")
+    return int(match[1])
+
+
+def _flag(fields: dict[str, str], name: str) -> bool:
+    value = FLAGS.get(fields.get(name, "").lower())
+    if value is None:
+        raise _bad(name, "This is a switch: 1 or 0.")
+    return value
+
+
+def _bad(param: str | None, message: str) -> ConnectionRefused:
+    return ConnectionRefused(400, "invalid_parameter", message, param=param)

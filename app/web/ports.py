@@ -1,0 +1,72 @@
+"""What the web layer asks of a pod; `runtime.pod.Pod` is one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
+from app.stores.base import PodBeat
+
+
+class Attached(Protocol):
+    """A place taken on the pod. Exactly one of `serve` and `abandon` must be called."""
+
+    @property
+    def call_id(self) -> str:
+        """The call, for the response headers."""
+
+    async def serve(self, transport: Transport) -> None:
+        """Carry messages until the connection is over."""
+
+    async def abandon(self) -> None:
+        """The upgrade failed."""
+
+
+class CallPod(Protocol):
+    """A pod as the web layer sees it."""
+
+    name: str
+    color: str
+    version: str
+    started_at_ms: int
+
+    async def start(self, request: StartCall) -> Attached:
+        """A new call, or the one of its key. Raises `ConnectionRefused`."""
+
+    async def resume(self, request: ResumeCall) -> Attached:
+        """A call again. Raises `ConnectionRefused`."""
+
+    def status(self) -> PodStatus:
+        """For the health check."""
+
+    def calls(self) -> list[CallSummary]:
+        """The pod's own calls."""
+
+    async def call_record(self, call_id: str) -> dict[str, Any] | None:
+        """One call's record and transcript. Raises `StoreError`."""
+
+    async def hang_up(self, call_id: str) -> bool:
+        """End a call; False if the pod does not own it."""
+
+    async def fleet(self) -> list[PodBeat]:
+        """Every living pod. Raises `StoreError`."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the pod takes nothing new."""
+
+    def drain(self, mode: str, deadline_s: float) -> None:
+        """Let calls go from now on."""
+
+    def cancel_drain(self) -> bool:
+        """Take calls again; False if no drain was under way."""
+
+    async def wait_drained(self) -> None:
+        """Wait until a drain let the last attached call go."""
+
+
+class MetricsPage(Protocol):
+    """Where `/metrics` comes from."""
+
+    def page(self) -> bytes:
+        """Prometheus text."""

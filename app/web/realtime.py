@@ -1,0 +1,149 @@
+"""The callers' WebSocket: refused with an HTTP status, or accepted and handed to the pod.
+
+These are plain ASGI applications, so that nothing stands between a frame and the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from app.call.closing import INTERNAL_ERROR
+from app.call.tokens import is_resume_token
+from app.errors import ConnectionRefused, StoreError
+from app.runtime.ports import ResumeCall, StartCall
+from app.web.access import SUBPROTOCOL, Access, hashed
+from app.web.parameters import Wanted, parse
+from app.web.ports import Attached, CallPod
+from app.web.refusals import refuse_upgrade
+from app.web.transport import SocketTransport
+
+PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
+ABORT = "voice.abort"
+"""The ASGI extension by which our server lends a function that cuts the connection (see `web.server`)."""
+
+log = structlog.get_logger(__name__)
+
+
+class RealtimeSocket:
+    """Answers every WebSocket request to one of `PATHS`."""
+
+    def __init__(self, pod: CallPod, access: Access, secret: bytes) -> None:
+        self._pod = pod
+        self._access = access
+        self._secret = secret
+        self._headers = [(b"x-voice-color", pod.color.encode()), (b"x-voice-pod", pod.name.encode())]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request to its end."""
+        await receive()  # "websocket.connect", which says nothing
+        try:
+            attached = await self._attach(scope)
+        except ConnectionRefused as refusal:
+            log.info("refused", status=refusal.status, code=refusal.code, path=scope["path"])
+            await refuse_upgrade(send, refusal, self._headers)
+            return
+        log_call = log.bind(call_id=attached.call_id)
+        transport = SocketTransport(receive, send, _abort_of(scope))
+        try:
+            await self._accept(scope, send, attached.call_id)
+        except OSError:
+            log_call.info("caller left before the upgrade")
+            await attached.abandon()
+            return
+        except BaseException:
+            await attached.abandon()
+            raise
+        log_call.info("connected")
+        try:
+            await attached.serve(transport)
+        except Exception:
+            log_call.exception("connection failed")
+            await transport.close(INTERNAL_ERROR, "internal error")
+        else:
+            log_call.info("disconnected")
+
+    async def _attach(self, scope: Scope) -> Attached:
+        headers = Headers(scope=scope)
+        self._access.check_origin(headers)
+        try:
+            wanted = self._check(scope, headers)
+            if isinstance(wanted, ResumeCall):
+                return await self._pod.resume(wanted)
+            return await self._pod.start(wanted)
+        except StoreError as error:
+            raise ConnectionRefused(
+                HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", "The session store does not answer.", retry_after_s=1
+            ) from error
+        except ConnectionRefused:
+            raise
+        except Exception as error:
+            log.exception("attaching failed")
+            raise ConnectionRefused(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The call could not be taken."
+            ) from error
+
+    def _check(self, scope: Scope, headers: Headers) -> StartCall | ResumeCall:
+        """Authenticate first, so that strangers learn nothing; a resume token is proof enough without a key."""
+        path_call_id = scope["path_params"].get("call_id")
+        query: bytes = scope["query_string"]
+        is_resume = path_call_id is not None or b"call_id=" in query
+        key = None if is_resume else self._access.api_key(headers, scope["subprotocols"])
+        wanted = parse(query, headers, path_call_id)
+        if wanted.call_id is not None:
+            return self._resume(wanted, wanted.call_id)
+        return StartCall(
+            model=wanted.model,
+            api_key_hash=key if key is not None else self._access.api_key(headers, scope["subprotocols"]),
+            call_key_hash=hashed(wanted.call_key) if wanted.call_key else None,
+            last_event=wanted.last_event,
+            resumable=wanted.resumable,
+            going_away=wanted.going_away,
+        )
+
+    def _resume(self, wanted: Wanted, call_id: str) -> ResumeCall:
+        if not wanted.resume_token:
+            raise ConnectionRefused(403, "missing_resume_token", "A resume needs its token.", param="resume_token")
+        if not is_resume_token(self._secret, call_id, wanted.resume_token):
+            raise ConnectionRefused(
+                403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
+            )
+        return ResumeCall(call_id=call_id, last_event=wanted.last_event, going_away=wanted.going_away)
+
+    async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
+        await send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None,
+                "headers": [(b"x-call-id", call_id.encode()), *self._headers],
+            }
+        )
+
+
+class NoSuchSocket:
+    """Answers WebSocket requests to any other path with 404; the framework's own answer would be 403."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse."""
+        await receive()
+        await refuse_upgrade(send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
+
+
+def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
+    """All WebSocket routes; they must come last, for the final one takes every path."""
+    socket = RealtimeSocket(pod, access, secret)
+    return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
+
+
+def _abort_of(scope: Scope) -> Callable[[], None]:
+    abort: Callable[[], None] = scope.get("extensions", {}).get(ABORT, _cannot_abort)
+    return abort
+
+
+def _cannot_abort() -> None:
+    """Another server than ours runs the app; its own keepalive has to notice dead peers."""

@@ -1,0 +1,143 @@
+"""Metrics: the names that dashboards and alerts rely on, and what fills them."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.observe.metrics import TABLE, Metrics
+from app.runtime.ports import Observer, PodStatus
+
+DESIGNED = {
+    "voice_active_calls": {"color"},
+    "voice_parked_calls": set(),
+    "voice_calls_total": {"outcome"},
+    "voice_resumes_total": {"kind"},
+    "voice_resume_seconds": set(),
+    "voice_turn_seconds": {"stage"},
+    "voice_resume_gap_seconds": set(),
+    "voice_calls_dropped_total": {"cause"},
+    "voice_drain_seconds": set(),
+    "voice_store_seconds": {"op"},
+    "voice_store_errors_total": set(),
+    "voice_fenced_writes_total": set(),
+    "voice_draining": set(),
+    "voice_audio_frames_total": {"direction"},
+    "voice_loop_lag_seconds": set(),
+    "voice_build_info": {"version", "color"},
+}
+
+
+def status(**changes: object) -> PodStatus:
+    """A pod's status with some fields changed."""
+    fields: dict[str, object] = {
+        "status": "ok",
+        "pod": "pod-a",
+        "color": "green",
+        "version": "1.2",
+        "active_calls": 0,
+        "parked_calls": 0,
+        "capacity": 10,
+        "store": "memory:ok",
+    }
+    return PodStatus(**(fields | changes))  # type: ignore[arg-type]
+
+
+def read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """All samples of the page, by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.page().decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    """One sample."""
+    return read(metrics)[name, frozenset(labels.items())]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics of a green pod of version 1.2."""
+    return Metrics(version="1.2", color="green")
+
+
+def test_every_designed_metric_is_on_the_page_with_its_labels(metrics: Metrics) -> None:
+    """Names and labels are those of the design, before anything has happened."""
+    labels: dict[str, set[str]] = {}
+    for name, pairs in read(metrics):
+        base = name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
+        labels.setdefault(base, set()).update(key for key, _ in pairs if key != "le")
+    assert {name: labels.get(name) for name in DESIGNED} == DESIGNED
+
+
+def test_nothing_is_absent_before_the_first_event(metrics: Metrics) -> None:
+    """Every counter and gauge shows 0 from the start."""
+    samples = read(metrics)
+    assert samples.pop(("voice_build_info", frozenset({("version", "1.2"), ("color", "green")}))) == 1
+    assert set(samples.values()) == {0}
+    for outcome in ("hangup", "abandoned", "timeout", "admin", "agent", "error"):
+        assert value(metrics, "voice_calls_total", outcome=outcome) == 0
+    for kind in ("handoff", "drop", "crash"):
+        assert value(metrics, "voice_resumes_total", kind=kind) == 0
+    assert value(metrics, "voice_active_calls", color="green") == 0
+
+
+def test_gauges_are_read_from_the_pod_when_somebody_asks(metrics: Metrics) -> None:
+    """The page says what is true now, without anybody having reported it."""
+    now = status(active_calls=3, parked_calls=2)
+    metrics.watch(lambda: now)
+    assert value(metrics, "voice_active_calls", color="green") == 3
+    assert value(metrics, "voice_parked_calls") == 2
+    assert value(metrics, "voice_draining") == 0
+    now = status(status="draining")
+    assert value(metrics, "voice_active_calls", color="green") == 0
+    assert value(metrics, "voice_draining") == 1
+
+
+def test_what_the_runtime_reports_is_counted(metrics: Metrics) -> None:
+    """Each method of the observer moves its own metric."""
+    observer: Observer = metrics
+    observer.call_started()
+    observer.call_ended("hangup")
+    observer.call_dropped("error")
+    observer.call_resumed("handoff", 0.4)
+    observer.call_resumed("crash", None)
+    observer.resume_took(0.002)
+    observer.turn_stage("stt", 0.1)
+    observer.store_call("commit", 0.001)
+    observer.store_failed("commit")
+    observer.write_fenced()
+    observer.frames_in(2)
+    observer.frames_in(1)
+    observer.frames_out(5)
+    observer.drain_finished(12)
+    observer.loop_lag(0.003)
+    assert value(metrics, "voice_calls_started_total") == 1
+    assert value(metrics, "voice_calls_total", outcome="hangup") == 1
+    assert value(metrics, "voice_calls_dropped_total", cause="error") == 1
+    assert value(metrics, "voice_resumes_total", kind="handoff") == 1
+    assert value(metrics, "voice_resumes_total", kind="crash") == 1
+    assert value(metrics, "voice_resume_gap_seconds_count") == 1
+    assert value(metrics, "voice_resume_seconds_count") == 1
+    assert value(metrics, "voice_turn_seconds_sum", stage="stt") == pytest.approx(0.1)
+    assert value(metrics, "voice_store_seconds_count", op="commit") == 1
+    assert value(metrics, "voice_store_errors_total") == 1
+    assert value(metrics, "voice_fenced_writes_total") == 1
+    assert value(metrics, "voice_audio_frames_total", direction="in") == 3
+    assert value(metrics, "voice_audio_frames_total", direction="out") == 5
+    assert value(metrics, "voice_drain_seconds_sum") == 12
+    assert value(metrics, "voice_loop_lag_seconds_count") == 1
+
+
+def test_two_pods_of_a_process_do_not_share_metrics() -> None:
+    """Each has a registry of its own."""
+    first, second = Metrics(version="1", color="blue"), Metrics(version="1", color="green")
+    first.write_fenced()
+    assert value(second, "voice_fenced_writes_total") == 0
+
+
+def test_no_label_is_made_for_a_call() -> None:
+    """A label with a value per call would grow without end."""
+    assert {spec.label for spec in TABLE} <= {None, "color", "outcome", "kind", "cause", "stage", "op", "direction"}

@@ -1,0 +1,208 @@
+"""A pod without a server: a memory store, agents that follow a script, connections in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from app.agents.base import Agent, Audio, Clip, Plan, ReplyPart, Text, Turn
+from app.call.audio import PCM
+from app.errors import ConnectionRefused
+from app.runtime.attachment import Attachment
+from app.runtime.clock import SystemClock
+from app.runtime.ownership import CallSettings
+from app.runtime.pod import Pod
+from app.runtime.ports import ResumeCall, StartCall
+from app.stores.base import Store
+from app.stores.memory import MemoryStore
+
+SECRET = b"a secret for tests"
+
+
+class CountingObserver:
+    """Counts what it is told, by method and first argument."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, Any], int] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def count(*arguments: Any) -> None:
+            key = (name, arguments[0] if arguments and isinstance(arguments[0], str) else None)
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+        return count
+
+
+class ScriptedAgent:
+    """Replies "reply <n>" with `chunks` tenths of a second of audio whose bytes count up."""
+
+    name = "scripted"
+    lead_ms = 60_000
+    replays = True
+    mirrors = False
+
+    def __init__(self, *, chunks: int = 3, transcript: str | None = "hello") -> None:
+        self.chunks = chunks
+        self.transcript = transcript
+        self.turns: list[Turn] = []
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        return self.transcript
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        self.turns.append(turn)
+        number = turn.progress.plan["number"] if turn.progress.plan else turn.state.get("number", 0) + 1
+        if not turn.progress.plan:
+            yield Plan({"number": number}, {"number": number})
+        yield Text(f"reply {number}")
+        for chunk in range(self.chunks if turn.wants_audio else 0):
+            if chunk == 1:
+                await self.may_go_on.wait()
+            yield Audio(chunk.to_bytes(2, "little") * 2400, PCM)
+
+
+class MirrorAgent(ScriptedAgent):
+    """`loopback` as the runtime sees it."""
+
+    name = "mirror"
+    mirrors = True
+
+
+class FixedAgents:
+    """Agents by name."""
+
+    def __init__(self, *agents: Agent) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+
+    def agent(self, model: str) -> Agent:
+        try:
+            return self._agents[model]
+        except KeyError:
+            raise ConnectionRefused(400, "model_not_found", f"no agent {model!r}", param="model") from None
+
+
+class MemoryTransport:
+    """A connection whose other end is the test."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.closed: tuple[int, str] | None = None
+        self._inbox: asyncio.Queue[str | bytes | int] = asyncio.Queue()
+        self._changed = asyncio.Condition()
+
+    async def receive(self) -> str | bytes | int:
+        return await self._inbox.get()
+
+    async def send(self, text: str) -> None:
+        self.events.append(orjson.loads(text))
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def close(self, code: int, reason: str) -> None:
+        if self.closed is None:
+            self.closed = (code, reason)
+            self._inbox.put_nowait(code)
+            async with self._changed:
+                self._changed.notify_all()
+
+    # --- the test's side
+
+    def say(self, event: dict[str, Any] | str | bytes) -> None:
+        """The caller sends a message."""
+        self._inbox.put_nowait(event if isinstance(event, str | bytes) else orjson.dumps(event).decode())
+
+    def drop(self, code: int = 1006) -> None:
+        """The caller's end goes away."""
+        self._inbox.put_nowait(code)
+
+    async def until(self, condition: Callable[[MemoryTransport], Any]) -> Any:
+        """Wait until the condition holds for this transport; returns what it returned."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: condition(self))
+        return condition(self)
+
+    async def event(self, kind: str, nth: int = 1) -> dict[str, Any]:
+        """The nth event of a type, once it has come."""
+        found = await self.until(lambda it: [e for e in it.events if e["type"] == kind][nth - 1 : nth])
+        return found[0]
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all events after the greeting."""
+        return [event["event_id"] for event in self.events[1:]]
+
+
+class Caller:
+    """One connection under way."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.transport = MemoryTransport()
+        self.call_id = attachment.call_id
+        self.task = asyncio.create_task(attachment.serve(self.transport))
+
+    async def greeting(self) -> dict[str, Any]:
+        return await self.transport.event("session.created")
+
+    async def gone(self, code: int = 1006) -> None:
+        """Lose the connection and wait until the pod has noticed."""
+        self.transport.drop(code)
+        await self.task
+
+
+class Rig:
+    """Pods on one store."""
+
+    def __init__(self, store: Store, agents: FixedAgents) -> None:
+        self.store = store
+        self.agents = agents
+        self.pods: list[Pod] = []
+
+    async def pod(self, name: str = "pod-a", color: str = "blue", *, capacity: int = 100, **settings: Any) -> Pod:
+        pod = Pod(
+            settings=CallSettings(pod=name, color=color, **settings),
+            version="1",
+            secret=SECRET,
+            capacity=capacity,
+            calls_per_key=0,
+            store=self.store,
+            agents=self.agents,
+            clock=SystemClock(),
+            observer=CountingObserver(),
+        )
+        await pod.open()
+        self.pods.append(pod)
+        return pod
+
+    async def start(self, pod: Pod, model: str = "scripted", **request: Any) -> Caller:
+        return Caller(await pod.start(StartCall(model=model, api_key_hash="key", **request)))
+
+    async def resume(self, pod: Pod, call_id: str, last_event: int | None = None, **request: Any) -> Caller:
+        return Caller(await pod.resume(ResumeCall(call_id, last_event, **request)))
+
+
+@asynccontextmanager
+async def rig(store: Store | None = None, *agents: Agent) -> AsyncIterator[Rig]:
+    """Pods that are closed at the end."""
+    made = Rig(store or MemoryStore(ttl_s=60), FixedAgents(*(agents or (ScriptedAgent(), MirrorAgent()))))
+    try:
+        yield made
+    finally:
+        for pod in made.pods:
+            await pod.close()
+
+
+TYPED = {
+    "type": "conversation.item.create",
+    "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+}
+ANSWER = {"type": "response.create"}

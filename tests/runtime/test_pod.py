@@ -1,0 +1,263 @@
+"""A pod's calls: made, parked, resumed, taken over, ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.errors import ConnectionRefused
+from app.runtime.ports import ResumeCall, StartCall
+from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
+
+
+async def test_a_new_call_is_greeted_and_answered() -> None:
+    """The first event is `session.created` at evt_0; a typed turn gets a reply, events numbered from 1."""
+    async with rig() as its:
+        caller = await its.start(await its.pod())
+        greeting = await caller.greeting()
+        assert greeting["event_id"] == "evt_0"
+        assert greeting["session"]["call"]["resumed"] is False
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.done")
+        assert caller.transport.ids == [f"evt_{n}" for n in range(1, len(caller.transport.events))]
+
+
+async def test_what_was_sent_is_in_the_store() -> None:
+    """Durable before visible: at any moment the store holds at least what the caller got."""
+    async with rig() as its:
+        caller = await its.start(await its.pod())
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio.delta")
+        seen = int(caller.transport.ids[-1].removeprefix("evt_"))
+        snapshot = await its.store.load(caller.call_id)
+        assert snapshot is not None
+        assert snapshot.outbox[-1].n >= seen
+
+
+async def test_a_dropped_caller_resumes_on_another_pod_without_gap_or_repeat() -> None:
+    """Ids run on across the pods and the reply goes on where the caller lost it."""
+    agent = ScriptedAgent(chunks=5)
+    async with rig(None, agent) as its:
+        blue, green = await its.pod("blue-1"), await its.pod("green-1", "green")
+        first = await its.start(blue)
+        first.transport.say(TYPED)
+        agent.may_go_on.clear()
+        first.transport.say(ANSWER)
+        await first.transport.event("response.output_audio.delta")
+        seen = len(first.transport.ids)
+        second = await its.resume(green, first.call_id, seen)
+        agent.may_go_on.set()
+        await second.transport.event("response.done")
+        assert await first.transport.until(lambda it: it.closed) == (4409, "the call is attached elsewhere")
+        greeting = await second.greeting()
+        assert greeting["event_id"] == f"evt_{seen}"
+        assert greeting["session"]["call"] | {"resume_token": "", "input_audio_ms": 0} == {
+            "id": first.call_id,
+            "resume_token": "",
+            "color": "green",
+            "pod": "green-1",
+            "epoch": 2,
+            "resumed": True,
+            "input_audio_ms": 0,
+            "last_client_event_id": None,
+            "gap": None,
+            "ttl_s": 1800,
+            "resume_window_s": 120,
+        }
+        ids = [*first.transport.ids[:seen], *second.transport.ids]
+        assert ids == [f"evt_{n}" for n in range(1, len(ids) + 1)]
+        deltas = [e["delta"] for e in first.transport.events[: seen + 1] + second.transport.events if "audio.delta" in e["type"]]
+        assert len(deltas) == len(set(deltas)) == 5
+        assert [turn.progress.plan for turn in agent.turns] == [None, {"number": 1}]
+
+
+async def test_a_parked_call_goes_on_making_its_reply() -> None:
+    """Nobody is connected, yet the reply is made and stored, and replayed to whoever comes back."""
+    agent = ScriptedAgent()
+    async with rig(None, agent) as its:
+        pod = await its.pod()
+        first = await its.start(pod)
+        agent.may_go_on.clear()
+        first.transport.say(ANSWER)
+        await first.transport.event("response.output_audio.delta")
+        seen = len(first.transport.ids)
+        await first.gone()
+        assert (pod.status().active_calls, pod.status().parked_calls) == (0, 1)
+        agent.may_go_on.set()
+        second = await its.resume(pod, first.call_id, seen)
+        await second.transport.event("response.done")
+        ids = first.transport.ids + second.transport.ids
+        assert ids == [f"evt_{n}" for n in range(1, len(ids) + 1)]
+        assert len(agent.turns) == 1
+
+
+async def test_a_hang_up_ends_the_call_for_good() -> None:
+    """After close code 1000 a resume gets 410, on any pod."""
+    async with rig() as its:
+        one, two = await its.pod("a"), await its.pod("b")
+        caller = await its.start(one)
+        await caller.gone(1000)
+        for pod in (one, two):
+            with pytest.raises(ConnectionRefused) as refusal:
+                await pod.resume(ResumeCall(caller.call_id))
+            assert refusal.value.status == 410
+
+
+async def test_an_unknown_call_is_404() -> None:
+    """No record: 404."""
+    async with rig() as its:
+        pod = await its.pod()
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.resume(ResumeCall("call_" + "b" * 26))
+        assert refusal.value.status == 404
+        assert pod.status().active_calls == 0
+
+
+async def test_a_full_pod_refuses_with_503_and_counts_right() -> None:
+    """A place is taken from before the upgrade until the connection's task has ended."""
+    async with rig() as its:
+        pod = await its.pod(capacity=1)
+        caller = await its.start(pod)
+        assert pod.status().status == "overloaded"
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.start(StartCall("scripted", "key"))
+        assert (refusal.value.status, refusal.value.retry_after_s) == (503, 1)
+        await caller.gone()
+        assert pod.status().active_calls == 0
+
+
+async def test_a_call_key_starts_once_and_then_resumes() -> None:
+    """The same key again, on another pod, is the same call, at the end of its outbox."""
+    async with rig() as its:
+        one, two = await its.pod("a"), await its.pod("b")
+        first = await its.start(one, call_key_hash="k" * 64, resumable=True)
+        first.transport.say(TYPED)
+        await first.transport.event("conversation.item.done")
+        await first.gone()
+        second = await its.start(two, call_key_hash="k" * 64, resumable=True)
+        greeting = await second.greeting()
+        assert second.call_id == first.call_id
+        assert greeting["event_id"] == first.transport.ids[-1]
+        with pytest.raises(ConnectionRefused) as refusal:
+            await two.start(StartCall("scripted", "another key", call_key_hash="k" * 64))
+        assert refusal.value.status == 403
+
+
+async def test_a_call_key_of_an_ended_call_starts_a_new_one() -> None:
+    """The key outlives the call."""
+    async with rig() as its:
+        pod = await its.pod()
+        first = await its.start(pod, call_key_hash="k" * 64)
+        await first.gone(1000)
+        second = await its.start(pod, call_key_hash="k" * 64)
+        assert second.call_id != first.call_id
+        assert (await second.greeting())["session"]["call"]["resumed"] is False
+
+
+async def test_two_first_connects_with_one_key_make_one_call() -> None:
+    """Whoever loses the race takes over the winner's call."""
+    async with rig() as its:
+        pods = [await its.pod("a"), await its.pod("b")]
+        request = StartCall("scripted", "key", call_key_hash="k" * 64)
+        attachments = await asyncio.gather(*(pod.start(request) for pod in pods))
+        assert len({attachment.call_id for attachment in attachments}) == 1
+        callers = [Caller(attachment) for attachment in attachments]
+        closed = asyncio.create_task(asyncio.sleep(0))
+        await closed
+        epochs = [(await caller.greeting())["session"]["call"]["epoch"] for caller in callers]
+        assert sorted(epochs) == [1, 2]
+
+
+async def test_a_pod_that_lost_a_call_forgets_it_and_closes_with_4409() -> None:
+    """A silent call's old owner learns within a heartbeat that another pod owns it."""
+    async with rig() as its:
+        one, two = await its.pod("a"), await its.pod("b")
+        first = await its.start(one)
+        await first.greeting()
+        await its.resume(two, first.call_id, 0)
+        closed = await first.transport.until(lambda it: it.closed)
+        await first.task
+        assert closed[0] == 4409
+        assert one.calls() == []
+        assert len(two.calls()) == 1
+
+
+async def test_a_drain_hands_quiet_calls_over_and_then_ends() -> None:
+    """With another pod up, a resumable call is closed with 1012 and the drain is done."""
+    async with rig() as its:
+        one, two = await its.pod("a"), await its.pod("b")
+        caller = await its.start(one, resumable=True, going_away=True)
+        await caller.greeting()
+        one.drain("handoff", 10)
+        assert one.status().status == "draining"
+        assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
+        await asyncio.wait_for(one.wait_drained(), 5)
+        assert (await caller.transport.event("call.going_away"))["reason"] == "drain"
+        second = await its.resume(two, caller.call_id, len(caller.transport.ids))
+        assert (await second.greeting())["session"]["call"]["gap"] is None
+        with pytest.raises(ConnectionRefused) as refusal:
+            await one.resume(ResumeCall(caller.call_id))
+        assert refusal.value.status == 503
+
+
+async def test_a_drain_without_another_pod_waits_for_the_deadline() -> None:
+    """Nobody is sent away into nothing; at the deadline the call is parked and closed with 1012."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        pod.drain("handoff", 0.5)
+        assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
+        await asyncio.wait_for(pod.wait_drained(), 5)
+        snapshot = await its.store.load(caller.call_id)
+        assert snapshot is not None
+        assert snapshot.fields["status"] == b"parked"
+
+
+async def test_a_cancelled_drain_takes_calls_again() -> None:
+    """The pod comes back."""
+    async with rig() as its:
+        pod = await its.pod()
+        await its.start(pod)
+        pod.drain("finish", 60)
+        assert pod.cancel_drain()
+        assert pod.status().status == "ok"
+        await its.start(pod)
+
+
+async def test_loopback_returns_every_frame_in_order() -> None:
+    """Each appended frame comes back once, in order."""
+    async with rig() as its:
+        caller = await its.start(await its.pod(), "mirror")
+        frames = [f"{number:04d}" * 240 for number in range(200)]
+        for frame in frames:
+            caller.transport.say({"type": "input_audio_buffer.append", "audio": frame})
+        await caller.transport.event("response.output_audio.delta", 200)
+        assert [e["delta"] for e in caller.transport.events if e["type"] == "response.output_audio.delta"] == frames
+
+
+async def test_an_unknown_model_is_refused_before_anything_is_made() -> None:
+    """400, and no place is kept."""
+    async with rig() as its:
+        pod = await its.pod()
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.start(StartCall("nobody", "key"))
+        assert (refusal.value.status, refusal.value.param) == (400, "model")
+        assert pod.status().active_calls == 0
+
+
+async def test_an_abandoned_call_ends_after_the_resume_window() -> None:
+    """Parked longer than the window: ended, and a resume gets 410."""
+    async with rig() as its:
+        pod = await its.pod(resume_window_s=0)
+        caller = await its.start(pod)
+        await caller.gone()
+        async with asyncio.timeout(5):
+            while pod.calls():
+                await asyncio.sleep(0.05)
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.resume(ResumeCall(caller.call_id))
+        assert refusal.value.status == 410

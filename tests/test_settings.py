@@ -1,0 +1,179 @@
+"""Settings: where they come from, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import SettingsError
+from app.settings import Settings, check_names, known_names, load_settings
+
+DESIGNED = (
+    "COLOR POD HOST PORT STORE_URL CALL_TTL RESUME_WINDOW MAX_CALLS MAX_CALL_SECONDS DRAIN_MODE DRAIN_DEADLINE "
+    "INPUT_CHECKPOINT_MS OUTBOX_BYTES AGENT API_KEYS SECRET ADMIN_TOKEN ALLOWED_ORIGINS LOG_FORMAT"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("VOICE_")]:
+        monkeypatch.delenv(name)
+
+
+def refusal(**arguments: object) -> str:
+    """The line with which these settings are refused."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**arguments)  # type: ignore[arg-type]
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_every_designed_setting_exists_with_its_default() -> None:
+    """The names and defaults that operators rely on are those of the design."""
+    assert {f"VOICE_{name}" for name in DESIGNED} <= set(known_names())
+    settings, warnings = load_settings()
+    assert warnings == []
+    assert (settings.color, settings.host, settings.port, settings.store_url) == (
+        "blue",
+        "127.0.0.1",
+        8080,
+        "embedded://",
+    )
+    assert (settings.call_ttl, settings.resume_window, settings.max_call_seconds) == (1800, 120, 3600)
+    assert (settings.drain_mode, settings.drain_deadline, settings.input_checkpoint_ms) == ("handoff", 600, 200)
+    assert settings.outbox_bytes == 1024 * 1024
+
+
+def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VOICE_ and a name in capitals sets the field; lists are split at commas."""
+    monkeypatch.setenv("VOICE_PORT", "9000")
+    monkeypatch.setenv("VOICE_COLOR", "green")
+    monkeypatch.setenv("VOICE_API_KEYS", "first-key, second-key,")
+    monkeypatch.setenv("VOICE_ALLOWED_ORIGINS", "https://App.example.com,http://localhost:3000")
+    settings, _ = load_settings()
+    assert (settings.port, settings.color) == (9000, "green")
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
+    assert settings.allowed_origins == ("https://app.example.com", "http://localhost:3000")
+
+
+def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command-line option wins; one that was not given changes nothing."""
+    monkeypatch.setenv("VOICE_PORT", "9000")
+    assert load_settings(port=9100)[0].port == 9100
+    assert load_settings(port=None)[0].port == 9000
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`VOICE_SECRET=` in a template means that there is none."""
+    monkeypatch.setenv("VOICE_SECRET", "")
+    monkeypatch.setenv("VOICE_PORT", "")
+    settings, _ = load_settings()
+    assert settings.secret is None
+    assert settings.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "70000", "VOICE_PORT: 70000 is too large; allowed: 1–65535."),
+        ("PORT", "tcp://10.0.0.1:80", "VOICE_PORT: tcp://10.0.0.1:80 is not a whole number; allowed: 1–65535."),
+        ("DRAIN_MODE", "quickly", "VOICE_DRAIN_MODE: quickly is not known; allowed: handoff, finish."),
+        ("LOG_FORMAT", "xml", "VOICE_LOG_FORMAT: xml is not known; allowed: json, console."),
+        ("COLOR", "two words", "VOICE_COLOR: two words is not a label"),
+        ("CALL_TTL", "-1", "VOICE_CALL_TTL: -1 is too small; allowed: 10–604800."),
+        ("IDLE_TIMEOUT", "soon", "VOICE_IDLE_TIMEOUT: soon is not a number"),
+        ("ALLOWED_ORIGINS", "example.com", "VOICE_ALLOWED_ORIGINS: 'example.com' is not an origin"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+    """The line names the variable, the value and what is allowed."""
+    monkeypatch.setenv(f"VOICE_{name}", value)
+    assert refusal().startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("VOICE_API_KEY", "VOICE_API_KEYS"), ("VOICE_ADMIN_TOKN", "VOICE_ADMIN_TOKEN"), ("VOICE_COLOUR", "VOICE_COLOR")],
+)
+def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch, written: str, meant: str) -> None:
+    """A key that is silently ignored would leave the server open, so a near miss is an error."""
+    monkeypatch.setenv(written, "something")
+    assert refusal() == f"{written} is not a setting; did you mean {meant}?"
+
+
+def test_an_unrelated_variable_is_only_warned_of() -> None:
+    """What Kubernetes adds for services must not stop a pod."""
+    (warning,) = check_names(["VOICE_AGENT_SERVICE_HOST", "PATH"])
+    assert warning.startswith("VOICE_AGENT_SERVICE_HOST is not a setting and is ignored; the nearest name is VOICE_")
+
+
+def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`VOICE_…_FILE` names a file whose trailing line end is not part of the secret; keys are one a line."""
+    (tmp_path / "secret").write_text("a long and secret word\n")
+    (tmp_path / "keys").write_text("first-key\nsecond-key\n")
+    monkeypatch.setenv("VOICE_SECRET_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("VOICE_API_KEYS_FILE", str(tmp_path / "keys"))
+    settings, _ = load_settings()
+    assert settings.secret is not None
+    assert settings.secret.get_secret_value() == "a long and secret word"
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
+
+
+def test_a_secret_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running without the secret the operator meant to give would be worse than not running."""
+    monkeypatch.setenv("VOICE_ADMIN_TOKEN_FILE", "/nowhere/token")
+    assert refusal() == "VOICE_ADMIN_TOKEN_FILE: cannot read '/nowhere/token': No such file or directory."
+
+
+def test_a_secret_given_twice_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody should have to guess which of the two is in force."""
+    monkeypatch.setenv("VOICE_SECRET", "one")
+    monkeypatch.setenv("VOICE_SECRET_FILE", "/nowhere")
+    assert refusal() == "VOICE_SECRET and VOICE_SECRET_FILE are both set; keep one of them."
+
+
+def test_an_empty_secret_file_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty secret would sign tokens that anybody can make."""
+    (tmp_path / "secret").write_text("\n")
+    monkeypatch.setenv("VOICE_SECRET_FILE", str(tmp_path / "secret"))
+    assert refusal() == "VOICE_SECRET: is empty."
+
+
+def test_listening_beyond_loopback_needs_keys_and_secret() -> None:
+    """An open server on the network is refused unless it is asked for by name."""
+    assert "VOICE_API_KEYS and VOICE_SECRET must be set; or start with --insecure" in refusal(host="0.0.0.0")
+    assert "VOICE_SECRET must be set" in refusal(host="::", api_keys="key-of-a-caller")
+    assert load_settings(host="0.0.0.0", insecure=True)[0].host == "0.0.0.0"
+    protected, _ = load_settings(host="0.0.0.0", api_keys="key-of-a-caller", secret="a long and secret word")
+    assert not protected.listens_on_loopback
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_needs_no_protection(host: str) -> None:
+    """On one's own machine the server starts with no settings at all."""
+    assert load_settings(host=host)[0].listens_on_loopback
+
+
+def test_secrets_print_as_stars() -> None:
+    """Neither the settings nor an error about them show a secret."""
+    settings, _ = load_settings(api_keys="key-of-a-caller", secret="a long and secret word", admin_token="opens-admin")
+    shown = repr(settings) + str(settings)
+    assert not any(word in shown for word in ("key-of-a-caller", "a long and secret word", "opens-admin"))
+
+
+def test_a_short_secret_is_warned_of() -> None:
+    """A secret that can be guessed lets strangers take calls over."""
+    _, warnings = load_settings(secret="short")
+    assert warnings == ["VOICE_SECRET is short and can be guessed; use at least 16 characters."]
+
+
+def test_settings_do_not_change() -> None:
+    """What a pod was started with holds until it ends."""
+    settings, _ = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+    assert isinstance(settings, Settings)
