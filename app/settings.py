@@ -264,5 +264,7 @@ def allowed_values(field: str) -> str:
     bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
     if bounds:
         return f"{bounds['ge']}–{bounds['le']}"  # noqa: RUF001  # the dash of a range
-    choices = getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
+    choices = (
+        getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
+    )
     return ", ".join(map(str, choices))

@@ -16,7 +16,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-SECRET_NAME = re.compile(r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.I)
+SECRET_NAME = re.compile(
+    r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.I
+)
 QUERY = re.compile(r"""(?<=[\w/)\]%.-])\?[\w%.~-]+=[^\s"'<>]*""")
 CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 BEARER = re.compile(r"\b(Bearer\s+|openai-insecure-api-key\.)[^\s\"',]+", re.I)

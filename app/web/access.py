@@ -73,7 +73,10 @@ class Access:
             ours = local or (ours and bool(self._keys))
         if not ours:
             raise ConnectionRefused(
-                403, "origin_not_allowed", "Pages of this origin may not connect; see VOICE_ALLOWED_ORIGINS.", param="origin"
+                403,
+                "origin_not_allowed",
+                "Pages of this origin may not connect; see VOICE_ALLOWED_ORIGINS.",
+                param="origin",
             )
 
     def check_admin(self, headers: Headers, client: str | None) -> None:

@@ -5,6 +5,7 @@ These are plain ASGI applications, so that nothing stands between a frame and th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -23,6 +24,7 @@ from app.web.ports import Attached, CallPod
 from app.web.refusals import refuse_upgrade
 from app.web.transport import SocketTransport
 
+NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
 ABORT = "voice.abort"
 """The ASGI extension by which our server lends a function that cuts the connection (see `web.server`)."""
@@ -46,7 +48,7 @@ class RealtimeSocket:
             attached = await self._attach(scope)
         except ConnectionRefused as refusal:
             log.info("refused", status=refusal.status, code=refusal.code, path=scope["path"])
-            await refuse_upgrade(send, refusal, self._headers)
+            await refuse_upgrade(scope, send, refusal, self._headers)
             return
         log_call = log.bind(call_id=attached.call_id)
         transport = SocketTransport(receive, send, _abort_of(scope))
@@ -78,7 +80,10 @@ class RealtimeSocket:
             return await self._pod.start(wanted)
         except StoreError as error:
             raise ConnectionRefused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", "The session store does not answer.", retry_after_s=1
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The session store does not answer.",
+                retry_after_s=1,
             ) from error
         except ConnectionRefused:
             raise
@@ -92,7 +97,7 @@ class RealtimeSocket:
         """Authenticate first, so that strangers learn nothing; a resume token is proof enough without a key."""
         path_call_id = scope["path_params"].get("call_id")
         query: bytes = scope["query_string"]
-        is_resume = path_call_id is not None or b"call_id=" in query
+        is_resume = path_call_id is not None or NAMES_CALL.search(query) is not None
         key = None if is_resume else self._access.api_key(headers, scope["subprotocols"])
         wanted = parse(query, headers, path_call_id)
         if wanted.call_id is not None:
@@ -131,7 +136,7 @@ class NoSuchSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse."""
         await receive()
-        await refuse_upgrade(send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
+        await refuse_upgrade(scope, send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
 
 
 def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from app.errors import ConnectionRefused
 
 TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 OTHER_TYPE = "invalid_request_error"
+
+ANSWERED = "voice.answered"
+"""The ASGI extension by which our server learns that a refusal is complete (see `web.server`)."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -48,7 +51,7 @@ def response(refusal: ConnectionRefused) -> Response:
     return made
 
 
-async def refuse_upgrade(send: Send, refusal: ConnectionRefused, more: Headers = ()) -> None:
+async def refuse_upgrade(scope: Scope, send: Send, refusal: ConnectionRefused, more: Headers = ()) -> None:
     """Answer a WebSocket request with HTTP instead of an upgrade (ASGI extension ``websocket.http.response``)."""
     await send(
         {
@@ -58,3 +61,8 @@ async def refuse_upgrade(send: Send, refusal: ConnectionRefused, more: Headers =
         }
     )
     await send({"type": "websocket.http.response.body", "body": body(refusal)})
+    scope.get("extensions", {}).get(ANSWERED, _not_needed)()
+
+
+def _not_needed() -> None:
+    """Another server than ours runs the app."""

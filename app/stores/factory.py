@@ -1,0 +1,51 @@
+"""From a URL to a store; third parties add schemes through the entry-point group `voice_agent.stores`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+from app.errors import SettingsError
+from app.stores.base import Store
+
+GROUP = "voice_agent.stores"
+
+MakeStore = Callable[..., Store]
+
+
+def open_store(url: str, *, ttl_s: int) -> Store:
+    """The store for a URL, not opened yet. Raises `SettingsError` for a scheme nobody knows or a bad URL.
+
+    A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.
+    """
+    scheme = url.partition("://")[0].lower()
+    if "://" not in url:
+        raise SettingsError(f"VOICE_STORE_URL: {url!r} is no URL; try embedded:// or redis://localhost:6379/0")
+    make = _built_in(scheme)
+    if make is None:
+        added = {entry.name: entry for entry in entry_points(group=GROUP)}
+        if scheme not in added:
+            known = ", ".join(f"{name}://" for name in sorted({*BUILT_IN, *added}))
+            raise SettingsError(f"VOICE_STORE_URL: unknown store {scheme}://; known are {known}")
+        make = added[scheme].load()
+    return make(url, ttl_s=ttl_s)
+
+
+BUILT_IN = ("memory", "embedded", "redis", "rediss", "unix")
+
+
+def _built_in(scheme: str) -> MakeStore | None:
+    # Imported only when chosen: a pod on one store does not load the clients of the others.
+    if scheme == "memory":
+        from app.stores.memory import MemoryStore
+
+        return lambda url, *, ttl_s: MemoryStore(ttl_s=ttl_s)
+    if scheme == "embedded":
+        from app.stores.embedded import EmbeddedStore
+
+        return EmbeddedStore
+    if scheme in BUILT_IN:
+        from app.stores.redis import RedisStore
+
+        return RedisStore
+    return None

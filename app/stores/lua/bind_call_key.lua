@@ -1,0 +1,12 @@
+-- Binds a call key to a call unless another call has it.
+--
+-- KEYS  1 the binding
+-- ARGV  1 call id   2 ttl in seconds   3 a call that has ended and may be replaced, or ""
+-- Returns the call id that is bound now.
+
+local bound = redis.call('GET', KEYS[1])
+if bound and bound ~= ARGV[3] then
+  return bound
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]

@@ -1,0 +1,30 @@
+-- Hands a call to a new owner: one more on the epoch, and everything that is held.
+--
+-- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
+-- ARGV  1 owner   2 color   3 now in ms   4 ttl in seconds
+--       5 "1": the record must belong to the API key hash in 6
+-- Returns {"unknown"}, {"foreign"}, {"ended"}, which change nothing, or
+--         {"claimed", epoch, owner, status and color before, record, items, outbox, speech}
+
+local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash')
+if not before[1] then
+  return { 'unknown' }
+end
+if ARGV[5] == '1' and (before[5] or '') ~= ARGV[6] then
+  return { 'foreign' }
+end
+if before[3] == 'ended' then
+  return { 'ended' }
+end
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3])
+for _, key in ipairs(KEYS) do
+  redis.call('EXPIRE', key, ARGV[4])
+end
+return {
+  'claimed', epoch, before[2] or '', before[3] or '', before[4] or '',
+  redis.call('HGETALL', KEYS[1]),
+  redis.call('HGETALL', KEYS[2]),
+  redis.call('XRANGE', KEYS[3], '-', '+'),
+  redis.call('XRANGE', KEYS[4], '-', '+'),
+}

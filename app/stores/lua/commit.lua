@@ -1,0 +1,65 @@
+-- Writes what changed of one call, all or nothing, unless a newer epoch owns it.
+--
+-- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
+-- ARGV  1 epoch   2 ttl in seconds   3 "1": replace all that is held
+--       4 oldest outbox entry to keep (0: all)   5 oldest speech entry to keep (0: all)
+--       then five lists, each its length and its elements flattened:
+--       fields (name, value)   items (id, packed)   dropped items (id)
+--       events (n, head, audio)   speech (n, item id, audio)
+-- Returns "committed", "superseded" or "unknown".
+--
+-- Work depends on the size of the write alone, never on what is held: every command
+-- but the trims is O(1) per element, and a trim costs as much as it removes.
+
+local epoch = tonumber(ARGV[1])
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if held and tonumber(held) > epoch then
+  return 'superseded'
+end
+if ARGV[3] == '1' then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+elseif not held then
+  return 'unknown'
+end
+
+local at = 6
+local function elements(width, visit)
+  local count = tonumber(ARGV[at])
+  at = at + 1
+  for _ = 1, count do
+    visit(at)
+    at = at + width
+  end
+end
+
+-- An entry that is held already is refused by its id: a repeated write changes nothing.
+local function add(key, n, ...)
+  local reply = redis.pcall('XADD', key, n .. '-0', ...)
+  if type(reply) == 'table' and reply.err and not string.find(tostring(reply.err), 'equal or smaller', 1, true) then
+    error(reply.err)
+  end
+end
+
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+elements(2, function(i) redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end)
+elements(2, function(i) redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end)
+elements(1, function(i) redis.call('HDEL', KEYS[2], ARGV[i]) end)
+elements(3, function(i)
+  if ARGV[i + 2] == '' then
+    add(KEYS[3], ARGV[i], 'h', ARGV[i + 1])
+  else
+    add(KEYS[3], ARGV[i], 'h', ARGV[i + 1], 'a', ARGV[i + 2])
+  end
+end)
+elements(3, function(i) add(KEYS[4], ARGV[i], 'i', ARGV[i + 1], 'a', ARGV[i + 2]) end)
+
+if ARGV[4] ~= '0' then
+  redis.call('XTRIM', KEYS[3], 'MINID', ARGV[4])
+end
+if ARGV[5] ~= '0' then
+  redis.call('XTRIM', KEYS[4], 'MINID', ARGV[5])
+end
+for _, key in ipairs(KEYS) do
+  redis.call('EXPIRE', key, ARGV[2])
+end
+return 'committed'

@@ -1,0 +1,98 @@
+"""The administrator's door: calls, fleet and drain."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import ConnectionRefused
+from app.runtime.fleet import sum_by_color
+from app.settings import DAYS, Settings
+from app.web.access import Access
+from app.web.ports import CallPod
+
+MAX_BODY_BYTES = 4096
+
+
+class DrainRequest(BaseModel):
+    """The body of ``POST /admin/drain``; what is left out comes from the settings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    mode: Literal["handoff", "finish"] | None = None
+    deadline_s: float | None = Field(default=None, ge=0, le=1 * DAYS, allow_inf_nan=False)
+
+
+def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
+    """Everything under ``/admin``."""
+
+    async def admin_only(request: Request) -> None:
+        access.check_admin(request.headers, request.client.host if request.client else None)
+
+    router = APIRouter(prefix="/admin", dependencies=[Depends(admin_only)])
+
+    @router.get("/calls")
+    async def calls() -> Response:
+        return _json({"pod": pod.name, "color": pod.color, "calls": [asdict(call) for call in pod.calls()]})
+
+    @router.get("/calls/{call_id}")
+    async def call(call_id: str) -> Response:
+        record = await pod.call_record(call_id)
+        if record is None:
+            raise _no_such_call()
+        return _json(record)
+
+    @router.delete("/calls/{call_id}")
+    async def hang_up(call_id: str) -> Response:
+        if not await pod.hang_up(call_id):
+            raise _no_such_call()
+        return _json({"call_id": call_id, "ended": True})
+
+    @router.get("/fleet")
+    async def fleet() -> Response:
+        pods = await pod.fleet()
+        colors = {color: asdict(found) for color, found in sum_by_color(pods).items()}
+        return _json({"pods": [asdict(beat) for beat in pods], "colors": colors})
+
+    @router.post("/drain")
+    async def drain(request: Request) -> Response:
+        wish = await _read_drain(request)
+        mode = wish.mode or settings.drain_mode
+        deadline_s = settings.drain_deadline if wish.deadline_s is None else wish.deadline_s
+        pod.drain(mode, deadline_s)
+        active_calls = pod.status().active_calls
+        return _json({"draining": True, "mode": mode, "deadline_s": deadline_s, "active_calls": active_calls})
+
+    @router.delete("/drain")
+    async def cancel_drain() -> Response:
+        return _json({"draining": False, "cancelled": pod.cancel_drain()})
+
+    return router
+
+
+async def _read_drain(request: Request) -> DrainRequest:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise ConnectionRefused(400, "invalid_parameter", "The body is too long.")
+    if not body.strip():
+        return DrainRequest()
+    try:
+        return DrainRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        raise ConnectionRefused(400, "invalid_parameter", f"{param or 'body'}: {first['msg']}", param=param) from None
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return JSONResponse(content, headers={"Cache-Control": "no-store"})
+
+
+def _no_such_call() -> ConnectionRefused:
+    return ConnectionRefused(404, "call_not_found", "This pod knows no such call.", param="call_id")

@@ -1,0 +1,55 @@
+"""The FastAPI application of a pod."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import ConnectionRefused, StoreError
+from app.settings import Settings
+from app.web import admin, health, realtime, refusals
+from app.web.access import Access
+from app.web.ports import CallPod, MetricsPage
+
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
+
+
+def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: bytes) -> FastAPI:
+    """All routes over one pod. `secret` checks resume tokens. The pod is opened and closed by whoever made it."""
+    app = FastAPI(title="voice-agent", version=pod.version, docs_url=None, redoc_url=None, openapi_url=None)
+    access = Access(settings)
+    page = files("app.web").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/")
+    async def front() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    app.include_router(health.routes(pod, metrics))
+    app.include_router(admin.routes(pod, access, settings))
+    app.router.routes.extend(realtime.routes(pod, access, secret))
+    app.add_exception_handler(ConnectionRefused, _refused)
+    app.add_exception_handler(StoreError, _store_failed)
+    app.add_exception_handler(HTTPException, _not_served)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ConnectionRefused)  # noqa: S101  # registered for this class only
+    return refusals.response(error)
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    return refusals.response(
+        ConnectionRefused(503, "store_unavailable", "The session store does not answer.", retry_after_s=1)
+    )
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class only
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    made = refusals.response(ConnectionRefused(error.status_code, code, str(error.detail)))
+    made.headers.update(error.headers or {})
+    return made

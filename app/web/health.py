@@ -1,0 +1,37 @@
+"""What load balancers, orchestrators and Prometheus ask."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from app.web.ports import CallPod, MetricsPage
+
+SERVES = frozenset({"ok", "degraded"})
+RETRY_AFTER_S = 1
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+UNCACHED = {"Cache-Control": "no-store"}
+
+
+def routes(pod: CallPod, metrics: MetricsPage) -> APIRouter:
+    """``/healthz/realtime``, ``/healthz/live`` and ``/metrics``."""
+    router = APIRouter()
+
+    @router.get("/healthz/realtime")
+    async def realtime() -> Response:
+        status = pod.status()
+        serves = status.status in SERVES
+        headers = UNCACHED if serves else UNCACHED | {"Retry-After": str(RETRY_AFTER_S)}
+        return JSONResponse(asdict(status), status_code=200 if serves else 503, headers=headers)
+
+    @router.get("/healthz/live")
+    async def live() -> Response:
+        return JSONResponse({"status": "ok"}, headers=UNCACHED)
+
+    @router.get("/metrics")
+    async def page() -> Response:
+        return Response(metrics.page(), media_type=PROMETHEUS_TEXT)
+
+    return router

@@ -1,0 +1,176 @@
+"""The server process: uvicorn, taught to let calls go before it leaves.
+
+uvicorn closes every WebSocket the moment it is told to stop. Here the first signal starts
+a drain instead, and the process leaves when the drain has let the last call go::
+
+    serving --SIGTERM/SIGINT--> draining --last call gone--> closing sockets --> gone (exit 0)
+       ^                          |    \\--second signal--> forced: 1012 to whoever is left
+       \\--- DELETE /admin/drain --/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from app.errors import SettingsError
+from app.settings import Settings
+from app.web.ports import CallPod
+from app.web.realtime import ABORT
+from app.web.refusals import ANSWERED
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from websockets.http11 import Request
+
+PING_S = 20.0
+"""Pings keep load balancers from taking a silent call for dead (an ALB's idle timeout is 60 s by default)."""
+PONG_S = 20.0
+CLOSE_S = 0.5
+LEAVE_S = 2
+"""How long unfinished HTTP requests may hold up the exit."""
+LOOK_S = 0.01
+
+log = structlog.get_logger(__name__)
+
+
+class CallProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, made to let go of peers that no longer read.
+
+    A TCP connection whose peer is gone cannot be closed while bytes wait to be sent: it
+    hangs until the kernel gives up, a quarter of an hour later. So it is cut instead.
+    """
+
+    def handle_connect(self, event: Request) -> None:
+        """Lend the app a way to cut the connection, and one to say that it refused it.
+
+        uvicorn does not count a refusal as the end of a handshake and would log an error.
+        """
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[ABORT] = self.transport.abort
+            extensions[ANSWERED] = self._answered
+
+    def _answered(self) -> None:
+        self.handshake_complete = True
+
+    def keepalive_timeout(self) -> None:
+        """No pong came: say goodbye, and cut the connection if that does not get through."""
+        super().keepalive_timeout()
+        self.loop.call_later(CLOSE_S, self.transport.abort)
+
+
+class VoiceServer(uvicorn.Server):
+    """Serves one pod; see this module's drawing."""
+
+    def __init__(
+        self, app: FastAPI, pod: CallPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(configuration(app, settings))
+        self._pod = pod
+        self._drain = (settings.drain_mode, settings.drain_deadline)
+        self._on_started = on_started
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections from now on."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal handler: wakes the loop, where `leave` decides. Nothing is raised again at the end: exit is 0."""
+        if self._loop is None:
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self.leave)
+
+    def leave(self) -> None:
+        """Drain, then exit; asked a second time, exit at once."""
+        if self._leaving is not None:
+            log.warning("exit forced", active_calls=self._pod.status().active_calls)
+            self.force_exit = self.should_exit = True
+            return
+        if not self._pod.draining:
+            self._pod.drain(*self._drain)
+        self._leaving = asyncio.create_task(self._leave_when_drained(), name="leave")
+
+    async def _leave_when_drained(self) -> None:
+        await self._pod.wait_drained()
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Also notices that the drain was cancelled: then the process stays."""
+        if self._leaving is not None and not self._pod.draining:
+            self._leaving.cancel()
+            self._leaving = None
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let close frames be answered first: a socket closed on unread audio is reset, and its 1012 is lost."""
+        if not self.force_exit:
+            await self._finish_closing()
+        await super().shutdown(sockets)
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    async def _finish_closing(self) -> None:
+        deadline_s = asyncio.get_running_loop().time() + CLOSE_S
+        while closing := self._closing_sockets():
+            if asyncio.get_running_loop().time() >= deadline_s:
+                for protocol in closing:
+                    protocol.transport.abort()
+                return
+            await asyncio.sleep(LOOK_S)
+
+    def _closing_sockets(self) -> list[CallProtocol]:
+        connections = self.server_state.connections
+        return [it for it in connections if isinstance(it, CallProtocol) and it.close_sent]
+
+
+def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """uvicorn's settings. Forwarded headers are not believed: whoever sends them could pass for loopback."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws=CallProtocol,
+        ws_max_size=settings.max_message_bytes,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_S,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=LEAVE_S,
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet; raises `SettingsError` when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(f"VOICE_HOST: cannot listen on {host}: {error.strerror}.") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise SettingsError(f"VOICE_PORT: cannot listen on {host} port {port}: {error.strerror}.") from error
+    return bound

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from app.agents.frontdesk.understanding import understand
+
+MONDAY = date(2026, 11, 23)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("at three", 15 * 60),
+        ("3", 15 * 60),
+        ("15:00", 15 * 60),
+        ("3:30 p.m.", 15 * 60 + 30),
+        ("3.30 pm", 15 * 60 + 30),
+        ("3pm", 15 * 60),
+        ("at three p m", 15 * 60),
+        ("at ten a m please", 10 * 60),
+        ("ten thirty", 10 * 60 + 30),
+        ("ten thirty-five", 10 * 60 + 35),
+        ("two oh five", 14 * 60 + 5),
+        ("half past two in the afternoon", 14 * 60 + 30),
+        ("a quarter past eleven", 11 * 60 + 15),
+        ("quarter to four", 15 * 60 + 45),
+        ("twenty to ten", 9 * 60 + 40),
+        ("four o'clock", 16 * 60),
+        ("noon", 12 * 60),
+        ("twelve", 12 * 60),
+        ("nine", 9 * 60),
+        ("eight", 8 * 60),
+        ("eight in the evening", 20 * 60),
+        ("12 am", 0),
+        ("no, make it four", 16 * 60),
+        ("I have 3 dogs", None),
+        ("at 25:00", None),
+    ],
+)
+def test_times(text: str, minutes: int | None) -> None:
+    """Times as they are said and written; a bare hour is one of business."""
+    assert understand(text, MONDAY).time == minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("today", "2026-11-23"),
+        ("tomorrow", "2026-11-24"),
+        ("the day after tomorrow", "2026-11-25"),
+        ("Tuesday", "2026-11-24"),
+        ("this tuesday", "2026-11-24"),
+        ("next tuesday", "2026-12-01"),
+        ("tuesday next week", "2026-12-01"),
+        ("monday", "2026-11-30"),
+        ("the fifth of december", "2026-12-05"),
+        ("december 5", "2026-12-05"),
+        ("Dec 5th", "2026-12-05"),
+        ("december the third", "2026-12-03"),
+        ("on saturday the fifth of december", "2026-12-05"),
+        ("the twenty fifth", "2026-11-25"),
+        ("the third", "2026-12-03"),
+        ("the fifth of may", "2027-05-05"),
+        ("29 february", "2028-02-29"),
+        ("2026-12-24", "2026-12-24"),
+        ("may i have a word", None),
+    ],
+)
+def test_days(text: str, day: str | None) -> None:
+    """Days as they are said and written, seen from a Monday."""
+    found = understand(text, MONDAY).day
+    assert (found and found.isoformat()) == day
+
+
+@pytest.mark.parametrize("text", ["the 31st of april", "february 30", "2026-13-01", "the 0th"])
+def test_days_that_do_not_exist(text: str) -> None:
+    """Such a day is no day, and known not to be one."""
+    heard = understand(text, MONDAY)
+    assert heard.day is None
+    assert heard.no_such_day
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "minutes"),
+    [
+        ("Tuesday 3pm", "2026-11-24", 900),
+        ("tuesday at 3", "2026-11-24", 900),
+        ("on the fifth of december at three p m", "2026-12-05", 900),
+        ("at half past two on friday", "2026-11-27", 870),
+        ("friday morning at ten", "2026-11-27", 600),
+    ],
+)
+def test_day_and_time(text: str, day: str, minutes: int) -> None:
+    """Both in one sentence, in either order."""
+    heard = understand(text, MONDAY)
+    assert (heard.day and heard.day.isoformat(), heard.time) == (day, minutes)
+
+
+def test_good_morning_is_no_time_of_day() -> None:
+    """A greeting does not turn three o'clock into the night."""
+    assert understand("good morning i'd like to book an appointment at three", MONDAY).time == 15 * 60

@@ -1,0 +1,368 @@
+"""The contract of every session store, run against each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+import redis.asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.embedded import EmbeddedStore
+from app.stores.memory import MemoryStore
+from app.stores.redis import RedisStore
+from tests.servers import RedisServer, binaries, redis_server
+
+TTL_S = 100
+EVERY_BYTE = bytes(range(256))
+
+
+def fake_store() -> RedisStore:
+    """A `RedisStore` on fakeredis."""
+    store = RedisStore("redis://fake", ttl_s=TTL_S)
+    store._redis = fakeredis.FakeAsyncRedis()
+    return store
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, RedisServer]]:
+    """Real servers, started once they are asked for."""
+    started: dict[str, RedisServer] = {}
+    with __import__("contextlib").ExitStack() as stack:
+
+        class Servers(dict[str, RedisServer]):
+            def __missing__(self, name: str) -> RedisServer:
+                self[name] = stack.enter_context(redis_server(name))
+                return self[name]
+
+        yield Servers(started)
+
+
+@pytest.fixture(params=["memory", "fakeredis", "embedded", "unix", *binaries()])
+async def store(request: pytest.FixtureRequest, servers: Any, tmp_path: Any) -> AsyncIterator[Store]:
+    """An open, empty store of each kind."""
+    kind = request.param
+    made: Store
+    if kind == "memory":
+        made = MemoryStore(ttl_s=TTL_S)
+    elif kind == "fakeredis":
+        made = fake_store()
+    elif kind == "embedded":
+        made = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=TTL_S)
+    elif kind == "unix":
+        made = RedisStore(servers["valkey"].unix_url, ttl_s=TTL_S)
+    else:
+        made = RedisStore(servers[kind].url, ttl_s=TTL_S)
+    if isinstance(made, RedisStore):
+        await made.open()
+        await made._redis.flushall()
+    yield made
+    await made.close()
+
+
+def first_write(call_id: str = "call_a", **fields: bytes) -> CallWrite:
+    """What makes a call."""
+    known = {"status": b"attached", "owner": b"pod-a", "color": b"blue", "api_key_hash": b"key"}
+    return CallWrite(call_id, 1, fields={**known, **fields}, whole=True)
+
+
+def claim(call_id: str = "call_a", **more: Any) -> Claim:
+    """Another pod's wish."""
+    return Claim(call_id, "pod-b", "green", 5, **more)
+
+
+async def test_a_write_needs_a_call(store: Store) -> None:
+    """Only a whole write makes a record; any other finds the call unknown."""
+    assert await store.commit([CallWrite("call_a", 1)]) == [WriteOutcome.UNKNOWN]
+    assert await store.load("call_a") is None
+    assert await store.commit([first_write()]) == [WriteOutcome.COMMITTED]
+    assert await store.load("call_a") is not None
+
+
+async def test_everything_comes_back_as_it_was_written(store: Store) -> None:
+    """Fields, items, events and speech, with any bytes in them."""
+    await store.commit([first_write()])
+    write = CallWrite(
+        "call_a",
+        1,
+        fields={"seq": EVERY_BYTE},
+        items={"item_1": EVERY_BYTE, "item_2": b"x"},
+        events=[OutboxEntry(1, b'{"a":1}', b""), OutboxEntry(2, EVERY_BYTE, EVERY_BYTE)],
+        speech=[SpeechEntry(1, "item_1", EVERY_BYTE)],
+    )
+    await store.commit([write])
+    await store.commit([CallWrite("call_a", 1, dropped_items=["item_2"])])
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.fields["seq"] == EVERY_BYTE
+    assert held.fields["epoch"] == b"1"
+    assert held.items == {"item_1": EVERY_BYTE}
+    assert held.outbox == write.events
+    assert held.speech == write.speech
+
+
+async def test_a_repeated_write_changes_nothing(store: Store) -> None:
+    """A write whose answer got lost may be sent again."""
+    write = CallWrite(
+        "call_a", 1, events=[OutboxEntry(1, b"{}", b"")], speech=[SpeechEntry(1, "i", b"s")], keep_events_from=1
+    )
+    await store.commit([first_write()])
+    assert await store.commit([write]) == await store.commit([write]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert (len(held.outbox), len(held.speech)) == (1, 1)
+
+
+async def test_a_claim_fences_the_owner_before(store: Store) -> None:
+    """After a take-over every write of the older epoch is refused as a whole, even a whole one."""
+    await store.commit([first_write()])
+    taken = await store.claim(claim())
+    assert isinstance(taken, Claimed)
+    assert (taken.epoch, taken.previous_owner, taken.previous_status, taken.previous_color) == (
+        2,
+        "pod-a",
+        "attached",
+        "blue",
+    )
+    assert taken.snapshot.fields["owner"] == b"pod-b"
+    late = CallWrite("call_a", 1, fields={"seq": b"9"}, items={"x": b"y"}, events=[OutboxEntry(1, b"{}", b"")])
+    assert await store.commit([late, first_write()]) == [WriteOutcome.SUPERSEDED] * 2
+    held = await store.load("call_a")
+    assert held is not None
+    assert "seq" not in held.fields
+    assert not held.items
+    assert not held.outbox
+    assert await store.commit([CallWrite("call_a", 2)]) == [WriteOutcome.COMMITTED]
+
+
+async def test_a_pipeline_gives_each_call_its_own_outcome(store: Store) -> None:
+    """One call's refusal does not touch the others in the batch."""
+    await store.commit([first_write("call_a"), first_write("call_b")])
+    await store.claim(claim("call_a"))
+    batch = [CallWrite("call_a", 1), CallWrite("call_b", 1), CallWrite("call_c", 1)]
+    assert await store.commit(batch) == [WriteOutcome.SUPERSEDED, WriteOutcome.COMMITTED, WriteOutcome.UNKNOWN]
+
+
+async def test_a_whole_write_replaces_what_was_held(store: Store) -> None:
+    """A pod writes its call back after the store lost it, or lost part of it."""
+    await store.commit([first_write(old=b"1"), ])
+    await store.commit([CallWrite("call_a", 1, items={"gone": b"1"}, events=[OutboxEntry(7, b"{}", b"")])])
+    back = first_write(new=b"2")
+    back.epoch = 3
+    back.events = [OutboxEntry(2, b"{}", b"")]
+    assert await store.commit([back]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert "old" not in held.fields
+    assert held.items == {}
+    assert [entry.n for entry in held.outbox] == [2]
+    assert held.fields["epoch"] == b"3"
+
+
+async def test_trims_keep_from_the_named_entry_on(store: Store) -> None:
+    """Exactly the entries below are gone, in both streams."""
+    await store.commit([first_write()])
+    events = [OutboxEntry(n, b"{}", b"") for n in range(1, 11)]
+    speech = [SpeechEntry(n, "i", b"s") for n in range(1, 11)]
+    await store.commit([CallWrite("call_a", 1, events=events, speech=speech, keep_events_from=4, keep_speech_from=11)])
+    held = await store.load("call_a")
+    assert held is not None
+    assert [entry.n for entry in held.outbox] == list(range(4, 11))
+    assert held.speech == []
+
+
+async def test_claims_that_are_turned_down_change_nothing(store: Store) -> None:
+    """Unknown, ended, and foreign calls stay as they are."""
+    assert await store.claim(claim()) is NotClaimed.UNKNOWN
+    await store.commit([first_write()])
+    assert await store.claim(claim(api_key_hash="other")) is NotClaimed.FOREIGN
+    assert isinstance(await store.claim(claim(api_key_hash="key")), Claimed)
+    await store.commit([CallWrite("call_a", 2, fields={"status": b"ended"})])
+    assert await store.claim(claim()) is NotClaimed.ENDED
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.fields["epoch"], held.fields["status"]) == (b"2", b"ended")
+
+
+async def test_racing_claims_get_different_epochs(store: Store) -> None:
+    """However many pods want a call at once, one epoch belongs to one of them."""
+    await store.commit([first_write()])
+    claims = await asyncio.gather(*(store.claim(claim()) for _ in range(10)))
+    assert sorted(one.epoch for one in claims if isinstance(one, Claimed)) == list(range(2, 12))
+
+
+async def test_one_call_key_makes_one_call(store: Store) -> None:
+    """Of racing binds the first wins; only a key of an ended call is bound anew."""
+    assert await store.find_call_key("k") is None
+    bound = await asyncio.gather(*(store.bind_call_key("k", f"call_{n}") for n in range(10)))
+    assert len(set(bound)) == 1
+    winner = bound[0]
+    assert await store.find_call_key("k") == winner
+    assert await store.bind_call_key("k", "call_new", instead_of="call_other") == winner
+    assert await store.bind_call_key("k", "call_new", instead_of=winner) == "call_new"
+
+
+def beat(name: str, **more: Any) -> PodBeat:
+    """A heartbeat."""
+    given: dict[str, Any] = {
+        "color": "blue",
+        "version": "1",
+        "status": "ok",
+        "active_calls": 3,
+        "parked_calls": 1,
+        "capacity": 10,
+        "started_at_ms": 1,
+        "beat_at_ms": 2,
+    }
+    return PodBeat(name=name, **{**given, **more})
+
+
+async def test_the_fleet_is_every_pod_that_beats(store: Store) -> None:
+    """By name, with its numbers, until it retires."""
+    await store.beat(beat("b"), ttl_s=5)
+    await store.beat(beat("a", active_calls=0, status="draining"), ttl_s=5)
+    assert await store.pods() == [beat("a", active_calls=0, status="draining"), beat("b")]
+    await store.retire("a")
+    assert [pod.name for pod in await store.pods()] == ["b"]
+
+
+async def test_a_color_learns_what_is_wished_of_it(store: Store) -> None:
+    """With its next beat; a wish taken back is gone."""
+    wish = DrainWish("handoff", 60, 7)
+    assert await store.beat(beat("a"), ttl_s=5) is None
+    await store.wish_drain("blue", wish)
+    assert await store.drain_wish("blue") == wish
+    assert await store.beat(beat("a"), ttl_s=5) == wish
+    assert await store.beat(beat("g", color="green"), ttl_s=5) is None
+    await store.wish_drain("blue", None)
+    assert await store.beat(beat("a"), ttl_s=5) is None
+
+
+async def test_the_first_proposal_is_agreed_on(store: Store) -> None:
+    """All pods settle on one value."""
+    assert await store.agree("secret", b"one") == b"one"
+    assert await store.agree("secret", b"two") == b"one"
+
+
+# --- TTL ---------------------------------------------------------------------
+
+
+async def test_a_memory_call_lives_exactly_as_long_as_its_ttl() -> None:
+    """Held just before the TTL runs out, gone when it has; every write starts it anew."""
+    now = [0.0]
+    store = MemoryStore(ttl_s=TTL_S, now_s=lambda: now[0])
+    await store.commit([first_write()])
+    now[0] = TTL_S - 1
+    assert await store.commit([CallWrite("call_a", 1)]) == [WriteOutcome.COMMITTED]
+    now[0] = 2 * TTL_S - 1.5
+    assert await store.load("call_a") is not None
+    now[0] = 2 * TTL_S - 1
+    assert await store.load("call_a") is None
+
+
+async def test_every_write_refreshes_the_ttl_of_all_keys(redis_url: str) -> None:
+    """Record, items, outbox and speech live and die together, on a real server."""
+    store = RedisStore(redis_url, ttl_s=TTL_S)
+    client = store._redis
+    await store.commit([first_write()])
+    keys = ["call:{call_a}", "call:{call_a}:items", "call:{call_a}:out", "call:{call_a}:in"]
+    write = CallWrite(
+        "call_a", 1, items={"i": b"1"}, events=[OutboxEntry(1, b"{}", b"")], speech=[SpeechEntry(1, "i", b"s")]
+    )
+    for refresh in (write, CallWrite("call_a", 1)):
+        for key in keys:
+            await client.expire(key, 7)
+        await store.commit([refresh])
+        assert [await client.ttl(key) for key in keys] == [TTL_S] * 4
+    await store.bind_call_key("k", "call_a")
+    await client.expire("callkey:k", 7)
+    await store.find_call_key("k")
+    assert await client.ttl("callkey:k") == TTL_S
+    await store.close()
+
+
+# --- the Lua scripts and their Python model ------------------------------------
+
+WRITES = st.tuples(
+    st.integers(1, 4),
+    st.booleans(),
+    st.dictionaries(st.sampled_from("abc"), st.binary(max_size=4), max_size=2),
+    st.dictionaries(st.sampled_from("xyz"), st.binary(max_size=4), max_size=2),
+    st.lists(st.sampled_from("xyz"), max_size=2, unique=True),
+    st.lists(st.integers(1, 9), max_size=4, unique=True).map(sorted),
+    st.integers(0, 9),
+)
+
+
+@settings(max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck), deadline=None)
+@given(st.lists(st.one_of(WRITES, st.just("claim")), max_size=14))
+def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any]) -> None:
+    """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""
+
+    async def run() -> None:
+        model, real = MemoryStore(ttl_s=TTL_S), RedisStore(shared_redis.url, ttl_s=TTL_S)
+        await real._redis.flushall()
+        for step in steps:
+            if step == "claim":
+                left, right = await model.claim(claim()), await real.claim(claim())
+                assert type(left) is type(right)
+                if isinstance(left, Claimed) and isinstance(right, Claimed):
+                    assert left.epoch == right.epoch
+                continue
+            epoch, whole, fields, items, dropped, numbers, keep = step
+            write = CallWrite(
+                "call_a",
+                epoch,
+                fields=dict(fields),
+                items=dict(items),
+                dropped_items=[item_id for item_id in dropped if item_id not in items],
+                events=[OutboxEntry(n, b"h", b"a" * (n % 2)) for n in numbers],
+                speech=[SpeechEntry(n, "i", b"s") for n in numbers],
+                keep_events_from=keep,
+                keep_speech_from=keep,
+                whole=whole,
+            )
+            assert await model.commit([write]) == await real.commit([write])
+        left_held, right_held = await model.load("call_a"), await real.load("call_a")
+        for held in (left_held, right_held):
+            if held is not None:
+                held.fields.pop("claimed_at", None)
+        assert left_held == right_held
+        await real.close()
+
+    asyncio.run(run())
+
+
+async def test_a_turn_costs_the_same_however_long_the_call_is(redis_url: str) -> None:
+    """Bytes to the server per turn at turn 1 000 are within a tenth of those at turn 10."""
+    store = RedisStore(redis_url, ttl_s=TTL_S)
+    watch = redis.asyncio.Redis.from_url(redis_url)
+    await store.commit([first_write()])
+
+    async def bytes_for(turn: int) -> int:
+        before = (await watch.info("stats"))["total_net_input_bytes"]
+        await store.commit(
+            [
+                CallWrite(
+                    "call_a",
+                    1,
+                    fields={"seq": b"%08d" % turn},
+                    items={f"item_{turn:06d}": b"i" * 200},
+                    events=[OutboxEntry(10_000 + turn, b"{}" * 50, b"")],
+                    keep_events_from=max(1, turn - 100),
+                )
+            ]
+        )
+        return int((await watch.info("stats"))["total_net_input_bytes"]) - before
+
+    costs = [await bytes_for(turn) for turn in range(1, 1001)]
+    assert sum(costs[990:]) <= 1.1 * sum(costs[5:15])
+    await watch.aclose()
+    await store.close()

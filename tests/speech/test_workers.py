@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.call.audio import PCM
+from app.speech import workers as pool
+from app.speech.workers import SpeechFailed, SpeechWorkers
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest_asyncio.fixture
+async def workers() -> AsyncIterator[SpeechWorkers]:
+    speech = SpeechWorkers(1)
+    await speech.open()
+    yield speech
+    await speech.close()
+
+
+def is_up(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_one_worker_says_another_understands(workers: SpeechWorkers) -> None:
+    """Speech made by the pool is heard by the pool."""
+    spoken = await workers.synthesize("next tuesday at three in the afternoon", "echo")
+    assert await workers.transcribe(spoken, PCM) == "next tuesday at three in the afternoon"
+
+
+async def test_no_speech_is_the_empty_text(workers: SpeechWorkers) -> None:
+    """Silence is "" and not None."""
+    assert await workers.transcribe(bytes(PCM.size(2000)), PCM) == ""
+
+
+async def test_a_clip_longer_than_any_sentence_costs_nothing(workers: SpeechWorkers) -> None:
+    """Half an hour of sound is not understood, at once."""
+    async with asyncio.timeout(1):
+        assert await workers.transcribe(bytes(PCM.size(30 * 60_000)), PCM) is None
+
+
+async def test_a_killed_worker_is_replaced(workers: SpeechWorkers) -> None:
+    """After `kill -9` of its worker the pool does the next job all the same, on another worker."""
+    (pid,) = workers.pids
+    before = await workers.synthesize("hello", "alloy")
+    os.kill(pid, signal.SIGKILL)
+    assert await workers.synthesize("hello", "alloy") == before
+    assert workers.pids != (pid,)
+
+
+async def test_a_job_on_a_worker_that_dies_is_done_by_the_next(workers: SpeechWorkers) -> None:
+    """A worker killed in the middle of a job: the job is tried again and succeeds."""
+    (pid,) = workers.pids
+    os.kill(pid, signal.SIGSTOP)
+    job = asyncio.create_task(workers.synthesize("hello", "alloy"))
+    await asyncio.sleep(0)
+    await until(lambda: workers._jobs.empty())
+    os.kill(pid, signal.SIGKILL)
+    assert await job
+    assert workers.pids != (pid,)
+
+
+async def test_a_worker_that_hangs_is_killed(workers: SpeechWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer within the limit counts as a crash."""
+    monkeypatch.setattr(pool, "JOB_LIMIT_S", 1.0)
+    (pid,) = workers.pids
+    os.kill(pid, signal.SIGSTOP)
+    assert await workers.synthesize("hello", "alloy")
+    assert not is_up(pid)
+
+
+async def test_a_job_that_kills_two_workers_fails(workers: SpeechWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job is tried twice and then given up; the pool goes on."""
+
+    async def lost(*_: object) -> None:
+        raise pool.WorkerLost("for the test")
+
+    with monkeypatch.context() as patch:
+        (worker,) = workers._workers.values()
+        started = pool._Worker.start
+
+        async def start() -> pool._Worker:
+            fresh = await started()
+            patch.setattr(fresh, "ask", lost)
+            return fresh
+
+        patch.setattr(worker, "ask", lost)
+        patch.setattr(pool._Worker, "start", start)
+        patch.setattr(pool, "RETRY_START_S", 0.0)
+        with pytest.raises(SpeechFailed, match="Two speech workers"):
+            await workers.synthesize("hello", "alloy")
+    os.kill(workers.pids[0], signal.SIGKILL)
+    assert await workers.synthesize("hello", "alloy")
+
+
+async def test_a_cancelled_job_leaves_the_pool_sound(workers: SpeechWorkers) -> None:
+    """Whenever a job is cancelled, later jobs get their own answers and not its."""
+    expected = await workers.synthesize("goodbye", "alloy")
+    for turns in range(6):
+        job = asyncio.create_task(workers.synthesize("a sentence that nobody waits for", "alloy"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        job.cancel()
+        assert await workers.synthesize("goodbye", "alloy") == expected
+
+
+async def test_a_job_that_fails_says_why(workers: SpeechWorkers) -> None:
+    """An error inside a job reaches the caller; the worker stays."""
+    pids = workers.pids
+    with pytest.raises(SpeechFailed, match="speed"):
+        await workers.synthesize("hello", "alloy", speed=None)  # type: ignore[arg-type]
+    assert await workers.synthesize("hello", "alloy")
+    assert workers.pids == pids
+
+
+async def test_a_full_queue_refuses(workers: SpeechWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs beyond the queue's bound are refused at once and may be tried again later."""
+    os.kill(workers.pids[0], signal.SIGSTOP)
+    jobs = [asyncio.create_task(workers.synthesize("hello", "alloy")) for _ in range(pool.MAX_WAITING_JOBS)]
+    await until(lambda: workers._jobs.full() or workers._jobs.qsize() == pool.MAX_WAITING_JOBS - 1)
+    while not workers._jobs.full():
+        jobs.append(asyncio.create_task(workers.synthesize("hello", "alloy")))
+        await asyncio.sleep(0)
+    with pytest.raises(SpeechFailed) as refused:
+        await workers.synthesize("hello", "alloy")
+    assert refused.value.retry
+    for job in jobs:
+        job.cancel()
+    os.kill(workers.pids[0], signal.SIGCONT)
+    await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def test_closing_ends_processes_and_jobs() -> None:
+    """After `close` no worker runs, and waiting jobs have failed."""
+    speech = SpeechWorkers(1)
+    await speech.open()
+    (pid,) = speech.pids
+    os.kill(pid, signal.SIGSTOP)
+    jobs = [asyncio.create_task(speech.synthesize("hello", "alloy")) for _ in range(3)]
+    await asyncio.sleep(0)
+    await speech.close()
+    assert all(isinstance(it, SpeechFailed) for it in await asyncio.gather(*jobs, return_exceptions=True))
+    assert not is_up(pid)
+    with pytest.raises(SpeechFailed):
+        await speech.synthesize("hello", "alloy")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_workers_die_with_their_parent() -> None:
+    """`kill -9` of the server leaves no worker behind, not even one that is stopped."""
+    program = (
+        "import asyncio\n"
+        "from app.speech.workers import SpeechWorkers\n"
+        "async def main():\n"
+        "    workers = SpeechWorkers(2)\n"
+        "    await workers.open()\n"
+        "    print(*workers.pids, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
+    assert parent.stdout is not None
+    with parent.stdout:
+        pids = [int(pid) for pid in (await asyncio.to_thread(parent.stdout.readline)).split()]
+    assert len(pids) == 2
+    os.kill(pids[0], signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    await until(lambda: not any(is_up(pid) for pid in pids))

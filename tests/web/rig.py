@@ -1,0 +1,189 @@
+"""A pod that does what a test says, behind the real server and a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
+
+from app.errors import ConnectionRefused
+from app.observe.metrics import Metrics
+from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
+from app.settings import Settings
+from app.stores.base import PodBeat
+from app.web.application import build_app
+from app.web.server import VoiceServer, bind
+
+SECRET = b"a secret for tests"
+CALL_ID = "call_" + "a2" * 13
+CALL_KEY = "0123456789abcdef0123456789abcdef"
+
+
+class ScriptedAttachment:
+    """Runs the test's `script` on the transport; keeps what the pod would learn."""
+
+    def __init__(self, pod: ScriptedPod) -> None:
+        self.call_id = CALL_ID
+        self.abandoned = False
+        self.over = asyncio.Event()
+        self._pod = pod
+
+    async def serve(self, transport: Transport) -> None:
+        try:
+            await self._pod.script(transport)
+        finally:
+            self._leave()
+
+    async def abandon(self) -> None:
+        self.abandoned = True
+        self._leave()
+
+    def _leave(self) -> None:
+        self.over.set()
+        self._pod.active -= 1
+        self._pod.look_whether_drained()
+
+
+async def echo(transport: Transport) -> None:
+    """Send every text back until the caller leaves."""
+    while isinstance(message := await transport.receive(), str):
+        await transport.send(message)
+
+
+class ScriptedPod:
+    """`web.ports.CallPod` by the test's orders: `refusal` is raised, `script` serves, everything asked is kept."""
+
+    def __init__(self) -> None:
+        self.name = "pod-a"
+        self.color = "green"
+        self.version = "1.2"
+        self.started_at_ms = 0
+        self.active = 0
+        self.health = "ok"
+        self.draining = False
+        self.drained = asyncio.Event()
+        self.refusal: Exception | None = None
+        self.script: Callable[[Transport], Any] = echo
+        self.requests: list[StartCall | ResumeCall] = []
+        self.attachments: list[ScriptedAttachment] = []
+        self.drains: list[tuple[str, float]] = []
+        self.records: dict[str, dict[str, Any]] = {}
+        self.beats: list[PodBeat] = []
+        self.fleet_error: Exception | None = None
+
+    async def start(self, request: StartCall) -> ScriptedAttachment:
+        return self._attach(request)
+
+    async def resume(self, request: ResumeCall) -> ScriptedAttachment:
+        return self._attach(request)
+
+    def _attach(self, request: StartCall | ResumeCall) -> ScriptedAttachment:
+        self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        self.active += 1
+        self.attachments.append(ScriptedAttachment(self))
+        return self.attachments[-1]
+
+    def status(self) -> PodStatus:
+        status = "draining" if self.draining else self.health
+        return PodStatus(status, self.name, self.color, self.version, self.active, 1, 10, "memory:ok")
+
+    def calls(self) -> list[CallSummary]:
+        return [CallSummary(it.call_id, "echo", "attached", 1, 5, 7, 2, True) for it in self.attachments]
+
+    async def call_record(self, call_id: str) -> dict[str, Any] | None:
+        return self.records.get(call_id)
+
+    async def hang_up(self, call_id: str) -> bool:
+        return self.records.pop(call_id, None) is not None
+
+    async def fleet(self) -> list[PodBeat]:
+        if self.fleet_error is not None:
+            raise self.fleet_error
+        return self.beats
+
+    def drain(self, mode: str, deadline_s: float) -> None:
+        self.drains.append((mode, deadline_s))
+        self.draining = True
+        self.look_whether_drained()
+
+    def look_whether_drained(self) -> None:
+        if self.draining and self.active == 0:
+            self.drained.set()
+
+    def cancel_drain(self) -> bool:
+        was, self.draining = self.draining, False
+        self.drained.clear()
+        return was
+
+    async def wait_drained(self) -> None:
+        await self.drained.wait()
+
+
+class Running:
+    """A server under test, and clients for it."""
+
+    def __init__(self, pod: ScriptedPod, server: VoiceServer, port: int, task: asyncio.Task[None]) -> None:
+        self.pod = pod
+        self.server = server
+        self.port = port
+        self.task = task
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+
+    def connect(self, path: str = "/v1/realtime", **options: Any) -> connect:
+        """A WebSocket to `path`, to be awaited or entered."""
+        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, **options)
+
+    async def refused(self, path: str = "/v1/realtime", **options: Any) -> Response:
+        """The HTTP answer to a connection that must not be upgraded."""
+        try:
+            connection: ClientConnection = await self.connect(path, **options)
+        except InvalidStatus as error:
+            return error.response
+        await connection.close()
+        raise AssertionError(f"{path} was upgraded")
+
+
+def free_socket() -> socket.socket:
+    """Bound to a free port between 20000 and 32000."""
+    while True:
+        with contextlib.suppress(Exception):
+            return bind("127.0.0.1", random.randint(20_000, 32_000))
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Running]:
+    """A server on a loopback port over a `ScriptedPod`; it is made to exit at the end."""
+    pod = ScriptedPod()
+    made = Settings(**({"color": "green", "pod": "pod-a"} | settings))
+    metrics = Metrics(version=pod.version, color=pod.color)
+    metrics.watch(pod.status)
+    server = VoiceServer(build_app(pod, made, metrics, SECRET), pod, made)
+    listener = free_socket()
+    port: int = listener.getsockname()[1]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    one = Running(pod, server, port, task)
+    try:
+        yield one
+    finally:
+        await one.http.aclose()
+        server.force_exit = server.should_exit = True
+        await task
+
+
+def refuse(status: int, code: str, *, retry_after_s: int | None = None) -> ConnectionRefused:
+    """What a pod raises."""
+    return ConnectionRefused(status, code, "No.", retry_after_s=retry_after_s)
