@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port to listen on."""
-    store_url: str = "embedded://"
+    store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
     """Where calls are kept: `embedded://[dir]`, `memory://`, `redis://`, `rediss://`, `unix://`."""
     call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
     """How long the store keeps a call after its last sign of life, in seconds."""
@@ -132,7 +132,8 @@ class Settings(BaseSettings):
         return is_loopback(self.host)
 
 
-SECRETS = frozenset({"secret", "admin_token", "api_keys"})
+SECRETS = frozenset({"secret", "admin_token", "api_keys", "store_url"})
+"""May come from a file and are never shown; the store's URL holds its password."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):

@@ -160,9 +160,15 @@ def test_loopback_needs_no_protection(host: str) -> None:
 
 def test_secrets_print_as_stars() -> None:
     """Neither the settings nor an error about them show a secret."""
-    settings, _ = load_settings(api_keys="key-of-a-caller", secret="a long and secret word", admin_token="opens-admin")
+    settings, _ = load_settings(
+        api_keys="key-of-a-caller",
+        secret="a long and secret word",
+        admin_token="opens-admin",
+        store_url="redis://:opens-store@host",
+    )
     shown = repr(settings) + str(settings)
-    assert not any(word in shown for word in ("key-of-a-caller", "a long and secret word", "opens-admin"))
+    secrets = ("key-of-a-caller", "a long and secret word", "opens-admin", "opens-store")
+    assert not any(word in shown for word in secrets)
 
 
 def test_a_short_secret_is_warned_of() -> None:

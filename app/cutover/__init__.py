@@ -1,0 +1,1 @@
+"""The operator's tools: what the fleet looks like, and how to drain it."""

@@ -27,6 +27,8 @@ from urllib.parse import urlsplit
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from app.errors import SettingsError, StoreUnavailable
 from app.stores.redis import RedisStore
@@ -121,7 +123,7 @@ class EmbeddedStore(RedisStore):
         return self._locked(lock)
 
     async def _answers(self) -> bool:
-        probe = Redis(unix_socket_path=str(self._socket), socket_timeout=1.0)
+        probe = Redis(unix_socket_path=str(self._socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
         try:
             return bool(await probe.ping())
         except (exceptions.RedisError, OSError):

@@ -31,4 +31,4 @@ def cost_us(audio_format: AudioFormat) -> float:
 
 if __name__ == "__main__":
     for audio_format in (PCM, PCMU):
-        print(f"{audio_format.name}: {cost_us(audio_format):.1f} µs of CPU a frame")  # noqa: T201
+        print(f"{audio_format.name}: {cost_us(audio_format):.1f} µs of CPU a frame")

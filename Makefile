@@ -1,0 +1,65 @@
+# `make` lists the targets. Everything happens in .venv; nothing needs root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run call test fuzz soak lint format lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install the locked dependencies and the project
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; give its path: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
+	VOICE_LOG_FORMAT=$${VOICE_LOG_FORMAT:-console} exec $(BIN)/voice-agent serve $(ARGS)
+
+call: setup ## talk to the pod that `make run` started; options: make call ARGS="--help"
+	$(BIN)/voice-agent call $(ARGS)
+
+test: setup ## all tests but the long ones, on two processes
+	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak" $(ARGS)
+
+fuzz: setup ## many random and mutated messages against a running server
+	$(PYTEST) -m fuzz --timeout 3600 $(ARGS)
+
+soak: setup ## many calls at once for a minute: frames, order, memory
+	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+
+lint: setup ## ruff, mypy, import contracts, Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: setup ## write the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Every hash of every platform, no index: the files hold on any mirror. The build backend is locked too,
+# for the project is installed without build isolation.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-header --upgrade
+
+lock: setup ## choose new versions of all dependencies
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was made, .venv and stored calls included
+	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find app tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""`python -m app` is `voice-agent`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from app.agents import registry
+from app.agents.echo import Echo
+from app.agents.loopback import Loopback
+from app.agents.registry import AgentRegistry, load_agents
+from app.errors import ConnectionRefused, SettingsError
+
+
+class Watched(Echo):
+    """Notes in a list shared with others when it is opened and closed."""
+
+    def __init__(self, name: str, log: list[str], *, fails: bool = False) -> None:
+        self.name = name
+        self._log = log
+        self._fails = fails
+
+    async def open(self) -> None:
+        self._log.append(f"open {self.name}")
+        if self._fails:
+            raise OSError(self.name)
+
+    async def close(self) -> None:
+        self._log.append(f"close {self.name}")
+
+
+def test_built_in_agents_answer_to_their_names() -> None:
+    """Each name finds its own agent."""
+    agents = load_agents()
+    assert {"frontdesk", "echo", "loopback"} <= set(agents.names)
+    assert all(agents.agent(name).name == name for name in agents.names)
+
+
+@pytest.mark.parametrize("model", ["", "gpt-realtime", "gpt-4o-realtime-preview"])
+def test_stock_clients_get_the_default_agent(model: str) -> None:
+    """No model, or one of OpenAI's, means the default."""
+    assert AgentRegistry([Echo(), Loopback()], default="echo").agent(model).name == "echo"
+
+
+def test_an_unknown_model_is_refused_with_the_known_names() -> None:
+    """400 before the upgrade, naming what there is."""
+    with pytest.raises(ConnectionRefused, match="'echo', 'loopback'") as refused:
+        AgentRegistry([Echo(), Loopback()], default="echo").agent("nobody")
+    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "model_not_found", "model")
+
+
+def test_an_unknown_default_stops_the_start() -> None:
+    """A wrong VOICE_AGENT is found at once and not by the first caller."""
+    with pytest.raises(SettingsError, match="nobody"):
+        AgentRegistry([Echo()], default="nobody")
+
+
+def make_third_party() -> Echo:
+    """What another package's entry point names."""
+    return Watched("third", [])
+
+
+def test_packages_add_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point of the group is called and its agent answers to its name."""
+    entry = EntryPoint("third", f"{__name__}:make_third_party", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: make_third_party)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "voice_agent.agents" else [])
+    assert load_agents().agent("third").name == "third"
+
+
+@pytest.mark.parametrize("made", [object, lambda: 1 / 0])
+def test_a_broken_package_stops_the_start(monkeypatch: pytest.MonkeyPatch, made: object) -> None:
+    """An entry point that fails or makes no agent is a settings error that names it."""
+    entry = EntryPoint("broken", "somewhere:make", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: made)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(SettingsError, match="somewhere:make"):
+        load_agents()
+
+
+async def test_all_agents_are_opened_and_closed_last_first() -> None:
+    """And closing twice closes once."""
+    log: list[str] = []
+    agents = AgentRegistry([Watched("a", log), Watched("b", log)], default="a")
+    await agents.open()
+    await agents.close()
+    await agents.close()
+    assert log == ["open a", "open b", "close b", "close a"]
+
+
+async def test_what_was_opened_is_closed_when_another_fails() -> None:
+    """No worker is left behind by a start that failed."""
+    log: list[str] = []
+    agents = AgentRegistry([Watched("a", log), Watched("b", log, fails=True), Watched("c", log)], default="a")
+    with pytest.raises(OSError, match="b"):
+        await agents.open()
+    assert log == ["open a", "open b", "close b", "close a"]
