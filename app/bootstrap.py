@@ -25,7 +25,7 @@ from app.stores.factory import open_store
 from app.web.application import build_app
 from app.web.server import VoiceServer, bind
 
-SECRET_NAME = "secret"
+AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
 SECRET_BYTES = 32
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
     """The key that signs resume tokens: from the settings, or one that the pods of a store agree on."""
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
-    return await store.agree(SECRET_NAME, secrets.token_bytes(SECRET_BYTES))
+    return await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
 
 
 def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[], None]) -> None:

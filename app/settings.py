@@ -264,7 +264,7 @@ def allowed_values(field: str) -> str:
     info = Settings.model_fields[field]
     bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
     if bounds:
-        return f"{bounds['ge']}–{bounds['le']}"  # noqa: RUF001  # the dash of a range
+        return f"{bounds['ge']}–{bounds['le']}"
     choices = (
         getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
     )

@@ -95,7 +95,7 @@ class RemotePod:
             return await http.request(method, self._url + path, json=body, headers=self._headers)
 
     def _silent(self, error: httpx.HTTPError) -> FleetError:
-        return FleetError(f"No pod answers at {self._url} ({error or type(error).__name__}).")
+        return FleetError(f"No pod answers at {self._url} ({str(error) or type(error).__name__}).")
 
 
 async def wish_drain(store: Store, color: str, mode: str, deadline_s: int, clock: Clock) -> DrainWish:

@@ -17,11 +17,11 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 SECRET_NAME = re.compile(
-    r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.I
+    r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.IGNORECASE
 )
 QUERY = re.compile(r"""(?<=[\w/)\]%.-])\?[\w%.~-]+=[^\s"'<>]*""")
 CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
-BEARER = re.compile(r"\b(Bearer\s+|openai-insecure-api-key\.)[^\s\"',]+", re.I)
+BEARER = re.compile(r"\b(Bearer\s+|openai-insecure-api-key\.)[^\s\"',]+", re.IGNORECASE)
 STARS = "***"
 MAX_DEPTH = 6
 

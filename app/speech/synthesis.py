@@ -59,15 +59,18 @@ VOICES = {
 DEFAULT_VOICE = "alloy"
 
 
-def synthesize(text: str, voice: str = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
+def synthesize(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
     """`text` spoken, as PCM16 little-endian mono at 24 kHz; b"" for a text without anything to say.
+
+    `voice` is a name of `VOICES`, or a voice of espeak-ng itself.
 
     One call at a time in a process. Raises `OSError` when the library or its data cannot be used.
     """
     if not text.strip():
         return b""
+    chosen = voice if isinstance(voice, Voice) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
     with _loaded() as espeak:
-        samples, rate_hz = espeak.speak(text, VOICES.get(voice, VOICES[DEFAULT_VOICE]), speed)
+        samples, rate_hz = espeak.speak(text, chosen, speed)
     spoken: bytes = soxr.resample(samples, rate_hz, PCM.rate_hz, quality="MQ").astype("<i2").tobytes()
     return spoken
 

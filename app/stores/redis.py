@@ -223,7 +223,7 @@ class RedisStore(Store):
         where = f"the store at {without_password(self._url)}"
         if isinstance(error, exceptions.ResponseError) and not str(error).startswith(PASSING):
             return StoreRefused(f"{where} refuses: {error}")
-        return StoreUnavailable(f"{where} cannot be reached: {error or 'no answer in time'}")
+        return StoreUnavailable(f"{where} cannot be reached: {str(error) or 'no answer in time'}")
 
 
 class Script:

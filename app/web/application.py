@@ -14,7 +14,10 @@ from app.web import admin, health, realtime, refusals
 from app.web.access import Access
 from app.web.ports import CallPod, MetricsPage
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
 
 
 def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: bytes) -> FastAPI:
@@ -37,7 +40,7 @@ def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: by
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ConnectionRefused)  # noqa: S101  # registered for this class only
+    assert isinstance(error, ConnectionRefused)  # registered for this class only
     return refusals.response(error)
 
 
@@ -48,7 +51,7 @@ async def _store_failed(request: Request, error: Exception) -> Response:
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class only
+    assert isinstance(error, HTTPException)  # registered for this class only
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     made = refusals.response(ConnectionRefused(error.status_code, code, str(error.detail)))
     made.headers.update(error.headers or {})

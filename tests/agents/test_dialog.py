@@ -35,7 +35,9 @@ def test_time_before_day() -> None:
     assert talk.say("on friday").startswith("Done: Friday the twenty seventh of November at three in the afternoon.")
 
 
-@pytest.mark.parametrize("correction", ["no, make it four", "sorry i meant four", "actually make that 4 pm", "no at four"])
+@pytest.mark.parametrize(
+    "correction", ["no, make it four", "sorry i meant four", "actually make that 4 pm", "no at four"]
+)
 def test_a_correction_changes_what_was_done(correction: str) -> None:
     """A correction moves the appointment just made, and makes no second one."""
     talk = Talk()
@@ -226,7 +228,9 @@ WORDS = (
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.none() | st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join), max_size=8))
+@given(
+    st.lists(st.none() | st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join), max_size=8)
+)
 @example(["²³ pm", "٣", "at 12:60", "the 0th", "29th february", "december 99th"])
 def test_any_talk_is_answered_and_stays_storable(texts: list[str | None]) -> None:
     """Whatever is said: an answer, a state that survives JSON, and only appointments that can be kept."""

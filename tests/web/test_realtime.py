@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -19,7 +20,7 @@ TOKEN = resume_token(SECRET, CALL_ID)
 KEYED = {"api_keys": "first-key,second-key"}
 
 
-def bearer(key: str) -> dict[str, dict[str, str]]:
+def bearer(key: str) -> dict[str, Any]:
     """Options of a client that shows a key."""
     return {"additional_headers": {"Authorization": f"Bearer {key}"}}
 
@@ -94,7 +95,7 @@ async def test_no_or_a_wrong_key_is_401() -> None:
 async def test_each_key_opens() -> None:
     """Any of several keys is accepted, and the pod learns only its hash."""
     async with running(**KEYED) as server:
-        async with server.connect(**bearer("second-key")):
+        async with server.connect("/realtime", **bearer("second-key")):
             pass
         assert server.pod.requests == [StartCall("", hashed("second-key"))]
 

@@ -1,0 +1,57 @@
+"""Why a call cannot go on, as the caller should read it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import orjson
+
+from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, TIMED_OUT
+from app.errors import VoiceAgentError
+
+ADVICE = {
+    400: "check the URL's parameters",
+    401: "pass a key: --api-key or VOICE_API_KEY",
+    403: "the resume token or call key belongs to another call or key",
+    404: "the call's record has expired or the path is wrong",
+    410: "start a new call",
+    429: "end another call first",
+    ATTACHED_ELSEWHERE: "another client resumed this call; only one may hold it",
+    TIMED_OUT: "start a new call",
+    CALL_ENDED: "start a new call",
+}
+WORTH_RETRYING = frozenset({408, 425, 500, 502, 503, 504})
+
+
+class CallFailed(VoiceAgentError):
+    """The call cannot be started or cannot go on; `str()` is one line that says what to do."""
+
+
+class Refused(CallFailed):
+    """The server answered with an HTTP status instead of an upgrade."""
+
+    def __init__(self, status: int, body: bytes, retry_after_s: float | None) -> None:
+        self.status = status
+        self.retry_after_s = retry_after_s
+        message = _message(body)
+        advice = ADVICE.get(status)
+        super().__init__(f"refused with {status}" + (f": {message}" if message else "") + (f" ({advice})" if advice else ""))
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying again can help."""
+        return self.status in WORTH_RETRYING
+
+
+def closed(code: int, reason: str) -> CallFailed:
+    """The server closed the connection and does not want the caller back."""
+    advice = ADVICE.get(code)
+    return CallFailed(f"closed with {code}" + (f": {reason}" if reason else "") + (f" ({advice})" if advice else ""))
+
+
+def _message(body: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        parsed: Any = orjson.loads(body)
+        return str(parsed["error"]["message"])
+    return body[:200].decode(errors="replace").strip().replace("\n", " ")

@@ -1,0 +1,221 @@
+"""The command line, against real server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from app.errors import SettingsError
+from app.web.server import bind
+
+QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
+
+
+def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        env=QUIET | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """A port between 20000 and 32000 that nobody listens on."""
+    while True:
+        with contextlib.suppress(SettingsError), bind("127.0.0.1", random.randint(20_000, 32_000)) as bound:
+            port: int = bound.getsockname()[1]
+            return port
+
+
+class Served:
+    """A `voice-agent serve` process."""
+
+    def __init__(self, store: str, folder: Path, **variables: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.store = store
+        self.logs = folder / f"{self.port}.log"
+        with self.logs.open("w") as logs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve", "--port", str(self.port), "--store", store, "--pod", "pod-a"],
+                env=QUIET | {"VOICE_SPEECH_WORKERS": "1"} | variables,
+                stdout=subprocess.PIPE,
+                stderr=logs,
+                text=True,
+            )
+        self.welcome = self._read_welcome()
+
+    def _read_welcome(self) -> str:
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl+C"):
+                return "".join(lines)
+        raise AssertionError(f"the server did not start: {self.logs.read_text()}")
+
+    def health(self) -> dict[str, Any]:
+        """What the pod says of itself."""
+        answer: dict[str, Any] = httpx.get(self.url + "/healthz/realtime", trust_env=False).json()
+        return answer
+
+    async def until(self, status: str) -> None:
+        """Wait until the pod says so."""
+        async with asyncio.timeout(10):
+            while self.health()["status"] != status:
+                await asyncio.sleep(0.05)
+
+    def stop(self) -> int:
+        """Make it leave, and its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A blue pod on an embedded store."""
+    folder = tmp_path_factory.mktemp("served")
+    one = Served(f"embedded://{folder}/store", folder)
+    yield one
+    one.stop()
+
+
+def test_the_welcome_says_where_it_is_and_what_to_try(served: Served) -> None:
+    """A newcomer can copy the next command from the screen."""
+    assert f"blue pod pod-a takes calls at ws://127.0.0.1:{served.port}/v1/realtime" in served.welcome
+    assert f"call --url ws://127.0.0.1:{served.port}/v1/realtime" in served.welcome
+    assert f"curl http://127.0.0.1:{served.port}/healthz/realtime" in served.welcome
+    assert served.health()["store"] == "embedded:ok"
+
+
+def test_the_fleet_is_shown_by_a_pod_and_by_the_store(served: Served) -> None:
+    """Both ways show the same pods and sums; people get a table, scripts JSON."""
+    by_pod = json.loads(voice_agent("fleet", "--url", served.url, "--json").stdout)
+    by_store = json.loads(voice_agent("fleet", "--store", served.store, "--json").stdout)
+    assert [pod["name"] for pod in by_pod["pods"]] == ["pod-a"]
+    assert by_pod["colors"] == by_store["colors"]
+    assert by_pod["colors"]["blue"]["taking_calls"] == 1
+    table = voice_agent("fleet", VOICE_PORT=str(served.port)).stdout
+    assert "pod-a" in table
+    assert "1 take calls" in table
+
+
+async def test_one_pod_is_drained_and_taken_back(served: Served) -> None:
+    """`drain --wait` returns when no call is left; `--cancel` brings the pod back."""
+    drained = json.loads(voice_agent("drain", "--url", served.url, "--mode", "finish", "--wait", "--json").stdout)
+    assert (drained["mode"], drained["drained"]) == ("finish", True)
+    await served.until("draining")
+    cancelled = voice_agent("drain", "--cancel", VOICE_PORT=str(served.port))
+    assert cancelled.stdout == f"{served.url} takes calls again.\n"
+    await served.until("ok")
+
+
+async def test_a_color_is_drained_through_the_store(served: Served) -> None:
+    """Every pod of the color obeys at its next heartbeat, and a cancel reaches it the same way."""
+    done = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--wait")
+    assert (done.returncode, done.stdout) == (0, "blue is drained.\n")
+    await served.until("draining")
+    assert voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel").returncode == 0
+    await served.until("ok")
+
+
+async def test_a_signal_ends_calls_at_the_deadline_and_the_process_with_0(tmp_path: Path) -> None:
+    """A real call is closed with 1012, health says draining until then, and nothing opens a call from the logs."""
+    one = Served("memory://", tmp_path, VOICE_DRAIN_DEADLINE="2")
+    key = "0123456789abcdef0123456789abcdef"
+    try:
+        url = f"ws://127.0.0.1:{one.port}/v1/realtime?model=echo&call_key={key}"
+        async with connect(url, proxy=None) as caller:
+            created = json.loads(await caller.recv())
+            assert created["type"] == "session.created"
+            one.process.send_signal(signal.SIGTERM)
+            await one.until("draining")
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await caller.recv()
+            assert caller.close_code == 1012
+        assert await asyncio.to_thread(one.process.wait, 10) == 0
+    finally:
+        one.stop()
+    lines = [json.loads(line) for line in one.logs.read_text().splitlines()]
+    assert {"connected", "drain started", "drained"} <= {line["event"] for line in lines}
+    assert all(line["pod"] == "pod-a" and line["color"] == "blue" for line in lines)
+    assert key not in one.logs.read_text()
+    assert created["session"]["call"]["resume_token"] not in one.logs.read_text()
+
+
+def test_a_wrong_setting_is_one_line_and_status_2() -> None:
+    """No traceback for what a user can mend."""
+    done = voice_agent("serve", VOICE_PORT="70000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "voice-agent: VOICE_PORT: 70000 is too large; allowed: 1–65535.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serve", "--host", "0.0.0.0"), "VOICE_API_KEYS and VOICE_SECRET must be set"),
+        (("serve", "--store", "nosuch://"), "unknown store nosuch://"),
+        (("serve", "--agent", "nobody", "--store", "memory://"), "There is no agent 'nobody'"),
+        (("drain", "--url", "http://127.0.0.1:1", "--color", "blue"), "give one of them"),
+    ],
+)
+def test_what_cannot_be_started_is_told_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+    """Each with status 2."""
+    done = voice_agent(*arguments, VOICE_PORT=str(free_port()))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("fleet",), ("drain",), ("drain", "--cancel")])
+def test_no_pod_there_is_one_line_and_status_1(arguments: tuple[str, ...]) -> None:
+    """The address that did not answer is named."""
+    port = free_port()
+    done = voice_agent(*arguments, "--url", f"http://127.0.0.1:{port}")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"No pod answers at http://127.0.0.1:{port}" in done.stderr
+
+
+def test_an_unreachable_store_is_one_line_and_status_1() -> None:
+    """Nor is a store that does not answer a reason for a traceback."""
+    done = voice_agent("fleet", "--store", f"redis://127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "drain", "fleet", "call"])
+def test_help_shows_an_example(command: str) -> None:
+    """Each command can be learned from its own help."""
+    done = voice_agent(command, "--help")
+    assert done.returncode == 0
+    assert f"voice-agent {command}" in done.stdout.split("Usage:")[1].split("Options:")[0].partition("\n")[2]
+
+
+def test_the_version_is_printed() -> None:
+    """For reports."""
+    assert voice_agent("--version").stdout == "voice-agent 0.1.0\n"
