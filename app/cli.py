@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import __version__
+from app.client.command import call
 from app.cutover.fleet import Fleet, RemotePod, until_drained, wish_drain
 from app.errors import SettingsError, VoiceAgentError
 from app.settings import Settings, load_settings
@@ -123,6 +124,9 @@ def _own_command() -> str:
         return "voice-agent"
 
 
+cli.command()(call)
+
+
 @cli.command()
 def drain(
     url: Url = None,
@@ -139,7 +143,7 @@ def drain(
     Examples: voice-agent drain --wait (as a preStop hook);
     voice-agent drain --color blue --store redis://localhost:6379/0; voice-agent drain --color blue --cancel
     """
-    settings, _ = load_settings(insecure=True, store_url=store)
+    settings, _ = load_settings(for_server=False, store_url=store)
     if color is not None and url is not None:
         raise SettingsError("--url drains one pod and --color every pod of a color: give one of them.")
     if color is not None:
@@ -157,7 +161,7 @@ def fleet(url: Url = None, store: StoreUrl = None, as_json: AsJson = False) -> N
     Asks the store if --store or VOICE_STORE_URL names one, else a pod.
     Examples: voice-agent fleet; voice-agent fleet --store redis://localhost:6379/0 --json
     """
-    settings, _ = load_settings(insecure=True, store_url=store)
+    settings, _ = load_settings(for_server=False, store_url=store)
     found = asyncio.run(_fleet(settings, url))
     if as_json:
         print(json.dumps(found.as_json()))

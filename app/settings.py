@@ -160,20 +160,22 @@ class SecretFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if value is not None}
 
 
-def load_settings(*, insecure: bool = False, **arguments: object) -> tuple[Settings, list[str]]:
+def load_settings(
+    *, insecure: bool = False, for_server: bool = True, **arguments: object
+) -> tuple[Settings, list[str]]:
     """The settings of this process, and warnings about them to be logged.
 
     `arguments` beat the environment unless they are None. Raises `SettingsError`, whose
-    text is one line, for a wrong value, for a misspelt variable, and for listening
-    beyond loopback unprotected without `insecure`.
+    text is one line, for a wrong value and, `for_server`, for a misspelt variable and for
+    listening beyond loopback unprotected without `insecure`.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
-    warnings = check_names(os.environ)
+    warnings = check_names(os.environ) if for_server else []
     try:
         settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
         raise SettingsError(describe(error, given)) from None
-    if not insecure:
+    if for_server and not insecure:
         refuse_exposed(settings)
     if settings.secret is not None and len(settings.secret.get_secret_value()) < SHORT_SECRET:
         warnings.append(f"VOICE_SECRET is short and can be guessed; use at least {SHORT_SECRET} characters.")
@@ -190,6 +192,11 @@ def known_names() -> list[str]:
     return names
 
 
+CALLERS_KEY = "VOICE_API_KEY"
+"""The key that `voice-agent call` shows; beside the server's own keys it is no misspelling of them."""
+SERVERS_KEYS = frozenset({"VOICE_API_KEYS", "VOICE_API_KEYS_FILE"})
+
+
 def check_names(environment: Iterable[str]) -> list[str]:
     """Warnings about ``VOICE_`` variables that mean nothing; raises `SettingsError` for one that looks misspelt.
 
@@ -197,9 +204,10 @@ def check_names(environment: Iterable[str]) -> list[str]:
     ``VOICE_AGENT_SERVICE_HOST`` into every container beside a service of that name.
     """
     known = known_names()
+    present = sorted(name for name in environment if name.upper().startswith(PREFIX))
     warnings: list[str] = []
-    for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name in known:
+    for name in present:
+        if name in known or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present)):
             continue
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
         if near:

@@ -105,6 +105,11 @@ def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch, wr
     assert refusal() == f"{written} is not a setting; did you mean {meant}?"
 
 
+def test_the_callers_key_may_stand_beside_the_servers() -> None:
+    """`voice-agent call` reads VOICE_API_KEY; a server that has keys of its own does not mind it."""
+    assert check_names(["VOICE_API_KEY", "VOICE_API_KEYS_FILE"]) == []
+
+
 def test_an_unrelated_variable_is_only_warned_of() -> None:
     """What Kubernetes adds for services must not stop a pod."""
     (warning,) = check_names(["VOICE_AGENT_SERVICE_HOST", "PATH"])

@@ -6,9 +6,6 @@ import audioop
 import wave
 from pathlib import Path
 
-import numpy as np
-import soxr
-
 from app.call.audio import PCM
 from app.client.refusals import CallFailed
 
@@ -33,6 +30,10 @@ def read_wav(path: Path) -> bytes:
         raise CallFailed(f"{path} has {channels} channels; one or two work")
     if rate == PCM.rate_hz:
         return audio
+    # Slow to import, and most recordings do not need them.
+    import numpy as np
+    import soxr
+
     resampled = soxr.resample(np.frombuffer(audio, np.int16), rate, PCM.rate_hz, quality="HQ")
     return bytes(resampled.astype("<i2").tobytes())
 
