@@ -37,7 +37,12 @@ class Settings(BaseSettings):
     """Everything an operator can set. Durations are seconds, sizes bytes, unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     color: Annotated[str, Field(pattern=LABEL, max_length=32)] = "blue"
@@ -67,7 +72,7 @@ class Settings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 16 * MIB
     """A longer WebSocket message is closed with 1009."""
     drain_mode: Literal["handoff", "finish"] = "handoff"
-    """What a drain does with attached calls: hand them to another pod, or let them finish."""
+    """What a drain does with attached calls: `handoff` to another pod, or let them `finish`."""
     drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
     """After so many seconds of a drain, whatever is left is closed with 1012."""
     input_checkpoint_ms: Annotated[int, Field(ge=0, le=10_000)] = 200
@@ -87,9 +92,9 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
     log_format: Literal["json", "console"] = "json"
-    """How log lines look."""
+    """How log lines look: `json`, or `console` for a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important log lines to write."""
+    """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
 
     @field_validator("api_keys", "allowed_origins", mode="before")
     @classmethod

@@ -10,13 +10,17 @@ import sys
 import wave
 from pathlib import Path
 
+import numpy as np
+
 from app.call.audio import PCM
 from app.speech.synthesis import Voice, synthesize
 
 CALLER = Voice("gmw/en-US+robosoft", 65)
 SPEED = 0.88
-LEAD_MS = 1000
+LEAD_MS = 950
 TRAIL_MS = 1500
+AUDIBLE = 30
+"""Samples at the edges that are no stronger are cut off: 1/1000 of full scale."""
 SENTENCES = {
     "caller-books": "I'd like to book an appointment next Tuesday at three in the afternoon.",
     "caller-day": "Next Tuesday.",
@@ -27,8 +31,9 @@ SENTENCES = {
 def recording(sentence: str) -> bytes:
     """`sentence` as the caller says it, with silence around it: PCM16 at 24 kHz."""
     spoken = synthesize(sentence, CALLER, SPEED)
-    sound = spoken.rstrip(b"\0")
-    sound += b"\0" * (len(sound) % PCM.sample_bytes)
+    samples = np.frombuffer(spoken, "<i2")
+    loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
+    sound = samples[loud[0] : loud[-1] + 1].tobytes()
     return bytes(PCM.size(LEAD_MS)) + sound + bytes(PCM.size(TRAIL_MS))
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 from pocketsphinx import Decoder, get_model_path
 
@@ -38,8 +39,11 @@ GRAMMARS = Path(__file__).parent / "grammars"
 _SILENCE = frozenset({"sil", "<s>", "</s>", "<sil>"})
 _STEPS_PER_NEPER = 10_000 / 1024
 """The decoder counts in logarithms of base 1.0001, a frame's score in units of 1024 of these."""
-_PADDING = np.zeros(RATE_HZ // 5, np.int16)
-"""A recording cut right at the first sound is recognised worse."""
+_PADDING = np.zeros(RATE_HZ * 150 // 1000, np.int16)
+_MARGIN_FRAMES = 5
+_FRAME = RATE_HZ // 100
+_QUIET = 0.02
+"""A frame at the edge of a recording counts as silence if it is this weak beside the strongest."""
 
 
 class Segment(Protocol):
@@ -80,11 +84,26 @@ class Recognizer:
         wide = soxr.resample(samples, audio_format.rate_hz, RATE_HZ, quality="HQ").astype(np.int16)
         decoder = self._decoder
         decoder.start_utt()
-        decoder.process_raw(np.concatenate([_PADDING, wide, _PADDING]).tobytes(), full_utt=True)
+        decoder.process_raw(np.concatenate([_PADDING, _sound(wide), _PADDING]).tobytes(), full_utt=True)
         decoder.end_utt()
         if decoder.hyp() is None:
             return []
         return list(_scored(decoder.seg()))
+
+
+def _sound(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """The recording without the silence before and after it.
+
+    The decoder measures sounds against the mean of the whole clip, so one with long
+    silences is recognised worse, and so is one cut right at its first sound.
+    """
+    count = len(samples) // _FRAME
+    if not count:
+        return samples
+    levels = np.sqrt(np.mean(samples[: count * _FRAME].reshape(count, _FRAME).astype(np.float32) ** 2, axis=1))
+    loud = np.flatnonzero(levels >= levels.max() * _QUIET)
+    first, last = max(0, loud[0] - _MARGIN_FRAMES), loud[-1] + 1 + _MARGIN_FRAMES
+    return samples[first * _FRAME : last * _FRAME]
 
 
 def _has_speech(audio: bytes, audio_format: AudioFormat) -> bool:

@@ -121,7 +121,7 @@ def _loaded() -> Iterator[_Espeak]:
         yield espeak
     finally:
         espeak.library.espeak_Terminate()
-        _ctypes.dlclose(espeak.library._handle)
+        _ctypes.dlclose(espeak.library._handle)  # noqa: SLF001 ctypes has no other way to unload
 
 
 def _check(error: int, what: str) -> None:

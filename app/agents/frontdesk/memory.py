@@ -19,6 +19,7 @@ class Slot:
 
     @property
     def spoken(self) -> str:
+        """Tuesday the first of December at noon; without what is not known yet."""
         parts = []
         if self.day:
             parts.append(saying.day(date.fromisoformat(self.day)))

@@ -29,7 +29,7 @@ INTENTS = {
     "cancel": r"\bcancel\b",
     "move": r"\b(move|reschedule|shift|postpone|change (my|the) appointment)\b",
     "order": r"\border\b|\bparcel\b",
-    "hours": r"\b(opening hours|(are|when) (are )?you (open|closed)|(do|are) you (open|close|closed)|how (late|long) are you)\b",
+    "hours": r"\b(opening hours|are you (open|closed)|do you (open|close)|how (late|long) are you)\b",
     "book": r"\b(book|make (me )?an(other)? appointment|schedule|an(other)? (appointment|slot))\b",
     "correct": r"\b(make (it|that)|i meant?|change (it|that)|actually|sorry|rather|instead|no|not|(how|what) about)\b",
     "other": r"\b(another|different) (day|time)\b",
@@ -169,6 +169,7 @@ _DAY_PATTERNS = (
     (rf"\b(?:(?P<next>next)|this|on)? ?(?P<weekday>{_DAYS})s?\b(?P<next_week> next week)?", _weekday),
 )
 _PART = r"(?: (?P<part>[ap]m))?"
+_BEFORE = r"(?:^|\| ?|\b(?:at|for|to|it|that|meant|around|about|no|yes|please|sorry) )"
 _AFTER = r"(?= *(?:$|\||please\b|then\b|in\b|on\b|this\b|thank))"
 _TIME_PATTERNS = (
     rf"\b(?P<hour>\d{{1,2}}):(?P<minute>\d\d)\b{_PART}",
@@ -179,7 +180,7 @@ _TIME_PATTERNS = (
     rf"\b(?P<hour>\d{{1,2}}) oclock\b{_PART}",
     r"\b(?P<hour>\d{1,2}) (?P<part>[ap]m)\b",
     # A bare number is a time where one is expected ("at three", "Tuesday three"), and else just a number.
-    rf"(?:^|\| ?|\b(?:at|for|to|it|that|meant|around|about|no|yes|please|sorry) )(?P<hour>\d{{1,2}})\b(?! \d){_PART}{_AFTER}",
+    rf"{_BEFORE}(?P<hour>\d{{1,2}})\b(?! \d){_PART}{_AFTER}",
 )
 
 

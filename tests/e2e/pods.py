@@ -1,0 +1,115 @@
+"""Pods as real processes on a real store, as an operator runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers import free_port
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+READY_S = 30.0
+
+
+@dataclass
+class PodProcess:
+    """One `voice-agent serve`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    color: str
+    log: Path
+
+    @property
+    def http(self) -> str:
+        """Base of its HTTP endpoints."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where calls go."""
+        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+
+    async def health(self) -> dict[str, Any]:
+        """`/healthz/realtime`, whatever its status."""
+        async with httpx.AsyncClient() as client:
+            body: dict[str, Any] = (await client.get(f"{self.http}/healthz/realtime")).json()
+            return body
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample of `/metrics`, by name and labels."""
+        async with httpx.AsyncClient() as client:
+            lines = (await client.get(f"{self.http}/metrics")).text.splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, as Kubernetes sends it."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def exit_status(self) -> int:
+        """Wait for the process to end."""
+        return await asyncio.wait_for(asyncio.to_thread(self.process.wait), 60)
+
+
+@dataclass
+class Pods:
+    """Starts pods; ends them all."""
+
+    store_url: str
+    directory: Path
+    running: list[PodProcess] = field(default_factory=list)
+
+    async def start(self, color: str = "blue", port: int | None = None, **settings: object) -> PodProcess:
+        """A pod, once it takes calls. `settings` are VOICE_* variables in small letters."""
+        port = port or free_port()
+        name = f"{color}-{len(self.running)}"
+        known = {"color": color, "pod": name, "port": port, "store_url": self.store_url, "secret": "s" * 32}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
+        given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
+        log = self.directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"], env={**kept, **given}, stdout=output, stderr=output
+            )
+        pod = PodProcess(process, port, color, log)
+        self.running.append(pod)
+        async with asyncio.timeout(READY_S):
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await pod.health())["status"] == "ok":
+                        return pod
+                if process.poll() is not None:
+                    raise RuntimeError(f"the pod did not start:\n{log.read_text()}")
+                await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def pods(store_url: str) -> AsyncIterator[Pods]:
+    """Pods on one store for the length of a block; every traceback in their logs fails the test."""
+    with tempfile.TemporaryDirectory(prefix="va-pods-") as directory:
+        made = Pods(store_url, Path(directory))
+        try:
+            yield made
+        finally:
+            for pod in made.running:
+                if pod.process.poll() is None:
+                    pod.process.kill()
+                    pod.process.wait()
+        for pod in made.running:
+            assert "Traceback" not in pod.log.read_text(), pod.log.read_text()

@@ -1,0 +1,194 @@
+"""A call outlives its pod: blue dies or drains in the middle of a booking, green finishes it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from openai import AsyncOpenAI
+
+from app.client.connection import RealtimeCall
+from app.client.pacing import FRAME_MS, Metronome
+from app.client.wav import read_wav
+from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
+
+SILENCE = bytes(960)
+
+
+class Line:
+    """A caller's microphone: a frame every 20 ms, whatever happens to the connection."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._left = b""
+        self._said = asyncio.Event()
+
+    async def run(self) -> None:
+        metronome = Metronome(FRAME_MS)
+        while True:
+            await metronome.tick()
+            frame, self._left = self._left[:960], self._left[960:]
+            if frame and not self._left:
+                self._said.set()
+            await self._send((frame or SILENCE).ljust(960, b"\0"))
+
+    async def say(self, recording: Path) -> None:
+        self._said.clear()
+        self._left = read_wav(recording)
+        await self._said.wait()
+
+
+async def move_call(blue: PodProcess, green: PodProcess, how: str) -> None:
+    """Make blue go away."""
+    if how == "kill":
+        blue.kill()
+    else:
+        blue.terminate()
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+async def test_a_booking_survives_its_pod(redis_url: str, how: str) -> None:
+    """The day is said to blue, the time to green, and green confirms both. No event is missing or repeated."""
+    async with pods(redis_url) as its, colors(its) as (blue, green, switch):
+        async with RealtimeCall(switch.url, going_away=True) as call:
+            line = Line(call.append_audio)
+            talking = asyncio.create_task(line.run())
+            replies: asyncio.Queue[str] = asyncio.Queue()
+            ids: list[str] = []
+            listening = asyncio.create_task(collect(call, replies, ids))
+            try:
+                await line.say(SAMPLES / "caller-day.wav")
+                assert "what time" in (await asyncio.wait_for(replies.get(), 30)).lower()
+                assert call.color == "blue"
+                switch.target = green.port
+                await move_call(blue, green, how)
+                async with asyncio.timeout(30):
+                    while call.color != "green":
+                        await asyncio.sleep(0.05)
+                await line.say(SAMPLES / "caller-time.wav")
+                confirmed = await asyncio.wait_for(replies.get(), 30)
+            finally:
+                for task in (talking, listening):
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+        assert "Tuesday" in confirmed
+        assert "three" in confirmed
+        assert call.tally.resumes == 1
+        assert (call.tally.gaps, call.tally.repeats) == (0, 0)
+        assert ids == [f"evt_{n}" for n in range(1, len(ids) + 1)]
+        if how == "term":
+            assert await blue.exit_status() == 0
+        metrics = await green.metrics()
+        kind = "crash" if how == "kill" else "handoff"
+        assert metrics[f'voice_resumes_total{{kind="{kind}"}}'] == 1
+
+
+async def collect(call: RealtimeCall, replies: asyncio.Queue[str], ids: list[str]) -> None:
+    """Note every event id, and every reply once it is complete."""
+    async for event in call.events():
+        if event["type"] != "session.created":
+            ids.append(event["event_id"])
+        if event["type"] == "response.done" and event["response"]["status"] == "completed":
+            replies.put_nowait(event["response"]["output"][0]["content"][0]["transcript"])
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
+    """With `call_key` and `on_reconnecting` alone, no code of ours."""
+    async with (
+        pods(redis_url) as its,
+        colors(its) as (blue, green, switch),
+        AsyncOpenAI(base_url=f"http://127.0.0.1:{switch.port}/v1", api_key="unused") as client,
+    ):
+        async with client.realtime.connect(
+            model="frontdesk", extra_query={"call_key": uuid4().hex}, on_reconnecting=lambda _: None
+        ) as connection:
+
+            async def send(frame: bytes) -> None:
+                with contextlib.suppress(Exception):
+                    await connection.input_audio_buffer.append(audio=base64.b64encode(frame).decode())
+
+            line = Line(send)
+            talking = asyncio.create_task(line.run())
+            replies: asyncio.Queue[str] = asyncio.Queue()
+            ids: list[str] = []
+            colors_seen: list[str] = []
+
+            async def listen() -> None:
+                async for event in connection:
+                    if event.type == "session.created":
+                        colors_seen.append(event.session.call["color"])  # type: ignore[union-attr]
+                    else:
+                        ids.append(event.event_id)
+                    if event.type == "response.done" and event.response.status == "completed":
+                        replies.put_nowait(event.response.output[0].content[0].transcript)  # type: ignore
+
+            listening = asyncio.create_task(listen())
+            try:
+                await line.say(SAMPLES / "caller-day.wav")
+                assert "what time" in (await asyncio.wait_for(replies.get(), 30)).lower()
+                switch.target = green.port
+                await move_call(blue, green, how)
+                async with asyncio.timeout(30):
+                    while colors_seen != ["blue", "green"]:
+                        await asyncio.sleep(0.05)
+                await line.say(SAMPLES / "caller-time.wav")
+                confirmed = await asyncio.wait_for(replies.get(), 30)
+            finally:
+                for task in (talking, listening):
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+        assert "Tuesday" in confirmed
+        assert "three" in confirmed
+        assert ids == [f"evt_{n}" for n in range(1, len(ids) + 1)]
+
+
+class Switch:
+    """What a load balancer does for this test: new connections go to one of two ports."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+
+    async def serve(self, stack: contextlib.AsyncExitStack) -> None:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        await stack.enter_async_context(server)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(self._pipe(reader, up_writer), self._pipe(up_reader, writer))
+
+    @staticmethod
+    async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def colors(its: Pods) -> AsyncIterator[tuple[PodProcess, PodProcess, Switch]]:
+    """Blue, green, and a switch that points to blue."""
+    blue, green = await asyncio.gather(its.start("blue"), its.start("green"))
+    async with contextlib.AsyncExitStack() as stack:
+        switch = Switch(blue.port)
+        await switch.serve(stack)
+        yield blue, green, switch
