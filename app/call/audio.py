@@ -86,7 +86,5 @@ class Converter:
             return audio
         linear = to_linear(audio, self._source)
         if self._source.rate_hz != self._target.rate_hz:
-            linear, self._state = audioop.ratecv(
-                linear, 2, 1, self._source.rate_hz, self._target.rate_hz, self._state
-            )
+            linear, self._state = audioop.ratecv(linear, 2, 1, self._source.rate_hz, self._target.rate_hz, self._state)
         return from_linear(linear, self._target)

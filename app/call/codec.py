@@ -156,6 +156,7 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
     fields["reply"] = orjson.dumps(asdict(call.reply)) if call.reply else b""
+    fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
     fields["playback"] = orjson.dumps(asdict(call.playback)) if call.playback else b""
 
 
@@ -180,7 +181,7 @@ _ENCODE = {
 GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at
-    handed_off resumable counts session voice_locked reply playback agent clip untranscribed seq updated_at hearing
+    handed_off resumable counts session voice_locked reply playback idle_from claimed_at agent clip untranscribed seq updated_at hearing
     reply_audio epoch""".split()
 )
 
@@ -232,6 +233,8 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("reply"):
         call.reply = _shaped(Reply, orjson.loads(fields["reply"]))
         call.reply.audio_bytes = int(fields.get("reply_audio", b"0"))
+    if fields.get("idle_from"):
+        call.idle_from_ms = int(fields["idle_from"])
     if fields.get("playback"):
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
         if call.reply is not None and call.reply.item_id == call.playback.item_id:

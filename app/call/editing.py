@@ -24,7 +24,7 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
         call.hearing.position = 0
     if new_format or turn_detection(after) != turn_detection(before):
         effects.append(ResetEndpointing())
-    call.session = after
+    call.use_session(after)
     call.mark("session")
     call.emit(events.session_updated(after))
     return effects

@@ -17,7 +17,6 @@ from app.call.effects import Effect, ResetEndpointing, Transcribe
 from app.call.inputs import AppendAudio, VoiceBoundary
 from app.call.record import Call, Clip, Hearing
 from app.call.replying import interrupt, mirror_frame, start_reply
-from app.call.session import turn_detection
 from app.errors import ProtocolMistake
 
 MAX_BUFFER_BYTES = 15 * 1024 * 1024
@@ -40,7 +39,7 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
     if call.mirror:
         return mirror_frame(call, frame.audio, now_ms)
     hearing = call.hearing
-    listening = turn_detection(call.session)
+    listening = call.listening
     if listening is None and len(hearing.audio) + len(frame.audio) > MAX_BUFFER_BYTES:
         raise ProtocolMistake(
             f"The input audio buffer is full: it holds {len(hearing.audio)} of at most {MAX_BUFFER_BYTES} bytes. "
@@ -65,6 +64,8 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         _checkpoint(call, now_ms)
     else:
         _keep_padding(call, audio_format.size(listening.prefix_padding_ms))
+        if listening.idle_timeout_ms and call.idle_from_ms is not None and call.reply is None:
+            effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
     return effects
 
 
@@ -100,7 +101,7 @@ def forget_buffer(call: Call) -> None:
 
 def flush(call: Call) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
-    if call.hearing.speaking or turn_detection(call.session) is None:
+    if call.hearing.speaking or call.listening is None:
         _save_up_to(call, call.hearing.position)
     call.mark("counts")
 
@@ -112,7 +113,7 @@ def position_ms(call: Call, at_bytes: int) -> int:
 
 def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
     hearing = call.hearing
-    listening = turn_detection(call.session)
+    listening = call.listening
     if listening is None or hearing.speaking:
         return []
     padding = call.input_format.size(listening.prefix_padding_ms)
@@ -129,7 +130,7 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
 
 def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
     hearing = call.hearing
-    listening = turn_detection(call.session)
+    listening = call.listening
     end = min(max(end, hearing.start + hearing.saved), hearing.position)
     call.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
     hearing.speaking = False
@@ -137,6 +138,16 @@ def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
     if listening is not None and listening.create_response and call.reply is None:
         effects += start_reply(call, {}, now_ms)
     return effects
+
+
+def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
+    """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
+    assert call.idle_from_ms is not None
+    here_ms = position_ms(call, call.hearing.position)
+    if here_ms - call.idle_from_ms < idle_timeout_ms:
+        return []
+    call.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
+    return _commit_up_to(call, call.hearing.position) + start_reply(call, {}, now_ms)
 
 
 def _commit_up_to(call: Call, end: int) -> list[Effect]:
@@ -162,8 +173,9 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     )
     entry.audio_ms = call.input_format.ms(len(audio))
     call.turns += 1
+    call.idle_from_ms = None
     call.untranscribed[item_id] = None
-    call.mark("counts", "turn")
+    call.mark("counts", "turn", "reply")
     call.emit(events.input_audio_committed(previous, item_id))
     call.emit(events.item_added(previous, entry.item))
     call.emit(events.item_done(previous, entry.item))

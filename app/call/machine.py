@@ -13,7 +13,7 @@ from typing import assert_never
 from app.call import editing, events, hearing, inputs, replying, truncation
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.record import Call, Status
-from app.call.session import transcription_on, turn_detection
+from app.call.session import transcription_on
 from app.errors import ProtocolMistake
 
 
@@ -38,7 +38,7 @@ def resume(call: Call) -> list[Effect]:
 
 def is_quiet(call: Call) -> bool:
     """Whether this is a good moment for a handoff: nobody speaks and nothing is being made."""
-    waits = turn_detection(call.session) is None and bool(call.hearing.audio)
+    waits = call.listening is None and bool(call.hearing.audio)
     return (call.reply is None or call.mirror) and not call.hearing.speaking and not waits and not call.untranscribed
 
 
@@ -121,9 +121,9 @@ def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Eff
         case inputs.ReplyFunctionCall():
             return replying.function_call(call, happened)
         case inputs.ReplyFinished():
-            return replying.finished(call, happened)
+            return replying.finished(call, happened, now_ms)
         case inputs.ReplyFailed():
-            return replying.failed(call, happened)
+            return replying.failed(call, happened, now_ms)
         case _:
             assert_never(happened)
 

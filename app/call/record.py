@@ -20,7 +20,7 @@ from app.call.audio import AudioFormat
 from app.call.changes import OutboxEntry, SpeechEntry
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
-from app.call.session import input_format, output_format
+from app.call.session import TurnDetection, input_format, output_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
 
@@ -79,6 +79,8 @@ class Reply:
     plan: dict[str, Any] | None = None
     marks: list[list[int]] = field(default_factory=list)
     output_ids: list[str] = field(default_factory=list)
+    aside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
     """Kept in a record field of its own, since it changes with every chunk."""
 
@@ -154,10 +156,23 @@ class Call:
     write_whole: bool = False
     trimmed_to: tuple[int, int] = (0, 0)
     """Oldest outbox and speech entries that the last write kept."""
+    listening: TurnDetection | None = field(init=False)
+    """The session's turn detection, at hand for every frame; None: the client commits turns itself."""
+    idle_from_ms: int | None = None
+    """Input position at which the caller had heard the last reply out, and from which silence is counted;
+    None while nobody waits for the caller."""
     unknown_fields: dict[str, bytes] = field(default_factory=dict)
     """Record fields of a newer version; kept as they are."""
 
+    def __post_init__(self) -> None:
+        self.use_session(self.session)
+
     # --- what the rules use ------------------------------------------------
+
+    def use_session(self, session: dict[str, Any]) -> None:
+        """Go on under these settings."""
+        self.session = session
+        self.listening = turn_detection(session)
 
     @property
     def input_format(self) -> AudioFormat:

@@ -53,20 +53,20 @@ def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
             code="response_cancel_not_active",
             param="response_id" if response_id is not None else None,
         )
-    return _stop(call, "client_cancelled")
+    return _stop(call, "client_cancelled", now_ms)
 
 
 def interrupt(call: Call, now_ms: int) -> list[Effect]:
     """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
-    effects = _stop(call, "turn_detected") if call.reply is not None else []
+    effects = _stop(call, "turn_detected", now_ms) if call.reply is not None else []
     truncate_to_heard(call, now_ms)
     return effects
 
 
-def _stop(call: Call, reason: str) -> list[Effect]:
+def _stop(call: Call, reason: str, now_ms: int) -> list[Effect]:
     assert call.reply is not None
     response_id = call.reply.response_id
-    _close(call, "cancelled", {"type": "cancelled", "reason": reason})
+    _close(call, "cancelled", {"type": "cancelled", "reason": reason}, now_ms)
     return [StopReply(response_id)]
 
 
@@ -140,36 +140,42 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
         "call_id": f"fc_{item_id}",
         "arguments": "",
     }
-    call.conversation.add(item)
+    aside = not settings_of(call).in_conversation
+    if aside:
+        reply.aside[item_id] = item
+    else:
+        call.conversation.add(item)
     reply.output_ids.append(item_id)
     index = _index(reply)
     call.emit(events.output_item_added(reply.response_id, index, item))
-    call.emit(events.item_added(previous, item))
+    if not aside:
+        call.emit(events.item_added(previous, item))
     call.emit(events.function_call_arguments_delta(reply.response_id, item_id, index, item["call_id"], part.arguments))
     item.update(status="completed", arguments=part.arguments)
-    call.conversation.touch(item_id)
     call.emit(
         events.function_call_arguments_done(
             reply.response_id, item_id, index, item["call_id"], part.name, part.arguments
         )
     )
+    if not aside:
+        call.conversation.touch(item_id)
+        call.emit(events.item_done(previous, item))
     call.emit(events.output_item_done(reply.response_id, index, item))
-    call.emit(events.item_done(previous, item))
     return []
 
 
-def finished(call: Call, part: ReplyFinished) -> list[Effect]:
+def finished(call: Call, part: ReplyFinished, now_ms: int) -> list[Effect]:
     """The agent said all it had to say."""
-    _close(call, "completed", None)
+    _close(call, "completed", None, now_ms)
     if part.hang_up:
         return [CloseConnection(1000, "the agent hung up")]
     return []
 
 
-def failed(call: Call, part: ReplyFailed) -> list[Effect]:
+def failed(call: Call, part: ReplyFailed, now_ms: int) -> list[Effect]:
     """The agent broke; the call goes on."""
     error = {"type": "server_error", "code": "agent_failed", "message": part.message}
-    _close(call, "failed", {"type": "failed", "error": error})
+    _close(call, "failed", {"type": "failed", "error": error}, now_ms)
     return []
 
 
@@ -188,10 +194,15 @@ def _open_item(call: Call, reply: Reply) -> str:
         "role": "assistant",
         "content": [],
     }
-    call.conversation.add(item)
+    aside = not settings_of(call).in_conversation
+    if aside:
+        reply.aside[item_id] = item
+    else:
+        call.conversation.add(item)
     index = _index(reply)
     call.emit(events.output_item_added(reply.response_id, index, item))
-    call.emit(events.item_added(previous, item))
+    if not aside:
+        call.emit(events.item_added(previous, item))
     call.emit(events.content_part_added(reply.response_id, item_id, index, settings_of(call).wants_audio))
     return item_id
 
@@ -212,22 +223,26 @@ def _finish_item(call: Call, reply: Reply, status: str) -> None:
         call.emit(events.output_text_done(reply.response_id, item_id, index, reply.text))
     call.emit(events.content_part_done(reply.response_id, item_id, index, spoken, reply.text))
     entry = call.conversation.get(item_id)
-    if entry is None:
-        return
-    entry.item.update(status=status, content=[part])
-    entry.audio_ms = settings_of(call).output_format.ms(reply.audio_bytes)
-    entry.marks = reply.marks
-    call.conversation.touch(item_id)
-    call.emit(events.output_item_done(reply.response_id, index, entry.item))
-    call.emit(events.item_done(call.conversation.before(item_id), entry.item))
+    item = reply.aside[item_id] if entry is None else entry.item
+    item.update(status=status, content=[part])
+    if entry is not None:
+        entry.audio_ms = settings_of(call).output_format.ms(reply.audio_bytes)
+        entry.marks = reply.marks
+        call.conversation.touch(item_id)
+        call.emit(events.item_done(call.conversation.before(item_id), item))
+    call.emit(events.output_item_done(reply.response_id, index, item))
 
 
-def _close(call: Call, status: str, details: dict[str, Any] | None) -> None:
+def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
     reply = call.reply
     assert reply is not None
     _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
     call.emit(events.response_done(_response(call, status, details)))
     call.reply = None
+    playing_ms = call.output_format.ms(call.playback.audio_bytes) if call.playback else 0
+    heard_at_ms = call.playback.started_at_ms + playing_ms if call.playback else now_ms
+    here_ms = call.hearing.base_ms + call.input_format.ms(call.hearing.position)
+    call.idle_from_ms = here_ms + max(0, heard_at_ms - now_ms)
     call.mark("reply")
 
 
@@ -238,5 +253,12 @@ def _index(reply: Reply) -> int:
 def _response(call: Call, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
     reply = call.reply
     assert reply is not None
-    output = [entry.item for item_id in reply.output_ids if (entry := call.conversation.get(item_id))]
-    return events.response(reply.response_id, status, details, output, settings_of(call))
+    settings = settings_of(call)
+    output = [item for item_id in reply.output_ids if (item := _item_of(call, reply, item_id))]
+    conversation_id = call.call_id.replace("call_", "conv_", 1) if settings.in_conversation else None
+    return events.response(reply.response_id, status, details, output, settings, conversation_id=conversation_id)
+
+
+def _item_of(call: Call, reply: Reply, item_id: str) -> dict[str, Any] | None:
+    entry = call.conversation.get(item_id)
+    return reply.aside.get(item_id) if entry is None else entry.item

@@ -227,10 +227,10 @@ VAD = {
     ),
     "semantic_vad": fields(
         {**_BOTH_MODES, "eagerness": one_of(*EAGERNESS_SILENCE_MS)},
-        hints={
-            name: "It belongs to turn detection of type 'server_vad'."
-            for name in ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms")
-        },
+        hints=dict.fromkeys(
+            ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"),
+            "It belongs to turn detection of type 'server_vad'.",
+        ),
     ),
 }
 VAD_DEFAULTS = {"server_vad": SERVER_VAD, "semantic_vad": SEMANTIC_VAD}

@@ -57,9 +57,8 @@ def truncate(call: Call, wish: TruncateItem) -> None:
 
 def _cut(call: Call, entry: Entry, audio_end_ms: int) -> None:
     part = entry.item["content"][0]
-    part["transcript"] = heard_text(
-        part["transcript"], entry.marks or [], call.output_format.size(audio_end_ms), call.output_format.size(entry.audio_ms)
-    )
+    size = call.output_format.size
+    part["transcript"] = heard_text(part["transcript"], entry.marks or [], size(audio_end_ms), size(entry.audio_ms))
     call.conversation.touch(entry.item["id"])
     call.emit(events.item_truncated(entry.item["id"], 0, audio_end_ms))
 

@@ -151,7 +151,7 @@ class Lines:
 def call(
     url: Annotated[str, typer.Option(help="Where the server is.")] = "ws://127.0.0.1:8080/v1/realtime",
     wav: Annotated[list[Path] | None, typer.Option(help="A recording to speak; several are turns.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="A typed turn, after the recordings; several are turns.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A typed turn, after the recordings.")] = None,
     mic: Annotated[bool, typer.Option("--microphone", help="Talk and listen yourself; Ctrl+C hangs up.")] = False,
     model: Annotated[str | None, typer.Option(help="The agent to talk to.")] = None,
     api_key: Annotated[str | None, typer.Option(envvar="VOICE_API_KEY", help="A key of the server.")] = None,

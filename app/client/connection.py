@@ -105,7 +105,9 @@ class RealtimeCall:
         try:
             await self._connect({}, self._headers)
         except OSError as error:
-            raise CallFailed(f"nobody answers at {self._url} ({_reason(error)}); start a server with: make run") from error
+            raise CallFailed(
+                f"nobody answers at {self._url} ({_reason(error)}); start a server with: make run"
+            ) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -188,9 +190,8 @@ class RealtimeCall:
             )
         except InvalidStatus as refusal:
             wait = refusal.response.headers.get("Retry-After", "")
-            raise Refused(
-                refusal.response.status_code, bytes(refusal.response.body or b""), float(wait) if wait.isdigit() else None
-            ) from refusal
+            status, body = refusal.response.status_code, bytes(refusal.response.body or b"")
+            raise Refused(status, body, float(wait) if wait.isdigit() else None) from refusal
         except (InvalidURI, InvalidHandshake, ValueError) as error:
             raise CallFailed(f"{self._url} is not a WebSocket address that works: {error}") from error
         try:

@@ -37,7 +37,7 @@ async def microphone() -> AsyncIterator[bytes]:
     size = PCM.rate_hz * FRAME_MS // 1000
     try:
         stream = sounddevice.RawInputStream(PCM.rate_hz, size, channels=1, dtype="int16", callback=heard)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # PortAudio's errors have no common base; whatever it is, there is no microphone.
         raise CallFailed(f"no microphone here: {error}") from None
     with stream:
@@ -50,7 +50,7 @@ def loudspeaker() -> Any:
     sounddevice = _sounddevice()
     try:
         stream = sounddevice.RawOutputStream(PCM.rate_hz, channels=1, dtype="int16")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # See `microphone`.
         raise CallFailed(f"no loudspeaker here: {error}") from None
     stream.start()

@@ -36,7 +36,8 @@ class Refused(CallFailed):
         self.retry_after_s = retry_after_s
         message = _message(body)
         advice = ADVICE.get(status)
-        super().__init__(f"refused with {status}" + (f": {message}" if message else "") + (f" ({advice})" if advice else ""))
+        said = f": {message}" if message else ""
+        super().__init__(f"refused with {status}{said}" + (f" ({advice})" if advice else ""))
 
     @property
     def may_pass(self) -> bool:

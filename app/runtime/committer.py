@@ -55,7 +55,9 @@ Batch = list[tuple[Writer, CallWrite, list[OutboxEntry]]]
 class Committer:
     """See the module's text. `run` is to be a task for as long as the pod lives."""
 
-    def __init__(self, store: Store, clock: Clock, observer: Observer, all_calls: Callable[[], Iterable[Writer]]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, observer: Observer, all_calls: Callable[[], Iterable[Writer]]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._observer = observer

@@ -72,9 +72,7 @@ class Drainer:
             attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
                 self._warn(attached, warned, drain, elapsed_s)
-            ids = drain.let_go(
-                map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls
-            )
+            ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
                 if call_id not in letting_go:
                     letting_go[call_id] = asyncio.create_task(pod.ownership.calls[call_id].hand_off())

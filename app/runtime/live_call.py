@@ -20,7 +20,6 @@ from app.call.codec import take_write
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.inputs import AppendAudio, ConnectionLost, EndCall, Input, Transcribed
 from app.call.record import Call, Status
-from app.call.session import turn_detection
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.ports import Clock, Observer
@@ -128,7 +127,7 @@ class LiveCall:
 
     def _listen_afresh(self) -> None:
         call = self.call
-        detection = turn_detection(call.session)
+        detection = call.listening
         if detection is None or call.mirror:
             self._endpointer = None
             return

@@ -68,7 +68,13 @@ class Ownership:
     """Makes and takes over calls; keeps the pod's calls by id."""
 
     def __init__(
-        self, store: Store, agents: Agents, committer: Committer, clock: Clock, observer: Observer, settings: CallSettings
+        self,
+        store: Store,
+        agents: Agents,
+        committer: Committer,
+        clock: Clock,
+        observer: Observer,
+        settings: CallSettings,
     ) -> None:
         self.calls: dict[str, LiveCall] = {}
         self._store = store

@@ -235,6 +235,4 @@ def _report_crash(task: asyncio.Task[None]) -> None:
 def _not_claimed(why: NotClaimed) -> ConnectionRefused:
     if why is NotClaimed.ENDED:
         return ConnectionRefused(410, "call_ended", "The call has ended.", param="call_id")
-    return ConnectionRefused(404, "call_not_found", "There is no such call, or its record has expired.", param="call_id")
-
-
+    return ConnectionRefused(404, "call_not_found", "There is no such call, or it has expired.", param="call_id")

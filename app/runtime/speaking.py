@@ -56,7 +56,7 @@ def turn_of(call: Call, clip: Clip | None) -> Turn:
         voice=settings.voice,
         wants_audio=settings.wants_audio,
         tools=settings.tools,
-        items=call.conversation.items(),
+        items=call.conversation.items() if settings.input_items is None else settings.input_items,
         clip=clip,
         now_ms=reply.started_at_ms,
         state=call.agent_state,
@@ -158,5 +158,3 @@ class _Speech:
         wait_s = due_s - self._clock.monotonic_s()
         if wait_s > 0:
             await self._clock.sleep(wait_s)
-
-

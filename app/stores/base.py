@@ -103,7 +103,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """The store's name for people: ``memory``, ``redis``, ``embedded`` …"""
+        """The store's name for people, such as ``memory`` or ``redis``."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -166,4 +166,4 @@ class Store(ABC):
 
     @abstractmethod
     async def agree(self, name: str, proposal: bytes) -> bytes:
-        """Settle a value for all pods: the first proposal under `name` wins and is returned to everyone. No TTL."""
+        """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""

@@ -38,7 +38,12 @@ READY_S = 5.0
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel allows 108; some systems fewer."""
 STOP_S = 5.0
-SHIM = "import ctypes,os,sys;ctypes.CDLL(None).prctl(1,15);os.getppid()==int(sys.argv[1]) and os.execv(sys.argv[2],sys.argv[2:])"
+SHIM = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 """Linux: ask for SIGTERM when the parent dies (PR_SET_PDEATHSIG), then become the server."""
 
 Answer = TypeVar("Answer")

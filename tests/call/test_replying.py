@@ -30,8 +30,8 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
         "response.output_audio.done",
         "response.output_audio_transcript.done",
         "response.content_part.done",
-        "response.output_item.done",
         "conversation.item.done",
+        "response.output_item.done",
         "response.done",
     ]
     done = emitted(call)[-1]["response"]
@@ -101,9 +101,7 @@ def test_cancelling_nothing_is_an_error() -> None:
 def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
     """`response.done` says failed; the next response works."""
     call = new_call()
-    effects = happen(
-        call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_1", "broke"), inputs.CreateResponse({})
-    )
+    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_1", "broke"), inputs.CreateResponse({}))
     assert emitted(call)[1]["response"]["status"] == "failed"
     assert effects[-1] == StartReply("resp_2")
 
@@ -162,3 +160,35 @@ def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> 
     effects = spoken_turn(call)
     assert not any(isinstance(effect, StartReply) for effect in effects)
     assert call.turns == 2
+
+
+def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
+    """`conversation: "none"` gives a response with output and no conversation events."""
+    call = new_call(output_modalities=["text"])
+    happen(
+        call,
+        HELLO,
+        inputs.CreateResponse({"conversation": "none"}),
+        inputs.ReplyText("resp_1", "Aside."),
+        inputs.ReplyFinished("resp_1"),
+    )
+    response = emitted(call)[-1]["response"]
+    assert response["output"][0]["content"][0]["text"] == "Aside."
+    assert response["conversation_id"] is None
+    assert len(call.conversation) == 1
+    assert types(call).count("conversation.item.added") == 1
+
+
+def test_a_caller_who_stays_silent_is_asked_again() -> None:
+    """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
+    call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyAudio("resp_1", FRAME * 50))
+    happen(call, inputs.ReplyFinished("resp_1"))
+    start_ms = call.idle_from_ms
+    assert start_ms == 500 + 1000
+    assert happen(call, *append(149)) == []
+    effects = happen(call, *append(1))
+    assert effects[-1] == StartReply("resp_2")
+    triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
+    assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)

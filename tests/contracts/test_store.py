@@ -152,7 +152,7 @@ async def test_a_pipeline_gives_each_call_its_own_outcome(store: Store) -> None:
 
 async def test_a_whole_write_replaces_what_was_held(store: Store) -> None:
     """A pod writes its call back after the store lost it, or lost part of it."""
-    await store.commit([first_write(old=b"1"), ])
+    await store.commit([first_write(old=b"1")])
     await store.commit([CallWrite("call_a", 1, items={"gone": b"1"}, events=[OutboxEntry(7, b"{}", b"")])])
     back = first_write(new=b"2")
     back.epoch = 3
@@ -301,7 +301,9 @@ WRITES = st.tuples(
 )
 
 
-@settings(max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(
+    max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck), deadline=None
+)
 @given(st.lists(st.one_of(WRITES, st.just("claim")), max_size=14))
 def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any]) -> None:
     """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""

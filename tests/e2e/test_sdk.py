@@ -34,8 +34,8 @@ SPOKEN_TURN = [
     "response.output_audio.done",
     "response.output_audio_transcript.done",
     "response.content_part.done",
-    "response.output_item.done",
     "conversation.item.done",
+    "response.output_item.done",
     "response.done",
 ]
 
@@ -54,7 +54,7 @@ def client(pod: PodProcess) -> AsyncOpenAI:
 
 async def events_until(connection: Any, last: str) -> list[Any]:
     """Events as the SDK parsed them, each checked strictly against its own types."""
-    events = []
+    events: list[Any] = []
     while not events or events[-1].type != last:
         raw = await connection.recv_bytes()
         EVENT.validate_json(raw)
@@ -119,8 +119,8 @@ async def test_a_text_turn(pod: PodProcess) -> None:
         "response.output_text.delta",
         "response.output_text.done",
         "response.content_part.done",
-        "response.output_item.done",
         "conversation.item.done",
+        "response.output_item.done",
         "response.done",
     ]
     answer = events[-1].response.output[0].content[0].text

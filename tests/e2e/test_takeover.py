@@ -122,13 +122,14 @@ async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
             colors_seen: list[str] = []
 
             async def listen() -> None:
-                async for event in connection:
+                stream: Any = connection
+                async for event in stream:
                     if event.type == "session.created":
-                        colors_seen.append(event.session.call["color"])  # type: ignore[union-attr]
+                        colors_seen.append(event.session.call["color"])
                     else:
                         ids.append(event.event_id)
                     if event.type == "response.done" and event.response.status == "completed":
-                        replies.put_nowait(event.response.output[0].content[0].transcript)  # type: ignore
+                        replies.put_nowait(event.response.output[0].content[0].transcript)
 
             listening = asyncio.create_task(listen())
             try:
