@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     """The longest a call may last."""
     idle_timeout: Annotated[float, Field(ge=0, le=1 * DAYS)] = 600
     """A caller who sends nothing at all for so many seconds is closed with 4408; 0 is never."""
-    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 16 * MIB
+    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB
     """A longer WebSocket message is closed with 1009."""
     drain_mode: Literal["handoff", "finish"] = "handoff"
     """What a drain does with attached calls: `handoff` to another pod, or let them `finish`."""

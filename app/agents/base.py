@@ -45,6 +45,8 @@ class Turn:
     response_id: str
     instructions: str
     voice: str
+    speed: float
+    """How fast to speak: 1.0 is normal, 0.25 to 1.5."""
     wants_audio: bool
     """True: the reply is spoken, each sentence's `Text` right before its `Audio`. False: only `Text`."""
     tools: Sequence[Mapping[str, Any]]

@@ -180,9 +180,9 @@ _ENCODE = {
 }
 GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
-    """schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at
-    handed_off resumable counts session voice_locked reply playback idle_from claimed_at agent clip untranscribed seq updated_at hearing
-    reply_audio epoch""".split()
+    """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
+    left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip
+    untranscribed seq updated_at hearing epoch""".split()
 )
 
 

@@ -63,7 +63,9 @@ TABLE = (
         ("hangup", "abandoned", "timeout", "admin", "agent", "error"),
     ),
     Spec("voice_resumes_total", Kind.COUNTER, "Calls taken up again.", "kind", ("handoff", "drop", "crash")),
-    Spec("voice_calls_dropped_total", Kind.COUNTER, "Calls lost through a fault of ours.", "cause", ("drain", "error")),
+    Spec(
+        "voice_calls_dropped_total", Kind.COUNTER, "Calls lost through a fault of ours.", "cause", ("drain", "handoff")
+    ),
     Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),

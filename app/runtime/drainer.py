@@ -13,6 +13,7 @@ from app.call.drain import Drain, DrainingCall
 from app.call.machine import is_quiet
 from app.call.record import Status
 from app.errors import StoreError
+from app.runtime.fleet import TAKES_CALLS
 from app.runtime.live_call import LiveCall
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
-TAKES_CALLS = frozenset({"ok", "degraded"})
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,8 @@ class Drainer:
             ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
                 if call_id not in letting_go:
+                    if not pod.ownership.calls[call_id].call.resumable:
+                        pod.observer.call_dropped("drain")
                     letting_go[call_id] = asyncio.create_task(pod.ownership.calls[call_id].hand_off())
             await clock.sleep(LOOK_S)
         pod.observer.drain_finished(clock.monotonic_s() - started_s)

@@ -32,7 +32,6 @@ class Heartbeat:
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
         self.store_is_silent = False
-        self.other_pods: list[PodBeat] = []
         self._obeyed: DrainWish | None = None
 
     async def run(self) -> None:
@@ -102,6 +101,8 @@ class Heartbeat:
         call = live.call
         if call.status is Status.PARKED:
             if now_ms - call.left_at_ms >= settings.resume_window_s * 1000:
+                if call.handed_off:
+                    pod.observer.call_dropped("handoff")
                 live.finish("abandoned")
         elif now_ms - call.created_at_ms >= settings.max_call_s * 1000:
             live.finish("timeout", reason=f"calls last at most {settings.max_call_s} s")

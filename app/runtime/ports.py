@@ -43,7 +43,11 @@ class Observer(Protocol):
         """`outcome`: hangup, abandoned, timeout, admin, agent, error."""
 
     def call_dropped(self, cause: str) -> None:
-        """A call was lost through a fault of ours."""
+        """A call was lost through a fault of ours.
+
+        `cause`: drain (cut at the deadline, and its client never said that it can come back)
+        or handoff (closed for another pod, and nobody came back within the resume window).
+        """
 
     def call_resumed(self, kind: str, gap_s: float | None) -> None:
         """`kind`: handoff, drop, crash. `gap_s`: last byte on the old connection to first on the new."""

@@ -54,6 +54,7 @@ def turn_of(call: Call, clip: Clip | None) -> Turn:
         response_id=reply.response_id,
         instructions=settings.instructions,
         voice=settings.voice,
+        speed=call.session["audio"]["output"]["speed"],
         wants_audio=settings.wants_audio,
         tools=settings.tools,
         items=call.conversation.items() if settings.input_items is None else settings.input_items,
@@ -73,7 +74,8 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
     turn = turn_of(call, clip)
     speech = _Speech(stage, response_id, settings_of(call).output_format, agent, clock, turn.progress)
     unheard = len(turn.progress.text) if agent.replays else 0
-    started_s = clock.monotonic_s()
+    decided_s = started_s = clock.monotonic_s()
+    spoke = False
     hang_up = False
     try:
         async with aclosing(agent.reply(turn)) as parts:  # type: ignore[type-var]
@@ -81,12 +83,16 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
                 match part:
                     case Plan(plan, state):
                         stage.feed(ReplyPlanned(response_id, dict(plan), dict(state)))
-                        observer.turn_stage("think", clock.monotonic_s() - started_s)
+                        decided_s = clock.monotonic_s()
+                        observer.turn_stage("think", decided_s - started_s)
                     case Text(delta):
                         await speech.finish_piece()
                         skipped, unheard = min(unheard, len(delta)), max(0, unheard - len(delta))
                         stage.feed(ReplyText(response_id, delta[skipped:]))
                     case Audio(audio, audio_format):
+                        if not spoke:
+                            spoke = True
+                            observer.turn_stage("tts", clock.monotonic_s() - decided_s)
                         await speech.say(audio, audio_format)
                     case FunctionCall(name, arguments):
                         await speech.finish_piece()

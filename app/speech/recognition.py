@@ -67,6 +67,11 @@ class Recognizer:
             samprate=RATE_HZ,
             fsgusefiller=False,
             compallsen=True,
+            # A narrower search than the default (1e-48, 7e-29): half the time on long sentences, and of 310
+            # sentences by other voices 280 instead of 282 right.
+            beam=1e-40,
+            pbeam=1e-40,
+            wbeam=1e-24,
             loglevel="FATAL",
         )
 

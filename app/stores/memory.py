@@ -17,6 +17,9 @@ class _Kept:
     items: dict[str, bytes] = field(default_factory=dict)
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
     speech: dict[int, SpeechEntry] = field(default_factory=dict)
+    last_event_n: int = 0
+    last_speech_n: int = 0
+    """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
 
 
 class MemoryStore(Store):
@@ -68,11 +71,13 @@ class MemoryStore(Store):
         for item_id in write.dropped_items:
             kept.items.pop(item_id, None)
         for event in write.events:
-            if event.n > max(kept.outbox, default=0):
+            if event.n > kept.last_event_n:
                 kept.outbox[event.n] = event
+                kept.last_event_n = event.n
         for piece in write.speech:
-            if piece.n > max(kept.speech, default=0):
+            if piece.n > kept.last_speech_n:
                 kept.speech[piece.n] = piece
+                kept.last_speech_n = piece.n
         kept.outbox = {n: event for n, event in kept.outbox.items() if n >= write.keep_events_from}
         kept.speech = {n: piece for n, piece in kept.speech.items() if n >= write.keep_speech_from}
         return WriteOutcome.COMMITTED

@@ -67,6 +67,7 @@ def turn(
         response_id="resp_a",
         instructions="",
         voice=voice,
+        speed=1.0,
         wants_audio=wants_audio,
         tools=(),
         items=items,

@@ -309,8 +309,14 @@ def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: 
     """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""
 
     async def run() -> None:
-        model, real = MemoryStore(ttl_s=TTL_S), RedisStore(shared_redis.url, ttl_s=TTL_S)
-        await real._redis.flushall()
+        real = RedisStore(shared_redis.url, ttl_s=TTL_S)
+        try:
+            await real._redis.flushall()
+            await compare(MemoryStore(ttl_s=TTL_S), real)
+        finally:
+            await real.close()
+
+    async def compare(model: MemoryStore, real: RedisStore) -> None:
         for step in steps:
             if step == "claim":
                 left, right = await model.claim(claim()), await real.claim(claim())
@@ -337,7 +343,6 @@ def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: 
             if held is not None:
                 held.fields.pop("claimed_at", None)
         assert left_held == right_held
-        await real.close()
 
     asyncio.run(run())
 

@@ -93,5 +93,3 @@ async def test_a_write_back_yields_to_a_newer_owner(server: RedisServer) -> None
         assert held is not None
         assert held.fields["owner"] == b"b"
     await store.close()
-
-

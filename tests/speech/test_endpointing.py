@@ -53,7 +53,8 @@ def test_a_sentence_has_one_start_and_one_end(audio_format: AudioFormat) -> None
 def test_the_cut_of_the_stream_does_not_matter(seed: int, longest_samples: int) -> None:
     """The same bytes give the same boundaries, whatever the pieces they come in."""
     rng = random.Random(seed)
-    audio, heard, at = sentence(), [], 0
+    audio, at = sentence(), 0
+    heard: list[VoiceBoundary] = []
     pieces = endpointer()
     while at < len(audio):
         size = 2 * rng.randint(1, max(longest_samples, len(audio) // 4000))

@@ -285,7 +285,7 @@ def take(message: str | bytes) -> None:
         if isinstance(found, Misspoke):
             raise found.mistake
     except ProtocolMistake as mistake:
-        assert len(mistake.message) < 1000
+        assert len(mistake.message) < 1000  # noqa: PT017  # most messages raise nothing
         orjson.dumps([mistake.message, mistake.code, mistake.param])
 
 
@@ -347,8 +347,8 @@ def test_an_event_id_is_read_back(n: int) -> None:
 
 @pytest.mark.parametrize(
     "given_id",
-    ["", "evt_", "evt_-1", "evt_01", "evt_1 ", "evt_1\n", "evt_1.5", "EVT_1", "event_1", "evt_١", "evt_9007199254740993",
-     "evt_" + "9" * 5000],
+    ["", "evt_", "evt_-1", "evt_01", "evt_1 ", "evt_1\n", "evt_1.5", "EVT_1", "event_1", "evt_١",
+     "evt_9007199254740993", "evt_" + "9" * 5000],
 )  # fmt: skip
 def test_a_foreign_event_id_is_none_of_ours(given_id: str) -> None:
     """Anything but `evt_` and a plain number up to 2**53 is not an id of this server."""

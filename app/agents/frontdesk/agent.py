@@ -51,7 +51,7 @@ class FrontDesk:
         for sentence in sentences(plan["text"]):
             yield Text(sentence)
             if turn.wants_audio:
-                yield Audio(await self._workers.synthesize(sentence, turn.voice), PCM)
+                yield Audio(await self._workers.synthesize(sentence, turn.voice, turn.speed), PCM)
         if plan["hang_up"]:
             yield HangUp()
 
