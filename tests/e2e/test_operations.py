@@ -1,0 +1,94 @@
+"""What operators do, with the real commands on real pods."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import httpx
+import orjson
+
+from app.client.connection import RealtimeCall
+from tests.e2e.pods import PodProcess, pods
+
+
+async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
+    """Run a command with `--json`; its exit status and what it printed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "app",
+        *arguments,
+        "--json",
+        env={**kept, **settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, orjson.loads(out) if out else err.decode()
+
+
+async def follow(call: RealtimeCall) -> None:
+    """Stay on the line."""
+    async for _ in call.events():
+        pass
+
+
+async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -> None:
+    """`drain --color blue` moves its calls to green within a heartbeat; `--cancel` brings blue back."""
+    store = {"VOICE_STORE_URL": redis_url}
+    async with pods(redis_url) as its:
+        blue, green = await asyncio.gather(its.start("blue"), its.start("green"))
+        async with RealtimeCall(f"{blue.url}?resumable=1", model="echo") as call:
+            call._url = f"{green.url}"
+            staying = asyncio.create_task(follow(call))
+            status, fleet = await voice_agent("fleet", **store)
+            assert status == 0
+            assert fleet["colors"]["blue"]["pods"] == fleet["colors"]["green"]["pods"] == 1
+            status, told = await voice_agent("drain", "--color", "blue", "--wait", "--deadline", "20", **store)
+            assert status == 0, told
+            assert told["drained"] is True
+            await until_color(call, "green")
+            assert (await blue.health())["status"] == "draining"
+            assert (await green.health())["active_calls"] == 1
+            status, told = await voice_agent("drain", "--color", "blue", "--cancel", **store)
+            assert (status, told["cancelled"]) == (0, True)
+            async with asyncio.timeout(10):
+                while (await blue.health())["status"] != "ok":
+                    await asyncio.sleep(0.05)
+            staying.cancel()
+        metrics = await green.metrics()
+        assert metrics['voice_resumes_total{kind="handoff"}'] == 1
+        assert metrics["voice_resume_gap_seconds_count"] == 1
+
+
+async def until_color(call: RealtimeCall, color: str) -> None:
+    """Wait until a pod of that color serves the call."""
+    async with asyncio.timeout(20):
+        while call.color != color:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_call_can_be_read_and_ended_from_outside(redis_url: str) -> None:
+    """The record holds the transcript; DELETE ends the call with 4410 for its caller."""
+    async with pods(redis_url) as its:
+        pod: PodProcess = await its.start()
+        async with httpx.AsyncClient(base_url=pod.http) as admin, RealtimeCall(pod.url, model="echo") as call:
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "remember me"}]}
+            await call.send({"type": "conversation.item.create", "item": item})
+            async for event in call.events():
+                if event["type"] == "conversation.item.done":
+                    break
+            [line] = (await admin.get("/admin/calls")).json()["calls"]
+            assert (line["call_id"], line["status"]) == (call.call_id, "attached")
+            record = (await admin.get(f"/admin/calls/{call.call_id}")).json()
+            assert record["transcript"][0]["text"] == "remember me"
+            assert (await admin.delete(f"/admin/calls/{call.call_id}")).status_code in (200, 202, 204)
+            assert call._socket is not None
+            await asyncio.wait_for(call._socket.wait_closed(), 10)
+            assert call._socket.close_code == 4410
+            record = (await admin.get(f"/admin/calls/{call.call_id}")).json()
+            assert (record["status"], record["outcome"]) == ("ended", "admin")
