@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from app.agents.base import Clip
+from app.call.changes import CallWrite
 from app.errors import ConnectionRefused
 from app.runtime.ports import ResumeCall, StartCall
+from app.stores.base import WriteOutcome
+from app.stores.memory import MemoryStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 
 
@@ -72,6 +77,7 @@ async def test_a_dropped_caller_resumes_on_another_pod_without_gap_or_repeat() -
         both = first.transport.events[: seen + 1] + second.transport.events
         deltas = [event["delta"] for event in both if event["type"] == "response.output_audio.delta"]
         assert len(deltas) == len(set(deltas)) == 5
+        assert [event["delta"] for event in both if event["type"].endswith("transcript.delta")] == ["reply 1"]
         assert [turn.progress.plan for turn in agent.turns] == [None, {"number": 1}]
 
 
@@ -93,6 +99,79 @@ async def test_a_parked_call_goes_on_making_its_reply() -> None:
         ids = first.transport.ids + second.transport.ids
         assert ids == [f"evt_{n}" for n in range(1, len(ids) + 1)]
         assert len(agent.turns) == 1
+
+
+async def test_nothing_is_visible_before_it_is_durable() -> None:
+    """While a write is under way its events wait; once it has returned they go out."""
+
+    class HeldStore(MemoryStore):
+        """Writes only while the gate is open."""
+
+        def __init__(self) -> None:
+            super().__init__(ttl_s=60)
+            self.gate = asyncio.Event()
+            self.gate.set()
+            self.asked = asyncio.Event()
+
+        async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+            self.asked.set()
+            await self.gate.wait()
+            return await super().commit(writes)
+
+    store = HeldStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        await pod.committer.flush(pod.ownership.calls[caller.call_id])
+        store.gate.clear()
+        store.asked.clear()
+        caller.transport.say(TYPED)
+        await store.asked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert caller.transport.ids == []
+        store.gate.set()
+        await caller.transport.event("conversation.item.done")
+
+
+async def test_leaving_a_page_parks_the_call() -> None:
+    """1001 is no hang-up: a page that is loaded again resumes."""
+    async with rig() as its:
+        pod = await its.pod()
+        first = await its.start(pod)
+        await first.gone(1001)
+        second = await its.resume(pod, first.call_id, 0)
+        assert (await second.greeting())["session"]["call"]["resumed"] is True
+
+
+async def test_a_transcription_under_way_is_done_by_the_next_owner() -> None:
+    """The pod dies while it recognises a turn; the next one recognises the whole turn."""
+
+    class DeafAgent(ScriptedAgent):
+        """Hears only what the second pod plays to it."""
+
+        clips: list[bytes] = []  # noqa: RUF012  # one agent, one test
+
+        async def transcribe(self, clip: Clip) -> str | None:
+            self.clips.append(clip.audio)
+            if len(self.clips) == 1:
+                await asyncio.Event().wait()
+            return "heard"
+
+    agent = DeafAgent()
+    async with rig(None, agent) as its:
+        one, two = await its.pod("a"), await its.pod("b")
+        first = await its.start(one)
+        audio = {"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}}
+        first.transport.say({"type": "session.update", "session": {"type": "realtime", "audio": audio}})
+        first.transport.say({"type": "input_audio_buffer.append", "audio": "AAEC" * 3200})
+        first.transport.say({"type": "input_audio_buffer.commit"})
+        await first.transport.event("conversation.item.done")
+        second = await its.resume(two, first.call_id, len(first.transport.ids))
+        kind = "conversation.item.input_audio_transcription.completed"
+        assert (await second.transport.event(kind))["transcript"] == "heard"
+        assert agent.clips == [bytes([0, 1, 2]) * 3200] * 2
 
 
 async def test_a_hang_up_ends_the_call_for_good() -> None:
@@ -178,6 +257,7 @@ async def test_a_pod_that_lost_a_call_forgets_it_and_closes_with_4409() -> None:
         one, two = await its.pod("a"), await its.pod("b")
         first = await its.start(one)
         await first.greeting()
+        await one.committer.flush(one.ownership.calls[first.call_id])
         await its.resume(two, first.call_id, 0)
         closed = await first.transport.until(lambda it: it.closed)
         await first.task
