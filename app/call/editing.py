@@ -24,10 +24,20 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
         call.hearing.position = 0
     if new_format or turn_detection(after) != turn_detection(before):
         effects.append(ResetEndpointing())
+        _switch_turn_detection(call, was_on=call.listening is not None, is_on=turn_detection(after) is not None)
     call.use_session(after)
     call.mark("session")
     call.emit(events.session_updated(after))
     return effects
+
+
+def _switch_turn_detection(call: Call, *, was_on: bool, is_on: bool) -> None:
+    """Turned on, it starts with an empty buffer; turned off, what was being said is the client's to commit."""
+    if is_on and not was_on:
+        forget_buffer(call)
+    elif was_on and not is_on:
+        call.hearing.speaking = False
+        call.mark("counts")
 
 
 def create_item(call: Call, wish: CreateItem) -> list[Effect]:

@@ -68,7 +68,7 @@ def picture(call: Call) -> dict[str, Any]:
     return {"fields": write.fields, "items": write.items, "events": write.events, "speech": speech}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=400)
 @given(STEPS)
 def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""

@@ -148,3 +148,22 @@ def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
     happen(call, inputs.ReplyText("resp_1", "One two three."), inputs.ReplyAudio("resp_1", FRAME * 50))
     spoken_turn(call, now_ms=400)
     assert ("response.done" in types(call)) is interrupts
+
+
+def test_turning_detection_on_starts_with_an_empty_buffer() -> None:
+    """What was appended by hand and not committed is not taken for the beginning of an utterance."""
+    call = manual_call()
+    happen(call, *append(30), inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
+    assert not call.hearing.audio
+    assert call.heard_ms == 600
+
+
+def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
+    """Half an utterance can be committed by hand, and nobody waits for its end any more."""
+    call = new_call()
+    happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(True, 0),)))
+    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
+    assert not call.hearing.speaking
+    happen(call, inputs.CommitAudio())
+    assert call.clip is not None
+    assert call.clip.audio == FRAME * 10
