@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs, machine
@@ -69,8 +69,9 @@ def picture(call: Call) -> dict[str, Any]:
 
 
 @settings(deadline=None, max_examples=400)
-@given(STEPS)
-def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]) -> None:
+@given(STEPS, st.booleans())
+@example(["create", "text", "text", "audio", "audio"], True)
+def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str], at_once: bool) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""
     call = new_call()
     store = MemoryStore(ttl_s=60)
@@ -81,6 +82,8 @@ def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]
             asyncio.run(store.commit([take_write(call, 0)]))
         else:
             act(call, step, number)
+            if at_once:
+                asyncio.run(store.commit([take_write(call, 0)]))
     asyncio.run(store.commit([take_write(call, 0)]))
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
