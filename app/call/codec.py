@@ -55,9 +55,8 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
         if event_id in waiting:
             continue
         fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
-    speech = []
-    if call.clip is not None:
-        speech.append(SpeechEntry(call.clip.first_n, call.clip.item_id, call.clip.audio))
+    clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
+    speech = [SpeechEntry(n, clips[n].item_id, clips[n].audio) for n in sorted(clips)]
     hearing = call.hearing
     if hearing.item_id is not None and hearing.saved:
         speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
@@ -82,9 +81,15 @@ def _all_saved(call: Call) -> None:
 
 
 def _oldest_speech(call: Call) -> int:
-    if call.clip is not None:
-        return call.clip.first_n
+    kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
+    if kept:
+        return min(kept)
     return call.hearing.first_n or call.speech_made + 1
+
+
+def _kept_clips(call: Call) -> list[Clip]:
+    """Turns whose audio may still be needed: the latest, and those nobody has understood yet."""
+    return [*call.untranscribed.values(), *([call.clip] if call.clip is not None else [])]
 
 
 def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
@@ -217,7 +222,6 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         conversation=Conversation(snapshot.items),
         voice_locked=fields.get("voice_locked") == b"1",
         agent_state=orjson.loads(fields.get("agent") or b"{}"),
-        untranscribed=dict.fromkeys(orjson.loads(fields.get("untranscribed") or b"[]")),
     )
     call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {
@@ -263,9 +267,14 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         saved=len(audio),
         first_n=int(first_n),
     )
+
+    def clip(of_id: str) -> Clip:
+        return Clip(of_id, b"".join(pieces.get(of_id, [])), first.get(of_id, 0))
+
     clip_id = fields.get("clip", b"").decode()
     if clip_id in pieces:
-        call.clip = Clip(clip_id, b"".join(pieces[clip_id]), first[clip_id])
+        call.clip = clip(clip_id)
+    call.untranscribed = {of_id: clip(of_id) for of_id in orjson.loads(fields.get("untranscribed") or b"[]")}
 
 
 def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:

@@ -74,7 +74,7 @@ def create_item(call: Call, wish: CreateItem) -> list[Effect]:
     if wish.audio:
         entry.audio_ms = call.input_format.ms(len(wish.audio))
         _keep_clip(call, item["id"], wish.audio)
-        effects.append(Transcribe(item["id"]))
+        effects.append(Transcribe(item["id"], wish.audio))
     if item.get("role") == "user":
         call.turns += 1
         call.mark("counts")
@@ -87,7 +87,7 @@ def _keep_clip(call: Call, item_id: str, audio: bytes) -> None:
     call.speech_made += 1
     call.unsaved_speech.append(SpeechEntry(call.speech_made, item_id, audio))
     call.clip = Clip(item_id, audio, call.speech_made)
-    call.untranscribed[item_id] = None
+    call.untranscribed[item_id] = call.clip
     call.mark("counts", "turn")
 
 
@@ -115,7 +115,7 @@ def delete_item(call: Call, wish: DeleteItem) -> list[Effect]:
             f"Item {wish.item_id!r} is being spoken; cancel the response first.", code="invalid_value", param="item_id"
         )
     call.conversation.drop(wish.item_id)
-    if call.untranscribed.pop(wish.item_id, 0) is None:
+    if call.untranscribed.pop(wish.item_id, None) is not None:
         call.mark("turn")
     call.emit(events.item_deleted(wish.item_id))
     call.mark("counts")

@@ -21,9 +21,13 @@ class StopReply:
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Find out what was said in the item `item_id`; answer with `inputs.Transcribed`."""
+    """Find out what was said in an item; answer with `inputs.Transcribed`.
+
+    `audio` is in the call's input format; empty if it is lost, so that nobody can know.
+    """
 
     item_id: str
+    audio: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,12 +174,12 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     entry.audio_ms = call.input_format.ms(len(audio))
     call.turns += 1
     call.idle_from_ms = None
-    call.untranscribed[item_id] = None
+    call.untranscribed[item_id] = call.clip
     call.mark("counts", "turn", "reply")
     call.emit(events.input_audio_committed(previous, item_id))
     call.emit(events.item_added(previous, entry.item))
     call.emit(events.item_done(previous, entry.item))
-    return [Transcribe(item_id)]
+    return [Transcribe(item_id, audio)]
 
 
 def _allot_item(call: Call) -> str:

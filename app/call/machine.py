@@ -30,7 +30,7 @@ def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
 
 def resume(call: Call) -> list[Effect]:
     """What a new owner must start: transcriptions and the reply that were under way."""
-    effects: list[Effect] = [Transcribe(item_id) for item_id in call.untranscribed]
+    effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.untranscribed.items()]
     if call.reply is not None and not call.mirror:
         effects.append(StartReply(call.reply.response_id))
     return effects

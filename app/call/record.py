@@ -141,7 +141,8 @@ class Call:
     reply: Reply | None = None
     playback: Playback | None = None
     clip: Clip | None = None
-    untranscribed: dict[str, None] = field(default_factory=dict)
+    untranscribed: dict[str, Clip] = field(default_factory=dict)
+    """Spoken items whose words are not known yet; their audio is kept until they are."""
     agent_state: dict[str, Any] = field(default_factory=dict)
     voice_locked: bool = False
     seen: OrderedDict[str, int] = field(default_factory=OrderedDict)

@@ -22,14 +22,15 @@ class Metronome:
         self._period_s = period_ms / 1000
         self._now_s = now_s
         self._sleep = sleep
-        self._due_s: float | None = None
+        self._began_s: float | None = None
+        self._ticks = 0
 
     async def tick(self) -> None:
-        """Wait for the next tick."""
+        """Wait for the next tick. One that is overdue still lets other tasks run first."""
         now_s = self._now_s()
-        if self._due_s is None:
-            self._due_s = now_s
-        self._due_s += self._period_s
-        if self._due_s > now_s:
-            await self._sleep(self._due_s - now_s)
-        self.worst_lag_s = max(self.worst_lag_s, self._now_s() - self._due_s)
+        if self._began_s is None:
+            self._began_s = now_s
+        self._ticks += 1
+        due_s = self._began_s + self._ticks * self._period_s
+        await self._sleep(max(0.0, due_s - now_s))
+        self.worst_lag_s = max(self.worst_lag_s, self._now_s() - due_s)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, TIMED_OUT
+from app.call.closing import ATTACHED_ELSEWHERE, BAD_DATA, CALL_ENDED, NOT_ALLOWED, TIMED_OUT, TOO_BIG
 from app.errors import VoiceAgentError
 
 ADVICE = {
@@ -17,6 +17,9 @@ ADVICE = {
     404: "the call's record has expired or the path is wrong",
     410: "start a new call",
     429: "end another call first",
+    BAD_DATA: "the server could not read a message",
+    NOT_ALLOWED: "the server does not allow this; its log says why",
+    TOO_BIG: "send audio in smaller pieces",
     ATTACHED_ELSEWHERE: "another client resumed this call; only one may hold it",
     TIMED_OUT: "start a new call",
     CALL_ENDED: "start a new call",
@@ -36,6 +39,8 @@ class Refused(CallFailed):
         self.retry_after_s = retry_after_s
         message = _message(body)
         advice = ADVICE.get(status)
+        if advice is None and self.may_pass:
+            advice = "try again later" if retry_after_s is None else f"try again in {retry_after_s:g} s"
         said = f": {message}" if message else ""
         super().__init__(f"refused with {status}{said}" + (f" ({advice})" if advice else ""))
 
@@ -43,6 +48,10 @@ class Refused(CallFailed):
     def may_pass(self) -> bool:
         """Whether trying again can help."""
         return self.status in WORTH_RETRYING
+
+
+class Unreachable(CallFailed):
+    """There was no connection, or it broke before the greeting: trying again can help."""
 
 
 def closed(code: int, reason: str) -> CallFailed:
@@ -55,4 +64,4 @@ def _message(body: bytes) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         parsed: Any = orjson.loads(body)
         return str(parsed["error"]["message"])
-    return body[:200].decode(errors="replace").strip().replace("\n", " ")
+    return " ".join(body[:200].decode(errors="replace").split())

@@ -24,6 +24,7 @@ from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.ports import Clock, Observer
 from app.runtime.speaking import perform
+from app.runtime.understanding import EARLY_PAUSE_MS, Understanding
 from app.speech.endpointing import Endpointer
 from app.wire.realtime import parse
 
@@ -63,6 +64,7 @@ class LiveCall:
         self._held = False
         self._released = call.seq
         self._reply: asyncio.Task[None] | None = None
+        self._understanding = Understanding(agent, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         self._durable = asyncio.Event()
         self._endpointer: Endpointer | None = None
@@ -83,6 +85,16 @@ class LiveCall:
                 if boundaries:
                     happened = AppendAudio(happened.audio, happened.event_id, boundaries)
         self.feed(happened)
+        if self._endpointer is not None and self.call.hearing.speaking:
+            self._listen_ahead(self._endpointer.pause_ms)
+
+    def _listen_ahead(self, pause_ms: int) -> None:
+        """In a pause that may be the end of the turn, start to understand it."""
+        hearing = self.call.hearing
+        if pause_ms < EARLY_PAUSE_MS:
+            self._understanding.forget()
+        elif hearing.item_id is not None and not self._understanding.is_early:
+            self._understanding.begin(hearing.item_id, Clip(bytes(hearing.audio), self.call.input_format))
 
     def feed(self, happened: Input) -> None:
         """Let something happen: the machine decides, this object does."""
@@ -115,8 +127,9 @@ class LiveCall:
                 if self._reply is not None:
                     self._reply.cancel()
                     self._reply = None
-            case Transcribe(item_id):
-                self._transcribing[item_id] = self._start(self._transcribe(item_id))
+            case Transcribe(item_id, audio):
+                clip = Clip(audio, self.call.input_format)
+                self._transcribing[item_id] = self._start(self._transcribe(item_id, clip))
             case ResetEndpointing():
                 self._listen_afresh()
             case CloseConnection(code, reason):
@@ -146,17 +159,9 @@ class LiveCall:
         if self.call.reply is not None:
             await perform(self, self._agent, self._clock, self._observer)
 
-    async def _transcribe(self, item_id: str) -> None:
-        started_s = self._clock.monotonic_s()
-        clip = self.call.clip
-        text = None
+    async def _transcribe(self, item_id: str, clip: Clip) -> None:
         try:
-            if clip is not None and clip.item_id == item_id:
-                text = await self._agent.transcribe(Clip(clip.audio, self.call.input_format))
-                self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
-        except Exception:
-            # The root of the task: a recogniser that fails leaves the turn not understood.
-            log.exception("transcription failed", call_id=self.call.call_id, item_id=item_id)
+            text = await self._understanding.text_of(item_id, clip)
         finally:
             self._transcribing.pop(item_id, None)
         self.feed(Transcribed(item_id, text))
@@ -214,6 +219,7 @@ class LiveCall:
 
     async def stop_work(self) -> None:
         """Cancel the reply and the transcriptions; what is durable of them can go on elsewhere."""
+        self._understanding.forget()
         tasks = [task for task in (self._reply, *self._transcribing.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -267,6 +273,7 @@ class LiveCall:
         self._durable.set()
         if self._reply is not None:
             self._reply.cancel()
+        self._understanding.forget()
         for task in self._transcribing.values():
             task.cancel()
         if self.connection is not None:

@@ -99,6 +99,11 @@ class Endpointer:
         self._pending = audio[end:]
         return boundaries
 
+    @property
+    def pause_ms(self) -> int:
+        """How long the caller has paused inside an utterance; 0 while speaking and while silent."""
+        return self._unvoiced * WINDOW_MS if self._speaking else 0
+
     def _hear(self, window: bytes) -> VoiceBoundary | None:
         self._position += len(window)
         voiced = self._is_voiced(_narrow(window, self._format))

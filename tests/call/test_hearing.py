@@ -25,7 +25,7 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
         "conversation.item.done",
         "response.created",
     ]
-    assert effects == [Transcribe("item_1"), StartReply("resp_1")]
+    assert effects == [Transcribe("item_1", FRAME * 25), StartReply("resp_1")]
 
 
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
@@ -67,7 +67,7 @@ def test_a_manual_turn_is_not_answered_until_asked() -> None:
     """With `turn_detection: null`, commit makes an item and nothing else."""
     call = manual_call()
     effects = happen(call, *append(10), inputs.CommitAudio())
-    assert effects == [Transcribe("item_1")]
+    assert effects == [Transcribe("item_1", FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
     assert happen(call, inputs.CreateResponse({})) == [StartReply("resp_1")]
 

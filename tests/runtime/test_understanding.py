@@ -1,0 +1,84 @@
+"""Recognition that begins in a pause."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.agents.base import Clip
+from app.call.audio import PCM
+from app.runtime.clock import SystemClock
+from app.runtime.understanding import Understanding
+from tests.runtime.rig import CountingObserver, ScriptedAgent
+
+HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
+
+
+class ParrotAgent(ScriptedAgent):
+    """Understands the bytes themselves; notes what it was asked and what was given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bytes] = []
+        self.given_up: list[bytes] = []
+        self.may_answer = asyncio.Event()
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        self.asked.append(clip.audio)
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.given_up.append(clip.audio)
+            raise
+        return clip.audio.decode()
+
+
+def understanding(agent: ParrotAgent) -> Understanding:
+    """Of one call."""
+    return Understanding(agent, SystemClock(), CountingObserver(), "call")
+
+
+async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
+    """The attempt of the pause is the answer; the rest of the turn is only silence."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    agent.may_answer.set()
+    assert await its.text_of("item_1", WHOLE) == "half"
+    assert agent.asked == [b"half"]
+    assert not its.is_early
+
+
+async def test_a_caller_who_goes_on_is_heard_out() -> None:
+    """The attempt is dropped and all of the turn recognised."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    await asyncio.sleep(0)
+    its.forget()
+    agent.may_answer.set()
+    assert await its.text_of("item_1", WHOLE) == "whole"
+    async with asyncio.timeout(5):
+        while agent.given_up != [b"half"]:
+            await asyncio.sleep(0)
+
+
+async def test_an_attempt_is_never_taken_for_another_turn() -> None:
+    """Only the item it was begun for gets its result."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    agent.may_answer.set()
+    assert await its.text_of("item_2", WHOLE) == "whole"
+
+
+async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
+    """None, not an exception; and lost audio is not even asked about."""
+
+    class BrokenAgent(ParrotAgent):
+        async def transcribe(self, clip: Clip) -> str | None:
+            raise RuntimeError("broken")
+
+    assert await understanding(BrokenAgent()).text_of("item_1", WHOLE) is None
+    deaf = ParrotAgent()
+    assert await understanding(deaf).text_of("item_1", Clip(b"", PCM)) is None
+    assert deaf.asked == []
