@@ -93,6 +93,20 @@ class Heartbeat:
             self._pod.observer.loop_lag(max(0.0, clock.monotonic_s() - due_s))
             for live in list(self._pod.ownership.calls.values()):
                 self._look_after(live)
+            await self._unload_surplus()
+
+    async def _unload_surplus(self) -> None:
+        """Keep no more parked calls in memory than there are places, so that connect-and-drop loops cannot fill it.
+
+        An unloaded call stays in the store and can be resumed from there until its TTL ends.
+        """
+        parked = [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
+        surplus = len(parked) - self._pod.admission.capacity
+        for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
+            await live.stop_work()
+            await self._pod.committer.flush(live)
+            if live.call.status is Status.PARKED:
+                self._pod.ownership.unload(live)
 
     def _look_after(self, live: LiveCall) -> None:
         pod, settings = self._pod, self._pod.settings

@@ -132,6 +132,11 @@ class Ownership:
             del self.calls[live.call.call_id]
         self.on_gone(live)
 
+    def unload(self, live: LiveCall) -> None:
+        """Let a parked call go from memory; the store keeps it."""
+        live.superseded_by_other = True
+        self._forget(live)
+
     async def discard(self, live: LiveCall) -> None:
         """Undo `make` for a call that nobody will use."""
         live.finish("unused")

@@ -342,3 +342,19 @@ async def test_an_abandoned_call_ends_after_the_resume_window() -> None:
         with pytest.raises(ConnectionRefused) as refusal:
             await pod.resume(ResumeCall(caller.call_id))
         assert refusal.value.status == 410
+
+
+async def test_parked_calls_beyond_the_capacity_leave_the_memory_and_not_the_store() -> None:
+    """Connecting and dropping in a loop fills no memory, and every call can still be resumed."""
+    async with rig() as its:
+        pod = await its.pod(capacity=2)
+        gone = []
+        for _ in range(4):
+            caller = await its.start(pod)
+            await caller.gone()
+            gone.append(caller.call_id)
+        async with asyncio.timeout(5):
+            while len(pod.calls()) > 2:
+                await asyncio.sleep(0.05)
+        back = await its.resume(pod, gone[0], 0)
+        assert (await back.greeting())["session"]["call"]["gap"] is None
