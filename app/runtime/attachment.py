@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.call.closing import BROKEN, HANG_UP, SERVICE_RESTART
+import structlog
+
+from app.call.closing import BROKEN, HANG_UP, INTERNAL_ERROR, SERVICE_RESTART
 from app.runtime.connection import Connection
 from app.runtime.live_call import LiveCall
 from app.runtime.ports import Transport
@@ -13,6 +15,9 @@ from app.wire.realtime import greeting
 
 if TYPE_CHECKING:
     from app.runtime.pod import Pod
+
+
+log = structlog.get_logger(__name__)
 
 
 class Attachment:
@@ -48,6 +53,10 @@ class Attachment:
         code = BROKEN
         try:
             code = await self._listen(transport)
+        except Exception:
+            # The root of the connection: a fault of ours must not take the call along. It is parked.
+            log.exception("connection failed", call_id=live.call.call_id)
+            await transport.close(INTERNAL_ERROR, "internal error: reconnect")
         finally:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)

@@ -48,6 +48,9 @@ class Writer(Protocol):
     def superseded(self) -> None:
         """A newer epoch owns the call."""
 
+    def unwritable(self) -> None:
+        """`take_write` failed: give the call up, the others must go on."""
+
 
 Batch = list[tuple[Writer, CallWrite, list[OutboxEntry]]]
 
@@ -120,7 +123,12 @@ class Committer:
         marked, self._marked = self._marked, {}
         batch: Batch = []
         for call in marked:
-            taken = call.take_write()
+            try:
+                taken = call.take_write()
+            except Exception:
+                log.exception("a call cannot be written")
+                call.unwritable()
+                continue
             if taken is not None:
                 self._in_flight.add(call)
                 batch.append((call, *taken))

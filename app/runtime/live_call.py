@@ -15,7 +15,7 @@ import structlog
 from app.agents.base import Agent, Clip
 from app.call import events, machine
 from app.call.changes import CallWrite, OutboxEntry
-from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, SERVICE_RESTART, TIMED_OUT
+from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
 from app.call.codec import take_write
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.inputs import AppendAudio, ConnectionLost, EndCall, Input, Transcribed
@@ -62,6 +62,7 @@ class LiveCall:
         self._on_gone = on_gone
         self._max_audio_bytes = max_audio_bytes
         self._held = False
+        self._is_over = False
         self._released = call.seq
         self._reply: asyncio.Task[None] | None = None
         self._understanding = Understanding(agent, clock, observer, call.call_id)
@@ -226,13 +227,17 @@ class LiveCall:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _over(self, outcome: str) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
         self._observer.call_ended(outcome)
         self._on_gone(self)
 
     # --- the committer's side ---------------------------------------------------
 
     async def hold(self) -> None:
-        """Let no new write start, and wait for the one under way: the epoch is about to change."""
+        """Write what changed, then let no new write start: the epoch is about to change."""
+        await self._committer.flush(self)
         self._held = True
         await self._committer.settle(self)
 
@@ -264,12 +269,19 @@ class LiveCall:
         """See `committer.Writer`."""
         self.call.write_whole = True
 
+    def unwritable(self) -> None:
+        """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""
+        self._observer.call_dropped("error")
+        self._abandon_ship(INTERNAL_ERROR)
+
     def superseded(self) -> None:
         """See `committer.Writer`: another pod owns the call now."""
-        if self.superseded_by_other:
-            return
+        if not self.superseded_by_other:
+            log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
+            self._abandon_ship(ATTACHED_ELSEWHERE)
+
+    def _abandon_ship(self, code: int) -> None:
         self.superseded_by_other = True
-        log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
         self._durable.set()
         if self._reply is not None:
             self._reply.cancel()
@@ -277,5 +289,5 @@ class LiveCall:
         for task in self._transcribing.values():
             task.cancel()
         if self.connection is not None:
-            self.connection.close(ATTACHED_ELSEWHERE, at_once=True)
+            self.connection.close(code, at_once=True)
         self._on_gone(self)

@@ -45,8 +45,9 @@ class Observer(Protocol):
     def call_dropped(self, cause: str) -> None:
         """A call was lost through a fault of ours.
 
-        `cause`: drain (cut at the deadline, and its client never said that it can come back)
-        or handoff (closed for another pod, and nobody came back within the resume window).
+        `cause`: drain (cut at the deadline, and its client never said that it can come back),
+        handoff (closed for another pod, and nobody came back within the resume window) or
+        error (its state could not be written).
         """
 
     def call_resumed(self, kind: str, gap_s: float | None) -> None:

@@ -13,7 +13,7 @@ from app.errors import ConnectionRefused
 from app.runtime.ports import ResumeCall, StartCall
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
-from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
+from tests.runtime.rig import ANSWER, TYPED, Caller, MemoryTransport, ScriptedAgent, rig
 
 
 async def test_a_new_call_is_greeted_and_answered() -> None:
@@ -358,3 +358,73 @@ async def test_parked_calls_beyond_the_capacity_leave_the_memory_and_not_the_sto
                 await asyncio.sleep(0.05)
         back = await its.resume(pod, gone[0], 0)
         assert (await back.greeting())["session"]["call"]["gap"] is None
+
+
+async def test_a_call_that_cannot_be_written_does_not_stop_the_others() -> None:
+    """One call's fault closes that call with 1011; its last good state stays in the store."""
+    async with rig() as its:
+        pod = await its.pod()
+        bad, good = await its.start(pod), await its.start(pod)
+        await bad.greeting()
+        live = pod.ownership.calls[bad.call_id]
+        await pod.committer.flush(live)
+        live.call.agent_state = {"not json": object()}
+        live.call.mark("agent")
+        bad.transport.say(TYPED)
+        assert (await bad.transport.until(lambda it: it.closed))[0] == 1011
+        good.transport.say(TYPED)
+        await good.transport.event("conversation.item.done")
+        again = await its.resume(pod, bad.call_id, 0)
+        assert (await again.greeting())["session"]["call"]["resumed"] is True
+
+
+async def test_a_fault_while_listening_parks_the_call() -> None:
+    """Whatever breaks in the handling of a message, the caller is told to come back."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        live._max_audio_bytes = None  # type: ignore[assignment]  # makes parsing raise
+        caller.transport.say({"type": "input_audio_buffer.append", "audio": "AAAA"})
+        assert (await caller.transport.until(lambda it: it.closed))[0] == 1011
+        await caller.task
+        assert pod.status().parked_calls == 1
+        assert pod.status().active_calls == 0
+
+
+async def test_a_caller_who_does_not_read_cannot_hold_up_a_drain() -> None:
+    """A send that never returns is cut off; the drain ends."""
+
+    class StuckTransport(MemoryTransport):
+        """Takes the greeting and then nothing more."""
+
+        async def send(self, text: str) -> None:
+            if self.events:
+                await asyncio.Event().wait()
+            await super().send(text)
+
+    async with rig() as its:
+        one, _ = await its.pod("a"), await its.pod("b")
+        attachment = await one.start(StartCall("scripted", "key", resumable=True))
+        stuck = StuckTransport()
+        serving = asyncio.create_task(attachment.serve(stuck))
+        await stuck.event("session.created")
+        stuck.say(TYPED)
+        one.drain("handoff", 1)
+        await asyncio.wait_for(one.wait_drained(), 10)
+        await serving
+        assert stuck.closed is not None
+        assert stuck.closed[0] == 1012
+
+
+async def test_the_end_of_a_call_is_counted_once() -> None:
+    """An agent's or an operator's end, and the close of the connection that follows, are one end."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        assert await pod.hang_up(caller.call_id)
+        await caller.task
+        counts: dict[tuple[str, object], int] = pod.observer.counts  # type: ignore[attr-defined]
+        assert {key: value for key, value in counts.items() if key[0] == "call_ended"} == {("call_ended", "admin"): 1}
