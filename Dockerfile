@@ -8,7 +8,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/voice-agent
 COPY requirements.lock ./
 RUN /opt/build/bin/pip --python /opt/voice-agent/bin/python install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app ./app
 RUN /opt/build/bin/pip --python /opt/voice-agent/bin/python install --no-deps .
 
