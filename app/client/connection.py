@@ -4,7 +4,13 @@ When the connection breaks, the client comes back with the call's id, its resume
 (as a header, so that it is in nobody's access log) and the last event it saw, and goes on
 where it was: events that the server numbered meanwhile are replayed, audio that the
 server does not have yet is sent again from `input_audio_ms` on, and so are client events
-after `last_client_event_id`. Every event id is checked to follow the one before it.
+after `last_client_event_id`, each at its place in the audio.
+
+::
+
+    events() reads ──► broke with 1012, 1011, 1013, 1006, 1001 ──► try, pause, try … ──► greeting
+                  ▲                                                                         │
+                  └────────── reading goes on while what is missing is sent again ◄─────────┘
 
 A server that does not say ``session.call`` in its greeting cannot be resumed; a lost
 connection then ends the call.
@@ -14,45 +20,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
-import pybase64
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed
 
 from app.call.audio import PCM, AudioFormat
-from app.call.closing import BROKEN, HANG_UP, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER
-from app.client.refusals import CallFailed, Refused, closed
+from app.call.closing import BROKEN, HANG_UP, MAY_RESUME
+from app.client.backoff import Backoff
+from app.client.numbering import Numbering, Tally
+from app.client.outgoing import Outgoing
+from app.client.refusals import CallFailed, Refused, Unreachable, closed
+from app.client.sockets import HANDSHAKE_S, OpenSocket, Socket, address, open_socket
 
-COME_BACK_AFTER = frozenset({SERVICE_RESTART, TRY_AGAIN_LATER, INTERNAL_ERROR, BROKEN, 1001})
-KEPT_AUDIO_MS = 30_000
-KEPT_EVENTS = 64
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
-HANDSHAKE_S = 10.0
-RESEND_MS = 100
-MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a call has been through, as its client saw it."""
-
-    events: int = 0
-    gaps: int = 0
-    """Event ids that were skipped and not named in ``session.call.gap``."""
-    repeats: int = 0
-    """Events that came twice."""
-    resumes: int = 0
-    resent_ms: int = 0
-    longest_break_s: float = 0.0
+NO_CODE = 1005
+"""Stands for a close frame without a code: some proxies end connections so."""
+LAST_TRY_S = 1.0
+"""The try that begins at the deadline gets so long."""
+COME_BACK_AFTER = MAY_RESUME | {NO_CODE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +50,7 @@ class Resumed:
     """One resume: who serves now, and how long nobody did."""
 
     code: int
+    """What the old connection ended with."""
     color: str
     pod: str
     break_s: float
@@ -77,198 +68,214 @@ class RealtimeCall:
         audio_format: AudioFormat = PCM,
         going_away: bool = False,
         come_back_for_s: float = 60.0,
+        open_socket: OpenSocket = open_socket,
+        backoff: Backoff | None = None,
     ) -> None:
         self.call_id: str | None = None
         self.color = ""
         self.pod = ""
         self.session: dict[str, Any] = {}
         self.tally = Tally()
-        self.resumed: deque[Resumed] = deque(maxlen=100)
+        self.on_resumed: Callable[[Resumed], None] = lambda resumed: None
+        self.on_waiting: Callable[[int, str], None] = lambda code, reason: None
+        """Told after each try to resume that failed: what the old connection ended with, and why the try failed."""
         self._url = url
         self._query = {"model": model} if model else {}
         if going_away:
             self._query["going_away"] = "1"
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._format = audio_format
         self._come_back_for_s = come_back_for_s
-        self._socket: ClientConnection | None = None
+        self._open_socket = open_socket
+        self._backoff = backoff or Backoff(come_back_for_s)
+        self._socket: Socket | None = None
         self._token: str | None = None
-        self._last_n = 0
-        self._audio = bytearray()
-        self._appended_bytes = 0
-        self._sent: deque[tuple[str, str]] = deque(maxlen=KEPT_EVENTS)
+        self._numbering = Numbering(self.tally)
+        self._outgoing = Outgoing(audio_format)
+        self._sending = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._name = f"client_{token_hex(4)}_"
         self._named = 0
-        self._hanging_up = False
+        self._hanging_up = asyncio.Event()
+
+    @property
+    def appended_ms(self) -> int:
+        """How much audio was appended in the whole call: the server's `audio_start_ms` and such count the same."""
+        return self._outgoing.appended_ms
 
     async def __aenter__(self) -> Self:
-        """Connect and read the greeting. Raises `CallFailed`."""
+        """Connect and read the greeting. Raises `CallFailed`, after one try."""
         try:
-            await self._connect({}, self._headers)
-        except OSError as error:
+            info = await self._connect({}, self._headers, HANDSHAKE_S, first=True)
+        except (OSError, Unreachable) as error:
             raise CallFailed(
-                f"nobody answers at {self._url} ({_reason(error)}); start a server with: make run"
+                f"nobody takes calls at {address(self._url)} ({_reason(error)}); start a server with: make run"
             ) from error
+        self._outgoing.begin_at(int(info.get("input_audio_ms", 0)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.hang_up()
 
     async def hang_up(self) -> None:
-        """Close with 1000, which ends the call."""
-        self._hanging_up = True
+        """Close with 1000, which ends the call.
+
+        While the connection is broken there is nobody to tell: a resume that is just connecting
+        hangs up then, and else the server gives the call up after its resume window.
+        """
+        self._hanging_up.set()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
         if self._socket is not None:
             await self._socket.close(HANG_UP)
 
     async def send(self, event: dict[str, Any]) -> None:
-        """Send a client event. It takes effect once, even if the connection breaks meanwhile."""
+        """Send a client event. It takes effect once, even if the connection breaks meanwhile.
+
+        Audio goes through `append_audio`; as an event it could not be sent again from where the server lost it.
+        """
+        if event.get("type") == "input_audio_buffer.append":
+            raise ValueError("audio is sent with append_audio()")
         self._named += 1
-        event_id = event.get("event_id") or f"client_{self._named}"
-        text = orjson.dumps({**event, "event_id": event_id}).decode()
-        self._sent.append((event_id, text))
-        await self._try(text)
+        event_id = event.get("event_id") or f"{self._name}{self._named}"
+        self._outgoing.add(event_id, orjson.dumps({**event, "event_id": event_id}).decode())
+        await self._send_pending()
 
     async def append_audio(self, audio: bytes) -> None:
         """Send audio in the call's input format; kept for 30 s in case it has to be sent again."""
-        self._audio += audio
-        self._appended_bytes += len(audio)
-        surplus = len(self._audio) - self._format.size(KEPT_AUDIO_MS)
-        if surplus > 0:
-            del self._audio[:surplus]
-        await self._try(_append(audio))
+        self._outgoing.append(audio)
+        await self._send_pending()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Server events, resuming as often as needed. Ends after a hang-up; raises `CallFailed` if the call is lost."""
         while True:
             socket = self._socket
-            assert socket is not None
+            if socket is None:
+                raise CallFailed("the call is not connected")
             try:
-                async for message in socket:
-                    event = orjson.loads(message)
-                    if self._is_new(event):
+                while True:
+                    event = _parsed(await socket.recv())
+                    if self._numbering.is_new(event):
                         yield event
             except ConnectionClosed:
                 pass
             lost_s = time.monotonic()
             code = socket.close_code or BROKEN
-            if self._hanging_up or code == HANG_UP:
+            if self._hanging_up.is_set() or code == HANG_UP:
                 return
             if code not in COME_BACK_AFTER:
                 raise closed(code, socket.close_reason or "")
             await self._come_back(code, lost_s)
+            if self._hanging_up.is_set():
+                return
 
-    def _is_new(self, event: dict[str, Any]) -> bool:
-        event_id = str(event.get("event_id", ""))
-        if self._token is None or not event_id.startswith("evt_"):
-            return True
-        n = int(event_id.removeprefix("evt_"))
-        self.tally.events += 1
-        if n <= self._last_n:
-            self.tally.repeats += 1
-            return False
-        self.tally.gaps += n - self._last_n - 1
-        self._last_n = n
-        return True
-
-    async def _try(self, text: str) -> None:
-        """Send if there is a connection; what is not sent now is sent again after the resume."""
-        if self._socket is not None:
-            # `events` notices by itself that the connection is gone.
-            with contextlib.suppress(ConnectionClosed):
-                await self._socket.send(text)
+    async def _send_pending(self) -> None:
+        """Send what is not sent, in order; without a connection it waits for the resume."""
+        async with self._sending:
+            while self._socket is not None and (text := self._outgoing.next_message()) is not None:
+                try:
+                    await self._socket.send(text)
+                except ConnectionClosed:
+                    # `events` notices by itself; the resume rewinds to what the server has.
+                    return
 
     # --- connecting -------------------------------------------------------------
 
-    async def _connect(self, query: dict[str, str], headers: dict[str, str]) -> dict[str, Any]:
-        try:
-            socket = await connect(
-                _with_query(self._url, {**self._query, **query}),
-                additional_headers=headers,
-                max_size=MAX_MESSAGE_BYTES,
-                compression=None,
-                open_timeout=HANDSHAKE_S,
-                ping_interval=20,
-            )
-        except InvalidStatus as refusal:
-            wait = refusal.response.headers.get("Retry-After", "")
-            status, body = refusal.response.status_code, bytes(refusal.response.body or b"")
-            raise Refused(status, body, float(wait) if wait.isdigit() else None) from refusal
-        except (InvalidURI, InvalidHandshake, ValueError) as error:
-            raise CallFailed(f"{self._url} is not a WebSocket address that works: {error}") from error
-        try:
-            greeting: dict[str, Any] = orjson.loads(await asyncio.wait_for(socket.recv(), HANDSHAKE_S))
-        except ConnectionClosed as error:
-            raise OSError("closed before the greeting") from error
-        if greeting.get("type") != "session.created":
-            await socket.close()
-            raise CallFailed(f"{self._url} greets with {greeting.get('type')!r} instead of 'session.created'")
-        return self._greeted(socket, greeting)
+    async def _connect(
+        self, query: dict[str, str], headers: dict[str, str], within_s: float, *, first: bool
+    ) -> dict[str, Any]:
+        """A greeted connection as `self._socket`; returns ``session.call``. Raises as `OpenSocket` does."""
+        async with asyncio.timeout(within_s):
+            socket = await self._open_socket(_with_query(self._url, {**self._query, **query}), headers)
+            try:
+                greeting = _parsed(await socket.recv())
+                info = self._greeted(greeting, first=first)
+            except ConnectionClosed as error:
+                code = socket.close_code or BROKEN
+                if code in COME_BACK_AFTER:
+                    raise Unreachable(f"closed with {code} before the greeting") from error
+                raise closed(code, socket.close_reason or "") from error
+            except BaseException:
+                # Not a close: its 1000 would hang up.
+                socket.transport.abort()
+                raise
+        self._socket = socket
+        return info
 
-    def _greeted(self, socket: ClientConnection, greeting: dict[str, Any]) -> dict[str, Any]:
-        self.session = greeting["session"]
-        info: dict[str, Any] = self.session.get("call") or {}
+    def _greeted(self, greeting: dict[str, Any], *, first: bool) -> dict[str, Any]:
+        session = greeting.get("session")
+        if greeting["type"] != "session.created" or not isinstance(session, dict):
+            raise CallFailed(f"{address(self._url)} greets with {greeting['type']!r} instead of 'session.created'")
+        info: dict[str, Any] = session.get("call") or {}
+        self.session = session
         self.call_id = info.get("id") or self.call_id
         self.color, self.pod = info.get("color", ""), info.get("pod", "")
         self._token = info.get("resume_token")
-        if info.get("gap"):
-            # The server says that nobody has these; they are not missing by its mistake.
-            self._last_n = int(info["gap"]["to"].removeprefix("evt_"))
-        self._socket = socket
+        if self._token is not None:
+            self._numbering.begin(greeting, info.get("gap"), first=first)
         return info
 
     async def _come_back(self, code: int, lost_s: float) -> None:
         if self._token is None or self.call_id is None:
-            raise CallFailed(f"the connection broke ({code}) and this server cannot resume calls")
-        query = {"call_id": self.call_id, "last_event_id": f"evt_{self._last_n}"}
-        headers = {"X-Resume-Token": self._token}
+            raise CallFailed(f"the connection broke ({code}) and this server cannot resume calls; start a new call")
         self._socket = None
-        pause_s = 0.0
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, pause_s * 2)) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
-            failure: Exception
+        query = {"call_id": self.call_id, "last_event_id": self._numbering.last_event_id}
+        headers = {**self._headers, "X-Resume-Token": self._token}
+        self._backoff.broke()
+        pause_s = self._backoff.pause_s()
+        failure: Exception | None = None
+        while pause_s is not None:
+            if await self._hung_up_within(pause_s):
+                return
             try:
-                await self._send_again(await self._connect(query, headers))
-            except (OSError, TimeoutError) as error:
-                failure = error
+                within_s = max(LAST_TRY_S, min(HANDSHAKE_S, self._backoff.left_s))
+                info = await self._connect(query, headers, within_s, first=False)
+            except (OSError, Unreachable) as error:
+                failure, asked_s = error, None
             except Refused as refusal:
                 if not refusal.may_pass:
                     raise
-                failure = refusal
-                pause_s = refusal.retry_after_s or pause_s
+                failure, asked_s = refusal, refusal.retry_after_s
             else:
-                break
-            if time.monotonic() - lost_s > self._come_back_for_s:
-                raise CallFailed(f"could not resume within {self._come_back_for_s:g} s: {_reason(failure)}")
-        break_s = time.monotonic() - lost_s
+                if self._hanging_up.is_set():
+                    await self.hang_up()
+                else:
+                    self._came_back(info, Resumed(code, self.color, self.pod, time.monotonic() - lost_s))
+                return
+            self.on_waiting(code, _reason(failure))
+            pause_s = self._backoff.pause_s(asked_s)
+        because = "the connection keeps breaking" if failure is None else _reason(failure)
+        raise CallFailed(f"the connection broke ({code}) and no resume within {self._come_back_for_s:g} s: {because}")
+
+    async def _hung_up_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hanging_up.wait(), seconds)
+        return self._hanging_up.is_set()
+
+    def _came_back(self, info: dict[str, Any], resumed: Resumed) -> None:
+        self._backoff.mended()
+        rewound = self._outgoing.rewind(int(info.get("input_audio_ms", 0)), info.get("last_client_event_id"))
         self.tally.resumes += 1
-        self.tally.longest_break_s = max(self.tally.longest_break_s, break_s)
-        self.resumed.append(Resumed(code, self.color, self.pod, break_s))
-
-    async def _send_again(self, info: dict[str, Any]) -> None:
-        ids = [event_id for event_id, _ in self._sent]
-        last = info.get("last_client_event_id")
-        unheard = list(self._sent)[ids.index(last) + 1 :] if last in ids else list(self._sent)
-        for _, text in unheard:
-            await self._try(text)
-        missing = self._appended_bytes - self._format.size(int(info.get("input_audio_ms", 0)))
-        if missing <= 0:
-            return
-        again = bytes(self._audio[-missing:])
-        self.tally.resent_ms += self._format.ms(len(again))
-        step = self._format.size(RESEND_MS)
-        for at in range(0, len(again), step):
-            await self._try(_append(again[at : at + step]))
+        self.tally.resent_ms += rewound.again_ms
+        self.tally.lost_ms += rewound.lost_ms
+        self.tally.longest_break_s = max(self.tally.longest_break_s, resumed.break_s)
+        # Beside reading, or both ends could wait for each other with full buffers.
+        self._catching_up = asyncio.create_task(self._send_pending())
+        self.on_resumed(resumed)
 
 
-def _append(audio: bytes) -> str:
-    return '{"type":"input_audio_buffer.append","audio":"' + pybase64.b64encode_as_string(audio) + '"}'
+def _parsed(message: str | bytes) -> dict[str, Any]:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        event: Any = orjson.loads(message)
+        if isinstance(event, dict) and isinstance(event.get("type"), str):
+            return event
+    raise CallFailed(f"the server sent what is no event: {message[:80]!r}")
 
 
 def _with_query(url: str, query: dict[str, str]) -> str:
     parts = urlsplit(url)
-    merged = {**dict(parse_qsl(parts.query)), **query}
+    merged = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
     return urlunsplit(parts._replace(query=urlencode(merged)))
 
 
 def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from app.call.audio import PCM
+from app.call.audio import PCM, AudioFormat, from_linear
 from app.client.pacing import FRAME_MS
 from app.client.refusals import CallFailed
+
+KEPT_FRAMES = 30_000 // FRAME_MS
+"""While the connection is congested, as much is kept as could be sent again after a resume."""
 
 
 def _sounddevice() -> Any:
@@ -21,37 +25,69 @@ def _sounddevice() -> Any:
     return sounddevice
 
 
-async def microphone() -> AsyncIterator[bytes]:
-    """20 ms of PCM16 24 000 Hz at a time, for as long as it is iterated. Raises `CallFailed` without a device."""
+async def microphone(audio_format: AudioFormat) -> AsyncGenerator[bytes, None]:
+    """20 ms in the call's format at a time, for as long as it is iterated. Raises `CallFailed` without a device."""
     sounddevice = _sounddevice()
     loop = asyncio.get_running_loop()
-    frames: asyncio.Queue[bytes] = asyncio.Queue(maxsize=100)
+    frames: asyncio.Queue[bytes] = asyncio.Queue(maxsize=KEPT_FRAMES)
 
     def keep(frame: bytes) -> None:
-        if not frames.full():
-            frames.put_nowait(frame)
+        if frames.full():
+            frames.get_nowait()
+        frames.put_nowait(frame)
 
     def heard(data: Any, *_: object) -> None:
         loop.call_soon_threadsafe(keep, bytes(data))
 
-    size = PCM.rate_hz * FRAME_MS // 1000
     try:
-        stream = sounddevice.RawInputStream(PCM.rate_hz, size, channels=1, dtype="int16", callback=heard)
+        stream = sounddevice.RawInputStream(
+            samplerate=audio_format.rate_hz,
+            blocksize=audio_format.rate_hz * FRAME_MS // 1000,
+            channels=1,
+            dtype="int16",
+            callback=heard,
+        )
     except Exception as error:  # noqa: BLE001
         # PortAudio's errors have no common base; whatever it is, there is no microphone.
         raise CallFailed(f"no microphone here: {error}") from None
     with stream:
         while True:
-            yield await frames.get()
+            yield from_linear(await frames.get(), audio_format)
 
 
-def loudspeaker() -> Any:
-    """An open output stream with `write(pcm)`; raises `CallFailed` without a device."""
-    sounddevice = _sounddevice()
-    try:
-        stream = sounddevice.RawOutputStream(PCM.rate_hz, channels=1, dtype="int16")
-    except Exception as error:  # noqa: BLE001
-        # See `microphone`.
-        raise CallFailed(f"no loudspeaker here: {error}") from None
-    stream.start()
-    return stream
+class Loudspeaker:
+    """Plays PCM16 24 000 Hz while the call goes on. Raises `CallFailed` without a device."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._lock = threading.Lock()
+        sounddevice = _sounddevice()
+        try:
+            self._stream = sounddevice.RawOutputStream(
+                samplerate=PCM.rate_hz, channels=1, dtype="int16", callback=self._fill
+            )
+            self._stream.start()
+        except Exception as error:  # noqa: BLE001
+            # See `microphone`.
+            raise CallFailed(f"no loudspeaker here: {error}") from None
+
+    def write(self, pcm: bytes) -> None:
+        """Play this after what is waiting. Never blocks: the device's own thread takes what it needs."""
+        with self._lock:
+            self._waiting += pcm
+
+    def interrupt(self) -> None:
+        """The caller speaks: drop what is waiting."""
+        with self._lock:
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Stop at once."""
+        self._stream.close()
+
+    def _fill(self, out: Any, *_: object) -> None:
+        size = len(out)
+        with self._lock:
+            piece = bytes(self._waiting[:size])
+            del self._waiting[:size]
+        out[:] = piece.ljust(size, b"\0")

@@ -53,7 +53,7 @@ class Outgoing:
         self._newest_at_bytes = 0
         self._cursor_bytes = 0
         self._events: deque[_Event] = deque(maxlen=KEPT_EVENTS)
-        self._unsent: deque[_Event] = deque()
+        self._unsent: deque[_Event] = deque(maxlen=KEPT_EVENTS)
 
     @property
     def appended_ms(self) -> int:
@@ -78,8 +78,6 @@ class Outgoing:
         event = _Event(event_id, text, self._end_bytes)
         self._events.append(event)
         self._unsent.append(event)
-        while len(self._unsent) > KEPT_EVENTS:
-            self._unsent.popleft()
 
     def rewind(self, input_audio_ms: int, last_event_id: str | None) -> Rewound:
         """Go back to what the server has: so much audio, and the events up to `last_event_id`.
@@ -89,7 +87,7 @@ class Outgoing:
         """
         ids = [event.event_id for event in self._events]
         heard = ids.index(last_event_id) + 1 if last_event_id in ids else 0
-        self._unsent = deque(list(self._events)[heard:])
+        self._unsent = deque(list(self._events)[heard:], maxlen=KEPT_EVENTS)
         has_bytes = min(self._format.size(input_audio_ms), self._end_bytes)
         oldest_bytes = self._end_bytes - len(self._audio)
         self._cursor_bytes = max(has_bytes, oldest_bytes)

@@ -67,7 +67,8 @@ async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
         # A load balancer hangs up like this when the pod behind it has just died.
         raise Unreachable(f"{address(url)} broke off the handshake") from error
     except (InvalidURI, InvalidHandshake, ValueError) as error:
-        raise CallFailed(f"{address(url)} is not a WebSocket address that works: {error}") from error
+        reason = error.msg if isinstance(error, InvalidURI) else error
+        raise CallFailed(f"{address(url)} is not a WebSocket address that works: {reason}") from error
 
 
 def address(url: str) -> str:

@@ -6,7 +6,7 @@ import audioop
 import wave
 from pathlib import Path
 
-from app.call.audio import PCM
+from app.call.audio import PCM, AudioFormat, from_linear
 from app.client.refusals import CallFailed
 
 LOUD = 0.05
@@ -14,43 +14,75 @@ LOUD = 0.05
 
 
 def read_wav(path: Path) -> bytes:
-    """A WAV file of any rate, width and number of channels as PCM16 little-endian mono, 24 000 Hz."""
+    """A WAV file of any rate, width and number of channels as PCM16 little-endian mono, 24 000 Hz.
+
+    Raises `CallFailed` for what is no uncompressed WAV file.
+    """
     try:
         with wave.open(str(path), "rb") as recording:
-            width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
+            width, channels, rate_hz = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
             audio = recording.readframes(recording.getnframes())
     except (OSError, EOFError, wave.Error) as error:
-        raise CallFailed(f"cannot read {path}: {error}") from None
+        raise CallFailed(
+            f"cannot read {path}: {str(error) or 'it is cut off'} (an uncompressed WAV file works)"
+        ) from None
+    # A file whose writer was killed may end within a sample.
+    audio = audio[: len(audio) // (width * channels) * (width * channels)]
     if width == 1:
         audio = audioop.bias(audio, 1, -128)
-    audio = audioop.lin2lin(audio, width, 2)
-    if channels == 2:
-        audio = audioop.tomono(audio, 2, 0.5, 0.5)
-    elif channels != 1:
-        raise CallFailed(f"{path} has {channels} channels; one or two work")
-    if rate == PCM.rate_hz:
-        return audio
+    return resampled(_mono(audioop.lin2lin(audio, width, 2), channels), rate_hz, PCM.rate_hz)
+
+
+def _mono(pcm: bytes, channels: int) -> bytes:
+    if channels == 1:
+        return pcm
+    import numpy as np
+
+    mixed = np.frombuffer(pcm, "<i2").reshape(-1, channels).mean(axis=1)
+    return bytes(mixed.round().astype("<i2").tobytes())
+
+
+def resampled(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
+    """PCM16 mono at another rate, without aliases."""
+    if from_hz == to_hz or not pcm:
+        return pcm
     # Slow to import, and most recordings do not need them.
     import numpy as np
     import soxr
 
-    resampled = soxr.resample(np.frombuffer(audio, np.int16), rate, PCM.rate_hz, quality="HQ")
-    return bytes(resampled.astype("<i2").tobytes())
+    return bytes(soxr.resample(np.frombuffer(pcm, "<i2"), from_hz, to_hz, quality="HQ").astype("<i2").tobytes())
 
 
-def write_wav(path: Path, pcm: bytes) -> None:
-    """Write PCM16 mono, 24 000 Hz."""
-    with wave.open(str(path), "wb") as recording:
-        recording.setnchannels(1)
-        recording.setsampwidth(PCM.sample_bytes)
-        recording.setframerate(PCM.rate_hz)
-        recording.writeframes(pcm)
+def encoded(pcm: bytes, target: AudioFormat) -> bytes:
+    """PCM16 24 000 Hz in a call's format."""
+    return from_linear(resampled(pcm, PCM.rate_hz, target.rate_hz), target)
+
+
+class WavWriter:
+    """Writes PCM16 mono 24 000 Hz as it comes, so that a long call needs no memory. Raises `OSError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._recording = wave.open(str(path), "wb")  # noqa: SIM115  # closed by `close`
+        self._recording.setnchannels(1)
+        self._recording.setsampwidth(PCM.sample_bytes)
+        self._recording.setframerate(PCM.rate_hz)
+
+    def write(self, pcm: bytes) -> None:
+        """Add audio."""
+        self._recording.writeframesraw(pcm)
+
+    def interrupt(self) -> None:
+        """What was written was said, heard or not."""
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._recording.close()
 
 
 def end_of_speech_ms(pcm: bytes, frame_ms: int = 20) -> int:
-    """Where the last voiced frame of a recording ends."""
+    """Where the last voiced frame of a recording (PCM16 24 000 Hz) ends; 0 if all is silent."""
     size = PCM.size(frame_ms)
-    loudness = [audioop.rms(pcm[at : at + size], 2) for at in range(0, len(pcm) - size + 1, size)]
+    loudness = [audioop.rms(pcm[at : at + size], 2) for at in range(0, len(pcm), size)]
     floor = LOUD * max(loudness, default=0)
     voiced = [at for at, rms in enumerate(loudness) if rms > floor]
     return (voiced[-1] + 1) * frame_ms if voiced else 0

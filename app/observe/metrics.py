@@ -64,7 +64,11 @@ TABLE = (
     ),
     Spec("voice_resumes_total", Kind.COUNTER, "Calls taken up again.", "kind", ("handoff", "drop", "crash")),
     Spec(
-        "voice_calls_dropped_total", Kind.COUNTER, "Calls lost through a fault of ours.", "cause", ("drain", "handoff", "error")
+        "voice_calls_dropped_total",
+        Kind.COUNTER,
+        "Calls lost through a fault of ours.",
+        "cause",
+        ("drain", "handoff", "error"),
     ),
     Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
