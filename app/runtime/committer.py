@@ -69,6 +69,8 @@ class Committer:
         self._wake = asyncio.Event()
         self._round_done = asyncio.Condition()
         self._in_flight: set[Writer] = set()
+        self._rounds_begun = 0
+        self._rounds_done = 0
         self._next_round_s = 0.0
         self._stopped = False
         self.degraded = False
@@ -84,12 +86,14 @@ class Committer:
             await self._round_done.wait_for(lambda: self._stopped or call not in self._in_flight)
 
     async def flush(self, call: Writer) -> None:
-        """Write a call's changes and wait until that was done or given up; does nothing once `run` has ended."""
+        """Write what changed of a call until now, and return once that was done or given up.
+
+        Changes that come meanwhile are not waited for. Does nothing once `run` has ended.
+        """
         self.mark(call)
+        goal = self._rounds_begun + 1
         async with self._round_done:
-            await self._round_done.wait_for(
-                lambda: self._stopped or (call not in self._marked and call not in self._in_flight)
-            )
+            await self._round_done.wait_for(lambda: self._stopped or self._rounds_done >= goal)
 
     async def run(self) -> None:
         """Write rounds until cancelled."""
@@ -108,6 +112,7 @@ class Committer:
                 self._round_done.notify_all()
 
     async def _round(self) -> None:
+        self._rounds_begun += 1
         batch = self._gather()
         try:
             if batch and self.degraded:
@@ -117,6 +122,7 @@ class Committer:
         finally:
             async with self._round_done:
                 self._in_flight.clear()
+                self._rounds_done = self._rounds_begun
                 self._round_done.notify_all()
 
     def _gather(self) -> Batch:

@@ -428,3 +428,23 @@ async def test_the_end_of_a_call_is_counted_once() -> None:
         await caller.task
         counts: dict[tuple[str, object], int] = pod.observer.counts  # type: ignore[attr-defined]
         assert {key: value for key, value in counts.items() if key[0] == "call_ended"} == {("call_ended", "admin"): 1}
+
+
+async def test_a_caller_who_never_pauses_can_be_resumed_at_once() -> None:
+    """A flood on the old connection does not keep the new one waiting."""
+    async with rig() as its:
+        pod = await its.pod()
+        first = await its.start(pod, "mirror")
+        await first.greeting()
+        flooding = True
+
+        async def flood() -> None:
+            while flooding:
+                first.transport.say({"type": "input_audio_buffer.append", "audio": "AAAA" * 320})
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(flood())
+        second = await asyncio.wait_for(its.resume(pod, first.call_id, 0), 5)
+        assert (await second.greeting())["session"]["call"]["epoch"] == 2
+        flooding = False
+        await task
