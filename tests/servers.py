@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -22,13 +23,14 @@ READY_S = 10.0
 
 def free_port() -> int:
     """A loopback port below the ephemeral range that nobody listens on."""
-    for port in PORTS:
+    # By chance: several test runs at once look for ports, and nothing holds one until a server listens on it.
+    for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port + (time.time_ns() // 1000) % 7_000))
+                probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise RuntimeError("no free port")
 
 
@@ -67,8 +69,9 @@ class RedisServer:
             time.sleep(0.01)
 
     def answers(self) -> bool:
-        """Whether it takes commands."""
-        with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self.url) as client:
+        """Whether it takes commands; asked through its own socket, for another's server may have taken the port."""
+        path, password = str(self.directory / "redis.sock"), self.password or None
+        with contextlib.suppress(redis.RedisError), redis.Redis(unix_socket_path=path, password=password) as client:
             return bool(client.ping())
         return False
 

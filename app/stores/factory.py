@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
@@ -9,6 +10,7 @@ from app.errors import SettingsError
 from app.stores.base import Store
 
 GROUP = "voice_agent.stores"
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 MakeStore = Callable[..., Store]
 
@@ -19,8 +21,9 @@ def open_store(url: str, *, ttl_s: int) -> Store:
     A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.
     """
     scheme = url.partition("://")[0].lower()
-    if "://" not in url:
-        raise SettingsError(f"VOICE_STORE_URL: {url!r} is no URL; try embedded:// or redis://localhost:6379/0")
+    if "://" not in url or not SCHEME.fullmatch(scheme):
+        # Not shown: what is no URL may yet hold a password.
+        raise SettingsError("VOICE_STORE_URL: this is no URL; try embedded:// or redis://localhost:6379/0")
     make = _built_in(scheme)
     if make is None:
         added = {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +16,8 @@ class _Kept:
     expires_s: float
     fields: dict[str, bytes] = field(default_factory=dict)
     items: dict[str, bytes] = field(default_factory=dict)
-    outbox: dict[int, OutboxEntry] = field(default_factory=dict)
-    speech: dict[int, SpeechEntry] = field(default_factory=dict)
+    outbox: deque[OutboxEntry] = field(default_factory=deque)
+    speech: deque[SpeechEntry] = field(default_factory=deque)
     last_event_n: int = 0
     last_speech_n: int = 0
     """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
@@ -28,8 +29,9 @@ class MemoryStore(Store):
     def __init__(self, *, ttl_s: int, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__(ttl_s=ttl_s)
         self._now_s = now_s
-        self._calls: dict[str, _Kept] = {}
-        self._keys: dict[str, tuple[str, float]] = {}
+        # Both in the order in which they expire, for each refresh moves an entry to the end.
+        self._calls: OrderedDict[str, _Kept] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._pods: dict[str, tuple[PodBeat, float]] = {}
         self._wishes: dict[str, DrainWish] = {}
         self._agreed: dict[str, bytes] = {}
@@ -48,11 +50,23 @@ class MemoryStore(Store):
         pass
 
     def _kept(self, call_id: str) -> _Kept | None:
-        kept = self._calls.get(call_id)
-        if kept is not None and kept.expires_s <= self._now_s():
-            del self._calls[call_id]
-            return None
-        return kept
+        self._forget_expired()
+        return self._calls.get(call_id)
+
+    def _forget_expired(self) -> None:
+        now_s = self._now_s()
+        while self._calls and next(iter(self._calls.values())).expires_s <= now_s:
+            self._calls.popitem(last=False)
+        while self._keys and next(iter(self._keys.values()))[1] <= now_s:
+            self._keys.popitem(last=False)
+
+    def _refresh(self, call_id: str, kept: _Kept) -> None:
+        kept.expires_s = self._now_s() + self.ttl_s
+        self._calls.move_to_end(call_id)
+
+    def _bind(self, key_hash: str, call_id: str) -> None:
+        self._keys[key_hash] = (call_id, self._now_s() + self.ttl_s)
+        self._keys.move_to_end(key_hash)
 
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         return [self._commit(write) for write in writes]
@@ -65,21 +79,23 @@ class MemoryStore(Store):
             kept = self._calls[write.call_id] = _Kept(0.0)
         elif kept is None:
             return WriteOutcome.UNKNOWN
-        kept.expires_s = self._now_s() + self.ttl_s
+        self._refresh(write.call_id, kept)
         kept.fields.update(write.fields, epoch=b"%d" % write.epoch)
         kept.items.update(write.items)
         for item_id in write.dropped_items:
             kept.items.pop(item_id, None)
         for event in write.events:
             if event.n > kept.last_event_n:
-                kept.outbox[event.n] = event
+                kept.outbox.append(event)
                 kept.last_event_n = event.n
         for piece in write.speech:
             if piece.n > kept.last_speech_n:
-                kept.speech[piece.n] = piece
+                kept.speech.append(piece)
                 kept.last_speech_n = piece.n
-        kept.outbox = {n: event for n, event in kept.outbox.items() if n >= write.keep_events_from}
-        kept.speech = {n: piece for n, piece in kept.speech.items() if n >= write.keep_speech_from}
+        while kept.outbox and kept.outbox[0].n < write.keep_events_from:
+            kept.outbox.popleft()
+        while kept.speech and kept.speech[0].n < write.keep_speech_from:
+            kept.speech.popleft()
         return WriteOutcome.COMMITTED
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
@@ -92,9 +108,13 @@ class MemoryStore(Store):
         if before.get("status") == b"ended":
             return NotClaimed.ENDED
         epoch = int(before["epoch"]) + 1
-        kept.expires_s = self._now_s() + self.ttl_s
+        self._refresh(claim.call_id, kept)
         kept.fields.update(
-            epoch=b"%d" % epoch, owner=claim.owner.encode(), color=claim.color.encode(), status=b"attached"
+            epoch=b"%d" % epoch,
+            owner=claim.owner.encode(),
+            color=claim.color.encode(),
+            status=b"attached",
+            claimed_at=b"%d" % claim.now_ms,
         )
         return Claimed(
             epoch,
@@ -106,7 +126,7 @@ class MemoryStore(Store):
 
     @staticmethod
     def _snapshot(kept: _Kept) -> Snapshot:
-        return Snapshot(dict(kept.fields), dict(kept.items), list(kept.outbox.values()), list(kept.speech.values()))
+        return Snapshot(dict(kept.fields), dict(kept.items), list(kept.outbox), list(kept.speech))
 
     async def load(self, call_id: str) -> Snapshot | None:
         kept = self._kept(call_id)
@@ -115,19 +135,22 @@ class MemoryStore(Store):
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
         bound = await self.find_call_key(key_hash)
         if bound is None or bound == instead_of:
-            self._keys[key_hash] = (call_id, self._now_s() + self.ttl_s)
+            self._bind(key_hash, call_id)
             return call_id
         return bound
 
     async def find_call_key(self, key_hash: str) -> str | None:
+        self._forget_expired()
         bound = self._keys.get(key_hash)
-        if bound is None or bound[1] <= self._now_s():
+        if bound is None:
             return None
-        self._keys[key_hash] = (bound[0], self._now_s() + self.ttl_s)
+        self._bind(key_hash, bound[0])
         return bound[0]
 
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
-        self._pods[beat.name] = (beat, self._now_s() + ttl_s)
+        now_s = self._now_s()
+        self._pods = {name: kept for name, kept in self._pods.items() if kept[1] > now_s}
+        self._pods[beat.name] = (beat, now_s + ttl_s)
         return self._wishes.get(beat.color)
 
     async def retire(self, pod: str) -> None:

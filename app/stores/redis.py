@@ -11,17 +11,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import orjson
 import redis.asyncio as redis
 from redis import exceptions
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
+from app.errors import SettingsError
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.redis_errors import meaning, unusable
 
 ANSWER_S = 2.0
 HEALTH_CHECK_S = 15
@@ -29,10 +31,6 @@ CONNECTIONS = 16
 PODS_KEY = "pods"
 """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 KEPT_POD_MS = 3_600_000
-
-FINAL = (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError)
-PASSING = ("OOM", "READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Beginnings of error replies that a later try may not meet."""
 
 Answer = TypeVar("Answer")
 
@@ -44,19 +42,7 @@ class RedisStore(Store):
         super().__init__(ttl_s=ttl_s)
         self._url = url
         self._scripts = {name: Script(name) for name in ("commit", "claim", "load", "bind_call_key")}
-        try:
-            pool = redis.BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=ANSWER_S,
-                socket_timeout=ANSWER_S,
-                socket_connect_timeout=ANSWER_S,
-                health_check_interval=HEALTH_CHECK_S,
-                retry=Retry(NoBackoff(), 1),
-            )
-        except (ValueError, TypeError) as error:
-            raise SettingsError(f"VOICE_STORE_URL: {without_password(url)} is not usable: {error}") from None
-        self._redis: redis.Redis = redis.Redis(connection_pool=pool)
+        self._redis: redis.Redis = redis.Redis(connection_pool=_pool(url))
 
     @property
     def kind(self) -> str:
@@ -130,7 +116,7 @@ class RedisStore(Store):
                 pipe.zadd(PODS_KEY, {beat.name: beat.beat_at_ms})
                 pipe.zremrangebyscore(PODS_KEY, "-inf", beat.beat_at_ms - KEPT_POD_MS)
                 pipe.hget(f"color:{beat.color}", "drain")
-                return await pipe.execute()
+                return await _answers(pipe)
 
         answers = await self._ask(run)
         return _wish(answers[-1])
@@ -142,7 +128,7 @@ class RedisStore(Store):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.delete(f"pod:{pod}")
                 pipe.zrem(PODS_KEY, pod)
-                await pipe.execute()
+                await _answers(pipe)
 
         await self._ask(run)
 
@@ -155,7 +141,7 @@ class RedisStore(Store):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.hgetall(f"pod:{name}")
-                return await pipe.execute() if names else []
+                return await _answers(pipe) if names else []
 
         beats = [_beat(fields) for fields in await self._ask(run) if fields]
         return sorted(beats, key=lambda beat: beat.name)
@@ -181,7 +167,7 @@ class RedisStore(Store):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.set(f"agreed:{name}", proposal, nx=True)
                 pipe.get(f"agreed:{name}")
-                agreed: bytes = (await pipe.execute())[1]
+                agreed: bytes = (await _answers(pipe))[1]
                 return agreed
 
         return await self._ask(run)
@@ -214,16 +200,11 @@ class RedisStore(Store):
     async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             return await question()
-        except FINAL as error:
-            raise StoreRefused(f"the store at {without_password(self._url)} refuses: {error}") from error
         except (exceptions.RedisError, OSError, TimeoutError) as error:
-            raise self._meaning(error) from error
-
-    def _meaning(self, error: Exception) -> StoreError:
-        where = f"the store at {without_password(self._url)}"
-        if isinstance(error, exceptions.ResponseError) and not str(error).startswith(PASSING):
-            return StoreRefused(f"{where} refuses: {error}")
-        return StoreUnavailable(f"{where} cannot be reached: {str(error) or 'no answer in time'}")
+            if isinstance(error, exceptions.ReadOnlyError):
+                # After a failover the same name may lead to another server; the connections do not follow it.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise meaning(error, self._url) from error
 
 
 class Script:
@@ -240,12 +221,37 @@ def call_keys(call_id: str) -> list[str]:
     return [slot, f"{slot}:items", f"{slot}:out", f"{slot}:in"]
 
 
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")
-    netloc = f"***@{host[2]}" if host[1] else parts.netloc
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+def _pool(url: str) -> redis.BlockingConnectionPool:
+    """A question is asked once: whether to ask again is for the asker, who knows if it may take effect twice."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme.lower() != "unix" and "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError("an @ after the host")
+        if parts.scheme.lower() != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+            raise ValueError("the database is not a number")
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=ANSWER_S,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S,
+            health_check_interval=HEALTH_CHECK_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # Parameters of the query are looked at only when a connection is made: make one now, unconnected.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, exceptions.RedisError) as error:
+        raise SettingsError(unusable(url, error)) from None
+    return pool
+
+
+async def _answers(pipe: Pipeline) -> list[Any]:
+    """What a pipeline's commands gave. The first error is raised bare: redis-py's own would quote the command."""
+    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _arguments(write: CallWrite, ttl_s: int) -> list[Any]:
@@ -296,7 +302,11 @@ def _number(entry_id: bytes) -> int:
 
 
 def _wish(packed: bytes | None) -> DrainWish | None:
-    return None if not packed else DrainWish(**orjson.loads(packed))
+    """A wish written by a newer version may hold more than this one knows."""
+    if not packed:
+        return None
+    wish = orjson.loads(packed)
+    return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
 
 
 def _beat(fields: Mapping[bytes, bytes]) -> PodBeat:

@@ -1,15 +1,32 @@
-"""What is special about the Redis store: failing servers, scripts, secrets."""
+"""What is special about the Redis store: failing servers, scripts, secrets, URLs."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from app.call.changes import CallWrite
 from app.errors import SettingsError, StoreRefused, StoreUnavailable
-from app.stores.base import WriteOutcome
-from app.stores.factory import open_store
-from app.stores.redis import RedisStore, without_password
-from tests.servers import redis_server
+from app.stores import factory
+from app.stores.base import Claim, DrainWish, NotClaimed, WriteOutcome
+from app.stores.factory import GROUP, open_store
+from app.stores.memory import MemoryStore
+from app.stores.redis import ANSWER_S, CONNECTIONS, RedisStore
+from app.stores.redis_errors import without_password
+from tests.servers import RedisServer, free_port, redis_server
 
 MAKE = CallWrite("call_a", 1, whole=True)
 
@@ -50,19 +67,235 @@ async def test_a_wrong_password_is_refused_and_never_shown() -> None:
         await right.close()
 
 
-def test_passwords_are_masked() -> None:
-    """Whatever is shown of a URL has no user, password or query in it."""
-    assert without_password("rediss://me:secret@host:6379/0?x=secret") == "rediss://***@host:6379/0"
+async def test_a_missing_password_is_refused() -> None:
+    """A server that wants a password and gets none is no outage."""
+    with redis_server(password="correct-horse") as server:
+        store = RedisStore(f"redis://127.0.0.1:{server.port}", ttl_s=10)
+        with pytest.raises(StoreRefused):
+            await store.open()
+        await store.close()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "redis://host:notaport/0"])
+@contextlib.contextmanager
+def hung(server: RedisServer) -> Iterator[None]:
+    """A server that takes connections and says nothing for the length of a block."""
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+async def test_a_server_that_hangs_is_unavailable_in_time_and_asked_once() -> None:
+    """A claim whose answer came too late took effect once: asked again by itself it would raise the epoch twice."""
+    with redis_server() as server:
+        store = RedisStore(server.url, ttl_s=10)
+        await store.commit([MAKE])
+        assert await store.claim(Claim("call_b", "pod-b", "green", 5)) is NotClaimed.UNKNOWN  # loads the script
+        started_s = time.monotonic()
+        with hung(server), pytest.raises(StoreUnavailable):
+            await store.claim(Claim("call_a", "pod-b", "green", 5))
+        assert ANSWER_S <= time.monotonic() - started_s < 2 * ANSWER_S
+        await store.ping()
+        held = await store.load("call_a")
+        assert held is not None
+        assert held.fields["epoch"] == b"2"
+        await store.close()
+
+
+async def test_a_cancelled_question_leaves_its_answer_to_nobody() -> None:
+    """Who asks next gets the answer to what he asked."""
+    with redis_server() as server:
+        store = RedisStore(server.url, ttl_s=10)
+        await store.commit([MAKE])
+        with hung(server):
+            asked = [asyncio.create_task(store.load("call_a")) for _ in range(CONNECTIONS)]
+            done, _ = await asyncio.wait(asked, timeout=0.2)
+            assert not done
+            for task in asked:
+                task.cancel()
+            await asyncio.wait(asked)
+        answers = await asyncio.gather(*(store.agree(f"name-{n}", b"%d" % n) for n in range(CONNECTIONS)))
+        assert answers == [b"%d" % n for n in range(CONNECTIONS)]
+        await store.close()
+
+
+async def command(store: RedisStore, words: str) -> None:
+    """Tell the server something."""
+    tell: Any = store._redis.execute_command
+    await tell(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("how", "back"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ],
+    ids=["out of memory", "too few replicas", "a replica"],
+)
+async def test_what_may_pass_is_an_outage_and_no_refusal(redis_url: str, how: str, back: str) -> None:
+    """A server that cannot write now writes nothing of a change, shows nothing of it, and works again later."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.commit([MAKE])
+    try:
+        await command(store, how)
+        with pytest.raises(StoreUnavailable):
+            await store.commit([CallWrite("call_a", 1, fields={"half": b"1"}, items={"half": b"1"})])
+        with pytest.raises(StoreUnavailable) as failure:
+            await store.agree("name", b"the-secret")
+        assert "the-secret" not in str(failure.value)
+    finally:
+        await command(store, back)
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.fields, held.items) == ({"epoch": b"1"}, {})
+    assert await store.commit([MAKE]) == [WriteOutcome.COMMITTED]
+    await store.close()
+
+
+async def test_a_server_that_became_a_replica_is_looked_up_again(redis_url: str) -> None:
+    """After a failover the same name leads elsewhere, so its old connections are given up."""
+    store = RedisStore(redis_url, ttl_s=10)
+    before = await store._redis.client_id()
+    assert await store._redis.client_id() == before
+    await command(store, "REPLICAOF 127.0.0.1 1")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.commit([MAKE])
+        assert await store._redis.client_id() != before
+    finally:
+        await command(store, "REPLICAOF NO ONE")
+        await store.close()
+
+
+async def test_a_key_of_the_wrong_kind_is_refused(redis_url: str) -> None:
+    """Trying again cannot help, and nobody should wait for it."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store._redis.set("call:{call_a}", "somebody else's")
+    with pytest.raises(StoreRefused):
+        await store.commit([MAKE])
+    await store.close()
+
+
+async def test_a_wish_of_a_newer_version_is_understood(redis_url: str) -> None:
+    """Blue and green are different versions: what this one does not know is left aside."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store._redis.hset("color:blue", "drain", b'{"mode":"finish","deadline_s":5,"requested_at_ms":7,"new":1}')
+    assert await store.drain_wish("blue") == DrainWish("finish", 5, 7)
+    await store.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_tls_is_spoken_and_certificates_are_checked(redis_url: str, tmp_path: Path) -> None:
+    """`rediss://` works with the authority named in the URL and refuses a certificate that nobody vouches for."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    request += " -addext subjectAltName=DNS:localhost"
+    command = ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    behind = urlsplit(redis_url)
+
+    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                sink.write(data)
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection(behind.hostname, behind.port)
+        await asyncio.gather(carry(reader, back_writer), carry(back_reader, writer))
+
+    port = free_port()
+    front = await asyncio.start_server(serve, "localhost", port, ssl=context)
+    store = RedisStore(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}", ttl_s=10)
+    assert await store.commit([MAKE]) == [WriteOutcome.COMMITTED]
+    await store.close()
+    stranger = RedisStore(f"rediss://localhost:{port}/0", ttl_s=10)
+    with pytest.raises(StoreUnavailable):
+        await stranger.open()
+    await stranger.close()
+    front.close()
+    await front.wait_closed()
+
+
+# --- URLs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rediss://me:secret@host:6379/0?x=secret", "rediss://***@host:6379/0"),
+        ("redis://:se/cret@host", "redis://***@host"),
+        ("redis://:se@cret@host", "redis://***@host"),
+        ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
+        ("redis://host/1", "redis://host/1"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    """Whatever is shown of a URL has no user, password or query in it, however it was mistyped."""
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "ftp://x",
+        "redis://host:notaport/0",
+        "redis://host/notadb",
+        "redis://host?nonsense=1",
+        "redis://host?socket_timeout=soon",
+        "rediss://host?ssl_cert_reqs=maybe",
+        "redis://[::1",
+    ],
+)
 def test_a_bad_url_stops_the_start_with_one_line(url: str) -> None:
     """The line names the setting."""
     with pytest.raises(SettingsError, match="^VOICE_STORE_URL: [^\n]+$"):
         open_store(url, ttl_s=10)
 
 
+@pytest.mark.parametrize("mark", ["/", "#", "?", ":"])
+@pytest.mark.parametrize("url", ["redis://:hor{}se@host:6379/0", "redis://me:hor{}se@host:port", ":hor{}se@host:6379"])
+def test_a_mistyped_password_is_not_shown_either(url: str, mark: str) -> None:
+    """The message about a URL that cannot be read holds no part of the password in it."""
+    if mark == ":" and url.endswith("/0"):
+        assert without_password(url.format(mark)) == "redis://***@host:6379/0"
+        return
+    with pytest.raises(SettingsError) as refusal:
+        open_store(url.format(mark), ttl_s=10)
+    assert "hor" not in str(refusal.value)
+    assert "se@" not in str(refusal.value)
+
+
 def test_each_scheme_has_its_store() -> None:
     """By URL alone."""
     kinds = {url: open_store(url, ttl_s=10).kind for url in ("memory://", "embedded://", "redis://h", "rediss://h")}
     assert kinds == {"memory://": "memory", "embedded://": "embedded", "redis://h": "redis", "rediss://h": "redis"}
+
+
+def test_an_unknown_scheme_is_told_which_are_known() -> None:
+    """All of them, so that a typo is seen at once."""
+    with pytest.raises(
+        SettingsError, match="unknown store reddis://; known are embedded://, memory://, redis://, redi"
+    ):
+        open_store("reddis://host", ttl_s=10)
+
+
+def test_third_parties_add_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point is handed the URL and the TTL, and makes the store."""
+    made = EntryPoint("mine", "tests.stores.test_redis:mine", GROUP)
+    monkeypatch.setattr(factory, "entry_points", lambda group: [made] if group == GROUP else [])
+    store = open_store("mine://here", ttl_s=7)
+    assert (store.kind, store.ttl_s) == ("memory", 7)
+
+
+def mine(url: str, *, ttl_s: int) -> MemoryStore:
+    """Somebody's store."""
+    assert url == "mine://here"
+    return MemoryStore(ttl_s=ttl_s)

@@ -40,8 +40,8 @@ local function add(key, n, ...)
   end
 end
 
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
 elements(2, function(i) redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end)
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) -- after the fields: none of them may change it
 elements(2, function(i) redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end)
 elements(1, function(i) redis.call('HDEL', KEYS[2], ARGV[i]) end)
 elements(3, function(i)
