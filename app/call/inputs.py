@@ -212,12 +212,17 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
+class HandoffPlanned:
+    """This pod is about to close the connection so that another one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndCall:
     """Somebody other than the caller ends the call; `outcome` goes into the record."""
 
     outcome: str
 
 
-FromRuntime = ConnectionLost | EndCall
+FromRuntime = ConnectionLost | HandoffPlanned | EndCall
 
 Input = FromCaller | FromAgent | FromRuntime

@@ -153,6 +153,12 @@ def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
 def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list[Effect]:
     if isinstance(happened, inputs.EndCall):
         return end(call, happened.outcome, now_ms)
+    if isinstance(happened, inputs.HandoffPlanned):
+        # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
+        hearing.flush(call)
+        call.handed_off = True
+        call.mark("status")
+        return []
     if happened.hung_up:
         return end(call, "hangup", now_ms)
     hearing.flush(call)

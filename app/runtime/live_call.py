@@ -18,7 +18,7 @@ from app.call.changes import CallWrite, OutboxEntry
 from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
 from app.call.codec import take_write
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
-from app.call.inputs import AppendAudio, ConnectionLost, EndCall, Input, Transcribed
+from app.call.inputs import AppendAudio, ConnectionLost, EndCall, HandoffPlanned, Input, Transcribed
 from app.call.record import Call, Status
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
@@ -212,6 +212,7 @@ class LiveCall:
         """Close the connection with 1012 so that the client comes back on another pod."""
         connection = self.connection
         if connection is not None and connection.closing is None:
+            self.feed(HandoffPlanned())
             await self._close_when_sent(connection, SERVICE_RESTART, "")
 
     async def _close_when_sent(self, connection: Connection, code: int, reason: str) -> None:

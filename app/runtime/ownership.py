@@ -163,7 +163,8 @@ class Ownership:
             claimed = await self._store.claim(claim)
         except StoreError as error:
             self._observer.store_failed("claim")
-            if live is None or live.superseded_by_other:
+            if live is None or live.superseded_by_other or not self._committer.degraded:
+                # Not known to be down: the claim may have taken effect and only its answer been lost.
                 raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
             return self._from_memory(live)
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)

@@ -153,3 +153,14 @@ def test_changing_the_input_format_starts_the_buffer_afresh() -> None:
     assert not call.hearing.audio
     happen(call, inputs.AppendAudio(b"\xff" * 160 * 10), inputs.CommitAudio())
     assert call.heard_ms == 300
+
+
+def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
+    """The next owner may be quicker than this pod's last write: speech and reason are saved before the close."""
+    call = manual_call()
+    happen(call, *append(3), inputs.HandoffPlanned())
+    assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
+    assert call.handed_off
+    assert "status" in call.dirty
+    machine.attach(call, None)
+    assert not call.handed_off

@@ -93,3 +93,22 @@ async def test_a_write_back_yields_to_a_newer_owner(server: RedisServer) -> None
         assert held is not None
         assert held.fields["owner"] == b"b"
     await store.close()
+
+
+async def test_a_dropped_caller_resumes_on_the_same_pod_during_an_outage(server: RedisServer) -> None:
+    """Losing the store does not lose a live call: its own pod goes on from memory."""
+    store = RedisStore(server.url, ttl_s=60)
+    async with rig(store) as its:
+        pod = await its.pod()
+        first = await its.start(pod)
+        first.transport.say(TYPED)
+        await first.transport.event("conversation.item.done")
+        server.stop()
+        first.transport.say(TYPED)
+        await first.transport.event("conversation.item.done", 2)
+        await until_degraded(pod, is_degraded=True)
+        await first.gone()
+        second = await its.resume(pod, first.call_id, 2)
+        await second.transport.event("conversation.item.done")
+        assert second.transport.ids == ["evt_3", "evt_4"]
+    await store.close()
