@@ -9,12 +9,17 @@ what is durable of it. An agent whose `replays` is True yields the same parts ag
 from the start (its decision comes back as `progress.plan`), and the runtime drops
 what the caller already has. An agent whose `replays` is False goes on after
 `progress.text` itself.
+
+What an agent does in the world, such as booking a table, it does through `Turn.once`:
+its result is stored with the call, and a reply that goes on elsewhere gets the stored
+result instead of a second table.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Protocol
 
 from app.call.audio import AudioFormat
@@ -35,6 +40,28 @@ class Progress:
     plan: Mapping[str, Any] | None = None
     text: str = ""
     audio_bytes: int = 0
+    functions_called: int = 0
+
+
+Deed = Callable[[str], Awaitable[Any]]
+"""Something done in the world under an idempotency key; gives what survives JSON."""
+
+
+class Once(Protocol):
+    """Does a deed at most once per reply, whatever dies meanwhile.
+
+    The key is durable before `deed` is called, its result before anything said after it
+    is heard. A reply asked for again gets the results in the order in which the deeds were
+    begun. A pod that dies in the middle of a deed leaves its outcome unknown: the next owner
+    calls it again with the same key, by which the other side must tell that it knows it.
+    """
+
+    async def __call__(self, name: str, deed: Deed) -> Any: ...
+
+
+async def _unrecorded(name: str, deed: Deed) -> Any:
+    """For an agent that is asked outside a call."""
+    return await deed(token_hex(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +87,7 @@ class Turn:
     state: Mapping[str, Any]
     """The agent's own durable state, as its last `Plan` left it; empty at first."""
     progress: Progress = field(default_factory=Progress)
+    once: Once = _unrecorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,19 @@ class CallWrite:
     whatever is held of the call: the first write, or a write-back after the store
     lost it; unlike any other write it may create the record.
     An otherwise empty write refreshes the TTL and asks whether the epoch still holds.
+
+    `revision` numbers the writes of a call, across its owners; 0 is not checked. By it a store
+    tells a write that comes late or twice (nothing to do) from one whose forerunners it has lost.
+    `claim` is the name of the ownership that writes: two owners may come to the same epoch when
+    a store forgot one of them, but never to the same claim. `doubted` is a claim by the same
+    owner whose answer was lost; if it took effect, it does not fence.
     """
 
     call_id: str
     epoch: int
+    revision: int = 0
+    claim: str = ""
+    doubted: str = ""
     fields: dict[str, bytes] = field(default_factory=dict)
     items: dict[str, bytes] = field(default_factory=dict)
     dropped_items: list[str] = field(default_factory=list)

@@ -25,12 +25,16 @@ Shape = TypeVar("Shape", Reply, Playback)
 
 def take_write(call: Call, now_ms: int) -> CallWrite:
     """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
+    call.revision += 1
     if call.write_whole:
         return _take_whole(call, now_ms)
     items, dropped = call.conversation.take_changes()
     write = CallWrite(
         call.call_id,
         call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
         fields=_fields(call, call.dirty, now_ms),
         items=items,
         dropped_items=dropped,
@@ -63,6 +67,9 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     write = CallWrite(
         call.call_id,
         call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
         fields=fields,
         items=call.conversation.pack_all(),
         events=call.outbox.after(0),
@@ -88,8 +95,8 @@ def _oldest_speech(call: Call) -> int:
 
 
 def _kept_clips(call: Call) -> list[Clip]:
-    """Turns whose audio may still be needed: the latest, and those nobody has understood yet."""
-    return [*call.untranscribed.values(), *([call.clip] if call.clip is not None else [])]
+    """Turns whose audio may still be needed: the latest, the one that is answered, those nobody has understood yet."""
+    return [*call.untranscribed.values(), *(clip for clip in (call.clip, call.answered) if clip is not None)]
 
 
 def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
@@ -160,9 +167,9 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
-    fields["reply"] = orjson.dumps(asdict(call.reply)) if call.reply else b""
+    fields["reply"] = _flat(call.reply) if call.reply else b""
     fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
-    fields["playback"] = orjson.dumps(asdict(call.playback)) if call.playback else b""
+    fields["playback"] = _flat(call.playback) if call.playback else b""
 
 
 def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
@@ -187,7 +194,7 @@ GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
     left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip
-    untranscribed seq updated_at hearing epoch""".split()
+    untranscribed seq updated_at hearing epoch revision claim""".split()
 )
 
 
@@ -223,6 +230,8 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         voice_locked=fields.get("voice_locked") == b"1",
         agent_state=orjson.loads(fields.get("agent") or b"{}"),
     )
+    call.revision = int(fields.get("revision", b"0"))
+    call.claim = text("claim")
     call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {
         name: value for name, value in fields.items() if name not in KNOWN_FIELDS and not name.startswith("seen:")
@@ -242,12 +251,18 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("playback"):
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
         if call.reply is not None and call.reply.item_id == call.playback.item_id:
-            call.playback.audio_bytes = call.reply.audio_bytes
+            call.playback.audio_bytes = call.reply.item_audio_bytes
+
+
+def _flat(value: Reply | Playback) -> bytes:
+    fields = asdict(value)
+    return orjson.dumps({**fields.pop("extras"), **fields})
 
 
 def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
-    """Leave out what a newer version added."""
-    return shape(**{name: value for name, value in values.items() if name in shape.__dataclass_fields__})
+    """What a newer version added goes into `extras`, and from there back into the store."""
+    known = {name: value for name, value in values.items() if name in shape.__dataclass_fields__}
+    return shape(**known, extras={name: value for name, value in values.items() if name not in known})
 
 
 def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
@@ -274,6 +289,8 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
     clip_id = fields.get("clip", b"").decode()
     if clip_id in pieces:
         call.clip = clip(clip_id)
+    if call.reply is not None and call.reply.clip_id in pieces:
+        call.answered = clip(call.reply.clip_id)
     call.untranscribed = {of_id: clip(of_id) for of_id in orjson.loads(fields.get("untranscribed") or b"[]")}
 
 

@@ -76,6 +76,9 @@ def create_item(call: Call, wish: CreateItem) -> list[Effect]:
         _keep_clip(call, item["id"], wish.audio)
         effects.append(Transcribe(item["id"], wish.audio))
     if item.get("role") == "user":
+        if not wish.audio and call.conversation.last_id == item["id"]:
+            call.clip = None
+            call.mark("turn")
         call.turns += 1
         call.mark("counts")
     call.emit(events.item_added(previous, item))

@@ -106,6 +106,16 @@ def flush(call: Call) -> None:
     call.mark("counts")
 
 
+def forget_unsaved(call: Call) -> None:
+    """Take back what was appended but is not saved, which between utterances is the padding of the next one."""
+    heard = call.hearing
+    surplus = len(heard.audio) - heard.saved
+    if surplus:
+        del heard.audio[heard.saved :]
+        heard.position -= surplus
+        call.mark("counts")
+
+
 def position_ms(call: Call, at_bytes: int) -> int:
     """A position in the current format as milliseconds since the start of the call's audio."""
     return call.hearing.base_ms + call.input_format.ms(at_bytes)

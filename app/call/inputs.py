@@ -182,6 +182,23 @@ class ReplyFunctionCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyStepBegun:
+    """The agent is about to do something that must not be done twice."""
+
+    response_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStepDone:
+    """The reply's step with this number (from 0) gave `result`, which survives JSON."""
+
+    response_id: str
+    number: int
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyFinished:
     """The agent said all it had to say; with `hang_up` the call ends after it."""
 
@@ -197,7 +214,17 @@ class ReplyFailed:
     message: str
 
 
-FromAgent = Transcribed | ReplyPlanned | ReplyText | ReplyAudio | ReplyFunctionCall | ReplyFinished | ReplyFailed
+FromAgent = (
+    Transcribed
+    | ReplyPlanned
+    | ReplyText
+    | ReplyAudio
+    | ReplyFunctionCall
+    | ReplyStepBegun
+    | ReplyStepDone
+    | ReplyFinished
+    | ReplyFailed
+)
 
 # --- from the runtime ------------------------------------------------------
 

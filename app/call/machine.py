@@ -42,6 +42,13 @@ def is_quiet(call: Call) -> bool:
     return (call.reply is None or call.mirror) and not call.hearing.speaking and not waits and not call.untranscribed
 
 
+def is_saved(call: Call) -> bool:
+    """Whether everything the caller has said so far has been handed to a write."""
+    held = call.hearing
+    waits = call.listening is None or held.speaking
+    return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
+
+
 def attach(call: Call, last_event: int | None) -> tuple[int, tuple[int, int] | None]:
     """A client connected, having seen events up to `last_event` (None: start at the newest).
 
@@ -49,6 +56,9 @@ def attach(call: Call, last_event: int | None) -> tuple[int, tuple[int, int] | N
     events that nobody holds any more. A client that has seen more than the store
     remembers (it outlived an outage) is believed: numbering goes on after it.
     """
+    # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
+    hearing.flush(call)
+    hearing.forget_unsaved(call)
     call.status = Status.ATTACHED
     call.left_at_ms = 0
     call.handed_off = False
@@ -120,6 +130,10 @@ def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Eff
             return replying.planned(call, happened)
         case inputs.ReplyFunctionCall():
             return replying.function_call(call, happened)
+        case inputs.ReplyStepBegun():
+            return replying.step_begun(call, happened)
+        case inputs.ReplyStepDone():
+            return replying.step_done(call, happened)
         case inputs.ReplyFinished():
             return replying.finished(call, happened, now_ms)
         case inputs.ReplyFailed():
@@ -172,7 +186,7 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
 def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     """Nobody will come back. The record stays until its TTL runs out."""
     effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
-    call.reply = None
+    call.reply = call.answered = None
     call.playback = None
     call.status = Status.ENDED
     call.outcome = outcome

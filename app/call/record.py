@@ -73,16 +73,32 @@ class Reply:
     params: dict[str, Any]
     """What `response.create` asked for; {} for a turn of its own."""
     started_at_ms: int
+    clip_id: str = ""
+    """The spoken item that is answered; its audio is `Call.answered`."""
     item_id: str | None = None
     """The message item, once it is open."""
     text: str = ""
     plan: dict[str, Any] | None = None
     marks: list[list[int]] = field(default_factory=list)
+    """Of the open item: where each piece of text and its audio begin, as [audio bytes, characters]."""
+    item_text_from: int = 0
+    item_audio_from: int = 0
+    """Where the open item begins in all that the reply has said."""
+    functions_called: int = 0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What the agent did in the world: each step's ``name``, its idempotency ``key``, and, once done, its ``result``."""
     output_ids: list[str] = field(default_factory=list)
     aside: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
     """Kept in a record field of its own, since it changes with every chunk."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version; kept as they are."""
+
+    @property
+    def item_audio_bytes(self) -> int:
+        """Audio of the open item so far."""
+        return self.audio_bytes - self.item_audio_from
 
 
 @dataclass(slots=True)
@@ -92,11 +108,13 @@ class Playback:
     item_id: str
     started_at_ms: int
     audio_bytes: int = 0
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version; kept as they are."""
 
 
 @dataclass(slots=True)
 class Clip:
-    """The caller's latest spoken turn."""
+    """A spoken turn of the caller."""
 
     item_id: str
     audio: bytes
@@ -141,6 +159,9 @@ class Call:
     reply: Reply | None = None
     playback: Playback | None = None
     clip: Clip | None = None
+    """What the caller said last; None if that was typed."""
+    answered: Clip | None = None
+    """What the reply under way answers: the caller may have gone on since."""
     untranscribed: dict[str, Clip] = field(default_factory=dict)
     """Spoken items whose words are not known yet; their audio is kept until they are."""
     agent_state: dict[str, Any] = field(default_factory=dict)
@@ -155,6 +176,12 @@ class Call:
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
     dirty: set[str] = field(default_factory=set)
     write_whole: bool = False
+    revision: int = 0
+    """Number of the newest write that was taken, across owners."""
+    claim: str = ""
+    """Name of the claim, or of the making, by which this pod owns the call."""
+    doubted_claim: str = ""
+    """A later claim of this pod whose answer was lost: it may have taken effect."""
     trimmed_to: tuple[int, int] = (0, 0)
     """Oldest outbox and speech entries that the last write kept."""
     listening: TurnDetection | None = field(init=False)
@@ -228,6 +255,10 @@ class Call:
         del self.unsaved_seen[: -2 * REMEMBERED_CLIENT_EVENTS]
 
     # --- what the runtime uses ---------------------------------------------
+
+    def own(self, epoch: int, claim: str) -> None:
+        """Go on under a new epoch."""
+        self.epoch, self.claim, self.doubted_claim = epoch, claim, ""
 
     @property
     def has_changes(self) -> bool:

@@ -11,7 +11,16 @@ from typing import Any
 
 from app.call import events
 from app.call.effects import CloseConnection, Effect, StartReply, StopReply
-from app.call.inputs import ReplyAudio, ReplyFailed, ReplyFinished, ReplyFunctionCall, ReplyPlanned, ReplyText
+from app.call.inputs import (
+    ReplyAudio,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyFunctionCall,
+    ReplyPlanned,
+    ReplyStepBegun,
+    ReplyStepDone,
+    ReplyText,
+)
 from app.call.record import Call, Playback, Reply
 from app.call.session import ResponseSettings, response_settings
 from app.call.truncation import truncate_to_heard
@@ -33,7 +42,9 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
     """Open a response and have the agent asked for it."""
     call.replies_made += 1
-    call.reply = Reply(f"resp_{call.replies_made}", params, now_ms)
+    call.answered = call.clip
+    clip_id = call.clip.item_id if call.clip is not None else ""
+    call.reply = Reply(f"resp_{call.replies_made}", params, now_ms, clip_id)
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
@@ -86,7 +97,7 @@ def text(call: Call, part: ReplyText) -> list[Effect]:
     if not part.delta:
         return []
     item_id = _open_item(call, reply)
-    reply.marks.append([reply.audio_bytes, len(reply.text)])
+    reply.marks.append([reply.item_audio_bytes, len(reply.text) - reply.item_text_from])
     reply.text += part.delta
     call.mark("reply")
     spoken = settings_of(call).wants_audio
@@ -109,7 +120,7 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
             call.mark("session")
         call.mark("reply")
     reply.audio_bytes += len(part.audio)
-    call.playback.audio_bytes = reply.audio_bytes
+    call.playback.audio_bytes = reply.item_audio_bytes
     call.emit(events.output_audio_delta(reply.response_id, item_id, _index(reply)), part.audio)
     return []
 
@@ -146,6 +157,7 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
     else:
         call.conversation.add(item)
     reply.output_ids.append(item_id)
+    reply.functions_called += 1
     index = _index(reply)
     call.emit(events.output_item_added(reply.response_id, index, item))
     if not aside:
@@ -161,6 +173,22 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
         call.conversation.touch(item_id)
         call.emit(events.item_done(previous, item))
     call.emit(events.output_item_done(reply.response_id, index, item))
+    return []
+
+
+def step_begun(call: Call, part: ReplyStepBegun) -> list[Effect]:
+    """The agent is about to do something in the world: the step gets its idempotency key before it is done."""
+    assert call.reply is not None
+    call.reply.steps.append({"name": part.name, "key": f"{call.call_id}:{call.new_item_id()}"})
+    call.mark("counts", "reply")
+    return []
+
+
+def step_done(call: Call, part: ReplyStepDone) -> list[Effect]:
+    """What a step gave; a resume takes it from here instead of doing the step again."""
+    assert call.reply is not None
+    call.reply.steps[part.number]["result"] = part.result
+    call.mark("reply")
     return []
 
 
@@ -183,6 +211,7 @@ def _open_item(call: Call, reply: Reply) -> str:
     if reply.item_id is not None:
         return reply.item_id
     item_id = reply.item_id = call.new_item_id()
+    reply.item_text_from, reply.item_audio_from, reply.marks = len(reply.text), reply.audio_bytes, []
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")
     previous = call.conversation.last_id
@@ -214,19 +243,20 @@ def _finish_item(call: Call, reply: Reply, status: str) -> None:
     reply.item_id = None
     spoken = settings_of(call).wants_audio
     index = _index(reply)
+    said = reply.text[reply.item_text_from :]
     if spoken:
-        part: dict[str, Any] = {"type": "output_audio", "transcript": reply.text}
+        part: dict[str, Any] = {"type": "output_audio", "transcript": said}
         call.emit(events.output_audio_done(reply.response_id, item_id, index))
-        call.emit(events.output_audio_transcript_done(reply.response_id, item_id, index, reply.text))
+        call.emit(events.output_audio_transcript_done(reply.response_id, item_id, index, said))
     else:
-        part = {"type": "output_text", "text": reply.text}
-        call.emit(events.output_text_done(reply.response_id, item_id, index, reply.text))
-    call.emit(events.content_part_done(reply.response_id, item_id, index, spoken, reply.text))
+        part = {"type": "output_text", "text": said}
+        call.emit(events.output_text_done(reply.response_id, item_id, index, said))
+    call.emit(events.content_part_done(reply.response_id, item_id, index, spoken, said))
     entry = call.conversation.get(item_id)
     item = reply.aside[item_id] if entry is None else entry.item
     item.update(status=status, content=[part])
     if entry is not None:
-        entry.audio_ms = settings_of(call).output_format.ms(reply.audio_bytes)
+        entry.audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
         entry.marks = reply.marks
         call.conversation.touch(item_id)
         call.emit(events.item_done(call.conversation.before(item_id), item))
@@ -238,7 +268,7 @@ def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int)
     assert reply is not None
     _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
     call.emit(events.response_done(_response(call, status, details)))
-    call.reply = None
+    call.reply = call.answered = None
     playing_ms = call.output_format.ms(call.playback.audio_bytes) if call.playback else 0
     heard_at_ms = call.playback.started_at_ms + playing_ms if call.playback else now_ms
     here_ms = call.hearing.base_ms + call.input_format.ms(call.hearing.position)

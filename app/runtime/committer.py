@@ -74,11 +74,17 @@ class Committer:
         self._next_round_s = 0.0
         self._stopped = False
         self.degraded = False
+        self.degraded_at_ms = 0
+        """When the store was given up, by the wall clock."""
 
     def mark(self, call: Writer) -> None:
         """Have a call's changes written with the next round."""
         self._marked[call] = None
         self._wake.set()
+
+    def owes(self, call: Writer) -> bool:
+        """Whether a write of this call is wanted or under way."""
+        return call in self._marked or call in self._in_flight
 
     async def settle(self, call: Writer) -> None:
         """Wait until no write of this call is under way."""
@@ -155,7 +161,8 @@ class Committer:
                 call.lost_in_store()
                 again = call.take_write()
                 if again is not None:
-                    await self._write([(call, again[0], waiting)])
+                    # Events made meanwhile are in this write too, and wait no longer.
+                    await self._write([(call, again[0], waiting + again[1])])
 
     async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
         give_up_s = self._clock.monotonic_s() + GIVE_UP_S
@@ -176,6 +183,7 @@ class Committer:
 
     def _degrade(self, batch: Batch) -> None:
         self.degraded = True
+        self.degraded_at_ms = self._clock.wall_ms()
         self._let_go_on(batch)
 
     def _let_go_on(self, batch: Batch) -> None:

@@ -29,6 +29,8 @@ class Connection:
         self.resumable = resumable
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
+        self.listens = True
+        """Whether what the caller sends is taken; else the caller sends it again after a resume."""
         self._observer = observer
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0

@@ -67,21 +67,26 @@ class Drainer:
         while pod.admission.active > 0:
             elapsed_s = clock.monotonic_s() - started_s
             if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
-                others_take_calls = await self._others_take_calls()
+                others_take_calls = not pod.committer.degraded and await self._others_take_calls()
                 asked_s = clock.monotonic_s()
             attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
                 self._warn(attached, warned, drain, elapsed_s)
             ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
-                if call_id not in letting_go:
-                    if not pod.ownership.calls[call_id].call.resumable:
-                        pod.observer.call_dropped("drain")
-                    letting_go[call_id] = asyncio.create_task(pod.ownership.calls[call_id].hand_off())
+                self._let_go(pod.ownership.calls[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
             await clock.sleep(LOOK_S)
         pod.observer.drain_finished(clock.monotonic_s() - started_s)
         log.info("drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=SERVICE_RESTART)
         self.done.set()
+
+    def _let_go(self, live: LiveCall, letting_go: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:
+        call_id = live.call.call_id
+        if call_id in letting_go and not letting_go[call_id].done():
+            return
+        if is_last and not live.call.resumable and call_id not in letting_go:
+            self._pod.observer.call_dropped("drain")
+        letting_go[call_id] = asyncio.create_task(live.hand_off(whatever_is_lost=is_last))
 
     def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
         for live in attached:

@@ -118,6 +118,8 @@ class Heartbeat:
                 if call.handed_off:
                     pod.observer.call_dropped("handoff")
                 live.finish("abandoned")
+            elif now_s - live.committed_at_s >= ASK_EPOCH_S:
+                pod.committer.mark(live)
         elif now_ms - call.created_at_ms >= settings.max_call_s * 1000:
             live.finish("timeout", reason=f"calls last at most {settings.max_call_s} s")
         elif settings.idle_timeout_s and now_s - live.heard_from_at_s >= settings.idle_timeout_s:

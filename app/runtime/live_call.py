@@ -52,6 +52,8 @@ class LiveCall:
         self.call = call
         self.connection: Connection | None = None
         self.superseded_by_other = False
+        self.in_doubt = False
+        """The connection was given the call while the store could not be asked; another pod may own it."""
         self.committed_at_s = clock.monotonic_s()
         self.heard_from_at_s = clock.monotonic_s()
         self.attached_at_s = clock.monotonic_s()
@@ -119,6 +121,10 @@ class LiveCall:
             self._committer.mark(self)
             await self._durable.wait()
 
+    async def durable(self) -> None:
+        """Wait until all that happened so far is durable, or the store is given up for now."""
+        await self._committer.flush(self)
+
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case StartReply():
@@ -180,7 +186,10 @@ class LiveCall:
         self.connection = connection
         self.heard_from_at_s = self.attached_at_s = self._clock.monotonic_s()
         self.call.resumable = self.call.resumable or connection.resumable
+        heard_to = self.call.hearing.position
         start, gap = machine.attach(self.call, last_event)
+        if self.call.hearing.position != heard_to:
+            self._listen_afresh()
         connection.push(entry for entry in self.call.outbox.after(start) if entry.n <= self._released)
         self._committer.mark(self)
         return start, gap
@@ -208,12 +217,25 @@ class LiveCall:
         if connection is not None:
             self._start(self._close_when_sent(connection, TIMED_OUT if outcome == "timeout" else code, reason))
 
-    async def hand_off(self) -> None:
-        """Close the connection with 1012 so that the client comes back on another pod."""
+    async def hand_off(self, *, whatever_is_lost: bool = False) -> None:
+        """Close the connection with 1012 so that the client comes back on another pod.
+
+        Nothing happens while the store is given up, for then another pod would know less than this
+        one; with `whatever_is_lost` it happens all the same.
+        """
         connection = self.connection
-        if connection is not None and connection.closing is None:
+        if connection is None:
+            return
+        self.feed(HandoffPlanned())
+        await self._committer.flush(self)
+        if self._committer.owes(self) or not machine.is_saved(self.call):
+            # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
+            connection.listens = False
             self.feed(HandoffPlanned())
-            await self._close_when_sent(connection, SERVICE_RESTART, "")
+            await self._committer.flush(self)
+        connection.listens = True
+        if whatever_is_lost or not self._committer.degraded:
+            connection.close(SERVICE_RESTART)
 
     async def _close_when_sent(self, connection: Connection, code: int, reason: str) -> None:
         await self._committer.flush(self)
@@ -257,6 +279,7 @@ class LiveCall:
     def committed(self, events: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""
         self.committed_at_s = self._clock.monotonic_s()
+        self.in_doubt = self.in_doubt and self._committer.degraded
         self._durable.set()
         if events:
             self._released = events[-1].n
@@ -279,7 +302,8 @@ class LiveCall:
         """See `committer.Writer`: another pod owns the call now."""
         if not self.superseded_by_other:
             log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
-            self._abandon_ship(ATTACHED_ELSEWHERE)
+            # A caller who came back in doubt has no other connection: the owner is to be found with a resume.
+            self._abandon_ship(SERVICE_RESTART if self.in_doubt else ATTACHED_ELSEWHERE)
 
     def _abandon_ship(self, code: int) -> None:
         self.superseded_by_other = True

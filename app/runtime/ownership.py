@@ -75,6 +75,7 @@ class Ownership:
         clock: Clock,
         observer: Observer,
         settings: CallSettings,
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         self.calls: dict[str, LiveCall] = {}
         self._store = store
@@ -83,6 +84,7 @@ class Ownership:
         self._clock = clock
         self._observer = observer
         self._settings = settings
+        self._random_bytes = random_bytes
         self._taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.on_gone: Callable[[LiveCall], None] = lambda live: None
 
@@ -91,7 +93,7 @@ class Ownership:
         agent = self._agents.agent(request.model)
         settings = self._settings
         now_ms = self._clock.wall_ms()
-        call_id = new_call_id()
+        call_id = new_call_id(self._random_bytes)
         model = request.model or agent.name
         expires_at_s = now_ms // 1000 + settings.max_call_s
         call = Call(
@@ -109,6 +111,7 @@ class Ownership:
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
             write_whole=True,
+            claim=self._claim_name(),
         )
         live = self._keep(call, agent)
         await self._committer.flush(live)
@@ -127,6 +130,9 @@ class Ownership:
         self.calls[call.call_id] = live
         return live
 
+    def _claim_name(self) -> str:
+        return self._random_bytes(12).hex()
+
     def _forget(self, live: LiveCall) -> None:
         if self.calls.get(live.call.call_id) is live:
             del self.calls[live.call.call_id]
@@ -142,44 +148,63 @@ class Ownership:
         live.finish("unused")
         await self._committer.flush(live)
 
-    async def take_over(self, call_id: str, *, api_key_hash: str | None) -> Resumed | NotClaimed:
-        """Own a call that exists. Raises `ConnectionRefused` (503) if the store cannot say."""
+    async def take_over(
+        self, call_id: str, *, api_key_hash: str | None, last_event: int | None
+    ) -> Resumed | NotClaimed:
+        """Own a call that exists; `last_event` is the newest its caller has seen. Raises `ConnectionRefused` (503) if the store cannot say."""
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
             live = self.calls.get(call_id)
             if live is not None:
                 await live.hold()
             try:
-                return await self._claim(call_id, live, api_key_hash)
+                return await self._claim(call_id, live, api_key_hash, last_event)
             finally:
                 if live is not None:
                     live.let_go()
 
-    async def _claim(self, call_id: str, live: LiveCall | None, api_key_hash: str | None) -> Resumed | NotClaimed:
+    async def _claim(
+        self, call_id: str, live: LiveCall | None, api_key_hash: str | None, last_event: int | None
+    ) -> Resumed | NotClaimed:
         settings = self._settings
-        claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash)
+        # Asked again under its name, a claim that took effect while its answer was lost counts once.
+        name = (live.call.doubted_claim if live is not None else "") or self._claim_name()
+        claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash, name)
         started_s = self._clock.monotonic_s()
         try:
             claimed = await self._store.claim(claim)
         except StoreError as error:
             self._observer.store_failed("claim")
-            if live is None or live.superseded_by_other or not self._committer.degraded:
-                # Not known to be down: the claim may have taken effect and only its answer been lost.
+            if live is not None:
+                live.call.doubted_claim = name
+            if live is None or not self._is_surely_newest(live, last_event):
                 raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
+            live.in_doubt = True
             return self._from_memory(live)
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
         if claimed is NotClaimed.UNKNOWN and live is not None:
-            live.call.epoch += 1
+            live.call.own(live.call.epoch + 1, name)
             live.call.write_whole = True
             return self._from_memory(live)
         if isinstance(claimed, NotClaimed):
             return claimed
         if live is not None and claimed.epoch == live.call.epoch + 1 and live.call.status is not Status.ENDED:
-            live.call.epoch = claimed.epoch
+            live.call.own(claimed.epoch, name)
             return self._from_memory(live)
         if live is not None:
             live.superseded()
         return self._from_snapshot(claimed)
+
+    def _is_surely_newest(self, live: LiveCall, last_event: int | None) -> bool:
+        """Whether a call may go on from memory although the store cannot say whose it is.
+
+        Only while the store is known to be down (else the claim may have taken effect), for a caller
+        who was attached here when it went down, and has seen nothing that this pod does not know.
+        """
+        call = live.call
+        left_before = call.status is Status.PARKED and call.left_at_ms < self._committer.degraded_at_ms
+        knows_less = last_event is not None and last_event > call.seq
+        return self._committer.degraded and not live.superseded_by_other and not left_before and not knows_less
 
     def _from_memory(self, live: LiveCall) -> Resumed:
         call = live.call
@@ -234,7 +259,7 @@ class Ownership:
         return resumed
 
     async def _resume_bound(self, call_id: str, request: StartCall) -> Resumed | None:
-        taken = await self.take_over(call_id, api_key_hash=request.api_key_hash)
+        taken = await self.take_over(call_id, api_key_hash=request.api_key_hash, last_event=request.last_event)
         if taken is NotClaimed.FOREIGN:
             raise ConnectionRefused(
                 403, "foreign_call_key", "This call_key belongs to another API key.", param="call_key"
@@ -243,7 +268,10 @@ class Ownership:
 
     def _from_memory_by_key(self, request: StartCall) -> Resumed:
         for live in self.calls.values():
-            if live.call.call_key_hash == request.call_key_hash and live.call.api_key_hash == request.api_key_hash:
+            call = live.call
+            is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash
+            if is_meant and self._is_surely_newest(live, request.last_event):
+                live.in_doubt = True
                 return self._from_memory(live)
         # It may stand for a call that another pod knows: a new one now would lose that one for good.
         raise unavailable("store_unreachable", "The session store cannot be reached, so this call_key is unknown.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import secrets
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -40,6 +41,7 @@ class Pod:
         agents: Agents,
         clock: Clock,
         observer: Observer,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.name = settings.pod
         self.color = settings.color
@@ -52,7 +54,7 @@ class Pod:
         self.store = store
         self._secret = secret
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
-        self.ownership = Ownership(store, agents, self.committer, clock, observer, settings)
+        self.ownership = Ownership(store, agents, self.committer, clock, observer, settings, random_bytes)
         self._heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,7 +109,7 @@ class Pod:
         self.admission.take("")
         try:
             began_s = self.clock.monotonic_s()
-            taken = await self.ownership.take_over(request.call_id, api_key_hash=None)
+            taken = await self.ownership.take_over(request.call_id, api_key_hash=None, last_event=request.last_event)
             if isinstance(taken, NotClaimed):
                 raise _not_claimed(taken)
             connection = Connection(self.observer, going_away=request.going_away, resumable=True)

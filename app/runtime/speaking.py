@@ -7,12 +7,13 @@ reply, and a pod that dies has not sent what nobody has listened to.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import structlog
 
-from app.agents.base import Agent, Audio, Clip, FunctionCall, HangUp, Plan, Progress, Text, Turn
+from app.agents.base import Agent, Audio, Clip, Deed, FunctionCall, HangUp, Once, Plan, Progress, Text, Turn
 from app.call.audio import AudioFormat, Converter
 from app.call.inputs import (
     Input,
@@ -21,6 +22,8 @@ from app.call.inputs import (
     ReplyFinished,
     ReplyFunctionCall,
     ReplyPlanned,
+    ReplyStepBegun,
+    ReplyStepDone,
     ReplyText,
 )
 from app.call.record import Call
@@ -43,8 +46,11 @@ class Stage(Protocol):
     async def room(self) -> None:
         """Wait while too much of the call is not durable yet."""
 
+    async def durable(self) -> None:
+        """Wait until all that happened so far is durable, or the store is given up for now."""
 
-def turn_of(call: Call, clip: Clip | None) -> Turn:
+
+def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
     """Everything the agent may know for the reply under way."""
     reply = call.reply
     assert reply is not None
@@ -61,7 +67,8 @@ def turn_of(call: Call, clip: Clip | None) -> Turn:
         clip=clip,
         now_ms=reply.started_at_ms,
         state=call.agent_state,
-        progress=Progress(reply.plan, reply.text, reply.audio_bytes),
+        progress=Progress(reply.plan, reply.text, reply.audio_bytes, reply.functions_called),
+        once=once,
     )
 
 
@@ -70,10 +77,11 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
     call = stage.call
     assert call.reply is not None
     response_id = call.reply.response_id
-    clip = Clip(call.clip.audio, call.input_format) if call.clip else None
-    turn = turn_of(call, clip)
+    clip = Clip(call.answered.audio, call.input_format) if call.answered else None
+    turn = turn_of(call, clip, _Steps(stage, response_id))
     speech = _Speech(stage, response_id, settings_of(call).output_format, agent, clock, turn.progress)
     unheard = len(turn.progress.text) if agent.replays else 0
+    uncalled = turn.progress.functions_called if agent.replays else 0
     decided_s = started_s = clock.monotonic_s()
     spoke = False
     hang_up = False
@@ -96,7 +104,10 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
                         await speech.say(audio, audio_format)
                     case FunctionCall(name, arguments):
                         await speech.finish_piece()
-                        stage.feed(ReplyFunctionCall(response_id, name, arguments))
+                        if uncalled:
+                            uncalled -= 1
+                        else:
+                            stage.feed(ReplyFunctionCall(response_id, name, arguments))
                     case HangUp():
                         hang_up = True
                     case _:
@@ -110,6 +121,31 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
         # The root of the reply's task: whatever an agent does wrong must not end the call.
         log.exception("agent failed", call_id=call.call_id, agent=agent.name, response_id=response_id)
         stage.feed(ReplyFailed(response_id, f"The agent {agent.name!r} failed to reply."))
+
+
+class _Steps:
+    """`Turn.once`: deeds under keys that outlive the pod."""
+
+    def __init__(self, stage: Stage, response_id: str) -> None:
+        self._stage = stage
+        self._response_id = response_id
+        self._begun = 0
+
+    async def __call__(self, name: str, deed: Deed) -> Any:
+        stage, number = self._stage, self._begun
+        self._begun += 1
+        reply = stage.call.reply
+        if reply is None or reply.response_id != self._response_id:
+            raise asyncio.CancelledError
+        if number == len(reply.steps):
+            stage.feed(ReplyStepBegun(self._response_id, name))
+            await stage.durable()
+        step = reply.steps[number]
+        if step["name"] != name:
+            raise ValueError(f"step {number} of the reply was {step['name']!r}, now it is {name!r}")
+        if "result" not in step:
+            stage.feed(ReplyStepDone(self._response_id, number, await deed(step["key"])))
+        return step["result"]
 
 
 class _Speech:

@@ -2,7 +2,8 @@
 
 Fencing. A record carries an epoch. `claim` adds one and hands the call to a new
 owner; a write with an older epoch than the record's is refused as a whole. So at
-any time at most one owner's writes are taken, whatever the others believe.
+any time at most one owner's writes are taken, whatever the others believe. The name of
+the claim settles what epochs alone cannot: see `CallWrite`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class WriteOutcome(Enum):
     SUPERSEDED = "superseded"
     """A newer epoch owns the call; nothing was written."""
     UNKNOWN = "unknown"
-    """The store holds no such call (expired or lost); nothing was written."""
+    """The store holds no such call (expired or lost), or lost writes before this one; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Claim:
     color: str
     now_ms: int
     api_key_hash: str | None = None
+    name: str = ""
+    """Unique to this claim; asked again under the same name, a claim that took effect is not made twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,8 @@ class Store(ABC):
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """Carry out writes of different calls in one round trip, each atomic by itself.
 
-        A committed write refreshes the TTL of all that is kept of its call. A repeated
-        commit of the same write is harmless: entries already held are left as they are.
+        A committed write refreshes the TTL of all that is kept of its call. A write that comes
+        twice, or after a later one of the same ownership, is reported committed and changes nothing.
         """
 
     @abstractmethod

@@ -73,14 +73,29 @@ class MemoryStore(Store):
 
     def _commit(self, write: CallWrite) -> WriteOutcome:
         kept = self._kept(write.call_id)
-        if kept is not None and int(kept.fields["epoch"]) > write.epoch:
-            return WriteOutcome.SUPERSEDED
+        epoch, claim, revision = write.epoch, write.claim, 0
+        if kept is not None:
+            held = int(kept.fields["epoch"])
+            held_claim = kept.fields.get("claim", b"").decode()
+            if held > epoch:
+                if not write.doubted or held_claim != write.doubted:
+                    return WriteOutcome.SUPERSEDED
+                epoch, claim = held, held_claim
+            elif held == epoch and claim and held_claim and claim != held_claim:
+                return WriteOutcome.SUPERSEDED
+            revision = int(kept.fields.get("revision", b"0"))
+            if write.revision and revision >= write.revision and held == epoch:
+                return WriteOutcome.COMMITTED
         if write.whole:
             kept = self._calls[write.call_id] = _Kept(0.0)
-        elif kept is None:
+        elif kept is None or (write.revision and revision != write.revision - 1):
             return WriteOutcome.UNKNOWN
         self._refresh(write.call_id, kept)
-        kept.fields.update(write.fields, epoch=b"%d" % write.epoch)
+        kept.fields.update(write.fields, epoch=b"%d" % epoch)
+        if claim:
+            kept.fields["claim"] = claim.encode()
+        if write.revision:
+            kept.fields["revision"] = b"%d" % write.revision
         kept.items.update(write.items)
         for item_id in write.dropped_items:
             kept.items.pop(item_id, None)
@@ -107,7 +122,8 @@ class MemoryStore(Store):
             return NotClaimed.FOREIGN
         if before.get("status") == b"ended":
             return NotClaimed.ENDED
-        epoch = int(before["epoch"]) + 1
+        mine = bool(claim.name) and before.get("claim", b"").decode() == claim.name
+        epoch = int(before["epoch"]) + (not mine)
         self._refresh(claim.call_id, kept)
         kept.fields.update(
             epoch=b"%d" % epoch,
@@ -115,6 +131,7 @@ class MemoryStore(Store):
             color=claim.color.encode(),
             status=b"attached",
             claimed_at=b"%d" % claim.now_ms,
+            claim=claim.name.encode(),
         )
         return Claimed(
             epoch,

@@ -79,6 +79,7 @@ class RedisStore(Store):
             self.ttl_s,
             int(claim.api_key_hash is not None),
             claim.api_key_hash or "",
+            claim.name,
         ]
         outcome, *more = await self._run("claim", call_keys(claim.call_id), arguments)
         if outcome != b"claimed":
@@ -261,6 +262,9 @@ def _arguments(write: CallWrite, ttl_s: int) -> list[Any]:
         int(write.whole),
         write.keep_events_from,
         write.keep_speech_from,
+        write.revision,
+        write.claim,
+        write.doubted,
         len(write.fields),
     ]
     for pair in write.fields.items():

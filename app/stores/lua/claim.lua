@@ -2,11 +2,11 @@
 --
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
 -- ARGV  1 owner   2 color   3 now in ms   4 ttl in seconds
---       5 "1": the record must belong to the API key hash in 6
+--       5 "1": the record must belong to the API key hash in 6   7 name of this claim
 -- Returns {"unknown"}, {"foreign"}, {"ended"}, which change nothing, or
 --         {"claimed", epoch, owner, status and color before, record, items, outbox, speech}
 
-local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash')
+local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim')
 if not before[1] then
   return { 'unknown' }
 end
@@ -16,8 +16,12 @@ end
 if before[3] == 'ended' then
   return { 'ended' }
 end
-local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3])
+local epoch = tonumber(before[1])
+if ARGV[7] == '' or before[6] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
+  epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3],
+  'claim', ARGV[7])
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[4])
 end

@@ -3,6 +3,7 @@
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
 -- ARGV  1 epoch   2 ttl in seconds   3 "1": replace all that is held
 --       4 oldest outbox entry to keep (0: all)   5 oldest speech entry to keep (0: all)
+--       6 revision (0: not checked)   7 name of the ownership   8 a claim of the writer's in doubt, or ""
 --       then five lists, each its length and its elements flattened:
 --       fields (name, value)   items (id, packed)   dropped items (id)
 --       events (n, head, audio)   speech (n, item id, audio)
@@ -11,18 +12,30 @@
 -- Work depends on the size of the write alone, never on what is held: every command
 -- but the trims is O(1) per element, and a trim costs as much as it removes.
 
-local epoch = tonumber(ARGV[1])
-local held = redis.call('HGET', KEYS[1], 'epoch')
-if held and tonumber(held) > epoch then
-  return 'superseded'
+local epoch, claim, revision = tonumber(ARGV[1]), ARGV[7], tonumber(ARGV[6])
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'claim', 'revision')
+local held, held_claim = tonumber(record[1] or ''), record[2] or ''
+local held_revision = tonumber(record[3] or '') or 0
+if held then
+  if held > epoch then
+    if ARGV[8] == '' or held_claim ~= ARGV[8] then
+      return 'superseded'
+    end
+    epoch, claim = held, held_claim
+  elseif held == epoch and claim ~= '' and held_claim ~= '' and held_claim ~= claim then
+    return 'superseded'
+  end
+  if revision > 0 and held_revision >= revision and held == epoch then
+    return 'committed' -- it came twice, or late: what it says is held already
+  end
 end
 if ARGV[3] == '1' then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-elseif not held then
+elseif not held or (revision > 0 and held_revision ~= revision - 1) then
   return 'unknown'
 end
 
-local at = 6
+local at = 9
 local function elements(width, visit)
   local count = tonumber(ARGV[at])
   at = at + 1
@@ -41,7 +54,14 @@ local function add(key, n, ...)
 end
 
 elements(2, function(i) redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end)
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) -- after the fields: none of them may change it
+-- After the fields: none of them may change these.
+redis.call('HSET', KEYS[1], 'epoch', epoch)
+if claim ~= '' then
+  redis.call('HSET', KEYS[1], 'claim', claim)
+end
+if revision > 0 then
+  redis.call('HSET', KEYS[1], 'revision', revision)
+end
 elements(2, function(i) redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end)
 elements(1, function(i) redis.call('HDEL', KEYS[2], ARGV[i]) end)
 elements(3, function(i)

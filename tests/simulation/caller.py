@@ -1,0 +1,324 @@
+"""A caller who knows what it should hear: says its lines, resumes as often as needed, and checks everything it gets.
+
+What it sends goes through the real client's `Outgoing`, what it gets through its `Numbering`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+import orjson
+import pybase64
+
+from app.call.audio import PCM
+from app.call.closing import MAY_RESUME
+from app.client.numbering import Numbering, Tally
+from app.client.outgoing import Outgoing
+from tests.simulation.agent import piece_audio, piece_text
+from tests.simulation.network import Connection
+from tests.simulation.witness import Witness
+
+HANDSHAKE_S = 5.0
+FRAME_MS = 100
+
+
+class Refusal(Exception):
+    """An HTTP status instead of an upgrade."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Phone(Protocol):
+    """How a caller reaches the pods."""
+
+    def pick(self) -> str:
+        """A pod, as a load balancer would choose it."""
+
+    async def connect(self, pod: str, query: dict[str, Any]) -> Connection:
+        """Raises `Refusal`, or `ConnectionError` if nobody is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing to say: ``say``, ``deed`` or ``call`` with a number of pieces, or ``speak`` with so many frames."""
+
+    command: str
+    number: int
+
+
+@dataclass(slots=True)
+class Reply:
+    """A response as it arrives."""
+
+    text: str = ""
+    audio: bytearray = field(default_factory=bytearray)
+    functions: list[dict[str, Any]] = field(default_factory=list)
+    status: str = ""
+
+
+class Caller:
+    """`run` is the whole call."""
+
+    def __init__(
+        self, name: str, model: str, lines: tuple[Line, ...], phone: Phone, random: Random, witness: Witness
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.call_id = ""
+        self.outcome = ""
+        """How it ended: ``done``, or ``forgotten`` by a store that lost what nobody else had."""
+        self.tally = Tally()
+        self.connection: Connection | None = None
+        self.said: list[str] = []
+        """Ids and texts of its own items, in order."""
+        self._lines = lines
+        self._phone = phone
+        self._random = random
+        self._witness = witness
+        self._numbering = Numbering(self.tally)
+        self._outgoing = Outgoing(PCM)
+        self._token = ""
+        self._epoch = 0
+        self._made = 0
+        self._replies: dict[str, Reply] = {}
+        self._items: list[str] = []
+        self._committed = 0
+        self._changed: asyncio.Event = asyncio.Event()
+
+    # --- the call -------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Say every line, hear every answer, hang up."""
+        await self._connect_first()
+        reading = asyncio.get_running_loop().create_task(self._read())
+        self._send({"type": "session.update", "session": {"type": "realtime", "audio": _MANUAL}})
+        for number, line in enumerate(self._lines, 1):
+            await asyncio.sleep(self._random.uniform(0.0, 0.6))
+            await self._say(line, number)
+        if not self._forgotten:
+            self._check_items()
+        self.outcome = "forgotten" if self._forgotten else "done"
+        reading.cancel()
+        if self.connection is not None:
+            self.connection.leave(1000)
+
+    @property
+    def _forgotten(self) -> bool:
+        return self._witness.known(self.call_id).forgotten
+
+    async def _say(self, line: Line, number: int) -> None:
+        asked = len(self._replies)
+        if line.command == "speak":
+            await self._speak(line.number, number)
+        else:
+            item = {"type": "message", "role": "user", "id": f"said_{number}"}
+            item |= {"content": [{"type": "input_text", "text": f"{line.command} {line.number}"}]}
+            self._send({"type": "conversation.item.create", "item": item})
+            self._send({"type": "response.create"})
+        reply = await self._reply(asked)
+        if reply is None:
+            return
+        self._check(line, reply, _speech(self.name, number, line.number))
+        if line.command != "call":
+            return
+        if len(reply.functions) != 1:
+            self._witness.broken(f"tools run once: {self.name} was asked to run {len(reply.functions)} functions")
+        asked = len(self._replies)
+        output = {"type": "function_call_output", "call_id": reply.functions[0]["call_id"], "output": "found"}
+        self._send({"type": "conversation.item.create", "item": output})
+        self._send({"type": "response.create"})
+        second = await self._reply(asked)
+        if second is not None:
+            self._check(Line("say", 1), second, b"")
+
+    async def _speak(self, frames: int, number: int) -> None:
+        speech = _speech(self.name, number, frames)
+        size = PCM.size(FRAME_MS)
+        for at in range(0, len(speech), size):
+            await asyncio.sleep(FRAME_MS / 1000)
+            self._outgoing.append(speech[at : at + size])
+            self._flush()
+        self._send({"type": "input_audio_buffer.commit"})
+        self._send({"type": "response.create"})
+
+    async def _reply(self, number: int) -> Reply | None:
+        """The n-th response once it is done; None if the call was forgotten meanwhile."""
+        await self._until(lambda: any(r.status for r in list(self._replies.values())[number : number + 1]))
+        return None if self._forgotten else list(self._replies.values())[number]
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition() and not self._forgotten:
+            self._changed.clear()
+            await self._changed.wait()
+
+    # --- what it should hear ---------------------------------------------------
+
+    def _check(self, line: Line, reply: Reply, speech: bytes) -> None:
+        if reply.status != "completed":
+            self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
+        if self.model == "echo":
+            text, audio = "", speech if line.command == "speak" else b""
+            if line.command != "speak":
+                text = f"{line.command} {line.number}"
+        else:
+            word = reply.text.partition("-")[0]
+            pieces = range(line.number)
+            text = "".join(piece_text(word, piece) for piece in pieces)
+            audio = b"".join(piece_audio(word, piece) for piece in pieces)
+        if reply.text != text:
+            self._witness.broken(f"a reply goes on: {self.name} heard {reply.text!r} for {text!r} ({line})")
+        if bytes(reply.audio) != audio:
+            self._witness.broken(
+                f"a reply goes on: {self.name} heard {len(reply.audio)} bytes for {len(audio)}, "
+                f"other from byte {_differ(bytes(reply.audio), audio)} ({line})"
+            )
+
+    def _check_items(self) -> None:
+        expected = [f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command != "speak"]
+        got = [item for item in self._items if item.startswith("said_")]
+        if got != expected:
+            self._witness.broken(f"what the caller sent: the conversation has {got} instead of {expected}")
+        spoken = sum(line.command == "speak" for line in self._lines)
+        if self._committed != spoken:
+            self._witness.broken(f"what the caller sent: {self._committed} spoken turns instead of {spoken}")
+        if self.tally.gaps or self.tally.repeats or self.tally.forgotten:
+            self._witness.broken(f"exactly once: {self.name} got {self.tally}")
+        asked = sum(1 + (line.command == "call") for line in self._lines)
+        if len(self._replies) != asked:
+            self._witness.broken(f"what the caller sent: {len(self._replies)} replies to {asked} questions")
+
+    # --- sending ------------------------------------------------------------------
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self._made += 1
+        event_id = f"{self.name}_{self._made}"
+        self._outgoing.add(event_id, orjson.dumps({**event, "event_id": event_id}).decode())
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.connection is None:
+            return
+        while (text := self._outgoing.next_message()) is not None:
+            self.connection.tell(text)
+
+    # --- connections ----------------------------------------------------------------
+
+    async def _connect_first(self) -> None:
+        while True:
+            try:
+                self.connection, _ = await self._connect({"model": self.model})
+                return
+            except (Refusal, ConnectionError, TimeoutError):
+                await asyncio.sleep(self._random.uniform(0.05, 0.5))
+
+    async def _connect(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
+        pod = self._phone.pick()
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                connection = await self._phone.connect(pod, query)
+                first = await connection.down.get()
+                if isinstance(first, int):
+                    raise ConnectionError(f"closed with {first} before the greeting")
+        except BaseException:
+            if connection is not None:
+                connection.leave(1006)
+            raise
+        info = self._greeted(orjson.loads(first), connection, resumed="call_id" in query)
+        return connection, info
+
+    def _greeted(self, greeting: dict[str, Any], connection: Connection, *, resumed: bool) -> dict[str, Any]:
+        info: dict[str, Any] = greeting["session"]["call"]
+        self.call_id = connection.call_id = info["id"]
+        self._token = info["resume_token"]
+        self._witness.note(
+            f"{self.name}: {self.call_id[5:9]} on {connection.pod}, epoch {info['epoch']}, from {greeting['event_id']}, gap {info['gap']}, "
+            f"audio {info['input_audio_ms']} ms, last {info['last_client_event_id']}"
+        )
+        self._witness.greeted(self.call_id, info["input_audio_ms"])
+        self._numbering.begin(greeting, info["gap"], first=not resumed)
+        if self.tally.forgotten and not self._forgotten:
+            self._witness.broken(f"exactly once: {self.name} is told of the gap {info['gap']} though nothing was lost")
+        return info
+
+    async def _read(self) -> None:
+        while True:
+            assert self.connection is not None
+            message = await self.connection.down.get()
+            if not isinstance(message, int):
+                self._hear(orjson.loads(message))
+            elif message not in MAY_RESUME - {1011}:
+                self._witness.broken(f"a call outlives its pod: {self.name} was closed with {message}")
+            else:
+                self.connection = None
+                await self._come_back()
+
+    async def _come_back(self) -> None:
+        while self.connection is None and not self._forgotten:
+            await asyncio.sleep(self._random.choice((0.0, 0.01, 0.1, 0.5)) * self._random.random())
+            query = {"call_id": self.call_id, "token": self._token, "last_event": self._numbering.last_event_id}
+            try:
+                connection, info = await self._connect(query)
+            except Refusal as refusal:
+                if refusal.status == 404:
+                    self._witness.taken_from_store(self.call_id)
+                if refusal.status != 503 and not self._forgotten:
+                    self._witness.broken(f"a call outlives its pod: {self.name} was refused with {refusal.status}")
+            except (ConnectionError, TimeoutError):
+                continue
+            else:
+                self.tally.resumes += 1
+                self._witness.counts["resumes"] += 1
+                self._outgoing.rewind(info["input_audio_ms"], info["last_client_event_id"])
+                self.connection = connection
+                self._flush()
+        self._changed.set()
+
+    def move(self) -> None:
+        """Take up the call on a new connection while the old one still stands, as a phone changing networks does."""
+        if self.connection is not None and self.call_id:
+            self.connection.down.put(1006)  # It stops listening there, and the pod does not know.
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if not self._numbering.is_new(event):
+            self._witness.broken(f"exactly once: {self.name} got {event['event_id']} again")
+        self._witness.heard(self.call_id, int(event["event_id"].removeprefix("evt_")))
+        if self.tally.gaps and not self._forgotten:
+            self._witness.broken(f"exactly once: {self.name} missed events before {event['event_id']}")
+        match event["type"]:
+            case "error":
+                if not self._forgotten:
+                    self._witness.broken(f"{self.name} got {event['error']}")
+            case "conversation.item.added":
+                self._items.append(event["item"]["id"])
+            case "input_audio_buffer.committed":
+                self._committed += 1
+            case "response.created":
+                self._replies[event["response"]["id"]] = Reply()
+            case "response.output_audio.delta":
+                self._replies[event["response_id"]].audio += pybase64.b64decode(event["delta"])
+            case "response.output_audio_transcript.delta" | "response.output_text.delta":
+                self._replies[event["response_id"]].text += event["delta"]
+            case "response.function_call_arguments.done":
+                self._replies[event["response_id"]].functions.append(event)
+            case "response.done":
+                self._replies[event["response"]["id"]].status = event["response"]["status"]
+        self._changed.set()
+
+
+_MANUAL = {"input": {"turn_detection": None}}
+
+
+def _speech(name: str, number: int, frames: int) -> bytes:
+    """What a caller says in a line: no two are alike, nor any two frames of one."""
+    return b"".join(piece_audio(f"{name}/{number}", frame) for frame in range(frames))
+
+
+def _differ(a: bytes, b: bytes) -> int:
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,181 @@
+"""An asyncio event loop in which time, order and death come from a seed.
+
+Every callback belongs to a process: the one in whose context it was made. Each process
+keeps asyncio's own order; whose turn it is next is drawn. Time stands still while any
+process has something to do and then jumps to the next timer. A process that is stopped
+(SIGSTOP) gets no turns; one that is killed never runs another line, not even a `finally`,
+which is what makes a crash at any await point what it is on a real machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Process:
+    """Something that can be stopped or killed as a whole: a pod, a caller, or the world around them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queue: deque[asyncio.Handle] = deque()
+        self.alive = True
+        self.stopped = False
+        self.steps = 0
+        """Turns taken, that is pieces of code run between two waits."""
+        self.dies_at_step: int | None = None
+        self.on_death: Callable[[], None] = lambda: None
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.context: Context = copy_context()
+        self.context.run(PROCESS.set, self)
+
+
+PROCESS: ContextVar[Process] = ContextVar("process")
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """Use `spawn` for what is to run in a process, `run` to let the world go on."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self._random = random
+        self._now_s = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """By time and then by age: asyncio alone would leave the order of equals to chance."""
+        self._timers_made = 0
+        self.world = Process("world")
+        self.processes: list[Process] = [self.world]
+        self.faults: list[str] = []
+        """What the loop was told of by tasks and callbacks that raised."""
+        self.turns = 0
+        self.set_exception_handler(self._note)
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now_s
+
+    def process(self, name: str) -> Process:
+        """A new process."""
+        made = Process(name)
+        self.processes.append(made)
+        return made
+
+    def spawn(self, process: Process, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task in a process."""
+        return self.create_task(work, context=process.context)
+
+    def at(self, delay_s: float, callback: Callable[..., None], *arguments: Any) -> None:
+        """Have the world do something later."""
+        self.call_at(self._now_s + delay_s, callback, *arguments, context=self.world.context)
+
+    def kill(self, process: Process) -> None:
+        """End a process here and now."""
+        if process.alive:
+            process.alive = False
+            process.queue.clear()
+            process.on_death()
+
+    # --- what asyncio asks of a loop ------------------------------------------
+
+    def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        process = (context or copy_context()).get(PROCESS, self.world)
+        # Kept, so that no garbage collection runs a dead process's `finally` blocks at a moment of its own.
+        process.tasks.append(task)
+        return task
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = events.Handle(callback, args, self, context)
+        self._enqueue(handle)
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        timer = events.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        return timer
+
+    def _enqueue(self, handle: asyncio.Handle) -> None:
+        process = handle._context.get(PROCESS, self.world)  # type: ignore[attr-defined]
+        if process.alive:
+            process.queue.append(handle)
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # --- running ----------------------------------------------------------------
+
+    def run(self, until: Callable[[], bool], *, deadline_s: float) -> bool:
+        """Let everybody take turns; whether `until` came true before the deadline and before nothing was left."""
+        events._set_running_loop(self)
+        try:
+            while not until():
+                if not self._turn() and not self._advance(deadline_s):
+                    return False
+            return True
+        finally:
+            events._set_running_loop(None)
+
+    def _turn(self) -> bool:
+        ready = [process for process in self.processes if process.queue and not process.stopped]
+        if not ready:
+            return False
+        process = ready[0] if len(ready) == 1 else self._random.choice(ready)
+        handle = process.queue.popleft()
+        if handle._cancelled:  # type: ignore[attr-defined]
+            return True
+        handle._run()  # type: ignore[attr-defined]
+        self.turns += 1
+        process.steps += 1
+        if process.steps == process.dies_at_step:
+            self.kill(process)
+        return True
+
+    def _advance(self, deadline_s: float) -> bool:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers or timers[0][0] > deadline_s:
+            return False
+        self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:  # type: ignore[attr-defined]
+                self._enqueue(timer)
+        return True
+
+    def dispose(self) -> None:
+        """Close whatever still waits, silently: the world has ended."""
+        tasks = [task for process in self.processes for task in process.tasks]
+        for process in self.processes:
+            process.alive = False
+            process.queue.clear()
+        self._timers.clear()
+        for task in tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()  # type: ignore[union-attr]
+            elif not task.cancelled():
+                task.exception()
+        self.close()
+
+
+def run_now(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise RuntimeError("it waited")

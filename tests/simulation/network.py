@@ -1,0 +1,250 @@
+"""Between pods, callers and the store: messages take their time, get lost, and come too late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from app.call.changes import CallWrite, OutboxEntry, Snapshot
+from app.call.closing import SERVICE_RESTART
+from app.errors import StoreUnavailable
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.memory import MemoryStore
+from tests.simulation.loop import Process, SimLoop, run_now
+from tests.simulation.weather import Weather
+from tests.simulation.witness import Witness
+
+ANSWER_S = 2.0
+"""As `stores.redis` waits."""
+
+
+class StoreLink(Store):
+    """One pod's way to the store that all pods share."""
+
+    def __init__(
+        self, server: MemoryStore, loop: SimLoop, pod: str, process: Process, weather: Weather, witness: Witness
+    ) -> None:
+        super().__init__(ttl_s=server.ttl_s)
+        self._server = server
+        self._loop = loop
+        self._pod = pod
+        self._process = process
+        self._weather = weather
+        self._witness = witness
+
+    @property
+    def kind(self) -> str:
+        return "simulated"
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def _ask(self, ask: Callable[[], Coroutine[Any, Any, Any]], *, again: bool = False) -> Any:
+        """A question and its answer. With `again` the network may carry the question twice."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._loop.at(self._weather.store_delay_s(), self._arrive, ask, answer, again)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await answer
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
+
+    def _arrive(self, ask: Callable[[], Coroutine[Any, Any, Any]], answer: asyncio.Future[Any], again: bool) -> None:
+        way = self._weather.way_to_store(self._pod)
+        if way == "refused":
+            self._loop.at(0.001, _give, answer, StoreUnavailable("refused"))
+            return
+        if way == "silent":
+            return
+        if way == "late":
+            # It waits in a buffer until the way is free; whoever asked has long given up.
+            if again:
+                self._loop.at(self._weather.late_s(), _once_more, ask)
+            return
+        try:
+            result: Any = run_now(ask())
+        except StoreUnavailable as error:
+            result = error
+        if again and self._weather.twice():
+            self._loop.at(self._weather.late_s(), _once_more, ask)
+        if not self._weather.loses_answer(self._pod):
+            self._loop.at(self._weather.store_delay_s(), _give, answer, result)
+
+    # --- calls ------------------------------------------------------------------
+
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        async def ask() -> list[WriteOutcome]:
+            outcomes = []
+            for write in writes:
+                outcome = self._server._commit(write)
+                kept = self._server._calls.get(write.call_id)
+                self._witness.written(self._pod, self._process, write, outcome, _newest(kept.outbox) if kept else [])
+                outcomes.append(outcome)
+            return outcomes
+
+        outcomes: list[WriteOutcome] = await self._ask(ask, again=True)
+        return outcomes
+
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        async def ask() -> Claimed | NotClaimed:
+            claimed = await self._server.claim(claim)
+            if isinstance(claimed, Claimed):
+                self._witness.claimed(self._pod, self._process, claim.call_id, claimed.epoch)
+            return claimed
+
+        claimed: Claimed | NotClaimed = await self._ask(ask)
+        return claimed
+
+    async def load(self, call_id: str) -> Snapshot | None:
+        held: Snapshot | None = await self._ask(lambda: self._server.load(call_id))
+        return held
+
+    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
+        bound: str = await self._ask(lambda: self._server.bind_call_key(key_hash, call_id, instead_of=instead_of))
+        return bound
+
+    async def find_call_key(self, key_hash: str) -> str | None:
+        bound: str | None = await self._ask(lambda: self._server.find_call_key(key_hash))
+        return bound
+
+    # --- the fleet -----------------------------------------------------------------
+
+    async def ping(self) -> None:
+        await self._ask(self._server.ping)
+
+    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        wish: DrainWish | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
+        return wish
+
+    async def retire(self, pod: str) -> None:
+        await self._ask(lambda: self._server.retire(pod))
+
+    async def pods(self) -> list[PodBeat]:
+        pods: list[PodBeat] = await self._ask(self._server.pods)
+        return pods
+
+    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+        await self._ask(lambda: self._server.wish_drain(color, wish))
+
+    async def drain_wish(self, color: str) -> DrainWish | None:
+        wish: DrainWish | None = await self._ask(lambda: self._server.drain_wish(color))
+        return wish
+
+    async def agree(self, name: str, proposal: bytes) -> bytes:
+        agreed: bytes = await self._ask(lambda: self._server.agree(name, proposal))
+        return agreed
+
+
+def _newest(outbox: deque[OutboxEntry]) -> list[OutboxEntry]:
+    return [outbox[at] for at in range(-min(40, len(outbox)), 0)]
+
+
+def _give(answer: asyncio.Future[Any], result: Any) -> None:
+    if answer.done():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
+
+
+def _once_more(ask: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    run_now(ask())
+
+
+class Lane:
+    """One direction of a connection: in order, each message with a delay of its own."""
+
+    def __init__(self, loop: SimLoop, weather: Weather) -> None:
+        self._loop = loop
+        self._weather = weather
+        self._inbox: deque[Any] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._free_at_s = 0.0
+        self.closed = False
+        """Nothing more arrives."""
+
+    def put(self, message: Any, *, last: bool = False) -> None:
+        """Send; `last` ends the lane once it has arrived."""
+        self._free_at_s = max(self._free_at_s, self._loop.time() + self._weather.wire_delay_s())
+        self._loop.at(self._free_at_s - self._loop.time(), self._arrive, message, last)
+
+    def cut(self, message: Any, after_s: float) -> None:
+        """Lose all that is on its way; the reader learns of it later."""
+        if not self.closed:
+            self.closed = True
+            self._loop.at(after_s, self._deliver, message)
+
+    def _arrive(self, message: Any, last: bool) -> None:
+        if not self.closed:
+            self.closed = last
+            self._deliver(message)
+
+    def _deliver(self, message: Any) -> None:
+        self._inbox.append(message)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        """The next message."""
+        while not self._inbox:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._inbox.popleft()
+
+
+class Connection:
+    """A WebSocket between a caller and a pod; the pod's side is a `Transport`."""
+
+    def __init__(self, loop: SimLoop, weather: Weather, witness: Witness, pod: str) -> None:
+        self.pod = pod
+        self.up = Lane(loop, weather)
+        self.down = Lane(loop, weather)
+        self.call_id = ""
+        self.caller_left = False
+        self.heard_ms: Callable[[], int] = lambda: 0
+        """How much of the caller's audio the pod has taken."""
+        self._witness = witness
+        self._over: int | None = None
+
+    # --- the caller's side
+
+    def tell(self, text: str) -> None:
+        """The caller sends."""
+        self.up.put(text)
+
+    def leave(self, code: int) -> None:
+        """The caller closes; 1006 is a broken connection."""
+        self.caller_left = True
+        if code == 1006:
+            self.broke()
+        else:
+            self.up.put(code, last=True)
+
+    def broke(self, after_s: float = 0.0) -> None:
+        """The connection breaks; each side learns of it at its own time."""
+        self.up.cut(1006, after_s)
+        self.down.cut(1006, after_s)
+
+    # --- the pod's side
+
+    async def receive(self) -> str | bytes | int:
+        message: str | int = await self.up.get()
+        return message
+
+    async def send(self, text: str) -> None:
+        number = int(text[text.index('"evt_') + 5 : text.index('"', text.index('"evt_') + 1)])
+        if not text.startswith('{"event_id":"evt_%d","type":"session.created"' % number):
+            self._witness.sent(self.pod, self.call_id, number, text)
+        self.down.put(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._over is None:
+            self._over = code
+            if code == SERVICE_RESTART:
+                self._witness.handed_off(self.call_id, self.heard_ms())
+            self.down.put(code, last=True)
+            self.up.cut(code, 0.002)

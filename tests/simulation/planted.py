@@ -1,0 +1,90 @@
+"""Bugs that the simulator must find, each planted where the code that prevents it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from app.agents.base import Deed
+from app.call import hearing
+from app.call.changes import CallWrite, OutboxEntry
+from app.call.outbox import Outbox
+from app.runtime.committer import Batch, Committer
+from app.runtime.speaking import _Steps
+from app.stores.base import WriteOutcome
+from app.stores.memory import MemoryStore
+
+Planting = Callable[[], AbstractContextManager[Any]]
+
+
+@contextmanager
+def sent_before_durable() -> Iterator[None]:
+    """Events leave when they are handed to the writer, not when it is done."""
+    write = Committer._write
+
+    async def hasty(self: Committer, batch: Batch) -> None:
+        for call, _, waiting in batch:
+            call.committed(waiting)
+        await write(self, [(call, change, []) for call, change, _ in batch])
+
+    with patch.object(Committer, "_write", hasty):
+        yield
+
+
+@contextmanager
+def no_fencing() -> Iterator[None]:
+    """The store takes writes of any epoch."""
+    commit = MemoryStore._commit
+
+    def lenient(self: MemoryStore, write: CallWrite) -> WriteOutcome:
+        kept = self._calls.get(write.call_id)
+        if kept is not None:
+            held = int(kept.fields["epoch"])
+            write = replace(write, epoch=max(held, write.epoch), claim=kept.fields.get("claim", b"").decode())
+        return commit(self, write)
+
+    with patch.object(MemoryStore, "_commit", lenient):
+        yield
+
+
+@contextmanager
+def replay_off_by_one() -> Iterator[None]:
+    """A resume begins with the event that the caller saw last."""
+    after = Outbox.after
+
+    def one_more(self: Outbox, n: int) -> list[OutboxEntry]:
+        return after(self, n - 1)
+
+    with patch.object(Outbox, "after", one_more):
+        yield
+
+
+@contextmanager
+def no_flush_at_handoff() -> Iterator[None]:
+    """What was said since the last checkpoint stays in memory when the connection is handed off."""
+    with patch.object(hearing, "flush", lambda call: None):
+        yield
+
+
+@contextmanager
+def tool_run_again() -> Iterator[None]:
+    """A reply that goes on elsewhere does its deeds again instead of asking the record."""
+
+    async def forgetful(self: _Steps, name: str, deed: Deed) -> Any:
+        self._begun += 1
+        return await deed(f"{self._stage.call.owner}:{self._stage.call.epoch}:{self._begun}")
+
+    with patch.object(_Steps, "__call__", forgetful):
+        yield
+
+
+PLANTED: dict[str, Planting] = {
+    "send before durable": sent_before_durable,
+    "no fencing": no_fencing,
+    "off-by-one replay": replay_off_by_one,
+    "no checkpoint flush": no_flush_at_handoff,
+    "tool re-run": tool_run_again,
+}

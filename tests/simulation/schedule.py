@@ -1,0 +1,101 @@
+"""What happens in one run, as data drawn from a seed: so it can be repeated, made smaller, and printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from tests.simulation.caller import Line
+
+FAULTS: dict[str, int] = {
+    "crash": 6,
+    "stop": 3,
+    "drain": 4,
+    "drain-cancel": 1,
+    "cut": 4,
+    "move": 2,
+    "refused": 2,
+    "silent": 2,
+    "late": 2,
+    "deaf": 3,
+    "slow": 1,
+    "outage": 2,
+    "flush": 1,
+    "rollback": 1,
+}
+"""Kinds of faults and how often each is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """At a time, to somebody. `steps`: a crash waits for so many more turns of its pod."""
+
+    at_s: float
+    kind: str
+    target: int
+    lasts_s: float = 0.0
+    steps: int = 0
+
+    def __str__(self) -> str:
+        steps = f" after {self.steps} turns" if self.steps else ""
+        return f"{self.at_s:7.3f} s  {self.kind} #{self.target}{steps}, lasting {self.lasts_s:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One run. `models` and `lines`: a caller each."""
+
+    seed: int
+    pods: int
+    models: tuple[str, ...]
+    lines: tuple[tuple[Line, ...], ...]
+    faults: tuple[Fault, ...]
+
+    def without(self, at: int) -> Schedule:
+        """The same but for one fault."""
+        return replace(self, faults=self.faults[:at] + self.faults[at + 1 :])
+
+    def without_caller(self, at: int) -> Schedule:
+        """The same but for one caller."""
+        return replace(
+            self, models=self.models[:at] + self.models[at + 1 :], lines=self.lines[:at] + self.lines[at + 1 :]
+        )
+
+    def __str__(self) -> str:
+        callers = [
+            f"  caller {number} to {model}: " + ", ".join(f"{line.command} {line.number}" for line in lines)
+            for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
+        ]
+        return "\n".join([f"seed {self.seed}, {self.pods} pods", *callers, *(f"  {fault}" for fault in self.faults)])
+
+
+def draw(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    random = Random(seed)
+    models, lines = [], []
+    for _ in range(random.choice((1, 1, 2))):
+        model = random.choice(("replays", "goes-on", "echo"))
+        models.append(model)
+        lines.append(tuple(_line(random, model) for _ in range(random.randint(1, 3))))
+    pods = random.choice((2, 2, 3))
+    length_s = 1.0 + 1.5 * max(map(len, lines))
+    faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
+    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)))
+
+
+def _line(random: Random, model: str) -> Line:
+    if model == "echo":
+        return Line(random.choice(("speak", "speak", "say")), random.randint(2, 6))
+    return Line(random.choice(("say", "deed", "call")), random.randint(1, 4))
+
+
+def _fault(random: Random, pods: int, length_s: float) -> Fault:
+    kind = random.choices(list(FAULTS), list(FAULTS.values()))[0]
+    at_s = round(random.uniform(0.0, length_s), 4)
+    lasts_s = round(random.choice((0.05, 0.5, 3.0, 6.0)) * random.random(), 4)
+    return Fault(at_s, kind, random.randrange(pods), lasts_s, random.randint(1, 60) if kind == "crash" else 0)
+
+
+def _time(fault: Fault) -> Any:
+    return fault.at_s

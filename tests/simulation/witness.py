@@ -1,0 +1,162 @@
+"""Sees everything, remembers everything, and says when a promise is broken.
+
+It stands where no real part of the system can: it knows what the store holds at each
+moment, what every caller was ever sent, and what a caller really said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from app.call.changes import CallWrite, OutboxEntry
+from app.stores.base import WriteOutcome
+
+
+class Broken(AssertionError):
+    """A promise of the contract was broken."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the witness knows of one call."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    """Every durable event as it was first sent."""
+    heard_n: int = 0
+    """Newest event that its caller has got."""
+    durable_n: int = 0
+    """Newest event that the store holds now."""
+    ever_durable_n: int = 0
+    excused_n: int = 0
+    """Newest event that was let out while the store was given up."""
+    epoch: int = 0
+    forgotten: bool = False
+    """The store lost what nobody else had: from now on less is promised (design 3.6)."""
+    handed_off_ms: int = 0
+    """Audio that a pod had taken when it closed for a handoff."""
+    holder: object = None
+    """The process that has the call in its memory."""
+
+
+class Witness:
+    """One for a whole run."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Known] = {}
+        self.trace: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.deeds: dict[str, dict[str, int]] = {}
+        """For each reply the keys under which its deed was done, and how often."""
+        self.verdict = ""
+        """The first promise that was broken."""
+        self.now_s = lambda: 0.0
+
+    def note(self, line: str) -> None:
+        """A line of the trace."""
+        self.trace.append(f"{self.now_s():9.4f}  {line}")
+
+    def broken(self, promise: str) -> None:
+        """Stop the run: a promise was broken."""
+        self.note(f"BROKEN: {promise}")
+        self.verdict = self.verdict or promise
+        raise Broken(promise)
+
+    def known(self, call_id: str) -> Known:
+        """What is known of a call."""
+        return self.calls.setdefault(call_id, Known())
+
+    # --- the store's side -----------------------------------------------------
+
+    def written(
+        self, pod: str, process: object, write: CallWrite, outcome: WriteOutcome, held: list[OutboxEntry]
+    ) -> None:
+        """A write was carried out; `held` is the newest of what the store's outbox now holds of the call."""
+        if write.events or write.whole or outcome is not WriteOutcome.COMMITTED:
+            numbers = f"{write.events[0].n}-{write.events[-1].n}" if write.events else "-"
+            kind = "whole " if write.whole else ""
+            self.note(
+                f"{pod}: {write.call_id[5:9]} {kind}write {write.revision} epoch {write.epoch} events {numbers}: {outcome.value}"
+            )
+        known = self.known(write.call_id)
+        if outcome is not WriteOutcome.COMMITTED:
+            self.counts[outcome.value] += 1
+            return
+        if write.epoch < known.epoch and not write.doubted:
+            self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
+        known.epoch = max(known.epoch, write.epoch)
+        known.holder = known.holder or process
+        known.durable_n = held[-1].n if held else 0
+        known.ever_durable_n = max(known.ever_durable_n, known.durable_n)
+        if not known.forgotten and any(b.n != a.n + 1 for a, b in pairwise(held)):
+            self.broken(f"exactly once: the outbox has a hole: {[entry.n for entry in held]}")
+
+    def claimed(self, pod: str, process: object, call_id: str, epoch: int) -> None:
+        """A claim was granted."""
+        self.note(f"{pod}: {call_id[5:9]} claimed under epoch {epoch}")
+        known = self.known(call_id)
+        if known.holder is not process:
+            known.holder = process
+            self.taken_from_store(call_id)
+        known.epoch = max(known.epoch, epoch)
+
+    def store_lost(self, call_id: str, durable_n: int, epoch: int) -> None:
+        """The store forgot a call, or its newest part."""
+        known = self.known(call_id)
+        known.durable_n, known.epoch = durable_n, epoch
+
+    def taken_from_store(self, call_id: str) -> None:
+        """Somebody goes on with what the store holds (or learns that it holds nothing)."""
+        known = self.known(call_id)
+        if known.heard_n > known.durable_n:
+            self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
+            known.forgotten = True
+
+    # --- the caller's side --------------------------------------------------------
+
+    def let_out(self, call_id: str, events: list[OutboxEntry]) -> None:
+        """The store is given up for now: these may be sent all the same."""
+        if events:
+            known = self.known(call_id)
+            known.excused_n = max(known.excused_n, events[-1].n)
+
+    def sent(self, pod: str, call_id: str, n: int, text: str) -> None:
+        """A pod sends an event."""
+        self.counts["events"] += 1
+        known = self.known(call_id)
+        if known.forgotten:
+            return
+        if n > known.ever_durable_n and n > known.excused_n:
+            self.broken(f"durable before visible: {pod} sent evt_{n}, the store had up to evt_{known.ever_durable_n}")
+        if n <= known.excused_n:
+            # It may speak to nobody: a pod that is cut off from the store does not know that its caller moved.
+            self.note(f"{pod}: {call_id[5:9]} evt_{n} goes out though the store may not have it")
+            return
+        first = known.texts.setdefault(n, text)
+        if first != text:
+            self.broken(f"exactly once: evt_{n} was {first[:160]} and is now {text[:160]}")
+
+    def handed_off(self, call_id: str, heard_ms: int) -> None:
+        """A pod closes for another one to go on."""
+        self.known(call_id).handed_off_ms = heard_ms
+
+    def greeted(self, call_id: str, input_audio_ms: int) -> None:
+        """A pod tells a caller from where on it wants the caller's audio."""
+        known = self.known(call_id)
+        if input_audio_ms < known.handed_off_ms and not known.forgotten:
+            self.broken(
+                f"the caller's words: a handoff saved {input_audio_ms} ms of the {known.handed_off_ms} ms that were said"
+            )
+
+    def heard(self, call_id: str, n: int) -> None:
+        """An event reached its caller."""
+        self.known(call_id).heard_n = n
+
+    def did(self, reply: str, key: str) -> None:
+        """A deed was done in the world."""
+        keys = self.deeds.setdefault(reply, {})
+        keys[key] = keys.get(key, 0) + 1
+        self.note(f"deed of {reply} under {key}")
+        if len(keys) > 1:
+            self.broken(f"tools run once: the deed of {reply} was done under the keys {list(keys)}")

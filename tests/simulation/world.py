@@ -1,0 +1,364 @@
+"""Pods, a store, callers and faults, put together for one schedule and run to its end."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, deque
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from app.call.tokens import resume_token
+from app.errors import ConnectionRefused
+from app.runtime.attachment import Attachment
+from app.runtime.ownership import CallSettings
+from app.runtime.pod import Pod
+from app.runtime.ports import ResumeCall, StartCall
+from app.stores.memory import MemoryStore
+from tests.simulation.agent import Cast
+from tests.simulation.caller import Caller, Refusal
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.network import Connection, StoreLink
+from tests.simulation.schedule import Fault, Schedule
+from tests.simulation.weather import Weather
+from tests.simulation.witness import Broken, Witness
+
+SECRET = b"a secret of the simulation"
+MIN_DRAIN_S = 0.1
+HEAL_S = 20.0
+"""When all faults are over at the latest."""
+END_S = 150.0
+"""Whoever is not done by then is stuck."""
+KEPT_PAST_S = 0.5
+
+
+class Silence:
+    """`runtime.ports.Observer` for whom nothing is worth a word."""
+
+    def __getattr__(self, name: str) -> Any:
+        return _nothing
+
+
+def _nothing(*_: object) -> None: ...
+
+
+class VirtualClock:
+    """`runtime.ports.Clock` on the loop's time."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def wall_ms(self) -> int:
+        return 1_700_000_000_000 + int(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        future = self._loop.create_future()
+        handle = self._loop.call_later(max(0.0, seconds), _wake, future)
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+
+def _wake(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+@dataclass(slots=True)
+class Host:
+    """A machine on which one pod process after the other runs."""
+
+    name: str
+    process: Process
+    pod: Pod
+    ready: bool = False
+    connections: list[Connection] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `broken` None: every promise was kept."""
+
+    broken: str | None
+    trace: tuple[str, ...]
+    turns: int
+    seconds: float
+    counts: Counter[str]
+
+
+class World:
+    """One run."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.random = Random(schedule.seed ^ 0x5EED)
+        self.loop = SimLoop(self.random)
+        self.witness = Witness()
+        self.witness.now_s = self.loop.time
+        self.weather = Weather(self.random, self.loop.time)
+        self.server = MemoryStore(ttl_s=1800, now_s=self.loop.time)
+        self.cast = Cast(self.random, self.witness)
+        self.clock = VirtualClock(self.loop)
+        self._past: deque[tuple[float, Any, Any]] = deque()
+        self.hosts: list[Host] = []
+        self.callers: list[Caller] = []
+        self._tasks: list[Any] = []
+
+    def run(self) -> Outcome:
+        """Play the schedule."""
+        try:
+            self._begin()
+            done = self.loop.run(self._over, deadline_s=END_S)
+            if not self.witness.verdict:
+                self._judge(done)
+        except Broken:
+            pass
+        finally:
+            seconds = self.loop.time()
+            self.loop.dispose()
+        return Outcome(
+            self.witness.verdict or None, tuple(self.witness.trace), self.loop.turns, seconds, self.witness.counts
+        )
+
+    def _begin(self) -> None:
+        for number in range(self.schedule.pods):
+            self.hosts.append(self._boot(f"pod-{number}"))
+        for number, (model, lines) in enumerate(zip(self.schedule.models, self.schedule.lines, strict=True)):
+            process = self.loop.process(f"caller-{number}")
+            caller = Caller(f"caller-{number}", model, lines, self, self.random, self.witness)
+            self.callers.append(caller)
+            self._tasks.append(self.loop.spawn(process, caller.run()))
+        for fault in self.schedule.faults:
+            self.loop.at(fault.at_s, self._strike, fault)
+        if any(fault.kind == "rollback" for fault in self.schedule.faults):
+            self._remember()
+        self.loop.at(HEAL_S, self._heal)
+
+    def _over(self) -> bool:
+        if self.witness.verdict:
+            return True
+        for task in self._tasks:
+            if task.done() and task.exception() is not None:
+                raise task.exception()
+        for task in self.loop.world.tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                raise task.exception()
+        return all(task.done() for task in self._tasks)
+
+    def _judge(self, done: bool) -> None:
+        if not done:
+            stuck = [caller.name for caller in self.callers if not caller.outcome]
+            self.witness.broken(f"a call outlives its pod: {', '.join(stuck)} got no further")
+        for host in self.hosts:
+            for task in host.process.tasks:
+                if host.process.alive and task.done() and not task.cancelled() and task.exception() is not None:
+                    self.witness.broken(f"a task of {host.name} failed: {task.exception()!r}")
+        if self.loop.faults:
+            self.witness.broken(f"the event loop was told: {self.loop.faults[0]}")
+        self.witness.counts.update(caller.outcome for caller in self.callers)
+
+    # --- pods -------------------------------------------------------------------
+
+    def _boot(self, name: str) -> Host:
+        process = self.loop.process(name)
+        link = StoreLink(self.server, self.loop, name, process, self.weather, self.witness)
+        pod = process.context.run(self._make_pod, name, link)
+        host = Host(name, process, pod, connections=[])
+        process.on_death = lambda: self._died(host)
+        let_out = pod.committer._let_go_on
+
+        def watched(batch: Any) -> None:
+            for call, _, waiting in batch:
+                self.witness.let_out(call.call.call_id, waiting)
+            let_out(batch)
+
+        pod.committer._let_go_on = watched  # type: ignore[method-assign]
+
+        async def open_pod() -> None:
+            await pod.open()
+            host.ready = True
+
+        self.loop.spawn(process, open_pod())
+        return host
+
+    def _make_pod(self, name: str, link: StoreLink) -> Pod:
+        return Pod(
+            settings=CallSettings(pod=name, color="blue" if name.endswith("0") else "green", resume_window_s=60),
+            version="1",
+            secret=SECRET,
+            capacity=10,
+            calls_per_key=0,
+            store=link,
+            agents=self.cast,
+            clock=self.clock,
+            observer=Silence(),
+            random_bytes=self.random.randbytes,
+        )
+
+    def _died(self, host: Host) -> None:
+        host.ready = False
+        for connection in host.connections or ():
+            connection.broke(self.random.choice((0.0, 0.01, 1.0)) * self.random.random())
+
+    # --- `caller.Phone` -----------------------------------------------------------
+
+    def pick(self) -> str:
+        """A load balancer that health checks have told of drains and dead pods, but not always in time."""
+        healthy = [host for host in self.hosts if host.ready and not host.pod.draining]
+        return self.random.choice(healthy if healthy and self.random.random() < 0.8 else self.hosts).name
+
+    async def connect(self, pod: str, query: dict[str, Any]) -> Connection:
+        """Reach a pod."""
+        await self.clock.sleep(self.weather.wire_delay_s())
+        host = next(host for host in self.hosts if host.name == pod)
+        if not host.ready:
+            raise ConnectionError(f"{pod} is not there")
+        connection = Connection(self.loop, self.weather, self.witness, pod)
+        connection.call_id = query.get("call_id", "")
+        assert host.connections is not None
+        host.connections.append(connection)
+        answer = self.loop.create_future()
+        self.loop.spawn(host.process, self._serve(host, connection, query, answer))
+        try:
+            status = await answer
+        except BaseException:
+            connection.leave(1006)
+            raise
+        if status != 101:
+            raise Refusal(status)
+        return connection
+
+    async def _serve(self, host: Host, connection: Connection, query: dict[str, Any], answer: Any) -> None:
+        """What `web` does: a refusal before the upgrade, or the upgrade and the call."""
+        try:
+            attachment = await self._attach(host, connection, query)
+        except ConnectionRefused as refused:
+            self._answer(answer, refused.status)
+            return
+        if attachment is None:
+            return
+        if connection.caller_left:
+            await attachment.abandon()
+            return
+        connection.call_id = attachment.call_id
+        call = host.pod.ownership.calls[attachment.call_id].call
+        connection.heard_ms = lambda: call.hearing.base_ms + call.input_format.ms(call.hearing.position)
+        self._answer(answer, 101)
+        await attachment.serve(connection)
+
+    async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment | None:
+        if "call_id" not in query:
+            return await host.pod.start(StartCall(model=query["model"], api_key_hash="key", resumable=True))
+        call_id = query["call_id"]
+        if query["token"] != resume_token(SECRET, call_id):
+            raise ConnectionRefused(403, "bad_token", "wrong token")
+        if connection.caller_left:
+            return None
+        return await host.pod.resume(ResumeCall(call_id, int(query["last_event"].removeprefix("evt_"))))
+
+    def _answer(self, answer: Any, status: int) -> None:
+        self.loop.at(self.weather.wire_delay_s(), _settle, answer, status)
+
+    # --- faults ---------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> None:
+        self.witness.note(f"fault: {fault}")
+        self.witness.counts[f"fault {fault.kind}"] += 1
+        host = self.hosts[fault.target % len(self.hosts)]
+        match fault.kind:
+            case "crash":
+                host.process.dies_at_step = host.process.steps + fault.steps
+                self.loop.at(fault.lasts_s + 0.2, self._restart, host)
+            case "stop":
+                host.process.stopped = True
+                self.loop.at(fault.lasts_s, self._continue, host)
+            case "drain":
+                if host.ready:
+                    self.loop.spawn(host.process, self._drain(host, MIN_DRAIN_S + fault.lasts_s))
+            case "drain-cancel":
+                if host.ready:
+                    host.process.context.run(host.pod.drain, "handoff", MIN_DRAIN_S + 2 * fault.lasts_s)
+                    self.loop.at(fault.lasts_s, self._cancel_drain, host)
+            case "cut" | "move":
+                self._disturb(fault)
+            case "refused" | "silent" | "late" | "deaf":
+                self.weather.begin(fault.kind, host.name, fault.lasts_s)
+            case "slow":
+                self.weather.begin("slow", None, fault.lasts_s)
+            case "outage":
+                self.weather.begin("refused", None, fault.lasts_s)
+            case "flush":
+                self._lose_store({}, {})
+            case "rollback":
+                _, calls, keys = self._past[0]
+                self._lose_store(calls, keys)
+
+    def _disturb(self, fault: Fault) -> None:
+        caller = self.callers[fault.target % len(self.callers)]
+        if fault.kind == "move":
+            caller.move()
+        elif caller.connection is not None:
+            caller.connection.broke(fault.lasts_s)
+
+    async def _drain(self, host: Host, deadline_s: float) -> None:
+        """SIGTERM: drain, close, leave."""
+        host.pod.drain("handoff", deadline_s)
+        await host.pod.wait_drained()
+        await host.pod.close()
+        self.loop.at(0.0, self._leave, host)
+
+    def _leave(self, host: Host) -> None:
+        self.loop.kill(host.process)
+        self._restart(host)
+
+    def _cancel_drain(self, host: Host) -> None:
+        if host.process.alive:
+            host.process.context.run(host.pod.cancel_drain)
+
+    def _continue(self, host: Host) -> None:
+        host.process.stopped = False
+
+    def _restart(self, host: Host) -> None:
+        if host.process.alive:
+            return
+        fresh = self._boot(host.name)
+        self.hosts[self.hosts.index(next(h for h in self.hosts if h.name == host.name))] = fresh
+        self.witness.note(f"{host.name}: started again")
+
+    def _remember(self) -> None:
+        """Keep the store's recent past, for a failover that falls back into it."""
+        now_s = self.loop.time()
+        self._past.append((now_s, copy.deepcopy(self.server._calls), copy.deepcopy(self.server._keys)))
+        while self._past[0][0] < now_s - KEPT_PAST_S:
+            self._past.popleft()
+        if now_s < HEAL_S:
+            self.loop.at(0.05, self._remember)
+
+    def _lose_store(self, calls: Any, keys: Any) -> None:
+        before = list(self.server._calls)
+        self.server._calls.clear()
+        self.server._calls.update(copy.deepcopy(calls))
+        self.server._keys.clear()
+        self.server._keys.update(keys)
+        for call_id in before:
+            kept = self.server._calls.get(call_id)
+            newest = kept.outbox[-1].n if kept is not None and kept.outbox else 0
+            self.witness.store_lost(call_id, newest, int(kept.fields["epoch"]) if kept is not None else 0)
+
+    def _heal(self) -> None:
+        self.witness.note("all faults are over")
+        self.weather.clear()
+        for host in list(self.hosts):
+            host.process.stopped = False
+            host.process.dies_at_step = None
+            self._cancel_drain(host)
+            self._restart(host)
+
+
+def _settle(answer: Any, status: int) -> None:
+    if not answer.done():
+        answer.set_result(status)
