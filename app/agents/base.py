@@ -56,7 +56,8 @@ class Once(Protocol):
     calls it again with the same key, by which the other side must tell that it knows it.
     """
 
-    async def __call__(self, name: str, deed: Deed) -> Any: ...
+    async def __call__(self, name: str, deed: Deed) -> Any:
+        """The deed's result; `name` is what it is called in the record."""
 
 
 async def _unrecorded(name: str, deed: Deed) -> Any:

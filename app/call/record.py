@@ -86,7 +86,7 @@ class Reply:
     """Where the open item begins in all that the reply has said."""
     functions_called: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """What the agent did in the world: each step's ``name``, its idempotency ``key``, and, once done, its ``result``."""
+    """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each step."""
     output_ids: list[str] = field(default_factory=list)
     aside: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""

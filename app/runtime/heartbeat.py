@@ -113,6 +113,8 @@ class Heartbeat:
         now_s = pod.clock.monotonic_s()
         now_ms = pod.clock.wall_ms()
         call = live.call
+        if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
+            pod.ownership.keep_key(live)
         if call.status is Status.PARKED:
             if now_ms - call.left_at_ms >= settings.resume_window_s * 1000:
                 if call.handed_off:

@@ -46,12 +46,15 @@ class LiveCall:
         clock: Clock,
         observer: Observer,
         on_gone: Callable[[LiveCall], None],
+        on_rewritten: Callable[[LiveCall], None],
         *,
         max_audio_bytes: int,
     ) -> None:
         self.call = call
         self.connection: Connection | None = None
         self.superseded_by_other = False
+        self.key_kept_at_s = clock.monotonic_s()
+        """When the call key was bound last."""
         self.in_doubt = False
         """The connection was given the call while the store could not be asked; another pod may own it."""
         self.committed_at_s = clock.monotonic_s()
@@ -62,6 +65,8 @@ class LiveCall:
         self._clock = clock
         self._observer = observer
         self._on_gone = on_gone
+        self._on_rewritten = on_rewritten
+        self._rewriting = False
         self._max_audio_bytes = max_audio_bytes
         self._held = False
         self._is_over = False
@@ -274,6 +279,7 @@ class LiveCall:
         if self._held or self.superseded_by_other:
             return None
         waiting = self.call.unsaved_events
+        self._rewriting = self.call.write_whole
         return take_write(self.call, self._clock.wall_ms()), waiting
 
     def committed(self, events: list[OutboxEntry]) -> None:
@@ -281,6 +287,9 @@ class LiveCall:
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._durable.set()
+        if self._rewriting and not self.call.write_whole:
+            self._rewriting = False
+            self._on_rewritten(self)
         if events:
             self._released = events[-1].n
         if self.connection is not None and events:

@@ -27,6 +27,8 @@ from app.runtime.live_call import LiveCall
 from app.runtime.ports import Clock, Observer, StartCall
 from app.stores.base import Claim, Claimed, NotClaimed, Store
 
+KEEP_KEY_AGAIN_S = 1.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -85,6 +87,7 @@ class Ownership:
         self._observer = observer
         self._settings = settings
         self._random_bytes = random_bytes
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.on_gone: Callable[[LiveCall], None] = lambda live: None
 
@@ -125,6 +128,7 @@ class Ownership:
             self._clock,
             self._observer,
             self._forget,
+            self.keep_key,
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         self.calls[call.call_id] = live
@@ -137,6 +141,25 @@ class Ownership:
         if self.calls.get(live.call.call_id) is live:
             del self.calls[live.call.call_id]
         self.on_gone(live)
+
+    def keep_key(self, live: LiveCall) -> None:
+        """Bind a call's key to it again: a store that lost the call has lost its key too, and a key has a TTL."""
+        live.key_kept_at_s = self._clock.monotonic_s()
+        if live.call.call_key_hash and live.call.call_id not in self._keeping:
+            self._keeping[live.call.call_id] = asyncio.create_task(self._keep_key(live))
+
+    async def _keep_key(self, live: LiveCall) -> None:
+        call = live.call
+        try:
+            while self.calls.get(call.call_id) is live:
+                try:
+                    await self._store.bind_call_key(call.call_key_hash, call.call_id)
+                    return
+                except StoreError:
+                    self._observer.store_failed("bind_call_key")
+                    await self._clock.sleep(KEEP_KEY_AGAIN_S)
+        finally:
+            del self._keeping[call.call_id]
 
     def unload(self, live: LiveCall) -> None:
         """Let a parked call go from memory; the store keeps it."""
@@ -151,7 +174,10 @@ class Ownership:
     async def take_over(
         self, call_id: str, *, api_key_hash: str | None, last_event: int | None
     ) -> Resumed | NotClaimed:
-        """Own a call that exists; `last_event` is the newest its caller has seen. Raises `ConnectionRefused` (503) if the store cannot say."""
+        """Own a call that exists; `last_event` is the newest its caller has seen.
+
+        Raises `ConnectionRefused` (503) if the store cannot say.
+        """
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
             live = self.calls.get(call_id)
@@ -249,6 +275,7 @@ class Ownership:
         try:
             winner = await self._store.bind_call_key(request.call_key_hash, live.call.call_id, instead_of=bound)
         except StoreError:
+            self.keep_key(live)
             return live
         if winner == live.call.call_id:
             return live

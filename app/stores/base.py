@@ -140,7 +140,8 @@ class Store(ABC):
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
         """Bind a call key to a call unless it is bound; return the call it is bound to now.
 
-        `instead_of` names a call that has ended: a key still bound to that one is rebound.
+        `instead_of` names a call that has ended: a key still bound to that one is rebound. Binding
+        it to the same call once more refreshes its TTL.
         """
 
     @abstractmethod

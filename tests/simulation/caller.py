@@ -46,7 +46,11 @@ class Phone(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing to say: ``say``, ``deed`` or ``call`` with a number of pieces, or ``speak`` with so many frames."""
+    """One thing to say.
+
+    ``say``, ``deed`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
+    itself; ``talk`` with so many frames that voice activity detection has to find.
+    """
 
     command: str
     number: int
@@ -66,7 +70,15 @@ class Caller:
     """`run` is the whole call."""
 
     def __init__(
-        self, name: str, model: str, lines: tuple[Line, ...], phone: Phone, random: Random, witness: Witness
+        self,
+        name: str,
+        model: str,
+        lines: tuple[Line, ...],
+        phone: Phone,
+        random: Random,
+        witness: Witness,
+        *,
+        by_key: bool = False,
     ) -> None:
         self.name = name
         self.model = model
@@ -84,11 +96,17 @@ class Caller:
         self._numbering = Numbering(self.tally)
         self._outgoing = Outgoing(PCM)
         self._token = ""
+        self._by_key = by_key
+        """It comes back with the secret it chose at first instead of the token it was given."""
         self._epoch = 0
         self._made = 0
+        self._losers: list[asyncio.Future[None]] = []
         self._replies: dict[str, Reply] = {}
         self._items: list[str] = []
         self._committed = 0
+        self._appended = bytearray()
+        self._utterances: list[list[int]] = []
+        """Where the server heard speech begin and end, in ms of all that was appended."""
         self._changed: asyncio.Event = asyncio.Event()
 
     # --- the call -------------------------------------------------------------
@@ -97,7 +115,8 @@ class Caller:
         """Say every line, hear every answer, hang up."""
         await self._connect_first()
         reading = asyncio.get_running_loop().create_task(self._read())
-        self._send({"type": "session.update", "session": {"type": "realtime", "audio": _MANUAL}})
+        if not self._listened_to:
+            self._send({"type": "session.update", "session": {"type": "realtime", "audio": _MANUAL}})
         for number, line in enumerate(self._lines, 1):
             await asyncio.sleep(self._random.uniform(0.0, 0.6))
             await self._say(line, number)
@@ -105,8 +124,13 @@ class Caller:
             self._check_items()
         self.outcome = "forgotten" if self._forgotten else "done"
         reading.cancel()
+        await asyncio.gather(*self._losers)
         if self.connection is not None:
             self.connection.leave(1000)
+
+    @property
+    def _listened_to(self) -> bool:
+        return any(line.command == "talk" for line in self._lines)
 
     @property
     def _forgotten(self) -> bool:
@@ -114,17 +138,27 @@ class Caller:
 
     async def _say(self, line: Line, number: int) -> None:
         asked = len(self._replies)
+        speech = _speech(self.name, number, line.number)
         if line.command == "speak":
-            await self._speak(line.number, number)
+            await self._append(speech)
+            self._send({"type": "input_audio_buffer.commit"})
+            self._send({"type": "response.create"})
+        elif line.command == "talk":
+            await self._append(bytes(PCM.size(400)) + speech + bytes(PCM.size(900)))
         else:
-            item = {"type": "message", "role": "user", "id": f"said_{number}"}
-            item |= {"content": [{"type": "input_text", "text": f"{line.command} {line.number}"}]}
+            content = [{"type": "input_text", "text": f"{line.command} {line.number}"}]
+            item = {"type": "message", "role": "user", "id": f"said_{number}", "content": content}
             self._send({"type": "conversation.item.create", "item": item})
             self._send({"type": "response.create"})
         reply = await self._reply(asked)
         if reply is None:
             return
-        self._check(line, reply, _speech(self.name, number, line.number))
+        if line.command == "talk":
+            start_ms, end_ms = self._utterances[-1]
+            speech = bytes(self._appended[PCM.size(start_ms) : PCM.size(end_ms)])
+            if end_ms - start_ms < FRAME_MS * line.number:
+                self._witness.broken(f"the caller's words: {end_ms - start_ms} ms were heard of {line}")
+        self._check(line, reply, speech)
         if line.command != "call":
             return
         if len(reply.functions) != 1:
@@ -137,15 +171,13 @@ class Caller:
         if second is not None:
             self._check(Line("say", 1), second, b"")
 
-    async def _speak(self, frames: int, number: int) -> None:
-        speech = _speech(self.name, number, frames)
+    async def _append(self, audio: bytes) -> None:
         size = PCM.size(FRAME_MS)
-        for at in range(0, len(speech), size):
+        for at in range(0, len(audio), size):
             await asyncio.sleep(FRAME_MS / 1000)
-            self._outgoing.append(speech[at : at + size])
+            self._appended += audio[at : at + size]
+            self._outgoing.append(audio[at : at + size])
             self._flush()
-        self._send({"type": "input_audio_buffer.commit"})
-        self._send({"type": "response.create"})
 
     async def _reply(self, number: int) -> Reply | None:
         """The n-th response once it is done; None if the call was forgotten meanwhile."""
@@ -163,9 +195,8 @@ class Caller:
         if reply.status != "completed":
             self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
         if self.model == "echo":
-            text, audio = "", speech if line.command == "speak" else b""
-            if line.command != "speak":
-                text = f"{line.command} {line.number}"
+            is_spoken = line.command in ("speak", "talk")
+            text, audio = ("", speech) if is_spoken else (f"{line.command} {line.number}", b"")
         else:
             word = reply.text.partition("-")[0]
             pieces = range(line.number)
@@ -180,11 +211,13 @@ class Caller:
             )
 
     def _check_items(self) -> None:
-        expected = [f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command != "speak"]
+        expected = [
+            f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command not in ("speak", "talk")
+        ]
         got = [item for item in self._items if item.startswith("said_")]
         if got != expected:
             self._witness.broken(f"what the caller sent: the conversation has {got} instead of {expected}")
-        spoken = sum(line.command == "speak" for line in self._lines)
+        spoken = sum(line.command in ("speak", "talk") for line in self._lines)
         if self._committed != spoken:
             self._witness.broken(f"what the caller sent: {self._committed} spoken turns instead of {spoken}")
         if self.tally.gaps or self.tally.repeats or self.tally.forgotten:
@@ -212,7 +245,8 @@ class Caller:
     async def _connect_first(self) -> None:
         while True:
             try:
-                self.connection, _ = await self._connect({"model": self.model})
+                first: dict[str, Any] = {"model": self.model}
+                self.connection, _ = await self._connect(first | {"key": self.name} if self._by_key else first)
                 return
             except (Refusal, ConnectionError, TimeoutError):
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
@@ -230,15 +264,21 @@ class Caller:
             if connection is not None:
                 connection.leave(1006)
             raise
-        info = self._greeted(orjson.loads(first), connection, resumed="call_id" in query)
+        info = self._greeted(orjson.loads(first), connection, resumed="last_event" in query)
         return connection, info
 
     def _greeted(self, greeting: dict[str, Any], connection: Connection, *, resumed: bool) -> dict[str, Any]:
         info: dict[str, Any] = greeting["session"]["call"]
+        if self.call_id and info["id"] != self.call_id:
+            self._witness.taken_from_store(self.call_id)
+            if not self._forgotten:
+                self._witness.broken(f"a call outlives its pod: {self.name} came back to another call")
+            raise ConnectionError("another call")
         self.call_id = connection.call_id = info["id"]
         self._token = info["resume_token"]
         self._witness.note(
-            f"{self.name}: {self.call_id[5:9]} on {connection.pod}, epoch {info['epoch']}, from {greeting['event_id']}, gap {info['gap']}, "
+            f"{self.name}: {self.call_id[5:9]} on {connection.pod}, epoch {info['epoch']}, "
+            f"from {greeting['event_id']}, gap {info['gap']}, "
             f"audio {info['input_audio_ms']} ms, last {info['last_client_event_id']}"
         )
         self._witness.greeted(self.call_id, info["input_audio_ms"])
@@ -262,9 +302,13 @@ class Caller:
     async def _come_back(self) -> None:
         while self.connection is None and not self._forgotten:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 0.1, 0.5)) * self._random.random())
-            query = {"call_id": self.call_id, "token": self._token, "last_event": self._numbering.last_event_id}
+            query = {"last_event": self._numbering.last_event_id}
+            if self._by_key:
+                query |= {"model": self.model, "key": self.name}
+            else:
+                query |= {"call_id": self.call_id, "token": self._token}
             try:
-                connection, info = await self._connect(query)
+                connection, info = await (self._race(query) if self._random.random() < 0.1 else self._connect(query))
             except Refusal as refusal:
                 if refusal.status == 404:
                     self._witness.taken_from_store(self.call_id)
@@ -280,9 +324,29 @@ class Caller:
                 self._flush()
         self._changed.set()
 
+    async def _race(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
+        """Come back twice at once: one connection goes on, the other is closed."""
+        tries = [asyncio.ensure_future(self._connect(query)) for _ in range(2)]
+        await asyncio.wait(tries)
+        got = [one.result() for one in tries if one.exception() is None]
+        if not got:
+            raise tries[0].exception() or ConnectionError("neither got through")
+        got.sort(key=lambda one: one[1]["epoch"])
+        for loser, _ in got[:-1]:
+            self._losers.append(asyncio.ensure_future(self._closed_elsewhere(loser)))
+        return got[-1]
+
+    async def _closed_elsewhere(self, loser: Connection) -> None:
+        loser.caller_left = True
+        while not isinstance(message := await loser.down.get(), int):
+            pass
+        if message not in (4409, 1006, 1012):
+            self._witness.broken(f"one owner: the connection that lost a race was closed with {message}")
+
     def move(self) -> None:
         """Take up the call on a new connection while the old one still stands, as a phone changing networks does."""
         if self.connection is not None and self.call_id:
+            self.connection.caller_left = True
             self.connection.down.put(1006)  # It stops listening there, and the pod does not know.
 
     def _hear(self, event: dict[str, Any]) -> None:
@@ -297,6 +361,10 @@ class Caller:
                     self._witness.broken(f"{self.name} got {event['error']}")
             case "conversation.item.added":
                 self._items.append(event["item"]["id"])
+            case "input_audio_buffer.speech_started":
+                self._utterances.append([event["audio_start_ms"], 0])
+            case "input_audio_buffer.speech_stopped":
+                self._utterances[-1][1] = event["audio_end_ms"]
             case "input_audio_buffer.committed":
                 self._committed += 1
             case "response.created":

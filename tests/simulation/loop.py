@@ -93,12 +93,16 @@ class SimLoop(asyncio.BaseEventLoop):
         process.tasks.append(task)
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = events.Handle(callback, args, self, context)
         self._enqueue(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         timer = events.TimerHandle(when, callback, args, self, context)
         timer._scheduled = True  # type: ignore[attr-defined]
         self._timers_made += 1
@@ -132,9 +136,9 @@ class SimLoop(asyncio.BaseEventLoop):
             return False
         process = ready[0] if len(ready) == 1 else self._random.choice(ready)
         handle = process.queue.popleft()
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return True
-        handle._run()  # type: ignore[attr-defined]
+        handle._run()
         self.turns += 1
         process.steps += 1
         if process.steps == process.dies_at_step:
@@ -143,14 +147,14 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _advance(self, deadline_s: float) -> bool:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers or timers[0][0] > deadline_s:
             return False
         self._now_s = max(self._now_s, timers[0][0])
         while timers and timers[0][0] <= self._now_s:
             timer = heapq.heappop(timers)[2]
-            if not timer._cancelled:  # type: ignore[attr-defined]
+            if not timer._cancelled:
                 self._enqueue(timer)
         return True
 
@@ -165,7 +169,7 @@ class SimLoop(asyncio.BaseEventLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
             elif not task.cancelled():
                 task.exception()
         self.close()

@@ -236,9 +236,10 @@ class Connection:
         return message
 
     async def send(self, text: str) -> None:
-        number = int(text[text.index('"evt_') + 5 : text.index('"', text.index('"evt_') + 1)])
-        if not text.startswith('{"event_id":"evt_%d","type":"session.created"' % number):
-            self._witness.sent(self.pod, self.call_id, number, text)
+        if '"type":"session.created"' not in text[:80]:
+            number = int(text[len('{"event_id":"evt_') : text.index('",')])
+            listened_to = not (self.caller_left or self.down.closed)
+            self._witness.sent(self.pod, self.call_id, number, text, listened_to=listened_to)
         self.down.put(text)
 
     async def close(self, code: int, reason: str) -> None:

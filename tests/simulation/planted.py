@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +16,7 @@ from app.runtime.committer import Batch, Committer
 from app.runtime.speaking import _Steps
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
+from tests.simulation.schedule import Schedule
 
 Planting = Callable[[], AbstractContextManager[Any]]
 
@@ -81,10 +82,24 @@ def tool_run_again() -> Iterator[None]:
         yield
 
 
-PLANTED: dict[str, Planting] = {
-    "send before durable": sent_before_durable,
-    "no fencing": no_fencing,
-    "off-by-one replay": replay_off_by_one,
-    "no checkpoint flush": no_flush_at_handoff,
-    "tool re-run": tool_run_again,
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A bug, the promise it breaks, and which schedules can show it (others need not be run)."""
+
+    plant: Planting
+    promise: str
+    may_show_in: Callable[[Schedule], bool] = lambda schedule: True
+
+
+def _hands_off_speech(schedule: Schedule) -> bool:
+    is_spoken = any(line.command in ("speak", "talk") for lines in schedule.lines for line in lines)
+    return is_spoken and any(fault.kind == "drain" for fault in schedule.faults)
+
+
+PLANTED = {
+    "send before durable": Planted(sent_before_durable, "durable before visible"),
+    "no fencing": Planted(no_fencing, "one owner"),
+    "off-by-one replay": Planted(replay_off_by_one, "exactly once"),
+    "no checkpoint flush": Planted(no_flush_at_handoff, "the caller's words", _hands_off_speech),
+    "tool re-run": Planted(tool_run_again, "tools run once"),
 }

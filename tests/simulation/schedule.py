@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.simulation.caller import Line
+
+T = TypeVar("T")
 
 FAULTS: dict[str, int] = {
     "crash": 6,
@@ -51,23 +54,32 @@ class Schedule:
     models: tuple[str, ...]
     lines: tuple[tuple[Line, ...], ...]
     faults: tuple[Fault, ...]
+    by_key: frozenset[int] = frozenset()
+    """Callers who come back with a call key."""
 
-    def without(self, at: int) -> Schedule:
-        """The same but for one fault."""
-        return replace(self, faults=self.faults[:at] + self.faults[at + 1 :])
-
-    def without_caller(self, at: int) -> Schedule:
-        """The same but for one caller."""
-        return replace(
-            self, models=self.models[:at] + self.models[at + 1 :], lines=self.lines[:at] + self.lines[at + 1 :]
-        )
+    def smaller(self) -> Iterator[Schedule]:
+        """Every schedule that has one thing less: a fault, a caller, a line."""
+        for at in range(len(self.faults)):
+            yield replace(self, faults=_but(self.faults, at))
+        for at in range(len(self.models) if len(self.models) > 1 else 0):
+            by_key = frozenset(number - (number > at) for number in self.by_key if number != at)
+            yield replace(self, models=_but(self.models, at), lines=_but(self.lines, at), by_key=by_key)
+        for caller, lines in enumerate(self.lines):
+            for at in range(len(lines) if len(lines) > 1 else 0):
+                shorter = (*self.lines[:caller], _but(lines, at), *self.lines[caller + 1 :])
+                yield replace(self, lines=shorter)
 
     def __str__(self) -> str:
         callers = [
-            f"  caller {number} to {model}: " + ", ".join(f"{line.command} {line.number}" for line in lines)
+            f"  caller {number} to {model}{' by key' if number in self.by_key else ''}: "
+            + ", ".join(f"{line.command} {line.number}" for line in lines)
             for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
         ]
         return "\n".join([f"seed {self.seed}, {self.pods} pods", *callers, *(f"  {fault}" for fault in self.faults)])
+
+
+def _but(things: tuple[T, ...], at: int) -> tuple[T, ...]:
+    return things[:at] + things[at + 1 :]
 
 
 def draw(seed: int) -> Schedule:
@@ -77,14 +89,18 @@ def draw(seed: int) -> Schedule:
     for _ in range(random.choice((1, 1, 2))):
         model = random.choice(("replays", "goes-on", "echo"))
         models.append(model)
-        lines.append(tuple(_line(random, model) for _ in range(random.randint(1, 3))))
+        talks = model == "echo" and random.random() < 0.5
+        lines.append(tuple(_line(random, model, talks=talks) for _ in range(random.randint(1, 3))))
     pods = random.choice((2, 2, 3))
     length_s = 1.0 + 1.5 * max(map(len, lines))
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
-    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)))
+    by_key = frozenset(number for number in range(len(models)) if random.random() < 0.2)
+    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key)
 
 
-def _line(random: Random, model: str) -> Line:
+def _line(random: Random, model: str, *, talks: bool) -> Line:
+    if talks:
+        return Line("talk", random.randint(3, 6))
     if model == "echo":
         return Line(random.choice(("speak", "speak", "say")), random.randint(2, 6))
     return Line(random.choice(("say", "deed", "call")), random.randint(1, 4))

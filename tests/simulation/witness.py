@@ -7,6 +7,7 @@ moment, what every caller was ever sent, and what a caller really said.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -51,7 +52,7 @@ class Witness:
         """For each reply the keys under which its deed was done, and how often."""
         self.verdict = ""
         """The first promise that was broken."""
-        self.now_s = lambda: 0.0
+        self.now_s: Callable[[], float] = float
 
     def note(self, line: str) -> None:
         """A line of the trace."""
@@ -75,10 +76,8 @@ class Witness:
         """A write was carried out; `held` is the newest of what the store's outbox now holds of the call."""
         if write.events or write.whole or outcome is not WriteOutcome.COMMITTED:
             numbers = f"{write.events[0].n}-{write.events[-1].n}" if write.events else "-"
-            kind = "whole " if write.whole else ""
-            self.note(
-                f"{pod}: {write.call_id[5:9]} {kind}write {write.revision} epoch {write.epoch} events {numbers}: {outcome.value}"
-            )
+            kind = f"{write.call_id[5:9]} {'whole ' if write.whole else ''}write {write.revision}"
+            self.note(f"{pod}: {kind} epoch {write.epoch} events {numbers}: {outcome.value}")
         known = self.known(write.call_id)
         if outcome is not WriteOutcome.COMMITTED:
             self.counts[outcome.value] += 1
@@ -121,17 +120,15 @@ class Witness:
             known = self.known(call_id)
             known.excused_n = max(known.excused_n, events[-1].n)
 
-    def sent(self, pod: str, call_id: str, n: int, text: str) -> None:
-        """A pod sends an event."""
+    def sent(self, pod: str, call_id: str, n: int, text: str, *, listened_to: bool) -> None:
+        """A pod sends an event; its caller may be gone from there without the pod's knowing."""
         self.counts["events"] += 1
         known = self.known(call_id)
         if known.forgotten:
             return
         if n > known.ever_durable_n and n > known.excused_n:
             self.broken(f"durable before visible: {pod} sent evt_{n}, the store had up to evt_{known.ever_durable_n}")
-        if n <= known.excused_n:
-            # It may speak to nobody: a pod that is cut off from the store does not know that its caller moved.
-            self.note(f"{pod}: {call_id[5:9]} evt_{n} goes out though the store may not have it")
+        if not listened_to:
             return
         first = known.texts.setdefault(n, text)
         if first != text:
@@ -146,7 +143,7 @@ class Witness:
         known = self.known(call_id)
         if input_audio_ms < known.handed_off_ms and not known.forgotten:
             self.broken(
-                f"the caller's words: a handoff saved {input_audio_ms} ms of the {known.handed_off_ms} ms that were said"
+                f"the caller's words: a handoff saved {input_audio_ms} of the {known.handed_off_ms} ms that were said"
             )
 
     def heard(self, call_id: str, n: int) -> None:

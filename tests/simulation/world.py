@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from app.call.record import Call
 from app.call.tokens import resume_token
 from app.errors import ConnectionRefused
 from app.runtime.attachment import Attachment
@@ -76,7 +77,9 @@ class Host:
     process: Process
     pod: Pod
     ready: bool = False
-    connections: list[Connection] | None = None
+    connections: list[Connection] = field(default_factory=list)
+    away_s: float = 0.0
+    """How long after its death the next process starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +123,16 @@ class World:
         finally:
             seconds = self.loop.time()
             self.loop.dispose()
-        return Outcome(
-            self.witness.verdict or None, tuple(self.witness.trace), self.loop.turns, seconds, self.witness.counts
-        )
+        witness = self.witness
+        return Outcome(witness.verdict or None, tuple(witness.trace), self.loop.turns, seconds, witness.counts)
 
     def _begin(self) -> None:
         for number in range(self.schedule.pods):
             self.hosts.append(self._boot(f"pod-{number}"))
         for number, (model, lines) in enumerate(zip(self.schedule.models, self.schedule.lines, strict=True)):
             process = self.loop.process(f"caller-{number}")
-            caller = Caller(f"caller-{number}", model, lines, self, self.random, self.witness)
+            by_key = number in self.schedule.by_key
+            caller = Caller(f"caller-{number}", model, lines, self, self.random, self.witness, by_key=by_key)
             self.callers.append(caller)
             self._tasks.append(self.loop.spawn(process, caller.run()))
         for fault in self.schedule.faults:
@@ -141,12 +144,9 @@ class World:
     def _over(self) -> bool:
         if self.witness.verdict:
             return True
-        for task in self._tasks:
-            if task.done() and task.exception() is not None:
-                raise task.exception()
-        for task in self.loop.world.tasks:
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                raise task.exception()
+        for task in (*self._tasks, *self.loop.world.tasks):
+            if task.done():
+                task.result()
         return all(task.done() for task in self._tasks)
 
     def _judge(self, done: bool) -> None:
@@ -167,7 +167,7 @@ class World:
         process = self.loop.process(name)
         link = StoreLink(self.server, self.loop, name, process, self.weather, self.witness)
         pod = process.context.run(self._make_pod, name, link)
-        host = Host(name, process, pod, connections=[])
+        host = Host(name, process, pod)
         process.on_death = lambda: self._died(host)
         let_out = pod.committer._let_go_on
 
@@ -200,8 +200,10 @@ class World:
         )
 
     def _died(self, host: Host) -> None:
+        self.witness.note(f"{host.name}: gone")
         host.ready = False
-        for connection in host.connections or ():
+        self.loop.at(host.away_s, self._restart, host)
+        for connection in host.connections:
             connection.broke(self.random.choice((0.0, 0.01, 1.0)) * self.random.random())
 
     # --- `caller.Phone` -----------------------------------------------------------
@@ -219,7 +221,6 @@ class World:
             raise ConnectionError(f"{pod} is not there")
         connection = Connection(self.loop, self.weather, self.witness, pod)
         connection.call_id = query.get("call_id", "")
-        assert host.connections is not None
         host.connections.append(connection)
         answer = self.loop.create_future()
         self.loop.spawn(host.process, self._serve(host, connection, query, answer))
@@ -246,19 +247,21 @@ class World:
             return
         connection.call_id = attachment.call_id
         call = host.pod.ownership.calls[attachment.call_id].call
-        connection.heard_ms = lambda: call.hearing.base_ms + call.input_format.ms(call.hearing.position)
+        connection.heard_ms = lambda: _heard_ms(call)
         self._answer(answer, 101)
         await attachment.serve(connection)
 
     async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment | None:
+        last_event = int(query["last_event"].removeprefix("evt_")) if "last_event" in query else None
         if "call_id" not in query:
-            return await host.pod.start(StartCall(model=query["model"], api_key_hash="key", resumable=True))
+            key = query.get("key")
+            return await host.pod.start(StartCall(query["model"], "key", key, last_event, resumable=True))
         call_id = query["call_id"]
         if query["token"] != resume_token(SECRET, call_id):
             raise ConnectionRefused(403, "bad_token", "wrong token")
         if connection.caller_left:
             return None
-        return await host.pod.resume(ResumeCall(call_id, int(query["last_event"].removeprefix("evt_"))))
+        return await host.pod.resume(ResumeCall(call_id, last_event))
 
     def _answer(self, answer: Any, status: int) -> None:
         self.loop.at(self.weather.wire_delay_s(), _settle, answer, status)
@@ -272,7 +275,7 @@ class World:
         match fault.kind:
             case "crash":
                 host.process.dies_at_step = host.process.steps + fault.steps
-                self.loop.at(fault.lasts_s + 0.2, self._restart, host)
+                host.away_s = fault.lasts_s + 0.2
             case "stop":
                 host.process.stopped = True
                 self.loop.at(fault.lasts_s, self._continue, host)
@@ -313,7 +316,6 @@ class World:
 
     def _leave(self, host: Host) -> None:
         self.loop.kill(host.process)
-        self._restart(host)
 
     def _cancel_drain(self, host: Host) -> None:
         if host.process.alive:
@@ -323,8 +325,6 @@ class World:
         host.process.stopped = False
 
     def _restart(self, host: Host) -> None:
-        if host.process.alive:
-            return
         fresh = self._boot(host.name)
         self.hosts[self.hosts.index(next(h for h in self.hosts if h.name == host.name))] = fresh
         self.witness.note(f"{host.name}: started again")
@@ -356,7 +356,13 @@ class World:
             host.process.stopped = False
             host.process.dies_at_step = None
             self._cancel_drain(host)
-            self._restart(host)
+
+
+def _heard_ms(call: Call) -> int:
+    """What a pod has taken of its caller's words; between utterances that is not the padding of the next one."""
+    hearing = call.hearing
+    waits = call.listening is None or hearing.speaking
+    return hearing.base_ms + call.input_format.ms(hearing.position if waits else hearing.durable_position)
 
 
 def _settle(answer: Any, status: int) -> None:

@@ -6,6 +6,9 @@
 
 local bound = redis.call('GET', KEYS[1])
 if bound and bound ~= ARGV[3] then
+  if bound == ARGV[1] then
+    redis.call('EXPIRE', KEYS[1], ARGV[2])
+  end
   return bound
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])

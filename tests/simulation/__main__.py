@@ -1,0 +1,99 @@
+"""`python -m tests.simulation`: run many seeds on all cores, or one again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.simulation.schedule import draw
+from tests.simulation.search import Tally, play, report, search
+
+SHARE = 250
+SHOWN = 3
+
+
+def main() -> int:
+    """Exit status 0 if every promise was kept in every run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation",
+        description="Drive pods, callers and a faulty store through random schedules and check every promise.",
+        epilog="example: python -m tests.simulation --schedules 100000 --first 1",
+    )
+    parser.add_argument("--schedules", type=int, default=10_000, help="how many seeds to run (default 10000)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--seed", type=int, help="run this seed alone and print its trace")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: as many as cores)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    asked = parser.parse_args()
+    if asked.seed is not None:
+        outcome = play(draw(asked.seed))
+        print(draw(asked.seed), *outcome.trace, outcome.broken or "every promise was kept", sep="\n")
+        return int(outcome.broken is not None)
+    began_s = time.monotonic()
+    tally = _search(range(asked.first, asked.first + asked.schedules), asked.jobs)
+    _show(tally, time.monotonic() - began_s, as_json=asked.json)
+    return int(bool(tally.broken))
+
+
+def _search(seeds: range, jobs: int) -> Tally:
+    total = Tally()
+    shares = [seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE)]
+    columns = (
+        TextColumn("simulating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[broken]} broken"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(jobs) as pool:
+        bar = progress.add_task("", total=len(seeds), broken=0)
+        running: list[Future[Tally]] = [pool.submit(search, share) for share in shares]
+        for done in as_completed(running):
+            total.add(done.result())
+            progress.update(bar, completed=total.runs, broken=len(total.broken))
+    return total
+
+
+def _show(tally: Tally, took_s: float, *, as_json: bool) -> None:
+    counts = tally.counts
+    figures = {
+        "schedules": tally.runs,
+        "broken": len(tally.broken),
+        "faults": tally.faults,
+        "calls": counts["done"] + counts["forgotten"],
+        "calls of which the store lost what nobody else had": counts["forgotten"],
+        "resumes": counts["resumes"],
+        "events sent": counts["events"],
+        "writes refused by fencing": counts["superseded"],
+        "turns between two waits": tally.turns,
+        "simulated hours": round(tally.virtual_s / 3600, 1),
+        "seconds": round(took_s, 1),
+    }
+    if as_json:
+        kinds = {name.removeprefix("fault "): n for name, n in counts.items() if name.startswith("fault ")}
+        sys.stdout.buffer.write(orjson.dumps({**figures, "kinds": kinds, "seeds": sorted(tally.broken)}) + b"\n")
+        return
+    console = Console()
+    table = Table("what", "how many", title="The continuity contract under random schedules")
+    table.columns[1].justify = "right"
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,}")
+    for name, count in sorted(counts.items()):
+        if name.startswith("fault "):
+            table.add_row(name, f"{count:,}", style="dim")
+    console.print(table)
+    for seed in sorted(tally.broken)[:SHOWN]:
+        console.print(report(seed), markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Looking for a schedule that breaks a promise, and for the smallest one that still does."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tests.simulation.schedule import Schedule, draw
+from tests.simulation.world import Outcome, World
+
+
+@dataclass(slots=True)
+class Tally:
+    """What many runs added up to."""
+
+    runs: int = 0
+    turns: int = 0
+    virtual_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: list[int] = field(default_factory=list)
+    """Seeds of runs that broke a promise."""
+
+    def add(self, other: Tally) -> None:
+        """Take another tally in."""
+        self.runs += other.runs
+        self.turns += other.turns
+        self.virtual_s += other.virtual_s
+        self.counts.update(other.counts)
+        self.broken += other.broken
+
+    @property
+    def faults(self) -> int:
+        """Faults that struck."""
+        return sum(count for name, count in self.counts.items() if name.startswith("fault "))
+
+
+def play(schedule: Schedule) -> Outcome:
+    """Run one schedule. The pods' own log lines are silenced: the trace tells more."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        return World(schedule).run()
+    finally:
+        structlog.reset_defaults()
+
+
+def search(seeds: Iterable[int], *, stop_at_first: bool = False) -> Tally:
+    """Run the schedules of many seeds."""
+    tally = Tally()
+    for seed in seeds:
+        outcome = play(draw(seed))
+        tally.runs += 1
+        tally.turns += outcome.turns
+        tally.virtual_s += outcome.seconds
+        tally.counts.update(outcome.counts)
+        if outcome.broken:
+            tally.broken.append(seed)
+            if stop_at_first:
+                break
+    return tally
+
+
+def shrink(schedule: Schedule) -> tuple[Schedule, Outcome]:
+    """Take away whatever can be taken away while some promise is still broken."""
+    outcome = play(schedule)
+    found = True
+    while found:
+        found = False
+        for smaller in schedule.smaller():
+            tried = play(smaller)
+            if tried.broken:
+                schedule, outcome, found = smaller, tried, True
+                break
+    return schedule, outcome
+
+
+def report(seed: int) -> str:
+    """What a person needs to understand a seed that breaks a promise."""
+    schedule, outcome = shrink(draw(seed))
+    lines = [f"seed {seed} breaks a promise: {play(draw(seed)).broken}", "the smallest schedule that still does:"]
+    lines += [str(schedule), "its trace:", *outcome.trace]
+    lines.append(f"again: python -m tests.simulation --seed {seed}")
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""The contract under random schedules, and proof that the simulator would notice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.caller import Line
+from tests.simulation.planted import PLANTED
+from tests.simulation.schedule import Fault, Schedule, draw
+from tests.simulation.search import play, report, search, shrink
+
+SHORT_RUN = 1200
+WITHIN = 3000
+"""A planted bug must be found by so many schedules."""
+
+SPOKEN = Schedule(1, 2, ("echo",), ((Line("speak", 3), Line("say", 2)),), ())
+WITH_TOOLS = Schedule(1, 2, ("replays",), ((Line("deed", 2), Line("call", 2)),), ())
+GOES_ON = replace(WITH_TOOLS, models=("goes-on",))
+HEARD = Schedule(1, 2, ("echo",), ((Line("talk", 3),),), ())
+
+
+@pytest.mark.parametrize("first", [0, SHORT_RUN])
+def test_every_promise_is_kept_whatever_dies(first: int) -> None:
+    """A short run of random schedules; `make simulate` makes a long one."""
+    tally = search(range(first, first + SHORT_RUN))
+    assert not tally.broken, report(tally.broken[0])
+    assert tally.faults > SHORT_RUN
+    assert tally.counts["forgotten"] < tally.counts["done"] / 50
+
+
+@pytest.mark.parametrize("name", list(PLANTED))
+def test_a_planted_bug_is_found(name: str) -> None:
+    """A simulator that finds nothing proves nothing: each of these is found, by its own promise."""
+    planted = PLANTED[name]
+    with planted.plant():
+        runs = (play(schedule) for schedule in map(draw, range(WITHIN)) if planted.may_show_in(schedule))
+        broken = next((outcome.broken for outcome in runs if outcome.broken), None)
+    assert broken is not None
+    assert broken.startswith(planted.promise)
+
+
+@pytest.mark.parametrize("scenario", [SPOKEN, WITH_TOOLS, GOES_ON, HEARD], ids=["spoken", "tools", "goes-on", "heard"])
+def test_a_pod_may_die_at_any_await(scenario: Schedule) -> None:
+    """The pod is killed after its first turn, its second, and so on: at every point where it waits for something."""
+    for turns in range(1, 10_000):
+        deaths = tuple(Fault(0.0, "crash", pod, 0.5, turns) for pod in range(2))
+        outcome = play(replace(scenario, faults=deaths))
+        assert outcome.broken is None, "\n".join([f"killed after {turns} turns", *outcome.trace])
+        if not any(line.endswith(": gone") for line in outcome.trace):
+            break
+    assert turns > 40
+
+
+def test_a_seed_always_gives_the_same_run() -> None:
+    """Also in another process, in which sets and dictionaries hash otherwise: else no failure could be repeated."""
+    script = (
+        "from hashlib import sha256\n"
+        "from tests.simulation.schedule import draw\n"
+        "from tests.simulation.search import play\n"
+        "print(sha256('\\n'.join(line for seed in range(40) for line in play(draw(seed)).trace).encode()).hexdigest())"
+    )
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(prints) == 1
+
+
+def test_a_failure_is_made_small() -> None:
+    """What does not matter is taken away: a fault, a caller or a line that may go is gone."""
+    with PLANTED["off-by-one replay"].plant():
+        big = next(
+            schedule for schedule in map(draw, range(500)) if len(schedule.faults) >= 3 and play(schedule).broken
+        )
+        small, outcome = shrink(big)
+        assert outcome.broken
+        assert len(small.faults) <= 1
+        assert not any(play(smaller).broken for smaller in small.smaller())
+        assert f"--seed {big.seed}" in report(big.seed)
