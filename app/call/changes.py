@@ -63,6 +63,12 @@ class CallWrite:
     keep_speech_from: int = 0
     whole: bool = False
 
+    @property
+    def size_bytes(self) -> int:
+        """What it weighs, roughly: events, speech and items."""
+        weight = sum(len(event.head) + len(event.audio) for event in self.events)
+        return weight + sum(len(piece.audio) for piece in self.speech) + sum(map(len, self.items.values()))
+
 
 @dataclass(slots=True)
 class Snapshot:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from app.call.changes import CallWrite, Snapshot, SpeechEntry
+from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
@@ -60,7 +60,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
             continue
         fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
     clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
-    speech = [SpeechEntry(n, clips[n].item_id, clips[n].audio) for n in sorted(clips)]
+    speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
     hearing = call.hearing
     if hearing.item_id is not None and hearing.saved:
         speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
@@ -73,11 +73,19 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
         fields=fields,
         items=call.conversation.pack_all(),
         events=call.outbox.after(0),
-        speech=speech,
+        speech=sorted(speech),
         whole=True,
     )
     _all_saved(call)
     return write
+
+
+def skip_write(call: Call) -> list[OutboxEntry]:
+    """Let the events that wait go out unsaved; the next write will carry everything."""
+    waiting = call.unsaved_events
+    _all_saved(call)
+    call.write_whole = True
+    return waiting
 
 
 def _all_saved(call: Call) -> None:
@@ -89,9 +97,9 @@ def _all_saved(call: Call) -> None:
 
 def _oldest_speech(call: Call) -> int:
     kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
-    if kept:
-        return min(kept)
-    return call.hearing.first_n or call.speech_made + 1
+    if call.hearing.first_n:
+        kept.append(call.hearing.first_n)
+    return min(kept, default=call.speech_made + 1)
 
 
 def _kept_clips(call: Call) -> list[Clip]:

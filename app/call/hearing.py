@@ -113,6 +113,7 @@ def forget_unsaved(call: Call) -> None:
     if surplus:
         del heard.audio[heard.saved :]
         heard.position -= surplus
+        call.forget_seen(heard.position)
         call.mark("counts")
 
 

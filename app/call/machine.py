@@ -49,8 +49,8 @@ def is_saved(call: Call) -> bool:
     return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
 
 
-def attach(call: Call, last_event: int | None) -> tuple[int, tuple[int, int] | None]:
-    """A client connected, having seen events up to `last_event` (None: start at the newest).
+def attach(call: Call, last_event: int) -> tuple[int, tuple[int, int] | None]:
+    """A client connected, having seen events up to `last_event`.
 
     Returns the number the connection starts from, and the first and last number of the
     events that nobody holds any more. A client that has seen more than the store
@@ -63,8 +63,6 @@ def attach(call: Call, last_event: int | None) -> tuple[int, tuple[int, int] | N
     call.left_at_ms = 0
     call.handed_off = False
     call.mark("status")
-    if last_event is None:
-        return call.seq, None
     if last_event > call.seq:
         gap = (call.seq + 1, last_event)
         call.seq = last_event

@@ -254,6 +254,15 @@ class Call:
         self.unsaved_seen.append((event_id, self.seen_made, heard_to))
         del self.unsaved_seen[: -2 * REMEMBERED_CLIENT_EVENTS]
 
+    def forget_seen(self, heard_to: int) -> None:
+        """Appends beyond an input position did not take effect after all: they may be sent again."""
+        undone = [event_id for event_id, _, at in self.unsaved_seen if at > heard_to]
+        self.unsaved_seen = [seen for seen in self.unsaved_seen if seen[2] <= heard_to]
+        for event_id in undone:
+            self.seen.pop(event_id, None)
+        if undone:
+            self.last_client_event_id = next(reversed(self.seen), None)
+
     # --- what the runtime uses ---------------------------------------------
 
     def own(self, epoch: int, claim: str) -> None:

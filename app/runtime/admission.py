@@ -34,11 +34,11 @@ class Admission:
             raise unavailable("draining", "This pod is draining; connect again to reach another one.")
 
     def take(self, api_key_hash: str) -> None:
-        """Take a place, or raise 503 or 429."""
+        """Take a place, or raise 503 or 429. "" is a resume, whose call was counted against its key when it began."""
         self.refuse_if_draining()
         if self.active >= self.capacity:
             raise unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
-        if self._per_key and self._by_key[api_key_hash] >= self._per_key:
+        if api_key_hash and self._per_key and self._by_key[api_key_hash] >= self._per_key:
             raise ConnectionRefused(
                 429,
                 "too_many_calls",

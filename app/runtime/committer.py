@@ -26,9 +26,14 @@ from app.runtime.ports import Clock, Observer
 from app.stores.base import Store, WriteOutcome
 
 TICK_S = 0.004
+TRY_S = 1.0
 GIVE_UP_S = 1.5
 RETRY_S = 0.1
 PROBE_S = 0.5
+MAX_ROUND_BYTES = 4 * 1024 * 1024
+"""About what one round carries, so that writing many calls back neither blocks the loop nor times out."""
+MAX_OWED = 2_000
+"""Calls remembered through an outage although they may have ended in it."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +45,10 @@ class Writer(Protocol):
         """What changed and the events that wait for it; None if the call is held back or has nothing."""
 
     def committed(self, events: list[OutboxEntry]) -> None:
-        """The write is durable (or the store is given up for now): let its events out."""
+        """The write is durable: let its events out."""
+
+    def give_up_write(self) -> None:
+        """The store is given up for now: let events out unsaved, and write all of the call next time."""
 
     def lost_in_store(self) -> None:
         """The store does not know the call, or a write may be lost: write all of it next time."""
@@ -66,6 +74,8 @@ class Committer:
         self._observer = observer
         self._all_calls = all_calls
         self._marked: dict[Writer, None] = {}
+        self._owed: dict[Writer, None] = {}
+        """Calls with changes that no store has, while it is given up."""
         self._wake = asyncio.Event()
         self._round_done = asyncio.Condition()
         self._in_flight: set[Writer] = set()
@@ -119,11 +129,10 @@ class Committer:
 
     async def _round(self) -> None:
         self._rounds_begun += 1
-        batch = self._gather()
         try:
-            if batch and self.degraded:
-                self._let_go_on(batch)
-            elif batch:
+            if self.degraded:
+                self._let_go_on()
+            elif batch := self._gather():
                 await self._write(batch)
         finally:
             async with self._round_done:
@@ -132,9 +141,12 @@ class Committer:
                 self._round_done.notify_all()
 
     def _gather(self) -> Batch:
-        marked, self._marked = self._marked, {}
+        """What marked calls have, the longest marked first; the rest stays marked once that is much."""
         batch: Batch = []
-        for call in marked:
+        size_bytes = 0
+        while self._marked and size_bytes < MAX_ROUND_BYTES:
+            call = next(iter(self._marked))
+            del self._marked[call]
             try:
                 taken = call.take_write()
             except Exception:
@@ -144,6 +156,9 @@ class Committer:
             if taken is not None:
                 self._in_flight.add(call)
                 batch.append((call, *taken))
+                size_bytes += taken[0].size_bytes
+        if self._marked:
+            self._wake.set()
         return batch
 
     async def _write(self, batch: Batch) -> None:
@@ -165,15 +180,22 @@ class Committer:
                     await self._write([(call, again[0], waiting + again[1])])
 
     async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
+        """The outcomes, or None if the store is to be given up.
+
+        It is given up after two tries at least: when this process was stopped and wakes up, the first
+        one has run out of time whatever the store answered, and it may be fenced without knowing.
+        """
         give_up_s = self._clock.monotonic_s() + GIVE_UP_S
+        tries = 0
         while True:
+            tries += 1
             started_s = self._clock.monotonic_s()
             try:
-                async with asyncio.timeout(GIVE_UP_S):
+                async with asyncio.timeout(TRY_S):
                     outcomes = await self._store.commit(writes)
             except (StoreError, TimeoutError) as error:
                 self._observer.store_failed("commit")
-                if self._clock.monotonic_s() + RETRY_S >= give_up_s:
+                if tries > 1 and self._clock.monotonic_s() + RETRY_S >= give_up_s:
                     log.warning("store given up for now", error=str(error) or "no answer in time")
                     return None
                 await self._clock.sleep(RETRY_S)
@@ -184,12 +206,20 @@ class Committer:
     def _degrade(self, batch: Batch) -> None:
         self.degraded = True
         self.degraded_at_ms = self._clock.wall_ms()
-        self._let_go_on(batch)
-
-    def _let_go_on(self, batch: Batch) -> None:
         for call, _, waiting in batch:
             call.lost_in_store()
             call.committed(waiting)
+            self._owed[call] = None
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        marked, self._marked = self._marked, {}
+        for call in marked:
+            call.give_up_write()
+            self._owed[call] = None
+        # A call that ended is in nobody's list but this one. Its end is worth keeping, not its weight for ever.
+        for call in list(self._owed)[: max(0, len(self._owed) - MAX_OWED)]:
+            del self._owed[call]
 
     async def recover(self) -> None:
         """While degraded, ask for the store and write every call back once it answers. Runs until cancelled."""
@@ -198,12 +228,13 @@ class Committer:
             if not self.degraded:
                 continue
             try:
-                async with asyncio.timeout(GIVE_UP_S):
+                async with asyncio.timeout(TRY_S):
                     await self._store.ping()
             except (StoreError, TimeoutError):
                 continue
             log.info("store is back; writing calls back")
             self.degraded = False
-            for call in self._all_calls():
+            owed, self._owed = self._owed, {}
+            for call in {**owed, **dict.fromkeys(self._all_calls())}:
                 call.lost_in_store()
                 self.mark(call)

@@ -32,9 +32,17 @@ class Drainer:
         self._pod = pod
         self.done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.is_wished = False
+        """Whether the drain under way was wished of the pod's color, and ends with that wish."""
 
-    def start(self, drain: Drain) -> None:
-        """Begin, or go on with another mode and deadline counted from now."""
+    def start(self, drain: Drain, *, is_wished: bool = False) -> None:
+        """Begin, or go on with another mode and deadline counted from now.
+
+        What is wished of a color gives way to what was asked of this very pod.
+        """
+        if is_wished and self._pod.admission.draining and not self.is_wished:
+            return
+        self.is_wished = is_wished
         self._stop_task()
         self.done.clear()
         self._pod.admission.draining = True

@@ -71,10 +71,9 @@ class Heartbeat:
         self._obeyed = wish
         if wish is None:
             log.info("drain wish taken back", color=self._pod.color)
-            self._pod.cancel_drain()
         else:
             log.info("draining as wished", color=self._pod.color, mode=wish.mode, deadline_s=wish.deadline_s)
-            self._pod.drain(wish.mode, wish.deadline_s)
+        self._pod.obey(wish)
 
     async def retire(self) -> None:
         """Leave the fleet at once instead of when the beat runs out."""
@@ -103,10 +102,7 @@ class Heartbeat:
         parked = [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
         surplus = len(parked) - self._pod.admission.capacity
         for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
-            await live.stop_work()
-            await self._pod.committer.flush(live)
-            if live.call.status is Status.PARKED:
-                self._pod.ownership.unload(live)
+            await self._pod.ownership.unload(live)
 
     def _look_after(self, live: LiveCall) -> None:
         pod, settings = self._pod, self._pod.settings
@@ -116,7 +112,7 @@ class Heartbeat:
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
             pod.ownership.keep_key(live)
         if call.status is Status.PARKED:
-            if now_ms - call.left_at_ms >= settings.resume_window_s * 1000:
+            if now_ms - call.left_at_ms >= settings.resume_window_s * 1000 and not live.is_held:
                 if call.handed_off:
                     pod.observer.call_dropped("handoff")
                 live.finish("abandoned")

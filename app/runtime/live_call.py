@@ -16,7 +16,7 @@ from app.agents.base import Agent, Clip
 from app.call import events, machine
 from app.call.changes import CallWrite, OutboxEntry
 from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
-from app.call.codec import take_write
+from app.call.codec import skip_write, take_write
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.inputs import AppendAudio, ConnectionLost, EndCall, HandoffPlanned, Input, Transcribed
 from app.call.record import Call, Status
@@ -121,7 +121,7 @@ class LiveCall:
 
     async def room(self) -> None:
         """Wait while too many events are not durable yet."""
-        while len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS:
+        while len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS and not self.superseded_by_other:
             self._durable.clear()
             self._committer.mark(self)
             await self._durable.wait()
@@ -192,7 +192,8 @@ class LiveCall:
         self.heard_from_at_s = self.attached_at_s = self._clock.monotonic_s()
         self.call.resumable = self.call.resumable or connection.resumable
         heard_to = self.call.hearing.position
-        start, gap = machine.attach(self.call, last_event)
+        # Without a position of its own the connection begins with what is not visible to anybody yet.
+        start, gap = machine.attach(self.call, self._released if last_event is None else last_event)
         if self.call.hearing.position != heard_to:
             self._listen_afresh()
         connection.push(entry for entry in self.call.outbox.after(start) if entry.n <= self._released)
@@ -263,6 +264,11 @@ class LiveCall:
 
     # --- the committer's side ---------------------------------------------------
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody is about to take the call up again."""
+        return self._held
+
     async def hold(self) -> None:
         """Write what changed, then let no new write start: the epoch is about to change."""
         await self._committer.flush(self)
@@ -281,6 +287,11 @@ class LiveCall:
         waiting = self.call.unsaved_events
         self._rewriting = self.call.write_whole
         return take_write(self.call, self._clock.wall_ms()), waiting
+
+    def give_up_write(self) -> None:
+        """See `committer.Writer`."""
+        if not self._held and not self.superseded_by_other:
+            self.committed(skip_write(self.call))
 
     def committed(self, events: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""

@@ -161,10 +161,17 @@ class Ownership:
         finally:
             del self._keeping[call.call_id]
 
-    def unload(self, live: LiveCall) -> None:
-        """Let a parked call go from memory; the store keeps it."""
-        live.superseded_by_other = True
-        self._forget(live)
+    async def unload(self, live: LiveCall) -> None:
+        """Let a parked call go from memory; the store keeps it. Does nothing if its caller comes back meanwhile."""
+        call = live.call
+        async with self._taking.setdefault(call.call_id, asyncio.Lock()):
+            if call.status is not Status.PARKED or self._committer.degraded:
+                return
+            await live.stop_work()
+            await self._committer.flush(live)
+            if not self._committer.degraded:
+                live.superseded_by_other = True
+                self._forget(live)
 
     async def discard(self, live: LiveCall) -> None:
         """Undo `make` for a call that nobody will use."""
@@ -183,6 +190,8 @@ class Ownership:
             live = self.calls.get(call_id)
             if live is not None:
                 await live.hold()
+                if self.calls.get(call_id) is not live:
+                    live = None  # It ended, or was fenced, while that was written.
             try:
                 return await self._claim(call_id, live, api_key_hash, last_event)
             finally:
@@ -208,6 +217,8 @@ class Ownership:
             live.in_doubt = True
             return self._from_memory(live)
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
+        if live is not None and self.calls.get(call_id) is not live:
+            live = None
         if claimed is NotClaimed.UNKNOWN and live is not None:
             live.call.own(live.call.epoch + 1, name)
             live.call.write_whole = True
@@ -230,7 +241,8 @@ class Ownership:
         call = live.call
         left_before = call.status is Status.PARKED and call.left_at_ms < self._committer.degraded_at_ms
         knows_less = last_event is not None and last_event > call.seq
-        return self._committer.degraded and not live.superseded_by_other and not left_before and not knows_less
+        is_here = self.calls.get(call.call_id) is live
+        return self._committer.degraded and is_here and not left_before and not knows_less
 
     def _from_memory(self, live: LiveCall) -> Resumed:
         call = live.call

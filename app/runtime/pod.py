@@ -23,7 +23,7 @@ from app.runtime.live_call import LiveCall
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
 from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall
 from app.runtime.records import describe
-from app.stores.base import NotClaimed, PodBeat, Store
+from app.stores.base import DrainWish, NotClaimed, PodBeat, Store
 
 
 class Pod:
@@ -219,6 +219,15 @@ class Pod:
     def drain(self, mode: str, deadline_s: float) -> None:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
         self._drainer.start(Drain(DrainMode(mode), deadline_s))
+
+    def obey(self, wish: DrainWish | None) -> None:
+        """Drain as an operator wishes of the pod's color, or end such a drain; a drain of this pod alone stays."""
+        if wish is not None:
+            known = wish.mode in DrainMode.__members__.values()
+            mode = DrainMode(wish.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
+            self._drainer.start(Drain(mode, wish.deadline_s), is_wished=True)
+        elif self._drainer.is_wished:
+            self._drainer.cancel()
 
     def cancel_drain(self) -> bool:
         """Take calls again; False if no drain was under way."""

@@ -78,13 +78,6 @@ def test_a_resume_starts_after_the_last_event_seen() -> None:
     assert [entry.n for entry in call.outbox.after(2)] == [3, 4]
 
 
-def test_a_resume_without_a_last_event_goes_on_at_the_end() -> None:
-    """At most once: nothing is replayed."""
-    call = new_call()
-    happen(call, text_item())
-    assert machine.attach(call, None) == (2, None)
-
-
 def test_events_that_are_no_longer_held_are_named() -> None:
     """The outbox is bounded by bytes; what fell out is the gap."""
     call = new_call(outbox_bytes=600)
@@ -162,5 +155,5 @@ def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
     assert call.handed_off
     assert "status" in call.dirty
-    machine.attach(call, None)
+    machine.attach(call, call.seq)
     assert not call.handed_off

@@ -30,6 +30,8 @@ class Known:
     durable_n: int = 0
     """Newest event that the store holds now."""
     ever_durable_n: int = 0
+    is_missing: bool = False
+    """The store lost all of it, and nobody has written it back yet."""
     excused_n: int = 0
     """Newest event that was let out while the store was given up."""
     epoch: int = 0
@@ -86,6 +88,7 @@ class Witness:
             self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
         known.epoch = max(known.epoch, write.epoch)
         known.holder = known.holder or process
+        known.is_missing = False
         known.durable_n = held[-1].n if held else 0
         known.ever_durable_n = max(known.ever_durable_n, known.durable_n)
         if not known.forgotten and any(b.n != a.n + 1 for a, b in pairwise(held)):
@@ -104,11 +107,12 @@ class Witness:
         """The store forgot a call, or its newest part."""
         known = self.known(call_id)
         known.durable_n, known.epoch = durable_n, epoch
+        known.is_missing = not epoch
 
     def taken_from_store(self, call_id: str) -> None:
         """Somebody goes on with what the store holds (or learns that it holds nothing)."""
         known = self.known(call_id)
-        if known.heard_n > known.durable_n:
+        if known.heard_n > known.durable_n or known.is_missing:
             self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
             known.forgotten = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from asyncio import TimerHandle
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from random import Random
@@ -169,14 +170,7 @@ class World:
         pod = process.context.run(self._make_pod, name, link)
         host = Host(name, process, pod)
         process.on_death = lambda: self._died(host)
-        let_out = pod.committer._let_go_on
-
-        def watched(batch: Any) -> None:
-            for call, _, waiting in batch:
-                self.witness.let_out(call.call.call_id, waiting)
-            let_out(batch)
-
-        pod.committer._let_go_on = watched  # type: ignore[method-assign]
+        self._watch(pod.committer)
 
         async def open_pod() -> None:
             await pod.open()
@@ -184,6 +178,22 @@ class World:
 
         self.loop.spawn(process, open_pod())
         return host
+
+    def _watch(self, committer: Any) -> None:
+        """Have the witness told what is let out while the store is given up."""
+        degrade, let_go_on = committer._degrade, committer._let_go_on
+
+        def degrading(batch: Any) -> None:
+            for live, _, waiting in batch:
+                self.witness.let_out(live.call.call_id, waiting)
+            degrade(batch)
+
+        def letting_go_on() -> None:
+            for live in committer._marked:
+                self.witness.let_out(live.call.call_id, live.call.unsaved_events)
+            let_go_on()
+
+        committer._degrade, committer._let_go_on = degrading, letting_go_on
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
@@ -322,6 +332,9 @@ class World:
             host.process.context.run(host.pod.cancel_drain)
 
     def _continue(self, host: Host) -> None:
+        if self.random.random() < 0.5:
+            # A process that wakes up may see first that time has passed, and only then what has arrived.
+            host.process.queue = deque(sorted(host.process.queue, key=lambda turn: not isinstance(turn, TimerHandle)))
         host.process.stopped = False
 
     def _restart(self, host: Host) -> None:
