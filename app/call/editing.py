@@ -50,7 +50,7 @@ def create_item(call: Call, wish: CreateItem) -> list[Effect]:
     if item.get("id") is None:
         item["id"] = call.new_item_id()
         call.mark("counts")
-    elif item["id"] in call.conversation:
+    elif item["id"] in call.conversation or item["id"] == call.hearing.item_id:
         raise ProtocolMistake(
             f"Item with id {item['id']!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
         )

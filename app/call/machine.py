@@ -49,7 +49,7 @@ def is_saved(call: Call) -> bool:
     return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
 
 
-def attach(call: Call, last_event: int) -> tuple[int, tuple[int, int] | None]:
+def attach(call: Call, last_event: int, now_ms: int) -> tuple[int, tuple[int, int] | None]:
     """A client connected, having seen events up to `last_event`.
 
     Returns the number the connection starts from, and the first and last number of the
@@ -59,6 +59,10 @@ def attach(call: Call, last_event: int) -> tuple[int, tuple[int, int] | None]:
     # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
     hearing.flush(call)
     hearing.forget_unsaved(call)
+    if call.playback is not None and call.left_at_ms:
+        # Nobody was listening meanwhile.
+        call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
+        call.mark("reply")
     call.status = Status.ATTACHED
     call.left_at_ms = 0
     call.handed_off = False

@@ -44,10 +44,17 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]
     call.replies_made += 1
     call.answered = call.clip
     clip_id = call.clip.item_id if call.clip is not None else ""
-    call.reply = Reply(f"resp_{call.replies_made}", params, now_ms, clip_id)
+    call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id)
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
+
+
+def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    """A reply is spoken to its end as it began, whatever happens to the session meanwhile."""
+    settings = response_settings(call.session, params)
+    output = {"format": settings.output_format.as_json(), "voice": settings.voice}
+    return {**params, "output_modalities": settings.output_modalities, "audio": {"output": output}}
 
 
 def settings_of(call: Call) -> ResponseSettings:
@@ -114,7 +121,7 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
         return []
     item_id = _open_item(call, reply)
     if call.playback is None or call.playback.item_id != item_id:
-        call.playback = Playback(item_id, now_ms)
+        call.playback = Playback(item_id, max(now_ms, _playing_until_ms(call)))
         if not call.voice_locked:
             call.voice_locked = True
             call.mark("session")
@@ -269,11 +276,15 @@ def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int)
     _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
     call.emit(events.response_done(_response(call, status, details)))
     call.reply = call.answered = None
-    playing_ms = call.output_format.ms(call.playback.audio_bytes) if call.playback else 0
-    heard_at_ms = call.playback.started_at_ms + playing_ms if call.playback else now_ms
     here_ms = call.hearing.base_ms + call.input_format.ms(call.hearing.position)
-    call.idle_from_ms = here_ms + max(0, heard_at_ms - now_ms)
+    call.idle_from_ms = here_ms + max(0, _playing_until_ms(call) - now_ms)
     call.mark("reply")
+
+
+def _playing_until_ms(call: Call) -> int:
+    """When the caller has probably heard all that was sent; 0 if that is nothing."""
+    playback = call.playback
+    return 0 if playback is None else playback.started_at_ms + call.output_format.ms(playback.audio_bytes)
 
 
 def _index(reply: Reply) -> int:

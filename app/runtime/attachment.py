@@ -60,7 +60,9 @@ class Attachment:
         finally:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
-            await self._leave(hung_up=code == HANG_UP and connection.closing is None)
+            # A hang-up may cross a handoff on the way; it counts all the same.
+            is_open = connection.closing is None or connection.closing[0] == SERVICE_RESTART
+            await self._leave(hung_up=code == HANG_UP and is_open)
 
     async def _listen(self, transport: Transport) -> int:
         live, connection = self._live, self._connection

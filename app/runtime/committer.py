@@ -50,8 +50,11 @@ class Writer(Protocol):
     def give_up_write(self) -> None:
         """The store is given up for now: let events out unsaved, and write all of the call next time."""
 
-    def lost_in_store(self) -> None:
-        """The store does not know the call, or a write may be lost: write all of it next time."""
+    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+        """The store does not know the call, or a write may be lost: write all of it next time.
+
+        `waiting` are events that waited for that write; they wait for the next one.
+        """
 
     def superseded(self) -> None:
         """A newer epoch owns the call."""
@@ -173,11 +176,9 @@ class Committer:
                 self._observer.write_fenced()
                 call.superseded()
             else:
-                call.lost_in_store()
-                again = call.take_write()
-                if again is not None:
-                    # Events made meanwhile are in this write too, and wait no longer.
-                    await self._write([(call, again[0], waiting + again[1])])
+                call.lost_in_store(waiting)
+                if (again := call.take_write()) is not None:
+                    await self._write([(call, *again)])
 
     async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
         """The outcomes, or None if the store is to be given up.
@@ -207,9 +208,8 @@ class Committer:
         self.degraded = True
         self.degraded_at_ms = self._clock.wall_ms()
         for call, _, waiting in batch:
-            call.lost_in_store()
-            call.committed(waiting)
-            self._owed[call] = None
+            call.lost_in_store(waiting)
+            self._marked[call] = None
         self._let_go_on()
 
     def _let_go_on(self) -> None:
@@ -236,5 +236,5 @@ class Committer:
             self.degraded = False
             owed, self._owed = self._owed, {}
             for call in {**owed, **dict.fromkeys(self._all_calls())}:
-                call.lost_in_store()
+                call.lost_in_store([])
                 self.mark(call)

@@ -128,7 +128,12 @@ class LiveCall:
 
     async def durable(self) -> None:
         """Wait until all that happened so far is durable, or the store is given up for now."""
-        await self._committer.flush(self)
+        while True:
+            await self._committer.flush(self)
+            if not self._held or self.superseded_by_other:
+                return
+            self._durable.clear()
+            await self._durable.wait()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -193,7 +198,8 @@ class LiveCall:
         self.call.resumable = self.call.resumable or connection.resumable
         heard_to = self.call.hearing.position
         # Without a position of its own the connection begins with what is not visible to anybody yet.
-        start, gap = machine.attach(self.call, self._released if last_event is None else last_event)
+        seen = self._released if last_event is None else last_event
+        start, gap = machine.attach(self.call, seen, self._clock.wall_ms())
         if self.call.hearing.position != heard_to:
             self._listen_afresh()
         connection.push(entry for entry in self.call.outbox.after(start) if entry.n <= self._released)
@@ -309,9 +315,10 @@ class LiveCall:
                 self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._speech_ended_at_s)
                 self._speech_ended_at_s = None
 
-    def lost_in_store(self) -> None:
+    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""
         self.call.write_whole = True
+        self.call.unsaved_events = waiting + self.call.unsaved_events
 
     def unwritable(self) -> None:
         """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""

@@ -187,16 +187,16 @@ class Ownership:
         """
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
-            live = self.calls.get(call_id)
-            if live is not None:
-                await live.hold()
-                if self.calls.get(call_id) is not live:
-                    live = None  # It ended, or was fenced, while that was written.
+            live = held = self.calls.get(call_id)
             try:
+                if held is not None:
+                    await held.hold()
+                    if self.calls.get(call_id) is not held:
+                        live = None  # It ended, or was fenced, while its changes were written.
                 return await self._claim(call_id, live, api_key_hash, last_event)
             finally:
-                if live is not None:
-                    live.let_go()
+                if held is not None:
+                    held.let_go()
 
     async def _claim(
         self, call_id: str, live: LiveCall | None, api_key_hash: str | None, last_event: int | None
@@ -258,14 +258,20 @@ class Ownership:
         )
         call.owner = settings.pod
         call.color = settings.color
-        left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+        # A pod that died could not say when its caller was left alone: at its last write they still spoke.
+        left_at_ms = call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
         if call.handed_off:
             kind = "handoff"
         elif claimed.previous_status == Status.ATTACHED and claimed.previous_owner != settings.pod:
             kind = "crash"
         else:
             kind = "drop"
-        live = self._keep(call, self._agents.agent(call.model))
+        try:
+            agent = self._agents.agent(call.model)
+        except ConnectionRefused as refused:
+            # Not the client's mistake: another pod, of another version, may know the agent.
+            raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
+        live = self._keep(call, agent)
         live.start_what_was_under_way()
         return Resumed(live, kind, left_at_ms)
 

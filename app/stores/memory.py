@@ -73,7 +73,7 @@ class MemoryStore(Store):
 
     def _commit(self, write: CallWrite) -> WriteOutcome:
         kept = self._kept(write.call_id)
-        epoch, claim, revision = write.epoch, write.claim, 0
+        epoch, claim, revision, held = write.epoch, write.claim, 0, 0
         if kept is not None:
             held = int(kept.fields["epoch"])
             held_claim = kept.fields.get("claim", b"").decode()
@@ -88,7 +88,7 @@ class MemoryStore(Store):
                 return WriteOutcome.COMMITTED
         if write.whole:
             kept = self._calls[write.call_id] = _Kept(0.0)
-        elif kept is None or (write.revision and revision != write.revision - 1):
+        elif kept is None or held < epoch or (write.revision and revision != write.revision - 1):
             return WriteOutcome.UNKNOWN
         self._refresh(write.call_id, kept)
         kept.fields.update(write.fields, epoch=b"%d" % epoch)

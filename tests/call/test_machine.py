@@ -74,7 +74,7 @@ def test_a_resume_starts_after_the_last_event_seen() -> None:
     """Nothing is missing, so there is no gap."""
     call = new_call()
     happen(call, text_item(), text_item())
-    assert machine.attach(call, 2) == (2, None)
+    assert machine.attach(call, 2, 0) == (2, None)
     assert [entry.n for entry in call.outbox.after(2)] == [3, 4]
 
 
@@ -83,7 +83,7 @@ def test_events_that_are_no_longer_held_are_named() -> None:
     call = new_call(outbox_bytes=600)
     for _ in range(5):
         happen(call, text_item())
-    start, gap = machine.attach(call, 1)
+    start, gap = machine.attach(call, 1, 0)
     assert start == 1
     assert gap == (2, call.outbox.first_n - 1)
 
@@ -92,15 +92,15 @@ def test_without_an_outbox_everything_missed_is_a_gap() -> None:
     """`VOICE_OUTBOX_BYTES=0` keeps no events and says so."""
     call = new_call(outbox_bytes=0)
     happen(call, text_item(), text_item())
-    assert machine.attach(call, 1) == (1, (2, 4))
-    assert machine.attach(call, 4) == (4, None)
+    assert machine.attach(call, 1, 0) == (1, (2, 4))
+    assert machine.attach(call, 4, 0) == (4, None)
 
 
 def test_a_client_that_has_seen_more_than_the_store_is_believed() -> None:
     """Numbering goes on after the client's id, and the gap says what nobody remembers."""
     call = new_call()
     happen(call, text_item())
-    assert machine.attach(call, 10) == (10, (3, 10))
+    assert machine.attach(call, 10, 0) == (10, (3, 10))
     happen(call, text_item())
     assert call.unsaved_events[-1].n == 12
 
@@ -155,5 +155,5 @@ def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
     assert call.handed_off
     assert "status" in call.dirty
-    machine.attach(call, call.seq)
+    machine.attach(call, call.seq, 0)
     assert not call.handed_off

@@ -40,7 +40,7 @@ class Phone(Protocol):
     def pick(self) -> str:
         """A pod, as a load balancer would choose it."""
 
-    async def connect(self, pod: str, query: dict[str, Any]) -> Connection:
+    async def connect(self, pod: str, query: dict[str, Any], *, is_chosen: bool) -> Connection:
         """Raises `Refusal`, or `ConnectionError` if nobody is there."""
 
 
@@ -251,12 +251,12 @@ class Caller:
             except (Refusal, ConnectionError, TimeoutError):
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
 
-    async def _connect(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
+    async def _connect(self, query: dict[str, Any], *, is_chosen: bool = True) -> tuple[Connection, dict[str, Any]]:
         pod = self._phone.pick()
         connection: Connection | None = None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                connection = await self._phone.connect(pod, query)
+                connection = await self._phone.connect(pod, query, is_chosen=is_chosen)
                 first = await connection.down.get()
                 if isinstance(first, int):
                     raise ConnectionError(f"closed with {first} before the greeting")
@@ -326,7 +326,7 @@ class Caller:
 
     async def _race(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
         """Come back twice at once: one connection goes on, the other is closed."""
-        tries = [asyncio.ensure_future(self._connect(query)) for _ in range(2)]
+        tries = [asyncio.ensure_future(self._connect(query, is_chosen=False)) for _ in range(2)]
         await asyncio.wait(tries)
         got = [one.result() for one in tries if one.exception() is None]
         if not got:
@@ -334,6 +334,7 @@ class Caller:
         got.sort(key=lambda one: one[1]["epoch"])
         for loser, _ in got[:-1]:
             self._losers.append(asyncio.ensure_future(self._closed_elsewhere(loser)))
+        got[-1][0].is_chosen = True
         return got[-1]
 
     async def _closed_elsewhere(self, loser: Connection) -> None:

@@ -205,6 +205,8 @@ class Connection:
         self.down = Lane(loop, weather)
         self.call_id = ""
         self.caller_left = False
+        self.is_chosen = True
+        """False while the caller has not decided for it."""
         self.heard_ms: Callable[[], int] = lambda: 0
         """How much of the caller's audio the pod has taken."""
         self._witness = witness
@@ -238,7 +240,7 @@ class Connection:
     async def send(self, text: str) -> None:
         if '"type":"session.created"' not in text[:80]:
             number = int(text[len('{"event_id":"evt_') : text.index('",')])
-            listened_to = not (self.caller_left or self.down.closed)
+            listened_to = self.is_chosen and not (self.caller_left or self.down.closed)
             self._witness.sent(self.pod, self.call_id, number, text, listened_to=listened_to)
         self.down.put(text)
 

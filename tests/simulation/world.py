@@ -223,7 +223,7 @@ class World:
         healthy = [host for host in self.hosts if host.ready and not host.pod.draining]
         return self.random.choice(healthy if healthy and self.random.random() < 0.8 else self.hosts).name
 
-    async def connect(self, pod: str, query: dict[str, Any]) -> Connection:
+    async def connect(self, pod: str, query: dict[str, Any], *, is_chosen: bool) -> Connection:
         """Reach a pod."""
         await self.clock.sleep(self.weather.wire_delay_s())
         host = next(host for host in self.hosts if host.name == pod)
@@ -231,6 +231,7 @@ class World:
             raise ConnectionError(f"{pod} is not there")
         connection = Connection(self.loop, self.weather, self.witness, pod)
         connection.call_id = query.get("call_id", "")
+        connection.is_chosen = is_chosen
         host.connections.append(connection)
         answer = self.loop.create_future()
         self.loop.spawn(host.process, self._serve(host, connection, query, answer))

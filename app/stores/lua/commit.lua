@@ -31,7 +31,7 @@ if held then
 end
 if ARGV[3] == '1' then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-elseif not held or (revision > 0 and held_revision ~= revision - 1) then
+elseif not held or held < epoch or (revision > 0 and held_revision ~= revision - 1) then
   return 'unknown'
 end
 
