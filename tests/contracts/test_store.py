@@ -146,11 +146,88 @@ async def test_a_claim_fences_the_owner_before(store: Store) -> None:
 async def test_a_write_with_a_newer_epoch_raises_the_records(store: Store) -> None:
     """Whoever writes with the highest epoch owns the call; no field of a write can pretend another epoch."""
     await store.commit([first_write()])
-    assert await store.commit([CallWrite("call_a", 4, fields={"epoch": b"1"})]) == [WriteOutcome.COMMITTED]
+    newer = CallWrite("call_a", 4, fields={"epoch": b"1"}, whole=True)
+    assert await store.commit([newer]) == [WriteOutcome.COMMITTED]
     held = await store.load("call_a")
     assert held is not None
     assert held.fields["epoch"] == b"4"
     assert await store.commit([CallWrite("call_a", 3)]) == [WriteOutcome.SUPERSEDED]
+
+
+async def test_a_change_is_never_put_on_what_a_store_has_forgotten(store: Store) -> None:
+    """The record's epoch is older than the writer's: its claim was lost, and who knows what else."""
+    await store.commit([first_write()])
+    assert await store.commit([CallWrite("call_a", 2)]) == [WriteOutcome.UNKNOWN]
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.fields["epoch"] == b"1"
+
+
+def numbered(revision: int, *, claim: str = "made", epoch: int = 1, **more: Any) -> CallWrite:
+    """A write as a pod sends it."""
+    return CallWrite("call_a", epoch, revision, claim, fields={"said": b"%d" % revision}, **more)
+
+
+async def said(store: Store) -> bytes:
+    """Which write the record shows."""
+    held = await store.load("call_a")
+    assert held is not None
+    return held.fields["said"]
+
+
+async def test_a_write_that_comes_twice_or_late_changes_nothing(store: Store) -> None:
+    """A writer that got no answer asks again, and the first question may arrive after later ones."""
+    await store.commit([numbered(1, whole=True)])
+    await store.commit([numbered(2, events=[OutboxEntry(1, b"{}", b"")])])
+    await store.commit([numbered(3, events=[OutboxEntry(2, b"{}", b"")], keep_events_from=2)])
+    late = [numbered(1, whole=True), numbered(2, events=[OutboxEntry(1, b"{}", b"")]), numbered(3)]
+    for write in late:
+        assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.fields["said"] == b"3"
+    assert [entry.n for entry in held.outbox] == [2]
+
+
+async def test_a_write_whose_forerunner_is_lost_is_unknown(store: Store) -> None:
+    """A failover may lose writes that were answered: the writer is told, and writes all again."""
+    await store.commit([numbered(1, whole=True)])
+    assert await store.commit([numbered(3)]) == [WriteOutcome.UNKNOWN]
+    assert await said(store) == b"1"
+    assert await store.commit([numbered(4, whole=True)]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([numbered(5)]) == [WriteOutcome.COMMITTED]
+    assert await said(store) == b"5"
+
+
+async def test_of_two_owners_under_one_epoch_the_first_to_write_stays(store: Store) -> None:
+    """After a store forgot a claim, two pods may believe in the same epoch; their claims have different names."""
+    assert await store.commit([numbered(1, claim="one", epoch=2, whole=True)]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([numbered(9, claim="other", epoch=2, whole=True)]) == [WriteOutcome.SUPERSEDED]
+    assert await store.commit([numbered(2, claim="other", epoch=2)]) == [WriteOutcome.SUPERSEDED]
+    assert await said(store) == b"1"
+
+
+async def test_a_claim_asked_again_counts_once(store: Store) -> None:
+    """Its answer was lost: under the same name it gives the same epoch, under another the next."""
+    await store.commit([first_write()])
+    for name, epoch in (("one", 2), ("one", 2), ("two", 3), ("", 4), ("", 5)):
+        taken = await store.claim(Claim("call_a", "pod-b", "green", 5, name=name))
+        assert isinstance(taken, Claimed)
+        assert taken.epoch == epoch
+
+
+async def test_a_claim_in_doubt_does_not_fence_its_own_pod(store: Store) -> None:
+    """A pod whose claim took effect without an answer goes on writing under its old epoch; any other claim fences."""
+    await store.commit([numbered(1, whole=True)])
+    await store.claim(Claim("call_a", "pod-a", "blue", 5, name="doubted"))
+    assert await store.commit([numbered(2)]) == [WriteOutcome.SUPERSEDED]
+    assert await store.commit([numbered(2, doubted="doubted")]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([numbered(3, doubted="doubted", whole=True)]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.fields["epoch"], held.fields["claim"]) == (b"2", b"doubted")
+    await store.claim(Claim("call_a", "pod-b", "green", 5, name="another"))
+    assert await store.commit([numbered(4, doubted="doubted")]) == [WriteOutcome.SUPERSEDED]
 
 
 async def test_a_pipeline_gives_each_call_its_own_outcome(store: Store) -> None:
@@ -359,13 +436,17 @@ WRITES = st.tuples(
     st.lists(st.sampled_from("xyz"), max_size=2, unique=True),
     st.lists(st.integers(1, 9), max_size=4, unique=True).map(sorted),
     st.integers(0, 9),
+    st.integers(0, 5),
+    st.sampled_from(["", "one", "two"]),
+    st.sampled_from(["", "one", "two"]),
 )
+CLAIMS = st.sampled_from(["claim", "claim one", "claim two"])
 
 
 @settings(
     max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck), deadline=None
 )
-@given(st.lists(st.one_of(WRITES, st.just("claim")), max_size=14))
+@given(st.lists(st.one_of(WRITES, CLAIMS), max_size=14))
 def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any]) -> None:
     """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""
 
@@ -379,14 +460,18 @@ def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: 
 
     async def compare(model: MemoryStore, real: RedisStore) -> None:
         for step in steps:
-            if step == "claim":
-                left, right = await model.claim(claim()), await real.claim(claim())
+            if isinstance(step, str):
+                asked = claim(name=step.removeprefix("claim").strip())
+                left, right = await model.claim(asked), await real.claim(asked)
                 assert left == right
                 continue
-            epoch, whole, fields, items, dropped, numbers, keep = step
+            epoch, whole, fields, items, dropped, numbers, keep, revision, owned_by, doubted = step
             write = CallWrite(
                 "call_a",
                 epoch,
+                revision,
+                owned_by,
+                doubted,
                 fields=dict(fields),
                 items=dict(items),
                 dropped_items=[item_id for item_id in dropped if item_id not in items],
