@@ -70,7 +70,8 @@ class Attachment:
             message = await transport.receive()
             if isinstance(message, int):
                 return message
-            if connection.closing is None and connection.listens:
+            await connection.listens.wait()
+            if connection.closing is None:
                 live.heard_from_at_s = self._pod.clock.monotonic_s()
                 live.receive(message)
                 if len(live.call.unsaved_events) > 1:

@@ -29,8 +29,9 @@ class Connection:
         self.resumable = resumable
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
-        self.listens = True
-        """Whether what the caller sends is taken; else the caller sends it again after a resume."""
+        self.listens = asyncio.Event()
+        """Cleared while nothing more may be taken from the caller, who may be about to be handed off."""
+        self.listens.set()
         self._observer = observer
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0
@@ -60,6 +61,7 @@ class Connection:
             self._unsent_bytes = 0
         self._wake.set()
         self._to_close.set()
+        self.listens.set()
 
     async def run(self, transport: Transport, greeting: str) -> None:
         """Send the greeting, then events as they come, until the connection is to be closed; then close it.

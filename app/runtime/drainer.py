@@ -48,6 +48,7 @@ class Drainer:
         self._pod.admission.draining = True
         log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._pod.admission.active)
         self._task = asyncio.create_task(self._run(drain), name="drain")
+        self._task.add_done_callback(self._report_crash)
 
     def cancel(self) -> bool:
         """Take calls again; those handed off stay where they went."""
@@ -63,6 +64,12 @@ class Drainer:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+
+    def _report_crash(self, task: asyncio.Task[None]) -> None:
+        """The root of the drain: without it nobody would ever leave."""
+        if not task.cancelled() and task.exception() is not None:
+            log.error("drain failed; calls are cut off", exc_info=task.exception())
+            self.done.set()
 
     async def _run(self, drain: Drain) -> None:
         pod = self._pod

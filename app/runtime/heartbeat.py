@@ -58,6 +58,8 @@ class Heartbeat:
         try:
             async with asyncio.timeout(ANSWER_S):
                 wish = await pod.store.beat(beat, ttl_s=BEAT_TTL_S)
+                for name, value in pod.agreed.items():
+                    await pod.store.agree(name, value)
         except (StoreError, TimeoutError):
             pod.observer.store_failed("beat")
             self.store_is_silent = True

@@ -55,6 +55,8 @@ class LiveCall:
         self.superseded_by_other = False
         self.key_kept_at_s = clock.monotonic_s()
         """When the call key was bound last."""
+        self.shown_to_caller = call.seq
+        """Newest event that the caller can have seen from this pod, as of when the last connection was lost."""
         self.in_doubt = False
         """The connection was given the call while the store could not be asked; another pod may own it."""
         self.committed_at_s = clock.monotonic_s()
@@ -178,10 +180,15 @@ class LiveCall:
 
     async def _transcribe(self, item_id: str, clip: Clip) -> None:
         try:
-            text = await self._understanding.text_of(item_id, clip)
+            async with asyncio.timeout(TRANSCRIPTION_LIMIT_S):
+                text = await self._understanding.text_of(item_id, clip)
+        except TimeoutError:
+            log.warning("transcription took too long", call_id=self.call.call_id, item_id=item_id)
+            text = None
         finally:
             self._transcribing.pop(item_id, None)
-        self.feed(Transcribed(item_id, text))
+        if not self._is_over:
+            self.feed(Transcribed(item_id, text))
 
     # --- connections ----------------------------------------------------------
 
@@ -211,6 +218,7 @@ class LiveCall:
         if self.connection is not connection:
             return
         self.connection = None
+        self.shown_to_caller = self._released
         self.feed(ConnectionLost(hung_up, planned))
         if self.call.status is Status.ENDED:
             self._over("hangup")
@@ -242,12 +250,12 @@ class LiveCall:
         await self._committer.flush(self)
         if self._committer.owes(self) or not machine.is_saved(self.call):
             # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
-            connection.listens = False
+            connection.listens.clear()
             self.feed(HandoffPlanned())
             await self._committer.flush(self)
-        connection.listens = True
         if whatever_is_lost or not self._committer.degraded:
             connection.close(SERVICE_RESTART)
+        connection.listens.set()
 
     async def _close_when_sent(self, connection: Connection, code: int, reason: str) -> None:
         await self._committer.flush(self)
@@ -265,6 +273,9 @@ class LiveCall:
         if self._is_over:
             return
         self._is_over = True
+        self._understanding.forget()
+        for task in self._transcribing.values():
+            task.cancel()
         self._observer.call_ended(outcome)
         self._on_gone(self)
 

@@ -240,7 +240,8 @@ class Ownership:
         """
         call = live.call
         left_before = call.status is Status.PARKED and call.left_at_ms < self._committer.degraded_at_ms
-        knows_less = last_event is not None and last_event > call.seq
+        shown = live.shown_to_caller if live.connection is None else call.seq
+        knows_less = last_event is not None and last_event > shown
         is_here = self.calls.get(call.call_id) is live
         return self._committer.degraded and is_here and not left_before and not knows_less
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -42,7 +42,9 @@ class Pod:
         clock: Clock,
         observer: Observer,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        agreed: Mapping[str, bytes] | None = None,
     ) -> None:
+        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty."""
         self.name = settings.pod
         self.color = settings.color
         self.version = version
@@ -53,6 +55,7 @@ class Pod:
         self.observer = observer
         self.store = store
         self._secret = secret
+        self.agreed = dict(agreed or {})
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
         self.ownership = Ownership(store, agents, self.committer, clock, observer, settings, random_bytes)
         self._heartbeat = Heartbeat(self)
