@@ -117,9 +117,21 @@ class LiveCall:
             self._carry_out(effect)
 
     def start_what_was_under_way(self) -> None:
-        """On a call taken over from another pod: go on with its reply and its transcriptions."""
+        """On a call taken over from another pod: go on with its reply, its transcriptions and its utterance."""
         for effect in machine.resume(self.call):
             self._carry_out(effect)
+
+        self._hear_again()
+
+    def _hear_again(self) -> None:
+        """Listen to what was saved of an utterance, for the pause that may end it could have begun there."""
+        heard = self.call.hearing
+        if self._endpointer is None or not heard.speaking:
+            return
+        self._listen_afresh(at_bytes=heard.start)
+        boundaries = self._endpointer.feed(bytes(heard.audio))
+        if boundaries and not boundaries[-1].started:
+            self.feed(AppendAudio(b"", None, boundaries[-1:]))
 
     async def room(self) -> None:
         """Wait while too many events are not durable yet."""
@@ -157,7 +169,7 @@ class LiveCall:
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(work, name=self.call.call_id)
 
-    def _listen_afresh(self) -> None:
+    def _listen_afresh(self, *, at_bytes: int | None = None) -> None:
         call = self.call
         detection = call.listening
         if detection is None or call.mirror:
@@ -169,7 +181,7 @@ class LiveCall:
             prefix_padding_ms=detection.prefix_padding_ms,
             silence_duration_ms=detection.silence_duration_ms,
             speaking=call.hearing.speaking,
-            at_bytes=call.hearing.position,
+            at_bytes=call.hearing.position if at_bytes is None else at_bytes,
         )
 
     async def _perform_when_transcribed(self) -> None:

@@ -100,6 +100,7 @@ class Caller:
         """It comes back with the secret it chose at first instead of the token it was given."""
         self._epoch = 0
         self._made = 0
+        self._may_be_outdone = False
         self._losers: list[asyncio.Future[None]] = []
         self._replies: dict[str, Reply] = {}
         self._items: list[str] = []
@@ -293,7 +294,7 @@ class Caller:
             message = await self.connection.down.get()
             if not isinstance(message, int):
                 self._hear(orjson.loads(message))
-            elif message not in MAY_RESUME - {1011}:
+            elif message not in MAY_RESUME - {1011} and not (message == 4409 and self._may_be_outdone):
                 self._witness.broken(f"a call outlives its pod: {self.name} was closed with {message}")
             else:
                 self.connection = None
@@ -329,6 +330,8 @@ class Caller:
         tries = [asyncio.ensure_future(self._connect(query, is_chosen=False)) for _ in range(2)]
         await asyncio.wait(tries)
         got = [one.result() for one in tries if one.exception() is None]
+        # A try without an answer may yet take the call from the other.
+        self._may_be_outdone = len(got) < len(tries)
         if not got:
             raise tries[0].exception() or ConnectionError("neither got through")
         got.sort(key=lambda one: one[1]["epoch"])

@@ -258,7 +258,7 @@ class World:
             return
         connection.call_id = attachment.call_id
         call = host.pod.ownership.calls[attachment.call_id].call
-        connection.heard_ms = lambda: _heard_ms(call)
+        connection.heard_ms = lambda: 0 if host.pod.committer.degraded else _heard_ms(call)
         self._answer(answer, 101)
         await attachment.serve(connection)
 
