@@ -238,6 +238,7 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         voice_locked=fields.get("voice_locked") == b"1",
         agent_state=orjson.loads(fields.get("agent") or b"{}"),
     )
+    call.released = call.shown_to_caller = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
     call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())

@@ -244,12 +244,19 @@ class HandoffPlanned:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainAnnounced:
+    """The connection will be closed, and its client asked to be told."""
+
+    time_left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndCall:
     """Somebody other than the caller ends the call; `outcome` goes into the record."""
 
     outcome: str
 
 
-FromRuntime = ConnectionLost | HandoffPlanned | EndCall
+FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall
 
 Input = FromCaller | FromAgent | FromRuntime

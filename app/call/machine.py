@@ -8,9 +8,11 @@ raised before anything changed, and becomes an `error` event.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import assert_never
 
 from app.call import editing, events, hearing, inputs, replying, truncation
+from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.record import Call, Status
 from app.call.session import transcription_on
@@ -49,14 +51,28 @@ def is_saved(call: Call) -> bool:
     return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
 
 
-def attach(call: Call, last_event: int, now_ms: int) -> tuple[int, tuple[int, int] | None]:
-    """A client connected, having seen events up to `last_event`.
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What a new connection begins with."""
 
-    Returns the number the connection starts from, and the first and last number of the
-    events that nobody holds any more. A client that has seen more than the store
-    remembers (it outlived an outage) is believed: numbering goes on after it.
+    start: int
+    """Number of the event after which it goes on."""
+    gap: tuple[int, int] | None
+    """First and last number of the events in between that nobody holds any more."""
+    replay: list[OutboxEntry]
+    """What its client has missed; what is not durable yet follows by itself."""
+    rewound: bool
+    """Audio that was not saved is forgotten: the client sends it again, and it must be listened to afresh."""
+
+
+def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
+    """A client connected, having seen events up to `last_event` (None: it begins with what is not visible yet).
+
+    A client that has seen more than the store remembers (it outlived an outage) is believed:
+    numbering goes on after it. `resumable`: it can come back.
     """
     # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
+    heard_to = call.hearing.position
     hearing.flush(call)
     hearing.forget_unsaved(call)
     if call.playback is not None and call.left_at_ms:
@@ -66,13 +82,27 @@ def attach(call: Call, last_event: int, now_ms: int) -> tuple[int, tuple[int, in
     call.status = Status.ATTACHED
     call.left_at_ms = 0
     call.handed_off = False
+    call.resumable = call.resumable or resumable
     call.mark("status")
-    if last_event > call.seq:
-        gap = (call.seq + 1, last_event)
-        call.seq = last_event
-        return last_event, gap
-    oldest = call.outbox.first_n or call.seq + 1
-    return last_event, (last_event + 1, oldest - 1) if oldest > last_event + 1 else None
+    start = call.released if last_event is None else last_event
+    gap = _missing(call, start)
+    if start > call.seq:
+        call.seq = call.released = start
+    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.released]
+    return Attached(start, gap, replay, rewound=call.hearing.position != heard_to)
+
+
+def _missing(call: Call, start: int) -> tuple[int, int] | None:
+    if start > call.seq:
+        return call.seq + 1, start
+    oldest = call.outbox.first_n or call.released + 1
+    return (start + 1, oldest - 1) if oldest > start + 1 else None
+
+
+def release(call: Call, events: list[OutboxEntry]) -> None:
+    """These events are durable (or the store is given up for now): they may be sent."""
+    if events:
+        call.released = events[-1].n
 
 
 def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
@@ -175,6 +205,10 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
         call.handed_off = True
         call.mark("status")
         return []
+    if isinstance(happened, inputs.DrainAnnounced):
+        call.emit(events.going_away(happened.time_left_ms, "drain"))
+        return []
+    call.shown_to_caller = call.released
     if happened.hung_up:
         return end(call, "hangup", now_ms)
     hearing.flush(call)

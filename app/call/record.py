@@ -150,6 +150,10 @@ class Call:
     """The last connection was closed on purpose for another pod to go on."""
     seq: int = 0
     """Number of the newest event."""
+    released: int = 0
+    """Number of the newest event that may be sent."""
+    shown_to_caller: int = 0
+    """Number of the newest event that a caller can have seen from this pod."""
     items_made: int = 0
     replies_made: int = 0
     turns: int = 0

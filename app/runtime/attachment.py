@@ -38,7 +38,7 @@ class Attachment:
         self._connection = connection
         self._place = place
         self._resumed = resumed
-        self._start, self._gap = live.attach(connection, last_event)
+        self._attached = live.attach(connection, last_event)
 
     @property
     def call_id(self) -> str:
@@ -48,18 +48,21 @@ class Attachment:
     async def serve(self, transport: Transport) -> None:
         """Greet, replay, and carry messages both ways until the connection is over."""
         live, connection = self._live, self._connection
-        info = self._pod.greeting_of(live, resumed=self._resumed, gap=self._gap)
-        sender = asyncio.create_task(connection.run(transport, greeting(self._start, live.call.session, info)))
+        sender: asyncio.Task[None] | None = None
         code = BROKEN
         try:
+            info = self._pod.greeting_of(live, resumed=self._resumed, gap=self._attached.gap)
+            hello = greeting(self._attached.start, live.call.session, info)
+            sender = asyncio.create_task(connection.run(transport, hello))
             code = await self._listen(transport)
         except Exception:
             # The root of the connection: a fault of ours must not take the call along. It is parked.
             log.exception("connection failed", call_id=live.call.call_id)
             await transport.close(INTERNAL_ERROR, "internal error: reconnect")
         finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            if sender is not None:
+                sender.cancel()
+                await asyncio.gather(sender, return_exceptions=True)
             # A hang-up may cross a handoff on the way; it counts all the same.
             is_open = connection.closing is None or connection.closing[0] == SERVICE_RESTART
             await self._leave(hung_up=code == HANG_UP and is_open)

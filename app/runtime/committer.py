@@ -77,6 +77,8 @@ class Committer:
         self._observer = observer
         self._all_calls = all_calls
         self._marked: dict[Writer, None] = {}
+        self._urgent: dict[Writer, None] = {}
+        """Calls that somebody waits for: they are in the next round, however much that is."""
         self._owed: dict[Writer, None] = {}
         """Calls with changes that no store has, while it is given up."""
         self._wake = asyncio.Event()
@@ -97,7 +99,7 @@ class Committer:
 
     def owes(self, call: Writer) -> bool:
         """Whether a write of this call is wanted or under way."""
-        return call in self._marked or call in self._in_flight
+        return call in self._marked or call in self._urgent or call in self._in_flight
 
     async def settle(self, call: Writer) -> None:
         """Wait until no write of this call is under way."""
@@ -109,7 +111,8 @@ class Committer:
 
         Changes that come meanwhile are not waited for. Does nothing once `run` has ended.
         """
-        self.mark(call)
+        self._urgent[call] = None
+        self._wake.set()
         goal = self._rounds_begun + 1
         async with self._round_done:
             await self._round_done.wait_for(lambda: self._stopped or self._rounds_done >= goal)
@@ -147,22 +150,28 @@ class Committer:
         """What marked calls have, the longest marked first; the rest stays marked once that is much."""
         batch: Batch = []
         size_bytes = 0
-        while self._marked and size_bytes < MAX_ROUND_BYTES:
-            call = next(iter(self._marked))
-            del self._marked[call]
-            try:
-                taken = call.take_write()
-            except Exception:
-                log.exception("a call cannot be written")
-                call.unwritable()
-                continue
+        while self._urgent or (self._marked and size_bytes < MAX_ROUND_BYTES):
+            call = next(iter(self._urgent or self._marked))
+            self._urgent.pop(call, None)
+            self._marked.pop(call, None)
+            taken = self._take(call)
             if taken is not None:
-                self._in_flight.add(call)
                 batch.append((call, *taken))
                 size_bytes += taken[0].size_bytes
         if self._marked:
             self._wake.set()
         return batch
+
+    def _take(self, call: Writer) -> tuple[CallWrite, list[OutboxEntry]] | None:
+        try:
+            taken = call.take_write()
+        except Exception:
+            log.exception("a call cannot be written")
+            call.unwritable()
+            return None
+        if taken is not None:
+            self._in_flight.add(call)
+        return taken
 
     async def _write(self, batch: Batch) -> None:
         outcomes = await self._commit([write for _, write, _ in batch])
@@ -177,7 +186,7 @@ class Committer:
                 call.superseded()
             else:
                 call.lost_in_store(waiting)
-                if (again := call.take_write()) is not None:
+                if (again := self._take(call)) is not None:
                     await self._write([(call, *again)])
 
     async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
@@ -213,7 +222,7 @@ class Committer:
         self._let_go_on()
 
     def _let_go_on(self) -> None:
-        marked, self._marked = self._marked, {}
+        marked, self._marked, self._urgent = {**self._urgent, **self._marked}, {}, {}
         for call in marked:
             call.give_up_write()
             self._owed[call] = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
+FLEET_ANSWER_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -111,8 +112,9 @@ class Drainer:
 
     async def _others_take_calls(self) -> bool:
         try:
-            pods = await self._pod.store.pods()
-        except StoreError:
+            async with asyncio.timeout(FLEET_ANSWER_S):
+                pods = await self._pod.store.pods()
+        except (StoreError, TimeoutError):
             return False
         return any(pod.name != self._pod.name and pod.status in TAKES_CALLS for pod in pods)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.call.record import Status
+from app.call.upkeep import Limits, ending
 from app.errors import StoreError
 from app.runtime.live_call import LiveCall
 from app.stores.base import DrainWish, PodBeat
@@ -33,6 +34,8 @@ class Heartbeat:
         self._pod = pod
         self.store_is_silent = False
         self._obeyed: DrainWish | None = None
+        settings = pod.settings
+        self._limits = Limits(settings.resume_window_s, settings.max_call_s, settings.idle_timeout_s)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -113,16 +116,10 @@ class Heartbeat:
         call = live.call
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
             pod.ownership.keep_key(live)
-        if call.status is Status.PARKED:
-            if now_ms - call.left_at_ms >= settings.resume_window_s * 1000 and not live.is_held:
-                if call.handed_off:
-                    pod.observer.call_dropped("handoff")
-                live.finish("abandoned")
-            elif now_s - live.committed_at_s >= ASK_EPOCH_S:
-                pod.committer.mark(live)
-        elif now_ms - call.created_at_ms >= settings.max_call_s * 1000:
-            live.finish("timeout", reason=f"calls last at most {settings.max_call_s} s")
-        elif settings.idle_timeout_s and now_s - live.heard_from_at_s >= settings.idle_timeout_s:
-            live.finish("timeout", reason=f"nothing was sent for {settings.idle_timeout_s:g} s")
+        over = ending(call, self._limits, now_ms=now_ms, silent_s=now_s - live.heard_from_at_s)
+        if over is not None and not live.is_held:
+            if over.was_dropped:
+                pod.observer.call_dropped("handoff")
+            live.finish(over.outcome, reason=over.reason)
         elif now_s - live.committed_at_s >= min(ASK_EPOCH_S, settings.ttl_s / 3):
             pod.committer.mark(live)

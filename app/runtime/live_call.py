@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from app.agents.base import Agent, Clip
-from app.call import events, machine
+from app.call import machine
 from app.call.changes import CallWrite, OutboxEntry
 from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
 from app.call.codec import skip_write, take_write
 from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
-from app.call.inputs import AppendAudio, ConnectionLost, EndCall, HandoffPlanned, Input, Transcribed
+from app.call.inputs import (
+    AppendAudio,
+    ConnectionLost,
+    DrainAnnounced,
+    EndCall,
+    HandoffPlanned,
+    Input,
+    Transcribed,
+)
+from app.call.machine import Attached
 from app.call.record import Call, Status
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
@@ -31,6 +41,7 @@ from app.wire.realtime import parse
 MAX_UNSAVED_EVENTS = 256
 """Beyond this a caller or an agent has to wait for the store."""
 TRANSCRIPTION_LIMIT_S = 30.0
+LAST_FLUSH_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +66,6 @@ class LiveCall:
         self.superseded_by_other = False
         self.key_kept_at_s = clock.monotonic_s()
         """When the call key was bound last."""
-        self.shown_to_caller = call.seq
-        """Newest event that the caller can have seen from this pod, as of when the last connection was lost."""
         self.in_doubt = False
         """The connection was given the call while the store could not be asked; another pod may own it."""
         self.committed_at_s = clock.monotonic_s()
@@ -72,7 +81,6 @@ class LiveCall:
         self._max_audio_bytes = max_audio_bytes
         self._held = False
         self._is_over = False
-        self._released = call.seq
         self._reply: asyncio.Task[None] | None = None
         self._understanding = Understanding(agent, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
@@ -204,33 +212,24 @@ class LiveCall:
 
     # --- connections ----------------------------------------------------------
 
-    def attach(self, connection: Connection, last_event: int | None) -> tuple[int, tuple[int, int] | None]:
-        """Give the call to a new connection; an older one is closed with 4409.
-
-        Returns what `machine.attach` does. What the client has not seen is queued; what is
-        not durable yet follows by itself.
-        """
+    def attach(self, connection: Connection, last_event: int | None) -> Attached:
+        """Give the call to a new connection; an older one is closed with 4409."""
         if self.connection is not None:
             self.connection.close(ATTACHED_ELSEWHERE, at_once=True)
         self.connection = connection
         self.heard_from_at_s = self.attached_at_s = self._clock.monotonic_s()
-        self.call.resumable = self.call.resumable or connection.resumable
-        heard_to = self.call.hearing.position
-        # Without a position of its own the connection begins with what is not visible to anybody yet.
-        seen = self._released if last_event is None else last_event
-        start, gap = machine.attach(self.call, seen, self._clock.wall_ms())
-        if self.call.hearing.position != heard_to:
+        attached = machine.attach(self.call, last_event, self._clock.wall_ms(), resumable=connection.resumable)
+        if attached.rewound:
             self._listen_afresh()
-        connection.push(entry for entry in self.call.outbox.after(start) if entry.n <= self._released)
+        connection.push(attached.replay)
         self._committer.mark(self)
-        return start, gap
+        return attached
 
     def detach(self, connection: Connection, *, hung_up: bool, planned: bool) -> None:
         """A connection is gone. One that was replaced meanwhile no longer matters."""
         if self.connection is not connection:
             return
         self.connection = None
-        self.shown_to_caller = self._released
         self.feed(ConnectionLost(hung_up, planned))
         if self.call.status is Status.ENDED:
             self._over("hangup")
@@ -238,8 +237,7 @@ class LiveCall:
     def warn_of_drain(self, time_left_ms: int) -> None:
         """Tell a client that asked for it that its connection will be closed."""
         if self.connection is not None and self.connection.going_away and self.connection.closing is None:
-            self.call.emit(events.going_away(time_left_ms, "drain"))
-            self._committer.mark(self)
+            self.feed(DrainAnnounced(time_left_ms))
 
     def finish(self, outcome: str, code: int = CALL_ENDED, reason: str = "") -> None:
         """End the call from this side and close its connection once all events have been sent."""
@@ -258,6 +256,15 @@ class LiveCall:
         connection = self.connection
         if connection is None:
             return
+        with suppress(TimeoutError):
+            # Past its deadline a drain waits for nobody, not even for a store that hangs.
+            async with asyncio.timeout(LAST_FLUSH_S if whatever_is_lost else None):
+                await self._save_for_handoff(connection)
+        if whatever_is_lost or not self._committer.degraded:
+            connection.close(SERVICE_RESTART)
+        connection.listens.set()
+
+    async def _save_for_handoff(self, connection: Connection) -> None:
         self.feed(HandoffPlanned())
         await self._committer.flush(self)
         if self._committer.owes(self) or not machine.is_saved(self.call):
@@ -265,9 +272,6 @@ class LiveCall:
             connection.listens.clear()
             self.feed(HandoffPlanned())
             await self._committer.flush(self)
-        if whatever_is_lost or not self._committer.degraded:
-            connection.close(SERVICE_RESTART)
-        connection.listens.set()
 
     async def _close_when_sent(self, connection: Connection, code: int, reason: str) -> None:
         await self._committer.flush(self)
@@ -330,8 +334,7 @@ class LiveCall:
         if self._rewriting and not self.call.write_whole:
             self._rewriting = False
             self._on_rewritten(self)
-        if events:
-            self._released = events[-1].n
+        machine.release(self.call, events)
         if self.connection is not None and events:
             self.connection.push(events)
             if self._speech_ended_at_s is not None and any(entry.audio for entry in events):

@@ -18,6 +18,7 @@ import structlog
 from app.agents.base import Agent
 from app.call.codec import restore
 from app.call.outbox import Outbox
+from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
 from app.call.record import Call, Status
 from app.call.session import new_session
 from app.errors import ConnectionRefused, StoreError
@@ -169,7 +170,9 @@ class Ownership:
                 return
             await live.stop_work()
             await self._committer.flush(live)
-            if not self._committer.degraded:
+            if self._committer.degraded:
+                live.start_what_was_under_way()
+            else:
                 live.superseded_by_other = True
                 self._forget(live)
 
@@ -212,7 +215,7 @@ class Ownership:
             self._observer.store_failed("claim")
             if live is not None:
                 live.call.doubted_claim = name
-            if live is None or not self._is_surely_newest(live, last_event):
+            if live is None or not self._may_go_on_unasked(live, last_event):
                 raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
             live.in_doubt = True
             return self._from_memory(live)
@@ -225,25 +228,19 @@ class Ownership:
             return self._from_memory(live)
         if isinstance(claimed, NotClaimed):
             return claimed
-        if live is not None and claimed.epoch == live.call.epoch + 1 and live.call.status is not Status.ENDED:
+        if live is not None and nobody_had_it_since(live.call, claimed.epoch):
             live.call.own(claimed.epoch, name)
             return self._from_memory(live)
         if live is not None:
             live.superseded()
         return self._from_snapshot(claimed)
 
-    def _is_surely_newest(self, live: LiveCall, last_event: int | None) -> bool:
-        """Whether a call may go on from memory although the store cannot say whose it is.
-
-        Only while the store is known to be down (else the claim may have taken effect), for a caller
-        who was attached here when it went down, and has seen nothing that this pod does not know.
-        """
-        call = live.call
-        left_before = call.status is Status.PARKED and call.left_at_ms < self._committer.degraded_at_ms
-        shown = live.shown_to_caller if live.connection is None else call.seq
-        knows_less = last_event is not None and last_event > shown
-        is_here = self.calls.get(call.call_id) is live
-        return self._committer.degraded and is_here and not left_before and not knows_less
+    def _may_go_on_unasked(self, live: LiveCall, last_event: int | None) -> bool:
+        """Only while the store is known to be down; else the claim may have taken effect unanswered."""
+        committer = self._committer
+        if not committer.degraded or self.calls.get(live.call.call_id) is not live:
+            return False
+        return is_surely_newest(live.call, given_up_at_ms=committer.degraded_at_ms, last_event=last_event)
 
     def _from_memory(self, live: LiveCall) -> Resumed:
         call = live.call
@@ -261,12 +258,12 @@ class Ownership:
         call.color = settings.color
         # A pod that died could not say when its caller was left alone: at its last write they still spoke.
         left_at_ms = call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
-        if call.handed_off:
-            kind = "handoff"
-        elif claimed.previous_status == Status.ATTACHED and claimed.previous_owner != settings.pod:
-            kind = "crash"
-        else:
-            kind = "drop"
+        kind = resume_kind(
+            call,
+            previous_status=claimed.previous_status,
+            previous_owner=claimed.previous_owner,
+            pod=settings.pod,
+        )
         try:
             agent = self._agents.agent(call.model)
         except ConnectionRefused as refused:
@@ -316,7 +313,7 @@ class Ownership:
         for live in self.calls.values():
             call = live.call
             is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash
-            if is_meant and self._is_surely_newest(live, request.last_event):
+            if is_meant and self._may_go_on_unasked(live, request.last_event):
                 live.in_doubt = True
                 return self._from_memory(live)
         # It may stand for a call that another pod knows: a new one now would lose that one for good.

@@ -219,6 +219,11 @@ class Pod:
         """Whether the pod takes nothing new."""
         return self.admission.draining
 
+    @property
+    def drains_as_wished(self) -> bool:
+        """Whether the drain under way was wished of the pod's color."""
+        return self.draining and self._drainer.is_wished
+
     def drain(self, mode: str, deadline_s: float) -> None:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
         self._drainer.start(Drain(DrainMode(mode), deadline_s))

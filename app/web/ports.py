@@ -52,6 +52,10 @@ class CallPod(Protocol):
         """Every living pod. Raises `StoreError`."""
 
     @property
+    def drains_as_wished(self) -> bool:
+        """Whether the drain under way was wished of the pod's color."""
+
+    @property
     def draining(self) -> bool:
         """Whether the pod takes nothing new."""
 

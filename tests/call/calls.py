@@ -31,7 +31,7 @@ def new_call(*, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: An
         created_at_ms=0,
         mirror=mirror,
     )
-    machine.attach(call, 0, 0)
+    machine.attach(call, 0, 0, resumable=False)
     if session:
         machine.step(call, inputs.UpdateSession({"type": "realtime", **session}), 0)
     call.write_whole = True

@@ -128,7 +128,7 @@ def test_fields_of_a_newer_version_survive() -> None:
     held = stored(call)
     held.fields["invented_later"] = b"\x00kept"
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    machine.attach(again, again.seq, 0)
+    machine.attach(again, again.seq, 0, resumable=False)
     again.write_whole = True
     assert take_write(again, 0).fields["invented_later"] == b"\x00kept"
 

@@ -73,9 +73,21 @@ def test_losing_the_connection_flushes_what_was_said() -> None:
 def test_a_resume_starts_after_the_last_event_seen() -> None:
     """Nothing is missing, so there is no gap."""
     call = new_call()
+    happen(call, text_item(), text_item(), text_item())
+    machine.release(call, call.unsaved_events[:4])
+    attached = machine.attach(call, 2, 0, resumable=False)
+    assert (attached.start, attached.gap) == (2, None)
+    assert [entry.n for entry in attached.replay] == [3, 4]
+
+
+def test_a_resume_without_a_last_event_begins_with_what_nobody_has_seen() -> None:
+    """Events that still wait for the store follow by themselves; none comes twice, none is skipped."""
+    call = new_call()
     happen(call, text_item(), text_item())
-    assert machine.attach(call, 2, 0) == (2, None)
-    assert [entry.n for entry in call.outbox.after(2)] == [3, 4]
+    machine.release(call, call.unsaved_events[:3])
+    attached = machine.attach(call, None, 0, resumable=True)
+    assert (attached.start, attached.gap, attached.replay) == (3, None, [])
+    assert call.resumable
 
 
 def test_events_that_are_no_longer_held_are_named() -> None:
@@ -83,24 +95,28 @@ def test_events_that_are_no_longer_held_are_named() -> None:
     call = new_call(outbox_bytes=600)
     for _ in range(5):
         happen(call, text_item())
-    start, gap = machine.attach(call, 1, 0)
-    assert start == 1
-    assert gap == (2, call.outbox.first_n - 1)
+    machine.release(call, call.unsaved_events)
+    attached = machine.attach(call, 1, 0, resumable=False)
+    assert attached.start == 1
+    assert attached.gap == (2, call.outbox.first_n - 1)
 
 
 def test_without_an_outbox_everything_missed_is_a_gap() -> None:
     """`VOICE_OUTBOX_BYTES=0` keeps no events and says so."""
     call = new_call(outbox_bytes=0)
     happen(call, text_item(), text_item())
-    assert machine.attach(call, 1, 0) == (1, (2, 4))
-    assert machine.attach(call, 4, 0) == (4, None)
+    machine.release(call, call.unsaved_events[:3])
+    assert machine.attach(call, 1, 0, resumable=False).gap == (2, 3)
+    assert machine.attach(call, 3, 0, resumable=False).gap is None
 
 
 def test_a_client_that_has_seen_more_than_the_store_is_believed() -> None:
     """Numbering goes on after the client's id, and the gap says what nobody remembers."""
     call = new_call()
     happen(call, text_item())
-    assert machine.attach(call, 10, 0) == (10, (3, 10))
+    machine.release(call, call.unsaved_events)
+    attached = machine.attach(call, 10, 0, resumable=False)
+    assert (attached.start, attached.gap) == (10, (3, 10))
     happen(call, text_item())
     assert call.unsaved_events[-1].n == 12
 
@@ -155,5 +171,5 @@ def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
     assert call.handed_off
     assert "status" in call.dirty
-    machine.attach(call, call.seq, 0)
+    machine.attach(call, call.seq, 0, resumable=False)
     assert not call.handed_off

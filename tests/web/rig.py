@@ -70,6 +70,7 @@ class ScriptedPod:
         self.active = 0
         self.health = "ok"
         self.draining = False
+        self.drains_as_wished = False
         self.drained = asyncio.Event()
         self.refusal: Exception | None = None
         self.script: Callable[[Transport], Any] = echo
