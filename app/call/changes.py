@@ -62,6 +62,8 @@ class CallWrite:
     speech: list[SpeechEntry] = field(default_factory=list)
     keep_speech_from: int = 0
     whole: bool = False
+    call_key_hash: str = ""
+    """Of a whole write: the key that is bound to the call with it, if the store has forgotten that too."""
 
     @property
     def size_bytes(self) -> int:

@@ -75,6 +75,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
         events=call.outbox.after(0),
         speech=sorted(speech),
         whole=True,
+        call_key_hash=call.call_key_hash,
     )
     _all_saved(call)
     return write

@@ -57,7 +57,6 @@ class LiveCall:
         clock: Clock,
         observer: Observer,
         on_gone: Callable[[LiveCall], None],
-        on_rewritten: Callable[[LiveCall], None],
         *,
         max_audio_bytes: int,
     ) -> None:
@@ -76,8 +75,6 @@ class LiveCall:
         self._clock = clock
         self._observer = observer
         self._on_gone = on_gone
-        self._on_rewritten = on_rewritten
-        self._rewriting = False
         self._max_audio_bytes = max_audio_bytes
         self._held = False
         self._is_over = False
@@ -318,7 +315,6 @@ class LiveCall:
         if self._held or self.superseded_by_other:
             return None
         waiting = self.call.unsaved_events
-        self._rewriting = self.call.write_whole
         return take_write(self.call, self._clock.wall_ms()), waiting
 
     def give_up_write(self) -> None:
@@ -331,9 +327,6 @@ class LiveCall:
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._durable.set()
-        if self._rewriting and not self.call.write_whole:
-            self._rewriting = False
-            self._on_rewritten(self)
         machine.release(self.call, events)
         if self.connection is not None and events:
             self.connection.push(events)

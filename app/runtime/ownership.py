@@ -129,7 +129,6 @@ class Ownership:
             self._clock,
             self._observer,
             self._forget,
-            self.keep_key,
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         self.calls[call.call_id] = live
@@ -144,7 +143,7 @@ class Ownership:
         self.on_gone(live)
 
     def keep_key(self, live: LiveCall) -> None:
-        """Bind a call's key to it again: a store that lost the call has lost its key too, and a key has a TTL."""
+        """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""
         live.key_kept_at_s = self._clock.monotonic_s()
         if live.call.call_key_hash and live.call.call_id not in self._keeping:
             self._keeping[live.call.call_id] = asyncio.create_task(self._keep_key(live))

@@ -86,6 +86,8 @@ class MemoryStore(Store):
             revision = int(kept.fields.get("revision", b"0"))
             if write.revision and revision >= write.revision and held == epoch:
                 return WriteOutcome.COMMITTED
+        if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
+            self._bind(write.call_key_hash, write.call_id)
         if write.whole:
             kept = self._calls[write.call_id] = _Kept(0.0)
         elif kept is None or held < epoch or (write.revision and revision != write.revision - 1):

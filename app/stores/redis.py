@@ -65,9 +65,10 @@ class RedisStore(Store):
     # --- calls ----------------------------------------------------------------
 
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
-        """One pipeline, one script per write."""
+        """One pipeline, one script per write; in front of them the keys that whole writes bind."""
         runs = [(call_keys(write.call_id), _arguments(write, self.ttl_s)) for write in writes]
-        outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs))
+        keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
+        outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys))
         return [WriteOutcome(outcome.decode()) for outcome in outcomes]
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
@@ -178,13 +179,19 @@ class RedisStore(Store):
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         return (await self._ask(lambda: self._run_all(self._scripts[name], [(keys, arguments)])))[0]
 
-    async def _run_all(self, script: Script, runs: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    async def _run_all(
+        self,
+        script: Script,
+        runs: Sequence[tuple[Sequence[str], Sequence[Any]]],
+        *,
+        bind: Sequence[tuple[str, str]] = (),
+    ) -> list[Any]:
         """Run a script several times in one pipeline; load it first if the server does not know it."""
-        answers = await self._pipeline(script, runs)
+        answers = await self._pipeline(script, runs, bind)
         missing = [at for at, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
         if missing:
             await self._redis.script_load(script.text)
-            again = await self._pipeline(script, [runs[at] for at in missing])
+            again = await self._pipeline(script, [runs[at] for at in missing], ())
             for at, answer in zip(missing, again, strict=True):
                 answers[at] = answer
         for answer in answers:
@@ -192,11 +199,18 @@ class RedisStore(Store):
                 raise answer
         return answers
 
-    async def _pipeline(self, script: Script, runs: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    async def _pipeline(
+        self,
+        script: Script,
+        runs: Iterable[tuple[Sequence[str], Sequence[Any]]],
+        bind: Sequence[tuple[str, str]],
+    ) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
+            for key, call_id in bind:
+                pipe.set(key, call_id, nx=True, ex=self.ttl_s)
             for keys, arguments in runs:
                 pipe.evalsha(script.sha, len(keys), *keys, *arguments)
-            return await pipe.execute(raise_on_error=False)
+            return (await pipe.execute(raise_on_error=False))[len(bind) :]
 
     async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
         try:

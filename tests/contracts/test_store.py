@@ -207,6 +207,16 @@ async def test_of_two_owners_under_one_epoch_the_first_to_write_stays(store: Sto
     assert await said(store) == b"1"
 
 
+async def test_a_whole_write_binds_the_calls_key_again(store: Store) -> None:
+    """A store that lost a call has lost its key too; a key that is bound to another call stays there."""
+    write = numbered(1, whole=True, call_key_hash="k" * 64)
+    assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+    assert await store.find_call_key("k" * 64) == "call_a"
+    await store.bind_call_key("j" * 64, "call_b")
+    await store.commit([numbered(2, whole=True, call_key_hash="j" * 64)])
+    assert await store.find_call_key("j" * 64) == "call_b"
+
+
 async def test_a_claim_asked_again_counts_once(store: Store) -> None:
     """Its answer was lost: under the same name it gives the same epoch, under another the next."""
     await store.commit([first_write()])

@@ -132,7 +132,7 @@ class Witness:
             return
         if n > known.ever_durable_n and n > known.excused_n:
             self.broken(f"durable before visible: {pod} sent evt_{n}, the store had up to evt_{known.ever_durable_n}")
-        if not listened_to:
+        if not listened_to or n > known.ever_durable_n:
             return
         first = known.texts.setdefault(n, text)
         if first != text:

@@ -257,8 +257,10 @@ class World:
             await attachment.abandon()
             return
         connection.call_id = attachment.call_id
-        call = host.pod.ownership.calls[attachment.call_id].call
-        connection.heard_ms = lambda: 0 if host.pod.committer.degraded else _heard_ms(call)
+        live = host.pod.ownership.calls[attachment.call_id]
+        committer = host.pod.committer
+        # At its deadline a drain may have to leave without the store.
+        connection.heard_ms = lambda: 0 if committer.degraded or committer.owes(live) else _heard_ms(live.call)
         self._answer(answer, 101)
         await attachment.serve(connection)
 
