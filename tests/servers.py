@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class RedisServer:
     directory: Path
     port: int
     password: str = ""
+    options: Sequence[str] = ()
+    """More of the server's own options."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,7 +62,8 @@ class RedisServer:
         command = [self.binary, "--port", str(self.port), "--unixsocket", str(self.directory / "redis.sock")]
         command += ["--dir", str(self.directory), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
         if self.password:
-            command += ["--requirepass", self.password]
+            command += ["--requirepass", self.password, "--masterauth", self.password]
+        command += self.options
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline_s = time.monotonic() + READY_S
         while not self.answers():

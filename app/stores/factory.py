@@ -34,7 +34,9 @@ def open_store(url: str, *, ttl_s: int) -> Store:
     return make(url, ttl_s=ttl_s)
 
 
-BUILT_IN = ("memory", "embedded", "redis", "rediss", "unix")
+ONE_MASTER = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+CLUSTER = ("redis+cluster", "rediss+cluster")
+BUILT_IN = ("memory", "embedded", *ONE_MASTER, *CLUSTER)
 
 
 def _built_in(scheme: str) -> MakeStore | None:
@@ -47,8 +49,12 @@ def _built_in(scheme: str) -> MakeStore | None:
         from app.stores.embedded import EmbeddedStore
 
         return EmbeddedStore
-    if scheme in BUILT_IN:
+    if scheme in ONE_MASTER:
         from app.stores.redis import RedisStore
 
         return RedisStore
+    if scheme in CLUSTER:
+        from app.stores.redis_cluster import ClusterStore
+
+        return ClusterStore
     return None

@@ -1,53 +1,67 @@
-"""Call state in Redis or Valkey: `redis://`, `rediss://`, `unix://`.
+"""Call state in Redis or Valkey: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`.
 
 All keys of a call share one hash slot, and each write is one script: fenced, atomic,
 and one element of a pipeline, so that a whole pod's changes cost one round trip. The
 scripts are in `lua/`, one a file, each with a table of its keys and arguments.
+
+What takes effect once however often it is asked (everything but a pod's writes, which
+the committer asks again itself) is asked again for a second when a server is lost: with
+growing pauses of random length, so that the pods do not ask in step.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import orjson
 import redis.asyncio as redis
 from redis import exceptions
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.errors import SettingsError
+from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
-from app.stores.redis_errors import meaning, unusable
+from app.stores.redis_connections import Tuning, one_server, sentinel_master
+from app.stores.redis_errors import concerns_one_key, meaning
 
-ANSWER_S = 2.0
-HEALTH_CHECK_S = 15
-CONNECTIONS = 16
+CLAIM_GRACE_MS = 500
+AGAIN_FOR_S = 1.0
+AGAIN_PAUSE_S = 0.02
+AGAIN_PAUSE_MAX_S = 0.3
 PODS_KEY = "pods"
 """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 KEPT_POD_MS = 3_600_000
 
 Answer = TypeVar("Answer")
+Question = tuple[Sequence[str], Sequence[Any]]
+"""Keys and arguments of one run of a script."""
 
 
 class RedisStore(Store):
     """One pool of connections; every method is at most one round trip, but where a script has to be loaded."""
 
-    def __init__(self, url: str, *, ttl_s: int) -> None:
+    def __init__(self, url: str, *, ttl_s: int, client: Any = None, tuning: Tuning | None = None) -> None:
+        """`client` and `tuning` come from a subclass that makes its own connections."""
         super().__init__(ttl_s=ttl_s)
         self._url = url
         self._scripts = {name: Script(name) for name in ("commit", "claim", "load", "bind_call_key")}
-        self._redis: redis.Redis = redis.Redis(connection_pool=_pool(url))
+        if client is None:
+            client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
+        self._redis: redis.Redis = client
+        self.tuning = tuning or Tuning()
+        self._server_ahead_ms: float | None = None
+        """The server's clock less this machine's monotonic one, as of the last heartbeat."""
 
     @property
     def kind(self) -> str:
-        """``redis``."""
-        return "redis"
+        """``redis`` or ``sentinel``."""
+        return "sentinel" if "+sentinel://" in self._url.lower() else "redis"
 
     async def open(self) -> None:
         """Check that the server answers and runs scripts."""
@@ -56,7 +70,10 @@ class RedisStore(Store):
     async def close(self) -> None:
         """Give the connections back."""
         await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        pool = self._redis.connection_pool
+        await pool.disconnect()
+        if isinstance(pool, SentinelConnectionPool):
+            await pool.sentinel_manager.aclose()
 
     async def ping(self) -> None:
         """One round trip."""
@@ -68,8 +85,12 @@ class RedisStore(Store):
         """One pipeline, one script per write; in front of them the keys that whole writes bind."""
         runs = [(call_keys(write.call_id), _arguments(write, self.ttl_s)) for write in writes]
         keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
-        outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys))
-        return [WriteOutcome(outcome.decode()) for outcome in outcomes]
+        outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
+        # What is no call's record is replaced by one when the whole call is written.
+        return [
+            WriteOutcome.UNKNOWN if isinstance(outcome, Exception) else WriteOutcome(outcome.decode())
+            for outcome in outcomes
+        ]
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         """One script."""
@@ -81,8 +102,13 @@ class RedisStore(Store):
             int(claim.api_key_hash is not None),
             claim.api_key_hash or "",
             claim.name,
+            await self._server_ms() or 0,
         ]
-        outcome, *more = await self._run("claim", call_keys(claim.call_id), arguments)
+        # Without a name it would count once more each time it is asked.
+        outcome, *more = await self._run("claim", call_keys(claim.call_id), arguments, again=bool(claim.name))
+        if outcome == b"late":
+            self._server_ahead_ms = None
+            raise StoreUnavailable("the claim reached the store too late")
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
         epoch, owner, status, color, *held = more
@@ -108,10 +134,11 @@ class RedisStore(Store):
     # --- the fleet --------------------------------------------------------------
 
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
-        """One pipeline."""
+        """One pipeline, and now and then a look at the server's clock."""
         fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
 
         async def run() -> list[Any]:
+            await self._read_clock()
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hset(f"pod:{beat.name}", mapping=fields)
                 pipe.expire(f"pod:{beat.name}", ttl_s)
@@ -120,7 +147,7 @@ class RedisStore(Store):
                 pipe.hget(f"color:{beat.color}", "drain")
                 return await _answers(pipe)
 
-        answers = await self._ask(run)
+        answers = await self._ask(run, again=False)
         return _wish(answers[-1])
 
     async def retire(self, pod: str) -> None:
@@ -145,7 +172,7 @@ class RedisStore(Store):
                     pipe.hgetall(f"pod:{name}")
                 return await _answers(pipe) if names else []
 
-        beats = [_beat(fields) for fields in await self._ask(run) if fields]
+        beats = [beat for fields in await self._ask(run) if (beat := _beat(fields)) is not None]
         return sorted(beats, key=lambda beat: beat.name)
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
@@ -176,50 +203,78 @@ class RedisStore(Store):
 
     # --- talking to the server ----------------------------------------------------
 
-    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return (await self._ask(lambda: self._run_all(self._scripts[name], [(keys, arguments)])))[0]
+    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True) -> Any:
+        answers = await self._ask(lambda: self._run_all(self._scripts[name], [(keys, arguments)]), again=again)
+        if isinstance(answers[0], exceptions.RedisError):
+            raise meaning(answers[0], self._url)
+        return answers[0]
 
     async def _run_all(
-        self,
-        script: Script,
-        runs: Sequence[tuple[Sequence[str], Sequence[Any]]],
-        *,
-        bind: Sequence[tuple[str, str]] = (),
+        self, script: Script, runs: Sequence[Question], *, bind: Sequence[tuple[str, str]] = ()
+    ) -> list[Any]:
+        """Run a script several times; answers that are errors of one call alone are among the answers."""
+        return await self._run_on(self._redis, script, runs, bind)
+
+    async def _run_on(
+        self, node: redis.Redis, script: Script, runs: Sequence[Question], bind: Sequence[tuple[str, str]]
     ) -> list[Any]:
         """Run a script several times in one pipeline; load it first if the server does not know it."""
-        answers = await self._pipeline(script, runs, bind)
+        answers = await self._pipeline(node, script, runs, bind)
         missing = [at for at, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
         if missing:
-            await self._redis.script_load(script.text)
-            again = await self._pipeline(script, [runs[at] for at in missing], ())
+            await node.script_load(script.text)
+            again = await self._pipeline(node, script, [runs[at] for at in missing], ())
             for at, answer in zip(missing, again, strict=True):
                 answers[at] = answer
         for answer in answers:
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception) and not concerns_one_key(answer):
                 raise answer
         return answers
 
     async def _pipeline(
-        self,
-        script: Script,
-        runs: Iterable[tuple[Sequence[str], Sequence[Any]]],
-        bind: Sequence[tuple[str, str]],
+        self, node: redis.Redis, script: Script, runs: Iterable[Question], bind: Sequence[tuple[str, str]]
     ) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with node.pipeline(transaction=False) as pipe:
             for key, call_id in bind:
                 pipe.set(key, call_id, nx=True, ex=self.ttl_s)
             for keys, arguments in runs:
                 pipe.evalsha(script.sha, len(keys), *keys, *arguments)
             return (await pipe.execute(raise_on_error=False))[len(bind) :]
 
-    async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
-        try:
-            return await question()
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
-            if isinstance(error, exceptions.ReadOnlyError):
-                # After a failover the same name may lead to another server; the connections do not follow it.
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
-            raise meaning(error, self._url) from error
+    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True) -> Answer:
+        """Ask, and where it may take effect twice and a server was lost, ask again for a while."""
+        until_s = _now_s() + AGAIN_FOR_S
+        longest_s = AGAIN_PAUSE_S
+        while True:
+            try:
+                return await question()
+            except (exceptions.RedisError, OSError, TimeoutError) as error:
+                await self._lost(error)
+                told = meaning(error, self._url)
+                pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret
+                if not again or not isinstance(told, StoreUnavailable) or _now_s() + pause_s > until_s:
+                    raise told from error
+            longest_s = min(2 * longest_s, AGAIN_PAUSE_MAX_S)
+            await asyncio.sleep(pause_s)
+
+    async def _lost(self, error: Exception) -> None:
+        """After a failover the same name may lead to another server; connections that are open do not follow it."""
+        if isinstance(error, exceptions.ReadOnlyError | exceptions.ConnectionError):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def _read_clock(self) -> None:
+        seconds, micros = await self._redis.time()
+        self._server_ahead_ms = seconds * 1000 + micros / 1000 - _now_s() * 1000
+
+    async def _server_ms(self) -> int | None:
+        """By when, on the server's clock, a question asked now must have arrived; None while that is not known."""
+        if self._server_ahead_ms is None:
+            return None
+        return int(_now_s() * 1000 + self._server_ahead_ms + self.tuning.timeout_s * 1000 + CLAIM_GRACE_MS)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class Script:
@@ -234,30 +289,6 @@ def call_keys(call_id: str) -> list[str]:
     """The four keys of a call, all in one hash slot."""
     slot = f"call:{{{call_id}}}"
     return [slot, f"{slot}:items", f"{slot}:out", f"{slot}:in"]
-
-
-def _pool(url: str) -> redis.BlockingConnectionPool:
-    """A question is asked once: whether to ask again is for the asker, who knows if it may take effect twice."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme.lower() != "unix" and "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError("an @ after the host")
-        if parts.scheme.lower() != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
-            raise ValueError("the database is not a number")
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_S,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-            health_check_interval=HEALTH_CHECK_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        # Parameters of the query are looked at only when a connection is made: make one now, unconnected.
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError, exceptions.RedisError) as error:
-        raise SettingsError(unusable(url, error)) from None
-    return pool
 
 
 async def _answers(pipe: Pipeline) -> list[Any]:
@@ -327,16 +358,20 @@ def _wish(packed: bytes | None) -> DrainWish | None:
     return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
 
 
-def _beat(fields: Mapping[bytes, bytes]) -> PodBeat:
+def _beat(fields: Mapping[bytes, bytes]) -> PodBeat | None:
+    """A heartbeat; None if it has run out, or comes from a version whose heartbeats say too little."""
     texts = {name.decode(): value.decode() for name, value in fields.items()}
-    return PodBeat(
-        name=texts["name"],
-        color=texts["color"],
-        version=texts["version"],
-        status=texts["status"],
-        active_calls=int(texts["active_calls"]),
-        parked_calls=int(texts["parked_calls"]),
-        capacity=int(texts["capacity"]),
-        started_at_ms=int(texts["started_at_ms"]),
-        beat_at_ms=int(texts["beat_at_ms"]),
-    )
+    try:
+        return PodBeat(
+            name=texts["name"],
+            color=texts["color"],
+            version=texts["version"],
+            status=texts["status"],
+            active_calls=int(texts["active_calls"]),
+            parked_calls=int(texts.get("parked_calls", 0)),
+            capacity=int(texts["capacity"]),
+            started_at_ms=int(texts.get("started_at_ms", 0)),
+            beat_at_ms=int(texts["beat_at_ms"]),
+        )
+    except (KeyError, ValueError):
+        return None

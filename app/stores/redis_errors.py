@@ -13,8 +13,11 @@ PASSING = (
     exceptions.NoScriptError,  # the scripts were flushed again right after they were loaded
     exceptions.TryAgainError,
     exceptions.ClusterDownError,
+    exceptions.MovedError,
+    exceptions.AskError,
+    exceptions.BusyLoadingError,
 )
-PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ")
+PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK ")
 """Beginnings of passing errors for which the client has no class; of the others it cuts the code off the text."""
 
 
@@ -28,6 +31,11 @@ def meaning(error: Exception, url: str) -> StoreError:
     if isinstance(error, PASSING) or str(error).startswith(PASSING_CODES):
         return StoreUnavailable(f"{where} cannot do it now: {error}")
     return StoreRefused(f"{where} refuses: {error}")
+
+
+def concerns_one_key(error: Exception) -> bool:
+    """Whether something that is no record of ours stands under a key; other keys are not touched by that."""
+    return isinstance(error, exceptions.ResponseError) and "WRONGTYPE" in str(error)
 
 
 def unusable(url: str, error: Exception) -> str:

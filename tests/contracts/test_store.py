@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
 from app.stores.embedded import EmbeddedStore
+from app.stores.factory import open_store
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
+from tests.replicated import cluster_set, sentinel_set
 from tests.servers import RedisServer, binaries, redis_server
 
 TTL_S = 100
@@ -46,8 +48,21 @@ def servers() -> Iterator[dict[str, RedisServer]]:
         yield Servers(started)
 
 
-@pytest.fixture(params=["memory", "fakeredis", "embedded", "unix", *binaries()])
-async def store(request: pytest.FixtureRequest, servers: Any, tmp_path: Any) -> AsyncIterator[Store]:
+@pytest.fixture(scope="module")
+def replicated() -> Iterator[dict[str, Any]]:
+    """Stores of several servers, started once they are asked for."""
+    with contextlib.ExitStack() as stack:
+
+        class Sets(dict[str, Any]):
+            def __missing__(self, name: str) -> Any:
+                self[name] = stack.enter_context(sentinel_set() if name == "sentinel" else cluster_set())
+                return self[name]
+
+        yield Sets()
+
+
+@pytest.fixture(params=["memory", "fakeredis", "embedded", "unix", "sentinel", "cluster", *binaries()])
+async def store(request: pytest.FixtureRequest, servers: Any, replicated: Any, tmp_path: Any) -> AsyncIterator[Store]:
     """An open, empty store of each kind."""
     kind = request.param
     made: Store
@@ -57,6 +72,12 @@ async def store(request: pytest.FixtureRequest, servers: Any, tmp_path: Any) -> 
         made = fake_store()
     elif kind == "embedded":
         made = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=TTL_S)
+    elif kind in ("sentinel", "cluster"):
+        if kind == "sentinel":
+            replicated[kind].client(replicated[kind].master()).flushall()
+        else:
+            replicated[kind].command("FLUSHALL")
+        made = open_store(replicated[kind].url, ttl_s=TTL_S)
     elif kind == "unix":
         made = RedisStore(servers["valkey"].unix_url, ttl_s=TTL_S)
     else:

@@ -18,17 +18,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.call.changes import CallWrite
+from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from app.errors import SettingsError, StoreRefused, StoreUnavailable
 from app.stores import factory
-from app.stores.base import Claim, DrainWish, NotClaimed, WriteOutcome
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
 from app.stores.factory import GROUP, open_store
 from app.stores.memory import MemoryStore
-from app.stores.redis import ANSWER_S, CONNECTIONS, RedisStore
+from app.stores.redis import RedisStore
+from app.stores.redis_connections import Tuning
 from app.stores.redis_errors import without_password
 from tests.servers import RedisServer, free_port, redis_server
 
+ANSWER_S = Tuning().timeout_s
+CONNECTIONS = Tuning().connections
 MAKE = CallWrite("call_a", 1, whole=True)
+MAKE_B = CallWrite("call_b", 1, whole=True)
 
 
 async def test_a_store_that_went_away_is_unavailable_and_works_again_once_back() -> None:
@@ -171,12 +175,52 @@ async def test_a_server_that_became_a_replica_is_looked_up_again(redis_url: str)
         await store.close()
 
 
-async def test_a_key_of_the_wrong_kind_is_refused(redis_url: str) -> None:
-    """Trying again cannot help, and nobody should wait for it."""
+@pytest.mark.parametrize("key", ["", ":items", ":out", ":in"])
+async def test_what_is_no_record_is_replaced_by_a_whole_write(redis_url: str, key: str) -> None:
+    """Something of another kind under one call's keys harms no other call, and that call only until it is rewritten."""
     store = RedisStore(redis_url, ttl_s=10)
-    await store._redis.set("call:{call_a}", "somebody else's")
-    with pytest.raises(StoreRefused):
-        await store.commit([MAKE])
+    everything: Any = {
+        "items": {"i": b"1"},
+        "events": [OutboxEntry(1, b"{}", b"")],
+        "speech": [SpeechEntry(1, "i", b"s")],
+    }
+    first = CallWrite("call_a", 1, 1, "made", whole=True)
+    await store.commit([first, MAKE_B])
+    await store._redis.delete(f"call:{{call_a}}{key}")
+    await store._redis.set(f"call:{{call_a}}{key}", "somebody else's")
+    change = CallWrite("call_a", 1, 2, "made", **everything)
+    assert await store.commit([change, CallWrite("call_b", 1)]) == [WriteOutcome.UNKNOWN, WriteOutcome.COMMITTED]
+    whole = CallWrite("call_a", 1, 3, "made", whole=True, **everything)
+    assert await store.commit([whole]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert [entry.n for entry in held.outbox] == [1]
+    await store.close()
+
+
+async def test_a_claim_that_arrives_too_late_takes_nothing(redis_url: str) -> None:
+    """It waited in a buffer while its asker was told that nobody answers; by now another pod may have the call."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.commit([MAKE])
+    await store.beat(PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+    assert store._server_ahead_ms is not None
+    store._server_ahead_ms -= 10_000
+    with pytest.raises(StoreUnavailable):
+        await store.claim(Claim("call_a", "pod-b", "green", 5, name="late"))
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.fields["epoch"] == b"1"
+    assert isinstance(await store.claim(Claim("call_a", "pod-b", "green", 5, name="again")), Claimed)
+    await store.close()
+
+
+async def test_a_heartbeat_that_says_too_little_is_passed_over(redis_url: str) -> None:
+    """Pods of another version may say other things; the rest of the fleet is shown all the same."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.beat(PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+    await store._redis.hset("pod:pod-x", mapping={"name": "pod-x", "color": "green"})
+    await store._redis.zadd("pods", {"pod-x": 1})
+    assert [beat.name for beat in await store.pods()] == ["pod-a"]
     await store.close()
 
 

@@ -3,7 +3,9 @@
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
 -- ARGV  1 owner   2 color   3 now in ms   4 ttl in seconds
 --       5 "1": the record must belong to the API key hash in 6   7 name of this claim
--- Returns {"unknown"}, {"foreign"}, {"ended"}, which change nothing, or
+--       8 by when it must have arrived, in ms of this server's clock (0: whenever); a claim that comes
+--         later, out of some buffer, would take the call from whoever was given it meanwhile
+-- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, which change nothing, or
 --         {"claimed", epoch, owner, status and color before, record, items, outbox, speech}
 
 local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim')
@@ -15,6 +17,12 @@ if ARGV[5] == '1' and (before[5] or '') ~= ARGV[6] then
 end
 if before[3] == 'ended' then
   return { 'ended' }
+end
+if ARGV[8] ~= '0' then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[8]) then
+    return { 'late' }
+  end
 end
 local epoch = tonumber(before[1])
 if ARGV[7] == '' or before[6] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer

@@ -13,7 +13,10 @@
 -- but the trims is O(1) per element, and a trim costs as much as it removes.
 
 local epoch, claim, revision = tonumber(ARGV[1]), ARGV[7], tonumber(ARGV[6])
-local record = redis.call('HMGET', KEYS[1], 'epoch', 'claim', 'revision')
+local record = redis.pcall('HMGET', KEYS[1], 'epoch', 'claim', 'revision')
+if record.err then
+  record = {} -- it is no record: unknown, and replaced by a whole write
+end
 local held, held_claim = tonumber(record[1] or ''), record[2] or ''
 local held_revision = tonumber(record[3] or '') or 0
 if held then

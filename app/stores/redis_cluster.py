@@ -1,0 +1,107 @@
+"""Call state in a Redis or Valkey cluster: `redis+cluster://`.
+
+All keys of a call are in one slot, so every script works here as it does on one server.
+A pod's writes go out as one pipeline to each node, side by side. What touches several
+slots (the fleet's keys) goes through redis-py's own cluster client, which also knows
+where slots are; when a node says that one has moved, or does not answer, the map is read
+again, and whoever asked asks once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio as redis
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.errors import SettingsError
+from app.stores.redis import Question, RedisStore, Script
+from app.stores.redis_connections import options, read_place
+from app.stores.redis_errors import unusable
+
+MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+
+
+class ClusterStore(RedisStore):
+    """Like `RedisStore`, with a pipeline to each node."""
+
+    def __init__(self, url: str, *, ttl_s: int) -> None:
+        place = read_place(url)
+        if place.path:
+            raise SettingsError(unusable(url, ValueError("a cluster has no numbered databases")))
+        common: dict[str, Any] = {**place.tls, **place.credentials, **options(place.tuning)}
+        self._node_options = {
+            **{key: value for key, value in common.items() if key != "ssl"},
+            "max_connections": place.tuning.connections,
+            "timeout": place.tuning.timeout_s,
+            "connection_class": redis.SSLConnection if place.tls else redis.Connection,
+        }
+        # Its own retries follow moved slots; beyond that it does not ask twice.
+        common["retry"] = Retry(NoBackoff(), 1)
+        del common["redis_connect_func"]
+        try:
+            cluster = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in place.nodes], **common)
+        except (ValueError, TypeError, exceptions.RedisError) as error:
+            raise SettingsError(unusable(url, error)) from None
+        super().__init__(url, ttl_s=ttl_s, client=cluster, tuning=place.tuning)
+        self._cluster = cluster
+        self._nodes: dict[str, redis.Redis] = {}
+
+    @property
+    def kind(self) -> str:
+        """``cluster``."""
+        return "cluster"
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._cluster.aclose()
+        for node in self._nodes.values():
+            await node.aclose()
+            await node.connection_pool.disconnect()
+        self._nodes.clear()
+
+    async def _lost(self, error: Exception) -> None:
+        """The map may be wrong: read it again before the next question."""
+        if not isinstance(error, exceptions.ResponseError) or isinstance(error, (*MOVED, exceptions.ReadOnlyError)):
+            await self._cluster.aclose()
+
+    async def _run_all(
+        self, script: Script, runs: Sequence[Question], *, bind: Sequence[tuple[str, str]] = ()
+    ) -> list[Any]:
+        await self._cluster.initialize()
+        placed: dict[str, list[int]] = defaultdict(list)
+        bound: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for at, (keys, _) in enumerate(runs):
+            placed[self._node_of(keys[0])].append(at)
+        for key, call_id in bind:
+            bound[self._node_of(key)].append((key, call_id))
+        names = sorted({*placed, *bound})
+        answers: list[Any] = [None] * len(runs)
+        given = await asyncio.gather(
+            *(self._run_on(self._node(name), script, [runs[at] for at in placed[name]], bound[name]) for name in names)
+        )
+        for name, some in zip(names, given, strict=True):
+            for at, answer in zip(placed[name], some, strict=True):
+                answers[at] = answer
+        return answers
+
+    def _node_of(self, key: str) -> str:
+        node = self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key))
+        return str(node.name)
+
+    def _node(self, name: str) -> redis.Redis:
+        if name not in self._nodes:
+            host, _, port = name.rpartition(":")
+            pool = redis.BlockingConnectionPool(host=host, port=int(port), **self._node_options)
+            self._nodes[name] = redis.Redis(connection_pool=pool)
+        return self._nodes[name]
+
+    async def _server_ms(self) -> int | None:
+        """Every node has a clock of its own, so a claim is not given a time to arrive by."""
+        return None

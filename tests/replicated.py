@@ -1,0 +1,261 @@
+"""Real replicated stores for tests: a master with replicas and Sentinels, and a cluster; all on loopback, no root."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from app.stores.embedded import server_binary
+from tests.servers import RedisServer, free_port
+
+SERVICE = "voice"
+SETTLED_S = 30.0
+DOWN_AFTER_MS = 1000
+
+
+def _await(condition: Callable[[], Any], what: str) -> None:
+    deadline_s = time.monotonic() + SETTLED_S
+    while True:
+        with contextlib.suppress(RedisError, OSError):
+            if condition():
+                return
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"waited in vain: {what}")
+        time.sleep(0.05)
+
+
+@dataclass
+class SentinelSet:
+    """A master, its replicas, and the sentinels that choose the next master.
+
+    A write is answered only while some replica is at hand, so that none is lost in a failover.
+    """
+
+    servers: list[RedisServer]
+    sentinel_ports: list[int]
+    password: str = ""
+    sentinels: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The store URL."""
+        return self.url_through(self.sentinel_ports)
+
+    def url_through(self, ports: list[int]) -> str:
+        """The store URL with the sentinels reached through these ports."""
+        secret = f":{self.password}@" if self.password else ""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        return f"redis+sentinel://{secret}{hosts}/{SERVICE}/0"
+
+    def client(self, server: RedisServer) -> Any:
+        """A plain client of one server."""
+        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=2)
+
+    def master(self) -> RedisServer:
+        """Who the sentinels say is the master."""
+        for port in self.sentinel_ports:
+            with contextlib.suppress(RedisError), redis.Redis(port=port, socket_timeout=1) as sentinel:
+                address = sentinel.sentinel_get_master_addr_by_name(SERVICE)
+                return next(server for server in self.servers if server.port == int(address[1]))
+        raise RuntimeError("no sentinel answers")
+
+    def takes_writes(self) -> bool:
+        """Whether the master is one, and has a replica that follows it."""
+        with self.client(self.master()) as client:
+            told = client.info("replication")
+            return told["role"] == "master" and told.get("min_slaves_good_slaves", 0) >= 1
+
+    def kill_master(self) -> RedisServer:
+        """kill -9; returns the server that is down now."""
+        killed = self.master()
+        killed.stop()
+        return killed
+
+    def await_failover(self, killed: RedisServer) -> None:
+        """Wait until another server is the master and takes writes."""
+        _await(lambda: self.master() is not killed and self.takes_writes(), "a new master")
+
+    def revive(self, server: RedisServer) -> None:
+        """Start a server that was killed; it becomes a replica of today's master."""
+        server.options = [*_REPLICATED, "--replicaof", "127.0.0.1", str(self.master().port)]
+        server.start()
+
+    def stop(self) -> None:
+        """End everything."""
+        for sentinel in self.sentinels:
+            sentinel.kill()
+            sentinel.wait()
+        for server in self.servers:
+            server.stop()
+
+
+_REPLICATED = (
+    "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync-delay 0 --repl-ping-replica-period 1"
+).split()
+
+
+@contextlib.contextmanager
+def sentinel_set(*, password: str = "", replicas: int = 2, sentinels: int = 3) -> Iterator[SentinelSet]:
+    """A replicated store that is ready to lose its master."""
+    binary = str(server_binary())
+    with tempfile.TemporaryDirectory(prefix="va-set-") as name:
+        base = Path(name)
+        made = SentinelSet([], [], password)
+        try:
+            for number in range(1 + replicas):
+                (directory := base / f"server-{number}").mkdir()
+                follow = ["--replicaof", "127.0.0.1", str(made.servers[0].port)] if made.servers else []
+                server = RedisServer(binary, directory, free_port(), password, [*_REPLICATED, *follow])
+                made.servers.append(server)
+                server.start()
+            for number in range(sentinels):
+                port = free_port()
+                made.sentinel_ports.append(port)
+                made.sentinels.append(_sentinel(binary, base / f"sentinel-{number}", port, made))
+            _await(lambda: _is_watched(made, replicas, sentinels), "sentinels that know all of each other")
+            _await(made.takes_writes, "a master that takes writes")
+            yield made
+        finally:
+            made.stop()
+
+
+def _sentinel(binary: str, directory: Path, port: int, made: SentinelSet) -> subprocess.Popen[bytes]:
+    directory.mkdir()
+    lines = [
+        f"port {port}",
+        "bind 127.0.0.1",
+        f"dir {directory}",
+        f"sentinel monitor {SERVICE} 127.0.0.1 {made.servers[0].port} 2",
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+        f"sentinel failover-timeout {SERVICE} 4000",
+    ]
+    if made.password:
+        lines.append(f"sentinel auth-pass {SERVICE} {made.password}")
+    path = directory / "sentinel.conf"
+    path.write_text("\n".join(lines) + "\n")
+    return subprocess.Popen(
+        [binary, str(path), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory
+    )
+
+
+def _is_watched(made: SentinelSet, replicas: int, sentinels: int) -> bool:
+    for port in made.sentinel_ports:
+        with redis.Redis(port=port, socket_timeout=1) as sentinel:
+            state = sentinel.sentinel_master(SERVICE)
+            if (state["num-slaves"], state["num-other-sentinels"]) != (replicas, sentinels - 1):
+                return False
+    return True
+
+
+@dataclass
+class ClusterSet:
+    """Masters that share the slots, each with a replica if asked for."""
+
+    servers: list[RedisServer]
+    password: str = ""
+
+    @property
+    def url(self) -> str:
+        """The store URL."""
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis+cluster://{secret}" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:3])
+
+    def client(self, server: RedisServer) -> Any:
+        """A plain client of one server."""
+        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=2)
+
+    def command(self, *words: Any) -> list[Any]:
+        """Tell every living master something."""
+        answers = []
+        for server in self.servers:
+            if server.process is not None:
+                with self.client(server) as client:
+                    if client.info("replication")["role"] == "master":
+                        answers.append(client.execute_command(*words))
+        return answers
+
+    def is_whole(self) -> bool:
+        """Whether every living node sees all slots served."""
+        for server in self.servers:
+            if server.process is None:
+                continue
+            with self.client(server) as client:
+                if client.cluster("info")["cluster_state"] != "ok":
+                    return False
+        return True
+
+    def await_whole(self) -> None:
+        """Wait for `is_whole`."""
+        _await(self.is_whole, "a cluster that serves all slots")
+
+    def master_of(self, slot_key: str) -> RedisServer:
+        """The server that has a key's slot."""
+        with self.client(next(server for server in self.servers if server.process is not None)) as client:
+            slot = client.cluster("keyslot", slot_key)
+            for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
+                if first <= slot <= last:
+                    return next(server for server in self.servers if server.port == port)
+        raise RuntimeError("nobody has the slot")
+
+    def stop(self) -> None:
+        """End everything."""
+        for server in self.servers:
+            server.stop()
+
+
+@contextlib.contextmanager
+def cluster_set(*, password: str = "", replicas: bool = False) -> Iterator[ClusterSet]:
+    """Three masters that share the slots."""
+    binary = str(server_binary())
+    with tempfile.TemporaryDirectory(prefix="va-cluster-") as name:
+        made = ClusterSet([], password)
+        buses = []
+        try:
+            for number in range(6 if replicas else 3):
+                (directory := Path(name) / f"node-{number}").mkdir()
+                buses.append(free_port())
+                options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port"]
+                options += [str(buses[-1]), "--repl-diskless-sync-delay", "0"]
+                server = RedisServer(binary, directory, free_port(), password, options)
+                made.servers.append(server)
+                server.start()
+            _join(made, buses)
+            yield made
+        finally:
+            made.stop()
+
+
+def _follows(client: Any) -> bool:
+    return bool(client.info("replication")["master_link_status"] == "up")
+
+
+def _join(made: ClusterSet, buses: list[int]) -> None:
+    clients = [made.client(server) for server in made.servers]
+    try:
+        for number, client in enumerate(clients[:3]):
+            client.execute_command(
+                "CLUSTER ADDSLOTSRANGE", 5461 * number, 16_383 if number == 2 else 5461 * number + 5460
+            )
+        for client, epoch in zip(clients, range(1, 7), strict=False):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
+        for server, bus in zip(made.servers[1:], buses[1:], strict=True):
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
+        _await(lambda: all(len(client.cluster("nodes")) == len(clients) for client in clients), "nodes that know all")
+        ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+        for number, client in enumerate(clients[3:]):
+            client.execute_command("CLUSTER REPLICATE", ids[number])
+        _await(made.is_whole, "a cluster that serves all slots")
+        if len(clients) > 3:
+            _await(lambda: all(_follows(client) for client in clients[3:]), "replicas that follow")
+    finally:
+        for client in clients:
+            client.close()
