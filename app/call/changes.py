@@ -46,7 +46,7 @@ class CallWrite:
     tells a write that comes late or twice (nothing to do) from one whose forerunners it has lost.
     `claim` is the name of the ownership that writes: two owners may come to the same epoch when
     a store forgot one of them, but never to the same claim. `doubted` is a claim by the same
-    owner whose answer was lost; if it took effect, it does not fence.
+    owner whose answer was lost; if it took effect, as the next after this one, it does not fence.
     """
 
     call_id: str

@@ -25,7 +25,7 @@ from app.errors import ConnectionRefused, StoreError
 from app.runtime.admission import new_call_id, unavailable
 from app.runtime.committer import Committer
 from app.runtime.live_call import LiveCall
-from app.runtime.ports import Clock, Observer, StartCall
+from app.runtime.ports import Clock, Observer, ResumeCall, StartCall
 from app.stores.base import Claim, Claimed, NotClaimed, Store
 
 KEEP_KEY_AGAIN_S = 1.0
@@ -181,12 +181,9 @@ class Ownership:
         await self._committer.flush(live)
 
     async def take_over(
-        self, call_id: str, *, api_key_hash: str | None, last_event: int | None
+        self, call_id: str, request: StartCall | ResumeCall, *, api_key_hash: str | None
     ) -> Resumed | NotClaimed:
-        """Own a call that exists; `last_event` is the newest its caller has seen.
-
-        Raises `ConnectionRefused` (503) if the store cannot say.
-        """
+        """Own a call that exists. Raises `ConnectionRefused` (503) if the store cannot say, or the caller has left."""
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
             live = held = self.calls.get(call_id)
@@ -195,15 +192,20 @@ class Ownership:
                     await held.hold()
                     if self.calls.get(call_id) is not held:
                         live = None  # It ended, or was fenced, while its changes were written.
-                return await self._claim(call_id, live, api_key_hash, last_event)
+                return await self._claim(call_id, live, api_key_hash, request)
             finally:
                 if held is not None:
                     held.let_go()
 
     async def _claim(
-        self, call_id: str, live: LiveCall | None, api_key_hash: str | None, last_event: int | None
+        self, call_id: str, live: LiveCall | None, api_key_hash: str | None, request: StartCall | ResumeCall
     ) -> Resumed | NotClaimed:
         settings = self._settings
+        # The end of a connection is noticed a turn of the loop after what was sent on it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if request.is_gone():
+            raise unavailable("caller_left", "The caller left before the call was found.")
         # Asked again under its name, a claim that took effect while its answer was lost counts once.
         name = (live.call.doubted_claim if live is not None else "") or self._claim_name()
         claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash, name)
@@ -214,7 +216,7 @@ class Ownership:
             self._observer.store_failed("claim")
             if live is not None:
                 live.call.doubted_claim = name
-            if live is None or not self._may_go_on_unasked(live, last_event):
+            if live is None or not self._may_go_on_unasked(live, request.last_event):
                 raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
             live.in_doubt = True
             return self._from_memory(live)
@@ -301,7 +303,7 @@ class Ownership:
         return resumed
 
     async def _resume_bound(self, call_id: str, request: StartCall) -> Resumed | None:
-        taken = await self.take_over(call_id, api_key_hash=request.api_key_hash, last_event=request.last_event)
+        taken = await self.take_over(call_id, request, api_key_hash=request.api_key_hash)
         if taken is NotClaimed.FOREIGN:
             raise ConnectionRefused(
                 403, "foreign_call_key", "This call_key belongs to another API key.", param="call_key"

@@ -13,7 +13,7 @@ from app.call.drain import Drain, DrainMode
 from app.call.record import Status
 from app.call.tokens import resume_token
 from app.errors import ConnectionRefused
-from app.runtime.admission import Admission
+from app.runtime.admission import Admission, unavailable
 from app.runtime.attachment import Attachment
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
@@ -100,7 +100,7 @@ class Pod:
                 found = await self.ownership.start_by_key(request)
             connection = Connection(self.observer, going_away=request.going_away, resumable=request.resumable)
             if isinstance(found, Resumed):
-                return self._resumed(found, connection, request.last_event, request.api_key_hash, began_s)
+                return self._resumed(found, connection, request, request.api_key_hash, began_s)
             self.observer.call_started()
             return Attachment(self, found, connection, request.api_key_hash, None)
         except BaseException:
@@ -112,20 +112,22 @@ class Pod:
         self.admission.take("")
         try:
             began_s = self.clock.monotonic_s()
-            taken = await self.ownership.take_over(request.call_id, api_key_hash=None, last_event=request.last_event)
+            taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
             if isinstance(taken, NotClaimed):
                 raise _not_claimed(taken)
             connection = Connection(self.observer, going_away=request.going_away, resumable=True)
-            return self._resumed(taken, connection, request.last_event, "", began_s)
+            return self._resumed(taken, connection, request, "", began_s)
         except BaseException:
             self.admission.give_back("")
             raise
 
     def _resumed(
-        self, found: Resumed, connection: Connection, last_event: int | None, place: str, began_s: float
+        self, found: Resumed, connection: Connection, request: StartCall | ResumeCall, place: str, began_s: float
     ) -> Attachment:
+        if request.is_gone() and found.live.connection is not None:
+            raise unavailable("caller_left", "The caller left, and the call goes on over another connection.")
         self.observer.resume_took(self.clock.monotonic_s() - began_s)
-        attachment = Attachment(self, found.live, connection, place, last_event, resumed=True)
+        attachment = Attachment(self, found.live, connection, place, request.last_event, resumed=True)
         self.observer.call_resumed(found.kind, max(0, self.clock.wall_ms() - found.left_at_ms) / 1000)
         return attachment
 

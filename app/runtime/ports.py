@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -66,6 +67,10 @@ class Observer(Protocol):
     def loop_lag(self, seconds: float) -> None: ...
 
 
+def _is_here() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class StartCall:
     """A caller wants a call. With `call_key_hash` it may already exist, and is then resumed."""
@@ -79,6 +84,9 @@ class StartCall:
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
     going_away: bool = False
     """The client wants `call.going_away` before a planned close."""
+    is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
+    """Whether the caller has left before the upgrade: a pod that was stopped finds such requests when it wakes
+    up, and must not take the call from where it goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class ResumeCall:
     call_id: str
     last_event: int | None = None
     going_away: bool = False
+    is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

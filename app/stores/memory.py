@@ -78,7 +78,7 @@ class MemoryStore(Store):
             held = int(kept.fields["epoch"])
             held_claim = kept.fields.get("claim", b"").decode()
             if held > epoch:
-                if not write.doubted or held_claim != write.doubted:
+                if not write.doubted or held_claim != write.doubted or held != epoch + 1:
                     return WriteOutcome.SUPERSEDED
                 epoch, claim = held, held_claim
             elif held == epoch and claim and held_claim and claim != held_claim:

@@ -27,6 +27,7 @@ from app.web.transport import SocketTransport
 NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
 ABORT = "voice.abort"
+GONE = "voice.gone"
 """The ASGI extension by which our server lends a function that cuts the connection (see `web.server`)."""
 
 log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ class RealtimeSocket:
         key = None if is_resume else self._access.api_key(headers, scope["subprotocols"])
         wanted = parse(query, headers, path_call_id)
         if wanted.call_id is not None:
-            return self._resume(wanted, wanted.call_id)
+            return self._resume(wanted, wanted.call_id, scope)
         return StartCall(
             model=wanted.model,
             api_key_hash=key if key is not None else self._access.api_key(headers, scope["subprotocols"]),
@@ -109,16 +110,17 @@ class RealtimeSocket:
             last_event=wanted.last_event,
             resumable=wanted.resumable,
             going_away=wanted.going_away,
+            is_gone=_is_gone_of(scope),
         )
 
-    def _resume(self, wanted: Wanted, call_id: str) -> ResumeCall:
+    def _resume(self, wanted: Wanted, call_id: str, scope: Scope) -> ResumeCall:
         if not wanted.resume_token:
             raise ConnectionRefused(403, "missing_resume_token", "A resume needs its token.", param="resume_token")
         if not is_resume_token(self._secret, call_id, wanted.resume_token):
             raise ConnectionRefused(
                 403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
             )
-        return ResumeCall(call_id=call_id, last_event=wanted.last_event, going_away=wanted.going_away)
+        return ResumeCall(call_id, wanted.last_event, wanted.going_away, _is_gone_of(scope))
 
     async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
         await send(
@@ -148,6 +150,15 @@ def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
 def _abort_of(scope: Scope) -> Callable[[], None]:
     abort: Callable[[], None] = scope.get("extensions", {}).get(ABORT, _cannot_abort)
     return abort
+
+
+def _is_gone_of(scope: Scope) -> Callable[[], bool]:
+    is_gone: Callable[[], bool] = scope.get("extensions", {}).get(GONE, _cannot_tell)
+    return is_gone
+
+
+def _cannot_tell() -> bool:
+    return False
 
 
 def _cannot_abort() -> None:

@@ -23,7 +23,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from app.errors import SettingsError
 from app.settings import Settings
 from app.web.ports import CallPod
-from app.web.realtime import ABORT
+from app.web.realtime import ABORT, GONE
 from app.web.refusals import ANSWERED
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class CallProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[ABORT] = self.transport.abort
+            extensions[GONE] = self.transport.is_closing
             extensions[ANSWERED] = self._answered
 
     def _answered(self) -> None:

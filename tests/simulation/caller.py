@@ -335,6 +335,8 @@ class Caller:
         if not got:
             raise tries[0].exception() or ConnectionError("neither got through")
         got.sort(key=lambda one: one[1]["epoch"])
+        if len({info["epoch"] for _, info in got}) < len(got):
+            self._may_be_outdone = True  # Both from the memory of one pod: which was later, only that pod knows.
         for loser, _ in got[:-1]:
             self._losers.append(asyncio.ensure_future(self._closed_elsewhere(loser)))
         got[-1][0].is_chosen = True

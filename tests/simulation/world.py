@@ -251,8 +251,6 @@ class World:
         except ConnectionRefused as refused:
             self._answer(answer, refused.status)
             return
-        if attachment is None:
-            return
         if connection.caller_left:
             await attachment.abandon()
             return
@@ -264,17 +262,19 @@ class World:
         self._answer(answer, 101)
         await attachment.serve(connection)
 
-    async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment | None:
+    async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment:
         last_event = int(query["last_event"].removeprefix("evt_")) if "last_event" in query else None
         if "call_id" not in query:
             key = query.get("key")
-            return await host.pod.start(StartCall(query["model"], "key", key, last_event, resumable=True))
+            return await host.pod.start(
+                StartCall(
+                    query["model"], "key", key, last_event, resumable=True, is_gone=lambda: connection.caller_left
+                )
+            )
         call_id = query["call_id"]
         if query["token"] != resume_token(SECRET, call_id):
             raise ConnectionRefused(403, "bad_token", "wrong token")
-        if connection.caller_left:
-            return None
-        return await host.pod.resume(ResumeCall(call_id, last_event))
+        return await host.pod.resume(ResumeCall(call_id, last_event, is_gone=lambda: connection.caller_left))
 
     def _answer(self, answer: Any, status: int) -> None:
         self.loop.at(self.weather.wire_delay_s(), _settle, answer, status)

@@ -21,7 +21,8 @@ local held, held_claim = tonumber(record[1] or ''), record[2] or ''
 local held_revision = tonumber(record[3] or '') or 0
 if held then
   if held > epoch then
-    if ARGV[8] == '' or held_claim ~= ARGV[8] then
+    -- The claim in doubt counts only as the next one: whoever had the call in between has changed it.
+    if ARGV[8] == '' or held_claim ~= ARGV[8] or held ~= epoch + 1 then
       return 'superseded'
     end
     epoch, claim = held, held_claim

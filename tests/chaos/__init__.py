@@ -1,0 +1,1 @@
+"""Real pods, a real replicated store, real callers, and faults at random."""

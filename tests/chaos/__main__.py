@@ -1,0 +1,73 @@
+"""`python -m tests.chaos`: break a real fleet for some minutes, and check what its callers got."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tests.chaos.run import Plan, Verdict, chaos
+
+
+def main() -> int:
+    """Exit status 0 if nothing was lost, repeated or changed."""
+    usual = Plan()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Kill, stop, drain and cut off real pods on a replicated store while callers talk.",
+        epilog="example: python -m tests.chaos --seconds 240 --faults 200 --callers 32 --seed 1",
+    )
+    parser.add_argument("--seconds", type=float, default=usual.seconds, help="at least so long (default 240)")
+    parser.add_argument("--faults", type=int, default=usual.faults, help="at least so many (default 200)")
+    parser.add_argument("--callers", type=int, default=usual.callers, help="calls at once (default 32)")
+    parser.add_argument("--failovers", type=int, default=usual.failovers, help="masters to kill (default 2)")
+    parser.add_argument("--outage", type=float, default=usual.outage_s, help="seconds without any store (default 30)")
+    parser.add_argument("--seed", type=int, help="repeat the choices of a run (its timing differs all the same)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    asked = parser.parse_args()
+    seed = random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed
+    plan = Plan(asked.seconds, asked.faults, asked.callers, seed, asked.failovers, asked.outage)
+    console = Console(stderr=True)
+    console.print(f"seed {seed}; starting a master, two replicas, three sentinels and four pods")
+    with Live(console=console, refresh_per_second=2) as live:
+        verdict = asyncio.run(chaos(plan, on_progress=lambda so_far: live.update(_table(so_far))))
+        live.update("")
+    if asked.json:
+        told = {**verdict.figures, "seed": seed, "clean": verdict.is_clean, "by kind": verdict.faults}
+        sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+    else:
+        Console().print(_table(verdict))
+    if not verdict.is_clean:
+        _explain(verdict, console)
+    return int(not verdict.is_clean)
+
+
+def _table(verdict: Verdict) -> Table:
+    table = Table("what", "how many", title=f"Chaos, seed {verdict.plan.seed}")
+    table.columns[1].justify = "right"
+    for kind, count in sorted(verdict.faults.items()):
+        table.add_row(kind, f"{count:,}", style="dim")
+    table.add_section()
+    for name, figure in verdict.figures.items():
+        table.add_row(name, f"{figure:,}")
+    return table
+
+
+def _explain(verdict: Verdict, console: Console) -> None:
+    for caller in verdict.callers:
+        if not caller.found.is_clean:
+            call_id = caller.call.call_id if caller.call is not None else "no call"
+            console.print(f"{caller.name} ({call_id}): {caller.found}", markup=False)
+    for line in verdict.complaints[:20]:
+        console.print(line, markup=False)
+    console.print("what was done:", *verdict.history[-60:], sep="\n", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
