@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test fuzz soak lint format lock clean
+.PHONY: help setup run call test simulate chaos fuzz soak lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ fuzz: setup ## many random and mutated messages against a running server
 
 soak: setup ## many calls at once for a minute: frames, order, memory
 	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+
+simulate: setup ## 100,000 random schedules of crashes and faults on all cores; again: make simulate ARGS="--seed 42"
+	$(BIN)/python -m tests.simulation --schedules 100000 $(ARGS)
+
+chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/ruff check .

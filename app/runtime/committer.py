@@ -203,8 +203,11 @@ class Committer:
             try:
                 async with asyncio.timeout(TRY_S):
                     outcomes = await self._store.commit(writes)
-            except (StoreError, TimeoutError) as error:
+            except Exception as error:
+                # The root of all durability: whatever a store does wrong, the calls go on.
                 self._observer.store_failed("commit")
+                if not isinstance(error, StoreError | TimeoutError):
+                    log.exception("the store failed in a way of its own")
                 if tries > 1 and self._clock.monotonic_s() + RETRY_S >= give_up_s:
                     log.warning("store given up for now", error=str(error) or "no answer in time")
                     return None
@@ -239,7 +242,7 @@ class Committer:
             try:
                 async with asyncio.timeout(TRY_S):
                     await self._store.ping()
-            except (StoreError, TimeoutError):
+            except Exception:  # noqa: BLE001 - whatever is wrong, the next probe asks again; commits have logged it
                 continue
             log.info("store is back; writing calls back")
             self.degraded = False

@@ -63,7 +63,10 @@ class Heartbeat:
                 wish = await pod.store.beat(beat, ttl_s=BEAT_TTL_S)
                 for name, value in pod.agreed.items():
                     await pod.store.agree(name, value)
-        except (StoreError, TimeoutError):
+        except Exception as error:
+            # The root of the heartbeat: it must not end while the pod lives.
+            if not isinstance(error, StoreError | TimeoutError):
+                log.exception("the store failed in a way of its own")
             pod.observer.store_failed("beat")
             self.store_is_silent = True
             return

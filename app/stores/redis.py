@@ -248,7 +248,8 @@ class RedisStore(Store):
         while True:
             try:
                 return await question()
-            except (exceptions.RedisError, OSError, TimeoutError) as error:
+            except (exceptions.RedisError, OSError, TimeoutError, RuntimeError) as error:
+                # RuntimeError: uvloop's word for a connection that was reset between two questions.
                 await self._lost(error)
                 told = meaning(error, self._url)
                 pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret

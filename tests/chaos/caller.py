@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -15,12 +16,14 @@ import pybase64
 
 from app.call.audio import PCM
 from app.client.connection import RealtimeCall, Resumed
-from app.client.refusals import CallFailed
+from app.client.refusals import CallFailed, Refused, Unreachable
+from app.client.sockets import Socket
 from tests.chaos.fleet import Fleet
 
 FRAME_MS = 40
 COME_BACK_FOR_S = 90.0
 ANSWERED_S = 120.0
+FIRST_TRIES = 30
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Caller:
         self.waits = ""
         """What it is doing, for whoever looks on."""
         self._fleet = fleet
+        self._is_connected = False
         self._chance = random.Random(seed)
         self._noise = np.random.default_rng(seed)
         self._answers: dict[str, Answer] = {}
@@ -73,19 +77,35 @@ class Caller:
     async def run(self, enough: asyncio.Event) -> None:
         """Talk until it is enough, then check the whole conversation and hang up."""
         try:
-            async with RealtimeCall(
-                "ws://fleet/v1/realtime?resumable=1",
-                model="echo",
-                come_back_for_s=COME_BACK_FOR_S,
-                open_socket=self._fleet.open_socket,
-            ) as call:
-                self.call = call
-                call.on_resumed = self.resumes.append
+            async with self._new_call() as call:
                 await self._talk(call, enough)
         except (CallFailed, TimeoutError) as failure:
             self.found.dropped = f"{str(failure) or 'no answer in time'} ({self.waits})"
         finally:
             self._settle()
+
+    def _new_call(self) -> RealtimeCall:
+        """A call, at the first pod that takes it: a load balancer's view of the pods is a moment old."""
+        call = RealtimeCall(
+            "ws://fleet/v1/realtime?resumable=1",
+            model="echo",
+            come_back_for_s=COME_BACK_FOR_S,
+            open_socket=self._first_or_next,
+        )
+        call.on_resumed = self.resumes.append
+        self.call = call
+        return call
+
+    async def _first_or_next(self, url: str, headers: Mapping[str, str]) -> Socket:
+        if self._is_connected:
+            return await self._fleet.open_socket(url, headers)
+        for _ in range(FIRST_TRIES):
+            with contextlib.suppress(Refused, Unreachable, OSError):
+                socket = await self._fleet.open_socket(url, headers)
+                self._is_connected = True
+                return socket
+            await asyncio.sleep(0.25)
+        raise Unreachable("no pod took the call")
 
     async def _talk(self, call: RealtimeCall, enough: asyncio.Event) -> None:
         reading = asyncio.create_task(self._read(call))
@@ -205,8 +225,3 @@ _MANUAL = {"type": "session.update", "session": {"type": "realtime", "audio": {"
 def _typed(text: str) -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
-
-
-def now_s() -> float:
-    """For the history of faults."""
-    return time.monotonic()
