@@ -239,10 +239,7 @@ class Committer:
             await self._clock.sleep(PROBE_S)
             if not self.degraded:
                 continue
-            try:
-                async with asyncio.timeout(TRY_S):
-                    await self._store.ping()
-            except Exception:  # noqa: BLE001 - whatever is wrong, the next probe asks again; commits have logged it
+            if not await self._store_answers():
                 continue
             log.info("store is back; writing calls back")
             self.degraded = False
@@ -250,3 +247,12 @@ class Committer:
             for call in {**owed, **dict.fromkeys(self._all_calls())}:
                 call.lost_in_store([])
                 self.mark(call)
+
+    async def _store_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(TRY_S):
+                await self._store.ping()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+            return False
+        return True

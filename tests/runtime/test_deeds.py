@@ -1,0 +1,107 @@
+"""What an agent does in the world through `Turn.once` happens once, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from app.agents.base import FunctionCall, ReplyPart, Text, Turn
+from app.stores.memory import MemoryStore
+from tests.runtime.rig import ANSWER, ScriptedAgent, rig
+
+
+class Booker(ScriptedAgent):
+    """Books two tables and says their numbers; the other side may be slow."""
+
+    name = "booker"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def book(self, key: str) -> str:
+        self.keys.append(key)
+        await self.answers.wait()
+        return f"table {sorted(set(self.keys)).index(key) + 1}"
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        first = await turn.once("book", self.book)
+        yield Text(f"{first}, ")
+        second = await turn.once("book", self.book)
+        yield Text(second)
+        await self.may_go_on.wait()
+        yield FunctionCall("show", "{}")
+        yield FunctionCall("note", "{}")
+        await self.may_end.wait()
+
+    may_end: asyncio.Event
+
+
+async def test_a_deed_that_was_done_is_not_done_again_elsewhere() -> None:
+    """The next owner takes the results from the record; so does whoever listens."""
+    agent = Booker()
+    agent.may_end = asyncio.Event()
+    agent.may_go_on.clear()
+    store = MemoryStore(ttl_s=60)
+    async with rig(store, agent) as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, "booker", resumable=True)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio_transcript.delta", 2)
+        assert len(agent.keys) == 2
+        again = await its.resume(green, caller.call_id, 0)
+        agent.may_go_on.set()
+        agent.may_end.set()
+        done = await again.transport.event("response.done")
+        assert len(agent.keys) == 2
+        spoken, *calls = done["response"]["output"]
+        assert spoken["content"][0]["transcript"] == "table 1, table 2"
+        assert [item["name"] for item in calls] == ["show", "note"]
+        await again.gone(1000)
+
+
+async def test_a_deed_in_the_middle_of_which_a_pod_dies_is_asked_for_under_the_same_key() -> None:
+    """Its outcome is unknown: the other side knows the key, which was durable before it was first used."""
+    agent = Booker()
+    agent.may_end = asyncio.Event()
+    agent.may_end.set()
+    agent.answers.clear()
+    store = MemoryStore(ttl_s=60)
+    async with rig(store, agent) as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, "booker", resumable=True)
+        caller.transport.say(ANSWER)
+        async with asyncio.timeout(5):
+            while not agent.keys:
+                await asyncio.sleep(0.01)
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert agent.keys[0].encode() in held.fields["reply"]
+        again = await its.resume(green, caller.call_id, 0)
+        async with asyncio.timeout(5):
+            while len(agent.keys) < 2:
+                await asyncio.sleep(0.01)
+        assert agent.keys[0] == agent.keys[1]
+        agent.answers.set()
+        await again.transport.event("response.done")
+        assert len(set(agent.keys)) == 2
+        await again.gone(1000)
+
+
+async def test_client_functions_are_called_once_though_the_reply_goes_on_elsewhere() -> None:
+    """The take-over comes after the calls and before the reply's end: nothing is asked of the client again."""
+    agent = Booker()
+    agent.may_end = asyncio.Event()
+    async with rig(MemoryStore(ttl_s=60), agent) as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, "booker", resumable=True)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.function_call_arguments.done", 2)
+        again = await its.resume(green, caller.call_id, 0)
+        agent.may_end.set()
+        await again.transport.event("response.done")
+        calls = [e for e in again.transport.events if e["type"] == "response.function_call_arguments.done"]
+        assert [call["name"] for call in calls] == ["show", "note"]
+        await again.gone(1000)
