@@ -20,6 +20,8 @@ class Tally:
     """Events that came twice; they are not handed on."""
     forgotten: int = 0
     """Event ids that ``session.call.gap`` named: nobody has them any more."""
+    told_gaps: int = 0
+    """How often a resume said that the server had forgotten something, seen by this client or not."""
     resumes: int = 0
     resent_ms: int = 0
     """Audio that was sent once more after a resume."""
@@ -49,6 +51,7 @@ class Numbering:
             self._last_n = number(greeting) or 0
         if gap is None:
             return
+        self._tally.told_gaps += 1
         to = number({"event_id": gap.get("to")})
         if to is not None and to > self._last_n:
             self._tally.forgotten += to - self._last_n

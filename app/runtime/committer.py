@@ -41,6 +41,10 @@ log = structlog.get_logger(__name__)
 class Writer(Protocol):
     """A call, as the committer sees it."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it may not be written just now."""
+
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
         """What changed and the events that wait for it; None if the call is held back or has nothing."""
 
@@ -80,10 +84,11 @@ class Committer:
         self._urgent: dict[Writer, None] = {}
         """Calls that somebody waits for: they are in the next round, however much that is."""
         self._owed: dict[Writer, None] = {}
-        """Calls with changes that no store has, while it is given up."""
+        """Calls with changes that no store has: while it is given up, and until each is written back."""
         self._wake = asyncio.Event()
         self._round_done = asyncio.Condition()
         self._in_flight: set[Writer] = set()
+        self._written_back: set[Writer] = set()
         self._rounds_begun = 0
         self._rounds_done = 0
         self._next_round_s = 0.0
@@ -99,12 +104,19 @@ class Committer:
 
     def owes(self, call: Writer) -> bool:
         """Whether a write of this call is wanted or under way."""
-        return call in self._marked or call in self._urgent or call in self._in_flight
+        return any(call in some for some in (self._marked, self._urgent, self._in_flight, self._written_back))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some call has changes that no store has, because the store was given up or just returned."""
+        return self.degraded or bool(self._owed)
 
     async def settle(self, call: Writer) -> None:
         """Wait until no write of this call is under way."""
         async with self._round_done:
-            await self._round_done.wait_for(lambda: self._stopped or call not in self._in_flight)
+            await self._round_done.wait_for(
+                lambda: self._stopped or (call not in self._in_flight and call not in self._written_back)
+            )
 
     async def flush(self, call: Writer) -> None:
         """Write what changed of a call until now, and return once that was done or given up.
@@ -154,7 +166,7 @@ class Committer:
             call = next(iter(self._urgent or self._marked))
             self._urgent.pop(call, None)
             self._marked.pop(call, None)
-            taken = self._take(call)
+            taken = self._take(call, self._in_flight)
             if taken is not None:
                 batch.append((call, *taken))
                 size_bytes += taken[0].size_bytes
@@ -162,7 +174,7 @@ class Committer:
             self._wake.set()
         return batch
 
-    def _take(self, call: Writer) -> tuple[CallWrite, list[OutboxEntry]] | None:
+    def _take(self, call: Writer, under_way: set[Writer]) -> tuple[CallWrite, list[OutboxEntry]] | None:
         try:
             taken = call.take_write()
         except Exception:
@@ -170,7 +182,7 @@ class Committer:
             call.unwritable()
             return None
         if taken is not None:
-            self._in_flight.add(call)
+            under_way.add(call)
         return taken
 
     async def _write(self, batch: Batch) -> None:
@@ -180,13 +192,15 @@ class Committer:
             return
         for (call, _, waiting), outcome in zip(batch, outcomes, strict=True):
             if outcome is WriteOutcome.COMMITTED:
+                self._owed.pop(call, None)
                 call.committed(waiting)
             elif outcome is WriteOutcome.SUPERSEDED:
+                self._owed.pop(call, None)
                 self._observer.write_fenced()
                 call.superseded()
             else:
                 call.lost_in_store(waiting)
-                if (again := self._take(call)) is not None:
+                if (again := self._take(call, self._in_flight)) is not None:
                     await self._write([(call, *again)])
 
     async def _commit(self, writes: list[CallWrite]) -> list[WriteOutcome] | None:
@@ -239,14 +253,54 @@ class Committer:
             await self._clock.sleep(PROBE_S)
             if not self.degraded:
                 continue
-            if not await self._store_answers():
+            for call in self._all_calls():
+                self._owed.setdefault(call)
+            if not (await self._write_some_back() if self._owed else await self._store_answers()):
                 continue
             log.info("store is back; writing calls back")
             self.degraded = False
-            owed, self._owed = self._owed, {}
-            for call in {**owed, **dict.fromkeys(self._all_calls())}:
+            for call in self._owed:
                 call.lost_in_store([])
                 self.mark(call)
+
+    async def _write_some_back(self) -> bool:
+        """Whether the store takes writes again. To answer is not enough: after a failover it may yet refuse them.
+
+        Calls go on meanwhile; what happens to one that is being written makes it owed once more.
+        """
+        batch: Batch = []
+        for call in list(self._owed):
+            call.lost_in_store([])
+            taken = self._take(call, self._written_back)
+            if taken is None:
+                if not call.is_held:
+                    del self._owed[call]
+                continue
+            batch.append((call, *taken))
+            if sum(write.size_bytes for _, write, _ in batch) >= MAX_ROUND_BYTES:
+                break
+        if not batch:
+            return not self._owed and await self._store_answers()
+        outcomes = None
+        try:
+            async with asyncio.timeout(TRY_S):
+                outcomes = await self._store.commit([write for _, write, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+        finally:
+            async with self._round_done:
+                self._written_back.clear()
+                self._round_done.notify_all()
+        for at, (call, _, waiting) in enumerate(batch):
+            if outcomes is not None and outcomes[at] is WriteOutcome.SUPERSEDED:
+                self._observer.write_fenced()
+                del self._owed[call]
+                call.superseded()
+                continue
+            if outcomes is None or outcomes[at] is not WriteOutcome.COMMITTED:
+                call.lost_in_store([])
+            call.committed(waiting)
+        return outcomes is not None
 
     async def _store_answers(self) -> bool:
         try:

@@ -152,7 +152,7 @@ class Pod:
 
     def status(self) -> PodStatus:
         """Health as one word, and the numbers beside it."""
-        degraded = self.committer.degraded or self._heartbeat.store_is_silent
+        degraded = self.committer.is_behind or self._heartbeat.store_is_silent
         if self.draining:
             status = "draining"
         elif any(task.done() for task in self._tasks):

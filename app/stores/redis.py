@@ -30,7 +30,8 @@ from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Stor
 from app.stores.redis_connections import Tuning, one_server, sentinel_master
 from app.stores.redis_errors import concerns_one_key, meaning
 
-CLAIM_GRACE_MS = 500
+CLAIM_MARGIN_MS = 100
+"""A claim must have arrived so long before its asker gives up: he tells the caller to try elsewhere."""
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
@@ -271,7 +272,7 @@ class RedisStore(Store):
         """By when, on the server's clock, a question asked now must have arrived; None while that is not known."""
         if self._server_ahead_ms is None:
             return None
-        return int(_now_s() * 1000 + self._server_ahead_ms + self.tuning.timeout_s * 1000 + CLAIM_GRACE_MS)
+        return int(_now_s() * 1000 + self._server_ahead_ms + self.tuning.timeout_s * 1000 - CLAIM_MARGIN_MS)
 
 
 def _now_s() -> float:

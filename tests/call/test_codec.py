@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.call import inputs, machine
 from app.call.changes import Snapshot
-from app.call.codec import KNOWN_FIELDS, restore, take_write
+from app.call.codec import KNOWN_FIELDS, restore, skip_write, take_write
 from app.call.record import Call
 from app.stores.memory import MemoryStore
 from tests.call.calls import FRAME, append, happen, new_call
@@ -19,7 +19,7 @@ TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "t
 STEPS = st.lists(
     st.sampled_from(
         """speak silence stop append named commit clear item drop vad manual create plan text audio function finish fail
-        cancel heard lost write""".split()
+        cancel heard lost write skip whole""".split()
     ),
     max_size=60,
 )
@@ -79,7 +79,10 @@ def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]
     call.write_whole = True
     asyncio.run(store.commit([take_write(call, 0)]))
     for number, step in enumerate(steps):
-        if step == "write":
+        if step == "skip":
+            skip_write(call)  # The store is away.
+        elif step in ("write", "whole"):
+            call.write_whole = call.write_whole or step == "whole"
             asyncio.run(store.commit([take_write(call, 0)]))
         else:
             act(call, step, number)
@@ -89,8 +92,15 @@ def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    assert audio_of(again) == audio_of(call)
     assert picture(again) == picture(call)
     assert again.heard_ms == call.heard_ms
+
+
+def audio_of(call: Call) -> dict[str, bytes]:
+    """What the caller said, by item."""
+    clips = {clip.item_id: clip.audio for clip in (*call.untranscribed.values(), call.clip, call.answered) if clip}
+    return clips | {"buffer": bytes(call.hearing.audio[: call.hearing.saved])}
 
 
 def stored(call: Call) -> Snapshot:

@@ -200,7 +200,7 @@ class Caller:
     def _settle(self) -> None:
         if self.call is not None:
             tally = self.call.tally
-            self.found.lost += tally.gaps + tally.forgotten
+            self.found.lost += tally.gaps + tally.told_gaps
             self.found.repeated += tally.repeats
             self.found.lost_speech_ms += tally.lost_ms
 

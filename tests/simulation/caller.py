@@ -277,6 +277,8 @@ class Caller:
             raise ConnectionError("another call")
         self.call_id = connection.call_id = info["id"]
         self._token = info["resume_token"]
+        if self._by_key:
+            self._witness.keys[self.name] = self.call_id
         self._witness.note(
             f"{self.name}: {self.call_id[5:9]} on {connection.pod}, epoch {info['epoch']}, "
             f"from {greeting['event_id']}, gap {info['gap']}, "

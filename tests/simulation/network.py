@@ -42,18 +42,24 @@ class StoreLink(Store):
 
     async def close(self) -> None: ...
 
-    async def _ask(self, ask: Callable[[], Coroutine[Any, Any, Any]], *, again: bool = False) -> Any:
+    async def _ask(
+        self, ask: Callable[[], Coroutine[Any, Any, Any]], *, again: bool = False, changes: bool = True
+    ) -> Any:
         """A question and its answer. With `again` the network may carry the question twice."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._loop.at(self._weather.store_delay_s(), self._arrive, ask, answer, again)
+        self._loop.at(self._weather.store_delay_s(), self._arrive, ask, answer, again, changes)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await answer
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None
 
-    def _arrive(self, ask: Callable[[], Coroutine[Any, Any, Any]], answer: asyncio.Future[Any], again: bool) -> None:
+    def _arrive(
+        self, ask: Callable[[], Coroutine[Any, Any, Any]], answer: asyncio.Future[Any], again: bool, changes: bool
+    ) -> None:
         way = self._weather.way_to_store(self._pod)
+        if way == "locked":
+            way = "refused" if changes else "free"
         if way == "refused":
             self._loop.at(0.001, _give, answer, StoreUnavailable("refused"))
             return
@@ -99,7 +105,7 @@ class StoreLink(Store):
         return claimed
 
     async def load(self, call_id: str) -> Snapshot | None:
-        held: Snapshot | None = await self._ask(lambda: self._server.load(call_id))
+        held: Snapshot | None = await self._ask(lambda: self._server.load(call_id), changes=False)
         return held
 
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
@@ -107,13 +113,19 @@ class StoreLink(Store):
         return bound
 
     async def find_call_key(self, key_hash: str) -> str | None:
-        bound: str | None = await self._ask(lambda: self._server.find_call_key(key_hash))
+        async def ask() -> str | None:
+            bound = await self._server.find_call_key(key_hash)
+            if bound is None:
+                self._witness.no_such_key(key_hash)
+            return bound
+
+        bound: str | None = await self._ask(ask)
         return bound
 
     # --- the fleet -----------------------------------------------------------------
 
     async def ping(self) -> None:
-        await self._ask(self._server.ping)
+        await self._ask(self._server.ping, changes=False)
 
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
         wish: DrainWish | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
@@ -123,7 +135,7 @@ class StoreLink(Store):
         await self._ask(lambda: self._server.retire(pod))
 
     async def pods(self) -> list[PodBeat]:
-        pods: list[PodBeat] = await self._ask(self._server.pods)
+        pods: list[PodBeat] = await self._ask(self._server.pods, changes=False)
         return pods
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:

@@ -24,6 +24,7 @@ FAULTS: dict[str, int] = {
     "deaf": 3,
     "slow": 1,
     "outage": 2,
+    "locked": 2,
     "flush": 1,
     "rollback": 1,
 }

@@ -12,7 +12,7 @@ class Spell:
     """A fault of the way to the store that lasts. `pod` None: all of them."""
 
     kind: str
-    """refused, silent, late, deaf (answers are lost) or slow."""
+    """refused, silent, late, locked (no writes), deaf (answers are lost) or slow."""
     pod: str | None
     until_s: float
 
@@ -49,8 +49,8 @@ class Weather:
         return self._random.uniform(0.0001, 0.9 if slow else 0.002)
 
     def way_to_store(self, pod: str) -> str:
-        """free, refused, silent or late."""
-        spell = self._has(pod, "refused", "silent", "late")
+        """free, refused, silent, late or locked."""
+        spell = self._has(pod, "refused", "silent", "late", "locked")
         return spell.kind if spell else "free"
 
     def loses_answer(self, pod: str) -> bool:

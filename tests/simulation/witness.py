@@ -48,6 +48,8 @@ class Witness:
 
     def __init__(self) -> None:
         self.calls: dict[str, Known] = {}
+        self.keys: dict[str, str] = {}
+        """Call keys in use, and their calls."""
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
         self.deeds: dict[str, dict[str, int]] = {}
@@ -115,6 +117,11 @@ class Witness:
         if known.heard_n > known.durable_n or known.is_missing:
             self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
             known.forgotten = True
+
+    def no_such_key(self, key: str) -> None:
+        """The store says that it knows no such key: a new call may be made for it."""
+        if key in self.keys and self.known(self.keys[key]).is_missing:
+            self.taken_from_store(self.keys[key])
 
     # --- the caller's side --------------------------------------------------------
 

@@ -303,8 +303,8 @@ class World:
                 self._disturb(fault)
             case "refused" | "silent" | "late" | "deaf":
                 self.weather.begin(fault.kind, host.name, fault.lasts_s)
-            case "slow":
-                self.weather.begin("slow", None, fault.lasts_s)
+            case "slow" | "locked":
+                self.weather.begin(fault.kind, None, fault.lasts_s)
             case "outage":
                 self.weather.begin("refused", None, fault.lasts_s)
             case "flush":
