@@ -167,6 +167,8 @@ class Committer:
             self._urgent.pop(call, None)
             self._marked.pop(call, None)
             taken = self._take(call, self._in_flight)
+            if taken is None and not call.is_held:
+                self._owed.pop(call, None)  # It is another pod's now.
             if taken is not None:
                 batch.append((call, *taken))
                 size_bytes += taken[0].size_bytes
@@ -252,6 +254,8 @@ class Committer:
         while True:
             await self._clock.sleep(PROBE_S)
             if not self.degraded:
+                for call in self._owed:
+                    self.mark(call)
                 continue
             for call in self._all_calls():
                 self._owed.setdefault(call)

@@ -148,12 +148,19 @@ class World:
         for task in (*self._tasks, *self.loop.world.tasks):
             if task.done():
                 task.result()
-        return all(task.done() for task in self._tasks)
+        return all(task.done() for task in self._tasks) and not self._behind()
+
+    def _behind(self) -> list[str]:
+        return [host.name for host in self.hosts if host.ready and host.pod.committer.is_behind]
 
     def _judge(self, done: bool) -> None:
         if not done:
             stuck = [caller.name for caller in self.callers if not caller.outcome]
-            self.witness.broken(f"a call outlives its pod: {', '.join(stuck)} got no further")
+            self.witness.broken(
+                f"a call outlives its pod: {', '.join(stuck)} got no further"
+                if stuck
+                else f"the store may fail: {', '.join(self._behind())} never wrote everything back"
+            )
         for host in self.hosts:
             for task in host.process.tasks:
                 if host.process.alive and task.done() and not task.cancelled() and task.exception() is not None:
@@ -182,6 +189,7 @@ class World:
     def _watch(self, committer: Any) -> None:
         """Have the witness told what is let out while the store is given up."""
         degrade, let_go_on = committer._degrade, committer._let_go_on
+        write_some_back = committer._write_some_back
 
         def degrading(batch: Any) -> None:
             for live, _, waiting in batch:
@@ -193,7 +201,13 @@ class World:
                 self.witness.let_out(live.call.call_id, live.call.unsaved_events)
             let_go_on()
 
+        async def writing_back() -> bool:
+            for live in committer._owed:
+                self.witness.let_out(live.call.call_id, live.call.unsaved_events)
+            return bool(await write_some_back())
+
         committer._degrade, committer._let_go_on = degrading, letting_go_on
+        committer._write_some_back = writing_back
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
