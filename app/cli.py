@@ -10,7 +10,7 @@ import json
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,7 +18,9 @@ from rich.table import Table
 
 from app import __version__
 from app.client.command import call
-from app.cutover.fleet import Fleet, RemotePod, until_drained, wish_drain
+from app.client.options import one_of
+from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
+from app.cutover.fleet import Fleet, RemotePod, count
 from app.errors import SettingsError, VoiceAgentError
 from app.settings import Settings, load_settings
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 
     from app.stores.base import Store
 
-EXTRA_WAIT_S = 10
-"""How much longer than the deadline `--wait` waits: heartbeats are 2 s apart."""
+MODES = ("handoff", "finish")
 
 cli = typer.Typer(
     name="voice-agent",
@@ -39,8 +40,12 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 
-Url = Annotated[str | None, typer.Option(help="A pod's address; default: this machine's, at VOICE_PORT.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="Store URL, such as redis://localhost:6379/0.")]
+Url = Annotated[
+    str | None, typer.Option(metavar="URL", help="A pod's address; default: this machine's, at VOICE_PORT.")
+]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="Where calls are kept, such as redis://localhost:6379/0.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -69,14 +74,16 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @cli.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    color: Annotated[str | None, typer.Option(help="blue, green or any short label.")] = None,
-    pod: Annotated[str | None, typer.Option(help="This pod's name in the fleet.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None,
+    color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None,
+    pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
     store: StoreUrl = None,
-    agent: Annotated[str | None, typer.Option(help="Who answers when a caller names no model.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Who answers when a caller names no model.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
 ) -> None:
     """Run a pod. Options win over VOICE_* variables, which set everything else too.
@@ -101,11 +108,12 @@ def serve(
 
 def welcome(settings: Settings) -> str:
     """What to know and try once the server runs."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  # only compared
-    address = f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+    address = settings.address
     command = _own_command()
+    # Which of its addresses others reach this machine by, they know better.
+    beyond = f"\nand at port {settings.port} of every address of this machine" if settings.listens_everywhere else ""
     return f"""
-voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at ws://{address}/v1/realtime
+voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at ws://{address}/v1/realtime{beyond}
 
 Try, in another terminal:
   {command} call --url ws://{address}/v1/realtime     talk to it
@@ -130,15 +138,23 @@ cli.command()(call)
 @cli.command()
 def drain(
     url: Url = None,
-    color: Annotated[str | None, typer.Option(help="Drain every pod of a color, through the store.")] = None,
+    color: Annotated[
+        str | None, typer.Option(metavar="COLOR", help="Drain every pod of a color, through the store.")
+    ] = None,
     store: StoreUrl = None,
-    mode: Annotated[Literal["handoff", "finish"] | None, typer.Option(help="Default: VOICE_DRAIN_MODE.")] = None,
-    deadline: Annotated[int | None, typer.Option(min=0, help="Seconds; default: VOICE_DRAIN_DEADLINE.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(parser=one_of(*MODES), metavar="|".join(MODES), help="Default: VOICE_DRAIN_MODE.")
+    ] = None,
+    deadline: Annotated[
+        int | None, typer.Option(min=0, metavar="SECONDS", help="Default: VOICE_DRAIN_DEADLINE.")
+    ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take calls again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when no call is left.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take no new calls and let those under way go: of one pod, or of a whole color.
+
+    What a color's pods do is known with their next heartbeats: without --wait, it is only said who was asked.
 
     Examples: voice-agent drain --wait (as a preStop hook);
     voice-agent drain --color blue --store redis://localhost:6379/0; voice-agent drain --color blue --cancel
@@ -146,12 +162,12 @@ def drain(
     settings, _ = load_settings(for_server=False, store_url=store)
     if color is not None and url is not None:
         raise SettingsError("--url drains one pod and --color every pod of a color: give one of them.")
-    if color is not None:
-        work = _drain_color(settings, color, mode, deadline, cancel=cancel, wait=wait)
+    if cancel:
+        found, told = asyncio.run(_cancel(settings, url, color))
     else:
-        work = _drain_pod(settings, url, mode, deadline, cancel=cancel, wait=wait)
-    result = asyncio.run(work)
-    print(json.dumps(result) if as_json else _told(result))
+        done = asyncio.run(_drain(settings, url, color, mode, deadline, wait=wait))
+        found, told = done.as_json(), str(done)
+    print(json.dumps(found) if as_json else told)
 
 
 @cli.command()
@@ -166,7 +182,10 @@ def fleet(url: Url = None, store: StoreUrl = None, as_json: AsJson = False) -> N
     if as_json:
         print(json.dumps(found.as_json()))
     else:
-        Console().print(table(found))
+        Console().print(table(found) if found.pods else NOBODY)
+
+
+NOBODY = "no pods yet: start one with `voice-agent serve`; it shows up as soon as it takes calls"
 
 
 def table(found: Fleet) -> Table:
@@ -177,14 +196,14 @@ def table(found: Fleet) -> Table:
             numbers = (str(pod.active_calls), str(pod.parked_calls), str(pod.capacity))
             drawn.add_row(color, pod.name, pod.version, pod.status, *numbers)
         sums = (str(total.active_calls), str(total.parked_calls), str(total.capacity))
-        drawn.add_row(color, f"= {total.pods} pods", "", f"{total.taking_calls} take calls", *sums, style="bold")
+        takers = f"{total.taking_calls} {'takes' if total.taking_calls == 1 else 'take'} calls"
+        drawn.add_row(color, f"= {count(total.pods, 'pod')}", "", takers, *sums, style="bold")
     return drawn
 
 
-def _pod(settings: Settings, url: str | None) -> tuple[RemotePod, str]:
-    address = url or f"http://127.0.0.1:{settings.port}"
+def _pod(settings: Settings, url: str | None) -> RemotePod:
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    return RemotePod(address, token), address
+    return RemotePod(url or f"http://{settings.address}", token)
 
 
 @asynccontextmanager
@@ -203,57 +222,40 @@ async def _fleet(settings: Settings, url: str | None) -> Fleet:
     if url is None and "store_url" in settings.model_fields_set:
         async with _opened(settings) as store:
             return Fleet(await store.pods())
-    pod, _ = _pod(settings, url)
-    return await pod.fleet()
+    return await _pod(settings, url).fleet()
 
 
-async def _drain_pod(
-    settings: Settings, url: str | None, mode: str | None, deadline: int | None, *, cancel: bool, wait: bool
-) -> dict[str, Any]:
+async def _drain(
+    settings: Settings,
+    url: str | None,
+    color: str | None,
+    mode: str | None,
+    deadline: int | None,
+    *,
+    wait: bool,
+) -> Drain:
     from app.runtime.clock import SystemClock
 
-    pod, address = _pod(settings, url)
-    if cancel:
-        return {"what": address, "draining": False, "cancelled": await pod.cancel_drain()}
-    begun = await pod.drain(mode, deadline)
-
-    async def is_empty() -> bool:
-        return not await pod.active_calls()
-
-    if wait:
-        await until_drained(is_empty, address, begun["deadline_s"] + EXTRA_WAIT_S, SystemClock())
-    return {"what": address, **begun, "drained": wait}
-
-
-async def _drain_color(
-    settings: Settings, color: str, mode: str | None, deadline: int | None, *, cancel: bool, wait: bool
-) -> dict[str, Any]:
-    from app.runtime.clock import SystemClock
-
+    clock = SystemClock()
+    if color is None:
+        return await drain_pod(_pod(settings, url), mode, deadline, clock, wait=wait)
     async with _opened(settings) as store:
-        if cancel:
-            was = await store.drain_wish(color)
-            await store.wish_drain(color, None)
-            return {"what": color, "draining": False, "cancelled": was is not None}
-        clock = SystemClock()
         deadline_s = settings.drain_deadline if deadline is None else deadline
-        wish = await wish_drain(store, color, mode or settings.drain_mode, deadline_s, clock)
-
-        async def is_empty() -> bool:
-            return Fleet(await store.pods()).is_drained(color)
-
-        if wait:
-            await until_drained(is_empty, color, wish.deadline_s + EXTRA_WAIT_S, clock)
-        return {"what": color, "draining": True, "mode": wish.mode, "deadline_s": wish.deadline_s, "drained": wait}
+        return await drain_color(store, color, mode or settings.drain_mode, deadline_s, clock, wait=wait)
 
 
-def _told(result: dict[str, Any]) -> str:
-    what = result["what"]
-    if not result["draining"]:
-        return f"{what} takes calls again." if result["cancelled"] else f"{what} was not draining."
-    if result["drained"]:
-        return f"{what} is drained."
-    return f"{what} is draining: {result['mode']}, at most {result['deadline_s']:g} s."
+async def _cancel(settings: Settings, url: str | None, color: str | None) -> tuple[dict[str, Any], str]:
+    """For scripts, and for people."""
+    if color is None:
+        pod = _pod(settings, url)
+        cancelled = await pod.cancel_drain()
+        told = f"{pod.url} takes calls again." if cancelled else f"{pod.url} was not draining."
+        return {"what": pod.url, "draining": False, "cancelled": cancelled}, told
+    async with _opened(settings) as store:
+        cancelled = await store.drain_wish(color) is not None
+        await store.wish_drain(color, None)
+    told = f"{color} takes calls again within {OBEYED_WITHIN_S} s." if cancelled else f"{color} was not asked to drain."
+    return {"what": color, "cancelled": cancelled}, told
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ DAYS = 24 * HOURS
 SHORT_SECRET = 16
 """A signing secret of fewer characters is taken with a warning."""
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only compared
+"""Hosts that mean every address, and the one of them for whoever is on the same machine."""
+
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -135,6 +138,17 @@ class Settings(BaseSettings):
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return is_loopback(self.host)
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether every address of this machine answers."""
+        return self.host in EVERYWHERE
+
+    @property
+    def address(self) -> str:
+        """Host and port of this machine's own pod, as they stand in a URL on the same machine."""
+        host = EVERYWHERE.get(self.host, self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 SECRETS = frozenset({"secret", "admin_token", "api_keys", "store_url"})
@@ -258,12 +272,18 @@ _PROBLEMS = {
 }
 
 
+OPTIONS = {"store_url": "--store"}
+"""Options of the command line that are not called like their setting."""
+
+
 def describe(error: ValidationError, given: Mapping[str, object]) -> str:
-    """One line for the first thing that is wrong: the variable, its value unless secret, and what is allowed."""
+    """One line for the first thing that is wrong: its variable or option, its value unless secret, what is allowed."""
     first = error.errors(include_url=False, include_context=True)[0]
     field = str(first["loc"][0])
     variable = PREFIX + field.upper()
     value = given.get(field, os.environ.get(variable, ""))
+    if field in given:
+        variable = OPTIONS.get(field) or "--" + field.replace("_", "-")
     problem = _PROBLEMS.get(first["type"])
     if problem is None:
         return f"{variable}: {first['msg'].removeprefix('Value error, ')}."

@@ -19,7 +19,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from app.cli import welcome
 from app.errors import SettingsError
+from app.settings import Settings
 from app.web.server import bind
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
@@ -122,7 +124,15 @@ def test_the_fleet_is_shown_by_a_pod_and_by_the_store(served: Served) -> None:
     assert by_pod["colors"]["blue"]["taking_calls"] == 1
     table = voice_agent("fleet", VOICE_PORT=str(served.port)).stdout
     assert "pod-a" in table
-    assert "1 take calls" in table
+    assert "= 1 pod " in table
+    assert "1 takes calls" in table
+
+
+def test_a_fleet_without_pods_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """An empty table would leave a newcomer guessing; scripts get the same shape as ever."""
+    store = f"embedded://{tmp_path}/store"
+    assert voice_agent("fleet", "--store", store).stdout.startswith("no pods yet: start one with")
+    assert json.loads(voice_agent("fleet", "--store", store, "--json").stdout) == {"pods": [], "colors": {}}
 
 
 async def test_one_pod_is_drained_and_taken_back(served: Served) -> None:
@@ -140,7 +150,35 @@ async def test_a_color_is_drained_through_the_store(served: Served) -> None:
     done = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--wait")
     assert (done.returncode, done.stdout) == (0, "blue is drained.\n")
     await served.until("draining")
+    cancelled = voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel")
+    assert (cancelled.returncode, cancelled.stdout) == (0, "blue takes calls again within 2 s.\n")
+    await served.until("ok")
+
+
+async def test_asking_a_color_to_drain_does_not_claim_that_it_does(served: Served) -> None:
+    """Pods obey with their next heartbeat, so people and scripts are told who was asked."""
+    asked = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5")
+    assert asked.stdout.startswith("asked 1 blue pod to drain: handoff, at most 5 s; pods obey within 2 s")
+    await served.until("draining")
+    told = json.loads(voice_agent("drain", "--color", "blue", "--store", served.store, "--json").stdout)
+    assert (told["asked"], told["draining"], told["drained"]) == (["pod-a"], False, False)
     assert voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel").returncode == 0
+    await served.until("ok")
+
+
+@pytest.mark.parametrize("more", [(), ("--wait",), ("--json", "--wait")])
+def test_a_color_without_pods_is_not_drained(served: Served, more: tuple[str, ...]) -> None:
+    """A misspelt color in a deploy script must not look like a finished drain."""
+    done = voice_agent("drain", "--color", "purple", "--store", served.store, *more)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "voice-agent: there is no purple pod to drain; there is: blue (1 pod).\n"
+
+
+async def test_a_pod_without_calls_is_drained_at_once(served: Served) -> None:
+    """Without --wait, too, for nothing is left to wait for."""
+    told = json.loads(voice_agent("drain", "--url", served.url, "--json").stdout)
+    assert (told["draining"], told["drained"], told["active_calls"]) == (True, True, 0)
+    assert voice_agent("drain", "--url", served.url, "--cancel").returncode == 0
     await served.until("ok")
 
 
@@ -180,6 +218,7 @@ def test_a_wrong_setting_is_one_line_and_status_2() -> None:
     ("arguments", "words"),
     [
         (("serve", "--host", "0.0.0.0"), "VOICE_API_KEYS and VOICE_SECRET must be set"),
+        (("serve", "--port", "70000"), "voice-agent: --port: 70000 is too large"),
         (("serve", "--store", "nosuch://"), "unknown store nosuch://"),
         (("serve", "--agent", "nobody", "--store", "memory://"), "There is no agent 'nobody'"),
         (("drain", "--url", "http://127.0.0.1:1", "--color", "blue"), "give one of them"),
@@ -190,6 +229,29 @@ def test_what_cannot_be_started_is_told_in_one_line(arguments: tuple[str, ...], 
     done = voice_agent(*arguments, VOICE_PORT=str(free_port()))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert words in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do(served: Served) -> None:
+    """The second pod of somebody who tries things out."""
+    done = voice_agent("serve", "--port", str(served.port), "--store", "memory://")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"port {served.port}: Address already in use; try --port {served.port + 1}." in done.stderr
+
+
+def test_the_welcome_of_a_pod_that_listens_everywhere_says_so() -> None:
+    """Loopback is what works here; that others can connect must not be news."""
+    everywhere = welcome(Settings(host="0.0.0.0", port=8123))
+    assert "ws://127.0.0.1:8123/v1/realtime\nand at port 8123 of every address of this machine" in everywhere
+    assert "every address" not in welcome(Settings(port=8123))
+
+
+@pytest.mark.parametrize("arguments", [("drain", "--mode", "x"), ("call", "--format", "x")])
+def test_a_word_that_is_no_choice_is_told_with_the_choices(arguments: tuple[str, ...]) -> None:
+    """Without the words of a validation library."""
+    done = voice_agent(*arguments)
+    assert done.returncode == 2
+    assert "'x' is none of: " in done.stderr
+    assert "Value error" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("fleet",), ("drain",), ("drain", "--cancel")])

@@ -108,6 +108,37 @@ def test_a_wrong_value_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, name
 
 
 @pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"port": 70000}, "--port: 70000 is too large; allowed: 1–65535."),
+        ({"log_format": "xml"}, "--log-format: xml is not known; allowed: json, console."),
+        ({"store_url": ""}, "--store: the value is empty."),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, option: dict[str, object], words: str
+) -> None:
+    """Whoever typed it looks there, and not among the variables."""
+    monkeypatch.setenv("VOICE_PORT", "9000")
+    assert refusal(**option) == words
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1:8080"),
+        ("0.0.0.0", "127.0.0.1:8080"),
+        ("::", "[::1]:8080"),
+        ("10.0.0.5", "10.0.0.5:8080"),
+        ("fd00::1", "[fd00::1]:8080"),
+    ],
+)
+def test_a_pod_is_reached_from_its_own_machine(host: str, address: str) -> None:
+    """At an address that may stand in a URL, wherever it listens."""
+    assert load_settings(insecure=True, host=host)[0].address == address
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [("VOICE_API_KEY", "VOICE_API_KEYS"), ("VOICE_ADMIN_TOKN", "VOICE_ADMIN_TOKEN"), ("VOICE_COLOUR", "VOICE_COLOR")],
 )

@@ -32,17 +32,20 @@ from websockets.exceptions import ConnectionClosed
 
 from app.call.audio import PCM, AudioFormat
 from app.call.closing import BROKEN, HANG_UP, MAY_RESUME
+from app.client.addresses import address, elsewhere, nobody
 from app.client.backoff import Backoff
 from app.client.numbering import Numbering, Tally
 from app.client.outgoing import Outgoing
 from app.client.refusals import CallFailed, Refused, Unreachable, closed
-from app.client.sockets import HANDSHAKE_S, OpenSocket, Socket, address, open_socket
+from app.client.sockets import HANDSHAKE_S, OpenSocket, Socket, open_socket
 
 NO_CODE = 1005
 """Stands for a close frame without a code: some proxies end connections so."""
 LAST_TRY_S = 1.0
 """The try that begins at the deadline gets so long."""
 COME_BACK_AFTER = MAY_RESUME | {NO_CODE}
+CAN_RESUME = {"resumable": "1"}
+"""Says so to the server: else a drain could not hand the call off and would wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,9 @@ class RealtimeCall:
         try:
             info = await self._connect({}, self._headers, HANDSHAKE_S, first=True)
         except (OSError, Unreachable) as error:
-            raise CallFailed(
-                f"nobody takes calls at {address(self._url)} ({_reason(error)}); start a server with: make run"
-            ) from error
+            raise nobody(self._url, error, _reason(error)) from error
+        except Refused as refusal:
+            raise elsewhere(refusal, self._url) from refusal.__cause__
         self._outgoing.begin_at(int(info.get("input_audio_ms", 0)))
         return self
 
@@ -272,8 +275,9 @@ def _parsed(message: str | bytes) -> dict[str, Any]:
 
 
 def _with_query(url: str, query: dict[str, str]) -> str:
+    """The call's parameters win over the URL's own, and those over the default."""
     parts = urlsplit(url)
-    merged = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
+    merged = {**CAN_RESUME, **dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
     return urlunsplit(parts._replace(query=urlencode(merged)))
 
 

@@ -1,4 +1,4 @@
-"""The machine's own microphone and loudspeaker, where the optional `sounddevice` package is installed."""
+"""The machine's own microphone and loudspeaker, where PortAudio is installed, on which `sounddevice` builds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ KEPT_FRAMES = 30_000 // FRAME_MS
 def _sounddevice() -> Any:
     try:
         import sounddevice  # type: ignore[import-untyped]  # it has no types
-    except (ImportError, OSError) as error:
+    except ImportError:
         raise CallFailed(
-            f"no microphone here ({error}); install with: pip install 'voice-agent[microphone]', or use --wav"
+            "no microphone here: the package sounddevice is missing; "
+            "install it with: pip install sounddevice, or use --wav"
+        ) from None
+    except OSError as error:
+        raise CallFailed(
+            f"no microphone here: {error}; it is a library of the system, on Debian and Ubuntu: "
+            "apt-get install libportaudio2, or use --wav"
         ) from None
     return sounddevice
 

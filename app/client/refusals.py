@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -24,6 +25,8 @@ ADVICE = {
     TIMED_OUT: "start a new call",
     CALL_ENDED: "start a new call",
 }
+LONGEST = 200
+"""So many characters of a server's message are shown."""
 WORTH_RETRYING = frozenset({408, 425, 500, 502, 503, 504})
 
 
@@ -37,12 +40,10 @@ class Refused(CallFailed):
     def __init__(self, status: int, body: bytes, retry_after_s: float | None) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
-        message = _message(body)
         advice = ADVICE.get(status)
         if advice is None and self.may_pass:
             advice = "try again later" if retry_after_s is None else f"try again in {retry_after_s:g} s"
-        said = f": {message}" if message else ""
-        super().__init__(f"refused with {status}{said}" + (f" ({advice})" if advice else ""))
+        super().__init__(f"refused with {_said(status, body)}" + (f" ({advice})" if advice else ""))
 
     @property
     def may_pass(self) -> bool:
@@ -60,8 +61,11 @@ def closed(code: int, reason: str) -> CallFailed:
     return CallFailed(f"closed with {code}" + (f": {reason}" if reason else "") + (f" ({advice})" if advice else ""))
 
 
-def _message(body: bytes) -> str:
+def _said(status: int, body: bytes) -> str:
+    """The server's own words; of a load balancer's page, which is HTML, only what its status means."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         parsed: Any = orjson.loads(body)
-        return str(parsed["error"]["message"])
-    return " ".join(body[:200].decode(errors="replace").split())
+        return f"{status}: {' '.join(str(parsed['error']['message']).split())[:LONGEST]}"
+    with contextlib.suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)

@@ -94,11 +94,12 @@ class Screen:
             table.add_row(str(number), *(escape(text) or "-" for text in shown))
         self._console.print()
         self._console.print(table)
+        resumes = "1 resume" if tally.resumes == 1 else f"{tally.resumes} resumes"
         beyond = f"; {tally.lost_ms} ms of audio lost" if tally.lost_ms else ""
         beyond += f"; {tally.forgotten} events no longer held by the server" if tally.forgotten else ""
         self._console.print(
             f"{tally.events} events, {tally.gaps} missing, {tally.repeats} repeated; "
-            f"{tally.resumes} resumes, {tally.resent_ms} ms of audio sent again{beyond}; "
+            f"{resumes}, {tally.resent_ms} ms of audio sent again{beyond}; "
             f"sending was at most {report.worst_lag_ms:.0f} ms late",
             highlight=False,
             soft_wrap=not self._console.is_terminal,

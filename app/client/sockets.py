@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
+from app.client.addresses import address, check
 from app.client.refusals import CallFailed, Refused, Unreachable
 from app.settings import is_loopback
 
@@ -47,6 +48,7 @@ OpenSocket = Callable[[str, Mapping[str, str]], Awaitable[Socket]]
 
 async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
     """A connection by the `websockets` library; proxies of the environment are for hosts beyond this one."""
+    check(url)
     try:
         return await connect(
             url,
@@ -68,9 +70,4 @@ async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
         raise Unreachable(f"{address(url)} broke off the handshake") from error
     except (InvalidURI, InvalidHandshake, ValueError) as error:
         reason = error.msg if isinstance(error, InvalidURI) else error
-        raise CallFailed(f"{address(url)} is not a WebSocket address that works: {reason}") from error
-
-
-def address(url: str) -> str:
-    """A URL fit for messages: its query may hold keys."""
-    return url.partition("?")[0]
+        raise CallFailed(f"{address(url)} is not an address that works: {reason}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import audioop
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.call.audio import PCM, AudioFormat, from_linear
@@ -59,24 +61,42 @@ def encoded(pcm: bytes, target: AudioFormat) -> bytes:
 
 
 class WavWriter:
-    """Writes PCM16 mono 24 000 Hz as it comes, so that a long call needs no memory. Raises `OSError`."""
+    """Writes PCM16 mono 24 000 Hz as it comes, so that a long call needs no memory.
+
+    Making one raises `OSError`, the rest `CallFailed`: a full disk ends the call in words.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._recording = wave.open(str(path), "wb")  # noqa: SIM115  # closed by `close`
+        # Opened here: `wave`, given a path that cannot be opened, leaves a broken object behind.
+        self._file = path.open("wb")
+        self._path = path
+        self._recording = wave.open(self._file, "wb")  # noqa: SIM115  # closed by `close`
         self._recording.setnchannels(1)
         self._recording.setsampwidth(PCM.sample_bytes)
         self._recording.setframerate(PCM.rate_hz)
 
     def write(self, pcm: bytes) -> None:
         """Add audio."""
-        self._recording.writeframesraw(pcm)
+        with self._told():
+            self._recording.writeframesraw(pcm)
 
     def interrupt(self) -> None:
         """What was written was said, heard or not."""
 
     def close(self) -> None:
         """Complete the file."""
-        self._recording.close()
+        with self._told():
+            try:
+                self._recording.close()
+            finally:
+                self._file.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CallFailed(f"cannot write {self._path}: {error.strerror}") from None
 
 
 def end_of_speech_ms(pcm: bytes, frame_ms: int = 20) -> int:

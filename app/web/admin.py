@@ -37,14 +37,14 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
 
     @router.get("/calls")
     async def calls() -> Response:
-        return _json({"pod": pod.name, "color": pod.color, "calls": [asdict(call) for call in pod.calls()]})
+        return _json({"pod": pod.name, "color": pod.color, "calls": [_named(asdict(call)) for call in pod.calls()]})
 
     @router.get("/calls/{call_id}")
     async def call(call_id: str) -> Response:
         record = await pod.call_record(call_id)
         if record is None:
             raise _no_such_call()
-        return _json(record)
+        return _json(_named(record))
 
     @router.delete("/calls/{call_id}")
     async def hang_up(call_id: str) -> Response:
@@ -88,6 +88,12 @@ async def _read_drain(request: Request) -> DrainRequest:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(map(str, first["loc"])) or None
         raise ConnectionRefused(400, "invalid_parameter", f"{param or 'body'}: {first['msg']}", param=param) from None
+
+
+def _named(call: dict[str, Any]) -> dict[str, Any]:
+    """A call by `id` and by `call_id`: the list and the record say both."""
+    call_id = call.get("call_id") or call["id"]
+    return {"id": call_id, "call_id": call_id, **call}
 
 
 def _json(content: dict[str, Any]) -> Response:

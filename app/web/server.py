@@ -11,6 +11,7 @@ a drain instead, and the process leaves when the drain has let the last call go:
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -168,11 +169,13 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise SettingsError(f"VOICE_HOST: cannot listen on {host}: {error.strerror}.") from error
+        raise SettingsError(f"cannot listen on {host}: {error.strerror}.") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise SettingsError(f"VOICE_PORT: cannot listen on {host} port {port}: {error.strerror}.") from error
+        free = port + 1 if port < 65535 else port - 1
+        another = f"; try --port {free}" if error.errno == errno.EADDRINUSE else ""
+        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}{another}.") from error
     return bound

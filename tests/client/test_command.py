@@ -365,19 +365,51 @@ async def test_events_that_came_twice_fail_the_call() -> None:
     ("arguments", "words"),
     [
         (("--wav", "nosuch.wav"), "does not exist"),
-        (("--wav", "{tmp}/bad.wav"), "cannot read"),
-        (("--out", "{tmp}/no/such/folder.wav", "--text", "x"), "cannot write"),
-        (("--microphone", "--text", "x"), "goes without"),
-        (("--format", "mp3"), "mp3"),
+        (("--wav", "{tmp}/bad.wav"), "voice-agent: --wav: cannot read"),
+        (("--out", "{tmp}/no/such/folder.wav", "--text", "x"), "voice-agent: --out: cannot write"),
+        (("--microphone", "--text", "x"), "voice-agent: --microphone goes without"),
+        (("--format", "mp3"), "'mp3' is none of: pcm, pcmu, pcma"),
         (("--timeout", "0"), "timeout"),
+        (("--url", "http://host:1"), "try ws://host:1/v1/realtime"),
+        (("--url", ""), "voice-agent: --url: the server's address is empty"),
     ],
 )
 async def test_wrong_arguments_are_status_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    """Before anybody is called."""
+    """Before anybody is called, in words of ours."""
     (tmp_path / "bad.wav").write_bytes(b"no recording")
     status, out, err = await run("--url", "ws://127.0.0.1:1", *(one.format(tmp=tmp_path) for one in arguments))
     assert (status, out) == (2, "")
     assert words in " ".join(err.split())
+    assert "Traceback" not in err
+    assert "Value error" not in err
+    assert err.count("\n") == 1 or err.startswith("Usage: ")
+
+
+async def test_a_reply_that_cannot_be_written_ends_the_call_in_words() -> None:
+    """The disk fills up: one line, status 1, and the summary has it."""
+    server, _ = answering()
+    async with running(server):
+        status, out, err = await run("--url", server.url, "--text", "hello", "--out", "/dev/full", "--json")
+    assert (status, err) == (1, "voice-agent: cannot write /dev/full: No space left on device\n")
+    assert json.loads(out.splitlines()[-1])["failed"] == err.removeprefix("voice-agent: ").strip()
+
+
+async def test_without_a_url_it_calls_this_machines_pod() -> None:
+    """At VOICE_PORT, as the other commands do; a pod that listens everywhere is on loopback, too."""
+    server, _ = answering()
+    async with running(server):
+        status, _, err = await run("--text", "hello", VOICE_PORT=str(server.port), VOICE_HOST="0.0.0.0")
+    assert (status, err) == (0, "")
+    assert server.requests[0].path.startswith("/v1/realtime?")
+
+
+async def test_help_names_what_each_option_takes() -> None:
+    """In words, not in the types of a programming language."""
+    status, out, _ = await run("--help")
+    assert status == 0
+    assert "--wav FILE" in out
+    assert "list[" not in out
+    assert "<str>" not in out
 
 
 async def test_ctrl_c_hangs_up() -> None:

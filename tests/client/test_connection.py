@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,7 @@ async def test_a_cut_anywhere_loses_and_repeats_nothing(position: int, how: int 
         async with caller(server) as call:
             assert await ids(call) == expected
     assert (call.tally.events, call.tally.gaps, call.tally.repeats, call.tally.resumes) == (EVENTS, 0, 0, 1)
-    assert server.query(1) == {"call_id": [CALL_ID], "last_event_id": [f"evt_{position}"]}
+    assert server.query(1) == {"resumable": ["1"], "call_id": [CALL_ID], "last_event_id": [f"evt_{position}"]}
 
 
 async def test_many_cuts_in_one_call() -> None:
@@ -85,6 +86,15 @@ async def test_the_token_travels_in_a_header_and_the_key_beside_it() -> None:
     assert "token-of-the-call" not in second.path
     for path in (first.path, second.path):
         assert {"tenant=7", "empty=", "model=echo", "going_away=1"} <= set(path.partition("?")[2].split("&"))
+
+
+@pytest.mark.parametrize(("query", "said"), [("", "1"), ("?tenant=7", "1"), ("?resumable=0", "0")])
+async def test_it_says_that_it_can_resume_unless_its_url_denies_it(query: str, said: str) -> None:
+    """From the first connect on: else a server that drains would have to wait for the end of the call."""
+    async with running(ScriptedServer(cut_after(0, 1012), finish)) as server:
+        async with RealtimeCall(server.url + query, backoff=ImpatientBackoff()) as call:
+            await follow(call)
+        assert [server.query(number)["resumable"] for number in range(2)] == [[said], [said]]
 
 
 async def test_who_serves_is_known_before_and_after_a_resume() -> None:
@@ -293,20 +303,45 @@ async def test_a_refusal_for_good_is_final(status: int, words: str, resuming: bo
     assert len(server.requests) == 1 + resuming
 
 
-@pytest.mark.parametrize("status", [502, 503, 504])
-async def test_a_refusal_that_may_pass_is_tried_again(status: int) -> None:
-    """A pod that drains, or a load balancer between two pods; `Retry-After` reaches the pauses."""
+PAGE = b"<html><body><h1>Sorry</h1>\nNo server is available.</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(502, "502 Bad Gateway"), (503, "503 Service Unavailable"), (504, "504 Gateway Timeout")]
+)
+async def test_a_refusal_that_may_pass_is_tried_again(status: int, words: str) -> None:
+    """A pod that drains, or a load balancer between two pods, whose page of HTML is not shown.
+
+    `Retry-After` reaches the pauses.
+    """
     backoff = ImpatientBackoff()
     waited: list[str] = []
     async with running(ScriptedServer(cut_after(1, "abort"), finish)) as server:
         expected = numbered(server, 2)
-        server.refusals.extend([None, (status, {"Retry-After": "3"}, b""), (status, {}, b"")])
+        server.refusals.extend([None, (status, {"Retry-After": "3"}, PAGE), (status, {}, b"[]")])
         async with caller(server, backoff=backoff) as call:
             call.on_waiting = lambda code, reason: waited.append(reason)
             assert await ids(call) == expected
     assert backoff.asked == [None, 3.0, None]
     assert len(server.requests) == 4
-    assert waited == [f"refused with {status} (try again in 3 s)", f"refused with {status} (try again later)"]
+    assert waited == [f"refused with {words} (try again in 3 s)", f"refused with {words} (try again later)"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (520, PAGE, "refused with 520"),
+        (418, b'{"detail":"teapot"}', "refused with 418 I'm a Teapot"),
+        (418, b'{"error":{"message":"first\\nsecond ' + b"x" * 500 + b'"}}', "refused with 418: first second x"),
+    ],
+)
+def test_a_refusal_is_one_short_line(status: int, body: bytes, words: str) -> None:
+    """Whatever a server, or what stands before it, puts into the body."""
+    told = str(Refused(status, body, None))
+    assert told.startswith(words)
+    assert "\n" not in told
+    assert "<" not in told
+    assert len(told) < 300
 
 
 async def test_the_first_connect_does_not_wait() -> None:
@@ -396,12 +431,53 @@ async def test_nobody_there_is_one_line_with_what_to_do() -> None:
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "nonsense", "ws://"])
-async def test_an_address_that_cannot_work_is_told(url: str) -> None:
-    """No retry and no traceback."""
-    with pytest.raises(CallFailed, match="not a WebSocket address that works"):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "empty; try ws://127.0.0.1:8080/v1/realtime"),
+        ("http://host:8080", "try ws://host:8080/v1/realtime"),
+        ("https://host/v1", "try wss://host/v1/realtime"),
+        ("http://host/voice/realtime?call_key=secret", "try ws://host/voice/realtime"),
+        ("localhost:8080", "try ws://localhost:8080/v1/realtime"),
+        ("ftp://host/x", "try one like ws://127.0.0.1:8080/v1/realtime"),
+        ("ws://", "names no host; try one like ws://127.0.0.1:8080/v1/realtime"),
+        ("ws:///v1/realtime", "names no host"),
+        ("ws://host:99999/v1/realtime", "Port out of range"),
+    ],
+)
+async def test_an_address_that_cannot_work_is_told(url: str, words: str) -> None:
+    """No retry and no traceback, but an address to try."""
+    with pytest.raises(CallFailed, match=re.escape(words)) as failure:
         async with RealtimeCall(url):
             pass
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "takes no calls (404); try {url}/v1/realtime"),
+        ("/v1", "takes no calls (404); try {url}/v1/realtime"),
+        ("/v1/realtime", "refused with 404"),
+    ],
+)
+async def test_a_path_without_calls_is_told_with_the_one_to_try(path: str, words: str) -> None:
+    """The server is there and has no such path; on the right path, 404 means the call."""
+    async with running(ScriptedServer(finish)) as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        server.refusals.append((404, {}, b'{"error":{"message":"nothing here"}}'))
+        with pytest.raises(CallFailed, match=re.escape(words.format(url=url))):
+            async with RealtimeCall(url + path):
+                pass
+
+
+async def test_tls_to_a_server_without_it_is_told() -> None:
+    """`wss://` by mistake is the most common reason on one's own machine."""
+    async with running(ScriptedServer(finish)) as server:
+        at = f"127.0.0.1:{server.port}/v1/realtime"
+        with pytest.raises(CallFailed, match=rf"^wss://{at} does not speak TLS, it seems \(.+\); try ws://{at}$"):
+            async with RealtimeCall(f"wss://{at}"):
+                pass
 
 
 async def test_a_server_of_another_kind_is_told() -> None:

@@ -102,10 +102,24 @@ def test_an_interruption_silences_the_loudspeaker(streams: list[HandPlayedStream
 async def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, and the way that works without."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(CallFailed, match=r"pip install 'voice-agent\[microphone\]', or use --wav"):
+    with pytest.raises(CallFailed, match=r"pip install sounddevice, or use --wav"):
         await anext(microphone(PCM))
     with pytest.raises(CallFailed, match="no microphone here"):
         Loudspeaker()
+
+
+async def test_without_the_systems_library_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package comes with the others, PortAudio does not on Linux, and the package does not load without it."""
+
+    class NoPortAudio:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoPortAudio(), *sys.meta_path])
+    with pytest.raises(CallFailed, match="PortAudio library not found.*apt-get install libportaudio2, or use --wav"):
+        await anext(microphone(PCM))
 
 
 async def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

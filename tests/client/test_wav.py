@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import audioop
+import gc
 import math
 import struct
 import wave
@@ -98,6 +99,19 @@ def test_a_recording_cut_within_a_sample_is_read_to_its_last_whole_one(tmp_path:
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
     assert len(read_wav(path)) == 24_000 // 10 // 2 * 2 - 2
+
+
+def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """While writing or at the end, in one line with the file's name, and nothing is left half open."""
+    writer = WavWriter(Path("/dev/full"))
+    with pytest.raises(CallFailed, match=r"^cannot write /dev/full: No space left on device$"):
+        for _ in range(100):
+            writer.write(bytes(4800))
+    with pytest.raises(CallFailed, match="cannot write /dev/full"):
+        writer.close()
+    del writer
+    gc.collect()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"this is no recording at all, but it is long enough", None])

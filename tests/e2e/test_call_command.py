@@ -10,7 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from tests.e2e.pods import pods
+from tests.e2e.pods import SAMPLES, pods
+from tests.e2e.test_takeover import colors
 
 LATE_S = 1.5
 """The promise is 1 s on two cores of one's own (0.6 to 0.7 s is usual); other tests share them here."""
@@ -39,3 +40,50 @@ async def test_the_sample_caller_is_understood_and_answered(redis_url: str, tmp_
     with wave.open(str(reply)) as recording:
         assert recording.getframerate() == 24_000
         assert recording.getnframes() > 2 * 24_000
+
+
+async def test_the_readmes_python_runs_as_a_file(redis_url: str, tmp_path: Path) -> None:
+    """Whoever saves it and runs it hears of the opening hours; only the port is another here."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    program = readme.partition("```python\n")[2].partition("```")[0]
+    async with pods(redis_url) as its:
+        pod = await its.start()
+        (tmp_path / "first_call.py").write_text(program.replace("127.0.0.1:8080", f"127.0.0.1:{pod.port}"))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", str(tmp_path / "first_call.py")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (0, b"")
+    assert b"open" in out
+
+
+async def test_a_plain_call_is_handed_off_when_its_pod_is_told_to_go(redis_url: str) -> None:
+    """SIGTERM while blue answers: it says what it has to say, hands the call over, and leaves with 0."""
+    # Handoffs are spread over two seconds, so the second turn may still be blue's.
+    recordings = [str(SAMPLES / f"caller-{name}.wav") for name in ("books", "day", "time")]
+    async with pods(redis_url) as its, colors(its) as (blue, green, switch):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", "call", "--url", switch.url, "--json"),
+            *(word for path in recordings for word in ("--wav", path)),
+            env={name: value for name, value in os.environ.items() if not name.startswith("VOICE_")},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        lines = []
+        async for line in process.stdout:
+            lines.append(orjson.loads(line))
+            if lines[-1]["event"] == "answered" and switch.target == blue.port:
+                switch.target = green.port
+                blue.terminate()
+        assert await process.wait() == 0
+        assert await blue.exit_status() == 0
+        assert (await green.metrics())['voice_resumes_total{kind="handoff"}'] == 1
+    [resumed] = [line for line in lines if line["event"] == "resumed"]
+    assert (resumed["code"], resumed["color"]) == (1012, "green")
+    summary = lines[-1]
+    booking = "i'd like to book an appointment next tuesday at three in the afternoon"
+    assert [turn["heard"] for turn in summary["turns"]] == [booking, "next tuesday", "at three"]
+    assert [summary["turns"][number]["color"] for number in (0, -1)] == ["blue", "green"]
+    assert (summary["gaps"], summary["repeats"], summary["resumes"], summary["lost_ms"]) == (0, 0, 1, 0)

@@ -85,9 +85,10 @@ async def test_a_call_can_be_read_and_ended_from_outside(redis_url: str) -> None
                 if event["type"] == "conversation.item.done":
                     break
             [line] = (await admin.get("/admin/calls")).json()["calls"]
-            assert (line["call_id"], line["status"]) == (call.call_id, "attached")
+            assert (line["id"], line["call_id"], line["status"]) == (call.call_id, call.call_id, "attached")
             record = (await admin.get(f"/admin/calls/{call.call_id}")).json()
             assert record["transcript"][0]["text"] == "remember me"
+            assert record["id"] == record["call_id"] == call.call_id
             assert (await admin.delete(f"/admin/calls/{call.call_id}")).status_code in (200, 202, 204)
             with pytest.raises(CallFailed, match="4410"):
                 await follow(call)

@@ -60,14 +60,15 @@ async def test_plain_http_gets_plain_errors() -> None:
 
 
 async def test_admin_shows_and_ends_calls() -> None:
-    """The list, one call's record, and hanging up; unknown calls are 404."""
+    """The list, one call's record, and hanging up; unknown calls are 404. Both name a call by `id` and `call_id`."""
     async with running() as server:
-        server.pod.records[CALL_ID] = {"call_id": CALL_ID, "transcript": []}
+        server.pod.records[CALL_ID] = {"id": CALL_ID, "transcript": []}
         async with server.connect():
             listed = (await server.http.get("/admin/calls")).json()
-            assert listed["calls"] == [asdict(call) for call in server.pod.calls()]
+            assert listed["calls"] == [{"id": CALL_ID, **asdict(call)} for call in server.pod.calls()]
             assert listed["color"] == "green"
-        assert (await server.http.get(f"/admin/calls/{CALL_ID}")).json()["transcript"] == []
+        record = (await server.http.get(f"/admin/calls/{CALL_ID}")).json()
+        assert record == {"id": CALL_ID, "call_id": CALL_ID, "transcript": []}
         assert (await server.http.delete(f"/admin/calls/{CALL_ID}")).json() == {"call_id": CALL_ID, "ended": True}
         for method in ("GET", "DELETE"):
             response = await server.http.request(method, f"/admin/calls/{CALL_ID}")

@@ -1,0 +1,87 @@
+"""A pod's admin door, when what answers there is no pod, or one of another version."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+import pytest
+
+from app.cutover.drain import drain_pod
+from app.cutover.fleet import FleetError, RemotePod, count
+from app.runtime.clock import SystemClock
+from app.stores.base import PodBeat
+from tests.web.rig import running
+
+BEAT = PodBeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
+
+
+class Answers:
+    """What stands at the address: answers each path with a body, or breaks off."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **bodies: Any) -> None:
+        self.bodies = bodies
+        made = httpx.AsyncClient
+        monkeypatch.setattr(httpx, "AsyncClient", lambda **_: made(transport=httpx.MockTransport(self.answer)))
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        body = self.bodies[request.url.path.rpartition("/")[2]]
+        if isinstance(body, list) and body:
+            body = body.pop(0)
+        if isinstance(body, Exception):
+            raise body
+        return httpx.Response(200, text=body) if isinstance(body, str) else httpx.Response(200, json=body)
+
+
+async def test_a_pod_of_a_newer_version_may_say_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blue and green are different versions; what is not known is passed over."""
+    Answers(monkeypatch, fleet={"pods": [asdict(BEAT) | {"mood": "good"}]})
+    assert (await RemotePod("http://pod").fleet()).pods == [BEAT]
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", '{"pages": 1}'])
+async def test_what_is_no_pod_is_told(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """Another server at that port, in one line."""
+    Answers(monkeypatch, realtime=body)
+    with pytest.raises(FleetError, match="http://pod is not a voice-agent"):
+        await RemotePod("http://pod").health()
+
+
+async def test_waiting_for_a_pod_outlasts_a_broken_answer_and_ends_with_the_pod(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that exits may break off one answer before it refuses the next."""
+    begun = {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 2}
+    health = [
+        {"status": "draining", "active_calls": 1},
+        httpx.ReadError("broke off"),
+        httpx.ConnectError("refused"),
+    ]
+    answers = Answers(monkeypatch, drain=begun, realtime=health)
+    done = await drain_pod(RemotePod("http://pod"), None, None, SystemClock(), wait=True)
+    assert (done.drained, done.active_calls, answers.bodies["realtime"]) == (True, 0, [])
+
+
+async def test_waiting_for_a_pod_ends_when_its_drain_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call left and taking new ones is not drained."""
+    begun = {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 2}
+    Answers(monkeypatch, drain=begun, realtime={"status": "ok", "active_calls": 0})
+    with pytest.raises(FleetError, match="http://pod is ok: the drain was cancelled"):
+        await drain_pod(RemotePod("http://pod"), None, None, SystemClock(), wait=True)
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_a_drain_without_waiting_tells_what_is_so(calls: int) -> None:
+    """A pod without calls is drained at once; one with a call is draining."""
+    async with running() as server:
+        server.pod.active = calls
+        done = await drain_pod(RemotePod(f"http://127.0.0.1:{server.port}"), "handoff", 7, SystemClock())
+    assert (done.draining, done.drained, done.active_calls) == (True, calls == 0, calls)
+    assert (done.mode, done.deadline_s) == ("handoff", 7)
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 pods"), (1, "1 pod"), (2, "2 pods")])
+def test_things_are_counted_as_people_do(number: int, words: str) -> None:
+    """One is singular."""
+    assert count(number, "pod") == words
