@@ -84,6 +84,24 @@ class SentinelSet:
         """Wait until another server is the master and takes writes."""
         _await(lambda: self.master() is not killed and self.takes_writes(), "a new master")
 
+    def await_settled(self, for_s: float = 3.0) -> None:
+        """Wait until every server has followed the master for a while.
+
+        After a failover the replicas join their new master one by one; while the last one there is copies
+        everything, a master that wants a replica refuses writes for some seconds more.
+        """
+        since_s = time.monotonic()
+
+        def is_settled() -> bool:
+            nonlocal since_s
+            with self.client(self.master()) as client:
+                told = client.info("replication")
+            if told["role"] != "master" or told.get("min_slaves_good_slaves", 0) < len(self.servers) - 1:
+                since_s = time.monotonic()
+            return time.monotonic() - since_s >= for_s
+
+        _await(is_settled, "replicas that all follow")
+
     def revive(self, server: RedisServer) -> None:
         """Start a server that was killed; it becomes a replica of today's master."""
         server.options = [*_REPLICATED, "--replicaof", "127.0.0.1", str(self.master().port)]

@@ -162,6 +162,8 @@ class Faults:
             killed = await asyncio.to_thread(self._store.kill_master)
             await asyncio.to_thread(self._store.await_failover, killed)
             await asyncio.to_thread(self._store.revive, killed)
+            # Until then the store goes away again and again, and who is killed then takes what it has shown along.
+            await asyncio.to_thread(self._store.await_settled)
         else:
             self._note(f"store away for {self._outage_s:g} s", "from all pods")
             for number, pod in enumerate(self._fleet.pods):

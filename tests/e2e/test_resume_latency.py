@@ -48,8 +48,8 @@ async def test_a_resume_on_another_pod_is_quick(redis_url: str, capsys: Any) -> 
         await socket.close()
     p, h = quantiles(took_ms, n=100), quantiles(shook_ms, n=100)
     with capsys.disabled():
-        print(  # noqa: T201
+        print(
             f"\n  {RESUMES} resumes on the other pod: connect to first replayed event p50 {p[49]:.1f} ms, "
-            f"p99 {p[98]:.1f} ms; of it the handshake, which waits for the claim: p50 {h[49]:.1f} ms, p99 {h[98]:.1f} ms"
+            f"p99 {p[98]:.1f} ms; of it the handshake with the claim: p50 {h[49]:.1f} ms, p99 {h[98]:.1f} ms"
         )
     assert p[98] < 1000

@@ -58,7 +58,7 @@ async def test_turn_one_thousand_costs_what_turn_ten_does(redis_url: str, capsys
         cpu = {name: median(cpu_s for cpu_s, _ in pairs) for name, pairs in costs.items()}
         size = {name: median(size for _, size in pairs) for name, pairs in costs.items()}
         with capsys.disabled():
-            print(  # noqa: T201
+            print(
                 f"\n  a turn, at turn {YOUNG}-{YOUNG + 20} and at turn {OLD}-{OLD + COMPARED}: "
                 f"{size['young']:.0f} and {size['old']:.0f} bytes to the store, "
                 f"{cpu['young'] * 1e6:.0f} and {cpu['old'] * 1e6:.0f} us of CPU"
