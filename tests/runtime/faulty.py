@@ -1,0 +1,62 @@
+"""Stores that fail in a way a test asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from app.call.changes import CallWrite
+from app.errors import StoreUnavailable
+from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, WriteOutcome
+from app.stores.memory import MemoryStore
+
+
+class FaultyStore(MemoryStore):
+    """Refuses everything while `is_away`, writes alone while `is_locked`; notes the sizes of its rounds."""
+
+    def __init__(self) -> None:
+        super().__init__(ttl_s=60)
+        self.is_away = False
+        self.is_locked = False
+        self.failure: Exception = StoreUnavailable("away")
+        self.gate = asyncio.Event()
+        """Writes wait while it is cleared."""
+        self.gate.set()
+        self.rounds: list[int] = []
+        """How many calls were in each round that was carried out."""
+
+    def _check(self, *, writes: bool = False) -> None:
+        if self.is_away or (writes and self.is_locked):
+            raise self.failure
+
+    async def ping(self) -> None:
+        self._check()
+
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        self._check(writes=True)
+        await self.gate.wait()
+        self._check(writes=True)
+        self.rounds.append(len(writes))
+        return await super().commit(writes)
+
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        self._check(writes=True)
+        return await super().claim(claim)
+
+    async def find_call_key(self, key_hash: str) -> str | None:
+        self._check()
+        return await super().find_call_key(key_hash)
+
+    async def pods(self) -> list[PodBeat]:
+        self._check()
+        return await super().pods()
+
+
+async def until(condition: Callable[[], object] | Callable[[], Awaitable[object]], within_s: float = 10.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = condition()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.005)

@@ -1,0 +1,155 @@
+"""Writing rounds: what becomes of calls while the store is away, and when it comes back."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from app.call import machine
+from app.call.codec import take_write
+from app.runtime.committer import MAX_ROUND_BYTES
+from tests.runtime.faulty import FaultyStore, until
+from tests.runtime.rig import TYPED, rig
+
+
+async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
+    """Nobody has it in a list any more; resumed later, it would go on after its caller had hung up."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        store.is_away = True
+        caller.transport.say(TYPED)
+        await until(lambda: pod.committer.degraded)
+        await caller.gone(1000)
+        store.is_away = False
+        await until(lambda: not pod.committer.is_behind)
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert held.fields["status"] == b"ended"
+        assert len(held.items) == 1
+
+
+async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
+    """After a failover a master may refuse writes for a while: until it takes one, calls go on from memory."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        store.is_locked = True
+        for number in range(1, 4):
+            caller.transport.say(TYPED)
+            await caller.transport.event("conversation.item.done", number)
+        await until(lambda: pod.committer.degraded)
+        with patch.object(store, "ping", wraps=store.ping) as ping:
+            caller.transport.say(TYPED)
+            await caller.transport.event("conversation.item.done", 4)
+            assert pod.status().status == "degraded"
+            assert not ping.called
+        store.is_locked = False
+        await until(lambda: not pod.committer.is_behind)
+        assert pod.status().status == "ok"
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert [f"evt_{entry.n}" for entry in held.outbox] == caller.transport.ids
+
+
+async def test_health_says_degraded_until_the_last_call_is_written_back() -> None:
+    """Whoever waits for a healthy pod before he kills one must not be told so while something is in memory alone."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        callers = [await its.start(pod) for _ in range(12)]
+        for caller in callers:
+            live = pod.ownership.calls[caller.call_id]
+            live.call.emit({"type": "heavy"}, bytes(900_000))
+            await live.durable()
+        store.is_away = True
+        callers[0].transport.say(TYPED)
+        await until(lambda: pod.committer.degraded)
+        store.rounds.clear()
+        store.is_away = False
+        await until(lambda: pod.status().status == "ok")
+        for caller in callers:
+            held = await store.load(caller.call_id)
+            assert held is not None
+            assert held.outbox[-1].n == pod.ownership.calls[caller.call_id].call.seq
+        most = max(store.rounds)
+        assert most <= MAX_ROUND_BYTES // 900_000 + 1
+
+
+async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
+    """A write of a whole long call for each of its events would stall the pod just when it has enough to do."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        store.is_away = True
+        caller.transport.say(TYPED)
+        await until(lambda: pod.committer.degraded)
+        with (
+            patch("app.runtime.live_call.take_write", wraps=take_write) as made,
+            patch.object(pod.committer, "_write_some_back", return_value=False),
+        ):
+            for number in range(2, 30):
+                caller.transport.say(TYPED)
+                await caller.transport.event("conversation.item.done", number)
+            assert not made.called
+
+
+async def test_a_store_that_fails_in_a_way_of_its_own_is_away() -> None:
+    """A client library may raise anything; the pod's one writer must not end with it."""
+    store = FaultyStore()
+    store.failure = RuntimeError("the handler is closed")
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        store.is_away = True
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert pod.status().status == "degraded"
+        store.is_away = False
+        await until(lambda: not pod.committer.is_behind)
+        assert await store.load(caller.call_id) is not None
+
+
+async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> None:
+    """`flush` promises that the call is written: a handoff and a deed rely on it while a pod writes all calls back."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        callers = [await its.start(pod) for _ in range(12)]
+        store.gate.clear()
+        for caller in callers[:-1]:
+            live = pod.ownership.calls[caller.call_id]
+            live.call.emit({"type": "heavy"}, bytes(900_000))
+            pod.committer.mark(live)
+        last = pod.ownership.calls[callers[-1].call_id]
+        last.call.emit({"type": "light"})
+        store.gate.set()
+        await pod.committer.flush(last)
+        held = await store.load(last.call.call_id)
+        assert held is not None
+        assert held.outbox[-1].n == last.call.seq
+
+
+async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None:
+    """The store lost the call; what happened between the refused write and the whole one goes out with it."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        store.gate.clear()
+        live.call.emit({"type": "first"})
+        pod.committer.mark(live)
+        await until(lambda: pod.committer.owes(live) and not live.call.unsaved_events)
+        store._calls.clear()
+        live.call.emit({"type": "second"})
+        pod.committer.mark(live)
+        store.gate.set()
+        await caller.transport.event("second")
+        assert caller.transport.ids == ["evt_1", "evt_2"]
+        assert machine.is_saved(live.call)

@@ -1,0 +1,154 @@
+"""Letting calls go, and taking them up again, when something else happens at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.errors import ConnectionRefused
+from app.runtime.ports import ResumeCall
+from app.stores.base import Claim, DrainWish
+from app.stores.memory import MemoryStore
+from tests.runtime.faulty import FaultyStore, until
+from tests.runtime.rig import TYPED, rig
+
+
+def item(number: int) -> dict[str, Any]:
+    """A typed item with an id."""
+    content = [{"type": "input_text", "text": "hi"}]
+    made = {"type": "message", "role": "user", "id": f"mine_{number}", "content": content}
+    return {"type": "conversation.item.create", "item": made}
+
+
+async def test_a_handoff_that_the_store_prevents_drops_nothing_of_what_is_said() -> None:
+    """The connection stays open after all, so whatever came meanwhile has to be taken."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        store.is_away = True
+        handoff = asyncio.create_task(live.hand_off())
+        said = 0
+        while not handoff.done():
+            caller.transport.say(item(said))
+            said += 1
+            await asyncio.sleep(0.002)
+        assert caller.transport.closed is None
+        await caller.transport.event("conversation.item.done", said)
+        done = [e["item"]["id"] for e in caller.transport.events if e["type"] == "conversation.item.done"]
+        assert done == [f"mine_{number}" for number in range(said)]
+
+
+async def test_a_hang_up_that_crosses_a_handoff_ends_the_call() -> None:
+    """It was sent before the close arrived; parked, the call would be counted as dropped later."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        caller.transport.drop(1000)
+        await pod.ownership.calls[caller.call_id].hand_off()
+        await caller.task
+        held = await its.store.load(caller.call_id)
+        assert held is not None
+        assert held.fields["status"] == b"ended"
+
+
+async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> None:
+    """Taken back, prolonged or of an unknown mode, it does not touch a drain of this very pod."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await its.store.wish_drain("blue", DrainWish("evacuate", 600, 1))
+        await pod._heartbeat.beat()
+        assert pod.draining
+        assert pod.drains_as_wished
+        pod.drain("finish", 600)
+        await its.store.wish_drain("blue", None)
+        await pod._heartbeat.beat()
+        assert pod.draining
+        pod.drain("handoff", 0.3)
+        await its.store.wish_drain("blue", DrainWish("handoff", 600, 2))
+        await pod._heartbeat.beat()
+        async with asyncio.timeout(5):
+            await pod.wait_drained()
+        await caller.task
+
+
+async def test_a_fenced_call_keeps_nobody_waiting() -> None:
+    """A caller whose messages wait for the store is let go when another pod turns out to have the call."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        store.gate.clear()
+        for _ in range(3000):
+            caller.transport.say(TYPED)
+        await until(lambda: len(live.call.unsaved_events) > 256)
+        await MemoryStore.claim(store, Claim(caller.call_id, "other", "green", 0, None, "other"))
+        store.gate.set()
+        async with asyncio.timeout(5):
+            await caller.task
+        assert caller.transport.closed is not None
+        assert caller.transport.closed[0] == 4409
+        assert pod.admission.active == 0
+
+
+async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
+    """Its caller left while the call's changes were being written."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        store.gate.clear()
+        live.call.emit({"type": "first"})
+        pod.committer.mark(live)
+        resume = asyncio.create_task(pod.resume(ResumeCall(caller.call_id, 0)))
+        await until(lambda: pod.committer.owes(live))
+        resume.cancel()
+        await asyncio.gather(resume, return_exceptions=True)
+        store.gate.set()
+        assert not live.is_held
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+
+
+async def test_a_request_whose_caller_has_left_takes_no_call() -> None:
+    """A pod that was stopped finds old requests when it wakes up; the call goes on elsewhere by then."""
+    async with rig() as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, resumable=True)
+        await caller.greeting()
+        with pytest.raises(ConnectionRefused) as refusal:
+            await green.resume(ResumeCall(caller.call_id, 0, is_gone=lambda: True))
+        assert refusal.value.code == "caller_left"
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert green.admission.active == 0
+
+
+async def test_a_pod_that_is_cut_off_takes_no_caller_back_whom_another_pod_has_served() -> None:
+    """He has seen more than this pod has shown him, so its memory is not the newest."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        store.is_away = True
+        caller.transport.say(TYPED)
+        await until(lambda: pod.committer.degraded)
+        await caller.gone()
+        seen = int(caller.transport.ids[-1].removeprefix("evt_"))
+        with pytest.raises(ConnectionRefused) as refusal:
+            await its.resume(pod, caller.call_id, seen + 5)
+        assert refusal.value.status == 503
+        again = await its.resume(pod, caller.call_id, seen)
+        assert (await again.greeting())["event_id"] == f"evt_{seen}"
