@@ -281,6 +281,7 @@ class Committer:
                     del self._owed[call]
                 continue
             batch.append((call, *taken))
+            call.committed(taken[1])  # At once, as everything while the store is away: later ones must not pass them.
             if sum(write.size_bytes for _, write, _ in batch) >= MAX_ROUND_BYTES:
                 break
         if not batch:
@@ -295,7 +296,7 @@ class Committer:
             async with self._round_done:
                 self._written_back.clear()
                 self._round_done.notify_all()
-        for at, (call, _, waiting) in enumerate(batch):
+        for at, (call, _, _) in enumerate(batch):
             if outcomes is not None and outcomes[at] is WriteOutcome.SUPERSEDED:
                 self._observer.write_fenced()
                 del self._owed[call]
@@ -303,7 +304,6 @@ class Committer:
                 continue
             if outcomes is None or outcomes[at] is not WriteOutcome.COMMITTED:
                 call.lost_in_store([])
-            call.committed(waiting)
         return outcomes is not None
 
     async def _store_answers(self) -> bool:

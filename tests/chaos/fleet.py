@@ -24,6 +24,7 @@ from tests.servers import free_port
 COLORS = ("blue", "green")
 PODS_PER_COLOR = 2
 LOOK_S = 0.25
+WELL_FOR_S = 2.5
 READY_S = 60.0
 DRAIN_DEADLINE_S = 20
 SECRET = "s" * 32
@@ -137,8 +138,14 @@ class Fleet:
         return await open_socket(url.replace("ws://fleet", f"ws://127.0.0.1:{pod.port}"), headers)
 
     async def until_well(self, pods: list[Pod] | None = None) -> None:
-        """Wait until pods are healthy and reach their store."""
-        while not all(pod.health.get("status") == "ok" for pod in (self.pods if pods is None else pods)):
+        """Wait until pods have been healthy and have reached their store for a while.
+
+        One that was stopped may learn only some seconds after it woke up that its store is away.
+        """
+        watched = self.pods if pods is None else pods
+        looks = 0
+        while looks * LOOK_S < WELL_FOR_S:
+            looks = looks + 1 if all(pod.health.get("status") == "ok" for pod in watched) else 0
             await asyncio.sleep(LOOK_S)
 
     async def record(self, call_id: str) -> dict[str, Any]:

@@ -153,3 +153,30 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
         await caller.transport.event("second")
         assert caller.transport.ids == ["evt_1", "evt_2"]
         assert machine.is_saved(live.call)
+
+
+async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
+    """What waited for it goes out before what comes meanwhile."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        store.is_away = True
+        live = pod.ownership.calls[caller.call_id]
+        live.call.emit({"type": "first"})
+        pod.committer.mark(live)
+        await until(lambda: pod.committer.degraded)
+        live.call.emit({"type": "second"})
+        store.is_away = False
+        store.gate.clear()
+        await until(lambda: pod.committer._written_back)
+        live.call.emit({"type": "third"})
+        pod.committer.mark(live)
+        await caller.transport.event("third")
+        assert caller.transport.ids == ["evt_1", "evt_2", "evt_3"]
+        store.gate.set()
+        await until(lambda: not pod.committer.is_behind)
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert [entry.n for entry in held.outbox] == [1, 2, 3]
