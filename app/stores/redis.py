@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -24,11 +24,12 @@ from redis import exceptions
 from redis.asyncio.client import Pipeline
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from app.call.changes import CallWrite, Snapshot
 from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
 from app.stores.redis_connections import Tuning, one_server, sentinel_master
 from app.stores.redis_errors import concerns_one_key, meaning
+from app.stores.redis_format import beat_of, call_keys, commit_arguments, snapshot_of, wish_of
 
 CLAIM_MARGIN_MS = 100
 """A claim must have arrived so long before its asker gives up: he tells the caller to try elsewhere."""
@@ -84,7 +85,7 @@ class RedisStore(Store):
 
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """One pipeline, one script per write; in front of them the keys that whole writes bind."""
-        runs = [(call_keys(write.call_id), _arguments(write, self.ttl_s)) for write in writes]
+        runs = [(call_keys(write.call_id), commit_arguments(write, self.ttl_s)) for write in writes]
         keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
         outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
         # What is no call's record is replaced by one when the whole call is written.
@@ -113,12 +114,12 @@ class RedisStore(Store):
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
         epoch, owner, status, color, *held = more
-        return Claimed(epoch, _snapshot(*held), owner.decode(), status.decode(), color.decode())
+        return Claimed(epoch, snapshot_of(*held), owner.decode(), status.decode(), color.decode())
 
     async def load(self, call_id: str) -> Snapshot | None:
         """One script."""
         held = await self._run("load", call_keys(call_id), [])
-        return _snapshot(*held) if held[0] else None
+        return snapshot_of(*held) if held[0] else None
 
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
         """One script."""
@@ -149,7 +150,7 @@ class RedisStore(Store):
                 return await _answers(pipe)
 
         answers = await self._ask(run, again=False)
-        return _wish(answers[-1])
+        return wish_of(answers[-1])
 
     async def retire(self, pod: str) -> None:
         """One pipeline."""
@@ -173,7 +174,7 @@ class RedisStore(Store):
                     pipe.hgetall(f"pod:{name}")
                 return await _answers(pipe) if names else []
 
-        beats = [beat for fields in await self._ask(run) if (beat := _beat(fields)) is not None]
+        beats = [beat for fields in await self._ask(run) if (beat := beat_of(fields)) is not None]
         return sorted(beats, key=lambda beat: beat.name)
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
@@ -188,7 +189,7 @@ class RedisStore(Store):
     async def drain_wish(self, color: str) -> DrainWish | None:
         """One command."""
         packed: Any = await self._ask(lambda: self._redis.hget(f"color:{color}", "drain"))
-        return _wish(packed)
+        return wish_of(packed)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         """SET NX, then GET."""
@@ -287,12 +288,6 @@ class Script:
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-def call_keys(call_id: str) -> list[str]:
-    """The four keys of a call, all in one hash slot."""
-    slot = f"call:{{{call_id}}}"
-    return [slot, f"{slot}:items", f"{slot}:out", f"{slot}:in"]
-
-
 async def _answers(pipe: Pipeline) -> list[Any]:
     """What a pipeline's commands gave. The first error is raised bare: redis-py's own would quote the command."""
     answers: list[Any] = await pipe.execute(raise_on_error=False)
@@ -300,80 +295,3 @@ async def _answers(pipe: Pipeline) -> list[Any]:
         if isinstance(answer, Exception):
             raise answer
     return answers
-
-
-def _arguments(write: CallWrite, ttl_s: int) -> list[Any]:
-    arguments: list[Any] = [
-        write.epoch,
-        ttl_s,
-        int(write.whole),
-        write.keep_events_from,
-        write.keep_speech_from,
-        write.revision,
-        write.claim,
-        write.doubted,
-        len(write.fields),
-    ]
-    for pair in write.fields.items():
-        arguments += pair
-    arguments.append(len(write.items))
-    for pair in write.items.items():
-        arguments += pair
-    arguments.append(len(write.dropped_items))
-    arguments += write.dropped_items
-    arguments.append(len(write.events))
-    for event in write.events:
-        arguments += event
-    arguments.append(len(write.speech))
-    for piece in write.speech:
-        arguments += piece
-    return arguments
-
-
-def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, bytes]:
-    """A hash as the server sends it: a map with RESP3, a flat list with RESP2."""
-    if isinstance(flat, Mapping):
-        return {name.decode(): value for name, value in flat.items()}
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _snapshot(record: Any, items: Any, outbox: Any, speech: Any) -> Snapshot:
-    out = [(_number(entry_id), _pairs(fields)) for entry_id, fields in outbox]
-    said = [(_number(entry_id), _pairs(fields)) for entry_id, fields in speech]
-    return Snapshot(
-        _pairs(record),
-        _pairs(items),
-        [OutboxEntry(n, fields["h"], fields.get("a", b"")) for n, fields in out],
-        [SpeechEntry(n, fields["i"].decode(), fields["a"]) for n, fields in said],
-    )
-
-
-def _number(entry_id: bytes) -> int:
-    return int(entry_id.partition(b"-")[0])
-
-
-def _wish(packed: bytes | None) -> DrainWish | None:
-    """A wish written by a newer version may hold more than this one knows."""
-    if not packed:
-        return None
-    wish = orjson.loads(packed)
-    return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
-
-
-def _beat(fields: Mapping[bytes, bytes]) -> PodBeat | None:
-    """A heartbeat; None if it has run out, or comes from a version whose heartbeats say too little."""
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
-    try:
-        return PodBeat(
-            name=texts["name"],
-            color=texts["color"],
-            version=texts["version"],
-            status=texts["status"],
-            active_calls=int(texts["active_calls"]),
-            parked_calls=int(texts.get("parked_calls", 0)),
-            capacity=int(texts["capacity"]),
-            started_at_ms=int(texts.get("started_at_ms", 0)),
-            beat_at_ms=int(texts["beat_at_ms"]),
-        )
-    except (KeyError, ValueError):
-        return None
