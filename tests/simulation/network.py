@@ -12,7 +12,7 @@ from app.call.closing import SERVICE_RESTART
 from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
 from app.stores.memory import MemoryStore
-from tests.simulation.loop import Process, SimLoop, run_now
+from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 
@@ -23,14 +23,13 @@ ANSWER_S = 2.0
 class StoreLink(Store):
     """One pod's way to the store that all pods share."""
 
-    def __init__(
-        self, server: MemoryStore, loop: SimLoop, pod: str, process: Process, weather: Weather, witness: Witness
-    ) -> None:
+    def __init__(self, server: MemoryStore, loop: SimLoop, pod: str, weather: Weather, witness: Witness) -> None:
         super().__init__(ttl_s=server.ttl_s)
         self._server = server
         self._loop = loop
         self._pod = pod
-        self._process = process
+        self.remembers: Callable[[str], int | None] = lambda call_id: None
+        """The epoch under which the pod has a call in memory; None if it has not."""
         self._weather = weather
         self._witness = witness
 
@@ -87,7 +86,7 @@ class StoreLink(Store):
             for write in writes:
                 outcome = self._server._commit(write)
                 kept = self._server._calls.get(write.call_id)
-                self._witness.written(self._pod, self._process, write, outcome, _newest(kept.outbox) if kept else [])
+                self._witness.written(self._pod, write, outcome, _newest(kept.outbox) if kept else [])
                 outcomes.append(outcome)
             return outcomes
 
@@ -98,7 +97,7 @@ class StoreLink(Store):
         async def ask() -> Claimed | NotClaimed:
             claimed = await self._server.claim(claim)
             if isinstance(claimed, Claimed):
-                self._witness.claimed(self._pod, self._process, claim.call_id, claimed.epoch)
+                self._witness.claimed(self._pod, claim.call_id, claimed.epoch, remembered=self.remembers(claim.call_id))
             return claimed
 
         claimed: Claimed | NotClaimed = await self._ask(ask)

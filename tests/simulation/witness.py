@@ -30,8 +30,8 @@ class Known:
     durable_n: int = 0
     """Newest event that the store holds now."""
     ever_durable_n: int = 0
-    is_missing: bool = False
-    """The store lost all of it, and nobody has written it back yet."""
+    is_missing: bool = True
+    """The store has nothing of it: not yet, or not any more."""
     excused_n: int = 0
     """Newest event that was let out while the store was given up."""
     epoch: int = 0
@@ -39,8 +39,6 @@ class Known:
     """The store lost what nobody else had: from now on less is promised (design 3.6)."""
     handed_off_ms: int = 0
     """Audio that a pod had taken when it closed for a handoff."""
-    holder: object = None
-    """The process that has the call in its memory."""
 
 
 class Witness:
@@ -74,9 +72,7 @@ class Witness:
 
     # --- the store's side -----------------------------------------------------
 
-    def written(
-        self, pod: str, process: object, write: CallWrite, outcome: WriteOutcome, held: list[OutboxEntry]
-    ) -> None:
+    def written(self, pod: str, write: CallWrite, outcome: WriteOutcome, held: list[OutboxEntry]) -> None:
         """A write was carried out; `held` is the newest of what the store's outbox now holds of the call."""
         if write.events or write.whole or outcome is not WriteOutcome.COMMITTED:
             numbers = f"{write.events[0].n}-{write.events[-1].n}" if write.events else "-"
@@ -89,26 +85,24 @@ class Witness:
         if write.epoch < known.epoch and not write.doubted:
             self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
         known.epoch = max(known.epoch, write.epoch)
-        known.holder = known.holder or process
         known.is_missing = False
         known.durable_n = held[-1].n if held else 0
         known.ever_durable_n = max(known.ever_durable_n, known.durable_n)
         if not known.forgotten and any(b.n != a.n + 1 for a, b in pairwise(held)):
             self.broken(f"exactly once: the outbox has a hole: {[entry.n for entry in held]}")
 
-    def claimed(self, pod: str, process: object, call_id: str, epoch: int) -> None:
-        """A claim was granted."""
+    def claimed(self, pod: str, call_id: str, epoch: int, *, remembered: int | None) -> None:
+        """A claim was granted; `remembered`: the epoch under which its pod has the call in memory, if it has."""
         self.note(f"{pod}: {call_id[5:9]} claimed under epoch {epoch}")
         known = self.known(call_id)
-        if known.holder is not process:
-            known.holder = process
+        if remembered != epoch - 1:
             self.taken_from_store(call_id)
         known.epoch = max(known.epoch, epoch)
 
     def store_lost(self, call_id: str, durable_n: int, epoch: int) -> None:
         """The store forgot a call, or its newest part."""
         known = self.known(call_id)
-        known.durable_n, known.epoch = durable_n, epoch
+        known.durable_n, known.epoch, known.handed_off_ms = durable_n, epoch, 0
         known.is_missing = not epoch
 
     def taken_from_store(self, call_id: str) -> None:

@@ -173,11 +173,13 @@ class World:
 
     def _boot(self, name: str) -> Host:
         process = self.loop.process(name)
-        link = StoreLink(self.server, self.loop, name, process, self.weather, self.witness)
+        link = StoreLink(self.server, self.loop, name, self.weather, self.witness)
         pod = process.context.run(self._make_pod, name, link)
         host = Host(name, process, pod)
         process.on_death = lambda: self._died(host)
         self._watch(pod.committer)
+        calls = pod.ownership.calls
+        link.remembers = lambda call_id: calls[call_id].call.epoch if call_id in calls else None
 
         async def open_pod() -> None:
             await pod.open()
