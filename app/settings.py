@@ -59,8 +59,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port to listen on."""
     store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
-    """Where calls are kept: `embedded://[dir]`, `memory://`, `redis://`, `redis+sentinel://`,
-    `redis+cluster://`, `unix://`; see docs/store.md."""
+    """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
     call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
     """How long the store keeps a call after its last sign of life, in seconds."""
     resume_window: Annotated[int, Field(ge=1, le=1 * DAYS)] = 120
