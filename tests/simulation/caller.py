@@ -23,6 +23,8 @@ from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
 
 HANDSHAKE_S = 5.0
+LOSER_S = 30.0
+"""Its pod may have been stopped, or cut off from the store, and has to find out."""
 FRAME_MS = 100
 
 
@@ -345,9 +347,17 @@ class Caller:
         return got[-1]
 
     async def _closed_elsewhere(self, loser: Connection) -> None:
+        """A connection that lost a race is closed, unless the store forgot who won and the winner died."""
         loser.caller_left = True
-        while not isinstance(message := await loser.down.get(), int):
-            pass
+        try:
+            async with asyncio.timeout(LOSER_S):
+                while not isinstance(message := await loser.down.get(), int):
+                    pass
+        except TimeoutError:
+            loser.broke()
+            if not self._witness.known(self.call_id).was_lost:
+                self._witness.broken("one owner: the connection that lost a race stays open")
+            return
         if message not in (4409, 1006, 1012):
             self._witness.broken(f"one owner: the connection that lost a race was closed with {message}")
 

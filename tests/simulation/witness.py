@@ -30,6 +30,8 @@ class Known:
     durable_n: int = 0
     """Newest event that the store holds now."""
     ever_durable_n: int = 0
+    was_lost: bool = False
+    """The store lost some of it at some time."""
     is_missing: bool = True
     """The store has nothing of it: not yet, or not any more."""
     excused_n: int = 0
@@ -104,6 +106,7 @@ class Witness:
         known = self.known(call_id)
         known.durable_n, known.epoch, known.handed_off_ms = durable_n, epoch, 0
         known.is_missing = not epoch
+        known.was_lost = True
 
     def taken_from_store(self, call_id: str) -> None:
         """Somebody goes on with what the store holds (or learns that it holds nothing)."""
