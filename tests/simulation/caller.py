@@ -316,7 +316,7 @@ class Caller:
                 connection, info = await (self._race(query) if self._random.random() < 0.1 else self._connect(query))
             except Refusal as refusal:
                 if refusal.status == 404:
-                    self._witness.taken_from_store(self.call_id)
+                    self._witness.not_found(self.call_id)
                 if refusal.status != 503 and not self._forgotten:
                     self._witness.broken(f"a call outlives its pod: {self.name} was refused with {refusal.status}")
             except (ConnectionError, TimeoutError):

@@ -97,7 +97,7 @@ class Witness:
         """A claim was granted; `remembered`: the epoch under which its pod has the call in memory, if it has."""
         self.note(f"{pod}: {call_id[5:9]} claimed under epoch {epoch}")
         known = self.known(call_id)
-        if remembered != epoch - 1:
+        if remembered != epoch - 1 or known.was_lost:
             self.taken_from_store(call_id)
         known.epoch = max(known.epoch, epoch)
 
@@ -108,10 +108,15 @@ class Witness:
         known.is_missing = not epoch
         known.was_lost = True
 
-    def taken_from_store(self, call_id: str) -> None:
-        """Somebody goes on with what the store holds (or learns that it holds nothing)."""
+    def not_found(self, call_id: str) -> None:
+        """A caller is told that there is no such call; it may have been written back since."""
+        if self.known(call_id).was_lost or self.known(call_id).is_missing:
+            self.taken_from_store(call_id, missed=True)
+
+    def taken_from_store(self, call_id: str, *, missed: bool = False) -> None:
+        """Somebody goes on with what the store holds (or has learnt that it holds nothing)."""
         known = self.known(call_id)
-        if known.heard_n > known.durable_n or known.is_missing:
+        if known.heard_n > known.durable_n or known.is_missing or missed:
             self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
             known.forgotten = True
 
