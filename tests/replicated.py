@@ -60,6 +60,10 @@ class SentinelSet:
         """A plain client of one server."""
         return redis.Redis(port=server.port, password=self.password or None, socket_timeout=2)
 
+    def sentinel(self, port: int) -> Any:
+        """A plain client of one sentinel."""
+        return redis.Redis(port=port, socket_timeout=2)
+
     def master(self) -> RedisServer:
         """Who the sentinels say is the master."""
         for port in self.sentinel_ports:
@@ -101,6 +105,15 @@ class SentinelSet:
             return time.monotonic() - since_s >= for_s
 
         _await(is_settled, "replicas that all follow")
+
+    def await_alone(self, server: RedisServer) -> None:
+        """Wait until no replica follows a server."""
+
+        def is_alone() -> bool:
+            with self.client(server) as client:
+                return bool(client.info("replication")["connected_slaves"] == 0)
+
+        _await(is_alone, "a master that is alone")
 
     def revive(self, server: RedisServer) -> None:
         """Start a server that was killed; it becomes a replica of today's master."""
@@ -214,6 +227,15 @@ class ClusterSet:
     def await_whole(self) -> None:
         """Wait for `is_whole`."""
         _await(self.is_whole, "a cluster that serves all slots")
+
+    def await_announced(self, ports: set[int]) -> None:
+        """Wait until every node names these ports to clients."""
+
+        def told(server: RedisServer) -> set[int]:
+            with self.client(server) as client:
+                return {port for _, _, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS")}
+
+        _await(lambda: all(told(server) == ports for server in self.servers), "nodes that name their ports")
 
     def master_of(self, slot_key: str) -> RedisServer:
         """The server that has a key's slot."""

@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from hashlib import sha1
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import orjson
@@ -27,9 +25,10 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from app.call.changes import CallWrite, Snapshot
 from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
-from app.stores.redis_connections import Tuning, one_server, sentinel_master
-from app.stores.redis_errors import concerns_one_key, meaning
-from app.stores.redis_format import beat_of, call_keys, commit_arguments, snapshot_of, wish_of
+from app.stores.redis_connections import Tuning, one_server
+from app.stores.redis_errors import FAILURES, concerns_one_key, is_elsewhere, meaning
+from app.stores.redis_format import Script, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
+from app.stores.redis_sentinels import sentinel_master
 
 CLAIM_MARGIN_MS = 100
 """A claim must have arrived so long before its asker gives up: he tells the caller to try elsewhere."""
@@ -241,7 +240,11 @@ class RedisStore(Store):
                 pipe.set(key, call_id, nx=True, ex=self.ttl_s)
             for keys, arguments in runs:
                 pipe.evalsha(script.sha, len(keys), *keys, *arguments)
-            return (await pipe.execute(raise_on_error=False))[len(bind) :]
+            answers = await pipe.execute(raise_on_error=False)
+        for answer in answers[: len(bind)]:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers[len(bind) :]
 
     async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True) -> Answer:
         """Ask, and where it may take effect twice and a server was lost, ask again for a while."""
@@ -250,8 +253,7 @@ class RedisStore(Store):
         while True:
             try:
                 return await question()
-            except (exceptions.RedisError, OSError, TimeoutError, RuntimeError) as error:
-                # RuntimeError: uvloop's word for a connection that was reset between two questions.
+            except FAILURES as error:
                 await self._lost(error)
                 told = meaning(error, self._url)
                 pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret
@@ -262,7 +264,7 @@ class RedisStore(Store):
 
     async def _lost(self, error: Exception) -> None:
         """After a failover the same name may lead to another server; connections that are open do not follow it."""
-        if isinstance(error, exceptions.ReadOnlyError | exceptions.ConnectionError):
+        if is_elsewhere(error):
             await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def _read_clock(self) -> None:
@@ -278,14 +280,6 @@ class RedisStore(Store):
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-class Script:
-    """A Lua script of ours and the SHA-1 that the server knows it by."""
-
-    def __init__(self, name: str) -> None:
-        self.text = files("app.stores").joinpath("lua", f"{name}.lua").read_text()
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 async def _answers(pipe: Pipeline) -> list[Any]:

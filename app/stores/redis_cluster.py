@@ -21,9 +21,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.errors import SettingsError
-from app.stores.redis import Question, RedisStore, Script
+from app.stores.redis import Question, RedisStore
 from app.stores.redis_connections import options, read_place
-from app.stores.redis_errors import unusable
+from app.stores.redis_errors import UrlMistake, unusable
+from app.stores.redis_format import Script
 
 MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
 
@@ -34,7 +35,7 @@ class ClusterStore(RedisStore):
     def __init__(self, url: str, *, ttl_s: int) -> None:
         place = read_place(url)
         if place.path:
-            raise SettingsError(unusable(url, ValueError("a cluster has no numbered databases")))
+            raise SettingsError(unusable(url, UrlMistake("a cluster has no numbered databases")))
         common: dict[str, Any] = {**place.tls, **place.credentials, **options(place.tuning)}
         self._node_options = {
             **{key: value for key, value in common.items() if key != "ssl"},
@@ -47,7 +48,7 @@ class ClusterStore(RedisStore):
         del common["redis_connect_func"]
         try:
             cluster = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in place.nodes], **common)
-        except (ValueError, TypeError, exceptions.RedisError) as error:
+        except (ValueError, TypeError, exceptions.RedisClusterException, exceptions.RedisError) as error:
             raise SettingsError(unusable(url, error)) from None
         super().__init__(url, ttl_s=ttl_s, client=cluster, tuning=place.tuning)
         self._cluster = cluster
@@ -69,6 +70,9 @@ class ClusterStore(RedisStore):
     async def _lost(self, error: Exception) -> None:
         """The map may be wrong: read it again before the next question."""
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, (*MOVED, exceptions.ReadOnlyError)):
+            known = {node.name for node in self._cluster.get_nodes()}
+            for name in self._nodes.keys() - known:
+                await self._nodes.pop(name).connection_pool.disconnect()
             await self._cluster.aclose()
 
     async def _run_all(

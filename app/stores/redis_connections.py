@@ -2,7 +2,7 @@
 
 =====================================================  ==========================================================
 ``redis://``, ``rediss://``, ``unix://``               one server, as redis-py reads such URLs
-``redis+sentinel://host:port,host:port/service/db``    the master that the sentinels name, asked again after a loss
+``redis+sentinel://host:port,host:port/service/db``    the master that the sentinels name (`stores.redis_sentinels`)
 ``redis+cluster://host:port,host:port``                a cluster, found from any of its nodes (`stores.redis_cluster`)
 =====================================================  ==========================================================
 
@@ -25,15 +25,14 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import redis.asyncio as redis
 from redis import exceptions
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from app.errors import SettingsError
-from app.stores.redis_errors import unusable
+from app.stores.redis_errors import UrlMistake, unusable
 
-SENTINEL_ANSWER_S = 0.5
-"""A sentinel that does not answer sooner is passed over for the next."""
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+
+AT_AFTER_HOST = "an @ after the host; percent-encode special characters in the user name and password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def tuning_of(url: str) -> tuple[str, Tuning]:
         except ValueError:
             ours[name] = 0
         if ours[name] <= 0:
-            raise SettingsError(unusable(url, ValueError(f"{name} must be a number above 0")))
+            raise SettingsError(unusable(url, UrlMistake(f"{name} must be a number above 0")))
     if not ours:
         return url, Tuning()
     return urlunsplit(parts._replace(query=urlencode(others))), Tuning(**ours)
@@ -100,9 +99,9 @@ def one_server(url: str) -> tuple[redis.Redis, Tuning]:
     try:
         parts = urlsplit(url)
         if parts.scheme.lower() != "unix" and "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError("an @ after the host")
+            raise UrlMistake(AT_AFTER_HOST)
         if parts.scheme.lower() != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
-            raise ValueError("the database is not a number")
+            raise UrlMistake("the database is not a number")
         plain, tuning = tuning_of(url)
         pool = redis.BlockingConnectionPool.from_url(
             plain, max_connections=tuning.connections, timeout=tuning.timeout_s, **options(tuning)
@@ -114,51 +113,6 @@ def one_server(url: str) -> tuple[redis.Redis, Tuning]:
     return redis.Redis(connection_pool=pool), tuning
 
 
-class _SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Waits for a free connection to the master instead of failing."""
-
-    def __init__(self, service: str, sentinel: Sentinel, **kwargs: Any) -> None:
-        super().__init__(service, sentinel, **kwargs)  # type: ignore[no-untyped-call]
-
-
-def sentinel_master(url: str) -> tuple[redis.Redis, Tuning]:
-    """A client of the master that the sentinels name, not connected yet. Raises `SettingsError`."""
-    place = read_place(url, own=("sentinel_username", "sentinel_password"))
-    try:
-        service, *rest = place.path
-        database = int(rest[0]) if rest else 0
-        if len(rest) > 1 or database < 0:
-            raise ValueError
-    except ValueError:
-        raise SettingsError(
-            unusable(url, ValueError("after the sentinels comes /<service> and maybe /<database number>"))
-        ) from None
-    secrets = {name.removeprefix("sentinel_"): value for name, value in place.query.items()}
-    asking = {
-        **place.tls,
-        **secrets,
-        "socket_timeout": SENTINEL_ANSWER_S,
-        "socket_connect_timeout": SENTINEL_ANSWER_S,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    try:
-        sentinel = Sentinel(place.nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
-        pool = _SentinelPool(
-            service,
-            sentinel,
-            db=database,
-            max_connections=place.tuning.connections,
-            timeout=place.tuning.timeout_s,
-            **place.tls,
-            **place.credentials,
-            socket_keepalive=True,
-            **options(place.tuning),
-        )
-    except (ValueError, TypeError, exceptions.RedisError) as error:
-        raise SettingsError(unusable(url, error)) from None
-    return redis.Redis(connection_pool=pool), place.tuning
-
-
 def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
     """Read a URL of several hosts; `own` are parameters that its kind takes. Raises `SettingsError`."""
     try:
@@ -166,11 +120,11 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
         parts = urlsplit(plain)
         credentials, _, hosts = parts.netloc.rpartition("@")
         if "@" in parts.path + parts.query + parts.fragment:
-            raise ValueError("an @ after the hosts")
+            raise UrlMistake(AT_AFTER_HOST)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         unknown = sorted(set(query) - {*own, *TLS})
         if unknown:
-            raise ValueError(f"unknown parameter {unknown[0]!r}")
+            raise UrlMistake(f"unknown parameter {unknown[0]!r}")
         nodes = tuple(_node(host) for host in hosts.split(","))
     except ValueError as error:
         raise SettingsError(unusable(url, error)) from None
@@ -183,7 +137,7 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
     if "ssl_check_hostname" in tls:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() in ("1", "true", "yes")
     if len(tls) > 0 and "ssl" not in tls:
-        raise SettingsError(unusable(url, ValueError("TLS options need a rediss+… scheme")))
+        raise SettingsError(unusable(url, UrlMistake("TLS options need a rediss+… scheme")))
     path = tuple(unquote(part) for part in parts.path.split("/") if part)
     return Place(nodes, path, {k: v for k, v in given.items() if v}, tls, query, tuning)
 
@@ -191,7 +145,7 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
 def _node(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError("each host is written host:port")
+        raise UrlMistake("each host is written host:port")
     return host.strip("[]"), int(port)
 
 

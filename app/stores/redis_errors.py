@@ -6,6 +6,14 @@ from redis import exceptions
 
 from app.errors import StoreError, StoreRefused, StoreUnavailable
 
+FAILURES = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,  # no node can be reached, or nobody serves a slot; no RedisError
+    OSError,
+    TimeoutError,
+    RuntimeError,  # uvloop's word for a connection that was reset between two questions
+)
+"""Everything a question may raise."""
 FINAL = (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError)
 PASSING = (
     exceptions.ReadOnlyError,  # a failover made this server a replica
@@ -24,6 +32,8 @@ PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLU
 def meaning(error: Exception, url: str) -> StoreError:
     """`StoreUnavailable` if a later try may succeed, else `StoreRefused`."""
     where = f"the store at {without_password(url)}"
+    if isinstance(error.__cause__, FINAL):
+        error = error.__cause__  # a cluster's client says only that no node can be reached
     if isinstance(error, FINAL):
         return StoreRefused(f"{where} refuses: {error}")
     if not isinstance(error, exceptions.ResponseError):
@@ -33,14 +43,30 @@ def meaning(error: Exception, url: str) -> StoreError:
     return StoreRefused(f"{where} refuses: {error}")
 
 
+def is_elsewhere(error: Exception) -> bool:
+    """Whether the master that takes writes may be another server by now than the one that was asked.
+
+    One that is cut off from its replicas says so at every write, as long as its connections last.
+    """
+    return isinstance(error, exceptions.ReadOnlyError | exceptions.ConnectionError) or str(error).startswith(
+        ("NOREPLICAS", "MASTERDOWN")
+    )
+
+
 def concerns_one_key(error: Exception) -> bool:
     """Whether something that is no record of ours stands under a key; other keys are not touched by that."""
     return isinstance(error, exceptions.ResponseError) and "WRONGTYPE" in str(error)
 
 
+class UrlMistake(ValueError):
+    """What is wrong with a URL, in words that quote none of its values."""
+
+
 def unusable(url: str, error: Exception) -> str:
     """One line about a URL that makes no connection; the client's own words may quote parts of a password."""
-    if "@" in url:
+    if isinstance(error, UrlMistake):
+        reason = str(error)
+    elif "@" in url:
         reason = "check the host and port, and percent-encode special characters in the user name and password"
     elif isinstance(error, TypeError):
         reason = f"unknown parameter {str(error).rpartition('argument ')[2]}"

@@ -1,14 +1,24 @@
-"""How calls, heartbeats and wishes look in Redis: keys, script arguments, and what scripts answer."""
+"""How calls, heartbeats and wishes look in Redis: keys, scripts and their arguments, and what scripts answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
 from app.stores.base import DrainWish, PodBeat
+
+
+class Script:
+    """A Lua script of ours and the SHA-1 that the server knows it by."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files("app.stores").joinpath("lua", f"{name}.lua").read_text()
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 def call_keys(call_id: str) -> list[str]:

@@ -22,6 +22,11 @@ class FaultyStore(MemoryStore):
         self.gate = asyncio.Event()
         """Writes wait while it is cleared."""
         self.gate.set()
+        self.claim_gate = asyncio.Event()
+        """Claims wait while it is cleared."""
+        self.claim_gate.set()
+        self.after_round: Callable[[], None] = lambda: None
+        """Called before the answer to a round arrives."""
         self.rounds: list[int] = []
         """How many calls were in each round that was carried out."""
 
@@ -37,9 +42,13 @@ class FaultyStore(MemoryStore):
         await self.gate.wait()
         self._check(writes=True)
         self.rounds.append(len(writes))
-        return await super().commit(writes)
+        outcomes = await super().commit(writes)
+        self.after_round()
+        return outcomes
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        self._check(writes=True)
+        await self.claim_gate.wait()
         self._check(writes=True)
         return await super().claim(claim)
 

@@ -16,7 +16,7 @@ from app.runtime.attachment import Attachment
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall, StartCall
+from app.runtime.ports import Clock, ResumeCall, StartCall
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
 
@@ -167,16 +167,25 @@ class Rig:
         self.agents = agents
         self.pods: list[Pod] = []
 
-    async def pod(self, name: str = "pod-a", color: str = "blue", *, capacity: int = 100, **settings: Any) -> Pod:
+    async def pod(
+        self,
+        name: str = "pod-a",
+        color: str = "blue",
+        *,
+        capacity: int = 100,
+        calls_per_key: int = 0,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> Pod:
         pod = Pod(
             settings=CallSettings(pod=name, color=color, **settings),
             version="1",
             secret=SECRET,
             capacity=capacity,
-            calls_per_key=0,
+            calls_per_key=calls_per_key,
             store=self.store,
             agents=self.agents,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             observer=CountingObserver(),
         )
         await pod.open()

@@ -1,4 +1,4 @@
-"""Stores of several servers: failovers, moved slots, lost functions of a cluster, passwords."""
+"""Stores of several servers: failovers, moved slots, forgotten scripts, passwords."""
 
 from __future__ import annotations
 
@@ -204,6 +204,49 @@ async def test_a_moved_slot_is_found_again(cluster: ClusterSet) -> None:
     await store.close()
 
 
+async def test_each_node_of_a_cluster_learns_the_scripts_again(cluster: ClusterSet) -> None:
+    """Nodes that forgot scripts, or everything, are told again by whoever asks; what is gone is unknown."""
+    store = open_store(cluster.url, ttl_s=600)
+    made = [WriteOutcome.COMMITTED] * len(CALLS)
+    assert await store.commit([numbered(call_id, 1) for call_id in CALLS]) == made
+    cluster.command("SCRIPT", "FLUSH")
+    assert await store.commit([numbered(call_id, 2) for call_id in CALLS]) == made
+    cluster.command("FLUSHALL")
+    cluster.command("SCRIPT", "FLUSH")
+    assert set(await store.commit([numbered(call_id, 3) for call_id in CALLS])) == {WriteOutcome.UNKNOWN}
+    assert await store.commit([whole(call_id, 3) for call_id in CALLS]) == made
+    await store.close()
+
+
+async def test_a_cluster_refuses_a_wrong_password_and_is_missed_when_it_is_away(cluster: ClusterSet) -> None:
+    """`StoreRefused` where waiting would not help, else `StoreUnavailable`; neither says the password."""
+    stranger = open_store(cluster.url.replace("correct", "wrong"), ttl_s=10)
+    with pytest.raises(StoreRefused) as refusal:
+        await stranger.open()
+    await stranger.close()
+    nowhere = open_store("redis+cluster://:wrong-horse@127.0.0.1:1", ttl_s=10)
+    with pytest.raises(StoreUnavailable) as absence:
+        await nowhere.commit([CallWrite("call_a", 1, whole=True)])
+    await nowhere.close()
+    assert "horse" not in f"{refusal.value} {absence.value}"
+
+
+async def test_a_call_key_that_is_not_bound_is_not_taken_for_bound(cluster: ClusterSet) -> None:
+    """A key lives on another node than its call; when that one writes nothing now, the write is to be asked again."""
+    store = open_store(cluster.url, ttl_s=600)
+    home = cluster.master_of("call:{call_k}")
+    key_hash = next(f"{n:064x}" for n in range(999) if cluster.master_of(f"callkey:{n:064x}") is not home)
+    write = CallWrite("call_k", 1, 1, "made", whole=True, call_key_hash=key_hash)
+    with cluster.client(cluster.master_of(f"callkey:{key_hash}")) as other:
+        other.config_set("min-replicas-to-write", 9)
+        with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
+            await store.commit([write])
+        other.config_set("min-replicas-to-write", 0)
+    assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+    assert await store.find_call_key(key_hash) == "call_k"
+    await store.close()
+
+
 async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
     """Heartbeats, call keys and wishes live in other slots than calls, and work all the same."""
     store = open_store(cluster.url, ttl_s=60)
@@ -233,6 +276,12 @@ async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
         ("redis+cluster://host", "host:port"),
         ("redis+cluster://host:1?sentinel_password=x", "sentinel_password"),
         ("redis://host?timeout_s=-1", "timeout_s"),
+        ("redis+sentinel://:correct-horse@host:1", "service"),
+        ("redis+cluster://:correct-horse@host:1?timeout_s=soon", "timeout_s"),
+        ("redis+cluster://:correct-horse@host", "host:port"),
+        ("redis+sentinel://:correct/horse@host:1/voice", "percent-encode"),
+        ("redis://:correct?horse@host", "percent-encode"),
+        ("unix://:correct?horse=@/run/redis.sock", "percent-encode"),
     ],
 )
 def test_a_bad_url_of_several_hosts_stops_the_start(url: str, says: str) -> None:
@@ -240,6 +289,8 @@ def test_a_bad_url_of_several_hosts_stops_the_start(url: str, says: str) -> None
     with pytest.raises(SettingsError, match="^VOICE_STORE_URL: [^\n]+$") as refusal:
         open_store(url, ttl_s=10)
     assert says in str(refusal.value)
+    assert "correct" not in str(refusal.value)
+    assert "horse" not in str(refusal.value)
 
 
 def test_what_a_url_of_several_hosts_says() -> None:

@@ -24,6 +24,10 @@ if ARGV[8] ~= '0' then
     return { 'late' }
   end
 end
+-- Read first: if something else stands under one of these keys, it fails before anything has changed.
+local items = redis.call('HGETALL', KEYS[2])
+local outbox = redis.call('XRANGE', KEYS[3], '-', '+')
+local speech = redis.call('XRANGE', KEYS[4], '-', '+')
 local epoch = tonumber(before[1])
 if ARGV[7] == '' or before[6] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
   epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
@@ -35,8 +39,5 @@ for _, key in ipairs(KEYS) do
 end
 return {
   'claimed', epoch, before[2] or '', before[3] or '', before[4] or '',
-  redis.call('HGETALL', KEYS[1]),
-  redis.call('HGETALL', KEYS[2]),
-  redis.call('XRANGE', KEYS[3], '-', '+'),
-  redis.call('XRANGE', KEYS[4], '-', '+'),
+  redis.call('HGETALL', KEYS[1]), items, outbox, speech,
 }

@@ -7,7 +7,7 @@
 --       then five lists, each its length and its elements flattened:
 --       fields (name, value)   items (id, packed)   dropped items (id)
 --       events (n, head, audio)   speech (n, item id, audio)
--- Returns "committed", "superseded" or "unknown".
+-- Returns "committed", or "superseded" or "unknown", which change nothing.
 --
 -- Work depends on the size of the write alone, never on what is held: every command
 -- but the trims is O(1) per element, and a trim costs as much as it removes.
@@ -37,6 +37,13 @@ if ARGV[3] == '1' then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 elseif not held or held < epoch or (revision > 0 and held_revision ~= revision - 1) then
   return 'unknown'
+else
+  for i, kind in ipairs({ 'hash', 'hash', 'stream', 'stream' }) do
+    local found = redis.call('TYPE', KEYS[i]).ok
+    if found ~= kind and found ~= 'none' then
+      return 'unknown' -- somebody else's: looked at first, for a script that fails half-way has written half
+    end
+  end
 end
 
 local at = 9

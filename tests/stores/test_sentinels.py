@@ -1,0 +1,167 @@
+"""Whom the sentinels are believed: also when some are silent, cut off, or ask for a password."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from redis.asyncio.sentinel import MasterNotFoundError
+
+from app.call.changes import CallWrite
+from app.errors import StoreUnavailable
+from app.stores.base import WriteOutcome
+from app.stores.factory import open_store
+from app.stores.redis import RedisStore
+from app.stores.redis_sentinels import SENTINEL_ANSWER_S
+from tests.replicated import SERVICE, sentinel_set
+from tests.servers import free_port
+
+ASKED_AT_ONCE = 16
+
+
+@dataclass
+class ScriptedSentinel:
+    """Says of the service what it is told to say; says nothing at all while `silent`."""
+
+    master_port: int = 1
+    config_epoch: int = 0
+    flags: str = "master"
+    silent: bool = False
+    port: int = field(default_factory=free_port)
+    connections: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer commands until the asker hangs up."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections.add(task)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                words = []
+                for _ in range(int((await reader.readuntil())[1:])):
+                    size_bytes = int((await reader.readuntil())[1:])
+                    words.append((await reader.readexactly(size_bytes + 2))[:-2])
+                if not self.silent:
+                    writer.write(self.answer(words))
+        writer.close()
+        self.connections.discard(task)
+
+    def answer(self, words: list[bytes]) -> bytes:
+        """One reply of the protocol."""
+        if words[0] == b"HELLO":
+            return b"%1\r\n+proto\r\n:3\r\n"
+        if words[:2] != [b"SENTINEL", b"MASTER"]:
+            return b"+OK\r\n"
+        if words[2] != SERVICE.encode():
+            return b"-ERR No such master with that name\r\n"
+        state = {"name": SERVICE, "ip": "127.0.0.1", "port": self.master_port, "flags": self.flags}
+        state |= {"num-other-sentinels": 2, "config-epoch": self.config_epoch}
+        flat = "".join(f"+{name}\r\n+{value}\r\n" for name, value in state.items())
+        return f"%{len(state)}\r\n{flat}".encode()
+
+
+@contextlib.asynccontextmanager
+async def at_work(*sentinels: ScriptedSentinel) -> AsyncIterator[RedisStore]:
+    """A store that asks these."""
+    listening = [await asyncio.start_server(one.talk, "127.0.0.1", one.port) for one in sentinels]
+    hosts = ",".join(f"127.0.0.1:{one.port}" for one in sentinels)
+    store = open_store(f"redis+sentinel://{hosts}/{SERVICE}", ttl_s=10)
+    assert isinstance(store, RedisStore)
+    try:
+        yield store
+    finally:
+        await store.close()
+        for server in listening:
+            server.close()
+        for one in sentinels:
+            for task in list(one.connections):
+                task.cancel()
+        await asyncio.gather(*(server.wait_closed() for server in listening))
+
+
+async def named(store: RedisStore, service: str = SERVICE) -> int:
+    """The port of the master that new connections go to."""
+    sentinels: Any = store._redis.connection_pool
+    _, port = await sentinels.sentinel_manager.discover_master(service)
+    return int(port)
+
+
+async def test_silent_sentinels_hold_nobody_up() -> None:
+    """Two of five say nothing: who the master is, is known as soon as the three others have said it."""
+    silent = [ScriptedSentinel(silent=True) for _ in range(2)]
+    async with at_work(*silent, *(ScriptedSentinel(7) for _ in range(3))) as store:
+        async with asyncio.timeout(SENTINEL_ANSWER_S / 2):
+            assert await named(store) == 7
+
+
+async def test_a_sentinel_that_was_cut_off_is_outvoted() -> None:
+    """It answers first and names the master of before a failover; the newer configuration counts."""
+    async with at_work(ScriptedSentinel(7), ScriptedSentinel(8, 1), ScriptedSentinel(8, 1)) as store:
+        for _ in range(20):
+            assert await named(store) == 8
+
+
+async def test_a_minority_is_believed_when_the_others_say_nothing() -> None:
+    """Two of three are lost, and the master is as well as before."""
+    async with at_work(ScriptedSentinel(7), *(ScriptedSentinel(silent=True) for _ in range(2))) as store:
+        assert await named(store) == 7
+
+
+async def test_sentinels_that_all_say_nothing_name_no_master() -> None:
+    """That is told in about the time that one of them is given."""
+    async with at_work(*(ScriptedSentinel(silent=True) for _ in range(3))) as store:
+        async with asyncio.timeout(3 * SENTINEL_ANSWER_S):
+            with pytest.raises(MasterNotFoundError, match="0 of 3 sentinels answered"):
+                await named(store)
+
+
+async def test_a_newer_master_that_is_down_is_not_replaced_by_an_older() -> None:
+    """While the newest master is being replaced there is none."""
+    down = [ScriptedSentinel(8, 1, "master,s_down") for _ in range(2)]
+    async with at_work(ScriptedSentinel(7), *down) as store:
+        with pytest.raises(MasterNotFoundError):
+            await named(store)
+
+
+async def test_a_service_that_nobody_watches_is_named() -> None:
+    """A typo in the URL is seen in the message."""
+    async with at_work(*(ScriptedSentinel(7) for _ in range(3))) as store:
+        with pytest.raises(MasterNotFoundError, match="'voise'"):
+            await named(store, "voise")
+
+
+async def test_many_connections_at_once_lose_no_sentinel() -> None:
+    """After a failover each connection asks; all sentinels are still known when it is over."""
+    sentinels = [ScriptedSentinel(7, silent=True), *(ScriptedSentinel(7) for _ in range(3))]
+    async with at_work(*sentinels) as store:
+        assert set(await asyncio.gather(*(named(store) for _ in range(ASKED_AT_ONCE)))) == {7}
+        pool: Any = store._redis.connection_pool
+        known = {one.connection_pool.connection_kwargs["port"] for one in pool.sentinel_manager.sentinels}
+        assert known == {one.port for one in sentinels}
+
+
+async def test_a_master_without_replicas_is_not_clung_to() -> None:
+    """Cut off from all but this pod, it refuses every write: the next try asks the sentinels who the master is now."""
+    with sentinel_set(replicas=1, sentinels=1) as real:
+        old, new = real.servers
+        write = CallWrite("call_a", 1, whole=True)
+        sentinels = [ScriptedSentinel(old.port) for _ in range(3)]
+        async with at_work(*sentinels) as store:
+            assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+            for sentinel in real.sentinels:
+                sentinel.kill()  # They would mend what follows.
+            with real.client(new) as told:
+                told.config_set("min-replicas-to-write", 0)
+                told.replicaof("NO", "ONE")
+            await asyncio.to_thread(real.await_alone, old)
+            with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
+                await store.commit([write])
+            for scripted in sentinels:
+                scripted.master_port, scripted.config_epoch = new.port, 1
+            assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+            with real.client(new) as told:
+                assert told.exists("call:{call_a}")

@@ -1,0 +1,110 @@
+"""TLS in front of servers that speak none, with an authority made for one test run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+
+HANDSHAKE = b"\x16"
+"""First byte of every TLS connection; no Redis command begins with it."""
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for this machine, which vouches for itself, and its key."""
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    request += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    command = ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+class TlsFront:
+    """A port that leads to another one, with TLS for whoever speaks it and without for the servers among themselves."""
+
+    def __init__(self, behind_port: int, context: ssl.SSLContext) -> None:
+        self.port = free_port()
+        self.encrypted = 0
+        """Connections that spoke TLS."""
+        self._behind_port = behind_port
+        self._context = context
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Take connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", self.port), backlog=64) as listening:
+            listening.setblocking(False)
+            try:
+                while True:
+                    connection, _ = await loop.sock_accept(listening)
+                    task = asyncio.create_task(self._carry(connection))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            context = await self._spoken(connection)
+            self.encrypted += context is not None
+            # `connect_accepted_socket` by way of the streams: they give a reader and a writer.
+            reader = asyncio.StreamReader()
+            transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(reader), connection, ssl=context
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+            back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._behind_port)
+            try:
+                await asyncio.gather(_pour(reader, back_writer), _pour(back_reader, writer))
+            finally:
+                writer.close()
+                back_writer.close()
+
+    async def _spoken(self, connection: socket.socket) -> ssl.SSLContext | None:
+        """The context if TLS is spoken. Looks at the first byte and leaves it to whoever reads next."""
+        connection.setblocking(False)
+        readable = asyncio.Event()
+        asyncio.get_running_loop().add_reader(connection, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            asyncio.get_running_loop().remove_reader(connection)
+        return self._context if connection.recv(1, socket.MSG_PEEK) == HANDSHAKE else None
+
+
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65_536):
+            sink.write(data)
+    sink.close()
+
+
+@contextlib.asynccontextmanager
+async def tls_fronts(certificate: Path, key: Path, *behind_ports: int) -> AsyncIterator[list[TlsFront]]:
+    """One front for each port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    fronts = [TlsFront(port, context) for port in behind_ports]
+    tasks = [asyncio.create_task(front.serve()) for front in fronts]
+    await asyncio.sleep(0)  # Each listens as soon as it has begun.
+    try:
+        yield fronts
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
