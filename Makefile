@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test simulate chaos fuzz soak lint format lock clean
+.PHONY: help setup tools run call test simulate chaos fuzz soak lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,13 +25,16 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+tools: setup ## HAProxy and Prometheus, for the tests and the rehearsal, without root
+	@deploy/fetch-tools.sh $(VENV)
+
 run: setup ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
 	VOICE_LOG_FORMAT=$${VOICE_LOG_FORMAT:-console} exec $(BIN)/voice-agent serve $(ARGS)
 
 call: setup ## talk to the pod that `make run` started; options: make call ARGS="--help"
 	$(BIN)/voice-agent call $(ARGS)
 
-test: setup ## all tests but the long ones, on two processes
+test: setup tools ## all tests but the long ones, on two processes
 	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak" $(ARGS)
 
 fuzz: setup ## many random and mutated messages against a running server
@@ -63,8 +66,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --no-header --upgrade
 
 lock: setup ## choose new versions of all dependencies
-	$(COMPILE) pyproject.toml -o requirements.lock
-	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra aws --extra kubernetes -o requirements.lock
+	$(COMPILE) pyproject.toml --extra aws --extra kubernetes --extra rehearsal --group dev \
+		-c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what was made, .venv and stored calls included
 	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
