@@ -66,6 +66,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             agents=agents,
             clock=SystemClock(),
             observer=metrics,
+            tallies=metrics.tallies,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
         metrics.watch(pod.status)

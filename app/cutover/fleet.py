@@ -9,7 +9,7 @@ import httpx
 
 from app.errors import VoiceAgentError
 from app.runtime.fleet import ColorSum, sum_by_color
-from app.stores.base import PodBeat
+from app.stores.base import PodBeat, Tallies
 
 ANSWER_S = 5.0
 
@@ -51,9 +51,7 @@ class RemotePod:
     async def fleet(self) -> Fleet:
         """What this pod knows of all pods."""
         found = await self._ask("GET", "/admin/fleet")
-        known = {field.name for field in fields(PodBeat)}
-        # A pod of a newer version may say more.
-        return Fleet([PodBeat(**{name: beat[name] for name in known & beat.keys()}) for beat in found["pods"]])
+        return Fleet([_beat(said) for said in found["pods"]])
 
     async def drain(self, mode: str | None, deadline_s: float | None) -> dict[str, Any]:
         """Start a drain; None leaves it to the pod's settings. Returns its mode, deadline and calls."""
@@ -104,6 +102,17 @@ class RemotePod:
 
     def _silent(self, error: httpx.HTTPError) -> PodSilent:
         return PodSilent(f"No pod answers at {self.url} ({str(error) or type(error).__name__}).")
+
+
+def _beat(said: dict[str, Any]) -> PodBeat:
+    """A pod of a newer version may say more, one of an older version less."""
+    tallies = said.get("tallies")
+    counted = None if tallies is None else Tallies(**_known(Tallies, tallies))
+    return PodBeat(**{**_known(PodBeat, said), "tallies": counted})
+
+
+def _known(kind: type[PodBeat | Tallies], said: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: said[field.name] for field in fields(kind) if field.name in said}
 
 
 def count(number: int, what: str) -> str:

@@ -6,9 +6,11 @@ and a dashboard can tell "none" from "no data". No label ever holds a call id.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client import generate_latest as generate
@@ -17,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.runtime.ports import PodStatus
+from app.stores.base import Tallies
 
 
 class Kind(Enum):
@@ -95,6 +98,16 @@ TABLE = (
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
+@dataclass(slots=True)
+class Counted:
+    """Plain counters beside the library's, which cannot be read back."""
+
+    ended: int = 0
+    failed: int = 0
+    dropped: int = 0
+    resumed: int = 0
+
+
 class Metrics:
     """`runtime.ports.Observer` on a Prometheus registry of its own; one per pod."""
 
@@ -103,6 +116,9 @@ class Metrics:
         self._version = version
         self._color = color
         self._status: Callable[[], PodStatus] | None = None
+        self._counted = Counted()
+        self._turn_bounds_s = (*SPOKEN_S, float("inf"))
+        self._turns = [0] * len(self._turn_bounds_s)
         self._frames_in = 0
         self._frames_out = 0
         self._counters: dict[str, Counter] = {}
@@ -135,6 +151,12 @@ class Metrics:
         """Everything in Prometheus' text format; see `CONTENT_TYPE`."""
         return generate(self.registry)
 
+    def tallies(self) -> Tallies:
+        """The counters that a cutover watches, for the pod's heartbeat."""
+        counted = self._counted
+        within = zip(map(str, self._turn_bounds_s), accumulate(self._turns), strict=True)
+        return Tallies(counted.ended, counted.failed, counted.dropped, counted.resumed, dict(within))
+
     def _sample(self) -> Iterable[Metric]:
         status = self._status() if self._status is not None else None
         values: dict[str, list[tuple[tuple[str, ...], float]]] = {
@@ -157,14 +179,18 @@ class Metrics:
     def call_ended(self, outcome: str) -> None:
         """Counts an ended call."""
         self._counters["voice_calls_total"].labels(outcome).inc()
+        self._counted.ended += 1
+        self._counted.failed += outcome == "error"
 
     def call_dropped(self, cause: str) -> None:
         """Counts a call that we lost."""
         self._counters["voice_calls_dropped_total"].labels(cause).inc()
+        self._counted.dropped += 1
 
     def call_resumed(self, kind: str, gap_s: float | None) -> None:
         """Counts a resume; `gap_s` None: the old connection's end is not known."""
         self._counters["voice_resumes_total"].labels(kind).inc()
+        self._counted.resumed += 1
         if gap_s is not None:
             self._histograms["voice_resume_gap_seconds"].observe(gap_s)
 
@@ -175,6 +201,8 @@ class Metrics:
     def turn_stage(self, stage: str, seconds: float) -> None:
         """Takes the time of one part of a turn."""
         self._histograms["voice_turn_seconds"].labels(stage).observe(seconds)
+        if stage == "first_audio":
+            self._turns[bisect_left(self._turn_bounds_s, seconds)] += 1
 
     def store_call(self, op: str, seconds: float) -> None:
         """Takes the time of one round trip."""

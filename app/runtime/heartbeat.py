@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.call.codec import SCHEMA
 from app.call.record import Status
 from app.call.upkeep import Limits, ending
 from app.errors import StoreError
@@ -57,6 +58,8 @@ class Heartbeat:
             capacity=status.capacity,
             started_at_ms=pod.started_at_ms,
             beat_at_ms=pod.clock.wall_ms(),
+            schema=SCHEMA,
+            tallies=pod.tallies(),
         )
         try:
             async with asyncio.timeout(ANSWER_S):

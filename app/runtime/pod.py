@@ -23,7 +23,7 @@ from app.runtime.live_call import LiveCall
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
 from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall
 from app.runtime.records import describe
-from app.stores.base import DrainWish, NotClaimed, PodBeat, Store
+from app.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
 
 
 class Pod:
@@ -43,8 +43,12 @@ class Pod:
         observer: Observer,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         agreed: Mapping[str, bytes] | None = None,
+        tallies: Callable[[], Tallies | None] = lambda: None,
     ) -> None:
-        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty."""
+        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
+
+        `tallies`: what the observer has counted, for the heartbeat.
+        """
         self.name = settings.pod
         self.color = settings.color
         self.version = version
@@ -56,6 +60,7 @@ class Pod:
         self.store = store
         self._secret = secret
         self.agreed = dict(agreed or {})
+        self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
         self.ownership = Ownership(store, agents, self.committer, clock, observer, settings, random_bytes)
         self._heartbeat = Heartbeat(self)

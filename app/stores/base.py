@@ -9,8 +9,8 @@ the claim settles what epochs alone cannot: see `CallWrite`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from app.call.changes import CallWrite, Snapshot
@@ -68,6 +68,19 @@ class NotClaimed(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tallies:
+    """What a pod has counted since it started, for whoever watches a cutover without Prometheus."""
+
+    ended: int = 0
+    failed: int = 0
+    """Calls that ended as an error."""
+    dropped: int = 0
+    resumed: int = 0
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """How many turns had their first audio within so many seconds (cumulative; the last key is ``inf``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class PodBeat:
     """One pod's heartbeat."""
 
@@ -81,6 +94,10 @@ class PodBeat:
     capacity: int
     started_at_ms: int
     beat_at_ms: int
+    schema: int = 0
+    """Of the records it writes (design, section 4.7); 0: a version that does not say."""
+    tallies: Tallies | None = None
+    """None: a version that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +188,14 @@ class Store(ABC):
     @abstractmethod
     async def agree(self, name: str, proposal: bytes) -> bytes:
         """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""
+
+    @abstractmethod
+    async def note(self, name: str) -> bytes | None:
+        """What an operator's tool has noted under a name; None when nothing is. No call depends on a note."""
+
+    @abstractmethod
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        """Replace a note for `ttl_s` if it is still `old`; None stands for no note. False: it is something else.
+
+        Atomic. A note that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.
+        """

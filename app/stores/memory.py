@@ -35,6 +35,7 @@ class MemoryStore(Store):
         self._pods: dict[str, tuple[PodBeat, float]] = {}
         self._wishes: dict[str, DrainWish] = {}
         self._agreed: dict[str, bytes] = {}
+        self._notes: dict[str, tuple[bytes, float]] = {}
 
     @property
     def kind(self) -> str:
@@ -191,3 +192,16 @@ class MemoryStore(Store):
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         return self._agreed.setdefault(name, proposal)
+
+    async def note(self, name: str) -> bytes | None:
+        found = self._notes.get(name)
+        return found[0] if found is not None and found[1] > self._now_s() else None
+
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        if await self.note(name) not in (old, new):
+            return False
+        if new is None:
+            self._notes.pop(name, None)
+        else:
+            self._notes[name] = (new, self._now_s() + ttl_s)
+        return True

@@ -27,7 +27,7 @@ from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
 from app.stores.redis_connections import Tuning, one_server
 from app.stores.redis_errors import FAILURES, concerns_one_key, is_elsewhere, meaning
-from app.stores.redis_format import Script, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
+from app.stores.redis_format import Script, beat_fields, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
 from app.stores.redis_sentinels import sentinel_master
 
 CLAIM_MARGIN_MS = 100
@@ -51,7 +51,7 @@ class RedisStore(Store):
         """`client` and `tuning` come from a subclass that makes its own connections."""
         super().__init__(ttl_s=ttl_s)
         self._url = url
-        self._scripts = {name: Script(name) for name in ("commit", "claim", "load", "bind_call_key")}
+        self._scripts = {name: Script(name) for name in ("commit", "claim", "load", "bind_call_key", "swap_note")}
         if client is None:
             client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
         self._redis: redis.Redis = client
@@ -136,7 +136,7 @@ class RedisStore(Store):
 
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
         """One pipeline, and now and then a look at the server's clock."""
-        fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
+        fields = beat_fields(beat)
 
         async def run() -> list[Any]:
             await self._read_clock()
@@ -201,6 +201,16 @@ class RedisStore(Store):
                 return agreed
 
         return await self._ask(run)
+
+    async def note(self, name: str) -> bytes | None:
+        """One command."""
+        found: Any = await self._ask(lambda: self._redis.get(f"note:{name}"))
+        return None if found is None else bytes(found)
+
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        """One script."""
+        arguments = [int(old is not None), old or b"", int(new is not None), new or b"", ttl_s]
+        return bool(await self._run("swap_note", [f"note:{name}"], arguments))
 
     # --- talking to the server ----------------------------------------------------
 

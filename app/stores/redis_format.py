@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.stores.base import DrainWish, PodBeat
+from app.stores.base import DrainWish, PodBeat, Tallies
 
 
 class Script:
@@ -87,6 +87,21 @@ def wish_of(packed: bytes | None) -> DrainWish | None:
     return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
 
 
+def beat_fields(beat: PodBeat) -> dict[Any, Any]:
+    """The hash of a heartbeat."""
+    fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
+    fields["tallies"] = b"" if beat.tallies is None else orjson.dumps(beat.tallies)
+    return fields
+
+
+def tallies_of(packed: str) -> Tallies | None:
+    """Counts of a pod, without what a newer version counts beside; None if it does not say."""
+    if not packed:
+        return None
+    known = Tallies.__dataclass_fields__.keys()
+    return Tallies(**{name: value for name, value in orjson.loads(packed).items() if name in known})
+
+
 def beat_of(fields: Mapping[bytes, bytes]) -> PodBeat | None:
     """A heartbeat; None if it has run out, or comes from a version whose heartbeats say too little."""
     texts = {name.decode(): value.decode() for name, value in fields.items()}
@@ -101,6 +116,8 @@ def beat_of(fields: Mapping[bytes, bytes]) -> PodBeat | None:
             capacity=int(texts["capacity"]),
             started_at_ms=int(texts.get("started_at_ms", 0)),
             beat_at_ms=int(texts["beat_at_ms"]),
+            schema=int(texts.get("schema", 0)),
+            tallies=tallies_of(texts.get("tallies", "")),
         )
     except (KeyError, ValueError):
         return None

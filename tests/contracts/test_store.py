@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, Tallies, WriteOutcome
 from app.stores.embedded import EmbeddedStore
 from app.stores.factory import open_store
 from app.stores.memory import MemoryStore
@@ -368,6 +368,29 @@ async def test_the_first_proposal_is_agreed_on(store: Store) -> None:
     """All pods settle on one value."""
     assert await store.agree("secret", b"one") == b"one"
     assert await store.agree("secret", b"two") == b"one"
+
+
+async def test_a_note_is_replaced_by_whoever_knows_it(store: Store) -> None:
+    """Of two who both saw the old note one replaces it; who asks again because the answer was lost is told yes."""
+    assert await store.note("cutover") is None
+    assert await store.swap_note("cutover", None, b"one", ttl_s=TTL_S)
+    assert await store.swap_note("cutover", None, b"one", ttl_s=TTL_S)
+    assert not await store.swap_note("cutover", None, b"two", ttl_s=TTL_S)
+    assert not await store.swap_note("cutover", b"0", b"two", ttl_s=TTL_S)
+    assert await store.swap_note("cutover", b"one", b"", ttl_s=TTL_S)
+    assert await store.note("cutover") == b""
+    assert not await store.swap_note("cutover", None, None, ttl_s=TTL_S)
+    assert await store.swap_note("cutover", b"", None, ttl_s=TTL_S)
+    assert await store.note("cutover") is None
+    assert await store.swap_note("cutover", b"", None, ttl_s=TTL_S)
+
+
+async def test_a_heartbeat_brings_its_tallies(store: Store) -> None:
+    """What a pod has counted is read as it was written."""
+    counted = Tallies(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4})
+    await store.beat(beat("a", schema=1, tallies=counted), ttl_s=5)
+    await store.beat(beat("b"), ttl_s=5)
+    assert [(pod.schema, pod.tallies) for pod in await store.pods()] == [(1, counted), (0, None)]
 
 
 # --- TTL ---------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Runs a cutover from the first step or from where an earlier run stopped, and rolls it back when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from app.cutover.journal import RENEW_S, Journal, LeaseLost
+from app.cutover.judging import Budget
+from app.cutover.plan import ROLLS_BACK_TO, Progress, Step, Terms, advanced, rolled_back
+from app.cutover.ports import CutoverError, Routing
+from app.cutover.steps import Steps, Unfinished
+from app.cutover.world import World
+from app.errors import StoreUnavailable
+
+WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
+"""Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
+
+
+class Stuck(CutoverError):
+    """It ended neither done nor rolled back; the sentence says what is so, and what to do."""
+
+
+class NothingToDo(CutoverError):
+    """The color serves everybody already."""
+
+
+class Conductor:
+    """One run. `run` or `roll_back` once; `interrupt` at any time, from a signal handler."""
+
+    def __init__(self, world: World, terms: Terms, budget: Budget) -> None:
+        self._world = world
+        self._terms = terms
+        self._steps = Steps(world, budget)
+        self._journal = Journal(world.store, world.clock)
+        self._interrupted = asyncio.Event()
+
+    def interrupt(self) -> None:
+        """Roll back, unless it is being rolled back already."""
+        self._interrupted.set()
+
+    async def run(self, new: str, *, old: str | None = None) -> Progress:
+        """Cut over to a color, or go on with a cutover to it. Returns the record, done or rolled back.
+
+        Raises `CutoverError`: before anything was done, `NothingToDo`, or `Stuck` with the next command to give.
+        """
+        return await self._at_work(self._begin(new, old))
+
+    async def roll_back(self) -> Progress:
+        """Undo an unfinished cutover. Raises `CutoverError` if there is none."""
+        return await self._at_work(self._begin_back())
+
+    async def _at_work(self, beginning: Coroutine[Any, Any, Progress]) -> Progress:
+        """Do all steps under the lease."""
+        try:
+            await self._journal.hold()
+        except BaseException:
+            beginning.close()
+            raise
+        renewing = asyncio.create_task(self._renew())
+        try:
+            progress = await beginning
+            while not progress.is_over:
+                # Saved before it is done: whoever comes after us starts with this step again.
+                await self._journal.save(progress)
+                self._world.teller.step(progress)
+                progress = await self._step(progress, renewing)
+            await self._journal.save(progress)
+            self._world.teller.over(progress)
+            return progress
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self._journal.release()
+
+    async def _begin(self, new: str, old: str | None) -> Progress:
+        known = await self._journal.read()
+        if known is not None and not known.is_over:
+            self._check_same(known, new)
+            terms = replace(self._terms, percents=known.terms.percents)
+            progress = replace(known, terms=terms)
+            self._world.teller.begun(progress, again=True)
+            return progress
+        routing = await self._world.router.read()
+        serving = old or _serving(routing, new)
+        now_ms = self._world.clock.wall_ms()
+        progress = Progress(
+            cutover_id=f"cut_{secrets.token_hex(6)}",
+            old=serving,
+            new=new,
+            router=self._world.router.name,
+            before=routing,
+            terms=self._terms,
+            started_at_ms=now_ms,
+            step_at_ms=now_ms,
+        )
+        self._world.teller.begun(progress, again=False)
+        return progress
+
+    async def _begin_back(self) -> Progress:
+        known = await self._journal.read()
+        if known is None or known.is_over:
+            raise CutoverError("no cutover is unfinished: to go back to the other color, cut over to it (--to)")
+        self._check_same(known, known.new)
+        self._world.teller.begun(known, again=True)
+        if known.is_rolling_back:
+            return known
+        if known.step not in ROLLS_BACK_TO:
+            raise CutoverError(f"{known.old} is empty already; finish with --to {known.new}, then cut over back")
+        return rolled_back(known, "rollback asked for", self._world.clock.wall_ms())
+
+    def _check_same(self, known: Progress, new: str) -> None:
+        if known.new != new:
+            raise CutoverError(
+                f"a cutover to {known.new} is unfinished (step {known.step.value}): "
+                f"finish it with --to {known.new}, or undo it with --rollback"
+            )
+        if known.router != self._world.router.name:
+            raise CutoverError(f"the unfinished cutover to {known.new} was begun with another router: {known.router}")
+
+    # --- one step ---------------------------------------------------------------------
+
+    async def _step(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+        """Do one step; returns the record for the next."""
+        clock = self._world.clock
+        if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
+            return rolled_back(progress, "interrupted", clock.wall_ms())
+        doing = asyncio.create_task(self._steps.do(progress))
+        interrupted = asyncio.create_task(self._interrupted.wait())
+        waited: set[asyncio.Task[Any]] = {doing, renewing}
+        if progress.step in ROLLS_BACK_TO and progress.step not in WRITES:
+            waited.add(interrupted)
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if renewing.done():
+                renewing.result()
+            if not doing.done():
+                return rolled_back(progress, "interrupted", clock.wall_ms())
+            return advanced(doing.result(), clock.wall_ms())
+        except (LeaseLost, Unfinished, asyncio.CancelledError):
+            raise
+        except CutoverError as error:
+            return self._failed(progress, error)
+        finally:
+            for task in (doing, interrupted):
+                task.cancel()
+            await asyncio.gather(doing, interrupted, return_exceptions=True)
+
+    def _failed(self, progress: Progress, error: CutoverError) -> Progress:
+        if progress.step in ROLLS_BACK_TO:
+            return rolled_back(progress, str(error), self._world.clock.wall_ms())
+        if progress.is_rolling_back:
+            raise Stuck(
+                f"the rollback stopped at {progress.step.value}: {error}. It was begun because: {progress.reason}. "
+                "When that is mended, go on with --rollback"
+            ) from error
+        raise Stuck(
+            f"{progress.new} serves all callers, but {progress.step.value} failed: {error}. Run it again"
+        ) from error
+
+    async def _renew(self) -> None:
+        """Keep the lease until cancelled; ends with `LeaseLost`."""
+        while True:
+            await self._world.clock.sleep(RENEW_S)
+            try:
+                await self._journal.renew()
+            except StoreUnavailable:
+                # Nobody else can take it either, and the next try will tell.
+                continue
+
+
+def _serving(routing: Routing, new: str) -> str:
+    """The color to leave."""
+    others = sorted(color for color in routing.weights if color != new)
+    if not others:
+        raise NothingToDo(f"{new} alone serves all callers already")
+    if len(others) > 1:
+        raise CutoverError(
+            f"the router knows several other colors ({', '.join(others)}): name the one to leave, --from"
+        )
+    return others[0]

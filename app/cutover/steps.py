@@ -1,0 +1,271 @@
+"""How each step of the plan is done. Each may be done again from its start, whatever became of the last try."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from app.cutover.fleet import Fleet
+from app.cutover.judging import Budget, Stragglers, breach, since
+from app.cutover.plan import SECOND_MS, Progress, Step
+from app.cutover.ports import CutoverError, Numbers, Routing, WatchError
+from app.cutover.preflight import problems, takers
+from app.cutover.world import World
+from app.errors import StoreError, StoreUnavailable
+from app.stores.base import DrainWish
+
+LOOK_S = 1.0
+PATIENCE_S = 30.0
+"""How long what may pass is tried again: a store or a router that does not answer, pods that do not obey yet."""
+LONGEST_GAP_S = 10.0
+"""Two looks further apart say nothing about the time between them."""
+SETTLED_S = 5.0
+"""A color handed back is empty once it was for so long: heartbeats are up to 2 s old."""
+UNSEEN_S = 15.0
+"""A color to be handed back that had no pod at all for so long has nobody left to wait for."""
+EXTRA_WAIT_S = 30.0
+
+T = TypeVar("T")
+
+
+class Unfinished(CutoverError):
+    """A step did not come to its end in time, and neither is there a reason to undo what was done."""
+
+
+class Steps:
+    """Does steps with the ports of a world; keeps what only this run knows."""
+
+    def __init__(self, world: World, budget: Budget) -> None:
+        self._world = world
+        self._budget = budget
+        self._at_first: Mapping[str, Numbers] | None = None
+        """The first look since callers were moved."""
+
+    async def do(self, progress: Progress) -> Progress:
+        """Do the step of a record; returns the record with what was found out.
+
+        Raises `CutoverError` when it failed, `Unfinished` when it was only too long.
+        """
+        deeds: dict[Step, Callable[[Progress], Awaitable[Progress | None]]] = {
+            Step.PREPARE: self._prepare,
+            Step.PREFLIGHT: self._preflight,
+            Step.SMOKE: self._smoke,
+            Step.SHIFT: self._route,
+            Step.HOLD: self._hold,
+            Step.ALONE: self._route,
+            Step.DRAIN: self._drain,
+            Step.WATCH: self._watch,
+            Step.FINISH: self._finish,
+            Step.REOPEN: self._reopen,
+            Step.RETURN: self._route,
+            Step.HAND_BACK: self._hand_back,
+            Step.WATCH_BACK: self._watch_back,
+            Step.REST: self._rest,
+        }
+        return await deeds[progress.step](progress) or progress
+
+    # --- forth ----------------------------------------------------------------------
+
+    async def _prepare(self, progress: Progress) -> None:
+        await self._take_back_wish(progress.new)
+        if any(pod.color == progress.new for pod in (await self._fleet()).pods):
+            await self._until_taking_calls(progress, progress.new)
+
+    async def _preflight(self, progress: Progress) -> None:
+        world = self._world
+        healthy = await self._patiently(lambda: world.router.healthy_targets(progress.new))
+        found = problems(await self._fleet(), progress.old, progress.new, healthy)
+        excused = [problem.text for problem in found if problem.of_old and progress.terms.force]
+        for text in excused:
+            world.teller.said(text)
+        against = [problem.text for problem in found if problem.text not in excused]
+        if against:
+            raise CutoverError("; ".join(against))
+        # A source that is not there is better known now than with callers half way.
+        await self._patiently(lambda: world.watch.look([progress.new] if excused else [progress.old, progress.new]))
+
+    async def _smoke(self, progress: Progress) -> None:
+        self._world.teller.said(await self._world.smoke(progress.new))
+
+    async def _route(self, progress: Progress) -> None:
+        if progress.step is Step.SHIFT and self._at_first is None:
+            self._at_first = await self._patiently(lambda: self._world.watch.look([progress.new]))
+        await self._patiently(lambda: self._world.router.write(progress.routing))
+
+    async def _hold(self, progress: Progress) -> None:
+        clock = self._world.clock
+        began_s = clock.monotonic_s()
+        seen_s = began_s
+        while True:
+            left_s = progress.terms.hold_s - (clock.monotonic_s() - began_s)
+            weight = progress.terms.percents[progress.stage]
+            waits_for = f"{max(0.0, left_s):.0f} s at {weight} %" if left_s > 0 else ""
+            if await self._look(progress, waits_for) is not None or progress.terms.force:
+                seen_s = clock.monotonic_s()
+                if left_s <= 0:
+                    return
+            elif clock.monotonic_s() - seen_s > PATIENCE_S:
+                raise CutoverError(f"for {PATIENCE_S:g} s nobody could say how {progress.new} does")
+            await clock.sleep(LOOK_S)
+
+    async def _drain(self, progress: Progress) -> None:
+        await self._wish_drain(progress.old, progress)
+
+    async def _watch(self, progress: Progress) -> Progress:
+        clock, terms = self._world.clock, progress.terms
+        stragglers = Stragglers(terms.buffer_s, LONGEST_GAP_S)
+        began_s = there_s = clock.monotonic_s()
+        while True:
+            await self._check_wish(progress.old)
+            numbers = await self._look(progress, _emptiness(progress.old, stragglers, terms.buffer_s, began_s))
+            now_s = clock.monotonic_s()
+            active_calls = None if numbers is None else numbers[progress.old].active_calls
+            if stragglers.look(active_calls, now_s):
+                empty_s = stragglers.empty_for_s(now_s) or 0.0
+                return replace(progress, drained_at_ms=clock.wall_ms() - int(empty_s * SECOND_MS))
+            if numbers is not None or not terms.force or await self._is_there(progress.old):
+                there_s = now_s
+            elif now_s - there_s > UNSEEN_S:
+                return _remarked(progress, f"no {progress.old} pod is left; what became of its calls is not known here")
+            if now_s - began_s > terms.watch_deadline_s:
+                left = "how many calls it has is not known" if active_calls is None else f"it has {active_calls} calls"
+                raise Unfinished(
+                    f"{progress.old} was not empty for {terms.buffer_s:g} s within {terms.watch_deadline_s:g} s "
+                    f"({left}); {progress.new} serves all callers, and nothing was deleted"
+                )
+            await clock.sleep(LOOK_S)
+
+    async def _finish(self, progress: Progress) -> None:
+        if progress.terms.delete:
+            for line in await self._patiently(lambda: self._world.router.retire(progress.old)):
+                self._world.teller.said(line)
+        await self._take_back_wish(progress.old)
+
+    # --- back -----------------------------------------------------------------------
+
+    async def _reopen(self, progress: Progress) -> None:
+        await self._take_back_wish(progress.old)
+        await self._until_taking_calls(progress, progress.old)
+
+    async def _hand_back(self, progress: Progress) -> None:
+        await self._wish_drain(progress.new, progress)
+
+    async def _watch_back(self, progress: Progress) -> Progress:
+        clock = self._world.clock
+        stragglers = Stragglers(SETTLED_S, LONGEST_GAP_S)
+        began_s = unseen_s = clock.monotonic_s()
+        while True:
+            numbers = await self._look(progress, f"{progress.new}'s calls to move back", judge=False)
+            now_s = clock.monotonic_s()
+            if numbers is not None or await self._is_there(progress.new):
+                unseen_s = now_s
+            if stragglers.look(None if numbers is None else numbers[progress.new].active_calls, now_s):
+                return progress
+            if now_s - unseen_s > UNSEEN_S:
+                return _remarked(progress, f"no {progress.new} pod is left to hand its calls back")
+            if now_s - began_s > progress.terms.drain_deadline_s + EXTRA_WAIT_S:
+                return _remarked(progress, f"{progress.new} is not known to have handed all its calls back")
+            await clock.sleep(LOOK_S)
+
+    async def _rest(self, progress: Progress) -> None:
+        await self._take_back_wish(progress.new)
+        await self._patiently(lambda: self._world.router.write(progress.original))
+
+    # --- the fleet and its numbers ------------------------------------------------------
+
+    async def _look(self, progress: Progress, waits_for: str, *, judge: bool = True) -> Mapping[str, Numbers] | None:
+        """Fresh numbers of both colors, or None. Raises `CutoverError` once the new color passes a limit."""
+        world = self._world
+        try:
+            numbers = await world.watch.look([progress.old, progress.new])
+        except WatchError as error:
+            world.teller.looked(progress, None, str(error))
+            if judge and progress.terms.force:
+                await self._judge_alone(progress)
+            return None
+        world.teller.looked(progress, numbers, waits_for)
+        if judge:
+            self._judge(progress.new, numbers)
+        return numbers
+
+    async def _judge_alone(self, progress: Progress) -> None:
+        """The old color is dead, which hides nothing of the new one."""
+        with contextlib.suppress(WatchError):
+            self._judge(progress.new, await self._world.watch.look([progress.new]))
+
+    def _judge(self, color: str, numbers: Mapping[str, Numbers]) -> None:
+        self._at_first = self._at_first or numbers
+        passed = breach(since(self._at_first[color], numbers[color]), self._budget)
+        if passed is not None:
+            raise CutoverError(f"{color}: {passed}")
+
+    async def _fleet(self) -> Fleet:
+        return Fleet(await self._patiently(self._world.store.pods))
+
+    async def _is_there(self, color: str) -> bool:
+        return any(pod.color == color for pod in (await self._fleet()).pods)
+
+    async def _until_taking_calls(self, progress: Progress, color: str) -> None:
+        clock = self._world.clock
+        until_s = clock.monotonic_s() + PATIENCE_S
+        while True:
+            pods = [pod for pod in (await self._fleet()).pods if pod.color == color]
+            if takers(pods):
+                return
+            if clock.monotonic_s() > until_s:
+                states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods) or "there is none"
+                raise CutoverError(f"no {color} pod takes calls ({states})")
+            self._world.teller.looked(progress, None, f"{color} pods to take calls")
+            await clock.sleep(LOOK_S)
+
+    async def _wish_drain(self, color: str, progress: Progress) -> None:
+        store = self._world.store
+        known = await self._patiently(lambda: store.drain_wish(color))
+        # One wished by an earlier try goes on: a new one would start its deadline anew.
+        if known is None or known.requested_at_ms < progress.started_at_ms:
+            wish = DrainWish("handoff", progress.terms.drain_deadline_s, self._world.clock.wall_ms())
+            await self._patiently(lambda: store.wish_drain(color, wish))
+
+    async def _take_back_wish(self, color: str) -> None:
+        store = self._world.store
+        if await self._patiently(lambda: store.drain_wish(color)) is not None:
+            await self._patiently(lambda: store.wish_drain(color, None))
+
+    async def _check_wish(self, color: str) -> None:
+        try:
+            wish = await self._world.store.drain_wish(color)
+        except StoreUnavailable:
+            return
+        if wish is None:
+            raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")
+
+    async def _patiently(self, deed: Callable[[], Awaitable[T]]) -> T:
+        """Do it, and for a while again when trying again can help. Raises `CutoverError`."""
+        clock = self._world.clock
+        until_s = clock.monotonic_s() + PATIENCE_S
+        while True:
+            try:
+                return await deed()
+            except (CutoverError, StoreError) as error:
+                may_pass = error.may_pass if isinstance(error, CutoverError) else isinstance(error, StoreUnavailable)
+                if not may_pass or clock.monotonic_s() > until_s:
+                    raise CutoverError(str(error)) from error
+                self._world.teller.said(f"{error}; trying again")
+            await clock.sleep(LOOK_S)
+
+
+def _emptiness(color: str, stragglers: Stragglers, buffer_s: float, now_s: float) -> str:
+    empty_s = stragglers.empty_for_s(now_s)
+    return f"{color} to be empty" if empty_s is None else f"{color} to stay empty for {buffer_s:g} s"
+
+
+def _remarked(progress: Progress, remark: str) -> Progress:
+    return replace(progress, remarks=(*progress.remarks, remark))
+
+
+def planned(progress: Progress) -> list[Routing]:
+    """Every routing that a cutover sets, in order."""
+    shifts = [Routing.split(progress.new, percent, progress.old) for percent in progress.terms.percents]
+    return [*shifts, Routing.alone(progress.new)]

@@ -1,0 +1,1 @@
+"""Where a cutover gets its numbers from: one module a source."""

@@ -1,0 +1,19 @@
+-- Replaces a note if it still says what the asker believes.
+--
+-- KEYS  1 the note
+-- ARGV  1 "1": the old note is 2; "0": there is none   2 old note
+--       3 "1": the new note is 4; "0": remove it   4 new note   5 ttl in seconds
+-- Returns 1 when the note is the new one now, 0 when it is something else. A false GET is no note.
+
+local now = redis.call('GET', KEYS[1])
+local old = ARGV[1] == '1' and ARGV[2]
+local new = ARGV[3] == '1' and ARGV[4]
+if now ~= old and now ~= new then
+  return 0
+end
+if new then
+  redis.call('SET', KEYS[1], new, 'EX', ARGV[5])
+else
+  redis.call('DEL', KEYS[1])
+end
+return 1
