@@ -178,7 +178,5 @@ def _serving(routing: Routing, new: str) -> str:
     if not others:
         raise NothingToDo(f"{new} alone serves all callers already")
     if len(others) > 1:
-        raise CutoverError(
-            f"the router knows several other colors ({', '.join(others)}): name the one to leave, --from"
-        )
+        raise CutoverError(f"the router knows several other colors ({', '.join(others)}): name the old one, --from")
     return others[0]

@@ -102,7 +102,7 @@ class Steps:
             left_s = progress.terms.hold_s - (clock.monotonic_s() - began_s)
             weight = progress.terms.percents[progress.stage]
             waits_for = f"{max(0.0, left_s):.0f} s at {weight} %" if left_s > 0 else ""
-            if await self._look(progress, waits_for) is not None or progress.terms.force:
+            if await self._look(progress, waits_for) is not None:
                 seen_s = clock.monotonic_s()
                 if left_s <= 0:
                     return
@@ -121,11 +121,11 @@ class Steps:
             await self._check_wish(progress.old)
             numbers = await self._look(progress, _emptiness(progress.old, stragglers, terms.buffer_s, began_s))
             now_s = clock.monotonic_s()
-            active_calls = None if numbers is None else numbers[progress.old].active_calls
+            active_calls = _active(numbers, progress.old)
             if stragglers.look(active_calls, now_s):
                 empty_s = stragglers.empty_for_s(now_s) or 0.0
                 return replace(progress, drained_at_ms=clock.wall_ms() - int(empty_s * SECOND_MS))
-            if numbers is not None or not terms.force or await self._is_there(progress.old):
+            if active_calls is not None or not terms.force or await self._is_there(progress.old):
                 there_s = now_s
             elif now_s - there_s > UNSEEN_S:
                 return _remarked(progress, f"no {progress.old} pod is left; what became of its calls is not known here")
@@ -159,9 +159,10 @@ class Steps:
         while True:
             numbers = await self._look(progress, f"{progress.new}'s calls to move back", judge=False)
             now_s = clock.monotonic_s()
-            if numbers is not None or await self._is_there(progress.new):
+            active_calls = _active(numbers, progress.new)
+            if active_calls is not None or await self._is_there(progress.new):
                 unseen_s = now_s
-            if stragglers.look(None if numbers is None else numbers[progress.new].active_calls, now_s):
+            if stragglers.look(active_calls, now_s):
                 return progress
             if now_s - unseen_s > UNSEEN_S:
                 return _remarked(progress, f"no {progress.new} pod is left to hand its calls back")
@@ -181,19 +182,21 @@ class Steps:
         try:
             numbers = await world.watch.look([progress.old, progress.new])
         except WatchError as error:
-            world.teller.looked(progress, None, str(error))
-            if judge and progress.terms.force:
-                await self._judge_alone(progress)
-            return None
+            seen = await self._look_at_new(progress) if progress.terms.force else None
+            if seen is None:
+                world.teller.looked(progress, None, str(error))
+                return None
+            numbers = seen
         world.teller.looked(progress, numbers, waits_for)
         if judge:
             self._judge(progress.new, numbers)
         return numbers
 
-    async def _judge_alone(self, progress: Progress) -> None:
-        """The old color is dead, which hides nothing of the new one."""
+    async def _look_at_new(self, progress: Progress) -> Mapping[str, Numbers] | None:
+        """When the old color is dead, that hides nothing of the new one."""
         with contextlib.suppress(WatchError):
-            self._judge(progress.new, await self._world.watch.look([progress.new]))
+            return await self._world.watch.look([progress.new])
+        return None
 
     def _judge(self, color: str, numbers: Mapping[str, Numbers]) -> None:
         self._at_first = self._at_first or numbers
@@ -254,6 +257,10 @@ class Steps:
                     raise CutoverError(str(error)) from error
                 self._world.teller.said(f"{error}; trying again")
             await clock.sleep(LOOK_S)
+
+
+def _active(numbers: Mapping[str, Numbers] | None, color: str) -> int | None:
+    return numbers[color].active_calls if numbers is not None and color in numbers else None
 
 
 def _emptiness(color: str, stragglers: Stragglers, buffer_s: float, now_s: float) -> str:

@@ -25,7 +25,7 @@ class FleetWatch:
         return f"the fleet in the store ({self._store.kind})"
 
     async def look(self, colors: Sequence[str]) -> Mapping[str, Numbers]:
-        """One look at all heartbeats. Raises `WatchError` for a color that has none: that is not a color without calls"""
+        """Look at all heartbeats. Raises `WatchError` for a color that has none: that does not mean no calls."""
         try:
             beats = await self._store.pods()
         except StoreError as error:
