@@ -19,6 +19,7 @@ from rich.table import Table
 from app import __version__
 from app.client.command import call
 from app.client.options import one_of
+from app.cutover.command import cutover, smoke
 from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
 from app.cutover.fleet import Fleet, RemotePod, count
 from app.errors import SettingsError, VoiceAgentError
@@ -133,6 +134,8 @@ def _own_command() -> str:
 
 
 cli.command()(call)
+cli.command()(smoke)
+cli.command()(cutover)
 
 
 @cli.command()

@@ -26,7 +26,7 @@ from app.client.wav import WavWriter, read_wav
 from app.errors import SettingsError
 from app.settings import load_settings
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "caller-books.wav"
+SAMPLE = Path(__file__).parent / "samples" / "caller-books.wav"
 FORMATS = {"pcm": PCM, "pcmu": PCMU, "pcma": PCMA}
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Self
@@ -70,10 +70,12 @@ class RealtimeCall:
         api_key: str | None = None,
         audio_format: AudioFormat = PCM,
         going_away: bool = False,
+        headers: Mapping[str, str] | None = None,
         come_back_for_s: float = 60.0,
         open_socket: OpenSocket = open_socket,
         backoff: Backoff | None = None,
     ) -> None:
+        """`headers` go with every connection of the call, such as one that a router reads."""
         self.call_id: str | None = None
         self.color = ""
         self.pod = ""
@@ -86,7 +88,7 @@ class RealtimeCall:
         self._query = {"model": model} if model else {}
         if going_away:
             self._query["going_away"] = "1"
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {**(headers or {}), **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self._come_back_for_s = come_back_for_s
         self._open_socket = open_socket
         self._backoff = backoff or Backoff(come_back_for_s)
@@ -130,6 +132,11 @@ class RealtimeCall:
             self._catching_up.cancel()
         if self._socket is not None:
             await self._socket.close(HANG_UP)
+
+    def lose_connection(self) -> None:
+        """Drop the connection as a network might, to see the call resumed; `events` notices by itself."""
+        if self._socket is not None:
+            self._socket.transport.abort()
 
     async def send(self, event: dict[str, Any]) -> None:
         """Send a client event. It takes effect once, even if the connection breaks meanwhile.

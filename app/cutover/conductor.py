@@ -14,7 +14,7 @@ from app.cutover.plan import ROLLS_BACK_TO, Progress, Step, Terms, advanced, rol
 from app.cutover.ports import CutoverError, Routing
 from app.cutover.steps import Steps, Unfinished
 from app.cutover.world import World
-from app.errors import StoreUnavailable
+from app.errors import StoreError, StoreUnavailable
 
 WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
 """Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
@@ -47,7 +47,7 @@ class Conductor:
 
         Raises `CutoverError`: before anything was done, `NothingToDo`, or `Stuck` with the next command to give.
         """
-        return await self._at_work(self._begin(new, old))
+        return await self._at_work(self.begin(new, old))
 
     async def roll_back(self) -> Progress:
         """Undo an unfinished cutover. Raises `CutoverError` if there is none."""
@@ -76,7 +76,8 @@ class Conductor:
             await asyncio.gather(renewing, return_exceptions=True)
             await self._journal.release()
 
-    async def _begin(self, new: str, old: str | None) -> Progress:
+    async def begin(self, new: str, old: str | None) -> Progress:
+        """The record with which `run` would begin; changes nothing. Raises as `run`."""
         known = await self._journal.read()
         if known is not None and not known.is_over:
             self._check_same(known, new)
@@ -142,14 +143,14 @@ class Conductor:
             return advanced(doing.result(), clock.wall_ms())
         except (LeaseLost, Unfinished, asyncio.CancelledError):
             raise
-        except CutoverError as error:
+        except (CutoverError, StoreError) as error:
             return self._failed(progress, error)
         finally:
             for task in (doing, interrupted):
                 task.cancel()
             await asyncio.gather(doing, interrupted, return_exceptions=True)
 
-    def _failed(self, progress: Progress, error: CutoverError) -> Progress:
+    def _failed(self, progress: Progress, error: CutoverError | StoreError) -> Progress:
         if progress.step in ROLLS_BACK_TO:
             return rolled_back(progress, str(error), self._world.clock.wall_ms())
         if progress.is_rolling_back:

@@ -119,7 +119,9 @@ class Steps:
         began_s = there_s = clock.monotonic_s()
         while True:
             await self._check_wish(progress.old)
-            numbers = await self._look(progress, _emptiness(progress.old, stragglers, terms.buffer_s, began_s))
+            numbers = await self._look(
+                progress, _emptiness(progress.old, stragglers, terms.buffer_s, clock.monotonic_s())
+            )
             now_s = clock.monotonic_s()
             active_calls = _active(numbers, progress.old)
             if stragglers.look(active_calls, now_s):
@@ -170,9 +172,16 @@ class Steps:
                 return _remarked(progress, f"{progress.new} is not known to have handed all its calls back")
             await clock.sleep(LOOK_S)
 
-    async def _rest(self, progress: Progress) -> None:
+    async def _rest(self, progress: Progress) -> Progress | None:
         await self._take_back_wish(progress.new)
-        await self._patiently(lambda: self._world.router.write(progress.original))
+        # Back in the rule, it may be reached by callers whom a cookie pins to it: so it must take calls first.
+        if progress.original != Routing.alone(progress.old):
+            try:
+                await self._until_taking_calls(progress, progress.new)
+            except CutoverError as error:
+                return _remarked(progress, f"{progress.new} is left out of the rule: {error}")
+            await self._patiently(lambda: self._world.router.write(progress.original))
+        return None
 
     # --- the fleet and its numbers ------------------------------------------------------
 
@@ -211,12 +220,15 @@ class Steps:
         return any(pod.color == color for pod in (await self._fleet()).pods)
 
     async def _until_taking_calls(self, progress: Progress, color: str) -> None:
+        """Wait for a fresh heartbeat of a pod that takes calls: an older one may be from before it learnt of a wish."""
         clock = self._world.clock
         until_s = clock.monotonic_s() + PATIENCE_S
+        known: dict[str, int] = {}
         while True:
             pods = [pod for pod in (await self._fleet()).pods if pod.color == color]
-            if takers(pods):
+            if any(known.get(pod.name, pod.beat_at_ms) != pod.beat_at_ms for pod in takers(pods)):
                 return
+            known = {pod.name: known.get(pod.name, pod.beat_at_ms) for pod in pods}
             if clock.monotonic_s() > until_s:
                 states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods) or "there is none"
                 raise CutoverError(f"no {color} pod takes calls ({states})")

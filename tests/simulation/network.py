@@ -148,6 +148,14 @@ class StoreLink(Store):
         agreed: bytes = await self._ask(lambda: self._server.agree(name, proposal))
         return agreed
 
+    async def note(self, name: str) -> bytes | None:
+        found: bytes | None = await self._ask(lambda: self._server.note(name))
+        return found
+
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        swapped: bool = await self._ask(lambda: self._server.swap_note(name, old, new, ttl_s=ttl_s))
+        return swapped
+
 
 def _newest(outbox: deque[OutboxEntry]) -> list[OutboxEntry]:
     return [outbox[at] for at in range(-min(40, len(outbox)), 0)]

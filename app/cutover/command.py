@@ -1,0 +1,314 @@
+"""`voice-agent cutover` and `voice-agent smoke`: arguments only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from app.client.addresses import PATH, check
+from app.client.options import one_of
+from app.client.refusals import CallFailed
+from app.cutover.choosing import (
+    ROUTERS,
+    WATCHES,
+    RouterOptions,
+    choose_router,
+    choose_watch,
+    parse_targets,
+    read_terraform,
+)
+from app.cutover.conductor import Conductor, NothingToDo
+from app.cutover.dry_run import dry_run
+from app.cutover.judging import Budget
+from app.cutover.lines import Lines
+from app.cutover.plan import Step, Terms
+from app.cutover.ports import FULL, CutoverError
+from app.cutover.screen import Screen
+from app.cutover.smoke import SAID_FIRST, SmokeTerms, smoke_call, smoked
+from app.cutover.world import World
+from app.errors import SettingsError, VoiceAgentError
+from app.runtime.clock import SystemClock
+from app.settings import Settings, load_settings
+from app.stores.factory import open_store
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="VOICE_API_KEY", metavar="KEY", help="A key of the server.")]
+EXTRA_WATCH_S = 60.0
+
+
+def smoke(
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where calls go; default: this machine's pod, at VOICE_PORT.")
+    ] = None,
+    color: Annotated[
+        str | None, typer.Option(metavar="COLOR", help="The color to call, also at weight 0; default: any.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="AGENT", help="The agent to talk to.")] = None,
+    api_key: ApiKey = None,
+    expect: Annotated[
+        str, typer.Option(metavar="WORDS", help="Words that must be heard of the recording; '' for none.")
+    ] = SAID_FIRST,
+    limit: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="The longest wait for the first audio of a reply.")
+    ] = 2.0,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long to wait for a reply.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a real spoken call to one color, lose its connection in mid-sentence, and see it resumed.
+
+    Exit status 0 if everything was as it should be, else 1; one line says why.
+
+    Example: voice-agent smoke --url wss://voice.example.com/v1/realtime --color green --limit 1.5
+    """
+    terms = SmokeTerms(_call_url(url), color, model, api_key, expect, limit, timeout)
+    report = asyncio.run(smoke_call(terms, SystemClock()))
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        print(f"{'ok' if report.ok else 'failed'}: {report.reason}", file=sys.stdout if report.ok else sys.stderr)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _call_url(url: str | None) -> str:
+    if url is None:
+        settings, _ = load_settings(for_server=False)
+        return f"ws://{settings.address}{PATH}"
+    try:
+        check(url)
+    except CallFailed as error:
+        raise SettingsError(f"--url: {error}") from None
+    return url
+
+
+def cutover(
+    to: Annotated[str | None, typer.Option("--to", metavar="COLOR", help="The color that is to serve.")] = None,
+    old: Annotated[
+        str | None, typer.Option("--from", metavar="COLOR", help="The color to leave; default: the router's other one.")
+    ] = None,
+    router: Annotated[
+        str, typer.Option(parser=one_of(*ROUTERS), metavar="|".join(ROUTERS), help="What sends callers to colors.")
+    ] = "haproxy",
+    haproxy: Annotated[
+        str, typer.Option(metavar="SOCKET", help="HAProxy's runtime API: a socket's path, or HOST:PORT.")
+    ] = "",
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="ARN", help="A weighted rule of the ALB, first connects first; repeat.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLOR=NAME", help="A color's target group (ARN) or Service; repeat."),
+    ] = None,
+    terraform: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="`terraform output -json` of deploy/terraform: says all of it.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Kubernetes namespace.")] = "default",
+    resource: Annotated[str, typer.Option(metavar="NAME", help="The HTTPRoute, Ingress or Rollout.")] = "voice-agent",
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="Where calls are kept; default: VOICE_STORE_URL.")
+    ] = None,
+    watch: Annotated[
+        str, typer.Option(parser=one_of(*WATCHES), metavar="|".join(WATCHES), help="Who counts active calls.")
+    ] = "store",
+    prometheus: Annotated[str | None, typer.Option(metavar="URL", help="Prometheus' address.")] = None,
+    cloudwatch: Annotated[str, typer.Option(metavar="NAMESPACE", help="CloudWatch's namespace.")] = "VoiceAgent",
+    smoke_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the smoke call goes: the load balancer's address.")
+    ] = None,
+    smoke_model: Annotated[str | None, typer.Option(metavar="AGENT", help="The agent that it talks to.")] = None,
+    smoke_limit: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="Its longest wait for a reply's first audio.")
+    ] = 2.0,
+    smoke_expect: Annotated[
+        str, typer.Option(metavar="WORDS", help="Words that must be heard of its recording; '' for none.")
+    ] = SAID_FIRST,
+    no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Move callers without having made a call.")] = False,
+    api_key: ApiKey = None,
+    steps: Annotated[
+        str, typer.Option(metavar="PERCENTS", help="Weights one after the other, such as 5,25,100.")
+    ] = str(FULL),
+    hold: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to watch under each weight.")] = 10.0,
+    buffer: Annotated[
+        float, typer.Option(min=5, metavar="SECONDS", help="How long the old color must have had no call.")
+    ] = 300.0,
+    drain_deadline: Annotated[
+        int | None, typer.Option(min=0, metavar="SECONDS", help="Default: VOICE_DRAIN_DEADLINE.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="The longest wait for an empty old color.")
+    ] = None,
+    max_error_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Of the new color's calls; more roll back.")
+    ] = 0.02,
+    max_turn: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="First audio of 95 % of its turns; more rolls back.")
+    ] = 2.0,
+    max_dropped: Annotated[
+        int, typer.Option(min=0, metavar="CALLS", help="Calls that it may lose; more roll back.")
+    ] = 0,
+    delete: Annotated[bool, typer.Option("--delete", help="Retire the old color at the end.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Leave a color that is ill or dead: its problems do not stop the cutover.")
+    ] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Undo an unfinished cutover.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Print every change, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move all callers to the other color: smoke call, weights, drain, and a rollback by itself if it goes wrong.
+
+    Its progress is kept in the store: after a crash the same command goes on where it was.
+    Ctrl+C rolls back; a second one stops at once. Exit status 0 when the color serves all callers, else 1.
+
+    Examples: voice-agent cutover --to green --router haproxy --haproxy /run/haproxy.sock
+    --store redis://localhost:6379/0 --smoke-url ws://localhost:8000/v1/realtime;
+    voice-agent cutover --to green --router alb --terraform outputs.json --steps 5,25,100 --hold 60;
+    voice-agent cutover --rollback --router gateway --namespace voice
+    """
+    outputs = {} if terraform is None else read_terraform(terraform)
+    settings, _ = load_settings(for_server=False, store_url=store or outputs.get("store_url"))
+    if (to is None) != rollback:
+        raise SettingsError("give either --to COLOR or --rollback")
+    terms = _terms(
+        percents=steps,
+        hold_s=hold,
+        buffer_s=buffer,
+        drain_deadline_s=settings.drain_deadline if drain_deadline is None else drain_deadline,
+        watch_deadline_s=deadline,
+        delete=delete,
+        force=force,
+    )
+    budget = Budget(error_rate=max_error_rate, turn_p95_s=max_turn, dropped=max_dropped)
+    options = RouterOptions(
+        kind=router,
+        haproxy=haproxy,
+        rules=tuple(rule or outputs.get("alb_rule_arns", ())),
+        targets=parse_targets(target) if target else outputs.get("target_group_arns", {}),
+        namespace=namespace,
+        resource=resource,
+    )
+    calls = smoke_url or outputs.get("url")
+    if not (calls or no_smoke or rollback or dry):
+        raise SettingsError("--smoke-url: where does the smoke call go? Or give --no-smoke")
+    smoke_terms = SmokeTerms(_call_url(calls), None, smoke_model, api_key, smoke_expect, smoke_limit) if calls else None
+    wish = _Wish(to, old, dry, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
+    clock = SystemClock()
+    if as_json:
+        lines = Lines(sys.stdout, clock)
+        try:
+            ok = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, lines, clock))
+        except NothingToDo as nothing:
+            lines.stopped(str(nothing), ok=True)
+            ok = True
+        except SettingsError:
+            raise
+        except VoiceAgentError as error:
+            lines.stopped(str(error), ok=False)
+            ok = False
+    else:
+        with Screen(Console(), clock) as screen:
+            try:
+                ok = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, screen, clock))
+            except NothingToDo as nothing:
+                screen.said(str(nothing))
+                ok = True
+    raise typer.Exit(0 if ok else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is to be done, and who counts meanwhile."""
+
+    to: str | None
+    """None: roll back."""
+    old: str | None
+    dry: bool
+    watch: tuple[str, str | None, str]
+    """Kind, Prometheus' address, CloudWatch's namespace."""
+
+
+def _terms(*, percents: str, watch_deadline_s: float | None, **more: Any) -> Terms:
+    try:
+        weights = tuple(int(percent) for percent in percents.split(","))
+    except ValueError:
+        raise SettingsError(f"--steps: {percents!r} is not a list of percents, such as 5,25,100") from None
+    longest_s = more["drain_deadline_s"] + more["buffer_s"] + EXTRA_WATCH_S
+    try:
+        return Terms(percents=weights, watch_deadline_s=watch_deadline_s or longest_s, **more)
+    except ValueError as error:
+        raise SettingsError(f"{'--steps' if 'weights' in str(error) else '--deadline'}: {error}") from None
+
+
+async def _cut_over(
+    settings: Settings,
+    options: RouterOptions,
+    terms: Terms,
+    budget: Budget,
+    smoke_terms: SmokeTerms | None,
+    wish: _Wish,
+    teller: Screen | Lines,
+    clock: SystemClock,
+) -> bool:
+    """Do it; whether the color serves all callers now, or was rolled back as asked."""
+
+    async def smoke(color: str) -> str:
+        if smoke_terms is None:
+            return "no smoke call, as asked"
+        return await smoked(replace(smoke_terms, color=color), clock)
+
+    store = open_store(settings.store_url, ttl_s=settings.call_ttl)
+    kind, prometheus, cloudwatch = wish.watch
+    try:
+        await store.open()
+        watch = choose_watch(kind, store, prometheus=prometheus, cloudwatch=cloudwatch)
+        world = World(choose_router(options), watch, store, smoke, clock, teller)
+        conductor = Conductor(world, terms, budget)
+        if wish.dry and wish.to is not None:
+            against, changes = await dry_run(world, await conductor.begin(wish.to, wish.old))
+            for line in changes:
+                teller.said(line)
+            if against:
+                raise CutoverError("; ".join(against))
+            return True
+        with _interrupting(conductor, teller):
+            if wish.to is None:
+                return (await conductor.roll_back()).step is Step.ROLLED_BACK
+            return (await conductor.run(wish.to, old=wish.old)).step is Step.DONE
+    finally:
+        await store.close()
+
+
+@contextlib.contextmanager
+def _interrupting(conductor: Conductor, teller: Screen | Lines) -> Iterator[None]:
+    """The first Ctrl+C (or SIGTERM) rolls back; the second stops at once, and what is done stays."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    count = 0
+
+    def interrupt() -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            teller.said("interrupted: rolling back; once more stops at once")
+            conductor.interrupt()
+        else:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise CutoverError("stopped half way; the same command goes on, --rollback undoes it") from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,36 @@
+"""What a cutover would do, without doing any of it."""
+
+from __future__ import annotations
+
+from app.cutover.fleet import Fleet
+from app.cutover.plan import Progress
+from app.cutover.ports import Routing
+from app.cutover.preflight import problems
+from app.cutover.steps import planned
+from app.cutover.world import World
+
+
+async def dry_run(world: World, progress: Progress) -> tuple[list[str], list[str]]:
+    """What speaks against this cutover, and every change it would make, a line each.
+
+    Raises `CutoverError` and `StoreError` when something cannot be read.
+    """
+    fleet = Fleet(await world.store.pods())
+    healthy = await world.router.healthy_targets(progress.new)
+    against = [problem.text for problem in problems(fleet, progress.old, progress.new, healthy)]
+    try:
+        await world.watch.look([progress.old, progress.new])
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is what a cutover would stumble over
+        against.append(str(error))
+    changes: list[str] = []
+    if await world.store.drain_wish(progress.new) is not None:
+        changes.append(f"take back the drain of {progress.new}")
+    changes.append(f"smoke call to {progress.new}")
+    for routing in planned(progress):
+        changes += [f"{routing}: {change}" for change in await world.router.changes(routing)] or [f"{routing}"]
+        if routing != Routing.alone(progress.new):
+            changes.append(f"watch {progress.new} for {progress.terms.hold_s:g} s")
+    changes.append(f"drain {progress.old} by handoff, within {progress.terms.drain_deadline_s} s")
+    changes.append(f"wait until {progress.old} has had no call for {progress.terms.buffer_s:g} s")
+    changes.append(f"retire {progress.old}" if progress.terms.delete else f"let {progress.old} stand by")
+    return against, changes

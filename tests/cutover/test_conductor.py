@@ -1,0 +1,363 @@
+"""Cutovers, cut off at every step and gone on with, rolled back for every reason."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable
+
+import pytest
+
+from app.cutover.conductor import Conductor, NothingToDo, Stuck
+from app.cutover.journal import Journal
+from app.cutover.judging import Budget
+from app.cutover.plan import Progress, Step, Terms
+from app.cutover.ports import CutoverError, Numbers, WatchError
+from app.cutover.steps import Unfinished
+from app.stores.base import DrainWish, Tallies
+from tests.cutover.simulated import Counter, Died, SimWorld
+
+TERMS = Terms(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
+FORTH = "prepare preflight smoke shift hold shift hold alone drain watch finish".split()
+BACK = "reopen return hand_back watch_back rest".split()
+
+
+async def cut_over(
+    its: SimWorld, counter: Counter | None = None, *, to: str = "green", terms: Terms = TERMS
+) -> Progress:
+    return await Conductor(its.world(counter or Counter()), terms, Budget()).run(to)
+
+
+async def cut_off(its: SimWorld, counter: Counter) -> Progress | None:
+    """A run that dies, unless it is told to when nobody waits for it; returns what the journal says then."""
+    with contextlib.suppress(Died):
+        await cut_over(its, counter)
+    return await Journal(its.store, its.clock).read()
+
+
+def check_done(its: SimWorld, progress: Progress) -> None:
+    assert progress.step is Step.DONE
+    assert its.router.rules == [{"green": 100}] * 2
+    assert (its.calls("blue"), its.calls("green")) == (0, 8)
+    check_rest(its)
+
+
+def check_rolled_back(its: SimWorld, progress: Progress) -> None:
+    assert progress.step is Step.ROLLED_BACK
+    assert its.router.rules == [{"blue": 100, "green": 0}] * 2
+    assert (its.calls("blue"), its.calls("green")) == (8, 0)
+    check_rest(its)
+
+
+def check_rest(its: SimWorld) -> None:
+    """Nobody was sent to a color that drains, and no wish is left behind."""
+    assert its.broken == []
+    assert its.store._wishes == {}
+
+
+async def test_callers_move_step_by_step() -> None:
+    """Smoke before the first weight, both weights, then green alone, then blue drains and stays empty."""
+    its = SimWorld()
+    progress = await cut_over(its)
+    check_done(its, progress)
+    assert its.teller.steps == FORTH
+    assert its.smokes == ["green"]
+    assert progress.drain_seconds is not None
+    assert 0 < progress.drain_seconds < 30
+    assert its.router.retired == []
+
+
+async def test_there_and_back() -> None:
+    """The way back is a cutover like the one there; a third to where all are already does nothing."""
+    its = SimWorld()
+    await cut_over(its)
+    progress = await cut_over(its, to="blue")
+    assert progress.step is Step.DONE
+    assert its.router.rules == [{"blue": 100}] * 2
+    assert (its.calls("blue"), its.calls("green")) == (8, 0)
+    check_rest(its)
+    with pytest.raises(NothingToDo, match="blue alone serves all callers"):
+        await cut_over(its, to="blue")
+
+
+async def test_delete_retires_the_old_color_last() -> None:
+    """Only once it was empty for the whole buffer."""
+    its = SimWorld()
+    await cut_over(its, terms=Terms(hold_s=1, buffer_s=6, drain_deadline_s=60, delete=True))
+    assert its.router.retired == ["blue"]
+    assert its.teller.steps.index("finish") > its.teller.steps.index("watch")
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_run_that_dies_anywhere_is_gone_on_with(after: bool) -> None:
+    """Before or after each of the tool's requests: the next run ends as the first would have."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    assert whole.calls > 80
+    for die_at in range(1, whole.calls + 1):
+        its = SimWorld()
+        left = await cut_off(its, Counter(die_at=die_at, after=after))
+        check_done(its, await cut_over(its) if left is None or not left.is_over else left)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_rollback_that_dies_anywhere_is_gone_on_with(after: bool) -> None:
+    """Green drops a call once blue drains; the run that undoes it dies, and the next one undoes it."""
+    whole = Counter()
+    check_rolled_back(its := _dropping(), await cut_over(its, whole))
+    gone_on_with = 0
+    for die_at in range(whole.asked.index("smoke"), whole.calls + 1):
+        its = _dropping()
+        left = await cut_off(its, Counter(die_at=die_at, after=after))
+        assert left is not None
+        if not left.is_over and left.is_rolling_back:
+            gone_on_with += 1
+            left = await cut_over(its)
+        if left.is_over:
+            assert left.reason == "green: 1 dropped calls (limit 0)"
+            check_rolled_back(its, left)
+    assert gone_on_with > 20
+
+
+def _dropping() -> SimWorld:
+    """A world in which green loses a call as soon as blue drains."""
+    its = SimWorld()
+
+    def lose(world: SimWorld) -> None:
+        if any(pod.draining for pod in world.of("blue")):
+            world.of("green")[0].tallies = Tallies(ended=1, dropped=1)
+
+    its.per_second = lose
+    return its
+
+
+async def test_a_smoke_call_that_fails_moves_nobody() -> None:
+    """Nothing has been changed, so nothing is undone; the reason is the smoke call's."""
+    its = SimWorld()
+    its.smoke_fails = "green answered after 3.1 s (limit 2 s)"
+    progress = await cut_over(its)
+    check_rolled_back(its, progress)
+    assert progress.reason == its.smoke_fails
+    assert its.teller.steps == ["prepare", "preflight", "smoke"]
+
+
+def _failing(world: SimWorld) -> None:
+    world.of("green")[0].tallies = Tallies(ended=10, failed=4)
+
+
+def _slow(world: SimWorld) -> None:
+    world.of("green")[1].tallies = Tallies(turns={"0.5": 1, "5.0": 40, "inf": 40})
+
+
+def _losing(world: SimWorld) -> None:
+    world.of("green")[1].tallies = Tallies(dropped=2)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (_failing, r"green: 4 of 1[0-9] calls failed"),
+        (_slow, r"green: 95 % of 40 turns took up to 4\.\d\d s \(limit 2 s\)"),
+        (_losing, r"green: 2 dropped calls \(limit 0\)"),
+    ],
+)
+@pytest.mark.parametrize("step", ["hold", "watch"])
+async def test_a_limit_that_is_passed_rolls_back(harm: Callable[[SimWorld], None], reason: str, step: str) -> None:
+    """In a hold and while blue drains, for errors, for latency and for dropped calls."""
+    its = SimWorld()
+    its.per_second = lambda world: harm(world) if world.teller.steps and world.teller.steps[-1] == step else None
+    progress = await cut_over(its)
+    check_rolled_back(its, progress)
+    assert re.search(reason, progress.reason), progress.reason
+    assert its.teller.steps[-5:] == BACK
+
+
+async def test_what_green_did_before_is_not_held_against_it() -> None:
+    """Only what is counted after the first shift."""
+    its = SimWorld()
+    for harm in (_failing, _losing):
+        harm(its)
+    check_done(its, await cut_over(its))
+
+
+async def test_an_interrupt_at_any_moment_rolls_back() -> None:
+    """Ctrl-C at each of the tool's requests: callers and calls are where they were, or the cutover was through."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    outcomes: set[Step] = set()
+    for act_at in range(1, whole.calls + 1):
+        its = SimWorld()
+        counter = Counter(act_at=act_at)
+        conductor = Conductor(its.world(counter), TERMS, Budget())
+        counter.act = conductor.interrupt
+        progress = await conductor.run("green")
+        outcomes.add(progress.step)
+        if progress.step is Step.DONE:
+            assert progress.drained_at_ms is not None
+            check_done(its, progress)
+        else:
+            assert progress.reason == "interrupted"
+            check_rolled_back(its, progress)
+    assert outcomes == {Step.DONE, Step.ROLLED_BACK}
+
+
+async def test_two_at_once_are_refused() -> None:
+    """The second one says so while the first is at work, and changes nothing."""
+    its = SimWorld()
+    first = asyncio.create_task(cut_over(its))
+    while "shift" not in its.teller.steps:
+        await asyncio.sleep(0)
+    with pytest.raises(CutoverError, match="another cutover is at work"):
+        await cut_over(its)
+    check_done(its, await first)
+    assert its.teller.steps == FORTH
+
+
+async def test_an_unfinished_cutover_is_not_turned_round_by_accident() -> None:
+    """`--to blue` in the middle of one to green is refused with what to do; `--rollback` undoes it."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    its = SimWorld()
+    with pytest.raises(Died):
+        await cut_over(its, Counter(die_at=whole.asked.index("write") + 1, after=True))
+    assert its.teller.steps[-1] == "shift"
+    with pytest.raises(CutoverError, match=r"unfinished \(step shift\): finish it with --to green, .* --rollback"):
+        await cut_over(its, to="blue")
+    progress = await Conductor(its.world(Counter()), TERMS, Budget()).roll_back()
+    check_rolled_back(its, progress)
+    with pytest.raises(CutoverError, match="no cutover is unfinished"):
+        await Conductor(its.world(Counter()), TERMS, Budget()).roll_back()
+
+
+async def test_a_throttled_router_is_asked_again() -> None:
+    """A write that changed one rule of two is repeated until both agree."""
+    its = SimWorld()
+    its.router.fails = 5
+    check_done(its, await cut_over(its))
+    assert "the second rule was not changed: throttled; trying again" in its.teller.said_lines
+
+
+async def test_a_router_that_stays_away_is_rolled_back_or_said() -> None:
+    """When it cannot even be put back, that is said, with the command to give once it can."""
+    its = SimWorld()
+    its.router.fails = 10_000
+    with pytest.raises(Stuck, match=r"the rollback stopped at return: .*go on with --rollback"):
+        await cut_over(its)
+    its.router.fails = 0
+    check_rolled_back(its, await Conductor(its.world(Counter()), TERMS, Budget()).roll_back())
+
+
+async def test_missing_data_never_counts_as_drained() -> None:
+    """All blue pods die in the drain: nobody says 0, so the wait ends at its deadline, and green goes on serving."""
+    its = SimWorld()
+
+    def die(world: SimWorld) -> None:
+        for pod in world.of("blue"):
+            if pod.draining:
+                pod.alive = False
+
+    its.per_second = die
+    with pytest.raises(Unfinished, match="how many calls it has is not known.*nothing was deleted"):
+        await cut_over(its)
+    assert its.router.rules == [{"green": 100}] * 2
+    assert its.router.retired == []
+
+
+async def test_force_leaves_a_dead_color() -> None:
+    """Without a single blue pod a cutover is refused; with --force green gets everybody."""
+    its = SimWorld()
+    for pod in its.of("blue"):
+        pod.alive = False
+    await its.clock.sleep(8)
+    progress = await cut_over(its)
+    assert (progress.step, progress.reason) == (
+        Step.ROLLED_BACK,
+        "there is no blue pod: deploy it, or name another color",
+    )
+    progress = await cut_over(its, terms=Terms(buffer_s=6, watch_deadline_s=60, force=True))
+    assert progress.step is Step.DONE
+    assert progress.remarks == ("no blue pod is left; what became of its calls is not known here",)
+    assert its.router.rules == [{"green": 100}] * 2
+
+
+async def test_a_source_that_falls_silent_ends_a_hold_and_not_a_wait() -> None:
+    """Nobody goes on shifting blind; with everybody on green already, only the wait for blue ends."""
+    for step, ends in (("hold", Step.ROLLED_BACK), ("watch", None)):
+        its = SimWorld()
+        look = its.watch.look
+
+        async def blind(colors: list[str], step: str = step, look: object = look, its: SimWorld = its) -> object:
+            if its.teller.steps[-1] == step:
+                raise WatchError("prometheus does not answer", may_pass=True)
+            return await look(colors)  # type: ignore[operator]
+
+        its.watch.look = blind  # type: ignore[method-assign, assignment]
+        if ends is None:
+            with pytest.raises(Unfinished):
+                await cut_over(its)
+            assert its.router.rules == [{"green": 100}] * 2
+        else:
+            progress = await cut_over(its)
+            assert progress.reason == "for 30 s nobody could say how green does"
+            check_rolled_back(its, progress)
+
+
+async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
+    """`drain --color blue --cancel` from anywhere is a way to stop a cutover."""
+    its = SimWorld()
+
+    def take_back(world: SimWorld) -> None:
+        if any(pod.draining for pod in world.of("blue")) and "watch" in world.teller.steps:
+            world.store._wishes.pop("blue", None)
+
+    its.per_second = take_back
+    progress = await cut_over(its)
+    assert progress.reason.startswith("the drain of blue was taken back")
+    check_rolled_back(its, progress)
+
+
+async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:
+    """A cutover clears the wish of the color it goes to."""
+    its = SimWorld()
+    its.router.rules = [{"blue": 100}] * 2
+    await its.store.wish_drain("green", DrainWish("handoff", 600, 1))
+    await its.clock.sleep(3)
+    assert its.takers("green") == []
+    check_done(its, await cut_over(its))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda pod: setattr(pod, "schema", 3), "writes records of schema 3 and blue of 1"),
+        (lambda pod: setattr(pod, "capacity", 3), "green has room for 6 calls, and blue has 8: scale green up"),
+        (lambda pod: setattr(pod, "status", "degraded"), "green-0, green-1 cannot reach the store well"),
+        (lambda pod: setattr(pod, "version", pod.name), r"run different versions \(green-0, green-1\)"),
+        (lambda pod: setattr(pod, "status", "failing"), "no green pod takes calls"),
+        (lambda pod: setattr(pod, "alive", False), "there is no green pod"),
+    ],
+)
+async def test_preflight_names_what_is_wrong(change: Callable[[object], None], reason: str) -> None:
+    """Before anybody is called or moved."""
+    its = SimWorld()
+    for pod in its.of("green"):
+        change(pod)
+    await its.clock.sleep(8)
+    progress = await cut_over(its)
+    assert re.search(reason, progress.reason), progress.reason
+    assert its.smokes == []
+    assert its.router.rules == [{"blue": 100, "green": 0}] * 2
+
+
+async def test_counts_of_a_pod_that_leaves_stay_counted() -> None:
+    """A color's counters never shrink, so no loss hides behind a restart."""
+    its = SimWorld()
+    _losing(its)
+    await its.clock.sleep(3)
+    before = (await its.watch.look(["green"]))["green"]
+    its.of("green")[1].alive = False
+    await its.clock.sleep(8)
+    after = (await its.watch.look(["green"]))["green"]
+    assert isinstance(after, Numbers)
+    assert (before.dropped, after.dropped) == (2, 2)
