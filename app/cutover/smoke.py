@@ -7,6 +7,7 @@ word, and the call must go on where it was, on the same color, with nothing miss
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,9 @@ class SmokeTerms:
     first_audio_s: float = 2.0
     """The longest that the caller may wait for the first sound of a reply."""
     reply_s: float = 30.0
+    """A server that says nothing for so long has failed."""
+    longest_s: float = 90.0
+    """The whole call must be over by then."""
 
 
 @dataclass(slots=True)
@@ -83,11 +87,13 @@ async def smoke_call(terms: SmokeTerms, clock: Clock) -> SmokeReport:
     began_s = clock.monotonic_s()
     turns = [Spoken(path.name, read_wav(path)) for path in (FIRST, SECOND)]
     try:
-        async with call:
+        async with asyncio.timeout(terms.longest_s), call:
             watcher.cut_in = turns[1].name
             _check_color(terms, call)
             await Talk(call, watcher, talked, reply_within_s=terms.reply_s).run(turns)
         report.reason = _fault(terms, call, talked, watcher)
+    except TimeoutError:
+        report.reason = f"the call was not over after {terms.longest_s:g} s"
     except CallFailed as failure:
         report.reason = str(failure)
     report.ok = not report.reason

@@ -1,0 +1,59 @@
+"""The smoke call, against real pods that speak: it passes when all is well, and says what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+
+from app.cutover.smoke import SmokeReport, SmokeTerms, smoke_call
+from app.runtime.clock import SystemClock
+from tests.e2e.pods import pods
+
+
+async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str) -> None:
+    """One pod is called in seven ways; only the one in which nothing is wrong passes."""
+    async with pods(redis_url) as its:
+        pod = await its.start("green", speech_workers=1, api_keys="k" * 32)
+        good = SmokeTerms(pod.url, "green", api_key="k" * 32, first_audio_s=20.0)
+        asked = {
+            "good": good,
+            "color": replace(good, color="blue"),
+            "words": replace(good, expect="a purple zebra at three"),
+            "slow": replace(good, first_audio_s=0.0001),
+            "key": replace(good, api_key="wrong"),
+            "agent": replace(good, model="nobody"),
+            "mute": replace(good, model="loopback", longest_s=8.0),
+        }
+        clock = SystemClock()
+        reports = await asyncio.gather(*(smoke_call(terms, clock) for terms in asked.values()))
+    found = dict(zip(asked, reports, strict=True))
+    assert {name for name, report in found.items() if report.ok} == {"good"}
+    well = found["good"]
+    assert (well.color, well.resumes, len(well.heard), well.reply_audio_ms > 1000) == ("green", 1, 2, True)
+    assert "appointment next Tuesday at three".lower() in well.heard[0].lower()
+    assert well.resumed_in_s is not None
+    assert "green pod answered instead of blue" in found["color"].reason
+    assert "transcript lacks 'a purple zebra'" in found["words"].reason
+    assert "limit 0.0001 s" in found["slow"].reason
+    assert "401" in found["key"].reason
+    assert "nobody" in found["agent"].reason
+    assert found["mute"].reason == "the call was not over after 8 s"
+
+
+async def test_a_pod_that_dies_in_the_call_fails_it(redis_url: str) -> None:
+    """Nobody resumes the call: one line of reason, and exit status 1 for scripts."""
+    async with pods(redis_url) as its:
+        pod = await its.start("green", speech_workers=1)
+        command = [sys.executable, "-m", "app", "smoke", "--url", pod.url, "--color", "green", "--json"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        while (await pod.health())["active_calls"] == 0:
+            await asyncio.sleep(0.02)
+        pod.kill()
+        out, _ = await process.communicate()
+    assert process.returncode == 1
+    report = json.loads(out)
+    assert set(report) == set(SmokeReport().as_json())
+    assert report["ok"] is False
+    assert "no resume within 15 s" in report["reason"]
