@@ -49,7 +49,7 @@ resource "aws_cloudwatch_metric_alarm" "no_healthy_host" {
   metric_query {
     id          = "healthy"
     label       = "Healthy pods of all colors"
-    expression  = join(" + ", [for id in values(local.color_ids) : "FILL(${id}, 0)"])
+    expression  = "SUM([${join(", ", values(local.color_ids))}])" # a color without data does not void the other's
     return_data = true
   }
 
@@ -116,7 +116,7 @@ resource "aws_cloudwatch_metric_alarm" "active_calls_silent" {
   metric_query {
     id          = "samples"
     label       = "Samples a minute, all colors"
-    expression  = join(" + ", [for id in values(local.color_ids) : "FILL(${id}, 0)"])
+    expression  = "SUM([${join(", ", values(local.color_ids))}])" # a color without data does not void the other's
     return_data = true
   }
 
@@ -192,7 +192,7 @@ resource "aws_cloudwatch_metric_alarm" "redis_failover" {
   metric_query {
     id          = "changes"
     label       = "Nodes whose role changed"
-    expression  = join(" + ", [for id in values(local.node_ids) : "ABS(DIFF(FILL(${id}, 0)))"])
+    expression  = "MAX([${join(", ", [for id in values(local.node_ids) : "ABS(DIFF(FILL(${id}, REPEAT)))"])}])"
     return_data = true
   }
 
