@@ -148,6 +148,23 @@ def test_everything_is_described(example: Terraform) -> None:
     assert seen > 60
 
 
+def test_readme_lists_every_input_and_output(example: Terraform) -> None:
+    """The README's tables say what the module's own declarations say."""
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    example.must("plan", "-input=false", "-out=listed.bin")
+    root = example.json("show", "-json", "listed.bin")["configuration"]["root_module"]
+    module = root["module_calls"]["voice_agent"]["module"]
+    rows = [
+        f"| `{name}` | {given['description']} | {default_of(given)} |" for name, given in module["variables"].items()
+    ] + [f"| `{name}` | {given['description']} |" for name, given in module["outputs"].items()]
+    assert [row for row in rows if row not in readme.splitlines()] == []
+
+
+def default_of(declared: dict[str, Any]) -> str:
+    """As the README shows it; a variable without a default must be given."""
+    return f"`{json.dumps(declared['default'])}`" if "default" in declared else "required"
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -277,6 +294,9 @@ def test_load_balancer_suits_long_websockets(resources: dict[str, Any]) -> None:
         assert (group["port"], group["deregistration_delay"]) == (8080, "600")
         [check], [stickiness] = group["health_check"], group["stickiness"]
         assert (check["path"], check["matcher"]) == ("/healthz/realtime", "200")
+        assert check["interval"] * check["unhealthy_threshold"] <= 10, (
+            "clients would give up before a draining pod is out"
+        )
         assert (stickiness["type"], stickiness["cookie_duration"]) == ("lb_cookie", 300)
 
 

@@ -44,8 +44,8 @@ resource "aws_lb_target_group" "color" {
     matcher             = "200"
     protocol            = "HTTP"
     port                = "traffic-port"
-    interval            = 10
-    timeout             = 5
+    interval            = 5 # a client gives up reconnecting after some 12 s; by then a draining pod must be out
+    timeout             = 3
     healthy_threshold   = 2
     unhealthy_threshold = 2
   }
