@@ -22,7 +22,7 @@ class Answer:
     """A fixed response; 0 is a forward."""
     weights: Mapping[str, int] = field(default_factory=dict)
     """Percent by color."""
-    sticky_s: int = 0
+    sticky_s: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Listener:
         [forward] = action["forward"]
         sticky = [one["duration"] for one in forward["stickiness"] if one["enabled"]]
         weights = {self.colors[group["arn"]]: group["weight"] for group in forward["target_group"]}
-        return Answer(weights=weights, sticky_s=sum(sticky))
+        return Answer(weights=weights, sticky_s=sticky[0] if sticky else None)
 
 
 def values_of(condition: Mapping[str, Any]) -> list[str]:

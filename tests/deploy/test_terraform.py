@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
+from app.cutover.ports import Routing
 from tests.deploy.listener import Answer, Listener, values_of
+from tests.deploy.replay import replay
 from tests.deploy.terraform import DEPLOY, Terraform, copy_of_deploy, environment
 
 MODULE = "module.voice_agent"
@@ -226,6 +229,41 @@ def test_rules_are_within_the_limits_of_a_listener(listener: Listener) -> None:
         counts = [len(values_of(condition)) for condition in rule["condition"]]
         assert all(1 <= count <= 3 for count in counts) and sum(counts) <= 5, rule["tags"]
     assert len({rule["priority"] for rule in listener.rules}) == len(listener.rules) == 7
+
+
+def test_aws_takes_the_rules_and_gives_them_back(resources: dict[str, Any]) -> None:
+    """Created through the real client on moto's AWS, every weighted rule says what Terraform said."""
+    with mock_aws():
+        made = replay(resources)
+        rules = {rule["RuleArn"]: rule for rule in made.elb.describe_rules(ListenerArn=made.listener)["Rules"]}
+    color = {arn: color for color, arn in made.target_groups.items()}
+    for name in ("first-connect", "resume-by-query", "resume-by-path", "stateless"):
+        rule = rules[made.rules[name]]
+        assert rule["Priority"] == str(resources[f'aws_lb_listener_rule.weighted["{name}"]']["priority"])
+        [action] = rule["Actions"]
+        forward = action["ForwardConfig"]
+        assert {color[one["TargetGroupArn"]]: one["Weight"] for one in forward["TargetGroups"]} == SPLIT
+        sticky = forward.get("TargetGroupStickinessConfig", {"Enabled": False})
+        assert sticky == ({"Enabled": True, "DurationSeconds": 300} if name == "first-connect" else {"Enabled": False})
+
+
+async def test_cutover_tool_shifts_these_rules(resources: dict[str, Any]) -> None:
+    """Both phases and back, on the load balancer that Terraform describes; stickiness stays where it was."""
+    alb = pytest.importorskip("app.cutover.routers.alb")
+    names = ("first-connect", "resume-by-query", "resume-by-path", "stateless")
+    with mock_aws():
+        made = replay(resources)
+        arns = [made.rules[name] for name in names]
+        router = alb.AlbRouter(rules=arns, target_groups=made.target_groups, client=made.elb)
+        for weights in ({"blue": 0, "green": 100}, {"green": 100}, {"blue": 100, "green": 0}):
+            await router.write(Routing(weights))
+            assert await router.read() == Routing(weights)
+        forwards = {
+            rule["RuleArn"]: rule["Actions"][0]["ForwardConfig"]
+            for rule in made.elb.describe_rules(RuleArns=arns)["Rules"]
+        }
+    sticky = [forwards[arn].get("TargetGroupStickinessConfig", {}).get("Enabled", False) for arn in arns]
+    assert sticky == [True, False, False, False]
 
 
 def test_default_action_forwards_nobody(resources: dict[str, Any]) -> None:
