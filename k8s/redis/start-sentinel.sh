@@ -9,7 +9,8 @@ if [ ! -f "$own" ]; then
     master=${master:-${PEERS%% *}}
     # `sentinel monitor` wants a name that resolves, and a pod's name does so only once the pod is up.
     tries=0
-    until [ "$master" = "$SELF" ] || valkey-cli -h "$master" -p 6379 --no-auth-warning PING >/dev/null 2>&1; do
+    until [ "$master" = "$SELF" ] ||
+        REDISCLI_AUTH=$REDIS_PASSWORD valkey-cli -h "$master" -p 6379 --no-auth-warning PING >/dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt 60 ] || { echo "the master $master does not answer" >&2; exit 1; }
         sleep 1
