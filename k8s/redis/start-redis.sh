@@ -6,6 +6,14 @@ umask 077
 own=$DATA/redis.conf
 master=$(sh "$SCRIPTS/who-is-master.sh")
 
+# The master of full replicas, but with an empty disk: they would copy the emptiness. They choose another within seconds.
+waited=0
+while [ "$master" = "$SELF" ] && [ ! -d "$DATA/appendonlydir" ] && [ "$waited" -lt 60 ]; do
+    sleep 1
+    waited=$((waited + 1))
+    master=$(sh "$SCRIPTS/who-is-master.sh")
+done
+
 if [ -z "$master" ]; then
     if [ -f "$own" ]; then
         # Failovers rewrite this file: the last line of its kind is what was true.

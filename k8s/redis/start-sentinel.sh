@@ -5,12 +5,15 @@ umask 077
 own=$DATA/sentinel.conf
 
 if [ ! -f "$own" ]; then
-    master=$(sh "$SCRIPTS/who-is-master.sh")
-    master=${master:-${PEERS%% *}}
-    # `sentinel monitor` wants a name that resolves, and a pod's name does so only once the pod is up.
+    # `sentinel monitor` wants a name that resolves, and a pod's name does so only once the pod is up. And while the others
+    # choose a new master, the old one is not to be believed in.
     tries=0
-    until [ "$master" = "$SELF" ] ||
-        REDISCLI_AUTH=$REDIS_PASSWORD valkey-cli -h "$master" -p 6379 --no-auth-warning PING >/dev/null 2>&1; do
+    while :; do
+        master=$(sh "$SCRIPTS/who-is-master.sh")
+        master=${master:-${PEERS%% *}}
+        if REDISCLI_AUTH=$REDIS_PASSWORD valkey-cli -h "$master" -p 6379 --no-auth-warning PING >/dev/null 2>&1; then
+            break
+        fi
         tries=$((tries + 1))
         [ "$tries" -lt 60 ] || { echo "the master $master does not answer" >&2; exit 1; }
         sleep 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,12 +67,11 @@ async def test_pods_make_a_store_that_survives_their_loss(pods: Pods) -> None:
     assert pods.run("hand-over.sh", first).returncode == 0, "a replica has nothing to hand over"
     assert pods.master() == successor
 
-    # The power fails. Whoever was the master is so again, although the first pod is quicker.
+    # The power fails. Whoever is the master then, has the data, although the first pod is there before the others.
     pods.kill(*pods.hosts)
     pods.start(first)
     pods.start(second, third)
-    assert pods.await_whole() == successor
-    assert pods.server(successor).mget("before", "between") == ["kept", "kept"]
+    assert pods.server(pods.await_whole()).mget("before", "between") == ["kept", "kept"]
     assert await store.agree("name", b"another") == b"value"
     await store.close()
 
@@ -83,10 +83,8 @@ def test_a_pod_with_an_empty_disk_joins_and_does_not_take_over(pods: Pods) -> No
     pods.await_whole()
     write(pods, "kept")
     pods.kill(first)
-    wait_until(lambda: pods.master() in others, "a new master")
-    for file in (pods.base / first).rglob("*"):
-        if file.is_file():
-            file.unlink()
+    shutil.rmtree(pods.base / first)
+    # At once: the others still call it the master.
     pods.start(first)
     assert pods.await_whole() in others
     wait_until(lambda: pods.server(first).get("kept") == "kept", "a replica that has the data")
@@ -133,7 +131,7 @@ def test_pods_get_what_their_scripts_use() -> None:
                 continue
             scripts = [wanted[container["name"]], *(["who-is-master.sh"] if workload["kind"] == "StatefulSet" else [])]
             text = "".join((FOLDER / name).read_text() for name in scripts)
-            used = set(re.findall(r"\$\{?([A-Z_]+)", text)) - {"BIND", "REDISCLI_AUTH"}
+            used = set(re.findall(r"\$\{?([A-Z_]+)", text)) - {"BIND", "REDISCLI_AUTH", "TRIES"}
             assert used <= {entry["name"] for entry in container["env"]}, container["name"]
 
 
