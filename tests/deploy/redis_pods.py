@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.stores.embedded import server_binary
 from tests.deploy.world import world
@@ -25,6 +27,7 @@ PASSWORD = "servers0secret"
 SENTINEL_PASSWORD = "sentinels0secret"
 SETTLED_S = 30.0
 SHELL = "/bin/sh"
+ONCE = Retry(NoBackoff(), 0)
 CLIENT = '''#!{python} -SE
 """valkey-cli, as far as the scripts use it, and as quick: bare RESP on a socket."""
 import os, socket, sys
@@ -133,11 +136,13 @@ class Pods:
 
     def server(self, host: str) -> Any:
         """A client of a pod's server."""
-        return redis.Redis(host=host, password=PASSWORD, socket_timeout=2, decode_responses=True)
+        return redis.Redis(host=host, password=PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE)
 
     def sentinel(self, host: str) -> Any:
         """A client of a pod's Sentinel."""
-        return redis.Redis(host=host, port=26379, password=SENTINEL_PASSWORD, socket_timeout=2, decode_responses=True)
+        return redis.Redis(
+            host=host, port=26379, password=SENTINEL_PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE
+        )
 
     def master(self) -> str:
         """Whom all running Sentinels call the master; "" while they do not agree."""

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from app.stores.factory import open_store
-from tests.deploy.redis_pods import PASSWORD, SHELL, Pods, redis_pods, wait_until
+from tests.deploy.redis_pods import ONCE, PASSWORD, SHELL, Pods, redis_pods, wait_until
 from tests.deploy.world import K8S, ROOT, containers, template_of, world
 
 FOLDER = K8S / "redis"
@@ -43,8 +43,14 @@ def pods(running: Pods) -> Pods:
 
 
 def write(pods: Pods, name: str) -> None:
-    """Write through the master once it takes writes again."""
-    wait_until(lambda: pods.server(pods.master()).set(name, "kept"), "a master that takes writes")
+    """Write through the master once it takes writes again, and wait until both replicas have it."""
+
+    def is_everywhere() -> bool:
+        # On one connection, for WAIT is about its writes; and what is killed right after a write may take it along.
+        with pods.server(pods.master()) as master:
+            return bool(master.set(name, "kept") and master.wait(len(pods.running) - 1, 1000) >= len(pods.running) - 1)
+
+    wait_until(is_everywhere, "a write that all have")
 
 
 def test_servers_say_of_themselves_what_the_docs_ask_for(pods: Pods) -> None:
@@ -56,7 +62,7 @@ def test_servers_say_of_themselves_what_the_docs_ask_for(pods: Pods) -> None:
         assert pods.server(pods.hosts[1]).config_get(name) == {name: value}
     for port in (6379, 26379):
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(host=pods.hosts[0], port=port).ping()
+            redis.Redis(host=pods.hosts[0], port=port, retry=ONCE).ping()
 
 
 def test_a_master_hands_over_before_it_goes(pods: Pods) -> None:
@@ -107,6 +113,7 @@ def test_a_pod_with_an_empty_disk_joins_and_does_not_take_over(pods: Pods) -> No
 def test_backup_takes_a_replica_and_keeps_the_last(pods: Pods, tmp_path: Path) -> None:
     """The copy comes from a replica, old copies go, and what is no snapshot is refused and not kept."""
     replica = next(host for host in pods.hosts if host != pods.master())
+    wait_until(lambda: pods.server(replica).info("replication")["master_link_status"] == "up", "a replica that follows")
     for hour in range(5):
         (tmp_path / f"voice-20260101T0{hour}0000Z.rdb").write_bytes(b"REDIS0011")
     done = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3")
