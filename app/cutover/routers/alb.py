@@ -178,7 +178,7 @@ class AlbRouter:
         targets = self._targets(color)
         if any(target["TargetHealth"].get("Reason") in {NOT_IN_USE, CHECKS_OFF} for target in targets):
             return None
-        return sum(target["TargetHealth"]["State"] == "healthy" for target in targets)
+        return len([target for target in targets if target["TargetHealth"]["State"] == "healthy"])
 
     def _retire(self, color: str) -> list[str]:
         if self._group(color) and any(color in self._weights(rule) for rule in self._described()):

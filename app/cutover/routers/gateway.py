@@ -113,7 +113,7 @@ class GatewayRouter:
             found[place] = weights
         if not found:
             raise RouterError(
-                f"HTTPRoute {self._namespace}/{self._route} has no rule that leads to the colors' Services; check --target"
+                f"HTTPRoute {self._namespace}/{self._route} has no rule that leads to the colors' Services; name them"
             )
         return found
 
@@ -160,8 +160,8 @@ def _not_taken(route: Object) -> str | None:
         gateway = parent["parentRef"]["name"]
         conditions = {condition["type"]: condition for condition in parent.get("conditions") or []}
         for kind in ("Accepted", "ResolvedRefs"):
-            condition = conditions.get(kind, {})
-            if condition.get("observedGeneration", 0) < generation:
+            condition = conditions.get(kind)
+            if condition is None or condition.get("observedGeneration", generation) < generation:
                 return f"gateway {gateway} has not looked at it yet"
             if condition.get("status") != "True":
                 return f"gateway {gateway} does not take it: {condition.get('message') or condition.get('reason')}"

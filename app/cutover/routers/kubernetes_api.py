@@ -52,7 +52,7 @@ class KubernetesApi:
     """One namespace. Every method raises `RouterError` that names the object."""
 
     def __init__(self, *, namespace: str, context: str | None = None, client: Any = None) -> None:
-        """`client`: an ``ApiClient``; None takes the pod's service account, or else the kubeconfig (`context` in it)."""
+        """`client`: an ``ApiClient``; None takes the kubeconfig (`context` in it), else the pod's service account."""
         self.namespace = namespace
         self._given = client
         self._context = context
