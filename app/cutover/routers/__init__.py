@@ -1,0 +1,1 @@
+"""Routers: one adapter each behind `app.cutover.ports.Router`."""
