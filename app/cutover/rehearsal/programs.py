@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,11 +75,17 @@ class Program:
             await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL: it cannot do anything about it."""
+        """SIGKILL to it and to all it has started, as when a container dies: nobody can do anything about it."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+            # Children are started as leaders of a group of their own.
+            os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its output, for whoever has to find out why it did not start."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def python_module(*arguments: str) -> list[str]:
+    """The command `voice-agent` with these arguments, of this very code."""
+    return [sys.executable, "-m", "app", *arguments]
