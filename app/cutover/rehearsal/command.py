@@ -28,7 +28,9 @@ def rehearse(
     report: Annotated[
         Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Write a report with plots, as HTML.")
     ] = None,
-    short: Annotated[bool, typer.Option("--short", help="Only one cutover, from blue to green.")] = False,
+    short: Annotated[
+        bool, typer.Option("--short", help="Only one cutover, from blue to green, without a smoke call.")
+    ] = False,
     keep: Annotated[
         Path | None, typer.Option(file_okay=False, metavar="DIR", help="Keep the logs of all processes there.")
     ] = None,
@@ -58,7 +60,7 @@ def rehearse(
         else:
             directory = keep.absolute()
             directory.mkdir(parents=True, exist_ok=True)
-        recording = asyncio.run(_play(Plan(callers, is_short=short), directory, console))
+        recording = asyncio.run(_play(Plan.short(callers) if short else Plan(callers), directory, console))
     figures = recording.as_json()
     if report is not None:
         from app.cutover.rehearsal.report import render

@@ -34,7 +34,7 @@ class Outcome:
 
 
 async def cut_over(
-    stage: Stage, to: str, drain_deadline_s: int, log: Path, on_line: Callable[[dict[str, Any]], None]
+    stage: Stage, to: str, drain_deadline_s: int, log: Path, on_line: Callable[[dict[str, Any]], None], *, smoke: bool
 ) -> Outcome:
     """Run one cutover to its end; `on_line` gets each line as it comes. Cancelled, it kills the process."""
     options = {
@@ -52,7 +52,7 @@ async def cut_over(
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     with log.open("ab") as complaints:
         process = await asyncio.create_subprocess_exec(
-            *python_module("cutover", *words, "--json"),
+            *python_module("cutover", *words, *([] if smoke else ["--no-smoke"]), "--json"),
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,
             env=environment_of_child(),

@@ -33,11 +33,7 @@ from app.cutover.rehearsal.timeline import Mark
 from app.runtime.ports import Clock
 
 DRAIN_DEADLINE_S = 45
-WARM_UP_S = 8.0
 CALM_S = 5.0
-LAST_TURNS_S = 5.0
-PLAIN_CALL_S = (8.0, 24.0)
-"""A call that cannot resume begins its last turn by then: it ends well within the drain's deadline."""
 BROWSER_CALL_S = (30.0, 60.0)
 BETWEEN_CALLS_S = (0.2, 1.0)
 VICTIM = "blue-2"
@@ -53,8 +49,17 @@ class Plan:
 
     callers: int = 40
     is_short: bool = False
-    """Only one cutover, from blue to green: for tests."""
+    """Only one cutover, from blue to green, and no smoke call."""
+    warm_up_s: float = 8.0
+    last_turns_s: float = 5.0
+    plain_call_s: tuple[float, float] = (8.0, 24.0)
+    """A call that cannot resume begins its last turn between these: it ends well within the drain's deadline."""
     seed: int = 0
+
+    @staticmethod
+    def short(callers: int) -> Plan:
+        """What takes half a minute."""
+        return Plan(callers, is_short=True, warm_up_s=3.0, last_turns_s=2.0, plain_call_s=(3.0, 8.0))
 
 
 class Rehearsal:
@@ -100,7 +105,7 @@ class Rehearsal:
             try:
                 await self._acts()
                 self._begin("the last turns")
-                await self._clock.sleep(LAST_TURNS_S)
+                await self._clock.sleep(self._plan.last_turns_s)
                 self._enough = True
                 _, late = await asyncio.wait(callers, timeout=LAST_CALLS_S)
                 if late:
@@ -116,7 +121,7 @@ class Rehearsal:
 
     async def _acts(self) -> None:
         self._begin("warm-up")
-        await self._clock.sleep(WARM_UP_S)
+        await self._clock.sleep(self._plan.warm_up_s)
         await self._until_all_talk()
         if not await self._act("blue to green", "green") or self._plan.is_short:
             return
@@ -150,7 +155,7 @@ class Rehearsal:
             if line["step"] == "hold" and crash and not crashing:
                 crashing.append(asyncio.create_task(self._crash(crash)))
 
-        outcome = await cut_over(self._stage, to, DRAIN_DEADLINE_S, self._log, read)
+        outcome = await cut_over(self._stage, to, DRAIN_DEADLINE_S, self._log, read, smoke=not self._plan.is_short)
         for task in crashing:
             await task
         self.recording.acts.append(Act(title, outcome, is_to_fail, crash if crashing else ""))
@@ -190,13 +195,13 @@ class Rehearsal:
         kind = kind_of(number)
         cookies: dict[str, str] = {}
         # Not all at once, as in real life.
-        await self._clock.sleep(number / self._plan.callers * min(4.0, WARM_UP_S / 2))
+        await self._clock.sleep(number / self._plan.callers * min(4.0, self._plan.warm_up_s / 2))
         while not self._enough:
             seed = self._chance.randrange(2**32)
             phone = self._phone(kind, number, sdk, cookies)
             caller = Caller(f"{kind}-{number}", kind, phone, self._stage.record, self._clock, seed, lambda: self.now_s)
             self.live[number] = caller
-            longest_s = {"plain": PLAIN_CALL_S, "browser": BROWSER_CALL_S}.get(kind)
+            longest_s = {"plain": self._plan.plain_call_s, "browser": BROWSER_CALL_S}.get(kind)
             until_s = self._clock.monotonic_s() + self._chance.uniform(*longest_s) if longest_s else float("inf")
             await caller.run(self._is_enough(until_s))
             del self.live[number]
