@@ -48,6 +48,7 @@ async def cut_over(
         "buffer": str(BUFFER_S),
         "hold": str(HOLD_S),
         "drain-deadline": str(drain_deadline_s),
+        "deadline": str(2 * drain_deadline_s),
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     with log.open("ab") as complaints:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.call.closing import SERVICE_RESTART
 from app.cutover.rehearsal.conversation import Found
 from app.cutover.rehearsal.cutovers import Outcome
 from app.cutover.rehearsal.timeline import CallLine, Mark, percentile
@@ -60,6 +61,13 @@ class Recording:
         return [gap_s * 1000 for call in self.calls for gap_s in call.line.gaps_s]
 
     @property
+    def resumes_by_cause(self) -> dict[str, int]:
+        """How many resumes followed a handoff, and how many a connection that broke with its pod."""
+        codes = Counter(code for call in self.calls for code in call.line.resumed_after)
+        handoffs = codes.pop(SERVICE_RESTART, 0)
+        return {"handoff": handoffs, "crash": codes.total()}
+
+    @property
     def drain_seconds(self) -> list[float]:
         """From the shift until the old color was empty, for each cutover that moved callers."""
         return [act.outcome.drain_seconds for act in self.acts if act.outcome.drain_seconds is not None]
@@ -89,6 +97,7 @@ class Recording:
             "crashes": sum(act.is_as_planned and bool(act.crash) for act in self.acts),
             "moved_by_rollback": self.moved_by_rollback,
             "resumes": sum(call.resumes for call in self.calls),
+            "resumes_by_cause": self.resumes_by_cause,
             "drain_seconds": [round(seconds, 1) for seconds in self.drain_seconds],
             "resume_gap_ms": {"p50": _rounded(self.gaps_ms, 0.5), "p99": _rounded(self.gaps_ms, 0.99)},
             "errors_in_logs": len(self.complaints),

@@ -69,6 +69,7 @@ def render(recording: Recording) -> str:
     figures = recording.as_json()
     gaps = figures["resume_gap_ms"]
     rows = [(said, f"{figures[name]:,}") for name, said in FIGURES.items()]
+    rows += [(f"resumes after a {cause}", f"{count:,}") for cause, count in figures["resumes_by_cause"].items()]
     rows += [(f"gap of a resume, {name}", f"{gaps[name]:.0f} ms") for name in ("p50", "p99") if gaps[name] is not None]
     return PAGE.format(
         bad=" bad" if against else "",

@@ -71,6 +71,8 @@ def summary(recording: Recording) -> Table:
     table.add_row("calls", f"{figures['calls']} ({kinds})")
     for name in ("turns", "events", "resumes"):
         table.add_row(name, f"{figures[name]:,}")
+    for cause, count in figures["resumes_by_cause"].items():
+        table.add_row(f"… after a {cause}", f"{count:,}", style="dim")
     gaps = figures["resume_gap_ms"]
     if gaps["p50"] is not None:
         table.add_row("gap of a resume, p50 / p99", f"{gaps['p50']:.0f} / {gaps['p99']:.0f} ms")

@@ -59,7 +59,7 @@ class Plan:
     @staticmethod
     def short(callers: int) -> Plan:
         """What takes half a minute."""
-        return Plan(callers, is_short=True, warm_up_s=3.0, last_turns_s=2.0, plain_call_s=(3.0, 8.0))
+        return Plan(callers, is_short=True, warm_up_s=3.0, last_turns_s=2.0, plain_call_s=(1.0, 4.0))
 
 
 class Rehearsal:
@@ -203,8 +203,10 @@ class Rehearsal:
             self.live[number] = caller
             longest_s = {"plain": self._plan.plain_call_s, "browser": BROWSER_CALL_S}.get(kind)
             until_s = self._clock.monotonic_s() + self._chance.uniform(*longest_s) if longest_s else float("inf")
-            await caller.run(self._is_enough(until_s))
-            del self.live[number]
+            try:
+                await caller.run(self._is_enough(until_s))
+            finally:
+                del self.live[number]
             self.recording.calls.append(
                 CallResult(caller.line, caller.found, caller.talk.turns, caller.tally.events, caller.tally.resumes)
             )

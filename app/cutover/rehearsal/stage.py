@@ -64,9 +64,8 @@ class Stage:
         await self._start_store()
         await self.balancer.open()
         await asyncio.gather(*(self.start(pod) for pod in self.pods.values()))
-        async with asyncio.timeout(READY_S):
-            for color in COLORS:
-                await self.balancer.until_healthy(color, PODS_PER_COLOR)
+        for color in COLORS:
+            await self._until_healthy(color)
 
     async def close(self) -> None:
         """End it all; whatever calls there are, they are over."""
@@ -116,8 +115,16 @@ class Stage:
         pods = [pod for pod in self.pods.values() if pod.color == color]
         await asyncio.gather(*(pod.program.stop() for pod in pods if pod.program is not None))
         await asyncio.gather(*(self.start(pod, **settings) for pod in pods))
-        async with asyncio.timeout(READY_S):
-            await self.balancer.until_healthy(color, len(pods))
+        await self._until_healthy(color)
+
+    async def _until_healthy(self, color: str) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                await self.balancer.until_healthy(color, PODS_PER_COLOR)
+        except TimeoutError:
+            raise CutoverError(
+                f"haproxy did not find the {color} pods healthy within {READY_S:g} s: see their logs (--keep DIR)"
+            ) from None
 
     async def kill(self, name: str) -> None:
         """kill -9."""

@@ -50,6 +50,11 @@ class CallLine:
             new.from_s - old.to_s for old, new in zip(self.legs, self.legs[1:], strict=False) if old.to_s is not None
         ]
 
+    @property
+    def resumed_after(self) -> list[int | None]:
+        """What the connection before each resume ended with; 1006 is a crash."""
+        return [leg.ended_with for leg in self.legs[:-1]]
+
     def color_at(self, at_s: float) -> str | None:
         """Who serves at a moment; None in a gap, before and after the call."""
         for leg in self.legs:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.cutover.rehearsal import programs
+from app.cutover.rehearsal.balancer import CONFIGURATION
 from app.errors import SettingsError
 
 
@@ -60,3 +61,14 @@ def test_a_report_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
 def test_free_ports_differ() -> None:
     """And nobody listens on them."""
     assert len(set(programs.free_ports(20))) == 20
+
+
+def test_the_offered_configuration_is_the_one_that_is_rehearsed() -> None:
+    """And HAProxy takes it as it is, without any variable set."""
+    offered = Path(__file__).parents[3] / "deploy" / "haproxy" / "haproxy.cfg"
+    assert offered.resolve() == CONFIGURATION.resolve()
+    checked = subprocess.run(
+        [str(programs.find_haproxy()), "-c", "-f", str(offered)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "WARNING" not in checked.stderr
