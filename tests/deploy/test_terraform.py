@@ -239,7 +239,9 @@ def test_alarms_take_silence_for_what_it_is(resources: dict[str, Any]) -> None:
     assert silent["treat_missing_data"] == "breaching"
     assert watched(silent) == {("VoiceAgent", "ActiveCalls", color) for color in COLORS}
     for color in COLORS:
-        assert watched(alarms[f'dropped_calls["{color}"]']) == {("VoiceAgent", "DroppedCalls", color)}
+        dropped = alarms[f'dropped_calls["{color}"]']
+        assert (dropped["namespace"], dropped["metric_name"]) == ("VoiceAgent", "DroppedCalls")
+        assert (dropped["dimensions"], dropped["statistic"], dropped["threshold"]) == ({"Color": color}, "Sum", 0)
         sick = alarms[f'unhealthy_hosts["{color}"]']
         group = resources[f'aws_lb_target_group.color["{color}"]']
         assert sick["dimensions"]["TargetGroup"] == group["arn_suffix"]
