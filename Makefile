@@ -56,13 +56,15 @@ lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
+CHECKOV = $(VENV)/scan/bin/checkov --skip-download --quiet --compact
+MANIFESTS := overlays/blue overlays/green redis routing/gateway-api routing/aws-load-balancer-controller argo-rollouts
+
 scan: setup ## checkov over Terraform, Kubernetes and the Dockerfile, in a venv of its own
-	test -x $(VENV)/scan/bin/checkov || { $(BIN)/uv venv --quiet $(VENV)/scan \
-		&& $(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r deploy/requirements-scan.lock; }
-	cd deploy && ../$(VENV)/scan/bin/checkov --skip-download --quiet --compact -d terraform $(ARGS)
-	$(BIN)/kubectl kustomize k8s/overlays/green > $(VENV)/scan/green.yaml
-	$(VENV)/scan/bin/checkov --skip-download --quiet --compact -f $(VENV)/scan/green.yaml --config-file k8s/.checkov.yaml $(ARGS)
-	$(VENV)/scan/bin/checkov --skip-download --quiet --compact -f Dockerfile $(ARGS)
+	test -x $(VENV)/scan/bin/checkov || { $(BIN)/uv venv --quiet $(VENV)/scan && \
+		$(BIN)/uv pip install --quiet --python $(VENV)/scan --require-hashes -r deploy/requirements-scan.lock; }
+	$(CHECKOV) -d deploy/terraform
+	for part in $(MANIFESTS); do $(BIN)/kubectl kustomize k8s/$$part && echo --- || exit 1; done > $(VENV)/scan/k8s.yaml
+	$(CHECKOV) -f $(VENV)/scan/k8s.yaml Dockerfile --framework kubernetes dockerfile --config-file deploy/checkov.yaml
 
 rehearse: setup tools ## blue and green on this machine with live callers: cutovers, a rollback, a crash, a verdict
 	$(BIN)/voice-agent rehearse $(ARGS)
