@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test simulate chaos fuzz soak lint format lock clean
+.PHONY: help setup tools run call test simulate chaos rehearse fuzz soak lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,17 @@ lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
+scan: setup ## checkov over Terraform, Kubernetes and the Dockerfile, in a venv of its own
+	test -x $(VENV)/scan/bin/checkov || { $(BIN)/uv venv --quiet $(VENV)/scan \
+		&& $(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r deploy/requirements-scan.lock; }
+	cd deploy && ../$(VENV)/scan/bin/checkov --skip-download --quiet --compact -d terraform $(ARGS)
+	$(BIN)/kubectl kustomize k8s/overlays/green > $(VENV)/scan/green.yaml
+	$(VENV)/scan/bin/checkov --skip-download --quiet --compact -f $(VENV)/scan/green.yaml --config-file k8s/.checkov.yaml $(ARGS)
+	$(VENV)/scan/bin/checkov --skip-download --quiet --compact -f Dockerfile $(ARGS)
+
+rehearse: setup tools ## blue and green on this machine with live callers: cutovers, a rollback, a crash, a verdict
+	$(BIN)/voice-agent rehearse $(ARGS)
+
 format: setup ## write the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -69,6 +80,7 @@ lock: setup ## choose new versions of all dependencies
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes -o requirements.lock
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes --extra rehearsal --group dev \
 		-c requirements.lock -o requirements-dev.lock
+	echo checkov | $(COMPILE) - -o deploy/requirements-scan.lock
 
 clean: ## remove what was made, .venv and stored calls included
 	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,112 @@
+"""What people and scripts see of a cutover."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.cutover.conductor import Conductor
+from app.cutover.judging import Budget
+from app.cutover.lines import Lines
+from app.cutover.plan import Progress, Step
+from app.cutover.screen import Screen
+from app.cutover.world import Teller
+from tests.cutover.simulated import Counter, SimWorld
+from tests.cutover.test_conductor import BACK, FORTH, TERMS
+
+
+class Both:
+    """Tells two."""
+
+    def __init__(self, first: Teller, second: Teller) -> None:
+        self._both = (first, second)
+
+    def __getattr__(self, name: str) -> Any:
+        def tell(*args: Any, **more: Any) -> None:
+            for teller in self._both:
+                getattr(teller, name)(*args, **more)
+
+        return tell
+
+
+async def told(its: SimWorld, teller: Teller) -> Progress:
+    """A whole cutover, shown by this teller."""
+    world = replace(its.world(Counter()), teller=Both(its.teller, teller))
+    return await Conductor(world, TERMS, Budget()).run("green")
+
+
+async def test_json_lines_say_all_that_a_script_may_want() -> None:
+    """Steps in order with their weights, looks with both colors' calls, and a last line with the outcome."""
+    its, out = SimWorld(), io.StringIO()
+    await told(its, Lines(out, its.clock))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "step"] == FORTH
+    assert all("at_ms" in line for line in lines)
+    looks = [line for line in lines if line["event"] == "look" and line["active_calls"]["blue"] is not None]
+    assert looks[0]["active_calls"] == {"blue": 8, "green": 0}
+    assert looks[-1]["active_calls"] == {"blue": 0, "green": 8}
+    assert looks[-1]["weights"] == {"green": 100}
+    over = lines[-1]
+    assert (over["event"], over["ok"], over["reason"], over["step"]) == ("over", True, "", "done")
+    assert over["drain_seconds"] > 0
+
+
+async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
+    """`ok` is false."""
+    its, out = SimWorld(), io.StringIO()
+    its.smoke_fails = "nobody answers"
+    await told(its, Lines(out, its.clock))
+    over = json.loads(out.getvalue().splitlines()[-1])
+    assert (over["ok"], over["reason"], over["step"]) == (False, "nobody answers", "rolled_back")
+
+
+async def test_a_file_gets_a_line_a_step() -> None:
+    """Without a terminal nothing is drawn over; the reason of a rollback stands where it happened and at the end."""
+    its = SimWorld()
+    its.per_second = lambda world: setattr(
+        world.of("green")[0], "tallies", replace(world.of("green")[0].tallies, dropped=int("watch" in its.teller.steps))
+    )
+    out = io.StringIO()
+    with Screen(Console(file=out, width=100), its.clock) as screen:
+        progress = await told(its, screen)
+    assert progress.step is Step.ROLLED_BACK
+    assert its.teller.steps[-5:] == BACK
+    text = out.getvalue()
+    assert "blue → green over two rules, now: blue 100 green 0" in text
+    assert "shifting: blue 75 green 25" in text
+    assert "green answers" in text
+    assert text.count("green: 1 dropped calls (limit 0)") == 2
+    assert text.rstrip().endswith("rolled back: green: 1 dropped calls (limit 0)")
+    assert "\x1b" not in text
+
+
+async def test_a_terminal_is_shown_weights_and_calls() -> None:
+    """The table under the log: weights, calls by color, what is waited for; an unknown number is a question mark."""
+    its, out = SimWorld(), io.StringIO()
+    with Screen(Console(file=out, width=100, force_terminal=True), its.clock) as screen:
+        progress = await told(its, screen)
+        numbers = await its.watch.look(["blue", "green"])
+        drawn = Console(file=io.StringIO(), width=100, record=True)
+        drawn.print(screen._drawn(progress, numbers, "blue to be empty"))
+        drawn.print(screen._drawn(progress, None, "the store to answer"))
+    text = drawn.export_text()
+    assert "active calls" in text
+    assert "100 %" in text
+    assert "waits for blue to be empty" in text
+    assert "?" in text
+    assert "green serves all callers" in out.getvalue()
+
+
+@pytest.mark.parametrize("step", list(Step))
+async def test_every_step_has_a_title(step: Step) -> None:
+    """Nobody reads an enum's name at night."""
+    its, out = SimWorld(), io.StringIO()
+    progress = await told(its, Screen(Console(file=io.StringIO()), its.clock))
+    Screen(Console(file=out, width=100), its.clock).step(replace(progress, step=step))
+    assert "{" not in out.getvalue()
+    assert len(out.getvalue().split("s  ", 1)[1].strip()) > 3
