@@ -22,6 +22,7 @@ from app.client.options import one_of
 from app.cutover.command import cutover, smoke
 from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
 from app.cutover.fleet import Fleet, RemotePod, count
+from app.cutover.rehearsal.command import rehearse
 from app.errors import SettingsError, VoiceAgentError
 from app.settings import Settings, load_settings
 
@@ -136,6 +137,7 @@ def _own_command() -> str:
 cli.command()(call)
 cli.command()(smoke)
 cli.command()(cutover)
+cli.command()(rehearse)
 
 
 @cli.command()

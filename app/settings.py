@@ -201,6 +201,12 @@ def load_settings(
     return settings, warnings
 
 
+def environment_of_child(**settings: object) -> dict[str, str]:
+    """This process' environment with these settings and none of its own, for a pod or command that it starts."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**kept, **{PREFIX + name.upper(): str(value) for name, value in settings.items()}}
+
+
 def known_names() -> list[str]:
     """Every variable that means something, in the order of `Settings`."""
     names: list[str] = []

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 DEATH_SIGNAL = """\
 import ctypes, os, sys
@@ -23,8 +24,10 @@ if os.getppid() == int(sys.argv[1]):
 
 WATCHDOG = """\
 import os, signal, subprocess, sys, threading
-child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, pass_fds=[int(sys.argv[2])])
-os.close(int(sys.argv[2]))
+kept = [int(sys.argv[2])] if int(sys.argv[2]) >= 0 else []
+child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL, pass_fds=kept)
+for fd in kept:
+    os.close(fd)
 signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 def watch():
     os.read(0, 1)
@@ -35,22 +38,33 @@ sys.exit(child.wait())
 """Start the command, hand SIGTERM on to it, and send it SIGTERM when standard input ends."""
 
 HAS_DEATH_SIGNAL = sys.platform == "linux"
+NO_FD = -1
 
 
-async def start_child(command: Sequence[str], *, kept_fd: int) -> asyncio.subprocess.Process:
-    """Start a command that inherits `kept_fd` and whose output goes nowhere.
+async def start_child(
+    command: Sequence[str],
+    *,
+    kept_fd: int | None = None,
+    output: int = asyncio.subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> asyncio.subprocess.Process:
+    """Start a command that inherits `kept_fd`, and writes to the open file `output`.
 
-    SIGTERM to the process that is returned ends the command; so does the end of this process.
+    `environment` and `directory` are this process' own unless given. SIGTERM to the process
+    that is returned ends the command; so does the end of this process.
     """
     shim = DEATH_SIGNAL if HAS_DEATH_SIGNAL else WATCHDOG
-    handed = [str(os.getpid())] if HAS_DEATH_SIGNAL else [str(os.getpid()), str(kept_fd)]
+    handed = [str(os.getpid())] if HAS_DEATH_SIGNAL else [str(os.getpid()), str(NO_FD if kept_fd is None else kept_fd)]
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-S", "-c", shim, *handed, *command),
         stdin=asyncio.subprocess.DEVNULL if HAS_DEATH_SIGNAL else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        pass_fds=[kept_fd],
+        stdout=output,
+        stderr=output,
+        pass_fds=[] if kept_fd is None else [kept_fd],
+        env=environment,
+        cwd=directory,
         # Ctrl-C in a terminal is for the pod, which still needs the child while it drains.
         start_new_session=True,
     )

@@ -72,6 +72,9 @@ class SimRouter:
     def __init__(self) -> None:
         self.rules: list[Mapping[str, int]] = [{"blue": 100, "green": 0}] * 2
         self.retired: list[str] = []
+        self.slow = 0
+        """So many turns of the loop pass before the next write begins."""
+        self.writing: set[asyncio.Task[None]] = set()
         self.fails = 0
         """So many writes change the first rule only, and then fail."""
 
@@ -83,6 +86,15 @@ class SimRouter:
         return [f"rule {n}: {dict(rule)}" for n, rule in enumerate(self.rules) if rule != routing.weights]
 
     async def write(self, routing: Routing) -> None:
+        writing = asyncio.create_task(self._write(routing))
+        self.writing.add(writing)
+        # As a thread does: whoever no longer waits for it does not stop it.
+        await asyncio.shield(writing)
+
+    async def _write(self, routing: Routing) -> None:
+        turns, self.slow = self.slow, 0
+        for _ in range(turns):
+            await asyncio.sleep(0)
         self.rules[0] = dict(routing.weights)
         await asyncio.sleep(0)
         if self.fails:

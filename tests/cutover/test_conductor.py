@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -202,6 +203,25 @@ async def test_an_interrupt_at_any_moment_rolls_back() -> None:
     assert outcomes == {Step.DONE, Step.ROLLED_BACK}
 
 
+async def test_an_interrupt_waits_for_a_write_that_is_on_its_way() -> None:
+    """A router's answer takes its time, and a request that nobody waits for arrives all the same: after the undoing."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    for act_at in (at + 1 for at, asked in enumerate(whole.asked) if asked == "write"):
+        its = SimWorld()
+        counter = Counter(act_at=act_at)
+        conductor = Conductor(its.world(counter), TERMS, Budget())
+
+        def interrupt(its: SimWorld = its, conductor: Conductor = conductor) -> None:
+            its.router.slow = 10_000
+            conductor.interrupt()
+
+        counter.act = interrupt
+        progress = await conductor.run("green")
+        await asyncio.gather(*its.router.writing)
+        check_rolled_back(its, progress)
+
+
 async def test_two_at_once_are_refused() -> None:
     """The second one says so while the first is at work, and changes nothing."""
     its = SimWorld()
@@ -315,6 +335,28 @@ async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
     progress = await cut_over(its)
     assert progress.reason.startswith("the drain of blue was taken back")
     check_rolled_back(its, progress)
+
+
+async def test_a_drain_wished_before_gives_way() -> None:
+    """Somebody once asked blue to drain, and to let its calls finish: the cutover's own wish hands them off."""
+    its = SimWorld()
+    await its.store.wish_drain("blue", DrainWish("finish", 9999, its.clock.wall_ms() - 1))
+    wished: list[DrainWish | None] = []
+    its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
+    progress = await cut_over(its, terms=replace(TERMS, force=True))
+    assert progress.step is Step.DONE
+    assert [wish.mode for wish in wished if wish][-1] == "handoff"
+
+
+async def test_another_router_does_not_go_on_with_a_cutover() -> None:
+    """The weights to put back are those of the first."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    its = SimWorld()
+    await cut_off(its, Counter(die_at=whole.asked.index("write") + 1))
+    its.router.name = "three rules"
+    with pytest.raises(CutoverError, match="begun with another router: two rules"):
+        await cut_over(its)
 
 
 async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:

@@ -1,0 +1,194 @@
+"""The pods of `k8s/redis` without Kubernetes: their scripts and files, run as they are, on loopback addresses.
+
+Each pod has an address of its own in place of its name, the ports are the real ones. The
+server is the wheel's; that has no client, so one with the same arguments stands in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.stores.embedded import server_binary
+from tests.deploy.world import world
+
+PASSWORD = "servers0secret"
+SENTINEL_PASSWORD = "sentinels0secret"
+SETTLED_S = 30.0
+SHELL = "/bin/sh"
+ONCE = Retry(NoBackoff(), 0)
+CLIENT = '''#!{python} -SE
+"""valkey-cli, as far as the scripts use it, and as quick: bare RESP on a socket."""
+import os, socket, sys
+
+words, options = sys.argv[1:], {{"-h": "127.0.0.1", "-p": "6379", "--rdb": ""}}
+while words and words[0].startswith("-"):
+    option = words.pop(0)
+    if option in options:
+        options[option] = words.pop(0)
+try:
+    wire = socket.create_connection((options["-h"], int(options["-p"])), 5).makefile("rwb")
+except OSError as error:
+    sys.exit(f"Could not connect: {{error}}")
+
+
+def ask(*words):
+    wire.write(b"*%d\\r\\n" % len(words))
+    for word in words:
+        wire.write(b"$%d\\r\\n%s\\r\\n" % (len(word), word.encode()))
+    wire.flush()
+    return answer()
+
+
+def answer():
+    line = wire.readline().decode().rstrip()
+    kind, rest = line[:1], line[1:]
+    if kind == "$":
+        return wire.read(int(rest) + 2)[:-2].decode()
+    if kind == "*":
+        return "\\n".join(answer() for _ in range(int(rest)))
+    return rest
+
+
+if os.environ.get("REDISCLI_AUTH"):
+    ask("AUTH", os.environ["REDISCLI_AUTH"])
+if options["--rdb"]:
+    with open(options["--rdb"], "w") as file:
+        file.write(os.environ.get("SNAPSHOT", "REDIS0011"))
+else:
+    print(ask(*words))
+'''
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Ask again and again; whoever does not answer yet will."""
+    deadline_s = time.monotonic() + SETTLED_S
+    while True:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if condition():
+                return
+        assert time.monotonic() < deadline_s, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Pods:
+    """Three pods, each a server and a Sentinel."""
+
+    base: Path
+    hosts: list[str]
+    running: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+
+    def environment(self, host: str) -> dict[str, str]:
+        """What the StatefulSet gives, with addresses for names."""
+        return {
+            "PATH": f"{self.base / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+            "SELF": host,
+            "BIND": host,
+            "PEERS": " ".join(self.hosts),
+            "SERVICE": "voice",
+            "SCRIPTS": str(self.base / "scripts"),
+            "DATA": str(self.base / host),
+            "REDIS_PASSWORD": PASSWORD,
+            "SENTINEL_PASSWORD": SENTINEL_PASSWORD,
+            # Nobody is waited for here: addresses are there from the start.
+            "TRIES": "1",
+        }
+
+    def run(self, script: str, host: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """One script of a pod, to its end."""
+        command = [SHELL, str(self.base / "scripts" / script)]
+        environment = self.environment(host) | more
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    def start(self, *hosts: str) -> None:
+        """Start pods; both containers of each at once."""
+        for host in hosts:
+            (self.base / host).mkdir(exist_ok=True)
+            self.running[host] = [
+                subprocess.Popen(
+                    [SHELL, str(self.base / "scripts" / script)],
+                    env=self.environment(host),
+                    cwd=self.base / host,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                for script in ("start-redis.sh", "start-sentinel.sh")
+            ]
+
+    def kill(self, *hosts: str) -> None:
+        """kill -9 of everything in these pods; their disks stay."""
+        for host in hosts:
+            for process in self.running.pop(host, ()):
+                process.kill()
+                process.wait()
+
+    def server(self, host: str) -> Any:
+        """A client of a pod's server."""
+        return redis.Redis(host=host, password=PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE)
+
+    def sentinel(self, host: str) -> Any:
+        """A client of a pod's Sentinel."""
+        return redis.Redis(
+            host=host, port=26379, password=SENTINEL_PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE
+        )
+
+    def master(self) -> str:
+        """Whom all running Sentinels call the master; "" while they do not agree."""
+        told = {str(self.sentinel(host).sentinel_master("voice")["ip"]) for host in self.running}
+        return told.pop() if len(told) == 1 else ""
+
+    def is_whole(self) -> bool:
+        """Whether the master has all other running pods as replicas, and every Sentinel knows all of them."""
+        master = self.master()
+        others = len(self.running) - 1
+        told = self.server(master).info("replication")
+        states = [self.sentinel(host).sentinel_master("voice") for host in self.running]
+        return (
+            told["role"] == "master"
+            and told.get("min_slaves_good_slaves") == others
+            and all(state["num-other-sentinels"] == len(self.hosts) - 1 for state in states)
+        )
+
+    def await_whole(self) -> str:
+        """Wait for `is_whole`; returns the master."""
+        wait_until(lambda: bool(self.master()) and self.is_whole(), "a master whom everybody follows")
+        return self.master()
+
+    @property
+    def url(self) -> str:
+        """The store's URL, made like the example's."""
+        sentinels = ",".join(f"{host}:26379" for host in self.hosts)
+        return f"redis+sentinel://:{PASSWORD}@{sentinels}/voice/0?sentinel_password={SENTINEL_PASSWORD}"
+
+
+@contextlib.contextmanager
+def redis_pods(base: Path) -> Iterator[Pods]:
+    """Three pods that do not run yet; what the ConfigMap holds is laid out for them."""
+    config = next(it for it in world().parts["redis"] if it["kind"] == "ConfigMap")
+    (base / "scripts").mkdir()
+    for name, text in config["data"].items():
+        (base / "scripts" / name).write_text(text)
+    (base / "bin").mkdir()
+    (base / "bin" / "valkey-server").symlink_to(server_binary())
+    client = base / "bin" / "valkey-cli"
+    client.write_text(CLIENT.format(python=sys.executable))
+    client.chmod(0o755)
+    # All of 127/8 is loopback: a network of one's own keeps test runs apart.
+    net = f"127.{random.randint(2, 250)}.{random.randint(2, 250)}"
+    pods = Pods(base, [f"{net}.{number}" for number in (10, 11, 12)])
+    try:
+        yield pods
+    finally:
+        pods.kill(*pods.hosts)

@@ -1,0 +1,246 @@
+"""What no schema knows of the way in: routes, load balancers, network policies, and what watches them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.web.server import PING_S
+from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
+from tests.deploy.world import Object, World, containers, declared_ports, labels, matches, of_agents, settings_of, title
+
+ALB = "alb.ingress.kubernetes.io/"
+OUTSIDE = ("/realtime", "/v1/realtime", "/twilio")
+"""What callers may reach; everything else is for the cluster."""
+ALB_VALUES = 5
+"""Values of all conditions that a rule of an ALB takes; the host is one of them."""
+FULL = 100
+MONITORED = "/metrics"
+
+
+def is_open(path: str) -> bool:
+    """Whether a path, as a route writes it, leads to something that callers may reach and to nothing else."""
+    return any(path == root or path.startswith((root + "/", root + "/call_")) for root in OUTSIDE)
+
+
+def has_port(service: Object, port: int) -> bool:
+    """Whether a Service offers a port."""
+    return any(it["port"] == port for it in service["spec"]["ports"])
+
+
+def weights(where: str, shares: list[Any]) -> Findings:
+    """Percents, for a cutover reads them as such."""
+    if len(shares) > 1 and not all(isinstance(share, int) and 0 <= share <= FULL for share in shares):
+        yield f"{where}: weights have to be 0 to {FULL}, not {shares}."
+    elif len(shares) > 1 and sum(shares) != FULL:
+        yield f"{where}: weights add up to {sum(shares)} instead of {FULL}."
+
+
+def takes_resumes(rule: Object) -> bool:
+    """Whether a rule of an HTTPRoute is for calls that come back."""
+    names = {it["name"] for match in rule["matches"] for it in match.get("queryParams", ())}
+    return bool(names & {"call_id", "call_key"})
+
+
+def routes(known: World) -> Findings:
+    """HTTPRoutes lead to Services that exist, by weights that add up, and never inside."""
+    for route in known.all("HTTPRoute"):
+        for parent in route["spec"]["parentRefs"]:
+            gateway = known.find("Gateway", parent["name"])
+            listeners = [it["name"] for it in gateway["spec"]["listeners"]] if gateway else []
+            if parent.get("sectionName", *listeners[:1]) not in listeners:
+                yield f"{title(route)}: there is no listener {parent.get('sectionName')} of a Gateway {parent['name']}."
+        for number, rule in enumerate(route["spec"]["rules"]):
+            where = f"{title(route)}, rule {number}"
+            for match in rule["matches"]:
+                if not is_open(match["path"]["value"]):
+                    yield f"{where}: {match['path']['value']} is not for outside."
+            for backend in rule["backendRefs"]:
+                service = known.find("Service", backend["name"])
+                if service is None or not has_port(service, backend["port"]):
+                    yield f"{where}: there is no Service {backend['name']} with port {backend['port']}."
+            yield from weights(where, [backend.get("weight", 1) for backend in rule["backendRefs"]])
+            if takes_resumes(rule) and "sessionPersistence" in rule:
+                yield f"{where}: resumes must not be sticky."
+            if rule.get("timeouts", {}).get("request") != "0s":
+                yield f"{where}: a call would be cut off at the implementation's timeout."
+            colors = {it["value"] for match in rule["matches"] for it in match.get("headers", ())}
+            if colors and [it["name"] for it in rule["backendRefs"]] != [f"voice-agent-{color}" for color in colors]:
+                yield f"{where}: the header names another color than the Service."
+
+
+def read_annotation(ingress: Object, name: str) -> tuple[Any, str | None]:
+    """What an annotation holds, or what is wrong with it."""
+    text = ingress["metadata"]["annotations"].get(ALB + name)
+    if text is None:
+        return None, f"{title(ingress)}: there is no annotation {name}."
+    try:
+        return json.loads(text), None
+    except ValueError as error:
+        return None, f"{title(ingress)}: {name} is not JSON: {error}."
+
+
+def attributes(ingress: Object, name: str) -> dict[str, str]:
+    """``a=1,b=2`` as a dictionary."""
+    text = ingress["metadata"]["annotations"].get(ALB + name, "")
+    return dict(part.split("=", 1) for part in text.split(",") if part)
+
+
+def ingress_rules(known: World) -> Findings:
+    """Every path has an action or a Service, every rule fits an ALB, and resumes come before first connects."""
+    for ingress in known.all("Ingress"):
+        used: list[str] = []
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                name, port = path["backend"]["service"]["name"], path["backend"]["service"]["port"]
+                used.append(name)
+                conditions: Any = []
+                if ALB + f"conditions.{name}" in ingress["metadata"]["annotations"]:
+                    conditions, problem = read_annotation(ingress, f"conditions.{name}")
+                    if problem:
+                        yield problem
+                        continue
+                values = [it for part in conditions for key, it in part.items() if key.endswith("Config")]
+                count = 1 + bool(rule.get("host")) + sum(len(value["values"]) for value in values)
+                if count > ALB_VALUES:
+                    yield f"{title(ingress)}: the rule of {name} has {count} values, an ALB takes {ALB_VALUES}."
+                patterns = [it["pathPatternConfig"]["values"] for it in conditions if it["field"] == "path-pattern"]
+                for pattern in [path["path"], *(one for some in patterns for one in some)]:
+                    if not is_open(pattern):
+                        yield f"{title(ingress)}: {pattern} is not for outside."
+                if port.get("name") != "use-annotation":
+                    service = known.find("Service", name)
+                    if service is None or not has_port(service, port["number"]):
+                        yield f"{title(ingress)}: there is no Service {name} with port {port.get('number')}."
+        for key in ingress["metadata"]["annotations"]:
+            kind, _, name = key.removeprefix(ALB).partition(".")
+            if kind in ("actions", "conditions") and name not in used:
+                yield f"{title(ingress)}: {kind}.{name} belongs to no path."
+        if "voice-first" in used and used.index("voice-first") < max(
+            at for at, name in enumerate(used) if name != "voice-first"
+        ):
+            yield f"{title(ingress)}: a rule after that of first connects is never reached."
+
+
+def ingress_actions(known: World) -> Findings:
+    """Forwards name Services that exist, by weights that add up; only first connects are sticky."""
+    for ingress in known.all("Ingress"):
+        for name in ("voice-first", "voice-resume", "voice-resume-path"):
+            action, problem = read_annotation(ingress, f"actions.{name}")
+            if problem:
+                yield problem
+                continue
+            forward = action["forwardConfig"]
+            for group in forward["targetGroups"]:
+                service = known.find("Service", group["serviceName"])
+                if service is None or not has_port(service, group["servicePort"]):
+                    yield f"{title(ingress)}: {name} names {group['serviceName']}, which is no Service with that port."
+            yield from weights(f"{title(ingress)}, {name}", [group["weight"] for group in forward["targetGroups"]])
+            sticky = forward.get("targetGroupStickinessConfig", {})
+            if sticky.get("enabled", False) is not (name == "voice-first"):
+                yield f"{title(ingress)}: first connects are sticky, resumes are not; {name} has it the other way."
+            if name == "voice-first" and sticky.get("durationSeconds") != 300:
+                yield f"{title(ingress)}: {name} is sticky for another time than 300 s."
+
+
+def ingress_attributes(known: World) -> Findings:
+    """An ALB that does not cut calls off, and asks the right question."""
+    drains_s = [
+        pre_stop_sleep_s(it) + int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", 0))
+        for _, template in of_agents(known.pods())
+        for it in containers(template)
+    ]
+    for ingress in known.all("Ingress"):
+        notes = ingress["metadata"]["annotations"]
+        idle_s = int(attributes(ingress, "load-balancer-attributes").get("idle_timeout.timeout_seconds", 60))
+        delay_s = int(attributes(ingress, "target-group-attributes").get("deregistration_delay.timeout_seconds", 300))
+        if idle_s < 3 * PING_S:
+            yield f"{title(ingress)}: an idle timeout of {idle_s} s ends calls that miss a ping."
+        if delay_s < max(drains_s):
+            yield f"{title(ingress)}: the ALB cuts calls off {delay_s} s into a drain of {max(drains_s)} s."
+        if attributes(ingress, "target-group-attributes").get("stickiness.enabled", "false") != "false":
+            yield f"{title(ingress)}: stickiness of the groups would bind resumes."
+        wanted = {
+            "target-type": "ip",
+            "healthcheck-path": "/healthz/realtime",
+            "backend-protocol-version": "HTTP1",
+            "success-codes": "200",
+        }
+        for name, value in wanted.items():
+            if notes.get(ALB + name) != value:
+                yield f"{title(ingress)}: {name} has to be {value}."
+        if "TLS13" not in notes.get(ALB + "ssl-policy", ""):
+            yield f"{title(ingress)}: its TLS policy is an old one."
+        for namespace in known.parts["routing/aws-load-balancer-controller"]:
+            is_namespace = namespace["kind"] == "Namespace"
+            if is_namespace and labels(namespace).get("elbv2.k8s.aws/pod-readiness-gate-inject") != "enabled":
+                yield f"{title(namespace)}: pods get no readiness gate."
+
+
+def network(known: World) -> Findings:
+    """Pods are reached on their own ports only, and never by everybody."""
+    for policy in known.all("NetworkPolicy"):
+        chosen = [it for _, it in known.pods() if matches(policy["spec"]["podSelector"], labels(it))]
+        there = {number for template in chosen for number in declared_ports(template).values()}
+        for way in policy["spec"].get("ingress", ()):
+            if not way.get("from") or not way.get("ports") or any(not peer for peer in way["from"]):
+                yield f"{title(policy)}: it lets everybody in."
+            for port in way.get("ports", ()):
+                if port["port"] not in there:
+                    yield f"{title(policy)}: it opens port {port['port']}, on which nobody listens."
+            if any("0.0.0.0/0" in peer.get("ipBlock", {}).get("cidr", "") for peer in way.get("from", ())):
+                yield f"{title(policy)}: it lets everybody in."
+        for way in [*policy["spec"].get("ingress", ()), *policy["spec"].get("egress", ())]:
+            for peer in [*way.get("from", ()), *way.get("to", ())]:
+                if "voice-agent/color" in peer.get("podSelector", {}).get("matchLabels", {}):
+                    yield f"{title(policy)}: an overlay gave its color to a peer that has none."
+    for workload, template in known.pods():
+        kinds = {
+            kind
+            for it in known.all("NetworkPolicy")
+            if matches(it["spec"]["podSelector"], labels(template))
+            for kind in it["spec"]["policyTypes"]
+        }
+        if kinds != {"Ingress", "Egress"}:
+            yield f"{title(workload)}: no NetworkPolicy limits who connects to its pods, or where they connect to."
+
+
+def watching(known: World) -> Findings:
+    """Monitors find Services, and a Rollout finds what it works with."""
+    for monitor in known.all("ServiceMonitor"):
+        services = [it for it in known.all("Service") if matches(monitor["spec"]["selector"], labels(it))]
+        names = {service["metadata"]["name"] for service in services}
+        if not {"voice-agent-blue", "voice-agent-green"} <= names:
+            yield f"{title(monitor)}: it does not find both colors."
+        for end in monitor["spec"]["endpoints"]:
+            if end["path"] != MONITORED:
+                yield f"{title(monitor)}: {end['path']} is not where the metrics are."
+            if not all(any(port["name"] == end["port"] for port in it["spec"]["ports"]) for it in services):
+                yield f"{title(monitor)}: not every Service has a port {end['port']}."
+    for rollout in known.all("Rollout"):
+        canary = rollout["spec"]["strategy"]["canary"]
+        plugin = canary["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]
+        named = [("Service", canary["stableService"]), ("Service", canary["canaryService"])]
+        named += [("AnalysisTemplate", it["templateName"]) for it in canary["analysis"]["templates"]]
+        named.append(("HTTPRoute", plugin["httpRoute"]))
+        for kind, name in named:
+            if known.find(kind, name) is None:
+                yield f"{title(rollout)}: there is no {kind} {name}."
+    for it in _namespaced(known):
+        if it["metadata"].get("namespace") != "voice":
+            yield f"{title(it)}: it is not in the namespace voice."
+
+
+def _namespaced(known: World) -> Iterator[Object]:
+    return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
+
+
+CHECKS: tuple[Callable[[World], Findings], ...] = (
+    routes,
+    ingress_rules,
+    ingress_actions,
+    ingress_attributes,
+    network,
+    watching,
+)

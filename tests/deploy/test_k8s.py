@@ -1,0 +1,137 @@
+"""Every kustomization builds, fits the API's schemas, and has no mistake that the lint knows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # it carries no types
+import kubernetes_validate  # type: ignore[import-untyped]  # the same
+import pytest
+import yaml
+
+from app.settings import known_names
+from tests.deploy import routing_lint, workload_lint
+from tests.deploy.crd_schemas import SCHEMAS
+from tests.deploy.world import K8S, ROOT, Object, build, containers, kustomizations, title, world
+
+LINT = (*workload_lint.CHECKS, *routing_lint.CHECKS)
+
+
+def check_schema(it: Object) -> None:
+    """Raises for a field that the API does not know, and for a value of a wrong type."""
+    if it["kind"] in SCHEMAS:
+        jsonschema.validate(it, SCHEMAS[it["kind"]])
+    if it["kind"] == "Rollout":
+        # What a Rollout's pods look like, the API knows from Deployments.
+        spec = {key: it["spec"][key] for key in ("selector", "template")}
+        it = {**it, "apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}
+    if it["kind"] not in SCHEMAS:
+        kubernetes_validate.validate(it, "1.37", strict=True)
+
+
+def test_all_parts_of_the_issue_are_there() -> None:
+    """A folder that somebody moves away is missed."""
+    assert {
+        "base",
+        "namespace",
+        "overlays/blue",
+        "overlays/green",
+        "routing/gateway-api",
+        "routing/gateway-api-sticky",
+        "routing/aws-load-balancer-controller",
+        "routing/client-ip",
+        "redis",
+        "argo-rollouts",
+        "monitoring",
+        "components/cloudwatch",
+        "components/egress-https",
+    } <= set(kustomizations())
+
+
+@pytest.mark.parametrize("folder", kustomizations())
+def test_every_object_fits_its_schema(folder: str) -> None:
+    """`kubectl kustomize` builds it, and there is no field that the API does not know."""
+    for it in build(folder):
+        check_schema(it)
+
+
+def test_examples_fit_their_schema() -> None:
+    """Secrets that an operator copies are right, and hold nothing that could be one."""
+    for it in world().secrets:
+        kubernetes_validate.validate(it, "1.37", strict=True)
+        assert all("replace" in value for value in it["stringData"].values())
+
+
+@pytest.mark.parametrize("check", LINT, ids=lambda check: check.__name__)
+def test_lint_finds_nothing(check: Any) -> None:
+    """Nothing is wrong with what is built, as far as this check knows."""
+    assert list(check(world())) == []
+
+
+def test_names_that_the_cutover_relies_on() -> None:
+    """Deployments, Services, labels, route and annotations are called what the tool looks for."""
+    known = world()
+    for color in ("blue", "green"):
+        wanted = {"app.kubernetes.io/name": "voice-agent", "voice-agent/color": color}
+        for kind in ("Deployment", "Service"):
+            assert wanted.items() <= known.one(kind, f"voice-agent-{color}")["metadata"]["labels"].items()
+    assert known.one("HTTPRoute", "voice-agent")
+    notes = known.one("Ingress", "voice-agent")["metadata"]["annotations"]
+    assert {f"alb.ingress.kubernetes.io/actions.voice-{name}" for name in ("first", "resume")} <= set(notes)
+
+
+def test_colors_differ_in_their_color_only() -> None:
+    """Blue and green are one thing under two names; only their image may be another."""
+    blue, green = (yaml.safe_dump(build(f"overlays/{color}")) for color in ("blue", "green"))
+    assert green.replace("green", "blue") == blue
+
+
+def test_every_color_takes_its_own_image() -> None:
+    """A version is set in one overlay and leaves the other as it is."""
+    for color in ("blue", "green"):
+        images = yaml.safe_load((K8S / "overlays" / color / "kustomization.yaml").read_text())["images"]
+        assert [(image["name"], bool(image["newTag"])) for image in images] == [("voice-agent", True)]
+
+
+def test_example_names_settings_of_the_server() -> None:
+    """The Secret's keys are variables that the server reads."""
+    secret = next(it for it in world().secrets if it["metadata"]["name"] == "voice-agent")
+    assert set(secret["stringData"]) <= set(known_names())
+
+
+def test_probes_come_sooner_than_the_load_balancer() -> None:
+    """A pod that drains is unready within ten seconds, and one that hangs is given a minute."""
+    container = containers(world().one("Deployment", "voice-agent-blue")["spec"]["template"])[0]
+    ready, live = container["readinessProbe"], container["livenessProbe"]
+    assert ready["periodSeconds"] * ready["failureThreshold"] <= 10
+    assert live["periodSeconds"] * live["failureThreshold"] >= 60
+
+
+def test_user_is_that_of_the_image() -> None:
+    """The uid in the manifests is the one that the Dockerfile makes."""
+    spec = world().one("Deployment", "voice-agent-blue")["spec"]["template"]["spec"]
+    assert f"USER {spec['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
+
+
+def test_only_first_connects_may_be_sticky_in_the_sticky_variant() -> None:
+    """The experimental field is in its own variant, on the last rule, for 300 s."""
+    plain, sticky = (build(f"routing/{name}") for name in ("gateway-api", "gateway-api-sticky"))
+    rules = next(it for it in sticky if it["kind"] == "HTTPRoute")["spec"]["rules"]
+    assert [rule.get("sessionPersistence", {}).get("absoluteTimeout") for rule in rules] == [None, None, None, "300s"]
+    bare = copy.deepcopy(sticky)
+    next(it for it in bare if it["kind"] == "HTTPRoute")["spec"]["rules"][3].pop("sessionPersistence")
+    assert bare == plain
+
+
+def test_readme_names_every_kustomization() -> None:
+    """Whoever looks for a variant finds it in the README."""
+    text = (K8S / "README.md").read_text()
+    assert [name for name in kustomizations() if name not in text] == []
+
+
+def test_titles_are_unique_within_a_folder() -> None:
+    """No two objects of one build are the same thing."""
+    for folder in kustomizations():
+        titles = [title(it) for it in build(folder)]
+        assert len(titles) == len(set(titles))

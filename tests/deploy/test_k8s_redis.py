@@ -1,0 +1,177 @@
+"""The replicated store's own files, run by the real server: start, failover, power cut, backup."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.stores.factory import open_store
+from tests.deploy.redis_pods import ONCE, PASSWORD, SHELL, Pods, redis_pods, wait_until
+from tests.deploy.world import K8S, ROOT, containers, template_of, world
+
+FOLDER = K8S / "redis"
+SCRIPTS = sorted(FOLDER.glob("*.sh"))
+
+
+pytestmark = pytest.mark.xdist_group("k8s-redis")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """Three pods for all of these tests, begun all at once."""
+    if sys.platform != "linux":
+        pytest.skip("other systems have one loopback address only")
+    with redis_pods(tmp_path_factory.mktemp("pods")) as made:
+        made.start(*made.hosts)
+        assert made.await_whole() == made.hosts[0]
+        yield made
+
+
+@pytest.fixture
+def pods(running: Pods) -> Pods:
+    """The same, whole again after what the test before did to them."""
+    running.start(*(host for host in running.hosts if host not in running.running))
+    running.await_whole()
+    return running
+
+
+def write(pods: Pods, name: str) -> None:
+    """Write through the master once it takes writes again, and wait until both replicas have it."""
+
+    def is_everywhere() -> bool:
+        # On one connection, for WAIT is about its writes; and what is killed right after a write may take it along.
+        with pods.server(pods.master()) as master:
+            return bool(master.set(name, "kept") and master.wait(len(pods.running) - 1, 1000) >= len(pods.running) - 1)
+
+    wait_until(is_everywhere, "a write that all have")
+
+
+def test_servers_say_of_themselves_what_the_docs_ask_for(pods: Pods) -> None:
+    """Every line of docs/store.md is in force, and nobody gets in without a password."""
+    asked = re.search(r"## On the servers\n\n```\n(.*?)```", (ROOT / "docs" / "store.md").read_text(), re.DOTALL)
+    assert asked
+    for line in asked[1].splitlines():
+        name, value = line.partition("#")[0].split()
+        assert pods.server(pods.hosts[1]).config_get(name) == {name: value}
+    for port in (6379, 26379):
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(host=pods.hosts[0], port=port, retry=ONCE).ping()
+
+
+def test_a_master_hands_over_before_it_goes(pods: Pods) -> None:
+    """preStop lets another take over and acknowledges nothing more; back again, the old one follows."""
+    leaving = pods.master()
+    staying = [host for host in pods.hosts if host != leaving]
+    assert pods.run("hand-over.sh", staying[0]).returncode == 0, "a replica has nothing to hand over"
+    assert pods.master() == leaving
+    assert pods.run("hand-over.sh", leaving).returncode == 0
+    assert pods.sentinel(staying[0]).sentinel_get_master_addr_by_name("voice")[0] in staying
+    with pytest.raises((redis.TimeoutError, redis.ResponseError)):
+        pods.server(leaving).set("after", "lost")
+    pods.kill(leaving)
+    wait_until(lambda: pods.master() in staying, "a master among those that are left")
+    write(pods, "between")
+    pods.start(leaving)
+    assert pods.await_whole() in staying
+
+
+async def test_the_store_survives_a_power_cut(pods: Pods) -> None:
+    """All pods die at once; whoever is the master then, has the data, although one pod is there before the others."""
+    store = open_store(pods.url, ttl_s=60)
+    await store.open()
+    try:
+        assert await store.agree("name", b"value") == b"value"
+        write(pods, "before")
+        first, *others = pods.hosts
+        pods.kill(*pods.hosts)
+        pods.start(first)
+        pods.start(*others)
+        assert pods.server(pods.await_whole()).get("before") == "kept"
+        assert await store.agree("name", b"another") == b"value"
+    finally:
+        await store.close()
+
+
+def test_a_pod_with_an_empty_disk_joins_and_does_not_take_over(pods: Pods) -> None:
+    """The master loses its disk and is back at once: it waits until the others have chosen, and copies from them."""
+    emptied = pods.master()
+    write(pods, "kept")
+    pods.kill(emptied)
+    shutil.rmtree(pods.base / emptied)
+    pods.start(emptied)
+    assert pods.await_whole() != emptied
+    wait_until(lambda: pods.server(emptied).get("kept") == "kept", "a replica that has the data")
+
+
+def test_backup_takes_a_replica_and_keeps_the_last(pods: Pods, tmp_path: Path) -> None:
+    """The copy comes from a replica, old copies go, and what is no snapshot is refused and not kept."""
+    replica = next(host for host in pods.hosts if host != pods.master())
+    wait_until(lambda: pods.server(replica).info("replication")["master_link_status"] == "up", "a replica that follows")
+    for hour in range(5):
+        (tmp_path / f"voice-20260101T0{hour}0000Z.rdb").write_bytes(b"REDIS0011")
+    done = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"copied {replica} to ")
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert len(kept) == 3
+    assert kept[:2] == ["voice-20260101T030000Z.rdb", "voice-20260101T040000Z.rdb"]
+    refused = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3", SNAPSHOT="-ERR")
+    assert refused.returncode == 1
+    assert "no snapshot" in refused.stderr
+    assert len(list(tmp_path.glob("*.rdb"))) == 3
+    alone = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3", PEERS="127.1.2.3")
+    assert (alone.returncode, alone.stderr) == (1, "no server answers\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_what_a_plain_shell_reads(script: Path) -> None:
+    """They run in the image's small shell: nothing of bash."""
+    assert subprocess.run([SHELL, "-n", script], check=False).returncode == 0
+    assert script.read_text().startswith("#!/bin/sh\n# ")
+    assert not re.search(r"\[\[|<<<|\bfunction\b|\blocal\b|\$'", script.read_text())
+
+
+def test_pods_get_what_their_scripts_use() -> None:
+    """Every variable of a script is in the manifest of the container that runs it."""
+    known = world()
+    for workload, template in known.pods():
+        for container in containers(template):
+            wanted = {"redis": "start-redis.sh", "sentinel": "start-sentinel.sh", "backup": "backup.sh"}
+            if container["name"] not in wanted:
+                continue
+            scripts = [wanted[container["name"]], *(["who-is-master.sh"] if workload["kind"] == "StatefulSet" else [])]
+            text = "".join((FOLDER / name).read_text() for name in scripts)
+            used = set(re.findall(r"\$\{?([A-Z_]+)", text)) - {"BIND", "REDISCLI_AUTH", "TRIES"}
+            assert used <= {entry["name"] for entry in container["env"]}, container["name"]
+
+
+def test_names_in_the_urls_are_those_of_the_pods() -> None:
+    """The example's store URL, and the peers, are the StatefulSet's pods behind its Service."""
+    known = world()
+    made = known.one("StatefulSet", "voice-redis")
+    domain = f"{made['spec']['serviceName']}.{made['metadata']['namespace']}.svc.cluster.local"
+    names = [f"voice-redis-{number}.{domain}" for number in range(made["spec"]["replicas"])]
+    for container in (
+        *containers(template_of(made)),
+        *containers(template_of(known.one("CronJob", "voice-redis-backup"))),
+    ):
+        peers = next(entry["value"] for entry in container["env"] if entry["name"] == "PEERS")
+        assert peers.split() == names
+    url = next(it for it in known.secrets if it["metadata"]["name"] == "voice-agent")["stringData"]["VOICE_STORE_URL"]
+    assert [part.partition(":")[0] for part in url.partition("@")[2].partition("/")[0].split(",")] == names
+    open_store(url, ttl_s=60)
+    assert PASSWORD.isalnum()
+
+
+def test_memory_of_the_server_leaves_room() -> None:
+    """Writing the file anew may take as much again as the data: `maxmemory` is half of the limit at most."""
+    container = containers(template_of(world().one("StatefulSet", "voice-redis")))[0]
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    assert "\nmaxmemory 1gb\n" in (FOLDER / "redis.conf").read_text()

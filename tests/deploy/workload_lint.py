@@ -1,0 +1,251 @@
+"""What no schema knows of pods: findings are sentences, and an empty list is what one wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from pydantic import ValidationError
+
+from app.cutover.drain import EXTRA_WAIT_S
+from app.observe.metrics import TABLE
+from app.settings import PREFIX, SECRETS, Settings, known_names
+from tests.deploy.world import (
+    Object,
+    World,
+    containers,
+    declared_ports,
+    labels,
+    matches,
+    of_agents,
+    settings_of,
+    template_of,
+    title,
+)
+
+EXIT_S = 20
+"""What closing handshakes, the last HTTP requests and a slow node may take after the last call has gone."""
+UNITS = {"": 1.0, "m": 0.001, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "k": 1e3, "M": 1e6, "G": 1e9}
+DRAIN = "voice-agent drain --wait"
+TAG = re.compile(r"^(?:[\w.-]+(?::\d+)?/)?[\w./-]+:(?!latest$)[\w][\w.-]*(@sha256:[0-9a-f]{64})?$")
+
+Findings = Iterator[str]
+
+
+def amount(quantity: str) -> float:
+    """A quantity of Kubernetes as a number: ``500m`` is 0.5."""
+    found = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(quantity))
+    assert found, quantity
+    return float(found[1]) * UNITS[found[2]]
+
+
+def pre_stop_sleep_s(container: Object) -> int:
+    """How long preStop waits before it drains."""
+    command = " ".join(container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ()))
+    found = re.search(r"\bsleep (\d+)", command)
+    return int(found[1]) if found else 0
+
+
+def selectors(known: World) -> Findings:
+    """A workload owns its own pods, and whoever chooses pods chooses some."""
+    all_labels = [labels(template) for _, template in known.pods()]
+    for workload, template in known.pods():
+        if workload["kind"] != "CronJob" and not matches(workload["spec"]["selector"], labels(template)):
+            yield f"{title(workload)}: its selector does not choose its own pods."
+        spec = template["spec"]
+        spreads = [it["labelSelector"] for it in spec.get("topologySpreadConstraints", ())]
+        apart = spec.get("affinity", {}).get("podAntiAffinity", {})
+        spreads += [it["labelSelector"] for it in apart.get("requiredDuringSchedulingIgnoredDuringExecution", ())]
+        if not all(matches(it, labels(template)) for it in spreads):
+            yield f"{title(workload)}: it is spread by labels that its pods do not have."
+    for it in known.all("PodDisruptionBudget"):
+        if not any(matches(it["spec"]["selector"], have) for have in all_labels):
+            yield f"{title(it)}: its selector chooses no pod."
+    for it in known.all("NetworkPolicy"):
+        if not any(matches(it["spec"]["podSelector"], have) for have in all_labels):
+            yield f"{title(it)}: its podSelector chooses no pod."
+
+
+def ports(known: World) -> Findings:
+    """Probes and Services name ports that somebody listens on."""
+    for workload, template in known.pods():
+        there = declared_ports(template)
+        for container in containers(template):
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                port = container.get(probe, {}).get("httpGet", {}).get("port")
+                if port is not None and port not in there:
+                    yield f"{title(workload)}: {probe} asks port {port}, which no container declares."
+            port = settings_of(container, known).get("VOICE_PORT")
+            if port is not None and int(port) not in there:
+                yield f"{title(workload)}: VOICE_PORT is {port}, which is not declared."
+    for service in known.all("Service"):
+        wanted = {"matchLabels": service["spec"].get("selector", {})}
+        chosen = [template for _, template in known.pods() if matches(wanted, labels(template))]
+        if not service["spec"].get("selector") or not chosen:
+            yield f"{title(service)}: its selector chooses no pod."
+        for template in chosen:
+            for port in service["spec"]["ports"]:
+                if port.get("targetPort", port["port"]) not in declared_ports(template):
+                    yield f"{title(service)}: targetPort {port.get('targetPort')} is declared by none of its pods."
+
+
+def probes(known: World) -> Findings:
+    """Liveness must not kill what drains, and readiness has to tell that it does."""
+    wanted = {"startupProbe": "live", "livenessProbe": "live", "readinessProbe": "realtime"}
+    for workload, template in of_agents(known.pods()):
+        for container in containers(template):
+            for probe, leaf in wanted.items():
+                if container.get(probe, {}).get("httpGet", {}).get("path") != f"/healthz/{leaf}":
+                    yield f"{title(workload)}: {probe} has to ask /healthz/{leaf}."
+
+
+def grace(known: World) -> Findings:
+    """preStop and the drain share the grace period, and a call must not be cut off by it."""
+    for workload, template in of_agents(known.pods()):
+        for container in containers(template):
+            command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ())
+            if DRAIN not in " ".join(command):
+                yield f"{title(workload)}: preStop does not `{DRAIN}`."
+            deadline_s = int(settings_of(container, known).get("VOICE_DRAIN_DEADLINE", Settings().drain_deadline))
+            needed_s = pre_stop_sleep_s(container) + deadline_s + EXTRA_WAIT_S + EXIT_S
+            given_s = template["spec"].get("terminationGracePeriodSeconds", 30)
+            if given_s < needed_s:
+                yield f"{title(workload)}: a grace of {given_s} s is too short, preStop and drain need {needed_s} s."
+
+
+def resources(known: World) -> Findings:
+    """Both given, and nobody asks for more than he may use."""
+    for workload, template in known.pods():
+        for container in containers(template):
+            asked, most = (container.get("resources", {}).get(kind, {}) for kind in ("requests", "limits"))
+            for what in ("cpu", "memory"):
+                if what not in asked or what not in most:
+                    yield f"{title(workload)}: {container['name']} has no request or no limit of {what}."
+                elif amount(asked[what]) > amount(most[what]):
+                    yield f"{title(workload)}: {container['name']} requests more {what} than its limit."
+
+
+def security(known: World) -> Findings:
+    """What the `restricted` policy asks for, and a little more."""
+    for workload, template in known.pods():
+        spec = template["spec"]
+        pod = spec.get("securityContext", {})
+        if spec.get("automountServiceAccountToken") is not False:
+            yield f"{title(workload)}: its pods get a token for the API."
+        if spec.get("enableServiceLinks") is not False:
+            yield f"{title(workload)}: Services nearby become variables, VOICE_AGENT_PORT among them."
+        for container in containers(template):
+            own = container.get("securityContext", {})
+            both = pod | own
+            lacking = {
+                "runAsNonRoot": both.get("runAsNonRoot") is True and both.get("runAsUser", 0) > 0,
+                "seccompProfile": both.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+                "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+                "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
+                "capabilities": own.get("capabilities", {}) == {"drop": ["ALL"]},
+            }
+            for what in (name for name, is_right in lacking.items() if not is_right):
+                yield f"{title(workload)}: {what} of {container['name']} is not as it should be."
+            if not TAG.match(container["image"]):
+                yield f"{title(workload)}: image {container['image']} is not pinned by a tag."
+
+
+def references(known: World) -> Findings:
+    """What pods refer to is there: Secrets' keys, ConfigMaps, accounts, volumes."""
+    for workload, template in known.pods():
+        spec = template["spec"]
+        account = spec.get("serviceAccountName")
+        if account is None or known.find("ServiceAccount", account) is None:
+            yield f"{title(workload)}: there is no ServiceAccount {account}."
+        volumes = {it["name"]: it for it in spec.get("volumes", ())}
+        volumes |= {it["metadata"]["name"]: it for it in workload["spec"].get("volumeClaimTemplates", ())}
+        for volume in volumes.values():
+            if "configMap" in volume and known.find("ConfigMap", volume["configMap"]["name"]) is None:
+                yield f"{title(workload)}: there is no ConfigMap {volume['configMap']['name']}."
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if claim is not None and known.find("PersistentVolumeClaim", claim) is None:
+                yield f"{title(workload)}: there is no PersistentVolumeClaim {claim}."
+        for container in containers(template):
+            for mount in container.get("volumeMounts", ()):
+                if mount["name"] not in volumes:
+                    yield f"{title(workload)}: {container['name']} mounts {mount['name']}, which is no volume."
+            for source in container.get("envFrom", ()):
+                if known.find("ConfigMap", source["configMapRef"]["name"]) is None:
+                    yield f"{title(workload)}: there is no ConfigMap {source['configMapRef']['name']}."
+            for entry in container.get("env", ()):
+                key = entry.get("valueFrom", {}).get("secretKeyRef")
+                secret = known.find("Secret", key["name"]) if key else None
+                if key and key["key"] not in (secret or {}).get("stringData", {}):
+                    yield f"{title(workload)}: no example has the key {key['key']} of the Secret {key['name']}."
+
+
+def settings(known: World) -> Findings:
+    """Variables are settings of the server, their values are allowed, and none is given twice."""
+    names = known_names()
+    for workload, template in known.pods():
+        for container in containers(template):
+            given = [entry["name"] for entry in container.get("env", ())]
+            literal = settings_of(container, known)
+            for name in sorted({*given, *literal}):
+                if name.startswith(PREFIX) and name not in names:
+                    yield f"{title(workload)}: {name} is not a setting."
+                if given.count(name) > 1:
+                    yield f"{title(workload)}: {name} is given twice."
+                if name.removeprefix(PREFIX).lower() in SECRETS and name in literal:
+                    yield f"{title(workload)}: {name} is a secret and stands in the open."
+            fields = {name.removeprefix(PREFIX).lower(): value for name, value in literal.items() if name in names}
+            try:
+                Settings(**fields)  # type: ignore[arg-type]  # the point is to have them checked
+            except ValidationError as error:
+                name = PREFIX + str(error.errors()[0]["loc"][0]).upper()
+                yield f"{title(workload)}: {name} has a value that is refused."
+    for workload, template in of_agents(known.pods()):
+        literal = {name: value for it in containers(template) for name, value in settings_of(it, known).items()}
+        given = [entry["name"] for it in containers(template) for entry in it.get("env", ())]
+        if literal.get("VOICE_COLOR") != labels(template).get("voice-agent/color", ""):
+            yield f"{title(workload)}: VOICE_COLOR is not the color that its pods are labelled."
+        if literal.get("VOICE_HOST") != "0.0.0.0":
+            yield f"{title(workload)}: VOICE_HOST lets nobody in."
+        for name in ("VOICE_POD", "VOICE_STORE_URL", "VOICE_API_KEYS", "VOICE_SECRET", "VOICE_ADMIN_TOKEN"):
+            if name not in given:
+                yield f"{title(workload)}: {name} is missing."
+
+
+def scaling(known: World) -> Findings:
+    """An autoscaler that finds its workload and its metric, and budgets that leave something to evict."""
+    metrics = {spec.name for spec in TABLE}
+    for it in known.all("HorizontalPodAutoscaler"):
+        spec = it["spec"]
+        target = known.find(spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"])
+        if target is None or target["apiVersion"] != spec["scaleTargetRef"]["apiVersion"]:
+            yield f"{title(it)}: what it scales does not exist."
+            continue
+        if "replicas" in target["spec"]:
+            yield f"{title(target)}: `replicas` would undo what its autoscaler did each time it is applied."
+        if spec["minReplicas"] > spec["maxReplicas"]:
+            yield f"{title(it)}: minReplicas is above maxReplicas."
+        capacity = int(settings_of(containers(template_of(target))[0], known).get("VOICE_MAX_CALLS", 0))
+        for metric in (metric["pods"] for metric in spec["metrics"] if metric["type"] == "Pods"):
+            if metric["metric"]["name"] not in metrics:
+                yield f"{title(it)}: {metric['metric']['name']} is not a metric of a pod."
+            if amount(metric["target"]["averageValue"]) >= capacity:
+                yield f"{title(it)}: it scales up only when pods are full ({capacity} calls)."
+    for it in known.all("PodDisruptionBudget"):
+        for workload, template in known.pods():
+            least = it["spec"].get("minAvailable", 0)
+            is_its = matches(it["spec"]["selector"], labels(template))
+            if is_its and least and least >= workload["spec"].get("replicas", 1):
+                yield f"{title(it)}: no node could ever be emptied."
+
+
+CHECKS: tuple[Callable[[World], Findings], ...] = (
+    selectors,
+    ports,
+    probes,
+    grace,
+    resources,
+    security,
+    references,
+    settings,
+    scaling,
+)
