@@ -8,14 +8,13 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from tests.servers import free_port
@@ -65,7 +64,7 @@ class Moto:
 
     def reset(self) -> None:
         """Forget everything."""
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")).close()
+        httpx.post(f"{self.url}/moto-api/reset", trust_env=False).raise_for_status()
 
 
 @contextlib.contextmanager
@@ -89,9 +88,8 @@ def moto_server() -> Iterator[Moto]:
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-        urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-        return True
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/moto-api/data.json", timeout=5, trust_env=False).status_code == 200
     return False
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cutover.moto import Balancer, Moto, moto_server, use
+from tests.cutover.routers.fake_kubernetes import FakeKubernetes, fake_kubernetes
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,10 @@ def moto_process() -> Iterator[Moto]:
 def balancer(moto_process: Moto, monkeypatch: pytest.MonkeyPatch) -> Balancer:
     """An ALB as Terraform would have made it; boto3 finds it by the environment."""
     return Balancer(use(moto_process, monkeypatch))
+
+
+@pytest.fixture
+def kubernetes() -> Iterator[FakeKubernetes]:
+    """An empty cluster."""
+    with fake_kubernetes() as fake:
+        yield fake

@@ -278,7 +278,7 @@ async def test_somebody_elses_change_is_told(balancer: Balancer, stubbed: Stubbe
     for _ in rules:
         stub.add_response("modify_rule", {})
     stub.add_response("describe_rules", {"Rules": rules})
-    with pytest.raises(RouterError, match="somebody else changes the ALB's rules"):
+    with pytest.raises(RouterError, match="somebody else changes it: modify-rule 1"):
         await alb.write(Routing.alone("green"))
 
 
