@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test simulate chaos fuzz soak lint format lock clean
+.PHONY: help setup tools run call test simulate chaos rehearse fuzz soak lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,19 @@ lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
+CHECKOV = $(VENV)/scan/bin/checkov --skip-download --quiet --compact
+MANIFESTS := overlays/blue overlays/green redis routing/gateway-api routing/aws-load-balancer-controller argo-rollouts
+
+scan: setup ## checkov over Terraform, Kubernetes and the Dockerfile, in a venv of its own
+	test -x $(VENV)/scan/bin/checkov || { $(BIN)/uv venv --quiet $(VENV)/scan && \
+		$(BIN)/uv pip install --quiet --python $(VENV)/scan --require-hashes -r deploy/requirements-scan.lock; }
+	$(CHECKOV) -d deploy/terraform
+	for part in $(MANIFESTS); do $(BIN)/kubectl kustomize k8s/$$part && echo --- || exit 1; done > $(VENV)/scan/k8s.yaml
+	$(CHECKOV) -f $(VENV)/scan/k8s.yaml Dockerfile --framework kubernetes dockerfile --config-file deploy/checkov.yaml
+
+rehearse: setup tools ## blue and green on this machine with live callers: cutovers, a rollback, a crash, a verdict
+	$(BIN)/voice-agent rehearse $(ARGS)
+
 format: setup ## write the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -69,6 +82,7 @@ lock: setup ## choose new versions of all dependencies
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes -o requirements.lock
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes --extra rehearsal --group dev \
 		-c requirements.lock -o requirements-dev.lock
+	echo checkov | $(COMPILE) - -o deploy/requirements-scan.lock
 
 clean: ## remove what was made, .venv and stored calls included
 	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]  # it has no types
 import httpx
 import pytest
 
@@ -57,7 +57,14 @@ class Moto:
 
     def cli(self, *arguments: str) -> Any:
         """What the real `aws` command says."""
-        command = [Path(sys.executable).with_name("aws"), *arguments, "--endpoint-url", self.url, "--output", "json"]
+        command = [
+            str(Path(sys.executable).with_name("aws")),
+            *arguments,
+            "--endpoint-url",
+            self.url,
+            "--output",
+            "json",
+        ]
         environment = {"PATH": os.environ["PATH"], **self.environment()}
         done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
         return json.loads(done.stdout)

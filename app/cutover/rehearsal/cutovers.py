@@ -16,6 +16,8 @@ from app.settings import environment_of_child
 
 BUFFER_S = 5
 HOLD_S = 2
+EXTRA_WAIT_S = 60
+"""A cutover whose old color is not empty so long after the drain's deadline has failed."""
 SMOKE_LIMIT_S = 5
 """Callers, pods and smoke call share one machine here."""
 
@@ -42,14 +44,14 @@ async def cut_over(
         "router": "haproxy",
         "haproxy": str(stage.balancer.socket),
         "store": stage.store_url,
-        "smoke-url": stage.balancer.calls,
-        "smoke-limit": str(SMOKE_LIMIT_S),
         "max-turn": str(SMOKE_LIMIT_S),
         "buffer": str(BUFFER_S),
         "hold": str(HOLD_S),
         "drain-deadline": str(drain_deadline_s),
-        "deadline": str(2 * drain_deadline_s),
+        "deadline": str(drain_deadline_s + EXTRA_WAIT_S),
     }
+    if smoke:
+        options |= {"smoke-url": stage.balancer.calls, "smoke-limit": str(SMOKE_LIMIT_S)}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     with log.open("ab") as complaints:
         process = await asyncio.create_subprocess_exec(

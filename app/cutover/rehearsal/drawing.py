@@ -11,8 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.cutover.rehearsal.figures import Recording
-from app.cutover.rehearsal.timeline import CallLine, active_calls, percentile
+from app.cutover.rehearsal.figures import Act, Recording
+from app.cutover.rehearsal.timeline import CallLine, Mark, active_calls, percentile
 
 PAINT = {"blue": "#2f6fd0", "green": "#2e9d57"}
 OTHER = "#8a8a8a"
@@ -36,6 +36,8 @@ def active_plot(recording: Recording) -> str:
             counts = active_calls(lines, color, moments)
             top = max(top, *counts)
             axes.step(moments, counts, where="post", color=PAINT[color], linestyle=dashes, label=color, linewidth=1.6)
+        for mark, act in zip(_shifts(recording), _moving(recording), strict=False):
+            axes.axvspan(mark.at_s, mark.at_s + (act.outcome.drain_seconds or 0.0), color="#f0e6c8", linewidth=0)
         axes.set_ylabel("active calls")
         axes.set_ylim(0, top * 1.35)
         _mark_time(axes, recording, label=True)
@@ -104,6 +106,15 @@ def call_plot(recording: Recording) -> str:
     return _svg(draw, 1.2 + ROW_IN * len(rows), "calls")
 
 
+def _shifts(recording: Recording) -> list[Mark]:
+    return [mark for mark in recording.marks if mark.kind == "shift"]
+
+
+def _moving(recording: Recording) -> list[Act]:
+    """Cutovers that came as far as a shift, in order."""
+    return [act for act in recording.acts if act.outcome.drain_seconds is not None]
+
+
 def _order(line: CallLine) -> tuple[str, int, float]:
     kind, _, number = line.caller.partition("-")
     return kind, int(number) if number.isdecimal() else 0, line.legs[0].from_s if line.legs else 0.0
@@ -120,7 +131,11 @@ def _mark_time(axes: Axes, recording: Recording, *, label: bool) -> None:
         if not is_crash and not (mark.kind == "phase" and mark.text in titles):
             continue
         axes.axvline(
-            mark.at_s, color="#c0392b" if is_crash else "#555555", linewidth=1, linestyle="-" if is_crash else ":"
+            mark.at_s,
+            zorder=0.5,
+            color="#c0392b" if is_crash else "#555555",
+            linewidth=1,
+            linestyle="-" if is_crash else ":",
         )
         if label:
             top = 0.99 - 0.08 * (level % 3)

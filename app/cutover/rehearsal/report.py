@@ -36,7 +36,8 @@ each event id, the SHA-256 of each reply and the record of each call was checked
 <h2>Figures</h2>
 <table>{figures}</table>
 <h2>Active calls by color</h2>
-<figure>{active}<figcaption>Dotted: a cutover begins; red: a pod is killed.</figcaption></figure>
+<figure>{active}<figcaption>Dotted: a cutover begins, with its smoke call. Shaded: from the shift of the
+weights until the old color is empty. Red: a pod is killed.</figcaption></figure>
 <h2>Gaps of resumes</h2>
 <figure>{gaps}<figcaption>The SDK waits 0.4 to 0.5 s before its first try; the browser of this rehearsal 0.1 s.
 </figcaption></figure>

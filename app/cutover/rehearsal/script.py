@@ -151,7 +151,7 @@ class Rehearsal:
             if line["event"] != "step":
                 return
             self.phase = f"{title}: {line['step']}"
-            self._mark("step", f"{title}: {line['step']}")
+            self._mark("shift" if line["step"] == "shift" else "step", f"{title}: {line['step']}")
             if line["step"] == "hold" and crash and not crashing:
                 crashing.append(asyncio.create_task(self._crash(crash)))
 

@@ -74,7 +74,7 @@ class Mark:
 
     at_s: float
     kind: str
-    """phase, step, shift, empty, crash."""
+    """phase, step, shift, crash, over."""
     text: str
 
 

@@ -73,7 +73,7 @@ class CloudWatchWatch:
     def _fresh(self, color: str, values: Mapping[datetime, float], oldest: datetime) -> int:
         if not values:
             raise WatchError(
-                f"{self.name} has no {ACTIVE} of {color}: how many calls it has is not known; is it published?",
+                f"{self.name} has no {ACTIVE} of {color}: its calls are not known; is the publisher running?",
                 may_pass=True,
             )
         last = max(values)

@@ -58,6 +58,14 @@ def test_a_report_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
     assert "no folder" in str(outcome.exception)
 
 
+def test_a_used_folder_is_refused(tmp_path: Path) -> None:
+    """The store that an earlier rehearsal left there would remember its calls."""
+    (tmp_path / "store.log").touch()
+    outcome = CliRunner().invoke(cli, ["rehearse", "--keep", str(tmp_path)])
+    assert isinstance(outcome.exception, SettingsError)
+    assert "is not empty" in str(outcome.exception)
+
+
 def test_free_ports_differ() -> None:
     """And nobody listens on them."""
     assert len(set(programs.free_ports(20))) == 20

@@ -35,7 +35,11 @@ def recording() -> Recording:
         Act("the faulty green", REFUSED, is_to_fail=True),
         Act("to green, blue-2 killed", DONE, crash="blue-2"),
     ]
-    made.marks = [Mark(10, "phase", "blue to green"), Mark(70, "crash", "kill -9 blue-2")]
+    made.marks = [
+        Mark(10, "phase", "blue to green"),
+        Mark(25, "shift", "blue to green: shift"),
+        Mark(70, "crash", "kill -9 blue-2"),
+    ]
     return made
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import Stubber  # type: ignore[import-untyped]  # it has no types
 
 from app.cutover.ports import CutoverError, RouterError, Routing
 from app.cutover.routers.alb import AlbRouter

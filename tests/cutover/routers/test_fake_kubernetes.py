@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.cutover.routers.fake_kubernetes import MERGE_PATCH, NAMESPACE, FakeKubernetes, merged
 
-PATH = {"group": "apps", "version": "v1", "namespace": NAMESPACE, "plural": "deployments"}
+PATH: dict[str, Any] = {"group": "apps", "version": "v1", "namespace": NAMESPACE, "plural": "deployments"}
 
 
 def patch(fake: FakeKubernetes, body: dict[str, Any], *, verb: str = "", **more: Any) -> Any:

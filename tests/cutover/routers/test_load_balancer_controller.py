@@ -35,7 +35,11 @@ def event(at: str, kind: str = "Normal", reason: str = "SuccessfullyReconciled",
 @pytest.fixture
 def ingress(kubernetes: FakeKubernetes) -> dict[str, Any]:
     """The one that is deployed, with a controller that takes every change."""
-    kubernetes.controllers["ingresses"] = lambda _: kubernetes.put("events", event(kubernetes.now)) and None
+
+    def reconcile(_: dict[str, Any]) -> None:
+        kubernetes.put("events", event(kubernetes.now))
+
+    kubernetes.controllers["ingresses"] = reconcile
     return kubernetes.put("ingresses", yaml.safe_load(INGRESS.read_text()))
 
 

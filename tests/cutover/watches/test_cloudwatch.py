@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import Stubber  # type: ignore[import-untyped]  # it has no types
 
 from app.cutover.ports import Numbers, WatchError
 from app.cutover.watches.cloudwatch import CloudWatchPublisher, CloudWatchWatch
@@ -40,14 +40,14 @@ async def test_what_is_published_is_found_again(moto: Moto) -> None:
     publisher, watch = CloudWatchPublisher(clock=clock), CloudWatchWatch(clock=clock)
     blue, green = Numbers(7, ended=100, failed=10, dropped=1), Numbers(0, ended=0, failed=0, dropped=0)
     await publisher.publish({"blue": blue, "green": green})
-    first = await watch.look(["blue", "green"])
-    assert first == {"blue": Numbers(7, ended=0, failed=0, dropped=0), "green": green}
+    found = await watch.look(["blue", "green"])
+    assert found == {"blue": Numbers(7, ended=0, failed=0, dropped=0), "green": green}
     for _ in range(20):
         await clock.sleep(10)
         blue = Numbers(blue.active_calls, ended=(blue.ended or 0) + 3, failed=(blue.failed or 0) + 1, dropped=1)
         await publisher.publish({"blue": blue, "green": green})
-        later = await watch.look(["blue", "green"])
-    assert later["blue"] == Numbers(7, ended=60, failed=20, dropped=0)
+        found = await watch.look(["blue", "green"])
+    assert found["blue"] == Numbers(7, ended=60, failed=20, dropped=0)
     assert watch.name == "cloudwatch, namespace VoiceAgent"
 
 

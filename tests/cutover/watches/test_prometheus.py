@@ -45,12 +45,7 @@ class Pod:
         self.metrics.watch(self._status)
 
     def _status(self) -> PodStatus:
-        return PodStatus(
-            **{
-                name: {"status": "ok", "active_calls": self.calls}.get(name, 0)
-                for name in PodStatus.__dataclass_fields__
-            }
-        )
+        return PodStatus("ok", "pod", self.color, "1", self.calls, 0, 100, "memory:ok")
 
 
 class Pods:
@@ -127,7 +122,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
         f"scrape_configs: [{{job_name: voice-agent, file_sd_configs: [{{files: ['{targets}']}}]}}]\n"
     )
-    command = [binary, f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
+    command = [str(binary), f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

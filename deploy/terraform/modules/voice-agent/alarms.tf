@@ -74,6 +74,11 @@ resource "aws_cloudwatch_metric_alarm" "dropped_calls" {
 
   alarm_name          = "${var.name}-${each.key}-dropped-calls"
   alarm_description   = "${title(each.key)} has lost a call through a fault of ours. This is never normal, a deploy is no excuse."
+  namespace           = var.cloudwatch_namespace
+  metric_name         = "DroppedCalls" # each value is how many came since the one before
+  dimensions          = { Color = each.key }
+  statistic           = "Sum"
+  period              = 60
   evaluation_periods  = 1
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
@@ -81,25 +86,6 @@ resource "aws_cloudwatch_metric_alarm" "dropped_calls" {
   alarm_actions       = var.alarm_topic_arns
   ok_actions          = var.alarm_topic_arns
   tags                = local.tags
-
-  metric_query {
-    id          = "dropped"
-    label       = "Calls dropped since the minute before"
-    expression  = "DIFF(m0)" # a counter: only its growth means something
-    return_data = true
-  }
-
-  metric_query {
-    id          = "m0"
-    return_data = false
-    metric {
-      namespace   = var.cloudwatch_namespace
-      metric_name = "DroppedCalls"
-      dimensions  = { Color = each.key }
-      stat        = "Maximum"
-      period      = 60
-    }
-  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "active_calls_silent" {

@@ -234,7 +234,7 @@ variable "redis_maintenance_window" {
 # ---- alarms
 
 variable "cloudwatch_namespace" {
-  description = "Where `voice-agent fleet --cloudwatch` publishes ActiveCalls, DroppedCalls and FailedCalls."
+  description = "Where `voice-agent fleet --cloudwatch` publishes ActiveCalls, DroppedCalls, FailedCalls and EndedCalls."
   type        = string
   default     = "VoiceAgent"
 
