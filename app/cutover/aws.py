@@ -29,7 +29,8 @@ def client(service: str, *, error: type[CutoverError]) -> Any:
         retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10, tcp_keepalive=True
     )
     with sentences(f"a client of {service} cannot be made", error):
-        return boto3.client(service, config=options)
+        # boto3's own default session would keep the first credentials that it found.
+        return boto3.Session().client(service, config=options)
 
 
 @contextmanager

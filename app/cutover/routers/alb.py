@@ -3,9 +3,9 @@
 A color of weight 0 keeps its group in the rule, so that a cookie still leads to it: group
 stickiness outranks weights. A color that is not named loses its group, and with it its
 cookies. Each rule keeps its own stickiness, also while it forwards to one group alone (the
-API takes and returns `TargetGroupStickinessConfig` for a single group). Only if that was
-taken away from the rule of first connects meanwhile does the order of the rules decide: the
-first gets 300 s again when a second group comes back.
+API takes and returns `TargetGroupStickinessConfig` for a single group). Only if the rule of
+first connects has become a plain forward meanwhile, which knows no stickiness at all, does
+the order of the rules decide: the first gets 300 s again when a second group comes back.
 
 The API changes one rule at a time and knows no condition "unless it was changed": so what
 was written is read again, and rules that differ are reported by `read` and healed by `write`.
@@ -158,8 +158,9 @@ class AlbRouter:
     def _stickiness(self, rule: Mapping[str, Any], place: int, routing: Routing) -> Any:
         """What the rule has; the first rule's own again if that was lost while it had one group."""
         config = _forward(rule)["ForwardConfig"]
-        lost = STICKINESS not in config and len(config["TargetGroups"]) == 1
-        if lost and place == 0 and len(routing.weights) > 1:
+        # What is switched off on purpose keeps its duration.
+        lost = config.get(STICKINESS) in (None, {"Enabled": False})
+        if lost and len(config["TargetGroups"]) == 1 and place == 0 and len(routing.weights) > 1:
             return {"Enabled": True, "DurationSeconds": STICKY_S}
         return config.get(STICKINESS)
 
