@@ -87,6 +87,9 @@ class Witness:
             self.counts[outcome.value] += 1
             if outcome is WriteOutcome.SUPERSEDED:
                 known.outsiders.add(pod)
+                if known.excused_n > known.ever_durable_n:
+                    # What it let out while the store was away, another owner does not know.
+                    self.taken_from_store(write.call_id)
             return
         if write.epoch < known.epoch and not write.doubted:
             self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
