@@ -31,6 +31,8 @@ class RouterOptions:
     namespace: str = "default"
     resource: str = "voice-agent"
     """Name of the HTTPRoute, Ingress or Rollout."""
+    color_label: str = "voice-agent/color"
+    """Of a Rollout's pods, by which its revisions are told apart."""
 
 
 def parse_targets(given: Sequence[str]) -> dict[str, str]:
@@ -85,7 +87,7 @@ def choose_router(options: RouterOptions) -> Router:
         return IngressRouter(**named)
     from app.cutover.routers.argo import ArgoRouter
 
-    return ArgoRouter(namespace=options.namespace, name=options.resource)
+    return ArgoRouter(namespace=options.namespace, name=options.resource, color_label=options.color_label)
 
 
 def choose_watch(kind: str, store: Store, *, prometheus: str | None, cloudwatch: str) -> Watch:

@@ -113,6 +113,9 @@ def cutover(
     ] = None,
     namespace: Annotated[str, typer.Option(metavar="NAME", help="Kubernetes namespace.")] = "default",
     resource: Annotated[str, typer.Option(metavar="NAME", help="The HTTPRoute, Ingress or Rollout.")] = "voice-agent",
+    color_label: Annotated[
+        str, typer.Option(metavar="LABEL", help="Of a Rollout's pods: what tells its revisions apart.")
+    ] = "voice-agent/color",
     store: Annotated[
         str | None, typer.Option("--store", metavar="URL", help="Where calls are kept; default: VOICE_STORE_URL.")
     ] = None,
@@ -194,6 +197,7 @@ def cutover(
         targets=parse_targets(target) if target else outputs.get("target_group_arns", {}),
         namespace=namespace,
         resource=resource,
+        color_label=color_label,
     )
     calls = smoke_url or outputs.get("url")
     if not (calls or no_smoke or rollback or dry):

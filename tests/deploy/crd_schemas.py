@@ -202,6 +202,7 @@ ANALYSIS_TEMPLATE = record(
 STEP = {
     "oneOf": [
         record("setWeight", setWeight={**WHOLE, "maximum": 100}),
+        record("setCanaryScale", setCanaryScale=record("weight", weight={**WHOLE, "maximum": 100})),
         record("pause", pause=record(duration=DURATION)),
     ]
 }

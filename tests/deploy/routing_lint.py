@@ -222,7 +222,10 @@ def watching(known: World) -> Findings:
         canary = rollout["spec"]["strategy"]["canary"]
         plugin = canary["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]
         named = [("Service", canary["stableService"]), ("Service", canary["canaryService"])]
-        named += [("AnalysisTemplate", it["templateName"]) for it in canary["analysis"]["templates"]]
+        judges = canary.get("analysis", {"templates": []})["templates"]
+        if not judges and any(step.get("pause") for step in canary["steps"]):
+            yield f"{title(rollout)}: it goes on by itself, and nothing judges it."
+        named += [("AnalysisTemplate", it["templateName"]) for it in judges]
         named.append(("HTTPRoute", plugin["httpRoute"]))
         for kind, name in named:
             if known.find(kind, name) is None:

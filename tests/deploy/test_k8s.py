@@ -10,6 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # the same
 import pytest
 import yaml
 
+from app.cutover.routers.argo import _State
 from app.settings import known_names
 from tests.deploy import routing_lint, workload_lint
 from tests.deploy.crd_schemas import SCHEMAS
@@ -43,6 +44,7 @@ def test_all_parts_of_the_issue_are_there() -> None:
         "routing/client-ip",
         "redis",
         "argo-rollouts",
+        "argo-rollouts-cutover",
         "monitoring",
         "components/cloudwatch",
         "components/egress-https",
@@ -135,3 +137,16 @@ def test_titles_are_unique_within_a_folder() -> None:
     for folder in kustomizations():
         titles = [title(it) for it in build(folder)]
         assert len(titles) == len(set(titles))
+
+
+def test_the_cutovers_rollout_offers_what_the_cutover_asks_for() -> None:
+    """Each weight that waits to be told to go on; its revisions carry the label that the pods take their color from."""
+    (rollout,) = [it for it in build("argo-rollouts-cutover") if it["kind"] == "Rollout"]
+    canary = rollout["spec"]["strategy"]["canary"]
+    template = rollout["spec"]["template"]
+    state = _State({**rollout, "metadata": rollout["metadata"]}, [], "voice-agent/release")
+    assert set(state.offered) == {0, 5, 25, 100}
+    assert "analysis" not in canary
+    assert state.new == template["metadata"]["labels"]["voice-agent/release"] == "blue"
+    names = [env["name"] for env in template["spec"]["containers"][0]["env"]]
+    assert len(names) == len(set(names))

@@ -79,6 +79,13 @@ def peers(known: World, policy: str) -> list[Object]:
     return found
 
 
+def known_release(known: World) -> Object:
+    """The metadata of the pods of the Rollout that the cutover moves."""
+    (found,) = [it for it in known.parts["argo-rollouts-cutover"] if it["kind"] == "Rollout"]
+    metadata: Object = found["spec"]["template"]["metadata"]
+    return metadata
+
+
 def rollout(known: World) -> Object:
     """The Rollout's strategy."""
     found: Object = known.one("Rollout", "voice-agent-rollout")["spec"]["strategy"]["canary"]
@@ -338,6 +345,11 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
     "canary without a judge": (
         lambda it: rollout(it)["analysis"]["templates"][0].update(templateName="voice"),
         "there is no AnalysisTemplate voice",
+    ),
+    "canary that nobody judges": (lambda it: rollout(it).pop("analysis"), "nothing judges it"),
+    "color of no label": (
+        lambda it: known_release(it)["labels"].pop("voice-agent/release"),
+        "VOICE_COLOR is not the color",
     ),
     "another namespace": (
         lambda it: it.one("Service", "voice-redis")["metadata"].update(namespace="default"),

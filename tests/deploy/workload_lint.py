@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -202,7 +202,7 @@ def settings(known: World) -> Findings:
     for workload, template in of_agents(known.pods()):
         literal = {name: value for it in containers(template) for name, value in settings_of(it, known).items()}
         given = [entry["name"] for it in containers(template) for entry in it.get("env", ())]
-        if literal.get("VOICE_COLOR") != labels(template).get("voice-agent/color", ""):
+        if _color(template, literal) != labels(template).get("voice-agent/color", ""):
             yield f"{title(workload)}: VOICE_COLOR is not the color that its pods are labelled."
         if literal.get("VOICE_HOST") != "0.0.0.0":
             yield f"{title(workload)}: VOICE_HOST lets nobody in."
@@ -249,3 +249,13 @@ CHECKS: tuple[Callable[[World], Findings], ...] = (
     settings,
     scaling,
 )
+
+
+def _color(template: Object, literal: Mapping[str, str]) -> str | None:
+    """What the pods call their color: as it is written, or the label that says it where revisions differ in theirs."""
+    for entry in (entry for it in containers(template) for entry in it.get("env", ())):
+        path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+        if entry["name"] == "VOICE_COLOR" and path:
+            of_label = path.removeprefix("metadata.labels['").removesuffix("']")
+            return labels(template).get("voice-agent/color") if of_label in labels(template) else None
+    return literal.get("VOICE_COLOR")
