@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -176,13 +176,29 @@ def drain(
 
 
 @cli.command()
-def fleet(url: Url = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def fleet(
+    url: Url = None,
+    store: StoreUrl = None,
+    cloudwatch: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE", help="Publish calls by color there, until stopped."),
+    ] = None,
+    every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How often to publish.")] = 10.0,
+    as_json: AsJson = False,
+) -> None:
     """Show every pod of every color, and what each color adds up to.
 
     Asks the store if --store or VOICE_STORE_URL names one, else a pod.
-    Examples: voice-agent fleet; voice-agent fleet --store redis://localhost:6379/0 --json
+    Examples: voice-agent fleet; voice-agent fleet --store redis://localhost:6379/0 --json;
+    voice-agent fleet --cloudwatch VoiceAgent
     """
     settings, _ = load_settings(for_server=False, store_url=store)
+    if cloudwatch is not None:
+        if url is not None:
+            raise SettingsError("--cloudwatch asks the store: give --store instead of --url.")
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_publish(settings, cloudwatch, every))
+        return
     found = asyncio.run(_fleet(settings, url))
     if as_json:
         print(json.dumps(found.as_json()))
@@ -221,6 +237,20 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+async def _publish(settings: Settings, namespace: str, every_s: float) -> None:
+    from app.cutover.publishing import publish_forever
+    from app.cutover.watches.cloudwatch import CloudWatchPublisher
+    from app.cutover.watches.fleet import FleetWatch
+    from app.runtime.clock import SystemClock
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    publisher = CloudWatchPublisher(namespace=namespace)
+    async with _opened(settings) as store:
+        await publish_forever(store, FleetWatch(store), publisher, SystemClock(), every_s, say)
 
 
 async def _fleet(settings: Settings, url: str | None) -> Fleet:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SettingsError
-from app.settings import Settings, check_names, known_names, load_settings
+from app.settings import Settings, check_names, environment_of_child, known_names, load_settings
 
 DESIGNED = (
     "COLOR POD HOST PORT STORE_URL CALL_TTL RESUME_WINDOW MAX_CALLS MAX_CALL_SECONDS DRAIN_MODE DRAIN_DEADLINE "
@@ -231,3 +231,15 @@ def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1  # type: ignore[misc]  # this is what is tried
     assert isinstance(settings, Settings)
+
+
+def test_a_child_gets_this_environment_without_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that another command starts is set up by that command alone."""
+    monkeypatch.setenv("VOICE_COLOR", "green")
+    monkeypatch.setenv("OF_NO_CONCERN", "kept")
+    found = environment_of_child(port=8081, agent="echo")
+    assert found["OF_NO_CONCERN"] == "kept"
+    assert {name: value for name, value in found.items() if name.startswith("VOICE_")} == {
+        "VOICE_PORT": "8081",
+        "VOICE_AGENT": "echo",
+    }

@@ -198,7 +198,11 @@ def cutover(
     calls = smoke_url or outputs.get("url")
     if not (calls or no_smoke or rollback or dry):
         raise SettingsError("--smoke-url: where does the smoke call go? Or give --no-smoke")
-    smoke_terms = SmokeTerms(_call_url(calls), None, smoke_model, api_key, smoke_expect, smoke_limit) if calls else None
+    smoke_terms = (
+        SmokeTerms(_call_url(calls), None, smoke_model, api_key, smoke_expect, smoke_limit)
+        if calls and not no_smoke
+        else None
+    )
     wish = _Wish(to, old, dry, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
     clock = SystemClock()
     if as_json:

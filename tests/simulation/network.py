@@ -267,6 +267,6 @@ class Connection:
         if self._over is None:
             self._over = code
             if code == SERVICE_RESTART:
-                self._witness.handed_off(self.call_id, self.heard_ms())
+                self._witness.handed_off(self.pod, self.call_id, self.heard_ms())
             self.down.put(code, last=True)
             self.up.cut(code, 0.002)

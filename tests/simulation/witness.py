@@ -39,6 +39,8 @@ class Known:
     epoch: int = 0
     forgotten: bool = False
     """The store lost what nobody else had: from now on less is promised (design 3.6)."""
+    outsiders: set[str] = field(default_factory=set)
+    """Pods that have been told that the call is another's."""
     handed_off_ms: int = 0
     """Audio that a pod had taken when it closed for a handoff."""
 
@@ -83,6 +85,11 @@ class Witness:
         known = self.known(write.call_id)
         if outcome is not WriteOutcome.COMMITTED:
             self.counts[outcome.value] += 1
+            if outcome is WriteOutcome.SUPERSEDED:
+                known.outsiders.add(pod)
+                if known.excused_n > known.ever_durable_n:
+                    # What it let out while the store was away, another owner does not know.
+                    self.taken_from_store(write.call_id)
             return
         if write.epoch < known.epoch and not write.doubted:
             self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
@@ -97,6 +104,7 @@ class Witness:
         """A claim was granted; `remembered`: the epoch under which its pod has the call in memory, if it has."""
         self.note(f"{pod}: {call_id[5:9]} claimed under epoch {epoch}")
         known = self.known(call_id)
+        known.outsiders.discard(pod)
         if remembered != epoch - 1 or known.was_lost:
             self.taken_from_store(call_id)
         known.epoch = max(known.epoch, epoch)
@@ -147,9 +155,14 @@ class Witness:
         if first != text:
             self.broken(f"exactly once: evt_{n} was {first[:160]} and is now {text[:160]}")
 
-    def handed_off(self, call_id: str, heard_ms: int) -> None:
-        """A pod closes for another one to go on."""
-        self.known(call_id).handed_off_ms = heard_ms
+    def handed_off(self, pod: str, call_id: str, heard_ms: int) -> None:
+        """A pod closes for another one to go on.
+
+        One that has learnt that the call is another's closes like this, too, for the newest of several connections
+        (design 3.4, 3.6): what was said to it while the store was away is in nobody's memory.
+        """
+        if pod not in self.known(call_id).outsiders:
+            self.known(call_id).handed_off_ms = heard_ms
 
     def greeted(self, call_id: str, input_audio_ms: int) -> None:
         """A pod tells a caller from where on it wants the caller's audio."""

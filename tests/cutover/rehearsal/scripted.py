@@ -25,6 +25,8 @@ class ScriptedPhone:
         self.lose_after: int | None = None
         """The connection is lost after so many events, and what is sent until the next greeting is swallowed."""
         self.fail_after: int | None = None
+        self.swallowed = 0
+        """What was sent although the loss had been told: the SDK would send it later, out of order."""
         self._change = change
         self._numbered = 0
         self._heard_bytes = 0
@@ -73,6 +75,7 @@ class ScriptedPhone:
 
     async def send(self, text: str) -> None:
         if self._is_lost:
+            self.swallowed += 1
             return
         event = orjson.loads(text)
         if event["type"] == "input_audio_buffer.append":

@@ -86,6 +86,7 @@ async def test_a_lost_connection_costs_nothing(lose_after: int) -> None:
     assert caller.found.is_clean, caller.found
     assert [leg.pod for leg in caller.line.legs] == ["blue-1", "blue-2"]
     assert caller.line.legs[0].ended_with == 1006
+    assert not phone.swallowed
     assert caller.tally.resumes == 1
 
 
