@@ -147,17 +147,22 @@ class KubernetesApi:
             return self._given
         if self._made is None:
             config = kubernetes.config
+            # It does not look closely at what it reads: a file of another shape is an error of its own code.
+            shapeless = (TypeError, AttributeError, KeyError, ValueError)
+            broken = (config.ConfigException, optional("yaml", EXTRA).YAMLError, OSError, *shapeless)
+            # The library has a function for both, which prints to standard output on its way.
+            cluster = kubernetes.client.Configuration()
             try:
-                if self._context is None:
-                    config.load_config()
-                    self._made = kubernetes.client.ApiClient()
-                else:
-                    self._made = config.new_client_from_config(context=self._context)
-            except (config.ConfigException, OSError) as error:
-                raise RouterError(
-                    f"there is no access to a Kubernetes cluster: {_one_line(error)}; set KUBECONFIG as for kubectl, "
-                    "or run in a pod with a service account"
-                ) from error
+                config.load_kube_config(context=self._context, client_configuration=cluster)
+            except broken as error:
+                try:
+                    config.load_incluster_config(client_configuration=cluster)
+                except broken:
+                    raise RouterError(
+                        f"there is no access to a Kubernetes cluster: {_one_line(error)}; set KUBECONFIG as for "
+                        "kubectl, or run in a pod with a service account"
+                    ) from error
+            self._made = kubernetes.client.ApiClient(cluster)
         return self._made
 
 

@@ -13,6 +13,7 @@ from app.cutover.ports import CutoverError, RouterError, Routing
 from app.cutover.routers.alb import AlbRouter
 from tests.cutover.moto import STICKY, Balancer, Moto
 
+pytestmark = pytest.mark.xdist_group("moto")  # one server for all of them
 BLUE_FIRST = {"blue": 100, "green": 0}
 
 

@@ -40,7 +40,7 @@ def route(kubernetes: FakeKubernetes) -> dict[str, Any]:
 
 def router(kubernetes: FakeKubernetes, **more: Any) -> GatewayRouter:
     api = KubernetesApi(namespace=NAMESPACE, client=kubernetes.api_client())
-    return GatewayRouter(namespace=NAMESPACE, services=SERVICES, api=api, clock=VirtualClock(), **more)
+    return GatewayRouter(namespace=NAMESPACE, services=SERVICES, api=api, clock=VirtualClock(), settled_s=5, **more)
 
 
 def backends(kubernetes: FakeKubernetes) -> list[dict[str, int]]:
@@ -242,3 +242,32 @@ async def test_no_cluster_is_told(kubernetes: FakeKubernetes, monkeypatch: pytes
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(RouterError, match="no access to a Kubernetes cluster"):
         await GatewayRouter(namespace=NAMESPACE).read()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "current-context: none"])
+async def test_a_kubeconfig_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """With what is wrong with it, and nothing on standard output."""
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    with pytest.raises(RouterError, match="no access to a Kubernetes cluster"):
+        await GatewayRouter(namespace=NAMESPACE).read()
+
+
+async def test_the_cluster_is_that_of_the_kubeconfig(
+    kubernetes: FakeKubernetes,
+    route: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As for kubectl; standard output is for those who read JSON."""
+    config = {
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [{"name": "here", "cluster": {"server": kubernetes.url}}],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+    }
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    assert await GatewayRouter(namespace=NAMESPACE).read() == BLUE_FIRST
+    assert capfd.readouterr().out == ""

@@ -13,6 +13,8 @@ from app.cutover.ports import Numbers, WatchError
 from app.cutover.watches.cloudwatch import CloudWatchPublisher, CloudWatchWatch
 from tests.cutover.moto import Moto
 
+pytestmark = pytest.mark.xdist_group("moto")  # one server for all of them
+
 # Fixed times would leave moto's window: it drops what is older than two weeks.
 NOON_MS = int(datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0).timestamp() - 86_400) * 1000
 

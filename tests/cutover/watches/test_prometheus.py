@@ -22,6 +22,7 @@ from app.observe.metrics import CONTENT_TYPE, Metrics
 from app.runtime.ports import PodStatus
 from tests.servers import free_port
 
+pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
 READY_S = 30.0
 
 
