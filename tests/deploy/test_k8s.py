@@ -47,6 +47,7 @@ def test_all_parts_of_the_issue_are_there() -> None:
         "argo-rollouts-cutover",
         "monitoring",
         "components/cloudwatch",
+        "components/cutover",
         "components/egress-https",
     } <= set(kustomizations())
 
