@@ -12,9 +12,12 @@ import yaml
 
 from app.cutover.ports import RouterError, Routing
 from app.cutover.routers.kubernetes_api import KubernetesApi
-from app.cutover.routers.load_balancer_controller import ACTIONS, CONDITIONS, IngressRouter
+from app.cutover.routers.load_balancer_controller import PREFIX, IngressRouter
 from tests.cutover.routers.fake_kubernetes import NAMESPACE, FakeKubernetes
 from tests.cutover.simulated import VirtualClock
+
+ACTIONS = f"{PREFIX}actions."
+CONDITIONS = f"{PREFIX}conditions."
 
 INGRESS = Path("k8s/routing/aws-load-balancer-controller/ingress.yaml")
 WEIGHTED = ("voice-first", "voice-resume", "voice-resume-path")
@@ -102,7 +105,7 @@ async def test_actions_that_differ_are_told_and_healed(kubernetes: FakeKubernete
         annotations[f"{ACTIONS}voice-resume"].replace("100", "50").replace(": 0", ": 50")
     )
     ports = router(kubernetes)
-    assert (await ports.read()).differing == ("voice-resume",)
+    assert (await ports.read()).differing == ("actions.voice-resume",)
     assert [line.split(":")[0] for line in await ports.changes(BLUE_FIRST)] == [
         "Ingress voice/voice-agent, actions.voice-resume"
     ]
