@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from app.cutover.ports import Numbers, WatchError
 from app.cutover.watches.prometheus import PrometheusWatch
 from app.observe.metrics import CONTENT_TYPE, Metrics
 from app.runtime.ports import PodStatus
+from tests.deploy.prometheus import program
 from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
@@ -112,9 +112,6 @@ class Scraped:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     """Looks at its pods five times a second."""
-    binary = Path(sys.executable).with_name("prometheus")
-    if not binary.exists():
-        pytest.skip("prometheus is not installed; `make tools` fetches it")
     directory, port, pods = tmp_path_factory.mktemp("prometheus"), free_port(), Pods()
     targets = directory / "targets.json"
     targets.write_text("[]")
@@ -123,7 +120,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
         f"scrape_configs: [{{job_name: voice-agent, file_sd_configs: [{{files: ['{targets}']}}]}}]\n"
     )
-    command = [str(binary), f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
+    command = [program("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
