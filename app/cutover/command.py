@@ -27,7 +27,7 @@ from app.cutover.choosing import (
     parse_targets,
     read_terraform,
 )
-from app.cutover.conductor import Conductor, NothingToDo
+from app.cutover.conductor import Conductor, NothingToDo, forget
 from app.cutover.dry_run import dry_run
 from app.cutover.judging import Budget
 from app.cutover.lines import Lines
@@ -163,6 +163,9 @@ def cutover(
         bool, typer.Option("--force", help="Leave a color that is ill or dead: its problems do not stop the cutover.")
     ] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Undo an unfinished cutover.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Drop the record of an unfinished cutover, and touch nothing else.")
+    ] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Print every change, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -178,8 +181,10 @@ def cutover(
     """
     outputs = {} if terraform is None else read_terraform(terraform)
     settings, _ = load_settings(for_server=False, store_url=store or outputs.get("store_url"))
-    if (to is None) != rollback:
-        raise SettingsError("give either --to COLOR or --rollback")
+    if [to is not None, rollback, forget].count(True) != 1:
+        raise SettingsError("give one of --to COLOR, --rollback and --forget")
+    if dry and to is None:
+        raise SettingsError("--dry-run goes with --to COLOR")
     terms = _terms(
         percents=steps,
         hold_s=hold,
@@ -200,14 +205,14 @@ def cutover(
         color_label=color_label,
     )
     calls = smoke_url or outputs.get("url")
-    if not (calls or no_smoke or rollback or dry):
+    if not (calls or no_smoke or to is None or dry):
         raise SettingsError("--smoke-url: where does the smoke call go? Or give --no-smoke")
     smoke_terms = (
         SmokeTerms(_call_url(calls), None, smoke_model, api_key, smoke_expect, smoke_limit)
         if calls and not no_smoke
         else None
     )
-    wish = _Wish(to, old, dry, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
+    wish = _Wish(to, old, dry, forget, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
     clock = SystemClock()
     if as_json:
         lines = Lines(sys.stdout, clock)
@@ -236,9 +241,10 @@ class _Wish:
     """What is to be done, and who counts meanwhile."""
 
     to: str | None
-    """None: roll back."""
+    """None: roll back, or forget."""
     old: str | None
     dry: bool
+    forget: bool
     watch: tuple[str, str | None, str]
     """Kind, Prometheus' address, CloudWatch's namespace."""
 
@@ -276,6 +282,9 @@ async def _cut_over(
     kind, prometheus, cloudwatch = wish.watch
     try:
         await store.open()
+        if wish.forget:
+            teller.said(await forget(store, clock))
+            return True
         watch = choose_watch(kind, store, prometheus=prometheus, cloudwatch=cloudwatch)
         world = World(choose_router(options), watch, store, smoke, clock, teller)
         conductor = Conductor(world, terms, budget)

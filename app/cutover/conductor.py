@@ -15,6 +15,8 @@ from app.cutover.ports import CutoverError, Routing
 from app.cutover.steps import Steps, Unfinished
 from app.cutover.world import World
 from app.errors import StoreError, StoreUnavailable
+from app.runtime.ports import Clock
+from app.stores.base import Store
 
 WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
 """Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
@@ -120,7 +122,10 @@ class Conductor:
                 f"finish it with --to {known.new}, or undo it with --rollback"
             )
         if known.router != self._world.router.name:
-            raise CutoverError(f"the unfinished cutover to {known.new} was begun with another router: {known.router}")
+            raise CutoverError(
+                f"the unfinished cutover to {known.new} was begun with another router: {known.router}; "
+                "if that is no more, --forget"
+            )
 
     # --- one step ---------------------------------------------------------------------
 
@@ -181,3 +186,23 @@ def _serving(routing: Routing, new: str) -> str:
     if len(others) > 1:
         raise CutoverError(f"the router knows several other colors ({', '.join(others)}): name the old one, --from")
     return others[0]
+
+
+async def forget(store: Store, clock: Clock) -> str:
+    """Drop the record of an unfinished cutover, for when its router or its color is no more; says what it was.
+
+    Raises `CutoverError` if there is none, or a tool is at work at it.
+    """
+    journal = Journal(store, clock)
+    await journal.hold()
+    try:
+        known = await journal.read()
+        if known is None or known.is_over:
+            raise CutoverError("no cutover is unfinished")
+        await journal.drop()
+    finally:
+        await journal.release()
+    return (
+        f"forgot the cutover from {known.old} to {known.new} over {known.router} at step {known.step.value}; "
+        f"weights and drains are as it left them: look at them (voice-agent fleet; voice-agent drain --cancel)"
+    )

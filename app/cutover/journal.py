@@ -79,6 +79,12 @@ class Journal:
                 return
         raise LeaseLost("somebody else went on with this cutover")
 
+    async def drop(self) -> None:
+        """Forget the record that was read. Raises `LeaseLost` if it is another by now."""
+        if not await self._store.swap_note(RECORD, self._known, None, ttl_s=KEPT_S):
+            raise LeaseLost("somebody else went on with this cutover")
+        self._known = None
+
     async def hold(self) -> None:
         """Take the lease; waits for that of a tool that has died. Raises `CutoverError` while another is at work."""
         mine = self._signed()

@@ -165,8 +165,9 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ("", "give either --to COLOR or --rollback"),
-        ("--to green --rollback", "give either --to COLOR or --rollback"),
+        ("", "give one of --to COLOR, --rollback and --forget"),
+        ("--rollback --dry-run", "--dry-run goes with --to COLOR"),
+        ("--to green --rollback", "give one of --to COLOR, --rollback and --forget"),
         ("--to green", "--smoke-url: where does the smoke call go"),
         ("--to green --smoke-url localhost:80", "--url: localhost:80 is not a WebSocket address; try ws://"),
         ("--to green --no-smoke --steps 5,a", "--steps: '5,a' is not a list of percents"),

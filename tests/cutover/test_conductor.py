@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.cutover.conductor import Conductor, NothingToDo, Stuck
+from app.cutover.conductor import Conductor, NothingToDo, Stuck, forget
 from app.cutover.journal import Journal
 from app.cutover.judging import Budget
 from app.cutover.plan import Progress, Step, Terms
@@ -357,6 +357,10 @@ async def test_another_router_does_not_go_on_with_a_cutover() -> None:
     its.router.name = "three rules"
     with pytest.raises(CutoverError, match="begun with another router: two rules"):
         await cut_over(its)
+    assert "from blue to green over two rules at step shift" in await forget(its.store, its.clock)
+    with pytest.raises(CutoverError, match="no cutover is unfinished"):
+        await forget(its.store, its.clock)
+    check_done(its, await cut_over(its))
 
 
 async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:
