@@ -250,7 +250,8 @@ async def _publish(settings: Settings, namespace: str, every_s: float) -> None:
 
     publisher = CloudWatchPublisher(namespace=namespace)
     async with _opened(settings) as store:
-        await publish_forever(store, FleetWatch(store), publisher, SystemClock(), every_s, say)
+        clock = SystemClock()
+        await publish_forever(store, FleetWatch(store, clock), publisher, clock, every_s, say)
 
 
 async def _fleet(settings: Settings, url: str | None) -> Fleet:

@@ -11,6 +11,7 @@ import orjson
 
 from app.cutover.ports import Router, Watch
 from app.errors import SettingsError
+from app.runtime.ports import Clock
 from app.stores.base import Store
 
 ROUTERS = ("haproxy", "alb", "gateway", "ingress", "argo")
@@ -90,7 +91,7 @@ def choose_router(options: RouterOptions) -> Router:
     return ArgoRouter(namespace=options.namespace, name=options.resource, color_label=options.color_label)
 
 
-def choose_watch(kind: str, store: Store, *, prometheus: str | None, cloudwatch: str) -> Watch:
+def choose_watch(kind: str, store: Store, clock: Clock, *, prometheus: str | None, cloudwatch: str) -> Watch:
     """The source of numbers. Raises as `choose_router`."""
     if kind == "prometheus":
         from app.cutover.watches.prometheus import PrometheusWatch
@@ -104,4 +105,4 @@ def choose_watch(kind: str, store: Store, *, prometheus: str | None, cloudwatch:
         return CloudWatchWatch(namespace=cloudwatch)
     from app.cutover.watches.fleet import FleetWatch
 
-    return FleetWatch(store)
+    return FleetWatch(store, clock)

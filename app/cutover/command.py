@@ -285,7 +285,7 @@ async def _cut_over(
         if wish.forget:
             teller.said(await forget(store, clock))
             return True
-        watch = choose_watch(kind, store, prometheus=prometheus, cloudwatch=cloudwatch)
+        watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
         world = World(choose_router(options), watch, store, smoke, clock, teller)
         conductor = Conductor(world, terms, budget)
         if wish.dry and wish.to is not None:

@@ -182,7 +182,7 @@ class SimWorld:
         self.clock = VirtualClock()
         self.store = MemoryStore(ttl_s=60, now_s=self.clock.monotonic_s)
         self.router = SimRouter()
-        self.watch = FleetWatch(self.store)
+        self.watch = FleetWatch(self.store, self.clock)
         self.teller = RecordingTeller()
         self.pods = [SimPod(f"{color}-{n}", color) for color in ("blue", "green") for n in range(2)]
         for pod in self.pods[:2]:

@@ -407,3 +407,20 @@ async def test_counts_of_a_pod_that_leaves_stay_counted() -> None:
     after = (await its.watch.look(["green"]))["green"]
     assert isinstance(after, Numbers)
     assert (before.dropped, after.dropped) == (2, 2)
+
+
+async def test_a_pod_that_falls_silent_keeps_its_calls_for_a_while() -> None:
+    """It may be cut off from the store and serve on: its color is not empty because its heartbeat is missing."""
+    its = SimWorld()
+    cut_off = its.of("blue")[1]
+
+    def silence(world: SimWorld) -> None:
+        if cut_off.draining:
+            cut_off.alive = False
+
+    its.per_second = silence
+    progress = await cut_over(its, terms=replace(TERMS, watch_deadline_s=300))
+    assert progress.step is Step.DONE
+    assert progress.drain_seconds is not None
+    assert progress.drain_seconds > 100
+    assert cut_off.calls > 0

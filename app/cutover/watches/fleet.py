@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from app.cutover.ports import Numbers, WatchError
 from app.errors import StoreError
+from app.runtime.ports import Clock
 from app.stores.base import PodBeat, Store, Tallies
+
+SILENT_S = 120.0
+"""A pod that fell silent with calls may be cut off from the store, and go on serving them: they count for so long.
+
+The calls of a dead one have been resumed elsewhere by then, or are given up (`VOICE_RESUME_WINDOW`).
+"""
 
 
 class FleetWatch:
@@ -15,8 +22,11 @@ class FleetWatch:
     It remembers what pods had counted: one that leaves takes its calls along, but not its counts.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
+        self._seen: dict[str, tuple[PodBeat, float]] = {}
+        """Each pod's newest heartbeat, and when it was seen."""
         self._counted: dict[tuple[str, str, int], Tallies] = {}
 
     @property
@@ -30,7 +40,9 @@ class FleetWatch:
             beats = await self._store.pods()
         except StoreError as error:
             raise WatchError(f"the store does not say how the fleet is: {error}", may_pass=True) from error
+        now_s = self._clock.monotonic_s()
         for beat in beats:
+            self._seen[beat.name] = (beat, now_s)
             if beat.tallies is not None:
                 self._counted[beat.color, beat.name, beat.started_at_ms] = beat.tallies
         return {color: self._numbers(color, [beat for beat in beats if beat.color == color]) for color in colors}
@@ -38,7 +50,7 @@ class FleetWatch:
     def _numbers(self, color: str, beats: Sequence[PodBeat]) -> Numbers:
         if not beats:
             raise WatchError(f"no {color} pod has a heartbeat: how many calls it has is not known", may_pass=True)
-        active_calls = sum(beat.active_calls for beat in beats)
+        active_calls = sum(beat.active_calls for beat in beats) + self._silent_calls(color, {it.name for it in beats})
         counted = [tallies for (of, _, _), tallies in self._counted.items() if of == color]
         if not counted:
             return Numbers(active_calls)
@@ -53,4 +65,13 @@ class FleetWatch:
             dropped=sum(tallies.dropped for tallies in counted),
             resumes=sum(tallies.resumed for tallies in counted),
             turns=turns,
+        )
+
+    def _silent_calls(self, color: str, heard: set[str]) -> int:
+        """Calls of pods of a color that have not been heard of for a short while."""
+        since_s = self._clock.monotonic_s() - SILENT_S
+        return sum(
+            beat.active_calls
+            for beat, seen_s in self._seen.values()
+            if beat.color == color and beat.name not in heard and seen_s > since_s
         )
