@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
     admin_token: SecretStr | None = None
     """Opens `/admin`; unset: only loopback may."""
+    ws: Literal["direct", "websockets"] = "direct"
+    """How frames are read and written: `direct`, past ASGI, or by uvicorn and the `websockets` library."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
     log_format: Literal["json", "console"] = "json"

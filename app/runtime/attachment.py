@@ -10,7 +10,7 @@ import structlog
 from app.call.closing import BROKEN, HANG_UP, INTERNAL_ERROR, SERVICE_RESTART
 from app.runtime.connection import Connection
 from app.runtime.live_call import LiveCall
-from app.runtime.ports import Transport
+from app.runtime.ports import Listener, Transport
 from app.wire.realtime import greeting
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Attachment:
+class Attachment(Listener):
     """Holds a place on the pod. Exactly one of `serve` and `abandon` must be called."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Attachment:
             info = self._pod.greeting_of(live, resumed=self._resumed, gap=self._attached.gap)
             hello = greeting(self._attached.start, live.call.session, info)
             sender = asyncio.create_task(connection.run(transport, hello))
-            code = await self._listen(transport)
+            code = await transport.deliver(self)
         except Exception:
             # The root of the connection: a fault of ours must not take the call along. It is parked.
             log.exception("connection failed", call_id=live.call.call_id)
@@ -67,18 +67,20 @@ class Attachment:
             is_open = connection.closing is None or connection.closing[0] == SERVICE_RESTART
             await self._leave(hung_up=code == HANG_UP and is_open)
 
-    async def _listen(self, transport: Transport) -> int:
+    def take(self, message: str | bytes) -> bool:
+        """One message of the caller; False while the call waits for the store, or is being handed off."""
         live, connection = self._live, self._connection
-        while True:
-            message = await transport.receive()
-            if isinstance(message, int):
-                return message
-            await connection.listens.wait()
-            if connection.closing is None:
-                live.heard_from_at_s = self._pod.clock.monotonic_s()
-                live.receive(message)
-                if len(live.call.unsaved_events) > 1:
-                    await live.room()
+        if connection.closing is None:
+            if live.has_no_room or not connection.listens.is_set():
+                return False
+            live.heard_from_at_s = self._pod.clock.monotonic_s()
+            live.receive(message)
+        return True
+
+    async def ready(self) -> None:
+        """Wait until `take` may say yes."""
+        await self._connection.listens.wait()
+        await self._live.room()
 
     async def abandon(self) -> None:
         """The upgrade failed: park the call."""

@@ -1,10 +1,14 @@
-"""One caller's connection: what is durable goes out, in order, at the socket's own pace."""
+"""One caller's connection: what is durable goes out, in order, at the socket's own pace.
+
+While the caller keeps up, events are written where they become durable, without a task
+switch. What the socket does not take at once is queued, and sent by `run`'s task.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import structlog
 
@@ -36,12 +40,32 @@ class Connection:
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0
         self._wake = asyncio.Event()
-        self._to_close = asyncio.Event()
+        self._open: Transport | None = None
+        """Where events can be written at once, because none waits to be sent before them."""
+        self._limit: asyncio.Timeout | None = None
+        """How long `run` may go on sending."""
 
-    def push(self, events: Iterable[OutboxEntry]) -> None:
-        """Queue durable events."""
+    def push(self, events: Sequence[OutboxEntry]) -> None:
+        """Send durable events, or queue them."""
         if self.closing is not None:
             return
+        if self._open is not None:
+            write = self._open.write
+            spoken = 0
+            for at, entry in enumerate(events):
+                if not write(frame(*entry)):
+                    events = events[at:]
+                    break
+                spoken += bool(entry.audio)
+            else:
+                events = ()
+            if spoken:
+                self._observer.frames_out(spoken)
+        if events:
+            self._queue(events)
+
+    def _queue(self, events: Sequence[OutboxEntry]) -> None:
+        self._open = None
         # The backlog counts, not the news: a single large event must be able to go out.
         if self._unsent_bytes > MAX_UNSENT_BYTES:
             self.close(TRY_AGAIN_LATER, "too slow: events wait to be read", at_once=True)
@@ -59,35 +83,39 @@ class Connection:
         if at_once:
             self._unsent.clear()
             self._unsent_bytes = 0
+        self._open = None
         self._wake.set()
-        self._to_close.set()
+        self._limit_last_words()
         self.listens.set()
 
-    async def run(self, transport: Transport, greeting: str) -> None:
+    def _limit_last_words(self) -> None:
+        if self._limit is not None and self._limit.when() is None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
+
+    async def run(self, transport: Transport, greeting: bytes) -> None:
         """Send the greeting, then events as they come, until the connection is to be closed; then close it.
 
         A caller who does not read what is left within `LAST_WORDS_S` is cut off.
         """
-        sending = asyncio.create_task(self._send(transport, greeting))
-        asked = asyncio.create_task(self._to_close.wait())
         try:
-            await asyncio.wait({sending, asked}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({sending}, timeout=LAST_WORDS_S)
-            if sending.done() and sending.exception() is not None:
-                log.error("sending failed", exc_info=sending.exception())
-                self.close(INTERNAL_ERROR)
+            async with asyncio.timeout(None) as self._limit:
+                if self.closing is not None:
+                    self._limit_last_words()
+                await self._send(transport, greeting)
+        except TimeoutError:
+            log.info("caller did not read the last events")
+        except Exception:
+            # The root of a task: the caller comes back for what was not sent.
+            log.exception("sending failed")
+            self.close(INTERNAL_ERROR)
         finally:
-            sending.cancel()
-            asked.cancel()
-            await asyncio.gather(sending, asked, return_exceptions=True)
+            self._limit = self._open = None
         assert self.closing is not None
         await transport.close(*self.closing)
 
-    async def _send(self, transport: Transport, greeting: str) -> None:
+    async def _send(self, transport: Transport, greeting: bytes) -> None:
         await transport.send(greeting)
-        while self._unsent or self.closing is None:
-            await self._wake.wait()
-            self._wake.clear()
+        while True:
             spoken = 0
             while self._unsent:
                 entry = self._unsent.popleft()
@@ -96,3 +124,8 @@ class Connection:
                 await transport.send(frame(*entry))
             if spoken:
                 self._observer.frames_out(spoken)
+            if self.closing is not None:
+                return
+            self._open = transport
+            self._wake.clear()
+            await self._wake.wait()

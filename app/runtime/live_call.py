@@ -138,9 +138,14 @@ class LiveCall:
         if boundaries and not boundaries[-1].started:
             self.feed(AppendAudio(b"", None, boundaries[-1:]))
 
+    @property
+    def has_no_room(self) -> bool:
+        """Whether too many events are not durable yet."""
+        return len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS and not self.superseded_by_other
+
     async def room(self) -> None:
         """Wait while too many events are not durable yet."""
-        while len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS and not self.superseded_by_other:
+        while self.has_no_room:
             self._durable.clear()
             self._committer.mark(self)
             await self._durable.wait()

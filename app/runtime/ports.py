@@ -7,8 +7,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
+class Listener(Protocol):
+    """Gets a caller's messages from a transport."""
+
+    def take(self, message: str | bytes) -> bool:
+        """One message; False if it cannot be taken now: to be offered again after `ready`."""
+
+    async def ready(self) -> None:
+        """Wait until messages can be taken again."""
+
+
 class Transport(Protocol):
-    """One accepted connection to a caller."""
+    """One accepted connection to a caller.
+
+    `write` and `deliver` are for the path of every frame: a transport that can do without
+    a task switch brings its own.
+    """
+
+    __slots__ = ()
 
     async def receive(self) -> str | bytes | int:
         """The next message (text as str, binary as bytes), or the close code once the connection is gone.
@@ -16,8 +32,25 @@ class Transport(Protocol):
         1006 stands for a connection that broke without a close frame.
         """
 
-    async def send(self, text: str) -> None:
-        """Send one text message; waits while the socket is congested. Never raises for a peer that is gone."""
+    async def deliver(self, listener: Listener) -> int:
+        """Give every message to the listener until the connection is gone; returns the close code.
+
+        Raises what the listener raises.
+        """
+        while not isinstance(message := await self.receive(), int):
+            while not listener.take(message):
+                await listener.ready()
+        return message
+
+    def write(self, text: bytes) -> bool:
+        """Send one text message (UTF-8) without waiting; False if that cannot be done now: `send` it.
+
+        Once the peer is gone, nothing is sent and nothing waits: True.
+        """
+        return False
+
+    async def send(self, text: bytes) -> None:
+        """Send one text message (UTF-8); waits while the socket is congested. Never raises for a peer that is gone."""
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code. Returns within 0.5 s even if the peer is dead; safe to call twice."""

@@ -19,6 +19,7 @@ from app.call.tokens import is_resume_token
 from app.errors import ConnectionRefused, StoreError
 from app.runtime.ports import ResumeCall, StartCall
 from app.web.access import SUBPROTOCOL, Access, hashed
+from app.web.call_socket import CallSocket
 from app.web.parameters import Wanted, parse
 from app.web.ports import Attached, CallPod
 from app.web.refusals import refuse_upgrade
@@ -28,7 +29,9 @@ NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
 ABORT = "voice.abort"
 GONE = "voice.gone"
-"""The ASGI extension by which our server lends a function that cuts the connection (see `web.server`)."""
+TAKE_OVER = "voice.take_over"
+"""The ASGI extensions by which our server lends what cuts the connection, what tells whether it is gone, and what
+takes it over once it is accepted (see `web.server`)."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +55,6 @@ class RealtimeSocket:
             await refuse_upgrade(scope, send, refusal, self._headers)
             return
         log_call = log.bind(call_id=attached.call_id)
-        transport = SocketTransport(receive, send, _abort_of(scope))
         try:
             await self._accept(scope, send, attached.call_id)
         except OSError:
@@ -62,6 +64,7 @@ class RealtimeSocket:
         except BaseException:
             await attached.abandon()
             raise
+        transport = _transport_of(scope, receive, send)
         log_call.info("connected")
         try:
             await attached.serve(transport)
@@ -70,6 +73,8 @@ class RealtimeSocket:
             await transport.close(INTERNAL_ERROR, "internal error")
         else:
             log_call.info("disconnected")
+        finally:
+            transport.leave()
 
     async def _attach(self, scope: Scope) -> Attached:
         headers = Headers(scope=scope)
@@ -155,6 +160,12 @@ def _abort_of(scope: Scope) -> Callable[[], None]:
 def _is_gone_of(scope: Scope) -> Callable[[], bool]:
     is_gone: Callable[[], bool] = scope.get("extensions", {}).get(GONE, _cannot_tell)
     return is_gone
+
+
+def _transport_of(scope: Scope, receive: Receive, send: Send) -> CallSocket | SocketTransport:
+    """The accepted connection: without ASGI where the server allows it."""
+    take_over: Callable[[], CallSocket] | None = scope.get("extensions", {}).get(TAKE_OVER)
+    return SocketTransport(receive, send, _abort_of(scope)) if take_over is None else take_over()
 
 
 def _cannot_tell() -> bool:

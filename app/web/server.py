@@ -23,18 +23,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from app.errors import SettingsError
 from app.settings import Settings
+from app.web.call_socket import CLOSE_S, PING_S, CallSocket
 from app.web.ports import CallPod
-from app.web.realtime import ABORT, GONE
+from app.web.realtime import ABORT, GONE, TAKE_OVER
 from app.web.refusals import ANSWERED
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from websockets.http11 import Request
 
-PING_S = 20.0
-"""Pings keep load balancers from taking a silent call for dead (an ALB's idle timeout is 60 s by default)."""
-PONG_S = 20.0
-CLOSE_S = 0.5
 LEAVE_S = 2
 """How long unfinished HTTP requests may hold up the exit."""
 LOOK_S = 0.01
@@ -61,6 +58,10 @@ class CallProtocol(WebSocketsSansIOProtocol):
             extensions[GONE] = self.transport.is_closing
             extensions[ANSWERED] = self._answered
 
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abort()
+
     def _answered(self) -> None:
         self.handshake_complete = True
 
@@ -68,6 +69,33 @@ class CallProtocol(WebSocketsSansIOProtocol):
         """No pong came: say goodbye, and cut the connection if that does not get through."""
         super().keepalive_timeout()
         self.loop.call_later(CLOSE_S, self.transport.abort)
+
+
+class DirectProtocol(CallProtocol):
+    """uvicorn's protocol for the handshake alone: an accepted connection is lent to the app, past ASGI."""
+
+    def handle_connect(self, event: Request) -> None:
+        """Lend the app what takes the connection over."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[TAKE_OVER] = self._take_over
+
+    def _take_over(self) -> CallSocket:
+        """The accepted connection; to be called before the event loop turns, so that no frame is read in between."""
+        self.stop_keepalive()
+        self.connections.discard(self)
+        # uvicorn closes the transport behind an app that returns, unless this says that a close is being waited for.
+        self.close_timer = self.loop.call_later(0, _nothing)
+        return CallSocket(self.transport, self.connections, max_message_bytes=self.config.ws_max_size)
+
+
+def _nothing() -> None:
+    """Stands for uvicorn's timer."""
+
+
+PROTOCOLS = {"direct": DirectProtocol, "websockets": CallProtocol}
+"""By the setting `ws`."""
 
 
 class VoiceServer(uvicorn.Server):
@@ -131,13 +159,17 @@ class VoiceServer(uvicorn.Server):
         while closing := self._closing_sockets():
             if asyncio.get_running_loop().time() >= deadline_s:
                 for protocol in closing:
-                    protocol.transport.abort()
+                    protocol.abort()
                 return
             await asyncio.sleep(LOOK_S)
 
-    def _closing_sockets(self) -> list[CallProtocol]:
-        connections = self.server_state.connections
-        return [it for it in connections if isinstance(it, CallProtocol) and it.close_sent]
+    def _closing_sockets(self) -> list[CallProtocol | CallSocket]:
+        connections: set[Any] = self.server_state.connections
+        return [
+            it
+            for it in connections
+            if (isinstance(it, CallSocket) and it.is_closing) or (isinstance(it, CallProtocol) and it.close_sent)
+        ]
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -147,10 +179,10 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http="httptools",
-        ws=CallProtocol,
+        ws=PROTOCOLS[settings.ws],
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=PING_S,
-        ws_ping_timeout=PONG_S,
+        ws_ping_timeout=PING_S,
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,

@@ -11,21 +11,23 @@ from collections.abc import Callable
 from starlette.types import Message, Receive, Send
 
 from app.call.closing import BROKEN
+from app.runtime.ports import Transport
+from app.web.frames import fitting
 
 CLOSE_S = 0.5
 """How long closing may take before the connection is cut."""
 NO_STATUS = 1005
-MAX_REASON_BYTES = 123
-"""RFC 6455, section 5.5: a control frame carries 125 bytes, of which two are the code."""
 GONE = (OSError, RuntimeError)
 """How the server says that a message can no longer be sent."""
 
 
-class SocketTransport:
+class SocketTransport(Transport):
     """`runtime.ports.Transport` over an accepted ASGI WebSocket.
 
     `abort` cuts the connection without waiting for anything.
     """
+
+    __slots__ = ("_abort", "_closing", "_gone", "_receive", "_send")
 
     def __init__(self, receive: Receive, send: Send, abort: Callable[[], None]) -> None:
         self._receive = receive
@@ -48,12 +50,12 @@ class SocketTransport:
         self._gone = _code(message)
         return self._gone
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: bytes) -> None:
         """Send; silently nothing once the peer is gone or the connection is closing."""
         if self._closing:
             return
         try:
-            await self._send({"type": "websocket.send", "text": text})
+            await self._send({"type": "websocket.send", "text": text.decode()})
         except GONE:
             self._closing = True
 
@@ -62,7 +64,7 @@ class SocketTransport:
         if self._closing or self._gone is not None:
             return
         self._closing = True
-        frame = {"type": "websocket.close", "code": code, "reason": _fit(reason)}
+        frame = {"type": "websocket.close", "code": code, "reason": fitting(reason)}
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._send(frame)
@@ -71,12 +73,11 @@ class SocketTransport:
         except GONE:
             pass
 
+    def leave(self) -> None:
+        """Nobody serves the connection any more: the server closes it behind the app."""
+
 
 def _code(message: Message) -> int:
     """uvicorn reports a connection that broke as 1005 without a reason; an empty close frame comes with one."""
     code: int = message.get("code", NO_STATUS)
     return BROKEN if code == NO_STATUS and "reason" not in message else code
-
-
-def _fit(reason: str) -> str:
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")

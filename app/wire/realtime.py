@@ -234,16 +234,16 @@ def pack(body: Mapping[str, Any]) -> bytes:
     return orjson.dumps(body)
 
 
-def frame(n: int, head: bytes, audio: bytes) -> str:
-    """The text of the n-th event, from its packed body and the audio that belongs to it (b"" if none)."""
+def frame(n: int, head: bytes, audio: bytes) -> bytes:
+    """The n-th event as JSON text, from its packed body and the audio that belongs to it (b"" if none)."""
     if not audio:
-        return f'{{"event_id":"evt_{n}",{head[1:].decode()}'
+        return b'{"event_id":"evt_%d",%b' % (n, head[1:])
     if head.startswith(_RETRIEVED):
         return frame(n, _with_item_audio(head, audio), b"")
-    return f'{{"event_id":"evt_{n}",{head[1:-1].decode()},"delta":"{pybase64.b64encode_as_string(audio)}"}}'
+    return b'{"event_id":"evt_%d",%b,"delta":"%b"}' % (n, head[1:-1], pybase64.b64encode(audio))
 
 
-def greeting(n: int, session: Mapping[str, Any], call: Mapping[str, Any]) -> str:
+def greeting(n: int, session: Mapping[str, Any], call: Mapping[str, Any]) -> bytes:
     """The ``session.created`` of a connection that goes on after the n-th event; `call` becomes ``session.call``."""
     return frame(n, pack({"type": "session.created", "session": {**session, "call": call}}), b"")
 

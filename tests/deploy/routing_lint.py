@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from app.web.server import PING_S
+from app.web.call_socket import PING_S
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
 from tests.deploy.world import Object, World, containers, declared_ports, labels, matches, of_agents, settings_of, title
 

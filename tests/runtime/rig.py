@@ -16,7 +16,7 @@ from app.runtime.attachment import Attachment
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
-from app.runtime.ports import Clock, ResumeCall, StartCall
+from app.runtime.ports import Clock, ResumeCall, StartCall, Transport
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
 
@@ -91,7 +91,7 @@ class FixedAgents:
             raise ConnectionRefused(400, "model_not_found", f"no agent {model!r}", param="model") from None
 
 
-class MemoryTransport:
+class MemoryTransport(Transport):
     """A connection whose other end is the test."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class MemoryTransport:
     async def receive(self) -> str | bytes | int:
         return await self._inbox.get()
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: bytes) -> None:
         self.events.append(orjson.loads(text))
         async with self._changed:
             self._changed.notify_all()

@@ -399,7 +399,7 @@ async def test_a_caller_who_does_not_read_cannot_hold_up_a_drain() -> None:
     class StuckTransport(MemoryTransport):
         """Takes the greeting and then nothing more."""
 
-        async def send(self, text: str) -> None:
+        async def send(self, text: bytes) -> None:
             if self.events:
                 await asyncio.Event().wait()
             await super().send(text)

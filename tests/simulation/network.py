@@ -10,6 +10,7 @@ from typing import Any
 from app.call.changes import CallWrite, OutboxEntry, Snapshot
 from app.call.closing import SERVICE_RESTART
 from app.errors import StoreUnavailable
+from app.runtime.ports import Transport
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.simulation.loop import SimLoop, run_now
@@ -215,7 +216,7 @@ class Lane:
         return self._inbox.popleft()
 
 
-class Connection:
+class Connection(Transport):
     """A WebSocket between a caller and a pod; the pod's side is a `Transport`."""
 
     def __init__(self, loop: SimLoop, weather: Weather, witness: Witness, pod: str) -> None:
@@ -256,12 +257,16 @@ class Connection:
         message: str | int = await self.up.get()
         return message
 
-    async def send(self, text: str) -> None:
-        if '"type":"session.created"' not in text[:80]:
-            number = int(text[len('{"event_id":"evt_') : text.index('",')])
+    async def send(self, text: bytes) -> None:
+        self.write(text)
+
+    def write(self, text: bytes) -> bool:
+        if b'"type":"session.created"' not in text[:80]:
+            number = int(text[len(b'{"event_id":"evt_') : text.index(b'",')])
             listened_to = self.is_chosen and not (self.caller_left or self.down.closed)
-            self._witness.sent(self.pod, self.call_id, number, text, listened_to=listened_to)
-        self.down.put(text)
+            self._witness.sent(self.pod, self.call_id, number, text.decode(), listened_to=listened_to)
+        self.down.put(text.decode())
+        return True
 
     async def close(self, code: int, reason: str) -> None:
         if self._over is None:

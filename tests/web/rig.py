@@ -56,7 +56,7 @@ class ScriptedAttachment:
 async def echo(transport: Transport) -> None:
     """Send every text back until the caller leaves."""
     while isinstance(message := await transport.receive(), str):
-        await transport.send(message)
+        await transport.send(message.encode())
 
 
 class ScriptedPod:

@@ -275,7 +275,7 @@ async def test_the_pod_closes_with_its_own_code(code: int) -> None:
     async def close(transport: Transport) -> None:
         await transport.close(code, "é" * 100)
         await transport.close(1000, "again")
-        await transport.send("too late")
+        await transport.send(b"too late")
 
     async with running() as server:
         server.pod.script = close
@@ -331,7 +331,7 @@ async def test_closing_a_caller_who_does_not_read_takes_half_a_second_at_most() 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 while True:
-                    await transport.send("x" * 1_000_000)
+                    await transport.send(b"x" * 1_000_000)
         began_s = loop.time()
         await transport.close(1012, "service restart")
         took_s.put_nowait(loop.time() - began_s)

@@ -147,7 +147,7 @@ async def test_a_peer_that_stops_answering_pings_is_cut(monkeypatch: pytest.Monk
 
     async def flood(transport: Transport) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(transport.send("x" * 30_000_000))
+            tasks.create_task(transport.send(b"x" * 30_000_000))
             codes.put_nowait(await transport.receive())
 
     made: list[CallProtocol] = []

@@ -103,7 +103,7 @@ def _unknown_to_sdk(value: Any, path: str = "") -> set[str]:
     return found
 
 
-def _read_by_sdk(text: str) -> Any:
+def _read_by_sdk(text: bytes) -> Any:
     """The event as the SDK reads it: of the class its type names, lossless, with no undeclared field."""
     event = SDK.validate_json(text, strict=True)
     said = json.loads(text)
