@@ -112,7 +112,7 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
     hearing = call.hearing
     position = (hearing.base_ms, hearing.durable_position, hearing.speaking, hearing.first_n)
     fields = {
-        "seq": b"%d" % call.seq,
+        "seq": b"%d" % call.numbers_to_save(),
         "updated_at": b"%d" % now_ms,
         "hearing": b"%d %d %d %d " % position + (hearing.item_id or "").encode(),
     }

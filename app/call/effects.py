@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.call.changes import OutboxEntry
+
 
 @dataclass(frozen=True, slots=True)
 class StartReply:
@@ -43,4 +45,11 @@ class CloseConnection:
     reason: str
 
 
-Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection
+@dataclass(slots=True)
+class LetOut:
+    """Send an event now: nothing of it must be durable (see `Call.lets_out`)."""
+
+    event: OutboxEntry
+
+
+Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection | LetOut

@@ -8,8 +8,9 @@ raised before anything changed, and becomes an `error` event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import assert_never, get_args
 
 from app.call import editing, events, hearing, inputs, replying, truncation
 from app.call.changes import OutboxEntry
@@ -23,11 +24,8 @@ def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
     """Let one thing happen to a call. Inputs of replies that are over are ignored."""
     if call.status is Status.ENDED:
         return []
-    if isinstance(happened, inputs.FromCaller):
-        return _from_caller(call, happened, now_ms)
-    if isinstance(happened, inputs.FromRuntime):
-        return _from_runtime(call, happened, now_ms)
-    return _from_agent(call, happened, now_ms)
+    taken: list[Effect] = _TAKES[type(happened)](call, happened, now_ms)
+    return taken
 
 
 def resume(call: Call) -> list[Effect]:
@@ -103,6 +101,7 @@ def release(call: Call, events: list[OutboxEntry]) -> None:
     """These events are durable (or the store is given up for now): they may be sent."""
     if events:
         call.released = events[-1].n
+    call.reserved = call.reserving
 
 
 def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
@@ -230,5 +229,12 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     call.mark("status", "reply")
     return effects
 
+
+_TAKES: dict[type, Callable[..., list[Effect]]] = {
+    **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
+    **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
+    **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
+}
+"""By the kind of input; looking into a union takes longer than all that is done to a frame."""
 
 __all__ = ["CloseConnection", "ResetEndpointing", "attach", "end", "is_quiet", "resume", "step"]

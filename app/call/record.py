@@ -23,6 +23,8 @@ from app.call.outbox import Outbox
 from app.call.session import TurnDetection, input_format, output_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
+NUMBERS_AHEAD = 512
+"""How many numbers a write takes in advance where mirrored audio is let out unsaved: ten seconds' worth."""
 
 
 class Status(StrEnum):
@@ -190,6 +192,16 @@ class Call:
     """Oldest outbox and speech entries that the last write kept."""
     listening: TurnDetection | None = field(init=False)
     """The session's turn detection, at hand for every frame; None: the client commits turns itself."""
+    input_format: AudioFormat = field(init=False)
+    """Format of the caller's audio."""
+    output_format: AudioFormat = field(init=False)
+    """Format of the agent's audio."""
+    delta_head: tuple[str, bytes] = ("", b"")
+    """The packed body of an audio event and the item it is for: all of an item's are the same."""
+    reserving: int = 0
+    """What the newest write takes for the newest number; see `reserved`."""
+    reserved: int = 0
+    """Events up to this number may be sent before they are written, for the store takes their numbers for used."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
     None while nobody waits for the caller."""
@@ -205,23 +217,35 @@ class Call:
         """Go on under these settings."""
         self.session = session
         self.listening = turn_detection(session)
-
-    @property
-    def input_format(self) -> AudioFormat:
-        """Format of the caller's audio."""
-        return input_format(self.session)
-
-    @property
-    def output_format(self) -> AudioFormat:
-        """Format of the agent's audio."""
-        return output_format(self.session)
+        self.input_format = input_format(session)
+        self.output_format = output_format(session)
 
     def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
         """Number a server event; it becomes visible once it is durable."""
+        self.emit_packed(orjson.dumps(body), audio)
+
+    def emit_packed(self, head: bytes, audio: bytes) -> None:
+        """As `emit`, of a body that is JSON already."""
         self.seq += 1
-        entry = OutboxEntry(self.seq, orjson.dumps(body), audio)
+        entry = OutboxEntry(self.seq, head, audio)
         self.unsaved_events.append(entry)
         self.outbox.add(entry)
+
+    @property
+    def lets_out(self) -> bool:
+        """Whether mirrored audio may be sent before it is written.
+
+        It may where no event is kept for replay anyway, so that nothing but its numbers must be
+        durable; and not once the call is about to move, for then its numbers must be exact.
+        """
+        return self.mirror and not self.outbox.keeps and self.status is Status.ATTACHED and not self.handed_off
+
+    def numbers_to_save(self) -> int:
+        """The newest number, or one far enough beyond it that events can be let out until the next write."""
+        self.reserving = self.seq + NUMBERS_AHEAD if self.lets_out else 0
+        if not self.reserving:
+            self.reserved = 0
+        return self.reserving or self.seq
 
     def new_item_id(self) -> str:
         """The next item id that no client has taken."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from app.call import events
-from app.call.effects import CloseConnection, Effect, StartReply, StopReply
+from app.call.effects import CloseConnection, Effect, LetOut, StartReply, StopReply
 from app.call.inputs import (
     ReplyAudio,
     ReplyFailed,
@@ -21,10 +23,13 @@ from app.call.inputs import (
     ReplyStepDone,
     ReplyText,
 )
-from app.call.record import Call, Playback, Reply
+from app.call.record import NUMBERS_AHEAD, Call, Playback, Reply
 from app.call.session import ResponseSettings, response_settings
 from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
+
+MIRROR_SAVE_MS = 2000
+"""How far the stored positions may lag behind where mirrored audio is let out unsaved."""
 
 
 def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
@@ -128,17 +133,34 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
         call.mark("reply")
     reply.audio_bytes += len(part.audio)
     call.playback.audio_bytes = reply.item_audio_bytes
-    call.emit(events.output_audio_delta(reply.response_id, item_id, _index(reply)), part.audio)
+    if call.delta_head[0] != item_id:
+        call.delta_head = (item_id, orjson.dumps(events.output_audio_delta(reply.response_id, item_id, _index(reply))))
+    call.emit_packed(call.delta_head[1], part.audio)
     return []
 
 
 def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
     """`loopback`: what came in goes out, inside one open response."""
-    call.hearing.position += len(frame)
+    hearing = call.hearing
+    hearing.position += len(frame)
     if call.reply is None:
         start_reply(call, {}, now_ms)
         assert call.reply is not None
-    return audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
+    audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
+    if call.released + 1 == call.seq <= call.reserved and call.lets_out:
+        return _let_out(call, len(frame))
+    return []
+
+
+def _let_out(call: Call, size_bytes: int) -> list[Effect]:
+    """Every event before this one was let out, and the store counts its number as used."""
+    event = call.unsaved_events.pop()
+    call.released = event.n
+    due_bytes = call.input_format.size(MIRROR_SAVE_MS)
+    at = call.hearing.position
+    if at // due_bytes != (at - size_bytes) // due_bytes or call.reserved - call.seq < NUMBERS_AHEAD // 4:
+        call.mark("counts")
+    return [LetOut(event)]
 
 
 def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:

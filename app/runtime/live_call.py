@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, assert_never
 
 import structlog
 
@@ -18,7 +18,7 @@ from app.call import machine
 from app.call.changes import CallWrite, OutboxEntry
 from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
 from app.call.codec import skip_write, take_write
-from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.effects import CloseConnection, Effect, LetOut, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.inputs import (
     AppendAudio,
     ConnectionLost,
@@ -161,6 +161,9 @@ class LiveCall:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
+            case LetOut(event):
+                if self.connection is not None:
+                    self.connection.push((event,))
             case StartReply():
                 self._speech_ended_at_s = self._clock.monotonic_s()
                 self._reply = self._start(self._perform_when_transcribed())
@@ -175,6 +178,8 @@ class LiveCall:
                 self._listen_afresh()
             case CloseConnection(code, reason):
                 self.finish("agent", code, reason)
+            case _:
+                assert_never(effect)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(work, name=self.call.call_id)
