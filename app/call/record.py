@@ -201,7 +201,8 @@ class Call:
     reserving: int = 0
     """What the newest write takes for the newest number; see `reserved`."""
     reserved: int = 0
-    """Events up to this number may be sent before they are written, for the store takes their numbers for used."""
+    """Events up to this number may be sent before they are written, for the store takes their numbers for used.
+    0 where `lets_out` says no."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
     None while nobody waits for the caller."""
@@ -231,6 +232,10 @@ class Call:
         self.unsaved_events.append(entry)
         self.outbox.add(entry)
 
+    def reserve(self) -> None:
+        """A write is durable: the numbers that it took in advance may be used."""
+        self.reserved = self.reserving if self.lets_out else 0
+
     @property
     def lets_out(self) -> bool:
         """Whether mirrored audio may be sent before it is written.
@@ -242,10 +247,11 @@ class Call:
 
     def numbers_to_save(self) -> int:
         """The newest number, or one far enough beyond it that events can be let out until the next write."""
-        self.reserving = self.seq + NUMBERS_AHEAD if self.lets_out else 0
-        if not self.reserving:
-            self.reserved = 0
-        return self.reserving or self.seq
+        if not self.lets_out:
+            self.reserving = self.reserved = 0
+            return self.seq
+        self.reserving = self.seq + NUMBERS_AHEAD
+        return self.reserving
 
     def new_item_id(self) -> str:
         """The next item id that no client has taken."""

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.call import events
+from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, Effect, LetOut, StartReply, StopReply
 from app.call.inputs import (
     ReplyAudio,
@@ -28,8 +29,8 @@ from app.call.session import ResponseSettings, response_settings
 from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
 
-MIRROR_SAVE_MS = 2000
-"""How far the stored positions may lag behind where mirrored audio is let out unsaved."""
+MIRROR_SAVE_BYTES = 96_000
+"""How far the stored positions may lag behind where mirrored audio is let out unsaved: two seconds of PCM."""
 
 
 def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
@@ -147,20 +148,42 @@ def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
         start_reply(call, {}, now_ms)
         assert call.reply is not None
     audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
-    if call.released + 1 == call.seq <= call.reserved and call.lets_out:
-        return _let_out(call, len(frame))
+    if call.released + 1 == call.seq <= call.reserved:
+        # Every event before this one was let out, and the store counts its number as used.
+        event = call.unsaved_events.pop()
+        call.released = event.n
+        _save_in_time(call, len(frame))
+        return [LetOut(event)]
     return []
 
 
-def _let_out(call: Call, size_bytes: int) -> list[Effect]:
-    """Every event before this one was let out, and the store counts its number as used."""
-    event = call.unsaved_events.pop()
-    call.released = event.n
-    due_bytes = call.input_format.size(MIRROR_SAVE_MS)
+def let_out(call: Call, frame: bytes) -> OutboxEntry | None:
+    """`mirror_frame` in the middle of an item; see `machine.let_out`."""
+    reply, playback, head = call.reply, call.playback, call.delta_head
+    size = len(frame)
+    if (
+        reply is None
+        or playback is None
+        or reply.item_id != head[0]
+        or playback.item_id != head[0]
+        or not size
+        or size % call.input_format.sample_bytes
+    ):
+        return None
+    call.hearing.position += size
+    reply.audio_bytes += size
+    playback.audio_bytes = reply.audio_bytes - reply.item_audio_from
+    n = call.seq = call.released = call.seq + 1
+    _save_in_time(call, size)
+    return OutboxEntry(n, head[1], frame)
+
+
+def _save_in_time(call: Call, size_bytes: int) -> None:
+    """Have the positions written now and then, and new numbers taken before they run out."""
+    due_bytes = MIRROR_SAVE_BYTES
     at = call.hearing.position
     if at // due_bytes != (at - size_bytes) // due_bytes or call.reserved - call.seq < NUMBERS_AHEAD // 4:
         call.mark("counts")
-    return [LetOut(event)]
 
 
 def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:

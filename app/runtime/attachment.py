@@ -71,7 +71,7 @@ class Attachment(Listener):
         """One message of the caller; False while the call waits for the store, or is being handed off."""
         live, connection = self._live, self._connection
         if connection.closing is None:
-            if live.has_no_room or not connection.listens.is_set():
+            if connection.is_deaf or (live.call.unsaved_events and live.has_no_room):
                 return False
             live.heard_from_at_s = self._pod.clock.monotonic_s()
             live.receive(message)
@@ -79,7 +79,7 @@ class Attachment(Listener):
 
     async def ready(self) -> None:
         """Wait until `take` may say yes."""
-        await self._connection.listens.wait()
+        await self._connection.listening()
         await self._live.room()
 
     async def abandon(self) -> None:

@@ -33,9 +33,9 @@ class Connection:
         self.resumable = resumable
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
-        self.listens = asyncio.Event()
-        """Cleared while nothing more may be taken from the caller, who may be about to be handed off."""
-        self.listens.set()
+        self.is_deaf = False
+        """While nothing more may be taken from the caller, who may be about to be handed off; see `listen`."""
+        self._listens = asyncio.Event()
         self._observer = observer
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0
@@ -86,7 +86,20 @@ class Connection:
         self._open = None
         self._wake.set()
         self._limit_last_words()
-        self.listens.set()
+        self.listen(True)
+
+    def listen(self, now: bool) -> None:  # noqa: FBT001 - reads as a sentence
+        """Take the caller's messages from now on, or not."""
+        self.is_deaf = not now
+        if now:
+            self._listens.set()
+        else:
+            self._listens.clear()
+
+    async def listening(self) -> None:
+        """Wait while the connection is deaf."""
+        if self.is_deaf:
+            await self._listens.wait()
 
     def _limit_last_words(self) -> None:
         if self._limit is not None and self._limit.when() is None:

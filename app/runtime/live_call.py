@@ -92,6 +92,8 @@ class LiveCall:
         """One message from the caller."""
         happened = parse(message, max_audio_bytes=self._max_audio_bytes)
         if type(happened) is AppendAudio:
+            if self.call.reserved and self._let_out(happened):
+                return
             if happened.event_id is not None and self.call.recognises(happened.event_id):
                 return
             self._observer.frames_in(1)
@@ -102,6 +104,17 @@ class LiveCall:
         self.feed(happened)
         if self._endpointer is not None and self.call.hearing.speaking:
             self._listen_ahead(self._endpointer.pause_ms)
+
+    def _let_out(self, frame: AppendAudio) -> bool:
+        """Send a mirrored frame straight back, if that may be done unsaved; see `machine.let_out`."""
+        connection = self.connection
+        if connection is None or self.superseded_by_other or (event := machine.let_out(self.call, frame)) is None:
+            return False
+        self._observer.frames_in(1)
+        connection.push((event,))
+        if self.call.dirty:
+            self._committer.mark(self)
+        return True
 
     def _listen_ahead(self, pause_ms: int) -> None:
         """In a pause that may be the end of the turn, start to understand it."""
@@ -269,14 +282,14 @@ class LiveCall:
                 await self._save_for_handoff(connection)
         if whatever_is_lost or not self._committer.degraded:
             connection.close(SERVICE_RESTART)
-        connection.listens.set()
+        connection.listen(True)
 
     async def _save_for_handoff(self, connection: Connection) -> None:
         self.feed(HandoffPlanned())
         await self._committer.flush(self)
         if self._committer.owes(self) or not machine.is_saved(self.call):
             # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
-            connection.listens.clear()
+            connection.listen(False)
             self.feed(HandoffPlanned())
             await self._committer.flush(self)
 

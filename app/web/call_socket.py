@@ -33,6 +33,7 @@ from app.web.frames import (
     FrameReader,
     close_frame,
     control_frame,
+    only_text,
     text_frame,
 )
 
@@ -81,7 +82,7 @@ class CallSocket(asyncio.Protocol, Transport):
         self._connections = connections
         self._reader = FrameReader(max_message_bytes)
         self._listener: Listener | None = None
-        """Gets messages at once; None while some are held, or nobody listens."""
+        """Gets messages at once; None while some are held, nobody listens, or the connection is gone."""
         self._held: deque[str | bytes] = deque()
         self._gone: int | None = None
         """The close code, once there is one; from then on nothing more is received."""
@@ -177,7 +178,11 @@ class CallSocket(asyncio.Protocol, Transport):
     # --- asyncio.Protocol -------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Whatever the kernel had."""
+        """Whatever the kernel had; most often one frame of audio, which takes the shortcut."""
+        listener = self._listener
+        if listener is not None and self._reader.is_idle and (text := only_text(data)) is not None:
+            self._offer(text)
+            return
         for kind, content in self._reader.feed(data):
             if kind == TEXT or kind == BINARY:  # noqa: PLR1714, SIM109 - for every frame, and quicker than `in`
                 self._offer(cast("str | bytes", content))
@@ -226,19 +231,17 @@ class CallSocket(asyncio.Protocol, Transport):
 
     def _offer(self, message: str | bytes) -> None:
         """Give a message to the listener, or hold it back."""
-        if self._gone is not None:
-            return
-        listener = self._listener
-        if listener is not None:
+        if self._listener is not None:
             try:
-                if listener.take(message):
+                if self._listener.take(message):
                     return
             except Exception as fault:  # noqa: BLE001 - raised in `deliver`, whose caller knows what to do
                 self._fault = fault
                 self._gone = BROKEN
                 self._tell()
                 return
-            self._listener = None
+        elif self._gone is not None:
+            return
         self._held.append(message)
         if len(self._held) == 1 and not self._transport.is_closing():
             self._transport.pause_reading()
@@ -257,6 +260,8 @@ class CallSocket(asyncio.Protocol, Transport):
             self._change = None
 
     def _tell(self) -> None:
+        """Something is held, or the connection is gone: have `deliver` look."""
+        self._listener = None
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
