@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.runtime.ports import PodStatus
+from app.runtime.ports import Frames, PodStatus
 from app.stores.base import Tallies
 
 
@@ -119,8 +119,7 @@ class Metrics:
         self._counted = Counted()
         self._turn_bounds_s = (*SPOKEN_S, float("inf"))
         self._turns = [0] * len(self._turn_bounds_s)
-        self._frames_in = 0
-        self._frames_out = 0
+        self.frames = Frames()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it unannotated
@@ -164,7 +163,7 @@ class Metrics:
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
             "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
             "voice_build_info": [((self._version, self._color), 1)],
-            "voice_audio_frames_total": [(("in",), self._frames_in), (("out",), self._frames_out)],
+            "voice_audio_frames_total": [(("in",), self.frames.came), (("out",), self.frames.went)],
         }
         for spec in TABLE:
             if spec.kind is Kind.SAMPLED:
@@ -215,14 +214,6 @@ class Metrics:
     def write_fenced(self) -> None:
         """Counts a refused write."""
         self._counters["voice_fenced_writes_total"].inc()
-
-    def frames_in(self, count: int) -> None:
-        """Called for every frame, so it is one addition; the library's counter takes a lock."""
-        self._frames_in += count
-
-    def frames_out(self, count: int) -> None:
-        """As `frames_in`."""
-        self._frames_out += count
 
     def drain_finished(self, seconds: float) -> None:
         """Takes the time of a drain."""

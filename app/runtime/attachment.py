@@ -73,7 +73,7 @@ class Attachment(Listener):
         if connection.closing is None:
             if connection.is_deaf or (live.call.unsaved_events and live.has_no_room):
                 return False
-            live.heard_from_at_s = self._pod.clock.monotonic_s()
+            live.was_heard = True
             live.receive(message)
         return True
 

@@ -36,7 +36,7 @@ class Connection:
         self.is_deaf = False
         """While nothing more may be taken from the caller, who may be about to be handed off; see `listen`."""
         self._listens = asyncio.Event()
-        self._observer = observer
+        self._frames = observer.frames
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0
         self._wake = asyncio.Event()
@@ -49,20 +49,23 @@ class Connection:
         """Send durable events, or queue them."""
         if self.closing is not None:
             return
+        sent = 0
         if self._open is not None:
-            write = self._open.write
-            spoken = 0
-            for at, entry in enumerate(events):
-                if not write(frame(*entry)):
-                    events = events[at:]
+            for entry in events:
+                if not self._open.write(frame(*entry)):
                     break
-                spoken += bool(entry.audio)
-            else:
-                events = ()
-            if spoken:
-                self._observer.frames_out(spoken)
-        if events:
-            self._queue(events)
+                sent += 1
+                if entry.audio:
+                    self._frames.went += 1
+        if sent < len(events):
+            self._queue(events[sent:])
+
+    def push_one(self, event: OutboxEntry) -> None:
+        """As `push`, of one event of audio."""
+        if self._open is not None and self._open.write(frame(*event)):
+            self._frames.went += 1
+        else:
+            self.push((event,))
 
     def _queue(self, events: Sequence[OutboxEntry]) -> None:
         self._open = None
@@ -129,14 +132,12 @@ class Connection:
     async def _send(self, transport: Transport, greeting: bytes) -> None:
         await transport.send(greeting)
         while True:
-            spoken = 0
             while self._unsent:
                 entry = self._unsent.popleft()
                 self._unsent_bytes -= len(entry.head) + len(entry.audio)
-                spoken += bool(entry.audio)
                 await transport.send(frame(*entry))
-            if spoken:
-                self._observer.frames_out(spoken)
+                if entry.audio:
+                    self._frames.went += 1
             if self.closing is not None:
                 return
             self._open = transport

@@ -120,6 +120,8 @@ class Heartbeat:
         now_s = pod.clock.monotonic_s()
         now_ms = pod.clock.wall_ms()
         call = live.call
+        if live.was_heard:
+            live.was_heard, live.heard_from_at_s = False, now_s
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
             pod.ownership.keep_key(live)
         over = ending(call, self._limits, now_ms=now_ms, silent_s=now_s - live.heard_from_at_s)

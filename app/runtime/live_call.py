@@ -69,11 +69,15 @@ class LiveCall:
         """The connection was given the call while the store could not be asked; another pod may own it."""
         self.committed_at_s = clock.monotonic_s()
         self.heard_from_at_s = clock.monotonic_s()
+        """As of the last look; see `was_heard`."""
+        self.was_heard = False
+        """Whether the caller has sent anything since somebody looked: cheaper than the time of every frame."""
         self.attached_at_s = clock.monotonic_s()
         self._agent = agent
         self._committer = committer
         self._clock = clock
         self._observer = observer
+        self._frames = observer.frames
         self._on_gone = on_gone
         self._max_audio_bytes = max_audio_bytes
         self._held = False
@@ -96,7 +100,7 @@ class LiveCall:
                 return
             if happened.event_id is not None and self.call.recognises(happened.event_id):
                 return
-            self._observer.frames_in(1)
+            self._frames.came += 1
             if self._endpointer is not None and len(happened.audio) % self.call.input_format.sample_bytes == 0:
                 boundaries = self._endpointer.feed(happened.audio)
                 if boundaries:
@@ -110,8 +114,8 @@ class LiveCall:
         connection = self.connection
         if connection is None or self.superseded_by_other or (event := machine.let_out(self.call, frame)) is None:
             return False
-        self._observer.frames_in(1)
-        connection.push((event,))
+        self._frames.came += 1
+        connection.push_one(event)
         if self.call.dirty:
             self._committer.mark(self)
         return True
@@ -176,7 +180,7 @@ class LiveCall:
         match effect:
             case LetOut(event):
                 if self.connection is not None:
-                    self.connection.push((event,))
+                    self.connection.push_one(event)
             case StartReply():
                 self._speech_ended_at_s = self._clock.monotonic_s()
                 self._reply = self._start(self._perform_when_transcribed())

@@ -69,8 +69,20 @@ class Clock(Protocol):
         """Wait."""
 
 
+@dataclass(slots=True)
+class Frames:
+    """Audio frames, counted where they pass: a call for each of them would cost more than the addition."""
+
+    came: int = 0
+    went: int = 0
+
+
 class Observer(Protocol):
     """Told what happens, so that the runtime needs no metrics library. Every method is cheap and never raises."""
+
+    @property
+    def frames(self) -> Frames:
+        """To be counted up by whoever takes or sends audio; always the same object."""
 
     def call_started(self) -> None: ...
     def call_ended(self, outcome: str) -> None:
@@ -94,8 +106,6 @@ class Observer(Protocol):
     def store_call(self, op: str, seconds: float) -> None: ...
     def store_failed(self, op: str) -> None: ...
     def write_fenced(self) -> None: ...
-    def frames_in(self, count: int) -> None: ...
-    def frames_out(self, count: int) -> None: ...
     def drain_finished(self, seconds: float) -> None: ...
     def loop_lag(self, seconds: float) -> None: ...
 

@@ -26,8 +26,10 @@ from app.runtime.ports import Listener, Transport
 from app.web.frames import (
     BINARY,
     CLOSE,
+    LONG_BYTES,
     PING,
     PONG,
+    SHORT_BYTES,
     TEXT,
     Closing,
     FrameReader,
@@ -108,7 +110,11 @@ class CallSocket(asyncio.Protocol, Transport):
         if self._is_open:
             if self._writable is not None:
                 return False
-            self._transport.write(text_frame(text))
+            size = len(text)
+            if SHORT_BYTES <= size < LONG_BYTES:  # `text_frame`, for audio
+                self._transport.write(b"\x81\x7e" + size.to_bytes(2, "big") + text)
+            else:
+                self._transport.write(text_frame(text))
         return True
 
     async def send(self, text: bytes) -> None:

@@ -36,6 +36,10 @@ _MASKED = 0x80
 _LENGTH = 0x7F
 _TWO_BYTES = 126
 _EIGHT_BYTES = 127
+SHORT_BYTES = _TWO_BYTES
+"""From so many on, a length takes two bytes more."""
+LONG_BYTES = 0x10000
+"""From so many on, it takes eight."""
 MAX_CONTROL_BYTES = 125
 MASK_BYTES = 4
 
@@ -218,9 +222,9 @@ def _closing(payload: bytes) -> Closing:
 def text_frame(payload: bytes) -> bytes:
     """A whole text message (UTF-8) as one frame, unmasked as from a server."""
     size = len(payload)
-    if size < _TWO_BYTES:
+    if size < SHORT_BYTES:
         return bytes((_FINAL | TEXT, size)) + payload
-    if size < 0x10000:
+    if size < LONG_BYTES:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 

@@ -109,9 +109,8 @@ def test_what_the_runtime_reports_is_counted(metrics: Metrics) -> None:
     observer.store_call("commit", 0.001)
     observer.store_failed("commit")
     observer.write_fenced()
-    observer.frames_in(2)
-    observer.frames_in(1)
-    observer.frames_out(5)
+    observer.frames.came += 3
+    observer.frames.went += 5
     observer.drain_finished(12)
     observer.loop_lag(0.003)
     assert value(metrics, "voice_calls_started_total") == 1

@@ -16,7 +16,7 @@ from app.runtime.attachment import Attachment
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
-from app.runtime.ports import Clock, ResumeCall, StartCall, Transport
+from app.runtime.ports import Clock, Frames, ResumeCall, StartCall, Transport
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
 
@@ -28,6 +28,7 @@ class CountingObserver:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, Any], int] = {}
+        self.frames = Frames()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def count(*arguments: Any) -> None:
