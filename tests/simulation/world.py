@@ -15,7 +15,7 @@ from app.errors import ConnectionRefused
 from app.runtime.attachment import Attachment
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall, StartCall
+from app.runtime.ports import Frames, ResumeCall, StartCall
 from app.stores.memory import MemoryStore
 from tests.simulation.agent import Cast
 from tests.simulation.caller import Caller, Refusal
@@ -36,6 +36,9 @@ KEPT_PAST_S = 0.5
 
 class Silence:
     """`runtime.ports.Observer` for whom nothing is worth a word."""
+
+    def __init__(self) -> None:
+        self.frames = Frames()
 
     def __getattr__(self, name: str) -> Any:
         return _nothing
