@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from urllib.parse import urlsplit
 
 HANDSHAKE_S = 20.0
@@ -64,16 +65,16 @@ async def silent_calls(url: str, headers: Mapping[str, str], calls: int) -> Asyn
     """So many calls, connected for the length of a block. Raises `Refused`."""
     target = urlsplit(url)
     request = upgrade_request(url, headers)
+    host, port = target.hostname or "127.0.0.1", target.port or 80
     loop = asyncio.get_running_loop()
     callers: list[SilentCaller] = []
     try:
         async with asyncio.timeout(HANDSHAKE_S):
             while len(callers) < calls:
-                more = [SilentCaller(request) for _ in range(min(AT_ONCE, calls - len(callers)))]
-                for caller in more:
-                    await loop.create_connection(lambda one=caller: one, target.hostname, target.port)
-                callers += more
-                await asyncio.gather(*(caller.upgraded for caller in more))
+                more = min(AT_ONCE, calls - len(callers))
+                made = [loop.create_connection(partial(SilentCaller, request), host, port) for _ in range(more)]
+                callers += [caller for _, caller in await asyncio.gather(*made)]
+                await asyncio.gather(*(caller.upgraded for caller in callers[-more:]))
         yield
     finally:
         for caller in callers:
