@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.peers.contenders import Contender
-from loadtest.peers.measuring import HELD_CALLS, WARM_CALLS, Measured, Tell, cost_rounds, memory, most_rounds, nearly_full
+from loadtest.peers.measuring import (
+    HELD_CALLS,
+    WARM_CALLS,
+    Measured,
+    Tell,
+    cost_rounds,
+    memory,
+    most_rounds,
+    nearly_full,
+)
 from loadtest.peers.results import Comparison
 from loadtest.peers.stage import Server, Stage, opened
 from loadtest.peers.venvs import versions
@@ -35,9 +44,11 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
         servers = [await stage.start(one) for one in contenders]
         calls = await _nearly_full(servers, extent, tell)
         few_calls = {name: min(FEW_CALLS, calls[name]) for name in calls}
-        few = await cost_rounds(servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
-        many = await cost_rounds(servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
-        most = await most_rounds(servers, calls, rounds=extent.most_rounds, tell=tell)
+        few = await cost_rounds(stage, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
+        many = await cost_rounds(stage, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
+        most = await most_rounds(
+            servers, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds, tell=tell
+        )
         for server in servers:
             await stage.end(server)
         idle, talking, talkers = await _memory(stage, contenders, calls, tell) if extent.memory else ({}, {}, {})
@@ -60,10 +71,9 @@ async def _nearly_full(servers: Sequence[Server], extent: Extent, tell: Tell) ->
     calls: dict[str, int] = {}
     for server in servers:
         tell(f"how many calls nearly fill the core of {server.name}")
-        found, _ = await nearly_full(
+        calls[server.name] = await nearly_full(
             server, probe_calls=PROBE_CALLS, seconds=extent.seconds / 2, most=extent.most_generated
         )
-        calls[server.name] = found
     return calls
 
 

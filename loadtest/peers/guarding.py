@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from loadtest.peers.contenders import BASELINE, chosen
 from loadtest.peers.guard import Judgement, Outcome, Stored, judge
@@ -16,15 +16,15 @@ ROUNDS = 5
 SECONDS = 2.0
 
 
-async def attempts(names: list[str], tell: Tell) -> AsyncIterator[list[Round]]:
+async def attempts(names: list[str], tell: Tell) -> AsyncGenerator[list[Round], None]:
     """Rounds of CPU µs a frame, as often as they are asked for, on servers that stay up meanwhile."""
     contenders = chosen(names)
     calls = {one.name: CALLS for one in contenders}
     async with opened() as stage:
         servers = [await stage.start(one) for one in contenders]
-        await cost_rounds(servers, calls, seconds=1.0, rounds=1, tell=tell)
+        await cost_rounds(stage, servers, calls, seconds=1.0, rounds=1, tell=tell)
         while True:
-            measured = await cost_rounds(servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell)
+            measured = await cost_rounds(stage, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell)
             yield list(measured.us)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from typing import cast
 from urllib.parse import urlsplit
 
 HANDSHAKE_S = 20.0
@@ -30,9 +31,8 @@ class SilentCaller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as such
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Look at the answer to the upgrade, and at nothing after it."""

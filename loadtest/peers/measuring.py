@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from loadtest.peers.contenders import Contender
+from loadtest.peers.caller import FRAME_S
+from loadtest.peers.contenders import Contender, Ours
 from loadtest.peers.holding import silent_calls
-from loadtest.peers.load import Load, most_calls, run_load
+from loadtest.peers.load import Load, find_most, run_load
 from loadtest.peers.ratios import in_turn
-from loadtest.peers.stage import Server, Stage
+from loadtest.peers.stage import Server, Stage, Store
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -35,13 +37,13 @@ class Measured:
 
 
 async def cost_rounds(
-    servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
+    stage: Stage, servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
 ) -> Measured:
     """CPU µs a frame of each server, with so many calls each, interleaved.
 
     A server that lost frames or was too slow is counted all the same: it had its core
     full, and what it got done in that time is its cost. A run whose generator was
-    late is not: nobody knows what was measured then.
+    late is counted too, but told.
     """
     measured = Measured()
     by_name = {server.name: server for server in servers}
@@ -50,32 +52,33 @@ async def cost_rounds(
         store_us: dict[str, float] = {}
         for name in in_turn(list(by_name), number):
             tell(f"round {number + 1} of {rounds}: {name}, {calls[name]} calls")
-            seen = await run_load(by_name[name], calls[name], seconds)
-            if not seen.sound:
+            seen = await run_load(by_name[name], store_of(stage, by_name[name]), calls[name], seconds)
+            if seen.fault:
                 measured.faults[name] = seen.fault
-            if seen.counts:
-                us[name] = seen.us_per_frame
-                if seen.store_us is not None:
-                    store_us[name] = seen.store_us
+            us[name] = seen.us_per_frame
+            if seen.store_us is not None:
+                store_us[name] = seen.store_us
         measured.us.append(us)
         measured.store_us.append(store_us)
     return measured
 
 
-async def nearly_full(server: Server, *, probe_calls: int, seconds: float, most: int) -> tuple[int, Load]:
-    """How many calls take about `FULL` of the server's core, at most `most`, and the run that told it.
+async def nearly_full(server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
+    """How many calls take about `FULL` of the server's core, at most `most`.
 
     Found from what a frame costs at `probe_calls`, and once more from what it costs there,
     for a frame gets cheaper as they come closer together.
     """
-    seen = await run_load(server, probe_calls, seconds)
+    calls = probe_calls
     for _ in range(2):
-        calls = max(1, min(most, round(FULL / (seen.us_per_frame * 1e-6 * seen.frames_per_call_s))))
-        seen = await run_load(server, calls, seconds)
-    return calls, seen
+        seen = await run_load(server, None, calls, seconds)
+        calls = max(1, min(most, round(FULL / (seen.us_per_frame * 1e-6) * FRAME_S)))
+    return calls
 
 
-async def most_rounds(servers: Sequence[Server], guesses: dict[str, int], *, rounds: int, tell: Tell) -> Measured:
+async def most_rounds(
+    servers: Sequence[Server], guesses: dict[str, int], *, most: int, rounds: int, seconds: float, tell: Tell
+) -> Measured:
     """The most calls of each server whose 99th percentile stays below 20 ms, interleaved."""
     measured = Measured()
     by_name = {server.name: server for server in servers}
@@ -83,13 +86,22 @@ async def most_rounds(servers: Sequence[Server], guesses: dict[str, int], *, rou
         found: dict[str, float] = {}
         for name in in_turn(list(by_name), number):
             tell(f"round {number + 1} of {rounds}: most calls of {name}, from {guesses[name]}")
-            calls, limited_by = await most_calls(by_name[name], guesses[name])
+            calls, limited_by = await find_most(partial(_run, by_name[name], seconds), guesses[name], most)
             if calls:
                 found[name] = calls
             if limited_by:
                 measured.faults[name] = limited_by
         measured.us.append(found)
     return measured
+
+
+async def _run(server: Server, seconds: float, calls: int) -> Load:
+    return await run_load(server, None, calls, seconds)
+
+
+def store_of(stage: Stage, server: Server) -> Store | None:
+    """The store, for a server that has one."""
+    return stage.store if isinstance(server.contender, Ours) else None
 
 
 async def memory(stage: Stage, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
@@ -109,7 +121,7 @@ async def memory(stage: Stage, contender: Contender, *, talking: int, tell: Tell
     await stage.end(server)
     tell(f"memory of {contender.name}, {talking} talking calls")
     server = await stage.start(contender)
-    few = await run_load(server, WARM_CALLS, 2.0)
-    many = await run_load(server, talking, 4.0)
+    few = await run_load(server, None, WARM_CALLS, 2.0)
+    many = await run_load(server, None, talking, 4.0)
     await stage.end(server)
     return idle_kb, (many.pss_kb - few.pss_kb) / (talking - WARM_CALLS)

@@ -1,8 +1,43 @@
-"""The floor: takes bytes from a socket and writes as many back, on uvloop. No WebSocket, JSON or base64 is looked at.
+"""The floor: every byte that comes is written back as it is, on uvloop; no WebSocket, JSON or base64 is looked at.
 
-It answers the upgrade blindly, and makes each message's bytes into what a generator takes for a delta by a plain
-replacement in the unmasked bytes, so it only works with a client whose mask is zero.
-Run: ``python raw_tcp.py PORT``.
+Only the upgrade is answered, blindly, so that the generator can connect. Run: ``python raw_tcp.py PORT``.
 """
 
 from __future__ import annotations
+
+import asyncio
+import sys
+from typing import cast
+
+import uvloop
+
+UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+class Mirror(asyncio.Protocol):
+    """One caller."""
+
+    def __init__(self) -> None:
+        self._upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not registered as such
+
+    def data_received(self, data: bytes) -> None:
+        """Write it back."""
+        if self._upgraded:
+            self._transport.write(data)
+        else:
+            self._upgraded = True
+            self._transport.write(UPGRADED)
+
+
+async def main() -> None:
+    """Serve until killed."""
+    server = await asyncio.get_running_loop().create_server(Mirror, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
