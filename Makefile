@@ -8,10 +8,10 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test simulate chaos rehearse fuzz soak lint scan format lock clean
+.PHONY: help setup tools run call test simulate chaos rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install the locked dependencies and the project
 
@@ -48,6 +48,22 @@ simulate: setup ## 100,000 random schedules of crashes and faults on all cores; 
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+PEERS := $(BIN)/python -m loadtest.peers
+# Exists once the committer's bench is there.
+COMMIT_BENCH := $(wildcard tests/stores/bench_commit.py)
+
+bench: setup ## what a frame, a commit and a call cost, beside the bare echo; some minutes
+	$(PEERS) compare --only voice-agent --only voice-agent-no-outbox --most-rounds 0 $(ARGS)
+	$(BIN)/python -m tests.speech.bench_endpointing
+	$(BIN)/python -m tests.wire.bench_realtime
+	$(if $(COMMIT_BENCH),$(BIN)/python -m tests.stores.bench_commit)
+
+bench-peers: setup ## this server beside other people's, the table goes into docs/performance.md; 20 minutes
+	$(PEERS) compare --report docs/performance.md $(ARGS)
+
+bench-guard: setup ## fail if a frame costs over 15 % more of the bare echo's CPU than it is known to
+	$(PEERS) guard $(ARGS)
 
 lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/ruff check .

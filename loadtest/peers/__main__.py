@@ -1,0 +1,5 @@
+"""Entry point of ``python -m loadtest.peers``."""
+
+from loadtest.peers.command import app
+
+app(prog_name="python -m loadtest.peers")

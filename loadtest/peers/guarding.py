@@ -1,0 +1,59 @@
+"""The guard's measuring: this server and the bare echo, some interleaved rounds, again where they look worse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from loadtest.peers.contenders import BASELINE, chosen
+from loadtest.peers.guard import Judgement, Outcome, Stored, judge
+from loadtest.peers.measuring import Tell, cost_rounds
+from loadtest.peers.ratios import Round, median_ratios
+from loadtest.peers.stage import opened
+
+CALLS = 150
+"""As many as the bare echo serves with its core not yet full."""
+ROUNDS = 5
+SECONDS = 2.0
+
+
+async def attempts(names: list[str], tell: Tell) -> AsyncGenerator[list[Round], None]:
+    """Rounds of CPU µs a frame, as often as they are asked for, on servers that stay up meanwhile."""
+    contenders = chosen(names)
+    calls = {one.name: CALLS for one in contenders}
+    async with opened() as stage:
+        servers = [await stage.start(one) for one in contenders]
+        await cost_rounds(stage, servers, calls, seconds=1.0, rounds=1, tell=tell)
+        while True:
+            measured = await cost_rounds(stage, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell)
+            yield list(measured.us)
+
+
+async def hold(stored: Stored, tell: Tell) -> tuple[Outcome, list[Judgement]]:
+    """Measure until it holds or counts as worse."""
+    seen: list[list[Round]] = []
+    measuring = attempts(list(stored.ratios), tell)
+    try:
+        async for rounds in measuring:
+            seen.append(rounds)
+            outcome, judgements = judge(seen, stored, BASELINE)
+            if outcome is not Outcome.AGAIN:
+                return outcome, judgements
+            tell("dearer than stored; measuring again, for it may have been the machine")
+    finally:
+        await measuring.aclose()
+    raise AssertionError("attempts never end by themselves")
+
+
+async def ratios_now(names: list[str], tell: Tell) -> dict[str, float]:
+    """What to store: medians of two attempts."""
+    seen: list[Round] = []
+    measuring = attempts(names, tell)
+    try:
+        async for rounds in measuring:
+            seen += rounds
+            if len(seen) >= 2 * ROUNDS:
+                break
+    finally:
+        await measuring.aclose()
+    found = median_ratios(seen, BASELINE)
+    return {name: found[name] for name in names}

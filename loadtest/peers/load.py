@@ -1,0 +1,193 @@
+"""A run: so many paced calls at one server for some seconds, and the server's CPU over just that time.
+
+The generator polls its sockets between two sends instead of sleeping: waking a process that sleeps is work the
+kernel does in the sender's name, up to 4 µs a frame, and would be billed to the server. It yields the core at
+each turn, so that the store beside it is not kept waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+
+from loadtest.peers.caller import FRAME_S, Caller, Tally
+from loadtest.peers.dialects import Dialect, dialect
+from loadtest.peers.holding import AT_ONCE, upgrade_request
+from loadtest.peers.stage import Server, Store
+
+TICKS = 20
+"""Calls are spread over the 20 ms of a frame in so many groups."""
+WARMUP_S = 1.0
+DRAIN_S = 1.0
+"""So long at most the last echoes are waited for; what is not there then is missing."""
+LAG_LIMIT_S = 0.01
+"""A generator that is later than this, half a frame, in one of a hundred ticks, measures itself. It is not less
+because the store beside it takes some milliseconds in one piece to write what hundreds of calls said."""
+P99_LIMIT_S = 0.02
+CONNECT_S = 30.0
+POLL_S = 0.005
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run saw."""
+
+    calls: int
+    seconds: float
+    us_per_frame: float
+    """CPU of the server, one frame in and one out."""
+    core: float
+    """Share of one core that the server used."""
+    store_us: float | None
+    """CPU of the store for each frame; None without a store."""
+    p99_s: float
+    lag_p99_s: float
+    wrong: int
+    missing: int
+    lost: int
+    pss_kb: int
+    """The server's memory while the calls talked."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the generator kept its own time."""
+        return self.lag_p99_s <= LAG_LIMIT_S
+
+    @property
+    def fault(self) -> str:
+        """Why the run was not sound; empty if it was."""
+        if not self.counts:
+            return f"the generator was {self.lag_p99_s * 1e3:.0f} ms late with {self.calls} calls"
+        named = {"damaged, repeated or swapped": self.wrong, "not back in time": self.missing, "cut off": self.lost}
+        return ", ".join(f"{number} {name} with {self.calls} calls" for name, number in named.items() if number)
+
+    @property
+    def quick(self) -> bool:
+        """Whether it was sound and its 99th percentile below 20 ms."""
+        return not self.fault and self.p99_s < P99_LIMIT_S
+
+
+async def run_load(server: Server, store: Store | None, calls: int, seconds: float) -> Load:
+    """Connect, warm up, measure, hang up. Raises `TimeoutError`, `Refused`."""
+    tally = Tally()
+    callers = await _connected(server, calls, dialect(server.contender.dialect), tally)
+    gc.collect()
+    gc.disable()
+    try:
+        pace = Pace(callers)
+        await pace.keep(WARMUP_S)
+        tally.latencies_s = tally.latencies_s[:0]
+        pace.lags_s.clear()
+        received, cpu_s, store_s = tally.received, server.cpu_s(), store.cpu_s() if store else 0.0
+        await pace.keep(seconds)
+        received, cpu_s = tally.received - received, server.cpu_s() - cpu_s
+        store_s = (store.cpu_s() if store else 0.0) - store_s
+        pss_kb = server.pss_kb()
+        await _drained(callers)
+    finally:
+        gc.enable()
+        for caller in callers:
+            caller.hang_up()
+    return Load(
+        calls=calls,
+        seconds=seconds,
+        us_per_frame=cpu_s / max(1, received) * 1e6,
+        core=cpu_s / seconds,
+        store_us=store_s / max(1, received) * 1e6 if store else None,
+        p99_s=percentile(tally.latencies_s, 99),
+        lag_p99_s=percentile(pace.lags_s, 99),
+        wrong=tally.wrong,
+        missing=sum(caller.sent - caller.heard for caller in callers),
+        lost=tally.lost,
+        pss_kb=pss_kb,
+    )
+
+
+class Pace:
+    """Sends each call's next frame when it is due."""
+
+    def __init__(self, callers: Sequence[Caller]) -> None:
+        self._groups = [callers[start::TICKS] for start in range(TICKS)]
+        self._tick_s = FRAME_S / TICKS
+        self._begin_s = perf_counter() + self._tick_s
+        self._tick = 0
+        self.lags_s: list[float] = []
+        """How late each tick was."""
+        for number, group in enumerate(self._groups):
+            for caller in group:
+                caller.first_due_s = self._begin_s + number * self._tick_s
+
+    async def keep(self, seconds: float) -> None:
+        """Go on for so long."""
+        end_tick = self._tick + round(seconds / self._tick_s)
+        while self._tick < end_tick:
+            due_s = self._begin_s + self._tick * self._tick_s
+            while perf_counter() < due_s:
+                os.sched_yield()
+                await asyncio.sleep(0)
+            self.lags_s.append(perf_counter() - due_s)
+            for caller in self._groups[self._tick % TICKS]:
+                caller.say()
+            self._tick += 1
+
+
+async def find_most(run: Callable[[int], Awaitable[Load]], guess: int, most: int) -> tuple[int, str]:
+    """The most calls that stay quick, within 4 %, and what stopped it if that was the generator and not the server.
+
+    A run that was not quick is repeated once: one hiccup of the machine is not a limit. 0: not even one call was.
+    """
+    low, high, calls = 0, most + 1, max(1, min(guess, most))
+    stopped = ""
+    while high - low > max(1, low * 0.04):
+        seen = await run(calls)
+        if not seen.quick:
+            seen = await run(calls)
+        if seen.quick:
+            low = calls
+        else:
+            high = calls
+            stopped = "" if seen.counts else f"{seen.fault}, so its most calls are more than shown"
+        if high > most:
+            calls = min(most, round(low * 1.15) + 1)
+        elif low == 0:
+            calls = max(1, round(high * 0.8))
+        else:
+            calls = (low + high) // 2
+        if calls in {low, high}:
+            break
+    if low == most:
+        stopped = f"no more than {most} calls were tried"
+    return low, stopped
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that `percent` of 100 do not pass (nearest rank); 0 of none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+async def _connected(server: Server, calls: int, speech: Dialect, tally: Tally) -> list[Caller]:
+    request = upgrade_request(server.url, server.headers)
+    loop = asyncio.get_running_loop()
+    callers: list[Caller] = []
+    async with asyncio.timeout(CONNECT_S):
+        while len(callers) < calls:
+            more = min(AT_ONCE, calls - len(callers))
+            make = partial(Caller, request, speech, tally)
+            made = await asyncio.gather(*(loop.create_connection(make, "127.0.0.1", server.port) for _ in range(more)))
+            callers += [caller for _, caller in made]
+            await asyncio.gather(*(caller.upgraded for _, caller in made))
+    return callers
+
+
+async def _drained(callers: Sequence[Caller]) -> None:
+    deadline_s = perf_counter() + DRAIN_S
+    while perf_counter() < deadline_s and any(caller.heard < caller.sent for caller in callers):
+        await asyncio.sleep(POLL_S)

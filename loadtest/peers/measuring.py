@@ -1,0 +1,127 @@
+"""The measures of a comparison, in interleaved rounds on servers that all stay up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from loadtest.peers.caller import FRAME_S
+from loadtest.peers.contenders import Contender, Ours
+from loadtest.peers.holding import silent_calls
+from loadtest.peers.load import Load, find_most, run_load
+from loadtest.peers.ratios import in_turn
+from loadtest.peers.stage import Server, Stage, Store
+
+Tell = Callable[[str], None]
+"""Takes a line about what is going on."""
+
+FULL = 0.8
+"""A core that is nearly full: from here on a server queues more than it works."""
+WARM_CALLS = 20
+"""So many calls come before memory is looked at: what a server loads with its first ones is nobody's call."""
+HELD_CALLS = 200
+SETTLED_S = 1.0
+"""A server's tidying up after a hundred handshakes, which is not waited for in any other way."""
+
+
+@dataclass
+class Measured:
+    """Rounds of one measure, and what a reader must know of them."""
+
+    us: list[dict[str, float]] = field(default_factory=list)
+    store_us: list[dict[str, float]] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    """By contender: why a round of its did not count."""
+
+
+async def cost_rounds(
+    stage: Stage, servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
+) -> Measured:
+    """CPU µs a frame of each server, with so many calls each, interleaved.
+
+    A server that lost frames or was too slow is counted all the same: it had its core
+    full, and what it got done in that time is its cost. A run whose generator was
+    late is counted too, but told.
+    """
+    measured = Measured()
+    by_name = {server.name: server for server in servers}
+    for number in range(rounds):
+        us: dict[str, float] = {}
+        store_us: dict[str, float] = {}
+        for name in in_turn(list(by_name), number):
+            tell(f"round {number + 1} of {rounds}: {name}, {calls[name]} calls")
+            seen = await run_load(by_name[name], store_of(stage, by_name[name]), calls[name], seconds)
+            if seen.fault:
+                measured.faults[name] = seen.fault
+            us[name] = seen.us_per_frame
+            if seen.store_us is not None:
+                store_us[name] = seen.store_us
+        measured.us.append(us)
+        measured.store_us.append(store_us)
+    return measured
+
+
+async def nearly_full(server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
+    """How many calls take about `FULL` of the server's core, at most `most`.
+
+    Found from what a frame costs at `probe_calls`, and once more from what it costs there,
+    for a frame gets cheaper as they come closer together.
+    """
+    calls = probe_calls
+    for _ in range(2):
+        seen = await run_load(server, None, calls, seconds)
+        calls = max(1, min(most, round(FULL / (seen.us_per_frame * 1e-6) * FRAME_S)))
+    return calls
+
+
+async def most_rounds(
+    servers: Sequence[Server], guesses: dict[str, int], *, most: int, rounds: int, seconds: float, tell: Tell
+) -> Measured:
+    """The most calls of each server whose 99th percentile stays below 20 ms, interleaved."""
+    measured = Measured()
+    by_name = {server.name: server for server in servers}
+    for number in range(rounds):
+        found: dict[str, float] = {}
+        for name in in_turn(list(by_name), number):
+            tell(f"round {number + 1} of {rounds}: most calls of {name}, from {guesses[name]}")
+            calls, limited_by = await find_most(partial(_run, by_name[name], seconds), guesses[name], most)
+            if calls:
+                found[name] = calls
+            if limited_by:
+                measured.faults[name] = limited_by
+        measured.us.append(found)
+    return measured
+
+
+async def _run(server: Server, seconds: float, calls: int) -> Load:
+    return await run_load(server, None, calls, seconds)
+
+
+def store_of(stage: Stage, server: Server) -> Store | None:
+    """The store, for a server that has one."""
+    return stage.store if isinstance(server.contender, Ours) else None
+
+
+async def memory(stage: Stage, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
+    """KiB that one more call takes: silent, and with frames passing. On fresh servers.
+
+    The slope between few calls and many, so that what every server holds anyway is not in it. Silent: from
+    `WARM_CALLS` to `HELD_CALLS` more; talking: from `WARM_CALLS` to `talking` calls.
+    """
+    tell(f"memory of {contender.name}, {HELD_CALLS} silent calls")
+    server = await stage.start(contender)
+    async with silent_calls(server.url, server.headers, WARM_CALLS):
+        await asyncio.sleep(SETTLED_S)
+        few_kb = server.pss_kb()
+        async with silent_calls(server.url, server.headers, HELD_CALLS):
+            await asyncio.sleep(SETTLED_S)
+            idle_kb = (server.pss_kb() - few_kb) / HELD_CALLS
+    await stage.end(server)
+    tell(f"memory of {contender.name}, {talking} talking calls")
+    server = await stage.start(contender)
+    few = await run_load(server, None, WARM_CALLS, 2.0)
+    many = await run_load(server, None, talking, 4.0)
+    await stage.end(server)
+    return idle_kb, (many.pss_kb - few.pss_kb) / (talking - WARM_CALLS)
