@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
-from fastapi import FastAPI
 
 from app import __version__
-from app.agents.registry import load_agents
+from app.agents.registry import AgentRegistry, load_agents
 from app.observe.logs import configure_logs
 from app.observe.metrics import Metrics
 from app.runtime.clock import SystemClock
@@ -22,8 +25,10 @@ from app.runtime.pod import Pod
 from app.settings import Settings
 from app.stores.base import Store
 from app.stores.factory import open_store
-from app.web.application import build_app
-from app.web.server import VoiceServer, bind
+from app.web.listening import bind
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
 SECRET_BYTES = 32
@@ -37,6 +42,7 @@ class Parts:
 
     pod: Pod
     app: FastAPI
+    agents: AgentRegistry
     metrics: Metrics
     store: Store
 
@@ -52,9 +58,10 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
     metrics = Metrics(version=__version__, color=settings.color)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        await store.open()
-        stack.push_async_callback(agents.close)
-        await agents.open()
+        # The embedded store's server starts on another core while this one imports.
+        await asyncio.gather(store.open(), asyncio.to_thread(import_module, "app.web.server"))
+        from app.web.application import build_app
+
         secret = await find_secret(settings, store)
         pod = Pod(
             settings=call_settings(settings),
@@ -70,9 +77,11 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
         metrics.watch(pod.status)
+        stack.push_async_callback(agents.close)
+        await agents.open()
         stack.push_async_callback(pod.close)
         await pod.open()
-        yield Parts(pod, build_app(pod, settings, metrics, secret), metrics, store)
+        yield Parts(pod, build_app(pod, settings, metrics, secret), agents, metrics, store)
 
 
 def make_store(settings: Settings) -> Store:
@@ -107,14 +116,37 @@ def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[
     for warning in warnings:
         log.warning(warning)
     listener = bind(settings.host, settings.port)
-
-    async def run() -> None:
-        async with build(settings) as parts:
-            server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
-            await server.serve(sockets=[listener])
-
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run())
+            runner.run(run_pod(settings, listener, on_started))
     finally:
         listener.close()
+
+
+async def run_pod(settings: Settings, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready."""
+    async with build(settings) as parts:
+        from app.web.server import VoiceServer
+
+        server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
+        preparing = asyncio.create_task(prepare(parts.agents), name="prepare")
+
+        def leave_if_it_failed(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                server.should_exit = True
+
+        preparing.add_done_callback(leave_if_it_failed)
+        await server.serve(sockets=[listener])
+        if not preparing.done():
+            preparing.cancel()
+        with suppress(asyncio.CancelledError):
+            await preparing
+
+
+async def prepare(agents: AgentRegistry) -> None:
+    """What need not be done before the first health check is answered, so that the first call finds it done."""
+    await agents.ready()
+    await asyncio.to_thread(import_module, "app.speech.narrowing")
+    # What was made so far stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()

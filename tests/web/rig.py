@@ -21,7 +21,8 @@ from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Tra
 from app.settings import Settings
 from app.stores.base import PodBeat
 from app.web.application import build_app
-from app.web.server import VoiceServer, bind
+from app.web.listening import bind
+from app.web.server import VoiceServer
 
 SECRET = b"a secret for tests"
 CALL_ID = "call_" + "a2" * 13
