@@ -6,18 +6,17 @@ import asyncio
 import gc
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import uvloop
 
 from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
-from app.observe.logs import configure_logs
 from app.observe.metrics import Metrics
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
@@ -26,9 +25,12 @@ from app.settings import Settings
 from app.stores.base import Store
 from app.stores.factory import open_store
 from app.web.listening import bind
+from app.web.ports import CallPod, MetricsPage
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from app.web.server import VoiceServer
 
 AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
 SECRET_BYTES = 32
@@ -47,11 +49,19 @@ class Parts:
     store: Store
 
 
+class Front(NamedTuple):
+    """What the web application shows: a pod by itself, or one that speaks for all workers of a host."""
+
+    pod: CallPod
+    metrics: MetricsPage
+
+
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[Parts]:
+async def build(settings: Settings, show: Callable[[Pod, Metrics], Front] = Front) -> AsyncIterator[Parts]:
     """An open pod and its web application; all of it is closed at the end, last made first.
 
-    Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
+    `show` makes what the application shows. Raises `SettingsError` for an unknown store or agent,
+    `StoreError` if the store cannot be had.
     """
     store = make_store(settings)
     agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
@@ -81,7 +91,8 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
         await agents.open()
         stack.push_async_callback(pod.close)
         await pod.open()
-        yield Parts(pod, build_app(pod, settings, metrics, secret), agents, metrics, store)
+        front = show(pod, metrics)
+        yield Parts(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
 
 
 def make_store(settings: Settings) -> Store:
@@ -110,11 +121,8 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
     return await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
 
 
-def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[], None]) -> None:
+def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:
     """Run a pod until a signal has drained it; `on_started` is called once it accepts calls."""
-    configure_logs(form=settings.log_format, level=settings.log_level, pod=settings.pod, color=settings.color)
-    for warning in warnings:
-        log.warning(warning)
     listener = bind(settings.host, settings.port)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -129,18 +137,23 @@ async def run_pod(settings: Settings, listener: socket.socket, on_started: Calla
         from app.web.server import VoiceServer
 
         server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
-        preparing = asyncio.create_task(prepare(parts.agents), name="prepare")
+        await serve_while_preparing(server, parts.agents, [listener])
 
-        def leave_if_it_failed(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and task.exception() is not None:
-                server.should_exit = True
 
-        preparing.add_done_callback(leave_if_it_failed)
-        await server.serve(sockets=[listener])
-        if not preparing.done():
-            preparing.cancel()
-        with suppress(asyncio.CancelledError):
-            await preparing
+async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sockets: list[socket.socket]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready, after the calls were closed with 1012."""
+    preparing = asyncio.create_task(prepare(agents), name="prepare")
+
+    def leave_if_it_failed(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            server.should_exit = True
+
+    preparing.add_done_callback(leave_if_it_failed)
+    await server.serve(sockets=sockets)
+    if not preparing.done():
+        preparing.cancel()
+    with suppress(asyncio.CancelledError):
+        await preparing
 
 
 async def prepare(agents: AgentRegistry) -> None:

@@ -18,6 +18,7 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None,
     color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None,
     pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes on the port; 0: one per core.")] = None,
     store: StoreUrl = None,
     agent: Annotated[str | None, typer.Option(metavar="NAME", help="Who answers when a caller names no model.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
@@ -30,7 +31,7 @@ def serve(
 
     Example: voice-agent serve --port 8081 --color green --store redis://localhost:6379/0
     """
-    from app import bootstrap
+    from app import hosting
 
     settings, warnings = load_settings(
         insecure=insecure,
@@ -38,12 +39,15 @@ def serve(
         port=port,
         color=color,
         pod=pod,
+        workers=workers,
         store_url=store,
         agent=agent,
         log_format=log_format,
         log_level=log_level,
     )
-    bootstrap.serve(settings, warnings, on_started=lambda: print(welcome(settings), flush=True))
+    status = hosting.serve(settings, warnings, on_started=lambda: print(welcome(settings), flush=True))
+    if status:
+        raise typer.Exit(status)
 
 
 def welcome(settings: Settings) -> str:

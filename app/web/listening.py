@@ -8,7 +8,14 @@ import socket
 from app.errors import SettingsError
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """As many sockets on one address, over which the kernel spreads connections. Raises `SettingsError`."""
+    # Other programs may share a port in the same way: this finds out whether one does.
+    bind(host, port).close()
+    return [bind(host, port, shared=True) for _ in range(count)]
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A bound socket that does not listen yet; raises `SettingsError` when the address cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -19,6 +26,8 @@ def bind(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host}: {error.strerror}.") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()

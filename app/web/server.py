@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from app.settings import Settings
 from app.web.call_socket import CLOSE_S, PING_S, CallSocket
-from app.web.ports import CallPod
+from app.web.ports import LeavingPod
 from app.web.realtime import ABORT, GONE, TAKE_OVER
 from app.web.refusals import ANSWERED
 
@@ -100,7 +100,7 @@ class VoiceServer(uvicorn.Server):
     """Serves one pod; see this module's drawing."""
 
     def __init__(
-        self, app: FastAPI, pod: CallPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
+        self, app: FastAPI, pod: LeavingPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
     ) -> None:
         super().__init__(configuration(app, settings))
         self._pod = pod
