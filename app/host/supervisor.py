@@ -135,6 +135,7 @@ class Supervisor:
             self._become(slot, parent)
         worker = self._workers[slot]
         worker.pid, worker.started_s = pid, self._clock.monotonic_s()
+        log.info("worker started", worker=slot + 1, pid=pid)
 
     def _become(self, slot: int, parent: int) -> NoReturn:
         """From here on this process is a worker."""
