@@ -107,6 +107,7 @@ class Supervisor:
             self._pass_signals_on()
             for _, status in self._reap():
                 return 0 if self._leaving else status
+        self._tell_start(0)
         return None
 
     def _supervise(self) -> int:
@@ -125,6 +126,10 @@ class Supervisor:
         for slot, worker in enumerate(self._workers):
             if not worker.pid and now_s >= worker.due_s:
                 self._start(slot)
+                self._tell_start(slot)
+
+    def _tell_start(self, slot: int) -> None:
+        log.info("worker started", worker=slot + 1, pid=self._workers[slot].pid)
 
     def _start(self, slot: int) -> None:
         sys.stdout.flush()
@@ -135,7 +140,6 @@ class Supervisor:
             self._become(slot, parent)
         worker = self._workers[slot]
         worker.pid, worker.started_s = pid, self._clock.monotonic_s()
-        log.info("worker started", worker=slot + 1, pid=pid)
 
     def _become(self, slot: int, parent: int) -> NoReturn:
         """From here on this process is a worker."""
