@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import uvloop
-from fastapi import FastAPI
 
 from app import __version__
-from app.agents.registry import load_agents
-from app.observe.logs import configure_logs
+from app.agents.registry import AgentRegistry, load_agents
 from app.observe.metrics import Metrics
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
@@ -22,8 +24,13 @@ from app.runtime.pod import Pod
 from app.settings import Settings
 from app.stores.base import Store
 from app.stores.factory import open_store
-from app.web.application import build_app
-from app.web.server import VoiceServer, bind
+from app.web.listening import bind
+from app.web.ports import CallPod, MetricsPage
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from app.web.server import VoiceServer
 
 AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
 SECRET_BYTES = 32
@@ -37,24 +44,34 @@ class Parts:
 
     pod: Pod
     app: FastAPI
+    agents: AgentRegistry
     metrics: Metrics
     store: Store
 
 
+class Front(NamedTuple):
+    """What the web application shows: a pod by itself, or one that speaks for all workers of a host."""
+
+    pod: CallPod
+    metrics: MetricsPage
+
+
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[Parts]:
+async def build(settings: Settings, show: Callable[[Pod, Metrics], Front] = Front) -> AsyncIterator[Parts]:
     """An open pod and its web application; all of it is closed at the end, last made first.
 
-    Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
+    `show` makes what the application shows. Raises `SettingsError` for an unknown store or agent,
+    `StoreError` if the store cannot be had.
     """
     store = make_store(settings)
     agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
     metrics = Metrics(version=__version__, color=settings.color)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        await store.open()
-        stack.push_async_callback(agents.close)
-        await agents.open()
+        # The embedded store's server starts on another core while this one imports.
+        await asyncio.gather(store.open(), asyncio.to_thread(import_module, "app.web.server"))
+        from app.web.application import build_app
+
         secret = await find_secret(settings, store)
         pod = Pod(
             settings=call_settings(settings),
@@ -70,9 +87,12 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
         metrics.watch(pod.status)
+        stack.push_async_callback(agents.close)
+        await agents.open()
         stack.push_async_callback(pod.close)
         await pod.open()
-        yield Parts(pod, build_app(pod, settings, metrics, secret), metrics, store)
+        front = show(pod, metrics)
+        yield Parts(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
 
 
 def make_store(settings: Settings) -> Store:
@@ -101,20 +121,45 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
     return await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
 
 
-def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[], None]) -> None:
+def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:
     """Run a pod until a signal has drained it; `on_started` is called once it accepts calls."""
-    configure_logs(form=settings.log_format, level=settings.log_level, pod=settings.pod, color=settings.color)
-    for warning in warnings:
-        log.warning(warning)
     listener = bind(settings.host, settings.port)
-
-    async def run() -> None:
-        async with build(settings) as parts:
-            server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
-            await server.serve(sockets=[listener])
-
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run())
+            runner.run(run_pod(settings, listener, on_started))
     finally:
         listener.close()
+
+
+async def run_pod(settings: Settings, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready."""
+    async with build(settings) as parts:
+        from app.web.server import VoiceServer
+
+        server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
+        await serve_while_preparing(server, parts.agents, [listener])
+
+
+async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sockets: list[socket.socket]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready, after the calls were closed with 1012."""
+    preparing = asyncio.create_task(prepare(agents), name="prepare")
+
+    def leave_if_it_failed(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            server.should_exit = True
+
+    preparing.add_done_callback(leave_if_it_failed)
+    await server.serve(sockets=sockets)
+    if not preparing.done():
+        preparing.cancel()
+    with suppress(asyncio.CancelledError):
+        await preparing
+
+
+async def prepare(agents: AgentRegistry) -> None:
+    """What need not be done before the first health check is answered, so that the first call finds it done."""
+    await agents.ready()
+    await asyncio.to_thread(import_module, "app.speech.narrowing")
+    # What was made so far stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port to listen on."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
     store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
     """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
     call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
@@ -65,7 +67,7 @@ class Settings(BaseSettings):
     resume_window: Annotated[int, Field(ge=1, le=1 * DAYS)] = 120
     """How long a call whose connection broke waits for its caller, in seconds."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """Calls that may be attached to this pod at once."""
+    """Calls that may be attached to this pod at once; with several `WORKERS`, to each of them."""
     max_calls_per_key: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Calls that one API key may have on this pod at once; 0 is no limit."""
     max_call_seconds: Annotated[int, Field(ge=1, le=1 * DAYS)] = 3600

@@ -19,10 +19,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.cli import welcome
+from app.cli.serving import welcome
 from app.errors import SettingsError
 from app.settings import Settings
-from app.web.server import bind
+from app.web.listening import bind
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from app.call.audio import AudioFormat
 
@@ -147,7 +147,11 @@ class Agent(Protocol):
     """True only for `loopback`: appended frames come straight back and `reply` is never called."""
 
     async def open(self) -> None:
-        """Load models, start workers. Called once before the first call."""
+        """Load models, start workers. Called once before the first call.
+
+        The server takes no calls before this returns. An agent that would keep it waiting
+        begins here, lets its calls wait, and tells how it went in `GetsReady.ready`.
+        """
 
     async def close(self) -> None:
         """Let go of what `open` took."""
@@ -157,3 +161,11 @@ class Agent(Protocol):
 
     def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
         """Stream a reply. Cancelled (closed) when the caller barges in."""
+
+
+@runtime_checkable
+class GetsReady(Protocol):
+    """An agent that goes on with its preparations after `open`."""
+
+    async def ready(self) -> None:
+        """Wait until its calls need not wait any more. Raises what keeps it from that: the server then leaves."""

@@ -6,11 +6,12 @@ names a callable that takes nothing and returns an `Agent`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 
-from app.agents.base import Agent
+from app.agents.base import Agent, GetsReady
 from app.agents.echo import Echo
 from app.agents.frontdesk import FrontDesk
 from app.agents.loopback import Loopback
@@ -62,6 +63,10 @@ class AgentRegistry:
         except BaseException:
             await self.close()
             raise
+
+    async def ready(self) -> None:
+        """Wait until no agent's calls need to wait for its models. Raises what keeps one from that."""
+        await asyncio.gather(*(agent.ready() for agent in self._agents.values() if isinstance(agent, GetsReady)))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Every agent is closed, whatever the others raise."""

@@ -29,8 +29,8 @@ from app.call.session import ResponseSettings, response_settings
 from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
 
-MIRROR_SAVE_BYTES = 96_000
-"""How far the stored positions may lag behind where mirrored audio is let out unsaved: two seconds of PCM."""
+MIRROR_NUMBERS_LEFT = NUMBERS_AHEAD - 100
+"""How far the stored positions may lag behind where mirrored audio is let out unsaved: a hundred frames."""
 
 
 def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
@@ -152,7 +152,7 @@ def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
         # Every event before this one was let out, and the store counts its number as used.
         event = call.unsaved_events.pop()
         call.released = event.n
-        _save_in_time(call, len(frame))
+        _save_in_time(call)
         return [LetOut(event)]
     return []
 
@@ -174,15 +174,14 @@ def let_out(call: Call, frame: bytes) -> OutboxEntry | None:
     reply.audio_bytes += size
     playback.audio_bytes = reply.audio_bytes - reply.item_audio_from
     n = call.seq = call.released = call.seq + 1
-    _save_in_time(call, size)
+    if call.reserving - n <= MIRROR_NUMBERS_LEFT:
+        _save_in_time(call)
     return OutboxEntry(n, head[1], frame)
 
 
-def _save_in_time(call: Call, size_bytes: int) -> None:
-    """Have the positions written now and then, and new numbers taken before they run out."""
-    due_bytes = MIRROR_SAVE_BYTES
-    at = call.hearing.position
-    if at // due_bytes != (at - size_bytes) // due_bytes or call.reserved - call.seq < NUMBERS_AHEAD // 4:
+def _save_in_time(call: Call) -> None:
+    """Have the positions written now and then, and new numbers taken long before they run out."""
+    if call.reserving - call.seq <= MIRROR_NUMBERS_LEFT:
         call.mark("counts")
 
 

@@ -150,6 +150,10 @@ class Metrics:
         """Everything in Prometheus' text format; see `CONTENT_TYPE`."""
         return generate(self.registry)
 
+    async def read(self) -> bytes:
+        """For the web layer, which may have to ask others for their page."""
+        return self.page()
+
     def tallies(self) -> Tallies:
         """The counters that a cutover watches, for the pod's heartbeat."""
         counted = self._counted

@@ -3,8 +3,9 @@
 A call with changes is marked; the writer takes what all marked calls have, writes it in
 one round trip, and then lets each call's events out. While a round trip is under way
 the next batch gathers, so the cost per call falls as the load grows. Rounds start at
-least `TICK_S` apart: the first change after a quiet moment is written at once, a stream
-of frames from many calls is gathered.
+least `TICK_S` apart, and the longer they take the further: the first change after a quiet
+moment is written at once, a stream of frames from many calls is gathered. What somebody
+waits for (`flush`) does not wait for that pause.
 
 When the store does not answer, the same batch is tried again until `GIVE_UP_S` have
 passed. Then the pod is degraded: calls go on from memory, their events are let out as
@@ -26,6 +27,10 @@ from app.runtime.ports import Clock, Observer
 from app.stores.base import Store, WriteOutcome
 
 TICK_S = 0.004
+LONGEST_TICK_S = 0.02
+"""As long as a frame of audio: what a caller's ear does not notice."""
+SPREAD = 6
+"""How much longer the pause is than the round before it: of a pod's time a sixth at most goes into rounds."""
 TRY_S = 1.0
 GIVE_UP_S = 1.5
 RETRY_S = 0.1
@@ -91,7 +96,6 @@ class Committer:
         self._written_back: set[Writer] = set()
         self._rounds_begun = 0
         self._rounds_done = 0
-        self._next_round_s = 0.0
         self._stopped = False
         self.degraded = False
         self.degraded_at_ms = 0
@@ -131,15 +135,19 @@ class Committer:
 
     async def run(self) -> None:
         """Write rounds until cancelled."""
+        next_round_s = 0.0
         try:
             while True:
                 await self._wake.wait()
-                pause_s = self._next_round_s - self._clock.monotonic_s()
-                if pause_s > 0:
-                    await self._clock.sleep(pause_s)
-                self._next_round_s = self._clock.monotonic_s() + TICK_S
+                pause_s = next_round_s - self._clock.monotonic_s()
+                while pause_s > 0:
+                    await self._clock.sleep(min(pause_s, TICK_S))
+                    pause_s = 0 if self._urgent else next_round_s - self._clock.monotonic_s()
+                began_s = self._clock.monotonic_s()
                 self._wake.clear()
                 await self._round()
+                took_s = self._clock.monotonic_s() - began_s
+                next_round_s = began_s + min(max(TICK_S, SPREAD * took_s), LONGEST_TICK_S)
         finally:
             async with self._round_done:
                 self._stopped = True

@@ -116,7 +116,9 @@ class Drainer:
                 pods = await self._pod.store.pods()
         except (StoreError, TimeoutError):
             return False
-        return any(pod.name != self._pod.name and pod.status in TAKES_CALLS for pod in pods)
+        own = self._pod
+        others = (pod for pod in pods if pod.name != own.name and not own.is_leaving(pod.name))
+        return any(pod.status in TAKES_CALLS for pod in others)
 
 
 def _facts(live: LiveCall) -> DrainingCall:

@@ -63,6 +63,8 @@ class Pod:
         self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
         self.ownership = Ownership(store, agents, self.committer, clock, observer, settings, random_bytes)
+        self.is_leaving: Callable[[str], bool] = lambda name: False
+        """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
         self._heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -198,6 +200,10 @@ class Pod:
             for live in self.ownership.calls.values()
         ]
 
+    async def all_calls(self) -> list[CallSummary]:
+        """For the web layer: the calls of all workers, of which a pod by itself is the only one."""
+        return self.calls()
+
     async def call_record(self, call_id: str) -> dict[str, Any] | None:
         """A call's record and transcript, from memory or from the store."""
         live = self.ownership.calls.get(call_id)
@@ -243,6 +249,17 @@ class Pod:
             self._drainer.start(Drain(mode, wish.deadline_s), is_wished=True)
         elif self._drainer.is_wished:
             self._drainer.cancel()
+
+    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+        """Drain as an administrator wishes; False if `only` is another pod's name."""
+        if only not in {None, self.name}:
+            return False
+        self.drain(mode, deadline_s)
+        return True
+
+    async def end_drain(self, *, only: str | None = None) -> bool | None:
+        """Take calls again; None if `only` is another pod's name."""
+        return self.cancel_drain() if only in {None, self.name} else None
 
     def cancel_drain(self) -> bool:
         """Take calls again; False if no drain was under way."""

@@ -21,15 +21,16 @@ mains hum. ::
 A click is over before three windows are voiced, so it starts nothing. After a start
 that noise caused, the moving level catches up within two seconds and ends it.
 
-Cost: about 7 µs of CPU per window of 24 kHz PCM, 3 µs of G.711
+Cost: about 6 µs of CPU per window of 24 kHz PCM, 3 µs of G.711
 (``python -m tests.speech.bench_endpointing``).
 """
 
 from __future__ import annotations
 
 import audioop
+from collections.abc import Callable
+from functools import partial
 
-import numpy as np
 import webrtcvad
 
 from app.call.audio import PCM, AudioFormat, to_linear
@@ -70,7 +71,7 @@ class Endpointer:
         speaking: bool = False,
         at_bytes: int = 0,
     ) -> None:
-        self._format = audio_format
+        self._narrow = _narrowing(audio_format)
         self._window_bytes = audio_format.size(WINDOW_MS)
         self._silence_windows = max(1, -(-silence_duration_ms // WINDOW_MS))
         self._vad = webrtcvad.Vad(min(3, max(0, int(threshold * 4))))
@@ -106,7 +107,7 @@ class Endpointer:
 
     def _hear(self, window: bytes) -> VoiceBoundary | None:
         self._position += len(window)
-        voiced = self._is_voiced(_narrow(window, self._format))
+        voiced = self._is_voiced(self._narrow(window))
         if self._speaking:
             self._unvoiced = 0 if voiced else self._unvoiced + 1
             if self._unvoiced < self._silence_windows:
@@ -134,9 +135,10 @@ class Endpointer:
         return speech and level > self._least_level and level > noise * ABOVE_NOISE
 
 
-def _narrow(window: bytes, audio_format: AudioFormat) -> bytes:
-    """A window as PCM16 at 8 kHz."""
+def _narrowing(audio_format: AudioFormat) -> Callable[[bytes], bytes]:
+    """What makes a window PCM16 at 8 kHz."""
     if audio_format is not PCM:
-        return to_linear(window, audio_format)
-    samples = np.frombuffer(window, "<i2").astype(np.int32)
-    return ((samples[0::3] + samples[1::3] + samples[2::3]) // 3).astype("<i2").tobytes()
+        return partial(to_linear, source=audio_format)
+    from app.speech.narrowing import narrow
+
+    return narrow

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 from app.call.audio import FORMATS
+from app.speech.framing import HEADER
 from app.speech.recognition import Recognizer
 from app.speech.synthesis import synthesize
-from app.speech.workers import HEADER
 
 _PR_SET_PDEATHSIG = 1
 

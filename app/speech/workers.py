@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -32,6 +31,7 @@ import structlog
 import app
 from app.call.audio import AudioFormat
 from app.errors import VoiceAgentError
+from app.speech.framing import HEADER
 
 MAX_WAITING_JOBS = 256
 """Beyond this new jobs are refused: the answer would come too late for a talk."""
@@ -43,8 +43,6 @@ RETRY_START_S = 1.0
 JOBS_PER_WORKER = 5_000
 """espeak-ng leaks about 3 KiB with each loading, so a worker is replaced before that matters."""
 TRIES = 2
-HEADER = struct.Struct(">II")
-"""In front of each message: bytes of its JSON head, bytes of its payload."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +73,10 @@ class _Job:
 
 
 class SpeechWorkers:
-    """The pool. `open` before the first job, `close` after the last; both may come again after each other."""
+    """The pool. `open` before the first job, `close` after the last; both may come again after each other.
+
+    The start does not wait for models to be loaded: jobs do, in the queue.
+    """
 
     def __init__(self, count: int | None = None) -> None:
         """`count` processes; None for one or two, as the machine has processors."""
@@ -83,6 +84,7 @@ class SpeechWorkers:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(MAX_WAITING_JOBS)
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: dict[int, _Worker] = {}
+        self._started: list[asyncio.Future[None]] = []
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -90,17 +92,16 @@ class SpeechWorkers:
         return tuple(worker.pid for worker in self._workers.values())
 
     async def open(self) -> None:
-        """Start the workers and wait until their models are loaded. Raises `SpeechFailed` if one cannot start."""
+        """Begin to start the workers; `ready` tells how that went."""
         if self._tasks:
             return
         self._jobs = asyncio.Queue(MAX_WAITING_JOBS)
-        started = await asyncio.gather(*(_Worker.start() for _ in range(self._count)), return_exceptions=True)
-        workers = [worker for worker in started if isinstance(worker, _Worker)]
-        if len(workers) < self._count:
-            await asyncio.gather(*(worker.kill() for worker in workers))
-            raise next(error for error in started if isinstance(error, BaseException))
-        self._workers = dict(enumerate(workers))
-        self._tasks = [asyncio.create_task(self._serve(slot), name=f"speech-{slot}") for slot in self._workers]
+        self._started = [asyncio.get_running_loop().create_future() for _ in range(self._count)]
+        self._tasks = [asyncio.create_task(self._run(slot), name=f"speech-{slot}") for slot in range(self._count)]
+
+    async def ready(self) -> None:
+        """Wait until the models of every worker are loaded. Raises `SpeechFailed` if a worker could not start."""
+        await asyncio.gather(*map(asyncio.shield, self._started))
 
     async def close(self) -> None:
         """Kill the workers; jobs that wait or are under way fail with `SpeechFailed`."""
@@ -108,6 +109,8 @@ class SpeechWorkers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        for started in self._started:
+            started.cancel()
         await asyncio.gather(*(worker.kill() for worker in self._workers.values()))
         self._workers = {}
         while not self._jobs.empty():
@@ -138,6 +141,19 @@ class SpeechWorkers:
         if "error" in answer:
             raise SpeechFailed(answer["error"], retry=False)
         return answer, audio
+
+    async def _run(self, slot: int) -> None:
+        """Start the worker of a slot, and do jobs on it from then on."""
+        try:
+            self._workers[slot] = await _Worker.start()
+        except (SpeechFailed, OSError) as error:
+            self._started[slot].set_exception(SpeechFailed(str(error), retry=True))
+            log.warning("speech worker does not start", reason=str(error))
+            await asyncio.sleep(RETRY_START_S)
+            await self._start_anew(slot)
+        else:
+            self._started[slot].set_result(None)
+        await self._serve(slot)
 
     async def _serve(self, slot: int) -> None:
         """Do jobs on the worker of a slot, one after the other."""
@@ -170,6 +186,9 @@ class SpeechWorkers:
     async def _replace(self, slot: int) -> None:
         """Put a new worker in the place of the old, however many tries it takes."""
         await self._workers[slot].kill()
+        await self._start_anew(slot)
+
+    async def _start_anew(self, slot: int) -> None:
         while True:
             try:
                 self._workers[slot] = await _Worker.start()

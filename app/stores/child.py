@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,24 @@ HAS_DEATH_SIGNAL = sys.platform == "linux"
 NO_FD = -1
 
 
+def start_server(command: Sequence[str], *, kept_fd: int) -> subprocess.Popen[bytes]:
+    """The same as `start_child` for a process without an event loop, which waits for the command itself."""
+    return subprocess.Popen(
+        _with_shim(command, kept_fd),
+        stdin=subprocess.DEVNULL if HAS_DEATH_SIGNAL else subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[kept_fd],
+        start_new_session=True,
+    )
+
+
+def _with_shim(command: Sequence[str], kept_fd: int | None) -> list[str]:
+    shim = DEATH_SIGNAL if HAS_DEATH_SIGNAL else WATCHDOG
+    handed = [str(os.getpid())] if HAS_DEATH_SIGNAL else [str(os.getpid()), str(NO_FD if kept_fd is None else kept_fd)]
+    return [sys.executable, "-I", "-S", "-c", shim, *handed, *command]
+
+
 async def start_child(
     command: Sequence[str],
     *,
@@ -54,11 +73,8 @@ async def start_child(
     `environment` and `directory` are this process' own unless given. SIGTERM to the process
     that is returned ends the command; so does the end of this process.
     """
-    shim = DEATH_SIGNAL if HAS_DEATH_SIGNAL else WATCHDOG
-    handed = [str(os.getpid())] if HAS_DEATH_SIGNAL else [str(os.getpid()), str(NO_FD if kept_fd is None else kept_fd)]
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-S", "-c", shim, *handed, *command),
+        *_with_shim(command, kept_fd),
         stdin=asyncio.subprocess.DEVNULL if HAS_DEATH_SIGNAL else asyncio.subprocess.PIPE,
         stdout=output,
         stderr=output,

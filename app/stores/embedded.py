@@ -23,6 +23,7 @@ import importlib.util
 import os
 import platform
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -34,7 +35,7 @@ from urllib.parse import quote, unquote
 from redis import exceptions
 
 from app.errors import SettingsError, StoreUnavailable
-from app.stores.child import start_child
+from app.stores.child import start_child, start_server
 from app.stores.redis import RedisStore
 
 DEFAULT_DIR = "var/store"
@@ -85,6 +86,19 @@ class EmbeddedStore(RedisStore):
     def kind(self) -> str:
         """``embedded``."""
         return "embedded"
+
+    def start_server(self) -> subprocess.Popen[bytes] | None:
+        """Start the server for processes that will attach to it; None if one runs already. Raises `SettingsError`.
+
+        For a parent that has no event loop; it ends the server after the last of them.
+        """
+        lock = self._lock()
+        if lock is None:
+            return None
+        try:
+            return start_server(self._command(), kept_fd=lock)
+        finally:
+            os.close(lock)
 
     async def open(self) -> None:
         """Attach to the server in `dir`, or start it. Raises `SettingsError` if `dir` cannot be used."""

@@ -28,6 +28,7 @@ from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Stor
 from app.stores.redis_connections import Tuning, one_server
 from app.stores.redis_errors import FAILURES, concerns_one_key, is_elsewhere, meaning
 from app.stores.redis_format import Script, beat_fields, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
+from app.stores.redis_pipeline import Command, ask_all
 from app.stores.redis_sentinels import sentinel_master
 
 CLAIM_MARGIN_MS = 100
@@ -245,12 +246,9 @@ class RedisStore(Store):
     async def _pipeline(
         self, node: redis.Redis, script: Script, runs: Iterable[Question], bind: Sequence[tuple[str, str]]
     ) -> list[Any]:
-        async with node.pipeline(transaction=False) as pipe:
-            for key, call_id in bind:
-                pipe.set(key, call_id, nx=True, ex=self.ttl_s)
-            for keys, arguments in runs:
-                pipe.evalsha(script.sha, len(keys), *keys, *arguments)
-            answers = await pipe.execute(raise_on_error=False)
+        commands: list[Command] = [("SET", key, call_id, "NX", "EX", self.ttl_s) for key, call_id in bind]
+        commands += [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in runs]
+        answers = await ask_all(node, commands)
         for answer in answers[: len(bind)]:
             if isinstance(answer, Exception):
                 raise answer

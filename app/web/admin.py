@@ -37,7 +37,8 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
 
     @router.get("/calls")
     async def calls() -> Response:
-        return _json({"pod": pod.name, "color": pod.color, "calls": [_named(asdict(call)) for call in pod.calls()]})
+        listed = [_named(asdict(call)) for call in await pod.all_calls()]
+        return _json({"pod": pod.status().pod, "color": pod.color, "calls": listed})
 
     @router.get("/calls/{call_id}")
     async def call(call_id: str) -> Response:
@@ -63,13 +64,17 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
         wish = await _read_drain(request)
         mode = wish.mode or settings.drain_mode
         deadline_s = settings.drain_deadline if wish.deadline_s is None else wish.deadline_s
-        pod.drain(mode, deadline_s)
+        if not await pod.begin_drain(mode, deadline_s, only=request.query_params.get("pod")):
+            raise _no_such_pod()
         active_calls = pod.status().active_calls
         return _json({"draining": True, "mode": mode, "deadline_s": deadline_s, "active_calls": active_calls})
 
     @router.delete("/drain")
-    async def cancel_drain() -> Response:
-        return _json({"draining": False, "cancelled": pod.cancel_drain()})
+    async def cancel_drain(request: Request) -> Response:
+        cancelled = await pod.end_drain(only=request.query_params.get("pod"))
+        if cancelled is None:
+            raise _no_such_pod()
+        return _json({"draining": False, "cancelled": cancelled})
 
     return router
 
@@ -102,3 +107,7 @@ def _json(content: dict[str, Any]) -> Response:
 
 def _no_such_call() -> ConnectionRefused:
     return ConnectionRefused(404, "call_not_found", "This pod knows no such call.", param="call_id")
+
+
+def _no_such_pod() -> ConnectionRefused:
+    return ConnectionRefused(404, "pod_not_found", "No pod of this name is behind this port.", param="pod")

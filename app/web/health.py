@@ -32,6 +32,6 @@ def routes(pod: CallPod, metrics: MetricsPage) -> APIRouter:
 
     @router.get("/metrics")
     async def page() -> Response:
-        return Response(metrics.page(), media_type=PROMETHEUS_TEXT)
+        return Response(await metrics.read(), media_type=PROMETHEUS_TEXT)
 
     return router

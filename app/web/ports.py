@@ -39,8 +39,8 @@ class CallPod(Protocol):
     def status(self) -> PodStatus:
         """For the health check."""
 
-    def calls(self) -> list[CallSummary]:
-        """The pod's own calls."""
+    async def all_calls(self) -> list[CallSummary]:
+        """The calls of every worker behind this port."""
 
     async def call_record(self, call_id: str) -> dict[str, Any] | None:
         """One call's record and transcript. Raises `StoreError`."""
@@ -50,6 +50,19 @@ class CallPod(Protocol):
 
     async def fleet(self) -> list[PodBeat]:
         """Every living pod. Raises `StoreError`."""
+
+    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+        """Let the calls of every worker behind this port go, or of the pod called `only`; False: it is not here."""
+
+    async def end_drain(self, *, only: str | None = None) -> bool | None:
+        """Take calls again; False if no drain was under way, None if the pod called `only` is not here."""
+
+
+class LeavingPod(Protocol):
+    """What the server asks of its pod when the process is told to leave."""
+
+    def status(self) -> PodStatus:
+        """For the log."""
 
     @property
     def drains_as_wished(self) -> bool:
@@ -62,9 +75,6 @@ class CallPod(Protocol):
     def drain(self, mode: str, deadline_s: float) -> None:
         """Let calls go from now on."""
 
-    def cancel_drain(self) -> bool:
-        """Take calls again; False if no drain was under way."""
-
     async def wait_drained(self) -> None:
         """Wait until a drain let the last attached call go."""
 
@@ -72,5 +82,5 @@ class CallPod(Protocol):
 class MetricsPage(Protocol):
     """Where `/metrics` comes from."""
 
-    def page(self) -> bytes:
+    async def read(self) -> bytes:
         """Prometheus text."""

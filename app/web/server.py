@@ -11,7 +11,6 @@ a drain instead, and the process leaves when the drain has let the last call go:
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -21,10 +20,9 @@ import structlog
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from app.errors import SettingsError
 from app.settings import Settings
 from app.web.call_socket import CLOSE_S, PING_S, CallSocket
-from app.web.ports import CallPod
+from app.web.ports import LeavingPod
 from app.web.realtime import ABORT, GONE, TAKE_OVER
 from app.web.refusals import ANSWERED
 
@@ -102,7 +100,7 @@ class VoiceServer(uvicorn.Server):
     """Serves one pod; see this module's drawing."""
 
     def __init__(
-        self, app: FastAPI, pod: CallPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
+        self, app: FastAPI, pod: LeavingPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
     ) -> None:
         super().__init__(configuration(app, settings))
         self._pod = pod
@@ -191,23 +189,3 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=LEAVE_S,
     )
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; raises `SettingsError` when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}: {error.strerror}.") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        free = port + 1 if port < 65535 else port - 1
-        another = f"; try --port {free}" if error.errno == errno.EADDRINUSE else ""
-        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}{another}.") from error
-    return bound

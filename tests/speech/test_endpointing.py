@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter
 from app.call.inputs import VoiceBoundary
 from app.speech.endpointing import WINDOW_MS, Endpointer
+from app.speech.narrowing import narrow
 from app.speech.synthesis import synthesize
 
 LEAD_MS = 1000
@@ -152,3 +153,14 @@ def test_any_bytes_give_alternating_boundaries_in_order(
     assert all(place % audio_format.size(WINDOW_MS) == 0 and 0 <= place <= len(audio) for place in places)
     ends = [it.at_bytes for it in heard if not it.started]
     assert ends == sorted(ends)
+
+
+SAMPLE = st.one_of(st.integers(-32768, 32767), st.integers(-4, 4), st.sampled_from([-32768, 32767]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SAMPLE, SAMPLE, SAMPLE), min_size=1, max_size=160))
+def test_narrow_samples_are_the_means_of_three_rounded_down(threes: list[tuple[int, int, int]]) -> None:
+    """What the detector hears of 24 kHz is exact to the bit, however it is computed: boundaries depend on it."""
+    window = np.array(threes, "<i2").tobytes()
+    assert narrow(window) == np.array([sum(three) // 3 for three in threes], "<i2").tobytes()

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 async def workers() -> AsyncIterator[SpeechWorkers]:
     speech = SpeechWorkers(1)
     await speech.open()
+    await speech.ready()
     yield speech
     await speech.close()
 
@@ -133,6 +134,34 @@ async def test_a_job_that_fails_says_why(workers: SpeechWorkers) -> None:
     assert workers.pids == pids
 
 
+async def test_a_job_that_comes_before_the_models_are_loaded_waits_for_them() -> None:
+    """The pool opens at once, with no worker up yet; the first job is done all the same."""
+    speech = SpeechWorkers(1)
+    await speech.open()
+    assert speech.pids == ()
+    assert await speech.synthesize("hello", "alloy")
+    await speech.ready()
+    await speech.close()
+
+
+async def test_a_pool_whose_workers_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ready` raises what is wrong, and the pool goes on trying: jobs are done once a worker starts."""
+    started = pool._Worker.start
+
+    async def broken() -> pool._Worker:
+        raise SpeechFailed("no library", retry=True)
+
+    monkeypatch.setattr(pool, "RETRY_START_S", 0.01)
+    monkeypatch.setattr(pool._Worker, "start", broken)
+    speech = SpeechWorkers(1)
+    await speech.open()
+    with pytest.raises(SpeechFailed, match="no library"):
+        await speech.ready()
+    monkeypatch.setattr(pool._Worker, "start", started)
+    assert await speech.synthesize("hello", "alloy")
+    await speech.close()
+
+
 async def test_a_full_queue_refuses(workers: SpeechWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs beyond the queue's bound are refused at once and may be tried again later."""
     os.kill(workers.pids[0], signal.SIGSTOP)
@@ -154,6 +183,7 @@ async def test_closing_ends_processes_and_jobs() -> None:
     """After `close` no worker runs, and waiting jobs have failed."""
     speech = SpeechWorkers(1)
     await speech.open()
+    await speech.ready()
     (pid,) = speech.pids
     os.kill(pid, signal.SIGSTOP)
     jobs = [asyncio.create_task(speech.synthesize("hello", "alloy")) for _ in range(3)]
@@ -174,6 +204,7 @@ async def test_workers_die_with_their_parent() -> None:
         "async def main():\n"
         "    workers = SpeechWorkers(2)\n"
         "    await workers.open()\n"
+        "    await workers.ready()\n"
         "    print(*workers.pids, flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"

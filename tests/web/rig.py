@@ -21,7 +21,8 @@ from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Tra
 from app.settings import Settings
 from app.stores.base import PodBeat
 from app.web.application import build_app
-from app.web.server import VoiceServer, bind
+from app.web.listening import bind
+from app.web.server import VoiceServer
 
 SECRET = b"a secret for tests"
 CALL_ID = "call_" + "a2" * 13
@@ -102,6 +103,9 @@ class ScriptedPod:
     def calls(self) -> list[CallSummary]:
         return [CallSummary(it.call_id, "echo", "attached", 1, 5, 7, 2, True) for it in self.attachments]
 
+    async def all_calls(self) -> list[CallSummary]:
+        return self.calls()
+
     async def call_record(self, call_id: str) -> dict[str, Any] | None:
         return self.records.get(call_id)
 
@@ -112,6 +116,15 @@ class ScriptedPod:
         if self.fleet_error is not None:
             raise self.fleet_error
         return self.beats
+
+    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+        if only not in {None, self.name}:
+            return False
+        self.drain(mode, deadline_s)
+        return True
+
+    async def end_drain(self, *, only: str | None = None) -> bool | None:
+        return self.cancel_drain() if only in {None, self.name} else None
 
     def drain(self, mode: str, deadline_s: float) -> None:
         self.drains.append((mode, deadline_s))

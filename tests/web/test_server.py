@@ -15,7 +15,8 @@ from websockets.frames import Frame, Opcode
 
 from app.errors import SettingsError
 from app.runtime.ports import Transport
-from app.web.server import CallProtocol, bind
+from app.web.listening import bind
+from app.web.server import CallProtocol
 from tests.web.rig import Running, free_socket, running
 
 HANDSHAKE = (

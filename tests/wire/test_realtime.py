@@ -353,3 +353,28 @@ def test_an_event_id_is_read_back(n: int) -> None:
 def test_a_foreign_event_id_is_none_of_ours(given_id: str) -> None:
     """Anything but `evt_` and a plain number up to 2**53 is not an id of this server."""
     assert parse_event_id(given_id) is None
+
+
+def _told(meaning: FromCaller) -> object:
+    """An input as something that can be compared: errors are equal if they say the same."""
+    return (str(meaning.mistake), meaning.event_id) if isinstance(meaning, Misspoke) else meaning
+
+
+HOT = '{"type":"input_audio_buffer.append","audio":"%s"}'
+NEAR_BASE64 = st.text('AQz/+=\\"\u00e9 ,:}', max_size=12)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=3000).map(lambda audio: b64encode(audio).decode()),
+        NEAR_BASE64,
+        st.tuples(st.binary(max_size=9).map(lambda audio: b64encode(audio).decode()), NEAR_BASE64).map("".join),
+    ),
+    st.sampled_from([HOT, HOT.replace(":", ": ").replace(",", ", ")]),
+    st.sampled_from(["", " ", "}", ',"event_id":"x"}', "\n"]),
+)
+def test_the_shortcut_for_an_append_agrees_with_json(audio: str, shape: str, end: str) -> None:
+    """The shortcut is for text alone: the same message as bytes is read as JSON, and means the same."""
+    message = shape % audio
+    message = message[: -len(end)] + end if end.startswith(",") else message + end
+    assert _told(parse(message, max_audio_bytes=2000)) == _told(parse(message.encode(), max_audio_bytes=2000))

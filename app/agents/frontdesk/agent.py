@@ -30,8 +30,12 @@ class FrontDesk:
         self._workers = workers
 
     async def open(self) -> None:
-        """Start the speech workers and wait until they are warm."""
+        """Start the speech workers; a call that comes before they are warm waits for them."""
         await self._workers.open()
+
+    async def ready(self) -> None:
+        """Wait until the speech workers are warm. Raises `SpeechFailed` if one cannot start."""
+        await self._workers.ready()
 
     async def close(self) -> None:
         """Stop the speech workers."""

@@ -37,23 +37,27 @@ if ARGV[3] == '1' then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 elseif not held or held < epoch or (revision > 0 and held_revision ~= revision - 1) then
   return 'unknown'
-else
-  for i, kind in ipairs({ 'hash', 'hash', 'stream', 'stream' }) do
-    local found = redis.call('TYPE', KEYS[i]).ok
-    if found ~= kind and found ~= 'none' then
-      return 'unknown' -- somebody else's: looked at first, for a script that fails half-way has written half
-    end
-  end
 end
 
-local at = 9
-local function elements(width, visit)
-  local count = tonumber(ARGV[at])
-  at = at + 1
-  for _ = 1, count do
-    visit(at)
-    at = at + width
-  end
+-- The five lists: where each begins in ARGV, and how many elements it has.
+local first, count, at = {}, {}, 9
+for list, width in ipairs({ 2, 2, 1, 3, 3 }) do
+  count[list] = tonumber(ARGV[at])
+  first[list] = at + 1
+  at = at + 1 + count[list] * width
+end
+
+-- Whether a key may be written: looked at first, for a script that fails half-way has written half.
+local function is_ours(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+if ARGV[3] ~= '1' and (
+  (count[2] + count[3] > 0 and not is_ours(KEYS[2], 'hash'))
+  or ((count[4] > 0 or ARGV[4] ~= '0') and not is_ours(KEYS[3], 'stream'))
+  or ((count[5] > 0 or ARGV[5] ~= '0') and not is_ours(KEYS[4], 'stream'))
+) then
+  return 'unknown' -- somebody else's
 end
 
 -- An entry that is held already is refused by its id: a repeated write changes nothing.
@@ -64,25 +68,36 @@ local function add(key, n, ...)
   end
 end
 
-elements(2, function(i) redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end)
+-- Lua hands a command some thousand words at most.
+local CHUNK = 1000
+for i = first[1], first[1] + 2 * count[1] - 1, CHUNK do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + CHUNK, first[1] + 2 * count[1]) - 1))
+end
 -- After the fields: none of them may change these.
-redis.call('HSET', KEYS[1], 'epoch', epoch)
+local own = { 'epoch', epoch }
 if claim ~= '' then
-  redis.call('HSET', KEYS[1], 'claim', claim)
+  own[3], own[4] = 'claim', claim
 end
 if revision > 0 then
-  redis.call('HSET', KEYS[1], 'revision', revision)
+  own[#own + 1], own[#own + 2] = 'revision', revision
 end
-elements(2, function(i) redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end)
-elements(1, function(i) redis.call('HDEL', KEYS[2], ARGV[i]) end)
-elements(3, function(i)
+redis.call('HSET', KEYS[1], unpack(own))
+for i = first[2], first[2] + 2 * count[2] - 2, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+for i = first[3], first[3] + count[3] - 1 do
+  redis.call('HDEL', KEYS[2], ARGV[i])
+end
+for i = first[4], first[4] + 3 * count[4] - 3, 3 do
   if ARGV[i + 2] == '' then
     add(KEYS[3], ARGV[i], 'h', ARGV[i + 1])
   else
     add(KEYS[3], ARGV[i], 'h', ARGV[i + 1], 'a', ARGV[i + 2])
   end
-end)
-elements(3, function(i) add(KEYS[4], ARGV[i], 'i', ARGV[i + 1], 'a', ARGV[i + 2]) end)
+end
+for i = first[5], first[5] + 3 * count[5] - 3, 3 do
+  add(KEYS[4], ARGV[i], 'i', ARGV[i + 1], 'a', ARGV[i + 2])
+end
 
 if ARGV[4] ~= '0' then
   redis.call('XTRIM', KEYS[3], 'MINID', ARGV[4])

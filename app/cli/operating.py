@@ -1,7 +1,4 @@
-"""The command line: arguments in, text out; the work is done elsewhere.
-
-Exit status: 0 done, 1 it did not work, 2 wrong arguments or settings.
-"""
+"""`voice-agent drain` and `voice-agent fleet`: arguments only."""
 
 from __future__ import annotations
 
@@ -9,21 +6,17 @@ import asyncio
 import json
 import sys
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import __version__
-from app.client.command import call
+from app.cli.options import AsJson, StoreUrl
 from app.client.options import one_of
-from app.cutover.command import cutover, smoke
 from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
 from app.cutover.fleet import Fleet, RemotePod, count
-from app.cutover.rehearsal.command import rehearse
-from app.errors import SettingsError, VoiceAgentError
+from app.errors import SettingsError
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -33,114 +26,11 @@ if TYPE_CHECKING:
 
 MODES = ("handoff", "finish")
 
-cli = typer.Typer(
-    name="voice-agent",
-    help="A realtime voice-agent server whose calls outlive the pods that serve them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode=None,
-)
-
 Url = Annotated[
     str | None, typer.Option(metavar="URL", help="A pod's address; default: this machine's, at VOICE_PORT.")
 ]
-StoreUrl = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="Where calls are kept, such as redis://localhost:6379/0.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-def main() -> None:
-    """Entry point of `voice-agent`; errors that a user can mend are one line."""
-    try:
-        cli()
-    except SettingsError as error:
-        _fail(error, 2)
-    except VoiceAgentError as error:
-        _fail(error, 1)
-
-
-def _fail(error: Exception, status: int) -> NoReturn:
-    sys.stderr.write(f"voice-agent: {error}\n")
-    raise SystemExit(status)
-
-
-@cli.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """A realtime voice-agent server whose calls outlive the pods that serve them."""
-    if version:
-        print(f"voice-agent {__version__}")
-        raise typer.Exit
-
-
-@cli.command()
-def serve(
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None,
-    color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None,
-    pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
-    store: StoreUrl = None,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Who answers when a caller names no model.")] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
-    log_level: Annotated[
-        str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
-) -> None:
-    """Run a pod. Options win over VOICE_* variables, which set everything else too.
-
-    Example: voice-agent serve --port 8081 --color green --store redis://localhost:6379/0
-    """
-    from app import bootstrap
-
-    settings, warnings = load_settings(
-        insecure=insecure,
-        host=host,
-        port=port,
-        color=color,
-        pod=pod,
-        store_url=store,
-        agent=agent,
-        log_format=log_format,
-        log_level=log_level,
-    )
-    bootstrap.serve(settings, warnings, on_started=lambda: print(welcome(settings), flush=True))
-
-
-def welcome(settings: Settings) -> str:
-    """What to know and try once the server runs."""
-    address = settings.address
-    command = _own_command()
-    # Which of its addresses others reach this machine by, they know better.
-    beyond = f"\nand at port {settings.port} of every address of this machine" if settings.listens_everywhere else ""
-    return f"""
-voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at ws://{address}/v1/realtime{beyond}
-
-Try, in another terminal:
-  {command} call --url ws://{address}/v1/realtime     talk to it
-  curl http://{address}/healthz/realtime     ask how it is
-  {command} fleet --url http://{address}     see every pod
-Ctrl+C hands its calls over and leaves; a second one leaves at once.
-"""
-
-
-def _own_command() -> str:
-    """How the user reached this program: by its path if that is below the current folder."""
-    path = Path(sys.argv[0])
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return "voice-agent"
-
-
-cli.command()(call)
-cli.command()(smoke)
-cli.command()(cutover)
-cli.command()(rehearse)
-
-
-@cli.command()
 def drain(
     url: Url = None,
     color: Annotated[
@@ -175,7 +65,6 @@ def drain(
     print(json.dumps(found) if as_json else told)
 
 
-@cli.command()
 def fleet(
     url: Url = None,
     store: StoreUrl = None,
@@ -292,7 +181,3 @@ async def _cancel(settings: Settings, url: str | None, color: str | None) -> tup
         await store.wish_drain(color, None)
     told = f"{color} takes calls again within {OBEYED_WITHIN_S} s." if cancelled else f"{color} was not asked to drain."
     return {"what": color, "cancelled": cancelled}, told
-
-
-if __name__ == "__main__":
-    main()

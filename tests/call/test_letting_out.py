@@ -1,0 +1,194 @@
+"""Mirrored audio that goes out before it is written: the store knows its number all the same, and both ways agree."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.call import inputs, machine
+from app.call.changes import CallWrite, OutboxEntry, Snapshot
+from app.call.codec import restore, take_write
+from app.call.effects import LetOut
+from app.call.record import NUMBERS_AHEAD, Call
+from tests.call.calls import FRAME, new_call
+
+AUDIO = inputs.AppendAudio(FRAME)
+TYPED = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]})
+
+
+class Witness:
+    """A pod and a store in a few lines: sends what may be sent, and keeps the number that the store knows."""
+
+    def __init__(self, call: Call, *, shortcut: bool) -> None:
+        self.call = call
+        self.shortcut = shortcut
+        self.sent: list[OutboxEntry] = []
+        self.stored = call.seq
+        self.fields: dict[str, bytes] = {}
+        self.under_way: tuple[CallWrite, list[OutboxEntry]] | None = None
+
+    def happen(self, happened: inputs.Input) -> None:
+        if self.shortcut and isinstance(happened, inputs.AppendAudio):
+            event = machine.let_out(self.call, happened)
+            if event is not None:
+                self.send(event)
+                return
+        for effect in machine.step(self.call, happened, 0):
+            if isinstance(effect, LetOut):
+                self.send(effect.event)
+
+    def send(self, event: OutboxEntry) -> None:
+        assert event.n <= self.stored, "its number is in the store before it is sent"
+        assert event.n == (self.sent[-1].n if self.sent else 0) + 1, "in order"
+        self.sent.append(event)
+
+    def write(self) -> None:
+        """A write sets out."""
+        if self.under_way is None and self.call.has_changes:
+            waiting = self.call.unsaved_events
+            self.under_way = (take_write(self.call, 0), waiting)
+
+    def written(self) -> None:
+        """It has arrived, and its answer has come."""
+        if self.under_way is None:
+            return
+        write, waiting = self.under_way
+        self.under_way = None
+        self.fields.update(write.fields)
+        self.stored = int(write.fields["seq"])
+        machine.release(self.call, waiting)
+        for event in waiting:
+            self.send(event)
+
+    def settle(self) -> None:
+        """Until nothing waits."""
+        while self.call.has_changes or self.under_way:
+            self.write()
+            self.written()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.integers(1, 700).map(lambda frames: ("frames", frames)),
+        st.sampled_from(["item", "update", "named", "odd", "write", "written", "plan", "lose", "attach", "end"]).map(
+            lambda step: (step, 1)
+        ),
+    ),
+    max_size=40,
+)
+
+
+def play(witness: Witness, steps: list[tuple[str, int]]) -> None:
+    """Carry the steps out."""
+    for number, (step, times) in enumerate(steps):
+        match step:
+            case "frames":
+                for _ in range(times):
+                    witness.happen(AUDIO)
+            case "item":
+                witness.happen(TYPED)
+            case "update":
+                witness.happen(inputs.UpdateSession({"type": "realtime", "instructions": f"{number}"}))
+            case "named":
+                witness.happen(replace(AUDIO, event_id=f"e{number}"))
+            case "odd":
+                witness.happen(inputs.AppendAudio(b"x"))
+            case "write":
+                witness.write()
+            case "written":
+                witness.written()
+            case "plan":
+                witness.happen(inputs.HandoffPlanned())
+            case "lose":
+                witness.happen(inputs.ConnectionLost(hung_up=False))
+            case "attach":
+                machine.attach(witness.call, None, 0, resumable=True)
+            case _:
+                witness.happen(inputs.EndCall("admin"))
+
+
+@given(STEPS)
+def test_the_shortcut_does_what_the_machine_does(steps: list[tuple[str, int]]) -> None:
+    """The same events with the same numbers, and the same call at the end, whatever happens in between."""
+    calls = [new_call(mirror=True, outbox_bytes=0) for _ in range(2)]
+    long_way, short = Witness(calls[0], shortcut=False), Witness(calls[1], shortcut=True)
+    play(long_way, steps)
+    play(short, steps)
+    assert short.sent == long_way.sent
+    held = [asdict(copy.copy(call)) for call in calls]
+    for one in held:
+        one["outbox"] = one["conversation"] = None
+    assert held[0] == held[1]
+    assert [*calls[0].conversation.items()] == [*calls[1].conversation.items()]
+    assert short.fields == long_way.fields
+
+
+@given(STEPS, st.booleans())
+def test_a_new_owner_never_gives_a_number_again(steps: list[tuple[str, int]], planned: bool) -> None:
+    """Whenever the pod dies; and after a planned handoff the numbers go on without a gap."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness.happen(AUDIO)
+    witness.settle()
+    play(witness, [step for step in steps if step[0] != "end"])
+    if planned:
+        witness.happen(inputs.HandoffPlanned())
+        witness.settle()
+    seen = witness.sent[-1].n
+    fields = {"call_id": b"call_x", "session": b"", "created_at": b"0", "status": b"attached", **witness.fields}
+    whole = new_call(mirror=True, outbox_bytes=0)
+    whole.write_whole = True
+    fields = {**take_write(whole, 0).fields, **witness.fields}
+    next_owner = restore(Snapshot(fields, {}, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    attached = machine.attach(next_owner, seen, 0, resumable=True)
+    goes_on_at = next_owner.seq + 1
+    assert goes_on_at > seen
+    if planned:
+        assert goes_on_at == seen + 1
+        assert attached.gap is None
+    elif goes_on_at > seen + 1:
+        assert attached.gap == (seen + 1, goes_on_at - 1)
+
+
+def test_a_steady_stream_is_let_out_with_few_writes() -> None:
+    """After the first events are durable a minute of frames needs a write every two seconds, and waits for none."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness.happen(AUDIO)
+    witness.settle()
+    writes = 0
+    for _ in range(3000):
+        before = len(witness.sent)
+        witness.happen(AUDIO)
+        assert len(witness.sent) == before + 1
+        if witness.call.has_changes:
+            writes += 1
+            witness.settle()
+    assert writes == 30
+
+
+def test_with_numbers_used_up_frames_wait_for_the_store() -> None:
+    """A store that hangs stops the mirror when the numbers taken in advance run out."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness.happen(AUDIO)
+    witness.settle()
+    for _ in range(2 * NUMBERS_AHEAD):
+        witness.happen(AUDIO)
+    assert witness.sent[-1].n <= witness.stored
+    assert len(witness.call.unsaved_events) > NUMBERS_AHEAD // 2
+    witness.settle()
+    assert witness.sent[-1].n == witness.call.seq
+
+
+@pytest.mark.parametrize(("mirror", "outbox_bytes"), [(True, 1 << 20), (False, 0)])
+def test_only_a_mirror_without_an_outbox_lets_out(mirror: bool, outbox_bytes: int) -> None:
+    """Everything else is durable before it is visible."""
+    witness = Witness(new_call(mirror=mirror, outbox_bytes=outbox_bytes), shortcut=True)
+    witness.happen(AUDIO)
+    witness.settle()
+    before = len(witness.sent)
+    for _ in range(10):
+        witness.happen(AUDIO)
+    assert len(witness.sent) == before

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.host.board import SILENT_S, STATUSES, Board, HostDrain, Line, queues_of
+
+LINES = st.lists(
+    st.builds(Line, status=st.sampled_from(STATUSES), written_s=st.sampled_from([0.0, 9.0, 10.0])),
+    min_size=1,
+    max_size=6,
+)
+NOW_S = 10.0 + SILENT_S / 2
+
+
+@given(LINES)
+def test_every_queue_is_served_by_one_worker_that_takes_calls(lines: list[Line]) -> None:
+    """Whoever drains, is full, hangs or is gone: nobody's connection is left waiting, and none is accepted twice."""
+    serving = [slot for slot, line in enumerate(lines) if line.takes_calls(NOW_S)]
+    queues = {slot: queues_of(slot, lines, NOW_S) for slot in range(len(lines))}
+    if not serving:
+        assert all(queues[slot] == {slot} for slot in queues)
+        return
+    assert all(not queues[slot] for slot in queues if slot not in serving)
+    assert sorted(queue for slot in serving for queue in queues[slot]) == list(range(len(lines)))
+    assert all(slot in queues[slot] for slot in serving)
+
+
+def test_a_silent_worker_takes_no_calls() -> None:
+    """One whose loop hangs cannot say so."""
+    assert Line("ok", written_s=NOW_S).takes_calls(NOW_S)
+    assert not Line("ok", written_s=NOW_S - SILENT_S).takes_calls(NOW_S)
+    assert not Line("draining", written_s=NOW_S).takes_calls(NOW_S)
+
+
+def test_a_board_is_the_same_memory_after_a_fork() -> None:
+    """What a child writes the parent reads, and what it says of the host too."""
+    board = Board(2)
+    assert board.lines() == [Line(), Line()]
+    said = Line("degraded", active_calls=3, parked_calls=1, capacity=200, written_s=5.5)
+    child = os.fork()
+    if child == 0:
+        board.write(1, said)
+        board.wish(HostDrain("finish", 30.0), leaving=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert board.lines() == [Line(), said]
+    assert (board.drain, board.is_leaving) == (HostDrain("finish", 30.0), True)
+    board.wish(None)
+    assert (board.drain, board.is_leaving) == (None, False)

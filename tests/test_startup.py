@@ -1,0 +1,138 @@
+"""A server starts quickly because it imports little: what crept back in would not be noticed otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import cli
+from tests.servers import free_port
+
+HEAVY = {
+    "boto3",
+    "faster_whisper",
+    "httpx",
+    "kubernetes",
+    "matplotlib",
+    "multiprocessing.pool",
+    "numpy",
+    "openai",
+    "pocketsphinx",
+    "soxr",
+    "websockets.asyncio.client",
+}
+"""Not to be imported by a server before it answers: numpy is for calls with 24 kHz, the rest for others."""
+CPU_S = 2.0
+"""Generous: about 0.5 s on the machine this was measured on, whose users are not to wait for CI's."""
+
+PROGRAM = """
+import asyncio, json, sys
+from app import bootstrap
+from app.settings import Settings
+import app.cli.serving, app.hosting
+async def main():
+    async with bootstrap.build(Settings(store_url="embedded://" + sys.argv[1])) as parts:
+        from app.web.server import VoiceServer
+        VoiceServer(parts.app, parts.pod, Settings()).config.load()
+        print(json.dumps(sorted(sys.modules)))
+asyncio.run(main())
+"""
+
+
+def test_a_server_imports_nothing_heavy_before_it_answers(tmp_path: Path) -> None:
+    """Every part of it was made: store, agents, pod, routes, server."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "fastapi" in loaded
+    assert not HEAVY & loaded
+    assert not [name for name in loaded if name.startswith(("app.client", "app.cutover"))]
+
+
+def test_the_command_line_alone_imports_no_command() -> None:
+    """`voice-agent --help` is quick: neither server, nor store, nor settings."""
+    program = "import sys, app.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "fastapi", "redis", "httpx", "uvicorn", "structlog", "rich.console"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_list_of_commands_says_what_their_own_help_says(name: str) -> None:
+    """The list is kept apart from the functions, so it could tell something else."""
+    described = " ".join((cli.function(name).__doc__ or "").split())
+    assert described.startswith(cli.COMMANDS[name][1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_once(tmp_path: Path, workers: int) -> None:
+    """From nothing on the embedded store; the first caller may be there before the speech engines are."""
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
+    store = f"embedded://{tmp_path}/store"
+    began_s = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", str(port), "--store", store, "--workers", str(workers)],
+        env=kept,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http, asyncio.timeout(30):
+            while not await is_healthy(http):
+                await asyncio.sleep(0.005)
+        wall_s = time.monotonic() - began_s
+        used_s = cpu_s(process.pid)
+        print(f"\n{workers} worker(s): healthy after {wall_s:.2f} s, {used_s:.2f} s of CPU")
+        assert used_s < CPU_S
+        said = await asyncio.to_thread(first_words, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    assert said
+
+
+async def is_healthy(http: httpx.AsyncClient) -> bool:
+    """Whether it answers, and well."""
+    try:
+        return (await http.get("/healthz/realtime")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process and its children that serve."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0
+    for one in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / ticks
+
+
+def first_words(port: int) -> str:
+    """Ask the front desk for its greeting, with speech, and hear it to the end."""
+    from app.client.connection import RealtimeCall
+
+    async def ask() -> str:
+        async with RealtimeCall(f"ws://127.0.0.1:{port}/v1/realtime") as call:
+            await call.send({"type": "response.create"})
+            audio = 0
+            async for event in call.events():
+                audio += event["type"] == "response.output_audio.delta"
+                if event["type"] == "response.done":
+                    assert event["response"]["status"] == "completed"
+                    assert audio
+                    return str(event["response"]["output"][0]["content"][0]["transcript"])
+        return ""
+
+    return asyncio.run(ask())

@@ -1,0 +1,74 @@
+"""The Autobahn cases of WebSocket conformance, against the real server with either way to read frames."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from app.runtime.ports import Listener, Transport
+from app.web.call_socket import CallSocket
+from app.web.frames import text_frame
+from app.web.transport import SocketTransport
+from tests.web.rig import running
+
+NOT_RUN = ("9.*", "12.*", "13.*")
+"""Megabytes, and compression, which is off for audio."""
+FAILS = {"direct": set[str](), "websockets": {"7.1.5"}}
+"""uvicorn answers a close that comes in the middle of a fragmented message with 1002."""
+BINARY_BIT = 3
+"""Turns the first byte of a text frame into that of a binary one."""
+
+
+class Echo(Listener):
+    """Sends everything back, binary too, which calls never do."""
+
+    def __init__(self, socket: CallSocket) -> None:
+        self._socket = socket
+
+    def take(self, message: str | bytes) -> bool:
+        if self._socket._writable is not None:
+            return False
+        if isinstance(message, str):
+            return self._socket.write(message.encode())
+        frame = text_frame(message)
+        self._socket._transport.write(bytes((frame[0] ^ BINARY_BIT,)) + frame[1:])
+        return True
+
+    async def ready(self) -> None:
+        while self._socket._writable is not None:
+            await self._socket._writable.wait()
+
+
+async def echo(transport: Transport) -> None:
+    """By callbacks, or message by message."""
+    if isinstance(transport, CallSocket):
+        await transport.deliver(Echo(transport))
+        return
+    assert isinstance(transport, SocketTransport)
+    while not isinstance(message := await transport.receive(), int):
+        if isinstance(message, str):
+            await transport.send(message.encode())
+        else:
+            await transport._send({"type": "websocket.send", "bytes": message})
+
+
+async def test_the_cases_of_autobahn_pass(ws: str, tmp_path: Path) -> None:
+    """Framing, pings, reserved bits, opcodes, fragments, UTF-8 and closing: 247 cases."""
+    async with running() as server:
+        server.pod.script = echo
+        address = f"127.0.0.1:{server.port}/realtime"
+        left_out = [word for case in (*NOT_RUN, *FAILS[ws]) for word in ("-x", case)]
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("kosoku"),
+            *left_out,
+            "-p",
+            "4",
+            "-o",
+            str(tmp_path),
+            address,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    assert f"{247 - len(FAILS[ws])} cases passed" in told.decode()

@@ -1,0 +1,147 @@
+"""Frames are read as RFC 6455 says, whatever pieces they come in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from app.web.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Closing,
+    FrameReader,
+    close_frame,
+    control_frame,
+    only_text,
+    text_frame,
+)
+
+LIMIT = 100_000
+
+
+def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
+    """A client's frame, as the `websockets` library writes it."""
+    return Frame(Opcode(opcode), payload, fin=fin).serialize(mask=True)
+
+
+def read(data: bytes, *, limit: int = LIMIT) -> tuple[list[object], int | None]:
+    """The messages in `data`, and the code of the mistake if there is one."""
+    reader = FrameReader(limit)
+    messages: list[object] = list(reader.feed(data))
+    return messages, None if reader.mistake is None else reader.mistake.code
+
+
+MESSAGES = st.one_of(
+    st.tuples(st.just(TEXT), st.text(max_size=300)),
+    st.tuples(st.just(BINARY), st.binary(max_size=70_000)),
+    st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125)),
+)
+
+
+def frames_of(kind: int, content: str | bytes, cuts: list[int]) -> bytes:
+    """A message as frames: data messages are fragmented at `cuts`, with a ping between the fragments."""
+    payload = content.encode() if isinstance(content, str) else content
+    if kind not in (TEXT, BINARY):
+        return masked(kind, payload)
+    at = sorted({cut % (len(payload) + 1) for cut in cuts})
+    pieces = [payload[a:b] for a, b in zip([0, *at], [*at, len(payload)], strict=True)]
+    last = len(pieces) - 1
+    return b"".join(masked(kind if n == 0 else 0, piece, fin=n == last) for n, piece in enumerate(pieces))
+
+
+@given(
+    st.lists(st.tuples(MESSAGES, st.lists(st.integers(0, 70_000), max_size=3)), max_size=6),
+    st.lists(st.integers(0, 300_000), max_size=8),
+)
+def test_messages_arrive_whole_however_they_are_cut(
+    sent: list[tuple[tuple[int, str | bytes], list[int]]], cuts: list[int]
+) -> None:
+    """Fragments and the pieces that the network makes of them change nothing."""
+    data = b"".join(frames_of(kind, content, fragments) for (kind, content), fragments in sent)
+    reader = FrameReader(LIMIT)
+    came: list[object] = []
+    at = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for begin, end in pairwise(at):
+        came += reader.feed(data[begin:end])
+    assert reader.mistake is None
+    assert came == [message for message, _ in sent]
+    assert reader.is_idle
+
+
+@given(st.binary(max_size=400), st.integers(0, 400))
+def test_any_bytes_give_messages_or_a_mistake(data: bytes, cut: int) -> None:
+    """Nothing a peer sends raises, and where it is cut does not matter."""
+    whole = read(data)
+    reader = FrameReader(LIMIT)
+    pieces = [*reader.feed(data[:cut]), *reader.feed(data[cut:])]
+    assert (pieces, reader.mistake.code if reader.mistake else None) == whole
+
+
+@given(MESSAGES)
+def test_the_shortcut_agrees_with_the_reader(message: tuple[int, str | bytes]) -> None:
+    """A lone text frame is the same text either way; anything else is left to the reader."""
+    data = frames_of(*message, [])
+    text = only_text(data)
+    expected = isinstance(message[1], str) and len(message[1].encode()) >= 126
+    assert text == (message[1] if expected else None)
+    assert only_text(data + b"\x81") is None
+    assert only_text(data[:-1]) is None
+
+
+BROKEN = [
+    (b"\xc1\x81\0\0\0\0x", 1002),
+    (Frame(Opcode.TEXT, b"x").serialize(mask=False), 1002),
+    (b"\x83\x80\0\0\0\0", 1002),
+    (b"\x8b\x80\0\0\0\0", 1002),
+    (b"\x09\x80\0\0\0\0", 1002),
+    (b"\x89\xfe\x00\x7e\0\0\0\0" + b"x" * 126, 1002),
+    (masked(0, b"x"), 1002),
+    (masked(TEXT, b"x", fin=False) + masked(TEXT, b"y"), 1002),
+    (b"\x88\x81\0\0\0\0\x03", 1002),
+    (masked(CLOSE, (1005).to_bytes(2, "big")), 1002),
+    (masked(CLOSE, (999).to_bytes(2, "big")), 1002),
+    (masked(CLOSE, (1000).to_bytes(2, "big") + b"\xff"), 1007),
+    (masked(TEXT, b"\xff" * 200), 1007),
+    (masked(TEXT, "é".encode()[:1], fin=False) + masked(0, b"x"), 1007),
+    (b"\x82\xff" + LIMIT.to_bytes(8, "big")[:-1] + b"\xff\0\0\0\0", 1009),
+    (masked(BINARY, b"x" * LIMIT, fin=False) + masked(0, b"y"), 1009),
+]
+
+
+@pytest.mark.parametrize(("data", "code"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_rule_has_its_code(data: bytes, code: int) -> None:
+    """What came before is still given, what comes after is not."""
+    before, after = masked(TEXT, b"before"), masked(TEXT, b"after")
+    assert read(before + data + after) == ([(TEXT, "before")], code)
+
+
+def test_a_message_of_the_limit_is_taken() -> None:
+    """One byte more is not; a frame that announces too much is refused by its header alone."""
+    assert read(masked(BINARY, b"x" * LIMIT))[1] is None
+    assert read(masked(BINARY, b"x" * (LIMIT + 1))[:14])[1] == 1009
+
+
+def test_a_close_says_its_code_and_reason() -> None:
+    """An empty one stands for 1005."""
+    assert read(masked(CLOSE, b""))[0] == [(CLOSE, Closing(1005, ""))]
+    assert read(masked(CLOSE, (4409).to_bytes(2, "big") + "é".encode()))[0] == [(CLOSE, Closing(4409, "é"))]
+
+
+@given(st.binary(max_size=70_000))
+def test_what_is_written_is_what_the_library_writes(payload: bytes) -> None:
+    """Byte for byte, at every length of the length."""
+    assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
+    assert control_frame(PONG, payload[:125]) == Frame(Opcode.PONG, payload[:125]).serialize(mask=False)
+
+
+def test_a_long_reason_is_cut_to_whole_characters() -> None:
+    """A control frame carries 125 bytes, of which two are the code; 1005 is never sent."""
+    assert len(close_frame(1012, "é" * 100)) == 2 + 2 + 122
+    assert close_frame(1005, "x") == b"\x88\x00"
