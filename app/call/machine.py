@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import assert_never, get_args
 
 from app.call import editing, events, hearing, inputs, replying, truncation
@@ -108,11 +109,22 @@ def _missing(call: Call, start: int) -> tuple[int, int] | None:
     return (start + 1, oldest - 1) if oldest > start + 1 else None
 
 
-def release(call: Call, events: list[OutboxEntry]) -> None:
-    """These events are durable (or the store is given up for now): they may be sent."""
+def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
+    """These events are durable (or the store is given up for now): they may be sent, and what is returned after them.
+
+    That is mirrored audio that came while the write was under way and whose numbers the store now takes for used.
+    Left to wait for the next write, it would have more behind it by then: where a write takes longer than a
+    frame, a call that has waited once would wait for ever.
+    """
     if events:
         call.released = events[-1].n
     call.reserve()
+    overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
+    if overdue:
+        del call.unsaved_events[: len(overdue)]
+        call.released = overdue[-1].n
+        call.mark("counts")
+    return overdue
 
 
 def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:

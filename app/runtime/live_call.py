@@ -354,7 +354,7 @@ class LiveCall:
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._durable.set()
-        machine.release(self.call, events)
+        events = events + machine.release(self.call, events)
         if self.connection is not None and events:
             self.connection.push(events)
             if self._speech_ended_at_s is not None and any(entry.audio for entry in events):

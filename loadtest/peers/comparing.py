@@ -47,7 +47,7 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
         few = await cost_rounds(stage, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
         many = await cost_rounds(stage, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
         most = await most_rounds(
-            servers, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds, tell=tell
+            servers, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds / 2, tell=tell
         )
         for server in servers:
             await stage.end(server)

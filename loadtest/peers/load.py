@@ -23,6 +23,8 @@ from loadtest.peers.stage import Server, Store
 TICKS = 20
 """Calls are spread over the 20 ms of a frame in so many groups."""
 WARMUP_S = 1.0
+WARMUP_PER_CALL_S = 0.002
+"""A store that shares the callers' core writes a thousand new calls for a while."""
 DRAIN_S = 1.0
 """So long at most the last echoes are waited for; what is not there then is missing."""
 LAG_LIMIT_S = 0.01
@@ -80,7 +82,7 @@ async def run_load(server: Server, store: Store | None, calls: int, seconds: flo
     gc.disable()
     try:
         pace = Pace(callers)
-        await pace.keep(WARMUP_S)
+        await pace.keep(WARMUP_S + WARMUP_PER_CALL_S * calls)
         tally.latencies_s = tally.latencies_s[:0]
         pace.lags_s.clear()
         received, cpu_s, store_s = tally.received, server.cpu_s(), store.cpu_s() if store else 0.0

@@ -60,8 +60,7 @@ class Witness:
         self.under_way = None
         self.fields.update(write.fields)
         self.stored = int(write.fields["seq"])
-        machine.release(self.call, waiting)
-        for event in waiting:
+        for event in waiting + machine.release(self.call, waiting):
             self.send(event)
 
     def settle(self) -> None:
@@ -167,6 +166,36 @@ def test_a_steady_stream_is_let_out_with_few_writes() -> None:
             writes += 1
             witness.settle()
     assert writes == 30
+
+
+def test_a_call_that_waited_once_waits_for_one_write_only() -> None:
+    """Frames that came during a slow write go out with it; the one after them waits for nothing."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness.happen(AUDIO)
+    witness.write()
+    for _ in range(5):
+        witness.happen(AUDIO)
+    assert witness.sent == []
+    witness.written()
+    assert witness.call.unsaved_events == []
+    behind = len(witness.sent)
+    witness.happen(AUDIO)
+    assert len(witness.sent) == behind + 1
+
+
+def test_what_is_not_audio_waits_for_its_own_write() -> None:
+    """An item that came during a write is not durable with it, and what follows it does not overtake it."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness.happen(AUDIO)
+    witness.write()
+    witness.happen(AUDIO)
+    witness.happen(TYPED)
+    witness.happen(AUDIO)
+    witness.written()
+    assert witness.sent[-1].audio
+    assert not witness.call.unsaved_events[0].audio
+    witness.settle()
+    assert witness.sent[-1].n == witness.call.seq
 
 
 def test_with_numbers_used_up_frames_wait_for_the_store() -> None:
