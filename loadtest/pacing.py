@@ -50,8 +50,8 @@ class Pace:
         tick_s = FRAME_S / TICKS
         for number in range(round(seconds / tick_s)):
             due_s = begin_s + number * tick_s
-            while (early_s := due_s - perf_counter()) > 0:
-                await asyncio.sleep(early_s)  # noqa: ASYNC110 - this is the clock
+            while (early_s := due_s - perf_counter()) > 0:  # noqa: ASYNC110 - this is the clock
+                await asyncio.sleep(early_s)
             self.lag.add(perf_counter() - due_s)
             for talker in self._groups[self._tick % TICKS]:
                 talker.say(due_s)
