@@ -63,6 +63,8 @@ async def evals(watch: redis.asyncio.Redis) -> int:
         pytest.param(10, 2, 4, id="short"),
         # The bounded outbox fills within the warm-up: 1 MiB at 48 kB/s takes 22 s.
         pytest.param(50, 30, 60, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(300)]),
+        # A million frames.
+        pytest.param(50, 30, 370, id="million", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
     ],
 )
 async def test_loopback_loses_no_frame(redis_url: str, calls: int, warm_up_s: int, seconds: int) -> None:

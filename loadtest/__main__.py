@@ -1,0 +1,5 @@
+"""``python -m loadtest``."""
+
+from loadtest.command import app
+
+app(prog_name="python -m loadtest")

@@ -1,0 +1,218 @@
+"""``python -m loadtest``: one command a profile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from loadtest import profiles, ramp, report
+from loadtest.fleet import Fleet, pods, running
+from loadtest.outcome import Outcome
+from loadtest.peers.processor import cores, on_core
+from loadtest.peers.stage import NotStarted
+from loadtest.profiles import Tell
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+KIB = 1024
+
+Calls = Annotated[int, typer.Option(min=1, help="Calls at once.")]
+Seconds = Annotated[float, typer.Option(min=1.0, help="How long they talk.")]
+Outbox = Annotated[int, typer.Option("--outbox", min=0, help="`VOICE_OUTBOX_BYTES` of the pods; 0 keeps no events.")]
+Url = Annotated[str | None, typer.Option(help="A running server, such as ws://127.0.0.1:8080; else pods are started.")]
+Key = Annotated[str | None, typer.Option(envvar="VOICE_API_KEY", help="The API key to show it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+Report = Annotated[Path | None, typer.Option(help="Write an HTML page with plots.")]
+
+
+@app.command()
+def smoke(
+    calls: Calls = 5,
+    seconds: Seconds = 10.0,
+    url: Url = None,
+    api_key: Key = None,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A few calls: every frame comes back once, in order and unchanged.
+
+    `python -m loadtest smoke --url ws://127.0.0.1:8080`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        async with _somewhere(url, api_key, ["blue"], outbox) as fleet:
+            return await profiles.smoke(fleet, tell, calls=calls, seconds=seconds)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command("ramp")
+def ramp_command(
+    guess: Annotated[int, typer.Option(min=1, help="Where to begin.")] = 200,
+    most: Annotated[int, typer.Option(min=1, help="Where to stop.")] = 3000,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each try.")] = 3.0,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The most calls on one core whose added latency stays below 20 ms at the 99th percentile.
+
+    `python -m loadtest ramp --outbox 0`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        return await ramp.ramp(tell, guess=guess, most=most, seconds=seconds, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command()
+def churn(
+    calls: Calls = 40,
+    seconds: Seconds = 30.0,
+    seed: Annotated[int, typer.Option(help="Of the chances taken.")] = 1,
+    url: Url = None,
+    api_key: Key = None,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Calls come and go, think, lose their connections and come back.
+
+    `python -m loadtest churn --calls 100 --seconds 60`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        async with _somewhere(url, api_key, ["blue", "green"], outbox) as fleet:
+            return await profiles.churn(fleet, tell, calls=calls, seconds=seconds, seed=seed)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command()
+def storm(
+    calls: Calls = 200,
+    seconds: Seconds = 5.0,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A pod is killed with all its calls; they resume at once on another.
+
+    `python -m loadtest storm --calls 200`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        return await profiles.storm(tell, calls=calls, seconds=seconds, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command()
+def resume(
+    calls: Calls = 60,
+    seconds: Seconds = 10.0,
+    per_second: Annotated[float, typer.Option(min=1.0, help="Resumes a second.")] = profiles.RESUMES_PER_S,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A steady stream of resumes between two pods: connect to the first replayed event.
+
+    `python -m loadtest resume --per-second 50`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        return await profiles.resume(tell, calls=calls, seconds=seconds, per_s=per_second, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command()
+def cutover(
+    calls: Calls = 100,
+    seconds: Seconds = 5.0,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Blue is drained under load, and every call goes on with green. `make rehearse` adds the load balancer.
+
+    `python -m loadtest cutover --calls 100`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        return await profiles.cutover(tell, calls=calls, seconds=seconds, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@contextlib.asynccontextmanager
+async def _somewhere(url: str | None, api_key: str | None, colors: list[str], outbox: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a context
+    if url is not None:
+        yield running(url, api_key)
+        return
+    async with pods(*colors, outbox_bytes=outbox) as fleet:
+        yield fleet
+
+
+def _end(run: Callable[[Tell], Awaitable[Outcome]], report_to: Path | None, *, as_json: bool) -> None:
+    """Run it on the generator's own core, show what was found, exit 1 if that is not good enough."""
+    console = Console()
+
+    async def whole() -> Outcome:
+        with _shown(quiet=as_json) as tell:
+            return await run(tell)
+
+    try:
+        with on_core(cores()[1]):
+            outcome = uvloop.run(whole())
+    except (NotStarted, OSError, TimeoutError, ValueError, httpx.HTTPError) as error:
+        typer.echo(f"the run could not be made: {str(error) or 'no answer in time'}", err=True)
+        raise typer.Exit(2) from None
+    if report_to is not None:
+        report.write(outcome, report_to)
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json(), indent=2))
+    else:
+        _show(console, outcome)
+    if not outcome.passed:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _shown(*, quiet: bool) -> Iterator[Tell]:
+    if quiet:
+        yield lambda line: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as progress:
+        task = progress.add_task("starting")
+        yield lambda line: progress.update(task, description=line)
+
+
+def _show(console: Console, outcome: Outcome) -> None:
+    table = Table("", "count", "p50 ms", "p95 ms", "p99 ms", "max ms", title=outcome.profile, title_justify="left")
+    for name, told in outcome.as_json()["times"].items():
+        table.add_row(name.replace("_", " "), *(f"{value:g}" for value in told.values()))
+    console.print(table)
+    for name, value in outcome.facts.items():
+        console.print(f"{name.replace('_', ' ')}: {value:g}")
+    for check in outcome.checks:
+        console.print(f"[{'green' if check.holds else 'red'}]{'✓' if check.holds else '✗'}[/] {check}", highlight=False)
+    if not outcome.kept_time:
+        console.print("The generator was late itself, so its latencies do not count; try fewer calls.", style="yellow")
+    console.print(outcome.verdict, style="bold green" if outcome.passed else "bold red", highlight=False)
+
+
+__all__ = ["Fleet", "app"]

@@ -1,0 +1,105 @@
+"""Pods of this project for a profile to load: a store and one pod of each color, or a server that runs already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import httpx
+
+from loadtest.peers.contenders import Ours
+from loadtest.peers.processor import cpu_s
+from loadtest.peers.stage import Server, Stage
+
+READY_S = 30.0
+ANSWER_S = 2.0
+LOOK_S = 0.05
+
+
+class ColorStage(Stage):
+    """A stage whose pods have the color they are named after."""
+
+    async def _settings(self, ours: Ours) -> dict[str, str]:
+        return {**await super()._settings(ours), "VOICE_COLOR": ours.name}
+
+
+@dataclass
+class Fleet:
+    """What is loaded. `servers` and `stage` are empty for a server that somebody else started."""
+
+    addresses: list[tuple[str, int]]
+    headers: dict[str, str]
+    stage: Stage | None = None
+    servers: list[Server] = field(default_factory=list)
+
+    def server_cpu_s(self) -> float:
+        """CPU of all pods that live."""
+        return sum(server.cpu_s() for server in self.servers if server.process.poll() is None)
+
+    def store_cpu_s(self) -> float:
+        """CPU of the store."""
+        store = self.stage.store if self.stage is not None else None
+        return cpu_s(store.process.pid) if store is not None else 0.0
+
+    async def kill(self, at: int) -> None:
+        """kill -9."""
+        server = self.servers[at]
+        server.process.kill()
+        await asyncio.to_thread(server.process.wait)
+
+    async def metrics(self, at: int) -> Mapping[str, float]:
+        """Every sample of a pod's `/metrics` by name and labels; nothing if it does not answer."""
+        host, port = self.addresses[at]
+        with contextlib.suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as client:
+                lines = (await client.get(f"http://{host}:{port}/metrics")).text.splitlines()
+            return {
+                name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
+            }
+        return {}
+
+    async def drain(self, at: int) -> None:
+        """Have a pod hand its calls off. Raises `httpx.HTTPError`."""
+        host, port = self.addresses[at]
+        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as client:
+            answer = await client.post(f"http://{host}:{port}/admin/drain", json={"mode": "handoff"})
+            answer.raise_for_status()
+
+
+@contextlib.asynccontextmanager
+async def pods(*colors: str, outbox_bytes: int) -> AsyncIterator[Fleet]:
+    """A pod of each color on one store, ready for calls. Raises `NotStarted`."""
+    with TemporaryDirectory(prefix="va-load-") as directory:
+        stage = ColorStage(Path(directory))
+        try:
+            servers = [await stage.start(Ours(color, color, outbox_bytes)) for color in colors]
+            addresses = [("127.0.0.1", server.port) for server in servers]
+            fleet = Fleet(addresses, servers[0].headers, stage, servers)
+            await _all_seen(fleet)
+            yield fleet
+        finally:
+            stage.end_all()
+
+
+def running(url: str, api_key: str | None) -> Fleet:
+    """A server that runs already, by its WebSocket URL. Raises `ValueError` for one that is none."""
+    target = urlsplit(url)
+    if target.scheme != "ws" or not target.hostname or not target.port:
+        raise ValueError(f"--url: {url} is no address such as ws://127.0.0.1:8080")
+    return Fleet([(target.hostname, target.port)], {"Authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+async def _all_seen(fleet: Fleet) -> None:
+    """Until each pod is healthy: before that, one that drains sees no other to hand calls to."""
+    async with asyncio.timeout(READY_S), httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as client:
+        for host, port in fleet.addresses:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"http://{host}:{port}/healthz/realtime")).status_code == 200:
+                        break
+                await asyncio.sleep(LOOK_S)
