@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 
-from loadtest.peers.caller import FRAME_S, Caller, Tally
+from loadtest.peers.caller import FRAME_S, Caller, Tally, connected
 from loadtest.peers.dialects import Dialect, dialect
 from loadtest.peers.holding import AT_ONCE, upgrade_request
 from loadtest.peers.stage import Server, Store
@@ -32,7 +32,7 @@ LAG_LIMIT_S = 0.01
 because the store beside it takes some milliseconds in one piece to write what hundreds of calls said."""
 P99_LIMIT_S = 0.02
 CONNECT_S = 30.0
-POLL_S = 0.005
+MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ async def run_load(server: Server, store: Store | None, calls: int, seconds: flo
     """Connect, warm up, measure, hang up. Raises `TimeoutError`, `Refused`."""
     tally = Tally()
     callers = await _connected(server, calls, dialect(server.contender.dialect), tally)
+    pace = Pace(callers)
     gc.collect()
     gc.disable()
     try:
-        pace = Pace(callers)
         await pace.keep(WARMUP_S + WARMUP_PER_CALL_S * calls)
         tally.latencies_s = tally.latencies_s[:0]
         pace.lags_s.clear()
@@ -90,9 +90,10 @@ async def run_load(server: Server, store: Store | None, calls: int, seconds: flo
         received, cpu_s = tally.received - received, server.cpu_s() - cpu_s
         store_s = (store.cpu_s() if store else 0.0) - store_s
         pss_kb = server.pss_kb()
-        await _drained(callers)
+        await pace.drain()
     finally:
         gc.enable()
+        pace.close()
         for caller in callers:
             caller.hang_up()
     return Load(
@@ -111,9 +112,13 @@ async def run_load(server: Server, store: Store | None, calls: int, seconds: flo
 
 
 class Pace:
-    """Sends each call's next frame when it is due."""
+    """Sends each call's next frame when it is due, and listens in between."""
 
     def __init__(self, callers: Sequence[Caller]) -> None:
+        self._callers = {caller.connection.fileno(): caller for caller in callers}
+        self._poll = select.epoll()
+        for fd in self._callers:
+            self._poll.register(fd, select.EPOLLIN)
         self._groups = [callers[start::TICKS] for start in range(TICKS)]
         self._tick_s = FRAME_S / TICKS
         self._begin_s = perf_counter() + self._tick_s
@@ -125,17 +130,40 @@ class Pace:
                 caller.first_due_s = self._begin_s + number * self._tick_s
 
     async def keep(self, seconds: float) -> None:
-        """Go on for so long."""
+        """Go on for so long; whoever else runs on the event loop gets a turn every 20 ms."""
         end_tick = self._tick + round(seconds / self._tick_s)
         while self._tick < end_tick:
             due_s = self._begin_s + self._tick * self._tick_s
+            self.listen()
             while perf_counter() < due_s:
                 os.sched_yield()
-                await asyncio.sleep(0)
+                self.listen()
             self.lags_s.append(perf_counter() - due_s)
             for caller in self._groups[self._tick % TICKS]:
                 caller.say()
             self._tick += 1
+            if self._tick % TICKS == 0:
+                await asyncio.sleep(0)
+
+    def listen(self) -> None:
+        """Read from the callers who have something, not so many that a tick would be late for it."""
+        for fd, _ in self._poll.poll(0, MOST_AT_ONCE):
+            caller = self._callers[fd]
+            caller.listen()
+            if caller.cut_off:
+                self._poll.unregister(fd)
+
+    async def drain(self) -> None:
+        """Wait for the last echoes, `DRAIN_S` at most."""
+        deadline_s = perf_counter() + DRAIN_S
+        callers = self._callers.values()
+        while perf_counter() < deadline_s and any(caller.heard < caller.sent for caller in callers):
+            self.listen()
+            await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Let go of the sockets; they stay open."""
+        self._poll.close()
 
 
 async def find_most(run: Callable[[int], Awaitable[Load]], guess: int, most: int) -> tuple[int, str]:
@@ -177,19 +205,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 async def _connected(server: Server, calls: int, speech: Dialect, tally: Tally) -> list[Caller]:
     request = upgrade_request(server.url, server.headers)
-    loop = asyncio.get_running_loop()
+    address = ("127.0.0.1", server.port)
     callers: list[Caller] = []
     async with asyncio.timeout(CONNECT_S):
         while len(callers) < calls:
             more = min(AT_ONCE, calls - len(callers))
-            make = partial(Caller, request, speech, tally)
-            made = await asyncio.gather(*(loop.create_connection(make, "127.0.0.1", server.port) for _ in range(more)))
-            callers += [caller for _, caller in made]
-            await asyncio.gather(*(caller.upgraded for _, caller in made))
+            callers += await asyncio.gather(*(connected(address, request, speech, tally) for _ in range(more)))
     return callers
-
-
-async def _drained(callers: Sequence[Caller]) -> None:
-    deadline_s = perf_counter() + DRAIN_S
-    while perf_counter() < deadline_s and any(caller.heard < caller.sent for caller in callers):
-        await asyncio.sleep(POLL_S)

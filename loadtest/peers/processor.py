@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ACCOUNTED = 2
@@ -29,8 +30,12 @@ def pss_kb(pid: int) -> int:
     raise RuntimeError(f"/proc/{pid}/smaps_rollup has no line 'Pss:'; a Linux kernel of 4.14 or newer is needed")
 
 
+@cache
 def cores() -> tuple[int, int]:
-    """The server's core, and the one for its callers and its store; the same where there is but one."""
+    """The server's core, and the one for its callers and its store; the same where there is but one.
+
+    As it was when first asked: within `on_core` the answer would be that core, for everybody.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
