@@ -48,6 +48,8 @@ PING_S = 20.0
 that has not answered one by the time of the next is dead."""
 KEEPALIVE_LOST = 1011
 GOING_DOWN = 1012
+AT_ONCE = 16
+"""So many messages of one caller are taken in one turn of the event loop: a burst must not make all others wait."""
 MAX_UNWRITTEN_BYTES = 64 * 1024
 """More than this waiting for the kernel is congestion: a second of audio, more or less."""
 
@@ -136,11 +138,15 @@ class CallSocket(asyncio.Protocol, Transport):
     async def deliver(self, listener: Listener) -> int:
         """Give every message to the listener, without a task switch while it takes them at once."""
         while True:
+            taken = 0
             while self._held:
                 if not listener.take(self._held[0]):
                     await listener.ready()
                     continue
                 self._held.popleft()
+                taken += 1
+                if taken % AT_ONCE == 0:
+                    await asyncio.sleep(0)
             if self._fault is not None:
                 raise self._fault
             if self._gone is not None:
@@ -189,7 +195,9 @@ class CallSocket(asyncio.Protocol, Transport):
         if listener is not None and self._reader.is_idle and (text := only_text(data)) is not None:
             self._offer(text)
             return
-        for kind, content in self._reader.feed(data):
+        for number, (kind, content) in enumerate(self._reader.feed(data)):
+            if number == AT_ONCE:
+                self._listener = None  # `deliver` goes on with the rest, and lets others have their turn.
             if kind == TEXT or kind == BINARY:  # noqa: PLR1714, SIM109 - for every frame, and quicker than `in`
                 self._offer(cast("str | bytes", content))
             else:

@@ -6,13 +6,14 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 from websockets.frames import Frame, Opcode
 
 from app.runtime.ports import Listener
-from app.web.call_socket import MAX_UNWRITTEN_BYTES, CallSocket
+from app.web.call_socket import AT_ONCE, MAX_UNWRITTEN_BYTES, CallSocket
 from app.web.frames import PING, PONG, FrameReader
 
 SOON_S = 5
@@ -106,6 +107,27 @@ async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
         peer.say(8, struct.pack("!H", 1000))
         assert await over == 1000
         assert [str(text).partition(" ")[0] for text in taker.taken] == [str(n) for n in range(3000)]
+
+
+async def test_a_burst_lets_others_have_their_turn() -> None:
+    """However much one peer sends in one piece, the event loop turns in between; and nothing changes places."""
+    async with connected() as (socket, peer, _):
+        taker = Taker()
+        taker.willing.set()
+        turns: list[int] = []
+
+        async def count_turns() -> None:
+            while len(taker.taken) < 2000:
+                turns.append(len(taker.taken))
+                await asyncio.sleep(0)
+
+        over = asyncio.create_task(socket.deliver(taker))
+        counting = asyncio.create_task(count_turns())
+        peer.writer.write(b"".join(Frame(Opcode.TEXT, b"%d" % n).serialize(mask=True) for n in range(2000)))
+        peer.say(8, b"")
+        await asyncio.gather(over, counting)
+        assert taker.taken == [str(n) for n in range(2000)]
+        assert max(after - before for before, after in pairwise(turns)) <= 2 * AT_ONCE
 
 
 async def test_a_listener_that_stops_in_the_middle_gets_the_rest_later() -> None:
