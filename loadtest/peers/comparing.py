@@ -34,15 +34,15 @@ class Extent:
     most_rounds: int = 2
     """Of most calls; 0 leaves the measure out."""
     memory: bool = True
-    most_generated: int = 1000
-    """Calls that one generator paces without being late; a quick server's core is then less than full."""
+    most_generated: int = 1500
+    """Calls that one generator paces without being late; the core of a quick server is then less than full."""
 
 
 async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -> Comparison:
     """Measure these contenders. Raises `NotStarted` and `Refused`."""
     async with opened() as stage:
         servers = [await stage.start(one) for one in contenders]
-        calls = await _nearly_full(servers, extent, tell)
+        calls = await _nearly_full(stage, servers, extent, tell)
         few_calls = {name: min(FEW_CALLS, calls[name]) for name in calls}
         few = await cost_rounds(stage, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
         many = await cost_rounds(stage, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
@@ -67,12 +67,12 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
     )
 
 
-async def _nearly_full(servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
+async def _nearly_full(stage: Stage, servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
     calls: dict[str, int] = {}
     for server in servers:
         tell(f"how many calls nearly fill the core of {server.name}")
         calls[server.name] = await nearly_full(
-            server, probe_calls=PROBE_CALLS, seconds=extent.seconds / 2, most=extent.most_generated
+            stage, server, probe_calls=PROBE_CALLS, seconds=extent.seconds / 2, most=extent.most_generated
         )
     return calls
 

@@ -94,6 +94,7 @@ async def test_the_generator_sees_what_a_server_gets_wrong(kind: str, fault: str
     """A frame that is lost, repeated or damaged makes the run unsound, and the fault is named."""
     size = len(dialect("raw").frames[0])
     mischief = Mischief(kind)
+    hung_up = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -107,12 +108,15 @@ async def test_the_generator_sees_what_a_server_gets_wrong(kind: str, fault: str
             writer.write(mischief.answer(number, frame))
             number += 1
         writer.close()
+        await writer.wait_closed()
+        hung_up.set()
 
     port = free_port()
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stand_in:
             seen = await run_load(Server(contender("raw"), stand_in, port), None, 1, SECONDS)
             stand_in.kill()
+        await asyncio.wait_for(hung_up.wait(), 10)
     assert fault in seen.fault
     assert bool(fault) is bool(seen.wrong)
 
@@ -128,7 +132,7 @@ def test_a_masked_frame_unmasks_to_what_was_sent() -> None:
 
 def test_a_pipecat_frame_is_protobuf() -> None:
     """Frame.audio (2) with audio (3), sample_rate (4) = 24 000 and num_channels (5) = 1."""
-    assert protobuf(b"ab") == b"\x12\x09\x1a\x02ab\x20\xc0\xbb\x01\x28\x01"
+    assert protobuf(b"ab") == b"\x12\x0a\x1a\x02ab\x20\xc0\xbb\x01\x28\x01"
 
 
 @pytest.mark.parametrize("name", ["realtime", "pipecat", "raw"])
