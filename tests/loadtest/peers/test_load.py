@@ -67,8 +67,9 @@ async def test_a_call_without_the_key_is_refused(this_venv: None) -> None:
             pass
 
 
-async def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
-    """The log is gone with the stage, so the error has to say it."""
+async def test_a_server_that_does_not_start_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is gone with the stage, so the error has to say it. (Here without a venv of the peer's own.)"""
+    monkeypatch.setattr("loadtest.peers.stage.python_of", lambda peer: Path(sys.executable))
     broken = Peer("broken", "broken", "no_such_file.py", "uvicorn", ())
     async with opened() as stage:
         with pytest.raises(NotStarted, match=r"broken ended with status \d+: .*no_such_file"):
