@@ -68,7 +68,7 @@ async def test_a_call_without_the_key_is_refused(this_venv: None) -> None:
 
 
 async def test_a_server_that_does_not_start_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log is gone with the stage, so the error has to say it. (Here without a venv of the peer's own.)"""
+    """The log is gone with the stage, so the error has to say it; no venv of a peer is needed for this."""
     monkeypatch.setattr("loadtest.peers.stage.python_of", lambda peer: Path(sys.executable))
     broken = Peer("broken", "broken", "no_such_file.py", "uvicorn", ())
     async with opened() as stage:
