@@ -45,6 +45,7 @@ class HostPod:
         self.color = pod.color
         self.version = pod.version
         self.started_at_ms = pod.started_at_ms
+        self.observer = pod.observer
         self._pod = pod
         self._host = name
         self._slot = slot

@@ -41,7 +41,10 @@ DRAIN_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One line of the table. `known` are the values of its only label that exist from the start."""
+    """One line of the table. `known` are the values of its only label that exist from the start.
+
+    Several labels stand in `label` with spaces between them; what they may be is not known beforehand.
+    """
 
     name: str
     kind: Kind
@@ -75,6 +78,8 @@ TABLE = (
     ),
     Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
+    Spec("voice_refusals_total", Kind.COUNTER, "Connections that were refused before the upgrade.", "status reason"),
+    Spec("voice_limits_total", Kind.COUNTER, "What was cut short, by the bound that did it.", "limit"),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
     Spec(
         "voice_resume_gap_seconds",
@@ -128,7 +133,7 @@ class Metrics:
         self.registry.register(_Sampler(self._sample))
 
     def _make(self, spec: Spec) -> None:
-        labels = () if spec.label is None else (spec.label,)
+        labels = () if spec.label is None else tuple(spec.label.split())
         if spec.kind is Kind.COUNTER:
             counter = self._counters[spec.name] = Counter(
                 spec.name.removesuffix("_total"), spec.text, labels, registry=self.registry
@@ -222,6 +227,14 @@ class Metrics:
     def drain_finished(self, seconds: float) -> None:
         """Takes the time of a drain."""
         self._histograms["voice_drain_seconds"].observe(seconds)
+
+    def refused(self, status: int, reason: str) -> None:
+        """Counts a refused connection."""
+        self._counters["voice_refusals_total"].labels(str(status), reason).inc()
+
+    def limit_reached(self, limit: str) -> None:
+        """Counts what a bound cut short."""
+        self._counters["voice_limits_total"].labels(limit).inc()
 
     def loop_lag(self, seconds: float) -> None:
         """Takes one measurement of the loop's lag."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
+from app.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
 from app.stores.base import PodBeat
 
 
@@ -29,6 +29,10 @@ class CallPod(Protocol):
     color: str
     version: str
     started_at_ms: int
+
+    @property
+    def observer(self) -> Observer:
+        """Told of refusals and of limits that were reached."""
 
     async def start(self, request: StartCall) -> Attached:
         """A new call, or the one of its key. Raises `ConnectionRefused`."""
@@ -60,6 +64,10 @@ class CallPod(Protocol):
 
 class LeavingPod(Protocol):
     """What the server asks of its pod when the process is told to leave."""
+
+    @property
+    def observer(self) -> Observer:
+        """Told of refusals and of limits that were reached."""
 
     def status(self) -> PodStatus:
         """For the log."""

@@ -52,6 +52,7 @@ class RealtimeSocket:
             attached = await self._attach(scope)
         except ConnectionRefused as refusal:
             log.info("refused", status=refusal.status, code=refusal.code, path=scope["path"])
+            self._pod.observer.refused(refusal.status, refusal.code)
             await refuse_upgrade(scope, send, refusal, self._headers)
             return
         log_call = log.bind(call_id=attached.call_id)

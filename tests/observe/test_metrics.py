@@ -139,4 +139,15 @@ def test_two_pods_of_a_process_do_not_share_metrics() -> None:
 
 def test_no_label_is_made_for_a_call() -> None:
     """A label with a value per call would grow without end."""
-    assert {spec.label for spec in TABLE} <= {None, "color", "outcome", "kind", "cause", "stage", "op", "direction"}
+    few = set("color outcome kind cause stage op direction status reason limit".split())
+    assert {label for spec in TABLE for label in (spec.label or "").split()} <= few
+
+
+def test_refusals_and_limits_are_counted_by_name() -> None:
+    """Whoever is on duty sees what is refused, why, and which bound cut something short."""
+    metrics = Metrics(version="1", color="blue")
+    metrics.refused(503, "draining")
+    metrics.refused(503, "draining")
+    metrics.limit_reached("handshakes")
+    assert value(metrics, "voice_refusals_total", status="503", reason="draining") == 2
+    assert value(metrics, "voice_limits_total", limit="handshakes") == 1

@@ -68,6 +68,7 @@ class ScriptedPod:
         self.color = "green"
         self.version = "1.2"
         self.started_at_ms = 0
+        self.observer = Metrics(version="1.2", color="green")
         self.active = 0
         self.health = "ok"
         self.draining = False
