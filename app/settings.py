@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """A caller who sends nothing at all for so many seconds is closed with 4408; 0 is never."""
     max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB
     """A longer WebSocket message is closed with 1009."""
+    caller_bytes: Annotated[int, Field(ge=16 * MIB, le=64 * 1024 * MIB)] = 256 * MIB
+    """What all callers together may make this pod hold beside the outboxes, in bytes; those of one API key half."""
     drain_mode: Literal["handoff", "finish"] = "handoff"
     """What a drain does with attached calls: `handoff` to another pod, or let them `finish`."""
     drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600

@@ -15,6 +15,7 @@ from app.call.tokens import resume_token
 from app.errors import ConnectionRefused
 from app.runtime.admission import Admission, unavailable
 from app.runtime.attachment import Attachment
+from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.drainer import Drainer
@@ -37,6 +38,8 @@ class Pod:
         secret: bytes,
         capacity: int,
         calls_per_key: int,
+        caller_bytes: int = 256 * 1024 * 1024,
+        key_bytes: int = 0,
         store: Store,
         agents: Agents,
         clock: Clock,
@@ -45,7 +48,9 @@ class Pod:
         agreed: Mapping[str, bytes] | None = None,
         tallies: Callable[[], Tallies | None] = lambda: None,
     ) -> None:
-        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
+        """`caller_bytes`: what all callers may make the pod hold, `key_bytes` those of one API key (0: as much).
+
+        `agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
 
         `tallies`: what the observer has counted, for the heartbeat.
         """
@@ -55,6 +60,7 @@ class Pod:
         self.started_at_ms = clock.wall_ms()
         self.settings = settings
         self.admission = Admission(capacity, calls_per_key)
+        self.budget = Budget(caller_bytes, key_bytes or caller_bytes)
         self.clock = clock
         self.observer = observer
         self.store = store
