@@ -96,8 +96,6 @@ class Settings(BaseSettings):
     """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
     admin_token: SecretStr | None = None
     """Opens `/admin`; unset: only loopback may."""
-    ws: Literal["direct", "websockets"] = "direct"
-    """How frames are read and written: `direct`, past ASGI, or by uvicorn and the `websockets` library."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
     log_format: Literal["json", "console"] = "json"
@@ -262,13 +260,15 @@ def refuse_exposed(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine only."""
+    """Whether a host name or address means this machine only; `::ffff:127.0.0.1` is 127.0.0.1, as on every socket."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        address = ip_address(host.strip("[]"))
     except ValueError:
         return False
+    # Before Python 3.13 an IPv4 address written as IPv6 was not seen through.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 _PROBLEMS = {

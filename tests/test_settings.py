@@ -200,7 +200,7 @@ def test_listening_beyond_loopback_needs_keys_and_secret() -> None:
     assert not protected.listens_on_loopback
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_loopback_needs_no_protection(host: str) -> None:
     """On one's own machine the server starts with no settings at all."""
     assert load_settings(host=host)[0].listens_on_loopback

@@ -28,16 +28,18 @@ class Admission:
         self._per_key = per_key
         self._by_key: Counter[str] = Counter()
 
-    def refuse_if_draining(self) -> None:
-        """Raise 503 while the pod drains."""
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        """The 503 that any caller of a new call gets right now, whatever the key; None while calls are taken."""
         if self.draining:
-            raise unavailable("draining", "This pod is draining; connect again to reach another one.")
+            return unavailable("draining", "This pod is draining; connect again to reach another one.")
+        if self.active >= self.capacity:
+            return unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
+        return None
 
     def take(self, api_key_hash: str) -> None:
         """Take a place, or raise 503 or 429. "" is a resume, whose call was counted against its key when it began."""
-        self.refuse_if_draining()
-        if self.active >= self.capacity:
-            raise unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
+        if (refusal := self.refusal_of_new_calls()) is not None:
+            raise refusal
         if api_key_hash and self._per_key and self._by_key[api_key_hash] >= self._per_key:
             raise ConnectionRefused(
                 429,

@@ -102,6 +102,10 @@ class Pod:
 
     # --- connections ----------------------------------------------------------
 
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        """What any caller of a new call would be refused with right now, or None; to be asked before the handshake."""
+        return self.admission.refusal_of_new_calls()
+
     async def start(self, request: StartCall) -> Attachment:
         """Take a new call, or the one its call key stands for. Raises `ConnectionRefused`."""
         self.admission.take(request.api_key_hash)

@@ -133,6 +133,8 @@ class StartCall:
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
     going_away: bool = False
     """The client wants `call.going_away` before a planned close."""
+    address: str = field(default="", compare=False)
+    """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
     """Whether the caller has left before the upgrade: a pod that was stopped finds such requests when it wakes
     up, and must not take the call from where it goes on meanwhile."""

@@ -114,7 +114,10 @@ def _is_one_of(shown: bytes, keys: Sequence[bytes]) -> bool:
 
 
 def _host(origin: str) -> str:
-    return urlsplit(origin).netloc if "//" in origin else ""
+    try:
+        return urlsplit(origin).netloc if "//" in origin else ""
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""
 
 
 def _name(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from app.errors import ConnectionRefused
 from app.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
 from app.stores.base import PodBeat
 
@@ -82,6 +83,9 @@ class LeavingPod(Protocol):
 
     def drain(self, mode: str, deadline_s: float) -> None:
         """Let calls go from now on."""
+
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        """What any caller of a new call would be refused with right now; None while calls are taken. Cheap."""
 
     async def wait_drained(self) -> None:
         """Wait until a drain let the last attached call go."""

@@ -23,15 +23,13 @@ from app.web.call_socket import CallSocket
 from app.web.parameters import Wanted, parse
 from app.web.ports import Attached, CallPod
 from app.web.refusals import refuse_upgrade
-from app.web.transport import SocketTransport
 
 NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
-ABORT = "voice.abort"
 GONE = "voice.gone"
 TAKE_OVER = "voice.take_over"
-"""The ASGI extensions by which our server lends what cuts the connection, what tells whether it is gone, and what
-takes it over once it is accepted (see `web.server`)."""
+"""The ASGI extensions by which our server lends what tells whether the connection is gone, and what takes it over
+once it is accepted (see `web.server`)."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +63,7 @@ class RealtimeSocket:
         except BaseException:
             await attached.abandon()
             raise
-        transport = _transport_of(scope, receive, send)
+        transport = _transport_of(scope)
         log_call.info("connected")
         try:
             await attached.serve(transport)
@@ -153,25 +151,12 @@ def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
     return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
 
 
-def _abort_of(scope: Scope) -> Callable[[], None]:
-    abort: Callable[[], None] = scope.get("extensions", {}).get(ABORT, _cannot_abort)
-    return abort
-
-
 def _is_gone_of(scope: Scope) -> Callable[[], bool]:
-    is_gone: Callable[[], bool] = scope.get("extensions", {}).get(GONE, _cannot_tell)
+    is_gone: Callable[[], bool] = scope["extensions"][GONE]
     return is_gone
 
 
-def _transport_of(scope: Scope, receive: Receive, send: Send) -> CallSocket | SocketTransport:
-    """The accepted connection: without ASGI where the server allows it."""
-    take_over: Callable[[], CallSocket] | None = scope.get("extensions", {}).get(TAKE_OVER)
-    return SocketTransport(receive, send, _abort_of(scope)) if take_over is None else take_over()
-
-
-def _cannot_tell() -> bool:
-    return False
-
-
-def _cannot_abort() -> None:
-    """Another server than ours runs the app; its own keepalive has to notice dead peers."""
+def _transport_of(scope: Scope) -> CallSocket:
+    """The accepted connection, past ASGI."""
+    take_over: Callable[[], CallSocket] = scope["extensions"][TAKE_OVER]
+    return take_over()

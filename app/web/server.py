@@ -21,9 +21,9 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.settings import Settings
-from app.web.call_socket import CLOSE_S, PING_S, CallSocket
+from app.web.call_socket import CLOSE_S, CallSocket
 from app.web.ports import LeavingPod
-from app.web.realtime import ABORT, GONE, TAKE_OVER
+from app.web.realtime import GONE, TAKE_OVER
 from app.web.refusals import ANSWERED
 
 if TYPE_CHECKING:
@@ -37,47 +37,23 @@ LOOK_S = 0.01
 log = structlog.get_logger(__name__)
 
 
-class CallProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, made to let go of peers that no longer read.
-
-    A TCP connection whose peer is gone cannot be closed while bytes wait to be sent: it
-    hangs until the kernel gives up, a quarter of an hour later. So it is cut instead.
-    """
+class HandshakeProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol for the handshake alone: an accepted connection is lent to the app, past ASGI."""
 
     def handle_connect(self, event: Request) -> None:
-        """Lend the app a way to cut the connection, and one to say that it refused it.
+        """Lend the app what takes the connection over, and a way to say that it refused it.
 
         uvicorn does not count a refusal as the end of a handshake and would log an error.
         """
         super().handle_connect(event)
         if not self.close_sent:
             extensions: dict[str, Any] = self.scope["extensions"]
-            extensions[ABORT] = self.transport.abort
             extensions[GONE] = self.transport.is_closing
             extensions[ANSWERED] = self._answered
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self.transport.abort()
+            extensions[TAKE_OVER] = self._take_over
 
     def _answered(self) -> None:
         self.handshake_complete = True
-
-    def keepalive_timeout(self) -> None:
-        """No pong came: say goodbye, and cut the connection if that does not get through."""
-        super().keepalive_timeout()
-        self.loop.call_later(CLOSE_S, self.transport.abort)
-
-
-class DirectProtocol(CallProtocol):
-    """uvicorn's protocol for the handshake alone: an accepted connection is lent to the app, past ASGI."""
-
-    def handle_connect(self, event: Request) -> None:
-        """Lend the app what takes the connection over."""
-        super().handle_connect(event)
-        if not self.close_sent:
-            extensions: dict[str, Any] = self.scope["extensions"]
-            extensions[TAKE_OVER] = self._take_over
 
     def _take_over(self) -> CallSocket:
         """The accepted connection; to be called before the event loop turns, so that no frame is read in between."""
@@ -90,10 +66,6 @@ class DirectProtocol(CallProtocol):
 
 def _nothing() -> None:
     """Stands for uvicorn's timer."""
-
-
-PROTOCOLS = {"direct": DirectProtocol, "websockets": CallProtocol}
-"""By the setting `ws`."""
 
 
 class VoiceServer(uvicorn.Server):
@@ -161,13 +133,9 @@ class VoiceServer(uvicorn.Server):
                 return
             await asyncio.sleep(LOOK_S)
 
-    def _closing_sockets(self) -> list[CallProtocol | CallSocket]:
+    def _closing_sockets(self) -> list[CallSocket]:
         connections: set[Any] = self.server_state.connections
-        return [
-            it
-            for it in connections
-            if (isinstance(it, CallSocket) and it.is_closing) or (isinstance(it, CallProtocol) and it.close_sent)
-        ]
+        return [it for it in connections if isinstance(it, CallSocket) and it.is_closing]
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -177,10 +145,9 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http="httptools",
-        ws=PROTOCOLS[settings.ws],
+        ws=HandshakeProtocol,
         ws_max_size=settings.max_message_bytes,
-        ws_ping_interval=PING_S,
-        ws_ping_timeout=PING_S,
+        ws_ping_interval=None,
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,

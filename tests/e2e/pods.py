@@ -20,8 +20,6 @@ from tests.servers import free_port
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 READY_S = 30.0
-PASSED_ON = frozenset({"VOICE_WS"})
-"""So that all tests can be run with either way to read frames: ``make test-websockets``."""
 
 
 @dataclass
@@ -82,7 +80,7 @@ class Pods:
         port = port or free_port()
         name = f"{color}-{len(self.running)}"
         known = {"color": color, "pod": name, "port": port, "store_url": self.store_url, "secret": "s" * 32}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_") or key in PASSED_ON}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:

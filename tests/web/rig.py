@@ -75,6 +75,7 @@ class ScriptedPod:
         self.drains_as_wished = False
         self.drained = asyncio.Event()
         self.refusal: Exception | None = None
+        self.full: ConnectionRefused | None = None
         self.script: Callable[[Transport], Any] = echo
         self.requests: list[StartCall | ResumeCall] = []
         self.attachments: list[ScriptedAttachment] = []
@@ -140,6 +141,9 @@ class ScriptedPod:
         was, self.draining = self.draining, False
         self.drained.clear()
         return was
+
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        return self.full
 
     async def wait_drained(self) -> None:
         await self.drained.wait()

@@ -19,12 +19,6 @@ from app.web.frames import PING, PONG, FrameReader
 SOON_S = 5
 
 
-@pytest.fixture(autouse=True)
-def ws() -> str:
-    """Only one of the two ways is looked at here."""
-    return "direct"
-
-
 class Taker(Listener):
     """Takes messages while it is told to."""
 

@@ -206,6 +206,8 @@ async def test_an_unknown_path_is_404() -> None:
         ("http://127.0.0.1:9", {}, 101),
         ("http://localhost:3000", {}, 101),
         ("null", {}, 403),
+        ("http://[", {}, 403),
+        ("http://[::ffff:127.0.0.1]:3000", {}, 101),
         ("https://app.example.com", {"allowed_origins": "https://app.example.com"}, 101),
         ("https://app.example.com.evil.example", {"allowed_origins": "https://app.example.com"}, 403),
         ("https://evil.example", {"allowed_origins": "*"}, 101),

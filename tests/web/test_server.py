@@ -16,7 +16,6 @@ from websockets.frames import Frame, Opcode
 from app.errors import SettingsError
 from app.runtime.ports import Transport
 from app.web.listening import bind
-from app.web.server import CallProtocol
 from tests.web.rig import Running, free_socket, running
 
 HANDSHAKE = (
@@ -140,33 +139,6 @@ async def test_a_planned_close_reaches_a_caller_who_is_talking() -> None:
             answer = await asyncio.to_thread(talk, mute)
             assert b"\x03\xf4service restart" in answer
         await exited(server)
-
-
-async def test_a_peer_that_stops_answering_pings_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even with bytes waiting to be sent, the pod learns that the caller is gone."""
-    codes: asyncio.Queue[object] = asyncio.Queue()
-
-    async def flood(transport: Transport) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(transport.send(b"x" * 30_000_000))
-            codes.put_nowait(await transport.receive())
-
-    made: list[CallProtocol] = []
-    connected = CallProtocol.handle_connect
-
-    def keep(protocol: CallProtocol, event: object) -> None:
-        made.append(protocol)
-        connected(protocol, event)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(CallProtocol, "handle_connect", keep)
-    async with running() as server:
-        server.pod.script = flood
-        with socket.create_connection(("127.0.0.1", server.port)) as mute:
-            mute.sendall(HANDSHAKE)
-            await until(lambda: made and made[0].handshake_complete)
-            made[0].keepalive_timeout()
-            async with asyncio.timeout(2):
-                assert await codes.get() == 1006
 
 
 async def test_an_address_in_use_is_told_in_one_line() -> None:
