@@ -16,6 +16,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from app.observe.log_queue import QueuedLines
+
 SECRET_NAME = re.compile(
     r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.IGNORECASE
 )
@@ -29,7 +31,7 @@ MAX_DEPTH = 6
 def configure_logs(*, form: str, level: str, pod: str, color: str, stream: TextIO | None = None) -> None:
     """Send all logs of this process to `stream` (None: standard error). `form` is ``json`` or ``console``.
 
-    Safe to call again; the last call counts.
+    Nobody who logs waits for whoever reads: see `log_queue`. Safe to call again; the last call counts.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -54,7 +56,7 @@ def configure_logs(*, form: str, level: str, pod: str, color: str, stream: TextI
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = QueuedLines(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -62,9 +64,17 @@ def configure_logs(*, form: str, level: str, pod: str, color: str, stream: TextI
         )
     )
     root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, QueuedLines):
+            old.close()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     _quieten_libraries()
+
+
+def dropped_lines() -> int:
+    """How many log lines nobody read in time, since the logs were configured."""
+    return sum(it.dropped for it in logging.getLogger().handlers if isinstance(it, QueuedLines))
 
 
 def _quieten_libraries() -> None:

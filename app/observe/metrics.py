@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.observe.logs import dropped_lines
 from app.runtime.ports import Frames, PodStatus
 from app.stores.base import Tallies
 
@@ -59,6 +60,7 @@ TABLE = (
     Spec("voice_parked_calls", Kind.SAMPLED, "Calls of this pod that wait for their caller to come back."),
     Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
     Spec("voice_build_info", Kind.SAMPLED, "Always 1; its labels say what runs."),
+    Spec("voice_log_lines_dropped_total", Kind.SAMPLED, "Log lines that were dropped, for nobody read them."),
     Spec("voice_audio_frames_total", Kind.SAMPLED, "Messages with audio.", "direction", ("in", "out")),
     Spec("voice_calls_started_total", Kind.COUNTER, "Calls that were begun on this pod."),
     Spec(
@@ -172,6 +174,7 @@ class Metrics:
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
             "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
             "voice_build_info": [((self._version, self._color), 1)],
+            "voice_log_lines_dropped_total": [((), dropped_lines())],
             "voice_audio_frames_total": [(("in",), self.frames.came), (("out",), self.frames.went)],
         }
         for spec in TABLE:
