@@ -44,10 +44,16 @@ def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[
 
     `on_started` is called once calls are accepted. Raises `SettingsError` and whatever keeps the pod from starting.
     """
-    configure_logs(form=settings.log_format, level=settings.log_level, pod=settings.pod, color=settings.color)
+    workers = settings.workers or cores()
+    configure_logs(
+        form=settings.log_format,
+        level=settings.log_level,
+        pod=settings.pod,
+        color=settings.color,
+        forks=workers > 1,
+    )
     for warning in warnings:
         log.warning(warning)
-    workers = settings.workers or cores()
     if workers == 1:
         bootstrap.serve(settings, on_started=on_started)
         return 0

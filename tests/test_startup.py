@@ -136,3 +136,32 @@ def first_words(port: int) -> str:
         return ""
 
     return asyncio.run(ask())
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process catches a signal (proc(5), SigCgt)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_a_server_that_is_told_to_stop_while_it_starts_stops() -> None:
+    """As the first process of a container it has no default for SIGTERM: one without a handler would be lost."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--store", "memory://", "--port", str(free_port())],
+        stdout=subprocess.DEVNULL,
+    ) as server:
+        try:
+            while not handles(server.pid, signal.SIGTERM):
+                assert server.poll() is None
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
+
+
+def test_nothing_heavy_comes_before_the_first_handler() -> None:
+    """What takes long to import is imported when a signal is caught already."""
+    program = "import sys, app.__main__; print('typer' in sys.modules, 'app.cli' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False"]

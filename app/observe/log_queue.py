@@ -10,6 +10,7 @@ import logging
 import logging.handlers
 import os
 import queue
+import select
 import threading
 from typing import TextIO
 
@@ -19,6 +20,19 @@ MAX_LINE_CHARS = 64 * 1024
 """A longer line is cut: the queue is bounded in bytes, too."""
 FLUSH_S = 1.0
 """How long the end of the process waits for a reader."""
+
+
+class ReadyLines(logging.StreamHandler[TextIO]):
+    """Writes at once if somebody reads, else drops the line: for a process that forks, and must have no thread."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write, in a piece that a pipe with room takes without waiting (PIPE_BUF, POSIX)."""
+        try:
+            line = (self.format(record) + "\n").encode(errors="backslashreplace")
+            if select.select([], [self.stream], [], 0)[1]:
+                os.write(self.stream.fileno(), line[: select.PIPE_BUF])
+        except (OSError, ValueError):
+            return  # The reader has gone, or the stream was closed.
 
 
 class QueuedLines(logging.handlers.QueueHandler):

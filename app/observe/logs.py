@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.observe.log_queue import QueuedLines
+from app.observe.log_queue import QueuedLines, ReadyLines
 
 SECRET_NAME = re.compile(
     r"(token|secret|password|authorization|audio|cookie|(^|_)key$|(^|_)keys$|api_?key|call_?key)", re.IGNORECASE
@@ -28,10 +28,13 @@ STARS = "***"
 MAX_DEPTH = 6
 
 
-def configure_logs(*, form: str, level: str, pod: str, color: str, stream: TextIO | None = None) -> None:
+def configure_logs(
+    *, form: str, level: str, pod: str, color: str, stream: TextIO | None = None, forks: bool = False
+) -> None:
     """Send all logs of this process to `stream` (None: standard error). `form` is ``json`` or ``console``.
 
-    Nobody who logs waits for whoever reads: see `log_queue`. Safe to call again; the last call counts.
+    Nobody who logs waits for whoever reads: see `log_queue`. `forks`: the process must have no thread.
+    Safe to call again; the last call counts.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -56,7 +59,7 @@ def configure_logs(*, form: str, level: str, pod: str, color: str, stream: TextI
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = QueuedLines(stream or sys.stderr)
+    handler = ReadyLines(stream or sys.stderr) if forks else QueuedLines(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observe.log_queue import MAX_LINE_CHARS, QueuedLines
+from app.observe.log_queue import MAX_LINE_CHARS, QueuedLines, ReadyLines
 
 
 @pytest.fixture
@@ -69,6 +69,17 @@ def test_a_reader_that_has_gone_is_no_error(pipe: tuple[int, int]) -> None:
         handler.flush()
         assert handler.dropped == 1
         handler.close()
+
+
+@pytest.mark.timeout(20)
+def test_a_process_that_forks_drops_what_nobody_reads(pipe: tuple[int, int]) -> None:
+    """It has no thread that could wait in its place."""
+    reading, writing = pipe
+    with os.fdopen(writing, "w", closefd=False) as stream:
+        handler = ReadyLines(stream)
+        for number in range(1000):
+            handler.handle(record(f"{number:04} {'x' * 1000}"))
+        assert os.read(reading, 4) == b"0000"
 
 
 @pytest.mark.timeout(30)
