@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.call.audio import PCM, AudioFormat, from_linear
+from app.client import riff
 from app.client.refusals import CallFailed
 
 LOUD = 0.05
@@ -16,23 +17,16 @@ LOUD = 0.05
 
 
 def read_wav(path: Path) -> bytes:
-    """A WAV file of any rate, width and number of channels as PCM16 little-endian mono, 24 000 Hz.
+    """A WAV file of any rate, width, coding and number of channels as PCM16 little-endian mono, 24 000 Hz.
 
-    Raises `CallFailed` for what is no uncompressed WAV file.
+    Raises `CallFailed` for what cannot be read.
     """
     try:
-        with wave.open(str(path), "rb") as recording:
-            width, channels, rate_hz = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
-            audio = recording.readframes(recording.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        raise CallFailed(
-            f"cannot read {path}: {str(error) or 'it is cut off'} (an uncompressed WAV file works)"
-        ) from None
-    # A file whose writer was killed may end within a sample.
-    audio = audio[: len(audio) // (width * channels) * (width * channels)]
-    if width == 1:
-        audio = audioop.bias(audio, 1, -128)
-    return resampled(_mono(audioop.lin2lin(audio, width, 2), channels), rate_hz, PCM.rate_hz)
+        recording = riff.read(path.read_bytes())
+    except (OSError, riff.NotReadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CallFailed(f"cannot read {path}: {reason} (an uncompressed WAV file works)") from None
+    return resampled(_mono(recording.pcm, recording.channels), recording.rate_hz, PCM.rate_hz)
 
 
 def _mono(pcm: bytes, channels: int) -> bytes:
