@@ -1,9 +1,16 @@
-"""The machine's clocks."""
+"""The machine's clocks, and the one that a pod's calls live by."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+
+SETTLED_S = 10.0
+"""So long after its start a pod may have calls: from then on its clock does not leap."""
+SLEW = 0.1
+"""How much of the time that passed the clock may be led by: of two minutes in which a caller may come back, twelve
+seconds at most are gained or lost while two clocks come together."""
 
 
 class SystemClock:
@@ -17,6 +24,44 @@ class SystemClock:
         """Seconds that never go back."""
         return time.monotonic()
 
+    def follow(self, wall_ms: float) -> None:
+        """Take no notice: this is the machine's own time."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+
+def _since_boot_ns() -> int:
+    """Never goes back and, where the system can say, goes on while the machine sleeps."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class SteadyClock(SystemClock):
+    """Wall time that does not leap, and that all pods of a store agree on.
+
+    How long a call has been parked is the difference of two wall times, taken perhaps by two pods. A machine's clock
+    that is set, or is wrong, would end calls. So the wall clock is read once; from then on the time since boot counts,
+    and `follow` leads it to the store's clock: at once while the pod starts, later at most by `SLEW`.
+    """
+
+    def __init__(
+        self, wall_ns: Callable[[], int] = time.time_ns, since_boot_ns: Callable[[], int] = _since_boot_ns
+    ) -> None:
+        self._since_boot_ns = since_boot_ns
+        self._made_ns = self._followed_ns = since_boot_ns()
+        self._ahead_ns = wall_ns() - self._made_ns
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        return (self._since_boot_ns() + self._ahead_ns) // 1_000_000
+
+    def follow(self, wall_ms: float) -> None:
+        """The store's clock says `wall_ms` now."""
+        now_ns = self._since_boot_ns()
+        behind_ns = int(wall_ms * 1_000_000) - now_ns - self._ahead_ns
+        if now_ns - self._made_ns > SETTLED_S * 1e9:
+            most_ns = int(SLEW * (now_ns - self._followed_ns))
+            behind_ns = max(-most_ns, min(most_ns, behind_ns))
+        self._ahead_ns += behind_ns
+        self._followed_ns = now_ns

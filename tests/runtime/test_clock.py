@@ -1,0 +1,74 @@
+"""The time that calls live by."""
+
+from __future__ import annotations
+
+from app.runtime.clock import SteadyClock
+
+S = 1_000_000_000
+
+
+class Machine:
+    """Its two clocks, in nanoseconds."""
+
+    def __init__(self) -> None:
+        self.wall = 1_700_000_000 * S
+        self.boot = 5 * S
+
+    def passes(self, seconds: float) -> None:
+        self.wall += int(seconds * S)
+        self.boot += int(seconds * S)
+
+    def clock(self) -> SteadyClock:
+        return SteadyClock(lambda: self.wall, lambda: self.boot)
+
+
+def test_a_clock_that_is_set_changes_no_duration() -> None:
+    """Two hours ahead, or back: what was measured before goes on."""
+    machine = Machine()
+    clock = machine.clock()
+    began_ms = clock.wall_ms()
+    assert began_ms == 1_700_000_000_000
+    machine.wall += 7200 * S
+    machine.passes(3)
+    assert clock.wall_ms() - began_ms == 3000
+    machine.wall -= 99_999 * S
+    machine.passes(3)
+    assert clock.wall_ms() - began_ms == 6000
+
+
+def test_a_pod_starts_by_the_stores_clock() -> None:
+    """However wrong its machine's is: no call has been measured by that."""
+    machine = Machine()
+    clock = machine.clock()
+    machine.passes(1)
+    clock.follow(1_800_000_000_000)
+    machine.passes(2)
+    assert clock.wall_ms() == 1_800_000_002_000
+
+
+def test_later_it_is_led_and_does_not_leap() -> None:
+    """A store whose clock is set, or another one after a failover, ends no call."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.follow(1_700_000_000_000)
+    machine.passes(60)
+    clock.follow(1_700_000_060_000)
+    for _ in range(10):
+        before_ms = clock.wall_ms()
+        machine.passes(2)
+        clock.follow(1_700_007_000_000)
+        assert 2000 <= clock.wall_ms() - before_ms <= 2200
+    for _ in range(1000):
+        before_ms = clock.wall_ms()
+        machine.passes(2)
+        clock.follow(1_700_000_000_000)
+        assert 1800 <= clock.wall_ms() - before_ms <= 2000
+
+
+def test_small_differences_are_followed_whole() -> None:
+    """Two machines that drift apart by milliseconds stay together."""
+    machine = Machine()
+    clock = machine.clock()
+    machine.passes(100)
+    clock.follow(1_700_000_100_007)
+    assert clock.wall_ms() == 1_700_000_100_007
