@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.web import admin, health, realtime, refusals
 from app.web.access import Access
 from app.web.ports import CallPod, MetricsPage
+from app.web.reading import READ, options, upgrade_needed
 
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
@@ -22,16 +23,25 @@ PAGE_POLICY = (
 
 def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: bytes) -> FastAPI:
     """All routes over one pod. `secret` checks resume tokens. The pod is opened and closed by whoever made it."""
-    app = FastAPI(title="voice-agent", version=pod.version, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="voice-agent",
+        version=pod.version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     access = Access(settings)
     page = files("app.web").joinpath("page.html").read_text(encoding="utf-8")
 
-    @app.get("/")
+    @app.api_route("/", methods=READ)
     async def front() -> Response:
         return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
 
     app.include_router(health.routes(pod, metrics))
     app.include_router(admin.routes(pod, access, settings))
+    app.include_router(options(("/",)))
+    app.include_router(upgrade_needed(realtime.PATHS))
     app.router.routes.extend(realtime.routes(pod, access, secret))
     app.add_exception_handler(ConnectionRefused, _refused)
     app.add_exception_handler(StoreError, _store_failed)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from app.web.ports import CallPod, MetricsPage
+from app.web.reading import READ, options
 
 SERVES = frozenset({"ok", "degraded"})
 RETRY_AFTER_S = 1
@@ -19,19 +20,20 @@ def routes(pod: CallPod, metrics: MetricsPage) -> APIRouter:
     """``/healthz/realtime``, ``/healthz/live`` and ``/metrics``."""
     router = APIRouter()
 
-    @router.get("/healthz/realtime")
+    @router.api_route("/healthz/realtime", methods=READ)
     async def realtime() -> Response:
         status = pod.status()
         serves = status.status in SERVES
         headers = UNCACHED if serves else UNCACHED | {"Retry-After": str(RETRY_AFTER_S)}
         return JSONResponse(asdict(status), status_code=200 if serves else 503, headers=headers)
 
-    @router.get("/healthz/live")
+    @router.api_route("/healthz/live", methods=READ)
     async def live() -> Response:
         return JSONResponse({"status": "ok"}, headers=UNCACHED)
 
-    @router.get("/metrics")
+    @router.api_route("/metrics", methods=READ)
     async def page() -> Response:
         return Response(await metrics.read(), media_type=PROMETHEUS_TEXT)
 
+    router.include_router(options(("/healthz/realtime", "/healthz/live", "/metrics")))
     return router

@@ -49,7 +49,7 @@ async def test_the_front_page_points_the_way() -> None:
 async def test_plain_http_gets_plain_errors() -> None:
     """Unknown paths and methods are JSON errors of the same shape; no docs are served."""
     async with running() as server:
-        for path in ("/nothing", "/docs", "/openapi.json", "/v1/realtime"):
+        for path in ("/nothing", "/docs", "/openapi.json", "/healthz/live/"):
             response = await server.http.get(path)
             assert response.status_code == 404
             assert response.json()["error"]["code"] == "not_found"
@@ -168,3 +168,35 @@ async def test_without_a_token_only_loopback_administers(headers: dict[str, str]
         response: Any = await server.http.post("/admin/drain", headers=headers)
         assert response.status_code == status
         assert bool(server.pod.drains) == (status == 200)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz/realtime", "/healthz/live", "/metrics"])
+async def test_what_is_read_answers_head_and_options(path: str) -> None:
+    """As uptime checks and gateways ask; the same status and headers as of a GET, and no body."""
+    async with running() as server:
+        got, head = await server.http.get(path), await server.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Type"] == got.headers["Content-Type"]
+        server.pod.health = "failing"
+        if path == "/healthz/realtime":
+            assert (await server.http.head(path)).status_code == 503
+        allowed = await server.http.options(path)
+        assert (allowed.status_code, allowed.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["/realtime", "/v1/realtime", f"/realtime/{CALL_ID}"])
+async def test_plain_http_to_a_call_is_told_what_is_missing(path: str) -> None:
+    """Somebody tried with curl, or a proxy dropped the headers of the upgrade: 426, and what to do."""
+    async with running() as server:
+        response = await server.http.get(path)
+        assert (response.status_code, response.json()["error"]["code"]) == (426, "upgrade_required")
+        assert response.headers["Upgrade"] == "websocket"
+        assert "Upgrade and Connection" in response.json()["error"]["message"]
+
+
+async def test_nobody_is_led_to_the_host_that_they_named() -> None:
+    """A path with a slash too much is unknown: a redirect would carry the caller's Host."""
+    async with running() as server:
+        response = await server.http.get("/healthz/live/", headers={"Host": "evil.example"})
+        assert response.status_code == 404
+        assert "evil.example" not in str(response.headers) + response.text
