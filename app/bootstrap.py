@@ -19,6 +19,7 @@ from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
 from app.observe.metrics import Metrics
 from app.runtime.clock import SystemClock
+from app.runtime.naming import OwnName
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
 from app.settings import Settings
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
 SECRET_BYTES = 32
+INSTANCE_BYTES = 16
+"""What tells one process from all others."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +60,13 @@ class Front(NamedTuple):
 
 
 @asynccontextmanager
-async def build(settings: Settings, show: Callable[[Pod, Metrics], Front] = Front) -> AsyncIterator[Parts]:
+async def build(
+    settings: Settings, show: Callable[[Pod, Metrics], Front] = Front, *, own_name: bool = False
+) -> AsyncIterator[Parts]:
     """An open pod and its web application; all of it is closed at the end, last made first.
 
-    `show` makes what the application shows. Raises `SettingsError` for an unknown store or agent,
-    `StoreError` if the store cannot be had.
+    `own_name`: choose another name if a pod of the store has the one that is set. `show` makes what the application
+    shows. Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
     """
     store = make_store(settings)
     agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
@@ -73,6 +78,10 @@ async def build(settings: Settings, show: Callable[[Pod, Metrics], Front] = Fron
         from app.web.application import build_app
 
         secret = await find_secret(settings, store)
+        if own_name:
+            name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes)
+            settings = settings.model_copy(update={"pod": await name.choose(settings.pod)})
+            stack.push_async_callback(name.give_back)
         pod = Pod(
             settings=call_settings(settings),
             version=__version__,
@@ -135,7 +144,7 @@ def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:
 
 async def run_pod(settings: Settings, listener: socket.socket, on_started: Callable[[], None]) -> None:
     """Serve until drained. Raises what keeps an agent from getting ready."""
-    async with build(settings) as parts:
+    async with build(settings, own_name=True) as parts:
         from app.web.server import VoiceServer
 
         server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,7 @@ from app.host.supervisor import Supervisor
 from app.observe.logs import configure_logs
 from app.observe.merging import merge
 from app.runtime.clock import SystemClock
+from app.runtime.naming import OwnName
 from app.settings import Settings
 from app.web.listening import bind_shared
 
@@ -91,7 +93,19 @@ class Host:
         drain = HostDrain(settings.drain_mode, settings.drain_deadline)
         with store_for_all(settings), tempfile.TemporaryDirectory(prefix="voice-agent-") as directory:
             self._directory = Path(directory)
+            self._settings = settings.model_copy(update={"pod": asyncio.run(self._own_name())})
             return Supervisor(self._board, self._work, drain, SystemClock()).run(on_started)
+
+    async def _own_name(self) -> str:
+        """The host's name, or another one if pods of the store are called as its workers would be."""
+        store = bootstrap.make_store(self._settings)
+        slots = range(self._board.workers)
+        try:
+            await store.open()
+            own = OwnName(store, token_bytes(bootstrap.INSTANCE_BYTES), token_bytes)
+            return await own.choose(self._settings.pod, lambda name: [worker_name(name, slot) for slot in slots])
+        finally:
+            await store.close()
 
     def _work(self, slot: int) -> None:
         """What a worker does in its own process."""

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -51,9 +52,9 @@ class Settings(BaseSettings):
     color: Annotated[str, Field(pattern=LABEL, max_length=32)] = "blue"
     """Which of the two deployments this pod belongs to; any short label."""
     pod: Annotated[str, Field(pattern=LABEL, max_length=128)] = Field(
-        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}"
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token_hex(2)}"
     )
-    """This process' name in the fleet; unset: host name and process id."""
+    """This process' name in the fleet; unset: host name, process id and a random part."""
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
