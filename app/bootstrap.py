@@ -75,6 +75,7 @@ async def build(
         stack.push_async_callback(store.close)
         # The embedded store's server starts on another core while this one imports.
         await asyncio.gather(store.open(), asyncio.to_thread(import_module, "app.web.server"))
+        from app.web.access import revoked
         from app.web.application import build_app
 
         secret = await find_secret(settings, store)
@@ -88,6 +89,7 @@ async def build(
             secret=secret,
             capacity=settings.max_calls,
             calls_per_key=settings.max_calls_per_key,
+            revoked=revoked(settings),
             caller_bytes=settings.caller_bytes,
             key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
             store=store,

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
     """Calls that may be attached to this pod at once; with several `WORKERS`, to each of them."""
     max_calls_per_key: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Calls that one API key may have on this pod at once; 0 is no limit."""
+    """Calls that one API key may have at once on all pods, attached or waiting to be resumed; 0 is no limit."""
     max_call_seconds: Annotated[int, Field(ge=1, le=1 * DAYS)] = 3600
     """The longest a call may last."""
     idle_timeout: Annotated[float, Field(ge=0, le=1 * DAYS)] = 600
@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that may start calls, separated by commas; empty: no key is asked for."""
+    revoked_api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that may start no call any more, and whose calls nobody may resume, separated by commas."""
     secret: SecretStr | None = None
     """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
     admin_token: SecretStr | None = None
@@ -104,7 +106,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
 
-    @field_validator("api_keys", "allowed_origins", mode="before")
+    @field_validator("api_keys", "revoked_api_keys", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -156,7 +158,9 @@ class Settings(BaseSettings):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
-SECRETS = frozenset({"secret", "admin_token", "api_keys", "store_url"})
+KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})
+"""In a file one a line."""
+SECRETS = frozenset({"secret", "admin_token", "store_url"}) | KEY_LISTS
 """May come from a file and are never shown; the store's URL holds its password."""
 
 
@@ -176,7 +180,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SettingsError(f"{variable}{FILE_SUFFIX}: cannot read {path!r}: {reason}.") from error
-        return text.replace("\n", ",") if field_name == "api_keys" else text, field_name, False
+        return text.replace("\n", ",") if field_name in KEY_LISTS else text, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Every secret that comes from a file."""

@@ -11,7 +11,7 @@ from app.settings import Settings, check_names, environment_of_child, known_name
 
 DESIGNED = (
     "COLOR POD HOST PORT STORE_URL CALL_TTL RESUME_WINDOW MAX_CALLS MAX_CALL_SECONDS DRAIN_MODE DRAIN_DEADLINE "
-    "INPUT_CHECKPOINT_MS OUTBOX_BYTES AGENT API_KEYS SECRET ADMIN_TOKEN ALLOWED_ORIGINS LOG_FORMAT"
+    "INPUT_CHECKPOINT_MS OUTBOX_BYTES AGENT API_KEYS REVOKED_API_KEYS SECRET ADMIN_TOKEN ALLOWED_ORIGINS LOG_FORMAT"
 ).split()
 
 
@@ -163,12 +163,15 @@ def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     """`VOICE_…_FILE` names a file whose trailing line end is not part of the secret; keys are one a line."""
     (tmp_path / "secret").write_text("a long and secret word\n")
     (tmp_path / "keys").write_text("first-key\nsecond-key\n")
+    (tmp_path / "revoked").write_text("old-key\nolder-key\n")
     monkeypatch.setenv("VOICE_SECRET_FILE", str(tmp_path / "secret"))
     monkeypatch.setenv("VOICE_API_KEYS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("VOICE_REVOKED_API_KEYS_FILE", str(tmp_path / "revoked"))
     settings, _ = load_settings()
     assert settings.secret is not None
     assert settings.secret.get_secret_value() == "a long and secret word"
     assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
+    assert [key.get_secret_value() for key in settings.revoked_api_keys] == ["old-key", "older-key"]
 
 
 def test_a_secret_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,12 +213,13 @@ def test_secrets_print_as_stars() -> None:
     """Neither the settings nor an error about them show a secret."""
     settings, _ = load_settings(
         api_keys="key-of-a-caller",
+        revoked_api_keys="key-of-a-thief",
         secret="a long and secret word",
         admin_token="opens-admin",
         store_url="redis://:opens-store@host",
     )
     shown = repr(settings) + str(settings)
-    secrets = ("key-of-a-caller", "a long and secret word", "opens-admin", "opens-store")
+    secrets = ("key-of-a-caller", "key-of-a-thief", "a long and secret word", "opens-admin", "opens-store")
     assert not any(word in shown for word in secrets)
 
 

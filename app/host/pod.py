@@ -68,8 +68,8 @@ class HostPod:
 
     def write_line(self) -> None:
         """What this worker does right now."""
-        found = self._pod.status()
-        line = Line(found.status, found.active_calls, found.parked_calls, found.capacity, self._pod.clock.monotonic_s())
+        found, now_s = self._pod.status(), self._pod.clock.monotonic_s()
+        line = Line(self._pod.state, found.active_calls, found.parked_calls, found.capacity, now_s)
         self._board.write(self._slot, line)
 
     def queues(self) -> set[int]:

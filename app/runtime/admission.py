@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Callable
 
 from app.errors import ConnectionRefused
+from app.runtime.quota import KeyQuota
 
 RETRY_AFTER_S = 1
 """Soon, since another pod behind the same address can take the caller at once."""
+RESERVE_SHARE = 4
+"""A quarter of the places is kept beyond the capacity for calls that come back: what is under way goes before what is
+new, and a pod that died must find room on those that are full."""
 
 
 def new_call_id(random_bytes: Callable[[int], bytes]) -> str:
@@ -20,42 +23,66 @@ def new_call_id(random_bytes: Callable[[int], bytes]) -> str:
 class Admission:
     """Counts places. A place is taken before the upgrade and given back when the connection's task ends."""
 
-    def __init__(self, capacity: int, per_key: int) -> None:
-        """`per_key`: calls that one API key may hold on this pod; 0 is no limit."""
+    def __init__(self, capacity: int, quota: KeyQuota) -> None:
         self.capacity = capacity
+        self.with_reserve = capacity + -(-capacity // RESERVE_SHARE)
+        """Places for connections that take a call up again."""
+        self.quota = quota
         self.active = 0
         self.draining = False
-        self._per_key = per_key
-        self._by_key: Counter[str] = Counter()
+        self.overloaded = False
+        """The event loop is too busy for new calls; those that come back are taken all the same."""
 
-    def refusal_of_new_calls(self) -> ConnectionRefused | None:
-        """The 503 that any caller of a new call gets right now, whatever the key; None while calls are taken."""
+    @property
+    def is_full(self) -> bool:
+        """Whether all places for new calls are taken."""
+        return self.active >= self.capacity
+
+    def refusal_of_new_calls(self, *, has_place: bool = False) -> ConnectionRefused | None:
+        """Why no new call is taken, whoever asks; None if there is room. `has_place`: a place was taken already."""
         if self.draining:
-            return unavailable("draining", "This pod is draining; connect again to reach another one.")
-        if self.active >= self.capacity:
+            return _draining()
+        if self.active - has_place >= self.capacity:
             return unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
+        if self.overloaded:
+            return unavailable("overloaded", "This pod is overloaded and takes no new calls for now; connect again.")
         return None
 
-    def take(self, api_key_hash: str) -> None:
-        """Take a place, or raise 503 or 429. "" is a resume, whose call was counted against its key when it began."""
-        if (refusal := self.refusal_of_new_calls()) is not None:
+    def take_new(self, api_key_hash: str) -> None:
+        """Take a place for a new call, or raise 503 or 429."""
+        self.check_new(api_key_hash, has_place=False)
+        self.active += 1
+
+    def check_new(self, api_key_hash: str, *, has_place: bool = True) -> None:
+        """Raise 503 or 429 if a new call may not be made; for a connection that may be no resume and has a place."""
+        if (refusal := self.refusal_of_new_calls(has_place=has_place)) is not None:
             raise refusal
-        if api_key_hash and self._per_key and self._by_key[api_key_hash] >= self._per_key:
+        if self.quota.is_used_up(api_key_hash):
+            calls, limit = self.quota.calls_of(api_key_hash), self.quota.limit
             raise ConnectionRefused(
                 429,
                 "too_many_calls",
-                f"This key has {self._per_key} calls under way, which is its limit.",
+                f"This key has {calls} calls, attached or waiting to be resumed; {limit} is its limit.",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self.active += 1
-        self._by_key[api_key_hash] += 1
 
-    def give_back(self, api_key_hash: str) -> None:
+    def take_resume(self) -> None:
+        """Take a place for a call that exists, as it seems; raise 503 while the pod drains, or beyond the reserve."""
+        if self.draining:
+            raise _draining()
+        if self.active >= self.with_reserve:
+            raise unavailable(
+                "at_capacity", f"All {self.with_reserve} places of this pod for calls that come back are taken."
+            )
+        self.active += 1
+
+    def give_back(self) -> None:
         """Free a place."""
         self.active -= 1
-        self._by_key[api_key_hash] -= 1
-        if not self._by_key[api_key_hash]:
-            del self._by_key[api_key_hash]
+
+
+def _draining() -> ConnectionRefused:
+    return unavailable("draining", "This pod is draining; connect again to reach another one.")
 
 
 def unavailable(code: str, message: str) -> ConnectionRefused:

@@ -28,7 +28,6 @@ class Attachment(Listener):
         pod: Pod,
         live: LiveCall,
         connection: Connection,
-        place: str,
         last_event: int | None,
         *,
         resumed: bool = False,
@@ -36,7 +35,6 @@ class Attachment(Listener):
         self._pod = pod
         self._live = live
         self._connection = connection
-        self._place = place
         self._resumed = resumed
         self._attached = live.attach(connection, last_event)
 
@@ -96,4 +94,4 @@ class Attachment(Listener):
             self._live.detach(connection, hung_up=hung_up, planned=planned)
             await self._pod.committer.flush(self._live)
         finally:
-            self._pod.admission.give_back(self._place)
+            self._pod.admission.give_back()

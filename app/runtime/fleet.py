@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.stores.base import PodBeat
 
 TAKES_CALLS = frozenset({"ok", "degraded"})
+OVERLOADED = "overloaded"
 
 
 @dataclass(slots=True)

@@ -11,7 +11,9 @@ from app.call.codec import SCHEMA
 from app.call.record import Status
 from app.call.upkeep import Limits, ending
 from app.errors import StoreError
+from app.runtime.fleet import OVERLOADED, TAKES_CALLS
 from app.runtime.live_call import LiveCall
+from app.runtime.overload import SAMPLE_S, OverloadDetector
 from app.stores.base import DrainWish, PodBeat
 
 if TYPE_CHECKING:
@@ -29,11 +31,14 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Two loops: `run` talks to the store, `upkeep` looks at this pod's own calls."""
+    """Three loops: `run` talks to the store, `upkeep` looks at this pod's own calls, `watch_loop` at the event loop."""
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
         self.store_is_silent = False
+        self._taking: frozenset[str] = frozenset()
+        """Pods of this color that took calls after this one had said that it is overloaded; empty: not known."""
+        self._learned_at_s = float("-inf")
         self._obeyed: DrainWish | None = None
         settings = pod.settings
         self._limits = Limits(settings.resume_window_s, settings.max_call_s, settings.idle_timeout_s)
@@ -45,14 +50,15 @@ class Heartbeat:
             await self.beat()
 
     async def beat(self) -> None:
-        """One heartbeat; learns the color's wish."""
+        """One heartbeat; learns the color's wish, and what other pods say."""
         pod = self._pod
         status = pod.status()
+        pod.admission.quota.expire(pod.clock.wall_ms())
         beat = PodBeat(
             name=pod.name,
             color=pod.color,
             version=pod.version,
-            status=status.status,
+            status=pod.state,
             active_calls=status.active_calls,
             parked_calls=status.parked_calls,
             capacity=status.capacity,
@@ -60,21 +66,53 @@ class Heartbeat:
             beat_at_ms=pod.clock.wall_ms(),
             schema=SCHEMA,
             tallies=pod.tallies(),
+            keys=pod.admission.quota.told(),
         )
+        if beat.status != OVERLOADED:
+            # From now on others may think that this pod takes calls, and send theirs here.
+            self._taking = frozenset()
         try:
             async with asyncio.timeout(ANSWER_S):
                 wish = await pod.store.beat(beat, ttl_s=BEAT_TTL_S)
                 for name, value in pod.agreed.items():
                     await pod.store.agree(name, value)
+                self._obey(wish)
+                await self._learn(beat)
         except Exception as error:
             # The root of the heartbeat: it must not end while the pod lives.
             if not isinstance(error, StoreError | TimeoutError):
                 log.exception("the store failed in a way of its own")
             pod.observer.store_failed("beat")
             self.store_is_silent = True
+            self._forget_others()
             return
         self.store_is_silent = False
-        self._obey(wish)
+
+    async def _learn(self, said: PodBeat) -> None:
+        """What the others say, if it matters; asked for after this pod's own beat is in the store.
+
+        So of two pods that are overloaded, the one that asked last knows of the other: never do all send callers away.
+        """
+        quota = self._pod.admission.quota
+        if said.status != OVERLOADED and not quota.limit:
+            return
+        others = [beat for beat in await self._pod.store.pods() if beat.name != said.name]
+        quota.learn(others)
+        self._learned_at_s = self._pod.clock.monotonic_s()
+        if said.status == OVERLOADED:
+            taking = (beat for beat in others if beat.color == said.color and beat.status in TAKES_CALLS)
+            self._taking = frozenset(beat.name for beat in taking)
+
+    def _forget_others(self) -> None:
+        """The store is silent: what was learned is worth as much as a heartbeat."""
+        self._taking = frozenset()
+        if self._pod.clock.monotonic_s() - self._learned_at_s > BEAT_TTL_S:
+            self._pod.admission.quota.learn([])
+
+    @property
+    def others_take_calls(self) -> bool:
+        """Whether another pod of this color is known to take calls, and knows that this one does not."""
+        return any(not self._pod.is_leaving(name) for name in self._taking)
 
     def _obey(self, wish: DrainWish | None) -> None:
         if wish == self._obeyed:
@@ -95,15 +133,34 @@ class Heartbeat:
             log.warning("could not leave the fleet; the heartbeat will run out", pod=self._pod.name)
 
     async def upkeep(self) -> None:
-        """Look after every call until cancelled; also measures how late the event loop is."""
-        clock = self._pod.clock
+        """Look after every call until cancelled."""
         while True:
-            due_s = clock.monotonic_s() + UPKEEP_S
-            await clock.sleep(UPKEEP_S)
-            self._pod.observer.loop_lag(max(0.0, clock.monotonic_s() - due_s))
-            for live in list(self._pod.ownership.calls.values()):
-                self._look_after(live)
-            await self._unload_surplus()
+            await self._pod.clock.sleep(UPKEEP_S)
+            await self.look_after_calls()
+
+    async def look_after_calls(self) -> None:
+        """Once."""
+        for live in list(self._pod.ownership.calls.values()):
+            self._look_after(live)
+        await self._unload_surplus()
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is until cancelled; what is too late for new calls stops them."""
+        pod, clock = self._pod, self._pod.clock
+        detector = OverloadDetector(clock.monotonic_s())
+        while True:
+            due_s = clock.monotonic_s() + SAMPLE_S
+            await clock.sleep(SAMPLE_S)
+            now_s = clock.monotonic_s()
+            lag_s = max(0.0, now_s - due_s)
+            pod.observer.loop_lag(lag_s)
+            if detector.sample(now_s, lag_s):
+                pod.admission.overloaded = detector.overloaded
+                if detector.overloaded:
+                    pod.observer.limit_reached("overload")
+                    log.warning("overloaded: no new calls", active_calls=pod.admission.active)
+                else:
+                    log.info("no longer overloaded", active_calls=pod.admission.active)
 
     async def _unload_surplus(self) -> None:
         """Keep no more parked calls in memory than there are places, so that connect-and-drop loops cannot fill it.

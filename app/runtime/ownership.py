@@ -22,7 +22,7 @@ from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kin
 from app.call.record import Call, Status
 from app.call.session import new_session
 from app.errors import ConnectionRefused, StoreError
-from app.runtime.admission import new_call_id, unavailable
+from app.runtime.admission import Admission, new_call_id, unavailable
 from app.runtime.committer import Committer
 from app.runtime.live_call import LiveCall
 from app.runtime.ports import Clock, Observer, ResumeCall, StartCall
@@ -79,7 +79,10 @@ class Ownership:
         observer: Observer,
         settings: CallSettings,
         random_bytes: Callable[[int], bytes],
+        admission: Admission,
+        revoked: frozenset[str],
     ) -> None:
+        """`revoked`: hashes of API keys whose calls nobody may take up again."""
         self.calls: dict[str, LiveCall] = {}
         self._store = store
         self._agents = agents
@@ -88,9 +91,10 @@ class Ownership:
         self._observer = observer
         self._settings = settings
         self._random_bytes = random_bytes
+        self._admission = admission
+        self._revoked = revoked
         self._keeping: dict[str, asyncio.Task[None]] = {}
         self._taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.on_gone: Callable[[LiveCall], None] = lambda live: None
 
     async def make(self, request: StartCall) -> LiveCall:
         """A new call, durable before anybody hears of it; while the store is away, from memory."""
@@ -132,6 +136,7 @@ class Ownership:
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         self.calls[call.call_id] = live
+        self._admission.quota.add(call.call_id, call.api_key_hash)
         return live
 
     def _claim_name(self) -> str:
@@ -140,7 +145,7 @@ class Ownership:
     def _forget(self, live: LiveCall) -> None:
         if self.calls.get(live.call.call_id) is live:
             del self.calls[live.call.call_id]
-        self.on_gone(live)
+            self._admission.quota.remove(live.call.api_key_hash)
 
     def keep_key(self, live: LiveCall) -> None:
         """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""
@@ -173,17 +178,34 @@ class Ownership:
                 live.start_what_was_under_way()
             else:
                 live.superseded_by_other = True
+                until_ms = call.left_at_ms + self._settings.resume_window_s * 1000
+                self._admission.quota.unload(call.call_id, call.api_key_hash, until_ms)
                 self._forget(live)
 
     async def discard(self, live: LiveCall) -> None:
         """Undo `make` for a call that nobody will use."""
-        live.finish("unused")
+        await self._end(live, "unused")
+
+    async def _end(self, live: LiveCall, outcome: str) -> None:
+        live.finish(outcome)
         await self._committer.flush(live)
 
     async def take_over(
         self, call_id: str, request: StartCall | ResumeCall, *, api_key_hash: str | None
     ) -> Resumed | NotClaimed:
-        """Own a call that exists. Raises `ConnectionRefused` (503) if the store cannot say, or the caller has left."""
+        """Own a call that exists. Raises `ConnectionRefused`: 503 if the store cannot say, or the caller has left.
+
+        401 if the API key of the call's record was revoked: the call ends then, on whichever pod it was.
+        """
+        taken = await self._take_over(call_id, request, api_key_hash)
+        if isinstance(taken, Resumed) and taken.live.call.api_key_hash in self._revoked:
+            await self._end(taken.live, "admin")
+            raise ConnectionRefused(401, "revoked_api_key", "The API key of this call was revoked; the call has ended.")
+        return taken
+
+    async def _take_over(
+        self, call_id: str, request: StartCall | ResumeCall, api_key_hash: str | None
+    ) -> Resumed | NotClaimed:
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
             live = held = self.calls.get(call_id)
@@ -288,6 +310,7 @@ class Ownership:
         resumed = await self._resume_bound(bound, request) if bound else None
         if resumed is not None:
             return resumed
+        self._admission.check_new(request.api_key_hash)
         live = await self.make(request)
         try:
             winner = await self._store.bind_call_key(request.call_key_hash, live.call.call_id, instead_of=bound)

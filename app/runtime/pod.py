@@ -19,10 +19,12 @@ from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.drainer import Drainer
+from app.runtime.fleet import OVERLOADED
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
 from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall
+from app.runtime.quota import KeyQuota
 from app.runtime.records import describe
 from app.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
 
@@ -38,6 +40,7 @@ class Pod:
         secret: bytes,
         capacity: int,
         calls_per_key: int,
+        revoked: frozenset[str] = frozenset(),
         caller_bytes: int = 256 * 1024 * 1024,
         key_bytes: int = 0,
         store: Store,
@@ -48,7 +51,9 @@ class Pod:
         agreed: Mapping[str, bytes] | None = None,
         tallies: Callable[[], Tallies | None] = lambda: None,
     ) -> None:
-        """`caller_bytes`: what all callers may make the pod hold, `key_bytes` those of one API key (0: as much).
+        """`calls_per_key`: the most calls of one API key in the fleet, 0 for no limit. `revoked`: hashes of API keys.
+
+        `caller_bytes`: what all callers may make the pod hold, `key_bytes` those of one API key (0: as much).
 
         `agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
 
@@ -59,7 +64,7 @@ class Pod:
         self.version = version
         self.started_at_ms = clock.wall_ms()
         self.settings = settings
-        self.admission = Admission(capacity, calls_per_key)
+        self.admission = Admission(capacity, KeyQuota(calls_per_key))
         self.budget = Budget(caller_bytes, key_bytes or caller_bytes)
         self.clock = clock
         self.observer = observer
@@ -68,10 +73,12 @@ class Pod:
         self.agreed = dict(agreed or {})
         self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
-        self.ownership = Ownership(store, agents, self.committer, clock, observer, settings, random_bytes)
+        self.ownership = Ownership(
+            store, agents, self.committer, clock, observer, settings, random_bytes, self.admission, revoked
+        )
         self.is_leaving: Callable[[str], bool] = lambda name: False
         """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
-        self._heartbeat = Heartbeat(self)
+        self.heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,9 +88,10 @@ class Pod:
         """Start the work beside the calls and show up in the fleet."""
         self._start("committer", self.committer.run())
         self._start("recovery", self.committer.recover())
-        self._start("upkeep", self._heartbeat.upkeep())
-        await self._heartbeat.beat()
-        self._start("heartbeat", self._heartbeat.run())
+        self._start("upkeep", self.heartbeat.upkeep())
+        self._start("overload", self.heartbeat.watch_loop())
+        await self.heartbeat.beat()
+        self._start("heartbeat", self.heartbeat.run())
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -98,7 +106,7 @@ class Pod:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._heartbeat.retire()
+        await self.heartbeat.retire()
 
     # --- connections ----------------------------------------------------------
 
@@ -108,7 +116,11 @@ class Pod:
 
     async def start(self, request: StartCall) -> Attachment:
         """Take a new call, or the one its call key stands for. Raises `ConnectionRefused`."""
-        self.admission.take(request.api_key_hash)
+        if request.call_key_hash is None:
+            self.admission.take_new(request.api_key_hash)
+        else:
+            # It may be a call that exists; whether a new one may be made is asked once that is known.
+            self.admission.take_resume()
         try:
             began_s = self.clock.monotonic_s()
             if request.call_key_hash is None:
@@ -117,34 +129,37 @@ class Pod:
                 found = await self.ownership.start_by_key(request)
             connection = Connection(self.observer, going_away=request.going_away, resumable=request.resumable)
             if isinstance(found, Resumed):
-                return self._resumed(found, connection, request, request.api_key_hash, began_s)
+                return self._resumed(found, connection, request, began_s)
             self.observer.call_started()
-            return Attachment(self, found, connection, request.api_key_hash, None)
+            return Attachment(self, found, connection, None)
         except BaseException:
-            self.admission.give_back(request.api_key_hash)
+            self.admission.give_back()
             raise
 
     async def resume(self, request: ResumeCall) -> Attachment:
-        """Take up a call again. Raises `ConnectionRefused`: 404 unknown, 410 ended, 503 cannot tell or won't."""
-        self.admission.take("")
+        """Take up a call again. Raises `ConnectionRefused`: 404 unknown, 410 ended, 503 cannot tell or won't.
+
+        No quota and no overload keeps a call from being taken up again.
+        """
+        self.admission.take_resume()
         try:
             began_s = self.clock.monotonic_s()
             taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
             if isinstance(taken, NotClaimed):
                 raise _not_claimed(taken)
             connection = Connection(self.observer, going_away=request.going_away, resumable=True)
-            return self._resumed(taken, connection, request, "", began_s)
+            return self._resumed(taken, connection, request, began_s)
         except BaseException:
-            self.admission.give_back("")
+            self.admission.give_back()
             raise
 
     def _resumed(
-        self, found: Resumed, connection: Connection, request: StartCall | ResumeCall, place: str, began_s: float
+        self, found: Resumed, connection: Connection, request: StartCall | ResumeCall, began_s: float
     ) -> Attachment:
         if request.is_gone() and found.live.connection is not None:
             raise unavailable("caller_left", "The caller left, and the call goes on over another connection.")
         self.observer.resume_took(self.clock.monotonic_s() - began_s)
-        attachment = Attachment(self, found.live, connection, place, request.last_event, resumed=True)
+        attachment = Attachment(self, found.live, connection, request.last_event, resumed=True)
         self.observer.call_resumed(found.kind, max(0, self.clock.wall_ms() - found.left_at_ms) / 1000)
         return attachment
 
@@ -167,26 +182,37 @@ class Pod:
 
     # --- what operators see ---------------------------------------------------
 
-    def status(self) -> PodStatus:
-        """Health as one word, and the numbers beside it."""
-        degraded = self.committer.is_behind or self._heartbeat.store_is_silent
+    @property
+    def state(self) -> str:
+        """What the pod says of itself to other pods, as one word."""
         if self.draining:
-            status = "draining"
-        elif any(task.done() for task in self._tasks):
-            status = "failing"
-        elif self.admission.active >= self.admission.capacity:
-            status = "overloaded"
-        else:
-            status = "degraded" if degraded else "ok"
+            return "draining"
+        if any(task.done() for task in self._tasks):
+            return "failing"
+        if self.admission.is_full or self.admission.overloaded:
+            return OVERLOADED
+        return "degraded" if self._is_degraded else "ok"
+
+    @property
+    def _is_degraded(self) -> bool:
+        return self.committer.is_behind or self.heartbeat.store_is_silent
+
+    def status(self) -> PodStatus:
+        """Health as one word, and the numbers beside it.
+
+        A pod that is overloaded says so only while another pod of its color takes calls, as their heartbeats say;
+        until then it is `degraded`: a load balancer must not lose its last target, through which calls come back.
+        """
+        state = self.state
         return PodStatus(
-            status=status,
+            status="degraded" if state == OVERLOADED and not self.heartbeat.others_take_calls else state,
             pod=self.name,
             color=self.color,
             version=self.version,
             active_calls=self.admission.active,
             parked_calls=self.parked_calls,
             capacity=self.admission.capacity,
-            store=f"{self.store.kind}:{'unreachable' if degraded else 'ok'}",
+            store=f"{self.store.kind}:{'unreachable' if self._is_degraded else 'ok'}",
         )
 
     @property

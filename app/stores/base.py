@@ -98,6 +98,9 @@ class PodBeat:
     """Of the records it writes (design, section 4.7); 0: a version that does not say."""
     tallies: Tallies | None = None
     """None: a version that does not say."""
+    keys: Mapping[str, int] = field(default_factory=dict)
+    """Attached and parked calls by API key (the first digits of its hash), of keys that have any; empty too if the pod
+    knows no quota, or its version does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ def beat_fields(beat: PodBeat) -> dict[Any, Any]:
     """The hash of a heartbeat."""
     fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
     fields["tallies"] = b"" if beat.tallies is None else orjson.dumps(beat.tallies)
+    fields["keys"] = orjson.dumps(dict(beat.keys)) if beat.keys else b""
     return fields
 
 
@@ -118,6 +119,7 @@ def beat_of(fields: Mapping[bytes, bytes]) -> PodBeat | None:
             beat_at_ms=int(texts["beat_at_ms"]),
             schema=int(texts.get("schema", 0)),
             tallies=tallies_of(texts.get("tallies", "")),
+            keys=orjson.loads(texts.get("keys") or b"{}"),
         )
     except (KeyError, ValueError):
         return None

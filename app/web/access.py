@@ -29,22 +29,30 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def revoked(settings: Settings) -> frozenset[str]:
+    """Hashes of the keys that were revoked, as they stand in the records of calls."""
+    return frozenset(hashed(key.get_secret_value()) for key in settings.revoked_api_keys)
+
+
 class Access:
     """Decides by the settings of one pod."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._revoked = [key.encode() for key in revoked(settings)]
         self._admin = settings.admin_token.get_secret_value().encode() if settings.admin_token else None
         self._origins = frozenset(settings.allowed_origins)
         self._on_loopback = settings.listens_on_loopback
 
     def api_key(self, headers: Headers, subprotocols: Sequence[str]) -> str:
-        """The hash of the caller's API key; raises `ConnectionRefused` (401) for none or a wrong one."""
-        if not self._keys:
-            return ANYBODY
+        """The hash of the caller's API key; raises `ConnectionRefused` (401) for none, or a wrong or revoked one."""
         shown = bearer(headers) or next(
             (name.removeprefix(BROWSER_KEY) for name in subprotocols if name.startswith(BROWSER_KEY)), None
         )
+        if shown and _is_one_of(hashed(shown).encode(), self._revoked):
+            raise ConnectionRefused(401, "revoked_api_key", "This API key was revoked.", param="authorization")
+        if not self._keys:
+            return ANYBODY
         if not shown:
             raise ConnectionRefused(
                 401, "missing_api_key", "An API key is needed, as 'Authorization: Bearer <key>'.", param="authorization"

@@ -385,6 +385,15 @@ async def test_a_note_is_replaced_by_whoever_knows_it(store: Store) -> None:
     assert await store.swap_note("cutover", b"", None, ttl_s=TTL_S)
 
 
+async def test_a_heartbeat_brings_its_keys_calls(store: Store) -> None:
+    """With the next beat those that have none any more are gone."""
+    await store.beat(beat("a", keys={"0123456789abcdef": 2, "open": 1}), ttl_s=5)
+    await store.beat(beat("b"), ttl_s=5)
+    assert [pod.keys for pod in await store.pods()] == [{"0123456789abcdef": 2, "open": 1}, {}]
+    await store.beat(beat("a"), ttl_s=5)
+    assert [pod.keys for pod in await store.pods()] == [{}, {}]
+
+
 async def test_a_heartbeat_brings_its_tallies(store: Store) -> None:
     """What a pod has counted is read as it was written."""
     counted = Tallies(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4})

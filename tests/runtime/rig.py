@@ -168,30 +168,37 @@ class Rig:
         self.agents = agents
         self.pods: list[Pod] = []
 
-    async def pod(
+    async def pod(self, name: str = "pod-a", color: str = "blue", **options: Any) -> Pod:
+        """A pod that serves, and is closed at the end."""
+        pod = self.unopened_pod(name, color, **options)
+        await pod.open()
+        self.pods.append(pod)
+        return pod
+
+    def unopened_pod(
         self,
-        name: str = "pod-a",
+        name: str,
         color: str = "blue",
         *,
         capacity: int = 100,
         calls_per_key: int = 0,
+        revoked: frozenset[str] = frozenset(),
         clock: Clock | None = None,
         **settings: Any,
     ) -> Pod:
-        pod = Pod(
+        """One that does nothing by itself: its heartbeats are the test's."""
+        return Pod(
             settings=CallSettings(pod=name, color=color, **settings),
             version="1",
             secret=SECRET,
             capacity=capacity,
             calls_per_key=calls_per_key,
+            revoked=revoked,
             store=self.store,
             agents=self.agents,
             clock=clock or SystemClock(),
             observer=CountingObserver(),
         )
-        await pod.open()
-        self.pods.append(pod)
-        return pod
 
     async def start(self, pod: Pod, model: str = "scripted", **request: Any) -> Caller:
         return Caller(await pod.start(StartCall(model=model, api_key_hash="key", **request)))

@@ -63,16 +63,16 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
         pod = await its.pod()
         caller = await its.start(pod)
         await its.store.wish_drain("blue", DrainWish("evacuate", 600, 1))
-        await pod._heartbeat.beat()
+        await pod.heartbeat.beat()
         assert pod.draining
         assert pod.drains_as_wished
         pod.drain("finish", 600)
         await its.store.wish_drain("blue", None)
-        await pod._heartbeat.beat()
+        await pod.heartbeat.beat()
         assert pod.draining
         pod.drain("handoff", 0.3)
         await its.store.wish_drain("blue", DrainWish("handoff", 600, 2))
-        await pod._heartbeat.beat()
+        await pod.heartbeat.beat()
         async with asyncio.timeout(5):
             await pod.wait_drained()
         await caller.task

@@ -25,14 +25,6 @@ LONG_S = 10.0
 """Longer than a store is waited for."""
 
 
-async def until_looked_after(pod: Pod) -> None:
-    """Wait for the end of the next round of upkeep."""
-    assert isinstance(pod.observer, CountingObserver)
-    counts, looked = pod.observer.counts, ("loop_lag", None)
-    before = counts.get(looked, 0)
-    await until(lambda: counts.get(looked, 0) > before)
-
-
 async def until_given_up(pod: Pod, clock: LeapingClock, caller: Caller) -> None:
     """Say something that the store does not take, and wait until the pod goes on without it."""
     assert isinstance(pod.observer, CountingObserver)
@@ -56,7 +48,7 @@ async def test_a_call_key_lives_as_long_as_its_call() -> None:
         await caller.greeting()
         for _ in range(8):
             clock.leap(25)
-            await until_looked_after(blue)
+            await blue.heartbeat.look_after_calls()
         await caller.gone()
         again = await its.start(green, call_key_hash=KEY, resumable=True)
         assert again.call_id == caller.call_id
@@ -140,7 +132,7 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
             live = pod.ownership.calls[caller.call_id]
             await until(lambda: live.is_held)
             clock.leap(200)
-            await until_looked_after(pod)
+            await pod.heartbeat.look_after_calls()
             store.is_away = True
             store.claim_gate.set()
             again = await resume
@@ -216,7 +208,7 @@ async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
         first, second, _ = [await parked(pod, await its.start(pod, resumable=True)) for _ in range(3)]
         pod.admission.capacity = 1
         store.gate.clear()
-        unloading = asyncio.create_task(pod._heartbeat._unload_surplus())
+        unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
         await until(lambda: pod.committer.owes(first))
         resume = asyncio.create_task(its.resume(pod, second.call.call_id, 0))
         await until(lambda: pod.committer.owes(second))
@@ -242,7 +234,7 @@ async def test_a_call_that_is_being_taken_up_stays_in_memory() -> None:
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
         await until(lambda: live.is_held)
         pod.admission.capacity = 0
-        unloading = asyncio.create_task(pod._heartbeat._unload_surplus())
+        unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
         await pod.committer.flush(live)
         await pod.committer.flush(live)
         store.claim_gate.set()

@@ -201,7 +201,7 @@ async def test_a_full_pod_refuses_with_503_and_counts_right() -> None:
     async with rig() as its:
         pod = await its.pod(capacity=1)
         caller = await its.start(pod)
-        assert pod.status().status == "overloaded"
+        assert pod.state == "overloaded"
         with pytest.raises(ConnectionRefused) as refusal:
             await pod.start(StartCall("scripted", "key"))
         assert (refusal.value.status, refusal.value.retry_after_s) == (503, 1)

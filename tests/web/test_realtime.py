@@ -92,6 +92,20 @@ async def test_no_or_a_wrong_key_is_401() -> None:
         assert server.pod.requests == []
 
 
+@pytest.mark.parametrize("keys", [{}, KEYED])
+async def test_a_revoked_key_starts_no_call(keys: dict[str, Any]) -> None:
+    """Though it is still among the keys, or no key is asked for: 401 that says so; other keys start calls."""
+    async with running(**keys, revoked_api_keys="zero-key,first-key") as server:
+        for path in ("/realtime", f"/realtime?call_key={CALL_KEY}"):
+            refused = await error_of(server, path, **bearer("first-key"))
+            assert refused == (401, "revoked_api_key", "authorization")
+        offered = ["realtime", "openai-insecure-api-key.zero-key"]
+        assert (await error_of(server, "/realtime", subprotocols=offered))[:2] == (401, "revoked_api_key")
+        async with server.connect("/realtime", **bearer("second-key")):
+            pass
+        assert len(server.pod.requests) == 1
+
+
 async def test_each_key_opens() -> None:
     """Any of several keys is accepted, and the pod learns only its hash."""
     async with running(**KEYED) as server:

@@ -1,0 +1,60 @@
+"""Whether a pod's event loop is too busy for new calls. Pure: told how late a timer ran, and when.
+
+Looked at once a second, by the median of how late the loop was in it::
+
+                    3 seconds in a row above `ENTER_S`
+        rested  ──────────────────────────────────────────>  overloaded
+           ^                                                      │
+           └──────────────────────────────────────────────────────┘
+                    5 seconds in a row below `LEAVE_S`
+
+| state      | median of the second        | then                                  |
+| ---------- | --------------------------- | ------------------------------------- |
+| rested     | above `ENTER_S`             | one more of `ENTER_AFTER`             |
+| rested     | up to `ENTER_S`             | counts from 0 again                   |
+| overloaded | below `LEAVE_S`             | one more of `LEAVE_AFTER`             |
+| overloaded | `LEAVE_S` and more          | counts from 0 again                   |
+
+So a lag between the two changes nothing, and a state lasts for 3 seconds at least. One long pause (a process that was
+stopped, a collector) is one second, however long it was. A second ends with the first sample after it: a loop that is
+later than that has longer ones.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+SAMPLE_S = 0.05
+"""How often the loop is asked for a timer."""
+SECOND_S = 1.0
+ENTER_S = 0.025
+"""More than a frame of 20 ms late: callers begin to hear it."""
+LEAVE_S = 0.012
+ENTER_AFTER = 3
+LEAVE_AFTER = 5
+
+
+class OverloadDetector:
+    """One pod's. `overloaded` is the state; `sample` changes it."""
+
+    def __init__(self, began_s: float) -> None:
+        self.overloaded = False
+        self._lags_s: list[float] = []
+        self._second_began_s = began_s
+        self._in_a_row = 0
+
+    def sample(self, now_s: float, lag_s: float) -> bool:
+        """Take how late a timer ran, at a monotonic time that never goes back; True if the state changed."""
+        self._lags_s.append(lag_s)
+        if now_s - self._second_began_s < SECOND_S:
+            return False
+        lag_s = median(self._lags_s)
+        self._lags_s.clear()
+        self._second_began_s = now_s
+        counts = lag_s < LEAVE_S if self.overloaded else lag_s > ENTER_S
+        self._in_a_row = self._in_a_row + 1 if counts else 0
+        if self._in_a_row < (LEAVE_AFTER if self.overloaded else ENTER_AFTER):
+            return False
+        self.overloaded = not self.overloaded
+        self._in_a_row = 0
+        return True

@@ -1,0 +1,71 @@
+"""Places: who gets one, and what a pod that is full or overloaded still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from app.errors import ConnectionRefused
+from app.runtime.admission import Admission
+from app.runtime.quota import KeyQuota
+
+KEY = "a" * 64
+
+
+def admission(capacity: int = 8, *, active: int = 0) -> Admission:
+    """With so many places taken, and no quota."""
+    made = Admission(capacity, KeyQuota(0))
+    made.active = active
+    return made
+
+
+def refused(made: Admission) -> tuple[str | None, str | None]:
+    """Codes with which a new call and a resume are refused; None for what is taken."""
+    return _code(made, partial(made.take_new, KEY)), _code(made, made.take_resume)
+
+
+def _code(made: Admission, take: Callable[[], None]) -> str | None:
+    active = made.active
+    try:
+        take()
+    except ConnectionRefused as refusal:
+        return refusal.code
+    finally:
+        made.active = active
+    return None
+
+
+def test_calls_that_come_back_find_places_beyond_the_capacity() -> None:
+    """A quarter more, of any capacity at least one."""
+    assert refused(admission(8, active=7)) == (None, None)
+    assert refused(admission(8, active=8)) == ("at_capacity", None)
+    assert refused(admission(8, active=9)) == ("at_capacity", None)
+    assert refused(admission(8, active=10)) == ("at_capacity", "at_capacity")
+    assert refused(admission(1, active=1)) == ("at_capacity", None)
+    assert refused(admission(1, active=2)) == ("at_capacity", "at_capacity")
+
+
+def test_an_overloaded_pod_takes_calls_that_come_back() -> None:
+    """And no new ones."""
+    made = admission()
+    made.overloaded = True
+    assert refused(made) == ("overloaded", None)
+
+
+def test_a_draining_pod_takes_nothing() -> None:
+    """That is the reason told, whatever else there is."""
+    made = admission(8, active=10)
+    made.overloaded = made.draining = True
+    assert refused(made) == ("draining", "draining")
+
+
+def test_the_place_of_the_caller_who_asks_does_not_count_against_it() -> None:
+    """Who came with a call key has a place before it is known whether its call is new."""
+    made = admission(2, active=1)
+    made.take_resume()
+    made.check_new(KEY)
+    made.take_resume()
+    with pytest.raises(ConnectionRefused):
+        made.check_new(KEY)
