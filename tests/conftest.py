@@ -1,13 +1,20 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and what is the same for all property tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 
 from tests.servers import RedisServer, redis_server
+
+# No test fails because the machine is slow or busy; the blob repeats on one machine what failed on another.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,14 @@ from redis.exceptions import RedisError
 
 from app.stores.embedded import server_binary
 from tests.servers import RedisServer, free_port
+from tests.waiting import PATIENCE_S
 
 SERVICE = "voice"
-SETTLED_S = 30.0
 DOWN_AFTER_MS = 1000
 
 
 def _await(condition: Callable[[], Any], what: str) -> None:
-    deadline_s = time.monotonic() + SETTLED_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(RedisError, OSError):
             if condition():

@@ -16,9 +16,9 @@ from pathlib import Path
 import redis
 
 from app.stores.embedded import server_binary
+from tests.waiting import PATIENCE_S
 
 PORTS = range(20_000, 32_000)
-READY_S = 10.0
 
 
 def free_port() -> int:
@@ -65,7 +65,7 @@ class RedisServer:
             command += ["--requirepass", self.password, "--masterauth", self.password]
         command += self.options
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline_s = time.monotonic() + READY_S
+        deadline_s = time.monotonic() + PATIENCE_S
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"{self.binary} did not start on port {self.port}")

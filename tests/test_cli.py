@@ -23,6 +23,7 @@ from app.cli.serving import welcome
 from app.errors import SettingsError
 from app.settings import Settings
 from app.web.listening import bind
+from tests.waiting import PATIENCE_S
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 
@@ -81,7 +82,7 @@ class Served:
 
     async def until(self, status: str) -> None:
         """Wait until the pod says so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while self.health()["status"] != status:
                 await asyncio.sleep(0.05)
 

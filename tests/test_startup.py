@@ -16,6 +16,7 @@ import pytest
 
 from app import cli
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 HEAVY = {
     "boto3",
@@ -87,7 +88,10 @@ async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_onc
         stderr=subprocess.DEVNULL,
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http, asyncio.timeout(30):
+        async with (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+            asyncio.timeout(PATIENCE_S),
+        ):
             while not await is_healthy(http):
                 await asyncio.sleep(0.005)
         wall_s = time.monotonic() - began_s

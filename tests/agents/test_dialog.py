@@ -227,7 +227,7 @@ WORDS = (
 ).split()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.none() | st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=7).map(" ".join), max_size=8)
 )
@@ -244,7 +244,7 @@ def test_any_talk_is_answered_and_stays_storable(texts: list[str | None]) -> Non
         assert held.weekday() < 6 and 9 <= held.hour < 17
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sampled_from(WORDS), st.integers(0, 4_000_000_000_000))
 def test_the_same_turn_gives_the_same_answer(text: str, now_ms: int) -> None:
     """A decision depends on its arguments alone, at any time of the calendar."""

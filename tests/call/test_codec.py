@@ -68,7 +68,7 @@ def picture(call: Call) -> dict[str, Any]:
     return {"fields": write.fields, "items": write.items, "events": write.events, "speech": speech}
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(STEPS, st.booleans())
 @example(["create", "text", "text"], True)
 @example(["create", "text", "audio", "text", "audio"], True)

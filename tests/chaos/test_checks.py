@@ -17,6 +17,7 @@ from app.client.sockets import open_socket
 from tests.chaos.caller import Caller
 from tests.chaos.run import Plan, chaos
 from tests.e2e.pods import Pods, pods
+from tests.waiting import PATIENCE_S
 
 Change = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -93,7 +94,7 @@ async def talked(redis_url: str, change: Change, **patched: Any) -> Caller:
         for name, value in patched.items():
             setattr(caller, name, value)
         talking = asyncio.create_task(caller.run(enough))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while caller.turns < 4 and not talking.done():
                 await asyncio.sleep(0.02)
         enough.set()

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from app.client.backoff import Backoff
+from tests.waiting import PATIENCE_S
 
 CALL_ID = "call_" + "a" * 26
 BYTES_PER_MS = 48
@@ -77,7 +78,7 @@ class ScriptedServer:
         self.outbox.append({"type": kind, "event_id": f"evt_{len(self.outbox) + 1}", **fields})
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(condition)
 
     async def _tell(self) -> None:

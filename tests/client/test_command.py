@@ -23,6 +23,7 @@ from app.client.wav import read_wav
 from tests.client.answering import REPLY_MS, Answering
 from tests.client.scripted import CALL_ID, ImpatientBackoff, Script, ScriptedServer, finish, leave, running
 from tests.client.test_wav import tone, wav_file
+from tests.waiting import PATIENCE_S
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 SPEECH = bytes(PCM.size(40)) + tone(24_000, 300, 100) + bytes(PCM.size(60))
@@ -293,7 +294,7 @@ async def start(*arguments: str, **variables: str) -> asyncio.subprocess.Process
 async def run(*arguments: str, **variables: str) -> tuple[int | None, str, str]:
     """Exit status, standard output, standard error."""
     process = await start(*arguments, **variables)
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode, out.decode(), err.decode()
 
 
@@ -418,7 +419,7 @@ async def test_ctrl_c_hangs_up() -> None:
         process = await start("--url", server.url, "--text", "hello", "--json")
         await server.until(lambda: len(server.obeyed) == 3)
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 10)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         await server.until(lambda: bool(server.close_codes))
     assert server.close_codes == [1000]
     assert (process.returncode, err) == (0, b"")

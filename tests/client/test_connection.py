@@ -27,6 +27,7 @@ from tests.client.scripted import (
     running,
     stay,
 )
+from tests.waiting import PATIENCE_S
 
 EVENTS = 6
 BREAKS: list[int | str] = [1001, 1011, 1012, 1013, "abort", "within", "no code"]
@@ -398,9 +399,9 @@ async def test_hanging_up_while_a_resume_connects_still_hangs_up() -> None:
         call = caller(server, open_socket=slow_link)
         async with call:
             following = asyncio.create_task(follow(call))
-            await asyncio.wait_for(connecting.wait(), 5)
+            await asyncio.wait_for(connecting.wait(), PATIENCE_S)
         left.set()
-        await asyncio.wait_for(following, 5)
+        await asyncio.wait_for(following, PATIENCE_S)
         await server.until(lambda: len(server.close_codes) == 2)
     assert server.close_codes[1] == 1000
     assert call.tally.resumes == 0
@@ -414,8 +415,8 @@ async def test_hanging_up_ends_a_long_pause() -> None:
         async with RealtimeCall(server.url) as call:
             call.on_waiting = lambda code, reason: waiting.set()
             following = asyncio.create_task(follow(call))
-            await asyncio.wait_for(waiting.wait(), 5)
-        await asyncio.wait_for(following, 5)
+            await asyncio.wait_for(waiting.wait(), PATIENCE_S)
+        await asyncio.wait_for(following, PATIENCE_S)
 
 
 async def test_nobody_there_is_one_line_with_what_to_do() -> None:

@@ -506,9 +506,7 @@ WRITES = st.tuples(
 CLAIMS = st.sampled_from(["claim", "claim one", "claim two"])
 
 
-@settings(
-    max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck), deadline=None
-)
+@settings(max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(WRITES, CLAIMS), max_size=14))
 def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any]) -> None:
     """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
-READY_S = 60.0
 REGION = "eu-central-1"
 STICKY = {"Enabled": True, "DurationSeconds": 300}
 
@@ -83,7 +83,7 @@ def moto_server() -> Iterator[Moto]:
         [binary, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         moto = Moto(f"http://127.0.0.1:{port}")
-        deadline_s = time.monotonic() + READY_S
+        deadline_s = time.monotonic() + PATIENCE_S
         try:
             while not _answers(moto.url):
                 if process.poll() is not None or time.monotonic() > deadline_s:

@@ -48,7 +48,7 @@ async def test_a_pod_that_dies_in_the_call_fails_it(redis_url: str) -> None:
         pod = await its.start("green", speech_workers=1)
         command = [sys.executable, "-m", "app", "smoke", "--url", pod.url, "--color", "green", "--json"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        while (await pod.health())["active_calls"] == 0:
+        while not (await pod.metrics())['voice_audio_frames_total{direction="in"}']:
             await asyncio.sleep(0.02)
         pod.kill()
         out, _ = await process.communicate()

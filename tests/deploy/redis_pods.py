@@ -22,10 +22,10 @@ from redis.retry import Retry
 
 from app.stores.embedded import server_binary
 from tests.deploy.world import world
+from tests.waiting import PATIENCE_S
 
 PASSWORD = "servers0secret"
 SENTINEL_PASSWORD = "sentinels0secret"
-SETTLED_S = 30.0
 SHELL = "/bin/sh"
 ONCE = Retry(NoBackoff(), 0)
 CLIENT = '''#!{python} -SE
@@ -73,7 +73,7 @@ else:
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
     """Ask again and again; whoever does not answer yet will."""
-    deadline_s = time.monotonic() + SETTLED_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(redis.RedisError, OSError):
             if condition():

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-READY_S = 30.0
 
 
 @dataclass
@@ -64,7 +64,7 @@ class PodProcess:
 
     async def exit_status(self) -> int:
         """Wait for the process to end."""
-        return await asyncio.wait_for(asyncio.to_thread(self.process.wait), 60)
+        return await asyncio.wait_for(asyncio.to_thread(self.process.wait), PATIENCE_S)
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Pods:
             )
         pod = PodProcess(process, port, color, log)
         self.running.append(pod)
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     if (await pod.health())["status"] == "ok":

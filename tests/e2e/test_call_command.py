@@ -12,6 +12,7 @@ import orjson
 
 from tests.e2e.pods import SAMPLES, pods
 from tests.e2e.test_takeover import colors
+from tests.waiting import PATIENCE_S
 
 LATE_S = 1.5
 """The promise is 1 s on two cores of one's own (0.6 to 0.7 s is usual); other tests share them here."""
@@ -54,7 +55,7 @@ async def test_the_readmes_python_runs_as_a_file(redis_url: str, tmp_path: Path)
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert (process.returncode, err) == (0, b"")
     assert b"open" in out
 

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.pods import PodProcess, pods
+from tests.waiting import PATIENCE_S
 from tests.wire.mutations import random_message
 
 CALLS = 8
@@ -34,7 +35,7 @@ async def torment(pod: PodProcess, seed: int, messages: int) -> tuple[int, int]:
                     await socket.send(random_message(rng))
                 probe = f"probe_{seed}_{sent}"
                 await socket.send(orjson.dumps({"type": "no.such.event", "event_id": probe}).decode())
-                found = await asyncio.wait_for(answered(reading, socket, probe), 60)
+                found = await asyncio.wait_for(answered(reading, socket, probe), PATIENCE_S)
             except ConnectionClosed:
                 found = False
             await socket.close()
@@ -86,7 +87,7 @@ async def test_any_message_leaves_the_server_answering(redis_url: str, messages:
         pod = await its.start()
         found = await asyncio.gather(*(torment(pod, seed + n, messages // CALLS) for n in range(CALLS)))
         health = await pod.health()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await pod.health())["active_calls"]:
                 await asyncio.sleep(0.05)
     errors, closes = (sum(column) for column in zip(*found, strict=True))

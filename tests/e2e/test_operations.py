@@ -14,6 +14,7 @@ import pytest
 from app.client.connection import RealtimeCall
 from app.client.refusals import CallFailed
 from tests.e2e.pods import PodProcess, pods
+from tests.waiting import PATIENCE_S
 
 
 async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
@@ -58,7 +59,7 @@ async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -
             assert (await green.health())["active_calls"] == 1
             status, told = await voice_agent("drain", "--color", "blue", "--cancel", **store)
             assert (status, told["cancelled"]) == (0, True)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await blue.health())["status"] != "ok":
                     await asyncio.sleep(0.05)
             staying.cancel()
@@ -69,7 +70,7 @@ async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -
 
 async def until_color(call: RealtimeCall, color: str) -> None:
     """Wait until a pod of that color serves the call."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while call.color != color:
             await asyncio.sleep(0.02)
 

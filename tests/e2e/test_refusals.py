@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.e2e.pods import PodProcess, pods
+from tests.waiting import PATIENCE_S
 
 
 async def start_call(
@@ -61,7 +62,7 @@ async def test_each_refusal_has_its_status(redis_url: str) -> None:
         assert (status, error["param"]) == (400, "last_event_id")
 
         first.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not (await pod.metrics())['voice_calls_total{outcome="abandoned"}']:
                 await asyncio.sleep(0.05)
         status, error, _ = await refusal(pod, resume + call["resume_token"])
@@ -69,7 +70,7 @@ async def test_each_refusal_has_its_status(redis_url: str) -> None:
 
         kept, _ = await start_call(pod)
         pod.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await pod.health())["status"] != "draining":
                 await asyncio.sleep(0.02)
         status, error, retry_after = await refusal(pod, "model=echo", Authorization="Bearer other-key-0123456789")
@@ -81,7 +82,7 @@ async def test_each_refusal_has_its_status(redis_url: str) -> None:
 
 async def until_active(pod: PodProcess, calls: int) -> None:
     """Wait until the pod counts so many active calls."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (await pod.health())["active_calls"] != calls:
             await asyncio.sleep(0.02)
 

@@ -17,6 +17,7 @@ from app.client.connection import RealtimeCall
 from app.client.pacing import FRAME_MS, Metronome
 from app.client.wav import read_wav
 from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
+from tests.waiting import PATIENCE_S
 
 SILENCE = bytes(960)
 
@@ -64,15 +65,15 @@ async def test_a_booking_survives_its_pod(redis_url: str, how: str) -> None:
             listening = asyncio.create_task(collect(call, replies, ids))
             try:
                 await line.say(SAMPLES / "caller-day.wav")
-                assert "what time" in (await asyncio.wait_for(replies.get(), 30)).lower()
+                assert "what time" in (await asyncio.wait_for(replies.get(), PATIENCE_S)).lower()
                 assert call.color == "blue"
                 switch.target = green.port
                 await move_call(blue, green, how)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE_S):
                     while call.color != "green":
                         await asyncio.sleep(0.05)
                 await line.say(SAMPLES / "caller-time.wav")
-                confirmed = await asyncio.wait_for(replies.get(), 30)
+                confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
                 for task in (talking, listening):
                     task.cancel()
@@ -134,14 +135,14 @@ async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
             listening = asyncio.create_task(listen())
             try:
                 await line.say(SAMPLES / "caller-day.wav")
-                assert "what time" in (await asyncio.wait_for(replies.get(), 30)).lower()
+                assert "what time" in (await asyncio.wait_for(replies.get(), PATIENCE_S)).lower()
                 switch.target = green.port
                 await move_call(blue, green, how)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE_S):
                     while colors_seen != ["blue", "green"]:
                         await asyncio.sleep(0.05)
                 await line.say(SAMPLES / "caller-time.wav")
-                confirmed = await asyncio.wait_for(replies.get(), 30)
+                confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
                 for task in (talking, listening):
                     task.cancel()

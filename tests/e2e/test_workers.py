@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,10 @@ import pytest
 from app.client.connection import RealtimeCall
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.servers import free_port
+from tests.waiting import until
 
 CALLS = 12
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            found = condition()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(0.02)
 
 
 def worker_pids(host: PodProcess) -> list[int]:
@@ -232,7 +224,7 @@ async def test_the_embedded_store_outlives_every_worker(tmp_path: Path) -> None:
             listening = asyncio.create_task(hold(call))
             for resumes in (1, 2):
                 os.kill(pid_of(host, call.pod), signal.SIGKILL)
-                await until(lambda wanted=resumes: call.tally.resumes == wanted)  # type: ignore[misc]
+                await until(lambda wanted=resumes: call.tally.resumes == wanted)
             assert (call.tally.gaps, call.tally.repeats) == (0, 0)
             listening.cancel()
         host.terminate()

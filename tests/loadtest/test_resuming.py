@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from loadtest.resuming import Findings, ResumingCaller
+from tests.waiting import PATIENCE_S
 
 FRAMES = 30
 Mischief = Callable[[list[bytes]], list[bytes]]
@@ -69,7 +70,7 @@ class Echoer:
 @asynccontextmanager
 async def calling(server: Echoer) -> AsyncIterator[tuple[ResumingCaller, Findings]]:
     """A caller who said `FRAMES` frames and has heard what the server sent."""
-    async with serve(server, "127.0.0.1", 0, compression=None) as listening, asyncio.timeout(10):
+    async with serve(server, "127.0.0.1", 0, compression=None) as listening, asyncio.timeout(PATIENCE_S):
         host, port = listening.sockets[0].getsockname()[:2]
         findings = Findings()
         caller = ResumingCaller([(host, port)], {}, findings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from app.call.changes import CallWrite
 from app.errors import StoreUnavailable
@@ -59,13 +59,3 @@ class FaultyStore(MemoryStore):
     async def pods(self) -> list[PodBeat]:
         self._check()
         return await super().pods()
-
-
-async def until(condition: Callable[[], object] | Callable[[], Awaitable[object]], within_s: float = 10.0) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(within_s):
-        while True:
-            found = condition()
-            if await found if isinstance(found, Awaitable) else found:
-                return
-            await asyncio.sleep(0.005)

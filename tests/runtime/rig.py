@@ -19,6 +19,7 @@ from app.runtime.pod import Pod
 from app.runtime.ports import Clock, Frames, ResumeCall, StartCall, Transport
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
+from tests.waiting import PATIENCE_S
 
 SECRET = b"a secret for tests"
 
@@ -128,7 +129,7 @@ class MemoryTransport(Transport):
 
     async def until(self, condition: Callable[[MemoryTransport], Any]) -> Any:
         """Wait until the condition holds for this transport; returns what it returned."""
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(lambda: condition(self))
         return condition(self)
 

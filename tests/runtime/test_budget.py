@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runtime.budget import FLOOR_BYTES, Budget
@@ -46,7 +46,6 @@ def test_less_is_always_granted() -> None:
     assert holder.resize(2 * MIB)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * MIB))))
 def test_the_sums_are_those_of_the_holders(sizes: list[tuple[int, int]]) -> None:
     """However they grow and shrink; and beyond the floors nothing passes the limit."""

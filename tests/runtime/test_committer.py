@@ -7,8 +7,9 @@ from unittest.mock import patch
 from app.call import machine
 from app.call.codec import take_write
 from app.runtime.committer import MAX_ROUND_BYTES
-from tests.runtime.faulty import FaultyStore, until
+from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
+from tests.waiting import until
 
 
 async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from app.agents.base import FunctionCall, ReplyPart, Text, Turn
 from app.stores.memory import MemoryStore
 from tests.runtime.rig import ANSWER, ScriptedAgent, rig
+from tests.waiting import PATIENCE_S
 
 
 class Booker(ScriptedAgent):
@@ -73,14 +74,14 @@ async def test_a_deed_in_the_middle_of_which_a_pod_dies_is_asked_for_under_the_s
         blue, green = await its.pod("blue"), await its.pod("green")
         caller = await its.start(blue, "booker", resumable=True)
         caller.transport.say(ANSWER)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not agent.keys:
                 await asyncio.sleep(0.01)
         held = await store.load(caller.call_id)
         assert held is not None
         assert agent.keys[0].encode() in held.fields["reply"]
         again = await its.resume(green, caller.call_id, 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(agent.keys) < 2:
                 await asyncio.sleep(0.01)
         assert agent.keys[0] == agent.keys[1]

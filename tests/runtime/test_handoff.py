@@ -11,8 +11,9 @@ from app.errors import ConnectionRefused
 from app.runtime.ports import ResumeCall
 from app.stores.base import Claim, DrainWish
 from app.stores.memory import MemoryStore
-from tests.runtime.faulty import FaultyStore, until
+from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
+from tests.waiting import PATIENCE_S, until
 
 
 def item(number: int) -> dict[str, Any]:
@@ -73,7 +74,7 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
         pod.drain("handoff", 0.3)
         await its.store.wish_drain("blue", DrainWish("handoff", 600, 2))
         await pod.heartbeat.beat()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await pod.wait_drained()
         await caller.task
 
@@ -92,7 +93,7 @@ async def test_a_fenced_call_keeps_nobody_waiting() -> None:
         await until(lambda: len(live.call.unsaved_events) > 256)
         await MemoryStore.claim(store, Claim(caller.call_id, "other", "green", 0, None, "other"))
         store.gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await caller.task
         assert caller.transport.closed is not None
         assert caller.transport.closed[0] == 4409

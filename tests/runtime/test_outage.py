@@ -13,6 +13,7 @@ from app.runtime.ports import ResumeCall
 from app.stores.redis import RedisStore
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.servers import RedisServer, redis_server
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def server() -> Iterator[RedisServer]:
 
 async def until_degraded(pod: Pod, *, is_degraded: bool) -> None:
     """Wait until the pod's health says so."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while (pod.status().status == "degraded") is not is_degraded:
             await asyncio.sleep(0.02)
 
@@ -50,7 +51,7 @@ async def test_a_call_goes_on_through_an_outage_and_is_written_back(server: Redi
         assert (refusal.value.status, refusal.value.retry_after_s) == (503, 1)
         server.start()
         await until_degraded(pod, is_degraded=False)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (held := await store.load(caller.call_id)) is None:
                 await asyncio.sleep(0.02)
         assert len(held.items) == 3

@@ -17,8 +17,9 @@ from app.runtime.pod import Pod
 from app.runtime.ports import ResumeCall
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
-from tests.runtime.faulty import FaultyStore, until
+from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, FixedAgents, MirrorAgent, ScriptedAgent, rig
+from tests.waiting import until
 
 KEY = "k" * 64
 LONG_S = 10.0

@@ -14,6 +14,7 @@ from app.runtime.ports import ResumeCall, StartCall
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, MemoryTransport, ScriptedAgent, rig
+from tests.waiting import PATIENCE_S
 
 
 async def test_a_new_call_is_greeted_and_answered() -> None:
@@ -272,10 +273,10 @@ async def test_a_drain_hands_quiet_calls_over_and_then_ends() -> None:
         one, two = await its.pod("a"), await its.pod("b")
         caller = await its.start(one, resumable=True, going_away=True)
         await caller.greeting()
-        one.drain("handoff", 10)
+        one.drain("handoff", 600)
         assert one.status().status == "draining"
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
-        await asyncio.wait_for(one.wait_drained(), 5)
+        await asyncio.wait_for(one.wait_drained(), PATIENCE_S)
         assert (await caller.transport.event("call.going_away"))["reason"] == "drain"
         second = await its.resume(two, caller.call_id, len(caller.transport.ids))
         assert (await second.greeting())["session"]["call"]["gap"] is None
@@ -292,7 +293,7 @@ async def test_a_drain_without_another_pod_waits_for_the_deadline() -> None:
         await caller.greeting()
         pod.drain("handoff", 0.5)
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
-        await asyncio.wait_for(pod.wait_drained(), 5)
+        await asyncio.wait_for(pod.wait_drained(), PATIENCE_S)
         snapshot = await its.store.load(caller.call_id)
         assert snapshot is not None
         assert snapshot.fields["status"] == b"parked"
@@ -336,7 +337,7 @@ async def test_an_abandoned_call_ends_after_the_resume_window() -> None:
         pod = await its.pod(resume_window_s=0)
         caller = await its.start(pod)
         await caller.gone()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while pod.calls():
                 await asyncio.sleep(0.05)
         with pytest.raises(ConnectionRefused) as refusal:
@@ -353,7 +354,7 @@ async def test_parked_calls_beyond_the_capacity_leave_the_memory_and_not_the_sto
             caller = await its.start(pod)
             await caller.gone()
             gone.append(caller.call_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(pod.calls()) > 2:
                 await asyncio.sleep(0.05)
         back = await its.resume(pod, gone[0], 0)
@@ -412,7 +413,7 @@ async def test_a_caller_who_does_not_read_cannot_hold_up_a_drain() -> None:
         await stuck.event("session.created")
         stuck.say(TYPED)
         one.drain("handoff", 1)
-        await asyncio.wait_for(one.wait_drained(), 10)
+        await asyncio.wait_for(one.wait_drained(), PATIENCE_S)
         await serving
         assert stuck.closed is not None
         assert stuck.closed[0] == 1012
@@ -444,7 +445,7 @@ async def test_a_caller_who_never_pauses_can_be_resumed_at_once() -> None:
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(flood())
-        second = await asyncio.wait_for(its.resume(pod, first.call_id, 0), 5)
+        second = await asyncio.wait_for(its.resume(pod, first.call_id, 0), PATIENCE_S)
         assert (await second.greeting())["session"]["call"]["epoch"] == 2
         flooding = False
         await task

@@ -9,6 +9,7 @@ from app.call.audio import PCM
 from app.runtime.clock import SystemClock
 from app.runtime.understanding import Understanding
 from tests.runtime.rig import CountingObserver, ScriptedAgent
+from tests.waiting import PATIENCE_S
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
@@ -57,7 +58,7 @@ async def test_a_caller_who_goes_on_is_heard_out() -> None:
     its.forget()
     agent.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "whole"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while agent.given_up != [b"half"]:
             await asyncio.sleep(0)
 

@@ -49,7 +49,7 @@ def test_a_sentence_has_one_start_and_one_end(audio_format: AudioFormat) -> None
     assert spoken_until_ms + 300 <= audio_format.ms(ended.at_bytes) <= spoken_until_ms + 600
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from([1, 37, 960, 4000, 40_000]))
 def test_the_cut_of_the_stream_does_not_matter(seed: int, longest_samples: int) -> None:
     """The same bytes give the same boundaries, whatever the pieces they come in."""
@@ -139,7 +139,7 @@ def test_a_higher_threshold_hears_less() -> None:
     assert not endpointer(threshold=1.0).feed(faint)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=20_000), st.sampled_from([PCM, PCMU]), st.floats(0, 1), st.integers(0, 3000), st.booleans())
 def test_any_bytes_give_alternating_boundaries_in_order(
     audio: bytes, audio_format: AudioFormat, threshold: float, silence_ms: int, speaking: bool
@@ -158,7 +158,6 @@ def test_any_bytes_give_alternating_boundaries_in_order(
 SAMPLE = st.one_of(st.integers(-32768, 32767), st.integers(-4, 4), st.sampled_from([-32768, 32767]))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SAMPLE, SAMPLE, SAMPLE), min_size=1, max_size=160))
 def test_narrow_samples_are_the_means_of_three_rounded_down(threes: list[tuple[int, int, int]]) -> None:
     """What the detector hears of 24 kHz is exact to the bit, however it is computed: boundaries depend on it."""

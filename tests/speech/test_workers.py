@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest_asyncio
 from app.call.audio import PCM
 from app.speech import workers as pool
 from app.speech.workers import SpeechFailed, SpeechWorkers
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +35,6 @@ def is_up(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_what_a_caller_says_is_heard(workers: SpeechWorkers) -> None:

@@ -19,6 +19,7 @@ from app.errors import SettingsError, StoreUnavailable
 from app.stores import embedded
 from app.stores.base import WriteOutcome
 from app.stores.embedded import EmbeddedStore, Health
+from tests.waiting import PATIENCE_S
 
 POD = """
 import asyncio, sys
@@ -79,7 +80,7 @@ async def test_the_server_dies_with_its_starter_and_loses_nothing(tmp_path: Path
     before = (await store._redis.info("server"))["process_id"]
     os.kill(pod.pid, signal.SIGKILL)
     pod.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while is_running(before):
             await asyncio.sleep(0.01)
     outcome = await store.commit([CallWrite("call_a", 1, fields={"more": b"1"})])
@@ -174,7 +175,7 @@ async def test_a_server_that_still_loads_is_waited_for(tmp_path: Path, monkeypat
     # Microseconds between two commands of the file; the server looks up from it every 1 024 of them.
     slow = [*store._command(), "--key-load-delay", "200"]
     monkeypatch.setattr(store, "_command", lambda: slow)
-    monkeypatch.setattr(embedded, "READY_S", 0.7)
+    monkeypatch.setattr(embedded, "PATIENCE_S", 0.7)
     seen = []
     ask = store._health
 

@@ -14,9 +14,9 @@ from app.stores.base import Claim, Claimed, PodBeat, Store, WriteOutcome
 from app.stores.factory import open_store
 from app.stores.redis_connections import Tuning, read_place, tuning_of
 from tests.replicated import ClusterSet, SentinelSet, cluster_set, sentinel_set
+from tests.waiting import PATIENCE_S
 
 CALLS = [f"call_{number}" for number in range(20)]
-HEALED_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ class Talk:
 
     async def until(self, revision: int) -> None:
         """Wait until so many events of every call were answered."""
-        async with asyncio.timeout(HEALED_S):
+        async with asyncio.timeout(PATIENCE_S):
             while min(self.answered.values()) < revision:
                 if self._task.done():
                     self._task.result()
@@ -95,7 +95,7 @@ class Talk:
 
 async def until_answered(store: Store, write: CallWrite) -> WriteOutcome:
     """Ask until the store is there again."""
-    async with asyncio.timeout(HEALED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 return (await store.commit([write]))[0]

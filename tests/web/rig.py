@@ -23,6 +23,7 @@ from app.stores.base import PodBeat
 from app.web.application import build_app
 from app.web.listening import bind
 from app.web.server import VoiceServer
+from tests.waiting import PATIENCE_S
 
 SECRET = b"a secret for tests"
 CALL_ID = "call_" + "a2" * 13
@@ -191,7 +192,7 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     listener = free_socket()
     port: int = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not server.started:
             await asyncio.sleep(0.01)
     one = Running(pod, server, port, task)

@@ -15,8 +15,7 @@ from websockets.frames import Frame, Opcode
 from app.runtime.ports import Listener
 from app.web.call_socket import AT_ONCE, MAX_UNWRITTEN_BYTES, CallSocket
 from app.web.frames import PING, PONG, FrameReader
-
-SOON_S = 5
+from tests.waiting import PATIENCE_S
 
 
 class Taker(Listener):
@@ -77,7 +76,7 @@ async def connected(**options: Any) -> AsyncIterator[tuple[CallSocket, Peer, set
     host, port = server.sockets[0].getsockname()
     reader, writer = await asyncio.open_connection(host, port, limit=1024)
     try:
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PATIENCE_S):
             yield await made, Peer(reader, writer), connections
     finally:
         writer.close()

@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from app.errors import SettingsError
 from app.runtime.ports import Transport
 from app.web.listening import bind
+from tests.waiting import PATIENCE_S, until
 from tests.web.rig import Running, free_socket, running
 
 HANDSHAKE = (
@@ -24,27 +25,19 @@ HANDSHAKE = (
 )
 
 
-async def until(condition: object) -> None:
-    """Wait until a callable is true."""
-    assert callable(condition)
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def exited(server: Running) -> None:
     """Wait until the server has left by itself."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.shield(server.task)
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_without_calls_ends_the_server_at_once(which: signal.Signals) -> None:
     """Nothing to let go of: it leaves, by way of the drain, and the signal is not raised again."""
-    async with running(drain_mode="finish", drain_deadline=50) as server:
+    async with running(drain_mode="finish", drain_deadline=600) as server:
         os.kill(os.getpid(), which)
         await exited(server)
-        assert server.pod.drains == [("finish", 50)]
+        assert server.pod.drains == [("finish", 600)]
 
 
 async def test_a_signal_drains_first_and_health_answers_meanwhile() -> None:

@@ -22,6 +22,7 @@ from app.cutover.rehearsal.balancer import Balancer
 from app.cutover.rehearsal.programs import free_ports
 from app.cutover.routers.haproxy import HaproxyRouter, server_weights
 from app.runtime.clock import SystemClock
+from tests.waiting import PATIENCE_S
 
 POD_NAMES = ("blue-1", "blue-2", "green-1", "green-2")
 
@@ -99,7 +100,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         for pod in pods.values():
             await pod.open()
         await balancer.open()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await balancer.until_healthy("blue", 2)
             await balancer.until_healthy("green", 2)
         yield Front(balancer, pods)
@@ -156,7 +157,7 @@ async def test_open_calls_never_move(front: Front) -> None:
         await front.router.write(Routing.alone("green"))
         for one in front.pods.values():
             one.is_healthy = one.name.startswith("green")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await front.balancer.until_healthy("blue", 0)
         await socket.send("still there?")
         assert await socket.recv() == f"{pod}:still there?"
@@ -221,7 +222,7 @@ async def test_health_is_counted_by_color(front: Front) -> None:
     """As the router's own checks see it."""
     assert await front.router.healthy_targets("green") == 2
     front.pods["green-2"].is_healthy = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await front.balancer.until_healthy("green", 1)
 
 

@@ -21,9 +21,9 @@ from app.observe.metrics import CONTENT_TYPE, Metrics
 from app.runtime.ports import PodStatus
 from tests.deploy.prometheus import program
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
-READY_S = 30.0
 
 
 @dataclass
@@ -133,7 +133,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
 
 
 async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(READY_S), httpx.AsyncClient(trust_env=False) as http:
+    async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(trust_env=False) as http:
         while process.poll() is None:
             try:
                 if (await http.get(f"{url}/-/ready")).status_code == 200:
@@ -148,7 +148,7 @@ async def until(watch: PrometheusWatch, colors: list[str], **wanted: Any) -> Map
     """Look until the numbers of the first color are these."""
     seen: object = None
     try:
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     seen = numbers = await watch.look(colors)
@@ -165,7 +165,7 @@ async def until_refused(watch: PrometheusWatch, colors: list[str], words: str) -
     """Look until it is refused with these words."""
     seen: object = None
     try:
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     seen = await watch.look(colors)
@@ -237,8 +237,7 @@ async def test_a_color_that_nobody_knows_is_not_empty(prometheus: Scraped) -> No
     prometheus.scrape(one=Pod("blue", 1))
     watch = prometheus.watch()
     await until(watch, ["blue"], active_calls=1)
-    with pytest.raises(WatchError, match="has no voice_active_calls with color=purple"):
-        await watch.look(["blue", "purple"])
+    await until_refused(watch, ["blue", "purple"], "has no voice_active_calls with color=purple")
     prometheus.scrape()
     await until_refused(watch, ["blue"], "has no voice_active_calls with color=blue")
 
