@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test load simulate chaos rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call test test-slow load simulate chaos rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ call: setup ## talk to the pod that `make run` started; options: make call ARGS=
 	$(BIN)/voice-agent call $(ARGS)
 
 test: setup tools ## all tests but the long ones, on two processes
-	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak" $(ARGS)
+	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak and not slow" $(ARGS)
+
+test-slow: setup tools ## the long tests: whole cutovers, a rehearsal, calls at the pace of speech
+	$(PYTEST) -n 2 --dist loadgroup -m slow $(ARGS)
 
 load: setup ## load pods and judge what callers saw; for example: make load ARGS="storm --calls 200"; profiles: ARGS=--help
 	$(BIN)/python -m loadtest $(or $(ARGS),smoke)

@@ -95,7 +95,7 @@ async def talked(redis_url: str, change: Change, **patched: Any) -> Caller:
             setattr(caller, name, value)
         talking = asyncio.create_task(caller.run(enough))
         async with asyncio.timeout(PATIENCE_S):
-            while caller.turns < 4 and not talking.done():
+            while caller.turns < 3 and not talking.done():
                 await asyncio.sleep(0.02)
         enough.set()
         await talking
@@ -104,12 +104,12 @@ async def talked(redis_url: str, change: Change, **patched: Any) -> Caller:
 
 async def test_a_lost_event_is_found(redis_url: str) -> None:
     """By the numbers."""
-    assert (await talked(redis_url, lose)).found.lost == 1
+    assert (await talked(redis_url, lose, _chance=Typist())).found.lost == 1
 
 
 async def test_a_repeated_event_is_found(redis_url: str) -> None:
     """By the numbers."""
-    assert (await talked(redis_url, repeat)).found.repeated == 1
+    assert (await talked(redis_url, repeat, _chance=Typist())).found.repeated == 1
 
 
 async def test_changed_audio_is_found(redis_url: str) -> None:

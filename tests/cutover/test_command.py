@@ -118,6 +118,7 @@ async def cut_over(
     return await process.wait(), lines
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
     """To green; a smoke call that fails; Ctrl-C in the drain; a killed tool, run again: one call lives through all."""

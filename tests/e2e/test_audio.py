@@ -50,9 +50,8 @@ async def test_echo_gives_a_turn_back_sample_for_sample(pod: PodProcess, name: s
         )
         await call.append_audio(said)
         await call.send({"type": "input_audio_buffer.commit"})
-        await call.send({"type": "response.create"})
-        await until(call, "response.created")
         started_s = time.monotonic()
+        await call.send({"type": "response.create"})
         events = await until(call, "response.done")
         took_s = time.monotonic() - started_s
     chunks = [base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta"]

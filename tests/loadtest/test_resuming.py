@@ -70,7 +70,8 @@ class Echoer:
 @asynccontextmanager
 async def calling(server: Echoer) -> AsyncIterator[tuple[ResumingCaller, Findings]]:
     """A caller who said `FRAMES` frames and has heard what the server sent."""
-    async with serve(server, "127.0.0.1", 0, compression=None) as listening, asyncio.timeout(PATIENCE_S):
+    listen = serve(server, "127.0.0.1", 0, compression=None, close_timeout=0.1)
+    async with listen as listening, asyncio.timeout(PATIENCE_S):
         host, port = listening.sockets[0].getsockname()[:2]
         findings = Findings()
         caller = ResumingCaller([(host, port)], {}, findings)

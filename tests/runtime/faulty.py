@@ -9,6 +9,9 @@ from app.call.changes import CallWrite
 from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, WriteOutcome
 from app.stores.memory import MemoryStore
+from tests.waiting import until
+
+__all__ = ["FaultyStore", "until"]
 
 
 class FaultyStore(MemoryStore):

@@ -14,7 +14,7 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 
-SHORT_RUN = 1200
+SHORT_RUN = 500
 WITHIN = 3000
 """A planted bug must be found by so many schedules."""
 

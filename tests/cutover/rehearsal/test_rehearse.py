@@ -16,6 +16,7 @@ from app.cutover.rehearsal.balancer import CONFIGURATION
 from app.errors import SettingsError
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
     """Four callers of all kinds are moved from blue to green; the last line of the output is the figures."""
