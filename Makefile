@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test test-slow load simulate chaos rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call test test-slow load simulate chaos hostile rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ simulate: setup ## 100,000 random schedules of crashes and faults on all cores; 
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+hostile: setup ## hostile callers of every kind beside 20 who talk; a minute each; options: make hostile ARGS="--help"
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 PEERS := $(BIN)/python -m loadtest.peers
 # Exists once the committer's bench is there.

@@ -1,0 +1,185 @@
+"""One mode: pods, talking callers, hostile callers beside them, and what is seen of all three."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import redis.asyncio as redis
+
+from loadtest.fleet import Fleet
+from loadtest.profiles import Scene
+from loadtest.resuming import Findings, ResumingCaller
+from tests.e2e.pods import PodProcess, Pods, pods
+from tests.hostile.modes import Mode
+from tests.hostile.verdict import MIB, Verdict
+from tests.hostile.wire import HOST
+from tests.servers import RedisServer, redis_server
+
+TALKERS_KEY, HOSTILE_KEY = "key-of-those-who-talk", "key-of-those-who-mean-harm"
+DESCRIPTORS = 1024
+"""Of a pod: what a process has by default on most systems."""
+WARM_UP_S = 2.0
+LOOK_S = 0.1
+ASK_S = 0.25
+ANSWER_S = 20.0
+"""An answer of `/healthz/live` that takes longer is none."""
+ENDING_S = 30.0
+REST_S = 2.0
+"""After the harm is over, before it is asked what is left of it."""
+CALLER_BYTES = 256 * MIB
+OUTBOX_BYTES = MIB
+
+Tell = Callable[[Verdict], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each mode is run."""
+
+    seconds: float = 60.0
+    talkers: int = 20
+    callers: int = 1
+
+
+async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) -> Verdict:
+    """Start everything for this mode alone, do harm, and look. Raises `OSError` if it cannot be started."""
+    outboxes = (plan.talkers + plan.callers) * OUTBOX_BYTES
+    verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB)
+    with redis_server() as store:
+        async with pods(store.url) as its:
+            for number in range(mode.pods):
+                await _start(its, f"color{number}")
+            watch = its.running[0]
+            fleet = Fleet([(HOST, watch.port)], {"Authorization": f"Bearer {TALKERS_KEY}"})
+            scene = Scene(fleet, lambda _: None, verdict.findings, began_s=perf_counter())
+            scene.pace.lag = verdict.lag
+            scene.pace.add(await scene.connect(plan.talkers))
+            await scene.pace.keep(min(WARM_UP_S, plan.seconds))
+            before = await watch.metrics()
+            async with _watched(watch, store, verdict):
+                await _harm(mode, plan, its, scene, verdict, tell)
+                await scene.pace.keep(min(REST_S, plan.seconds))
+            await scene.settle()
+            verdict.owed, verdict.findings.lost = verdict.findings.lost, 0
+            verdict.rss_after_mib = _rss_mib(watch)
+            verdict.count(before, await watch.metrics())
+            verdict.serves = await _serves(fleet)
+    return verdict
+
+
+async def _start(its: Pods, color: str) -> PodProcess:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
+    try:
+        return await its.start(
+            color,
+            api_keys=f"{TALKERS_KEY},{HOSTILE_KEY}",
+            caller_bytes=CALLER_BYTES,
+            outbox_bytes=OUTBOX_BYTES,
+            speech_workers=1,
+            log_level="warning",
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _harm(mode: Mode, plan: Plan, its: Pods, scene: Scene, verdict: Verdict, tell: Tell) -> None:
+    """Let the hostile callers loose while the others talk, until they have ended."""
+    ports = ",".join(str(pod.port) for pod in its.running)
+    command = [sys.executable, "-m", "tests.hostile.caller", mode.name, "--ports", ports, "--key", HOSTILE_KEY]
+    command += ["--callers", str(plan.callers), "--seconds", str(plan.seconds)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    ending = asyncio.create_task(process.communicate())
+    try:
+        end_s = perf_counter() + plan.seconds + ENDING_S
+        while not ending.done() and perf_counter() < end_s:
+            await scene.pace.keep(0.5, until=ending.done)
+            tell(verdict)
+        if not ending.done():
+            raise TimeoutError("the hostile callers did not end")
+        out, _ = ending.result()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await ending
+    told = json.loads(out)
+    verdict.got, verdict.examples = told["counts"], told["examples"]
+
+
+@contextlib.asynccontextmanager
+async def _watched(pod: PodProcess, store: RedisServer, verdict: Verdict) -> AsyncIterator[None]:
+    """Look at the memory, and ask whether the pod lives, for the length of a block."""
+    verdict.rss_before_mib = verdict.rss_most_mib = _rss_mib(pod)
+    async with redis.Redis.from_url(store.url) as client:
+        verdict.store_before_mib = verdict.store_most_mib = await _used_mib(client)
+        looking = [asyncio.create_task(_look(pod, client, verdict)), asyncio.create_task(_ask(pod, verdict))]
+        try:
+            yield
+        finally:
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
+
+
+async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict) -> None:
+    looks = 0
+    while True:
+        verdict.rss_most_mib = max(verdict.rss_most_mib, _rss_mib(pod))
+        if looks % 10 == 0:
+            verdict.store_most_mib = max(verdict.store_most_mib, await _used_mib(client))
+        looks += 1
+        await asyncio.sleep(LOOK_S)
+
+
+async def _ask(pod: PodProcess, verdict: Verdict) -> None:
+    while True:
+        began_s = perf_counter()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reader, writer = await asyncio.open_connection(HOST, pod.port)
+                writer.write(b"GET /healthz/live HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+            verdict.unanswered += not answer.startswith(b"HTTP/1.1 200")
+        except (OSError, TimeoutError):
+            verdict.unanswered += 1
+        verdict.dead.add(perf_counter() - began_s)
+        await asyncio.sleep(ASK_S)
+
+
+async def _serves(fleet: Fleet) -> bool:
+    """Whether a new call is greeted and gets its echo."""
+    seen = Findings()
+    caller = ResumingCaller(fleet.addresses, fleet.headers, seen)
+    try:
+        await caller.start()
+        caller.say(perf_counter())
+        async with asyncio.timeout(ANSWER_S):
+            while caller.owes:
+                await asyncio.sleep(0.01)
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        caller.hang_up()
+    return seen.frames == 1
+
+
+def _rss_mib(pod: PodProcess) -> float:
+    """Resident memory; 0 of a pod that is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pod.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
+
+
+async def _used_mib(client: redis.Redis) -> float:
+    return round(int((await client.info("memory"))["used_memory"]) / MIB, 1)
