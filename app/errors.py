@@ -28,14 +28,16 @@ class SettingsError(VoiceAgentError):
 class ProtocolMistake(VoiceAgentError):
     """The caller sent something that the protocol does not allow here.
 
-    It becomes an `error` event and the call goes on.
+    It becomes an `error` event and the call goes on. `limit` is the name of the bound that was reached, in
+    ``voice_limits_total``; "" where none was.
     """
 
-    def __init__(self, message: str, *, code: str, param: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str, param: str | None = None, limit: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.param = param
+        self.limit = limit
 
 
 class ConnectionRefused(VoiceAgentError):

@@ -64,6 +64,8 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     hearing = call.hearing
     if hearing.item_id is not None and hearing.saved:
         speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
+    if call.staged is not None:
+        speech += call.staged.entries
     write = CallWrite(
         call.call_id,
         call.epoch,
@@ -92,6 +94,7 @@ def skip_write(call: Call) -> list[OutboxEntry]:
 def _all_saved(call: Call) -> None:
     call.unsaved_events = []
     call.unsaved_speech = []
+    call.unsaved_bytes = 0
     call.dirty = set()
     call.write_whole = False
 
@@ -100,6 +103,8 @@ def _oldest_speech(call: Call) -> int:
     kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
     if call.hearing.first_n:
         kept.append(call.hearing.first_n)
+    if call.staged is not None:
+        kept.append(call.staged.first_n)
     return min(kept, default=call.speech_made + 1)
 
 
@@ -188,6 +193,7 @@ def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
 def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
     fields["clip"] = call.clip.item_id.encode() if call.clip else b""
     fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
+    fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in _kept_clips(call)})
 
 
 _ENCODE = {
@@ -203,7 +209,7 @@ GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
     left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip
-    untranscribed seq updated_at hearing epoch revision claim""".split()
+    clips untranscribed seq updated_at hearing epoch revision claim""".split()
 )
 
 
@@ -276,13 +282,13 @@ def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
 
 
 def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
-    pieces: dict[str, list[bytes]] = defaultdict(list)
-    first: dict[str, int] = {}
+    """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
+    pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
-        pieces[entry.item_id].append(entry.audio)
-        first.setdefault(entry.item_id, entry.n)
+        pieces[entry.item_id].append(entry)
     base_ms, position, speaking, first_n, item_id = fields["hearing"].decode().split(" ", 4)
-    audio = bytearray().join(pieces.get(item_id, []))
+
+    audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
     call.hearing = Hearing(
         audio=audio,
         position=int(position),
@@ -293,15 +299,22 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         first_n=int(first_n),
     )
 
-    def clip(of_id: str) -> Clip:
-        return Clip(of_id, b"".join(pieces.get(of_id, [])), first.get(of_id, 0))
+    first = orjson.loads(fields.get("clips") or b"{}")
+    clips: dict[int, Clip] = {}
+
+    def clip(of_id: str, from_n: int) -> Clip | None:
+        """One object for all who refer to it."""
+        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= from_n]
+        if not said:
+            return None
+        return clips.setdefault(said[0].n, Clip(of_id, b"".join(entry.audio for entry in said), said[0].n))
 
     clip_id = fields.get("clip", b"").decode()
-    if clip_id in pieces:
-        call.clip = clip(clip_id)
-    if call.reply is not None and call.reply.clip_id in pieces:
-        call.answered = clip(call.reply.clip_id)
-    call.untranscribed = {of_id: clip(of_id) for of_id in orjson.loads(fields.get("untranscribed") or b"[]")}
+    call.clip = clip(clip_id, first.get(clip_id, 0))
+    if call.reply is not None:
+        call.answered = clip(call.reply.clip_id, call.reply.clip_n)
+    for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
+        call.untranscribed[of_id] = clip(of_id, first.get(of_id, 0)) or Clip(of_id, b"", 0)
 
 
 def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:

@@ -1,9 +1,10 @@
 """The conversation: items in order, each stored as one entry.
 
-An entry carries a rank, a number that orders it; a new item's rank lies between its
-neighbours', so that putting an item in the middle writes one entry and not all that
-follow. When two neighbours leave no room between them, all are ranked anew (after
-some fifty insertions at one and the same place).
+An entry carries a rank, a text that orders it; a new item's rank lies between its
+neighbours' (see `ranks`), so that putting an item anywhere writes one entry and no other.
+
+What is held is counted in bytes as they are packed for the store, and an item that is not
+written yet counts as one that is.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from typing import Any, overload
 
 import orjson
 
-RANK_STEP = 1024.0
+from app.call.ranks import rank_between
+
 MAX_ITEMS = 20_000
+"""Stops a call of a million tiny items, which cost far more in memory than their bytes."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Bounds on what one call may make the server keep."""
+"""Of all entries as they are packed: stops a call that fills the store, and take-overs that block it."""
+ITEM_OVERHEAD_BYTES = 1024
+PART_OVERHEAD_BYTES = 512
+"""About what an item, and each part of its content, take in memory beside their packed bytes."""
 
 
 @dataclass(slots=True)
@@ -26,13 +32,15 @@ class Entry:
     """One item and what the call remembers of it."""
 
     item: dict[str, Any]
-    rank: float
+    rank: str
     audio_ms: int = 0
     """How much speech was sent for it (assistant) or heard in it (user)."""
     marks: list[list[int]] | None = None
     """Where each piece of an assistant's transcript starts: pairs of audio bytes and text characters."""
     packed_bytes: int = 0
-    """Size of the entry when it was last packed."""
+    """Size as the conversation counts it."""
+    parts: int = 0
+    """Parts of the item's content as the conversation counts them."""
 
     def pack(self) -> bytes:
         """The entry as the store keeps it."""
@@ -42,7 +50,7 @@ class Entry:
     def unpack(cls, packed: bytes) -> Entry:
         """The inverse of `pack`."""
         fields = orjson.loads(packed)
-        return cls(fields["item"], fields["rank"], fields.get("audio_ms", 0), fields.get("marks"), len(packed))
+        return cls(fields["item"], fields["rank"], fields.get("audio_ms", 0), fields.get("marks"))
 
 
 class Conversation:
@@ -52,9 +60,24 @@ class Conversation:
         entries = {item_id: Entry.unpack(value) for item_id, value in (packed or {}).items()}
         self._entries: dict[str, Entry] = entries
         self._order: list[str] = sorted(entries, key=lambda item_id: entries[item_id].rank)
-        self._bytes = sum(len(value) for value in (packed or {}).values())
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
+        self._parts = 0
+        self.packed_bytes = 0
+        """Size of all entries as the store keeps them, or will."""
+        self.unsaved_bytes = 0
+        """About what the next write carries of entries."""
+        for item_id, value in (packed or {}).items():
+            self._count(entries[item_id], len(value))
+        if self._order and not isinstance(entries[self._order[0]].rank, str):
+            self._rank_anew()
+
+    def _rank_anew(self) -> None:
+        """A record of an early release ranks by numbers."""
+        rank = None
+        for item_id in self._order:
+            rank = self._entries[item_id].rank = rank_between(rank, None)
+            self.touch(item_id)
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._entries
@@ -68,8 +91,17 @@ class Conversation:
 
     @property
     def is_full(self) -> bool:
-        """Whether another item would exceed what a call may keep."""
-        return len(self._order) >= MAX_ITEMS or self._bytes >= MAX_BYTES
+        """Whether not even a small item may be added."""
+        return not self.has_room_for(0)
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Whether an item of so many bytes may be added."""
+        return len(self._order) < MAX_ITEMS and self.packed_bytes + size_bytes < MAX_BYTES
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the conversation takes in memory."""
+        return self.packed_bytes + ITEM_OVERHEAD_BYTES * len(self._order) + PART_OVERHEAD_BYTES * self._parts
 
     @property
     def last_id(self) -> str | None:
@@ -98,32 +130,52 @@ class Conversation:
 
     def touch(self, item_id: str) -> None:
         """Note that an entry changed."""
+        entry = self._entries[item_id]
+        counted = entry.packed_bytes if item_id in self._changed else 0
         self._changed[item_id] = None
+        self._count(entry, len(entry.pack()))
+        self.unsaved_bytes += entry.packed_bytes - counted
+
+    def _count(self, entry: Entry, packed_bytes: int) -> None:
+        parts = len(entry.item.get("content", ()))
+        self.packed_bytes += packed_bytes - entry.packed_bytes
+        self._parts += parts - entry.parts
+        entry.packed_bytes, entry.parts = packed_bytes, parts
 
     def drop(self, item_id: str) -> None:
         """Take an item out."""
         del self._order[self._place(item_id)]
-        self._bytes -= self._entries.pop(item_id).packed_bytes
-        self._changed.pop(item_id, None)
+        entry = self._entries.pop(item_id)
+        self.packed_bytes -= entry.packed_bytes
+        self._parts -= entry.parts
+        if item_id in self._changed:
+            del self._changed[item_id]
+            self.unsaved_bytes -= entry.packed_bytes
         self._dropped[item_id] = None
 
     def take_changes(self) -> tuple[dict[str, bytes], list[str]]:
         """Entries to put and ids to drop since the last call of this."""
-        put = {item_id: self._entries[item_id].pack() for item_id in self._changed}
-        for item_id, packed in put.items():
-            entry = self._entries[item_id]
-            self._bytes += len(packed) - entry.packed_bytes
-            entry.packed_bytes = len(packed)
+        put = self._pack(self._changed)
         dropped = list(self._dropped)
-        self._changed.clear()
-        self._dropped.clear()
+        self._nothing_changed()
         return put, dropped
 
     def pack_all(self) -> dict[str, bytes]:
         """Every entry, for a write of the whole call."""
+        packed = self._pack(self._entries)
+        self._nothing_changed()
+        return packed
+
+    def _pack(self, item_ids: Mapping[str, Any]) -> dict[str, bytes]:
+        packed = {item_id: self._entries[item_id].pack() for item_id in item_ids}
+        for item_id, value in packed.items():
+            self._count(self._entries[item_id], len(value))
+        return packed
+
+    def _nothing_changed(self) -> None:
         self._changed.clear()
         self._dropped.clear()
-        return {item_id: entry.pack() for item_id, entry in self._entries.items()}
+        self.unsaved_bytes = 0
 
     def items(self) -> Sequence[Mapping[str, Any]]:
         """The items in order, as a live view that costs nothing to make."""
@@ -135,20 +187,10 @@ class Conversation:
         rank = self._entries[item_id].rank
         return bisect_left(self._order, rank, key=lambda other: self._entries[other].rank)
 
-    def _rank_at(self, at: int) -> float:
+    def _rank_at(self, at: int) -> str:
         below = self._entries[self._order[at - 1]].rank if at else None
         above = self._entries[self._order[at]].rank if at < len(self._order) else None
-        if below is None:
-            return 0.0 if above is None else above - RANK_STEP
-        if above is None:
-            return below + RANK_STEP
-        middle = (below + above) / 2
-        if below < middle < above:
-            return middle
-        for number, item_id in enumerate(self._order):
-            self._entries[item_id].rank = number * RANK_STEP
-            self.touch(item_id)
-        return self._rank_at(at)
+        return rank_between(below, above)
 
 
 class _Items(Sequence[Mapping[str, Any]]):

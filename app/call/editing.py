@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
 from app.call import events
-from app.call.changes import SpeechEntry
-from app.call.effects import Effect, ResetEndpointing, Transcribe
-from app.call.hearing import forget_buffer
-from app.call.inputs import CreateItem, DeleteItem, RetrieveItem, UpdateSession
-from app.call.record import Call, Clip
+from app.call.bounds import (
+    MAX_AUDIO_BYTES,
+    MAX_PACKED_ITEM_BYTES,
+    MAX_RETRIEVED_BYTES,
+    audio_full,
+    conversation_full,
+    kept_audio_bytes,
+)
+from app.call.effects import Effect, ResetEndpointing
+from app.call.hearing import MAX_PIECE_BYTES, forget_buffer, transcribe
+from app.call.inputs import CreateItem, DeleteItem, RetrieveItem, StageAudio, UpdateSession
+from app.call.record import Call, Clip, StagedAudio
 from app.call.session import input_format, merge_session, turn_detection
 from app.errors import ProtocolMistake
 
@@ -26,6 +38,8 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
         effects.append(ResetEndpointing())
         _switch_turn_detection(call, was_on=call.listening is not None, is_on=turn_detection(after) is not None)
     call.use_session(after)
+    if "session" not in call.dirty:
+        call.unsaved_bytes += call.session_bytes
     call.mark("session")
     call.emit(events.session_updated(after))
     return effects
@@ -40,58 +54,101 @@ def _switch_turn_detection(call: Call, *, was_on: bool, is_on: bool) -> None:
         call.mark("counts")
 
 
-def create_item(call: Call, wish: CreateItem) -> list[Effect]:
-    """Add an item that the client made."""
-    item = dict(wish.item)
-    if call.conversation.is_full:
+def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
+    """Raise `ProtocolMistake` if an item with so much audio would not be added."""
+    item_id = wish.item.get("id")
+    size = len(orjson.dumps(wish.item))
+    if size > MAX_PACKED_ITEM_BYTES:
         raise ProtocolMistake(
-            "The conversation is full; delete items before adding more.", code="conversation_full", param="item"
+            f"'item' takes {size} bytes as JSON; at most {MAX_PACKED_ITEM_BYTES} are allowed.",
+            code="item_too_large",
+            param="item",
+            limit="item_bytes",
         )
-    if item.get("id") is None:
-        item["id"] = call.new_item_id()
-        call.mark("counts")
-    elif item["id"] in call.conversation or item["id"] == call.hearing.item_id:
+    if not call.conversation.has_room_for(size):
+        raise conversation_full(call, "item")
+    if item_id is not None and (item_id in call.conversation or item_id == call.hearing.item_id):
         raise ProtocolMistake(
-            f"Item with id {item['id']!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
+            f"Item with id {item_id!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
         )
-    first = wish.previous_item_id == "root"
-    after = None if first else wish.previous_item_id
-    if after is not None and after not in call.conversation:
+    after = wish.previous_item_id
+    if after not in (None, "root") and after not in call.conversation:
         raise ProtocolMistake(
             f"Previous item with id {after!r} not found.",
             code="item_create_invalid_previous_item_id",
             param="previous_item_id",
         )
-    if len(wish.audio) % call.input_format.sample_bytes:
+    if audio_bytes % call.input_format.sample_bytes:
         raise ProtocolMistake(
-            f"The item's audio holds {len(wish.audio)} bytes, which is no whole number of 16-bit samples.",
+            f"The item's audio holds {audio_bytes} bytes, which is no whole number of 16-bit samples.",
             code="invalid_value",
             param="item.content",
         )
-    entry = call.conversation.add(item, after=after, first=first)
+    if audio_bytes and kept_audio_bytes(call, without_latest=True) - call.staged_bytes + audio_bytes > MAX_AUDIO_BYTES:
+        raise audio_full(call, audio_bytes, "item.content")
+
+
+def stage_audio(call: Call, piece: StageAudio) -> None:
+    """Store a piece of an item's audio; `drop_staged` takes all of it back."""
+    if call.staged is None:
+        call.staged = StagedAudio(piece.item_id or call.new_item_id())
+    call.staged.entries.append(call.add_speech(call.staged.item_id, piece.audio))
+
+
+def drop_staged(call: Call) -> None:
+    """The item for which audio came will not be created. What is stored of that audio goes with the next write."""
+    if call.staged is not None:
+        call.staged = None
+        call.mark("counts")
+
+
+def create_item(call: Call, wish: CreateItem) -> list[Effect]:
+    """Add an item that the client made."""
+    staged = call.staged if wish.staged else None
+    audio_bytes = len(wish.audio) if staged is None else call.staged_bytes
+    try:
+        check_new_item(call, wish, audio_bytes)
+        return _add_item(call, wish, staged)
+    finally:
+        drop_staged(call)
+
+
+def _add_item(call: Call, wish: CreateItem, staged: StagedAudio | None) -> list[Effect]:
+    item = dict(wish.item)
+    if item.get("id") is None:
+        item["id"] = staged.item_id if staged is not None else call.new_item_id()
+        call.mark("counts")
+    first = wish.previous_item_id == "root"
+    entry = call.conversation.add(item, after=None if first else wish.previous_item_id, first=first)
     previous = call.conversation.before(item["id"])
-    effects: list[Effect] = []
-    if wish.audio:
-        entry.audio_ms = call.input_format.ms(len(wish.audio))
-        _keep_clip(call, item["id"], wish.audio)
-        effects.append(Transcribe(item["id"], wish.audio))
+    if staged is not None:
+        clip: Clip | None = Clip(item["id"], b"".join(piece.audio for piece in staged.entries), staged.first_n)
+    else:
+        clip = _keep_clip(call, item["id"], wish.audio) if wish.audio else None
+    if clip is not None:
+        entry.audio_ms = call.input_format.ms(len(clip.audio))
+        call.clip = clip
+        call.mark("turn")
     if item.get("role") == "user":
-        if not wish.audio and call.conversation.last_id == item["id"]:
+        if clip is None and call.conversation.last_id == item["id"]:
             call.clip = None
             call.mark("turn")
         call.turns += 1
         call.mark("counts")
     call.emit(events.item_added(previous, item))
     call.emit(events.item_done(previous, item))
-    return effects
+    return transcribe(call, clip, spoken_index(item)) if clip is not None else []
 
 
-def _keep_clip(call: Call, item_id: str, audio: bytes) -> None:
-    call.speech_made += 1
-    call.unsaved_speech.append(SpeechEntry(call.speech_made, item_id, audio))
-    call.clip = Clip(item_id, audio, call.speech_made)
-    call.untranscribed[item_id] = call.clip
-    call.mark("counts", "turn")
+def spoken_index(item: Mapping[str, Any]) -> int:
+    """Which part of an item holds the caller's audio."""
+    return next((at for at, part in enumerate(item["content"]) if part["type"] == "input_audio"), 0)
+
+
+def _keep_clip(call: Call, item_id: str, audio: bytes) -> Clip:
+    pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
+    entries = [call.add_speech(item_id, piece) for piece in pieces]
+    return Clip(item_id, audio, entries[0].n)
 
 
 def retrieve_item(call: Call, wish: RetrieveItem) -> list[Effect]:
@@ -103,6 +160,13 @@ def retrieve_item(call: Call, wish: RetrieveItem) -> list[Effect]:
         )
     clip = call.clip
     audio = clip.audio if clip is not None and clip.item_id == wish.item_id else b""
+    if len(audio) > MAX_RETRIEVED_BYTES:
+        raise ProtocolMistake(
+            f"Item {wish.item_id!r} has {len(audio)} bytes of audio; at most {MAX_RETRIEVED_BYTES} are shown.",
+            code="audio_too_large",
+            param="item_id",
+            limit="retrieved_audio",
+        )
     call.emit(events.item_retrieved(entry.item, with_audio=bool(audio)), audio)
     return []
 

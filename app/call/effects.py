@@ -45,6 +45,13 @@ class CloseConnection:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CountLimit:
+    """A bound cut something short: to be counted under its name."""
+
+    limit: str
+
+
 @dataclass(slots=True)
 class LetOut:
     """Send an event now: nothing of it must be durable (see `Call.lets_out`)."""
@@ -52,4 +59,4 @@ class LetOut:
     event: OutboxEntry
 
 
-Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection | LetOut
+Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection | CountLimit | LetOut

@@ -12,11 +12,12 @@ as it grows. In manual mode everything appended is checkpointed.
 from __future__ import annotations
 
 from app.call import events
-from app.call.changes import SpeechEntry
-from app.call.effects import Effect, ResetEndpointing, Transcribe
+from app.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
+from app.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
 from app.call.inputs import AppendAudio, VoiceBoundary
 from app.call.record import Call, Clip, Hearing
 from app.call.replying import interrupt, mirror_frame, start_reply
+from app.call.session import transcription_on
 from app.errors import ProtocolMistake
 
 MAX_BUFFER_BYTES = 15 * 1024 * 1024
@@ -25,48 +26,81 @@ MIN_COMMIT_MS = 100
 """A shorter buffer cannot be committed, as with OpenAI."""
 SILENT_SAVE_MS = 2000
 """How far the stored input position may lag behind while nobody speaks."""
+MAX_PIECE_BYTES = 256 * 1024
+"""Of a speech entry. So much is stored whatever the checkpoint interval, so that no one write carries minutes."""
+UNCHECKED_BYTES = 256 * 1024
+"""A buffer up to this is not checked against `MAX_AUDIO_BYTES` at every frame, while no turn waits to be understood."""
 
 
 def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
     """Take a piece of audio, and whatever voice activity detection heard in it."""
     audio_format = call.input_format
-    if len(frame.audio) % audio_format.sample_bytes:
-        raise ProtocolMistake(
-            f"'audio' holds {len(frame.audio)} bytes, which is no whole number of 16-bit samples.",
-            code="invalid_value",
-            param="audio",
-        )
+    size = len(frame.audio)
+    if size % audio_format.sample_bytes:
+        raise _half_a_sample(size)
     if call.mirror:
         return mirror_frame(call, frame.audio, now_ms)
     hearing = call.hearing
     listening = call.listening
-    if listening is None and len(hearing.audio) + len(frame.audio) > MAX_BUFFER_BYTES:
-        raise ProtocolMistake(
-            f"The input audio buffer is full: it holds {len(hearing.audio)} of at most {MAX_BUFFER_BYTES} bytes. "
-            "Commit or clear it.",
-            code="input_audio_buffer_full",
-            param="audio",
-        )
-    hearing.audio += frame.audio
-    hearing.position += len(frame.audio)
     effects: list[Effect] = []
+    if len(hearing.audio) + size > UNCHECKED_BYTES or call.untranscribed:
+        if listening is None:
+            _check_room(call, size)
+        elif hearing.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
+            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, hearing.position, now_ms)]
+            effects.append(ResetEndpointing())
+    hearing.audio += frame.audio
+    hearing.position += size
     for boundary in frame.boundaries:
         if boundary.started:
             effects += _speech_started(call, boundary, now_ms)
         elif hearing.speaking:
             effects += _speech_stopped(call, boundary.at_bytes, now_ms)
     if listening is None:
-        _checkpoint(call, now_ms)
+        _checkpoint(call)
     elif hearing.speaking:
         if len(hearing.audio) > MAX_BUFFER_BYTES:
-            effects += _speech_stopped(call, hearing.position, now_ms)
+            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, hearing.position, now_ms)]
             effects.append(ResetEndpointing())
-        _checkpoint(call, now_ms)
+        elif frame.boundaries and call.checkpoint_ms:
+            # It began just now. Not sooner than here, for it may have ended in the same piece.
+            _save_up_to(call, hearing.position)
+        _checkpoint(call)
     else:
         _keep_padding(call, audio_format.size(listening.prefix_padding_ms))
         if listening.idle_timeout_ms and call.idle_from_ms is not None and call.reply is None:
             effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
     return effects
+
+
+def check_append(call: Call, size_bytes: int) -> None:
+    """Raise `ProtocolMistake` if so much audio would not be taken, however it is cut."""
+    if size_bytes % call.input_format.sample_bytes:
+        raise _half_a_sample(size_bytes)
+    if call.listening is None and not call.mirror:
+        _check_room(call, size_bytes)
+
+
+def _half_a_sample(size_bytes: int) -> ProtocolMistake:
+    return ProtocolMistake(
+        f"'audio' holds {size_bytes} bytes, which is no whole number of 16-bit samples.",
+        code="invalid_value",
+        param="audio",
+    )
+
+
+def _check_room(call: Call, size_bytes: int) -> None:
+    held = len(call.hearing.audio)
+    if held + size_bytes > MAX_BUFFER_BYTES:
+        raise ProtocolMistake(
+            f"The input audio buffer is full: it holds {held} bytes, with {size_bytes} more it would exceed "
+            f"{MAX_BUFFER_BYTES}. Commit or clear it.",
+            code="input_audio_buffer_full",
+            param="audio",
+            limit="input_audio_buffer",
+        )
+    if kept_audio_bytes(call) + size_bytes > MAX_AUDIO_BYTES:
+        raise audio_full(call, size_bytes, "audio")
 
 
 def commit(call: Call, now_ms: int) -> list[Effect]:
@@ -79,6 +113,8 @@ def commit(call: Call, now_ms: int) -> list[Effect]:
             f"but buffer only has {buffered_ms:.2f}ms of audio.",
             code="input_audio_buffer_commit_empty",
         )
+    if call.conversation.is_full:
+        raise conversation_full(call, None)
     was_speaking = hearing.speaking
     hearing.speaking = False
     effects = _commit_up_to(call, hearing.position)
@@ -128,15 +164,18 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
     if listening is None or hearing.speaking:
         return []
     padding = call.input_format.size(listening.prefix_padding_ms)
-    start = max(boundary.at_bytes - padding, hearing.start)
+    if kept_audio_bytes(call) + MAX_PIECE_BYTES > MAX_AUDIO_BYTES:
+        # What is said now is not heard, and the caller is told so.
+        full = audio_full(call, MAX_PIECE_BYTES, "audio")
+        call.emit(events.error(full))
+        return [CountLimit(full.limit)]
+    # A piece of any size may end behind it: what a piece that ended there would have left begins the turn.
+    start = max(boundary.at_bytes - padding, boundary.known_at - padding, hearing.start)
     del hearing.audio[: start - hearing.start]
     hearing.speaking = True
     item_id = _allot_item(call)
     call.emit(events.speech_started(position_ms(call, start), item_id))
-    effects = interrupt(call, now_ms) if listening.interrupt_response else []
-    if call.checkpoint_ms:
-        _save_up_to(call, hearing.position)
-    return effects
+    return interrupt(call, now_ms) if listening.interrupt_response else []
 
 
 def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
@@ -144,6 +183,11 @@ def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
     listening = call.listening
     end = min(max(end, hearing.start + hearing.saved), hearing.position)
     call.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
+    if call.conversation.is_full:
+        full = conversation_full(call, None)
+        forget_buffer(call)
+        call.emit(events.error(full))
+        return [CountLimit(full.limit)]
     hearing.speaking = False
     effects = _commit_up_to(call, end)
     if listening is not None and listening.create_response and call.reply is None:
@@ -155,7 +199,7 @@ def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[
     """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
     assert call.idle_from_ms is not None
     here_ms = position_ms(call, call.hearing.position)
-    if here_ms - call.idle_from_ms < idle_timeout_ms:
+    if here_ms - call.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
         return []
     call.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
     return _commit_up_to(call, call.hearing.position) + start_reply(call, {}, now_ms)
@@ -165,10 +209,11 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     hearing = call.hearing
     item_id = _allot_item(call)
     _save_up_to(call, end)
-    audio = bytes(hearing.audio[: end - hearing.start])
+    with memoryview(hearing.audio) as held, held[: end - hearing.start] as said:
+        audio = bytes(said)
+    del hearing.audio[: len(audio)]
     call.clip = Clip(item_id, audio, hearing.first_n)
     previous = call.conversation.last_id
-    del hearing.audio[: len(audio)]
     hearing.saved = 0
     hearing.item_id = None
     hearing.first_n = 0
@@ -185,12 +230,22 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     entry.audio_ms = call.input_format.ms(len(audio))
     call.turns += 1
     call.idle_from_ms = None
-    call.untranscribed[item_id] = call.clip
     call.mark("counts", "turn", "reply")
     call.emit(events.input_audio_committed(previous, item_id))
     call.emit(events.item_added(previous, entry.item))
     call.emit(events.item_done(previous, entry.item))
-    return [Transcribe(item_id, audio)]
+    return transcribe(call, call.clip, 0)
+
+
+def transcribe(call: Call, clip: Clip, content_index: int) -> list[Effect]:
+    """Have it found out what was said in an item, unless too many are waiting for that."""
+    if len(call.untranscribed) < MAX_UNTRANSCRIBED:
+        call.untranscribed[clip.item_id] = clip
+        return [Transcribe(clip.item_id, clip.audio)]
+    if transcription_on(call.session):
+        problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
+        call.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))
+    return [CountLimit("untranscribed_items")]
 
 
 def _allot_item(call: Call) -> str:
@@ -201,10 +256,11 @@ def _allot_item(call: Call) -> str:
     return hearing.item_id
 
 
-def _checkpoint(call: Call, now_ms: int) -> None:
+def _checkpoint(call: Call) -> None:
     hearing = call.hearing
     unsaved = len(hearing.audio) - hearing.saved
-    if call.checkpoint_ms and unsaved >= call.input_format.size(call.checkpoint_ms):
+    checkpoint_ms = call.checkpoint_ms
+    if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
         _save_up_to(call, hearing.position)
 
 
@@ -214,12 +270,11 @@ def _save_up_to(call: Call, end: int) -> None:
     if upto <= hearing.saved:
         return
     item_id = _allot_item(call)
-    call.speech_made += 1
-    if not hearing.first_n:
-        hearing.first_n = call.speech_made
-    call.unsaved_speech.append(SpeechEntry(call.speech_made, item_id, bytes(hearing.audio[hearing.saved : upto])))
-    hearing.saved = upto
-    call.mark("counts")
+    while hearing.saved < upto:
+        piece = bytes(hearing.audio[hearing.saved : min(upto, hearing.saved + MAX_PIECE_BYTES)])
+        entry = call.add_speech(item_id, piece)
+        hearing.first_n = hearing.first_n or entry.n
+        hearing.saved += len(piece)
 
 
 def _keep_padding(call: Call, padding: int) -> None:

@@ -6,7 +6,7 @@ carry the caller's own `event_id`. The rest comes from the agent and the runtime
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import ProtocolMistake
@@ -27,11 +27,13 @@ class VoiceBoundary:
     """The caller started or stopped speaking.
 
     `at_bytes` counts bytes of input audio from the start of the current input format:
-    the start of the speech without padding, or the end of the silence that ended it.
+    the start of the speech without padding, or the end of the silence that ended it. `known_at`
+    is where a start was certain, at the end of a window; the padding is counted back from there.
     """
 
     started: bool
     at_bytes: int
+    known_at: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -66,13 +68,14 @@ class CreateItem:
 
     `item` has a known type, a role where it is a message, and checked content parts;
     audio parts were taken out into `audio` (decoded, all parts joined; b"" if none).
-    `previous_item_id` None appends, "root" prepends.
+    `previous_item_id` None appends, "root" prepends. `staged`: the audio has come before, by `StageAudio`.
     """
 
     item: dict[str, Any]
     audio: bytes = b""
     previous_item_id: str | None = None
     event_id: str | None = None
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +263,17 @@ class EndCall:
     outcome: str
 
 
-FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall
+@dataclass(frozen=True, slots=True)
+class StageAudio:
+    """A piece of the audio of the item that the next `CreateItem` makes; `item_id` is the caller's id for it, if any.
+
+    Nobody sees it before the item is there.
+    """
+
+    item_id: str | None
+    audio: bytes
+
+
+FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | StageAudio
 
 Input = FromCaller | FromAgent | FromRuntime

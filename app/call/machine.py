@@ -15,7 +15,7 @@ from typing import assert_never, get_args
 
 from app.call import editing, events, hearing, inputs, replying, truncation
 from app.call.changes import OutboxEntry
-from app.call.effects import CloseConnection, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.effects import CloseConnection, CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.record import Call, Status
 from app.call.session import transcription_on
 from app.errors import ProtocolMistake
@@ -38,6 +38,18 @@ def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
     if seq >= call.reserved or call.released != seq or frame.event_id is not None:
         return None
     return replying.let_out(call, frame.audio)
+
+
+def refusal(call: Call, happened: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolMistake | None:
+    """What is wrong with an input whose audio, of so many bytes, will come in pieces; nothing changes."""
+    try:
+        if isinstance(happened, inputs.AppendAudio):
+            hearing.check_append(call, audio_bytes)
+        else:
+            editing.check_new_item(call, happened, audio_bytes)
+    except ProtocolMistake as mistake:
+        return mistake
+    return None
 
 
 def resume(call: Call) -> list[Effect]:
@@ -89,6 +101,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
         # Nobody was listening meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
         call.mark("reply")
+    editing.drop_staged(call)
     call.status = Status.ATTACHED
     call.left_at_ms = 0
     call.handed_off = False
@@ -121,7 +134,7 @@ def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
     call.reserve()
     overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
     if overdue:
-        del call.unsaved_events[: len(overdue)]
+        call.take_unsaved_events(len(overdue))
         call.released = overdue[-1].n
         call.mark("counts")
     return overdue
@@ -135,7 +148,7 @@ def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[E
         effects = _obey(call, happened, now_ms)
     except ProtocolMistake as mistake:
         call.emit(events.error(mistake, event_id))
-        effects = []
+        effects = [CountLimit(mistake.limit)] if mistake.limit else []
     if event_id is not None:
         call.remember(event_id, heard_to=call.hearing.position if isinstance(happened, inputs.AppendAudio) else 0)
     return effects
@@ -204,7 +217,7 @@ def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
     entry = call.conversation.get(happened.item_id)
     if entry is None:
         return []
-    index = next((at for at, part in enumerate(entry.item["content"]) if part["type"] == "input_audio"), 0)
+    index = editing.spoken_index(entry.item)
     entry.item["content"][index]["transcript"] = happened.text
     call.conversation.touch(happened.item_id)
     if not transcription_on(call.session):
@@ -219,6 +232,9 @@ def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
 
 
 def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list[Effect]:
+    if isinstance(happened, inputs.StageAudio):
+        editing.stage_audio(call, happened)
+        return []
     if isinstance(happened, inputs.EndCall):
         return end(call, happened.outcome, now_ms)
     if isinstance(happened, inputs.HandoffPlanned):
@@ -235,6 +251,7 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
     call.reserved = 0
     if happened.hung_up:
         return end(call, "hangup", now_ms)
+    editing.drop_staged(call)
     hearing.flush(call)
     call.status = Status.PARKED
     call.left_at_ms = now_ms
@@ -246,7 +263,7 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
 def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     """Nobody will come back. The record stays until its TTL runs out."""
     effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
-    call.reply = call.answered = None
+    call.reply = call.answered = call.staged = None
     call.playback = None
     call.reserved = 0
     call.status = Status.ENDED

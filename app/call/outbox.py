@@ -29,9 +29,9 @@ class Outbox:
         if self._limit_bytes <= 0:
             return
         self._entries.append(entry)
-        self._size_bytes += _size(entry)
+        self._size_bytes += entry_bytes(entry)
         while self._size_bytes > self._limit_bytes and len(self._entries) > 1:
-            self._size_bytes -= _size(self._entries.popleft())
+            self._size_bytes -= entry_bytes(self._entries.popleft())
 
     @property
     def first_n(self) -> int:
@@ -53,5 +53,6 @@ class Outbox:
         return list(newer)
 
 
-def _size(entry: OutboxEntry) -> int:
+def entry_bytes(entry: OutboxEntry) -> int:
+    """What an entry weighs."""
     return len(entry.head) + len(entry.audio) + ENTRY_OVERHEAD_BYTES

@@ -19,7 +19,7 @@ import orjson
 from app.call.audio import AudioFormat
 from app.call.changes import OutboxEntry, SpeechEntry
 from app.call.conversation import Conversation
-from app.call.outbox import Outbox
+from app.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
 from app.call.session import TurnDetection, input_format, output_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
@@ -77,6 +77,8 @@ class Reply:
     started_at_ms: int
     clip_id: str = ""
     """The spoken item that is answered; its audio is `Call.answered`."""
+    clip_n: int = 0
+    """Number of that audio's first speech entry."""
     item_id: str | None = None
     """The message item, once it is open."""
     text: str = ""
@@ -122,6 +124,19 @@ class Clip:
     audio: bytes
     first_n: int
     """Number of its first speech entry."""
+
+
+@dataclass(slots=True)
+class StagedAudio:
+    """Audio of an item that is about to be created: stored piece by piece, and visible to nobody before the item is."""
+
+    item_id: str
+    entries: list[SpeechEntry] = field(default_factory=list)
+
+    @property
+    def first_n(self) -> int:
+        """Number of its first speech entry."""
+        return self.entries[0].n
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,6 +185,8 @@ class Call:
     """What the reply under way answers: the caller may have gone on since."""
     untranscribed: dict[str, Clip] = field(default_factory=dict)
     """Spoken items whose words are not known yet; their audio is kept until they are."""
+    staged: StagedAudio | None = None
+    """Never restored: whoever takes the call over has it trimmed, and the client creates the item again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
     voice_locked: bool = False
     seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -180,6 +197,10 @@ class Call:
     """Client event id, its number, and the input position from which on it may be made durable."""
     unsaved_events: list[OutboxEntry] = field(default_factory=list)
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
+    unsaved_bytes: int = 0
+    """What of events, speech and session the next write carries; the conversation counts its own."""
+    session_bytes: int = field(init=False)
+    """Size of the session as it is stored."""
     dirty: set[str] = field(default_factory=set)
     write_whole: bool = False
     revision: int = 0
@@ -217,6 +238,7 @@ class Call:
     def use_session(self, session: dict[str, Any]) -> None:
         """Go on under these settings."""
         self.session = session
+        self.session_bytes = len(orjson.dumps(session))
         self.listening = turn_detection(session)
         self.input_format = input_format(session)
         self.output_format = output_format(session)
@@ -232,7 +254,29 @@ class Call:
         self.seq += 1
         entry = OutboxEntry(self.seq, head, audio)
         self.unsaved_events.append(entry)
+        self.unsaved_bytes += len(head) + len(audio) + ENTRY_OVERHEAD_BYTES
         self.outbox.add(entry)
+
+    def add_speech(self, item_id: str, audio: bytes) -> SpeechEntry:
+        """Have a piece of what the caller said stored."""
+        self.speech_made += 1
+        entry = SpeechEntry(self.speech_made, item_id, audio)
+        self.unsaved_speech.append(entry)
+        self.unsaved_bytes += len(audio)
+        self.mark("counts")
+        return entry
+
+    def take_unsaved_events(self, count: int) -> list[OutboxEntry]:
+        """Take back the oldest of the events that wait for the store: they need not be written."""
+        taken = self.unsaved_events[:count]
+        del self.unsaved_events[:count]
+        self.unsaved_bytes -= sum(map(entry_bytes, taken))
+        return taken
+
+    def wait_again(self, events: list[OutboxEntry]) -> None:
+        """Events of a write that did not land wait for the next one."""
+        self.unsaved_events = events + self.unsaved_events
+        self.unsaved_bytes += sum(map(entry_bytes, events))
 
     def reserve(self) -> None:
         """A write is durable: the numbers that it took in advance may be used."""
@@ -271,6 +315,16 @@ class Call:
     def heard_ms(self) -> int:
         """How much input audio is durable: where a client that re-sends should go on."""
         return self.hearing.base_ms + self.input_format.ms(self.hearing.durable_position)
+
+    @property
+    def heard_bytes(self) -> int:
+        """The same to the byte: all the caller's audio, counted as if it had been in the current input format."""
+        return self.input_format.size(self.hearing.base_ms) + self.hearing.durable_position
+
+    @property
+    def staged_bytes(self) -> int:
+        """Audio of the item that is about to be created."""
+        return sum(len(entry.audio) for entry in self.staged.entries) if self.staged is not None else 0
 
     def recognises(self, event_id: str) -> bool:
         """Whether a client event has taken effect before."""

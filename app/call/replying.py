@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.call import events
+from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, Effect, LetOut, StartReply, StopReply
 from app.call.inputs import (
@@ -25,7 +26,7 @@ from app.call.inputs import (
     ReplyText,
 )
 from app.call.record import NUMBERS_AHEAD, Call, Playback, Reply
-from app.call.session import ResponseSettings, response_settings
+from app.call.session import ResponseSettings, check_response, settings_under
 from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
 
@@ -41,16 +42,18 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
             "Wait until the response is finished before creating a new one.",
             code="conversation_already_has_active_response",
         )
-    response_settings(call.session, params)
-    return start_reply(call, params, now_ms)
+    given = check_response(params)
+    if call.conversation.is_full and given.get("conversation") != "none":
+        raise conversation_full(call, "response")
+    return start_reply(call, given, now_ms)
 
 
 def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
-    """Open a response and have the agent asked for it."""
+    """Open a response and have the agent asked for it; `params` are checked."""
     call.replies_made += 1
     call.answered = call.clip
-    clip_id = call.clip.item_id if call.clip is not None else ""
-    call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id)
+    clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
+    call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id, clip_n)
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
@@ -58,14 +61,14 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]
 
 def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
     """A reply is spoken to its end as it began, whatever happens to the session meanwhile."""
-    settings = response_settings(call.session, params)
+    settings = settings_under(call.session, params)
     output = {"format": settings.output_format.as_json(), "voice": settings.voice}
     return {**params, "output_modalities": settings.output_modalities, "audio": {"output": output}}
 
 
 def settings_of(call: Call) -> ResponseSettings:
     """What holds for the reply under way: the session's settings under those of `response.create`."""
-    return response_settings(call.session, call.reply.params if call.reply else {})
+    return settings_under(call.session, call.reply.params if call.reply else {})
 
 
 def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
@@ -150,7 +153,7 @@ def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
     audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
     if call.released + 1 == call.seq <= call.reserved:
         # Every event before this one was let out, and the store counts its number as used.
-        event = call.unsaved_events.pop()
+        [event] = call.take_unsaved_events(1)
         call.released = event.n
         _save_in_time(call)
         return [LetOut(event)]

@@ -14,9 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from app.call.audio import FORMATS, PCM, AudioFormat
 from app.call.session_fields import EAGERNESS_SILENCE_MS, RESPONSE, SERVER_VAD, SESSION, VAD, VAD_DEFAULTS, VAD_MODE
 from app.call.shapes import an_object, mistake, one_of
+from app.errors import ProtocolMistake
+
+MAX_SESSION_BYTES = 512 * 1024
+"""Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
+MAX_RESPONSE_BYTES = 512 * 1024
+"""Of one `response.create`: it is kept with the reply, and written again while the reply goes on."""
 
 _SERVER_SET = ("id", "object", "expires_at", "model")
 
@@ -78,7 +86,23 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
             given_in[name] = {**(heard[name] or {}), **given_in[name]}
     if given_in.get("turn_detection") is not None:
         given_in["turn_detection"] = _merge_turn_detection(heard["turn_detection"], given_in["turn_detection"])
-    return {**session, **given, "audio": {"input": {**heard, **given_in}, "output": {**spoken, **given_out}}}
+    merged = {**session, **given, "audio": {"input": {**heard, **given_in}, "output": {**spoken, **given_out}}}
+    _check_size(merged, "session", MAX_SESSION_BYTES)
+    return merged
+
+
+def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int) -> None:
+    """Bound what is stored: as JSON, in which some characters take six bytes each."""
+    size = len(orjson.dumps(settings))
+    if size > max_bytes:
+        largest = max(settings, key=lambda name: len(orjson.dumps(settings[name])))
+        raise ProtocolMistake(
+            f"'{path}.{largest}' is too large: with it the {path} takes {size} bytes as JSON; "
+            f"at most {max_bytes} are allowed.",
+            code=f"{path}_too_large",
+            param=f"{path}.{largest}",
+            limit=f"{path}_bytes",
+        )
 
 
 def _check_kind(kind: Any) -> None:
@@ -175,12 +199,25 @@ class ResponseSettings:
         return "audio" in self.output_modalities
 
 
-def response_settings(session: Mapping[str, Any], params: Mapping[str, Any]) -> ResponseSettings:
-    """Check `params`, the ``response`` object of a `response.create` ({} if absent), and fill in the rest.
+def check_response(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``response`` object of a `response.create` ({} if absent) as it is kept.
 
     Raises `ProtocolMistake`, whose `param` starts with ``response.``.
     """
-    given = RESPONSE(params, "response") if params else {}
+    if not params:
+        return {}
+    given: dict[str, Any] = RESPONSE(params, "response")
+    _check_size(given, "response", MAX_RESPONSE_BYTES)
+    return given
+
+
+def response_settings(session: Mapping[str, Any], params: Mapping[str, Any]) -> ResponseSettings:
+    """Check `params` as `check_response` does, and fill in the rest."""
+    return settings_under(session, check_response(params))
+
+
+def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> ResponseSettings:
+    """What holds for a response: `given`, which `check_response` passed, and the session's settings for the rest."""
     own = given.get("audio", {}).get("output", {})
     spoken = session["audio"]["output"]
 

@@ -35,7 +35,7 @@ MAX_TOOLS = 128
 MAX_TOOLS_BYTES = 256 * KIB
 """Names, descriptions and parameter schemas of all tools together."""
 MAX_INPUT_ITEMS = 256
-MAX_INPUT_BYTES = 1024 * KIB
+MAX_INPUT_BYTES = 512 * KIB
 """What a response may be given to answer in place of the conversation."""
 
 SERVER_VAD: dict[str, Any] = {

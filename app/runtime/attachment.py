@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from app.call.closing import BROKEN, HANG_UP, INTERNAL_ERROR, SERVICE_RESTART
 from app.runtime.connection import Connection
 from app.runtime.live_call import LiveCall
+from app.runtime.long_messages import LONG_MESSAGE
 from app.runtime.ports import Listener, Transport
 from app.wire.realtime import greeting
 
@@ -37,6 +39,8 @@ class Attachment(Listener):
         self._connection = connection
         self._resumed = resumed
         self._attached = live.attach(connection, last_event)
+        self._slices: Iterator[None] | None = None
+        """What is left to do of the message that is being taken."""
 
     @property
     def call_id(self) -> str:
@@ -66,19 +70,34 @@ class Attachment(Listener):
             await self._leave(hung_up=code == HANG_UP and is_open)
 
     def take(self, message: str | bytes) -> bool:
-        """One message of the caller; False while the call waits for the store, or is being handed off."""
+        """One message of the caller; False while the call waits for the store, or is being handed off.
+
+        Also while there is more to do of a long message, which is to be offered again until it is taken.
+        """
         live, connection = self._live, self._connection
         if connection.closing is None:
-            if connection.is_deaf or (live.call.unsaved_events and live.has_no_room):
+            if connection.is_deaf or (live.call.unsaved_bytes and live.is_backlogged):
                 return False
             live.was_heard = True
+            if len(message) > LONG_MESSAGE or live.is_over_budget:
+                return self._take_slice(message)
             live.receive(message)
         return True
 
+    def _take_slice(self, message: str | bytes) -> bool:
+        if self._slices is None:
+            self._slices = self._live.take_slowly(message)
+        for _ in self._slices:
+            return False
+        self._slices = None
+        return True
+
     async def ready(self) -> None:
-        """Wait until `take` may say yes."""
+        """Wait until `take` may say yes, or go on with a long message."""
         await self._connection.listening()
-        await self._live.room()
+        await self._live.wait_for_capacity()
+        if self._slices is not None:
+            await asyncio.sleep(0)
 
     async def abandon(self) -> None:
         """The upgrade failed: park the call."""

@@ -45,10 +45,10 @@ class Budget:
 class Holder:
     """What one connection, or one call, holds."""
 
-    __slots__ = ("_budget", "_key", "size_bytes")
+    __slots__ = ("_key", "budget", "size_bytes")
 
     def __init__(self, budget: Budget, key: str) -> None:
-        self._budget = budget
+        self.budget = budget
         self._key = key
         self.size_bytes = 0
 
@@ -58,15 +58,20 @@ class Holder:
         Less than before, and anything up to `FLOOR_BYTES`, is always granted.
         """
         more = size_bytes - self.size_bytes
-        if more > 0 and size_bytes > FLOOR_BYTES and not self._budget.has_room(self._key, more):
+        if more > 0 and size_bytes > FLOOR_BYTES and not self.budget.has_room(self._key, more):
             return False
         self.force(size_bytes)
         return True
 
     def force(self, size_bytes: int) -> None:
         """Hold so many bytes whether or not there is room: for what is there already."""
-        self._budget.add(self._key, size_bytes - self.size_bytes)
+        self.budget.add(self._key, size_bytes - self.size_bytes)
         self.size_bytes = size_bytes
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether it is small, or neither its key nor the pod holds more than it may."""
+        return self.size_bytes <= FLOOR_BYTES or self.budget.has_room(self._key, 0)
 
     def release(self) -> None:
         """Hold nothing any more. Safe to call twice."""

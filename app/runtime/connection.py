@@ -36,6 +36,7 @@ class Connection:
         self.is_deaf = False
         """While nothing more may be taken from the caller, who may be about to be handed off; see `listen`."""
         self._listens = asyncio.Event()
+        self._observer = observer
         self._frames = observer.frames
         self._unsent: deque[OutboxEntry] = deque()
         self._unsent_bytes = 0
@@ -67,11 +68,17 @@ class Connection:
         else:
             self.push((event,))
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be sent."""
+        return self._unsent_bytes
+
     def _queue(self, events: Sequence[OutboxEntry]) -> None:
         self._open = None
         # The backlog counts, not the news: a single large event must be able to go out.
         if self._unsent_bytes > MAX_UNSENT_BYTES:
-            self.close(TRY_AGAIN_LATER, "too slow: events wait to be read", at_once=True)
+            self._observer.limit_reached("unsent_bytes")
+            self.close(TRY_AGAIN_LATER, f"too slow: over {MAX_UNSENT_BYTES} bytes wait to be read", at_once=True)
             return
         for entry in events:
             self._unsent.append(entry)

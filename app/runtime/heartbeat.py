@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.call.codec import SCHEMA
-from app.call.record import Status
 from app.call.upkeep import Limits, ending
 from app.errors import StoreError
 from app.runtime.fleet import OVERLOADED, TAKES_CALLS
 from app.runtime.live_call import LiveCall
 from app.runtime.overload import SAMPLE_S, OverloadDetector
+from app.runtime.parking import Parking
 from app.stores.base import DrainWish, PodBeat
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Heartbeat:
         self._learned_at_s = float("-inf")
         self._obeyed: DrainWish | None = None
         settings = pod.settings
+        self._parking = Parking(pod)
         self._limits = Limits(settings.resume_window_s, settings.max_call_s, settings.idle_timeout_s)
 
     async def run(self) -> None:
@@ -163,20 +164,15 @@ class Heartbeat:
                     log.info("no longer overloaded", active_calls=pod.admission.active)
 
     async def _unload_surplus(self) -> None:
-        """Keep no more parked calls in memory than there are places, so that connect-and-drop loops cannot fill it.
-
-        An unloaded call stays in the store and can be resumed from there until its TTL ends.
-        """
-        parked = [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
-        surplus = len(parked) - self._pod.admission.capacity
-        for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
-            await self._pod.ownership.unload(live)
+        """Keep no more of parked calls than may be, in memory and in the store."""
+        await self._parking.enforce()
 
     def _look_after(self, live: LiveCall) -> None:
         pod, settings = self._pod, self._pod.settings
         now_s = pod.clock.monotonic_s()
         now_ms = pod.clock.wall_ms()
         call = live.call
+        live.weigh_again()
         if live.was_heard:
             live.was_heard, live.heard_from_at_s = False, now_s
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:

@@ -7,7 +7,7 @@ effects start: one per reply, one per transcription. No task is made per frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, assert_never
 
@@ -15,23 +15,37 @@ import structlog
 
 from app.agents.base import Agent, Clip
 from app.call import machine
+from app.call.bounds import kept_audio_bytes
 from app.call.changes import CallWrite, OutboxEntry
 from app.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
 from app.call.codec import skip_write, take_write
-from app.call.effects import CloseConnection, Effect, LetOut, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.effects import (
+    CloseConnection,
+    CountLimit,
+    Effect,
+    LetOut,
+    ResetEndpointing,
+    StartReply,
+    StopReply,
+    Transcribe,
+)
 from app.call.inputs import (
     AppendAudio,
     ConnectionLost,
     DrainAnnounced,
     EndCall,
+    FromCaller,
     HandoffPlanned,
     Input,
     Transcribed,
 )
 from app.call.machine import Attached
 from app.call.record import Call, Status
+from app.errors import ProtocolMistake
+from app.runtime.budget import Holder
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
+from app.runtime.long_messages import take_slowly
 from app.runtime.ports import Clock, Observer
 from app.runtime.speaking import perform
 from app.runtime.understanding import EARLY_PAUSE_MS, Understanding
@@ -39,7 +53,14 @@ from app.speech.endpointing import Endpointer
 from app.wire.realtime import parse
 
 MAX_UNSAVED_EVENTS = 256
-"""Beyond this a caller or an agent has to wait for the store."""
+MAX_UNSAVED_BYTES = 1024 * 1024
+"""Beyond either a caller or an agent has to wait for the store: so much, and one message, is what one call adds to a
+round of writes, and a caller who makes it large takes nobody else's time away."""
+MAX_EARLY_BYTES = 1024 * 1024
+"""Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
+each of its pauses, would be worked on as often as it has pauses."""
+SETTLE_MS = 3000
+"""How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
 LAST_FLUSH_S = 0.5
 
@@ -58,9 +79,14 @@ class LiveCall:
         observer: Observer,
         on_gone: Callable[[LiveCall], None],
         *,
+        holder: Holder,
         max_audio_bytes: int,
     ) -> None:
         self.call = call
+        self.holder = holder
+        """What of the pod's budget this call takes; released when the call is gone."""
+        self.is_over_budget = False
+        """Whether what makes the pod hold more is refused."""
         self.connection: Connection | None = None
         self.superseded_by_other = False
         self.key_kept_at_s = clock.monotonic_s()
@@ -93,8 +119,15 @@ class LiveCall:
     # --- what happens to the call -------------------------------------------
 
     def receive(self, message: str | bytes) -> None:
-        """One message from the caller."""
-        happened = parse(message, max_audio_bytes=self._max_audio_bytes)
+        """One message from the caller, of ordinary length."""
+        self.hear(parse(message, max_audio_bytes=self._max_audio_bytes))
+
+    def take_slowly(self, message: str | bytes) -> Iterator[None]:
+        """As `receive`, of a long message, or while the call holds more than it may: see `long_messages`."""
+        return take_slowly(self, message, max_audio_bytes=self._max_audio_bytes)
+
+    def hear(self, happened: FromCaller) -> None:
+        """Let something take effect that the caller sent, and listen to it if it is audio."""
         if type(happened) is AppendAudio:
             if self.call.reserved and self._let_out(happened):
                 return
@@ -125,7 +158,7 @@ class LiveCall:
         hearing = self.call.hearing
         if pause_ms < EARLY_PAUSE_MS:
             self._understanding.forget()
-        elif hearing.item_id is not None and not self._understanding.is_early:
+        elif hearing.item_id is not None and not self._understanding.is_early and len(hearing.audio) <= MAX_EARLY_BYTES:
             self._understanding.begin(hearing.item_id, Clip(bytes(hearing.audio), self.call.input_format))
 
     def feed(self, happened: Input) -> None:
@@ -146,23 +179,30 @@ class LiveCall:
         self._hear_again()
 
     def _hear_again(self) -> None:
-        """Listen to what was saved of an utterance, for the pause that may end it could have begun there."""
-        heard = self.call.hearing
-        if self._endpointer is None or not heard.speaking:
+        """Listen to the end of what was saved of an utterance, for the pause that may end it could have begun there."""
+        heard, listening = self.call.hearing, self.call.listening
+        if self._endpointer is None or not heard.speaking or listening is None:
             return
-        self._listen_afresh(at_bytes=heard.start)
-        boundaries = self._endpointer.feed(bytes(heard.audio))
+        size = self.call.input_format.size(listening.silence_duration_ms + SETTLE_MS)
+        said = bytes(heard.audio[-size:])
+        self._listen_afresh(at_bytes=heard.position - len(said))
+        boundaries = self._endpointer.feed(said)
         if boundaries and not boundaries[-1].started:
             self.feed(AppendAudio(b"", None, boundaries[-1:]))
 
     @property
-    def has_no_room(self) -> bool:
-        """Whether too many events are not durable yet."""
-        return len(self.call.unsaved_events) > MAX_UNSAVED_EVENTS and not self.superseded_by_other
+    def is_backlogged(self) -> bool:
+        """Whether too much is not durable yet, in bytes or in events."""
+        call = self.call
+        unsaved_bytes = call.unsaved_bytes + call.conversation.unsaved_bytes
+        is_much = unsaved_bytes > MAX_UNSAVED_BYTES or len(call.unsaved_events) > MAX_UNSAVED_EVENTS
+        return is_much and not self.superseded_by_other
 
-    async def room(self) -> None:
-        """Wait while too many events are not durable yet."""
-        while self.has_no_room:
+    async def wait_for_capacity(self) -> None:
+        """Wait while too much is not durable yet."""
+        if self.is_backlogged:
+            self._observer.limit_reached("unsaved_bytes")
+        while self.is_backlogged:
             self._durable.clear()
             self._committer.mark(self)
             await self._durable.wait()
@@ -193,6 +233,8 @@ class LiveCall:
                 self._transcribing[item_id] = self._start(self._transcribe(item_id, clip))
             case ResetEndpointing():
                 self._listen_afresh()
+            case CountLimit(limit):
+                self._observer.limit_reached(limit)
             case CloseConnection(code, reason):
                 self.finish("agent", code, reason)
             case _:
@@ -233,6 +275,34 @@ class LiveCall:
             self._transcribing.pop(item_id, None)
         if not self._is_over:
             self.feed(Transcribed(item_id, text))
+
+    # --- what it takes of the pod's memory ------------------------------------
+
+    @property
+    def held_bytes(self) -> int:
+        """What this call makes the pod hold, beside the outbox."""
+        call = self.call
+        audio_bytes = kept_audio_bytes(call) + sum(len(entry.audio) for entry in call.unsaved_speech)
+        unsent_bytes = self.connection.unsent_bytes if self.connection is not None else 0
+        return audio_bytes + call.conversation.held_bytes + call.unsaved_bytes + call.session_bytes + unsent_bytes
+
+    def weigh(self, more_bytes: int = 0) -> ProtocolMistake | None:
+        """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
+        if self._is_over or self.superseded_by_other or self.holder.resize(self.held_bytes + more_bytes):
+            return None
+        self._observer.limit_reached("caller_bytes")
+        budget = self.holder.budget
+        return ProtocolMistake(
+            f"Not taken: with {more_bytes} bytes more, what this API key's callers hold in the server's memory would "
+            f"exceed {min(budget.key_bytes, budget.limit_bytes)} bytes, or what all callers hold {budget.limit_bytes}.",
+            code="server_memory_budget",
+        )
+
+    def weigh_again(self) -> None:
+        """Count what is held by now, whether or not there is room for it; until there is, nothing more is taken."""
+        if not self._is_over and not self.superseded_by_other:
+            self.holder.force(self.held_bytes)
+            self.is_over_budget = not self.holder.may_grow
 
     # --- connections ----------------------------------------------------------
 
@@ -317,6 +387,7 @@ class LiveCall:
         for task in self._transcribing.values():
             task.cancel()
         self._observer.call_ended(outcome)
+        self.holder.release()
         self._on_gone(self)
 
     # --- the committer's side ---------------------------------------------------
@@ -364,7 +435,7 @@ class LiveCall:
     def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""
         self.call.write_whole = True
-        self.call.unsaved_events = waiting + self.call.unsaved_events
+        self.call.wait_again(waiting)
 
     def unwritable(self) -> None:
         """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""
@@ -388,4 +459,5 @@ class LiveCall:
             task.cancel()
         if self.connection is not None:
             self.connection.close(code, at_once=True)
+        self.holder.release()
         self._on_gone(self)

@@ -23,6 +23,7 @@ from app.call.record import Call, Status
 from app.call.session import new_session
 from app.errors import ConnectionRefused, StoreError
 from app.runtime.admission import Admission, new_call_id, unavailable
+from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.live_call import LiveCall
 from app.runtime.ports import Clock, Observer, ResumeCall, StartCall
@@ -81,8 +82,10 @@ class Ownership:
         random_bytes: Callable[[int], bytes],
         admission: Admission,
         revoked: frozenset[str],
+        budget: Budget,
     ) -> None:
         """`revoked`: hashes of API keys whose calls nobody may take up again."""
+        self._budget = budget
         self.calls: dict[str, LiveCall] = {}
         self._store = store
         self._agents = agents
@@ -133,10 +136,12 @@ class Ownership:
             self._clock,
             self._observer,
             self._forget,
+            holder=self._budget.holder(call.api_key_hash),
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         self.calls[call.call_id] = live
         self._admission.quota.add(call.call_id, call.api_key_hash)
+        live.weigh_again()
         return live
 
     def _claim_name(self) -> str:
@@ -180,6 +185,7 @@ class Ownership:
                 live.superseded_by_other = True
                 until_ms = call.left_at_ms + self._settings.resume_window_s * 1000
                 self._admission.quota.unload(call.call_id, call.api_key_hash, until_ms)
+                live.holder.release()
                 self._forget(live)
 
     async def discard(self, live: LiveCall) -> None:

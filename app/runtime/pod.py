@@ -74,7 +74,7 @@ class Pod:
         self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
         self.ownership = Ownership(
-            store, agents, self.committer, clock, observer, settings, random_bytes, self.admission, revoked
+            store, agents, self.committer, clock, observer, settings, random_bytes, self.admission, revoked, self.budget
         )
         self.is_leaving: Callable[[str], bool] = lambda name: False
         """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
@@ -174,6 +174,7 @@ class Pod:
             "epoch": call.epoch,
             "resumed": resumed,
             "input_audio_ms": call.heard_ms,
+            "input_audio_bytes": call.heard_bytes,
             "last_client_event_id": call.last_client_event_id,
             "gap": None if gap is None else {"from": f"evt_{gap[0]}", "to": f"evt_{gap[1]}"},
             "ttl_s": self.settings.ttl_s,

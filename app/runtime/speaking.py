@@ -31,6 +31,8 @@ from app.call.replying import settings_of
 from app.runtime.ports import Clock, Observer
 
 CHUNK_MS = 100
+PIECE_BYTES = 24 * 1024
+"""Of an agent's audio: what is converted in one turn of the event loop, a millisecond's work."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,7 @@ class Stage(Protocol):
     def feed(self, happened: Input) -> None:
         """Let something happen to the call."""
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait while too much of the call is not durable yet."""
 
     async def durable(self) -> None:
@@ -112,7 +114,7 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
                         hang_up = True
                     case _:
                         assert_never(part)
-                await stage.room()
+                await stage.wait_for_capacity()
         await speech.finish_piece()
         if hang_up:
             await speech.heard()
@@ -168,12 +170,15 @@ class _Speech:
 
     async def say(self, audio: bytes, source: AudioFormat) -> None:
         converter = self._converters.setdefault(source.name, Converter(source, self._target))
-        converted = converter.convert(audio)
-        skipped = min(self._skip_bytes, len(converted))
-        self._skip_bytes -= skipped
-        self._pending += converted[skipped:]
-        while len(self._pending) >= self._chunk_bytes:
-            await self._send(self._chunk_bytes)
+        for at in range(0, len(audio), PIECE_BYTES):
+            if at:
+                await asyncio.sleep(0)
+            converted = converter.convert(audio[at : at + PIECE_BYTES])
+            skipped = min(self._skip_bytes, len(converted))
+            self._skip_bytes -= skipped
+            self._pending += converted[skipped:]
+            while len(self._pending) >= self._chunk_bytes:
+                await self._send(self._chunk_bytes)
 
     async def finish_piece(self) -> None:
         """Send what is left of the piece, however short."""
@@ -194,7 +199,7 @@ class _Speech:
         del self._pending[:size_bytes]
         self._sent_bytes += len(chunk)
         self._stage.feed(ReplyAudio(self._response_id, chunk))
-        await self._stage.room()
+        await self._stage.wait_for_capacity()
 
     async def _sleep_until(self, due_s: float) -> None:
         wait_s = due_s - self._clock.monotonic_s()

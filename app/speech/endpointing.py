@@ -120,7 +120,8 @@ class Endpointer:
             return None
         self._speaking = True
         self._unvoiced = 0
-        return VoiceBoundary(True, self._position - self._recent.bit_length() * self._window_bytes)
+        start = self._position - self._recent.bit_length() * self._window_bytes
+        return VoiceBoundary(True, start, self._position)
 
     def _is_voiced(self, narrow: bytes) -> bool:
         level = audioop.rms(audioop.add(narrow[2:], audioop.mul(narrow[:-2], 2, -1), 2), 2)

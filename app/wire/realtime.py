@@ -12,7 +12,8 @@ in and 0.6 µs out for 20 ms of PCM (``python -m tests.wire.bench_realtime``).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -43,6 +44,9 @@ MAX_MESSAGE_BYTES = 21 * 1024 * 1024
 """What the socket must let through, so that the largest append is read: its base64 and some JSON."""
 MAX_EVENT_ID_CHARS = 512
 LARGE_MESSAGE = 256 * 1024
+SLICE_BYTES = 24 * 1024
+"""Of audio: what is decoded, and heard, in one turn of the event loop. About 1 ms of work, most of it endpointing."""
+_SLICE_CHARS = SLICE_BYTES // 3 * 4
 MAX_COMMAS = 100_000
 """A large message is large for its audio or its text. One made of a million empty values
 would take seconds and hundreds of MiB to parse, and every call of the pod would wait."""
@@ -97,8 +101,7 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
     samples, and whether the named items exist, is for the call to check. Fields that
     nobody knows are mistakes, except beside the audio of an append.
     """
-    size = len(message)
-    if type(message) is str and message.startswith(_HOT_STARTS) and size < LARGE_MESSAGE:
+    if type(message) is str and message.startswith(_HOT_STARTS) and len(message) < LARGE_MESSAGE:
         # The shortcut of the frame path: text that is an append and nothing else is not read as JSON.
         # Whatever is not base64 between the quotes, more fields included, is left to the long way below.
         try:
@@ -108,31 +111,122 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
         else:
             if message.endswith('"}') and len(audio) <= max_audio_bytes:
                 return AppendAudio(audio)
-    if size > LARGE_MESSAGE and _commas(message) > MAX_COMMAS:
+    event = _load(message)
+    if isinstance(event, Misspoke):
+        return event
+    event_id = None
+    try:
+        event_id = _event_id(event)
+        if event.get("type") == _APPEND:
+            return AppendAudio(_decode(event.get("audio"), "audio", max_audio_bytes), event_id)
+        happened, parts = _read(event, event_id)
+        if isinstance(happened, CreateItem) and parts:
+            return replace(happened, audio=_decode_parts(parts, max_audio_bytes))
+        return happened
+    except ProtocolMistake as error:
+        return Misspoke(error, event_id)
+
+
+def _load(message: str | bytes) -> dict[str, Any] | Misspoke:
+    """The JSON object that a message is, or what is wrong with it."""
+    if len(message) > LARGE_MESSAGE and _commas(message) > MAX_COMMAS:
         return Misspoke(
-            ProtocolMistake(f"The message holds more than {MAX_COMMAS} commas.", code="message_too_complex")
+            ProtocolMistake(
+                f"The message holds more than {MAX_COMMAS} commas.", code="message_too_complex", limit="message_commas"
+            )
         )
     try:
         event = orjson.loads(message)
     except orjson.JSONDecodeError as broken:
         return Misspoke(ProtocolMistake(f"The message is not valid JSON in UTF-8: {broken.msg}.", code="invalid_json"))
+    return event if type(event) is dict else Misspoke(_no_event(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """An input whose audio comes in pieces of `SLICE_BYTES`, the last of them shorter; in `happened` it is missing."""
+
+    happened: AppendAudio | CreateItem
+    pieces: list[bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        """Audio in all pieces."""
+        return sum(map(len, self.pieces))
+
+
+def parse_long(
+    message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES
+) -> Generator[None, None, FromCaller | Long]:
+    """As `parse`, for a message of any length: decodes a slice of its audio each time it is asked to go on."""
+    if isinstance(message, str) and message.startswith(_HOT_STARTS) and message.endswith('"}'):
+        pieces = yield from _decode_slices(message, message.index('"', _HOT_KEY) + 1, len(message) - 2, max_audio_bytes)
+        if pieces is not None:
+            return _long(AppendAudio(b""), pieces)
+    event = _load(message)
+    if isinstance(event, Misspoke):
+        return event
     event_id = None
     try:
-        if type(event) is not dict:
-            raise _no_event(event)
         event_id = _event_id(event)
         if event.get("type") == _APPEND:
-            return AppendAudio(_decode(event.get("audio"), "audio", max_audio_bytes), event_id)
-        return _read(event, event_id, max_audio_bytes)
+            pieces = yield from _decode_parts_in_slices([("audio", event.get("audio"))], max_audio_bytes)
+            return _long(AppendAudio(b"", event_id), pieces)
+        happened, parts = _read(event, event_id)
+        if not isinstance(happened, CreateItem):
+            return happened
+        pieces = yield from _decode_parts_in_slices(parts, max_audio_bytes)
+        return _long(happened, pieces)
     except ProtocolMistake as error:
         return Misspoke(error, event_id)
+
+
+def _long(happened: AppendAudio | CreateItem, pieces: list[bytes]) -> FromCaller | Long:
+    return Long(happened, pieces) if len(pieces) > 1 else replace(happened, audio=b"".join(pieces))
+
+
+def _decode_slices(text: str, start: int, end: int, max_bytes: int) -> Generator[None, None, list[bytes] | None]:
+    """The pieces of ``text[start:end]``; None if that is not base64, or too much."""
+    pieces: list[bytes] = []
+    if (end - start) // 4 * 3 > max_bytes + 2:
+        return None
+    for at in range(start, end, _SLICE_CHARS):
+        upto = min(at + _SLICE_CHARS, end)
+        try:
+            piece: bytes = pybase64.b64decode(text[at:upto], None, True)
+        except ValueError:
+            return None
+        if upto < end and len(piece) < SLICE_BYTES:
+            return None  # Padding in the middle.
+        pieces.append(piece)
+        yield
+    return None if sum(map(len, pieces)) > max_bytes else pieces
+
+
+def _decode_parts_in_slices(parts: list[tuple[str, Any]], max_bytes: int) -> Generator[None, None, list[bytes]]:
+    pieces: list[bytes] = []
+    left = max_bytes
+    for path, audio in parts:
+        found = (yield from _decode_slices(audio, 0, len(audio), left)) if isinstance(audio, str) else None
+        pieces += [_decode(audio, path, left)] if found is None else found  # The first raises what is wrong.
+        left = max_bytes - sum(map(len, pieces))
+    return pieces
 
 
 def _commas(message: str | bytes) -> int:
     return message.count(",") if isinstance(message, str) else message.count(b",")
 
 
-def _read(event: dict[str, Any], event_id: str | None, max_audio_bytes: int) -> FromCaller:
+def _read(event: dict[str, Any], event_id: str | None) -> tuple[FromCaller, list[tuple[str, str]]]:
+    """What an event other than an append asks for, and the base64 texts of its audio, each with its path."""
+    if event.get("type") == "conversation.item.create":
+        given = _EVENTS["conversation.item.create"](event, "")
+        item, parts = check_item(given["item"])
+        return CreateItem(item, b"", given.get("previous_item_id"), event_id), parts
+    return _read_silent(event, event_id), []
+
+
+def _read_silent(event: dict[str, Any], event_id: str | None) -> FromCaller:
     kind = _kind(event)
     given = _EVENTS[kind](event, "")
     match kind:
@@ -142,10 +236,6 @@ def _read(event: dict[str, Any], event_id: str | None, max_audio_bytes: int) -> 
             return CommitAudio(event_id)
         case "input_audio_buffer.clear":
             return ClearAudio(event_id)
-        case "conversation.item.create":
-            item, parts = check_item(given["item"])
-            audio = _decode_parts(parts, max_audio_bytes)
-            return CreateItem(item, audio, given.get("previous_item_id"), event_id)
         case "conversation.item.retrieve":
             return RetrieveItem(given["item_id"], event_id)
         case "conversation.item.truncate":

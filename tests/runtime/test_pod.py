@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.agents.base import Clip
+from app.call.audio import PCM
 from app.call.changes import CallWrite
 from app.errors import ConnectionRefused
 from app.runtime.ports import ResumeCall, StartCall
@@ -60,7 +61,9 @@ async def test_a_dropped_caller_resumes_on_another_pod_without_gap_or_repeat() -
         assert await first.transport.until(lambda it: it.closed) == (4409, "the call is attached elsewhere")
         greeting = await second.greeting()
         assert greeting["event_id"] == f"evt_{seen}"
-        assert greeting["session"]["call"] | {"resume_token": "", "input_audio_ms": 0} == {
+        call = greeting["session"]["call"]
+        assert call["input_audio_bytes"] == PCM.size(call["input_audio_ms"])
+        assert call | {"resume_token": "", "input_audio_ms": 0, "input_audio_bytes": 0} == {
             "id": first.call_id,
             "resume_token": "",
             "color": "green",
@@ -68,6 +71,7 @@ async def test_a_dropped_caller_resumes_on_another_pod_without_gap_or_repeat() -
             "epoch": 2,
             "resumed": True,
             "input_audio_ms": 0,
+            "input_audio_bytes": 0,
             "last_client_event_id": None,
             "gap": None,
             "ttl_s": 1800,

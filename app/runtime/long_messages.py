@@ -1,0 +1,83 @@
+"""Messages that take long: a slice of their work in one turn of the event loop, then the other callers have theirs.
+
+A long append is heard as the short ones would be that carry the same audio: piece by piece, in order, before the
+caller's next message. What is wrong with it is found before any of it is taken, and its `event_id` takes effect with
+the last piece. If the connection is closed meanwhile the rest is dropped; the input position says how far it got. The
+audio of a new item is stored piece by piece too, and then the item is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from app.call import machine
+from app.call.inputs import (
+    AppendAudio,
+    CreateItem,
+    CreateResponse,
+    FromCaller,
+    Input,
+    Misspoke,
+    StageAudio,
+    UpdateSession,
+)
+from app.call.record import Call
+from app.errors import ProtocolMistake
+from app.wire.realtime import Long, parse_long
+
+LONG_MESSAGE = 32 * 1024
+"""Characters of a message that is taken in slices: half a second of PCM, three seconds of G.711."""
+GROWS = (AppendAudio, CreateItem, CreateResponse, UpdateSession)
+"""What makes the pod hold more; everything else is taken however much the call holds."""
+
+
+class Hearer(Protocol):
+    """A live call, as far as this needs it."""
+
+    call: Call
+
+    def hear(self, happened: FromCaller) -> None:
+        """Let the caller's input take effect."""
+
+    def feed(self, happened: Input) -> None:
+        """Let something happen to the call."""
+
+    def weigh(self, more_bytes: int = 0) -> ProtocolMistake | None:
+        """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
+
+
+def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> Iterator[None]:
+    """Take a message; each step of the iterator is a slice of the work."""
+    is_long = len(message) > LONG_MESSAGE
+    too_much = live.weigh(len(message) * 3 // 4) if is_long else None
+    if too_much is not None:
+        live.feed(Misspoke(too_much))
+        return
+    found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
+    if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
+        live.feed(Misspoke(too_much, found.event_id))
+    elif isinstance(found, Long):
+        yield from _take_pieces(live, found)
+    else:
+        live.hear(found)
+
+
+def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
+    happened, call = long.happened, live.call
+    event_id = happened.event_id
+    if event_id is not None and call.recognises(event_id):
+        return
+    refused = machine.refusal(call, happened, long.size_bytes)
+    if refused is not None:
+        live.feed(Misspoke(refused, event_id))
+    elif isinstance(happened, AppendAudio):
+        for number, piece in enumerate(long.pieces, 1):
+            yield
+            live.hear(AppendAudio(piece, event_id if number == len(long.pieces) else None))
+    else:
+        for piece in long.pieces:
+            yield
+            live.feed(StageAudio(happened.item.get("id"), piece))
+        yield
+        live.feed(CreateItem(happened.item, b"", happened.previous_item_id, event_id, staged=True))
