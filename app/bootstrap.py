@@ -99,7 +99,7 @@ async def build(
             tallies=metrics.tallies,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
-        metrics.watch(pod.status)
+        metrics.watch(pod.status, pod.calls_not_resumable)
         stack.push_async_callback(agents.close)
         await agents.open()
         stack.push_async_callback(pod.close)

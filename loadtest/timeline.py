@@ -12,7 +12,6 @@ from typing import Any
 from loadtest.fleet import Fleet
 
 LOOK_S = 0.5
-COMMIT = 'voice_store_seconds_bucket{le="'
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Every metric of a pod, in one table, and the observer that fills it.
 
 Known label values exist from the start, so that a counter shows 0 before the first event
-and a dashboard can tell "none" from "no data". No label ever holds a call id.
+and a dashboard can tell "none" from "no data". Every family has `POD_LABELS`; no label ever holds a call id.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ DRAIN_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One line of the table. `known` are the values of its only label that exist from the start.
+    """One line of the table. `label` comes beside `POD_LABELS`; `known` are its values that exist from the start.
 
-    Several labels stand in `label` with spaces between them; what they may be is not known beforehand.
+    Several labels stand in `label` with spaces between them, and so do their values in `known`.
     """
 
     name: str
@@ -54,9 +54,19 @@ class Spec:
     known: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All of its labels, in the order that values are given in."""
+        return (*POD_LABELS, *(self.label or "").split())
+
+
+POD_LABELS = ("color", "version")
+"""What every sample says of its pod."""
 
 TABLE = (
-    Spec("voice_active_calls", Kind.SAMPLED, "Attached calls of this pod.", "color"),
+    Spec("voice_active_calls", Kind.SAMPLED, "Attached calls of this pod."),
+    Spec("voice_capacity_calls", Kind.SAMPLED, "Calls that may be attached to this pod before new ones are refused."),
+    Spec("voice_calls_not_resumable", Kind.SAMPLED, "Attached calls whose client never said that it can come back."),
     Spec("voice_parked_calls", Kind.SAMPLED, "Calls of this pod that wait for their caller to come back."),
     Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
     Spec("voice_build_info", Kind.SAMPLED, "Always 1; its labels say what runs."),
@@ -80,8 +90,14 @@ TABLE = (
     ),
     Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
-    Spec("voice_refusals_total", Kind.COUNTER, "Connections that were refused before the upgrade.", "status reason"),
-    Spec("voice_limits_total", Kind.COUNTER, "What was cut short, by the bound that did it.", "limit"),
+    Spec(
+        "voice_refusals_total",
+        Kind.COUNTER,
+        "Connections that were refused before the upgrade.",
+        "status reason",
+        ("503 draining", "503 at_capacity", "503 overloaded", "429 too_many_calls"),
+    ),
+    Spec("voice_limits_total", Kind.COUNTER, "What was cut short, by the bound that did it.", "limit", ("overload",)),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
     Spec(
         "voice_resume_gap_seconds",
@@ -120,9 +136,9 @@ class Metrics:
 
     def __init__(self, *, version: str, color: str) -> None:
         self.registry = CollectorRegistry()
-        self._version = version
-        self._color = color
+        self._pod = (color, version)
         self._status: Callable[[], PodStatus] | None = None
+        self._not_resumable: Callable[[], int] = lambda: 0
         self._counted = Counted()
         self._turn_bounds_s = (*SPOKEN_S, float("inf"))
         self._turns = [0] * len(self._turn_bounds_s)
@@ -135,23 +151,31 @@ class Metrics:
         self.registry.register(_Sampler(self._sample))
 
     def _make(self, spec: Spec) -> None:
-        labels = () if spec.label is None else tuple(spec.label.split())
+        labels = spec.labels
+        values = [value.split() for value in spec.known] if spec.label else [[]]
         if spec.kind is Kind.COUNTER:
             counter = self._counters[spec.name] = Counter(
                 spec.name.removesuffix("_total"), spec.text, labels, registry=self.registry
             )
-            for value in spec.known:
-                counter.labels(value)
+            for value in values:
+                counter.labels(*self._pod, *value)
         elif spec.kind is Kind.HISTOGRAM:
             histogram = self._histograms[spec.name] = Histogram(
                 spec.name, spec.text, labels, registry=self.registry, buckets=spec.buckets
             )
-            for value in spec.known:
-                histogram.labels(value)
+            for value in values:
+                histogram.labels(*self._pod, *value)
 
-    def watch(self, status: Callable[[], PodStatus]) -> None:
-        """Read the gauges from a pod from now on; before that they are 0."""
+    def _count(self, name: str, *values: str) -> None:
+        self._counters[name].labels(*self._pod, *values).inc()
+
+    def _measure(self, name: str, seconds: float, *values: str) -> None:
+        self._histograms[name].labels(*self._pod, *values).observe(seconds)
+
+    def watch(self, status: Callable[[], PodStatus], not_resumable: Callable[[], int] = lambda: 0) -> None:
+        """Read the gauges from a pod from now on; before that they are 0. `not_resumable` counts such calls."""
         self._status = status
+        self._not_resumable = not_resumable
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format; see `CONTENT_TYPE`."""
@@ -170,78 +194,87 @@ class Metrics:
     def _sample(self) -> Iterable[Metric]:
         status = self._status() if self._status is not None else None
         values: dict[str, list[tuple[tuple[str, ...], float]]] = {
-            "voice_active_calls": [((self._color,), status.active_calls if status else 0)],
+            "voice_active_calls": [((), status.active_calls if status else 0)],
+            "voice_capacity_calls": [((), status.capacity if status else 0)],
+            "voice_calls_not_resumable": [((), self._not_resumable())],
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
             "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
-            "voice_build_info": [((self._version, self._color), 1)],
+            "voice_build_info": [((), 1)],
             "voice_log_lines_dropped_total": [((), dropped_lines())],
             "voice_audio_frames_total": [(("in",), self.frames.came), (("out",), self.frames.went)],
         }
         for spec in TABLE:
             if spec.kind is Kind.SAMPLED:
-                yield _family(spec, values[spec.name])
+                yield self._family(spec, values[spec.name])
+
+    def _family(self, spec: Spec, values: list[tuple[tuple[str, ...], float]]) -> Metric:
+        make = CounterMetricFamily if spec.name.endswith("_total") else GaugeMetricFamily
+        family = make(spec.name.removesuffix("_total"), spec.text, labels=spec.labels)
+        for label_values, value in values:
+            family.add_metric((*self._pod, *label_values), value)
+        return family
 
     # --- runtime.ports.Observer ------------------------------------------------
 
     def call_started(self) -> None:
         """Counts a new call."""
-        self._counters["voice_calls_started_total"].inc()
+        self._count("voice_calls_started_total")
 
     def call_ended(self, outcome: str) -> None:
         """Counts an ended call."""
-        self._counters["voice_calls_total"].labels(outcome).inc()
+        self._count("voice_calls_total", outcome)
         self._counted.ended += 1
         self._counted.failed += outcome == "error"
 
     def call_dropped(self, cause: str) -> None:
         """Counts a call that we lost."""
-        self._counters["voice_calls_dropped_total"].labels(cause).inc()
+        self._count("voice_calls_dropped_total", cause)
         self._counted.dropped += 1
 
     def call_resumed(self, kind: str, gap_s: float | None) -> None:
         """Counts a resume; `gap_s` None: the old connection's end is not known."""
-        self._counters["voice_resumes_total"].labels(kind).inc()
+        self._count("voice_resumes_total", kind)
         self._counted.resumed += 1
         if gap_s is not None:
-            self._histograms["voice_resume_gap_seconds"].observe(gap_s)
+            self._measure("voice_resume_gap_seconds", gap_s)
 
     def resume_took(self, seconds: float) -> None:
         """Takes the time of one resume."""
-        self._histograms["voice_resume_seconds"].observe(seconds)
+        self._measure("voice_resume_seconds", seconds)
 
     def turn_stage(self, stage: str, seconds: float) -> None:
         """Takes the time of one part of a turn."""
-        self._histograms["voice_turn_seconds"].labels(stage).observe(seconds)
+        self._measure("voice_turn_seconds", seconds, stage)
         if stage == "first_audio":
             self._turns[bisect_left(self._turn_bounds_s, seconds)] += 1
 
     def store_call(self, op: str, seconds: float) -> None:
         """Takes the time of one round trip."""
-        self._histograms["voice_store_seconds"].labels(op).observe(seconds)
+        self._measure("voice_store_seconds", seconds, op)
 
     def store_failed(self, op: str) -> None:
         """Counts a request without an answer."""
-        self._counters["voice_store_errors_total"].inc()
+        self._count("voice_store_errors_total")
 
     def write_fenced(self) -> None:
         """Counts a refused write."""
-        self._counters["voice_fenced_writes_total"].inc()
+        self._count("voice_fenced_writes_total")
 
     def drain_finished(self, seconds: float) -> None:
         """Takes the time of a drain."""
-        self._histograms["voice_drain_seconds"].observe(seconds)
+        self._measure("voice_drain_seconds", seconds)
 
     def refused(self, status: int, reason: str) -> None:
         """Counts a refused connection."""
-        self._counters["voice_refusals_total"].labels(str(status), reason).inc()
+        self._count("voice_refusals_total", str(status), reason)
 
     def limit_reached(self, limit: str) -> None:
         """Counts what a bound cut short."""
-        self._counters["voice_limits_total"].labels(limit).inc()
+        self._count("voice_limits_total", limit)
 
     def loop_lag(self, seconds: float) -> None:
         """Takes one measurement of the loop's lag."""
-        self._histograms["voice_loop_lag_seconds"].observe(seconds)
+        self._measure("voice_loop_lag_seconds", seconds)
 
 
 class _Sampler(Collector):
@@ -250,14 +283,3 @@ class _Sampler(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._sample()
-
-
-def _family(spec: Spec, values: list[tuple[tuple[str, ...], float]]) -> Metric:
-    labels: tuple[str, ...] = () if spec.label is None else (spec.label,)
-    if spec.name == "voice_build_info":
-        labels = ("version", "color")
-    make = CounterMetricFamily if spec.name.endswith("_total") else GaugeMetricFamily
-    family = make(spec.name.removesuffix("_total"), spec.text, labels=labels)
-    for label_values, value in values:
-        family.add_metric(label_values, value)
-    return family

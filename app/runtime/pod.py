@@ -221,6 +221,10 @@ class Pod:
         """Calls whose connection broke and whose resume window runs."""
         return sum(live.call.status is Status.PARKED for live in self.ownership.calls.values())
 
+    def calls_not_resumable(self) -> int:
+        """Attached calls whose client never said that it can come back: a drain waits for them."""
+        return sum(live.connection is not None and not live.call.resumable for live in self.ownership.calls.values())
+
     def calls(self) -> list[CallSummary]:
         """The calls this pod owns."""
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 
 SAMPLES = Path(__file__).parents[2] / "samples"
+POD_LABELS = re.compile(r'(?<=[{,])(?:color|version)="[^"]*",?')
 
 
 @dataclass
@@ -48,9 +50,10 @@ class PodProcess:
             return body
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample of `/metrics`, by name and labels."""
+        """Every sample of `/metrics`, by name and labels without those that all of them have."""
         async with httpx.AsyncClient() as client:
-            lines = (await client.get(f"{self.http}/metrics")).text.splitlines()
+            text = (await client.get(f"{self.http}/metrics")).text
+        lines = POD_LABELS.sub("", text).replace(",}", "}").replace("{}", "").splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
     def kill(self) -> None:

@@ -100,7 +100,7 @@ async def test_two_workers_share_the_port_the_fleet_and_the_figures(redis_url: s
             await until(all_in_fleet)
             metrics = await host.metrics()
             for worker in "12":
-                active = metrics[f'voice_active_calls{{color="blue",worker="{worker}"}}']
+                active = metrics[f'voice_active_calls{{worker="{worker}"}}']
                 assert active == len(on[f"blue-0-{worker}"])
         # By now each was hung up by its caller.
         async with RealtimeCall(host.url, model="echo") as call, httpx.AsyncClient(base_url=host.http) as admin:

@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.observe.metrics import TABLE, Metrics
 from app.runtime.ports import Observer, PodStatus
 
-DESIGNED = {
-    "voice_active_calls": {"color"},
+DESIGNED: dict[str, set[str]] = {
+    "voice_active_calls": set(),
     "voice_parked_calls": set(),
     "voice_calls_total": {"outcome"},
     "voice_resumes_total": {"kind"},
@@ -24,8 +24,13 @@ DESIGNED = {
     "voice_draining": set(),
     "voice_audio_frames_total": {"direction"},
     "voice_loop_lag_seconds": set(),
-    "voice_build_info": {"version", "color"},
+    "voice_build_info": set(),
+    "voice_capacity_calls": set(),
+    "voice_calls_not_resumable": set(),
+    "voice_refusals_total": {"status", "reason"},
+    "voice_limits_total": {"limit"},
 }
+"""The labels of each beside those of its pod."""
 
 
 def status(**changes: object) -> PodStatus:
@@ -53,8 +58,8 @@ def read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
-    """One sample."""
-    return read(metrics)[name, frozenset(labels.items())]
+    """One sample of a green pod of version 1.2."""
+    return read(metrics)[name, frozenset(({"color": "green", "version": "1.2"} | labels).items())]
 
 
 @pytest.fixture
@@ -69,7 +74,18 @@ def test_every_designed_metric_is_on_the_page_with_its_labels(metrics: Metrics) 
     for name, pairs in read(metrics):
         base = name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
         labels.setdefault(base, set()).update(key for key, _ in pairs if key != "le")
-    assert {name: labels.get(name) for name in DESIGNED} == DESIGNED
+    assert {name: labels.get(name) for name in DESIGNED} == {
+        name: own | {"color", "version"} for name, own in DESIGNED.items()
+    }
+
+
+def test_every_sample_says_its_pods_color_and_version(metrics: Metrics) -> None:
+    """Those of the table, and whatever comes later."""
+    metrics.refused(403, "origin_not_allowed")
+    metrics.limit_reached("handshakes")
+    for name, pairs in read(metrics):
+        assert {("color", "green"), ("version", "1.2")} <= pairs, name
+    assert {spec.name for spec in TABLE} - {"voice_log_lines_dropped_total"} <= {*DESIGNED, "voice_calls_started_total"}
 
 
 def test_nothing_is_absent_before_the_first_event(metrics: Metrics) -> None:
@@ -81,18 +97,20 @@ def test_nothing_is_absent_before_the_first_event(metrics: Metrics) -> None:
         assert value(metrics, "voice_calls_total", outcome=outcome) == 0
     for kind in ("handoff", "drop", "crash"):
         assert value(metrics, "voice_resumes_total", kind=kind) == 0
-    assert value(metrics, "voice_active_calls", color="green") == 0
+    assert value(metrics, "voice_active_calls") == 0
 
 
 def test_gauges_are_read_from_the_pod_when_somebody_asks(metrics: Metrics) -> None:
     """The page says what is true now, without anybody having reported it."""
     now = status(active_calls=3, parked_calls=2)
-    metrics.watch(lambda: now)
-    assert value(metrics, "voice_active_calls", color="green") == 3
+    metrics.watch(lambda: now, lambda: 1)
+    assert value(metrics, "voice_active_calls") == 3
     assert value(metrics, "voice_parked_calls") == 2
+    assert value(metrics, "voice_capacity_calls") == 10
+    assert value(metrics, "voice_calls_not_resumable") == 1
     assert value(metrics, "voice_draining") == 0
     now = status(status="draining")
-    assert value(metrics, "voice_active_calls", color="green") == 0
+    assert value(metrics, "voice_active_calls") == 0
     assert value(metrics, "voice_draining") == 1
 
 
@@ -132,7 +150,7 @@ def test_what_the_runtime_reports_is_counted(metrics: Metrics) -> None:
 
 def test_two_pods_of_a_process_do_not_share_metrics() -> None:
     """Each has a registry of its own."""
-    first, second = Metrics(version="1", color="blue"), Metrics(version="1", color="green")
+    first, second = Metrics(version="1.2", color="blue"), Metrics(version="1.2", color="green")
     first.write_fenced()
     assert value(second, "voice_fenced_writes_total") == 0
 
@@ -143,9 +161,8 @@ def test_no_label_is_made_for_a_call() -> None:
     assert {label for spec in TABLE for label in (spec.label or "").split()} <= few
 
 
-def test_refusals_and_limits_are_counted_by_name() -> None:
+def test_refusals_and_limits_are_counted_by_name(metrics: Metrics) -> None:
     """Whoever is on duty sees what is refused, why, and which bound cut something short."""
-    metrics = Metrics(version="1", color="blue")
     metrics.refused(503, "draining")
     metrics.refused(503, "draining")
     metrics.limit_reached("handshakes")

@@ -34,7 +34,7 @@ async def test_metrics_are_served_as_prometheus_text() -> None:
     async with running() as server, server.connect():
         response = await server.http.get("/metrics")
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        assert 'voice_active_calls{color="green"} 1.0' in response.text
+        assert 'voice_active_calls{color="green",version="1.2"} 1.0' in response.text
 
 
 async def test_the_front_page_points_the_way() -> None:
