@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import httpx
 import redis.asyncio as redis
 
 from loadtest.fleet import Fleet
@@ -50,9 +51,17 @@ class Plan:
 
 
 async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) -> Verdict:
-    """Start everything for this mode alone, do harm, and look. Raises `OSError` if it cannot be started."""
+    """Start everything for this mode alone, do harm, and look. A pod that breaks is a verdict, too."""
     outboxes = (plan.talkers + plan.callers) * OUTBOX_BYTES
     verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB)
+    try:
+        await _run(mode, plan, verdict, tell)
+    except (OSError, TimeoutError, RuntimeError, AssertionError, httpx.HTTPError) as error:
+        verdict.fault = f"{type(error).__name__}: {str(error)[-2000:]}"
+    return verdict
+
+
+async def _run(mode: Mode, plan: Plan, verdict: Verdict, tell: Tell) -> None:
     with redis_server() as store:
         async with pods(store.url) as its:
             for number in range(mode.pods):
@@ -72,7 +81,6 @@ async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) ->
             verdict.rss_after_mib = _rss_mib(watch)
             verdict.count(before, await watch.metrics())
             verdict.serves = await _serves(fleet)
-    return verdict
 
 
 async def _start(its: Pods, color: str) -> PodProcess:

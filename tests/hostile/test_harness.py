@@ -52,6 +52,7 @@ def test_a_run_that_nobody_noticed_passes() -> None:
         ({"findings": Findings()}, "frames: 0 (at least 1)"),
         ({"rss_most_mib": 151.0}, "memory grew: 101 MiB (at most 100)"),
         ({"got": {"tries": 9, "cut without a word": 2}}, "limits named: 0 (at least 1)"),
+        ({"fault": "ReadTimeout: "}, "ReadTimeout: "),
         ({"serves": False}, "serves afterwards: 0 (at least 1)"),
     ],
 )

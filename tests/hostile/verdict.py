@@ -44,6 +44,8 @@ class Verdict:
     """By how much each counter of `voice_limits_total` and `voice_refusals_total` grew."""
     owed: int = 0
     """Frames of the talking callers whose echo did not come."""
+    fault: str = ""
+    """Why the run could not be brought to its end: the pod did not answer any more, or its log holds a traceback."""
     serves: bool = False
     """Whether a new call was answered when all was over."""
 
@@ -84,12 +86,12 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Whether it does."""
-        return all(check.holds for check in self.checks)
+        return not self.failures
 
     @property
     def failures(self) -> list[str]:
         """What does not."""
-        return [str(check) for check in self.checks if not check.holds]
+        return [str(check) for check in self.checks if not check.holds] + [self.fault] * bool(self.fault)
 
     def as_json(self) -> dict[str, Any]:
         """Everything."""

@@ -26,6 +26,9 @@ from tests.waiting import PATIENCE_S
 pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
 
 
+BROKEN = ("NaN", "+Inf", "-1")
+
+
 @dataclass
 class Pod:
     """A page of metrics that can be changed, or go away."""
@@ -83,6 +86,20 @@ class Pods:
         self.server.server_close()
 
 
+# Prometheus looks for new targets every five seconds only, so each test has colors of its own from the start.
+TARGETS = {
+    **dict.fromkeys(("sum-one", "sum-two"), "green"),
+    "sum-blue": "blue",
+    **dict.fromkeys(("stays", "leaves"), "lilac"),
+    **dict.fromkeys(("down-one", "down-two"), "teal"),
+    "goes": "amber",
+    "old": "rust",
+    **{f"broken-{number}": f"broken-{number}" for number in range(len(BROKEN))},
+    **dict.fromkeys(("label.1", "labelX1"), "x"),
+}
+"""The color of each target by name."""
+
+
 @dataclass
 class Scraped:
     """A Prometheus and what it scrapes."""
@@ -92,14 +109,27 @@ class Scraped:
     targets: Path
     address: str
 
-    def scrape(self, **pods: Pod) -> None:
-        """From now on these, each with its color as a label of its target, as the ServiceMonitor adds it."""
-        self.pods.clear()
-        self.pods.update(pods)
-        groups = [
-            {"targets": [self.address], "labels": {"color": pod.color, "pod": name, "__metrics_path__": f"/{name}"}}
-            for name, pod in pods.items()
-        ]
+    def serve(self, **pods: Pod) -> None:
+        """From now on these answer; names have `_` for `-`."""
+        self.pods.update({name.replace("_", "-"): pod for name, pod in pods.items()})
+
+    def forget(self, *names: str) -> None:
+        """These are gone, and seconds later no targets either."""
+        for name in names:
+            del self.pods[name]
+        kept = [group for group in orjson.loads(self.targets.read_bytes()) if group["labels"]["pod"] not in names]
+        self._write(kept)
+
+    def list_all(self) -> None:
+        """Every target, each with its color as a label, as the ServiceMonitor adds it."""
+        self._write(
+            [
+                {"targets": [self.address], "labels": {"color": color, "pod": name, "__metrics_path__": f"/{name}"}}
+                for name, color in TARGETS.items()
+            ]
+        )
+
+    def _write(self, groups: list[dict[str, Any]]) -> None:
         # Prometheus may read at any moment.
         fresh = self.targets.with_suffix(".new")
         fresh.write_bytes(orjson.dumps(groups))
@@ -114,7 +144,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     """Looks at its pods five times a second."""
     directory, port, pods = tmp_path_factory.mktemp("prometheus"), free_port(), Pods()
     targets = directory / "targets.json"
-    targets.write_text("[]")
+    scraped = Scraped(f"http://127.0.0.1:{port}", pods.pods, targets, pods.address)
+    scraped.list_all()
     config = directory / "prometheus.yaml"
     config.write_text(
         "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
@@ -124,9 +155,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            url = f"http://127.0.0.1:{port}"
-            asyncio.run(_ready(url, process))
-            yield Scraped(url, pods.pods, targets, pods.address)
+            asyncio.run(_ready(scraped.url, process))
+            yield scraped
         finally:
             process.kill()
             pods.stop()
@@ -181,7 +211,7 @@ async def until_refused(watch: PrometheusWatch, colors: list[str], words: str) -
 async def test_numbers_of_a_color_are_those_of_all_its_pods(prometheus: Scraped) -> None:
     """Gauges, counters and the histogram of first audio, by the metrics' own page."""
     one, two, blue = Pod("green", 3), Pod("green", 4), Pod("blue", 2)
-    prometheus.scrape(one=one, two=two, blue=blue)
+    prometheus.serve(sum_one=one, sum_two=two, sum_blue=blue)
     for pod in (one, two):
         pod.metrics.call_ended("hangup")
         pod.metrics.call_resumed("handoff", 0.1)
@@ -201,7 +231,7 @@ async def test_numbers_of_a_color_are_those_of_all_its_pods(prometheus: Scraped)
 async def test_counters_never_go_down(prometheus: Scraped) -> None:
     """A pod starts anew, another goes away for good: what they had counted stays counted."""
     one, two = Pod("lilac"), Pod("lilac")
-    prometheus.scrape(stays=one, leaves=two)
+    prometheus.serve(stays=one, leaves=two)
     for _ in range(3):
         one.metrics.call_ended("error")
         two.metrics.call_ended("error")
@@ -211,7 +241,7 @@ async def test_counters_never_go_down(prometheus: Scraped) -> None:
     one.calls = 1
     one.metrics.call_ended("error")
     await until(watch, ["lilac"], active_calls=1, ended=7, failed=7)
-    prometheus.scrape(stays=one)
+    prometheus.forget("leaves")
     one.calls = 2
     one.metrics.call_ended("hangup")
     await until(watch, ["lilac"], active_calls=2, ended=8, failed=7)
@@ -221,56 +251,51 @@ async def test_counters_never_go_down(prometheus: Scraped) -> None:
 
 async def test_a_pod_that_is_not_scraped_is_not_a_pod_without_calls(prometheus: Scraped) -> None:
     """Its calls are missing from the sum, so there is no sum."""
-    one, two = Pod("blue", 5), Pod("blue", 1)
-    prometheus.scrape(one=one, two=two)
+    one, two = Pod("teal", 5), Pod("teal", 1)
+    prometheus.serve(down_one=one, down_two=two)
     watch = prometheus.watch()
-    await until(watch, ["blue"], active_calls=6)
+    await until(watch, ["teal"], active_calls=6)
     one.is_up = False
-    error = await until_refused(watch, ["blue"], "cannot scrape 1 of the blue pods")
+    error = await until_refused(watch, ["teal"], "cannot scrape 1 of the teal pods")
     assert error.may_pass
     one.is_up = True
-    await until(watch, ["blue"], active_calls=6)
+    await until(watch, ["teal"], active_calls=6)
 
 
 async def test_a_color_that_nobody_knows_is_not_empty(prometheus: Scraped) -> None:
     """Neither one that never was nor one that has left."""
-    prometheus.scrape(one=Pod("blue", 1))
+    prometheus.serve(goes=Pod("amber", 1))
     watch = prometheus.watch()
-    await until(watch, ["blue"], active_calls=1)
-    await until_refused(watch, ["blue", "purple"], "has no voice_active_calls with color=purple")
-    prometheus.scrape()
-    await until_refused(watch, ["blue"], "has no voice_active_calls with color=blue")
+    await until(watch, ["amber"], active_calls=1)
+    await until_refused(watch, ["amber", "purple"], "has no voice_active_calls with color=purple")
+    prometheus.forget("goes")
+    await until_refused(watch, ["amber"], "has no voice_active_calls with color=amber")
 
 
 async def test_old_samples_say_nothing_about_now(prometheus: Scraped) -> None:
     """A page with a time of its own is kept by Prometheus for minutes, whatever became of the pod."""
-    pod = Pod("blue", 1)
-    prometheus.scrape(old=pod)
-    await until(prometheus.watch(), ["blue"], active_calls=1)
     async with httpx.AsyncClient(trust_env=False) as http:
         answer = await http.get(f"{prometheus.url}/api/v1/query", params={"query": "time()"})
     seen_at_ms = int(float(answer.json()["data"]["result"][1]) * 1000) - 40_000
-    pod.page = b'voice_active_calls{color="blue"} 0 %d\n' % seen_at_ms
-    prometheus.scrape(other=pod)
-    error = await until_refused(prometheus.watch(), ["blue"], "more than 30 s")
+    prometheus.serve(old=Pod("rust", page=b'voice_active_calls{color="rust"} 0 %d\n' % seen_at_ms))
+    error = await until_refused(prometheus.watch(), ["rust"], "more than 30 s")
     assert error.may_pass
-    await until(prometheus.watch(fresh_s=250.0), ["blue"], active_calls=0, ended=None, turns=None)
+    await until(prometheus.watch(fresh_s=250.0), ["rust"], active_calls=0, ended=None, turns=None)
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1"])
-async def test_what_is_no_number_of_calls_is_told(prometheus: Scraped, value: str) -> None:
+@pytest.mark.parametrize("number", range(len(BROKEN)), ids=BROKEN)
+async def test_what_is_no_number_of_calls_is_told(prometheus: Scraped, number: int) -> None:
     """A broken exporter."""
-    pod = Pod("blue", page=f"voice_active_calls {value}\n".encode())
-    prometheus.scrape(**{f"broken{len(value)}{value[1:2]}": pod})
-    await until_refused(prometheus.watch(), ["blue"], "which is no number of calls")
+    name = f"broken-{number}"
+    prometheus.serve(**{name: Pod(name, page=f"voice_active_calls {BROKEN[number]}\n".encode())})
+    await until_refused(prometheus.watch(), [name], "which is no number of calls")
 
 
 async def test_another_label_may_name_the_color(prometheus: Scraped) -> None:
     """Whoever relabels otherwise says so; letters that mean something to a pattern mean themselves."""
-    pods = {"blue.1": Pod("x", 1), "blueX1": Pod("x", 2)}
-    prometheus.scrape(**pods)
-    numbers = await until(prometheus.watch(color_label="pod"), ["blue.1"], active_calls=1)
-    assert set(numbers) == {"blue.1"}
+    prometheus.serve(**{"label.1": Pod("x", 1), "labelX1": Pod("x", 2)})
+    numbers = await until(prometheus.watch(color_label="pod"), ["label.1"], active_calls=1)
+    assert set(numbers) == {"label.1"}
 
 
 async def test_a_refused_query_is_told(prometheus: Scraped) -> None:
