@@ -8,6 +8,7 @@
     ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
     └── StoreError
         ├── StoreUnavailable   no answer, or no answer in time: a later try may succeed
+        ├── StoreFull          no memory left for it: it may succeed once something else has gone
         └── StoreRefused       the store answered "no" for good (bad password, wrong type)
 
 Outcomes that are part of normal work, such as a write refused because a newer
@@ -60,6 +61,10 @@ class StoreError(VoiceAgentError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or did not answer in time."""
+
+
+class StoreFull(StoreError):
+    """The store answers, but has no memory for what was asked."""
 
 
 class StoreRefused(StoreError):

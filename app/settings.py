@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
     call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
     """How long the store keeps a call after its last sign of life, in seconds."""
+    retention: Annotated[int | None, Field(ge=0, le=7 * DAYS)] = None
+    """How long the conversation of a call that has ended is kept, in seconds, `CALL_TTL` at most; 0 keeps none."""
     resume_window: Annotated[int, Field(ge=1, le=1 * DAYS)] = 120
     """How long a call whose connection broke waits for its caller, in seconds."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200

@@ -64,12 +64,18 @@ class CallWrite:
     whole: bool = False
     call_key_hash: str = ""
     """Of a whole write: the key that is bound to the call with it, if the store has forgotten that too."""
+    ends: bool = False
+    """The call has ended: `fields` replace the record, and outbox and speech are dropped, in the same write.
+
+    Items are kept for the store's retention, the record (then a tombstone) until its TTL.
+    """
 
     @property
     def size_bytes(self) -> int:
-        """What it weighs, roughly: events, speech and items."""
+        """What it weighs, roughly: fields, events, speech and items."""
         weight = sum(len(event.head) + len(event.audio) for event in self.events)
-        return weight + sum(len(piece.audio) for piece in self.speech) + sum(map(len, self.items.values()))
+        weight += sum(map(len, self.fields.values())) + sum(map(len, self.items.values()))
+        return weight + sum(len(piece.audio) for piece in self.speech)
 
 
 @dataclass(slots=True)

@@ -17,8 +17,13 @@ from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from app.call.session import new_session
 
 SCHEMA = 1
+
+SAID = ""
+"""Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
+among the items, so that all that was said goes at one time and the record, which stays, tells nothing."""
 
 Shape = TypeVar("Shape", Reply, Playback)
 
@@ -26,6 +31,8 @@ Shape = TypeVar("Shape", Reply, Playback)
 def take_write(call: Call, now_ms: int) -> CallWrite:
     """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
     call.revision += 1
+    if call.status is Status.ENDED:
+        return _take_end(call, now_ms)
     if call.write_whole:
         return _take_whole(call, now_ms)
     items, dropped = call.conversation.take_changes()
@@ -47,6 +54,30 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
     if oldest[1] != call.trimmed_to[1]:
         write.keep_speech_from = oldest[1]
     call.trimmed_to = oldest
+    _all_saved(call)
+    return write
+
+
+def _take_end(call: Call, now_ms: int) -> CallWrite:
+    """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
+    fields = {"seq": b"%d" % call.seq, "updated_at": b"%d" % now_ms}
+    for group in ("identity", "status", "counts"):
+        _ENCODE[group](call, fields)
+    items, dropped = (call.conversation.pack_all(), []) if call.write_whole else call.conversation.take_changes()
+    items[SAID] = orjson.dumps({"session": call.session, "agent": call.agent_state})
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
+        fields=fields,
+        items=items,
+        dropped_items=dropped,
+        whole=call.write_whole,
+        call_key_hash=call.call_key_hash,
+        ends=True,
+    )
     _all_saved(call)
     return write
 
@@ -213,13 +244,26 @@ KNOWN_FIELDS = frozenset(
 )
 
 
+def keeps_what_was_said(snapshot: Snapshot) -> bool:
+    """Whether a snapshot holds the session and the conversation, as those of calls that have ended may not."""
+    return "session" in snapshot.fields or SAID in snapshot.items
+
+
 def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
-    """The call that a snapshot describes, owned under `epoch`."""
-    fields = snapshot.fields
-    outbox = Outbox(outbox_bytes, snapshot.outbox)
+    """The call that a snapshot describes, owned under `epoch`.
+
+    One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
+    """
+    fields, items = snapshot.fields, dict(snapshot.items)
 
     def text(name: str) -> str:
         return fields.get(name, b"").decode()
+
+    packed = items.pop(SAID, None)
+    said = (
+        orjson.loads(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
+    )
+    outbox = Outbox(outbox_bytes, snapshot.outbox)
 
     call = Call(
         call_id=text("call_id"),
@@ -227,7 +271,7 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         owner=text("owner"),
         color=text("color"),
         model=text("model"),
-        session=orjson.loads(fields["session"]),
+        session=orjson.loads(fields["session"]) if "session" in fields else said["session"],
         outbox=outbox,
         created_at_ms=int(fields["created_at"]),
         mirror=fields.get("mirror") == b"1",
@@ -241,9 +285,9 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         left_at_ms=int(fields.get("left_at", b"0")),
         handed_off=fields.get("handed_off") == b"1",
         seq=int(fields["seq"]),
-        conversation=Conversation(snapshot.items),
+        conversation=Conversation(items),
         voice_locked=fields.get("voice_locked") == b"1",
-        agent_state=orjson.loads(fields.get("agent") or b"{}"),
+        agent_state=orjson.loads(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
     )
     call.released = call.shown_to_caller = call.seq
     call.revision = int(fields.get("revision", b"0"))
@@ -286,7 +330,7 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
     pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
         pieces[entry.item_id].append(entry)
-    base_ms, position, speaking, first_n, item_id = fields["hearing"].decode().split(" ", 4)
+    base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ", 4)
 
     audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
     call.hearing = Hearing(

@@ -135,6 +135,14 @@ def forget_buffer(call: Call) -> None:
     call.mark("counts")
 
 
+def forget_audio(call: Call) -> None:
+    """Drop all that the caller said and that is kept as audio."""
+    forget_buffer(call)
+    call.clip = call.answered = None
+    call.untranscribed = {}
+    call.unsaved_speech = []
+
+
 def flush(call: Call) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
     if call.hearing.speaking or call.listening is None:

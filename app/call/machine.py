@@ -261,11 +261,16 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
 
 
 def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
-    """Nobody will come back. The record stays until its TTL runs out."""
+    """Nobody will come back: what only a resume would need is dropped.
+
+    Events that are not durable yet still go to the caller, with the write that ends the call.
+    """
     effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
-    call.reply = call.answered = call.staged = None
+    call.reply = call.staged = None
     call.playback = None
     call.reserved = 0
+    hearing.forget_audio(call)
+    call.outbox.clear()
     call.status = Status.ENDED
     call.outcome = outcome
     call.ended_at_ms = now_ms

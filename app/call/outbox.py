@@ -33,6 +33,11 @@ class Outbox:
         while self._size_bytes > self._limit_bytes and len(self._entries) > 1:
             self._size_bytes -= entry_bytes(self._entries.popleft())
 
+    def clear(self) -> None:
+        """Drop every event."""
+        self._entries.clear()
+        self._size_bytes = 0
+
     @property
     def first_n(self) -> int:
         """Number of the oldest event held; 0 when none is."""

@@ -98,6 +98,10 @@ class HostPod:
         """See `Pod.call_record`: what a sibling holds is in the store."""
         return await self._pod.call_record(call_id)
 
+    async def erase(self, call_id: str) -> bool:
+        """See `Pod.erase`: a sibling that has the call learns of it from the store."""
+        return await self._pod.erase(call_id)
+
     async def fleet(self) -> list[PodBeat]:
         """Every living pod."""
         return await self._pod.fleet()
@@ -126,12 +130,6 @@ class HostPod:
         for said in (await self._siblings.ask({"ask": "calls"})).values():
             found += [CallSummary(**call) for call in orjson.loads(said)]
         return found
-
-    async def hang_up(self, call_id: str) -> bool:
-        """End a call, whichever worker has it."""
-        if await self._pod.hang_up(call_id):
-            return True
-        return any(map(orjson.loads, (await self._siblings.ask({"ask": "hang_up", "call_id": call_id})).values()))
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
         """Drain all workers, or the one called `only`; False if there is none of that name."""
@@ -172,8 +170,6 @@ class HostPod:
                 return self._page()
             case {"ask": "calls"}:
                 return orjson.dumps([asdict(call) for call in self._pod.calls()])
-            case {"ask": "hang_up", "call_id": str(call_id)}:
-                return orjson.dumps(await self._pod.hang_up(call_id))
             case {"ask": "drain", "mode": str(mode), "deadline_s": float() | int() as deadline_s}:
                 self._pod.drain(mode, deadline_s)
                 self.write_line()

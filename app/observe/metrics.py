@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.observe.logs import dropped_lines
-from app.runtime.ports import Frames, PodStatus
+from app.runtime.ports import Frames, PodStatus, StoreState
 from app.stores.base import Tallies
 
 
@@ -69,6 +69,7 @@ TABLE = (
     Spec("voice_calls_not_resumable", Kind.SAMPLED, "Attached calls whose client never said that it can come back."),
     Spec("voice_parked_calls", Kind.SAMPLED, "Calls of this pod that wait for their caller to come back."),
     Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
+    Spec("voice_store_state", Kind.SAMPLED, "1 for how writing to the store goes now, else 0.", "state"),
     Spec("voice_build_info", Kind.SAMPLED, "Always 1; its labels say what runs."),
     Spec("voice_log_lines_dropped_total", Kind.SAMPLED, "Log lines that were dropped, for nobody read them."),
     Spec("voice_audio_frames_total", Kind.SAMPLED, "Messages with audio.", "direction", ("in", "out")),
@@ -199,6 +200,9 @@ class Metrics:
             "voice_calls_not_resumable": [((), self._not_resumable())],
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
             "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
+            "voice_store_state": [
+                ((state.value,), 1 if status and status.store.endswith(f":{state}") else 0) for state in StoreState
+            ],
             "voice_build_info": [((), 1)],
             "voice_log_lines_dropped_total": [((), dropped_lines())],
             "voice_audio_frames_total": [(("in",), self.frames.came), (("out",), self.frames.went)],

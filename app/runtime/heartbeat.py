@@ -23,9 +23,12 @@ BEAT_S = 2.0
 BEAT_TTL_S = 7
 """Three beats may be missed before a pod is taken for dead."""
 ANSWER_S = 2.0
-UPKEEP_S = 1.0
-ASK_EPOCH_S = 2.0
-"""How long a call may go without a write before it is asked for whether it is still ours."""
+UPKEEP_S = 0.5
+ASK_EPOCH_S = 1.25
+"""How long a call may go without a write before it is asked for whether it is still ours.
+
+With `UPKEEP_S` and the round trip less than 2 s: so soon a call that is erased elsewhere, or was, is closed here.
+"""
 
 log = structlog.get_logger(__name__)
 

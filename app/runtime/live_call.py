@@ -415,6 +415,18 @@ class LiveCall:
         waiting = self.call.unsaved_events
         return take_write(self.call, self._clock.wall_ms()), waiting
 
+    @property
+    def has_ended(self) -> bool:
+        """See `committer.Writer`."""
+        return self.call.status is Status.ENDED
+
+    def question(self) -> CallWrite | None:
+        """See `committer.Writer`."""
+        if self._held or self.superseded_by_other:
+            return None
+        call = self.call
+        return CallWrite(call.call_id, call.epoch, claim=call.claim, doubted=call.doubted_claim)
+
     def give_up_write(self) -> None:
         """See `committer.Writer`."""
         if not self._held and not self.superseded_by_other:
@@ -448,6 +460,16 @@ class LiveCall:
             log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
             # A caller who came back in doubt has no other connection: the owner is to be found with a resume.
             self._abandon_ship(SERVICE_RESTART if self.in_doubt else ATTACHED_ELSEWHERE)
+
+    def erased(self) -> None:
+        """See `committer.Writer`."""
+        if self.superseded_by_other:
+            return
+        log.info("call erased by an administrator", call_id=self.call.call_id)
+        if not self._is_over:
+            self._is_over = True
+            self._observer.call_ended("admin")
+        self._abandon_ship(CALL_ENDED)
 
     def _abandon_ship(self, code: int) -> None:
         self.superseded_by_other = True

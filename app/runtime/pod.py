@@ -23,10 +23,12 @@ from app.runtime.fleet import OVERLOADED
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
-from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall
+from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall, StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.records import describe
 from app.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
+
+log = structlog.get_logger(__name__)
 
 
 class Pod:
@@ -192,11 +194,13 @@ class Pod:
             return "failing"
         if self.admission.is_full or self.admission.overloaded:
             return OVERLOADED
-        return "degraded" if self._is_degraded else "ok"
+        return "ok" if self.store_state is StoreState.OK else "degraded"
 
     @property
-    def _is_degraded(self) -> bool:
-        return self.committer.is_behind or self.heartbeat.store_is_silent
+    def store_state(self) -> StoreState:
+        """How it goes with the store: as the committer knows it, or else the heartbeat."""
+        silent = self.committer.state is StoreState.OK and self.heartbeat.store_is_silent
+        return StoreState.UNREACHABLE if silent else self.committer.state
 
     def status(self) -> PodStatus:
         """Health as one word, and the numbers beside it.
@@ -213,7 +217,7 @@ class Pod:
             active_calls=self.admission.active,
             parked_calls=self.parked_calls,
             capacity=self.admission.capacity,
-            store=f"{self.store.kind}:{'unreachable' if self._is_degraded else 'ok'}",
+            store=f"{self.store.kind}:{self.store_state}",
         )
 
     @property
@@ -253,13 +257,23 @@ class Pod:
         snapshot = await self.store.load(call_id)
         return None if snapshot is None else describe(snapshot)
 
-    async def hang_up(self, call_id: str) -> bool:
-        """End a call of this pod from outside; False if it has no such call."""
+    async def erase(self, call_id: str) -> bool:
+        """End a call, on whichever pod it is, and erase what was said; False if there is none. Raises `StoreError`.
+
+        Another pod learns of it with its next write, and within `ASK_EPOCH_S` and `UPKEEP_S` of a silent call.
+        """
         live = self.ownership.calls.get(call_id)
-        if live is None:
+        erased = await self.store.erase(call_id, self.clock.wall_ms())
+        if not erased and live is not None:
+            # The store has lost it, or has not got it yet, or has no memory for it.
+            await self.committer.flush(live)
+            await self.committer.settle(live)
+            await self.store.erase(call_id, self.clock.wall_ms())
+        elif not erased:
             return False
-        live.finish("admin")
-        await self.committer.flush(live)
+        log.info("call erased", call_id=call_id)
+        if live is not None:
+            live.erased()
         return True
 
     async def fleet(self) -> list[PodBeat]:
@@ -313,7 +327,7 @@ class Pod:
 
 def _report_crash(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        structlog.get_logger(__name__).error("pod task crashed", task=task.get_name(), exc_info=task.exception())
+        log.error("pod task crashed", task=task.get_name(), exc_info=task.exception())
 
 
 def _not_claimed(why: NotClaimed) -> ConnectionRefused:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
+
+
+class StoreState(StrEnum):
+    """How writing to the store goes. In the last three the store is given up for now: calls go on from memory."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    """It takes writes, and not every call is written yet as it is now."""
+    FULL = "full"
+    """It answers, and has no memory for writes."""
+    REFUSED = "refused"
+    """It answers, and takes no writes from this pod: a wrong password, no permission."""
+    UNREACHABLE = "unreachable"
+    """It does not answer in time, or cannot take writes just now."""
 
 
 class Listener(Protocol):
@@ -163,7 +178,7 @@ class PodStatus:
     parked_calls: int
     capacity: int
     store: str
-    """``<kind>:ok`` or ``<kind>:unreachable``."""
+    """``<kind>:<state>``, the state one of `StoreState`."""
 
 
 @dataclass(frozen=True, slots=True)

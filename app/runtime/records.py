@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from app.call.changes import Snapshot
-from app.call.codec import restore
+from app.call.codec import keeps_what_was_said, restore
 from app.call.record import Call
 
 
 def describe(source: Call | Snapshot) -> dict[str, Any]:
-    """The record of a call, live or stored, without secrets and without audio."""
+    """The record of a call, live or stored, without secrets and without audio.
+
+    Of a call that has ended, its session and state are None once what was said is not kept any more.
+    """
+    is_kept = True
     if isinstance(source, Snapshot):
+        is_kept = keeps_what_was_said(source)
         call = restore(source, epoch=int(source.fields["epoch"]), outbox_bytes=0, checkpoint_ms=0)
     else:
         call = source
@@ -29,8 +34,8 @@ def describe(source: Call | Snapshot) -> dict[str, Any]:
         "started_at_ms": call.created_at_ms,
         "left_at_ms": call.left_at_ms or None,
         "ended_at_ms": call.ended_at_ms or None,
-        "session": call.session,
-        "agent_state": call.agent_state,
+        "session": call.session if is_kept else None,
+        "agent_state": call.agent_state if is_kept else None,
         "transcript": [_line(item) for item in call.conversation.items()],
     }
 

@@ -15,6 +15,14 @@ from enum import Enum
 
 from app.call.changes import CallWrite, Snapshot
 
+ERASED = "erased"
+"""Field of a record whose call was erased."""
+TOMBSTONE_FIELDS = (
+    "schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at "
+    "handed_off resumable counts seq updated_at epoch revision"
+).split()
+"""What stays of an erased record: nothing that was said."""
+
 
 class WriteOutcome(Enum):
     """What became of one `CallWrite`."""
@@ -24,6 +32,12 @@ class WriteOutcome(Enum):
     """A newer epoch owns the call; nothing was written."""
     UNKNOWN = "unknown"
     """The store holds no such call (expired or lost), or lost writes before this one; nothing was written."""
+    ENDED = "ended"
+    """The call was erased; nothing was written."""
+    FULL = "full"
+    """The store has no memory for it; nothing was written, but that a call which ended holds no audio any more."""
+    REJECTED = "rejected"
+    """The store takes every write but this one; nothing was written, and trying again cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +126,39 @@ class DrainWish:
     requested_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """How much of its memory a store uses. `limit_bytes` 0: it has no limit."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
 class Store(ABC):
     """A session store. One instance serves a whole pod; methods may run concurrently.
 
     Every method that talks to the store raises `StoreUnavailable` when there is no
-    answer in time and `StoreRefused` when trying again cannot help. A cancelled
-    method leaves each call's write either done or not done, never half done.
+    answer in time, `StoreFull` when it has no memory for what was asked and `StoreRefused`
+    when trying again cannot help. A cancelled method leaves each call's write either done
+    or not done, never half done.
     """
 
     def __init__(self, *, ttl_s: int) -> None:
         self.ttl_s = ttl_s
+        self._retention_s: int | None = None
+
+    @property
+    def retention_s(self) -> int:
+        """How long the conversation of a call that ended is kept; at most, and if not set otherwise, the TTL.
+
+        Its record, in which nothing is that was said, stays until the TTL: whoever comes back is told that
+        the call has ended.
+        """
+        return self.ttl_s if self._retention_s is None else min(self._retention_s, self.ttl_s)
+
+    @retention_s.setter
+    def retention_s(self, seconds: int | None) -> None:
+        self._retention_s = seconds
 
     @property
     @abstractmethod
@@ -140,6 +177,10 @@ class Store(ABC):
     async def ping(self) -> None:
         """Return if the store answers."""
 
+    async def memory(self) -> StoreMemory | None:
+        """How full the store is; None when it cannot say."""
+        return None
+
     @abstractmethod
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """Carry out writes of different calls in one round trip, each atomic by itself.
@@ -151,6 +192,15 @@ class Store(ABC):
     @abstractmethod
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds."""
+
+    @abstractmethod
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        """End a call, whoever owns it, and erase what was said; False when there is none.
+
+        Atomic. What stays, until the TTL, are `TOMBSTONE_FIELDS`, so that a claim is told `ENDED`; every
+        write of the call from now on is answered `ENDED`. Its call key stays bound. A call that had ended
+        keeps its outcome. Safe to ask again.
+        """
 
     @abstractmethod
     async def load(self, call_id: str) -> Snapshot | None:

@@ -15,9 +15,10 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 MakeStore = Callable[..., Store]
 
 
-def open_store(url: str, *, ttl_s: int) -> Store:
+def open_store(url: str, *, ttl_s: int, retention_s: int | None = None) -> Store:
     """The store for a URL, not opened yet. Raises `SettingsError` for a scheme nobody knows or a bad URL.
 
+    `retention_s`: see `Store.retention_s`.
     A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.
     """
     scheme = url.partition("://")[0].lower()
@@ -31,7 +32,9 @@ def open_store(url: str, *, ttl_s: int) -> Store:
             known = ", ".join(f"{name}://" for name in sorted({*BUILT_IN, *added}))
             raise SettingsError(f"VOICE_STORE_URL: unknown store {scheme}://; known are {known}")
         make = added[scheme].load()
-    return make(url, ttl_s=ttl_s)
+    store = make(url, ttl_s=ttl_s)
+    store.retention_s = retention_s
+    return store
 
 
 ONE_MASTER = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.base import (
+    ERASED,
+    TOMBSTONE_FIELDS,
+    Claim,
+    Claimed,
+    DrainWish,
+    NotClaimed,
+    PodBeat,
+    Store,
+    WriteOutcome,
+)
 
 
 @dataclass(slots=True)
@@ -22,6 +32,11 @@ class _Kept:
     last_speech_n: int = 0
     """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
 
+    def let_go(self) -> None:
+        """Drop outbox and speech."""
+        self.outbox, self.speech = deque(), deque()
+        self.last_event_n = self.last_speech_n = 0
+
 
 class MemoryStore(Store):
     """`memory://`. One instance may be shared by several pods of a test."""
@@ -32,6 +47,8 @@ class MemoryStore(Store):
         # Both in the order in which they expire, for each refresh moves an entry to the end.
         self._calls: OrderedDict[str, _Kept] = OrderedDict()
         self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._retained: deque[tuple[float, str, _Kept]] = deque()
+        """Calls that have ended, and when their items go, if that is before all else of them."""
         self._pods: dict[str, tuple[PodBeat, float]] = {}
         self._wishes: dict[str, DrainWish] = {}
         self._agreed: dict[str, bytes] = {}
@@ -58,6 +75,10 @@ class MemoryStore(Store):
         now_s = self._now_s()
         while self._calls and next(iter(self._calls.values())).expires_s <= now_s:
             self._calls.popitem(last=False)
+        while self._retained and self._retained[0][0] <= now_s:
+            _, call_id, kept = self._retained.popleft()
+            if self._calls.get(call_id) is kept:
+                kept.items = {}
         while self._keys and next(iter(self._keys.values()))[1] <= now_s:
             self._keys.popitem(last=False)
 
@@ -75,6 +96,8 @@ class MemoryStore(Store):
     def _commit(self, write: CallWrite) -> WriteOutcome:
         kept = self._kept(write.call_id)
         epoch, claim, revision, held = write.epoch, write.claim, 0, 0
+        if kept is not None and ERASED in kept.fields:
+            return WriteOutcome.ENDED
         if kept is not None:
             held = int(kept.fields["epoch"])
             held_claim = kept.fields.get("claim", b"").decode()
@@ -94,6 +117,8 @@ class MemoryStore(Store):
         elif kept is None or held < epoch or (write.revision and revision != write.revision - 1):
             return WriteOutcome.UNKNOWN
         self._refresh(write.call_id, kept)
+        if write.ends:
+            kept.fields = {}
         kept.fields.update(write.fields, epoch=b"%d" % epoch)
         if claim:
             kept.fields["claim"] = claim.encode()
@@ -102,6 +127,10 @@ class MemoryStore(Store):
         kept.items.update(write.items)
         for item_id in write.dropped_items:
             kept.items.pop(item_id, None)
+        if write.ends:
+            kept.let_go()
+            self._retain(write.call_id, kept)
+            return WriteOutcome.COMMITTED
         for event in write.events:
             if event.n > kept.last_event_n:
                 kept.outbox.append(event)
@@ -115,6 +144,25 @@ class MemoryStore(Store):
         while kept.speech and kept.speech[0].n < write.keep_speech_from:
             kept.speech.popleft()
         return WriteOutcome.COMMITTED
+
+    def _retain(self, call_id: str, kept: _Kept) -> None:
+        if not self.retention_s:
+            kept.items = {}
+        elif self.retention_s < self.ttl_s:
+            self._retained.append((self._now_s() + self.retention_s, call_id, kept))
+
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        kept = self._kept(call_id)
+        if kept is None:
+            return False
+        self._refresh(call_id, kept)
+        fields = {name: value for name, value in kept.fields.items() if name in TOMBSTONE_FIELDS}
+        if fields.get("status") != b"ended":
+            fields.update(status=b"ended", outcome=b"admin", ended_at=b"%d" % now_ms)
+        fields.update({"epoch": b"%d" % (int(fields["epoch"]) + 1), ERASED: b"1"})
+        kept.fields, kept.items = fields, {}
+        kept.let_go()
+        return True
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         kept = self._kept(claim.call_id)

@@ -24,9 +24,19 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, Snapshot
 from app.errors import StoreUnavailable
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.base import (
+    TOMBSTONE_FIELDS,
+    Claim,
+    Claimed,
+    DrainWish,
+    NotClaimed,
+    PodBeat,
+    Store,
+    StoreMemory,
+    WriteOutcome,
+)
 from app.stores.redis_connections import Tuning, one_server
-from app.stores.redis_errors import FAILURES, concerns_one_key, is_elsewhere, meaning
+from app.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning, outcome_of_failure
 from app.stores.redis_format import Script, beat_fields, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
 from app.stores.redis_pipeline import Command, ask_all
 from app.stores.redis_sentinels import sentinel_master
@@ -36,6 +46,7 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
+SCRIPTS = ("commit", "claim", "erase", "load", "bind_call_key", "beat", "list_pod", "wish_drain", "swap_note")
 PODS_KEY = "pods"
 """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 KEPT_POD_MS = 3_600_000
@@ -52,7 +63,7 @@ class RedisStore(Store):
         """`client` and `tuning` come from a subclass that makes its own connections."""
         super().__init__(ttl_s=ttl_s)
         self._url = url
-        self._scripts = {name: Script(name) for name in ("commit", "claim", "load", "bind_call_key", "swap_note")}
+        self._scripts = {name: Script(name) for name in SCRIPTS}
         if client is None:
             client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
         self._redis: redis.Redis = client
@@ -81,16 +92,20 @@ class RedisStore(Store):
         """One round trip."""
         await self._ask(self._redis.ping)
 
+    async def memory(self) -> StoreMemory | None:
+        """One INFO."""
+        info: Any = await self._ask(lambda: self._redis.info("memory"))
+        return StoreMemory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
+
     # --- calls ----------------------------------------------------------------
 
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """One pipeline, one script per write; in front of them the keys that whole writes bind."""
-        runs = [(call_keys(write.call_id), commit_arguments(write, self.ttl_s)) for write in writes]
+        runs = [(call_keys(write.call_id), commit_arguments(write, self.ttl_s, self.retention_s)) for write in writes]
         keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
         outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
-        # What is no call's record is replaced by one when the whole call is written.
         return [
-            WriteOutcome.UNKNOWN if isinstance(outcome, Exception) else WriteOutcome(outcome.decode())
+            outcome_of_failure(outcome) if isinstance(outcome, Exception) else WriteOutcome(outcome.decode())
             for outcome in outcomes
         ]
 
@@ -116,6 +131,11 @@ class RedisStore(Store):
         epoch, owner, status, color, *held = more
         return Claimed(epoch, snapshot_of(*held), owner.decode(), status.decode(), color.decode())
 
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        """One script."""
+        arguments = [now_ms, self.ttl_s, "admin", *TOMBSTONE_FIELDS]
+        return bool(await self._run("erase", call_keys(call_id), arguments))
+
     async def load(self, call_id: str) -> Snapshot | None:
         """One script."""
         held = await self._run("load", call_keys(call_id), [])
@@ -136,21 +156,13 @@ class RedisStore(Store):
     # --- the fleet --------------------------------------------------------------
 
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
-        """One pipeline, and now and then a look at the server's clock."""
-        fields = beat_fields(beat)
-
-        async def run() -> list[Any]:
-            await self._read_clock()
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hset(f"pod:{beat.name}", mapping=fields)
-                pipe.expire(f"pod:{beat.name}", ttl_s)
-                pipe.zadd(PODS_KEY, {beat.name: beat.beat_at_ms})
-                pipe.zremrangebyscore(PODS_KEY, "-inf", beat.beat_at_ms - KEPT_POD_MS)
-                pipe.hget(f"color:{beat.color}", "drain")
-                return await _answers(pipe)
-
-        answers = await self._ask(run, again=False)
-        return wish_of(answers[-1])
+        """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
+        fields = [ttl_s, *(word for pair in beat_fields(beat).items() for word in pair)]
+        listed = [beat.name, beat.beat_at_ms, beat.beat_at_ms - KEPT_POD_MS]
+        await self._ask(self._read_clock, again=False)
+        await self._run("beat", [f"pod:{beat.name}"], fields, again=False)
+        await self._run("list_pod", [PODS_KEY], listed, again=False)
+        return await self.drain_wish(beat.color)
 
     async def retire(self, pod: str) -> None:
         """One pipeline."""
@@ -178,13 +190,8 @@ class RedisStore(Store):
         return sorted(beats, key=lambda beat: beat.name)
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
-        """One command."""
-        key = f"color:{color}"
-        if wish is None:
-            await self._ask(lambda: self._redis.hdel(key, "drain"))
-            return
-        value = orjson.dumps(wish)
-        await self._ask(lambda: self._redis.hset(key, "drain", value))
+        """One script."""
+        await self._run("wish_drain", [f"color:{color}"], [] if wish is None else [orjson.dumps(wish)])
 
     async def drain_wish(self, color: str) -> DrainWish | None:
         """One command."""
@@ -192,14 +199,15 @@ class RedisStore(Store):
         return wish_of(packed)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
-        """SET NX, then GET."""
+        """GET, and only where nothing is agreed yet SET NX before it: a server that is full refuses that."""
+        key = f"agreed:{name}"
 
         async def run() -> bytes:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(f"agreed:{name}", proposal, nx=True)
-                pipe.get(f"agreed:{name}")
-                agreed: bytes = (await _answers(pipe))[1]
-                return agreed
+            agreed: Any = await self._redis.get(key)
+            if agreed is None:
+                await self._redis.set(key, proposal, nx=True)
+                agreed = await self._redis.get(key)
+            return bytes(agreed)
 
         return await self._ask(run)
 
@@ -224,7 +232,7 @@ class RedisStore(Store):
     async def _run_all(
         self, script: Script, runs: Sequence[Question], *, bind: Sequence[tuple[str, str]] = ()
     ) -> list[Any]:
-        """Run a script several times; answers that are errors of one call alone are among the answers."""
+        """Run a script several times; answers that are errors of one run alone are among the answers."""
         return await self._run_on(self._redis, script, runs, bind)
 
     async def _run_on(
@@ -239,7 +247,7 @@ class RedisStore(Store):
             for at, answer in zip(missing, again, strict=True):
                 answers[at] = answer
         for answer in answers:
-            if isinstance(answer, Exception) and not concerns_one_key(answer):
+            if isinstance(answer, Exception) and not concerns_one_run(answer):
                 raise answer
         return answers
 

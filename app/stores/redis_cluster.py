@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.errors import SettingsError
+from app.stores.base import StoreMemory
 from app.stores.redis import Question, RedisStore
 from app.stores.redis_connections import options, read_place
 from app.stores.redis_errors import UrlMistake, unusable
@@ -94,6 +95,18 @@ class ClusterStore(RedisStore):
             for at, answer in zip(placed[name], some, strict=True):
                 answers[at] = answer
         return answers
+
+    async def memory(self) -> StoreMemory | None:
+        """Of the masters: the one that is fullest."""
+        nodes = RedisCluster.PRIMARIES
+
+        async def run() -> Any:
+            return await self._cluster.info("memory", target_nodes=nodes)
+
+        found = await self._ask(run)
+        each = [found] if "used_memory" in found else list(found.values())
+        told = [StoreMemory(int(info["used_memory"]), int(info.get("maxmemory", 0))) for info in each]
+        return max(told, key=lambda memory: memory.used_bytes / (memory.limit_bytes or memory.used_bytes + 1))
 
     def _node_of(self, key: str) -> str:
         node = self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from redis import exceptions
 
-from app.errors import StoreError, StoreRefused, StoreUnavailable
+from app.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
+from app.stores.base import WriteOutcome
 
 FAILURES = (
     exceptions.RedisError,
@@ -17,7 +18,6 @@ FAILURES = (
 FINAL = (exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError)
 PASSING = (
     exceptions.ReadOnlyError,  # a failover made this server a replica
-    exceptions.OutOfMemoryError,
     exceptions.NoScriptError,  # the scripts were flushed again right after they were loaded
     exceptions.TryAgainError,
     exceptions.ClusterDownError,
@@ -30,7 +30,7 @@ PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLU
 
 
 def meaning(error: Exception, url: str) -> StoreError:
-    """`StoreUnavailable` if a later try may succeed, else `StoreRefused`."""
+    """`StoreFull` for want of memory, `StoreUnavailable` if a later try may succeed, else `StoreRefused`."""
     where = f"the store at {without_password(url)}"
     if isinstance(error.__cause__, FINAL):
         error = error.__cause__  # a cluster's client says only that no node can be reached
@@ -38,6 +38,8 @@ def meaning(error: Exception, url: str) -> StoreError:
         return StoreRefused(f"{where} refuses: {error}")
     if not isinstance(error, exceptions.ResponseError):
         return StoreUnavailable(f"{where} cannot be reached: {str(error) or 'no answer in time'}")
+    if is_full(error):
+        return StoreFull(f"{where} is full: {error}")
     if isinstance(error, PASSING) or str(error).startswith(PASSING_CODES):
         return StoreUnavailable(f"{where} cannot do it now: {error}")
     return StoreRefused(f"{where} refuses: {error}")
@@ -53,9 +55,24 @@ def is_elsewhere(error: Exception) -> bool:
     )
 
 
-def concerns_one_key(error: Exception) -> bool:
-    """Whether something that is no record of ours stands under a key; other keys are not touched by that."""
-    return isinstance(error, exceptions.ResponseError) and "WRONGTYPE" in str(error)
+def is_full(error: Exception) -> bool:
+    """Whether the server is at its `maxmemory` and refuses what may need more."""
+    return isinstance(error, exceptions.OutOfMemoryError) or str(error).startswith(("OOM ", "command not allowed when"))
+
+
+def concerns_one_run(error: Exception) -> bool:
+    """Whether an answer says nothing about any other run of a script: the server works, and refuses just this."""
+    if not isinstance(error, exceptions.ResponseError) or isinstance(error, (*FINAL, *PASSING)):
+        return False
+    return not is_full(error) and not str(error).startswith(PASSING_CODES)
+
+
+def outcome_of_failure(error: Exception) -> WriteOutcome:
+    """What such an answer means for a write.
+
+    What stands under a key and is no record of ours is replaced when the whole call is written.
+    """
+    return WriteOutcome.UNKNOWN if "WRONGTYPE" in str(error) else WriteOutcome.REJECTED
 
 
 class UrlMistake(ValueError):

@@ -27,8 +27,10 @@ def call_keys(call_id: str) -> list[str]:
     return [slot, f"{slot}:items", f"{slot}:out", f"{slot}:in"]
 
 
-def commit_arguments(write: CallWrite, ttl_s: int) -> list[Any]:
+def commit_arguments(write: CallWrite, ttl_s: int, retention_s: int) -> list[Any]:
     """Arguments of `lua/commit.lua`."""
+    items = write.items if retention_s or not write.ends else {}
+    events, speech = ((), ()) if write.ends else (write.events, write.speech)
     arguments: list[Any] = [
         write.epoch,
         ttl_s,
@@ -38,20 +40,22 @@ def commit_arguments(write: CallWrite, ttl_s: int) -> list[Any]:
         write.revision,
         write.claim,
         write.doubted,
+        int(write.ends),
+        retention_s,
         len(write.fields),
     ]
     for pair in write.fields.items():
         arguments += pair
-    arguments.append(len(write.items))
-    for pair in write.items.items():
+    arguments.append(len(items))
+    for pair in items.items():
         arguments += pair
     arguments.append(len(write.dropped_items))
     arguments += write.dropped_items
-    arguments.append(len(write.events))
-    for event in write.events:
+    arguments.append(len(events))
+    for event in events:
         arguments += event
-    arguments.append(len(write.speech))
-    for piece in write.speech:
+    arguments.append(len(speech))
+    for piece in speech:
         arguments += piece
     return arguments
 

@@ -48,10 +48,10 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
         return _json(_named(record))
 
     @router.delete("/calls/{call_id}")
-    async def hang_up(call_id: str) -> Response:
-        if not await pod.hang_up(call_id):
+    async def erase(call_id: str) -> Response:
+        if not await pod.erase(call_id):
             raise _no_such_call()
-        return _json({"call_id": call_id, "ended": True})
+        return _json({"call_id": call_id, "ended": True, "erased": True})
 
     @router.get("/fleet")
     async def fleet() -> Response:
@@ -106,7 +106,7 @@ def _json(content: dict[str, Any]) -> Response:
 
 
 def _no_such_call() -> ConnectionRefused:
-    return ConnectionRefused(404, "call_not_found", "This pod knows no such call.", param="call_id")
+    return ConnectionRefused(404, "call_not_found", "There is no such call.", param="call_id")
 
 
 def _no_such_pod() -> ConnectionRefused:

@@ -50,8 +50,8 @@ class CallPod(Protocol):
     async def call_record(self, call_id: str) -> dict[str, Any] | None:
         """One call's record and transcript. Raises `StoreError`."""
 
-    async def hang_up(self, call_id: str) -> bool:
-        """End a call; False if the pod does not own it."""
+    async def erase(self, call_id: str) -> bool:
+        """End a call, on whichever pod, and erase what was said; False if there is none. Raises `StoreError`."""
 
     async def fleet(self) -> list[PodBeat]:
         """Every living pod. Raises `StoreError`."""

@@ -310,6 +310,94 @@ async def test_claims_that_are_turned_down_change_nothing(store: Store) -> None:
     assert (held.fields["epoch"], held.fields["status"]) == (b"2", b"ended")
 
 
+SAID = {"": b"the-session", "item_1": b"what-was-said"}
+EVERYTHING: dict[str, Any] = {
+    "events": [OutboxEntry(1, b'{"said":"what-was-said"}', b"")],
+    "speech": [SpeechEntry(1, "item_1", b"what-was-said")],
+}
+
+
+async def talked(store: Store, **more: Any) -> None:
+    """A call in which something was said."""
+    await store.commit([first_write(session=b"the-session", **more)])
+    await store.commit([CallWrite("call_a", 1, items={"item_1": b"what-was-said"}, **EVERYTHING)])
+
+
+async def everything_kept(store: Store) -> str:
+    """All that a store holds, under whatever key."""
+    if isinstance(store, MemoryStore):
+        return repr(vars(store))
+    assert isinstance(store, RedisStore)
+    client: Any = store._redis
+    found = []
+    async for key in client.scan_iter():
+        kind = (await client.type(key)).decode()
+        read = {"hash": client.hgetall, "stream": client.xrange, "string": client.get}.get(kind)
+        found.append((key, await read(key) if read else kind))
+    return repr(found)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_the_write_that_ends_a_call_lets_outbox_and_speech_go(store: Store, whole: bool) -> None:
+    """In one atomic write the record becomes what the write says, and only items are kept beside it."""
+    await talked(store)
+    fields = {"status": b"ended", "outcome": b"hangup"}
+    assert await store.commit([CallWrite("call_a", 1, fields=fields, items=SAID, ends=True, whole=whole)]) == [
+        WriteOutcome.COMMITTED
+    ]
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.fields == {**fields, "epoch": b"1"}
+    assert (held.items, held.outbox, held.speech) == (SAID, [], [])
+    assert await store.claim(claim()) is NotClaimed.ENDED
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_with_no_retention_the_end_leaves_a_tombstone_only(store: Store, whole: bool) -> None:
+    """Nothing that was said is kept, and whoever comes back is still told that the call has ended."""
+    store.retention_s = 0
+    await talked(store)
+    await store.commit([CallWrite("call_a", 1, fields={"status": b"ended"}, items=SAID, ends=True, whole=whole)])
+    assert "said" not in await everything_kept(store)
+    assert "the-session" not in await everything_kept(store)
+    assert await store.claim(claim()) is NotClaimed.ENDED
+
+
+async def test_a_call_is_erased_whoever_owns_it(store: Store) -> None:
+    """Nothing that was said is left under any key, no write of whatever epoch is taken, and a claim is told `ENDED`."""
+    await talked(store)
+    await store.bind_call_key("k" * 64, "call_a")
+    assert not await store.erase("call_b", 7)
+    assert await store.erase("call_a", 7)
+    for _ in range(2):
+        left = await everything_kept(store)
+        assert "said" not in left
+        assert "the-session" not in left
+        late = CallWrite("call_a", 1, items=SAID, **EVERYTHING)
+        whole = CallWrite("call_a", 9, fields={"session": b"the-session"}, items=SAID, whole=True, **EVERYTHING)
+        ending = CallWrite("call_a", 1, items=SAID, ends=True, whole=True)
+        assert await store.commit([late, whole]) == [WriteOutcome.ENDED] * 2
+        assert await store.commit([ending]) == [WriteOutcome.ENDED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.fields["status"], held.fields["outcome"], held.fields["ended_at"]) == (b"ended", b"admin", b"7")
+    assert held.fields["epoch"] == b"2"
+    assert await store.claim(claim()) is NotClaimed.ENDED
+    assert await store.find_call_key("k" * 64) == "call_a"
+
+
+async def test_a_call_that_had_ended_is_erased_and_keeps_its_outcome(store: Store) -> None:
+    """Erasing is about what was said; it may be asked for again."""
+    await talked(store)
+    fields = {"status": b"ended", "outcome": b"hangup", "ended_at": b"5"}
+    await store.commit([CallWrite("call_a", 1, fields=fields, items=SAID, ends=True)])
+    assert await store.erase("call_a", 7)
+    assert await store.erase("call_a", 8)
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.fields["outcome"], held.fields["ended_at"], held.items) == (b"hangup", b"5", {})
+
+
 async def test_racing_claims_get_different_epochs(store: Store) -> None:
     """However many pods want a call at once, one epoch belongs to one of them."""
     await store.commit([first_write()])
@@ -472,6 +560,30 @@ async def test_what_has_expired_is_unknown_on_a_real_server(redis_url: str) -> N
     await store.close()
 
 
+async def test_what_was_said_expires_before_the_tombstone(redis_url: str) -> None:
+    """On a real server: the items go after the retention, the record stays until the TTL."""
+    store = RedisStore(redis_url, ttl_s=TTL_S)
+    store.retention_s = 7
+    client: Any = store._redis
+    await talked(store)
+    await store.commit([CallWrite("call_a", 1, fields={"status": b"ended"}, items=SAID, ends=True)])
+    assert (await client.ttl("call:{call_a}:items"), await client.ttl("call:{call_a}")) == (7, TTL_S)
+    assert sorted(await client.keys("call:*")) == [b"call:{call_a}", b"call:{call_a}:items"]
+    await store.close()
+
+
+async def test_memory_forgets_what_was_said_before_the_tombstone() -> None:
+    """As a real server does."""
+    now = [0.0]
+    store = MemoryStore(ttl_s=TTL_S, now_s=lambda: now[0])
+    store.retention_s = 7
+    await talked(store)
+    await store.commit([CallWrite("call_a", 1, fields={"status": b"ended"}, items=SAID, ends=True)])
+    now[0] = 7.0
+    assert "what-was-said" not in repr(await store.load("call_a")) + repr(vars(store))
+    assert await store.claim(claim()) is NotClaimed.ENDED
+
+
 async def test_memory_forgets_what_has_expired() -> None:
     """Calls, keys and pods that nobody asks for again do not pile up."""
     now = [0.0]
@@ -502,31 +614,37 @@ WRITES = st.tuples(
     st.integers(0, 5),
     st.sampled_from(["", "one", "two"]),
     st.sampled_from(["", "one", "two"]),
+    st.sampled_from([False, False, True]),
 )
-CLAIMS = st.sampled_from(["claim", "claim one", "claim two"])
+STEPS = st.one_of(WRITES, WRITES, st.sampled_from(["claim", "claim one", "claim two", "erase"]))
 
 
 @settings(max_examples=int(os.environ.get("STORE_EXAMPLES", "60")), suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(WRITES, CLAIMS), max_size=14))
-def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any]) -> None:
-    """Any order of writes, whole writes, trims and claims ends alike in memory and on a real server."""
+@given(st.lists(STEPS, max_size=14), st.sampled_from([TTL_S, 0]))
+def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: list[Any], retention_s: int) -> None:
+    """Any order of writes, whole writes, ends, trims, claims and erasures ends alike in memory and on a real server."""
 
     async def run() -> None:
         real = RedisStore(shared_redis.url, ttl_s=TTL_S)
         try:
             await real._redis.flushall()
-            await compare(MemoryStore(ttl_s=TTL_S), real)
+            model = MemoryStore(ttl_s=TTL_S)
+            model.retention_s = real.retention_s = retention_s
+            await compare(model, real)
         finally:
             await real.close()
 
     async def compare(model: MemoryStore, real: RedisStore) -> None:
         for step in steps:
+            if step == "erase":
+                assert await model.erase("call_a", 7) == await real.erase("call_a", 7)
+                continue
             if isinstance(step, str):
                 asked = claim(name=step.removeprefix("claim").strip())
                 left, right = await model.claim(asked), await real.claim(asked)
                 assert left == right
                 continue
-            epoch, whole, fields, items, dropped, numbers, keep, revision, owned_by, doubted = step
+            epoch, whole, fields, items, dropped, numbers, keep, revision, owned_by, doubted, ends = step
             write = CallWrite(
                 "call_a",
                 epoch,
@@ -541,6 +659,7 @@ def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: 
                 keep_events_from=keep,
                 keep_speech_from=keep,
                 whole=whole,
+                ends=ends,
             )
             assert await model.commit([write]) == await real.commit([write])
         assert await model.load("call_a") == await real.load("call_a")

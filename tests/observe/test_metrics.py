@@ -29,6 +29,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_calls_not_resumable": set(),
     "voice_refusals_total": {"status", "reason"},
     "voice_limits_total": {"limit"},
+    "voice_store_state": {"state"},
 }
 """The labels of each beside those of its pod."""
 
@@ -157,7 +158,7 @@ def test_two_pods_of_a_process_do_not_share_metrics() -> None:
 
 def test_no_label_is_made_for_a_call() -> None:
     """A label with a value per call would grow without end."""
-    few = set("color outcome kind cause stage op direction status reason limit".split())
+    few = set("color outcome kind cause stage op direction status reason limit state".split())
     assert {label for spec in TABLE for label in (spec.label or "").split()} <= few
 
 

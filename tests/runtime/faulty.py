@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from app.call.changes import CallWrite
 from app.errors import StoreUnavailable
-from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, WriteOutcome
+from app.stores.base import ERASED, Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.waiting import until
 
@@ -15,12 +15,22 @@ __all__ = ["FaultyStore", "until"]
 
 
 class FaultyStore(MemoryStore):
-    """Refuses everything while `is_away`, writes alone while `is_locked`; notes the sizes of its rounds."""
+    """Refuses everything while `is_away`, writes alone while `is_locked`, what needs memory while `is_full`.
+
+    Notes the sizes of its rounds.
+    """
 
     def __init__(self) -> None:
         super().__init__(ttl_s=60)
         self.is_away = False
         self.is_locked = False
+        self.is_full = False
+        self.found_full: list[float] = []
+        """When writes found the store full, by the loop's clock."""
+        self.rejects: set[str] = set()
+        """Calls whose writes are rejected for good."""
+        self.round_bytes: list[int] = []
+        """How much was in each round that was carried out."""
         self.failure: Exception = StoreUnavailable("away")
         self.gate = asyncio.Event()
         """Writes wait while it is cleared."""
@@ -45,9 +55,31 @@ class FaultyStore(MemoryStore):
         await self.gate.wait()
         self._check(writes=True)
         self.rounds.append(len(writes))
-        outcomes = await super().commit(writes)
+        self.round_bytes.append(sum(write.size_bytes for write in writes))
+        outcomes = [self._commit(write) for write in writes]
         self.after_round()
         return outcomes
+
+    def _commit(self, write: CallWrite) -> WriteOutcome:
+        if write.call_id in self.rejects:
+            return WriteOutcome.REJECTED
+        kept = self._calls.get(write.call_id)
+        if self.is_full and not write.ends:
+            if kept is not None and ERASED in kept.fields:
+                return WriteOutcome.ENDED
+            if kept is not None and int(kept.fields["epoch"]) > write.epoch:
+                return WriteOutcome.SUPERSEDED
+            self.found_full.append(asyncio.get_running_loop().time())
+            return WriteOutcome.FULL
+        return super()._commit(write)
+
+    async def memory(self) -> StoreMemory | None:
+        self._check()
+        return StoreMemory(int(self.is_full), 1)
+
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        self._check()
+        return await super().erase(call_id, now_ms)
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         self._check(writes=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from unittest.mock import patch
 
 from app.call import machine
-from app.call.codec import take_write
+from app.call.codec import SAID, take_write
 from app.runtime.committer import MAX_ROUND_BYTES
+from app.runtime.live_call import LiveCall
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import until
@@ -28,7 +30,7 @@ async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"ended"
-        assert len(held.items) == 1
+        assert held.items.keys() == {"item_1", SAID}
 
 
 async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
@@ -181,3 +183,67 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         held = await store.load(caller.call_id)
         assert held is not None
         assert [entry.n for entry in held.outbox] == [1, 2, 3]
+
+
+async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -> None:
+    """Each `flush` returns once its own call is durable, in whichever round that is."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        callers = [await its.start(pod) for _ in range(12)]
+        await asyncio.gather(*(caller.greeting() for caller in callers))
+        lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        store.round_bytes.clear()
+
+        async def flush(live: LiveCall) -> None:
+            live.call.emit({"type": "heavy"}, bytes(900_000))
+            await pod.committer.flush(live)
+            held = await store.load(live.call.call_id)
+            assert held is not None
+            assert held.outbox[-1].n == live.call.seq
+
+        await asyncio.gather(*map(flush, lives))
+        assert len(store.round_bytes) >= 3
+        assert max(store.round_bytes) <= MAX_ROUND_BYTES
+
+
+async def test_those_who_wait_keep_no_other_call_waiting() -> None:
+    """The call that has been marked for longest is in each round, however much others want written at once."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        callers = [await its.start(pod) for _ in range(13)]
+        await asyncio.gather(*(caller.greeting() for caller in callers))
+        patient, *urgent = lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        await until(lambda: not any(map(pod.committer.owes, lives)))
+        store.rounds.clear()
+        patient.call.emit({"type": "light"})
+        pod.committer.mark(patient)
+        for live in urgent:
+            live.call.emit({"type": "heavy"}, bytes(900_000))
+        waiting = [asyncio.create_task(pod.committer.flush(live)) for live in urgent]
+        await until(lambda: store.rounds)
+        held = await store.load(patient.call.call_id)
+        assert held is not None
+        assert held.outbox[-1].n == patient.call.seq
+        assert not all(task.done() for task in waiting)
+        await asyncio.gather(*waiting)
+
+
+async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
+    """A cancelled `flush` leaves the write to be done, and those who wait for the same call are told."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        live = pod.ownership.calls[caller.call_id]
+        store.gate.clear()
+        live.call.emit({"type": "light"})
+        impatient, patient = (asyncio.create_task(pod.committer.flush(live)) for _ in range(2))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        store.gate.set()
+        await patient
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert held.outbox[-1].n == live.call.seq

@@ -429,7 +429,7 @@ async def test_the_end_of_a_call_is_counted_once() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        assert await pod.hang_up(caller.call_id)
+        assert await pod.erase(caller.call_id)
         await caller.task
         counts: dict[tuple[str, object], int] = pod.observer.counts  # type: ignore[attr-defined]
         assert {key: value for key, value in counts.items() if key[0] == "call_ended"} == {("call_ended", "admin"): 1}

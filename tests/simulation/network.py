@@ -104,6 +104,10 @@ class StoreLink(Store):
         claimed: Claimed | NotClaimed = await self._ask(ask)
         return claimed
 
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        erased: bool = await self._ask(lambda: self._server.erase(call_id, now_ms))
+        return erased
+
     async def load(self, call_id: str) -> Snapshot | None:
         held: Snapshot | None = await self._ask(lambda: self._server.load(call_id), changes=False)
         return held

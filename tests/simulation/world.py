@@ -196,10 +196,10 @@ class World:
         degrade, let_go_on = committer._degrade, committer._let_go_on
         write_some_back = committer._write_some_back
 
-        def degrading(batch: Any) -> None:
+        def degrading(batch: Any, why: Any) -> None:
             for live, _, waiting in batch:
                 self.witness.let_out(live.call.call_id, waiting)
-            degrade(batch)
+            degrade(batch, why)
 
         def letting_go_on() -> None:
             for live in committer._marked:

@@ -68,6 +68,14 @@ class Talking:
     def superseded(self) -> None:
         raise RuntimeError("superseded")
 
+    def erased(self) -> None:
+        raise RuntimeError("erased")
+
+    has_ended = False
+
+    def question(self) -> None:
+        return None
+
     def unwritable(self) -> None:
         raise RuntimeError("unwritable")
 

@@ -175,7 +175,7 @@ async def test_a_server_that_still_loads_is_waited_for(tmp_path: Path, monkeypat
     # Microseconds between two commands of the file; the server looks up from it every 1 024 of them.
     slow = [*store._command(), "--key-load-delay", "200"]
     monkeypatch.setattr(store, "_command", lambda: slow)
-    monkeypatch.setattr(embedded, "PATIENCE_S", 0.7)
+    monkeypatch.setattr(embedded, "READY_S", 0.7)
     seen = []
     ask = store._health
 

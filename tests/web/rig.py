@@ -112,7 +112,7 @@ class ScriptedPod:
     async def call_record(self, call_id: str) -> dict[str, Any] | None:
         return self.records.get(call_id)
 
-    async def hang_up(self, call_id: str) -> bool:
+    async def erase(self, call_id: str) -> bool:
         return self.records.pop(call_id, None) is not None
 
     async def fleet(self) -> list[PodBeat]:

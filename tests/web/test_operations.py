@@ -69,7 +69,11 @@ async def test_admin_shows_and_ends_calls() -> None:
             assert listed["color"] == "green"
         record = (await server.http.get(f"/admin/calls/{CALL_ID}")).json()
         assert record == {"id": CALL_ID, "call_id": CALL_ID, "transcript": []}
-        assert (await server.http.delete(f"/admin/calls/{CALL_ID}")).json() == {"call_id": CALL_ID, "ended": True}
+        assert (await server.http.delete(f"/admin/calls/{CALL_ID}")).json() == {
+            "call_id": CALL_ID,
+            "ended": True,
+            "erased": True,
+        }
         for method in ("GET", "DELETE"):
             response = await server.http.request(method, f"/admin/calls/{CALL_ID}")
             assert (response.status_code, response.json()["error"]["code"]) == (404, "call_not_found")

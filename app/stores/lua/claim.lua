@@ -28,15 +28,16 @@ end
 local items = redis.call('HGETALL', KEYS[2])
 local outbox = redis.call('XRANGE', KEYS[3], '-', '+')
 local speech = redis.call('XRANGE', KEYS[4], '-', '+')
+-- First what needs no memory: a server at its maxmemory takes the rest of the script, and takes claims.
+for _, key in ipairs(KEYS) do
+  redis.call('EXPIRE', key, ARGV[4])
+end
 local epoch = tonumber(before[1])
 if ARGV[7] == '' or before[6] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
   epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3],
   'claim', ARGV[7])
-for _, key in ipairs(KEYS) do
-  redis.call('EXPIRE', key, ARGV[4])
-end
 return {
   'claimed', epoch, before[2] or '', before[3] or '', before[4] or '',
   redis.call('HGETALL', KEYS[1]), items, outbox, speech,

@@ -4,21 +4,27 @@
 -- ARGV  1 epoch   2 ttl in seconds   3 "1": replace all that is held
 --       4 oldest outbox entry to keep (0: all)   5 oldest speech entry to keep (0: all)
 --       6 revision (0: not checked)   7 name of the ownership   8 a claim of the writer's in doubt, or ""
+--       9 "1": the call has ended, the fields replace its record, outbox and speech go
+--       10 for how many seconds the items of a call that ended are kept (such a write brings no events and speech)
 --       then five lists, each its length and its elements flattened:
 --       fields (name, value)   items (id, packed)   dropped items (id)
 --       events (n, head, audio)   speech (n, item id, audio)
--- Returns "committed", or "superseded" or "unknown", which change nothing.
+-- Returns "committed", or "superseded", "ended", "unknown" or "full", which change nothing (but see "full" below).
 --
 -- Work depends on the size of the write alone, never on what is held: every command
 -- but the trims is O(1) per element, and a trim costs as much as it removes.
 
 local epoch, claim, revision = tonumber(ARGV[1]), ARGV[7], tonumber(ARGV[6])
-local record = redis.pcall('HMGET', KEYS[1], 'epoch', 'claim', 'revision')
+local whole, ends = ARGV[3] == '1', ARGV[9] == '1'
+local record = redis.pcall('HMGET', KEYS[1], 'epoch', 'claim', 'revision', 'erased')
 if record.err then
   record = {} -- it is no record: unknown, and replaced by a whole write
 end
 local held, held_claim = tonumber(record[1] or ''), record[2] or ''
 local held_revision = tonumber(record[3] or '') or 0
+if record[4] then
+  return 'ended' -- whatever the writer's epoch: what was erased does not come back
+end
 if held then
   if held > epoch then
     -- The claim in doubt counts only as the next one: whoever had the call in between has changed it.
@@ -33,14 +39,12 @@ if held then
     return 'committed' -- it came twice, or late: what it says is held already
   end
 end
-if ARGV[3] == '1' then
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-elseif not held or held < epoch or (revision > 0 and held_revision ~= revision - 1) then
+if not whole and (not held or held < epoch or (revision > 0 and held_revision ~= revision - 1)) then
   return 'unknown'
 end
 
 -- The five lists: where each begins in ARGV, and how many elements it has.
-local first, count, at = {}, {}, 9
+local first, count, at = {}, {}, 11
 for list, width in ipairs({ 2, 2, 1, 3, 3 }) do
   count[list] = tonumber(ARGV[at])
   first[list] = at + 1
@@ -52,12 +56,54 @@ local function is_ours(key, kind)
   local found = redis.call('TYPE', key).ok
   return found == kind or found == 'none'
 end
-if ARGV[3] ~= '1' and (
+if not whole and (
   (count[2] + count[3] > 0 and not is_ours(KEYS[2], 'hash'))
   or ((count[4] > 0 or ARGV[4] ~= '0') and not is_ours(KEYS[3], 'stream'))
   or ((count[5] > 0 or ARGV[5] ~= '0') and not is_ours(KEYS[4], 'stream'))
 ) then
   return 'unknown' -- somebody else's
+end
+
+-- Lua hands a command some thousand words at most.
+local CHUNK = 1000
+local function set_fields()
+  for i = first[1], first[1] + 2 * count[1] - 1, CHUNK do
+    redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + CHUNK, first[1] + 2 * count[1]) - 1))
+  end
+end
+
+-- A server at its maxmemory refuses a command that may need memory, unless the script has written before. So the
+-- first one is of that kind and changes nothing that matters: what it lets pass is written to the end.
+local SMALL_BYTES = 65536
+local room = whole and redis.pcall('SET', KEYS[1], '') or redis.pcall('HSET', KEYS[1], 'epoch', epoch)
+if type(room) == 'table' and room.err then
+  if not string.find(room.err, 'OOM', 1, true) then
+    return room
+  end
+  if not ends then
+    return 'full'
+  end
+  -- An end frees memory: it is taken, but for a conversation so long that it might need more than it frees. Of that
+  -- the end alone is taken, without its number, so that the items may follow.
+  redis.call('UNLINK', KEYS[3], KEYS[4])
+  local size = 0
+  for i = first[2], first[2] + 2 * count[2] - 2, 2 do
+    size = size + #ARGV[i + 1]
+  end
+  if size > SMALL_BYTES then
+    redis.call('UNLINK', KEYS[1])
+    set_fields()
+    redis.call('HSET', KEYS[1], 'epoch', epoch, 'claim', claim)
+    redis.call('EXPIRE', KEYS[1], ARGV[2])
+    redis.call('EXPIRE', KEYS[2], ARGV[10])
+    return 'full'
+  end
+end
+if whole then
+  redis.call('UNLINK', KEYS[2])
+end
+if whole or ends then
+  redis.call('UNLINK', KEYS[1], KEYS[3], KEYS[4])
 end
 
 -- An entry that is held already is refused by its id: a repeated write changes nothing.
@@ -68,11 +114,7 @@ local function add(key, n, ...)
   end
 end
 
--- Lua hands a command some thousand words at most.
-local CHUNK = 1000
-for i = first[1], first[1] + 2 * count[1] - 1, CHUNK do
-  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + CHUNK, first[1] + 2 * count[1]) - 1))
-end
+set_fields()
 -- After the fields: none of them may change these.
 local own = { 'epoch', epoch }
 if claim ~= '' then
@@ -107,5 +149,8 @@ if ARGV[5] ~= '0' then
 end
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[2])
+end
+if ends then
+  redis.call('EXPIRE', KEYS[2], ARGV[10]) -- 0: gone at once
 end
 return 'committed'

@@ -4,6 +4,8 @@
 -- ARGV  1 "1": the old note is 2; "0": there is none   2 old note
 --       3 "1": the new note is 4; "0": remove it   4 new note   5 ttl in seconds
 -- Returns 1 when the note is the new one now, 0 when it is something else. A false GET is no note.
+--
+-- Writes nothing before a command that needs no memory; see beat.lua.
 
 local now = redis.call('GET', KEYS[1])
 local old = ARGV[1] == '1' and ARGV[2]
@@ -11,9 +13,8 @@ local new = ARGV[3] == '1' and ARGV[4]
 if now ~= old and now ~= new then
   return 0
 end
+redis.call('DEL', KEYS[1])
 if new then
   redis.call('SET', KEYS[1], new, 'EX', ARGV[5])
-else
-  redis.call('DEL', KEYS[1])
 end
 return 1

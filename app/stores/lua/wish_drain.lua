@@ -1,0 +1,12 @@
+-- Notes what an operator wishes of a color, or takes it back.
+--
+-- KEYS  1 the color's hash
+-- ARGV  1 the wish; nothing: there is none any more
+--
+-- Begins with what needs no memory; see beat.lua.
+
+redis.call('HDEL', KEYS[1], 'drain')
+if ARGV[1] then
+  redis.call('HSET', KEYS[1], 'drain', ARGV[1])
+end
+return 1
