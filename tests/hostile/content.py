@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
+import itertools
 import secrets
 
 from tests.hostile.wire import Call, Target, event, frame
@@ -49,7 +49,7 @@ async def _committed(call: Call, audio: bytes) -> str:
     await call.send(MANUAL)
     await call.send(audio)
     await call.send(COMMIT)
-    return str((await call.wait("input_audio_buffer.committed"))["item_id"])
+    return str((await call.wait(b'"type":"input_audio_buffer.committed"'))["item_id"])
 
 
 async def pcma(target: Target) -> None:
@@ -153,16 +153,13 @@ async def commas(target: Target) -> None:
 
 async def ping_pong(target: Target) -> None:
     """A call as large as may be, taken from pod to pod as fast as it can be."""
-    key = secrets.token_hex(16)
-    query = f"model=echo&call_key={key}"
+    query = f"model=echo&call_key={secrets.token_hex(16)}"
     async with await target.call(query) as call:
-        for start in range(0, MANY_ITEMS, 1000):
-            one = event("conversation.item.create", item=SHORT)
-            await call.send(one * min(1000, MANY_ITEMS - start))
-        await call.over(20.0)
-    taken = 0
-    while True:
-        taken += 1
+        for _ in range(MANY_ITEMS // 1000):
+            await call.send(event("conversation.item.create", item=SHORT) * 1000)
+        await call.send(event("conversation.item.create", item={"id": "the_last", **SHORT}))
+        await call.wait(b'"id":"the_last"')
+    for at in itertools.cycle(range(len(target.ports))):
         with contextlib.suppress(TimeoutError):
-            async with await target.call(query, at=taken % len(target.ports)):
-                await asyncio.sleep(0)
+            async with await target.call(query, at=at):
+                target.got.add("taken over")

@@ -18,6 +18,8 @@ class Mode:
     attack: Callable[[Target], Coroutine[Any, Any, None]]
     """Done again and again until the time is over."""
     pods: int = 1
+    is_slowed: bool = False
+    """It is legal: nobody is told of a limit, the caller waits until it is its turn."""
 
     @property
     def what(self) -> str:
@@ -25,8 +27,8 @@ class Mode:
         return (self.attack.__doc__ or "").strip()
 
 
-def _mode(attack: Callable[[Target], Coroutine[Any, Any, None]], pods: int = 1) -> Mode:
-    return Mode(attack.__name__.replace("_", "-"), attack, pods)
+def _mode(attack: Callable[[Target], Coroutine[Any, Any, None]], *, pods: int = 1, is_slowed: bool = False) -> Mode:
+    return Mode(attack.__name__.replace("_", "-"), attack, pods, is_slowed)
 
 
 MODES = {
@@ -37,13 +39,13 @@ MODES = {
         _mode(handshakes.endless_body),
         _mode(handshakes.slow),
         _mode(handshakes.storm),
-        _mode(frames.ping),
-        _mode(frames.pong),
-        _mode(frames.empty_fragments),
-        _mode(frames.one_byte_fragments),
+        _mode(frames.ping, is_slowed=True),
+        _mode(frames.pong, is_slowed=True),
+        _mode(frames.empty_fragments, is_slowed=True),
+        _mode(frames.one_byte_fragments, is_slowed=True),
         _mode(frames.half_messages),
         _mode(frames.not_reading),
-        _mode(content.pcma),
+        _mode(content.pcma, is_slowed=True),
         _mode(content.retrieve),
         _mode(content.park),
         _mode(content.items),

@@ -32,6 +32,8 @@ LOOK_S = 0.1
 ASK_S = 0.25
 ANSWER_S = 20.0
 """An answer of `/healthz/live` that takes longer is none."""
+RECOVERED_S = 30.0
+"""A pod that was overloaded takes calls again within that."""
 ENDING_S = 30.0
 REST_S = 2.0
 """After the harm is over, before it is asked what is left of it."""
@@ -54,6 +56,7 @@ async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) ->
     """Start everything for this mode alone, do harm, and look. A pod that breaks is a verdict, too."""
     outboxes = (plan.talkers + plan.callers) * OUTBOX_BYTES
     verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB)
+    verdict.is_slowed = mode.is_slowed
     try:
         await _run(mode, plan, verdict, tell)
     except (OSError, TimeoutError, RuntimeError, AssertionError, httpx.HTTPError) as error:
@@ -164,7 +167,17 @@ async def _ask(pod: PodProcess, verdict: Verdict) -> None:
 
 
 async def _serves(fleet: Fleet) -> bool:
-    """Whether a new call is greeted and gets its echo."""
+    """Whether a new call is greeted and gets its echo; a pod that was overloaded has some seconds to get over it."""
+    end_s = perf_counter() + RECOVERED_S
+    while perf_counter() < end_s:
+        with contextlib.suppress(OSError, TimeoutError):
+            return await _echoes(fleet)
+        await asyncio.sleep(ASK_S)
+    return False
+
+
+async def _echoes(fleet: Fleet) -> bool:
+    """Raises `OSError`, `TimeoutError`."""
     seen = Findings()
     caller = ResumingCaller(fleet.addresses, fleet.headers, seen)
     try:
@@ -173,8 +186,6 @@ async def _serves(fleet: Fleet) -> bool:
         async with asyncio.timeout(ANSWER_S):
             while caller.owes:
                 await asyncio.sleep(0.01)
-    except (OSError, TimeoutError):
-        return False
     finally:
         caller.hang_up()
     return seen.frames == 1

@@ -73,9 +73,13 @@ def test_counters_are_told_by_their_labels() -> None:
     """Only those that grew, and only of limits and refusals."""
     found = well()
     before = {'voice_limits_total{color="blue",limit="outbox"}': 2.0}
-    after = {**before, 'voice_refusals_total{color="blue",reason="quota",status="429"}': 3.0, "voice_draining": 1.0}
+    after = {
+        **before,
+        'voice_refusals_total{color="blue",reason="quota",status="429",version="1"}': 3.0,
+        "voice_draining": 1.0,
+    }
     found.count(before, after)
-    assert found.limits == {"quota 429": 3}
+    assert found.limits == {"429 quota": 3}
 
 
 def test_every_mode_says_what_it_does() -> None:

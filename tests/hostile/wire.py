@@ -27,6 +27,7 @@ ERROR_MARK = b'"type":"error"'
 SHORT_BYTES = 16 * 1024
 """A longer message of the server's is no error event and is not looked into, unless it is waited for."""
 READ_BYTES = 256 * 1024
+BEGINNING_BYTES = 400
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, final: bool = True) -> bytes:
@@ -173,10 +174,10 @@ class Call:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def wait(self, kind: str) -> dict[str, Any]:
-        """The next event of that type. Raises `OSError` if the connection ends first."""
+    async def wait(self, mark: bytes) -> dict[str, Any]:
+        """The next event that has this at its beginning. Raises `OSError` if the connection ends first."""
         found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._wanted = (f'"type":"{kind}"'.encode(), found)
+        self._wanted = (mark, found)
         both: set[asyncio.Future[Any]] = {found, self._listening}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not found.done():
@@ -215,7 +216,7 @@ class Call:
     def _hear(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
             self._writer.write(frame(payload, PONG))
-        elif self._wanted is not None and self._wanted[0] in payload[:400]:
+        elif self._wanted is not None and self._wanted[0] in payload[:BEGINNING_BYTES]:
             self._wanted[1].set_result(json.loads(payload))
             self._wanted = None
         elif len(payload) < SHORT_BYTES and ERROR_MARK in payload:
