@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import profiles, ramp, report
+from loadtest import overload, profiles, ramp, report
 from loadtest.fleet import Fleet, pods, running
 from loadtest.outcome import Outcome
 from loadtest.peers.processor import cores, on_core
@@ -153,6 +153,32 @@ def cutover(
 
     async def run(tell: Tell) -> Outcome:
         return await profiles.cutover(tell, calls=calls, seconds=seconds, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command("overload")
+def overload_command(
+    calls: Calls = 200,
+    seconds: Seconds = 15.0,
+    per_second: Annotated[float, typer.Option(min=1.0, help="New callers a second.")] = 50.0,
+    places: Annotated[
+        int | None, typer.Option(min=0, help="Calls the pod takes; 0: as many as its core can bear. As `--calls`.")
+    ] = None,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Twice as many callers as a pod takes: those who talk keep talking, the others are refused quickly.
+
+    `python -m loadtest overload --calls 400 --places 0`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        taken = calls if places is None else places
+        return await overload.overload(
+            tell, calls=calls, seconds=seconds, per_s=per_second, places=taken, outbox_bytes=outbox
+        )
 
     _end(run, report_to, as_json=as_json)
 

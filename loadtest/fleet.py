@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,10 +23,14 @@ LOOK_S = 0.05
 
 
 class ColorStage(Stage):
-    """A stage whose pods have the color they are named after."""
+    """A stage whose pods have the color they are named after, and `settings` beside the usual ones."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(directory)
+        self._own = settings
 
     async def _settings(self, ours: Ours) -> dict[str, str]:
-        return {**await super()._settings(ours), "VOICE_COLOR": ours.name}
+        return {**await super()._settings(ours), "VOICE_COLOR": ours.name, **self._own}
 
 
 @dataclass
@@ -72,10 +77,12 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def pods(*colors: str, outbox_bytes: int) -> AsyncIterator[Fleet]:
+async def pods(
+    *colors: str, outbox_bytes: int, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Fleet]:
     """A pod of each color on one store, ready for calls. Raises `NotStarted`."""
     with TemporaryDirectory(prefix="va-load-") as directory:
-        stage = ColorStage(Path(directory))
+        stage = ColorStage(Path(directory), settings)
         try:
             servers = [await stage.start(Ours(color, color, outbox_bytes)) for color in colors]
             addresses = [("127.0.0.1", server.port) for server in servers]

@@ -81,7 +81,8 @@ async def _scene(stack: AsyncExitStack, fleet: Fleet, tell: Tell) -> Scene:
     return scene
 
 
-def _ms(seconds: float) -> float:
+def ms(seconds: float) -> float:
+    """Milliseconds, for people."""
     return round(seconds * 1000, 2)
 
 
@@ -176,15 +177,15 @@ async def resume(tell: Tell, *, calls: int, seconds: float, per_s: float, outbox
             await scene.pace.keep(1 / per_s)
         await scene.pace.keep(1.0)
         await scene.settle()
-        handshake_ms, trip_ms = _ms(median(handshakes_s)), _ms(median(await round_trips_s))
+        handshake_ms, trip_ms = ms(median(handshakes_s)), ms(median(await round_trips_s))
         took = scene.findings.first_event
         bound_ms = round(handshake_ms + 2 * trip_ms, 2)
         return scene.outcome(
             "resume",
             Check("resumes", scene.findings.resumes, round(0.95 * seconds * per_s), least=True),
-            Check("first replayed event, p99", _ms(took.percentile_s(99)), RESUME_P99_MS, "ms"),
+            Check("first replayed event, p99", ms(took.percentile_s(99)), RESUME_P99_MS, "ms"),
             Check(
-                "first replayed event, p50 (a handshake and 2 round trips)", _ms(took.percentile_s(50)), bound_ms, "ms"
+                "first replayed event, p50 (a handshake and 2 round trips)", ms(took.percentile_s(50)), bound_ms, "ms"
             ),
             handshake_p50_ms=handshake_ms,
             store_round_trip_p50_ms=trip_ms,

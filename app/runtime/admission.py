@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from app.errors import ConnectionRefused
 from app.runtime.quota import KeyQuota
+from app.runtime.recovery import Recovery
 
 RETRY_AFTER_S = 1
 """Soon, since another pod behind the same address can take the caller at once."""
@@ -32,6 +33,7 @@ class Admission:
         self.draining = False
         self.overloaded = False
         """The event loop is too busy for new calls; those that come back are taken all the same."""
+        self._recovery = Recovery()
 
     @property
     def is_full(self) -> bool:
@@ -44,9 +46,14 @@ class Admission:
             return _draining()
         if self.active - has_place >= self.capacity:
             return unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
-        if self.overloaded:
+        if self.overloaded or not self._recovery.allows(self.active - has_place):
             return unavailable("overloaded", "This pod is overloaded and takes no new calls for now; connect again.")
         return None
+
+    def second_is_over(self, *, late: bool, overloaded: bool) -> None:
+        """To be told each second whether the event loop was late in it, and whether that is an overload by now."""
+        self.overloaded = overloaded
+        self._recovery.second_is_over(self.active, late=late, overloaded=overloaded)
 
     def take_new(self, api_key_hash: str) -> None:
         """Take a place for a new call, or raise 503 or 429."""
@@ -65,6 +72,7 @@ class Admission:
                 f"This key has {calls} calls, attached or waiting to be resumed; {limit} is its limit.",
                 retry_after_s=RETRY_AFTER_S,
             )
+        self._recovery.took(self.active - has_place)
 
     def take_resume(self) -> None:
         """Take a place for a call that exists, as it seems; raise 503 while the pod drains, or beyond the reserve."""

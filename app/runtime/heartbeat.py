@@ -159,12 +159,12 @@ class Heartbeat:
             lag_s = max(0.0, now_s - due_s)
             pod.observer.loop_lag(lag_s)
             if detector.sample(now_s, lag_s):
-                pod.admission.overloaded = detector.overloaded
-                if detector.overloaded:
+                if detector.overloaded and not pod.admission.overloaded:
                     pod.observer.limit_reached("overload")
                     log.warning("overloaded: no new calls", active_calls=pod.admission.active)
-                else:
+                elif pod.admission.overloaded and not detector.overloaded:
                     log.info("no longer overloaded", active_calls=pod.admission.active)
+                pod.admission.second_is_over(late=detector.late, overloaded=detector.overloaded)
 
     async def _unload_surplus(self) -> None:
         """Keep no more of parked calls than may be, in memory and in the store."""

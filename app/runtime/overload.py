@@ -35,26 +35,28 @@ LEAVE_AFTER = 5
 
 
 class OverloadDetector:
-    """One pod's. `overloaded` is the state; `sample` changes it."""
+    """One pod's. `overloaded` is the state, which may change at the end of each second."""
 
     def __init__(self, began_s: float) -> None:
         self.overloaded = False
+        self.late = False
+        """Whether the loop was later than `ENTER_S` in the second that ended last."""
         self._lags_s: list[float] = []
         self._second_began_s = began_s
         self._in_a_row = 0
 
     def sample(self, now_s: float, lag_s: float) -> bool:
-        """Take how late a timer ran, at a monotonic time that never goes back; True if the state changed."""
+        """Take how late a timer ran, at a monotonic time that never goes back; True at the end of a second."""
         self._lags_s.append(lag_s)
         if now_s - self._second_began_s < SECOND_S:
             return False
         lag_s = median(self._lags_s)
         self._lags_s.clear()
         self._second_began_s = now_s
-        counts = lag_s < LEAVE_S if self.overloaded else lag_s > ENTER_S
+        self.late = lag_s > ENTER_S
+        counts = lag_s < LEAVE_S if self.overloaded else self.late
         self._in_a_row = self._in_a_row + 1 if counts else 0
-        if self._in_a_row < (LEAVE_AFTER if self.overloaded else ENTER_AFTER):
-            return False
-        self.overloaded = not self.overloaded
-        self._in_a_row = 0
+        if self._in_a_row == (LEAVE_AFTER if self.overloaded else ENTER_AFTER):
+            self.overloaded = not self.overloaded
+            self._in_a_row = 0
         return True

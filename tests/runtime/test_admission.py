@@ -61,6 +61,20 @@ def test_a_draining_pod_takes_nothing() -> None:
     assert refused(made) == ("draining", "draining")
 
 
+def test_a_pod_that_recovers_from_overload_takes_new_calls_with_care() -> None:
+    """One of those beyond what it bore, then it is overloaded to the others; a place taken already is no call more."""
+    made = admission(100, active=40)
+    made.second_is_over(late=True, overloaded=True)
+    made.second_is_over(late=False, overloaded=False)
+    made.take_resume()
+    made.check_new(KEY)
+    assert refused(made) == ("overloaded", None)
+    made.active = 35
+    made.take_resume()
+    made.check_new(KEY)
+    assert refused(made) == ("overloaded", None)
+
+
 def test_the_place_of_the_caller_who_asks_does_not_count_against_it() -> None:
     """Who came with a call key has a place before it is known whether its call is new."""
     made = admission(2, active=1)

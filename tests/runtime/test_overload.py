@@ -29,7 +29,9 @@ class Loop:
     def turn(self, lag_s: float) -> None:
         """One timer."""
         self.now_s += SAMPLE_S + lag_s
-        if self.detector.sample(self.now_s, lag_s):
+        before = self.detector.overloaded
+        self.detector.sample(self.now_s, lag_s)
+        if self.detector.overloaded != before:
             self.changes.append(self.now_s)
 
     def go_on(self, seconds: float, lag_s: float) -> None:
