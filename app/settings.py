@@ -10,7 +10,7 @@ import difflib
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any, Literal
@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
     admin_token: SecretStr | None = None
     """Opens `/admin`; unset: only loopback may."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks, separated by commas, whose `X-Forwarded-For` tells where callers connect from."""
+    connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
     log_format: Literal["json", "console"] = "json"
@@ -108,7 +112,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
 
-    @field_validator("api_keys", "revoked_api_keys", "allowed_origins", mode="before")
+    @field_validator("api_keys", "revoked_api_keys", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -123,6 +127,16 @@ class Settings(BaseSettings):
             if origin != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
         return tuple(origin.lower() for origin in origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
+        return networks
 
     @field_validator("secret", "admin_token")
     @classmethod

@@ -16,6 +16,7 @@ CALL_KEY = re.compile(r"[\x21-\x7e]{22,256}")
 """At least 128 bits even in base64, which puts six bits into a character."""
 MODEL = re.compile(r"[\w.:/@+-]{1,128}")
 MAX_FIELDS = 50
+NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
 
 
@@ -33,6 +34,11 @@ class Wanted:
     last_event: int | None
     resumable: bool
     going_away: bool
+
+
+def is_resume(path: bytes, query: bytes) -> bool:
+    """Whether a URL, not decoded, names the call that it wants: such a request never starts one."""
+    return path.startswith(b"/realtime/") or NAMES_CALL.search(query) is not None
 
 
 def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:

@@ -64,7 +64,10 @@ class CallPod(Protocol):
 
 
 class LeavingPod(Protocol):
-    """What the server asks of its pod when the process is told to leave."""
+    """What the server asks of its pod before a handshake, and when the process is told to leave."""
+
+    name: str
+    color: str
 
     @property
     def observer(self) -> Observer:

@@ -5,7 +5,6 @@ These are plain ASGI applications, so that nothing stands between a frame and th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -20,16 +19,16 @@ from app.errors import ConnectionRefused, StoreError
 from app.runtime.ports import ResumeCall, StartCall
 from app.web.access import SUBPROTOCOL, Access, hashed
 from app.web.call_socket import CallSocket
-from app.web.parameters import Wanted, parse
+from app.web.parameters import Wanted, is_resume, parse
 from app.web.ports import Attached, CallPod
-from app.web.refusals import refuse_upgrade
+from app.web.refusals import names_of, refuse_upgrade
 
-NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
 GONE = "voice.gone"
 TAKE_OVER = "voice.take_over"
-"""The ASGI extensions by which our server lends what tells whether the connection is gone, and what takes it over
-once it is accepted (see `web.server`)."""
+ADDRESS = "voice.address"
+"""The ASGI extensions by which our server lends what tells whether the connection is gone, what takes it over once it
+is accepted, and where the caller connects from (see `web.upgrade`)."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +40,7 @@ class RealtimeSocket:
         self._pod = pod
         self._access = access
         self._secret = secret
-        self._headers = [(b"x-voice-color", pod.color.encode()), (b"x-voice-pod", pod.name.encode())]
+        self._headers = names_of(pod.name, pod.color)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to its end."""
@@ -51,7 +50,7 @@ class RealtimeSocket:
         except ConnectionRefused as refusal:
             log.info("refused", status=refusal.status, code=refusal.code, path=scope["path"])
             self._pod.observer.refused(refusal.status, refusal.code)
-            await refuse_upgrade(scope, send, refusal, self._headers)
+            await refuse_upgrade(send, refusal, self._headers)
             return
         log_call = log.bind(call_id=attached.call_id)
         try:
@@ -102,8 +101,8 @@ class RealtimeSocket:
         """Authenticate first, so that strangers learn nothing; a resume token is proof enough without a key."""
         path_call_id = scope["path_params"].get("call_id")
         query: bytes = scope["query_string"]
-        is_resume = path_call_id is not None or NAMES_CALL.search(query) is not None
-        key = None if is_resume else self._access.api_key(headers, scope["subprotocols"])
+        resumes = is_resume(scope["raw_path"], query)
+        key = None if resumes else self._access.api_key(headers, scope["subprotocols"])
         wanted = parse(query, headers, path_call_id)
         if wanted.call_id is not None:
             return self._resume(wanted, wanted.call_id, scope)
@@ -114,6 +113,7 @@ class RealtimeSocket:
             last_event=wanted.last_event,
             resumable=wanted.resumable,
             going_away=wanted.going_away,
+            address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
         )
 
@@ -142,7 +142,7 @@ class NoSuchSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse."""
         await receive()
-        await refuse_upgrade(scope, send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
+        await refuse_upgrade(send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
 
 
 def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:

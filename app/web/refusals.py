@@ -6,15 +6,13 @@ from collections.abc import Iterable
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.errors import ConnectionRefused
 
 TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 OTHER_TYPE = "invalid_request_error"
-
-ANSWERED = "voice.answered"
-"""The ASGI extension by which our server learns that a refusal is complete (see `web.server`)."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -43,6 +41,11 @@ def headers(refusal: ConnectionRefused) -> list[tuple[bytes, bytes]]:
     return found
 
 
+def names_of(pod: str, color: str) -> list[tuple[bytes, bytes]]:
+    """The headers that tell a caller whom it reached."""
+    return [(b"x-voice-color", color.encode()), (b"x-voice-pod", pod.encode())]
+
+
 def response(refusal: ConnectionRefused) -> Response:
     """The refusal as an answer to a plain HTTP request."""
     made = Response(body(refusal), status_code=refusal.status)
@@ -51,7 +54,7 @@ def response(refusal: ConnectionRefused) -> Response:
     return made
 
 
-async def refuse_upgrade(scope: Scope, send: Send, refusal: ConnectionRefused, more: Headers = ()) -> None:
+async def refuse_upgrade(send: Send, refusal: ConnectionRefused, more: Headers = ()) -> None:
     """Answer a WebSocket request with HTTP instead of an upgrade (ASGI extension ``websocket.http.response``)."""
     await send(
         {
@@ -61,8 +64,16 @@ async def refuse_upgrade(scope: Scope, send: Send, refusal: ConnectionRefused, m
         }
     )
     await send({"type": "websocket.http.response.body", "body": body(refusal)})
-    scope.get("extensions", {}).get(ANSWERED, _not_needed)()
 
 
-def _not_needed() -> None:
-    """Another server than ours runs the app."""
+def message(refusal: ConnectionRefused, more: Headers = ()) -> bytes:
+    """The refusal as the bytes of a whole HTTP/1.1 response, behind which the connection is closed."""
+    return response_bytes(refusal.status, [*headers(refusal), *more], body(refusal))
+
+
+def response_bytes(status: int, named: Headers, content: bytes) -> bytes:
+    """A whole HTTP/1.1 response, behind which the connection is closed."""
+    lines = [STATUS_LINE[status]]
+    for name, value in (*named, (b"content-length", b"%d" % len(content)), (b"connection", b"close")):
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join((*lines, b"\r\n", content))

@@ -13,68 +13,58 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from app.runtime.clock import SystemClock
 from app.settings import Settings
+from app.web.addresses import CallerAddresses, ConnectRate
 from app.web.call_socket import CLOSE_S, CallSocket
+from app.web.descriptors import raise_limit, shortage
+from app.web.handshake import Handshake, HandshakeLimits, Handshakes, waiting_limit
 from app.web.ports import LeavingPod
-from app.web.realtime import GONE, TAKE_OVER
-from app.web.refusals import ANSWERED
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from websockets.http11 import Request
 
 LEAVE_S = 2
 """How long unfinished HTTP requests may hold up the exit."""
 LOOK_S = 0.01
+CONNECTS_PER_CALL = 6
+LEAST_CONNECTS = 600
+"""Connects a minute of one address: enough for a pod full of callers behind one, who all come back several times."""
 
 log = structlog.get_logger(__name__)
-
-
-class HandshakeProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol for the handshake alone: an accepted connection is lent to the app, past ASGI."""
-
-    def handle_connect(self, event: Request) -> None:
-        """Lend the app what takes the connection over, and a way to say that it refused it.
-
-        uvicorn does not count a refusal as the end of a handshake and would log an error.
-        """
-        super().handle_connect(event)
-        if not self.close_sent:
-            extensions: dict[str, Any] = self.scope["extensions"]
-            extensions[GONE] = self.transport.is_closing
-            extensions[ANSWERED] = self._answered
-            extensions[TAKE_OVER] = self._take_over
-
-    def _answered(self) -> None:
-        self.handshake_complete = True
-
-    def _take_over(self) -> CallSocket:
-        """The accepted connection; to be called before the event loop turns, so that no frame is read in between."""
-        self.stop_keepalive()
-        self.connections.discard(self)
-        # uvicorn closes the transport behind an app that returns, unless this says that a close is being waited for.
-        self.close_timer = self.loop.call_later(0, _nothing)
-        return CallSocket(self.transport, self.connections, max_message_bytes=self.config.ws_max_size)
-
-
-def _nothing() -> None:
-    """Stands for uvicorn's timer."""
 
 
 class VoiceServer(uvicorn.Server):
     """Serves one pod; see this module's drawing."""
 
     def __init__(
-        self, app: FastAPI, pod: LeavingPod, settings: Settings, *, on_started: Callable[[], None] = lambda: None
+        self,
+        app: FastAPI,
+        pod: LeavingPod,
+        settings: Settings,
+        *,
+        on_started: Callable[[], None] = lambda: None,
+        limits: HandshakeLimits | None = None,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(configuration(app, settings))
+        """`limits` are those of docs/limits.md, and `now_s` the system's clock, unless a test brings its own."""
+        now_s = now_s or SystemClock().monotonic_s
+        self._handshakes = Handshakes(
+            pod,
+            CallerAddresses(settings.trusted_proxies),
+            limits or HandshakeLimits(waiting_limit(settings.max_calls)),
+            ConnectRate(connects_per_minute(settings), now_s),
+            now_s,
+        )
+        super().__init__(configuration(app, settings, self._handshakes))
+        self._connections = settings.max_calls + self._handshakes.limits.connections
         self._pod = pod
         self._drain = (settings.drain_mode, settings.drain_deadline)
         self._on_started = on_started
@@ -83,6 +73,8 @@ class VoiceServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections from now on."""
+        if (warning := shortage(raise_limit(), self._connections)) is not None:
+            log.warning(warning)
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         self._on_started()
@@ -110,7 +102,8 @@ class VoiceServer(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Also notices that the drain was cancelled: then the process stays."""
+        """Also lets go of who keeps it waiting, and notices that a drain was cancelled: then the process stays."""
+        self._handshakes.expire()
         if self._leaving is not None and not self._pod.draining:
             self._leaving.cancel()
             self._leaving = None
@@ -138,17 +131,23 @@ class VoiceServer(uvicorn.Server):
         return [it for it in connections if isinstance(it, CallSocket) and it.is_closing]
 
 
-def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """uvicorn's settings. Forwarded headers are not believed: whoever sends them could pass for loopback."""
+def connects_per_minute(settings: Settings) -> int:
+    """How often one address may connect in a minute."""
+    return settings.connects_per_minute or max(LEAST_CONNECTS, CONNECTS_PER_CALL * settings.max_calls)
+
+
+def configuration(app: FastAPI, settings: Settings, handshakes: Handshakes) -> uvicorn.Config:
+    """uvicorn's settings.
+
+    It does not believe forwarded headers, or whoever sends them could pass for loopback: `handshakes` reads them.
+    """
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
-        ws=HandshakeProtocol,
+        http=cast("type[asyncio.Protocol]", partial(Handshake, handshakes)),
+        ws="none",
         ws_max_size=settings.max_message_bytes,
-        ws_ping_interval=None,
-        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

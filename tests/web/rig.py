@@ -21,6 +21,7 @@ from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Tra
 from app.settings import Settings
 from app.stores.base import PodBeat
 from app.web.application import build_app
+from app.web.handshake import HandshakeLimits
 from app.web.listening import bind
 from app.web.server import VoiceServer
 from tests.waiting import PATIENCE_S
@@ -182,13 +183,15 @@ def free_socket() -> socket.socket:
 
 
 @asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Running]:
+async def running(
+    *, limits: HandshakeLimits | None = None, now_s: Callable[[], float] | None = None, **settings: Any
+) -> AsyncIterator[Running]:
     """A server on a loopback port over a `ScriptedPod`; it is made to exit at the end."""
     pod = ScriptedPod()
     made = Settings(**({"color": "green", "pod": "pod-a"} | settings))
     metrics = Metrics(version=pod.version, color=pod.color)
     metrics.watch(pod.status)
-    server = VoiceServer(build_app(pod, made, metrics, SECRET), pod, made)
+    server = VoiceServer(build_app(pod, made, metrics, SECRET), pod, made, limits=limits, now_s=now_s)
     listener = free_socket()
     port: int = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]))

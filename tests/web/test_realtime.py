@@ -18,7 +18,7 @@ from app.web.call_socket import CLOSING_S
 from tests.web.rig import CALL_ID, CALL_KEY, SECRET, Running, refuse, running
 
 TOKEN = resume_token(SECRET, CALL_ID)
-KEYED = {"api_keys": "first-key,second-key"}
+KEYED: dict[str, Any] = {"api_keys": "first-key,second-key"}
 
 
 def bearer(key: str) -> dict[str, Any]:
@@ -228,7 +228,7 @@ async def test_an_unknown_path_is_404() -> None:
         ("https://evil.example", {"allowed_origins": "*"}, 101),
     ],
 )
-async def test_pages_of_foreign_origins_are_refused(origin: str, settings: dict[str, str], status: int) -> None:
+async def test_pages_of_foreign_origins_are_refused(origin: str, settings: dict[str, Any], status: int) -> None:
     """A browser page may connect from this machine or from where the operator allows."""
     async with running(**settings) as server:
         if status == 101:

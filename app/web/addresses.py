@@ -1,0 +1,99 @@
+"""Where callers connect from, and how often one address may.
+
+Behind a proxy every caller has the proxy's address; the caller's own stands in ``X-Forwarded-For``,
+to which each proxy adds, on the right, whom it was asked by. All that stands left of the last proxy
+that is trusted may be made up. So the caller is the rightmost entry that is no trusted proxy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+
+MAX_ADDRESSES = 16 * 1024
+"""Addresses whose connects are counted; the one that connected longest ago is forgotten first. Bounds the memory."""
+MINUTE_S = 60
+ROUNDING_S = 1e-6
+"""Sums of fractions of a minute are not exact: nobody is refused for less."""
+SITE_BITS = 64
+"""Whoever has one IPv6 address has 2^64 of them."""
+FORWARDED_FOR = b"x-forwarded-for"
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as a socket or a proxy tells it, a port behind it or not; IPv4 in IPv6 is IPv4. None: it is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class CallerAddresses:
+    """Tells callers' addresses, believing the proxies of the settings."""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        """`trusted`: addresses and networks, as in `Settings.trusted_proxies`."""
+        self._trusted = [ip_network(each, strict=False) for each in trusted]
+
+    def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
+        """Whoever connects from `peer`, a socket's address, with these headers (small letters); None if not known."""
+        caller = parse_address(peer or "")
+        if not self._trusted or not self._is_trusted(caller):
+            return caller
+        told = b",".join(value for name, value in headers if name == FORWARDED_FOR)
+        for entry in reversed(told.decode("latin-1").split(",")):
+            address = parse_address(entry)
+            if address is None:
+                break  # What a proxy could not tell is known no further than to that proxy.
+            caller = address
+            if not self._is_trusted(address):
+                break
+        return caller
+
+    def _is_trusted(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._trusted)
+
+
+class ConnectRate:
+    """At most so many connects a minute of one address, and as many at once of one that was quiet for a minute.
+
+    Kept is one number for each address (the generic cell rate algorithm): when it will have been quiet.
+    """
+
+    def __init__(self, per_minute: int, now_s: Callable[[], float], *, max_addresses: int = MAX_ADDRESSES) -> None:
+        self.per_minute = per_minute
+        self._now_s = now_s
+        self._max_addresses = max_addresses
+        self._quiet_at: dict[Address, float] = {}
+        """By address or IPv6 network, the one that connected longest ago first."""
+
+    def take(self, address: Address | None) -> int | None:
+        """Count a connect; None, or after how many seconds there may be another. Loopback is not counted."""
+        if address is None or address.is_loopback:
+            return None
+        key = _site(address)
+        now_s = self._now_s()
+        quiet_at = max(now_s, self._quiet_at.pop(key, now_s))
+        over_s = quiet_at + MINUTE_S / self.per_minute - now_s - MINUTE_S
+        is_over = over_s > ROUNDING_S
+        self._quiet_at[key] = quiet_at if is_over else quiet_at + MINUTE_S / self.per_minute
+        if len(self._quiet_at) > self._max_addresses:
+            del self._quiet_at[next(iter(self._quiet_at))]
+        return math.ceil(over_s) if is_over else None
+
+
+def _site(address: Address) -> Address:
+    """An IPv6 address without what its owner is free to choose."""
+    if isinstance(address, IPv6Address):
+        host_bits = address.max_prefixlen - SITE_BITS
+        return IPv6Address(int(address) >> host_bits << host_bits)
+    return address
