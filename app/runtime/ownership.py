@@ -125,7 +125,12 @@ class Ownership:
             claim=self._claim_name(),
         )
         live = self._keep(call, agent)
-        await self._committer.flush(live)
+        try:
+            await self._committer.flush(live)
+        except BaseException:
+            # Nobody will ever hear of it: it must not count as a call until it is too old.
+            live.finish("unused")
+            raise
         return live
 
     def _keep(self, call: Call, agent: Agent) -> LiveCall:
@@ -323,6 +328,9 @@ class Ownership:
         except StoreError:
             self.keep_key(live)
             return live
+        except BaseException:
+            live.finish("unused")
+            raise
         if winner == live.call.call_id:
             return live
         await self.discard(live)

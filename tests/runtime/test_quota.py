@@ -205,6 +205,41 @@ async def test_starts_at_once_do_not_pass_the_limit() -> None:
         assert pod.admission.quota.told() == counted(pod) == {KEY[:KEY_DIGITS]: 3}
 
 
+@pytest.mark.parametrize("waits_in", ["commit", "bind_call_key"])
+async def test_a_start_that_is_broken_off_leaves_no_call(waits_in: str) -> None:
+    """Wherever it waits, what was made until then counts for nobody, and its record has ended."""
+    store = MemoryStore(ttl_s=60)
+    waiting, call_ids = asyncio.Event(), list[str]()
+
+    async def never(call_id: str) -> None:
+        call_ids.append(call_id)
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async with rig(store) as its:
+        pod = await its.pod(calls_per_key=1)
+        with pytest.MonkeyPatch.context() as patched:
+            if waits_in == "commit":
+                patched.setattr(pod.committer, "flush", lambda live: never(live.call.call_id))
+            else:
+                patched.setattr(store, "bind_call_key", lambda key, call_id, **_: never(call_id))
+            starting = asyncio.create_task(pod.start(StartCall("scripted", KEY, call_key_hash=CALL_KEY)))
+            await waiting.wait()
+            assert (await refusal(pod)).status == 429
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        assert pod.calls() == []
+        assert pod.admission.quota.calls_of(KEY) == 0
+        assert pod.status().active_calls == 0
+        (call_id,) = call_ids
+
+        async def has_ended() -> bool:
+            record = await store.load(call_id)
+            return record is not None and record.fields["status"] == b"ended"
+
+        await until(has_ended)
+
+
 async def test_a_heartbeat_tells_the_keys_only_where_there_is_a_quota() -> None:
     """And then only keys that have calls."""
     async with rig() as its:

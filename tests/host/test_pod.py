@@ -1,0 +1,82 @@
+"""The pod that a shared port shows: fit for calls as long as one worker is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from app.errors import ConnectionRefused
+from app.host.board import Board
+from app.host.pod import HostPod, worker_name
+from app.host.siblings import Siblings
+from app.runtime.pod import Pod
+from app.runtime.ports import StartCall
+from tests.runtime.rig import Caller, Rig, rig
+
+KEY = "a" * 64
+
+
+def workers(its: Rig) -> list[HostPod]:
+    """Two of a host, whose heartbeats and lines are the test's."""
+    board = Board(2)
+    made = []
+    for slot in range(2):
+        pod = its.unopened_pod(worker_name("host", slot))
+        siblings = Siblings(Path(), slot, 2)
+        made.append(
+            HostPod(pod, name="host", slot=slot, board=board, siblings=siblings, page=bytes, merge=lambda _: b"")
+        )
+    for host in made:
+        host.write_line()
+    return made
+
+
+async def tell(*pods: Pod) -> None:
+    """Two rounds of heartbeats: all know of all."""
+    for _ in range(2):
+        for pod in pods:
+            await pod.heartbeat.beat()
+
+
+async def test_an_overloaded_worker_leaves_its_connections_to_the_others() -> None:
+    """The host is fit for calls; what comes to the worker that is not is accepted by its sibling."""
+    async with rig() as its:
+        busy, calm = workers(its)
+        busy._pod.admission.overloaded = True
+        for host in (busy, calm):
+            host.write_line()
+        assert busy.status().status == calm.status().status == "ok"
+        assert (busy.queues(), calm.queues()) == (set(), {0, 1})
+
+
+async def test_a_host_whose_workers_are_all_overloaded_is_unhealthy_only_if_it_is_not_its_colors_last() -> None:
+    """Workers of the host are no other pods."""
+    async with rig() as its:
+        hosts = workers(its)
+        own = [host._pod for host in hosts]
+        for pod in own:
+            await pod.heartbeat.beat()
+        own[0].admission.overloaded = True
+        await own[0].heartbeat.beat()
+        assert own[0].status().status == "overloaded"
+        own[1].admission.overloaded = True
+        for host in hosts:
+            host.write_line()
+        # What the heartbeats say of the sibling is old by now; the board knows.
+        assert [host.status().status for host in hosts] == ["degraded", "degraded"]
+        assert [host.queues() for host in hosts] == [{0}, {1}]
+        await tell(its.unopened_pod("another"), *own)
+        assert [host.status().status for host in hosts] == ["overloaded", "overloaded"]
+
+
+async def test_a_quota_is_that_of_all_workers() -> None:
+    """Each is a pod of the fleet."""
+    async with rig() as its:
+        one, two = [await its.pod(worker_name("host", slot), calls_per_key=2) for slot in range(2)]
+        for pod in (one, two):
+            await Caller(await pod.start(StartCall("scripted", KEY))).greeting()
+        await tell(one, two)
+        taken = await asyncio.gather(
+            *(pod.start(StartCall("scripted", KEY)) for pod in (one, two)), return_exceptions=True
+        )
+        assert [it.status for it in taken if isinstance(it, ConnectionRefused)] == [429, 429]
