@@ -47,7 +47,7 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         if listening is None:
             _check_room(call, size)
         elif hearing.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
-            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, hearing.position, now_ms)]
+            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
             effects.append(ResetEndpointing())
     hearing.audio += frame.audio
     hearing.position += size
@@ -55,12 +55,13 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         if boundary.started:
             effects += _speech_started(call, boundary, now_ms)
         elif hearing.speaking:
-            effects += _speech_stopped(call, boundary.at_bytes, now_ms)
+            effects += [CountLimit("turn_length")] if boundary.goes_on else []
+            effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=boundary.goes_on)
     if listening is None:
         _checkpoint(call)
     elif hearing.speaking:
         if len(hearing.audio) > MAX_BUFFER_BYTES:
-            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, hearing.position, now_ms)]
+            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
             effects.append(ResetEndpointing())
         elif frame.boundaries and call.checkpoint_ms:
             # It began just now. Not sooner than here, for it may have ended in the same piece.
@@ -71,6 +72,13 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         if listening.idle_timeout_ms and call.idle_from_ms is not None and call.reply is None:
             effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
     return effects
+
+
+def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
+    """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
+    if call.listening is None or not call.hearing.speaking:
+        return []
+    return [*_speech_stopped(call, call.hearing.position, now_ms), ResetEndpointing()]
 
 
 def check_append(call: Call, size_bytes: int) -> None:
@@ -183,10 +191,12 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
     hearing.speaking = True
     item_id = _allot_item(call)
     call.emit(events.speech_started(position_ms(call, start), item_id))
-    return interrupt(call, now_ms) if listening.interrupt_response else []
+    # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
+    return interrupt(call, now_ms) if listening.interrupt_response and not boundary.goes_on else []
 
 
-def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
+def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
+    """The turn is complete; `cut`: it is made to be, while the caller speaks."""
     hearing = call.hearing
     listening = call.listening
     end = min(max(end, hearing.start + hearing.saved), hearing.position)
@@ -199,7 +209,7 @@ def _speech_stopped(call: Call, end: int, now_ms: int) -> list[Effect]:
     hearing.speaking = False
     effects = _commit_up_to(call, end)
     if listening is not None and listening.create_response and call.reply is None:
-        effects += start_reply(call, {}, now_ms)
+        effects += start_reply(call, {}, now_ms, cut=cut)
     return effects
 
 

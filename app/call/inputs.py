@@ -34,6 +34,9 @@ class VoiceBoundary:
     started: bool
     at_bytes: int
     known_at: int = field(default=0, compare=False)
+    goes_on: bool = False
+    """Of a stop: the turn grew too long, and the caller was still speaking. Of a start: it goes on where that one was
+    cut."""
 
 
 @dataclass(slots=True)
@@ -274,6 +277,11 @@ class StageAudio:
     audio: bytes
 
 
-FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | StageAudio
+@dataclass(frozen=True, slots=True)
+class AudioStopped:
+    """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
+
+
+FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | StageAudio | AudioStopped
 
 Input = FromCaller | FromAgent | FromRuntime

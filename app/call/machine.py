@@ -235,6 +235,8 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
     if isinstance(happened, inputs.StageAudio):
         editing.stage_audio(call, happened)
         return []
+    if isinstance(happened, inputs.AudioStopped):
+        return hearing.stop_without_audio(call, now_ms)
     if isinstance(happened, inputs.EndCall):
         return end(call, happened.outcome, now_ms)
     if isinstance(happened, inputs.HandoffPlanned):

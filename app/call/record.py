@@ -79,6 +79,8 @@ class Reply:
     """The spoken item that is answered; its audio is `Call.answered`."""
     clip_n: int = 0
     """Number of that audio's first speech entry."""
+    cut: bool = False
+    """The caller was still speaking when the turn that is answered was ended, for it had grown too long."""
     item_id: str | None = None
     """The message item, once it is open."""
     text: str = ""

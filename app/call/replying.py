@@ -48,12 +48,13 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
     return start_reply(call, given, now_ms)
 
 
-def start_reply(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
-    """Open a response and have the agent asked for it; `params` are checked."""
+def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
+    """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Reply`."""
     call.replies_made += 1
     call.answered = call.clip
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
     call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id, clip_n)
+    call.reply.cut = cut
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]

@@ -180,7 +180,9 @@ class Heartbeat:
             live.was_heard, live.heard_from_at_s = False, now_s
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
             pod.ownership.keep_key(live)
-        over = ending(call, self._limits, now_ms=now_ms, silent_s=now_s - live.heard_from_at_s)
+        silent_s = now_s - live.heard_from_at_s
+        live.notice_silence(silent_s)
+        over = ending(call, self._limits, now_ms=now_ms, silent_s=silent_s)
         if over is not None and not live.is_held:
             if over.was_dropped:
                 pod.observer.call_dropped("handoff")

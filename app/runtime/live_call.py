@@ -31,6 +31,7 @@ from app.call.effects import (
 )
 from app.call.inputs import (
     AppendAudio,
+    AudioStopped,
     ConnectionLost,
     DrainAnnounced,
     EndCall,
@@ -59,6 +60,9 @@ round of writes, and a caller who makes it large takes nobody else's time away."
 MAX_EARLY_BYTES = 1024 * 1024
 """Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
 each of its pauses, would be worked on as often as it has pauses."""
+MUTED_S = 2.0
+"""So long without a message in the middle of an utterance is silence: a client that is muted, or that sends nothing
+while nobody speaks (DTX), sends no silence to hear. Longer than what a mobile network swallows now and then."""
 SETTLE_MS = 3000
 """How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
@@ -249,13 +253,16 @@ class LiveCall:
         if detection is None or call.mirror:
             self._endpointer = None
             return
+        hearing = call.hearing
+        at_bytes = hearing.position if at_bytes is None else at_bytes
         self._endpointer = Endpointer(
             call.input_format,
             threshold=detection.threshold,
             prefix_padding_ms=detection.prefix_padding_ms,
             silence_duration_ms=detection.silence_duration_ms,
-            speaking=call.hearing.speaking,
-            at_bytes=call.hearing.position if at_bytes is None else at_bytes,
+            speaking=hearing.speaking,
+            spoken_bytes=at_bytes - hearing.start,
+            at_bytes=at_bytes,
         )
 
     async def _perform_when_transcribed(self) -> None:
@@ -275,6 +282,14 @@ class LiveCall:
             self._transcribing.pop(item_id, None)
         if not self._is_over:
             self.feed(Transcribed(item_id, text))
+
+    def notice_silence(self, silent_s: float) -> None:
+        """Nothing has come from the caller for so long: if that was in an utterance, it is over."""
+        connection, is_speaking = self.connection, self.call.hearing.speaking
+        if not is_speaking or silent_s < MUTED_S or connection is None:
+            return
+        if connection.closing is None and not connection.is_deaf and not self.is_backlogged:
+            self.feed(AudioStopped())
 
     # --- what it takes of the pod's memory ------------------------------------
 

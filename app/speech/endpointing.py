@@ -16,7 +16,8 @@ mains hum. ::
               3 of 5 windows voiced: started, at the first of them
     SILENT  ------------------------------------------------------->  SPEAKING
             <-------------------------------------------------------
-              silence_duration_ms without a voiced window: stopped
+              silence_duration_ms without a voiced window: stopped;
+              MAX_SPEECH_MS since the start: stopped, and what follows goes on
 
 A click is over before three windows are voiced, so it starts nothing. After a start
 that noise caused, the moving level catches up within two seconds and ends it.
@@ -42,8 +43,12 @@ START_WINDOWS = 5
 START_VOICED = 3
 ABOVE_NOISE = 1.8
 """How far a window's level must exceed the quietest recent one: 5 dB."""
+MAX_SPEECH_MS = 60_000
+"""A longer utterance is ended here and goes on as another: music on hold, or a television, would else be one endless
+turn, in which the agent is deaf and dumb."""
 NOISE_BLOCK_WINDOWS = 50
 """The quietest window is looked for in the current block of one second and the one before."""
+MAX_SPEECH_WINDOWS = MAX_SPEECH_MS // WINDOW_MS
 _RECENT = (1 << START_WINDOWS) - 1
 _LOUDEST = 1 << 16
 
@@ -58,7 +63,8 @@ class Endpointer:
 
     `prefix_padding_ms` belongs to the same settings, but is subtracted by the call's rules
     and changes nothing here. `speaking` restores an utterance that was going on when another
-    pod had the call; `at_bytes` is the position of the first byte that `feed` will get.
+    pod had the call, of which `spoken_bytes` have been heard; `at_bytes` is the position of the
+    first byte that `feed` will get.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Endpointer:
         prefix_padding_ms: int,
         silence_duration_ms: int,
         speaking: bool = False,
+        spoken_bytes: int = 0,
         at_bytes: int = 0,
     ) -> None:
         self._narrow = _narrowing(audio_format)
@@ -79,6 +86,9 @@ class Endpointer:
         self._position = at_bytes
         self._pending = b""
         self._speaking = speaking
+        self._spoken_windows = spoken_bytes // self._window_bytes
+        self._cut = False
+        """Whether the last utterance was ended although it went on, and no pause has come since."""
         self._unvoiced = 0
         self._recent = 0
         # An utterance under way must not be taken for the noise it is measured against.
@@ -110,18 +120,24 @@ class Endpointer:
         voiced = self._is_voiced(self._narrow(window))
         if self._speaking:
             self._unvoiced = 0 if voiced else self._unvoiced + 1
-            if self._unvoiced < self._silence_windows:
+            self._spoken_windows += 1
+            is_pause = self._unvoiced >= self._silence_windows
+            self._cut = self._spoken_windows >= MAX_SPEECH_WINDOWS and not is_pause
+            if not is_pause and not self._cut:
                 return None
             self._speaking = False
             self._recent = 0
-            return VoiceBoundary(False, self._position)
+            return VoiceBoundary(False, self._position, goes_on=self._cut)
+        if self._cut:
+            self._unvoiced = 0 if voiced else self._unvoiced + 1
+            self._cut = self._unvoiced < self._silence_windows
         self._recent = (self._recent << 1 | voiced) & _RECENT
         if self._recent.bit_count() < START_VOICED:
             return None
         self._speaking = True
-        self._unvoiced = 0
+        self._unvoiced = self._spoken_windows = 0
         start = self._position - self._recent.bit_length() * self._window_bytes
-        return VoiceBoundary(True, start, self._position)
+        return VoiceBoundary(True, start, self._position, goes_on=self._cut)
 
     def _is_voiced(self, narrow: bytes) -> bool:
         level = audioop.rms(audioop.add(narrow[2:], audioop.mul(narrow[:-2], 2, -1), 2), 2)

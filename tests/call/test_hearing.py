@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.call import inputs
 from app.call.codec import take_write
-from app.call.effects import ResetEndpointing, StartReply, Transcribe
+from app.call.effects import CountLimit, ResetEndpointing, StartReply, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES
 from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
 
@@ -167,3 +167,31 @@ def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
     happen(call, inputs.CommitAudio())
     assert call.clip is not None
     assert call.clip.audio == FRAME * 10
+
+
+def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> None:
+    """The agent is told; what goes on is the next turn, and no barge-in on the answer to the first."""
+    call = new_call()
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
+    here = call.hearing.position
+    stop = inputs.VoiceBoundary(False, here, goes_on=True)
+    effects = happen(call, inputs.AppendAudio(FRAME, None, (stop,)))
+    assert CountLimit("turn_length") in effects
+    assert call.reply is not None and call.reply.cut
+    effects = happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
+    assert call.reply is not None
+    assert call.hearing.speaking and effects == []
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.hearing.position),)))
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    assert call.reply is None
+
+
+def test_an_utterance_whose_audio_stops_is_complete() -> None:
+    """The client was muted within it, or sends no silence; what comes then is heard afresh."""
+    call = new_call()
+    assert happen(call, inputs.AudioStopped()) == []
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
+    effects = happen(call, inputs.AudioStopped())
+    assert effects == [Transcribe("item_1", FRAME * 11), StartReply("resp_1"), ResetEndpointing()]
+    assert not call.hearing.speaking
+    assert call.reply is not None and not call.reply.cut

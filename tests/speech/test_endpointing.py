@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter
+from app.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter, from_linear
 from app.call.inputs import VoiceBoundary
-from app.speech.endpointing import WINDOW_MS, Endpointer
+from app.speech.endpointing import MAX_SPEECH_MS, WINDOW_MS, Endpointer
 from app.speech.narrowing import narrow
 from app.speech.synthesis import synthesize
 
@@ -163,3 +164,43 @@ def test_narrow_samples_are_the_means_of_three_rounded_down(threes: list[tuple[i
     """What the detector hears of 24 kHz is exact to the bit, however it is computed: boundaries depend on it."""
     window = np.array(threes, "<i2").tobytes()
     assert narrow(window) == np.array([sum(three) // 3 for three in threes], "<i2").tobytes()
+
+
+def music(audio_format: AudioFormat, length_s: int) -> bytes:
+    """Notes of a quarter of a second with overtones, one after the other, as on hold."""
+    rng = random.Random(2)
+    at = np.arange(audio_format.rate_hz // 4) / audio_format.rate_hz
+    fade = np.sin(np.pi * np.arange(len(at)) / len(at))
+    notes = [
+        samples_of(fade * sum(np.sin(2 * np.pi * k * hz * at) for k in (1, 2, 3)), 2300)
+        for hz in (220, 262, 294, 330, 392, 440)
+    ]
+    return b"".join(from_linear(rng.choice(notes), audio_format) for _ in range(4 * length_s))
+
+
+@pytest.mark.parametrize("audio_format", [PCM, PCMU], ids=lambda it: it.name)
+def test_music_on_hold_is_no_endless_turn(audio_format: AudioFormat) -> None:
+    """An utterance ends after a minute; what follows without a pause is told to go on, and nothing of it is lost."""
+    boundaries = endpointer(audio_format).feed(music(audio_format, 190))
+    lengths = [end.at_bytes - start.at_bytes for start, end in pairwise(boundaries) if start.started]
+    assert max(map(audio_format.ms, lengths)) <= MAX_SPEECH_MS + 100
+    cuts = [(stop, start) for stop, start in pairwise(boundaries) if stop.goes_on and not stop.started]
+    assert len(cuts) >= 2
+    for stop, start in cuts:
+        assert start.goes_on
+        assert start.at_bytes - stop.at_bytes <= audio_format.size(100)
+
+
+def test_what_is_said_after_a_pause_does_not_go_on() -> None:
+    """A turn that was cut is over once the caller paused."""
+    hears = endpointer()
+    hears.feed(music(PCM, 62))
+    hears.feed(bytes(PCM.size(2000)))
+    assert [it.goes_on for it in hears.feed(sentence()) if it.started] == [False]
+
+
+def test_a_turn_that_moved_to_another_pod_ends_no_later() -> None:
+    """What was heard before counts."""
+    hears = endpointer(speaking=True, spoken_bytes=PCM.size(MAX_SPEECH_MS - 1000))
+    (stop,) = hears.feed(music(PCM, 2))[:1]
+    assert (stop.goes_on, PCM.ms(stop.at_bytes)) == (True, 1000)
