@@ -47,13 +47,13 @@ class Parking:
 
     async def enforce(self) -> None:
         """End and unload what exceeds the bounds."""
-        self._bound_store()
+        await self._bound_store()
         await self._bound_memory()
 
     def _parked(self) -> list[LiveCall]:
         return [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
 
-    def _bound_store(self) -> None:
+    async def _bound_store(self) -> None:
         now_s = self._pod.clock.monotonic_s()
         calls = self._pod.ownership.calls
         self._unloaded = {
@@ -73,10 +73,11 @@ class Parking:
             for live in sorted(lives, key=lambda live: live.held_bytes, reverse=True):
                 if stored[key] <= self._stored_bytes:
                     break
-                stored[key] -= live.held_bytes
-                self._abandon(live)
+                if live.call.status is Status.PARKED and not live.is_held:  # Nobody came back while others ended.
+                    stored[key] -= live.held_bytes
+                    await self._abandon(live)
 
-    def _abandon(self, live: LiveCall) -> None:
+    async def _abandon(self, live: LiveCall) -> None:
         log.warning(
             "parked calls of one key take too much of the store; the largest ends",
             call_id=live.call.call_id,
@@ -85,6 +86,8 @@ class Parking:
         )
         self._pod.observer.limit_reached("parked_bytes")
         live.finish("abandoned")
+        # Until the end is written, a resume would find the call parked.
+        await self._pod.committer.flush(live)
 
     async def _bound_memory(self) -> None:
         """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs
-from app.call.conversation import Conversation
+from app.call.conversation import MAX_BYTES, Conversation
 from tests.call.calls import emitted, happen, new_call
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
@@ -40,16 +40,75 @@ def test_order_survives_the_store(actions: list[tuple[str, int]]) -> None:
     assert [item["id"] for item in Conversation(stored).items()] == model
 
 
-def test_a_hundred_items_at_one_place_keep_their_order() -> None:
-    """When ranks run out of room between two neighbours, all are ranked anew."""
+def test_items_at_one_place_keep_their_order_and_leave_the_others_alone() -> None:
+    """A write carries the item that was put in the middle and no other, however many stand around it."""
     conversation = Conversation()
     conversation.add({"id": "a"})
     conversation.add({"id": "z"})
-    for number in range(100):
+    stored, _ = conversation.take_changes()
+    for number in range(200):
         conversation.add({"id": f"n{number}"}, after="a")
-    put, _ = conversation.take_changes()
-    expected = ["a", *(f"n{number}" for number in reversed(range(100))), "z"]
-    assert [item["id"] for item in Conversation(put).items()] == expected
+        put, _ = conversation.take_changes()
+        assert list(put) == [f"n{number}"]
+        stored |= put
+    expected = ["a", *(f"n{number}" for number in reversed(range(200))), "z"]
+    assert [item["id"] for item in Conversation(stored).items()] == expected
+
+
+def test_a_record_that_ranks_by_numbers_is_read() -> None:
+    """An early release ranked so; items can be put between those it wrote."""
+    stored = {name: b'{"rank":%d.0,"item":{"id":"%s"}}' % (rank, name.encode()) for name, rank in (("b", 2), ("a", -1))}
+    conversation = Conversation(stored)
+    conversation.add({"id": "middle"}, after="a")
+    assert [item["id"] for item in Conversation(conversation.take_changes()[0]).items()] == ["a", "middle", "b"]
+
+
+SIZES = st.lists(
+    st.tuples(st.sampled_from(["add", "touch", "drop", "write", "whole"]), st.integers(0, 300)), max_size=60
+)
+
+
+@settings(deadline=None)
+@given(SIZES)
+def test_bytes_are_counted_exactly(actions: list[tuple[str, int]]) -> None:
+    """Written or not, changed or taken out: the conversation knows what its entries take, and the next write."""
+    conversation = Conversation()
+    held: list[str] = []
+    for number, (action, size) in enumerate(actions):
+        if action == "add":
+            conversation.add({"id": f"i{number}", "text": "x" * size, "content": [{}]}, first=size % 2 == 0)
+            held.append(f"i{number}")
+        elif action == "touch" and held:
+            entry = conversation.get(held[size % len(held)])
+            assert entry is not None
+            entry.item["text"] = "y" * size
+            conversation.touch(entry.item["id"])
+        elif action == "drop" and held:
+            conversation.drop(held.pop(size % len(held)))
+        elif action == "write":
+            unsaved_bytes = conversation.unsaved_bytes
+            assert unsaved_bytes == sum(map(len, conversation.take_changes()[0].values()))
+        elif action == "whole":
+            assert conversation.packed_bytes == sum(map(len, conversation.pack_all().values()))
+            assert not conversation.unsaved_bytes
+    assert conversation.packed_bytes == sum(map(len, conversation.pack_all().values()))
+    for item_id in held:
+        conversation.drop(item_id)
+    assert conversation.held_bytes == conversation.packed_bytes == 0
+
+
+def test_items_count_before_they_are_written() -> None:
+    """A burst of large items meets the bound of the conversation although no write has come in between."""
+    call = new_call()
+    text = "x" * 200_000
+    content = [{"type": "input_text", "text": text}] * 2
+    for _ in range(50):
+        happen(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
+    error = emitted(call)[-1]["error"]
+    assert error["code"] == "conversation_full"
+    assert str(MAX_BYTES) in error["message"]
+    assert len(call.conversation) == MAX_BYTES // 400_000
+    assert call.conversation.packed_bytes < MAX_BYTES
 
 
 def message(item_id: str, after: str | None = None) -> inputs.CreateItem:

@@ -10,6 +10,8 @@ from openai.types.realtime import RealtimeSessionCreateRequest
 
 from app.call.audio import PCM, PCMA, PCMU
 from app.call.session import (
+    MAX_SESSION_BYTES,
+    check_response,
     input_format,
     merge_session,
     new_session,
@@ -400,3 +402,21 @@ def test_metadata_at_its_limits_is_taken(session: dict[str, Any]) -> None:
     """Sixteen pairs of 64 and 512 characters are allowed."""
     metadata = {f"{n:064d}": "v" * 512 for n in range(16)}
     assert response_settings(session, {"metadata": metadata}).metadata == metadata
+
+
+def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
+    """Each field within its own bound, and together too much: the error names the largest and the limit."""
+    many = [{"type": "function", "name": f"f{number}", "description": "\x01" * 2000} for number in range(100)]
+    mistake = refused(session, {"tools": many, "instructions": "x" * 1000})
+    assert mistake.param == "session.tools"
+    assert str(MAX_SESSION_BYTES) in mistake.message
+    assert mistake.limit == "session_bytes"
+
+
+def test_what_a_response_brings_along_is_bounded() -> None:
+    """As JSON, which is what is stored."""
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "\x01" * 100_000}]}
+    with pytest.raises(ProtocolMistake) as caught:
+        check_response({"conversation": "none", "input": [item]})
+    assert caught.value.param == "response.input"
+    assert caught.value.limit == "response_bytes"

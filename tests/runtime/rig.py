@@ -148,6 +148,7 @@ class Caller:
     """One connection under way."""
 
     def __init__(self, attachment: Attachment) -> None:
+        self.attachment = attachment
         self.transport = MemoryTransport()
         self.call_id = attachment.call_id
         self.task = asyncio.create_task(attachment.serve(self.transport))

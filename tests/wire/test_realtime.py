@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 from random import Random
 from typing import Any, get_args
 
@@ -30,7 +31,16 @@ from app.call.inputs import (
 )
 from app.call.session import merge_session, new_session, response_settings
 from app.errors import ProtocolMistake
-from app.wire.realtime import MAX_APPEND_BYTES, MAX_MESSAGE_BYTES, event_id, parse, parse_event_id
+from app.wire.realtime import (
+    MAX_APPEND_BYTES,
+    MAX_MESSAGE_BYTES,
+    SLICE_BYTES,
+    Long,
+    event_id,
+    parse,
+    parse_event_id,
+    parse_long,
+)
 from tests.wire.mutations import VALID, as_text, mutate, random_message, valid_event
 
 SDK_CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
@@ -378,3 +388,72 @@ def test_the_shortcut_for_an_append_agrees_with_json(audio: str, shape: str, end
     message = shape % audio
     message = message[: -len(end)] + end if end.startswith(",") else message + end
     assert _told(parse(message, max_audio_bytes=2000)) == _told(parse(message.encode(), max_audio_bytes=2000))
+
+
+# --- long messages ---------------------------------------------------------
+
+
+def in_slices(message: str | bytes, **limits: int) -> tuple[FromCaller | Long, int]:
+    """What a message means, decoded in slices, and how many there were."""
+    slices, decoding = 0, parse_long(message, **limits)
+    while True:
+        try:
+            next(decoding)
+        except StopIteration as done:
+            return done.value, slices
+        slices += 1
+
+
+def joined(meaning: FromCaller | Long) -> object:
+    """The same with all its audio in one piece."""
+    if isinstance(meaning, Long):
+        meaning = replace(meaning.happened, audio=b"".join(meaning.pieces))
+    return _told(meaning)
+
+
+SIZES = st.sampled_from([0, 1, 2, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES - 2, 3 * SLICE_BYTES])
+
+
+@settings(deadline=None)
+@given(
+    SIZES,
+    st.sampled_from(["hot", "named", "item", "items"]),
+    st.none() | st.tuples(st.integers(0, 200_000), st.sampled_from('=!"\u00e9')),
+    st.booleans(),
+    st.sampled_from([10**6, 3 * SLICE_BYTES - 1, 1000]),
+)
+def test_a_message_read_in_slices_means_the_same(
+    size: int, kind: str, spoilt: tuple[int, str] | None, as_bytes: bool, max_audio_bytes: int
+) -> None:
+    """Append or item, whole or spoilt anywhere, too long or not: as read at once, mistakes included."""
+    audio = b64encode(bytes(range(256)) * (size // 256) + bytes(size % 256)).decode()
+    if spoilt is not None and audio:
+        at = spoilt[0] % len(audio)
+        audio = audio[:at] + spoilt[1] + audio[at + 1 :]
+    part = {"type": "input_audio", "audio": audio}
+    item = {"type": "message", "role": "user", "content": [part] * (2 if kind == "items" else 1)}
+    messages = {
+        "hot": HOT % audio,
+        "named": said(APPEND, event_id="e", audio=audio),
+        "item": said("conversation.item.create", item=item, event_id="e"),
+        "items": said("conversation.item.create", item=item),
+    }
+    message: str | bytes = messages[kind].encode() if as_bytes else messages[kind]
+    found, _ = in_slices(message, max_audio_bytes=max_audio_bytes)
+    assert joined(found) == _told(parse(message, max_audio_bytes=max_audio_bytes))
+
+
+def test_a_slice_is_small() -> None:
+    """Each step decodes so much and no more, and the pieces are whole samples of every format."""
+    found, slices = in_slices(HOT % b64encode(bytes(10 * SLICE_BYTES + 2)).decode())
+    assert isinstance(found, Long)
+    assert [len(piece) for piece in found.pieces] == [SLICE_BYTES] * 10 + [2]
+    assert slices == 11
+    assert SLICE_BYTES % 6 == 0
+
+
+@given(SEEDS)
+def test_random_messages_mean_the_same_in_slices(seed: int) -> None:
+    """Whatever arrives."""
+    message = random_message(Random(seed))
+    assert joined(in_slices(message)[0]) == _told(parse(message))

@@ -1,0 +1,186 @@
+"""What one call may keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.call import conversation, inputs
+from app.call.audio import PCM
+from app.call.bounds import (
+    MAX_AUDIO_BYTES,
+    MAX_PACKED_ITEM_BYTES,
+    MAX_RETRIEVED_BYTES,
+    MAX_UNTRANSCRIBED,
+    kept_audio_bytes,
+)
+from app.call.codec import take_write
+from app.call.effects import CountLimit, StartReply, Transcribe
+from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
+from app.call.record import Call
+from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+
+SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)
+
+
+def refusal(call: Call) -> dict[str, Any]:
+    """The error that was emitted last."""
+    error: dict[str, Any] = emitted(call)[-1]["error"]
+    return error
+
+
+def test_audio_that_is_shown_is_bounded() -> None:
+    """A minute of audio is not sent back for a message of sixty bytes; the error names size and limit."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES + 2)), inputs.CommitAudio())
+    effects = happen(call, inputs.RetrieveItem("item_1"))
+    assert refusal(call)["code"] == "audio_too_large"
+    assert str(MAX_RETRIEVED_BYTES + 2) in refusal(call)["message"]
+    assert str(MAX_RETRIEVED_BYTES) in refusal(call)["message"]
+    assert effects == [CountLimit("retrieved_audio")]
+
+
+def test_audio_up_to_the_bound_is_shown() -> None:
+    """Twenty seconds are."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem("item_1"))
+    assert types(call)[-1] == "conversation.item.retrieved"
+    assert len(call.unsaved_events[-1].audio) == MAX_RETRIEVED_BYTES
+
+
+def test_turns_that_nobody_has_understood_count() -> None:
+    """What is committed stays until it is understood; there is no room for as much again."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio())
+    effects = happen(call, inputs.AppendAudio(HALF))
+    assert refusal(call)["code"] == "audio_full"
+    assert str(MAX_AUDIO_BYTES) in refusal(call)["message"]
+    assert effects == [CountLimit("call_audio_bytes")]
+    assert kept_audio_bytes(call) == len(HALF)
+
+
+def test_a_turn_that_was_understood_makes_room_for_an_item() -> None:
+    """Only the latest turn is kept then, and the new item takes its place; a second one that waits does not fit."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio(), inputs.Transcribed("item_1", "one"))
+    happen(call, inputs.CreateItem(dict(SPOKEN), HALF))
+    assert types(call)[-1] == "conversation.item.done"
+    happen(call, inputs.CreateItem(dict(SPOKEN), HALF))
+    assert refusal(call)["code"] == "audio_full"
+
+
+def test_endless_speech_never_fills_the_memory() -> None:
+    """Whatever is said and however little of it is answered, a call holds so much audio at most and says so."""
+    call = new_call()
+    minute = bytes(48 * 60_000)
+    most = 0
+    for _ in range(40):
+        at = call.hearing.position
+        happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, at),)))
+        most = max(most, kept_audio_bytes(call))
+        take_write(call, 0)
+    assert most <= MAX_AUDIO_BYTES + len(minute)
+    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    assert "audio_full" in [event["error"]["code"] for event in emitted(call) if event["type"] == "error"]
+
+
+def test_speech_beside_turns_that_wait_is_cut_at_the_bound() -> None:
+    """The utterance under way ends where all audio together reaches the bound, long before its own."""
+    call = new_call()
+    piece = bytes(MAX_AUDIO_BYTES // 16)
+    for _ in range(6):
+        at = call.hearing.position
+        boundaries = (inputs.VoiceBoundary(True, at), inputs.VoiceBoundary(False, at + len(piece)))
+        happen(call, inputs.AppendAudio(piece, None, boundaries))
+    effects = happen(call, inputs.AppendAudio(piece, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    for _ in range(10):
+        effects += happen(call, inputs.AppendAudio(piece))
+        assert kept_audio_bytes(call) <= MAX_AUDIO_BYTES + PCM.size(300), "and the padding of what comes next"
+    assert CountLimit("call_audio_bytes") in effects
+    assert not call.hearing.speaking
+
+
+def test_so_many_turns_at_once_wait_to_be_understood() -> None:
+    """A burst of commits starts so many transcriptions; the others stay in the conversation, not understood."""
+    call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
+    effects = []
+    for _ in range(MAX_UNTRANSCRIBED + 3):
+        effects += happen(call, *append(5), inputs.CommitAudio())
+    assert sum(isinstance(effect, Transcribe) for effect in effects) == MAX_UNTRANSCRIBED
+    assert effects.count(CountLimit("untranscribed_items")) == 3
+    assert len(call.conversation) == MAX_UNTRANSCRIBED + 3
+    assert types(call).count("conversation.item.input_audio_transcription.failed") == 3
+
+
+def test_a_full_conversation_takes_no_turn_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an item, nor a commit, nor a response, nor an utterance; each says so, and nothing is left over."""
+    monkeypatch.setattr(conversation, "MAX_BYTES", 1000)
+    call = new_call()
+    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
+    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
+    assert refusal(call)["code"] == "conversation_full"
+    monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
+    items = len(call.conversation)
+    effects = spoken_turn(call)
+    assert not any(isinstance(effect, StartReply) for effect in effects)
+    assert refusal(call)["code"] == "conversation_full"
+    assert CountLimit("conversation") in effects
+    happen(call, inputs.CreateResponse({}))
+    assert refusal(call)["code"] == "conversation_full"
+    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
+    happen(call, *append(10), inputs.CommitAudio())
+    assert refusal(call)["code"] == "conversation_full"
+    assert len(call.conversation) == items
+
+
+def test_an_item_is_bounded_as_it_is_stored() -> None:
+    """Characters that JSON writes as six bytes count as six."""
+    call = new_call()
+    content = [{"type": "input_text", "text": "\x01" * 200_000}]
+    happen(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
+    assert refusal(call)["code"] == "item_too_large"
+    assert str(MAX_PACKED_ITEM_BYTES) in refusal(call)["message"]
+
+
+@pytest.mark.parametrize("checkpoint_ms", [0, 200, 60_000])
+def test_no_piece_of_speech_is_large(checkpoint_ms: int) -> None:
+    """Whatever the checkpoint interval, speech is stored as it grows, in pieces of a bounded size."""
+    call = manual_call()
+    call.checkpoint_ms = checkpoint_ms
+    happen(call, inputs.AppendAudio(bytes(3 * MAX_PIECE_BYTES + 2)))
+    assert sum(len(piece.audio) for piece in call.unsaved_speech) == 3 * MAX_PIECE_BYTES + 2
+    assert max(len(piece.audio) for piece in call.unsaved_speech) == MAX_PIECE_BYTES
+
+
+def test_what_the_next_write_carries_is_counted() -> None:
+    """Events, speech, items and the session: the count is about the write, and 0 after it."""
+    call = manual_call()
+    happen(call, *append(100, audio=FRAME * 5), inputs.UpdateSession({"instructions": "x" * 20_000}))
+    for _ in range(5):
+        happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
+    counted = call.unsaved_bytes + call.conversation.unsaved_bytes
+    write = take_write(call, 0)
+    weight = write.size_bytes + len(write.fields["session"])
+    assert weight <= counted <= 1.1 * weight
+    assert call.unsaved_bytes == call.conversation.unsaved_bytes == 0
+
+
+def test_events_of_a_write_that_was_lost_count_again() -> None:
+    """They wait for the next one."""
+    call = manual_call()
+    happen(call, inputs.ClearAudio(), inputs.ClearAudio())
+    waiting, counted = call.unsaved_events, call.unsaved_bytes
+    take_write(call, 0)
+    call.wait_again(waiting)
+    assert call.unsaved_bytes == counted
+
+
+def test_a_buffer_that_is_refused_says_what_it_holds() -> None:
+    """The error names the limit."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES)), inputs.AppendAudio(FRAME))
+    assert refusal(call)["code"] == "input_audio_buffer_full"
+    assert str(MAX_BUFFER_BYTES) in refusal(call)["message"]

@@ -1,0 +1,43 @@
+"""Ranks of a conversation's items."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.call.ranks import rank_between
+
+MANY = 20_000
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 10**6), max_size=200))
+def test_there_is_room_everywhere(places: list[int]) -> None:
+    """Whatever is put where, ranks sort as the items stand, and no two are the same."""
+    ranks: list[str] = []
+    for place in places:
+        at = place % (len(ranks) + 1)
+        ranks.insert(at, rank_between(ranks[at - 1] if at else None, ranks[at] if at < len(ranks) else None))
+    assert ranks == sorted(set(ranks))
+
+
+def test_a_rank_at_an_end_or_at_one_place_stays_short() -> None:
+    """Twenty thousand one behind the other, in front of all, or behind one and the same: a few characters each."""
+    last = first = behind = rank_between(None, None)
+    nearest = above = rank_between(behind, None)
+    for _ in range(MANY):
+        last = rank_between(last, None)
+        first = rank_between(None, first)
+        nearest = rank_between("a0", nearest)
+        behind = rank_between(behind, above)
+    assert max(map(len, (last, first, nearest, behind))) <= 8
+
+
+def test_places_that_alternate_cost_a_number_each() -> None:
+    """Between the two newest, again and again: the rank grows, by no more than two characters every other time."""
+    below, above = "a0", "a1"
+    for number in range(100):
+        middle = rank_between(below, above)
+        assert below < middle < above
+        below, above = (middle, above) if number % 2 else (below, middle)
+    assert len(below) <= 2 * 52

@@ -1,0 +1,133 @@
+"""The audio of an item that is created in pieces: nobody sees any of it before the item is there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.call import inputs, machine
+from app.call.codec import restore, take_write
+from app.call.effects import Transcribe
+from app.call.record import Call
+from app.stores.memory import MemoryStore
+from tests.call.calls import FRAME, append, emitted, happen, manual_call, types
+
+SPOKEN = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+PIECES = [bytes([number, 0]) * 500 for number in range(1, 6)]
+WHOLE = b"".join(PIECES)
+
+
+def stage(*pieces: bytes) -> list[inputs.Input]:
+    """Pieces of the item's audio."""
+    return [inputs.StageAudio("mine", piece) for piece in pieces]
+
+
+CREATE = inputs.CreateItem(dict(SPOKEN), staged=True, event_id="create_1")
+
+
+def write(store: MemoryStore, call: Call) -> None:
+    """Make durable what changed."""
+    asyncio.run(store.commit([take_write(call, 0)]))
+
+
+def taken_over(store: MemoryStore, call: Call) -> Call:
+    """The call as another pod finds it."""
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    machine.attach(again, None, 0, resumable=True)
+    return again
+
+
+def stored_call() -> tuple[MemoryStore, Call]:
+    """A call that the store holds."""
+    store, call = MemoryStore(ttl_s=60), manual_call()
+    call.write_whole = True
+    write(store, call)
+    return store, call
+
+
+def test_pieces_and_a_whole_make_the_same_item() -> None:
+    """The same events, the same item, the same audio."""
+    pieces, whole = manual_call(), manual_call()
+    in_pieces = happen(pieces, *stage(*PIECES), CREATE)
+    at_once = happen(whole, inputs.CreateItem(dict(SPOKEN), WHOLE, event_id="create_1"))
+    assert in_pieces == at_once == [Transcribe("mine", WHOLE)]
+    assert emitted(pieces) == emitted(whole)
+    assert pieces.clip is not None
+    assert pieces.clip.audio == WHOLE
+    assert pieces.staged is None
+
+
+@settings(deadline=None)
+@given(st.integers(0, 5), st.booleans(), st.booleans())
+def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, whole: bool) -> None:
+    """Pieces that were stored belong to no item; the client creates it again, with the same id, with its own audio."""
+    store, call = stored_call()
+    if speaks:
+        happen(call, *append(20))  # Its speech, stored before, keeps the pieces from being trimmed.
+    happen(call, *stage(*PIECES[:survived]))
+    write(store, call)
+    again = taken_over(store, call)
+    assert "mine" not in again.conversation
+    assert again.clip is None
+    assert not again.recognises("create_1")
+    again.write_whole = whole
+    happen(again, *stage(*PIECES), CREATE)
+    write(store, again)
+    third = taken_over(store, again)
+    assert third.clip is not None
+    assert third.clip.audio == WHOLE
+    assert third.untranscribed["mine"].audio == WHOLE
+    assert bytes(third.hearing.audio) == (FRAME * 20 if speaks else b"")
+
+
+def test_what_a_crash_left_is_trimmed() -> None:
+    """The next owner's first write takes it out of the store."""
+    store, call = stored_call()
+    happen(call, *stage(*PIECES[:3]))
+    write(store, call)
+    again = taken_over(store, call)
+    happen(again, inputs.ClearAudio())
+    write(store, again)
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    assert held.speech == []
+
+
+def test_pieces_survive_a_write_of_the_whole_call() -> None:
+    """The store came back empty while an item's audio was on its way."""
+    store, call = stored_call()
+    happen(call, *stage(*PIECES[:3]))
+    call.write_whole = True
+    write(store, call)
+    happen(call, *stage(*PIECES[3:]), CREATE)
+    write(store, call)
+    again = taken_over(store, call)
+    assert again.clip is not None
+    assert again.clip.audio == WHOLE
+
+
+def test_a_lost_connection_takes_the_pieces_back() -> None:
+    """Nothing is left of them in memory, and the next write trims what is stored."""
+    store, call = stored_call()
+    happen(call, *stage(*PIECES[:3]))
+    write(store, call)
+    happen(call, inputs.ConnectionLost(hung_up=False))
+    write(store, call)
+    assert call.staged is None
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    assert held.speech == []
+
+
+def test_an_item_that_is_refused_in_the_end_takes_the_pieces_back() -> None:
+    """Its id was taken while the pieces came."""
+    call = manual_call()
+    happen(call, *stage(*PIECES[:3]))
+    happen(call, inputs.CreateItem({**SPOKEN, "content": [{"type": "input_text", "text": "hi"}]}))
+    happen(call, *stage(*PIECES), CREATE)
+    assert types(call)[-1] == "error"
+    assert call.staged is None

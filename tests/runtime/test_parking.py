@@ -1,0 +1,123 @@
+"""What parked calls may keep in memory and in the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.call.record import Status
+from app.errors import ConnectionRefused
+from app.runtime.budget import FLOOR_BYTES
+from app.runtime.parking import Parking
+from app.runtime.pod import Pod
+from tests.runtime.clocks import LeapingClock
+from tests.runtime.rig import CountingObserver, Rig, rig
+from tests.runtime.test_long_messages import Line, append, line, update
+
+MIB = 1024 * 1024
+
+
+async def left(pod: Pod, size_bytes: int, **request: str) -> Line:
+    """A call that was left with so much said."""
+    caller = await line(pod, resumable=True, **request)
+    await caller.say(update(detects=False))
+    if size_bytes:
+        await caller.say(append(bytes(size_bytes)))
+    await caller.attachment.abandon()
+    return caller
+
+
+def ended(*callers: Line) -> list[int]:
+    """Which of them have ended."""
+    return [number for number, caller in enumerate(callers) if caller.live.call.status is Status.ENDED]
+
+
+async def test_the_largest_parked_call_of_a_key_ends_when_they_take_too_much() -> None:
+    """Its resume is answered with 410; the others, and those of another key, can be resumed."""
+    async with rig() as its:
+        pod = await its.pod()
+        callers = [await left(pod, size) for size in (2 * MIB, 3 * MIB, 2 * MIB)]
+        other = await left(pod, 3 * MIB, api_key_hash="other")
+        await Parking(pod, stored_bytes=5 * MIB).enforce()
+        assert ended(*callers, other) == [1]
+        assert callers[1].live.call.outcome == "abandoned"
+        assert isinstance(pod.observer, CountingObserver)
+        assert pod.observer.counts["limit_reached", "parked_bytes"] == 1
+        with pytest.raises(ConnectionRefused) as refused:
+            await its.resume(pod, callers[1].attachment.call_id, 0)
+        assert refused.value.status == 410
+        await its.resume(pod, callers[0].attachment.call_id, 0)
+
+
+async def test_small_parked_calls_never_end_for_their_number() -> None:
+    """A network that fails parks many at once."""
+    async with rig() as its:
+        pod = await its.pod()
+        callers = [await left(pod, FLOOR_BYTES // 2) for _ in range(20)]
+        await Parking(pod, stored_bytes=MIB).enforce()
+        assert ended(*callers) == []
+
+
+async def test_what_was_unloaded_still_counts() -> None:
+    """Else a caller could fill the store with calls that the pod has let go of; when its TTL is over, no more."""
+    async with rig() as its:
+        clock = LeapingClock()
+        pod = await its.pod(clock=clock, ttl_s=100)
+        parking = Parking(pod, stored_bytes=5 * MIB)
+        first = await left(pod, 3 * MIB)
+        pod.budget.limit_bytes = 0
+        await parking.enforce()
+        assert first.attachment.call_id not in pod.ownership.calls
+        pod.budget.limit_bytes = 256 * MIB
+        second = await left(pod, 3 * MIB)
+        await parking.enforce()
+        assert ended(second) == [0]
+        clock.leap(101)
+        third = await left(pod, 3 * MIB)
+        await parking.enforce()
+        assert ended(third) == []
+
+
+async def test_one_that_came_back_counts_no_more() -> None:
+    """It is attached, and nobody's parked call ends for it."""
+    async with rig() as its:
+        pod = await its.pod()
+        parking = Parking(pod, stored_bytes=5 * MIB)
+        first = await left(pod, 3 * MIB)
+        pod.budget.limit_bytes = 0
+        await parking.enforce()
+        pod.budget.limit_bytes = 256 * MIB
+        await its.resume(pod, first.attachment.call_id, 0)
+        second = await left(pod, 3 * MIB)
+        await parking.enforce()
+        assert ended(second) == []
+
+
+async def test_parked_calls_take_a_quarter_of_the_budget_the_largest_go_first() -> None:
+    """They leave the memory, not the store: each can be resumed."""
+    async with rig() as its:
+        pod = await its.pod()
+        small, large, middle = [await left(pod, size) for size in (MIB, 3 * MIB, 2 * MIB)]
+        pod.budget.limit_bytes = 16 * MIB
+        await Parking(pod).enforce()
+        calls = pod.ownership.calls
+        assert [caller.attachment.call_id in calls for caller in (small, large, middle)] == [True, False, True]
+        assert large.live.holder.size_bytes == 0
+        await _resumes(its, pod, large)
+
+
+async def _resumes(its: Rig, pod: Pod, caller: Line) -> None:
+    await its.resume(pod, caller.attachment.call_id, 0)
+    assert len(pod.ownership.calls[caller.attachment.call_id].call.hearing.audio) == 3 * MIB
+
+
+async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
+    """Connect, say much, drop: in memory and in the store stays what one key's parked calls may take."""
+    async with rig() as its:
+        pod = await its.pod()
+        parking = Parking(pod, stored_bytes=4 * MIB)
+        for _ in range(40):
+            await left(pod, MIB)
+            await parking.enforce()
+        parked = [live for live in pod.ownership.calls.values() if live.call.status is Status.PARKED]
+        assert sum(live.held_bytes for live in parked) <= 4 * MIB
+        assert len(parked) == 3
