@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -23,7 +24,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, Snapshot
-from app.errors import StoreUnavailable
+from app.errors import StoreRefused, StoreUnavailable
 from app.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
@@ -37,7 +38,17 @@ from app.stores.base import (
 )
 from app.stores.redis_connections import Tuning, one_server
 from app.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning, outcome_of_failure
-from app.stores.redis_format import Script, beat_fields, beat_of, call_keys, commit_arguments, snapshot_of, wish_of
+from app.stores.redis_format import (
+    STAGED_FROM_BYTES,
+    Reading,
+    Script,
+    beat_fields,
+    beat_of,
+    call_keys,
+    commit_arguments,
+    parts_of,
+    wish_of,
+)
 from app.stores.redis_pipeline import Command, ask_all
 from app.stores.redis_sentinels import sentinel_master
 
@@ -46,7 +57,11 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
-SCRIPTS = ("commit", "claim", "erase", "load", "bind_call_key", "beat", "list_pod", "wish_drain", "swap_note")
+SCRIPTS = ("commit", "stage", "erase", "bind_call_key", "beat", "list_pod", "wish_drain", "swap_note")
+PLAIN_KEYS = 4
+"""Of a call; behind them stand those of a write that is staged."""
+IN_PAGES = ("claim", "load", "read")
+"""Scripts that read calls."""
 PODS_KEY = "pods"
 """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 KEPT_POD_MS = 3_600_000
@@ -64,6 +79,7 @@ class RedisStore(Store):
         super().__init__(ttl_s=ttl_s)
         self._url = url
         self._scripts = {name: Script(name) for name in SCRIPTS}
+        self._scripts.update({name: Script("pages", name) for name in IN_PAGES})
         if client is None:
             client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
         self._redis: redis.Redis = client
@@ -100,17 +116,51 @@ class RedisStore(Store):
     # --- calls ----------------------------------------------------------------
 
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
-        """One pipeline, one script per write; in front of them the keys that whole writes bind."""
-        runs = [(call_keys(write.call_id), commit_arguments(write, self.ttl_s, self.retention_s)) for write in writes]
+        """One pipeline, one script per write; in front of them the keys that whole writes bind.
+
+        Large whole writes are brought beside their calls before, part by part, and put in place by that script.
+        """
+        runs = [await self._run_of(write) for write in writes]
+        beside = [keys[PLAIN_KEYS:] for keys, _ in runs]
         keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
         outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
-        return [
+        told = [
             outcome_of_failure(outcome) if isinstance(outcome, Exception) else WriteOutcome(outcome.decode())
             for outcome in outcomes
         ]
+        for staged, outcome in zip(beside, told, strict=True):
+            if staged and outcome is not WriteOutcome.COMMITTED:
+                await self._unlink(staged)
+        return told
+
+    async def _run_of(self, write: CallWrite) -> Question:
+        """How a write is committed."""
+        keys = call_keys(write.call_id)
+        if not write.whole or write.size_bytes < STAGED_FROM_BYTES or (write.ends and not self.retention_s):
+            return keys, commit_arguments(write, self.ttl_s, self.retention_s)
+        # Under a name that no other write has: of two owners each brings its own.
+        beside = [f"{key}:{write.claim}.{write.epoch}.{write.revision}" for key in keys[1:]]
+        await self._unlink(beside)
+        for part in parts_of(write):
+            if not await self._stage(beside, part):
+                await self._unlink(beside)
+                return keys, commit_arguments(write, self.ttl_s, self.retention_s)  # Which is told why.
+        counts = [len(write.items), len(write.events), len(write.speech)]
+        rest = commit_arguments(replace(write, items={}, events=[], speech=[]), self.ttl_s, self.retention_s)
+        return [*keys, *beside], [*rest, *counts]
+
+    async def _unlink(self, keys: Sequence[str]) -> None:
+        await self._ask(lambda: self._redis.unlink(*keys), again=False)
+
+    async def _stage(self, keys: Sequence[str], part: list[Any]) -> bool:
+        """Whether a part could be brought. An error of this part alone is no error of other calls' writes."""
+        try:
+            return bool(await self._run("stage", keys, part, again=False) == b"staged")
+        except StoreRefused:
+            return False
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
-        """One script."""
+        """One script, and one for each further page of a large call."""
         arguments = [
             claim.owner,
             claim.color,
@@ -129,7 +179,17 @@ class RedisStore(Store):
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
         epoch, owner, status, color, *held = more
-        return Claimed(epoch, snapshot_of(*held), owner.decode(), status.decode(), color.decode())
+        snapshot = await self._read(claim.call_id, Reading(*held), [epoch, claim.name])
+        return Claimed(epoch, snapshot, owner.decode(), status.decode(), color.decode())
+
+    async def _read(self, call_id: str, reading: Reading, owned: list[Any]) -> Snapshot:
+        """What is left of a call; `owned`: under which epoch and claim it must be, or twice ""."""
+        while (rest := reading.rest) is not None:
+            page = await self._run("read", call_keys(call_id), [*owned, *rest])
+            if page is None:
+                raise StoreUnavailable("the call was claimed by another pod while it was read")
+            reading.add(page)
+        return reading.snapshot()
 
     async def erase(self, call_id: str, now_ms: int) -> bool:
         """One script."""
@@ -137,9 +197,9 @@ class RedisStore(Store):
         return bool(await self._run("erase", call_keys(call_id), arguments))
 
     async def load(self, call_id: str) -> Snapshot | None:
-        """One script."""
+        """One script, and one for each further page of a large call, in which changes made meanwhile may show."""
         held = await self._run("load", call_keys(call_id), [])
-        return snapshot_of(*held) if held[0] else None
+        return await self._read(call_id, Reading(*held), ["", ""]) if held[0] else None
 
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
         """One script."""

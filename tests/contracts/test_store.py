@@ -310,6 +310,63 @@ async def test_claims_that_are_turned_down_change_nothing(store: Store) -> None:
     assert (held.fields["epoch"], held.fields["status"]) == (b"2", b"ended")
 
 
+def large_write(revision: int = 1, **more: Any) -> CallWrite:
+    """A whole write of a call with more of everything than one script or one answer carries."""
+    return CallWrite(
+        "call_a",
+        1,
+        revision,
+        "made",
+        fields={"status": b"attached", "session": b"the-session"},
+        items={f"item_{n}": b"%d" % n * 400 for n in range(1500)},
+        events=[OutboxEntry(n, b"{}", bytes(1000) if n % 2 else b"") for n in range(1, 1500)],
+        speech=[SpeechEntry(n, "item_1", bytes([n % 256]) * 2000) for n in range(1, 700)],
+        whole=True,
+        **more,
+    )
+
+
+async def test_a_large_call_is_kept_and_read_like_any_other(store: Store) -> None:
+    """However many parts it is written and read in: all of it is there at once, in order, and nothing else."""
+    write = large_write()
+    assert await store.commit([first_write("call_b"), write]) == [WriteOutcome.COMMITTED] * 2
+    taken = await store.claim(claim(name="taken"))
+    assert isinstance(taken, Claimed)
+    held = await store.load("call_a")
+    assert held is not None
+    for snapshot in (held, taken.snapshot):
+        assert snapshot.items == write.items
+        assert snapshot.outbox == write.events
+        assert snapshot.speech == write.speech
+    if isinstance(store, RedisStore):
+        assert await keys_of(store, "call_a") == {f"call:{{call_a}}{part}" for part in ("", ":items", ":out", ":in")}
+
+
+async def test_a_large_write_that_is_refused_leaves_nothing(store: Store) -> None:
+    """Neither in the call nor beside it, where its parts were brought before."""
+    await store.commit([first_write(session=b"kept")])
+    await store.claim(claim())
+    assert await store.commit([large_write()]) == [WriteOutcome.SUPERSEDED]
+    await store.erase("call_a", 7)
+    assert await store.commit([large_write()]) == [WriteOutcome.ENDED]
+    assert "the-session" not in await everything_kept(store)
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.items == {}
+    if isinstance(store, RedisStore):
+        assert await keys_of(store, "call_a") == {"call:{call_a}"}
+
+
+async def test_a_large_call_ends(store: Store) -> None:
+    """Written as ended after an outage, with its conversation, however long."""
+    items = {**large_write().items, "": b"the-session" * 200_000}
+    end = CallWrite("call_a", 1, 1, "made", fields={"status": b"ended"}, items=items, ends=True, whole=True)
+    assert await store.commit([end]) == [WriteOutcome.COMMITTED]
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.items, held.fields["status"]) == (items, b"ended")
+
+
 SAID = {"": b"the-session", "item_1": b"what-was-said"}
 EVERYTHING: dict[str, Any] = {
     "events": [OutboxEntry(1, b'{"said":"what-was-said"}', b"")],
@@ -335,6 +392,12 @@ async def everything_kept(store: Store) -> str:
         read = {"hash": client.hgetall, "stream": client.xrange, "string": client.get}.get(kind)
         found.append((key, await read(key) if read else kind))
     return repr(found)
+
+
+async def keys_of(store: RedisStore, call_id: str) -> set[str]:
+    """The keys of a call, and beside it."""
+    client: Any = store._redis
+    return {key.decode() async for key in client.scan_iter(f"call:{{{call_id}}}*")}
 
 
 @pytest.mark.parametrize("whole", [False, True])

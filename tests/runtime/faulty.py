@@ -25,8 +25,8 @@ class FaultyStore(MemoryStore):
         self.is_away = False
         self.is_locked = False
         self.is_full = False
-        self.found_full: list[float] = []
-        """When writes found the store full, by the loop's clock."""
+        self.found_full: list[str] = []
+        """Calls of the writes that found the store full; questions are none."""
         self.rejects: set[str] = set()
         """Calls whose writes are rejected for good."""
         self.round_bytes: list[int] = []
@@ -69,7 +69,8 @@ class FaultyStore(MemoryStore):
                 return WriteOutcome.ENDED
             if kept is not None and int(kept.fields["epoch"]) > write.epoch:
                 return WriteOutcome.SUPERSEDED
-            self.found_full.append(asyncio.get_running_loop().time())
+            if write.whole or write.fields:
+                self.found_full.append(write.call_id)
             return WriteOutcome.FULL
         return super()._commit(write)
 

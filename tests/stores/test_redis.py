@@ -22,6 +22,7 @@ from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from app.stores.redis_connections import Tuning
 from app.stores.redis_errors import without_password
+from app.stores.redis_format import PART_BYTES
 from tests.servers import RedisServer, redis_server
 
 ANSWER_S = Tuning().timeout_s
@@ -211,6 +212,78 @@ async def test_a_claim_that_arrives_too_late_takes_nothing(redis_url: str) -> No
     assert held is not None
     assert held.fields["epoch"] == b"1"
     assert isinstance(await store.claim(Claim("call_a", "pod-b", "green", 5, name="again")), Claimed)
+    await store.close()
+
+
+async def test_a_claim_that_is_overtaken_while_it_reads_is_lost(redis_url: str) -> None:
+    """A large call is read in pages: its reader must not take for the call what another owner has changed since."""
+    store = RedisStore(redis_url, ttl_s=10)
+    items = {f"item_{n}": bytes(1000) for n in range(2000)}
+    await store.commit([CallWrite("call_a", 1, 1, "made", items=items, whole=True)])
+    run, pages = store._run, []
+
+    async def overtaken(name: str, *arguments: Any, **more: Any) -> Any:
+        if name == "read":
+            pages.append(name)
+            if len(pages) == 2:
+                await RedisStore.claim(other, Claim("call_a", "pod-c", "green", 5, name="c"))
+        return await run(name, *arguments, **more)
+
+    other = RedisStore(redis_url, ttl_s=10)
+    store._run = overtaken  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable, match="claimed by another pod"):
+        await store.claim(Claim("call_a", "pod-b", "green", 5, name="b"))
+    assert len(pages) == 2
+    await store.close()
+    await other.close()
+
+
+async def test_no_answer_and_no_script_is_much_larger_than_a_page(redis_url: str) -> None:
+    """So that a server is never kept from others for long: a call of 16 MiB goes in and out in pieces."""
+    store = RedisStore(redis_url, ttl_s=10)
+    sizes: list[int] = []
+    run_all = store._run_all
+
+    async def weighed(script: Any, runs: Any, **more: Any) -> Any:
+        answers = await run_all(script, runs, **more)
+        sizes.append(_bytes_in([arguments for _, arguments in runs]) + _bytes_in(answers))
+        return answers
+
+    store._run_all = weighed  # type: ignore[method-assign]
+    items = {f"item_{n}": bytes(40_000) for n in range(200)}
+    speech = [SpeechEntry(n, "item_1", bytes(40_000)) for n in range(1, 201)]
+    write = CallWrite("call_a", 1, 1, "made", items=items, speech=speech, whole=True)
+    assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+    assert isinstance(await store.claim(Claim("call_a", "pod-b", "green", 5, name="b")), Claimed)
+    assert sum(sizes) > 2 * 400 * 40_000
+    assert max(sizes) < 1.2 * PART_BYTES
+    await store.close()
+
+
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(map(_bytes_in, value))
+    return len(value) if isinstance(value, bytes) else 0
+
+
+async def test_a_staged_write_of_which_a_part_has_expired_is_not_put_in_place(redis_url: str) -> None:
+    """Half a call must never be taken for the whole."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.commit([MAKE])
+    stage = store._stage
+
+    async def forgetful(keys: Any, part: Any) -> bool:
+        done = await stage(keys, part)
+        await store._redis.unlink(keys[0])
+        return done
+
+    store._stage = forgetful  # type: ignore[method-assign]
+    items = {f"item_{n}": bytes(100_000) for n in range(30)}
+    outcome = await store.commit([CallWrite("call_a", 1, 1, "made", items=items, whole=True)])
+    assert outcome == [WriteOutcome.UNKNOWN]
+    held = await store.load("call_a")
+    assert held is not None
+    assert held.items == {}
     await store.close()
 
 

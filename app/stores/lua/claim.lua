@@ -1,4 +1,4 @@
--- Hands a call to a new owner: one more on the epoch, and everything that is held.
+-- Hands a call to a new owner: one more on the epoch, and what is held. Behind pages.lua.
 --
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
 -- ARGV  1 owner   2 color   3 now in ms   4 ttl in seconds
@@ -6,7 +6,7 @@
 --       8 by when it must have arrived, in ms of this server's clock (0: whenever); a claim that comes
 --         later, out of some buffer, would take the call from whoever was given it meanwhile
 -- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, which change nothing, or
---         {"claimed", epoch, owner, status and color before, record, items, outbox, speech}
+--         {"claimed", epoch, owner, status and color before, record, ids of all items, a page}
 
 local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim')
 if not before[1] then
@@ -25,9 +25,8 @@ if ARGV[8] ~= '0' then
   end
 end
 -- Read first: if something else stands under one of these keys, it fails before anything has changed.
-local items = redis.call('HGETALL', KEYS[2])
-local outbox = redis.call('XRANGE', KEYS[3], '-', '+')
-local speech = redis.call('XRANGE', KEYS[4], '-', '+')
+local ids = redis.call('HKEYS', KEYS[2])
+local page = read_page(ids, '-', '-')
 -- First what needs no memory: a server at its maxmemory takes the rest of the script, and takes claims.
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[4])
@@ -40,5 +39,5 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attac
   'claim', ARGV[7])
 return {
   'claimed', epoch, before[2] or '', before[3] or '', before[4] or '',
-  redis.call('HGETALL', KEYS[1]), items, outbox, speech,
+  redis.call('HGETALL', KEYS[1]), ids, page,
 }

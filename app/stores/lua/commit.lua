@@ -1,6 +1,7 @@
 -- Writes what changed of one call, all or nothing, unless a newer epoch owns it.
 --
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
+--       5 to 7 items, outbox and speech that stage.lua has put beside them, if the write is too large for one script
 -- ARGV  1 epoch   2 ttl in seconds   3 "1": replace all that is held
 --       4 oldest outbox entry to keep (0: all)   5 oldest speech entry to keep (0: all)
 --       6 revision (0: not checked)   7 name of the ownership   8 a claim of the writer's in doubt, or ""
@@ -9,6 +10,7 @@
 --       then five lists, each its length and its elements flattened:
 --       fields (name, value)   items (id, packed)   dropped items (id)
 --       events (n, head, audio)   speech (n, item id, audio)
+--       then how many of 5 to 7 there are, each (only with these keys)
 -- Returns "committed", or "superseded", "ended", "unknown" or "full", which change nothing (but see "full" below).
 --
 -- Work depends on the size of the write alone, never on what is held: every command
@@ -64,6 +66,15 @@ if not whole and (
   return 'unknown' -- somebody else's
 end
 
+-- Whether all that was staged is still there.
+if KEYS[5] and (
+  redis.call('HLEN', KEYS[5]) ~= tonumber(ARGV[at])
+  or redis.call('XLEN', KEYS[6]) ~= tonumber(ARGV[at + 1])
+  or redis.call('XLEN', KEYS[7]) ~= tonumber(ARGV[at + 2])
+) then
+  return 'unknown'
+end
+
 -- Lua hands a command some thousand words at most.
 local CHUNK = 1000
 local function set_fields()
@@ -104,6 +115,12 @@ if whole then
 end
 if whole or ends then
   redis.call('UNLINK', KEYS[1], KEYS[3], KEYS[4])
+end
+
+for i = 5, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('RENAME', KEYS[i], KEYS[i - 3])
+  end
 end
 
 -- An entry that is held already is refused by its id: a repeated write changes nothing.
@@ -147,8 +164,8 @@ end
 if ARGV[5] ~= '0' then
   redis.call('XTRIM', KEYS[4], 'MINID', ARGV[5])
 end
-for _, key in ipairs(KEYS) do
-  redis.call('EXPIRE', key, ARGV[2])
+for i = 1, 4 do
+  redis.call('EXPIRE', KEYS[i], ARGV[2])
 end
 if ends then
   redis.call('EXPIRE', KEYS[2], ARGV[10]) -- 0: gone at once

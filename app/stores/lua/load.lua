@@ -1,11 +1,7 @@
--- Everything that is held of a call, as one consistent picture; changes nothing.
+-- What is held of a call; changes nothing. Behind pages.lua.
 --
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
--- Returns {record, items, outbox, speech}; an empty record when there is no such call.
+-- Returns {record, ids of all items, a page}; an empty record when there is no such call.
 
-return {
-  redis.call('HGETALL', KEYS[1]),
-  redis.call('HGETALL', KEYS[2]),
-  redis.call('XRANGE', KEYS[3], '-', '+'),
-  redis.call('XRANGE', KEYS[4], '-', '+'),
-}
+local ids = redis.call('HKEYS', KEYS[2])
+return { redis.call('HGETALL', KEYS[1]), ids, read_page(ids, '-', '-') }
