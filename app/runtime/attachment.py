@@ -38,6 +38,7 @@ class Attachment(Listener):
         self._live = live
         self._connection = connection
         self._resumed = resumed
+        self._unread = pod.budget.holder(live.call.api_key_hash)
         self._attached = live.attach(connection, last_event)
         self._slices: Iterator[None] | None = None
         """What is left to do of the message that is being taken."""
@@ -99,6 +100,21 @@ class Attachment(Listener):
         if self._slices is not None:
             await asyncio.sleep(0)
 
+    def hold(self, size_bytes: int) -> str | None:
+        """Charge what waits to be read to the pod's budget."""
+        if self._unread.resize(size_bytes):
+            return None
+        budget = self._pod.budget
+        self.limit_reached("incomplete_messages")
+        return (
+            f"incomplete_messages: no room, of {budget.limit_bytes} bytes for all and {budget.key_bytes} for a key: "
+            "try again"
+        )
+
+    def limit_reached(self, limit: str) -> None:
+        """Count it."""
+        self._pod.observer.limit_reached(limit)
+
     async def abandon(self) -> None:
         """The upgrade failed: park the call."""
         await self._leave(hung_up=False)
@@ -113,4 +129,5 @@ class Attachment(Listener):
             self._live.detach(connection, hung_up=hung_up, planned=planned)
             await self._pod.committer.flush(self._live)
         finally:
+            self._unread.release()
             self._pod.admission.give_back()

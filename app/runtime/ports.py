@@ -26,10 +26,22 @@ class Listener(Protocol):
     """Gets a caller's messages from a transport."""
 
     def take(self, message: str | bytes) -> bool:
-        """One message; False if it cannot be taken now: to be offered again after `ready`."""
+        """One message; False if it cannot be taken now: to be offered again after `ready`.
+
+        Text comes as str, or as its UTF-8 if it is large; binary as bytes.
+        """
 
     async def ready(self) -> None:
         """Wait until messages can be taken again."""
+
+    def hold(self, size_bytes: int) -> str | None:
+        """The transport holds so many bytes for it, of messages that are incomplete or not taken.
+
+        Told when they are many, and when they are few again. None, or the reason to close with: that is too much.
+        """
+
+    def limit_reached(self, limit: str) -> None:
+        """A bound of the transport cut something short; see `Observer`."""
 
 
 class Transport(Protocol):
@@ -42,7 +54,7 @@ class Transport(Protocol):
     __slots__ = ()
 
     async def receive(self) -> str | bytes | int:
-        """The next message (text as str, binary as bytes), or the close code once the connection is gone.
+        """The next message (see `Listener.take`), or the close code once the connection is gone.
 
         1006 stands for a connection that broke without a close frame.
         """

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from app.web.frames import BINARY, FrameReader
+from app.web.frame_reader import FrameReader
+from app.web.frames import BINARY
 from loadtest.resuming import Findings
 from tests.hostile.__main__ import table
 from tests.hostile.modes import MODES
@@ -25,7 +26,9 @@ SMALL = Plan(seconds=1.0, talkers=3)
 def test_frames_are_read_as_they_were_meant(size: int) -> None:
     """A pod that refused them for their form would not be tested."""
     payload = b"\x81" * size
-    assert list(FrameReader(1_000_000).feed(frame(payload, BINARY))) == [(BINARY, payload)]
+    reader = FrameReader(1_000_000)
+    reader.feed(frame(payload, BINARY))
+    assert reader.read() == (BINARY, payload)
 
 
 def well() -> Verdict:

@@ -6,15 +6,16 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 from websockets.frames import Frame, Opcode
 
 from app.runtime.ports import Listener
-from app.web.call_socket import AT_ONCE, MAX_UNWRITTEN_BYTES, CallSocket
-from app.web.frames import PING, PONG, FrameReader
+from app.web.call_socket import MAX_UNWRITTEN_BYTES, MESSAGE_PROGRESS_BYTES, PONGS, CallSocket
+from app.web.frame_reader import FrameReader
+from app.web.frames import PING, PONG
+from app.web.turns import RUN_S, WINDOW_S, Turns
 from tests.waiting import PATIENCE_S
 
 
@@ -26,6 +27,9 @@ class Taker(Listener):
         self.willing = asyncio.Event()
         self.refused = asyncio.Event()
         self.fault: Exception | None = None
+        self.room_bytes = 10_000_000
+        self.held_bytes = 0
+        self.limits: list[str] = []
 
     def take(self, message: str | bytes) -> bool:
         if self.fault is not None:
@@ -35,6 +39,13 @@ class Taker(Listener):
             return False
         self.taken.append(message)
         return True
+
+    def hold(self, size_bytes: int) -> str | None:
+        self.held_bytes = size_bytes
+        return "no room" if size_bytes > self.room_bytes else None
+
+    def limit_reached(self, limit: str) -> None:
+        self.limits.append(limit)
 
     async def ready(self) -> None:
         await self.willing.wait()
@@ -79,6 +90,7 @@ async def connected(**options: Any) -> AsyncIterator[tuple[CallSocket, Peer, set
         async with asyncio.timeout(PATIENCE_S):
             yield await made, Peer(reader, writer), connections
     finally:
+        (await made).abort()
         writer.close()
         server.close()
 
@@ -94,7 +106,6 @@ async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
         stuck = asyncio.create_task(peer.writer.drain())
         done, _ = await asyncio.wait({stuck}, timeout=0.2)
         assert not done
-        assert len(socket._held) < 500
         taker.willing.set()
         await stuck
         peer.say(8, struct.pack("!H", 1000))
@@ -102,25 +113,190 @@ async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
         assert [str(text).partition(" ")[0] for text in taker.taken] == [str(n) for n in range(3000)]
 
 
-async def test_a_burst_lets_others_have_their_turn() -> None:
-    """However much one peer sends in one piece, the event loop turns in between; and nothing changes places."""
+class Ticking:
+    """A clock that goes on by as much as a frame may cost whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += FRAME_S
+        return self.now_s
+
+
+TURN_S = 2 * WINDOW_S + RUN_S
+FRAME_S = 0.0001
+END = Frame(Opcode.CLOSE, struct.pack("!H", 1000)).serialize(mask=True)
+
+
+def flood(opcode: int, payload: bytes, *, fin: bool = True, first: bytes = b"", last: bytes = b"") -> bytes:
+    """Four thousand frames in one piece, then a close."""
+    return first + Frame(Opcode(opcode), payload, fin=fin).serialize(mask=True) * 4000 + last + END
+
+
+BEGIN = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True)
+FINISH = Frame(Opcode.CONT, b"").serialize(mask=True)
+FLOODS = {
+    "texts": flood(1, b"x" * 200),
+    "binaries": flood(2, b""),
+    "pings": flood(9, b""),
+    "pongs": flood(10, b""),
+    "empty fragments": flood(0, b"", fin=False, first=BEGIN, last=FINISH),
+    "fragments of a byte": flood(0, b"x", fin=False, first=BEGIN, last=FINISH),
+}
+
+
+@pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS.keys())
+async def test_a_burst_lets_others_have_their_turn(data: bytes) -> None:
+    """However much a peer sends in one piece, of whatever kind: turns stay short, others are served, all is read."""
+    clock = Ticking()
+    turns = Turns(asyncio.get_running_loop(), clock)
+    async with connected(turns=turns) as (socket, peer, _), connected(turns=turns) as (neighbour, other, _):
+        crowd, modest = Taker(), Taker()
+        crowd.willing.set()
+        modest.willing.set()
+        longest_s = 0.0
+        quiet = asyncio.create_task(neighbour.deliver(modest))
+        over = asyncio.create_task(socket.deliver(crowd))
+        peer.writer.write(data)
+        while not over.done():
+            if socket.is_waiting and not modest.taken:
+                other.say(1, b"y" * 200)
+                modest.taken.append("asked")
+            before_s = clock.now_s
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, clock.now_s - before_s)
+        assert over.result() == 1000
+        assert longest_s <= TURN_S + FRAME_S
+        assert modest.taken == ["asked", "y" * 200]
+        assert len(crowd.taken) in {0, 1, 4000}
+        quiet.cancel()
+
+
+async def test_pings_of_a_burst_are_answered_by_the_newest() -> None:
+    """A few are answered one by one; of thousands the last is, and some in between."""
+    async with connected() as (socket, peer, _):
+        over = asyncio.create_task(socket.deliver(Taker()))
+        peer.writer.write(b"".join(Frame(Opcode.PING, b"%d" % n).serialize(mask=True) for n in range(5000)))
+        pongs = [await peer.frame()]
+        while pongs[-1] != (PONG, b"4999"):
+            pongs.append(await peer.frame())
+        assert pongs[: PONGS - 1] == [(PONG, b"%d" % n) for n in range(PONGS - 1)]
+        assert len(pongs) < 2500
+        numbers = [int(payload) for _, payload in pongs]
+        assert numbers == sorted(set(numbers))
+        over.cancel()
+
+
+async def test_what_came_before_the_connection_broke_is_delivered() -> None:
+    """Even what the listener was not ready for, and what was not read yet."""
+    async with connected() as (socket, peer, connections):
+        taker = Taker()
+        over = asyncio.create_task(socket.deliver(taker))
+        peer.writer.write(b"".join(Frame(Opcode.TEXT, b"%d" % n).serialize(mask=True) for n in range(100)))
+        await taker.refused.wait()
+        socket.abort()
+        while connections:
+            await asyncio.sleep(0)
+        assert not over.done()
+        taker.willing.set()
+        assert await over == 1006
+        assert taker.taken == [str(n) for n in range(100)]
+
+
+async def test_half_a_message_is_charged_until_it_is_whole() -> None:
+    """The listener knows how much is held for it, and that it is held no longer."""
     async with connected() as (socket, peer, _):
         taker = Taker()
         taker.willing.set()
-        turns: list[int] = []
-
-        async def count_turns() -> None:
-            while len(taker.taken) < 2000:
-                turns.append(len(taker.taken))
-                await asyncio.sleep(0)
-
         over = asyncio.create_task(socket.deliver(taker))
-        counting = asyncio.create_task(count_turns())
-        peer.writer.write(b"".join(Frame(Opcode.TEXT, b"%d" % n).serialize(mask=True) for n in range(2000)))
-        peer.say(8, b"")
-        await asyncio.gather(over, counting)
-        assert taker.taken == [str(n) for n in range(2000)]
-        assert max(after - before for before, after in pairwise(turns)) <= 2 * AT_ONCE
+        data = Frame(Opcode.BINARY, bytes(900_000)).serialize(mask=True)
+        peer.writer.write(data[:-1])
+        while taker.held_bytes < 900_000 - 1:
+            await asyncio.sleep(0)
+        peer.writer.write(data[-1:])
+        while not taker.taken:
+            await asyncio.sleep(0)
+        assert taker.held_bytes == 0
+        over.cancel()
+
+
+@pytest.mark.parametrize("is_willing", [True, False])
+async def test_a_message_for_which_there_is_no_room_closes_the_connection(is_willing: bool) -> None:
+    """With 1013, for later or elsewhere there may be room; nothing of it is held, and nothing after it is read."""
+    async with connected() as (socket, peer, _):
+        taker = Taker()
+        taker.room_bytes = 500_000
+        if is_willing:
+            taker.willing.set()
+        over = asyncio.create_task(socket.deliver(taker))
+        peer.say(2, bytes(900_000))
+        peer.say(1, b"after")
+        assert await peer.frame() == (8, struct.pack("!H", 1013) + b"no room")
+        assert await over == 1013
+        assert taker.held_bytes == 0
+        assert socket._reader.held_bytes == 0
+        assert taker.taken == []
+
+
+async def test_a_message_that_never_ends_is_given_up() -> None:
+    """Closed with 1008 and a reason that names the bound, unless it grows by enough."""
+    async with connected(message_s=3600) as (socket, peer, _):
+        taker = Taker()
+        over = asyncio.create_task(socket.deliver(taker))
+        peer.writer.write(BEGIN)
+        while socket._watch is None:
+            await asyncio.sleep(0)
+        peer.writer.write(Frame(Opcode.CONT, bytes(MESSAGE_PROGRESS_BYTES), fin=False).serialize(mask=True))
+        while socket._reader.held_bytes < MESSAGE_PROGRESS_BYTES:
+            await asyncio.sleep(0)
+        socket._look_at_progress()
+        assert not taker.limits
+        peer.writer.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True))
+        socket._look_at_progress()
+        assert taker.limits == ["message_progress"]
+        assert await over == 1008
+        code, reason = (await peer.frame())[1][:2], b"message_progress: an incomplete message must grow"
+        assert code == struct.pack("!H", 1008)
+        assert reason in b"message_progress: an incomplete message must grow by 32768 bytes in 3600 s"
+
+
+async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() -> None:
+    """Each look finds another one begun, or none."""
+    async with connected(message_s=3600) as (socket, peer, _):
+        taker = Taker()
+        taker.willing.set()
+        over = asyncio.create_task(socket.deliver(taker))
+        for n in range(3):
+            peer.writer.write(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
+            while socket._watch is None or socket._reader.begun != n + 1:
+                await asyncio.sleep(0)
+            if n:
+                socket._look_at_progress()
+            peer.say(0, b"b")
+            while len(taker.taken) <= n:
+                await asyncio.sleep(0)
+        socket._look_at_progress()
+        assert socket._watch is None
+        assert taker.limits == []
+        over.cancel()
+
+
+async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
+    """Its pong may stand behind a message that the listener cannot take."""
+    async with connected(ping_s=0.01) as (socket, peer, _):
+        taker = Taker()
+        over = asyncio.create_task(socket.deliver(taker))
+        peer.say(1, b"x")
+        await taker.refused.wait()
+        for _ in range(4):
+            assert await peer.frame() == (PING, b"")
+        peer.say(PONG, b"")
+        taker.willing.set()
+        while not taker.taken:
+            await asyncio.sleep(0)
+        assert socket._gone is None
+        over.cancel()
 
 
 async def test_a_listener_that_stops_in_the_middle_gets_the_rest_later() -> None:
@@ -236,6 +412,8 @@ async def test_closing_waits_for_the_peers_answer_and_drops_what_comes_before_it
 def test_the_reader_forgets_nothing_it_was_not_given() -> None:
     """A reader that was told of a mistake stays silent."""
     reader = FrameReader(10)
-    assert reader.feed(b"\xff\x00") == []
+    reader.feed(b"\xff\x00")
+    assert reader.read() is None
     assert reader.mistake is not None
-    assert reader.feed(Frame(Opcode.TEXT, b"x").serialize(mask=True)) == []
+    reader.feed(Frame(Opcode.TEXT, b"x").serialize(mask=True))
+    assert reader.read() is None

@@ -32,6 +32,12 @@ class Echo(Listener):
         self._socket._transport.write(bytes((frame[0] ^ BINARY_BIT,)) + frame[1:])
         return True
 
+    def hold(self, size_bytes: int) -> None:
+        """Anything may be held."""
+
+    def limit_reached(self, limit: str) -> None:
+        raise AssertionError(limit)
+
     async def ready(self) -> None:
         while self._socket._writable is not None:
             await self._socket._writable.wait()

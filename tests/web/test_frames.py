@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
+from app.web import frame_reader
+from app.web.frame_reader import FRAMES_AT_ONCE, FrameReader
 from app.web.frames import (
     BINARY,
     CLOSE,
@@ -16,7 +18,6 @@ from app.web.frames import (
     PONG,
     TEXT,
     Closing,
-    FrameReader,
     close_frame,
     control_frame,
     only_text,
@@ -31,10 +32,20 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     return Frame(Opcode(opcode), payload, fin=fin).serialize(mask=True)
 
 
+def all_of(reader: FrameReader, data: bytes) -> list[object]:
+    """Every message that the data completes."""
+    reader.feed(data)
+    messages: list[object] = []
+    while reader.has_more:
+        if (message := reader.read()) is not None:
+            messages.append(message)
+    return messages
+
+
 def read(data: bytes, *, limit: int = LIMIT) -> tuple[list[object], int | None]:
     """The messages in `data`, and the code of the mistake if there is one."""
     reader = FrameReader(limit)
-    messages: list[object] = list(reader.feed(data))
+    messages = all_of(reader, data)
     return messages, None if reader.mistake is None else reader.mistake.code
 
 
@@ -69,7 +80,7 @@ def test_messages_arrive_whole_however_they_are_cut(
     came: list[object] = []
     at = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for begin, end in pairwise(at):
-        came += reader.feed(data[begin:end])
+        came += all_of(reader, data[begin:end])
     assert reader.mistake is None
     assert came == [message for message, _ in sent]
     assert reader.is_idle
@@ -80,8 +91,73 @@ def test_any_bytes_give_messages_or_a_mistake(data: bytes, cut: int) -> None:
     """Nothing a peer sends raises, and where it is cut does not matter."""
     whole = read(data)
     reader = FrameReader(LIMIT)
-    pieces = [*reader.feed(data[:cut]), *reader.feed(data[cut:])]
+    pieces = [*all_of(reader, data[:cut]), *all_of(reader, data[cut:])]
     assert (pieces, reader.mistake.code if reader.mistake else None) == whole
+
+
+@given(
+    st.one_of(st.text(max_size=200).map(str.encode), st.binary(max_size=200)),
+    st.lists(st.integers(0, 300), max_size=4),
+    st.lists(st.integers(0, 1000), max_size=8),
+)
+def test_a_large_text_is_checked_in_pieces_and_given_as_its_utf8(
+    payload: bytes, fragments: list[int], cuts: list[int]
+) -> None:
+    """However it is cut, even within a character: what is UTF-8 is given, what is not is 1007."""
+    whole = frames_of(BINARY, payload, fragments)
+    data = bytes((whole[0] ^ BINARY ^ TEXT,)) + whole[1:]
+    reader = FrameReader(LIMIT)
+    came: list[object] = []
+    at = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame_reader, "LARGE_TEXT_BYTES", 10)
+        for begin, end in pairwise(at):
+            came += all_of(reader, data[begin:end])
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        assert (came, reader.mistake and reader.mistake.code) == ([], 1007)
+    else:
+        assert came in ([(TEXT, text)], [(TEXT, payload)])
+        assert reader.mistake is None
+
+
+@given(
+    st.lists(st.tuples(MESSAGES, st.lists(st.integers(0, 70_000), max_size=3)), max_size=4),
+    st.integers(1, 2000),
+)
+def test_no_byte_is_kept_to_be_read_again(sent: list[tuple[tuple[int, str | bytes], list[int]]], step: int) -> None:
+    """But those of a header or of a control frame: the work for a message does not grow with its number of pieces."""
+    data = b"".join(frames_of(kind, content, fragments) for (kind, content), fragments in sent)
+    reader = FrameReader(LIMIT)
+    for at in range(0, len(data), step):
+        all_of(reader, data[at : at + step])
+        assert len(reader._data) - reader._at < 6 + 125
+
+
+def test_a_call_reads_no_more_than_so_many_frames() -> None:
+    """Fragments without bytes complete nothing at which a reader could be stopped."""
+    reader = FrameReader(LIMIT)
+    reader.feed(masked(TEXT, b"", fin=False) + masked(0, b"", fin=False) * 1000 + masked(0, b""))
+    calls = 1
+    while (message := reader.read()) is None:
+        assert reader.has_more
+        calls += 1
+    assert message == (TEXT, "")
+    assert calls == 1002 // FRAMES_AT_ONCE + 1
+
+
+def test_a_reader_that_skips_holds_nothing_and_still_sees_the_end() -> None:
+    """Of a message under way, too."""
+    reader = FrameReader(LIMIT)
+    assert all_of(reader, masked(TEXT, b"x" * 1000, fin=False) + masked(0, b"y" * 1000)[:500]) == []
+    reader.skip_messages()
+    assert reader.held_bytes == 0
+    reader.feed(b"y" * 508 + masked(BINARY, b"z" * 1000)[:900])
+    while reader.has_more:
+        assert reader.read() is None
+    assert reader.held_bytes == 0
+    assert all_of(reader, b"z" * 108 + masked(CLOSE, b"")) == [(CLOSE, Closing(1005, ""))]
 
 
 @given(MESSAGES)
