@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from time import perf_counter
 
 from loadtest.fleet import pods
@@ -47,12 +48,12 @@ class Knocking:
         findings = self.scene.findings
         while not self.is_over:
             caller = ResumingCaller(self.scene.fleet.addresses, self.scene.fleet.headers, findings)
-            began_s, refused = perf_counter(), findings.codes.get(503, 0)
+            began_s = perf_counter()
             try:
                 await caller.start()
-            except (OSError, TimeoutError):
+            except OSError:
                 findings.calls -= 1
-                if findings.codes.get(503, 0) > refused:
+                if caller.refused_with == HTTPStatus.SERVICE_UNAVAILABLE:
                     self.refusals.add(perf_counter() - began_s)
                 else:
                     self.failed += 1

@@ -160,6 +160,8 @@ class ResumingCaller:
         self.open = asyncio.Event()
         """Set while a greeting has come and the connection stands."""
         self.done = False
+        self.refused_with: int | None = None
+        """The status of the answer that was no upgrade."""
         self._headers = dict(headers)
         self._findings = findings
         self._line: Line | None = None
@@ -266,7 +268,7 @@ class ResumingCaller:
     def refused(self, line: Line, status: str) -> None:
         """No upgrade: the try goes on elsewhere."""
         line.cut()
-        code = int(status.split()[1])
+        code = self.refused_with = int(status.split()[1])
         self._findings.codes[code] = self._findings.codes.get(code, 0) + 1
         self._tried(False)
 
