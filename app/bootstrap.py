@@ -18,7 +18,7 @@ import uvloop
 from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
 from app.observe.metrics import Metrics
-from app.runtime.clock import SystemClock
+from app.runtime.clock import SteadyClock
 from app.runtime.naming import OwnName
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
@@ -94,7 +94,7 @@ async def build(
             key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
             store=store,
             agents=agents,
-            clock=SystemClock(),
+            clock=SteadyClock(),
             observer=metrics,
             tallies=metrics.tallies,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},

@@ -91,6 +91,8 @@ class Heartbeat:
             self._forget_others()
             return
         self.store_is_silent = False
+        if (now_ms := pod.store.wall_ms()) is not None:
+            pod.clock.follow(now_ms)
 
     async def _learn(self, said: PodBeat) -> None:
         """What the others say, if it matters; asked for after this pod's own beat is in the store.

@@ -23,7 +23,7 @@ from app.runtime.fleet import OVERLOADED
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
-from app.runtime.ports import CallSummary, Clock, Observer, PodStatus, ResumeCall, StartCall, StoreState
+from app.runtime.ports import CallSummary, FleetClock, Observer, PodStatus, ResumeCall, StartCall, StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.records import describe
 from app.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
@@ -47,7 +47,7 @@ class Pod:
         key_bytes: int = 0,
         store: Store,
         agents: Agents,
-        clock: Clock,
+        clock: FleetClock,
         observer: Observer,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         agreed: Mapping[str, bytes] | None = None,

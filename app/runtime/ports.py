@@ -96,6 +96,13 @@ class Clock(Protocol):
         """Wait."""
 
 
+class FleetClock(Clock, Protocol):
+    """A clock by which the pods of a store agree on the time."""
+
+    def follow(self, wall_ms: float) -> None:
+        """The store's clock says `wall_ms` now."""
+
+
 @dataclass(slots=True)
 class Frames:
     """Audio frames, counted where they pass: a call for each of them would cost more than the addition."""

@@ -108,6 +108,7 @@ class PodBeat:
     capacity: int
     started_at_ms: int
     beat_at_ms: int
+    """By the store's clock, where it has one of its own."""
     schema: int = 0
     """Of the records it writes (design, section 4.7); 0: a version that does not say."""
     tallies: Tallies | None = None
@@ -176,6 +177,10 @@ class Store(ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Return if the store answers."""
+
+    def wall_ms(self) -> float | None:
+        """What time it is by the store's clock, in milliseconds since 1970 UTC; None while that is not known."""
+        return None
 
     async def memory(self) -> StoreMemory | None:
         """How full the store is; None when it cannot say."""

@@ -218,10 +218,9 @@ class RedisStore(Store):
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
         """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
         fields = [ttl_s, *(word for pair in beat_fields(beat).items() for word in pair)]
-        listed = [beat.name, beat.beat_at_ms, beat.beat_at_ms - KEPT_POD_MS]
         await self._ask(self._read_clock, again=False)
         await self._run("beat", [f"pod:{beat.name}"], fields, again=False)
-        await self._run("list_pod", [PODS_KEY], listed, again=False)
+        await self._run("list_pod", [PODS_KEY], [beat.name, KEPT_POD_MS], again=False)
         return await self.drain_wish(beat.color)
 
     async def retire(self, pod: str) -> None:
@@ -342,6 +341,10 @@ class RedisStore(Store):
         """After a failover the same name may lead to another server; connections that are open do not follow it."""
         if is_elsewhere(error):
             await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    def wall_ms(self) -> float | None:
+        """The server's clock, as of the last heartbeat."""
+        return None if self._server_ahead_ms is None else _now_s() * 1000 + self._server_ahead_ms
 
     async def _read_clock(self) -> None:
         seconds, micros = await self._redis.time()

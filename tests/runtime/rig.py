@@ -16,7 +16,7 @@ from app.runtime.attachment import Attachment
 from app.runtime.clock import SystemClock
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
-from app.runtime.ports import Clock, Frames, ResumeCall, StartCall, Transport
+from app.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
 from tests.waiting import PATIENCE_S
@@ -185,7 +185,7 @@ class Rig:
         capacity: int = 100,
         calls_per_key: int = 0,
         revoked: frozenset[str] = frozenset(),
-        clock: Clock | None = None,
+        clock: FleetClock | None = None,
         **settings: Any,
     ) -> Pod:
         """One that does nothing by itself: its heartbeats are the test's."""

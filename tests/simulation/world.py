@@ -59,6 +59,8 @@ class VirtualClock:
     def monotonic_s(self) -> float:
         return self._loop.time()
 
+    def follow(self, wall_ms: float) -> None: ...
+
     async def sleep(self, seconds: float) -> None:
         future = self._loop.create_future()
         handle = self._loop.call_later(max(0.0, seconds), _wake, future)

@@ -1,4 +1,4 @@
--- A pod's heartbeat.
+-- A pod's heartbeat, at this server's time: pods whose clocks differ are compared by one clock.
 --
 -- KEYS  1 the pod's hash
 -- ARGV  1 ttl in seconds   then its fields (name, value)
@@ -6,6 +6,8 @@
 -- Begins with what needs no memory: a server at its maxmemory takes the rest, and the fleet stays in sight.
 
 redis.call('EXPIRE', KEYS[1], ARGV[1])
+local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], 'beat_at_ms', string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1

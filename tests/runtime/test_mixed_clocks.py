@@ -1,0 +1,66 @@
+"""Pods on machines whose clocks differ, and a clock that is set."""
+
+from __future__ import annotations
+
+from app.call.record import Status
+from app.runtime.clock import SteadyClock, SystemClock
+from app.stores.base import PodBeat
+from app.stores.redis import RedisStore
+from tests.runtime.rig import rig
+
+HOURS_MS = 3_600_000
+
+
+def wrong(by_ms: int) -> SteadyClock:
+    """The clock of a pod on a machine that is wrong by so much."""
+    return SteadyClock(lambda: (SystemClock().wall_ms() + by_ms) * 1_000_000)
+
+
+async def test_a_pod_two_hours_ahead_hides_no_other(redis_url: str) -> None:
+    """What is old is judged by the store's clock, and every heartbeat tells its time."""
+    store = RedisStore(redis_url, ttl_s=60)
+    await store.open()
+    try:
+        for name, at_ms in (("a", 0), ("ahead", 2 * HOURS_MS), ("behind", -2 * HOURS_MS), ("b", 0)):
+            told_ms = SystemClock().wall_ms() + at_ms
+            await store.beat(PodBeat(name, "blue", "1", "ok", 0, 0, 10, 0, told_ms), ttl_s=7)
+        pods = await store.pods()
+        assert [pod.name for pod in pods] == ["a", "ahead", "b", "behind"]
+        assert max(pod.beat_at_ms for pod in pods) - min(pod.beat_at_ms for pod in pods) < 10_000
+    finally:
+        await store.close()
+
+
+async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> None:
+    """One that is two hours ahead takes over a call that was parked a moment ago, and does not end it."""
+    store = RedisStore(redis_url, ttl_s=60)
+    await store.open()
+    try:
+        async with rig(store) as its:
+            blue = await its.pod("blue", clock=wrong(0))
+            green = await its.pod("green", clock=wrong(2 * HOURS_MS))
+            assert abs(green.clock.wall_ms() - blue.clock.wall_ms()) < 1000
+            caller = await its.start(blue, resumable=True)
+            await caller.gone()
+            again = await its.resume(green, caller.call_id)
+            await again.gone()
+            await blue.heartbeat.look_after_calls()
+            await green.heartbeat.look_after_calls()
+            assert green.ownership.calls[caller.call_id].call.status is Status.PARKED
+    finally:
+        await store.close()
+
+
+async def test_a_clock_that_is_set_ends_no_call() -> None:
+    """Parked and attached calls are as old as they are, whatever the machine believes the date to be."""
+    machine_ms = [SystemClock().wall_ms()]
+    clock = SteadyClock(lambda: machine_ms[0] * 1_000_000)
+    async with rig() as its:
+        pod = await its.pod(clock=clock)
+        parked, attached = await its.start(pod, resumable=True), await its.start(pod)
+        await parked.gone()
+        machine_ms[0] += 48 * HOURS_MS
+        await pod.heartbeat.look_after_calls()
+        calls = pod.ownership.calls
+        assert calls[parked.call_id].call.status is Status.PARKED
+        assert calls[attached.call_id].call.status is Status.ATTACHED
