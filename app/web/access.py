@@ -29,6 +29,20 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def check_subprotocols(offered: Sequence[str]) -> None:
+    """Raise `ConnectionRefused` (400) if a client offers protocols, but not the one that is spoken here.
+
+    None would be chosen, and a browser then fails the connection (RFC 6455, section 4.1) after the call has begun.
+    """
+    if offered and SUBPROTOCOL not in offered:
+        raise ConnectionRefused(
+            400,
+            "unknown_subprotocol",
+            f"Of the subprotocols that were offered none is spoken here; offer {SUBPROTOCOL!r} among them, or none.",
+            param="sec-websocket-protocol",
+        )
+
+
 def revoked(settings: Settings) -> frozenset[str]:
     """Hashes of the keys that were revoked, as they stand in the records of calls."""
     return frozenset(hashed(key.get_secret_value()) for key in settings.revoked_api_keys)

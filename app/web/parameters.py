@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 
@@ -15,7 +15,8 @@ EVENT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,15})")
 CALL_KEY = re.compile(r"[\x21-\x7e]{22,256}")
 """At least 128 bits even in base64, which puts six bits into a character."""
 MODEL = re.compile(r"[\w.:/@+-]{1,128}")
-MAX_FIELDS = 50
+MAX_EVENT_NUMBER = 2**53
+"""What every client can hold: a number of JSON is a double there."""
 NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
 
@@ -79,16 +80,17 @@ KNOWN = frozenset({"model", "call_id", "resume_token", "call_key", "last_event_i
 
 
 def _fields(query: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, separator="&"
-        )
-    except ValueError as error:
-        raise _bad(None, "The query of the URL cannot be read.") from error
+    """The parameters that mean something here. Others are not even decoded: they may be in any encoding, and many."""
     fields: dict[str, str] = {}
-    for name, value in pairs:
+    for pair in query.split(b"&"):
+        packed_name, _, packed = pair.partition(b"=")
+        name = unquote_to_bytes(packed_name).decode("latin-1")
         if name not in KNOWN:
             continue
+        try:
+            value = unquote_to_bytes(packed.replace(b"+", b" ")).decode()
+        except UnicodeDecodeError:
+            raise _bad(name, "The value is not UTF-8.") from None
         if fields.setdefault(name, value) != value:
             raise _bad(name, "The URL gives this parameter twice.")
     return fields
@@ -100,7 +102,10 @@ def _event(event_id: str | None) -> int | None:
     match = EVENT_ID.fullmatch(event_id)
     if match is None:
         raise _bad("last_event_id", "An event id is 'evt_' and a number.")
-    return int(match[1])
+    number = int(match[1])
+    if number > MAX_EVENT_NUMBER:
+        raise _bad("last_event_id", f"No event has a number above {MAX_EVENT_NUMBER}.")
+    return number
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:

@@ -17,7 +17,7 @@ from app.call.closing import INTERNAL_ERROR
 from app.call.tokens import is_resume_token
 from app.errors import ConnectionRefused, StoreError
 from app.runtime.ports import ResumeCall, StartCall
-from app.web.access import SUBPROTOCOL, Access, hashed
+from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed
 from app.web.call_socket import CallSocket
 from app.web.parameters import Wanted, is_resume, parse
 from app.web.ports import Attached, CallPod
@@ -77,6 +77,7 @@ class RealtimeSocket:
     async def _attach(self, scope: Scope) -> Attached:
         headers = Headers(scope=scope)
         self._access.check_origin(headers)
+        check_subprotocols(scope["subprotocols"])
         try:
             wanted = self._check(scope, headers)
             if isinstance(wanted, ResumeCall):

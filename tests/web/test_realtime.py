@@ -158,14 +158,38 @@ async def test_a_wrong_or_foreign_resume_token_is_403(path: str, code: str) -> N
         ("going_away=perhaps", "going_away"),
         ("resumable=2", "resumable"),
         ("model=echo&model=loopback", "model"),
-        ("model=%FF", None),
-        ("&".join(f"x{n}=1" for n in range(60)), None),
+        ("model=%FF", "model"),
+        (f"call_key={CALL_KEY}&last_event_id=evt_{2**53 + 1}", "last_event_id"),
     ],
 )
 async def test_a_bad_parameter_is_400_and_named(query: str, param: str | None) -> None:
     """Whatever is wrong in the URL is said before the upgrade."""
     async with running() as server:
         assert await error_of(server, f"/realtime?{query}") == (400, "invalid_parameter", param)
+        assert server.pod.requests == []
+
+
+@pytest.mark.parametrize("query", ["name=M%FCller&%FF=%FF&a", "&".join(f"x{n}=1" for n in range(600)), "=&&=="])
+async def test_what_others_put_into_the_url_is_their_affair(query: str) -> None:
+    """Any encoding, any number: only what means something here is decoded."""
+    async with running() as server, server.connect(f"/realtime?{query}&model=echo"):
+        (request,) = server.pod.requests
+        assert isinstance(request, StartCall)
+        assert request.model == "echo"
+
+
+async def test_the_greatest_number_of_an_event_is_one_that_every_client_can_hold() -> None:
+    """2 to the 53rd is one, what lies above is not."""
+    async with running() as server, server.connect(f"/realtime?call_key={CALL_KEY}&last_event_id=evt_{2**53}"):
+        assert server.pod.requests[0].last_event == 2**53
+
+
+@pytest.mark.parametrize("offered", [["chat"], ["openai-insecure-api-key.first-key"]])
+async def test_no_call_starts_for_a_client_that_would_fail_the_connection(offered: list[str]) -> None:
+    """A browser whose subprotocols are none of ours: told before the upgrade, not after the call has begun."""
+    async with running() as server:
+        refused = await error_of(server, "/realtime", subprotocols=offered)
+        assert refused == (400, "unknown_subprotocol", "sec-websocket-protocol")
         assert server.pod.requests == []
 
 
