@@ -151,12 +151,17 @@ class Heartbeat:
         await self._unload_surplus()
 
     async def watch_loop(self) -> None:
-        """Measure how late the event loop is until cancelled; what is too late for new calls stops them."""
+        """Measure how late the event loop is until cancelled; what is too late for new calls stops them.
+
+        Late is also what a message of a caller would wait for its turn: where the work of each turn is bounded, a timer
+        alone is on time however much is left undone.
+        """
         pod, clock = self._pod, self._pod.clock
         detector = OverloadDetector(clock.monotonic_s())
         while True:
             due_s = clock.monotonic_s() + SAMPLE_S
             await clock.sleep(SAMPLE_S)
+            await pod.next_turn()
             now_s = clock.monotonic_s()
             lag_s = max(0.0, now_s - due_s)
             pod.observer.loop_lag(lag_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -80,6 +80,8 @@ class Pod:
         )
         self.is_leaving: Callable[[str], bool] = lambda name: False
         """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
+        self.next_turn: Callable[[], Awaitable[None]] = _at_once
+        """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""
         self.heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -323,6 +325,10 @@ class Pod:
     async def wait_drained(self) -> None:
         """Wait until a drain has let the last attached call go."""
         await self._drainer.done.wait()
+
+
+async def _at_once() -> None:
+    """Messages are taken as they come."""
 
 
 def _report_crash(task: asyncio.Task[None]) -> None:

@@ -114,26 +114,26 @@ def test_it_does_not_flap_and_does_not_stick(lags_s: list[float]) -> None:
     assert not loop.detector.overloaded
 
 
+class LateClock(SystemClock):
+    """Time in which a sample of the loop takes `lag_s` longer than it should, and no time at all really."""
+
+    def __init__(self) -> None:
+        self.lag_s = 0.0
+        self.now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == SAMPLE_S:
+            self.now_s += seconds + self.lag_s
+            await asyncio.sleep(0)
+        else:
+            await super().sleep(seconds)
+
+
 async def test_a_pod_whose_loop_is_late_refuses_new_calls_until_it_is_calm() -> None:
     """The pod's own timer tells it; both ends of it are seen."""
-
-    class LateClock(SystemClock):
-        """Time in which sleeping takes longer than it should, and no time at all really."""
-
-        def __init__(self) -> None:
-            self.lag_s = 0.0
-            self.now_s = 0.0
-
-        def monotonic_s(self) -> float:
-            return self.now_s
-
-        async def sleep(self, seconds: float) -> None:
-            if seconds == SAMPLE_S:
-                self.now_s += seconds + self.lag_s
-                await asyncio.sleep(0)
-            else:
-                await super().sleep(seconds)
-
     async with rig() as its:
         clock = LateClock()
         pod = await its.pod(clock=clock)
@@ -146,3 +146,19 @@ async def test_a_pod_whose_loop_is_late_refuses_new_calls_until_it_is_calm() -> 
         clock.lag_s = EARLY_S
         await until(lambda: not pod.admission.overloaded)
         assert pod.refusal_of_new_calls() is None
+
+
+async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
+    """Though its timers are on time: the work of each turn is bounded, and there is more than that."""
+    async with rig() as its:
+        clock = LateClock()
+
+        async def next_turn() -> None:
+            clock.now_s += LATE_S
+
+        pod = its.unopened_pod("a", clock=clock)
+        pod.next_turn = next_turn
+        watching = asyncio.create_task(pod.heartbeat.watch_loop())
+        await until(lambda: pod.admission.overloaded)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
