@@ -77,6 +77,7 @@ async def build(
         await asyncio.gather(store.open(), asyncio.to_thread(import_module, "app.web.server"))
         from app.web.access import revoked
         from app.web.application import build_app
+        from app.web.turns import NextTurn, Turns
 
         secret = await find_secret(settings, store)
         if own_name:
@@ -99,6 +100,7 @@ async def build(
             tallies=metrics.tallies,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
+        pod.next_turn = NextTurn(Turns.of(asyncio.get_running_loop())).wait
         metrics.watch(pod.status, pod.calls_not_resumable)
         stack.push_async_callback(agents.close)
         await agents.open()

@@ -19,6 +19,7 @@ costs more than that.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -95,6 +96,11 @@ class Turns:
         if not worker.is_waiting:
             self._put(worker, self._old)
 
+    def line_up(self, worker: Worker) -> None:
+        """Have the worker wait behind those that had no share yet, as one does that comes when no time is left."""
+        if not worker.is_waiting:
+            self._put(worker, self._new)
+
     def _put(self, worker: Worker, queue: deque[Worker]) -> None:
         worker.is_waiting = True
         queue.append(worker)
@@ -119,6 +125,27 @@ class Turns:
         if (self._new or self._old) and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._run)
+
+
+class NextTurn:
+    """Waits as long as a caller's message does that comes now, while others use up their shares."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.is_waiting = False
+        self._turns = turns
+        self._come: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Until it is this one's turn. At most one task may wait at a time."""
+        self._come = asyncio.get_running_loop().create_future()
+        self._turns.line_up(self)
+        await self._come
+
+    def work(self, until_s: float) -> bool:
+        """It is."""
+        if self._come is not None and not self._come.done():
+            self._come.set_result(None)
+        return False
 
 
 _TURNS: WeakKeyDictionary[AbstractEventLoop, Turns] = WeakKeyDictionary()

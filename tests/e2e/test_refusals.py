@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.pods import PodProcess, pods
 from tests.waiting import PATIENCE_S
@@ -100,3 +100,25 @@ async def test_a_record_that_is_gone_is_404(redis_url: str, shared_redis: Any) -
             await client.delete(f"call:{{{call['id']}}}")
         status, error, _ = await refusal(pod, f"call_id={call['id']}&resume_token={call['resume_token']}")
         assert (status, error["code"]) == (404, "call_not_found")
+
+
+async def test_a_revoked_key_has_no_call(redis_url: str) -> None:
+    """Neither a new one nor, on a pod that knows it, one that another pod began; there it is over for good."""
+    keys = "right-key-0123456789,other-key-0123456789"
+    async with pods(redis_url) as its:
+        blue = await its.start(api_keys=keys)
+        green = await its.start("green", api_keys=keys, revoked_api_keys="right-key-0123456789")
+        socket, call = await start_call(blue)
+        resume = f"call_id={call['id']}&resume_token={call['resume_token']}"
+        status, error, _ = await refusal(green, "model=echo", Authorization="Bearer right-key-0123456789")
+        assert (status, error["code"]) == (401, "revoked_api_key")
+        status, error, _ = await refusal(green, resume)
+        assert (status, error["code"]) == (401, "revoked_api_key")
+        assert (await refusal(blue, resume))[0] == 410
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code in {4409, 4410}
+        kept, _ = await start_call(green, "other-key-0123456789")
+        await kept.close()

@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, Turns
+from app.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, NextTurn, Turns
 
 UNIT_S = 0.0001
 """What one frame costs here."""
@@ -145,3 +145,42 @@ async def test_connections_of_one_loop_share_their_turns() -> None:
     loop: Any = asyncio.get_running_loop()
     assert Turns.of(loop) is Turns.of(loop)
     assert Turns.of(loop) is not Turns.of(asyncio.new_event_loop())
+
+
+async def lined_up(turns: Turns) -> asyncio.Task[None]:
+    """Somebody who waits for the next turn."""
+    waiting = asyncio.create_task(NextTurn(turns).wait())
+    await asyncio.sleep(0)
+    return waiting
+
+
+async def turns_until(waiting: asyncio.Task[None], loop: SteppedLoop) -> int:
+    """After how many turns it came."""
+    for turn in range(1000):
+        await asyncio.sleep(0)
+        if waiting.done():
+            return turn
+        loop.turn()
+    raise AssertionError("it never came")
+
+
+async def test_the_next_turn_comes_after_all_callers_who_came_before_and_had_none() -> None:
+    """So what is waited for it tells how late a message is, however short each turn of the loop is."""
+    loop, clock, turns, readers = bench(*[2] * 400)
+    for reader in readers:
+        turns.begin(reader)
+    begun_s = clock.now_s
+    waiting = await lined_up(turns)
+    assert await turns_until(waiting, loop) > 1
+    assert not any(reader.left for reader in readers)
+    assert clock.now_s - begun_s >= RUN_S
+    assert await turns_until(await lined_up(turns), loop) == 1
+
+
+async def test_the_next_turn_does_not_wait_for_those_who_flood() -> None:
+    """They had their share: what they have left beyond it makes nobody else late."""
+    loop, _, turns, readers = bench(*[100_000] * 20)
+    for reader in readers:
+        turns.begin(reader)
+    loop.turn()
+    assert await turns_until(await lined_up(turns), loop) == 1

@@ -1,0 +1,31 @@
+"""The parts of a pod, put together as they are run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app import bootstrap
+from app.settings import Settings
+from app.web.turns import Turns
+
+
+class Waiting:
+    """A connection that waits for its first share; notes when it had it."""
+
+    def __init__(self, order: list[str]) -> None:
+        self.is_waiting = False
+        self._order = order
+
+    def work(self, until_s: float) -> bool:
+        self._order.append("caller")
+        return False
+
+
+async def test_a_pod_is_as_late_as_its_callers_messages() -> None:
+    """What tells it that it is overloaded waits in the same line as they."""
+    order: list[str] = []
+    async with bootstrap.build(Settings(store_url="memory://", agent="echo")) as parts:
+        Turns.of(asyncio.get_running_loop()).line_up(Waiting(order))
+        await parts.pod.next_turn()
+        order.append("pod")
+    assert order == ["caller", "pod"]
