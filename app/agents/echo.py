@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
-from app.agents.turns import typed_since_last_reply
+from app.agents.turns import said_since_last_reply
+
+MAX_ECHO_CHARS = 64 * 1024
 
 
 class Echo:
@@ -31,6 +33,6 @@ class Echo:
         if turn.clip is not None and turn.wants_audio:
             yield Audio(turn.clip.audio, turn.clip.format)
             return
-        text = typed_since_last_reply(turn.items)
-        if text:
-            yield Text(text)
+        said = said_since_last_reply(turn.items, typed_only=True, max_chars=MAX_ECHO_CHARS)
+        if said.text:
+            yield Text(said.text)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+MAX_SAID_CHARS = 2_000
+"""Two minutes of speech. Stops a caller who types megabytes from having an agent read them on the event loop."""
+MAX_ITEMS_READ = 1_000
+"""The newest items in which the caller's words are looked for, so that a conversation of thousands without a reply
+costs no more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +23,20 @@ class SaidByCaller:
     unclear: bool
     """Something of it was said but not understood (its transcript is None)."""
     items: int
-    """How many of the caller's messages it was; 0: the caller has not said anything."""
+    """How many of the caller's messages were read; 0: the caller has not said anything."""
 
 
-def said_since_last_reply(items: Sequence[Mapping[str, Any]]) -> SaidByCaller:
-    """What the next reply has to answer. Tool calls, their outputs and system messages are passed over."""
+def said_since_last_reply(
+    items: Sequence[Mapping[str, Any]], *, typed_only: bool = False, max_chars: int = MAX_SAID_CHARS
+) -> SaidByCaller:
+    """What the next reply has to answer. Tool calls, their outputs and system messages are passed over.
+
+    Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken.
+    """
     texts: list[str] = []
     unclear = False
-    count = 0
-    for item in reversed(items):
+    count = chars = 0
+    for item in islice(reversed(items), MAX_ITEMS_READ):
         if item.get("type") != "message":
             continue
         if item.get("role") == "assistant":
@@ -32,19 +44,17 @@ def said_since_last_reply(items: Sequence[Mapping[str, Any]]) -> SaidByCaller:
         if item.get("role") != "user":
             continue
         count += 1
-        parts = [_text_of(part) for part in item.get("content") or ()]
-        unclear = unclear or None in parts
-        texts += [part.strip() for part in reversed(parts) if part and part.strip()]
-    return SaidByCaller(" ".join(reversed(texts)), unclear, count)
-
-
-def typed_since_last_reply(items: Sequence[Mapping[str, Any]]) -> str:
-    """The text parts alone of what the caller put in since the assistant spoke last."""
-    typed = [
-        {**item, "content": [part for part in item.get("content") or () if part.get("type") != "input_audio"]}
-        for item in items
-    ]
-    return said_since_last_reply(typed).text
+        for part in reversed(item.get("content") or ()):
+            if typed_only and part.get("type") == "input_audio":
+                continue
+            text = _text_of(part)
+            unclear = unclear or text is None
+            if text and text.strip():
+                texts.append(text.strip())
+                chars += len(texts[-1]) + 1
+        if chars > max_chars:
+            break
+    return SaidByCaller(" ".join(reversed(texts))[-max_chars:], unclear, count)
 
 
 def _text_of(part: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from app.call.bounds import (
     conversation_full,
     kept_audio_bytes,
 )
-from app.call.effects import Effect, ResetEndpointing
+from app.call.effects import Effect, ResetEndpointing, StopTranscribing
 from app.call.hearing import MAX_PIECE_BYTES, forget_buffer, transcribe
 from app.call.inputs import CreateItem, DeleteItem, RetrieveItem, StageAudio, UpdateSession
 from app.call.record import Call, Clip, StagedAudio
@@ -182,8 +182,10 @@ def delete_item(call: Call, wish: DeleteItem) -> list[Effect]:
             f"Item {wish.item_id!r} is being spoken; cancel the response first.", code="invalid_value", param="item_id"
         )
     call.conversation.drop(wish.item_id)
+    effects: list[Effect] = []
     if call.untranscribed.pop(wish.item_id, None) is not None:
         call.mark("turn")
+        effects = [StopTranscribing(wish.item_id)]
     call.emit(events.item_deleted(wish.item_id))
     call.mark("counts")
-    return []
+    return effects

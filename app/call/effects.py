@@ -33,6 +33,13 @@ class Transcribe:
 
 
 @dataclass(frozen=True, slots=True)
+class StopTranscribing:
+    """Nobody wants to know any more what was said in an item; its audio is let go."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResetEndpointing:
     """Formats or turn detection changed, or the buffer was dropped: listen afresh from the current position."""
 
@@ -59,4 +66,6 @@ class LetOut:
     event: OutboxEntry
 
 
-Effect = StartReply | StopReply | Transcribe | ResetEndpointing | CloseConnection | CountLimit | LetOut
+Effect = (
+    StartReply | StopReply | Transcribe | StopTranscribing | ResetEndpointing | CloseConnection | CountLimit | LetOut
+)

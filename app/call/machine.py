@@ -192,7 +192,7 @@ def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Eff
         case inputs.ReplyAudio():
             return replying.audio(call, happened, now_ms)
         case inputs.ReplyText():
-            return replying.text(call, happened)
+            return replying.text(call, happened, now_ms)
         case inputs.ReplyPlanned():
             return replying.planned(call, happened)
         case inputs.ReplyFunctionCall():

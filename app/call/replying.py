@@ -14,7 +14,7 @@ import orjson
 from app.call import events
 from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
-from app.call.effects import CloseConnection, Effect, LetOut, StartReply, StopReply
+from app.call.effects import CloseConnection, CountLimit, Effect, LetOut, StartReply, StopReply
 from app.call.inputs import (
     ReplyAudio,
     ReplyFailed,
@@ -30,6 +30,8 @@ from app.call.session import ResponseSettings, check_response, settings_under
 from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
 
+MAX_REPLY_CHARS = 64 * 1024
+"""Of one reply, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
 MIRROR_NUMBERS_LEFT = NUMBERS_AHEAD - 100
 """How far the stored positions may lag behind where mirrored audio is let out unsaved: a hundred frames."""
 
@@ -107,7 +109,7 @@ def planned(call: Call, part: ReplyPlanned) -> list[Effect]:
     return []
 
 
-def text(call: Call, part: ReplyText) -> list[Effect]:
+def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     """More text, or more of the transcript of what is about to be spoken."""
     reply = call.reply
     assert reply is not None
@@ -115,12 +117,16 @@ def text(call: Call, part: ReplyText) -> list[Effect]:
         return []
     item_id = _open_item(call, reply)
     reply.marks.append([reply.item_audio_bytes, len(reply.text) - reply.item_text_from])
-    reply.text += part.delta
+    room = MAX_REPLY_CHARS - len(reply.text)
+    reply.text += part.delta[:room]
     call.mark("reply")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
-    call.emit(delta(reply.response_id, item_id, _index(reply), part.delta))
-    return []
+    call.emit(delta(reply.response_id, item_id, _index(reply), part.delta[:room]))
+    if len(part.delta) <= room:
+        return []
+    _close(call, "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}, now_ms)
+    return [StopReply(reply.response_id), CountLimit("reply_text")]
 
 
 def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:

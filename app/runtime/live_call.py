@@ -27,6 +27,7 @@ from app.call.effects import (
     ResetEndpointing,
     StartReply,
     StopReply,
+    StopTranscribing,
     Transcribe,
 )
 from app.call.inputs import (
@@ -235,6 +236,9 @@ class LiveCall:
             case Transcribe(item_id, audio):
                 clip = Clip(audio, self.call.input_format)
                 self._transcribing[item_id] = self._start(self._transcribe(item_id, clip))
+            case StopTranscribing(item_id):
+                if (task := self._transcribing.pop(item_id, None)) is not None:
+                    task.cancel()
             case ResetEndpointing():
                 self._listen_afresh()
             case CountLimit(limit):
@@ -279,7 +283,9 @@ class LiveCall:
             log.warning("transcription took too long", call_id=self.call.call_id, item_id=item_id)
             text = None
         finally:
-            self._transcribing.pop(item_id, None)
+            # An item of the same id may have been made since.
+            if self._transcribing.get(item_id) is asyncio.current_task():
+                del self._transcribing[item_id]
         if not self._is_over:
             self.feed(Transcribed(item_id, text))
 

@@ -137,7 +137,10 @@ class SpeechWorkers:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
             raise SpeechFailed(f"{MAX_WAITING_JOBS} speech jobs are waiting already.", retry=True) from None
-        answer, audio = await job.answer
+        try:
+            answer, audio = await job.answer
+        finally:
+            job.payload = b""  # One that is not wanted any more may wait in the queue for long.
         if "error" in answer:
             raise SpeechFailed(answer["error"], retry=False)
         return answer, audio

@@ -16,7 +16,7 @@ from app.call.bounds import (
     kept_audio_bytes,
 )
 from app.call.codec import take_write
-from app.call.effects import CountLimit, StartReply, Transcribe
+from app.call.effects import CountLimit, StartReply, StopTranscribing, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from app.call.record import Call
 from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
@@ -184,3 +184,11 @@ def test_a_buffer_that_is_refused_says_what_it_holds() -> None:
     happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES)), inputs.AppendAudio(FRAME))
     assert refusal(call)["code"] == "input_audio_buffer_full"
     assert str(MAX_BUFFER_BYTES) in refusal(call)["message"]
+
+
+def test_a_deleted_item_lets_its_audio_go() -> None:
+    """Nobody is asked any more what was said in it: else created and deleted items would pile up unseen."""
+    call = manual_call()
+    happen(call, inputs.CreateItem({**SPOKEN, "id": "mine"}, HALF))
+    assert happen(call, inputs.DeleteItem("mine")) == [StopTranscribing("mine")]
+    assert not call.untranscribed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from app.call import inputs
-from app.call.effects import CloseConnection, StartReply, StopReply
+from app.call.effects import CloseConnection, CountLimit, StartReply, StopReply
+from app.call.replying import MAX_REPLY_CHARS
 from tests.call.calls import FRAME, append, emitted, happen, new_call, spoken_turn, types
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
@@ -192,3 +193,15 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     assert effects[-1] == StartReply("resp_2")
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
+
+
+def test_a_reply_without_end_ends_incomplete() -> None:
+    """What fits is said, and the agent is stopped: else one reply would be shown in events of megabytes."""
+    call = new_call()
+    happen(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
+    effects = happen(call, *[inputs.ReplyText("resp_1", "\x01" * 50_000)] * 3)
+    assert effects == [StopReply("resp_1"), CountLimit("reply_text")]
+    done = emitted(call)[-1]["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
+    assert len(done["output"][0]["content"][0]["text"]) == MAX_REPLY_CHARS
+    assert call.reply is None

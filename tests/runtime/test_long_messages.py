@@ -425,3 +425,36 @@ async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:
     assert connection.closing[0] == 1013
     assert str(8 * MIB) in connection.closing[1]
     assert observer.counts["limit_reached", "unsent_bytes"] == 1
+
+
+async def test_a_transcription_that_nobody_waits_for_is_stopped() -> None:
+    """Its item was deleted, before or after the work began; one of the same id that was made since is transcribed."""
+    agent = ScriptedAgent()
+    begun: list[int] = []
+    stopped: list[int] = []
+    gate = asyncio.Event()
+
+    async def transcribe(clip: Any) -> str:
+        begun.append(len(clip.audio))
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            stopped.append(len(clip.audio))
+            raise
+        return "heard"
+
+    agent.transcribe = transcribe  # type: ignore[method-assign]
+    delete = {"type": "conversation.item.delete", "item_id": "mine"}
+    async with rig(None, agent) as its:
+        caller = await line(await its.pod())
+        await caller.say(item(bytes(9600)))
+        await until(lambda: begun == [9600])
+        await caller.say(delete, item(bytes(9602)), delete, item(bytes(9604)))
+        await until(lambda: stopped == [9600] and begun == [9600, 9604])
+        assert "mine" in caller.live._transcribing
+        gate.set()
+        await until(lambda: not caller.live.call.untranscribed)
+        assert not caller.live._transcribing
+        entry = caller.live.call.conversation.get("mine")
+        assert entry is not None
+        assert entry.item["content"][0]["transcript"] == "heard"
