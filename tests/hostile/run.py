@@ -39,6 +39,7 @@ REST_S = 2.0
 """After the harm is over, before it is asked what is left of it."""
 CALLER_BYTES = 256 * MIB
 OUTBOX_BYTES = MIB
+CONNECTS_PER_MINUTE = 600
 
 Tell = Callable[[Verdict], None]
 
@@ -96,6 +97,8 @@ async def _start(its: Pods, color: str) -> PodProcess:
             caller_bytes=CALLER_BYTES,
             outbox_bytes=OUTBOX_BYTES,
             speech_workers=1,
+            trusted_proxies="127.0.0.0/8",
+            connects_per_minute=CONNECTS_PER_MINUTE,
             log_level="warning",
         )
     finally:

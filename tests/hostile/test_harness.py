@@ -19,7 +19,7 @@ from tests.hostile.run import Plan, run_mode
 from tests.hostile.verdict import P99_MS, Verdict
 from tests.hostile.wire import frame
 
-SMALL = Plan(seconds=1.0, talkers=3)
+SMALL = Plan(seconds=4.0, talkers=3)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 0xFFFF, 0x10000])
@@ -91,7 +91,7 @@ def test_every_mode_says_what_it_does() -> None:
 
 
 async def test_callers_talk_on_beside_a_hostile_one() -> None:
-    """A second of JSON too deep: not a frame is lost, and the hostile caller is told what it did wrong."""
+    """Some seconds of JSON too deep: not a frame is lost, and the hostile caller is told what it did wrong."""
     verdict = await run_mode(MODES["deep-json"], SMALL)
     assert (verdict.lost, verdict.findings.codes, verdict.serves) == (0, {}, True)
     assert verdict.findings.frames >= 100
