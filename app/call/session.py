@@ -87,11 +87,11 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
     if given_in.get("turn_detection") is not None:
         given_in["turn_detection"] = _merge_turn_detection(heard["turn_detection"], given_in["turn_detection"])
     merged = {**session, **given, "audio": {"input": {**heard, **given_in}, "output": {**spoken, **given_out}}}
-    _check_size(merged, "session", MAX_SESSION_BYTES)
+    _check_size(merged, "session", MAX_SESSION_BYTES, limit="session_bytes")
     return merged
 
 
-def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int) -> None:
+def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit: str) -> None:
     """Bound what is stored: as JSON, in which some characters take six bytes each."""
     size = len(orjson.dumps(settings))
     if size > max_bytes:
@@ -101,7 +101,7 @@ def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int) -> None:
             f"at most {max_bytes} are allowed.",
             code=f"{path}_too_large",
             param=f"{path}.{largest}",
-            limit=f"{path}_bytes",
+            limit=limit,
         )
 
 
@@ -207,7 +207,7 @@ def check_response(params: Mapping[str, Any]) -> dict[str, Any]:
     if not params:
         return {}
     given: dict[str, Any] = RESPONSE(params, "response")
-    _check_size(given, "response", MAX_RESPONSE_BYTES)
+    _check_size(given, "response", MAX_RESPONSE_BYTES, limit="response_bytes")
     return given
 
 

@@ -1,0 +1,37 @@
+"""When a call ends by itself."""
+
+from __future__ import annotations
+
+from app.call.inputs import ConnectionLost
+from app.call.record import Call
+from app.call.upkeep import Limits, ending
+from tests.call.calls import happen, new_call
+
+LIMITS = Limits(resume_window_s=120, call_s=3600, idle_s=600)
+
+
+def outcome(call: Call, *, now_s: float, silent_s: float = 0.0, limits: Limits = LIMITS) -> str | None:
+    """Of a call at a time."""
+    found = ending(call, limits, now_ms=round(now_s * 1000), silent_s=silent_s)
+    return found and found.outcome
+
+
+def test_a_call_lasts_no_longer_than_it_may() -> None:
+    """To the millisecond."""
+    assert outcome(new_call(), now_s=3599.999) is None
+    assert outcome(new_call(), now_s=3600) == "timeout"
+
+
+def test_a_caller_who_sends_nothing_at_all_is_let_go() -> None:
+    """Unless that is switched off."""
+    assert outcome(new_call(), now_s=700, silent_s=599.9) is None
+    assert outcome(new_call(), now_s=700, silent_s=600) == "timeout"
+    assert outcome(new_call(), now_s=700, silent_s=600, limits=Limits(120, 3600, 0)) is None
+
+
+def test_a_parked_call_waits_for_its_window() -> None:
+    """However long it had been silent before."""
+    call = new_call()
+    happen(call, ConnectionLost(hung_up=False, planned=False), now_ms=10_000)
+    assert outcome(call, now_s=129.9, silent_s=5000) is None
+    assert outcome(call, now_s=130) == "abandoned"

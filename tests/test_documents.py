@@ -1,0 +1,67 @@
+"""What the documents say of limits, settings and tests is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from app.settings import CALLERS_KEY, PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+LIMITS, SECURITY = "docs/limits.md", "SECURITY.md"
+NAMED_IN_CODE = re.compile(r'\b(?:limit_)?reached\(\s*"(\w+)"|\blimit="(\w+)"')
+TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def counted_in_code() -> set[str]:
+    """Names that ``voice_limits_total`` can have."""
+    found = (match for path in (ROOT / "app").rglob("*.py") for match in NAMED_IN_CODE.findall(path.read_text()))
+    return {one or other for one, other in found}
+
+
+def counted_in_table() -> set[str]:
+    """Names that the column "counted as" has."""
+    rows = [line.strip("|").split("|") for line in text(LIMITS).splitlines() if line.startswith("|")]
+    column = [cell.strip() for cell in rows[0]].index("counted as")
+    assert {len(row) for row in rows} == {len(rows[0])}
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row[column])}
+
+
+@cache
+def functions(path: str) -> set[str]:
+    """Names of a file's functions; none if there is no such file."""
+    if not (ROOT / path).is_file():
+        return set()
+    parsed = ast.walk(ast.parse(text(path)))
+    return {node.name for node in parsed if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_limit_that_is_counted_stands_in_the_table() -> None:
+    """And the table names none that nothing counts."""
+    assert counted_in_code()
+    assert counted_in_table() == counted_in_code()
+
+
+@pytest.mark.parametrize("name", [LIMITS, SECURITY])
+def test_every_test_that_is_named_exists(name: str) -> None:
+    """A promise whose test was renamed would look as if it were kept."""
+    named = TEST.findall(text(name))
+    assert named
+    assert [f"{path}::{test}" for path, test in named if test and test not in functions(path)] == []
+    assert [path for path, _ in named if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("name", [LIMITS, SECURITY, "docs/store.md", "docs/runbook.md"])
+def test_every_setting_that_is_named_exists(name: str) -> None:
+    """In these documents."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY}
+    named = {found.removesuffix("_FILE") for found in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(name))}
+    assert named <= known
