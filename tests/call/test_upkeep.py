@@ -13,7 +13,7 @@ LIMITS = Limits(resume_window_s=120, call_s=3600, idle_s=600)
 def outcome(call: Call, *, now_s: float, silent_s: float = 0.0, limits: Limits = LIMITS) -> str | None:
     """Of a call at a time."""
     found = ending(call, limits, now_ms=round(now_s * 1000), silent_s=silent_s)
-    return found and found.outcome
+    return found.outcome if found is not None else None
 
 
 def test_a_call_lasts_no_longer_than_it_may() -> None:
