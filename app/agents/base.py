@@ -87,6 +87,8 @@ class Turn:
     """Wall clock, milliseconds since 1970 UTC, at the start of the response; the same on a resume."""
     state: Mapping[str, Any]
     """The agent's own durable state, as its last `Plan` left it; empty at first."""
+    failed_to: str = ""
+    """The newest item that this agent was asked about and failed; what was said until then is not to be answered."""
     was_cut: bool = False
     """The caller was still speaking when the turn was ended, for it had grown too long: music on hold, a television."""
     progress: Progress = field(default_factory=Progress)

@@ -27,16 +27,23 @@ class SaidByCaller:
 
 
 def said_since_last_reply(
-    items: Sequence[Mapping[str, Any]], *, typed_only: bool = False, max_chars: int = MAX_SAID_CHARS
+    items: Sequence[Mapping[str, Any]],
+    *,
+    failed_to: str = "",
+    typed_only: bool = False,
+    max_chars: int = MAX_SAID_CHARS,
 ) -> SaidByCaller:
     """What the next reply has to answer. Tool calls, their outputs and system messages are passed over.
 
-    Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken.
+    Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken. `failed_to`: see
+    `Turn.failed_to`.
     """
     texts: list[str] = []
     unclear = False
     count = chars = 0
     for item in islice(reversed(items), MAX_ITEMS_READ):
+        if failed_to and item.get("id") == failed_to:
+            break
         if item.get("type") != "message":
             continue
         if item.get("role") == "assistant":

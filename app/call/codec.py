@@ -223,6 +223,7 @@ def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
 
 def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
     fields["clip"] = call.clip.item_id.encode() if call.clip else b""
+    fields["failed_to"] = call.failed_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
     fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in _kept_clips(call)})
 
@@ -239,7 +240,7 @@ _ENCODE = {
 GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
-    left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip
+    left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip failed_to
     clips untranscribed seq updated_at hearing epoch revision claim""".split()
 )
 
@@ -353,6 +354,7 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
             return None
         return clips.setdefault(said[0].n, Clip(of_id, b"".join(entry.audio for entry in said), said[0].n))
 
+    call.failed_to = fields.get("failed_to", b"").decode()
     clip_id = fields.get("clip", b"").decode()
     call.clip = clip(clip_id, first.get(clip_id, 0))
     if call.reply is not None:

@@ -79,6 +79,8 @@ class Reply:
     """The spoken item that is answered; its audio is `Call.answered`."""
     clip_n: int = 0
     """Number of that audio's first speech entry."""
+    asked_to: str = ""
+    """The newest item when it was asked for; "" for none."""
     cut: bool = False
     """The caller was still speaking when the turn that is answered was ended, for it had grown too long."""
     item_id: str | None = None
@@ -189,6 +191,8 @@ class Call:
     """Spoken items whose words are not known yet; their audio is kept until they are."""
     staged: StagedAudio | None = None
     """Never restored: whoever takes the call over has it trimmed, and the client creates the item again."""
+    failed_to: str = ""
+    """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
     voice_locked: bool = False
     seen: OrderedDict[str, int] = field(default_factory=OrderedDict)

@@ -56,7 +56,7 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = 
     call.answered = call.clip
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
     call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id, clip_n)
-    call.reply.cut = cut
+    call.reply.cut, call.reply.asked_to = cut, call.conversation.last_id or ""
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
@@ -262,7 +262,13 @@ def finished(call: Call, part: ReplyFinished, now_ms: int) -> list[Effect]:
 
 
 def failed(call: Call, part: ReplyFailed, now_ms: int) -> list[Effect]:
-    """The agent broke; the call goes on."""
+    """The agent broke; the call goes on, with what the caller says next.
+
+    What broke the agent once would break it again: joined to the next turn it would make the call useless.
+    """
+    if call.reply is not None:
+        call.failed_to = call.reply.asked_to
+        call.mark("turn")
     error = {"type": "server_error", "code": "agent_failed", "message": part.message}
     _close(call, "failed", {"type": "failed", "error": error}, now_ms)
     return []

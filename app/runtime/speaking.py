@@ -69,6 +69,7 @@ def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
         clip=clip,
         now_ms=reply.started_at_ms,
         state=call.agent_state,
+        failed_to=call.failed_to,
         was_cut=reply.cut,
         progress=Progress(reply.plan, reply.text, reply.audio_bytes, reply.functions_called),
         once=once,

@@ -223,7 +223,8 @@ def test_greeting_and_silence_of_the_caller() -> None:
 WORDS = (
     "book move cancel my appointment an order number hours open yes no please thank you bye make it at on next this "
     "tomorrow today tuesday sunday the of december february 30th 31st first fifth half past quarter to three twelve "
-    "oh one two four 15:00 3:30 pm am morning afternoon noon midnight another day week 9999 2026-02-30 25:99 0"
+    "oh one two four 15:00 3:30 pm am morning afternoon noon midnight another day week 9999 2026-02-30 9999-12-31 "
+    "25:99 0"
 ).split()
 
 
@@ -254,6 +255,14 @@ def test_the_same_turn_gives_the_same_answer(text: str, now_ms: int) -> None:
 def test_memory_of_another_version_is_read() -> None:
     """Unknown fields are left out and missing ones take their defaults."""
     assert Memory.from_json({"asked": "time", "mood": "good"}) == Memory(asked="time")
+
+
+def test_a_day_far_ahead_is_not_booked() -> None:
+    """The last day of the calendar neither: what comes after it could not be offered."""
+    talk = Talk()
+    for _ in range(2):
+        assert "a year ahead" in talk.say("book on 9999-12-31 at 3pm")
+    assert talk.slots() == []
 
 
 def test_the_clock_is_utc() -> None:

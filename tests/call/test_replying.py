@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from app.agents.turns import said_since_last_reply
 from app.call import inputs
+from app.call.codec import take_write
 from app.call.effects import CloseConnection, CountLimit, StartReply, StopReply
 from app.call.replying import MAX_REPLY_CHARS
 from tests.call.calls import FRAME, append, emitted, happen, new_call, spoken_turn, types
@@ -205,3 +207,14 @@ def test_a_reply_without_end_ends_incomplete() -> None:
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
     assert len(done["output"][0]["content"][0]["text"]) == MAX_REPLY_CHARS
     assert call.reply is None
+
+
+def test_what_an_agent_failed_on_is_not_asked_again() -> None:
+    """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
+    call = new_call()
+    happen(call, HELLO, inputs.CreateResponse({}))
+    happen(call, HELLO, inputs.ReplyFailed("resp_1", "broken"))
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
+    assert take_write(call, 0).fields["failed_to"] == call.failed_to.encode() != b""
+    happen(call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_2", "broken"))
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 0

@@ -63,7 +63,7 @@ class FrontDesk:
 def answer_to(turn: Turn) -> Answer:
     """What the front desk decides to say; the same turn gives the same answer."""
     memory = Memory.from_json(turn.state)
-    said = said_since_last_reply(turn.items)
+    said = said_since_last_reply(turn.items, failed_to=turn.failed_to)
     if not said.items:
         return dialog.greet(memory)
     return dialog.decide(None if said.unclear and not said.text else said.text, memory, turn.now_ms)

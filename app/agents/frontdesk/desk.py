@@ -19,6 +19,8 @@ OPENING_HOURS: dict[int, Hours] = {**dict.fromkeys(range(5), Hours(9 * 60, 17 * 
 """By `date.weekday()`; a weekday that is not in here is closed."""
 
 APPOINTMENT_MINUTES = 30
+DAYS_AHEAD = 366
+"""How far ahead appointments are made."""
 
 ORDERS = {
     "4711": "was shipped yesterday and will be with you tomorrow",

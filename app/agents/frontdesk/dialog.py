@@ -24,7 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from app.agents.frontdesk import saying
-from app.agents.frontdesk.desk import APPOINTMENT_MINUTES, OPENING_HOURS, ORDERS, hours
+from app.agents.frontdesk.desk import APPOINTMENT_MINUTES, DAYS_AHEAD, OPENING_HOURS, ORDERS, hours
 from app.agents.frontdesk.memory import Memory, Slot
 from app.agents.frontdesk.understanding import Heard, understand
 
@@ -241,6 +241,8 @@ def _refuse_day(slot: Slot, now: datetime) -> tuple[str, Slot] | None:
     day = date.fromisoformat(slot.day)
     if day < now.date():
         return "That day is past.", Slot(_next_open(now.date() + timedelta(days=1)), slot.time)
+    if day > now.date() + timedelta(days=DAYS_AHEAD):
+        return "We book no more than a year ahead.", Slot(_next_open(now.date() + timedelta(days=1)), slot.time)
     if hours(day) is None:
         return f"We are closed on {day:%A}s.", Slot(_next_open(day), slot.time)
     return None
