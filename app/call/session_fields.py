@@ -34,6 +34,10 @@ MAX_INSTRUCTIONS_BYTES = 64 * KIB
 MAX_TOOLS = 128
 MAX_TOOLS_BYTES = 256 * KIB
 """Names, descriptions and parameter schemas of all tools together."""
+MAX_TOOLS_VALUES = 8 * KIB
+"""JSON values in all tools: stops a message of empty objects whose checking keeps all other calls waiting."""
+MAX_INPUT_VALUES = 4 * KIB
+"""The same of a response's input, each of whose parts is checked by itself."""
 MAX_INPUT_ITEMS = 256
 MAX_INPUT_BYTES = 512 * KIB
 """What a response may be given to answer in place of the conversation."""
@@ -111,7 +115,7 @@ def _tool(value: Any, path: str) -> dict[str, Any]:
 
 
 def _tools(value: Any, path: str) -> list[dict[str, Any]]:
-    free_json(MAX_TOOLS_BYTES)(value, path)
+    free_json(MAX_TOOLS_BYTES, max_values=MAX_TOOLS_VALUES)(value, path)
     tools: list[dict[str, Any]] = array(_tool, MAX_TOOLS)(value, path)
     seen: set[str] = set()
     for index, tool in enumerate(tools):
@@ -251,7 +255,7 @@ def _metadata(value: Any, path: str) -> dict[str, str]:
 
 
 def _input_items(value: Any, path: str) -> list[dict[str, Any]]:
-    free_json(MAX_INPUT_BYTES)(value, path)
+    free_json(MAX_INPUT_BYTES, max_values=MAX_INPUT_VALUES)(value, path)
     items: list[dict[str, Any]] = array(check_input_item, MAX_INPUT_ITEMS)(value, path)
     return items
 

@@ -162,11 +162,14 @@ def an_object(value: Any, path: str) -> dict[str, Any]:
     return value
 
 
-def free_json(max_bytes: int) -> Check:
-    """Any JSON value up to a size (of all its texts, plus eight bytes a value) and `MAX_DEPTH`."""
+def free_json(max_bytes: int, *, max_values: int | None = None) -> Check:
+    """Any JSON value up to a size (of all its texts, plus eight bytes a value) and `MAX_DEPTH`.
+
+    `max_values` bounds how many values it holds, where looking at each of them takes long.
+    """
 
     def check(value: Any, path: str) -> Any:
-        level, left = [value], max_bytes - 8
+        level, left, values = [value], max_bytes - 8, 1
         for _ in range(MAX_DEPTH):
             texts: list[str] = []
             deeper: list[Any] = []
@@ -175,8 +178,11 @@ def free_json(max_bytes: int) -> Check:
                     texts.append(each)
                 elif isinstance(each, (dict, list)):
                     left -= 8 * len(each)
+                    values += len(each)
                     if left < 0:
                         break
+                    if max_values is not None and values > max_values:
+                        raise mistake(path, f"holds more than the allowed {max_values} values")
                     texts += each if isinstance(each, dict) else ()
                     deeper += each.values() if isinstance(each, dict) else each
             left -= sum(len(each.encode()) for each in texts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -30,6 +31,8 @@ from app.runtime.ports import Clock, Observer, ResumeCall, StartCall
 from app.stores.base import Claim, Claimed, NotClaimed, Store
 
 KEEP_KEY_AGAIN_S = 1.0
+LONG_CONVERSATION = 500
+"""Items of a call that is read in a thread: twenty thousand take as long to read as other calls may have to wait."""
 
 log = structlog.get_logger(__name__)
 
@@ -267,7 +270,7 @@ class Ownership:
             return self._from_memory(live)
         if live is not None:
             live.superseded()
-        return self._from_snapshot(claimed)
+        return await self._from_snapshot(claimed)
 
     def _may_go_on_unasked(self, live: LiveCall, last_event: int | None) -> bool:
         """Only while the store is known to be down; else the claim may have taken effect unanswered."""
@@ -280,14 +283,17 @@ class Ownership:
         call = live.call
         return Resumed(live, "handoff" if call.handed_off else "drop", call.left_at_ms or self._clock.wall_ms())
 
-    def _from_snapshot(self, claimed: Claimed) -> Resumed:
+    async def _from_snapshot(self, claimed: Claimed) -> Resumed:
         settings = self._settings
-        call = restore(
+        restored = partial(
+            restore,
             claimed.snapshot,
             epoch=claimed.epoch,
             outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
         )
+        is_long = len(claimed.snapshot.items) > LONG_CONVERSATION
+        call = await asyncio.to_thread(restored) if is_long else restored()
         call.owner = settings.pod
         call.color = settings.color
         # A pod that died could not say when its caller was left alone: at its last write they still spoke.

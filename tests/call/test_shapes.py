@@ -65,3 +65,13 @@ def test_fields_of_a_message_have_plain_paths() -> None:
     with pytest.raises(ProtocolMistake) as caught:
         fields({}, required=("item",))({}, "")
     assert caught.value.param == "item"
+
+
+def test_free_json_is_bounded_in_values() -> None:
+    """However they nest; the bound itself is allowed."""
+    check = free_json(10_000, max_values=10)
+    value: dict[str, Any] = {"a": [1, 2, 3], "b": {"c": [[], {}]}, "d": None}
+    assert check(value, "x") is value
+    value["e"] = 0
+    with pytest.raises(ProtocolMistake, match="10 values"):
+        check(value, "x")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from app.agents.base import ReplyPart, Text, Turn
+from app.call.codec import restore
 from app.call.inputs import AppendAudio, VoiceBoundary
-from app.call.record import Status
+from app.call.record import Call, Status
 from app.errors import ConnectionRefused, StoreUnavailable
+from app.runtime import ownership
 from app.runtime.live_call import LiveCall
 from app.runtime.pod import Pod
 from app.runtime.ports import ResumeCall
@@ -315,3 +319,27 @@ async def test_time_in_which_a_dead_pod_spoke_to_nobody_is_not_counted_as_heard(
         live.feed(AppendAudio(bytes(960), None, (VoiceBoundary(True, 0),)))
         truncated = await again.transport.event("conversation.item.truncated")
         assert 300 <= truncated["audio_end_ms"] < 2000
+
+
+async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other calls go on while twenty thousand items are; a short one is read at once."""
+    threads: list[threading.Thread] = []
+
+    def noted(*arguments: Any, **more: Any) -> Call:
+        threads.append(threading.current_thread())
+        return restore(*arguments, **more)
+
+    monkeypatch.setattr(ownership, "restore", noted)
+    monkeypatch.setattr(ownership, "LONG_CONVERSATION", 2)
+    async with rig() as its:
+        blue, green = await its.pod(), await its.pod("pod-b", "green")
+        for items in (2, 3):
+            caller = await its.start(blue, resumable=True)
+            for number in range(1, items + 1):
+                caller.transport.say(TYPED)
+                await caller.transport.event("conversation.item.done", number)
+            await caller.gone()
+            again = await its.resume(green, caller.call_id, 0)
+            await again.transport.event("conversation.item.done", items)
+            assert len(green.ownership.calls[caller.call_id].call.conversation) == items
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
