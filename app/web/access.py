@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from starlette.datastructures import Headers
 
 from app.errors import ConnectionRefused
 from app.settings import Settings, is_loopback
+from app.web.addresses import parse_address
 
 BROWSER_KEY = "openai-insecure-api-key."
 """Browsers cannot set headers, so OpenAI's clients there put the key into a subprotocol of this prefix."""
@@ -79,8 +81,9 @@ class Access:
         """Raise `ConnectionRefused` (403) if a web page of a host that is not ours or allowed wants in.
 
         Programs send no ``Origin``. A page may come from the host it connects to; while
-        the server listens on loopback only, from this machine. With no API keys on
-        loopback the ``Host`` must be loopback too, or any page could rebind its own name.
+        the server listens on loopback only, from this machine. With no API keys the ``Host``
+        must be this machine's (loopback where it listens there, else an address or the machine's
+        name), or any page could rebind its own name to it.
         """
         origin = headers.get("origin")
         if origin is None:
@@ -93,6 +96,8 @@ class Access:
         if self._on_loopback:
             local = is_loopback(_name(page)) and is_loopback(_name(host))
             ours = local or (ours and bool(self._keys))
+        elif not self._keys:
+            ours = ours and _is_this_machine(_name(host))
         if not ours:
             raise ConnectionRefused(
                 403,
@@ -140,6 +145,12 @@ def _host(origin: str) -> str:
         return urlsplit(origin).netloc if "//" in origin else ""
     except ValueError:  # brackets that hold no IPv6 address
         return ""
+
+
+def _is_this_machine(name: str) -> bool:
+    """Whether a host's name is nobody's but this machine's: an address, or what the machine is called."""
+    own = socket.gethostname().lower()
+    return parse_address(name) is not None or is_loopback(name) or name in {own, f"{own}.local", own.partition(".")[0]}
 
 
 def _name(host: str) -> str:

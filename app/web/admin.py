@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,8 @@ from app.runtime.fleet import sum_by_color
 from app.settings import DAYS, Settings
 from app.web.access import Access
 from app.web.ports import CallPod
+
+log = structlog.get_logger(__name__)
 
 
 class DrainRequest(BaseModel):
@@ -29,7 +32,16 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
     """Everything under ``/admin``."""
 
     async def admin_only(request: Request) -> None:
-        access.check_admin(request.headers, request.client.host if request.client else None)
+        """Whoever reads a call, ends one or drains leaves a line in the log, and so does who may not."""
+        client = request.client.host if request.client else None
+        asked = {"method": request.method, "path": request.url.path, "client": client}
+        try:
+            access.check_admin(request.headers, client)
+        except ConnectionRefused as refusal:
+            log.warning("admin refused", code=refusal.code, **asked)
+            raise
+        is_look = request.method == "GET" and "call_id" not in request.path_params
+        (log.debug if is_look else log.info)("admin", **asked)
 
     router = APIRouter(prefix="/admin", dependencies=[Depends(admin_only)])
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import StoreUnavailable
 from app.stores.base import PodBeat
@@ -203,3 +204,25 @@ async def test_nobody_is_led_to_the_host_that_they_named() -> None:
         response = await server.http.get("/healthz/live/", headers={"Host": "evil.example"})
         assert response.status_code == 404
         assert "evil.example" not in str(response.headers) + response.text
+
+
+async def test_who_administers_leaves_a_line() -> None:
+    """Reading a call, ending one, a drain, and who may not: each is in the log, by whom and what; a look is not."""
+    with capture_logs() as lines:
+        async with running(admin_token="secret-token") as server:
+            known = {"Authorization": "Bearer secret-token"}
+            await server.http.get(f"/admin/calls/{CALL_ID}", headers=known)
+            await server.http.delete(f"/admin/calls/{CALL_ID}", headers=known)
+            await server.http.post("/admin/drain", headers=known)
+            await server.http.get("/admin/fleet", headers=known)
+            await server.http.get("/admin/fleet", headers={"Authorization": "Bearer guess"})
+    told = [line for line in lines if line["event"].startswith("admin")]
+    assert [(line["log_level"], line["method"], line["path"]) for line in told] == [
+        ("info", "GET", f"/admin/calls/{CALL_ID}"),
+        ("info", "DELETE", f"/admin/calls/{CALL_ID}"),
+        ("info", "POST", "/admin/drain"),
+        ("debug", "GET", "/admin/fleet"),
+        ("warning", "GET", "/admin/fleet"),
+    ]
+    assert {line["client"] for line in told} == {"127.0.0.1"}
+    assert "secret-token" not in str(told)
