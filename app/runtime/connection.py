@@ -19,6 +19,13 @@ from app.wire.realtime import frame
 
 LAST_WORDS_S = 2.0
 """How long a connection that is to be closed may take to send what is queued."""
+SENT_IN_TURN_BYTES = 256 * 1024
+"""So much is sent in one turn of the event loop, about a millisecond of work, even to a caller who reads all at once:
+the replay of a long outbox must not make others wait."""
+EVENT_COST_BYTES = 1024
+"""What an event costs beside its bytes, as if it were bytes."""
+MAX_PUSHED = 64
+"""More events than this at once are sent in the turns of `run`."""
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 """A caller who reads so slowly that more than this waits is closed with 1013, and resumes from the outbox."""
 
@@ -47,11 +54,11 @@ class Connection:
         """How long `run` may go on sending."""
 
     def push(self, events: Sequence[OutboxEntry]) -> None:
-        """Send durable events, or queue them."""
+        """Send durable events, or queue them; many are always queued."""
         if self.closing is not None:
             return
         sent = 0
-        if self._open is not None:
+        if self._open is not None and len(events) <= MAX_PUSHED:
             for entry in events:
                 if not self._open.write(frame(*entry)):
                     break
@@ -139,12 +146,18 @@ class Connection:
     async def _send(self, transport: Transport, greeting: bytes) -> None:
         await transport.send(greeting)
         while True:
+            cost_bytes = 0
             while self._unsent:
                 entry = self._unsent.popleft()
-                self._unsent_bytes -= len(entry.head) + len(entry.audio)
+                size_bytes = len(entry.head) + len(entry.audio)
+                self._unsent_bytes -= size_bytes
                 await transport.send(frame(*entry))
                 if entry.audio:
                     self._frames.went += 1
+                cost_bytes += EVENT_COST_BYTES + size_bytes
+                if cost_bytes > SENT_IN_TURN_BYTES:
+                    cost_bytes = 0
+                    await asyncio.sleep(0)
             if self.closing is not None:
                 return
             self._open = transport

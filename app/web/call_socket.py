@@ -114,7 +114,7 @@ class CallSocket(asyncio.Protocol, Transport):
         self._reader = FrameReader(max_message_bytes)
         self._turns = Turns.of(self._loop) if turns is None else turns
         self.is_waiting = False
-        self._reading_paused = False
+        self._reading_paused = not transport.is_reading()
         self._served: Listener | None = None
         """Set while `deliver` runs."""
         self._listener: Listener | None = None

@@ -61,6 +61,9 @@ class Sink(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def is_reading(self) -> bool:
+        return True
+
     def pause_reading(self) -> None:
         pass
 

@@ -72,7 +72,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(**options: Any) -> AsyncIterator[tuple[CallSocket, Peer, set[Any]]]:
+async def connected(*, is_paused: bool = False, **options: Any) -> AsyncIterator[tuple[CallSocket, Peer, set[Any]]]:
     """A socket as after an upgrade, its peer, and the server's set of connections."""
     loop = asyncio.get_running_loop()
     made: asyncio.Future[CallSocket] = loop.create_future()
@@ -81,7 +81,10 @@ async def connected(**options: Any) -> AsyncIterator[tuple[CallSocket, Peer, set
     class Accept(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             given = {"max_message_bytes": 1_000_000, **options}
-            made.set_result(CallSocket(cast("asyncio.Transport", transport), connections, **given))
+            connection = cast("asyncio.Transport", transport)
+            if is_paused:
+                connection.pause_reading()
+            made.set_result(CallSocket(connection, connections, **given))
 
     server = await loop.create_server(Accept, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -279,6 +282,18 @@ async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() ->
         socket._look_at_progress()
         assert socket._watch is None
         assert taker.limits == []
+        over.cancel()
+
+
+async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -> None:
+    """The handshake pauses it when much comes early."""
+    async with connected(is_paused=True) as (socket, peer, _):
+        taker = Taker()
+        taker.willing.set()
+        peer.say(1, b"early")
+        over = asyncio.create_task(socket.deliver(taker))
+        while not taker.taken:
+            await asyncio.sleep(0)
         over.cancel()
 
 

@@ -147,6 +147,20 @@ def test_a_call_reads_no_more_than_so_many_frames() -> None:
     assert calls == 1002 // FRAMES_AT_ONCE + 1
 
 
+@pytest.mark.parametrize("cut", [1, 5, 7, 200])
+@pytest.mark.parametrize("data", [masked(TEXT, b"x" * 300), masked(PONG, b"x" * 100)], ids=["text", "pong"])
+def test_each_incomplete_message_is_another_one(data: bytes, cut: int) -> None:
+    """A reader that is never idle, because bytes come cut in the middle of frames, does not stand still."""
+    reader = FrameReader(LIMIT)
+    cut = min(cut, len(data) - 1)
+    all_of(reader, data[:cut])
+    for begun in range(1, 4):
+        assert (reader.begun, reader.is_idle) == (begun, False)
+        assert len(all_of(reader, data[cut:] + data[:cut])) == 1
+    all_of(reader, data[cut:])
+    assert reader.is_idle
+
+
 def test_a_reader_that_skips_holds_nothing_and_still_sees_the_end() -> None:
     """Of a message under way, too."""
     reader = FrameReader(LIMIT)
