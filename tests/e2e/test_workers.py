@@ -106,7 +106,7 @@ async def test_two_workers_share_the_port_the_fleet_and_the_figures(redis_url: s
         async with RealtimeCall(host.url, model="echo") as call, httpx.AsyncClient(base_url=host.http) as admin:
             assert (await admin.get(f"/admin/calls/{call.call_id}")).json()["status"] == "attached"
             statuses = [(await admin.delete(f"/admin/calls/{call.call_id}")).status_code for _ in range(2)]
-            assert statuses == [200, 404]
+            assert statuses == [200, 200], "what has ended can be erased, and what is erased is so"
             assert (await admin.get(f"/admin/calls/{call.call_id}")).json()["outcome"] == "admin"
         host.terminate()
         assert await host.exit_status() == 0
