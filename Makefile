@@ -66,6 +66,7 @@ bench: setup ## what a frame, a commit and a call cost, beside the bare echo; so
 	$(PEERS) compare --only voice-agent --only voice-agent-no-outbox --most-rounds 0 $(ARGS)
 	$(BIN)/python -m tests.speech.bench_endpointing
 	$(BIN)/python -m tests.wire.bench_realtime
+	$(BIN)/python -m tests.web.bench_refusals
 	$(if $(COMMIT_BENCH),$(BIN)/python -m tests.stores.bench_commit)
 
 bench-peers: setup ## this server beside other people's, the table goes into docs/performance.md; 20 minutes

@@ -15,6 +15,8 @@ Address = IPv4Address | IPv6Address
 
 MAX_ADDRESSES = 16 * 1024
 """Addresses whose connects are counted; the one that connected longest ago is forgotten first. Bounds the memory."""
+MAX_PROXIES = 16
+"""Entries of ``X-Forwarded-For`` that are looked at, from the right. Stops a header that is full of trusted ones."""
 MINUTE_S = 60
 ROUNDING_S = 1e-6
 """Sums of fractions of a minute are not exact: nobody is refused for less."""
@@ -50,7 +52,7 @@ class CallerAddresses:
         if not self._trusted or not self._is_trusted(caller):
             return caller
         told = b",".join(value for name, value in headers if name == FORWARDED_FOR)
-        for entry in reversed(told.decode("latin-1").split(",")):
+        for entry in reversed(told.decode("latin-1").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
             address = parse_address(entry)
             if address is None:
                 break  # What a proxy could not tell is known no further than to that proxy.

@@ -33,7 +33,6 @@ class Exchange(HttpToolsProtocol):
 
     def parse(self, request: bytes) -> None:
         """Give a whole request to the application, or refuse it."""
-        self.parser = httptools.HttpRequestParser(self)  # Nothing of one request is left over for the next.
         self._begun = self._ended = 0
         try:
             self.parser.feed_data(request)

@@ -8,10 +8,10 @@
       |--`REQUEST_S` over: 408 if anything came--^
       |--one too many wait, the oldest goes----------------------------------------------------> gone
 
-uvicorn and the application see whole requests, one at a time. Each connection that waits for its peer
-stands in one of three queues (`web.waiting`): no whole request yet, idle after one, lingering after a
+uvicorn and the application see whole requests, one at a time. Each connection stands in one of four
+queues (`web.waiting`): no whole request yet, being answered, idle after an answer, lingering after a
 refusal. A refusal lingers because the kernel would answer what still comes in with a reset, and the
-peer lose the answer.
+peer lose the answer. A peer that does not read is cut: while bytes wait to be sent, closing never ends.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 
 REQUEST_S = 10
 """From connecting, or the first byte of a later request, to a whole request. Stops sockets that say nothing."""
-LINGER_S = 2
+ANSWER_S = 60
+"""From a whole request to an answer that the peer has taken. Stops peers that ask and do not read."""
+ANSWERING = 256
+"""Answers under way at once, upgrades not counted."""
+LINGER_S = 5
 """How long a refused peer has to read why."""
 LINGER_BYTES = 4 * 1024 * 1024
 """So much of what a refused peer still sends is read and dropped meanwhile."""
@@ -75,6 +79,8 @@ class HandshakeLimits:
 
     waiting: int
     request_s: float = REQUEST_S
+    answering: int = ANSWERING
+    answer_s: float = ANSWER_S
     idle: int = IDLE
     idle_s: float = IDLE_S
     lingering: int = LINGERING
@@ -83,7 +89,7 @@ class HandshakeLimits:
     @property
     def connections(self) -> int:
         """How many connections there may be that are no calls."""
-        return self.waiting + self.idle + self.lingering
+        return self.waiting + self.answering + self.idle + self.lingering
 
 
 class Handshakes:
@@ -104,6 +110,7 @@ class Handshakes:
         self.rate = rate
         self.limits = limits
         self.waiting = Waiting[Handshake](limits.waiting, limits.request_s, now_s)
+        self.answering = Waiting[Handshake](limits.answering, limits.answer_s, now_s)
         self.idle = Waiting[Handshake](limits.idle, limits.idle_s, now_s)
         self.lingering = Waiting[Handshake](limits.lingering, limits.linger_s, now_s)
         self._now_s = now_s
@@ -114,6 +121,9 @@ class Handshakes:
         while (late := self.waiting.pop_overdue()) is not None:
             self.observer.limit_reached("request_seconds")
             late.time_out()
+        while (unread := self.answering.pop_overdue()) is not None:
+            self.observer.limit_reached("answer_seconds")
+            unread.abort()
         while (idle := self.idle.pop_overdue()) is not None:
             idle.close()
         while (lingering := self.lingering.pop_overdue()) is not None:
@@ -125,8 +135,16 @@ class Handshakes:
             self.reached("waiting_sockets", self.limits.waiting)
             oldest.abort()
 
+    def answers(self, connection: Handshake) -> None:
+        """A whole request came."""
+        self.leaves(connection)
+        if (oldest := self.answering.add(connection)) is not None:
+            self.reached("answering_sockets", self.limits.answering)
+            oldest.abort()
+
     def idles(self, connection: Handshake) -> None:
         """A connection has had its answer."""
+        self.leaves(connection)
         if (oldest := self.idle.add(connection)) is not None:
             self.reached("idle_sockets", self.limits.idle)
             oldest.close()
@@ -140,6 +158,7 @@ class Handshakes:
     def leaves(self, connection: Handshake) -> None:
         """A connection waits for nothing."""
         self.waiting.discard(connection)
+        self.answering.discard(connection)
         self.idle.discard(connection)
         self.lingering.discard(connection)
 
@@ -238,8 +257,11 @@ class Handshake(asyncio.Protocol):
             self._transport.close()
 
     def close(self) -> None:
-        """Send what is written, and close."""
-        self._transport.close()
+        """Close; at once if the peer does not take what was sent, for that would never end."""
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -250,7 +272,7 @@ class Handshake(asyncio.Protocol):
     def answered(self) -> None:
         """The answer is complete: the next request may come, or has come already."""
         if self._transport.is_closing() or self._state is not State.ANSWERING:
-            return
+            return  # It still counts as being answered until the peer has taken all.
         self._state = State.READING
         self._transport.resume_reading()
         self._shared.idles(self)
@@ -282,6 +304,7 @@ class Handshake(asyncio.Protocol):
             self.refuse(ConnectionRefused(429, "too_many_connects", said, retry_after_s=retry_after_s))
             return
         self._connections.discard(self)
+        self._shared.leaves(self)
         upgrade = Upgrade(
             self._transport,
             self._server_state,
@@ -307,8 +330,9 @@ class Handshake(asyncio.Protocol):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
         self._state = State.ANSWERING
-        self._shared.leaves(self)
+        self._shared.answers(self)
         if (refusal := self._refusal_at_once(request)) is not None:
+            # Without lingering, for that is half of the cost; callers send nothing before they are answered.
             self._shared.observer.refused(refusal.status, refusal.code)
             self._transport.write(message(refusal, self._named()))
             self._transport.close()

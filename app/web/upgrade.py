@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 MAX_EARLY_BYTES = 64 * 1024
 """Frames that come before the answer, which RFC 6455 forbids: no more is read until it is given."""
+MAX_SUBPROTOCOLS = 32
+"""Subprotocols that are looked at; callers offer two."""
+JUDGED = frozenset({b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version"})
+"""The headers that make a handshake. Others would cost the library time for nothing."""
 SAID_BY_US = frozenset({"date", "connection", "content-length", "content-type"})
 
 log = structlog.get_logger(__name__)
@@ -95,7 +99,7 @@ class Upgrade(asyncio.Protocol):
         judge = ServerProtocol()
         try:
             scope = _scope(head)
-            named = Headers((name.decode(), value.decode("latin-1")) for name, value in head.headers)
+            named = Headers((name.decode(), value.decode("latin-1")) for name, value in head.headers if name in JUDGED)
             judged = judge.accept(Request(head.url.decode(), named, head.method, f"HTTP/{head.http_version}"))
         except (UnicodeDecodeError, httptools.HttpParserError):
             self._refuse(ConnectionRefused(400, "invalid_request", "The URL cannot be read."))
@@ -190,6 +194,10 @@ class Upgrade(asyncio.Protocol):
     def _answer(self, response: bytes) -> None:
         """The last thing that is sent here."""
         self._state = State.ANSWERED
+        if self._transport.get_write_buffer_size():
+            # The peer has not read what it asked for before; while bytes wait to be sent, closing never ends.
+            self._transport.abort()
+            return
         self._transport.write(response)
         self._transport.close()
 
@@ -198,6 +206,7 @@ def _scope(head: UpgradeHead) -> dict[str, Any]:
     """As ASGI wants it. Raises `HttpParserError` or `UnicodeDecodeError` for a URL that is none."""
     url = httptools.parse_url(head.url)
     raw_path = url.path or b"/"
+    offered = ",".join(value.decode("latin-1") for name, value in head.headers if name == b"sec-websocket-protocol")
     return {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -210,11 +219,6 @@ def _scope(head: UpgradeHead) -> dict[str, Any]:
         "raw_path": raw_path,
         "query_string": url.query or b"",
         "headers": head.headers,
-        "subprotocols": [
-            token.strip()
-            for name, value in head.headers
-            if name == b"sec-websocket-protocol"
-            for token in value.decode("latin-1").split(",")
-        ],
+        "subprotocols": [token.strip() for token in offered.split(",", MAX_SUBPROTOCOLS)[:MAX_SUBPROTOCOLS] if token],
         "state": {},
     }

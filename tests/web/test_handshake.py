@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -15,7 +16,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from app.runtime.ports import StartCall
-from app.web.handshake import LINGER_BYTES, HandshakeLimits
+from app.web.handshake import LINGER_BYTES, Handshake, HandshakeLimits
 from app.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
 
@@ -260,7 +261,7 @@ async def test_of_idle_connections_the_longest_idle_goes() -> None:
 
 
 async def test_a_refused_peer_that_stays_is_cut() -> None:
-    """After two seconds, or at once if too many do."""
+    """After five seconds, or at once if too many do."""
     clock = StoppedClock()
     async with running(limits=SMALL, now_s=clock) as server, peers(server, 3) as refused:
         for peer in refused:
@@ -268,9 +269,34 @@ async def test_a_refused_peer_that_stays_is_cut() -> None:
             assert (await peer.answer())[0] == 400
         shared = server.server._handshakes
         assert len(shared.lingering) == 2
-        clock.now += 2
+        clock.now += 5
         await until(lambda: not shared.lingering)
         await until(lambda: not server.server.server_state.connections)
+
+
+async def test_peers_that_ask_and_do_not_read_are_cut() -> None:
+    """After a minute, or at once if there are too many: while bytes wait to be sent, a close would never end."""
+    clock = StoppedClock()
+    limits = HandshakeLimits(waiting=9, answering=2)
+    async with running(limits=limits, now_s=clock) as server:
+        answering = server.server._handshakes.answering
+        with contextlib.ExitStack() as held:
+            for stuck in (1, 2, 2):
+                mute = held.enter_context(socket.socket())
+                mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                mute.connect(("127.0.0.1", server.port))
+                mute.setblocking(False)
+                paused: list[Handshake] = []
+                while mute.getsockname() not in {it._exchange.client for it in paused if it._exchange}:
+                    paused = [it for it in answering._since if it._exchange and it._exchange.flow.write_paused]
+                    with contextlib.suppress(BlockingIOError):
+                        mute.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                    await asyncio.sleep(0)
+                assert len(paused) == stuck
+            assert counted(server, 'limit="answering_sockets"') == 1
+            clock.now += 60
+            await until(lambda: not server.server.server_state.connections)
+            assert counted(server, 'limit="answer_seconds"') == 2
 
 
 @pytest.mark.parametrize(
