@@ -12,6 +12,7 @@ import pytest
 
 from loadtest.latencies import Latencies
 from loadtest.outcome import Check, Outcome
+from loadtest.overload import lag_p50_ms
 from loadtest.resuming import Findings
 from loadtest.timeline import Timeline, commit_ms
 
@@ -59,6 +60,29 @@ def test_churn_and_resumes_keep_every_event() -> None:
         faults = {name: told[name] for name in ("dropped", "lost", "repeated", "wrong", "gaps")}
         assert not any(faults.values()), told["verdict"]
         assert told["resumes"] > 0
+
+
+def test_overload_refuses_whom_there_is_no_room_for_and_nobody_who_talks() -> None:
+    """The figures of a busy machine may miss a limit; calls may not be lost, and places that are free are filled."""
+    _, told = run("overload", "--seconds", "2", "--calls", "6")
+    faults = {name: told[name] for name in ("dropped", "lost", "repeated", "wrong", "gaps")}
+    assert not any(faults.values()), told["verdict"]
+    assert told["facts"]["refused_at_capacity"] >= 1
+    assert told["facts"]["most_talking"] == 6
+    assert told["calls"] > 6
+
+
+def test_the_lag_of_the_loop_is_that_of_the_time_between_two_looks() -> None:
+    """What was before does not count; the upper end of the bucket is told."""
+    before = {
+        f'voice_loop_lag_seconds_bucket{{le="{le}"}}': n for le, n in (("0.001", 100), ("0.1", 100), ("+Inf", 100))
+    }
+    after = {
+        f'voice_loop_lag_seconds_bucket{{le="{le}"}}': n for le, n in (("0.001", 104), ("0.1", 110), ("+Inf", 110))
+    }
+    assert lag_p50_ms(before, after) == 100
+    assert lag_p50_ms({}, after) == 1
+    assert lag_p50_ms({}, {}) == 0
 
 
 def test_nobody_there_is_said_in_one_line() -> None:
