@@ -142,8 +142,9 @@ class Upgrade(asyncio.Protocol):
     async def _ask(self, scope: dict[str, Any]) -> None:
         try:
             await self._app(scope, self._receive, self._send)
-        except Exception:
-            log.exception("the application failed")
+        except Exception as error:
+            if not (isinstance(error, OSError) and self._transport.is_closing()):  # `_send` says that the caller left.
+                log.exception("the application failed")
         finally:
             if self._state is State.ASKED:
                 self._refuse(ConnectionRefused(500, "internal_error", "The call could not be taken."))
@@ -188,6 +189,9 @@ class Upgrade(asyncio.Protocol):
         return socket
 
     def _refuse(self, refusal: ConnectionRefused, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        if self._transport.is_closing():
+            self._state = State.ANSWERED  # The caller has left; uvloop raises at a write.
+            return
         self._observer.refused(refusal.status, refusal.code)
         self._answer(message(refusal, [*self._server_state.default_headers, *more]))
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -341,6 +342,33 @@ async def test_the_exit_answers_an_upgrade_under_way() -> None:
             await asyncio.shield(server.task)
 
 
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_a_caller_who_left_during_the_handshake_gets_no_answer(refuses: bool) -> None:
+    """Nor is it a fault of the pod's: nothing is refused that nobody asks for any more, and nothing logged."""
+    async with running() as server, peers(server) as (peer,):
+        asked, left = asyncio.Event(), asyncio.Event()
+        begin = server.pod.start
+
+        async def start(request: StartCall) -> Any:
+            asked.set()
+            await left.wait()
+            if refuses:
+                raise refuse(429, "too_many_calls")
+            return await begin(request)
+
+        server.pod.start = start  # type: ignore[method-assign]
+        state = server.server.server_state
+        with capture_logs() as logs:
+            peer.say(b"GET /realtime HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+            await asked.wait()
+            peer.writer.transport.abort()
+            await until(lambda: not state.connections)
+            left.set()
+            await until(lambda: not state.tasks)
+        assert counted(server, 'status="500"') == 0
+        assert [line for line in logs if line["log_level"] == "error"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -419,6 +447,8 @@ async def test_forwarded_addresses_open_nothing() -> None:
         test_of_idle_connections_the_longest_idle_goes,
         test_a_refused_peer_that_stays_is_cut,
         test_the_exit_answers_an_upgrade_under_way,
+        partial(test_a_caller_who_left_during_the_handshake_gets_no_answer, refuses=True),
+        partial(test_a_caller_who_left_during_the_handshake_gets_no_answer, refuses=False),
     ],
 )
 def test_it_holds_on_the_event_loop_that_serves_pods(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
