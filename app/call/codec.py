@@ -118,6 +118,7 @@ def skip_write(call: Call) -> list[OutboxEntry]:
     """Let the events that wait go out unsaved; the next write will carry everything."""
     waiting = call.unsaved_events
     _all_saved(call)
+    call.conversation.nothing_changed()
     call.write_whole = True
     return waiting
 

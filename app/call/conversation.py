@@ -157,13 +157,13 @@ class Conversation:
         """Entries to put and ids to drop since the last call of this."""
         put = self._pack(self._changed)
         dropped = list(self._dropped)
-        self._nothing_changed()
+        self.nothing_changed()
         return put, dropped
 
     def pack_all(self) -> dict[str, bytes]:
         """Every entry, for a write of the whole call."""
         packed = self._pack(self._entries)
-        self._nothing_changed()
+        self.nothing_changed()
         return packed
 
     def _pack(self, item_ids: Mapping[str, Any]) -> dict[str, bytes]:
@@ -172,7 +172,8 @@ class Conversation:
             self._count(self._entries[item_id], len(value))
         return packed
 
-    def _nothing_changed(self) -> None:
+    def nothing_changed(self) -> None:
+        """What changed is written, or will be with a write of the whole call."""
         self._changed.clear()
         self._dropped.clear()
         self.unsaved_bytes = 0

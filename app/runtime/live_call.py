@@ -64,6 +64,9 @@ each of its pauses, would be worked on as often as it has pauses."""
 MUTED_S = 2.0
 """So long without a message in the middle of an utterance is silence: a client that is muted, or that sends nothing
 while nobody speaks (DTX), sends no silence to hear. Longer than what a mobile network swallows now and then."""
+MODEST_BYTES = 1024 * 1024
+"""What a call may always hold, twenty seconds of PCM, so that no other caller of its key, or of a pod without keys, can
+make it deaf by taking all there is."""
 SETTLE_MS = 3000
 """How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
@@ -309,7 +312,13 @@ class LiveCall:
 
     def weigh(self, more_bytes: int = 0) -> ProtocolMistake | None:
         """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
-        if self._is_over or self.superseded_by_other or self.holder.resize(self.held_bytes + more_bytes):
+        if self._is_over or self.superseded_by_other:
+            return None
+        size_bytes = self.held_bytes + more_bytes
+        if size_bytes <= MODEST_BYTES:
+            self.holder.force(size_bytes)
+            return None
+        if self.holder.resize(size_bytes):
             return None
         self._observer.limit_reached("caller_bytes")
         budget = self.holder.budget
@@ -323,7 +332,7 @@ class LiveCall:
         """Count what is held by now, whether or not there is room for it; until there is, nothing more is taken."""
         if not self._is_over and not self.superseded_by_other:
             self.holder.force(self.held_bytes)
-            self.is_over_budget = not self.holder.may_grow
+            self.is_over_budget = self.holder.size_bytes > MODEST_BYTES and not self.holder.may_grow
 
     # --- connections ----------------------------------------------------------
 

@@ -8,6 +8,7 @@ audio of a new item is stored piece by piece too, and then the item is made.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -72,9 +73,12 @@ def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
     if refused is not None:
         live.feed(Misspoke(refused, event_id))
     elif isinstance(happened, AppendAudio):
-        for number, piece in enumerate(long.pieces, 1):
+        left = deque(long.pieces)
+        long.pieces.clear()  # Each piece is let go once it is heard, for then the call holds it.
+        while left:
             yield
-            live.hear(AppendAudio(piece, event_id if number == len(long.pieces) else None))
+            piece = left.popleft()
+            live.hear(AppendAudio(piece, None if left else event_id))
     else:
         for piece in long.pieces:
             yield

@@ -15,7 +15,7 @@ from app.call.bounds import (
     MAX_UNTRANSCRIBED,
     kept_audio_bytes,
 )
-from app.call.codec import take_write
+from app.call.codec import skip_write, take_write
 from app.call.effects import CountLimit, StartReply, StopTranscribing, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from app.call.record import Call
@@ -192,3 +192,13 @@ def test_a_deleted_item_lets_its_audio_go() -> None:
     happen(call, inputs.CreateItem({**SPOKEN, "id": "mine"}, HALF))
     assert happen(call, inputs.DeleteItem("mine")) == [StopTranscribing("mine")]
     assert not call.untranscribed
+
+
+def test_what_no_store_took_holds_nobody_back() -> None:
+    """The store is given up for now: all of the call is written when it is back, and until then nothing is unsaved."""
+    call = manual_call()
+    for _ in range(5):
+        happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
+    skip_write(call)
+    assert call.unsaved_bytes == call.conversation.unsaved_bytes == 0
+    assert len(take_write(call, 0).items) == 5

@@ -30,6 +30,7 @@ from app.speech.endpointing import Endpointer
 from app.wire.realtime import SLICE_BYTES
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
+from tests.waiting import PATIENCE_S
 
 MIB = 1024 * 1024
 
@@ -458,3 +459,23 @@ async def test_a_transcription_that_nobody_waits_for_is_stopped() -> None:
         entry = caller.live.call.conversation.get("mine")
         assert entry is not None
         assert entry.item["content"][0]["transcript"] == "heard"
+
+
+async def test_a_call_goes_on_from_memory_however_much_it_is_told() -> None:
+    """While the store is away nothing is durable, and nobody waits for it; when it is back, all of it is there."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await line(pod)
+        store.is_away = True
+        large = {"type": "function_call_output", "call_id": "c", "output": "x" * 200_000}
+        async with asyncio.timeout(PATIENCE_S):
+            await caller.say(*[{"type": "conversation.item.create", "item": large}] * 20)
+            await caller.say(update(detects=False), append(bytes(3 * MIB)))
+        assert pod.committer.degraded
+        store.is_away = False
+        await until(lambda: not pod.committer.is_behind)
+        held = await store.load(caller.live.call.call_id)
+        assert held is not None
+        assert len(held.items) == 20
+        assert sum(len(piece.audio) for piece in held.speech) == 3 * MIB

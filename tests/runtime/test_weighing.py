@@ -38,7 +38,7 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
     async with rig() as its:
         pod = await its.pod()
         caller = await line(pod)
-        await caller.say(update(detects=False), *[append(bytes(20_000))] * 40)
+        await caller.say(update(detects=False), *[append(bytes(20_000))] * 60)
         pod.budget.key_bytes = FLOOR_BYTES
         await pod.heartbeat.look_after_calls()
         await caller.say(append(bytes(960), event_id="refused"))
@@ -60,9 +60,11 @@ async def test_a_modest_call_never_suffers() -> None:
         caller = await line(pod)
         await caller.say(update(detects=False))
         for _ in range(3):
-            await caller.say(*[append(bytes(960))] * 20, TYPED, {"type": "input_audio_buffer.commit"})
+            await caller.say(append(bytes(300_000)), *[append(bytes(960))] * 20, TYPED)
             await pod.committer.flush(caller.live)
             await pod.heartbeat.look_after_calls()
+            assert caller.live.holder.size_bytes > FLOOR_BYTES
+            await caller.say({"type": "input_audio_buffer.commit"})
             await caller.say({"type": "conversation.item.delete", "item_id": caller.live.call.conversation.last_id})
         assert "server_memory_budget" not in caller.errors
 
