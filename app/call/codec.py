@@ -45,7 +45,7 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
         fields=_fields(call, call.dirty, now_ms),
         items=items,
         dropped_items=dropped,
-        events=call.unsaved_events if call.outbox.keeps else [],
+        events=_events_to_keep(call),
         speech=call.unsaved_speech,
     )
     oldest = (call.outbox.first_n, _oldest_speech(call))
@@ -56,6 +56,14 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
     call.trimmed_to = oldest
     _all_saved(call)
     return write
+
+
+def _events_to_keep(call: Call) -> list[OutboxEntry]:
+    """What is new in the outbox: all that waits, unless that is more than it holds."""
+    waiting, oldest = call.unsaved_events, call.outbox.first_n
+    if waiting and oldest <= waiting[0].n:
+        return waiting if oldest else []
+    return [event for event in waiting if event.n >= oldest]
 
 
 def _take_end(call: Call, now_ms: int) -> CallWrite:
@@ -95,7 +103,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     hearing = call.hearing
     if hearing.item_id is not None and hearing.saved:
         speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
-    if call.staged is not None:
+    if call.staged is not None and not call.is_spared:
         speech += call.staged.entries
     write = CallWrite(
         call.call_id,
@@ -135,13 +143,15 @@ def _oldest_speech(call: Call) -> int:
     kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
     if call.hearing.first_n:
         kept.append(call.hearing.first_n)
-    if call.staged is not None:
+    if call.staged is not None and not call.is_spared:
         kept.append(call.staged.first_n)
     return min(kept, default=call.speech_made + 1)
 
 
 def _kept_clips(call: Call) -> list[Clip]:
     """Turns whose audio may still be needed: the latest, the one that is answered, those nobody has understood yet."""
+    if call.is_spared:
+        return []
     return [*call.untranscribed.values(), *(clip for clip in (call.clip, call.answered) if clip is not None)]
 
 

@@ -278,8 +278,21 @@ def _checkpoint(call: Call) -> None:
     hearing = call.hearing
     unsaved = len(hearing.audio) - hearing.saved
     checkpoint_ms = call.checkpoint_ms
+    if call.is_spared:
+        return
     if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
         _save_up_to(call, hearing.position)
+
+
+def take_back_unsaved(call: Call) -> None:
+    """What was to be saved of the unfinished utterance with the next write is not, and not what is held of turns."""
+    held = call.hearing
+    waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]
+    held.saved -= sum(len(entry.audio) for entry in waiting)
+    if waiting and waiting[0].n == held.first_n:
+        held.first_n = 0
+    call.unsaved_bytes -= sum(len(entry.audio) for entry in call.unsaved_speech)
+    call.unsaved_speech = []
 
 
 def _save_up_to(call: Call, end: int) -> None:

@@ -9,6 +9,7 @@ from app.call.changes import OutboxEntry
 
 ENTRY_OVERHEAD_BYTES = 48
 """What an entry costs beside its own bytes, roughly the same in Python and in a Redis stream."""
+SPARED_SHARE = 4
 
 
 class Outbox:
@@ -18,7 +19,7 @@ class Outbox:
     """
 
     def __init__(self, limit_bytes: int, entries: Iterable[OutboxEntry] = ()) -> None:
-        self._limit_bytes = limit_bytes
+        self._full_bytes = self._limit_bytes = limit_bytes
         self._entries: deque[OutboxEntry] = deque()
         self._size_bytes = 0
         for entry in entries:
@@ -30,6 +31,14 @@ class Outbox:
             return
         self._entries.append(entry)
         self._size_bytes += entry_bytes(entry)
+        self._trim()
+
+    def spare(self, *, on: bool) -> None:
+        """Keep a quarter of the limit only, or all of it again."""
+        self._limit_bytes = -(-self._full_bytes // SPARED_SHARE) if on else self._full_bytes
+        self._trim()
+
+    def _trim(self) -> None:
         while self._size_bytes > self._limit_bytes and len(self._entries) > 1:
             self._size_bytes -= entry_bytes(self._entries.popleft())
 

@@ -203,6 +203,8 @@ class Call:
     """Client event id, its number, and the input position from which on it may be made durable."""
     unsaved_events: list[OutboxEntry] = field(default_factory=list)
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
+    is_spared: bool = False
+    """The store is short of memory: see `sparing`."""
     unsaved_bytes: int = 0
     """What of events, speech and session the next write carries; the conversation counts its own."""
     session_bytes: int = field(init=False)

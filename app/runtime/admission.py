@@ -33,6 +33,8 @@ class Admission:
         self.draining = False
         self.overloaded = False
         """The event loop is too busy for new calls; those that come back are taken all the same."""
+        self.store_is_nearly_full: Callable[[], bool] = lambda: False
+        """Whether what is left of the store's memory is for calls under way."""
         self._recovery = Recovery()
 
     @property
@@ -48,6 +50,11 @@ class Admission:
             return unavailable("at_capacity", f"All {self.capacity} places of this pod are taken.")
         if self.overloaded or not self._recovery.allows(self.active - has_place):
             return unavailable("overloaded", "This pod is overloaded and takes no new calls for now; connect again.")
+        if self.store_is_nearly_full():
+            return unavailable(
+                "store_nearly_full",
+                "The session store has hardly any memory left; no new calls for now.",
+            )
         return None
 
     def second_is_over(self, *, late: bool, overloaded: bool) -> None:

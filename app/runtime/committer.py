@@ -35,6 +35,7 @@ import structlog
 from app.call.changes import CallWrite, OutboxEntry
 from app.errors import StoreError, StoreFull, StoreRefused
 from app.runtime.ports import Clock, Observer, StoreState
+from app.runtime.store_memory import StoreMemoryWatch
 from app.stores.base import Store, WriteOutcome
 
 TICK_S = 0.004
@@ -110,6 +111,8 @@ class Committer:
         self._clock = clock
         self._observer = observer
         self._all_calls = all_calls
+        self.memory = StoreMemoryWatch(store, clock, observer)
+        """How full the store is."""
         self._marked: dict[Writer, None] = {}
         self._urgent: dict[Writer, list[asyncio.Future[None]]] = {}
         """Calls that somebody waits for, and those who wait: they go first."""
@@ -227,7 +230,8 @@ class Committer:
         batch: Batch = []
         size_bytes = 0
         call = next(iter(self._marked or self._urgent), None)
-        while call is not None and size_bytes < MAX_ROUND_BYTES:
+        most_bytes = self.memory.round_bytes(MAX_ROUND_BYTES)
+        while call is not None and size_bytes < most_bytes:
             self._awaited += self._urgent.pop(call, [])
             self._marked.pop(call, None)
             taken = self._take(call, self._in_flight)
@@ -254,7 +258,7 @@ class Committer:
 
     async def _write(self, batch: Batch) -> None:
         while batch:
-            portion = _portion(batch)
+            portion = _portion(batch, self.memory.round_bytes(MAX_ROUND_BYTES))
             outcomes = await self._commit([write for _, write, _ in portion])
             if isinstance(outcomes, StoreState):
                 self._degrade(batch, outcomes)
@@ -265,6 +269,7 @@ class Committer:
                 self._degrade(full + batch, StoreState.FULL)
                 return
             batch += lost
+            await self.memory.wrote(sum(write.size_bytes for _, write, _ in portion))
 
     def _take_outcomes(self, batch: Batch, outcomes: Sequence[WriteOutcome]) -> tuple[Batch, Batch]:
         """Tell the calls; what is to be written at once, whole, and what found the store full."""
@@ -488,12 +493,12 @@ class Committer:
         return memory is None or not memory.limit_bytes or memory.used_bytes < memory.limit_bytes
 
 
-def _portion(batch: Batch) -> Batch:
+def _portion(batch: Batch, most_bytes: int) -> Batch:
     """The first calls of a batch: as many as a round trip carries, one at least."""
     size_bytes = 0
     for at, (_, write, _) in enumerate(batch):
         size_bytes += write.size_bytes
-        if at and size_bytes > MAX_ROUND_BYTES:
+        if at and size_bytes > most_bytes:
             return batch[:at]
     return batch
 

@@ -54,7 +54,7 @@ class Heartbeat:
             await self.beat()
 
     async def beat(self) -> None:
-        """One heartbeat; learns the color's wish, and what other pods say."""
+        """One heartbeat; learns the color's wish, what other pods say, and how full the store is."""
         pod = self._pod
         status = pod.status()
         pod.admission.quota.expire(pod.clock.wall_ms())
@@ -82,6 +82,7 @@ class Heartbeat:
                     await pod.store.agree(name, value)
                 self._obey(wish)
                 await self._learn(beat)
+                await pod.committer.memory.look()
         except Exception as error:
             # The root of the heartbeat: it must not end while the pod lives.
             if not isinstance(error, StoreError | TimeoutError):

@@ -43,6 +43,7 @@ from app.call.inputs import (
 )
 from app.call.machine import Attached
 from app.call.record import Call, Status
+from app.call.sparing import spare
 from app.errors import ProtocolMistake
 from app.runtime.budget import Holder
 from app.runtime.committer import Committer
@@ -442,6 +443,7 @@ class LiveCall:
         """See `committer.Writer`."""
         if self._held or self.superseded_by_other:
             return None
+        spare(self.call, is_scarce=self._committer.memory.is_scarce)
         waiting = self.call.unsaved_events
         return take_write(self.call, self._clock.wall_ms()), waiting
 

@@ -75,6 +75,7 @@ class Pod:
         self.agreed = dict(agreed or {})
         self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
+        self.admission.store_is_nearly_full = lambda: self.committer.memory.is_nearly_full
         self.ownership = Ownership(
             store, agents, self.committer, clock, observer, settings, random_bytes, self.admission, revoked, self.budget
         )

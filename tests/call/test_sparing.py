@@ -1,0 +1,116 @@
+"""What a call keeps in a store that is short of memory, and that nothing is claimed which is not kept."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.call import inputs, machine
+from app.call.codec import restore, take_write
+from app.call.outbox import SPARED_SHARE
+from app.call.record import Call, Status
+from app.call.sparing import spare
+from app.stores.base import WriteOutcome
+from app.stores.memory import MemoryStore
+from tests.call.calls import happen, manual_call
+
+OUTBOX_BYTES = 100_000
+SECOND = bytes(48_000)
+
+
+def a_call() -> Call:
+    """A call whose client commits its turns, to be written."""
+    call = manual_call(outbox_bytes=OUTBOX_BYTES)
+    call.write_whole = True
+    return call
+
+
+def write(store: MemoryStore, call: Call, *, is_scarce: bool) -> None:
+    """As the runtime does."""
+    spare(call, is_scarce=is_scarce)
+    assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
+
+
+def kept(store: MemoryStore, call: Call) -> tuple[int, int]:
+    """Bytes of speech and of events in the store."""
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    return sum(len(entry.audio) for entry in held.speech), sum(len(entry.audio) for entry in held.outbox)
+
+
+def crashed(store: MemoryStore, call: Call) -> Call:
+    """What the next owner finds."""
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    return restore(held, epoch=2, outbox_bytes=OUTBOX_BYTES, checkpoint_ms=200)
+
+
+def test_an_outbox_is_cut_to_a_quarter_with_the_next_write_and_grows_again() -> None:
+    """Silent calls, too, for each is written every other second."""
+    store, call = MemoryStore(ttl_s=60), a_call()
+    for _ in range(20):
+        call.emit({"type": "audio"}, bytes(4000))
+    write(store, call, is_scarce=False)
+    assert kept(store, call)[1] == 20 * 4000
+    write(store, call, is_scarce=True)
+    assert kept(store, call)[1] <= OUTBOX_BYTES // SPARED_SHARE
+    for _ in range(20):
+        call.emit({"type": "audio"}, bytes(4000))
+    write(store, call, is_scarce=True)
+    assert kept(store, call)[1] <= OUTBOX_BYTES // SPARED_SHARE
+    write(store, call, is_scarce=False)
+    for _ in range(10):
+        call.emit({"type": "audio"}, bytes(4000))
+    write(store, call, is_scarce=False)
+    assert kept(store, call)[1] > OUTBOX_BYTES // SPARED_SHARE
+
+
+def test_an_utterance_is_not_checkpointed_and_the_client_is_told_so() -> None:
+    """After a crash the client sends again from an earlier position; none of it is taken for stored."""
+    store, call = MemoryStore(ttl_s=60), a_call()
+    happen(call, inputs.AppendAudio(SECOND, None))
+    write(store, call, is_scarce=False)
+    for _ in range(3):
+        happen(call, inputs.AppendAudio(SECOND, None))
+        write(store, call, is_scarce=True)
+    assert kept(store, call)[0] == len(SECOND)
+    assert (call.heard_ms, crashed(store, call).heard_ms) == (1000, 1000)
+    write(store, call, is_scarce=False)
+    happen(call, inputs.AppendAudio(SECOND, None))
+    write(store, call, is_scarce=False)
+    again = crashed(store, call)
+    assert again.heard_ms == call.heard_ms == 5000
+    assert bytes(again.hearing.audio) == 5 * SECOND
+
+
+def test_the_audio_of_turns_is_not_kept_for_a_next_owner() -> None:
+    """The turn is: it is understood and answered here, and after a crash without its audio."""
+    store, call = MemoryStore(ttl_s=60), a_call()
+    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
+    write(store, call, is_scarce=False)
+    assert kept(store, call)[0] == len(SECOND)
+    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
+    write(store, call, is_scarce=True)
+    assert kept(store, call)[0] == 0
+    again = crashed(store, call)
+    assert len(again.conversation) == 2
+    assert again.heard_ms == 2000
+    assert [clip.audio for clip in again.untranscribed.values()] == [b"", b""]
+    assert call.clip is not None
+    assert call.clip.audio == SECOND
+
+
+def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
+    """Connecting, talking and dropping in a loop would fill the store; a planned handoff takes the utterance along."""
+    for planned, left in ((False, 0), (True, len(SECOND))):
+        store, call = MemoryStore(ttl_s=60), a_call()
+        write(store, call, is_scarce=True)
+        happen(call, inputs.AppendAudio(SECOND, None))
+        if planned:
+            happen(call, inputs.HandoffPlanned())
+        happen(call, inputs.ConnectionLost(hung_up=False, planned=planned))
+        write(store, call, is_scarce=True)
+        assert call.status is Status.PARKED
+        assert kept(store, call)[0] == left
+        assert crashed(store, call).heard_ms == call.heard_ms == (1000 if planned else 0)
+        machine.attach(call, None, 5, resumable=True)
+        assert bytes(call.hearing.audio) == SECOND

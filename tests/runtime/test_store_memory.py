@@ -1,0 +1,113 @@
+"""A store that is nearly full: what the pod knows of it, and whom it still takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.errors import ConnectionRefused
+from app.runtime.committer import MAX_ROUND_BYTES
+from app.runtime.pod import Pod
+from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE
+from app.stores.base import StoreMemory
+from app.stores.memory import MemoryStore
+from tests.runtime.clocks import LeapingClock
+from tests.runtime.faulty import until
+from tests.runtime.rig import TYPED, rig
+
+LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class MeasuredStore(MemoryStore):
+    """Says that a share of its memory is used."""
+
+    share = 0.0
+    looks = 0
+
+    async def memory(self) -> StoreMemory | None:
+        self.looks += 1
+        return StoreMemory(int(self.share * LIMIT_BYTES), LIMIT_BYTES)
+
+
+async def look(pod: Pod, store: MeasuredStore, share: float) -> None:
+    """A heartbeat, when so much is used."""
+    store.share = share
+    await pod.heartbeat.beat()
+
+
+async def test_new_calls_are_refused_by_name_and_calls_that_come_back_are_taken() -> None:
+    """From 95 % on and until 90; health stays as it is, for what is under way goes on."""
+    store = MeasuredStore(ttl_s=60)
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await look(pod, store, 0.96)
+        with pytest.raises(ConnectionRefused, match="hardly any memory left") as refused:
+            await its.start(pod)
+        assert (refused.value.status, refused.value.code) == (503, "store_nearly_full")
+        await caller.gone()
+        again = await its.resume(pod, caller.call_id)
+        await again.greeting()
+        assert pod.status().status == "ok"
+        await look(pod, store, 0.91)
+        with pytest.raises(ConnectionRefused):
+            await its.start(pod)
+        await look(pod, store, 0.89)
+        await its.start(pod)
+
+
+async def test_calls_are_spared_from_80_percent_on_and_until_there_is_memory_for_a_while() -> None:
+    """Also those that are silent; told once, however often it is looked at."""
+    store, clock = MeasuredStore(ttl_s=60), LeapingClock()
+    async with rig(store) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        live.call.emit({"type": "heavy"}, bytes(400_000))
+        live.call.emit({"type": "heavy"}, bytes(400_000))
+        await pod.committer.flush(live)
+        for share in (0.81, 0.75, 0.81, 0.79):
+            await look(pod, store, share)
+        clock.leap(2.0)
+
+        async def is_cut() -> bool:
+            held = await store.load(caller.call_id)
+            assert held is not None
+            return len(held.outbox) == 1
+
+        await until(is_cut)
+        assert pod.observer.counts["limit_reached", "store_memory"] == 1  # type: ignore[attr-defined]
+        await look(pod, store, 0.6)
+        assert pod.committer.memory.is_scarce
+        clock.leap(AMPLE_FOR_S)
+        await look(pod, store, 0.6)
+        assert not pod.committer.memory.is_scarce
+
+
+async def test_a_pod_that_writes_much_looks_sooner_than_with_its_next_heartbeat() -> None:
+    """And a round trip carries less to a server that is small."""
+    store = MeasuredStore(ttl_s=60)
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        await pod.heartbeat.beat()
+        before = store.looks
+        store.share = 0.85
+        live.call.emit({"type": "heavy"}, bytes(LIMIT_BYTES // LOOK_SHARE))
+        await pod.committer.flush(live)
+        assert store.looks == before + 1
+        assert pod.committer.memory.is_scarce
+        assert pod.committer.memory.round_bytes(MAX_ROUND_BYTES) < MAX_ROUND_BYTES
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+
+
+async def test_a_store_that_cannot_say_or_has_no_limit_is_never_nearly_full() -> None:
+    """As the memory store."""
+    async with rig() as its:
+        pod = await its.pod()
+        await pod.heartbeat.beat()
+        assert not pod.committer.memory.is_scarce
+        assert pod.committer.memory.round_bytes(MAX_ROUND_BYTES) == MAX_ROUND_BYTES
