@@ -199,6 +199,8 @@ class Handshake(asyncio.Protocol):
         self._exchange: Exchange | None = None
         """Made for the first request that is not refused at once."""
         self._dropped_bytes = 0
+        self._is_last = False
+        """Set once the peer said that it sends nothing more."""
 
     # --- asyncio.Protocol -------------------------------------------------------
 
@@ -231,6 +233,11 @@ class Handshake(asyncio.Protocol):
         """It reads again."""
         if self._exchange is not None:
             self._exchange.resume_writing()
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more; it still gets its answer."""
+        self._is_last = True
+        return self._state is State.ANSWERING
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end, however it came."""
@@ -278,6 +285,8 @@ class Handshake(asyncio.Protocol):
         self._shared.idles(self)
         if self._reader.has_begun:
             self._read_on()
+        if self._is_last and self._state is State.READING:
+            self.close()
 
     def refuse(self, refusal: ConnectionRefused) -> None:
         """Answer, and close once the peer has had the time to read it."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -15,6 +18,10 @@ from app.client.connection import RealtimeCall
 from app.client.refusals import CallFailed
 from tests.e2e.pods import PodProcess, pods
 from tests.waiting import PATIENCE_S
+from tests.web.bench_refusals import cpu_s
+
+OPEN_FILES = 60
+"""Descriptors of a pod that has nearly none left."""
 
 
 async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
@@ -95,3 +102,29 @@ async def test_a_call_can_be_read_and_ended_from_outside(redis_url: str) -> None
                 await follow(call)
             record = (await admin.get(f"/admin/calls/{call.call_id}")).json()
             assert (record["status"], record["outcome"]) == ("ended", "admin")
+
+
+async def test_a_pod_without_descriptors_serves_on_once_it_has_some() -> None:
+    """Connections beyond them are closed at once: no accept fails for good, and none is tried again and again."""
+    async with pods("memory://") as its:
+        pod = await its.start()
+        _, hard = resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+        silent = [await asyncio.open_connection("127.0.0.1", pod.port) for _ in range(2 * OPEN_FILES)]
+        ended = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        async with asyncio.timeout(PATIENCE_S):
+            while sum(task.done() for task in ended) < OPEN_FILES:
+                await asyncio.sleep(0.01)
+        began_s, used_s = time.monotonic(), cpu_s(pod)
+        await asyncio.sleep(1)  # Nothing is waited for: this is how long a loop that spins is watched.
+        assert cpu_s(pod) - used_s < 0.5 * (time.monotonic() - began_s)
+        for task in ended:
+            task.cancel()
+        for _, writer in silent:
+            writer.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    assert (await pod.health())["status"] == "ok"
+                    break
+                await asyncio.sleep(0.05)

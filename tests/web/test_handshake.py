@@ -168,6 +168,15 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [(await peer.answer())[0] for _ in range(40)] == [200, 404] * 20
 
 
+async def test_a_peer_that_sends_nothing_more_gets_its_answers() -> None:
+    """A pipe into netcat ends with the request; the connection ends behind the last answer."""
+    async with running() as server, peers(server) as (peer,):
+        peer.say(LIVE + LIVE)
+        peer.writer.write_eof()
+        assert [(await peer.answer())[0] for _ in range(2)] == [200, 200]
+        assert await peer.rest() == b""
+
+
 async def test_another_upgrade_is_answered_as_the_request_it_is() -> None:
     """As curl asks for HTTP/2; the connection goes on."""
     async with running() as server, peers(server) as (peer,):
@@ -443,6 +452,7 @@ async def test_forwarded_addresses_open_nothing() -> None:
         test_a_peer_that_is_still_sending_can_read_why_it_was_refused,
         test_frames_that_come_with_the_request_are_not_lost,
         test_pipelined_requests_are_answered_in_order,
+        test_a_peer_that_sends_nothing_more_gets_its_answers,
         test_no_whole_request_in_time_is_408_or_a_close,
         test_of_idle_connections_the_longest_idle_goes,
         test_a_refused_peer_that_stays_is_cut,

@@ -10,6 +10,7 @@ import time
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
@@ -132,6 +133,16 @@ async def test_a_planned_close_reaches_a_caller_who_is_talking() -> None:
             answer = await asyncio.to_thread(talk, mute)
             assert b"\x03\xf4service restart" in answer
         await exited(server)
+
+
+async def test_too_few_descriptors_for_the_calls_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, in one line, and not when callers find no room."""
+    monkeypatch.setattr("app.web.server.raise_limit", lambda: 1024)
+    for max_calls, warnings in ((10, 0), (1000, 1)):
+        with capture_logs() as logged:
+            async with running(max_calls=max_calls):
+                pass
+        assert sum("file descriptors" in line["event"] for line in logged) == warnings
 
 
 async def test_an_address_in_use_is_told_in_one_line() -> None:
