@@ -49,8 +49,8 @@ ANSWERING = 256
 """Answers under way at once, upgrades not counted."""
 LINGER_S = 5
 """How long a refused peer has to read why."""
-LINGER_BYTES = 4 * 1024 * 1024
-"""So much of what a refused peer still sends is read and dropped meanwhile."""
+LINGER_BYTES = 1024 * 1024
+"""So much of what a refused peer still sends is read and dropped meanwhile; then it is no longer read."""
 LINGERING = 64
 """Refused connections that linger at once."""
 IDLE_S = 200
@@ -215,7 +215,7 @@ class Handshake(asyncio.Protocol):
         if self._state is State.LINGERING:
             self._dropped_bytes += len(data)
             if self._dropped_bytes > LINGER_BYTES:
-                self.abort()
+                self._transport.pause_reading()
             return
         self._reader.feed(data)
         if self._state is State.READING:
@@ -265,7 +265,7 @@ class Handshake(asyncio.Protocol):
 
     def close(self) -> None:
         """Close; at once if the peer does not take what was sent, for that would never end."""
-        if self._transport.get_write_buffer_size():
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
             self._transport.close()
