@@ -92,7 +92,7 @@ class Pod:
     async def open(self) -> None:
         """Start the work beside the calls and show up in the fleet."""
         self._start("committer", self.committer.run())
-        self._start("recovery", self.committer.recover())
+        self._start("write back", self.committer.write_back.run())
         self._start("upkeep", self.heartbeat.upkeep())
         self._start("overload", self.heartbeat.watch_loop())
         await self.heartbeat.beat()

@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 from app.call import machine
 from app.call.codec import SAID, take_write
-from app.runtime.committer import MAX_ROUND_BYTES
 from app.runtime.live_call import LiveCall
+from app.runtime.writing import MAX_ROUND_BYTES
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import until
@@ -93,7 +93,7 @@ async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
         await until(lambda: pod.committer.degraded)
         with (
             patch("app.runtime.live_call.take_write", wraps=take_write) as made,
-            patch.object(pod.committer, "_write_some_back", return_value=False),
+            patch.object(pod.committer.write_back, "write_some", return_value=False),
         ):
             for number in range(2, 30):
                 caller.transport.say(TYPED)
@@ -173,7 +173,7 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         live.call.emit({"type": "second"})
         store.is_away = False
         store.gate.clear()
-        await until(lambda: pod.committer._written_back)
+        await until(lambda: pod.committer.write_back.under_way)
         live.call.emit({"type": "third"})
         pod.committer.mark(live)
         await caller.transport.event("third")

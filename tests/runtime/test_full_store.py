@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import ConnectionRefused
-from app.runtime.committer import MAX_PROBE_S, PROBE_S
+from app.errors import ConnectionRefused, StoreRefused, StoreUnavailable
 from app.runtime.pod import Pod
+from app.runtime.write_back import MAX_PROBE_S, PROBE_S
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import TYPED, rig
@@ -69,14 +69,14 @@ async def test_it_counts_as_back_only_after_a_write_that_needs_memory() -> None:
 
 async def _pauses(pod: Pod, store: FaultyStore, clock: LeapingClock) -> list[float]:
     """Between tries of a write, each found by letting just that much time pass."""
-    committer, pauses = pod.committer, []
+    back, pauses = pod.committer.write_back, []
     for _ in range(6):
         before = len(store.found_full)
-        due_s: float = committer._next_probe_s
+        due_s: float = back._next_probe_s
         clock.leap(max(0.0, due_s - clock.monotonic_s()) + PROBE_S)
-        await until(lambda: committer._next_probe_s > due_s)  # noqa: B023 - waited for within the loop
+        await until(lambda: back._next_probe_s > due_s)  # noqa: B023 - waited for within the loop
         assert len(store.found_full) == before + 1
-        pauses.append(committer._probe_s)
+        pauses.append(back._probe_s)
     return pauses
 
 
@@ -104,7 +104,7 @@ async def test_a_full_store_hands_calls_over_and_the_owner_before_learns_of_it()
         for caller in callers:
             caller.transport.say(TYPED)
             await caller.transport.event("conversation.item.done")
-        blue.committer._next_probe_s = float("inf")  # It learns by asking, not by trying to write.
+        blue.committer.write_back._next_probe_s = float("inf")  # It learns by asking, not by trying to write.
         moved = await its.resume(green, callers[0].call_id, 0)
         await callers[0].transport.until(lambda it: it.closed)
         assert callers[0].transport.closed is not None
@@ -155,3 +155,17 @@ async def test_one_call_whose_write_is_rejected_is_that_calls_trouble_alone() ->
 async def _items(store: FaultyStore, call_id: str) -> int:
     held: Any = await store.load(call_id)
     return len(held.items)
+
+
+async def test_a_store_that_refuses_this_pod_is_told_apart_and_taken_at_its_word() -> None:
+    """A wrong password is no outage that passes by itself; whoever is on duty must see which of them it is."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod(clock=LeapingClock())
+        caller = await its.start(pod)
+        for failure, told in ((StoreRefused("no permission"), "refused"), (StoreUnavailable("gone"), "unreachable")):
+            store.failure, store.is_away = failure, True
+            caller.transport.say(TYPED)
+            await until(lambda told=told: state(pod) == f"memory:{told}")  # type: ignore[misc]
+            store.is_away = False
+            await until(lambda: state(pod) == "memory:ok")

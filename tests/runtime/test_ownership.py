@@ -132,7 +132,7 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         await caller.gone()
         store.is_away = False
         store.claim_gate.clear()
-        with patch.object(pod.committer, "_write_some_back", return_value=False):
+        with patch.object(pod.committer.write_back, "write_some", return_value=False):
             resume = asyncio.create_task(its.resume(pod, caller.call_id))
             live = pod.ownership.calls[caller.call_id]
             await until(lambda: live.is_held)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ConnectionRefused
-from app.runtime.committer import MAX_ROUND_BYTES
 from app.runtime.pod import Pod
 from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE
+from app.runtime.writing import MAX_ROUND_BYTES
 from app.stores.base import StoreMemory
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock

@@ -12,8 +12,9 @@ from app.agents.base import Deed
 from app.call import hearing
 from app.call.changes import CallWrite, OutboxEntry
 from app.call.outbox import Outbox
-from app.runtime.committer import Batch, Committer
+from app.runtime.committer import Committer
 from app.runtime.speaking import _Steps
+from app.runtime.writing import Batch
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.simulation.schedule import Schedule

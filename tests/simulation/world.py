@@ -196,7 +196,7 @@ class World:
     def _watch(self, committer: Any) -> None:
         """Have the witness told what is let out while the store is given up."""
         degrade, let_go_on = committer._degrade, committer._let_go_on
-        write_some_back = committer._write_some_back
+        write_some_back = committer.write_back.write_some
 
         def degrading(batch: Any, why: Any) -> None:
             for live, _, waiting in batch:
@@ -209,12 +209,12 @@ class World:
             let_go_on()
 
         async def writing_back() -> bool:
-            for live in committer._owed:
+            for live in committer.write_back.owed:
                 self.witness.let_out(live.call.call_id, live.call.unsaved_events)
             return bool(await write_some_back())
 
         committer._degrade, committer._let_go_on = degrading, letting_go_on
-        committer._write_some_back = writing_back
+        committer.write_back.write_some = writing_back
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
