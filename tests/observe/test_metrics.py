@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.observe.metrics import TABLE, Metrics
-from app.runtime.ports import Observer, PodStatus
+from app.runtime.ports import Observer, PodStatus, StoreState
 
 DESIGNED: dict[str, set[str]] = {
     "voice_active_calls": set(),
@@ -154,6 +154,14 @@ def test_two_pods_of_a_process_do_not_share_metrics() -> None:
     first, second = Metrics(version="1.2", color="blue"), Metrics(version="1.2", color="green")
     first.write_fenced()
     assert value(second, "voice_fenced_writes_total") == 0
+
+
+def test_the_state_of_the_store_is_one_of_five() -> None:
+    """1 for the one that it is, 0 for the others, so that an alert names it."""
+    metrics = Metrics(version="1.2", color="green")
+    metrics.watch(lambda: status(store="redis:full"))
+    states = {state: value(metrics, "voice_store_state", state=state) for state in StoreState}
+    assert states == {**dict.fromkeys(StoreState, 0), StoreState.FULL: 1}
 
 
 def test_no_label_is_made_for_a_call() -> None:

@@ -166,6 +166,6 @@ async def test_a_store_that_refuses_this_pod_is_told_apart_and_taken_at_its_word
         for failure, told in ((StoreRefused("no permission"), "refused"), (StoreUnavailable("gone"), "unreachable")):
             store.failure, store.is_away = failure, True
             caller.transport.say(TYPED)
-            await until(lambda told=told: state(pod) == f"memory:{told}")  # type: ignore[misc]
+            await until(lambda told=told: state(pod) == f"memory:{told}")
             store.is_away = False
             await until(lambda: state(pod) == "memory:ok")
