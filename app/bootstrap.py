@@ -91,6 +91,7 @@ async def build(
             capacity=settings.max_calls,
             calls_per_key=settings.max_calls_per_key,
             revoked=revoked(settings),
+            overload_lag_s=settings.overload_lag_ms / 1000,
             caller_bytes=settings.caller_bytes,
             key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
             store=store,

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """Calls that may be attached to this pod at once; with several `WORKERS`, to each of them."""
     max_calls_per_key: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Calls that one API key may have at once on all pods, attached or waiting to be resumed; 0 is no limit."""
+    overload_lag_ms: Annotated[int, Field(ge=0, le=10_000)] = 25
+    """A pod whose event loop lags by more milliseconds for 3 s takes no new calls until it is calm; 0 is never."""
     max_call_seconds: Annotated[int, Field(ge=1, le=1 * DAYS)] = 3600
     """The longest a call may last."""
     idle_timeout: Annotated[float, Field(ge=0, le=1 * DAYS)] = 600

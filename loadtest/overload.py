@@ -18,6 +18,8 @@ from loadtest.timeline import watched
 
 UNBOUNDED = 100_000
 """Places, where the pod has to find out by itself how many calls are too many."""
+LAG_MS = 25
+"""`VOICE_OVERLOAD_LAG_MS`, as it is by default."""
 RETRY_S = 1.0
 """What `Retry-After` says."""
 ECHO_P99_MS = 100.0
@@ -72,7 +74,7 @@ async def overload(tell: Tell, *, calls: int, seconds: float, per_s: float, plac
     those who talk are those of the time in which others are refused.
     """
     async with AsyncExitStack() as stack:
-        settings = {"VOICE_MAX_CALLS": str(places or UNBOUNDED)}
+        settings = {"VOICE_MAX_CALLS": str(places or UNBOUNDED), "VOICE_OVERLOAD_LAG_MS": str(LAG_MS)}
         fleet = await stack.enter_async_context(pods("blue", outbox_bytes=outbox_bytes, settings=settings))
         scene = Scene(fleet, tell)
         scene.timeline = await stack.enter_async_context(watched(fleet))

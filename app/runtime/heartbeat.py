@@ -158,7 +158,7 @@ class Heartbeat:
         alone is on time however much is left undone.
         """
         pod, clock = self._pod, self._pod.clock
-        detector = OverloadDetector(clock.monotonic_s())
+        detector = OverloadDetector(clock.monotonic_s(), enter_s=pod.overload_lag_s)
         while True:
             due_s = clock.monotonic_s() + SAMPLE_S
             await clock.sleep(SAMPLE_S)

@@ -29,7 +29,9 @@ SAMPLE_S = 0.05
 SECOND_S = 1.0
 ENTER_S = 0.025
 """More than a frame of 20 ms late: callers begin to hear it."""
-LEAVE_S = 0.012
+LEAVE_SHARE = 0.48
+LEAVE_S = LEAVE_SHARE * ENTER_S
+"""12 ms: calm again."""
 ENTER_AFTER = 3
 LEAVE_AFTER = 5
 
@@ -37,10 +39,13 @@ LEAVE_AFTER = 5
 class OverloadDetector:
     """One pod's. `overloaded` is the state, which may change at the end of each second."""
 
-    def __init__(self, began_s: float) -> None:
+    def __init__(self, began_s: float, *, enter_s: float = ENTER_S) -> None:
+        """`enter_s` in place of `ENTER_S`, and as much less than it in place of `LEAVE_S`; 0: never overloaded."""
         self.overloaded = False
         self.late = False
         """Whether the loop was later than `ENTER_S` in the second that ended last."""
+        self._enter_s = enter_s or float("inf")
+        self._leave_s = LEAVE_SHARE * enter_s
         self._lags_s: list[float] = []
         self._second_began_s = began_s
         self._in_a_row = 0
@@ -53,8 +58,8 @@ class OverloadDetector:
         lag_s = median(self._lags_s)
         self._lags_s.clear()
         self._second_began_s = now_s
-        self.late = lag_s > ENTER_S
-        counts = lag_s < LEAVE_S if self.overloaded else self.late
+        self.late = lag_s > self._enter_s
+        counts = lag_s < self._leave_s if self.overloaded else self.late
         self._in_a_row = self._in_a_row + 1 if counts else 0
         if self._in_a_row == (LEAVE_AFTER if self.overloaded else ENTER_AFTER):
             self.overloaded = not self.overloaded

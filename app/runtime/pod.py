@@ -22,6 +22,7 @@ from app.runtime.drainer import Drainer
 from app.runtime.fleet import OVERLOADED
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
+from app.runtime.overload import ENTER_S
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
 from app.runtime.ports import CallSummary, FleetClock, Observer, PodStatus, ResumeCall, StartCall, StoreState
 from app.runtime.quota import KeyQuota
@@ -43,6 +44,7 @@ class Pod:
         capacity: int,
         calls_per_key: int,
         revoked: frozenset[str] = frozenset(),
+        overload_lag_s: float = ENTER_S,
         caller_bytes: int = 256 * 1024 * 1024,
         key_bytes: int = 0,
         store: Store,
@@ -54,6 +56,8 @@ class Pod:
         tallies: Callable[[], Tallies | None] = lambda: None,
     ) -> None:
         """`calls_per_key`: the most calls of one API key in the fleet, 0 for no limit. `revoked`: hashes of API keys.
+
+        `overload_lag_s`: with a later event loop no new calls are taken; 0: however late it is.
 
         `caller_bytes`: what all callers may make the pod hold, `key_bytes` those of one API key (0: as much).
 
@@ -81,6 +85,7 @@ class Pod:
         )
         self.is_leaving: Callable[[str], bool] = lambda name: False
         """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
+        self.overload_lag_s = overload_lag_s
         self.next_turn: Callable[[], Awaitable[None]] = _at_once
         """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""
         self.heartbeat = Heartbeat(self)

@@ -28,8 +28,10 @@ SETTINGS = {
     "VOICE_MAX_CALLS": str(MOST_CALLS),
     "VOICE_LOG_LEVEL": "warning",
     "VOICE_SPEECH_WORKERS": "1",
+    "VOICE_OVERLOAD_LAG_MS": "0",
 }
-"""What makes it a server as it is run in earnest: keys are asked for, metrics are always on."""
+"""What makes it a server as it is run in earnest: keys are asked for, metrics are always on. But it takes every call,
+however late it is: what it can bear is what is asked."""
 
 
 class NotStarted(Exception):

@@ -83,6 +83,8 @@ class Pods:
         port = port or free_port()
         name = f"{color}-{len(self.running)}"
         known = {"color": color, "pod": name, "port": port, "store_url": self.store_url, "secret": "s" * 32}
+        # What a busy machine makes late is no overload by callers.
+        known["overload_lag_ms"] = 0
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
         log = self.directory / f"{name}.log"

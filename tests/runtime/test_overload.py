@@ -148,6 +148,21 @@ async def test_a_pod_whose_loop_is_late_refuses_new_calls_until_it_is_calm() -> 
         assert pod.refusal_of_new_calls() is None
 
 
+def test_the_limit_can_be_another_or_none() -> None:
+    """Both limits move together; 0 is never."""
+    for enter_s, was_overloaded in ((LATE_S, False), (LATE_S / 1.1, True), (0.0, False)):
+        loop = Loop()
+        loop.detector = OverloadDetector(loop.now_s, enter_s=enter_s)
+        loop.go_on(10 * SECOND_S, LATE_S)
+        assert loop.detector.overloaded == was_overloaded
+    loop = Loop()
+    loop.detector = OverloadDetector(loop.now_s, enter_s=4 * ENTER_S)
+    loop.go_on(10 * SECOND_S, 5 * ENTER_S)
+    assert loop.detector.overloaded
+    loop.go_on(10 * SECOND_S, 3.9 * LEAVE_S)
+    assert not loop.detector.overloaded
+
+
 async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
     """Though its timers are on time: the work of each turn is bounded, and there is more than that."""
     async with rig() as its:
