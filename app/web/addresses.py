@@ -8,7 +8,8 @@ that is trusted may be made up. So the caller is the rightmost entry that is no 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -22,7 +23,7 @@ ROUNDING_S = 1e-6
 """Sums of fractions of a minute are not exact: nobody is refused for less."""
 SITE_BITS = 64
 """Whoever has one IPv6 address has 2^64 of them."""
-FORWARDED_FOR = b"x-forwarded-for"
+FORWARDED_FOR = re.compile(rb"\nx-forwarded-for[ \t]*:([^\r\n]*)", re.IGNORECASE)
 
 
 def parse_address(text: str) -> Address | None:
@@ -46,12 +47,12 @@ class CallerAddresses:
         """`trusted`: addresses and networks, as in `Settings.trusted_proxies`."""
         self._trusted = [ip_network(each, strict=False) for each in trusted]
 
-    def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
-        """Whoever connects from `peer`, a socket's address, with these headers (small letters); None if not known."""
-        caller = parse_address(peer or "")
+    def of(self, peer: object, head: bytes) -> Address | None:
+        """Whoever sent this head of a request; `peer` is the socket's address as sockets tell it. None: not known."""
+        caller = parse_address(peer[0]) if isinstance(peer, tuple | list) else None
         if not self._trusted or not self._is_trusted(caller):
             return caller
-        told = b",".join(value for name, value in headers if name == FORWARDED_FOR)
+        told = b",".join(FORWARDED_FOR.findall(head))
         for entry in reversed(told.decode("latin-1").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
             address = parse_address(entry)
             if address is None:

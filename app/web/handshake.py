@@ -9,7 +9,7 @@
       |--one too many wait, the oldest goes----------------------------------------------------> gone
 
 uvicorn and the application see whole requests, one at a time. Each connection stands in one of four
-queues (`web.waiting`): no whole request yet, being answered, idle after an answer, lingering after a
+queues (`web.handshakes`): no whole request yet, being answered, idle after an answer, lingering after a
 refusal. A refusal lingers because the kernel would answer what still comes in with a reset, and the
 peer lose the answer. A peer that does not read is cut: while bytes wait to be sent, closing never ends.
 """
@@ -17,157 +17,24 @@ peer lose the answer. A peer that does not read is cut: while bytes wait to be s
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote_to_bytes
-
-import structlog
 
 from app.errors import ConnectionRefused
-from app.web.addresses import CallerAddresses, ConnectRate
 from app.web.exchange import Exchange
-from app.web.parameters import is_resume
-from app.web.refusals import message, names_of
+from app.web.refusals import message
 from app.web.request_reader import RequestReader, RequestRefused, is_upgrade_request
 from app.web.upgrade import Upgrade, UpgradeHead
-from app.web.waiting import Waiting
 
 if TYPE_CHECKING:
     import uvicorn
     from uvicorn.server import ServerState
 
-    from app.web.ports import LeavingPod
+    from app.web.addresses import Address
+    from app.web.handshakes import Handshakes
 
-REQUEST_S = 10
-"""From connecting, or the first byte of a later request, to a whole request. Stops sockets that say nothing."""
-ANSWER_S = 60
-"""From a whole request to an answer that the peer has taken. Stops peers that ask and do not read."""
-ANSWERING = 256
-"""Answers under way at once, upgrades not counted."""
-LINGER_S = 5
-"""How long a refused peer has to read why."""
 LINGER_BYTES = 1024 * 1024
 """So much of what a refused peer still sends is read and dropped meanwhile; then it is no longer read."""
-LINGERING = 64
-"""Refused connections that linger at once."""
-IDLE_S = 200
-"""How long a connection may be idle between two requests: longer than balancers keep theirs (an ALB 60 s, our
-Terraform 180 s), or they would send a request into a connection that is being closed."""
-IDLE = 256
-"""Idle connections. Stops peers that ask one thing each and then keep the socket; balancers need a few dozen."""
-WAITING_BESIDE_CALLS = 64
-QUIET_S = 60
-"""Connections that went for others are logged once in so many seconds."""
-
-NEW_CALL = re.compile(rb"GET (?:/v1)?/realtime(?:\?([^ ]*))? HTTP/1\.1\r?\n")
-NAMES_CALL = re.compile(rb"(?:^|&)call_(?:id|key)=")
-
-log = structlog.get_logger(__name__)
-
-
-def waiting_limit(capacity: int) -> int:
-    """How many connections may wait without ever having sent a whole request."""
-    return 2 * capacity + WAITING_BESIDE_CALLS
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeLimits:
-    """See docs/limits.md."""
-
-    waiting: int
-    request_s: float = REQUEST_S
-    answering: int = ANSWERING
-    answer_s: float = ANSWER_S
-    idle: int = IDLE
-    idle_s: float = IDLE_S
-    lingering: int = LINGERING
-    linger_s: float = LINGER_S
-
-    @property
-    def connections(self) -> int:
-        """How many connections there may be that are no calls."""
-        return self.waiting + self.answering + self.idle + self.lingering
-
-
-class Handshakes:
-    """What all connections of a server share before they are calls. `expire` is to be called ten times a second."""
-
-    def __init__(
-        self,
-        pod: LeavingPod,
-        addresses: CallerAddresses,
-        limits: HandshakeLimits,
-        rate: ConnectRate,
-        now_s: Callable[[], float],
-    ) -> None:
-        self.pod = pod
-        self.names = names_of(pod.name, pod.color)
-        self.observer = pod.observer
-        self.addresses = addresses
-        self.rate = rate
-        self.limits = limits
-        self.waiting = Waiting[Handshake](limits.waiting, limits.request_s, now_s)
-        self.answering = Waiting[Handshake](limits.answering, limits.answer_s, now_s)
-        self.idle = Waiting[Handshake](limits.idle, limits.idle_s, now_s)
-        self.lingering = Waiting[Handshake](limits.lingering, limits.linger_s, now_s)
-        self._now_s = now_s
-        self._log_again_at: dict[str, float] = {}
-
-    def expire(self) -> None:
-        """Let go of connections that have waited too long."""
-        while (late := self.waiting.pop_overdue()) is not None:
-            self.observer.limit_reached("request_seconds")
-            late.time_out()
-        while (unread := self.answering.pop_overdue()) is not None:
-            self.observer.limit_reached("answer_seconds")
-            unread.abort()
-        while (idle := self.idle.pop_overdue()) is not None:
-            idle.close()
-        while (lingering := self.lingering.pop_overdue()) is not None:
-            lingering.abort()
-
-    def waits(self, connection: Handshake) -> None:
-        """A connection waits for its peer to send a whole request."""
-        if (oldest := self.waiting.add(connection)) is not None:
-            self.reached("waiting_sockets", self.limits.waiting)
-            oldest.abort()
-
-    def answers(self, connection: Handshake) -> None:
-        """A whole request came."""
-        self.leaves(connection)
-        if (oldest := self.answering.add(connection)) is not None:
-            self.reached("answering_sockets", self.limits.answering)
-            oldest.abort()
-
-    def idles(self, connection: Handshake) -> None:
-        """A connection has had its answer."""
-        self.leaves(connection)
-        if (oldest := self.idle.add(connection)) is not None:
-            self.reached("idle_sockets", self.limits.idle)
-            oldest.close()
-
-    def lingers(self, connection: Handshake) -> None:
-        """A connection was refused."""
-        self.leaves(connection)
-        if (oldest := self.lingering.add(connection)) is not None:
-            oldest.abort()
-
-    def leaves(self, connection: Handshake) -> None:
-        """A connection waits for nothing."""
-        self.waiting.discard(connection)
-        self.answering.discard(connection)
-        self.idle.discard(connection)
-        self.lingering.discard(connection)
-
-    def reached(self, limit: str, size: int, **more: object) -> None:
-        """Count what a limit cut short, and log it unless that was done just now: an attacker sets the pace."""
-        self.observer.limit_reached(limit)
-        if self._now_s() >= self._log_again_at.get(limit, 0.0):
-            self._log_again_at[limit] = self._now_s() + QUIET_S
-            log.warning("limit reached", limit=limit, size=size, **more)
 
 
 class State(Enum):
@@ -198,6 +65,8 @@ class Handshake(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._exchange: Exchange | None = None
         """Made for the first request that is not refused at once."""
+        self._address: Address | None = None
+        """Where the caller of the last request for a WebSocket connects from."""
         self._dropped_bytes = 0
         self._is_last = False
         """Set once the peer said that it sends nothing more."""
@@ -303,15 +172,7 @@ class Handshake(asyncio.Protocol):
         self._shared.lingers(self)
 
     def upgrade(self, head: UpgradeHead) -> None:
-        """A parsed request for a WebSocket: no longer this protocol's, unless the caller connects too often."""
-        address = self._shared.addresses.of(head.client[0] if head.client else None, head.headers)
-        rate = self._shared.rate
-        path, _, query = head.url.partition(b"?")
-        if not is_resume(path, query) and (retry_after_s := rate.take(address)) is not None:
-            self._shared.reached("connects_per_minute", rate.per_minute, address=str(address))
-            said = f"This address may connect {rate.per_minute} times a minute."
-            self.refuse(ConnectionRefused(429, "too_many_connects", said, retry_after_s=retry_after_s))
-            return
+        """A parsed request for a WebSocket: no longer this protocol's."""
         self._connections.discard(self)
         self._shared.leaves(self)
         upgrade = Upgrade(
@@ -321,7 +182,7 @@ class Handshake(asyncio.Protocol):
             self._shared.observer,
             max_message_bytes=self._config.ws_max_size,
         )
-        upgrade.begin(head._replace(address=str(address or "")), self._reader.take_rest())
+        upgrade.begin(head._replace(address=str(self._address or "")), self._reader.take_rest())
 
     # --- inside -----------------------------------------------------------------
 
@@ -356,8 +217,12 @@ class Handshake(asyncio.Protocol):
         return [*self._server_state.default_headers, *self._shared.names]
 
     def _refusal_at_once(self, request: bytes) -> ConnectionRefused | None:
-        """The refusal of a new call while the pod takes none, before anything is parsed: overload must cost little."""
-        refusal = self._shared.pod.refusal_of_new_calls()
-        if refusal is None or (asked := NEW_CALL.match(request)) is None or not is_upgrade_request(request):
+        """The refusal of a request for a WebSocket that need not be parsed for it."""
+        if not is_upgrade_request(request):
             return None
-        return None if NAMES_CALL.search(unquote_to_bytes(asked[1] or b"")) else refusal
+        rules = self._shared.rules
+        self._address = rules.addresses.of(self._transport.get_extra_info("peername"), request)
+        refusal = rules.refusal(request, self._address)
+        if isinstance(refusal, RequestRefused) and refusal.limit is not None:
+            self._shared.reached(refusal.limit, rules.rate.per_minute, address=str(self._address))
+        return refusal

@@ -36,8 +36,10 @@ _LINE_END = b"\r\n"
 class RequestRefused(ConnectionRefused):
     """A request that is over a limit, or cannot be read. `limit`: its name in docs/limits.md, None for the latter."""
 
-    def __init__(self, status: int, code: str, message: str, *, limit: str | None = None) -> None:
-        super().__init__(status, code, message)
+    def __init__(
+        self, status: int, code: str, message: str, *, limit: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(status, code, message, retry_after_s=retry_after_s)
         self.limit = limit
 
 

@@ -24,8 +24,10 @@ from app.runtime.clock import SystemClock
 from app.settings import Settings
 from app.web.addresses import CallerAddresses, ConnectRate
 from app.web.call_socket import CLOSE_S, CallSocket
+from app.web.connects import ConnectRules
 from app.web.descriptors import raise_limit, shortage
-from app.web.handshake import Handshake, HandshakeLimits, Handshakes, waiting_limit
+from app.web.handshake import Handshake
+from app.web.handshakes import HandshakeLimits, Handshakes, waiting_limit
 from app.web.ports import LeavingPod
 
 if TYPE_CHECKING:
@@ -58,9 +60,10 @@ class VoiceServer(uvicorn.Server):
         now_s = now_s or SystemClock().monotonic_s
         self._handshakes = Handshakes(
             pod,
-            CallerAddresses(settings.trusted_proxies),
+            ConnectRules(
+                pod, CallerAddresses(settings.trusted_proxies), ConnectRate(connects_per_minute(settings), now_s)
+            ),
             limits or HandshakeLimits(waiting_limit(settings.max_calls)),
-            ConnectRate(connects_per_minute(settings), now_s),
             now_s,
         )
         super().__init__(configuration(app, settings, self._handshakes))

@@ -21,7 +21,7 @@ from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Tra
 from app.settings import Settings
 from app.stores.base import PodBeat
 from app.web.application import build_app
-from app.web.handshake import HandshakeLimits
+from app.web.handshakes import HandshakeLimits
 from app.web.listening import bind
 from app.web.server import VoiceServer
 from tests.waiting import PATIENCE_S

@@ -19,6 +19,11 @@ class StoppedClock:
         return self.now
 
 
+def head(*forwarded: str) -> bytes:
+    """A request that came through proxies."""
+    return b"GET / HTTP/1.1\r\n" + b"".join(b"X-Forwarded-For: %b\r\n" % it.encode() for it in forwarded) + b"\r\n"
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
@@ -55,19 +60,19 @@ def test_the_caller_is_the_rightmost_that_no_trusted_proxy_is(
     trusted: tuple[str, ...], peer: str, forwarded: list[str], caller: str
 ) -> None:
     """What stands left of it may be made up; headers of strangers are not believed at all."""
-    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    assert CallerAddresses(trusted).of(peer, headers) == ip_address(caller)
+    assert CallerAddresses(trusted).of((peer, 5060), head(*forwarded)) == ip_address(caller)
 
 
 def test_no_more_than_so_many_proxies_are_looked_at() -> None:
     """A header full of trusted ones would cost a handshake fifty milliseconds; the last one seen counts."""
-    told = [(b"x-forwarded-for", b"203.0.113.9" + b",10.0.0.2" * MAX_PROXIES)]
-    assert CallerAddresses(("10.0.0.0/8",)).of("10.0.0.1", told) == ip_address("10.0.0.2")
+    told = head("203.0.113.9" + ",10.0.0.2" * MAX_PROXIES)
+    assert CallerAddresses(("10.0.0.0/8",)).of(("10.0.0.1", 5060), told) == ip_address("10.0.0.2")
 
 
 def test_a_peer_without_an_address_is_not_known() -> None:
     """On a Unix socket, say."""
-    assert CallerAddresses(("10.0.0.0/8",)).of(None, [(b"x-forwarded-for", b"1.2.3.4")]) is None
+    for peer in (None, "", "/run/socket"):
+        assert CallerAddresses(("10.0.0.0/8",)).of(peer, head("1.2.3.4")) is None
 
 
 def test_an_address_may_connect_so_often_a_minute() -> None:

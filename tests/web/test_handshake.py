@@ -17,7 +17,8 @@ import uvloop
 from structlog.testing import capture_logs
 
 from app.runtime.ports import StartCall
-from app.web.handshake import LINGER_BYTES, Handshake, HandshakeLimits
+from app.web.handshake import LINGER_BYTES, Handshake
+from app.web.handshakes import HandshakeLimits
 from app.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
 
