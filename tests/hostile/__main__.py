@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.outcome import LAG_LIMIT_MS
 from tests.hostile.modes import MODES
 from tests.hostile.run import Plan, run_mode
 from tests.hostile.verdict import Verdict
@@ -57,6 +58,7 @@ def main() -> int:
 def table(verdicts: list[Verdict]) -> Table:
     """One line a mode."""
     shown = Table("mode", "p99 ms", "lost", "RSS +MiB", "of", "after", "store +MiB", "live ms", "they got", "passed")
+    shown.columns[0].no_wrap = True
     for column in shown.columns[1:8]:
         column.justify = "right"
     for it in verdicts:
@@ -80,6 +82,8 @@ def table(verdicts: list[Verdict]) -> Table:
 def _explain(verdict: Verdict, console: Console) -> None:
     for failure in verdict.failures:
         console.print(f"{verdict.mode}: {failure}", markup=False)
+    if (late_ms := verdict.lag.percentile_s(99) * 1000) > LAG_LIMIT_MS:
+        console.print(f"{verdict.mode}: the machine is busy, the talking callers were {late_ms:.0f} ms late themselves")
     if verdict.failures:
         for name, example in verdict.examples.items():
             console.print(f"  {name}: {example}", markup=False)
