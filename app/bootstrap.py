@@ -18,6 +18,7 @@ import uvloop
 from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
 from app.observe.metrics import Metrics
+from app.runtime.allocator import give_back_large_blocks
 from app.runtime.clock import SteadyClock
 from app.runtime.naming import OwnName
 from app.runtime.ownership import CallSettings
@@ -140,6 +141,7 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
 def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:
     """Run a pod until a signal has drained it; `on_started` is called once it accepts calls."""
     listener = bind(settings.host, settings.port)
+    give_back_large_blocks()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_pod(settings, listener, on_started))

@@ -25,6 +25,7 @@ from app.host.siblings import Siblings
 from app.host.supervisor import Supervisor
 from app.observe.logs import configure_logs
 from app.observe.merging import merge
+from app.runtime.allocator import give_back_large_blocks
 from app.runtime.clock import SystemClock
 from app.runtime.naming import OwnName
 from app.settings import Settings
@@ -114,6 +115,7 @@ class Host:
         configure_logs(form=settings.log_format, level=settings.log_level, pod=name, color=settings.color)
         speech_workers = settings.speech_workers or max(1, min(2, cores() // self._board.workers))
         mine = settings.model_copy(update={"pod": name, "speech_workers": speech_workers})
+        give_back_large_blocks()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(mine, slot))
 

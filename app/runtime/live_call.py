@@ -96,6 +96,7 @@ class LiveCall:
         """What of the pod's budget this call takes; released when the call is gone."""
         self.is_over_budget = False
         """Whether what makes the pod hold more is refused."""
+        self.taking_bytes = 0
         self.connection: Connection | None = None
         self.superseded_by_other = False
         self.key_kept_at_s = clock.monotonic_s()
@@ -307,7 +308,9 @@ class LiveCall:
     def held_bytes(self) -> int:
         """What this call makes the pod hold, beside the outbox."""
         call = self.call
-        audio_bytes = kept_audio_bytes(call) + sum(len(entry.audio) for entry in call.unsaved_speech)
+        audio_bytes = (
+            kept_audio_bytes(call) + sum(len(entry.audio) for entry in call.unsaved_speech) + self.taking_bytes
+        )
         unsent_bytes = self.connection.unsent_bytes if self.connection is not None else 0
         return audio_bytes + call.conversation.held_bytes + call.unsaved_bytes + call.session_bytes + unsent_bytes
 

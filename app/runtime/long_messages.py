@@ -8,7 +8,6 @@ audio of a new item is stored piece by piece too, and then the item is made.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -37,6 +36,8 @@ class Hearer(Protocol):
     """A live call, as far as this needs it."""
 
     call: Call
+    taking_bytes: int
+    """Audio of the message that is being taken, as far as the call does not hold it yet: room for it is kept."""
 
     def hear(self, happened: FromCaller) -> None:
         """Let the caller's input take effect."""
@@ -51,17 +52,21 @@ class Hearer(Protocol):
 def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> Iterator[None]:
     """Take a message; each step of the iterator is a slice of the work."""
     is_long = len(message) > LONG_MESSAGE
-    too_much = live.weigh(len(message) * 3 // 4) if is_long else None
-    if too_much is not None:
+    audio_bytes = len(message) * 3 // 4
+    if is_long and (too_much := live.weigh(audio_bytes)) is not None:
         live.feed(Misspoke(too_much))
         return
-    found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
-    if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
-        live.feed(Misspoke(too_much, found.event_id))
-    elif isinstance(found, Long):
-        yield from _take_pieces(live, found)
-    else:
-        live.hear(found)
+    live.taking_bytes = audio_bytes if is_long else 0
+    try:
+        found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
+        if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
+            live.feed(Misspoke(too_much, found.event_id))
+        elif isinstance(found, Long):
+            yield from _take_pieces(live, found)
+        else:
+            live.hear(found)
+    finally:
+        live.taking_bytes = 0
 
 
 def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
@@ -73,15 +78,16 @@ def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
     if refused is not None:
         live.feed(Misspoke(refused, event_id))
     elif isinstance(happened, AppendAudio):
-        left = deque(long.pieces)
-        long.pieces.clear()  # Each piece is let go once it is heard, for then the call holds it.
-        while left:
+        left_bytes = long.size_bytes
+        for piece in long.pieces():
             yield
-            piece = left.popleft()
-            live.hear(AppendAudio(piece, None if left else event_id))
+            left_bytes -= len(piece)
+            live.taking_bytes = left_bytes
+            live.hear(AppendAudio(piece, None if left_bytes else event_id))
     else:
-        for piece in long.pieces:
+        for piece in long.pieces():
             yield
+            live.taking_bytes -= len(piece)
             live.feed(StageAudio(happened.item.get("id"), piece))
         yield
         live.feed(CreateItem(happened.item, b"", happened.previous_item_id, event_id, staged=True))

@@ -12,7 +12,7 @@ in and 0.6 µs out for 20 ms of PCM (``python -m tests.wire.bench_realtime``).
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -144,25 +144,29 @@ def _load(message: str | bytes) -> dict[str, Any] | Misspoke:
 
 @dataclass(frozen=True, slots=True)
 class Long:
-    """An input whose audio comes in pieces of `SLICE_BYTES`, the last of them shorter; in `happened` it is missing."""
+    """An input whose audio is decoded piece by piece; in `happened` it is missing. It is known to be base64."""
 
     happened: AppendAudio | CreateItem
-    pieces: list[bytes]
+    texts: list[tuple[str, int, int]]
+    """Where the audio's base64 stands: a text, from where and up to where."""
+    size_bytes: int
 
-    @property
-    def size_bytes(self) -> int:
-        """Audio in all pieces."""
-        return sum(map(len, self.pieces))
+    def pieces(self) -> Iterator[bytes]:
+        """The audio, in pieces of at most `SLICE_BYTES`; of one text all but the last are as long."""
+        for base64, start, end in self.texts:
+            for at in range(start, end, _SLICE_CHARS):
+                yield pybase64.b64decode(base64[at : min(at + _SLICE_CHARS, end)], None, True)
 
 
 def parse_long(
     message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES
 ) -> Generator[None, None, FromCaller | Long]:
-    """As `parse`, for a message of any length: decodes a slice of its audio each time it is asked to go on."""
+    """As `parse`, for a message of any length: looks at a slice of its audio each time it is asked to go on."""
     if isinstance(message, str) and message.startswith(_HOT_STARTS) and message.endswith('"}'):
-        pieces = yield from _decode_slices(message, message.index('"', _HOT_KEY) + 1, len(message) - 2, max_audio_bytes)
-        if pieces is not None:
-            return _long(AppendAudio(b""), pieces)
+        start, end = message.index('"', _HOT_KEY) + 1, len(message) - 2
+        size = yield from _measure(message, start, end, max_audio_bytes)
+        if size is not None:
+            return _long(AppendAudio(b""), [(message, start, end)], size)
     event = _load(message)
     if isinstance(event, Misspoke):
         return event
@@ -170,47 +174,53 @@ def parse_long(
     try:
         event_id = _event_id(event)
         if event.get("type") == _APPEND:
-            pieces = yield from _decode_parts_in_slices([("audio", event.get("audio"))], max_audio_bytes)
-            return _long(AppendAudio(b"", event_id), pieces)
-        happened, parts = _read(event, event_id)
-        if not isinstance(happened, CreateItem):
+            happened: FromCaller = AppendAudio(b"", event_id)
+            parts = [("audio", event.get("audio"))]
+        else:
+            happened, parts = _read(event, event_id)
+        if not isinstance(happened, AppendAudio | CreateItem):
             return happened
-        pieces = yield from _decode_parts_in_slices(parts, max_audio_bytes)
-        return _long(happened, pieces)
+        return _long(happened, *(yield from _measure_parts(parts, max_audio_bytes)))
     except ProtocolMistake as error:
         return Misspoke(error, event_id)
 
 
-def _long(happened: AppendAudio | CreateItem, pieces: list[bytes]) -> FromCaller | Long:
-    return Long(happened, pieces) if len(pieces) > 1 else replace(happened, audio=b"".join(pieces))
+def _long(happened: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], size_bytes: int) -> FromCaller | Long:
+    long = Long(happened, texts, size_bytes)
+    return long if size_bytes > SLICE_BYTES else replace(happened, audio=b"".join(long.pieces()))
 
 
-def _decode_slices(text: str, start: int, end: int, max_bytes: int) -> Generator[None, None, list[bytes] | None]:
-    """The pieces of ``text[start:end]``; None if that is not base64, or too much."""
-    pieces: list[bytes] = []
+def _measure(base64: str, start: int, end: int, max_bytes: int) -> Generator[None, None, int | None]:
+    """How much audio ``base64[start:end]`` holds; None if it is not base64, or too much.
+
+    What is decoded for that is let go: to decode twice costs less than to hold all of it twice.
+    """
+    size = 0
     if (end - start) // 4 * 3 > max_bytes + 2:
         return None
     for at in range(start, end, _SLICE_CHARS):
         upto = min(at + _SLICE_CHARS, end)
         try:
-            piece: bytes = pybase64.b64decode(text[at:upto], None, True)
+            piece = len(pybase64.b64decode(base64[at:upto], None, True))
         except ValueError:
             return None
-        if upto < end and len(piece) < SLICE_BYTES:
+        if upto < end and piece < SLICE_BYTES:
             return None  # Padding in the middle.
-        pieces.append(piece)
+        size += piece
         yield
-    return None if sum(map(len, pieces)) > max_bytes else pieces
+    return None if size > max_bytes else size
 
 
-def _decode_parts_in_slices(parts: list[tuple[str, Any]], max_bytes: int) -> Generator[None, None, list[bytes]]:
-    pieces: list[bytes] = []
-    left = max_bytes
+def _measure_parts(
+    parts: Sequence[tuple[str, Any]], max_bytes: int
+) -> Generator[None, None, tuple[list[tuple[str, int, int]], int]]:
+    texts: list[tuple[str, int, int]] = []
+    size = 0
     for path, audio in parts:
-        found = (yield from _decode_slices(audio, 0, len(audio), left)) if isinstance(audio, str) else None
-        pieces += [_decode(audio, path, left)] if found is None else found  # The first raises what is wrong.
-        left = max_bytes - sum(map(len, pieces))
-    return pieces
+        found = (yield from _measure(audio, 0, len(audio), max_bytes - size)) if isinstance(audio, str) else None
+        size += len(_decode(audio, path, max_bytes - size)) if found is None else found  # The first raises its fault.
+        texts.append((audio, 0, len(audio)))
+    return texts, size
 
 
 def _commas(message: str | bytes) -> int:

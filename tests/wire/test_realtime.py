@@ -407,7 +407,9 @@ def in_slices(message: str | bytes, **limits: int) -> tuple[FromCaller | Long, i
 def joined(meaning: FromCaller | Long) -> object:
     """The same with all its audio in one piece."""
     if isinstance(meaning, Long):
-        meaning = replace(meaning.happened, audio=b"".join(meaning.pieces))
+        audio = b"".join(meaning.pieces())
+        assert len(audio) == meaning.size_bytes > SLICE_BYTES
+        meaning = replace(meaning.happened, audio=audio)
     return _told(meaning)
 
 
@@ -447,7 +449,7 @@ def test_a_slice_is_small() -> None:
     """Each step decodes so much and no more, and the pieces are whole samples of every format."""
     found, slices = in_slices(HOT % b64encode(bytes(10 * SLICE_BYTES + 2)).decode())
     assert isinstance(found, Long)
-    assert [len(piece) for piece in found.pieces] == [SLICE_BYTES] * 10 + [2]
+    assert [len(piece) for piece in found.pieces()] == [SLICE_BYTES] * 10 + [2]
     assert slices == 11
     assert SLICE_BYTES % 6 == 0
 
