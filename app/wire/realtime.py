@@ -175,7 +175,7 @@ def parse_long(
         event_id = _event_id(event)
         if event.get("type") == _APPEND:
             happened: FromCaller = AppendAudio(b"", event_id)
-            parts = [("audio", event.get("audio"))]
+            parts: Sequence[tuple[str, Any]] = [("audio", event.get("audio"))]
         else:
             happened, parts = _read(event, event_id)
         if not isinstance(happened, AppendAudio | CreateItem):
