@@ -155,7 +155,7 @@ class Handshake(asyncio.Protocol):
         if self._reader.has_begun:
             self._read_on()
         if self._is_last and self._state is State.READING:
-            self.close()
+            self._transport.close()
 
     def refuse(self, refusal: ConnectionRefused) -> None:
         """Answer, and close once the peer has had the time to read it."""
