@@ -178,13 +178,15 @@ class CallSocket(asyncio.Protocol, Transport):
         return message
 
     async def deliver(self, listener: Listener) -> int:
-        """Give every message to the listener, without a task switch while it takes them at once."""
+        """Give every message to the listener, without a task switch while it takes them at once.
+
+        What it did not take is offered again in a share of its turn, for it may have worked on it.
+        """
         self._served = listener
         try:
             while True:
-                while self._held is not None and not listener.take(self._held):
+                if self._held is not None:
                     await listener.ready()
-                self._held = None
                 if self._fault is not None:
                     raise self._fault
                 if self._gone is not None and not self._has_left:
@@ -254,6 +256,11 @@ class CallSocket(asyncio.Protocol, Transport):
         """See `turns.Worker`: give messages to the listener, answer control frames."""
         reader, clock = self._reader, self._turns.clock
         pings = 0
+        if self._held is not None:
+            self._offer_again(self._held)
+            if clock() >= until_s:
+                self._after_work()
+                return self._held is None and reader.has_more
         while self._held is None:
             message = reader.read()
             if message is None:
@@ -313,8 +320,6 @@ class CallSocket(asyncio.Protocol, Transport):
 
     def _offer(self, message: str | bytes) -> None:
         """Give a message to the listener, or hold it back."""
-        if len(message) > FLOOR_BYTES:
-            self._charge()  # The reader holds it no longer, and the listener is about to.
         if self._listener is not None:
             try:
                 if self._listener.take(message):
@@ -324,6 +329,12 @@ class CallSocket(asyncio.Protocol, Transport):
                 return
         if not self._discards:
             self._hold(message)
+
+    def _offer_again(self, message: str | bytes) -> None:
+        """Give what is held to the listener, if it listens."""
+        if self._listener is not None:
+            self._held = None
+            self._offer(message)
 
     def _hold(self, message: str | bytes) -> None:
         self._held = message
@@ -355,8 +366,9 @@ class CallSocket(asyncio.Protocol, Transport):
             if reader.mistake is not None and self._is_open:
                 self._fail(*reader.mistake)
             return
-        if reader.held_bytes > FLOOR_BYTES or self._charged_bytes:
-            self._charge()
+        unread_bytes = reader.held_bytes + (0 if self._held is None else len(self._held))
+        if unread_bytes > FLOOR_BYTES or self._charged_bytes:
+            self._charge(unread_bytes)
         if reader.has_more or self._held is not None:
             return
         if self._gone is not None:
@@ -366,12 +378,12 @@ class CallSocket(asyncio.Protocol, Transport):
             self._watch = self._loop.call_later(self._message_s, self._look_at_progress)
         self._resume_reading()
 
-    def _charge(self) -> None:
+    def _charge(self, unread_bytes: int) -> None:
         """Have what is held counted; if that is too much, let go of it and of the peer."""
         if self._served is None:
             return
-        self._charged_bytes = self._reader.held_bytes + (0 if self._held is None else len(self._held))
-        if (refusal := self._served.hold(self._charged_bytes)) is not None:
+        self._charged_bytes = unread_bytes
+        if (refusal := self._served.hold(unread_bytes)) is not None:
             self._reader.stop()
             self._fail(TRY_AGAIN_LATER, refusal)
             self._charged_bytes = 0
@@ -395,9 +407,11 @@ class CallSocket(asyncio.Protocol, Transport):
 
     def _go_on(self) -> None:
         """Work on with what is left, or read more."""
-        if self._reader.has_more:
+        if self._held is not None:
+            self._turns.put_off(self)
+        elif self._reader.has_more:
             self._turns.begin(self)
-        elif self._held is None:
+        else:
             self._resume_reading()
 
     def _pause_reading(self) -> None:

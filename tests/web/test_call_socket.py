@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -15,7 +15,7 @@ from app.runtime.ports import Listener
 from app.web.call_socket import MAX_UNWRITTEN_BYTES, MESSAGE_PROGRESS_BYTES, PONGS, CallSocket
 from app.web.frame_reader import FrameReader
 from app.web.frames import PING, PONG
-from app.web.turns import RUN_S, WINDOW_S, Turns
+from app.web.turns import RUN_S, SHARE_S, WINDOW_S, Turns
 from tests.waiting import PATIENCE_S
 
 
@@ -222,6 +222,57 @@ async def test_half_a_message_is_charged_until_it_is_whole() -> None:
             await asyncio.sleep(0)
         assert taker.held_bytes == 0
         over.cancel()
+
+
+async def test_a_message_that_is_not_taken_yet_is_charged() -> None:
+    """As long as the listener works on it, in several turns, it is held."""
+    async with connected() as (socket, peer, _):
+        taker = Taker()
+        over = asyncio.create_task(socket.deliver(taker))
+        peer.say(2, bytes(900_000))
+        await taker.refused.wait()
+        while taker.held_bytes != 900_000:
+            await asyncio.sleep(0)
+        taker.willing.set()
+        while not taker.taken:
+            await asyncio.sleep(0)
+        assert taker.held_bytes == 0
+        over.cancel()
+
+
+async def test_long_messages_are_worked_on_in_shares() -> None:
+    """Of many that each take many turns no more is done in a turn than there is time for."""
+    clock = Ticking()
+    turns = Turns(asyncio.get_running_loop(), clock)
+
+    class Slicing(Taker):
+        """Needs 20 turns, each as long as a share."""
+
+        left = 20
+
+        def take(self, message: str | bytes) -> bool:
+            clock.now_s += SHARE_S
+            self.left -= 1
+            return self.left <= 0
+
+        async def ready(self) -> None:
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        overs = []
+        takers = [Slicing() for _ in range(12)]
+        for taker in takers:
+            socket, peer, _ = await stack.enter_async_context(connected(turns=turns))
+            overs.append(asyncio.create_task(socket.deliver(taker)))
+            peer.say(1, b"x" * 10)
+        longest_s = 0.0
+        while any(taker.left > 0 for taker in takers):
+            before_s = clock.now_s
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, clock.now_s - before_s)
+        assert longest_s <= TURN_S + SHARE_S
+        for over in overs:
+            over.cancel()
 
 
 @pytest.mark.parametrize("is_willing", [True, False])
