@@ -26,6 +26,7 @@ from app.errors import ConnectionRefused, StoreError
 from app.runtime.admission import Admission, new_call_id, unavailable
 from app.runtime.budget import Budget
 from app.runtime.committer import Committer
+from app.runtime.ended import EndedCalls
 from app.runtime.live_call import LiveCall
 from app.runtime.ports import Clock, Observer, ResumeCall, StartCall
 from app.stores.base import Claim, Claimed, NotClaimed, Store
@@ -90,6 +91,8 @@ class Ownership:
         """`revoked`: hashes of API keys whose calls nobody may take up again."""
         self._budget = budget
         self.calls: dict[str, LiveCall] = {}
+        self.ended = EndedCalls()
+        """Those whose conversation the store still keeps."""
         self._store = store
         self._agents = agents
         self._committer = committer
@@ -157,8 +160,12 @@ class Ownership:
 
     def _forget(self, live: LiveCall) -> None:
         if self.calls.get(live.call.call_id) is live:
-            del self.calls[live.call.call_id]
-            self._admission.quota.remove(live.call.api_key_hash)
+            call = live.call
+            del self.calls[call.call_id]
+            self._admission.quota.remove(call.api_key_hash)
+            if call.status is Status.ENDED and self._store.retention_s:
+                until_s = self._clock.monotonic_s() + self._store.retention_s
+                self.ended.add(call.call_id, call.api_key_hash, call.conversation.packed_bytes, until_s)
 
     def keep_key(self, live: LiveCall) -> None:
         """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""

@@ -1,9 +1,10 @@
-"""What parked calls may keep: in this pod's memory, and in the store.
+"""What calls without a caller may keep: parked ones in this pod's memory and in the store, ended ones in the store.
 
 A caller who connects, says much and drops the connection, again and again, leaves a parked call each time. In memory
 they may be as many as there are places, and take a quarter of the budget; what exceeds that is unloaded and stays in
 the store. In the store the large ones of one API key may take `STORED_BYTES`, as far as this pod has parked them;
-beyond it the largest ends as abandoned. Small calls are not counted: there may be many when a network fails.
+beyond it the largest ends as abandoned. Small calls are not counted: there may be many when a network fails. What ended
+calls may keep is said in `ended`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.call.record import Status
+from app.errors import StoreError
 from app.runtime.budget import FLOOR_BYTES
 from app.runtime.live_call import LiveCall
 
@@ -46,12 +48,28 @@ class Parking:
         self._unloaded: dict[str, _Unloaded] = {}
 
     async def enforce(self) -> None:
-        """End and unload what exceeds the bounds."""
+        """Erase, end and unload what exceeds the bounds."""
+        await self._bound_ended()
         await self._bound_store()
         await self._bound_memory()
 
     def _parked(self) -> list[LiveCall]:
         return [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
+
+    async def _bound_ended(self) -> None:
+        pod, ended = self._pod, self._pod.ownership.ended
+        while (call_id := ended.surplus(pod.clock.monotonic_s())) is not None:
+            try:
+                await pod.store.erase(call_id, pod.clock.wall_ms())
+            except StoreError:
+                return  # It is tried again in a second.
+            ended.remove(call_id)
+            pod.observer.limit_reached("ended_bytes")
+            log.warning(
+                "ended calls of one key take too much of the store; the oldest is erased",
+                call_id=call_id,
+                limit_bytes=ended.limit_bytes,
+            )
 
     async def _bound_store(self) -> None:
         now_s = self._pod.clock.monotonic_s()
