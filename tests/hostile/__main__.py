@@ -41,7 +41,7 @@ def main() -> int:
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=2) as live:
         for name in asked.modes or MODES:
-            live.update(table([*verdicts, Verdict(name, plan.callers, plan.seconds, 0.0)]))
+            live.update(table([*verdicts, Verdict(name, plan.callers, plan.seconds, 0.0, 0.0)]))
             verdicts.append(
                 uvloop.run(run_mode(MODES[name], plan, lambda so_far: live.update(table([*verdicts, so_far]))))
             )

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import secrets
 
-from tests.hostile.wire import Call, Target, event, frame
+from tests.hostile.wire import CLOSE, Call, Target, event, frame
 
 MIB = 1024 * 1024
 LONG_BYTES = 15 * MIB - 100
@@ -16,6 +16,9 @@ PCMA = {"type": "audio/pcma"}
 RETRIEVES = 250
 PARKED = 40
 ITEMS = 400
+FULL_AFTER = 33
+"""Items of 500 kB that a conversation holds."""
+HANG_UP = (1000).to_bytes(2)
 AUDIO_ITEMS = 20
 AUDIO_ITEM_BYTES = 14_000_000
 UPDATES = 2000
@@ -86,6 +89,16 @@ async def items(target: Target) -> None:
     async with await target.call() as call:
         for _ in range(ITEMS):
             await call.send(one)
+        await call.over(SETTLED_S)
+
+
+async def hang_up(target: Target) -> None:
+    """Conversations that are filled, and calls that are hung up, again and again."""
+    one = _typed("x" * 500_000)
+    async with await target.call() as call:
+        for _ in range(FULL_AFTER):
+            await call.send(one)
+        await call.send(frame(HANG_UP, CLOSE))
         await call.over(SETTLED_S)
 
 

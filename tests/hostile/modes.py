@@ -49,6 +49,7 @@ MODES = {
         _mode(content.retrieve),
         _mode(content.park),
         _mode(content.items),
+        _mode(content.hang_up),
         _mode(content.audio_items),
         _mode(content.session_updates),
         _mode(content.inserts),

@@ -15,6 +15,8 @@ from time import perf_counter
 import httpx
 import redis.asyncio as redis
 
+from app.runtime.ended import ENDED_BYTES
+from app.runtime.parking import STORED_BYTES
 from loadtest.fleet import Fleet
 from loadtest.profiles import Scene
 from loadtest.resuming import Findings, ResumingCaller
@@ -40,6 +42,8 @@ REST_S = 2.0
 CALLER_BYTES = 256 * MIB
 OUTBOX_BYTES = MIB
 CONNECTS_PER_MINUTE = 600
+ATTACHED_BYTES = 64 * MIB
+"""Of an attached call in the store: audio, conversation, and the same once more while they are written whole."""
 
 Tell = Callable[[Verdict], None]
 
@@ -56,7 +60,8 @@ class Plan:
 async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) -> Verdict:
     """Start everything for this mode alone, do harm, and look. A pod that breaks is a verdict, too."""
     outboxes = (plan.talkers + plan.callers) * OUTBOX_BYTES
-    verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB)
+    stored = STORED_BYTES + ENDED_BYTES + plan.callers * ATTACHED_BYTES + outboxes
+    verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB, stored / MIB)
     verdict.is_slowed = mode.is_slowed
     try:
         await _run(mode, plan, verdict, tell)

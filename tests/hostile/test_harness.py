@@ -33,7 +33,9 @@ def test_frames_are_read_as_they_were_meant(size: int) -> None:
 
 def well() -> Verdict:
     """A run in which nobody noticed anything."""
-    found = Verdict("ping", 1, 1.0, 100.0, rss_before_mib=50, rss_most_mib=60, got={"close 1009": 1}, serves=True)
+    found = Verdict(
+        "ping", 1, 1.0, 100.0, 200.0, rss_before_mib=50, rss_most_mib=60, got={"close 1009": 1}, serves=True
+    )
     found.findings = Findings(calls=3, frames=150)
     return found
 
@@ -54,6 +56,7 @@ def test_a_run_that_nobody_noticed_passes() -> None:
         ({"findings": Findings(frames=150, codes={1011: 2})}, "talking callers cut off: 2 (at most 0)"),
         ({"findings": Findings()}, "frames: 0 (at least 1)"),
         ({"rss_most_mib": 151.0}, "memory grew: 101 MiB (at most 100)"),
+        ({"store_most_mib": 201.0}, "store grew: 201 MiB (at most 200)"),
         ({"got": {"tries": 9, "cut without a word": 2}}, "limits named: 0 (at least 1)"),
         ({"fault": "ReadTimeout: "}, "ReadTimeout: "),
         ({"serves": False}, "serves afterwards: 0 (at least 1)"),

@@ -28,6 +28,8 @@ class Verdict:
     seconds: float
     budget_mib: float
     """What callers may make the pod hold, by its settings: its budget and the outboxes."""
+    store_budget_mib: float
+    """What one key's calls may keep in the store: attached, parked and ended ones."""
     findings: Findings = field(default_factory=Findings)
     lag: Latencies = field(default_factory=Latencies)
     """How late the talking callers' own process was."""
@@ -83,6 +85,7 @@ class Verdict:
             Check("talking callers cut off", sum(self.findings.codes.values()), 0),
             Check("frames", self.findings.frames, 1, least=True),
             Check("memory grew", self.growth_mib, self.budget_mib, "MiB"),
+            Check("store grew", round(self.store_most_mib - self.store_before_mib, 1), self.store_budget_mib, "MiB"),
             Check("limits named", self.named, 0 if self.is_slowed else 1, least=True),
             Check("serves afterwards", int(self.serves), 1, least=True),
         ]
