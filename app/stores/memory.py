@@ -43,6 +43,8 @@ class MemoryStore(Store):
 
     def __init__(self, *, ttl_s: int, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__(ttl_s=ttl_s)
+        self.is_full = False
+        """As a server at its `maxmemory`: takes no write but those that free memory."""
         self._now_s = now_s
         # Both in the order in which they expire, for each refresh moves an entry to the end.
         self._calls: OrderedDict[str, _Kept] = OrderedDict()
@@ -110,12 +112,15 @@ class MemoryStore(Store):
             revision = int(kept.fields.get("revision", b"0"))
             if write.revision and revision >= write.revision and held == epoch:
                 return WriteOutcome.COMMITTED
+        is_behind = kept is None or held < epoch or (write.revision and revision != write.revision - 1)
+        if is_behind and not write.whole:
+            return WriteOutcome.UNKNOWN
+        if self.is_full and not write.ends:
+            return WriteOutcome.FULL
         if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
             self._bind(write.call_key_hash, write.call_id)
-        if write.whole:
+        if kept is None or write.whole:
             kept = self._calls[write.call_id] = _Kept(0.0)
-        elif kept is None or held < epoch or (write.revision and revision != write.revision - 1):
-            return WriteOutcome.UNKNOWN
         self._refresh(write.call_id, kept)
         if write.ends:
             kept.fields = {}

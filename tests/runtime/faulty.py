@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from app.call.changes import CallWrite
 from app.errors import StoreUnavailable
-from app.stores.base import ERASED, Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
+from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.waiting import until
 
@@ -24,7 +24,6 @@ class FaultyStore(MemoryStore):
         super().__init__(ttl_s=60)
         self.is_away = False
         self.is_locked = False
-        self.is_full = False
         self.found_full: list[str] = []
         """Calls of the writes that found the store full; questions are none."""
         self.rejects: set[str] = set()
@@ -63,16 +62,10 @@ class FaultyStore(MemoryStore):
     def _commit(self, write: CallWrite) -> WriteOutcome:
         if write.call_id in self.rejects:
             return WriteOutcome.REJECTED
-        kept = self._calls.get(write.call_id)
-        if self.is_full and not write.ends:
-            if kept is not None and ERASED in kept.fields:
-                return WriteOutcome.ENDED
-            if kept is not None and int(kept.fields["epoch"]) > write.epoch:
-                return WriteOutcome.SUPERSEDED
-            if write.whole or write.fields:
-                self.found_full.append(write.call_id)
-            return WriteOutcome.FULL
-        return super()._commit(write)
+        outcome = super()._commit(write)
+        if outcome is WriteOutcome.FULL and (write.whole or write.fields):
+            self.found_full.append(write.call_id)
+        return outcome
 
     async def memory(self) -> StoreMemory | None:
         self._check()

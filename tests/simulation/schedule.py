@@ -25,6 +25,7 @@ FAULTS: dict[str, int] = {
     "slow": 1,
     "outage": 2,
     "locked": 2,
+    "full": 2,
     "flush": 1,
     "rollback": 1,
 }

@@ -328,6 +328,9 @@ class World:
                 self.weather.begin(fault.kind, None, fault.lasts_s)
             case "outage":
                 self.weather.begin("refused", None, fault.lasts_s)
+            case "full":
+                self.server.is_full = True
+                self.loop.at(fault.lasts_s, self._make_room)
             case "flush":
                 self._lose_store({}, {})
             case "rollback":
@@ -386,9 +389,13 @@ class World:
             newest = kept.outbox[-1].n if kept is not None and kept.outbox else 0
             self.witness.store_lost(call_id, newest, int(kept.fields["epoch"]) if kept is not None else 0)
 
+    def _make_room(self) -> None:
+        self.server.is_full = False
+
     def _heal(self) -> None:
         self.witness.note("all faults are over")
         self.weather.clear()
+        self._make_room()
         for host in list(self.hosts):
             host.process.stopped = False
             host.process.dies_at_step = None
