@@ -57,9 +57,11 @@ def main() -> int:
 
 def table(verdicts: list[Verdict]) -> Table:
     """One line a mode."""
-    shown = Table("mode", "p99 ms", "lost", "RSS +MiB", "of", "after", "store +MiB", "live ms", "they got", "passed")
+    shown = Table(
+        "mode", "p99 ms", "alone", "lost", "RSS +MiB", "of", "after", "store +MiB", "live ms", "they got", "passed"
+    )
     shown.columns[0].no_wrap = True
-    for column in shown.columns[1:8]:
+    for column in shown.columns[1:9]:
         column.justify = "right"
     for it in verdicts:
         told = [f"{name} ×{count}" for name, count in it.got.items() if name != "tries"]
@@ -67,6 +69,7 @@ def table(verdicts: list[Verdict]) -> Table:
         shown.add_row(
             it.mode,
             f"{it.p99_ms:g}",
+            f"{it.alone.percentile_s(99) * 1000:.1f}",
             str(it.lost),
             f"{it.growth_mib:g}",
             f"{it.budget_mib:g}",

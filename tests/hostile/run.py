@@ -18,6 +18,7 @@ import redis.asyncio as redis
 from app.runtime.ended import ENDED_BYTES
 from app.runtime.parking import STORED_BYTES
 from loadtest.fleet import Fleet
+from loadtest.latencies import Latencies
 from loadtest.profiles import Scene
 from loadtest.resuming import Findings, ResumingCaller
 from tests.e2e.pods import PodProcess, Pods, pods
@@ -81,6 +82,7 @@ async def _run(mode: Mode, plan: Plan, verdict: Verdict, tell: Tell) -> None:
             scene.pace.lag = verdict.lag
             scene.pace.add(await scene.connect(plan.talkers))
             await scene.pace.keep(min(WARM_UP_S, plan.seconds))
+            verdict.alone, verdict.findings.echo = verdict.findings.echo, Latencies()
             before = await watch.metrics()
             async with _watched(watch, store, verdict):
                 await _harm(mode, plan, its, scene, verdict, tell)

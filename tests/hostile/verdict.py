@@ -33,6 +33,8 @@ class Verdict:
     findings: Findings = field(default_factory=Findings)
     lag: Latencies = field(default_factory=Latencies)
     """How late the talking callers' own process was."""
+    alone: Latencies = field(default_factory=Latencies)
+    """Echoes of the talking callers before the hostile ones came: what the machine does without them."""
     dead: Latencies = field(default_factory=Latencies)
     """What `/healthz/live` took, each time over a new connection."""
     unanswered: int = 0
@@ -112,6 +114,7 @@ class Verdict:
             "frames_lost": self.lost,
             "cut_off": {str(code): count for code, count in self.findings.codes.items()},
             "echo": self.findings.echo.as_json(),
+            "alone": self.alone.as_json(),
             "lag": self.lag.as_json(),
             "live": self.dead.as_json(),
             "live_unanswered": self.unanswered,
