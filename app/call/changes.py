@@ -70,9 +70,17 @@ class CallWrite:
     Items are kept for the store's retention, the record (then a tombstone) until its TTL.
     """
 
+    weight: int = field(default=-1, init=False, repr=False, compare=False)
+    """`size_bytes`, once it has been asked for; -1 before."""
+
     @property
     def size_bytes(self) -> int:
-        """What it weighs, roughly: fields, events, speech and items."""
+        """What it weighs, roughly: fields, events, speech and items. Asked several times on a write's way."""
+        if self.weight < 0:
+            self.weight = self._weigh()
+        return self.weight
+
+    def _weigh(self) -> int:
         weight = sum(len(event.head) + len(event.audio) for event in self.events)
         weight += sum(map(len, self.fields.values())) + sum(map(len, self.items.values()))
         return weight + sum(len(piece.audio) for piece in self.speech)

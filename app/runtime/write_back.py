@@ -31,6 +31,7 @@ ASK_S = 1.0
 """How often a store that is full is asked whether calls are still this pod's."""
 MAX_OWED = 2_000
 """Calls remembered through an outage although they may have ended in it."""
+NO_MEMORY = "it has no memory left"
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,8 @@ class WriteBack:
         """From now on calls go on from memory."""
         if why is self._told is StoreState.FULL:
             self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)  # It took some writes and was full again.
+        if why is StoreState.FULL:
+            self.reason = NO_MEMORY
         self.given_up = why
         self.given_up_at_ms = self._clock.wall_ms()
         self._next_probe_s = self._clock.monotonic_s() + self._probe_s
@@ -171,7 +174,7 @@ class WriteBack:
         if outcomes is None:
             return None
         if WriteOutcome.FULL in outcomes:
-            self.given_up = StoreState.FULL
+            self.given_up, self.reason = StoreState.FULL, NO_MEMORY
             return None
         if self.given_up is not StoreState.FULL:
             return True
