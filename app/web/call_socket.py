@@ -365,6 +365,8 @@ class CallSocket(asyncio.Protocol, Transport):
         if reader.is_stopped:
             if reader.mistake is not None and self._is_open:
                 self._fail(*reader.mistake)
+            elif self._gone is not None:
+                self._tell()
             return
         unread_bytes = reader.held_bytes + (0 if self._held is None else len(self._held))
         if unread_bytes > FLOOR_BYTES or self._charged_bytes:
