@@ -6,6 +6,8 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from app.runtime.budget import FLOOR_BYTES, Budget
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
 from tests.runtime.test_long_messages import append, item, line, update
@@ -128,3 +130,18 @@ def test_a_holder_may_grow_while_it_is_small_or_there_is_room() -> None:
     assert small.may_grow
     large.force(3 * MIB)
     assert large.may_grow
+
+
+async def test_room_for_a_message_is_kept_while_it_is_taken() -> None:
+    """Looked at in between, the call counts what it will hold; then, turns being detected, only the padding."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await line(pod)
+        message = orjson.dumps(append(bytes(3 * MIB))).decode()
+        assert not caller.attachment.take(message)
+        await pod.heartbeat.look_after_calls()
+        assert caller.live.holder.size_bytes >= 3 * MIB
+        while not caller.attachment.take(message):
+            await caller.attachment.ready()
+        await pod.heartbeat.look_after_calls()
+        assert caller.live.holder.size_bytes < MIB
