@@ -114,7 +114,12 @@ async def build(
 
 def make_store(settings: Settings) -> Store:
     """The store of the settings, not opened yet."""
-    return open_store(settings.store_url, ttl_s=settings.call_ttl, retention_s=settings.retention)
+    return open_store(
+        settings.store_url,
+        ttl_s=settings.call_ttl,
+        retention_s=settings.retention,
+        key_prefix=settings.key_prefix,
+    )
 
 
 def call_settings(settings: Settings) -> CallSettings:

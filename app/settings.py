@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
     store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
     """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
+    key_prefix: Annotated[str, Field(max_length=64)] = ""
+    """What stands before all keys in the store, without braces, so that two installations can share one."""
     call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
     """How long the store keeps a call after its last sign of life, in seconds."""
     retention: Annotated[int | None, Field(ge=0, le=7 * DAYS)] = None
@@ -139,6 +141,13 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
         return networks
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        if set("{}") & set(prefix) or prefix.split() != [prefix] * bool(prefix):
+            raise ValueError(f"{prefix!r} holds a brace or a space; braces say which slot of a cluster a key is in")
+        return prefix
 
     @field_validator("secret", "admin_token")
     @classmethod

@@ -278,7 +278,7 @@ async def _cut_over(
             return "no smoke call, as asked"
         return await smoked(replace(smoke_terms, color=color), clock)
 
-    store = open_store(settings.store_url, ttl_s=settings.call_ttl)
+    store = open_store(settings.store_url, ttl_s=settings.call_ttl, key_prefix=settings.key_prefix)
     kind, prometheus, cloudwatch = wish.watch
     try:
         await store.open()

@@ -161,6 +161,9 @@ class Store(ABC):
     def retention_s(self, seconds: int | None) -> None:
         self._retention_s = seconds
 
+    def use_prefix(self, prefix: str) -> None:  # noqa: B027 - a store that is nobody else's takes no notice
+        """Put `prefix` before all keys, so that two installations can share a store; to be called before `open`."""
+
     @property
     @abstractmethod
     def kind(self) -> str:

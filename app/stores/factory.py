@@ -15,10 +15,10 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 MakeStore = Callable[..., Store]
 
 
-def open_store(url: str, *, ttl_s: int, retention_s: int | None = None) -> Store:
+def open_store(url: str, *, ttl_s: int, retention_s: int | None = None, key_prefix: str = "") -> Store:
     """The store for a URL, not opened yet. Raises `SettingsError` for a scheme nobody knows or a bad URL.
 
-    `retention_s`: see `Store.retention_s`.
+    `retention_s`: see `Store.retention_s`; `key_prefix`: see `Store.use_prefix`.
     A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.
     """
     scheme = url.partition("://")[0].lower()
@@ -34,6 +34,7 @@ def open_store(url: str, *, ttl_s: int, retention_s: int | None = None) -> Store
         make = added[scheme].load()
     store = make(url, ttl_s=ttl_s)
     store.retention_s = retention_s
+    store.use_prefix(key_prefix)
     return store
 
 

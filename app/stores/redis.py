@@ -44,11 +44,11 @@ from app.stores.redis_format import (
     Script,
     beat_fields,
     beat_of,
-    call_keys,
     commit_arguments,
     parts_of,
     wish_of,
 )
+from app.stores.redis_keys import Keys
 from app.stores.redis_pipeline import Command, ask_all
 from app.stores.redis_sentinels import sentinel_master
 
@@ -62,8 +62,6 @@ PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
 IN_PAGES = ("claim", "load", "read")
 """Scripts that read calls."""
-PODS_KEY = "pods"
-"""Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 KEPT_POD_MS = 3_600_000
 
 Answer = TypeVar("Answer")
@@ -78,6 +76,7 @@ class RedisStore(Store):
         """`client` and `tuning` come from a subclass that makes its own connections."""
         super().__init__(ttl_s=ttl_s)
         self._url = url
+        self.keys = Keys()
         self._scripts = {name: Script(name) for name in SCRIPTS}
         self._scripts.update({name: Script("pages", name) for name in IN_PAGES})
         if client is None:
@@ -91,6 +90,10 @@ class RedisStore(Store):
     def kind(self) -> str:
         """``redis`` or ``sentinel``."""
         return "sentinel" if "+sentinel://" in self._url.lower() else "redis"
+
+    def use_prefix(self, prefix: str) -> None:
+        """Put `prefix` before all keys."""
+        self.keys = Keys(prefix)
 
     async def open(self) -> None:
         """Check that the server answers and runs scripts."""
@@ -122,7 +125,7 @@ class RedisStore(Store):
         """
         runs = [await self._run_of(write) for write in writes]
         beside = [keys[PLAIN_KEYS:] for keys, _ in runs]
-        keys = [(f"callkey:{write.call_key_hash}", write.call_id) for write in writes if write.call_key_hash]
+        keys = [(self.keys.call_key(write.call_key_hash), write.call_id) for write in writes if write.call_key_hash]
         outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
         told = [
             outcome_of_failure(outcome) if isinstance(outcome, Exception) else WriteOutcome(outcome.decode())
@@ -135,7 +138,7 @@ class RedisStore(Store):
 
     async def _run_of(self, write: CallWrite) -> Question:
         """How a write is committed."""
-        keys = call_keys(write.call_id)
+        keys = self.keys.of_call(write.call_id)
         if not write.whole or write.size_bytes < STAGED_FROM_BYTES or (write.ends and not self.retention_s):
             return keys, commit_arguments(write, self.ttl_s, self.retention_s)
         # Under a name that no other write has: of two owners each brings its own.
@@ -172,7 +175,7 @@ class RedisStore(Store):
             await self._server_ms() or 0,
         ]
         # Without a name it would count once more each time it is asked.
-        outcome, *more = await self._run("claim", call_keys(claim.call_id), arguments, again=bool(claim.name))
+        outcome, *more = await self._run("claim", self.keys.of_call(claim.call_id), arguments, again=bool(claim.name))
         if outcome == b"late":
             self._server_ahead_ms = None
             raise StoreUnavailable("the claim reached the store too late")
@@ -185,7 +188,7 @@ class RedisStore(Store):
     async def _read(self, call_id: str, reading: Reading, owned: list[Any]) -> Snapshot:
         """What is left of a call; `owned`: under which epoch and claim it must be, or twice ""."""
         while (rest := reading.rest) is not None:
-            page = await self._run("read", call_keys(call_id), [*owned, *rest])
+            page = await self._run("read", self.keys.of_call(call_id), [*owned, *rest])
             if page is None:
                 raise StoreUnavailable("the call was claimed by another pod while it was read")
             reading.add(page)
@@ -194,23 +197,23 @@ class RedisStore(Store):
     async def erase(self, call_id: str, now_ms: int) -> bool:
         """One script."""
         arguments = [now_ms, self.ttl_s, "admin", *TOMBSTONE_FIELDS]
-        return bool(await self._run("erase", call_keys(call_id), arguments))
+        return bool(await self._run("erase", self.keys.of_call(call_id), arguments))
 
     async def load(self, call_id: str) -> Snapshot | None:
         """One script, and one for each further page of a large call, in which changes made meanwhile may show."""
-        held = await self._run("load", call_keys(call_id), [])
+        held = await self._run("load", self.keys.of_call(call_id), [])
         return await self._read(call_id, Reading(*held), ["", ""]) if held[0] else None
 
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
         """One script."""
         bound: bytes = await self._run(
-            "bind_call_key", [f"callkey:{key_hash}"], [call_id, self.ttl_s, instead_of or ""]
+            "bind_call_key", [self.keys.call_key(key_hash)], [call_id, self.ttl_s, instead_of or ""]
         )
         return bound.decode()
 
     async def find_call_key(self, key_hash: str) -> str | None:
         """One GETEX."""
-        bound: Any = await self._ask(lambda: self._redis.getex(f"callkey:{key_hash}", ex=self.ttl_s))
+        bound: Any = await self._ask(lambda: self._redis.getex(self.keys.call_key(key_hash), ex=self.ttl_s))
         return None if bound is None else bound.decode()
 
     # --- the fleet --------------------------------------------------------------
@@ -219,8 +222,8 @@ class RedisStore(Store):
         """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
         fields = [ttl_s, *(word for pair in beat_fields(beat).items() for word in pair)]
         await self._ask(self._read_clock, again=False)
-        await self._run("beat", [f"pod:{beat.name}"], fields, again=False)
-        await self._run("list_pod", [PODS_KEY], [beat.name, KEPT_POD_MS], again=False)
+        await self._run("beat", [self.keys.pod(beat.name)], fields, again=False)
+        await self._run("list_pod", [self.keys.pods], [beat.name, KEPT_POD_MS], again=False)
         return await self.drain_wish(beat.color)
 
     async def retire(self, pod: str) -> None:
@@ -228,8 +231,8 @@ class RedisStore(Store):
 
         async def run() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.delete(f"pod:{pod}")
-                pipe.zrem(PODS_KEY, pod)
+                pipe.delete(self.keys.pod(pod))
+                pipe.zrem(self.keys.pods, pod)
                 await _answers(pipe)
 
         await self._ask(run)
@@ -238,11 +241,11 @@ class RedisStore(Store):
         """Two round trips: the names, then their beats."""
 
         async def run() -> list[Any]:
-            kept: Any = await self._redis.zrange(PODS_KEY, 0, -1)
+            kept: Any = await self._redis.zrange(self.keys.pods, 0, -1)
             names = [name.decode() for name in kept]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hgetall(f"pod:{name}")
+                    pipe.hgetall(self.keys.pod(name))
                 return await _answers(pipe) if names else []
 
         beats = [beat for fields in await self._ask(run) if (beat := beat_of(fields)) is not None]
@@ -250,16 +253,16 @@ class RedisStore(Store):
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
         """One script."""
-        await self._run("wish_drain", [f"color:{color}"], [] if wish is None else [orjson.dumps(wish)])
+        await self._run("wish_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
 
     async def drain_wish(self, color: str) -> DrainWish | None:
         """One command."""
-        packed: Any = await self._ask(lambda: self._redis.hget(f"color:{color}", "drain"))
+        packed: Any = await self._ask(lambda: self._redis.hget(self.keys.color(color), "drain"))
         return wish_of(packed)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         """GET, and only where nothing is agreed yet SET NX before it: a server that is full refuses that."""
-        key = f"agreed:{name}"
+        key = self.keys.agreed(name)
 
         async def run() -> bytes:
             agreed: Any = await self._redis.get(key)
@@ -272,13 +275,13 @@ class RedisStore(Store):
 
     async def note(self, name: str) -> bytes | None:
         """One command."""
-        found: Any = await self._ask(lambda: self._redis.get(f"note:{name}"))
+        found: Any = await self._ask(lambda: self._redis.get(self.keys.note(name)))
         return None if found is None else bytes(found)
 
     async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         """One script."""
         arguments = [int(old is not None), old or b"", int(new is not None), new or b"", ttl_s]
-        return bool(await self._run("swap_note", [f"note:{name}"], arguments))
+        return bool(await self._run("swap_note", [self.keys.note(name)], arguments))
 
     # --- talking to the server ----------------------------------------------------
 

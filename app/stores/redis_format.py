@@ -31,12 +31,6 @@ class Script:
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-def call_keys(call_id: str) -> list[str]:
-    """The four keys of a call, all in one hash slot."""
-    slot = f"call:{{{call_id}}}"
-    return [slot, f"{slot}:items", f"{slot}:out", f"{slot}:in"]
-
-
 def commit_arguments(write: CallWrite, ttl_s: int, retention_s: int) -> list[Any]:
     """Arguments of `lua/commit.lua`."""
     items = write.items if retention_s or not write.ends else {}

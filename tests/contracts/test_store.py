@@ -586,9 +586,9 @@ async def test_every_write_refreshes_the_ttl_of_all_keys(redis_url: str) -> None
         await store.commit([refresh])
         assert [await client.ttl(key) for key in keys] == [TTL_S] * 4
     await store.bind_call_key("k", "call_a")
-    await client.expire("callkey:k", 7)
+    await client.expire("voice:callkey:k", 7)
     await store.find_call_key("k")
-    assert await client.ttl("callkey:k") == TTL_S
+    assert await client.ttl("voice:callkey:k") == TTL_S
     await store.close()
 
 
@@ -612,10 +612,10 @@ async def test_what_has_expired_is_unknown_on_a_real_server(redis_url: str) -> N
     await store.commit([first_write()])
     await store.bind_call_key("k", "call_a")
     await store.beat(beat("a"), ttl_s=5)
-    assert await client.ttl("pod:a") == 5
-    for key in ("call:{call_a}", "callkey:k", "pod:a"):
+    assert await client.ttl("voice:pod:a") == 5
+    for key in ("call:{call_a}", "voice:callkey:k", "voice:pod:a"):
         await client.pexpire(key, 1)
-    while await client.exists("call:{call_a}", "callkey:k", "pod:a"):
+    while await client.exists("call:{call_a}", "voice:callkey:k", "voice:pod:a"):
         pass
     assert await store.load("call_a") is None
     assert await store.commit([CallWrite("call_a", 1)]) == [WriteOutcome.UNKNOWN]

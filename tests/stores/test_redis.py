@@ -7,11 +7,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from app.errors import SettingsError, StoreRefused, StoreUnavailable
@@ -291,8 +293,8 @@ async def test_a_heartbeat_that_says_too_little_is_passed_over(redis_url: str) -
     """Pods of another version may say other things; the rest of the fleet is shown all the same."""
     store = RedisStore(redis_url, ttl_s=10)
     await store.beat(PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
-    await store._redis.hset("pod:pod-x", mapping={"name": "pod-x", "color": "green"})
-    await store._redis.zadd("pods", {"pod-x": 1})
+    await store._redis.hset("voice:pod:pod-x", mapping={"name": "pod-x", "color": "green"})
+    await store._redis.zadd("voice:pods", {"pod-x": 1})
     assert [beat.name for beat in await store.pods()] == ["pod-a"]
     await store.close()
 
@@ -300,7 +302,9 @@ async def test_a_heartbeat_that_says_too_little_is_passed_over(redis_url: str) -
 async def test_a_wish_of_a_newer_version_is_understood(redis_url: str) -> None:
     """Blue and green are different versions: what this one does not know is left aside."""
     store = RedisStore(redis_url, ttl_s=10)
-    await store._redis.hset("color:blue", "drain", b'{"mode":"finish","deadline_s":5,"requested_at_ms":7,"new":1}')
+    await store._redis.hset(
+        "voice:color:blue", "drain", b'{"mode":"finish","deadline_s":5,"requested_at_ms":7,"new":1}'
+    )
     assert await store.drain_wish("blue") == DrainWish("finish", 5, 7)
     await store.close()
 
@@ -381,3 +385,45 @@ def mine(url: str, *, ttl_s: int) -> MemoryStore:
     """Somebody's store."""
     assert url == "mine://here"
     return MemoryStore(ttl_s=ttl_s)
+
+
+async def test_two_installations_share_a_server(redis_url: str) -> None:
+    """Under prefixes of their own, neither sees the other's calls, pods, keys and wishes; nothing is outside them."""
+    async with opened(redis_url, "a:") as ours, opened(redis_url, "b:") as theirs:
+        await ours.commit([CallWrite("call_a", 1, fields={"status": b"attached"}, whole=True, call_key_hash="k")])
+        await ours.beat(PodBeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
+        await ours.wish_drain("blue", DrainWish("handoff", 1, 1))
+        await ours.agree("secret", b"ours")
+        await ours.swap_note("cutover", None, b"ours", ttl_s=10)
+        assert await theirs.load("call_a") is None
+        assert await theirs.find_call_key("k") is None
+        assert await theirs.pods() == []
+        assert await theirs.drain_wish("blue") is None
+        assert await theirs.agree("secret", b"theirs") == b"theirs"
+        assert await theirs.note("cutover") is None
+        async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+            keys = {str(key) for key in await client.keys("*")}
+    assert {key[:2] for key in keys} == {"a:", "b:"}
+    assert all(key[2:].startswith(("voice:", "call:{")) for key in keys)
+
+
+async def test_another_programs_keys_are_nobodys_business(redis_url: str) -> None:
+    """A server may have a `pods` of its own."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.set("pods", "another program's")
+        await client.set("pod:pod", "another program's")
+    async with opened(redis_url) as store:
+        await store.beat(PodBeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
+        assert [pod.name for pod in await store.pods()] == ["pod"]
+
+
+@asynccontextmanager
+async def opened(url: str, prefix: str = "") -> AsyncIterator[RedisStore]:
+    """A store of an installation."""
+    store = RedisStore(url, ttl_s=60)
+    store.use_prefix(prefix)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()

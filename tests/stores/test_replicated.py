@@ -235,9 +235,9 @@ async def test_a_call_key_that_is_not_bound_is_not_taken_for_bound(cluster: Clus
     """A key lives on another node than its call; when that one writes nothing now, the write is to be asked again."""
     store = open_store(cluster.url, ttl_s=600)
     home = cluster.master_of("call:{call_k}")
-    key_hash = next(f"{n:064x}" for n in range(999) if cluster.master_of(f"callkey:{n:064x}") is not home)
+    key_hash = next(f"{n:064x}" for n in range(999) if cluster.master_of(f"voice:callkey:{n:064x}") is not home)
     write = CallWrite("call_k", 1, 1, "made", whole=True, call_key_hash=key_hash)
-    with cluster.client(cluster.master_of(f"callkey:{key_hash}")) as other:
+    with cluster.client(cluster.master_of(f"voice:callkey:{key_hash}")) as other:
         other.config_set("min-replicas-to-write", 9)
         with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
             await store.commit([write])
