@@ -103,7 +103,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     hearing = call.hearing
     if hearing.item_id is not None and hearing.saved:
         speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
-    if call.staged is not None and not call.is_spared:
+    if call.staged is not None and call.keeps_turns:
         speech += call.staged.entries
     write = CallWrite(
         call.call_id,
@@ -143,16 +143,17 @@ def _oldest_speech(call: Call) -> int:
     kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
     if call.hearing.first_n:
         kept.append(call.hearing.first_n)
-    if call.staged is not None and not call.is_spared:
+    if call.staged is not None and call.keeps_turns:
         kept.append(call.staged.first_n)
     return min(kept, default=call.speech_made + 1)
 
 
 def _kept_clips(call: Call) -> list[Clip]:
     """Turns whose audio may still be needed: the latest, the one that is answered, those nobody has understood yet."""
-    if call.is_spared:
+    if not call.keeps_turns:
         return []
-    return [*call.untranscribed.values(), *(clip for clip in (call.clip, call.answered) if clip is not None)]
+    latest = None if call.is_spared else call.clip
+    return [*call.untranscribed.values(), *(clip for clip in (latest, call.answered) if clip is not None)]
 
 
 def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:

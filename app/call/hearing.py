@@ -285,14 +285,15 @@ def _checkpoint(call: Call) -> None:
 
 
 def take_back_unsaved(call: Call) -> None:
-    """What was to be saved of the unfinished utterance with the next write is not, and not what is held of turns."""
+    """What was to be saved of the unfinished utterance with the next write is not, nor turns that are not kept."""
     held = call.hearing
     waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]
     held.saved -= sum(len(entry.audio) for entry in waiting)
     if waiting and waiting[0].n == held.first_n:
         held.first_n = 0
-    call.unsaved_bytes -= sum(len(entry.audio) for entry in call.unsaved_speech)
-    call.unsaved_speech = []
+    kept = [entry for entry in call.unsaved_speech if call.keeps_turns and entry.item_id != held.item_id]
+    call.unsaved_bytes -= sum(len(entry.audio) for entry in call.unsaved_speech) - sum(len(e.audio) for e in kept)
+    call.unsaved_speech = kept
 
 
 def _save_up_to(call: Call, end: int) -> None:

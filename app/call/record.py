@@ -205,6 +205,8 @@ class Call:
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
     is_spared: bool = False
     """The store is short of memory: see `sparing`."""
+    keeps_turns: bool = True
+    """Whether the audio of turns that are not answered or understood yet is stored; not in a store nearly full."""
     unsaved_bytes: int = 0
     """What of events, speech and session the next write carries; the conversation counts its own."""
     session_bytes: int = field(init=False)

@@ -446,7 +446,8 @@ class LiveCall:
         """See `committer.Writer`."""
         if self._held or self.superseded_by_other:
             return None
-        spare(self.call, is_scarce=self._committer.memory.is_scarce)
+        memory = self._committer.memory
+        spare(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
         waiting = self.call.unsaved_events
         return take_write(self.call, self._clock.wall_ms()), waiting
 

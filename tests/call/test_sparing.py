@@ -24,9 +24,9 @@ def a_call() -> Call:
     return call
 
 
-def write(store: MemoryStore, call: Call, *, is_scarce: bool) -> None:
+def write(store: MemoryStore, call: Call, *, is_scarce: bool, is_nearly_full: bool = False) -> None:
     """As the runtime does."""
-    spare(call, is_scarce=is_scarce)
+    spare(call, is_scarce=is_scarce, is_nearly_full=is_nearly_full)
     assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
 
 
@@ -82,14 +82,28 @@ def test_an_utterance_is_not_checkpointed_and_the_client_is_told_so() -> None:
     assert bytes(again.hearing.audio) == 5 * SECOND
 
 
-def test_the_audio_of_turns_is_not_kept_for_a_next_owner() -> None:
+def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> None:
+    """While memory is scarce, and no longer."""
+    store, call = MemoryStore(ttl_s=60), a_call()
+    write(store, call, is_scarce=True)
+    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio(), inputs.CreateResponse({}))
+    write(store, call, is_scarce=True)
+    again = crashed(store, call)
+    assert again.answered is not None
+    assert again.answered.audio == SECOND
+    happen(call, inputs.Transcribed("item_1", "hello"), inputs.ReplyFinished("resp_1"))
+    write(store, call, is_scarce=True)
+    assert kept(store, call)[0] == 0
+
+
+def test_a_store_nearly_full_keeps_no_audio_of_turns_for_a_next_owner() -> None:
     """The turn is: it is understood and answered here, and after a crash without its audio."""
     store, call = MemoryStore(ttl_s=60), a_call()
     happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
     write(store, call, is_scarce=False)
     assert kept(store, call)[0] == len(SECOND)
     happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
-    write(store, call, is_scarce=True)
+    write(store, call, is_scarce=True, is_nearly_full=True)
     assert kept(store, call)[0] == 0
     again = crashed(store, call)
     assert len(again.conversation) == 2

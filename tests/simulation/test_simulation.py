@@ -9,12 +9,16 @@ from dataclasses import replace
 
 import pytest
 
+from app.call.record import Call
+from app.call.sparing import spare
+from app.runtime import live_call
 from tests.simulation.caller import Line
 from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 
 SHORT_RUN = 500
+SCARCE_RUN = 200
 WITHIN = 3000
 """A planted bug must be found by so many schedules."""
 
@@ -88,3 +92,14 @@ def test_a_failure_is_made_small() -> None:
         assert len(small.faults) < len(big.faults)
         assert not any(play(smaller).broken for smaller in small.smaller())
         assert f"--seed {big.seed}" in report(big.seed)
+
+
+def test_the_contract_holds_while_the_stores_memory_is_scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls keep less in it, and yet nothing that was said is lost or said twice, whatever else goes wrong."""
+
+    def spared(call: Call, **_: bool) -> None:
+        spare(call, is_scarce=True, is_nearly_full=False)
+
+    monkeypatch.setattr(live_call, "spare", spared)
+    tally = search(range(SCARCE_RUN))
+    assert not tally.broken, report(tally.broken[0])
