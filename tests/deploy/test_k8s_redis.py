@@ -119,6 +119,9 @@ def test_backup_takes_a_replica_and_keeps_the_last(pods: Pods, tmp_path: Path) -
     """The copy comes from a replica, old copies go, and what is no snapshot is refused and not kept."""
     master = pods.await_whole()
     replica = next(host for host in pods.hosts if host != master)
+    wait_until(
+        lambda: pods.server(replica).info("replication").get("master_link_status") == "up", "a replica that follows"
+    )
     for hour in range(5):
         (tmp_path / f"voice-20260101T0{hour}0000Z.rdb").write_bytes(b"REDIS0011")
     done = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3")
