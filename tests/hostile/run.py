@@ -38,6 +38,8 @@ ANSWER_S = 20.0
 RECOVERED_S = 30.0
 """A pod that was overloaded takes calls again within that."""
 ENDING_S = 30.0
+LONGEST_S = 180.0
+"""Beside the seconds of harm: a mode that takes longer hangs, and is told so."""
 REST_S = 2.0
 """After the harm is over, before it is asked what is left of it."""
 CALLER_BYTES = 256 * MIB
@@ -65,7 +67,8 @@ async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) ->
     verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB, stored / MIB)
     verdict.is_slowed = mode.is_slowed
     try:
-        await _run(mode, plan, verdict, tell)
+        async with asyncio.timeout(plan.seconds + LONGEST_S):
+            await _run(mode, plan, verdict, tell)
     except (OSError, TimeoutError, RuntimeError, AssertionError, httpx.HTTPError) as error:
         verdict.fault = f"{type(error).__name__}: {str(error)[-2000:]}"
     return verdict
@@ -141,18 +144,20 @@ async def _watched(pod: PodProcess, store: RedisServer, verdict: Verdict) -> Asy
     verdict.rss_before_mib = verdict.rss_most_mib = _rss_mib(pod)
     async with redis.Redis.from_url(store.url) as client:
         verdict.store_before_mib = verdict.store_most_mib = await _used_mib(client)
-        looking = [asyncio.create_task(_look(pod, client, verdict)), asyncio.create_task(_ask(pod, verdict))]
+        over = asyncio.Event()
+        looking = (_look(pod, client, verdict, over), _ask(pod, verdict, over))
+        tasks = [asyncio.create_task(look) for look in looking]
         try:
             yield
         finally:
-            for task in looking:
-                task.cancel()
-            await asyncio.gather(*looking, return_exceptions=True)
+            # Not cancelled: a connection to the store that is left in the middle of a question may never close.
+            over.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict) -> None:
+async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict, over: asyncio.Event) -> None:
     looks = 0
-    while True:
+    while not over.is_set():
         verdict.rss_most_mib = max(verdict.rss_most_mib, _rss_mib(pod))
         if looks % 10 == 0:
             verdict.store_most_mib = max(verdict.store_most_mib, await _used_mib(client))
@@ -160,8 +165,8 @@ async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-async def _ask(pod: PodProcess, verdict: Verdict) -> None:
-    while True:
+async def _ask(pod: PodProcess, verdict: Verdict, over: asyncio.Event) -> None:
+    while not over.is_set():
         began_s = perf_counter()
         try:
             async with asyncio.timeout(ANSWER_S):
