@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -50,6 +50,8 @@ class Connection:
         self._wake = asyncio.Event()
         self._open: Transport | None = None
         """Where events can be written at once, because none waits to be sent before them."""
+        self._transport: Transport | None = None
+        """Set while `run` sends."""
         self._limit: asyncio.Timeout | None = None
         """How long `run` may go on sending."""
 
@@ -122,11 +124,17 @@ class Connection:
         if self._limit is not None and self._limit.when() is None:
             self._limit.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
 
+    def probe(self, answered: Callable[[], None]) -> None:
+        """See `Transport.probe`."""
+        if self._transport is not None and self.closing is None:
+            self._transport.probe(answered)
+
     async def run(self, transport: Transport, greeting: bytes) -> None:
         """Send the greeting, then events as they come, until the connection is to be closed; then close it.
 
         A caller who does not read what is left within `LAST_WORDS_S` is cut off.
         """
+        self._transport = transport
         try:
             async with asyncio.timeout(None) as self._limit:
                 if self.closing is not None:
@@ -139,7 +147,7 @@ class Connection:
             log.exception("sending failed")
             self.close(INTERNAL_ERROR)
         finally:
-            self._limit = self._open = None
+            self._limit = self._open = self._transport = None
         assert self.closing is not None
         await transport.close(*self.closing)
 

@@ -295,11 +295,21 @@ class LiveCall:
             self.feed(Transcribed(item_id, text))
 
     def notice_silence(self, silent_s: float) -> None:
-        """Nothing has come from the caller for so long: if that was in an utterance, it is over."""
-        connection, is_speaking = self.connection, self.call.hearing.speaking
-        if not is_speaking or silent_s < MUTED_S or connection is None:
+        """Nothing has come for so long: if that was in an utterance, and the caller is there, the utterance is over.
+
+        A network that swallows some seconds is silent, too. So the caller is asked for a sign of life, which comes
+        behind all audio that was sent before it.
+        """
+        connection = self.connection
+        if not self.call.hearing.speaking or silent_s < MUTED_S or connection is None:
             return
-        if connection.closing is None and not connection.is_deaf and not self.is_backlogged:
+        if not connection.is_deaf and not self.is_backlogged:
+            heard_from_at_s = self.heard_from_at_s
+            connection.probe(lambda: self._caller_is_there(connection, heard_from_at_s))
+
+    def _caller_is_there(self, connection: Connection, heard_from_at_s: float) -> None:
+        has_come = self.was_heard or self.heard_from_at_s != heard_from_at_s
+        if self.connection is connection and connection.closing is None and not has_come:
             self.feed(AudioStopped())
 
     # --- what it takes of the pod's memory ------------------------------------

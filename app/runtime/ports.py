@@ -79,6 +79,13 @@ class Transport(Protocol):
     async def send(self, text: bytes) -> None:
         """Send one text message (UTF-8); waits while the socket is congested. Never raises for a peer that is gone."""
 
+    def probe(self, answered: Callable[[], None]) -> None:
+        """Ask the peer for a sign of life; `answered` is called once it comes, behind all that was sent before it.
+
+        Nothing happens while an earlier one is not answered, as none is by a peer that is gone. Here: none is.
+        """
+        return
+
     async def close(self, code: int, reason: str) -> None:
         """Close with a code. Returns within 0.5 s even if the peer is dead; safe to call twice."""
 

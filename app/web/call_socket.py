@@ -19,6 +19,7 @@ while the peer does not read, `write` says no and `send` waits.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from app.call.closing import BROKEN, TRY_AGAIN_LATER
@@ -48,6 +49,8 @@ CLOSING_S = 10.0
 PING_S = 20.0
 """Pings keep load balancers from taking a silent call for dead (an ALB's idle timeout is 60 s by default); a peer
 that has not answered one by the time of the next is dead."""
+PROBE = b"?"
+"""Content of the ping that asks whether a silent peer is there; the keepalive's have none."""
 KEEPALIVE_LOST = 1011
 GOING_DOWN = 1012
 NOT_ALLOWED = 1008
@@ -84,6 +87,7 @@ class CallSocket(asyncio.Protocol, Transport):
         "_message_s",
         "_ping_s",
         "_pinged",
+        "_probe",
         "_progress",
         "_reader",
         "_reading_paused",
@@ -137,6 +141,8 @@ class CallSocket(asyncio.Protocol, Transport):
         self._change: asyncio.Future[None] | None = None
         self._ping_s = ping_s
         self._pinged = False
+        self._probe: Callable[[], None] | None = None
+        """Called once a ping is answered that was sent to see whether the peer is there."""
         self._timer = self._loop.call_later(ping_s, self._keep_alive)
         self._message_s = message_s
         self._watch: asyncio.TimerHandle | None = None
@@ -166,6 +172,12 @@ class CallSocket(asyncio.Protocol, Transport):
         while self._writable is not None and self._is_open:
             await self._writable.wait()
         self.write(text)
+
+    def probe(self, answered: Callable[[], None]) -> None:
+        """A ping that can be told from those of the keepalive."""
+        if self._is_open and self._probe is None:
+            self._probe = answered
+            self._transport.write(control_frame(PING, PROBE))
 
     async def receive(self) -> str | bytes | int:
         """The next message, or the close code; once gone, the code again and again."""
@@ -453,10 +465,20 @@ class CallSocket(asyncio.Protocol, Transport):
             self._transport.write(control_frame(PONG, self._unanswered))
             self._unanswered = None
 
+    def _tell_prober(self) -> None:
+        answered, self._probe = self._probe, None
+        if answered is not None:
+            try:
+                answered()
+            except Exception as fault:  # noqa: BLE001 - as in `_offer`
+                self._break(fault)
+
     def _control(self, kind: int, content: object) -> None:
         if kind == PONG:
             # Any answer is a sign of life, whichever ping it belongs to.
             self._pinged = False
+            if content == PROBE:
+                self._tell_prober()
         elif kind == CLOSE:
             assert isinstance(content, Closing)
             self._answer_ping()

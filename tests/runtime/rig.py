@@ -99,11 +99,18 @@ class MemoryTransport(Transport):
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
-        self._inbox: asyncio.Queue[str | bytes | int] = asyncio.Queue()
+        self.answers_probes = True
+        self._inbox: asyncio.Queue[str | bytes | int | Callable[[], None]] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
     async def receive(self) -> str | bytes | int:
-        return await self._inbox.get()
+        while callable(message := await self._inbox.get()):
+            message()
+        return message
+
+    def probe(self, answered: Callable[[], None]) -> None:
+        if self.answers_probes:
+            self._inbox.put_nowait(answered)
 
     async def send(self, text: bytes) -> None:
         self.events.append(orjson.loads(text))

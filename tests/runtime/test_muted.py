@@ -39,7 +39,26 @@ async def test_a_short_gap_in_a_sentence_ends_nothing() -> None:
         live.notice_silence(MUTED_S - 0.1)
         assert live.call.hearing.speaking
         live.notice_silence(MUTED_S)
-        assert not live.call.hearing.speaking
+        await caller.transport.event("response.created")
+
+
+async def test_a_network_that_stands_still_ends_no_sentence() -> None:
+    """A caller who gives no sign of life may be speaking; what was said meanwhile comes before the sign."""
+    clock = LeapingClock()
+    async with rig() as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod)
+        caller.transport.answers_probes = False
+        await speaking(pod, caller)
+        live = pod.ownership.calls[caller.call_id]
+        live.notice_silence(60)
+        caller.transport.answers_probes = True
+        live.notice_silence(60)
+        live.was_heard = True  # A frame that came in front of the answer.
+        caller.transport.say({"type": "input_audio_buffer.append", "audio": ""})
+        caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
+        await caller.transport.event("error")
+        assert live.call.hearing.speaking
 
 
 async def test_nobody_is_taken_for_muted_who_is_not_listened_to() -> None:

@@ -235,6 +235,7 @@ class Connection(Transport):
         """How much of the caller's audio the pod has taken."""
         self._witness = witness
         self._over: int | None = None
+        self._probing = False
 
     # --- the caller's side
 
@@ -258,8 +259,20 @@ class Connection(Transport):
     # --- the pod's side
 
     async def receive(self) -> str | bytes | int:
-        message: str | int = await self.up.get()
-        return message
+        while callable(message := await self.up.get()):
+            message()
+        told: str | int = message
+        return told
+
+    def probe(self, answered: Callable[[], None]) -> None:
+        if not self._probing:
+            self._probing = True
+
+            def done() -> None:
+                self._probing = False
+                answered()
+
+            self.up.put(done)
 
     async def send(self, text: bytes) -> None:
         self.write(text)

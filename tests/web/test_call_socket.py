@@ -483,3 +483,45 @@ def test_the_reader_forgets_nothing_it_was_not_given() -> None:
     assert reader.mistake is not None
     reader.feed(Frame(Opcode.TEXT, b"x").serialize(mask=True))
     assert reader.read() is None
+
+
+async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
+    """Only the answer to that ping is one; while it is waited for, no other is asked for."""
+    async with connected() as (socket, peer, _):
+        taker = Taker()
+        taker.willing.set()
+        over = asyncio.create_task(socket.deliver(taker))
+        seen: list[list[str | bytes]] = []
+        answered = asyncio.Event()
+
+        def note() -> None:
+            seen.append(list(taker.taken))
+            answered.set()
+
+        socket.probe(note)
+        socket.probe(lambda: seen.append([]))
+        kind, content = await peer.frame()
+        assert kind == PING
+        peer.say(PONG, b"another")
+        peer.say(1, b"said before")
+        peer.say(PONG, content)
+        await answered.wait()
+        assert seen == [["said before"]]
+        socket.probe(note)
+        assert await peer.frame() == (PING, content)
+        over.cancel()
+
+
+async def test_a_sign_of_life_that_breaks_the_listener_breaks_the_connection() -> None:
+    """As a message does on which the listener fails."""
+    async with connected() as (socket, peer, _):
+        over = asyncio.create_task(socket.deliver(Taker()))
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        socket.probe(fail)
+        _, content = await peer.frame()
+        peer.say(PONG, content)
+        with pytest.raises(ZeroDivisionError):
+            await over
