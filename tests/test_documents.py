@@ -13,7 +13,7 @@ from app.settings import CALLERS_KEY, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 LIMITS, SECURITY = "docs/limits.md", "SECURITY.md"
-NAMED_IN_CODE = re.compile(r'\b(?:limit_)?reached\(\s*"(\w+)"|\blimit="(\w+)"')
+NAMED_IN_CODE = re.compile(r'(?:\b(?:limit_)?reached\(\s*|\blimit=|\bCountLimit\(\s*)"(\w+)"')
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
 
 
@@ -23,8 +23,7 @@ def text(name: str) -> str:
 
 def counted_in_code() -> set[str]:
     """Names that ``voice_limits_total`` can have."""
-    found = (match for path in (ROOT / "app").rglob("*.py") for match in NAMED_IN_CODE.findall(path.read_text()))
-    return {one or other for one, other in found}
+    return {name for path in (ROOT / "app").rglob("*.py") for name in NAMED_IN_CODE.findall(path.read_text())}
 
 
 def counted_in_table() -> set[str]:
