@@ -19,7 +19,7 @@ from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
 from app.observe.metrics import Metrics
 from app.runtime.allocator import give_back_large_blocks
-from app.runtime.clock import SteadyClock
+from app.runtime.clock import SteadyClock, SystemClock
 from app.runtime.naming import OwnName
 from app.runtime.ownership import CallSettings
 from app.runtime.pod import Pod
@@ -82,7 +82,7 @@ async def build(
 
         secret = await find_secret(settings, store)
         if own_name:
-            name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes)
+            name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes, SystemClock())
             settings = settings.model_copy(update={"pod": await name.choose(settings.pod)})
             stack.push_async_callback(name.give_back)
         pod = Pod(

@@ -103,7 +103,7 @@ class Host:
         slots = range(self._board.workers)
         try:
             await store.open()
-            own = OwnName(store, token_bytes(bootstrap.INSTANCE_BYTES), token_bytes)
+            own = OwnName(store, token_bytes(bootstrap.INSTANCE_BYTES), token_bytes, SystemClock())
             return await own.choose(self._settings.pod, lambda name: [worker_name(name, slot) for slot in slots])
         finally:
             await store.close()

@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from app.errors import StoreError
+from app.runtime.ports import Clock
 from app.stores.base import Store
 
 RESERVED_S = 10
 """How long a name is kept for a pod that starts; by then its heartbeat shows it."""
+LONGEST_WAIT_S = RESERVED_S + 1.0
+"""How long a pod waits for a name whose holder gives no sign of life: one that was killed is forgotten by then."""
+LOOK_S = 0.25
 SUFFIX_BYTES = 3
 
 log = structlog.get_logger(__name__)
@@ -23,7 +27,8 @@ log = structlog.get_logger(__name__)
 class OwnName:
     """The name of one process. `instance` is unique to it."""
 
-    def __init__(self, store: Store, instance: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, store: Store, instance: bytes, random_bytes: Callable[[int], bytes], clock: Clock) -> None:
+        self._clock = clock
         self._store = store
         self._instance = instance
         self._random_bytes = random_bytes
@@ -32,22 +37,38 @@ class OwnName:
     async def choose(self, wanted: str, parts: Callable[[str], Iterable[str]] = lambda name: (name,)) -> str:
         """`wanted`, or with a random suffix if a living pod has it; without a store it stays.
 
-        `parts` are the names of the pods under a name: one, or one for each worker. A pod that died is taken for
-        living until its heartbeat runs out.
+        `parts` are the names of the pods under a name: one, or one for each worker. A pod that is started again after
+        it was killed keeps its name: it waits until its former heartbeat runs out, or another one comes.
         """
         name = wanted
         try:
-            while not await self._is_free(list(parts(name))):
+            if not await self._becomes_free(list(parts(name))):
                 name = f"{wanted}-{self._random_bytes(SUFFIX_BYTES).hex()}"
+                await self._is_free(list(parts(name)))
         except StoreError:
             return name
         if name != wanted:
             log.warning("another pod has this name", wanted=wanted, taken=name)
         return name
 
+    async def _becomes_free(self, names: list[str]) -> bool:
+        """Whether nobody has the names, or nobody any more who was there; False once one of them is heard of."""
+        before = await self._beats(names)
+        until_s = self._clock.monotonic_s() + LONGEST_WAIT_S
+        while not await self._is_free(names):
+            if self._clock.monotonic_s() >= until_s:
+                return False
+            await self._clock.sleep(LOOK_S)
+            now = await self._beats(names)
+            if any(beat != before.get(name) for name, beat in now.items()):
+                return False
+        return True
+
+    async def _beats(self, names: list[str]) -> dict[str, int]:
+        return {beat.name: beat.beat_at_ms for beat in await self._store.pods() if beat.name in names}
+
     async def _is_free(self, names: list[str]) -> bool:
-        living = {beat.name for beat in await self._store.pods()}
-        if not living.isdisjoint(names):
+        if await self._beats(names):
             return False
         for name in names:
             if not await self._store.swap_note(f"name:{name}", None, self._instance, ttl_s=RESERVED_S):
