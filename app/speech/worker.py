@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import BufferedIOBase
 from typing import Any
 
 import orjson
@@ -36,14 +38,27 @@ def main() -> None:
     _die_with(parent_pid)
     recognizer = Recognizer()
     synthesize("ready")
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
-        while header := stream.read(HEADER.size):
-            head_bytes, payload_bytes = HEADER.unpack(header)
-            head, payload = orjson.loads(stream.read(head_bytes)), stream.read(payload_bytes)
+    # The parent may go in the middle of a job or of an answer: that is the end, and no error.
+    with (
+        suppress(EOFError, ConnectionError),
+        socket.socket(fileno=descriptor) as connection,
+        connection.makefile("rwb") as stream,
+    ):
+        while True:
+            head_bytes, payload_bytes = HEADER.unpack(_read(stream, HEADER.size))
+            head, payload = orjson.loads(_read(stream, head_bytes)), _read(stream, payload_bytes)
             answer, audio = _answer(recognizer, head, payload)
             encoded = orjson.dumps(answer)
             stream.write(HEADER.pack(len(encoded), len(audio)) + encoded + audio)
             stream.flush()
+
+
+def _read(stream: BufferedIOBase, size: int) -> bytes:
+    """So many bytes; raises `EOFError` if the socket closes before them."""
+    found = stream.read(size)
+    if len(found) < size:
+        raise EOFError
+    return found
 
 
 def _die_with(parent_pid: int) -> None:

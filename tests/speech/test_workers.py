@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest_asyncio
 
 from app.call.audio import PCM
 from app.speech import workers as pool
+from app.speech.framing import HEADER
 from app.speech.workers import SpeechFailed, SpeechWorkers
 from tests.waiting import until
 
@@ -77,6 +79,31 @@ async def test_a_job_on_a_worker_that_dies_is_done_by_the_next(workers: SpeechWo
     os.kill(pid, signal.SIGKILL)
     assert await job
     assert workers.pids != (pid,)
+
+
+@pytest.mark.parametrize("goes", ["before the answer", "in the middle of a job's bytes", "between two jobs"])
+def test_a_parent_that_goes_is_no_error(goes: str) -> None:
+    """Wherever in a conversation the socket closes, the worker ends with status 0 and says nothing."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "app.speech.worker", str(theirs.fileno()), str(os.getpid())],
+            cwd=ROOT,
+            pass_fds=[theirs.fileno()],
+            stderr=subprocess.PIPE,
+        )
+    head = b'{"do":"synthesize","text":"hello","voice":"alloy","speed":1}'
+    job = HEADER.pack(len(head), 0) + head
+    with ours:
+        if goes == "between two jobs":
+            ours.sendall(job)
+            assert ours.recv(1)
+        elif goes == "before the answer":
+            ours.sendall(job)
+        else:
+            ours.sendall(job[:-3])
+    _, said = worker.communicate()
+    assert (worker.returncode, said) == (0, b"")
 
 
 async def test_a_worker_that_hangs_is_killed(workers: SpeechWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
