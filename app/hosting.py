@@ -147,7 +147,7 @@ class Host:
                 keeping.append(asyncio.create_task(host.keep_board(), name="board"))
 
             server = WorkerServer(parts.app, parts.pod, settings, on_started=started)
-            server.attend(Reception(server, self._sockets, host.queues), clock, LOOK_S)
+            server.attend(Reception(server, self._sockets, host.queues, host.leave_board), clock, LOOK_S)
             try:
                 async with siblings.answering(host.answer):
                     await bootstrap.serve_while_preparing(server, parts.agents, [])

@@ -37,7 +37,11 @@ class Line:
 
     def takes_calls(self, now_s: float) -> bool:
         """Whether a new call is welcome there."""
-        return self.status in TAKES_CALLS and now_s - self.written_s < SILENT_S
+        return self.status in TAKES_CALLS and self.answers(now_s)
+
+    def answers(self, now_s: float) -> bool:
+        """Whether there is a worker, and its loop turns."""
+        return self.status != AWAY and now_s - self.written_s < SILENT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +95,21 @@ class Board:
 def queues_of(slot: int, lines: Sequence[Line], now_s: float) -> set[int]:
     """Whose listening sockets a worker accepts from.
 
-    Its own while it takes calls, and those of the workers before it that do not. When
-    nobody takes calls each worker answers for itself, with a refusal.
+    Its own while it takes calls, and those of the workers before it that do not. Where no
+    worker takes calls, those that are left answer in the same way, with refusals: a queue
+    whose worker has gone stays open in the others, and a health check in it would wait for ever.
     """
     count = len(lines)
-    takes = [line.takes_calls(now_s) for line in lines]
-    if not any(takes):
+    serving = [line.takes_calls(now_s) for line in lines]
+    if not any(serving):
+        serving = [line.answers(now_s) for line in lines]
+    if not any(serving):
         return {slot}
-    if not takes[slot]:
+    if not serving[slot]:
         return set()
     mine = {slot}
     before = (slot - 1) % count
-    while not takes[before]:
+    while not serving[before]:
         mine.add(before)
         before = (before - 1) % count
     return mine

@@ -54,6 +54,7 @@ class HostPod:
         self._page = page
         self._merge = merge
         self._names = [worker_name(name, other) for other in range(board.workers)]
+        self._has_left = False
         pod.is_leaving = self._is_leaving
 
     # --- the board ----------------------------------------------------------------
@@ -66,8 +67,16 @@ class HostPod:
             self.write_line()
             await self._pod.clock.sleep(LOOK_S)
 
+    def leave_board(self) -> None:
+        """This worker accepts no more connections: its siblings are to do so in its place at once."""
+        self._has_left = True
+        self.write_line()
+
     def write_line(self) -> None:
         """What this worker does right now."""
+        if self._has_left:
+            self._board.write(self._slot, Line())
+            return
         found, now_s = self._pod.status(), self._pod.clock.monotonic_s()
         line = Line(self._pod.state, found.active_calls, found.parked_calls, found.capacity, now_s)
         self._board.write(self._slot, line)

@@ -19,12 +19,17 @@ class Reception:
     """Accepts for a started `uvicorn.Server`, from sockets that other processes hold open, too."""
 
     def __init__(
-        self, server: uvicorn.Server, sockets: Sequence[socket.socket], queues: Callable[[], set[int]]
+        self,
+        server: uvicorn.Server,
+        sockets: Sequence[socket.socket],
+        queues: Callable[[], set[int]],
+        on_closed: Callable[[], None],
     ) -> None:
-        """`queues` says which of the `sockets` to accept from, by their place."""
+        """`queues` says which of the `sockets` to accept from, by their place; `on_closed` is called after the last."""
         self._server = server
         self._sockets = sockets
         self._queues = queues
+        self._on_closed = on_closed
         self._open: dict[int, asyncio.Server] = {}
 
     async def keep(self, clock: Clock, look_s: float) -> None:
@@ -35,6 +40,7 @@ class Reception:
                 await clock.sleep(look_s)
         finally:
             await self._follow(set())
+            self._on_closed()
 
     async def _follow(self, queues: set[int]) -> None:
         for place in self._open.keys() - queues:

@@ -206,6 +206,21 @@ async def test_a_second_signal_ends_all_workers_at_once(redis_url: str) -> None:
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+async def test_a_worker_that_left_first_leaves_no_question_without_an_answer(redis_url: str) -> None:
+    """A drain keeps the worker with a call and lets the other go: whoever asks still gets an answer, every time."""
+    async with pods(redis_url) as its:
+        host = await start(its, drain_mode="finish", drain_deadline=300)
+        async with RealtimeCall(host.url, model="echo", come_back_for_s=0.1) as call:
+            (other,) = set(worker_pids(host)) - {pid_of(host, call.pod)}
+            host.terminate()
+            await until(lambda: not Path(f"/proc/{other}").exists())
+            # As many connections as it takes for the kernel to have put some into either queue.
+            for _ in range(32):
+                assert (await host.health())["status"] == "draining"
+            host.terminate()
+        assert await host.exit_status() == 0
+
+
 async def test_workers_leave_when_their_parent_is_gone(redis_url: str) -> None:
     """kill -9 of the parent drains them: they end like a pod that was told to, after their calls."""
     async with pods(redis_url) as its:
