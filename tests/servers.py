@@ -7,8 +7,10 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +21,27 @@ from app.stores.embedded import server_binary
 from tests.waiting import PATIENCE_S
 
 PORTS = range(20_000, 32_000)
+RESERVED: deque[socket.socket] = deque(maxlen=64)
+"""Of the ports last given out, each: while it is here no other test run is given that port."""
 
 
 def free_port() -> int:
-    """A loopback port below the ephemeral range that nobody listens on."""
-    # By chance: several test runs at once look for ports, and nothing holds one until a server listens on it.
-    for port in random.sample(PORTS, len(PORTS)):
+    """A loopback port below the ephemeral range that nobody listens on, and that no other test run is about to."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        reserved = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             try:
+                if sys.platform == "linux":
+                    # An abstract name is taken by one process at most, and free again when that is gone: unix(7).
+                    reserved.bind(f"\0voice-agent-test-port-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                reserved.close()
                 continue
-            return port
+        if len(RESERVED) == RESERVED.maxlen:
+            RESERVED[0].close()
+        RESERVED.append(reserved)
+        return port
     raise RuntimeError("no free port")
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,9 +18,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.cli.serving import welcome
-from app.errors import SettingsError
 from app.settings import Settings
-from app.web.listening import bind
+from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
@@ -38,14 +35,6 @@ def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProces
         timeout=60,
         check=False,
     )
-
-
-def free_port() -> int:
-    """A port between 20000 and 32000 that nobody listens on."""
-    while True:
-        with contextlib.suppress(SettingsError), bind("127.0.0.1", random.randint(20_000, 32_000)) as bound:
-            port: int = bound.getsockname()[1]
-            return port
 
 
 class Served:
