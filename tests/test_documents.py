@@ -12,7 +12,7 @@ import pytest
 from app.settings import CALLERS_KEY, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
-LIMITS, SECURITY = "docs/limits.md", "SECURITY.md"
+LIMITS, SECURITY, FIELD = "docs/limits.md", "SECURITY.md", "docs/field.md"
 NAMED_IN_CODE = re.compile(r'(?:\b(?:limit_)?reached\(\s*|\blimit=|\bCountLimit\(\s*)"(\w+)"')
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
 
@@ -49,7 +49,7 @@ def test_every_limit_that_is_counted_stands_in_the_table() -> None:
     assert counted_in_table() == counted_in_code()
 
 
-@pytest.mark.parametrize("name", [LIMITS, SECURITY])
+@pytest.mark.parametrize("name", [LIMITS, SECURITY, FIELD])
 def test_every_test_that_is_named_exists(name: str) -> None:
     """A promise whose test was renamed would look as if it were kept."""
     named = TEST.findall(text(name))
@@ -64,3 +64,14 @@ def test_every_setting_that_is_named_exists(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY}
     named = {found.removesuffix("_FILE") for found in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(name))}
     assert named <= known
+
+
+def test_every_report_has_its_kind_and_a_test() -> None:
+    """A row without one would be a fault that may come back."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text(FIELD).splitlines() if line[:1] == "|"
+    ]
+    reports = [row for row in rows if row[0] != "what people met" and set(row[0]) != {"-"}]
+    assert reports
+    named = [TEST.fullmatch(row[-1].strip("`")) for row in reports]
+    assert [row for row, test in zip(reports, named, strict=True) if len(row) != 3 or not row[1] or test is None] == []

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -169,3 +170,9 @@ def test_nothing_heavy_comes_before_the_first_handler() -> None:
     program = "import sys, app.__main__; print('typer' in sys.modules, 'app.cli' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_installed_command_begins_where_signals_are_caught() -> None:
+    """`voice-agent` as a package's tools make it; from `app.cli` on it would catch none until much is imported."""
+    made = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert made["project"]["scripts"] == {"voice-agent": "app.__main__:main"}
