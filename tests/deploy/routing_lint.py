@@ -1,14 +1,15 @@
-"""What no schema knows of the way in: routes, load balancers, network policies, and what watches them."""
+"""What no schema knows of the way in: routes, load balancers, and what watches them."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.web.call_socket import PING_S
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
-from tests.deploy.world import Object, World, containers, declared_ports, labels, matches, of_agents, settings_of, title
+from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
 
 ALB = "alb.ingress.kubernetes.io/"
 OUTSIDE = ("/realtime", "/v1/realtime", "/twilio")
@@ -178,34 +179,6 @@ def ingress_attributes(known: World) -> Findings:
                 yield f"{title(namespace)}: pods get no readiness gate."
 
 
-def network(known: World) -> Findings:
-    """Pods are reached on their own ports only, and never by everybody."""
-    for policy in known.all("NetworkPolicy"):
-        chosen = [it for _, it in known.pods() if matches(policy["spec"]["podSelector"], labels(it))]
-        there = {number for template in chosen for number in declared_ports(template).values()}
-        for way in policy["spec"].get("ingress", ()):
-            if not way.get("from") or not way.get("ports") or any(not peer for peer in way["from"]):
-                yield f"{title(policy)}: it lets everybody in."
-            for port in way.get("ports", ()):
-                if port["port"] not in there:
-                    yield f"{title(policy)}: it opens port {port['port']}, on which nobody listens."
-            if any("0.0.0.0/0" in peer.get("ipBlock", {}).get("cidr", "") for peer in way.get("from", ())):
-                yield f"{title(policy)}: it lets everybody in."
-        for way in [*policy["spec"].get("ingress", ()), *policy["spec"].get("egress", ())]:
-            for peer in [*way.get("from", ()), *way.get("to", ())]:
-                if "voice-agent/color" in peer.get("podSelector", {}).get("matchLabels", {}):
-                    yield f"{title(policy)}: an overlay gave its color to a peer that has none."
-    for workload, template in known.pods():
-        kinds = {
-            kind
-            for it in known.all("NetworkPolicy")
-            if matches(it["spec"]["podSelector"], labels(template))
-            for kind in it["spec"]["policyTypes"]
-        }
-        if kinds != {"Ingress", "Egress"}:
-            yield f"{title(workload)}: no NetworkPolicy limits who connects to its pods, or where they connect to."
-
-
 def watching(known: World) -> Findings:
     """Monitors find Services, and a Rollout finds what it works with."""
     for monitor in known.all("ServiceMonitor"):
@@ -235,6 +208,30 @@ def watching(known: World) -> Findings:
             yield f"{title(it)}: it is not in the namespace voice."
 
 
+def judging(known: World) -> Findings:
+    """An analysis that has no number must fail: neither silence nor 0 / 0 is a good sign."""
+    for template in known.all("AnalysisTemplate"):
+        for metric in template["spec"]["metrics"]:
+            where = f"{title(template)}, {metric['name']}"
+            for words, result in (("an empty answer", []), ("NaN", [math.nan])):
+                if _holds(metric["successCondition"], result):
+                    yield f"{where}: {words} passes for a good one."
+                if "failureCondition" in metric and not _holds(metric["failureCondition"], result):
+                    yield f"{where}: {words} is no failure, and only makes the canary wait for somebody."
+            if not _holds(metric["successCondition"], [0.0]):
+                yield f"{where}: nothing passes."
+
+
+def _holds(condition: str, result: list[float]) -> bool:
+    """What Argo Rollouts makes of a condition; an error, such as an index beyond the end, is no success."""
+    text = condition.replace("&&", " and ").replace("||", " or ").replace("!isNaN", " not isNaN")
+    names = {"result": result, "len": len, "isNaN": math.isnan, "__builtins__": {}}
+    try:
+        return bool(eval(text, names))  # noqa: S307  # conditions of this repository's own files
+    except IndexError:
+        return False
+
+
 def _namespaced(known: World) -> Iterator[Object]:
     return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
 
@@ -244,6 +241,6 @@ CHECKS: tuple[Callable[[World], Findings], ...] = (
     ingress_rules,
     ingress_actions,
     ingress_attributes,
-    network,
     watching,
+    judging,
 )

@@ -92,11 +92,33 @@ def rollout(known: World) -> Object:
     return found
 
 
+def ways_out(known: World, policy: str) -> list[Object]:
+    """What a NetworkPolicy lets its pods connect to."""
+    found: list[Object] = known.one("NetworkPolicy", policy)["spec"]["egress"]
+    return found
+
+
+def metric(known: World, name: str) -> Object:
+    """One of the canary's judges."""
+    metrics = known.one("AnalysisTemplate", "voice-agent-rollout")["spec"]["metrics"]
+    found: Object = next(it for it in metrics if it["name"] == name)
+    return found
+
+
 def spec(known: World, kind: str, name: str) -> Object:
     """The spec of an object."""
     found: Object = known.one(kind, name)["spec"]
     return found
 
+
+WISHED = "preferredDuringSchedulingIgnoredDuringExecution"
+HOST = "kubernetes.io/hostname"
+BY_DEPLOYMENT = {
+    "topologyKey": HOST,
+    "labelSelector": {"matchLabels": {"voice-agent/color": "rollout"}},
+    "matchLabelKeys": ["pod-template-hash"],
+}
+FROM_BLUE = {"topologyKey": HOST, "labelSelector": {"matchLabels": {"voice-agent/color": "blue"}}}
 
 MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
     "selector that misses its pods": (
@@ -345,6 +367,66 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
     "canary without a judge": (
         lambda it: rollout(it)["analysis"]["templates"][0].update(templateName="voice"),
         "there is no AnalysisTemplate voice",
+    ),
+    "Rollout spread by the label of a Deployment's pods": (
+        lambda it: spec(it, "Rollout", "voice-agent-rollout")["template"]["spec"]["topologySpreadConstraints"][
+            0
+        ].update(matchLabelKeys=["pod-template-hash"]),
+        "spread by the label pod-template-hash",
+    ),
+    "Rollout kept apart by the label of a Deployment's pods": (
+        lambda it: spec(it, "Rollout", "voice-agent-rollout")["template"]["spec"].update(
+            affinity={"podAntiAffinity": {WISHED: [{"weight": 1, "podAffinityTerm": BY_DEPLOYMENT}]}}
+        ),
+        "spread by the label pod-template-hash",
+    ),
+    "pods kept apart from others than themselves": (
+        lambda it: spec(it, "Rollout", "voice-agent-rollout")["template"]["spec"].update(
+            affinity={"podAntiAffinity": {WISHED: [{"weight": 1, "podAffinityTerm": FROM_BLUE}]}}
+        ),
+        "spread by labels that its pods do not have",
+    ),
+    "canary that an empty answer pleases": (
+        lambda it: metric(it, "calls-dropped").update(successCondition="len(result) == 0 || result[0] == 0"),
+        "calls-dropped: an empty answer passes",
+    ),
+    "canary that NaN pleases": (
+        lambda it: metric(it, "error-rate").update(successCondition="isNaN(result[0]) || result[0] <= 0.02"),
+        "error-rate: NaN passes",
+    ),
+    "canary that NaN lets wait": (
+        lambda it: metric(it, "error-rate").update(failureCondition="result[0] > 0.02"),
+        "error-rate: NaN is no failure",
+    ),
+    "canary that nothing pleases": (
+        lambda it: metric(it, "first-audio-p95").update(successCondition="result[0] > 1.5"),
+        "first-audio-p95: nothing passes",
+    ),
+    "names from the cluster's pods alone": (
+        lambda it: ways_out(it, "voice-agent-blue")[0]["to"].pop(),
+        "cannot ask 169.254.20.10 on their node",
+    ),
+    "names from the node, but not over TCP": (
+        lambda it: ways_out(it, "voice-redis")[0]["ports"].pop(),
+        "cannot ask 169.254.20.10 on their node for a name over TCP",
+    ),
+    "names from the node alone": (
+        lambda it: ways_out(it, "voice-cloudwatch")[0]["to"].pop(0),
+        "cannot ask the cluster's DNS",
+    ),
+    "names from the node, but for its cache": (
+        lambda it: ways_out(it, "voice-redis-backup")[0]["to"][1]["ipBlock"].update({"except": ["169.254.20.0/24"]}),
+        "cannot ask 169.254.20.10 on their node",
+    ),
+    "store that keeps the publisher out": (
+        lambda it: peers(it, "voice-redis")[0]["podSelector"]["matchExpressions"][0]["values"].remove(
+            "voice-cloudwatch"
+        ),
+        "Deployment/voice-cloudwatch: the store's port 6379 lets its pods not in",
+    ),
+    "store that no pod may ask": (
+        lambda it: ways_out(it, "voice-agent-green")[1]["ports"].pop(0),
+        "Deployment/voice-agent-green: its pods may not connect to port 6379 of the store",
     ),
     "canary that nobody judges": (lambda it: rollout(it).pop("analysis"), "nothing judges it"),
     "color of no label": (

@@ -72,14 +72,6 @@ def test_rules_use_series_that_exist() -> None:
     assert used - known_series() == set()
 
 
-def test_capacity_in_the_rules_is_that_of_the_pods() -> None:
-    """The record multiplies by VOICE_MAX_CALLS, which stands in the ConfigMap."""
-    known = world()
-    container = known.one("Deployment", "voice-agent-blue")["spec"]["template"]["spec"]["containers"][0]
-    record = next(rule for rule in every("record") if rule["record"] == "voice:capacity_calls:sum")
-    assert record["expr"].endswith(f"* {settings_of(container, known)['VOICE_MAX_CALLS']}")
-
-
 def test_a_stuck_drain_is_one_that_outlives_the_deadline() -> None:
     """The alert waits for VOICE_DRAIN_DEADLINE and a minute."""
     known = world()

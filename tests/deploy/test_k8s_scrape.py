@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from app.observe.metrics import CONTENT_TYPE, TABLE, Kind, Metrics
-from tests.deploy.prometheus import known_series, program, rules
+from tests.deploy.prometheus import every, known_series, program, rules
 from tests.deploy.world import Object, world
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
@@ -122,6 +122,8 @@ def test_every_series_has_its_color(tmp_path: Path) -> None:
             assert ask(address, '{__name__=~"voice_.+",color=""}') == []
             assert ask(address, '{exported_color!=""}') == []
             assert len(ask(address, 'voice_draining{revision="abc"}')) == 1
+            (record,) = [it for it in every("record") if it["record"] == "voice:capacity_calls:sum"]
+            assert {it["metric"]["color"] for it in ask(address, record["expr"])} == {"blue", "green", "rollout"}
 
 
 def shown() -> set[str]:

@@ -27,6 +27,12 @@ EXIT_S = 20
 """What closing handshakes, the last HTTP requests and a slow node may take after the last call has gone."""
 UNITS = {"": 1.0, "m": 0.001, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "k": 1e3, "M": 1e6, "G": 1e9}
 DRAIN = "voice-agent drain --wait"
+REVISION_LABEL = {
+    "Deployment": "pod-template-hash",
+    "StatefulSet": "controller-revision-hash",
+    "Rollout": "rollouts-pod-template-hash",
+}
+"""What each controller labels its pods with, so that those of one template can be told from others."""
 TAG = re.compile(r"^(?:[\w.-]+(?::\d+)?/)?[\w./-]+:(?!latest$)[\w][\w.-]*(@sha256:[0-9a-f]{64})?$")
 
 Findings = Iterator[str]
@@ -54,10 +60,13 @@ def selectors(known: World) -> Findings:
             yield f"{title(workload)}: its selector does not choose its own pods."
         spec = template["spec"]
         spreads = [it["labelSelector"] for it in spec.get("topologySpreadConstraints", ())]
-        apart = spec.get("affinity", {}).get("podAntiAffinity", {})
-        spreads += [it["labelSelector"] for it in apart.get("requiredDuringSchedulingIgnoredDuringExecution", ())]
+        spreads += [it["labelSelector"] for it in _pod_affinities(spec)]
         if not all(matches(it, labels(template)) for it in spreads):
             yield f"{title(workload)}: it is spread by labels that its pods do not have."
+        terms = [*spec.get("topologySpreadConstraints", ()), *_pod_affinities(spec)]
+        for key in {key for term in terms for key in term.get("matchLabelKeys", ())}:
+            if key not in labels(template) and key != REVISION_LABEL.get(workload["kind"]):
+                yield f"{title(workload)}: it is spread by the label {key}, which its pods never carry."
     for it in known.all("PodDisruptionBudget"):
         if not any(matches(it["spec"]["selector"], have) for have in all_labels):
             yield f"{title(it)}: its selector chooses no pod."
@@ -249,6 +258,15 @@ CHECKS: tuple[Callable[[World], Findings], ...] = (
     settings,
     scaling,
 )
+
+
+def _pod_affinities(spec: Object) -> Iterator[Object]:
+    """Every term that places pods beside others or away from them, wished or demanded."""
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = spec.get("affinity", {}).get(kind, {})
+        yield from rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
+        wished = rules.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+        yield from (it["podAffinityTerm"] for it in wished)
 
 
 def _color(template: Object, literal: Mapping[str, str]) -> str | None:

@@ -1,0 +1,100 @@
+"""What no schema knows of network policies: who is let in, and whether pods reach what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+
+from tests.deploy.workload_lint import Findings
+from tests.deploy.world import Object, World, containers, declared_ports, labels, matches, title
+
+DNS_PORT = 53
+NODE_LOCAL_DNS = ("169.254.20.10", "169.254.169.254")
+"""Resolvers that are no pods: NodeLocal DNSCache, and the cloud's on its metadata address."""
+NAMESPACE = "kubernetes.io/metadata.name"
+STORE = {"app.kubernetes.io/name": "voice-redis"}
+STORE_PORTS = (6379, 26379)
+
+
+def network(known: World) -> Findings:
+    """Pods are reached on their own ports only, and never by everybody."""
+    for policy in known.all("NetworkPolicy"):
+        chosen = [it for _, it in known.pods() if matches(policy["spec"]["podSelector"], labels(it))]
+        there = {number for template in chosen for number in declared_ports(template).values()}
+        for way in policy["spec"].get("ingress", ()):
+            if not way.get("from") or not way.get("ports") or any(not peer for peer in way["from"]):
+                yield f"{title(policy)}: it lets everybody in."
+            for port in way.get("ports", ()):
+                if port["port"] not in there:
+                    yield f"{title(policy)}: it opens port {port['port']}, on which nobody listens."
+            if any("0.0.0.0/0" in peer.get("ipBlock", {}).get("cidr", "") for peer in way.get("from", ())):
+                yield f"{title(policy)}: it lets everybody in."
+        for way in [*policy["spec"].get("ingress", ()), *policy["spec"].get("egress", ())]:
+            for peer in [*way.get("from", ()), *way.get("to", ())]:
+                if "voice-agent/color" in peer.get("podSelector", {}).get("matchLabels", {}):
+                    yield f"{title(policy)}: an overlay gave its color to a peer that has none."
+    for workload, template in known.pods():
+        kinds = {
+            kind
+            for it in known.all("NetworkPolicy")
+            if matches(it["spec"]["podSelector"], labels(template))
+            for kind in it["spec"]["policyTypes"]
+        }
+        if kinds != {"Ingress", "Egress"}:
+            yield f"{title(workload)}: no NetworkPolicy limits who connects to its pods, or where they connect to."
+
+
+def names_resolve(known: World) -> Findings:
+    """Pods that may only speak to some may ask for names: the cluster's DNS, and what answers on their own node."""
+    for workload, template in known.pods():
+        for protocol in ("UDP", "TCP"):
+            peers = list(_allowed(known, labels(template), "egress", DNS_PORT, protocol))
+            if not any(_chooses_namespace(peer, "kube-system") for peer in peers):
+                yield f"{title(workload)}: its pods cannot ask the cluster's DNS for a name over {protocol}."
+            for address in NODE_LOCAL_DNS:
+                if not any(_holds(peer, address) for peer in peers):
+                    yield f"{title(workload)}: its pods cannot ask {address} on their node for a name over {protocol}."
+
+
+def store_is_reached(known: World) -> Findings:
+    """Whoever is given the store's address may connect to it, and the store lets them in."""
+    [store] = [labels(template) for _, template in known.pods() if matches({"matchLabels": STORE}, labels(template))]
+    for workload, template in known.pods():
+        given = {entry["name"] for container in containers(template) for entry in container.get("env", ())}
+        if "VOICE_STORE_URL" not in given:
+            continue
+        for port in STORE_PORTS:
+            if not any(_chooses_pod(peer, store) for peer in _allowed(known, labels(template), "egress", port)):
+                yield f"{title(workload)}: its pods may not connect to port {port} of the store."
+            if not any(_chooses_pod(peer, labels(template)) for peer in _allowed(known, store, "ingress", port)):
+                yield f"{title(workload)}: the store's port {port} lets its pods not in."
+
+
+def _allowed(known: World, have: dict[str, str], way: str, port: int, protocol: str = "TCP") -> Iterator[Object]:
+    """The peers that pods with these labels may speak with; policies add up."""
+    side = {"ingress": "from", "egress": "to"}[way]
+    for policy in known.all("NetworkPolicy"):
+        if matches(policy["spec"]["podSelector"], have):
+            for rule in policy["spec"].get(way, ()):
+                if (port, protocol) in {(it["port"], it.get("protocol", "TCP")) for it in rule["ports"]}:
+                    yield from rule[side]
+
+
+def _chooses_namespace(peer: Object, name: str) -> bool:
+    return "namespaceSelector" in peer and matches(peer["namespaceSelector"], {NAMESPACE: name})
+
+
+def _chooses_pod(peer: Object, have: dict[str, str]) -> bool:
+    """Whether a peer is such a pod of the same namespace."""
+    return "podSelector" in peer and "namespaceSelector" not in peer and matches(peer["podSelector"], have)
+
+
+def _holds(peer: Object, address: str) -> bool:
+    block = peer.get("ipBlock")
+    if block is None:
+        return False
+    inside, *outside = (ip_network(cidr) for cidr in (block["cidr"], *block.get("except", ())))
+    return ip_address(address) in inside and not any(ip_address(address) in out for out in outside)
+
+
+CHECKS: tuple[Callable[[World], Findings], ...] = (network, names_resolve, store_is_reached)
