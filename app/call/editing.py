@@ -27,7 +27,7 @@ from app.errors import ProtocolMistake
 def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
     """Merge new settings in; all or none of them take effect."""
     before = call.session
-    after = merge_session(before, wish.patch, voice_locked=call.voice_locked, model=call.model)
+    after = merge_session(before, wish.patch, voice_locked=call.voice_locked)
     effects: list[Effect] = []
     new_format = input_format(after) != input_format(before)
     if new_format:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from app.call.shapes import Check, an_object, array, fields, free_json, missing, mistake, nullable, one_of, shown, text
+from app.call.shapes import Check, an_object, array, fields, free_json, missing, mistake, one_of, shown, text
 
 KIB = 1024
 MAX_TEXT_BYTES = 256 * KIB
@@ -34,9 +34,8 @@ class CheckedItem(NamedTuple):
 
 
 _TEXT = text(MAX_TEXT_BYTES)
-_MAYBE_TEXT = nullable(_TEXT)
 _WRITTEN: dict[str, Check] = {"type": _TEXT, "text": _TEXT}
-_SPOKEN: dict[str, Check] = {"type": _TEXT, "audio": nullable(text(MAX_AUDIO_CHARS)), "transcript": _MAYBE_TEXT}
+_SPOKEN: dict[str, Check] = {"type": _TEXT, "audio": text(MAX_AUDIO_CHARS), "transcript": _TEXT}
 
 _written = fields(_WRITTEN, required=("text",))
 _spoken = fields(_SPOKEN)
@@ -49,10 +48,10 @@ _ALIASES = {("assistant", "text"): "output_text", ("assistant", "audio"): "outpu
 """What parts were called before the GA protocol."""
 
 _COMMON: dict[str, Check] = {
-    "id": nullable(item_id),
-    "object": nullable(one_of("realtime.item")),
+    "id": item_id,
+    "object": one_of("realtime.item"),
     "type": _TEXT,
-    "status": nullable(one_of("completed", "incomplete", "in_progress")),
+    "status": one_of("completed", "incomplete", "in_progress"),
 }
 _CALL_ID = text(128, min_bytes=1)
 _ITEMS = {
@@ -61,7 +60,7 @@ _ITEMS = {
         required=("role", "content"),
     ),
     "function_call": fields(
-        {**_COMMON, "call_id": nullable(_CALL_ID), "name": text(64, min_bytes=1), "arguments": _TEXT},
+        {**_COMMON, "call_id": _CALL_ID, "name": text(64, min_bytes=1), "arguments": _TEXT},
         required=("name", "arguments"),
     ),
     "function_call_output": fields({**_COMMON, "call_id": _CALL_ID, "output": _TEXT}, required=("call_id", "output")),
@@ -76,7 +75,7 @@ def check_item(raw: Any, path: str = "item") -> CheckedItem:
     Raises `ProtocolMistake`, whose `param` starts with `path`.
     """
     kind = _kind(an_object(raw, path), _ITEMS, path)
-    given: dict[str, Any] = {name: value for name, value in _ITEMS[kind](raw, path).items() if value is not None}
+    given: dict[str, Any] = _ITEMS[kind](raw, path)
     item = {"id": given.pop("id", None), "object": "realtime.item", "type": kind, "status": "completed"}
     if item["id"] is None:
         del item["id"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import assert_never, get_args
 
-from app.call import editing, events, hearing, inputs, replying, truncation
+from app.call import editing, events, hearing, inputs, replying
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.record import Call, Status
@@ -102,6 +102,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
         call.mark("reply")
     editing.drop_staged(call)
+    call.resent_to = None if last_event is None else 0
     call.status = Status.ATTACHED
     call.left_at_ms = 0
     call.handed_off = False
@@ -169,8 +170,7 @@ def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
         case inputs.RetrieveItem():
             return editing.retrieve_item(call, happened)
         case inputs.TruncateItem():
-            truncation.truncate(call, happened)
-            return []
+            return replying.truncate(call, happened, now_ms)
         case inputs.DeleteItem():
             return editing.delete_item(call, happened)
         case inputs.CreateResponse(params):

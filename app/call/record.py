@@ -182,6 +182,9 @@ class Call:
     hearing: Hearing = field(default_factory=Hearing)
     conversation: Conversation = field(default_factory=Conversation)
     reply: Reply | None = None
+    cut_off: str = ""
+    """The response that the client stopped by truncating what it said, until the next one: it may be cancelled, too.
+    Not stored: after a resume that is an error like any other."""
     playback: Playback | None = None
     clip: Clip | None = None
     """What the caller said last; None if that was typed."""
@@ -198,6 +201,9 @@ class Call:
     seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Ids of client events that took effect, oldest first, each with its number."""
     seen_made: int = 0
+    resent_to: int | None = None
+    """Number of the last client event that was known when it came again on this connection; None: none is taken for one
+    that comes again any more. Never stored, for it is the connection's."""
     last_client_event_id: str | None = None
     unsaved_seen: list[tuple[str, int, int]] = field(default_factory=list)
     """Client event id, its number, and the input position from which on it may be made durable."""
@@ -337,8 +343,15 @@ class Call:
         return sum(len(entry.audio) for entry in self.staged.entries) if self.staged is not None else 0
 
     def recognises(self, event_id: str) -> bool:
-        """Whether a client event has taken effect before."""
-        return event_id in self.seen
+        """Whether a client event comes again that has taken effect before.
+
+        That is only so on a connection resumed with `last_event_id`, and until the first that is not known or
+        does not come in the order in which it came first: ids are the client's own affair, and may be few.
+        """
+        number = self.seen.get(event_id)
+        is_resent = self.resent_to is not None and number is not None and number > self.resent_to
+        self.resent_to = number if is_resent else None
+        return is_resent
 
     def remember(self, event_id: str, *, heard_to: int = 0) -> None:
         """Note that a client event took effect.
@@ -348,6 +361,7 @@ class Call:
         """
         self.seen_made += 1
         self.seen[event_id] = self.seen_made
+        self.seen.move_to_end(event_id)
         self.last_client_event_id = event_id
         if len(self.seen) > REMEMBERED_CLIENT_EVENTS:
             self.seen.popitem(last=False)

@@ -7,11 +7,12 @@ another pod can go on after exactly what is durable. A reply ends completed, can
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from app.call import events
+from app.call import events, truncation
 from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, CountLimit, Effect, LetOut, StartReply, StopReply
@@ -24,10 +25,10 @@ from app.call.inputs import (
     ReplyStepBegun,
     ReplyStepDone,
     ReplyText,
+    TruncateItem,
 )
 from app.call.record import NUMBERS_AHEAD, Call, Playback, Reply
 from app.call.session import ResponseSettings, check_response, settings_under
-from app.call.truncation import truncate_to_heard
 from app.errors import ProtocolMistake
 
 MAX_REPLY_CHARS = 64 * 1024
@@ -53,6 +54,7 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Reply`."""
     call.replies_made += 1
+    call.cut_off = ""
     call.answered = call.clip
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
     call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id, clip_n)
@@ -76,6 +78,9 @@ def settings_of(call: Call) -> ResponseSettings:
 
 def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
     """The client does not want the rest."""
+    if call.cut_off and response_id in (None, call.cut_off):
+        call.cut_off = ""
+        return []
     if call.reply is None or response_id not in (None, call.reply.response_id):
         raise ProtocolMistake(
             "Cancellation failed: no active response found"
@@ -89,7 +94,25 @@ def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
 def interrupt(call: Call, now_ms: int) -> list[Effect]:
     """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
     effects = _stop(call, "turn_detected", now_ms) if call.reply is not None else []
-    truncate_to_heard(call, now_ms)
+    truncation.truncate_to_heard(call, now_ms)
+    return effects
+
+
+def truncate(call: Call, wish: TruncateItem, now_ms: int) -> list[Effect]:
+    """The client, which plays the audio, says how much of an item was heard. One that is being spoken stops there.
+
+    Then nothing is wrong with naming more than was spoken, nor with a `response.cancel` that follows: clients that
+    interrupt send both, not knowing how far the server is.
+    """
+    reply = call.reply
+    is_spoken = reply is not None and reply.item_id == wish.item_id and settings_of(call).wants_audio
+    entry = call.conversation.get(wish.item_id)
+    if reply is None or not is_spoken or wish.content_index != 0 or entry is None:
+        truncation.truncate(call, wish)
+        return []
+    effects = _stop(call, "client_cancelled", now_ms)
+    truncation.truncate(call, replace(wish, audio_end_ms=min(wish.audio_end_ms, entry.audio_ms)))
+    call.cut_off = reply.response_id
     return effects
 
 

@@ -18,15 +18,18 @@ import orjson
 
 from app.call.audio import FORMATS, PCM, AudioFormat
 from app.call.session_fields import EAGERNESS_SILENCE_MS, RESPONSE, SERVER_VAD, SESSION, VAD, VAD_DEFAULTS, VAD_MODE
-from app.call.shapes import an_object, mistake, one_of
+from app.call.shapes import an_object, mistake, one_of, text
 from app.errors import ProtocolMistake
 
 MAX_SESSION_BYTES = 512 * 1024
 """Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
 MAX_RESPONSE_BYTES = 512 * 1024
 """Of one `response.create`: it is kept with the reply, and written again while the reply goes on."""
+MAX_MODEL_BYTES = 256
+"""Of the model that a client names in its session: it is looked at and not kept."""
 
-_SERVER_SET = ("id", "object", "expires_at", "model")
+_SERVER_SET = ("id", "object", "expires_at")
+_MODEL_NAME = text(MAX_MODEL_BYTES)
 
 # --- making and changing a session -----------------------------------------
 
@@ -60,21 +63,24 @@ def new_session(call_id: str, model: str, voice: str, *, expires_at_s: int) -> d
     }
 
 
-def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locked: bool, model: str) -> dict[str, Any]:
+def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locked: bool) -> dict[str, Any]:
     """The session with the fields of `patch` in place of its own; `session` stays as it is.
 
     Objects under ``audio`` are merged, lists are replaced, and null switches off what can
     be off. `voice_locked`: the caller has heard the voice, so it must not change. Fields
     that only the server sets may be sent back unchanged, since clients edit the session
-    they were given. Raises `ProtocolMistake`, whose `param` starts with ``session.``.
+    they were given. Whatever model is named, the call's own goes on answering: stock clients
+    name OpenAI's in every update, and their tools and instructions must not be lost with it.
+    Raises `ProtocolMistake`, whose `param` starts with ``session.``.
     """
     given = dict(an_object(patch, "session"))
-    _check_kind(given.pop("type", "realtime"))
+    _check_kind(given.pop("type", None) or "realtime")
     given.pop("call", None)
+    if (model := given.pop("model", None)) is not None:
+        _MODEL_NAME(model, "session.model")
     for name in _SERVER_SET:
-        if name in given and given.pop(name) != (model if name == "model" else session.get(name)):
-            code = "cannot_update_model" if name == "model" else "invalid_value"
-            raise mistake(f"session.{name}", "cannot be changed during a call", code)
+        if given.pop(name, None) not in (None, session.get(name)):
+            raise mistake(f"session.{name}", "cannot be changed during a call")
     given = SESSION(given, "session")
     audio = given.pop("audio", {})
     heard, spoken = session["audio"]["input"], session["audio"]["output"]
@@ -113,7 +119,8 @@ def _check_kind(kind: Any) -> None:
 
 def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
     path = "session.audio.input.turn_detection"
-    kind = VAD_MODE(given.get("type", (current or SERVER_VAD)["type"]), f"{path}.type")
+    named = given.get("type")
+    kind = (current or SERVER_VAD)["type"] if named is None else VAD_MODE(named, f"{path}.type")
     base = current if current is not None and current["type"] == kind else VAD_DEFAULTS[kind]
     return {**base, **VAD[kind](given, path)}
 

@@ -21,7 +21,6 @@ from app.call.shapes import (
     free_object,
     integer,
     mistake,
-    nullable,
     number,
     one_of,
     shown,
@@ -99,9 +98,9 @@ _TOOL = fields(
     {
         "type": one_of("function"),
         "name": _TOOL_NAME,
-        "description": nullable(text(MAX_TOOLS_BYTES)),
-        "parameters": nullable(free_object(MAX_TOOLS_BYTES)),
-        "strict": nullable(boolean),
+        "description": text(MAX_TOOLS_BYTES),
+        "parameters": free_object(MAX_TOOLS_BYTES),
+        "strict": boolean,
     },
     required=("name",),
     hints={"function": "Put name, description and parameters directly into the tool."},
@@ -138,31 +137,31 @@ def _truncation(value: Any, path: str) -> str | dict[str, Any]:
     if isinstance(value, str):
         return str(one_of("auto", "disabled")(value, path))
     limits = fields({"post_instructions": integer(0, 10_000_000)})
-    table = {"type": one_of("retention_ratio"), "retention_ratio": number(0, 1), "token_limits": nullable(limits)}
+    table = {"type": one_of("retention_ratio"), "retention_ratio": number(0, 1), "token_limits": limits}
     ratio: dict[str, Any] = fields(table, required=("type", "retention_ratio"))(value, path)
     return ratio
 
 
-def _tracing(value: Any, path: str) -> str | dict[str, Any] | None:
-    if value is None or isinstance(value, str):
-        return None if value is None else str(one_of("auto")(value, path))
+def _tracing(value: Any, path: str) -> str | dict[str, Any]:
+    if isinstance(value, str):
+        return str(one_of("auto")(value, path))
     table = {"workflow_name": text(256), "group_id": text(256), "metadata": free_object(4 * KIB)}
     tracing: dict[str, Any] = fields(table)(value, path)
     return tracing
 
 
 _PROMPT = fields(
-    {"id": text(256, min_bytes=1), "version": nullable(text(64)), "variables": nullable(free_object(64 * KIB))},
+    {"id": text(256, min_bytes=1), "version": text(64), "variables": free_object(64 * KIB)},
     required=("id",),
 )
 _TRANSCRIPTION = fields(
     {
-        "model": nullable(text(128)),
-        "language": nullable(text(32)),
-        "prompt": nullable(text(8 * KIB)),
-        "delay": nullable(one_of("minimal", "low", "medium", "high", "xhigh")),
-        "keywords": nullable(array(text(256), 256)),
-        "languages": nullable(array(text(32), 32)),
+        "model": text(128),
+        "language": text(32),
+        "prompt": text(8 * KIB),
+        "delay": one_of("minimal", "low", "medium", "high", "xhigh"),
+        "keywords": array(text(256), 256),
+        "languages": array(text(32), 32),
     }
 )
 _NOISE_REDUCTION = fields({"type": one_of("near_field", "far_field"), "strength": number(0, 1)})
@@ -172,18 +171,19 @@ _COMMON: dict[str, Check] = {
     "instructions": text(MAX_INSTRUCTIONS_BYTES),
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": nullable(boolean),
+    "parallel_tool_calls": boolean,
     "max_output_tokens": _max_tokens,
-    "reasoning": nullable(fields({"effort": one_of("minimal", "low", "medium", "high", "xhigh")})),
-    "prompt": nullable(_PROMPT),
+    "reasoning": fields({"effort": one_of("minimal", "low", "medium", "high", "xhigh")}),
+    "prompt": _PROMPT,
 }
 _INPUT = fields(
     {
         "format": _format,
-        "transcription": nullable(_TRANSCRIPTION),
-        "noise_reduction": nullable(_NOISE_REDUCTION),
-        "turn_detection": nullable(an_object),
-    }
+        "transcription": _TRANSCRIPTION,
+        "noise_reduction": _NOISE_REDUCTION,
+        "turn_detection": an_object,
+    },
+    null_means=dict.fromkeys(("transcription", "noise_reduction", "turn_detection")),
 )
 _OUTPUT = fields({"format": _format, "voice": _voice, "speed": number(0.25, 1.5)})
 
@@ -200,8 +200,9 @@ SESSION = fields(
         "audio": fields({"input": _INPUT, "output": _OUTPUT}),
         "tracing": _tracing,
         "truncation": _truncation,
-        "include": nullable(array(one_of("item.input_audio_transcription.logprobs"), 1)),
+        "include": array(one_of("item.input_audio_transcription.logprobs"), 1),
     },
+    null_means={"tracing": None, "max_output_tokens": "inf"},
     hints={
         **_BETA_HINTS,
         "input_audio_format": "In the GA protocol it is 'audio.input.format', an object with a 'type'.",
@@ -225,8 +226,9 @@ VAD = {
             "threshold": number(0, 1),
             "prefix_padding_ms": integer(0, 5_000),
             "silence_duration_ms": integer(20, 10_000),
-            "idle_timeout_ms": nullable(integer(1_000, 120_000)),
+            "idle_timeout_ms": integer(1_000, 120_000),
         },
+        null_means={"idle_timeout_ms": None},
         hints={"eagerness": "It belongs to turn detection of type 'semantic_vad'."},
     ),
     "semantic_vad": fields(
@@ -264,9 +266,9 @@ RESPONSE = fields(
     {
         **_COMMON,
         "audio": fields({"output": fields({"format": _format, "voice": _voice})}),
-        "metadata": nullable(_metadata),
+        "metadata": _metadata,
         "conversation": one_of("auto", "none"),
-        "input": nullable(_input_items),
+        "input": _input_items,
     },
     hints=_BETA_HINTS,
 )

@@ -106,11 +106,6 @@ def one_of(*allowed: str) -> Check:
     return check
 
 
-def nullable(inner: Check) -> Check:
-    """Null, or what `inner` takes."""
-    return lambda value, path: None if value is None else inner(value, path)
-
-
 def array(inner: Check, max_items: int, *, min_items: int = 0) -> Check:
     """A list of what `inner` takes."""
 
@@ -125,22 +120,32 @@ def array(inner: Check, max_items: int, *, min_items: int = 0) -> Check:
 
 
 def fields(
-    table: Mapping[str, Check], *, required: tuple[str, ...] = (), hints: Mapping[str, str] | None = None
+    table: Mapping[str, Check],
+    *,
+    required: tuple[str, ...] = (),
+    null_means: Mapping[str, Any] | None = None,
+    hints: Mapping[str, str] | None = None,
 ) -> Check:
     """An object whose fields are those of `table`.
 
-    Only fields that are present are checked and returned. The path "" is that of a whole
-    message, whose fields have plain names. `hints` has a sentence for
-    unknown fields that people are likely to try.
+    Only fields that are present are checked and returned, and null means that a field is not: clients
+    written in typed languages send every field they have. `null_means` names the fields for which the
+    protocol gives null a meaning, and what they are then. The path "" is that of a whole message, whose
+    fields have plain names. `hints` has a sentence for unknown fields that people are likely to try.
     """
+    meanings = null_means or {}
 
     def check(value: Any, path: str) -> dict[str, Any]:
         given = an_object(value, path)
         for name in required:
-            if name not in given:
+            if given.get(name) is None:
                 raise missing(_below(path, name))
         kept = {}
         for name, content in given.items():
+            if content is None:
+                if name in meanings:
+                    kept[name] = meanings[name]
+                continue
             inner = table.get(name)
             if inner is None:
                 raise _unknown(_below(path, _shown_name(name)), (hints or {}).get(name), table)

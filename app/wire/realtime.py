@@ -35,7 +35,7 @@ from app.call.inputs import (
     UpdateSession,
 )
 from app.call.items import check_item, item_id
-from app.call.shapes import Check, an_object, fields, integer, missing, mistake, nullable, shown, text, wrong_type
+from app.call.shapes import Check, an_object, fields, integer, missing, mistake, shown, text, wrong_type
 from app.errors import ProtocolMistake
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
@@ -73,7 +73,7 @@ _EVENTS: dict[str, Check] = {
     _APPEND: _event({"audio": _anything}, "audio"),
     "input_audio_buffer.commit": _event({}),
     "input_audio_buffer.clear": _event({}),
-    "conversation.item.create": _event({"item": an_object, "previous_item_id": nullable(item_id)}, "item"),
+    "conversation.item.create": _event({"item": an_object, "previous_item_id": item_id}, "item"),
     "conversation.item.retrieve": _event({"item_id": _AN_ID}, "item_id"),
     "conversation.item.truncate": _event(
         {"item_id": _AN_ID, "content_index": integer(0, 2**31), "audio_end_ms": integer(0, 2**31)},
@@ -82,8 +82,8 @@ _EVENTS: dict[str, Check] = {
         "audio_end_ms",
     ),
     "conversation.item.delete": _event({"item_id": _AN_ID}, "item_id"),
-    "response.create": _event({"response": nullable(an_object)}),
-    "response.cancel": _event({"response_id": nullable(_AN_ID)}),
+    "response.create": _event({"response": an_object}),
+    "response.cancel": _event({"response_id": _AN_ID}),
 }
 """Every event a caller may send, and the fields it may have beside ``type`` and ``event_id``."""
 

@@ -126,9 +126,9 @@ def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert again.heard_ms == 300
-    remembered = [number for number in range(30) if again.recognises(f"frame_{number}")]
+    remembered = [number for number in range(30) if f"frame_{number}" in again.seen]
     assert remembered == list(range(15))
-    assert again.recognises("typed")
+    assert "typed" in again.seen
 
 
 def test_fields_of_a_newer_version_survive() -> None:

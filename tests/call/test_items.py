@@ -106,7 +106,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     (message("assistant", TEXT), "invalid_value", "item.content[0].type"),
     (message("user", {"type": "input_image", "image_url": "data:"}), "invalid_value", "item.content[0].type"),
     (message("user", {"type": "input_text"}), "missing_required_parameter", "item.content[0].text"),
-    (message("user", {"type": "input_text", "text": None}), "invalid_type", "item.content[0].text"),
+    (message("user", {"type": "input_text", "text": None}), "missing_required_parameter", "item.content[0].text"),
     (message("user", {**TEXT, "audio": ""}), "unknown_parameter", "item.content[0].audio"),
     (message("user", {"type": "input_audio"}), "missing_required_parameter", "item.content[0].audio"),
     (message("user", {"type": "input_audio", "audio": ""}), "missing_required_parameter", "item.content[0].audio"),

@@ -36,7 +36,7 @@ def merge(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) ->
     """Merge, and make sure that neither the session nor the patch was changed on the way."""
     before, given = copy.deepcopy(session), copy.deepcopy(patch)
     try:
-        return merge_session(session, patch, voice_locked=voice_locked, model="frontdesk")
+        return merge_session(session, patch, voice_locked=voice_locked)
     finally:
         assert session == before
         assert patch == given
@@ -158,6 +158,13 @@ def test_a_client_may_send_its_session_back(session: dict[str, Any]) -> None:
     assert merge(session, {**copy.deepcopy(session), "call": {"id": "call_1"}}) == session
 
 
+def test_whatever_model_is_named_the_calls_own_stays(session: dict[str, Any]) -> None:
+    """Stock clients name OpenAI's model in every update: the rest of the update must not be lost with it."""
+    after = merge(session, {"type": "realtime", "model": "gpt-realtime", "instructions": "Be kind.", "tools": [TOOL]})
+    assert after["model"] == session["model"]
+    assert (after["instructions"], after["tools"]) == ("Be kind.", [TOOL])
+
+
 def test_turn_detection_off_and_on_again(session: dict[str, Any]) -> None:
     """Null turns detection off; an object turns it on with the defaults of its type."""
     off = merge(session, heard(turn_detection=None))
@@ -226,9 +233,10 @@ REFUSED: list[tuple[Any, str, str]] = [
     ([], "invalid_type", "session"),
     ({"type": "transcription"}, "invalid_value", "session.type"),
     ({"type": 7}, "invalid_type", "session.type"),
-    ({"model": "echo"}, "cannot_update_model", "session.model"),
+    ({"model": 7}, "invalid_type", "session.model"),
+    ({"model": "m" * 257}, "string_above_max_length", "session.model"),
     ({"id": "call_2"}, "invalid_value", "session.id"),
-    ({"instructions": None}, "invalid_type", "session.instructions"),
+    ({"instructions": 7}, "invalid_type", "session.instructions"),
     ({"instructions": "x" * 65_537}, "string_above_max_length", "session.instructions"),
     ({"instructions": "é" * 32_769}, "string_above_max_length", "session.instructions"),
     ({"output_modalities": ["audio", "text"]}, "invalid_value", "session.output_modalities"),
@@ -251,7 +259,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"tool_choice": "maybe"}, "invalid_value", "session.tool_choice"),
     ({"tool_choice": {"type": "function"}}, "missing_required_parameter", "session.tool_choice.name"),
     ({"truncation": {"type": "retention_ratio"}}, "missing_required_parameter", "session.truncation.retention_ratio"),
-    ({"audio": None}, "invalid_type", "session.audio"),
+    ({"audio": []}, "invalid_type", "session.audio"),
     ({"audio": {"in": {}}}, "unknown_parameter", "session.audio.in"),
     (heard(format="pcm16"), "invalid_value", "session.audio.input.format"),
     (heard(format={"rate": 24000}), "missing_required_parameter", "session.audio.input.format.type"),

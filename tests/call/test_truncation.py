@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs
+from app.call.effects import StopReply
 from app.call.truncation import heard_text
 from tests.call.calls import FRAME, emitted, happen, new_call, spoken_turn
 
@@ -84,3 +85,68 @@ def test_the_client_knows_best_how_much_was_heard() -> None:
     assert truncated["audio_end_ms"] == 750
     assert error["error"]["param"] == "audio_end_ms"
     assert "1000ms" in error["error"]["message"]
+
+
+def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
+    """Clients that interrupt truncate first: the response ends as cancelled, and the cut is told after it."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "one two three four"), inputs.ReplyAudio("resp_1", FRAME * 50), now_ms=0)
+    effects = happen(call, inputs.TruncateItem("item_2", 0, 500), now_ms=600)
+    assert effects == [StopReply("resp_1")]
+    done, truncated = emitted(call)[-2:]
+    assert done["type"] == "response.done"
+    assert (done["response"]["status"], done["response"]["output"][0]["status"]) == ("cancelled", "incomplete")
+    assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 500)
+    item = call.conversation.get("item_2")
+    assert item is not None
+    assert item.item["content"][0]["transcript"] == "one two"
+    happen(call, inputs.ReplyAudio("resp_1", FRAME))
+    assert emitted(call)[-1] == truncated
+
+
+def test_a_client_that_interrupts_may_name_more_than_was_spoken_and_cancel_too() -> None:
+    """It does not know how far the server is: one cancel may follow, and a second one is the error it was."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText("resp_1", "one two"), inputs.ReplyAudio("resp_1", FRAME * 50))
+    happen(call, inputs.TruncateItem("item_2", 0, 5000), inputs.CancelResponse("resp_1"))
+    assert emitted(call)[-1] == {
+        "type": "conversation.item.truncated",
+        "item_id": "item_2",
+        "content_index": 0,
+        "audio_end_ms": 1000,
+    }
+    happen(call, inputs.CancelResponse())
+    assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
+
+
+def test_after_an_interruption_the_next_response_is_cancelled_like_any_other() -> None:
+    """The cancel that was expected never came; one that comes later is for the new response."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyAudio("resp_1", FRAME * 50), inputs.TruncateItem("item_2", 0, 100))
+    happen(call, inputs.CreateResponse({}))
+    assert happen(call, inputs.CancelResponse()) == [StopReply("resp_2")]
+    happen(call, inputs.CancelResponse())
+    assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
+
+
+@pytest.mark.parametrize("wish", [inputs.TruncateItem("item_2", 1, 0), inputs.TruncateItem("item_9", 0, 0)])
+def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
+    """Another part, or an item that is not there: an error, and the response goes on."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyAudio("resp_1", FRAME * 50))
+    assert happen(call, wish) == []
+    assert emitted(call)[-1]["type"] == "error"
+    assert call.reply is not None
+
+
+def test_what_is_being_written_is_not_truncated() -> None:
+    """Only speech has milliseconds."""
+    call = new_call(output_modalities=["text"])
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText("resp_1", "one"), inputs.TruncateItem("item_1", 0, 0))
+    assert emitted(call)[-1]["error"]["param"] == "item_id"
+    assert call.reply is not None

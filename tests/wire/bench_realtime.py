@@ -37,7 +37,7 @@ def main() -> None:
     print(f"frame text delta: {cpu_us(lambda: frame(41, head, b''), 20_000):.2f} µs")
     session = new_session("call_1", "frontdesk", "marin", expires_at_s=0)
     patch = {"type": "realtime", "instructions": "be brief", "audio": {"input": {"turn_detection": {"threshold": 0.6}}}}
-    merge_us = cpu_us(lambda: merge_session(session, patch, voice_locked=False, model="frontdesk"), 2000)
+    merge_us = cpu_us(lambda: merge_session(session, patch, voice_locked=False), 2000)
     print(f"merge_session: {merge_us:.1f} µs")
     print(f"response_settings, no params: {cpu_us(lambda: response_settings(session, {}), 20_000):.2f} µs")
     print(f"turn_detection: {cpu_us(lambda: turn_detection(session), 20_000):.2f} µs")

@@ -110,7 +110,7 @@ def test_what_the_sdk_finds_valid_is_taken(seed: int) -> None:
     assert not isinstance(found, Misspoke), found
     assert found.event_id == event.get("event_id")
     if isinstance(found, UpdateSession):
-        merge_session(SESSION, found.patch, voice_locked=False, model="frontdesk")
+        merge_session(SESSION, found.patch, voice_locked=False)
     if isinstance(found, CreateResponse):
         response_settings(SESSION, found.params)
 
@@ -171,7 +171,7 @@ WRONG: list[tuple[str | bytes, str, str | None]] = [
     (said(APPEND, audio="_-_-"), "invalid_base64", "audio"),
     (said(APPEND, audio="äöüß"), "invalid_base64", "audio"),
     (said("session.update"), "missing_required_parameter", "session"),
-    (said("session.update", session=None), "invalid_type", "session"),
+    (said("session.update", session=None), "missing_required_parameter", "session"),
     (said("session.update", session={}, voice="marin"), "unknown_parameter", "voice"),
     (said("conversation.item.create"), "missing_required_parameter", "item"),
     (said("conversation.item.create", item={**ITEM, "role": "robot"}), "invalid_value", "item.role"),
@@ -285,7 +285,7 @@ def take(message: str | bytes) -> None:
     assert isinstance(found, FromCaller)
     try:
         if isinstance(found, UpdateSession):
-            session = merge_session(SESSION, found.patch, voice_locked=True, model="frontdesk")
+            session = merge_session(SESSION, found.patch, voice_locked=True)
             assert len(orjson.dumps(session)) < 1024 * 1024
         if isinstance(found, CreateResponse):
             response_settings(SESSION, found.params)
