@@ -319,9 +319,22 @@ class Call:
         """The next item id that no client has taken."""
         while True:
             self.items_made += 1
-            item_id = f"item_{self.items_made}"
+            item_id = f"item_{self.stem}_{self.items_made}"
             if item_id not in self.conversation:
                 return item_id
+
+    def new_response_id(self) -> str:
+        """The next response id."""
+        self.replies_made += 1
+        return f"resp_{self.stem}_{self.replies_made}"
+
+    @property
+    def stem(self) -> str:
+        """What the ids of this call's items and responses have in common, and those of no other call: 80 random bits.
+
+        OpenAI takes ids of at most 32 characters: clients hand them on.
+        """
+        return self.call_id[5:21]
 
     def mark(self, *groups: str) -> None:
         """Note which groups of record fields changed."""

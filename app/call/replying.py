@@ -53,11 +53,10 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 
 def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Reply`."""
-    call.replies_made += 1
     call.cut_off = ""
     call.answered = call.clip
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
-    call.reply = Reply(f"resp_{call.replies_made}", _pinned(call, params), now_ms, clip_id, clip_n)
+    call.reply = Reply(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n)
     call.reply.cut, call.reply.asked_to = cut, call.conversation.last_id or ""
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
@@ -232,7 +231,7 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
         "type": "function_call",
         "status": "in_progress",
         "name": part.name,
-        "call_id": f"fc_{item_id}",
+        "call_id": item_id.replace("item", "fc", 1),
         "arguments": "",
     }
     aside = not settings_of(call).in_conversation

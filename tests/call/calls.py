@@ -18,15 +18,28 @@ FRAME = b"\x01\x00" * 480
 FRAME_MS = 20
 
 
-def new_call(*, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any) -> Call:
+CALL_ID = "call_" + "a" * 26
+
+
+def item_id(n: int) -> str:
+    """Id of the n-th item that the call of a test makes itself."""
+    return f"item_{CALL_ID[5:21]}_{n}"
+
+
+def response_id(n: int) -> str:
+    """Id of the n-th response of a test's call."""
+    return f"resp_{CALL_ID[5:21]}_{n}"
+
+
+def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any) -> Call:
     """A call just started, attached, with nothing unsaved."""
     call = Call(
-        call_id="call_" + "a" * 26,
+        call_id=call_id,
         epoch=1,
         owner="pod-a",
         color="blue",
         model="test",
-        session=new_session("call_" + "a" * 26, "test", "alloy", expires_at_s=1),
+        session=new_session(call_id, "test", "alloy", expires_at_s=1),
         outbox=Outbox(outbox_bytes),
         created_at_ms=0,
         mirror=mirror,

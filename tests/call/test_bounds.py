@@ -19,7 +19,7 @@ from app.call.codec import skip_write, take_write
 from app.call.effects import CountLimit, StartReply, StopTranscribing, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from app.call.record import Call
-from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)
@@ -35,7 +35,7 @@ def test_audio_that_is_shown_is_bounded() -> None:
     """A minute of audio is not sent back for a message of sixty bytes; the error names size and limit."""
     call = manual_call()
     happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES + 2)), inputs.CommitAudio())
-    effects = happen(call, inputs.RetrieveItem("item_1"))
+    effects = happen(call, inputs.RetrieveItem(item_id(1)))
     assert refusal(call)["code"] == "audio_too_large"
     assert str(MAX_RETRIEVED_BYTES + 2) in refusal(call)["message"]
     assert str(MAX_RETRIEVED_BYTES) in refusal(call)["message"]
@@ -45,7 +45,7 @@ def test_audio_that_is_shown_is_bounded() -> None:
 def test_audio_up_to_the_bound_is_shown() -> None:
     """Twenty seconds are."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem("item_1"))
+    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem(item_id(1)))
     assert types(call)[-1] == "conversation.item.retrieved"
     assert len(call.unsaved_events[-1].audio) == MAX_RETRIEVED_BYTES
 
@@ -64,7 +64,7 @@ def test_turns_that_nobody_has_understood_count() -> None:
 def test_a_turn_that_was_understood_makes_room_for_an_item() -> None:
     """Only the latest turn is kept then, and the new item takes its place; a second one that waits does not fit."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio(), inputs.Transcribed("item_1", "one"))
+    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "one"))
     happen(call, inputs.CreateItem(dict(SPOKEN), HALF))
     assert types(call)[-1] == "conversation.item.done"
     happen(call, inputs.CreateItem(dict(SPOKEN), HALF))

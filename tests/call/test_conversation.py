@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.call import inputs
 from app.call.conversation import MAX_BYTES, Conversation
-from tests.call.calls import emitted, happen, new_call
+from tests.call.calls import emitted, happen, item_id, new_call
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
 
@@ -34,8 +34,8 @@ def test_order_survives_the_store(actions: list[tuple[str, int]]) -> None:
             conversation.drop(model.pop(pick % len(model)))
         put, dropped = conversation.take_changes()
         stored.update(put)
-        for item_id in dropped:
-            del stored[item_id]
+        for each in dropped:
+            del stored[each]
     assert [item["id"] for item in conversation.items()] == model
     assert [item["id"] for item in Conversation(stored).items()] == model
 
@@ -92,8 +92,8 @@ def test_bytes_are_counted_exactly(actions: list[tuple[str, int]]) -> None:
             assert conversation.packed_bytes == sum(map(len, conversation.pack_all().values()))
             assert not conversation.unsaved_bytes
     assert conversation.packed_bytes == sum(map(len, conversation.pack_all().values()))
-    for item_id in held:
-        conversation.drop(item_id)
+    for each in held:
+        conversation.drop(each)
     assert conversation.held_bytes == conversation.packed_bytes == 0
 
 
@@ -151,6 +151,6 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     """Audio of a created item is kept beside the conversation, raw."""
     call = new_call()
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
-    happen(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem("item_1"))
-    assert list(call.untranscribed) == ["item_1"]
+    happen(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
+    assert list(call.untranscribed) == [item_id(1)]
     assert call.unsaved_events[-1].audio == b"\x01\x02" * 500

@@ -10,7 +10,18 @@ from app.call import inputs
 from app.call.codec import take_write
 from app.call.effects import CountLimit, ResetEndpointing, StartReply, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES
-from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+from tests.call.calls import (
+    FRAME,
+    append,
+    emitted,
+    happen,
+    item_id,
+    manual_call,
+    new_call,
+    response_id,
+    spoken_turn,
+    types,
+)
 
 
 def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
@@ -25,7 +36,7 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
         "conversation.item.done",
         "response.created",
     ]
-    assert effects == [Transcribe("item_1", FRAME * 25), StartReply("resp_1")]
+    assert effects == [Transcribe(item_id(1), FRAME * 25), StartReply(response_id(1))]
 
 
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
@@ -67,9 +78,9 @@ def test_a_manual_turn_is_not_answered_until_asked() -> None:
     """With `turn_detection: null`, commit makes an item and nothing else."""
     call = manual_call()
     effects = happen(call, *append(10), inputs.CommitAudio())
-    assert effects == [Transcribe("item_1", FRAME * 10)]
+    assert effects == [Transcribe(item_id(1), FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-    assert happen(call, inputs.CreateResponse({})) == [StartReply("resp_1")]
+    assert happen(call, inputs.CreateResponse({})) == [StartReply(response_id(1))]
 
 
 def test_committing_less_than_100_ms_is_refused() -> None:
@@ -145,7 +156,7 @@ def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
     """`interrupt_response: false` lets the agent go on talking."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": interrupts}}})
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "One two three."), inputs.ReplyAudio("resp_1", FRAME * 50))
+    happen(call, inputs.ReplyText(response_id(1), "One two three."), inputs.ReplyAudio(response_id(1), FRAME * 50))
     spoken_turn(call, now_ms=400)
     assert ("response.done" in types(call)) is interrupts
 
@@ -192,6 +203,6 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     assert happen(call, inputs.AudioStopped()) == []
     happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
     effects = happen(call, inputs.AudioStopped())
-    assert effects == [Transcribe("item_1", FRAME * 11), StartReply("resp_1"), ResetEndpointing()]
+    assert effects == [Transcribe(item_id(1), FRAME * 11), StartReply(response_id(1)), ResetEndpointing()]
     assert not call.hearing.speaking
     assert call.reply is not None and not call.reply.cut

@@ -7,7 +7,18 @@ import pytest
 from app.call import inputs, machine
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Status
 from app.errors import ProtocolMistake
-from tests.call.calls import FRAME, append, emitted, happen, manual_call, new_call, spoken_turn, types
+from tests.call.calls import (
+    FRAME,
+    append,
+    emitted,
+    happen,
+    item_id,
+    manual_call,
+    new_call,
+    response_id,
+    spoken_turn,
+    types,
+)
 
 
 def text_item(event_id: str | None = None, **more: object) -> inputs.CreateItem:
@@ -20,7 +31,7 @@ def test_events_are_numbered_from_one_without_gaps() -> None:
     """n counts up by one with every event."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyFinished("resp_1"))
+    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyFinished(response_id(1)))
     assert [entry.n for entry in call.unsaved_events] == list(range(1, call.seq + 1))
 
 
@@ -38,7 +49,7 @@ def test_a_client_event_that_took_effect_is_ignored_when_sent_again_after_a_resu
 def test_an_id_that_comes_again_on_one_connection_is_another_event() -> None:
     """The protocol's own examples repeat ids: each event gets its answer."""
     call = new_call()
-    happen(call, text_item("a"), text_item("a"), inputs.DeleteItem("item_9", "a"))
+    happen(call, text_item("a"), text_item("a"), inputs.DeleteItem(item_id(9), "a"))
     assert types(call) == ["conversation.item.added", "conversation.item.done"] * 2 + ["error"]
 
 
@@ -85,7 +96,7 @@ def test_the_last_256_client_events_are_remembered() -> None:
 def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
     """An `error` event carries message, code, param and the offending event's id."""
     call = new_call()
-    happen(call, inputs.DeleteItem("item_9", "mine"), text_item())
+    happen(call, inputs.DeleteItem(item_id(9), "mine"), text_item())
     error = emitted(call)[0]
     assert error["error"]["event_id"] == "mine"
     assert error["error"]["param"] == "item_id"
@@ -171,7 +182,7 @@ def test_quiet_means_that_nobody_speaks_and_nothing_is_made() -> None:
     assert not machine.is_quiet(call)
     happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
     assert not machine.is_quiet(call)
-    happen(call, inputs.Transcribed("item_1", "hi"), inputs.ReplyFinished("resp_1"))
+    happen(call, inputs.Transcribed(item_id(1), "hi"), inputs.ReplyFinished(response_id(1)))
     assert machine.is_quiet(call)
     manual = manual_call()
     happen(manual, *append(1))
@@ -183,8 +194,8 @@ def test_transcripts_go_to_clients_that_asked() -> None:
     quiet, curious = new_call(), new_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
     for call in (quiet, curious):
         spoken_turn(call)
-        happen(call, inputs.Transcribed("item_1", "hello"))
-        entry = call.conversation.get("item_1")
+        happen(call, inputs.Transcribed(item_id(1), "hello"))
+        entry = call.conversation.get(item_id(1))
         assert entry is not None
         assert entry.item["content"][0]["transcript"] == "hello"
     assert not any("transcription" in kind for kind in types(quiet))
@@ -193,7 +204,7 @@ def test_transcripts_go_to_clients_that_asked() -> None:
         "conversation.item.input_audio_transcription.completed",
     ]
     spoken_turn(curious)
-    happen(curious, inputs.Transcribed("item_2", None))
+    happen(curious, inputs.Transcribed(item_id(2), None))
     assert types(curious)[-1] == "conversation.item.input_audio_transcription.failed"
 
 

@@ -7,7 +7,7 @@ from app.call import inputs
 from app.call.codec import take_write
 from app.call.effects import CloseConnection, CountLimit, StartReply, StopReply
 from app.call.replying import MAX_REPLY_CHARS
-from tests.call.calls import FRAME, append, emitted, happen, new_call, spoken_turn, types
+from tests.call.calls import FRAME, append, emitted, happen, new_call, response_id, spoken_turn, types
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 
@@ -18,10 +18,10 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
     happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyPlanned("resp_1", {"text": "Hi."}, {"turn": 1}),
-        inputs.ReplyText("resp_1", "Hi."),
-        inputs.ReplyAudio("resp_1", FRAME),
-        inputs.ReplyFinished("resp_1"),
+        inputs.ReplyPlanned(response_id(1), {"text": "Hi."}, {"turn": 1}),
+        inputs.ReplyText(response_id(1), "Hi."),
+        inputs.ReplyAudio(response_id(1), FRAME),
+        inputs.ReplyFinished(response_id(1)),
     )
     assert types(call) == [
         "response.created",
@@ -50,9 +50,9 @@ def test_a_text_reply_streams_text_only() -> None:
         call,
         HELLO,
         inputs.CreateResponse({}),
-        inputs.ReplyText("resp_1", "Hi "),
-        inputs.ReplyText("resp_1", "there."),
-        inputs.ReplyFinished("resp_1"),
+        inputs.ReplyText(response_id(1), "Hi "),
+        inputs.ReplyText(response_id(1), "there."),
+        inputs.ReplyFinished(response_id(1)),
     )
     assert [kind for kind in types(call) if kind.startswith("response.")] == [
         "response.created",
@@ -71,10 +71,10 @@ def test_a_text_reply_streams_text_only() -> None:
 def test_only_one_reply_at_a_time() -> None:
     """A second `response.create` is an error that names the active response; the first goes on."""
     call = new_call()
-    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartReply("resp_1")]
+    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartReply(response_id(1))]
     error = emitted(call)[-1]["error"]
     assert error["code"] == "conversation_already_has_active_response"
-    assert "resp_1" in error["message"]
+    assert response_id(1) in error["message"]
 
 
 def test_cancel_closes_what_was_open() -> None:
@@ -83,11 +83,11 @@ def test_cancel_closes_what_was_open() -> None:
     effects = happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyText("resp_1", "Hi."),
+        inputs.ReplyText(response_id(1), "Hi."),
         inputs.CancelResponse(),
-        inputs.ReplyText("resp_1", " Too late."),
+        inputs.ReplyText(response_id(1), " Too late."),
     )
-    assert effects == [StartReply("resp_1"), StopReply("resp_1")]
+    assert effects == [StartReply(response_id(1)), StopReply(response_id(1))]
     done = emitted(call)[-1]
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     assert done["response"]["output"][0]["status"] == "incomplete"
@@ -96,7 +96,7 @@ def test_cancel_closes_what_was_open() -> None:
 def test_cancelling_nothing_is_an_error() -> None:
     """Neither without a reply nor with another reply's id does cancel do anything."""
     call = new_call()
-    happen(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse("resp_9"))
+    happen(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse(response_id(9)))
     assert [event["type"] for event in emitted(call)] == ["error", "response.created", "error"]
     assert call.reply is not None
 
@@ -104,9 +104,11 @@ def test_cancelling_nothing_is_an_error() -> None:
 def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
     """`response.done` says failed; the next response works."""
     call = new_call()
-    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_1", "broke"), inputs.CreateResponse({}))
+    effects = happen(
+        call, inputs.CreateResponse({}), inputs.ReplyFailed(response_id(1), "broke"), inputs.CreateResponse({})
+    )
     assert emitted(call)[1]["response"]["status"] == "failed"
-    assert effects[-1] == StartReply("resp_2")
+    assert effects[-1] == StartReply(response_id(2))
 
 
 def test_a_function_call_is_an_item_of_its_own() -> None:
@@ -115,9 +117,9 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
     happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyText("resp_1", "Let me look."),
-        inputs.ReplyFunctionCall("resp_1", "look_up", '{"order":7}'),
-        inputs.ReplyFinished("resp_1"),
+        inputs.ReplyText(response_id(1), "Let me look."),
+        inputs.ReplyFunctionCall(response_id(1), "look_up", '{"order":7}'),
+        inputs.ReplyFinished(response_id(1)),
     )
     output = emitted(call)[-1]["response"]["output"]
     assert [item["type"] for item in output] == ["message", "function_call"]
@@ -128,7 +130,7 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
 def test_an_agent_can_hang_up() -> None:
     """After its last reply the connection is closed with 1000."""
     call = new_call()
-    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFinished("resp_1", hang_up=True))
+    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1), hang_up=True))
     assert effects[-1] == CloseConnection(1000, "the agent hung up")
 
 
@@ -149,7 +151,7 @@ def test_the_voice_is_fixed_after_the_first_audio() -> None:
     happen(call, change)
     assert types(call) == ["session.updated"]
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyAudio("resp_1", FRAME))
+    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME))
     happen(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
     assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
     assert call.session["audio"]["output"]["voice"] == "cedar"
@@ -172,8 +174,8 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
         call,
         HELLO,
         inputs.CreateResponse({"conversation": "none"}),
-        inputs.ReplyText("resp_1", "Aside."),
-        inputs.ReplyFinished("resp_1"),
+        inputs.ReplyText(response_id(1), "Aside."),
+        inputs.ReplyFinished(response_id(1)),
     )
     response = emitted(call)[-1]["response"]
     assert response["output"][0]["content"][0]["text"] == "Aside."
@@ -186,13 +188,13 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "Hi."), inputs.ReplyAudio("resp_1", FRAME * 50))
-    happen(call, inputs.ReplyFinished("resp_1"))
+    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ReplyFinished(response_id(1)))
     start_ms = call.idle_from_ms
     assert start_ms == 500 + 1000
     assert happen(call, *append(149)) == []
     effects = happen(call, *append(1))
-    assert effects[-1] == StartReply("resp_2")
+    assert effects[-1] == StartReply(response_id(2))
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
 
@@ -201,8 +203,8 @@ def test_a_reply_without_end_ends_incomplete() -> None:
     """What fits is said, and the agent is stopped: else one reply would be shown in events of megabytes."""
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
-    effects = happen(call, *[inputs.ReplyText("resp_1", "\x01" * 50_000)] * 3)
-    assert effects == [StopReply("resp_1"), CountLimit("reply_text")]
+    effects = happen(call, *[inputs.ReplyText(response_id(1), "\x01" * 50_000)] * 3)
+    assert effects == [StopReply(response_id(1)), CountLimit("reply_text")]
     done = emitted(call)[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
     assert len(done["output"][0]["content"][0]["text"]) == MAX_REPLY_CHARS
@@ -213,8 +215,23 @@ def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({}))
-    happen(call, HELLO, inputs.ReplyFailed("resp_1", "broken"))
+    happen(call, HELLO, inputs.ReplyFailed(response_id(1), "broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
     assert take_write(call, 0).fields["failed_to"] == call.failed_to.encode() != b""
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFailed("resp_2", "broken"))
+    happen(call, inputs.CreateResponse({}), inputs.ReplyFailed(response_id(2), "broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 0
+
+
+def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
+    """Clients with several calls keep what they get by its id; whoever takes a call over makes the same ids."""
+    seen = []
+    for letter in "ab":
+        call = new_call(call_id="call_" + letter * 26)
+        happen(call, HELLO, inputs.CreateResponse({}))
+        assert call.reply is not None
+        happen(call, inputs.ReplyText(call.reply.response_id, "Hi."))
+        happen(call, inputs.ReplyFunctionCall(call.reply.response_id, "look_up", "{}"))
+        items = list(call.conversation.items())
+        seen += [*(item["id"] for item in items), items[-1]["call_id"], call.reply.response_id]
+    assert len(set(seen)) == len(seen) == 10
+    assert max(map(len, seen)) <= 32

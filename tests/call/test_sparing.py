@@ -11,7 +11,7 @@ from app.call.record import Call, Status
 from app.call.sparing import spare
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
-from tests.call.calls import happen, manual_call
+from tests.call.calls import happen, item_id, manual_call, response_id
 
 OUTBOX_BYTES = 100_000
 SECOND = bytes(48_000)
@@ -91,7 +91,7 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     again = crashed(store, call)
     assert again.answered is not None
     assert again.answered.audio == SECOND
-    happen(call, inputs.Transcribed("item_1", "hello"), inputs.ReplyFinished("resp_1"))
+    happen(call, inputs.Transcribed(item_id(1), "hello"), inputs.ReplyFinished(response_id(1)))
     write(store, call, is_scarce=True)
     assert kept(store, call)[0] == 0
 

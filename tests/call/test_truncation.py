@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.call import inputs
 from app.call.effects import StopReply
 from app.call.truncation import heard_text
-from tests.call.calls import FRAME, emitted, happen, new_call, spoken_turn
+from tests.call.calls import FRAME, emitted, happen, item_id, new_call, response_id, spoken_turn
 
 TEXT = "One two three. Four five six."
 MARKS = [[0, 0], [48_000, 14]]
@@ -45,8 +45,8 @@ def test_barge_in_cuts_the_item_at_what_was_played() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText("resp_1", "one two three four five six seven eight nine ten"),
-        inputs.ReplyAudio("resp_1", FRAME * 50),
+        inputs.ReplyText(response_id(1), "one two three four five six seven eight nine ten"),
+        inputs.ReplyAudio(response_id(1), FRAME * 50),
         now_ms=1000,
     )
     happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)), now_ms=1400)
@@ -65,9 +65,9 @@ def test_barge_in_after_the_reply_was_sent_still_cuts_what_is_playing() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText("resp_1", "one two three four"),
-        inputs.ReplyAudio("resp_1", FRAME * 100),
-        inputs.ReplyFinished("resp_1"),
+        inputs.ReplyText(response_id(1), "one two three four"),
+        inputs.ReplyAudio(response_id(1), FRAME * 100),
+        inputs.ReplyFinished(response_id(1)),
         now_ms=1000,
     )
     spoken_turn(call, now_ms=2000)
@@ -78,9 +78,14 @@ def test_the_client_knows_best_how_much_was_heard() -> None:
     """After the server's own cut, the client may name another point within what was sent, not beyond."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "one two three four"), inputs.ReplyAudio("resp_1", FRAME * 50), now_ms=0)
+    happen(
+        call,
+        inputs.ReplyText(response_id(1), "one two three four"),
+        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        now_ms=0,
+    )
     spoken_turn(call, now_ms=500)
-    happen(call, inputs.TruncateItem("item_2", 0, 750), inputs.TruncateItem("item_2", 0, 1001))
+    happen(call, inputs.TruncateItem(item_id(2), 0, 750), inputs.TruncateItem(item_id(2), 0, 1001))
     truncated, error = emitted(call)[-2:]
     assert truncated["audio_end_ms"] == 750
     assert error["error"]["param"] == "audio_end_ms"
@@ -91,18 +96,23 @@ def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
     """Clients that interrupt truncate first: the response ends as cancelled, and the cut is told after it."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "one two three four"), inputs.ReplyAudio("resp_1", FRAME * 50), now_ms=0)
-    effects = happen(call, inputs.TruncateItem("item_2", 0, 500), now_ms=600)
-    assert effects == [StopReply("resp_1")]
+    happen(
+        call,
+        inputs.ReplyText(response_id(1), "one two three four"),
+        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        now_ms=0,
+    )
+    effects = happen(call, inputs.TruncateItem(item_id(2), 0, 500), now_ms=600)
+    assert effects == [StopReply(response_id(1))]
     done, truncated = emitted(call)[-2:]
     assert done["type"] == "response.done"
     assert (done["response"]["status"], done["response"]["output"][0]["status"]) == ("cancelled", "incomplete")
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     assert (truncated["type"], truncated["audio_end_ms"]) == ("conversation.item.truncated", 500)
-    item = call.conversation.get("item_2")
+    item = call.conversation.get(item_id(2))
     assert item is not None
     assert item.item["content"][0]["transcript"] == "one two"
-    happen(call, inputs.ReplyAudio("resp_1", FRAME))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME))
     assert emitted(call)[-1] == truncated
 
 
@@ -110,11 +120,11 @@ def test_a_client_that_interrupts_may_name_more_than_was_spoken_and_cancel_too()
     """It does not know how far the server is: one cancel may follow, and a second one is the error it was."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText("resp_1", "one two"), inputs.ReplyAudio("resp_1", FRAME * 50))
-    happen(call, inputs.TruncateItem("item_2", 0, 5000), inputs.CancelResponse("resp_1"))
+    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.TruncateItem(item_id(2), 0, 5000), inputs.CancelResponse(response_id(1)))
     assert emitted(call)[-1] == {
         "type": "conversation.item.truncated",
-        "item_id": "item_2",
+        "item_id": item_id(2),
         "content_index": 0,
         "audio_end_ms": 1000,
     }
@@ -126,19 +136,19 @@ def test_after_an_interruption_the_next_response_is_cancelled_like_any_other() -
     """The cancel that was expected never came; one that comes later is for the new response."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyAudio("resp_1", FRAME * 50), inputs.TruncateItem("item_2", 0, 100))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50), inputs.TruncateItem(item_id(2), 0, 100))
     happen(call, inputs.CreateResponse({}))
-    assert happen(call, inputs.CancelResponse()) == [StopReply("resp_2")]
+    assert happen(call, inputs.CancelResponse()) == [StopReply(response_id(2))]
     happen(call, inputs.CancelResponse())
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
 
 
-@pytest.mark.parametrize("wish", [inputs.TruncateItem("item_2", 1, 0), inputs.TruncateItem("item_9", 0, 0)])
+@pytest.mark.parametrize("wish", [inputs.TruncateItem(item_id(2), 1, 0), inputs.TruncateItem(item_id(9), 0, 0)])
 def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
     """Another part, or an item that is not there: an error, and the response goes on."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyAudio("resp_1", FRAME * 50))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50))
     assert happen(call, wish) == []
     assert emitted(call)[-1]["type"] == "error"
     assert call.reply is not None
@@ -147,6 +157,8 @@ def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
 def test_what_is_being_written_is_not_truncated() -> None:
     """Only speech has milliseconds."""
     call = new_call(output_modalities=["text"])
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText("resp_1", "one"), inputs.TruncateItem("item_1", 0, 0))
+    happen(
+        call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one"), inputs.TruncateItem(item_id(1), 0, 0)
+    )
     assert emitted(call)[-1]["error"]["param"] == "item_id"
     assert call.reply is not None

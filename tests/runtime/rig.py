@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -193,6 +194,7 @@ class Rig:
         calls_per_key: int = 0,
         revoked: frozenset[str] = frozenset(),
         clock: FleetClock | None = None,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         **settings: Any,
     ) -> Pod:
         """One that does nothing by itself: its heartbeats are the test's."""
@@ -207,6 +209,7 @@ class Rig:
             agents=self.agents,
             clock=clock or SystemClock(),
             observer=CountingObserver(),
+            random_bytes=random_bytes,
         )
 
     async def start(self, pod: Pod, model: str = "scripted", **request: Any) -> Caller:

@@ -30,7 +30,8 @@ async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"ended"
-        assert held.items.keys() == {"item_1", SAID}
+        assert len(held.items) == 2
+        assert SAID in held.items
 
 
 async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
