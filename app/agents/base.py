@@ -87,6 +87,16 @@ class Turn:
     """Wall clock, milliseconds since 1970 UTC, at the start of the response; the same on a resume."""
     state: Mapping[str, Any]
     """The agent's own durable state, as its last `Plan` left it; empty at first."""
+    tool_choice: str | Mapping[str, Any] = "auto"
+    """``auto``, ``none``, ``required``, or ``{"type": "function", "name": …}``: the tool that must be called."""
+    parallel_tool_calls: bool = True
+    """Whether several tools may be called in one reply."""
+    max_output_tokens: int | None = None
+    """How long the reply may be, in the tokens of whatever model makes it; None for as long as it likes."""
+    truncation: str | Mapping[str, Any] = "auto"
+    """What to do with a conversation too long for the model: as `session.truncation` of the protocol."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the client noted on this response; at most 16 pairs."""
     failed_to: str = ""
     """The newest item that this agent was asked about and failed; what was said until then is not to be answered."""
     was_cut: bool = False

@@ -43,12 +43,13 @@ class AgentRegistry:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one.
 
         The empty name and any that starts with ``gpt-`` mean the default agent, unless an
-        agent has that very name.
+        agent has that very name. A provider may stand before a name: ``openai/gpt-realtime``.
         """
-        found = self._agents.get(model)
+        name = model.rpartition("/")[2]
+        found = self._agents.get(model) or self._agents.get(name)
         if found is not None:
             return found
-        if not model or model.startswith(STOCK_PREFIX):
+        if not model or name.startswith(STOCK_PREFIX):
             return self._default
         raise ConnectionRefused(
             400, "model_not_found", f"There is no agent {model!r}; known are {self._known()}.", param="model"

@@ -41,6 +41,10 @@ from app.errors import ProtocolMistake
 
 Body = dict[str, Any]
 
+HEARD_TOKEN_MS = 100
+SPOKEN_TOKEN_MS = 50
+"""How much audio OpenAI counts as one token."""
+
 # --- the session -----------------------------------------------------------
 
 
@@ -204,15 +208,17 @@ def failed(code: str, message: str) -> Body:
     return {"type": "failed", "error": {"type": "server_error", "code": code, "message": message}}
 
 
-def no_tokens() -> Body:
-    """The `usage` of an agent that counts no tokens. Zeros, since clients add these fields up unasked."""
-    details = {"cached_tokens": 0, "text_tokens": 0, "audio_tokens": 0}
+def usage(heard_ms: int, spoken_ms: int) -> Body | None:
+    """The `usage` of a response that was given so much of the caller's audio and spoke so long; None for neither.
+
+    Audio is counted at OpenAI's rates. Tokens of text are their provider's to count: what nobody counted is left
+    out, and so are the sums, for a zero would be believed, and a null breaks clients that take absent numbers.
+    """
+    if not heard_ms and not spoken_ms:
+        return None
     return {
-        "total_tokens": 0,
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "input_token_details": details,
-        "output_token_details": {"text_tokens": 0, "audio_tokens": 0},
+        "input_token_details": {"audio_tokens": -(-heard_ms // HEARD_TOKEN_MS)},
+        "output_token_details": {"audio_tokens": -(-spoken_ms // SPOKEN_TOKEN_MS)},
     }
 
 
@@ -224,8 +230,9 @@ def response(
     settings: ResponseSettings,
     *,
     conversation_id: str | None = None,
+    used: Body | None = None,
 ) -> Body:
-    """The ``response`` resource.
+    """The ``response`` resource; `used` is its `usage`, once it is over.
 
     `status`: in_progress, completed, cancelled, failed, incomplete. `conversation_id`
     None is for a response outside the conversation.
@@ -240,7 +247,7 @@ def response(
         "output_modalities": settings.output_modalities,
         "max_output_tokens": settings.max_output_tokens,
         "audio": {"output": {"format": settings.output_format.as_json(), "voice": settings.voice}},
-        "usage": None if status == "in_progress" else no_tokens(),
+        "usage": used,
         "metadata": settings.metadata,
     }
 

@@ -21,8 +21,8 @@ MAX_AUDIO_CHARS = 20 * 1024 * KIB
 MAX_ITEM_BYTES = 512 * KIB
 """All texts of an item together."""
 
-item_id = text(64, min_bytes=1, pattern=r"[A-Za-z0-9_-]+", means="letters, digits, '_' and '-'")
-"""The check for an item's id."""
+item_id = text(64, min_bytes=1, pattern=r"[!-~]+", means="printable ASCII characters without blanks")
+"""The check for an item's id: frameworks put dots, colons and slashes of their own into it."""
 
 
 class CheckedItem(NamedTuple):

@@ -79,6 +79,8 @@ class Reply:
     """The spoken item that is answered; its audio is `Call.answered`."""
     clip_n: int = 0
     """Number of that audio's first speech entry."""
+    heard_ms: int = 0
+    """How long that audio is."""
     asked_to: str = ""
     """The newest item when it was asked for; "" for none."""
     cut: bool = False

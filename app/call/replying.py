@@ -58,6 +58,7 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = 
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
     call.reply = Reply(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n)
     call.reply.cut, call.reply.asked_to = cut, call.conversation.last_id or ""
+    call.reply.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
@@ -379,7 +380,12 @@ def _response(call: Call, status: str, details: dict[str, Any] | None = None) ->
     settings = settings_of(call)
     output = [item for item_id in reply.output_ids if (item := _item_of(call, reply, item_id))]
     conversation_id = call.call_id.replace("call_", "conv_", 1) if settings.in_conversation else None
-    return events.response(reply.response_id, status, details, output, settings, conversation_id=conversation_id)
+    used = (
+        None if status == "in_progress" else events.usage(reply.heard_ms, settings.output_format.ms(reply.audio_bytes))
+    )
+    return events.response(
+        reply.response_id, status, details, output, settings, conversation_id=conversation_id, used=used
+    )
 
 
 def _item_of(call: Call, reply: Reply, item_id: str) -> dict[str, Any] | None:

@@ -4,8 +4,7 @@ The shape is that of the OpenAI Realtime (GA) protocol, ``RealtimeSessionCreateR
 in the official SDK. A session is a plain JSON object that is never changed in place:
 `merge_session` makes a new one. The accessors below are how everybody else reads it.
 
-What is taken but changes nothing by itself, since it is for models that know it:
-``prompt``, ``reasoning``, ``parallel_tool_calls``, ``tracing``, ``truncation``, ``include``.
+``docs/protocol.md`` says of each field what it does.
 """
 
 from __future__ import annotations
@@ -192,8 +191,11 @@ class ResponseSettings:
     output_format: AudioFormat
     tools: list[dict[str, Any]]
     tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
     max_output_tokens: int | str
     """1 to 4096, or ``inf``."""
+    truncation: str | dict[str, Any]
+    """What a long conversation is cut to: ``auto``, ``disabled`` or a ``retention_ratio``."""
     metadata: dict[str, str] | None
     in_conversation: bool
     """False: the response stays outside the conversation (``conversation: "none"``)."""
@@ -238,7 +240,9 @@ def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> Resp
         output_format=FORMATS[own.get("format", spoken["format"])["type"]],
         tools=effective("tools"),
         tool_choice=effective("tool_choice"),
+        parallel_tool_calls=given.get("parallel_tool_calls", session.get("parallel_tool_calls", True)),
         max_output_tokens=effective("max_output_tokens"),
+        truncation=session["truncation"],
         metadata=given.get("metadata"),
         in_conversation=given.get("conversation", "auto") == "auto",
         input_items=given.get("input"),

@@ -19,6 +19,8 @@ from app.web.addresses import parse_address
 
 BROWSER_KEY = "openai-insecure-api-key."
 """Browsers cannot set headers, so OpenAI's clients there put the key into a subprotocol of this prefix."""
+AZURE_KEY = "api-key"
+"""The header of Azure's clients."""
 SUBPROTOCOL = "realtime"
 ANYBODY = "open"
 """Stands for the API key of every caller while no keys are set."""
@@ -62,9 +64,8 @@ class Access:
 
     def api_key(self, headers: Headers, subprotocols: Sequence[str]) -> str:
         """The hash of the caller's API key; raises `ConnectionRefused` (401) for none, or a wrong or revoked one."""
-        shown = bearer(headers) or next(
-            (name.removeprefix(BROWSER_KEY) for name in subprotocols if name.startswith(BROWSER_KEY)), None
-        )
+        in_protocols = (name.removeprefix(BROWSER_KEY) for name in subprotocols if name.startswith(BROWSER_KEY))
+        shown = bearer(headers) or headers.get(AZURE_KEY) or next(in_protocols, None)
         if shown and _is_one_of(hashed(shown).encode(), self._revoked):
             raise ConnectionRefused(401, "revoked_api_key", "This API key was revoked.", param="authorization")
         if not self._keys:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from app.web.addresses import Address, CallerAddresses, ConnectRate
-from app.web.parameters import is_resume
+from app.web.parameters import NEW_CALL_PATHS, is_resume
 from app.web.request_reader import RequestRefused
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.web.ports import LeavingPod
 
 _URL = re.compile(rb"[A-Z]+ ([^ ?\r\n]*)\??([^ \r\n]*)")
-_NEW_CALLS = frozenset({b"/realtime", b"/v1/realtime"})
+_NEW_CALLS = frozenset(path.encode() for path in NEW_CALL_PATHS)
 _NAMES_CALL = re.compile(rb"(?:^|&)call_(?:id|key)=")
 
 

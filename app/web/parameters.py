@@ -17,6 +17,10 @@ CALL_KEY = re.compile(r"[\x21-\x7e]{22,256}")
 MODEL = re.compile(r"[\w.:/@+-]{1,128}")
 MAX_EVENT_NUMBER = 2**53
 """What every client can hold: a number of JSON is a double there."""
+NEW_CALL_PATHS = ("/realtime", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
+"""Where calls start: our own, OpenAI's, and Azure's two, of which its SDK uses the second."""
+NOT_CALLS = frozenset({"transcription", "translation"})
+"""What else OpenAI serves at these paths; a client that asks for it would wait in vain for what it gives."""
 NAMES_CALL = re.compile(rb"(?:^|&)call_id=")
 FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
 
@@ -25,7 +29,8 @@ FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
 class Wanted:
     """A checked request. `call_id` set: a resume with `resume_token`; else a start, which `call_key` may turn into one.
 
-    `model` "" means the default agent; `last_event` None goes on at the end of the outbox.
+    `model` "" means the default agent; Azure's clients call it their deployment. `last_event` None goes on at the end
+    of the outbox.
     """
 
     model: str
@@ -58,7 +63,10 @@ def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:
     call_key = fields.get("call_key")
     if call_key is not None and not CALL_KEY.fullmatch(call_key):
         raise _bad("call_key", "A call key has 22 to 256 printable characters without spaces; a UUID4 will do.")
-    model = fields.get("model", "")
+    intent = fields.get("intent", "")
+    if intent in NOT_CALLS:
+        raise _bad("intent", f"Only calls, which are answered, are served, no {intent}: leave this parameter out.")
+    model = fields.get("model") or fields.get("deployment", "")
     if model and not MODEL.fullmatch(model):
         raise _bad("model", "This cannot be the name of an agent.")
     last_event = _event(fields.get("last_event_id"))
@@ -76,7 +84,19 @@ def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:
     )
 
 
-KNOWN = frozenset({"model", "call_id", "resume_token", "call_key", "last_event_id", "resumable", "going_away"})
+KNOWN = frozenset(
+    {
+        "model",
+        "deployment",
+        "intent",
+        "call_id",
+        "resume_token",
+        "call_key",
+        "last_event_id",
+        "resumable",
+        "going_away",
+    }
+)
 
 
 def _fields(query: bytes) -> dict[str, str]:

@@ -19,11 +19,11 @@ from app.errors import ConnectionRefused, StoreError
 from app.runtime.ports import ResumeCall, StartCall
 from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed
 from app.web.call_socket import CallSocket
-from app.web.parameters import Wanted, is_resume, parse
+from app.web.parameters import NEW_CALL_PATHS, Wanted, is_resume, parse
 from app.web.ports import Attached, CallPod
 from app.web.refusals import names_of, refuse_upgrade
 
-PATHS = ("/realtime", "/v1/realtime", "/realtime/{call_id}")
+PATHS = (*NEW_CALL_PATHS, "/realtime/{call_id}")
 GONE = "voice.gone"
 TAKE_OVER = "voice.take_over"
 ADDRESS = "voice.address"

@@ -35,10 +35,20 @@ def test_built_in_agents_answer_to_their_names() -> None:
     assert all(agents.agent(name).name == name for name in agents.names)
 
 
-@pytest.mark.parametrize("model", ["", "gpt-realtime", "gpt-4o-realtime-preview"])
+@pytest.mark.parametrize("model", ["", "gpt-realtime", "gpt-4o-realtime-preview", "openai/gpt-realtime"])
 def test_stock_clients_get_the_default_agent(model: str) -> None:
     """No model, or one of OpenAI's, means the default."""
     assert AgentRegistry([Echo(), Loopback()], default="echo").agent(model).name == "echo"
+
+
+def test_a_provider_may_stand_before_a_name() -> None:
+    """Frameworks that speak to several providers write it so; an agent of that very name goes first."""
+    its_own = Watched("acme/echo", [])
+    agents = AgentRegistry([Echo(), Loopback(), its_own], default="echo")
+    assert agents.agent("acme/loopback").name == "loopback"
+    assert agents.agent("acme/echo") is its_own
+    with pytest.raises(ConnectionRefused):
+        agents.agent("openai/nobody")
 
 
 def test_an_unknown_model_is_refused_with_the_known_names() -> None:

@@ -68,6 +68,12 @@ def test_an_item_is_taken_and_completed(raw: dict[str, Any], kept: dict[str, Any
     assert SDK_ITEM.validate_python(item).model_dump(exclude_unset=True) == item
 
 
+@pytest.mark.parametrize("given", ["msg.1:2/3", "run-7+a=b", "0f8fad5b-d9cb-469f-a165-70867728950e"])
+def test_ids_are_as_frameworks_make_them(given: str) -> None:
+    """Whatever is printable and has no blanks."""
+    assert check_item(message("user", TEXT, id=given)).item["id"] == given
+
+
 def test_audio_is_taken_out_of_the_item() -> None:
     """The base64 of each audio part is handed over with its path, its transcript stays."""
     raw = message(

@@ -235,3 +235,18 @@ def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
         seen += [*(item["id"] for item in items), items[-1]["call_id"], call.reply.response_id]
     assert len(set(seen)) == len(seen) == 10
     assert max(map(len, seen)) <= 32
+
+
+def test_usage_counts_the_audio_and_claims_nothing_else() -> None:
+    """At OpenAI's rates, begun tokens included; text, which nobody counted, is left out, and so are the sums."""
+    call = new_call()
+    spoken_turn(call, frames=26)
+    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 16))
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert emitted(call)[-1]["response"]["usage"] == {
+        "input_token_details": {"audio_tokens": 6},
+        "output_token_details": {"audio_tokens": 7},
+    }
+    happen(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
+    happen(call, inputs.ReplyText(response_id(2), "Hi."), inputs.ReplyFinished(response_id(2)))
+    assert emitted(call)[-1]["response"]["usage"] is None

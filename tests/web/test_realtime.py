@@ -36,9 +36,9 @@ async def error_of(server: Running, path: str, **options: object) -> tuple[int, 
     return response.status_code, error["code"], error["param"]
 
 
-@pytest.mark.parametrize("path", ["/realtime", "/v1/realtime"])
-async def test_a_call_starts_at_either_path(path: str) -> None:
-    """Both paths reach the pod, messages go both ways, and the upgrade names call, color and pod."""
+@pytest.mark.parametrize("path", ["/realtime", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime"])
+async def test_a_call_starts_at_any_of_the_paths(path: str) -> None:
+    """Ours, OpenAI's and Azure's reach the pod, messages go both ways, and the upgrade names call, color and pod."""
     async with running() as server, server.connect(f"{path}?model=echo") as caller:
         await caller.send("hello")
         assert await caller.recv() == "hello"
@@ -48,6 +48,34 @@ async def test_a_call_starts_at_either_path(path: str) -> None:
         assert caller.response.headers["X-Voice-Pod"] == "pod-a"
         assert "permessage-deflate" not in caller.response.headers.get("Sec-WebSocket-Extensions", "")
         assert server.pod.requests == [StartCall(model="echo", api_key_hash=ANYBODY)]
+
+
+async def test_azures_clients_say_deployment_and_show_their_key_in_a_header_of_their_own() -> None:
+    """`AzureOpenAI` of the SDK connects so; a wrong key is refused as any."""
+    path = "/openai/realtime?api-version=2025-04-01-preview&deployment=echo"
+    async with running(**KEYED) as server:
+        async with server.connect(path, additional_headers={"api-key": "second-key"}):
+            pass
+        assert server.pod.requests == [StartCall(model="echo", api_key_hash=hashed("second-key"))]
+        assert (await error_of(server, path, additional_headers={"api-key": "third"}))[:2] == (401, "invalid_api_key")
+
+
+async def test_clients_of_the_beta_may_say_so() -> None:
+    """`OpenAI-Beta: realtime=v1` changes nothing: the events are those of the GA protocol."""
+    headers = {"OpenAI-Beta": "realtime=v1"}
+    async with running() as server, server.connect("/v1/realtime?model=echo", additional_headers=headers):
+        assert server.pod.requests == [StartCall(model="echo", api_key_hash=ANYBODY)]
+
+
+@pytest.mark.parametrize("intent", ["transcription", "translation"])
+async def test_who_wants_no_call_is_told_so(intent: str) -> None:
+    """A client that waits for transcripts of a session without replies is refused before it waits."""
+    async with running() as server:
+        error = await error_of(server, f"/v1/realtime?intent={intent}")
+        assert error == (400, "invalid_parameter", "intent")
+        async with server.connect("/v1/realtime?intent=conversation"):
+            pass
+        assert len(server.pod.requests) == 1
 
 
 async def test_what_a_client_can_do_is_told_to_the_pod() -> None:

@@ -46,7 +46,8 @@ MISTAKE = ProtocolMistake("'audio' must be a string.", code="invalid_type", para
 
 
 def _response(status: str, details: dict[str, Any] | None, *output: dict[str, Any]) -> dict[str, Any]:
-    return events.response("resp_1", status, details, list(output), SETTINGS, conversation_id="conv_1")
+    used = None if status == "in_progress" else events.usage(1200, 3400)
+    return events.response("resp_1", status, details, list(output), SETTINGS, conversation_id="conv_1", used=used)
 
 
 BODIES: list[dict[str, Any]] = [

@@ -1,0 +1,55 @@
+"""What a client wishes of replies, and who hears of it."""
+
+from __future__ import annotations
+
+from app.agents.base import Turn
+from tests.runtime.rig import ANSWER, TYPED, ScriptedAgent, rig
+from tests.waiting import until
+
+TOOL = {"type": "function", "name": "book", "description": "", "parameters": {"type": "object"}}
+RATIO = {"type": "retention_ratio", "retention_ratio": 0.5}
+
+
+async def test_what_a_client_wishes_of_a_reply_reaches_the_agent() -> None:
+    """The session's wishes, and over them those of one response."""
+    agent = ScriptedAgent()
+    async with rig(None, agent) as its:
+        caller = await its.start(await its.pod())
+        session = {
+            "type": "realtime",
+            "output_modalities": ["text"],
+            "tools": [TOOL],
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "max_output_tokens": 300,
+            "truncation": RATIO,
+        }
+        caller.transport.say({"type": "session.update", "session": session})
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.done")
+        own = {"tool_choice": {"type": "function", "name": "book"}, "max_output_tokens": 7, "metadata": {"topic": "x"}}
+        caller.transport.say({**ANSWER, "response": {**own, "parallel_tool_calls": True}})
+        await until(lambda: len(agent.turns) == 2)
+        await caller.gone(1000)
+    assert [wishes(turn) for turn in agent.turns] == [
+        ("required", False, 300, RATIO, {}),
+        ({"type": "function", "name": "book"}, True, 7, RATIO, {"topic": "x"}),
+    ]
+
+
+async def test_who_wishes_nothing_gets_the_protocols_defaults() -> None:
+    """Any tools, several at once, and no limit."""
+    agent = ScriptedAgent()
+    async with rig(None, agent) as its:
+        caller = await its.start(await its.pod())
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await until(lambda: bool(agent.turns))
+        await caller.gone(1000)
+    assert wishes(agent.turns[0]) == ("auto", True, None, "auto", {})
+
+
+def wishes(turn: Turn) -> tuple[object, ...]:
+    """All of them."""
+    return turn.tool_choice, turn.parallel_tool_calls, turn.max_output_tokens, turn.truncation, turn.metadata
