@@ -66,9 +66,8 @@ class Attachment(Listener):
             if sender is not None:
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
-            # A hang-up may cross a handoff on the way; it counts all the same.
-            is_open = connection.closing is None or connection.closing[0] == SERVICE_RESTART
-            await self._leave(hung_up=code == HANG_UP and is_open)
+            # Also if this side has decided to close meanwhile, as for a handoff: it was sent before the caller knew.
+            await self._leave(hung_up=code == HANG_UP)
 
     def take(self, message: str | bytes) -> bool:
         """One message of the caller; False while the call waits for the store, or is being handed off.

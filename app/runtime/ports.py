@@ -62,7 +62,8 @@ class Transport(Protocol):
     async def deliver(self, listener: Listener) -> int:
         """Give every message to the listener until the connection is gone; returns the close code.
 
-        Raises what the listener raises.
+        The peer's, if its close frame came before this side closed; else this side's own, whatever the peer answers it
+        with (some answer every close with 1000). Raises what the listener raises.
         """
         while not isinstance(message := await self.receive(), int):
             while not listener.take(message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs
@@ -68,7 +68,6 @@ SIZES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(SIZES)
 def test_bytes_are_counted_exactly(actions: list[tuple[str, int]]) -> None:
     """Written or not, changed or taken out: the conversation knows what its entries take, and the next write."""

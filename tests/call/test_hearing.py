@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import inputs
+from app.call import inputs, machine
 from app.call.codec import take_write
 from app.call.effects import CountLimit, ResetEndpointing, StartReply, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES
@@ -72,6 +72,24 @@ def test_speech_is_checkpointed_as_it_grows() -> None:
     pieces = [entry.audio for entry in call.unsaved_speech]
     assert b"".join(pieces) == FRAME * 21
     assert call.heard_ms == 420
+
+
+@pytest.mark.parametrize("is_manual", [False, True])
+@pytest.mark.parametrize("is_written", [False, True])
+def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual: bool, is_written: bool) -> None:
+    """Its caller comes back and sends again from `input_audio_ms`: what that covers is ignored, the rest is heard."""
+    call = manual_call() if is_manual else new_call()
+    frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
+    happen(call, *frames)
+    if is_written:
+        take_write(call, 0)
+    attached = machine.attach(call, call.released, 0, resumable=True)
+    kept = call.heard_bytes // len(FRAME)
+    assert attached.rewound is not is_manual
+    assert call.last_client_event_id == (f"frame_{kept - 1}" if kept else None)
+    happen(call, *frames)
+    assert call.hearing.position == 20 * len(FRAME)
+    assert len(call.hearing.audio) == (20 if is_manual else 15) * len(FRAME)
 
 
 def test_a_manual_turn_is_not_answered_until_asked() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call.ranks import rank_between
@@ -10,7 +10,6 @@ from app.call.ranks import rank_between
 MANY = 20_000
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), max_size=200))
 def test_there_is_room_everywhere(places: list[int]) -> None:
     """Whatever is put where, ranks sort as the items stand, and no two are the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs, machine
@@ -61,7 +61,6 @@ def test_pieces_and_a_whole_make_the_same_item() -> None:
     assert pieces.staged is None
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5), st.booleans(), st.booleans())
 def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, whole: bool) -> None:
     """Pieces that were stored belong to no item; the client creates it again, with the same id, with its own audio."""

@@ -36,3 +36,20 @@ class LeapingClock(SystemClock):
         for woken, due_s in self._sleeping.items():
             if due_s <= self.monotonic_s():
                 woken.set()
+
+
+class StoppedClock(SystemClock):
+    """Stands still; whoever sleeps puts it forward, and the others have a turn."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def wall_ms(self) -> int:
+        return round(self.now_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        await asyncio.sleep(0)

@@ -37,6 +37,7 @@ class FaultyStore(MemoryStore):
         self.claim_gate = asyncio.Event()
         """Claims wait while it is cleared."""
         self.claim_gate.set()
+        self.claims_waiting = 0
         self.after_round: Callable[[], None] = lambda: None
         """Called before the answer to a round arrives."""
         self.rounds: list[int] = []
@@ -77,7 +78,11 @@ class FaultyStore(MemoryStore):
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         self._check(writes=True)
-        await self.claim_gate.wait()
+        self.claims_waiting += 1
+        try:
+            await self.claim_gate.wait()
+        finally:
+            self.claims_waiting -= 1
         self._check(writes=True)
         return await super().claim(claim)
 

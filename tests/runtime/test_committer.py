@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import ClassVar
 from unittest.mock import patch
 
+import pytest
+
 from app.call import machine
+from app.call.changes import CallWrite, OutboxEntry
 from app.call.codec import SAID, take_write
+from app.runtime import write_back
+from app.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
 from app.runtime.live_call import LiveCall
 from app.runtime.writing import MAX_ROUND_BYTES
+from app.stores.base import WriteOutcome
+from app.stores.memory import MemoryStore
+from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
-from tests.runtime.rig import TYPED, rig
+from tests.runtime.rig import TYPED, CountingObserver, rig
 from tests.waiting import until
 
 
@@ -229,6 +239,91 @@ async def test_those_who_wait_keep_no_other_call_waiting() -> None:
         assert held.outbox[-1].n == patient.call.seq
         assert not all(task.done() for task in waiting)
         await asyncio.gather(*waiting)
+
+
+async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of calls that ended in it the latest; those that live are written in any case."""
+    store = FaultyStore()
+    monkeypatch.setattr(write_back, "MAX_OWED", 3)
+    async with rig(store) as its:
+        pod = await its.pod()
+        lasting = await its.start(pod)
+        await lasting.greeting()
+        store.is_away = True
+        lasting.transport.say(TYPED)
+        await until(lambda: pod.committer.degraded)
+        ended = []
+        for _ in range(5):
+            caller = await its.start(pod)
+            await caller.greeting()
+            await caller.gone(1000)
+            ended.append(caller.call_id)
+            assert len(pod.committer.write_back.owed) <= 3
+        with patch.object(pod.committer.write_back, "_write", return_value=False):
+            lasting.transport.say(TYPED)
+            await lasting.transport.event("conversation.item.done", 2)
+        store.is_away = False
+        await until(lambda: not pod.committer.is_behind)
+        held = [await store.load(call_id) for call_id in ended]
+        assert [found is not None for found in held] == [False, False, False, True, True]
+        kept = await store.load(lasting.call_id)
+        assert kept is not None
+        assert [f"evt_{entry.n}" for entry in kept.outbox] == lasting.transport.ids
+
+
+class OneCall:
+    """A call with a change whenever it is asked."""
+
+    is_held = False
+    has_ended = False
+
+    def take_write(self) -> tuple[CallWrite, list[OutboxEntry]]:
+        return CallWrite("call_x", 1), []
+
+    def committed(self, events: list[OutboxEntry]) -> None:
+        """Nothing waits for it."""
+
+    give_up_write = superseded = erased = unwritable = lambda self: None
+
+    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+        """Nothing waits for it."""
+
+    def question(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_what_is_waited_for_does_not_wait_for_the_pause_between_rounds(is_awaited: bool) -> None:
+    """Other changes do, so that rounds gather what comes from many calls."""
+    clock = StoppedClock()
+
+    class Slow(MemoryStore):
+        """Takes a moment to answer; notes when it was asked."""
+
+        asked_at_s: ClassVar[list[float]] = []
+
+        async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+            self.asked_at_s.append(clock.now_s)
+            clock.now_s += LONGEST_TICK_S / SPREAD
+            return [WriteOutcome.COMMITTED] * len(writes)
+
+    store, call = Slow(ttl_s=60), OneCall()
+    committer = Committer(store, clock, CountingObserver(), lambda: [call])
+    running = asyncio.create_task(committer.run())
+    committer.mark(call)
+    await until(lambda: store.asked_at_s)
+    if is_awaited:
+        await committer.flush(call)
+    else:
+        committer.mark(call)
+        await until(lambda: len(store.asked_at_s) == 2)
+    began_s, again_s = store.asked_at_s
+    pause_s = again_s - began_s - LONGEST_TICK_S / SPREAD
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert pause_s <= TICK_S + 1e-6 if is_awaited else pause_s >= LONGEST_TICK_S * (1 - 1 / SPREAD) - 1e-6
 
 
 async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:

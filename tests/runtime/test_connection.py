@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from app.call.changes import OutboxEntry
-from app.runtime.connection import EVENT_COST_BYTES, MAX_PUSHED, SENT_IN_TURN_BYTES, Connection
+from app.runtime.connection import EVENT_COST_BYTES, MAX_PUSHED, MAX_UNSENT_BYTES, SENT_IN_TURN_BYTES, Connection
 from app.runtime.ports import StartCall, Transport
 from tests.runtime.rig import CountingObserver, rig
+from tests.waiting import until
 
 HEAD = b'{"type":"x"}'
 
@@ -69,6 +70,67 @@ async def test_a_few_events_go_out_where_they_become_durable() -> None:
     await asyncio.sleep(0)
     connection.push(entries(MAX_PUSHED, b""))
     assert transport.sent == 1 + MAX_PUSHED
+    connection.close(1000)
+    await running
+
+
+class DeafTransport(Transport):
+    """Takes the greeting and then, until the test lets it go on, nothing."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.closed: tuple[int, str] | None = None
+        self.may_go_on = asyncio.Event()
+
+    async def send(self, text: bytes) -> None:
+        if self.sent:
+            await self.may_go_on.wait()
+        self.sent += 1
+
+    async def receive(self) -> str | bytes | int:
+        raise AssertionError
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_caller_who_does_not_read_is_told_to_come_back(is_open: bool) -> None:
+    """1013 once over 8 MiB wait, in front of them; one large event alone is sent, and what waits is freed."""
+    observer = CountingObserver()
+    connection = Connection(observer, going_away=False, resumable=True)
+    transport = DeafTransport()
+    running = asyncio.create_task(connection.run(transport, b"{}"))
+    if is_open:
+        await asyncio.sleep(0)
+    half = MAX_UNSENT_BYTES // 2
+    connection.push(entries(1, bytes(MAX_UNSENT_BYTES)))
+    assert connection.closing is None
+    connection.push(entries(1, bytes(half)))
+    assert connection.closing is not None
+    assert connection.closing[0] == 1013
+    assert str(MAX_UNSENT_BYTES) in connection.closing[1]
+    assert connection.unsent_bytes == 0
+    assert observer.counts["limit_reached", "unsent_bytes"] == 1
+    transport.may_go_on.set()
+    await running
+    assert transport.closed == connection.closing
+    assert transport.sent == 1
+
+
+async def test_what_a_caller_may_leave_unread_is_sent() -> None:
+    """Up to the limit nothing is lost, however long it waits."""
+    connection = Connection(CountingObserver(), going_away=False, resumable=True)
+    transport = DeafTransport()
+    running = asyncio.create_task(connection.run(transport, b"{}"))
+    half = MAX_UNSENT_BYTES // 2 - len(HEAD)
+    connection.push(entries(1, bytes(half)))
+    connection.push(entries(1, bytes(half)))
+    connection.push(entries(1, bytes(half)))
+    assert connection.closing is None
+    transport.may_go_on.set()
+    await until(lambda: transport.sent == 4)
+    assert connection.unsent_bytes == 0
     connection.close(1000)
     await running
 

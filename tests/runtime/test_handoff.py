@@ -7,13 +7,21 @@ from typing import Any
 
 import pytest
 
+from app.call.changes import Snapshot
 from app.errors import ConnectionRefused
+from app.runtime.attachment import Attachment
 from app.runtime.ports import ResumeCall
 from app.stores.base import Claim, DrainWish
 from app.stores.memory import MemoryStore
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import PATIENCE_S, until
+
+
+def pod_of(held: Snapshot | None) -> bytes:
+    """Whose the call is, as the store knows it."""
+    assert held is not None
+    return held.fields["owner"]
 
 
 def item(number: int) -> dict[str, Any]:
@@ -44,14 +52,18 @@ async def test_a_handoff_that_the_store_prevents_drops_nothing_of_what_is_said()
         assert done == [f"mine_{number}" for number in range(said)]
 
 
-async def test_a_hang_up_that_crosses_a_handoff_ends_the_call() -> None:
-    """It was sent before the close arrived; parked, the call would be counted as dropped later."""
+@pytest.mark.parametrize("code", [1011, 1012, 1013])
+async def test_a_hang_up_that_crosses_a_close_ends_the_call(code: int) -> None:
+    """It came before the pod's close was sent; parked, the call would be counted as dropped later."""
     async with rig() as its:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
+        connection = pod.ownership.calls[caller.call_id].connection
+        assert connection is not None
         caller.transport.drop(1000)
-        await pod.ownership.calls[caller.call_id].hand_off()
+        connection.close(code)
+        assert not caller.task.done()
         await caller.task
         held = await its.store.load(caller.call_id)
         assert held is not None
@@ -133,6 +145,61 @@ async def test_a_request_whose_caller_has_left_takes_no_call() -> None:
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
         assert green.admission.active == 0
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+async def test_the_end_of_a_connection_may_be_noticed_a_turn_after_its_request(turns: int) -> None:
+    """The event loop reads the end of a socket later than what was sent on it; no call is taken in between."""
+    gone: list[bool] = []
+
+    def notice(turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(notice, turns - 1)
+        else:
+            gone.append(True)
+
+    async with rig() as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, resumable=True)
+        await caller.greeting()
+        notice(turns)
+        with pytest.raises(ConnectionRefused) as refusal:
+            await green.resume(ResumeCall(caller.call_id, 0, is_gone=lambda: bool(gone)))
+        assert refusal.value.code == "caller_left"
+        assert pod_of(await its.store.load(caller.call_id)) == b"blue"
+        assert green.admission.active == 0
+
+
+async def test_a_caller_who_left_while_the_call_was_found_keeps_nobody_from_it() -> None:
+    """It goes on over the connection that it has; without one it is as if the caller had left a moment later."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        gone: list[bool] = []
+        request = ResumeCall(caller.call_id, 0, is_gone=lambda: bool(gone))
+
+        async def resume_and_leave() -> Attachment:
+            gone.clear()
+            store.claim_gate.clear()
+            resume = asyncio.create_task(pod.resume(request))
+            await until(lambda: store.claims_waiting)
+            gone.append(True)
+            store.claim_gate.set()
+            return await resume
+
+        with pytest.raises(ConnectionRefused) as refusal:
+            await resume_and_leave()
+        assert (refusal.value.status, refusal.value.code) == (503, "caller_left")
+        assert pod.admission.active == 1
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert caller.transport.closed is None
+        await caller.gone()
+        attachment = await resume_and_leave()
+        await attachment.abandon()
+        assert (pod.admission.active, pod.parked_calls) == (0, 1)
 
 
 async def test_a_pod_that_is_cut_off_takes_no_caller_back_whom_another_pod_has_served() -> None:

@@ -151,7 +151,7 @@ async def heard(audio_format: AudioFormat, cuts: list[int], *, detects: bool) ->
         return await caller.picture()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(FORMATS)),
     st.booleans(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runtime.clock import SystemClock
@@ -87,7 +87,6 @@ def test_a_few_late_timers_of_many_are_no_overload() -> None:
     assert loop.changes == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(LEAVE_S, ENTER_S), min_size=1, max_size=50), st.booleans())
 def test_a_lag_between_the_limits_changes_nothing(lags_s: list[float], was_overloaded: bool) -> None:
     """However it moves between them, and for however long."""
@@ -102,7 +101,6 @@ def test_a_lag_between_the_limits_changes_nothing(lags_s: list[float], was_overl
     assert loop.changes == before
 
 
-@settings(deadline=None)
 @given(LAGS_S)
 def test_it_does_not_flap_and_does_not_stick(lags_s: list[float]) -> None:
     """Whatever the loop did: states last for three seconds, and a calm loop takes calls again by itself."""

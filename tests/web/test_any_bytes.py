@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 from typing import Any, cast
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.runtime.ports import Listener
@@ -136,7 +136,6 @@ async def result_of(pieces: list[bytes], *, waits: bool) -> tuple[list[str | byt
     return listener.taken, code
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=12), st.lists(st.integers(0, 5000), max_size=6))
 @example([masked(PING, b"", final=True) * 400, b"\xff\x80"], [])
 def test_any_bytes_give_the_same_messages_and_code_however_they_are_cut(pieces: list[bytes], cuts: list[int]) -> None:

@@ -475,6 +475,22 @@ async def test_closing_waits_for_the_peers_answer_and_drops_what_comes_before_it
         assert not socket.is_closing
 
 
+async def test_an_answer_to_a_close_is_no_hang_up() -> None:
+    """Some clients answer every close with 1000; a hang-up is what was sent before it."""
+    async with connected() as (socket, peer, _):
+        await socket.close(1012, "")
+        assert await peer.frame() == (8, struct.pack("!H", 1012))
+        peer.say(8, struct.pack("!H", 1000))
+        assert await peer.reader.read() == b""
+        assert await socket.deliver(Taker()) == 1012
+    async with connected() as (socket, peer, _):
+        over = asyncio.create_task(socket.deliver(Taker()))
+        peer.say(8, struct.pack("!H", 1000))
+        assert await peer.frame() == (8, struct.pack("!H", 1000))
+        await socket.close(1012, "")
+        assert await over == 1000
+
+
 def test_the_reader_forgets_nothing_it_was_not_given() -> None:
     """A reader that was told of a mistake stays silent."""
     reader = FrameReader(10)

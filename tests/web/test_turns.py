@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, NextTurn, Turns
@@ -68,7 +68,6 @@ def bench(*frames: int) -> tuple[SteppedLoop, Stopwatch, Turns, list[Reader]]:
     return loop, clock, turns, [Reader(clock, count) for count in frames]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 500), max_size=40), max_size=6))
 def test_no_turn_takes_longer_than_it_may(arrivals: list[list[int]]) -> None:
     """Whatever comes in, and whenever, a turn ends in time, no connection has more than its part, all is done."""

@@ -416,7 +416,6 @@ def joined(meaning: FromCaller | Long) -> object:
 SIZES = st.sampled_from([0, 1, 2, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, 3 * SLICE_BYTES - 2, 3 * SLICE_BYTES])
 
 
-@settings(deadline=None)
 @given(
     SIZES,
     st.sampled_from(["hot", "named", "item", "items"]),
