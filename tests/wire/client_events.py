@@ -66,7 +66,7 @@ ITEMS: list[dict[str, Any]] = [
     _message(
         "user",
         {"type": "input_text", "text": "Hello."},
-        {"type": "input_audio", "audio": "AAAA", "transcript": "Hello."},
+        {"type": "input_audio", "audio": "AAAAAAAA", "transcript": "Hello."},
     ),
     _message("assistant", {"type": "output_text", "text": "Hi."}),
     _message("assistant", {"type": "output_audio", "transcript": "Hi."}),
@@ -89,7 +89,7 @@ def _event(kind: str, **fields: Any) -> dict[str, Any]:
 TAKEN: list[dict[str, Any]] = [
     _event("session.update", session=SESSION),
     _event("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": SEMANTIC_VAD}}}),
-    _event("input_audio_buffer.append", audio="AAAA"),
+    _event("input_audio_buffer.append", audio="AAAAAAAA"),
     _event("input_audio_buffer.commit"),
     _event("input_audio_buffer.clear"),
     *(_event("conversation.item.create", item=item, previous_item_id="root") for item in ITEMS),
@@ -99,3 +99,19 @@ TAKEN: list[dict[str, Any]] = [
     _event("response.create", response=RESPONSE),
     _event("response.cancel", response_id="resp_1"),
 ]
+
+_MCP_TOOL = {"type": "mcp", "server_label": "shop", "server_url": "https://example.com/mcp"}
+_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+REFUSED: list[dict[str, Any]] = [
+    _event("session.update", session={"type": "realtime", "tools": [_MCP_TOOL]}),
+    _event("session.update", session={"type": "realtime", "tool_choice": {"type": "mcp", "server_label": "shop"}}),
+    _event("output_audio_buffer.clear"),
+    _event("conversation.item.create", item=_message("user", _IMAGE)),
+    *(
+        _event("conversation.item.create", item={**COMMON, "type": kind})
+        for kind in ("mcp_approval_request", "mcp_approval_response", "mcp_call", "mcp_list_tools")
+    ),
+    _event("response.create", response={"tools": [_MCP_TOOL]}),
+    _event("response.create", response={"tool_choice": {"type": "mcp", "server_label": "shop"}}),
+]
+"""Each of the SDK's fields that is refused stands in one of these."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from app.agents.base import Deed
 from app.call import inputs, machine
 from app.call.record import Call
+from app.call.session import transcription_on
+from app.runtime.speaking import turn_of
 from app.wire.realtime import parse
 from tests.call.calls import emitted, happen, new_call
-from tests.wire.client_events import SESSION, TAKEN
+from tests.wire.client_events import REFUSED, SESSION, TAKEN
 from tests.wire.sdk_fields import Field, fields
 
 NULL_MEANS = {
@@ -60,15 +66,14 @@ def set_null(holder: dict[str, Any], name: str) -> None:
 
 
 def configured_call() -> Call:
-    """A call with a session in which every field was set, something said, and a response under way."""
+    """A call with a session in which every field was set, and something said."""
     call = new_call()
     session = {**SESSION, "audio": {**SESSION["audio"], "output": {**SESSION["audio"]["output"], "voice": "marin"}}}
+    item = {"id": "spoken", "type": "message", "role": "assistant", "status": "completed"}
     happen(
         call,
         inputs.UpdateSession(session),
-        inputs.CreateItem(
-            {"id": "spoken", "type": "message", "role": "assistant", "status": "completed", "content": []}
-        ),
+        inputs.CreateItem({**item, "content": [{"type": "output_audio", "transcript": "Hi."}]}),
     )
     assert not [event for event in emitted(call) if event["type"] == "error"]
     return call
@@ -107,3 +112,97 @@ def test_where_null_says_something_it_does_it(path: str) -> None:
     for step in above:
         after = after[step]
     assert after[name] == NULL_MEANS[path]
+
+
+# --- the table in the documents ----------------------------------------------
+
+ROW = re.compile(r"\| `([\w.]+)` \| `([^`]+)`( and all below)? \| (works|agent|no effect|refused) \|")
+IN_EVERY_EVENT = {"type", "event_id"}
+NOTHING_TO_DO = {"input_audio_buffer.commit", "response.cancel"}
+"""Right in form, and wrong in a call in which nobody speaks."""
+
+
+def table() -> dict[tuple[str, str], str]:
+    """What the document says of each field."""
+    rows = ROW.findall((Path(__file__).parents[2] / "docs/protocol.md").read_text(encoding="utf-8"))
+    said: dict[tuple[str, str], str] = {}
+    for field in fields():
+        for event, path, with_all_below, verdict in rows:
+            below = with_all_below and field.path.startswith((f"{path}.", f"{path}[")) and "(" not in field.path
+            if event == field.event and (field.path == path or below):
+                assert (event, field.path) not in said
+                said[event, field.path] = verdict
+    assert {(event, path) for event, path, *_ in rows} <= said.keys()
+    return said
+
+
+SAID = table()
+
+
+def said(verdict: str) -> list[tuple[str, str]]:
+    """The fields of which the document says this."""
+    return sorted(field for field, its in SAID.items() if its == verdict)
+
+
+def test_the_table_has_every_field_of_the_sdk() -> None:
+    """None is missing, none is invented."""
+    declared = {(field.event, field.path) for field in fields() if field.path not in IN_EVERY_EVENT}
+    assert {field for field in SAID if field[1] not in IN_EVERY_EVENT} == declared
+
+
+def test_every_field_that_is_not_refused_is_taken() -> None:
+    """Some event that has it is answered without an error."""
+    for event, path in said("works") + said("agent") + said("no effect"):
+        having = [each for each in TAKEN if each["type"] == event and has(each, path)]
+        assert having, (event, path)
+    for each in TAKEN:
+        errors = [body for body in outcome(each)[0] if body["type"] == "error"]
+        assert not errors or each["type"] in NOTHING_TO_DO
+
+
+def test_every_field_that_is_refused_is_answered_with_an_error() -> None:
+    """And nothing of the event takes effect."""
+    for event, path in said("refused"):
+        kind = path.partition(" (")[2].rstrip(")")
+        having = [each for each in REFUSED if each["type"] == event and has(each, path.partition(" (")[0])]
+        having = [each for each in having if kind in str(each)]
+        assert having, (event, path)
+    for wrong in REFUSED:
+        assert [body["type"] for body in outcome(wrong)[0]] == ["error"]
+
+
+def has(event: dict[str, Any], path: str) -> bool:
+    """Whether an event has the field at a path."""
+    *_, name = path.split(".")
+    bare = name.removesuffix("[]")
+    return any(holder.get(bare) not in (None, []) for holder in holders(event, path))
+
+
+def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
+    """What an event changes beside what the session shows: what the agent is told, what is listened to and said.
+
+    None: it is answered with an error.
+    """
+    call = new_call()
+    machine.step(call, parse(orjson.dumps(event)), 0)
+    if any(body["type"] == "error" for body in emitted(call)):
+        return None
+    if call.reply is None:
+        machine.step(call, inputs.CreateResponse({}), 0)
+    turn = turn_of(call, None, _never)
+    told = asdict(replace(turn, items=list(turn.items)))
+    return told, call.listening, call.input_format, call.output_format, transcription_on(call.session)
+
+
+async def _never(name: str, deed: Deed) -> Any:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("event", "path"), said("agent") + said("no effect"))
+def test_only_what_is_said_to_reaches_the_agent(event: str, path: str) -> None:
+    """Taking the field out changes what the agent is told, or changes nothing at all."""
+    for each in TAKEN:
+        without = changed(each, path.removesuffix("[]"), drop) if each["type"] == event and has(each, path) else None
+        if without is None or (after := consequences(without)) is None or path.endswith(".type"):
+            continue
+        assert (after != consequences(each)) == (SAID[event, path] == "agent")
