@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.stores.factory import open_store
 from loadtest.peers.contenders import Ours
 from loadtest.peers.processor import cpu_s
 from loadtest.peers.stage import Server, Stage
@@ -88,6 +89,7 @@ async def pods(
             addresses = [("127.0.0.1", server.port) for server in servers]
             fleet = Fleet(addresses, servers[0].headers, stage, servers)
             await _all_seen(fleet)
+            await _tell_weights(stage, colors)
             yield fleet
         finally:
             stage.end_all()
@@ -99,6 +101,17 @@ def running(url: str, api_key: str | None) -> Fleet:
     if target.scheme != "ws" or not target.hostname or not target.port:
         raise ValueError(f"--url: {url} is no address such as ws://127.0.0.1:8080")
     return Fleet([(target.hostname, target.port)], {"Authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+async def _tell_weights(stage: Stage, colors: Sequence[str]) -> None:
+    """Calls that are handed off go to any of the pods: the callers of a profile are their own load balancer."""
+    assert stage.store is not None  # started with the first pod
+    store = open_store(stage.store.url, ttl_s=1)
+    await store.open()
+    try:
+        await store.tell_weights({color: 100 // len(colors) for color in colors}, 0)
+    finally:
+        await store.close()
 
 
 async def _all_seen(fleet: Fleet) -> None:

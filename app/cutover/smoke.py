@@ -20,9 +20,8 @@ from app.client.refusals import CallFailed
 from app.client.talk import Talk
 from app.client.wav import read_wav
 from app.cutover.ports import CutoverError
-from app.runtime.ports import Clock
+from app.runtime.ports import COLOR_HEADER, Clock
 
-COLOR_HEADER = "X-Voice-Color"
 SAMPLES = Path(app.client.__file__).parent / "samples"
 FIRST = SAMPLES / "caller-books.wav"
 SECOND = SAMPLES / "caller-day.wav"

@@ -69,6 +69,8 @@ class Steps:
     # --- forth ----------------------------------------------------------------------
 
     async def _prepare(self, progress: Progress) -> None:
+        if not progress.before.differing:
+            await self._tell_weights(progress.before.weights)
         await self._take_back_wish(progress.new)
         if any(pod.color == progress.new for pod in (await self._fleet()).pods):
             await self._until_taking_calls(progress, progress.new)
@@ -92,7 +94,7 @@ class Steps:
     async def _route(self, progress: Progress) -> None:
         if progress.step is Step.SHIFT and self._at_first is None:
             self._at_first = await self._patiently(lambda: self._world.watch.look([progress.new]))
-        await self._patiently(lambda: self._world.router.write(progress.routing))
+        await self._set_router(progress.routing)
 
     async def _hold(self, progress: Progress) -> None:
         clock = self._world.clock
@@ -180,8 +182,28 @@ class Steps:
                 await self._until_taking_calls(progress, progress.new)
             except CutoverError as error:
                 return _remarked(progress, f"{progress.new} is left out of the rule: {error}")
-            await self._patiently(lambda: self._world.router.write(progress.original))
+            await self._set_router(progress.original)
         return None
+
+    # --- the router -----------------------------------------------------------------
+
+    async def _set_router(self, routing: Routing) -> None:
+        """Set it, and tell the pods, so that a drain knows where callers are sent.
+
+        Wherever this is broken off, pods are told of no color that gets nobody: before the change only those are
+        named that have callers both before and after it.
+        """
+        told = await self._patiently(self._world.store.weights)
+        routed = frozenset() if told is None else told.routed
+        kept = {color: weight for color, weight in routing.weights.items() if weight and color in routed}
+        if told is None or kept.keys() != routed:
+            await self._tell_weights(kept)
+        await self._patiently(lambda: self._world.router.write(routing))
+        await self._tell_weights(routing.weights)
+
+    async def _tell_weights(self, weights: Mapping[str, int]) -> None:
+        world = self._world
+        await self._patiently(lambda: world.store.tell_weights(weights, world.clock.wall_ms()))
 
     # --- the fleet and its numbers ------------------------------------------------------
 

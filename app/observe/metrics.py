@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import accumulate
 
@@ -130,6 +130,7 @@ class Counted:
     failed: int = 0
     dropped: int = 0
     resumed: int = 0
+    causes: dict[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -190,7 +191,8 @@ class Metrics:
         """The counters that a cutover watches, for the pod's heartbeat."""
         counted = self._counted
         within = zip(map(str, self._turn_bounds_s), accumulate(self._turns), strict=True)
-        return Tallies(counted.ended, counted.failed, counted.dropped, counted.resumed, dict(within))
+        causes = dict(counted.causes)
+        return Tallies(counted.ended, counted.failed, counted.dropped, counted.resumed, dict(within), causes)
 
     def _sample(self) -> Iterable[Metric]:
         status = self._status() if self._status is not None else None
@@ -234,6 +236,7 @@ class Metrics:
         """Counts a call that we lost."""
         self._count("voice_calls_dropped_total", cause)
         self._counted.dropped += 1
+        self._counted.causes[cause] = self._counted.causes.get(cause, 0) + 1
 
     def call_resumed(self, kind: str, gap_s: float | None) -> None:
         """Counts a resume; `gap_s` None: the old connection's end is not known."""

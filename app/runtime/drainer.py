@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.call.closing import SERVICE_RESTART
-from app.call.drain import Drain, DrainingCall
+from app.call.drain import Drain, DrainingCall, DrainMode
 from app.call.machine import is_quiet
 from app.call.record import Status
 from app.errors import StoreError
-from app.runtime.fleet import TAKES_CALLS
+from app.runtime.fleet import Takers, routed_colors, some, takers
 from app.runtime.live_call import LiveCall
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
 FLEET_ANSWER_S = 0.5
+STORE_IS_SILENT = Takers((), "the store does not say which other pods there are")
+UNSAVED = Takers((), "not every call is written to the store yet")
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ class Drainer:
         self._task: asyncio.Task[None] | None = None
         self.is_wished = False
         """Whether the drain under way was wished of the pod's color, and ends with that wish."""
+        self.waits = ""
+        """Why nobody is handed off, though that was asked for; empty if all goes as it was asked for."""
 
     def start(self, drain: Drain, *, is_wished: bool = False) -> None:
         """Begin, or go on with another mode and deadline counted from now.
@@ -65,6 +69,7 @@ class Drainer:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        self.waits = ""
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
         """The root of the drain: without it nobody would ever leave."""
@@ -83,7 +88,9 @@ class Drainer:
         while pod.admission.active > 0:
             elapsed_s = clock.monotonic_s() - started_s
             if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
-                others_take_calls = not pod.committer.degraded and await self._others_take_calls()
+                found = await self.takers()
+                self._tell(drain, found)
+                others_take_calls = bool(found.pods)
                 asked_s = clock.monotonic_s()
             attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
@@ -92,6 +99,7 @@ class Drainer:
             for call_id in ids:
                 self._let_go(pod.ownership.calls[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
             await clock.sleep(LOOK_S)
+        self.waits = ""
         pod.observer.drain_finished(clock.monotonic_s() - started_s)
         log.info("drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=SERVICE_RESTART)
         self.done.set()
@@ -110,15 +118,31 @@ class Drainer:
                 warned.add(live.call.call_id)
                 live.warn_of_drain(int(drain.left_s(elapsed_s) * 1000))
 
-    async def _others_take_calls(self) -> bool:
+    def _tell(self, drain: Drain, found: Takers) -> None:
+        """Keep why nobody is handed off, and log it when that changes."""
+        waits = found.why_none if drain.mode is DrainMode.HANDOFF else ""
+        if waits == self.waits:
+            return
+        self.waits = waits
+        if waits:
+            log.warning("handoff waits: calls are left to finish until the deadline", reason=waits)
+        else:
+            log.info("handoff goes on", to=some(found.pods))
+
+    async def takers(self) -> Takers:
+        """Who would take up this pod's calls, as the fleet's heartbeats and what was told of the router say."""
+        own = self._pod
         try:
             async with asyncio.timeout(FLEET_ANSWER_S):
-                pods = await self._pod.store.pods()
+                pods = await own.store.pods()
+                told = await own.store.weights()
         except (StoreError, TimeoutError):
-            return False
-        own = self._pod
-        others = (pod for pod in pods if pod.name != own.name and not own.is_leaving(pod.name))
-        return any(pod.status in TAKES_CALLS for pod in others)
+            return STORE_IS_SILENT
+        if own.committer.degraded:
+            return UNSAVED
+        others = [pod for pod in pods if pod.name != own.name]
+        routed = routed_colors([*others, own.heartbeat.facts()], told)
+        return takers([pod for pod in others if not own.is_leaving(pod.name)], routed)
 
 
 def _facts(live: LiveCall) -> DrainingCall:

@@ -1,14 +1,18 @@
-"""What the heartbeats of all pods add up to, per color."""
+"""What the heartbeats of all pods add up to: sums per color, and who would take up calls that a pod hands off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.stores.base import PodBeat
+from app.stores.base import PodBeat, RouterWeights
 
 TAKES_CALLS = frozenset({"ok", "degraded"})
 OVERLOADED = "overloaded"
+ROUTED_FOR_MS = 60_000
+"""A color that took a call is taken for routed for so long, until something newer is known."""
+NAMED = 4
+"""So many pods are named in a sentence; of the rest it says how many."""
 
 
 @dataclass(slots=True)
@@ -20,6 +24,7 @@ class ColorSum:
     active_calls: int = 0
     parked_calls: int = 0
     capacity: int = 0
+    calls_not_resumable: int = 0
 
 
 def sum_by_color(pods: Iterable[PodBeat]) -> dict[str, ColorSum]:
@@ -32,4 +37,54 @@ def sum_by_color(pods: Iterable[PodBeat]) -> dict[str, ColorSum]:
         color.active_calls += pod.active_calls
         color.parked_calls += pod.parked_calls
         color.capacity += pod.capacity
+        color.calls_not_resumable += pod.calls_not_resumable
     return sums
+
+
+def routed_colors(pods: Iterable[PodBeat], told: RouterWeights | None) -> frozenset[str] | None:
+    """The colors that callers are sent to, as far as is known; None: nothing is known.
+
+    Those with a weight in what was told of the router, and those that took a call since then and at most
+    `ROUTED_FOR_MS` before the newest call anywhere. That is measured by the newest call and not by the clock: while
+    no caller comes nothing new is known, and a color that drains takes nobody, so it would be forgotten half way.
+    """
+    took_at_ms: dict[str, int] = {}
+    for pod in pods:
+        took_at_ms[pod.color] = max(pod.took_call_at_ms, took_at_ms.get(pod.color, 0))
+    newest_ms = max(took_at_ms.values(), default=0)
+    since_ms = max(newest_ms - ROUTED_FOR_MS, 1 if told is None else told.told_at_ms + 1)
+    seen = frozenset(color for color, at_ms in took_at_ms.items() if at_ms >= since_ms)
+    if told is None:
+        return seen or None
+    return seen | told.routed
+
+
+@dataclass(frozen=True, slots=True)
+class Takers:
+    """Who is expected to take up calls that are handed off."""
+
+    pods: tuple[str, ...]
+    why_none: str = ""
+    """In words, where there is no such pod."""
+
+
+def takers(others: Sequence[PodBeat], routed: frozenset[str] | None) -> Takers:
+    """Which of the `others` take calls and are of a color in `routed` (None: of any color)."""
+    if not others:
+        return Takers((), "there is no other pod")
+    taking = [pod for pod in others if pod.status in TAKES_CALLS]
+    if not taking:
+        return Takers((), f"no other pod takes calls ({some(f'{pod.name} is {pod.status}' for pod in others)})")
+    found = tuple(pod.name for pod in taking if routed is None or pod.color in routed)
+    if not found:
+        there = ", ".join(sorted({pod.color for pod in taking}))
+        to = f"they are sent to {', '.join(sorted(routed))}" if routed else "the router is being changed"
+        return Takers((), f"callers are not sent to {there}, whose pods take calls: {to}")
+    return Takers(found)
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names of a list, and how many there are beside."""
+    listed = list(names)
+    rest = len(listed) - NAMED
+    return ", ".join(listed[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

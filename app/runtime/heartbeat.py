@@ -53,12 +53,11 @@ class Heartbeat:
             await self._pod.clock.sleep(BEAT_S)
             await self.beat()
 
-    async def beat(self) -> None:
-        """One heartbeat; learns the color's wish, what other pods say, and how full the store is."""
+    def facts(self) -> PodBeat:
+        """What there is to say of the pod right now."""
         pod = self._pod
         status = pod.status()
-        pod.admission.quota.expire(pod.clock.wall_ms())
-        beat = PodBeat(
+        return PodBeat(
             name=pod.name,
             color=pod.color,
             version=pod.version,
@@ -71,7 +70,16 @@ class Heartbeat:
             schema=SCHEMA,
             tallies=pod.tallies(),
             keys=pod.admission.quota.told(),
+            calls_not_resumable=pod.calls_not_resumable(),
+            oldest_call_at_ms=pod.oldest_call_at_ms(),
+            took_call_at_ms=pod.took_call_at_ms(),
         )
+
+    async def beat(self) -> None:
+        """One heartbeat; learns the color's wish, what other pods say, and how full the store is."""
+        pod = self._pod
+        pod.admission.quota.expire(pod.clock.wall_ms())
+        beat = self.facts()
         if beat.status != OVERLOADED:
             # From now on others may think that this pod takes calls, and send theirs here.
             self._taking = frozenset()

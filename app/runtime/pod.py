@@ -88,6 +88,7 @@ class Pod:
         self.overload_lag_s = overload_lag_s
         self.next_turn: Callable[[], Awaitable[None]] = _at_once
         """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""
+        self._took_call_at_s: float | None = None
         self.heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -141,6 +142,7 @@ class Pod:
             if isinstance(found, Resumed):
                 return self._resumed(found, connection, request, began_s)
             self.observer.call_started()
+            self._note_taken(request)
             return Attachment(self, found, connection, None)
         except BaseException:
             self.admission.give_back()
@@ -169,9 +171,15 @@ class Pod:
         if request.is_gone() and found.live.connection is not None:
             raise unavailable("caller_left", "The caller left, and the call goes on over another connection.")
         self.observer.resume_took(self.clock.monotonic_s() - began_s)
+        self._note_taken(request)
         attachment = Attachment(self, found.live, connection, request.last_event, resumed=True)
         self.observer.call_resumed(found.kind, max(0, self.clock.wall_ms() - found.left_at_ms) / 1000)
         return attachment
+
+    def _note_taken(self, request: StartCall | ResumeCall) -> None:
+        """Callers are sent here, unless the request names its color."""
+        if not request.is_directed:
+            self._took_call_at_s = self.clock.monotonic_s()
 
     def greeting_of(self, live: LiveCall, *, resumed: bool, gap: tuple[int, int] | None) -> dict[str, Any]:
         """The extension object ``session.call`` of the first event on a connection (design, section 4.2)."""
@@ -226,6 +234,7 @@ class Pod:
             parked_calls=self.parked_calls,
             capacity=self.admission.capacity,
             store=f"{self.store.kind}:{self.store_state}",
+            drain_waits=self._drainer.waits,
         )
 
     @property
@@ -236,6 +245,18 @@ class Pod:
     def calls_not_resumable(self) -> int:
         """Attached calls whose client never said that it can come back: a drain waits for them."""
         return sum(live.connection is not None and not live.call.resumable for live in self.ownership.calls.values())
+
+    def oldest_call_at_ms(self) -> int:
+        """When the oldest attached call began; 0: there is none."""
+        attached = (live.call for live in self.ownership.calls.values() if live.connection is not None)
+        return min((call.created_at_ms for call in attached), default=0)
+
+    def took_call_at_ms(self) -> int:
+        """When a new call or a resume was last taken, by the store's clock; 0: never."""
+        if self._took_call_at_s is None:
+            return 0
+        now_ms = self.store.wall_ms() or self.clock.wall_ms()
+        return int(now_ms - (self.clock.monotonic_s() - self._took_call_at_s) * 1000)
 
     def calls(self) -> list[CallSummary]:
         """The calls this pod owns."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+COLOR_HEADER = "X-Voice-Color"
+"""In a request: the color that the router is to send it to, whatever the weights."""
+
 
 class StoreState(StrEnum):
     """How writing to the store goes. In the last three the store is given up for now: calls go on from memory."""
@@ -175,6 +178,8 @@ class StartCall:
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
     going_away: bool = False
     """The client wants `call.going_away` before a planned close."""
+    is_directed: bool = False
+    """The request names the color it is for, as a smoke call's does: it says nothing about where callers are sent."""
     address: str = field(default="", compare=False)
     """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
@@ -189,6 +194,7 @@ class ResumeCall:
     call_id: str
     last_event: int | None = None
     going_away: bool = False
+    is_directed: bool = False
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
 
 
@@ -206,6 +212,8 @@ class PodStatus:
     capacity: int
     store: str
     """``<kind>:<state>``, the state one of `StoreState`."""
+    drain_waits: str = ""
+    """Why a drain under way hands nobody off yet; empty if it does, or there is none."""
 
 
 @dataclass(frozen=True, slots=True)

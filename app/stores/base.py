@@ -92,6 +92,8 @@ class Tallies:
     resumed: int = 0
     turns: Mapping[str, int] = field(default_factory=dict)
     """How many turns had their first audio within so many seconds (cumulative; the last key is ``inf``)."""
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Of `dropped`: how many by each cause (see `runtime.ports.Observer.call_dropped`); empty: not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,13 @@ class PodBeat:
     keys: Mapping[str, int] = field(default_factory=dict)
     """Attached and parked calls by API key (the first digits of its hash), of keys that have any; empty too if the pod
     knows no quota, or its version does not say."""
+    calls_not_resumable: int = 0
+    """Of the active calls: those whose client never said that it can come back."""
+    oldest_call_at_ms: int = 0
+    """When the oldest of the active calls began; 0: there is none, or its version does not say."""
+    took_call_at_ms: int = 0
+    """When it last took a new call or a resume that was sent here as callers are, by the store's clock; 0: never yet,
+    or its version does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,21 @@ class DrainWish:
     mode: str
     deadline_s: int
     requested_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterWeights:
+    """How the router splits callers over colors, as whoever last set it has told the store."""
+
+    weights: Mapping[str, int]
+    """Percent by color. A color that is not named gets nobody; without any, a change is under way."""
+    told_at_ms: int
+    """By the store's clock, where it has one of its own."""
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """Colors that callers are sent to."""
+        return frozenset(color for color, weight in self.weights.items() if weight > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +269,14 @@ class Store(ABC):
     @abstractmethod
     async def drain_wish(self, color: str) -> DrainWish | None:
         """What is wished of a color."""
+
+    @abstractmethod
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        """Keep what the router is set to; `now_ms` counts in a store that has no clock of its own. No TTL."""
+
+    @abstractmethod
+    async def weights(self) -> RouterWeights | None:
+        """What the router is set to, as far as somebody has told; None: nobody has."""
 
     @abstractmethod
     async def agree(self, name: str, proposal: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
@@ -16,6 +16,7 @@ from app.stores.base import (
     DrainWish,
     NotClaimed,
     PodBeat,
+    RouterWeights,
     Store,
     WriteOutcome,
 )
@@ -53,6 +54,7 @@ class MemoryStore(Store):
         """Calls that have ended, and when their items go, if that is before all else of them."""
         self._pods: dict[str, tuple[PodBeat, float]] = {}
         self._wishes: dict[str, DrainWish] = {}
+        self._weights: RouterWeights | None = None
         self._agreed: dict[str, bytes] = {}
         self._notes: dict[str, tuple[bytes, float]] = {}
 
@@ -242,6 +244,12 @@ class MemoryStore(Store):
 
     async def drain_wish(self, color: str) -> DrainWish | None:
         return self._wishes.get(color)
+
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        self._weights = RouterWeights(dict(weights), now_ms)
+
+    async def weights(self) -> RouterWeights | None:
+        return self._weights
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         return self._agreed.setdefault(name, proposal)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from app.stores.base import (
     DrainWish,
     NotClaimed,
     PodBeat,
+    RouterWeights,
     Store,
     StoreMemory,
     WriteOutcome,
@@ -46,6 +47,7 @@ from app.stores.redis_format import (
     beat_of,
     commit_arguments,
     parts_of,
+    weights_of,
     wish_of,
 )
 from app.stores.redis_keys import Keys
@@ -57,7 +59,7 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
-SCRIPTS = ("commit", "stage", "erase", "bind_call_key", "beat", "list_pod", "wish_drain", "swap_note")
+SCRIPTS = ("commit", "stage", "erase", "bind_call_key", "beat", "list_pod", "wish_drain", "tell_weights", "swap_note")
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
 IN_PAGES = ("claim", "load", "read")
@@ -259,6 +261,15 @@ class RedisStore(Store):
         """One command."""
         packed: Any = await self._ask(lambda: self._redis.hget(self.keys.color(color), "drain"))
         return wish_of(packed)
+
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        """One script, which takes the time from the server."""
+        await self._run("tell_weights", [self.keys.routing], [orjson.dumps(dict(weights))])
+
+    async def weights(self) -> RouterWeights | None:
+        """One command."""
+        told: Any = await self._ask(lambda: self._redis.hmget(self.keys.routing, "weights", "told_at_ms"))
+        return weights_of(told)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         """GET, and only where nothing is agreed yet SET NX before it: a server that is full refuses that."""

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.stores.base import DrainWish, PodBeat, Tallies
+from app.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
 
 ITEMS_ASKED = 1000
 """How many items one page is asked for."""
@@ -150,6 +150,15 @@ def wish_of(packed: bytes | None) -> DrainWish | None:
     return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
 
 
+def weights_of(fields: Sequence[bytes | None]) -> RouterWeights | None:
+    """Weights and when they were told; None where that is not what stands there."""
+    try:
+        weights, told_at_ms = orjson.loads(fields[0] or b""), int(fields[1] or b"")
+        return RouterWeights({str(color): int(weight) for color, weight in weights.items()}, told_at_ms)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
 def beat_fields(beat: PodBeat) -> dict[Any, Any]:
     """The hash of a heartbeat."""
     fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
@@ -183,6 +192,9 @@ def beat_of(fields: Mapping[bytes, bytes]) -> PodBeat | None:
             schema=int(texts.get("schema", 0)),
             tallies=tallies_of(texts.get("tallies", "")),
             keys=orjson.loads(texts.get("keys") or b"{}"),
+            calls_not_resumable=int(texts.get("calls_not_resumable", 0)),
+            oldest_call_at_ms=int(texts.get("oldest_call_at_ms", 0)),
+            took_call_at_ms=int(texts.get("took_call_at_ms", 0)),
         )
     except (KeyError, ValueError):
         return None

@@ -15,6 +15,9 @@ class Keys:
         self.pods = f"{prefix}voice:pods"
         """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
 
+        self.routing = f"{prefix}voice:routing"
+        """What the router is set to."""
+
     def of_call(self, call_id: str) -> list[str]:
         """The four keys of a call, all in one hash slot: record, items, outbox, speech."""
         slot = f"{self._prefix}call:{{{call_id}}}"

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.call.closing import INTERNAL_ERROR
 from app.call.tokens import is_resume_token
 from app.errors import ConnectionRefused, StoreError
-from app.runtime.ports import ResumeCall, StartCall
+from app.runtime.ports import COLOR_HEADER, ResumeCall, StartCall
 from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed
 from app.web.call_socket import CallSocket
 from app.web.parameters import NEW_CALL_PATHS, Wanted, is_resume, parse
@@ -106,7 +106,7 @@ class RealtimeSocket:
         key = None if resumes else self._access.api_key(headers, scope["subprotocols"])
         wanted = parse(query, headers, path_call_id)
         if wanted.call_id is not None:
-            return self._resume(wanted, wanted.call_id, scope)
+            return self._resume(wanted, wanted.call_id, scope, headers)
         return StartCall(
             model=wanted.model,
             api_key_hash=key if key is not None else self._access.api_key(headers, scope["subprotocols"]),
@@ -114,18 +114,20 @@ class RealtimeSocket:
             last_event=wanted.last_event,
             resumable=wanted.resumable,
             going_away=wanted.going_away,
+            is_directed=COLOR_HEADER in headers,
             address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
         )
 
-    def _resume(self, wanted: Wanted, call_id: str, scope: Scope) -> ResumeCall:
+    def _resume(self, wanted: Wanted, call_id: str, scope: Scope, headers: Headers) -> ResumeCall:
         if not wanted.resume_token:
             raise ConnectionRefused(403, "missing_resume_token", "A resume needs its token.", param="resume_token")
         if not is_resume_token(self._secret, call_id, wanted.resume_token):
             raise ConnectionRefused(
                 403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
             )
-        return ResumeCall(call_id, wanted.last_event, wanted.going_away, _is_gone_of(scope))
+        directed = COLOR_HEADER in headers
+        return ResumeCall(call_id, wanted.last_event, wanted.going_away, directed, _is_gone_of(scope))
 
     async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
         await send(

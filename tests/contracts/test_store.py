@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -517,6 +518,26 @@ async def test_a_color_learns_what_is_wished_of_it(store: Store) -> None:
     assert await store.beat(beat("a"), ttl_s=5) is None
 
 
+async def test_what_the_router_is_set_to_is_kept(store: Store) -> None:
+    """Until somebody tells something else; where the store has a clock, that says since when."""
+    assert await store.weights() is None
+    for weights in ({"blue": 0, "green": 100}, {}, {"green": 100}):
+        now_ms = int(time.time() * 1000)
+        await store.tell_weights(weights, now_ms)
+        told = await store.weights()
+        assert told is not None
+        assert told.weights == weights
+        assert abs(told.told_at_ms - now_ms) < 60_000
+
+
+async def test_a_heartbeat_tells_what_a_drain_costs(store: Store) -> None:
+    """Calls that cannot come back, the oldest one, and when the last was taken."""
+    costs = {"calls_not_resumable": 2, "oldest_call_at_ms": 17, "took_call_at_ms": 19}
+    await store.beat(beat("a", **costs), ttl_s=5)
+    (told,) = await store.pods()
+    assert {name: getattr(told, name) for name in costs} == costs
+
+
 async def test_the_first_proposal_is_agreed_on(store: Store) -> None:
     """All pods settle on one value."""
     assert await store.agree("secret", b"one") == b"one"
@@ -549,7 +570,7 @@ async def test_a_heartbeat_brings_its_keys_calls(store: Store) -> None:
 
 async def test_a_heartbeat_brings_its_tallies(store: Store) -> None:
     """What a pod has counted is read as it was written."""
-    counted = Tallies(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4})
+    counted = Tallies(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4}, causes={"drain": 2})
     await store.beat(beat("a", schema=1, tallies=counted), ttl_s=5)
     await store.beat(beat("b"), ttl_s=5)
     assert [(pod.schema, pod.tallies) for pod in await store.pods()] == [(1, counted), (0, None)]

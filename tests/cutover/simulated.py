@@ -253,7 +253,13 @@ class SimWorld:
         self.beat()
         self.per_second(self)
         # Draining pods hand their calls off, one each, to where resumes are sent.
+        told = _now(self.store.weights())
+        routed = frozenset() if told is None else told.routed
+        sent_to = {color for rule in self.router.rules for color, weight in rule.items() if weight > 0}
+        if routed - sent_to:
+            self.broken.append(f"{now_s}: pods are told that callers are sent to {routed - sent_to}")
         to = [color for color, weight in self.router.rules[1].items() if weight > 0 and self.takers(color)]
+        to = [color for color in to if color in routed]
         for pod in self.pods:
             if pod.alive and pod.draining and pod.calls and to:
                 pod.calls -= 1

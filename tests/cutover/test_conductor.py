@@ -55,6 +55,8 @@ def check_rest(its: SimWorld) -> None:
     """Nobody was sent to a color that drains, and no wish is left behind."""
     assert its.broken == []
     assert its.store._wishes == {}
+    told = its.store._weights
+    assert told is None or [told.weights] * 2 == its.router.rules
 
 
 async def test_callers_move_step_by_step() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from app.stores.factory import open_store
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 
@@ -77,6 +78,15 @@ class Pods:
     store_url: str
     directory: Path
     running: list[PodProcess] = field(default_factory=list)
+
+    async def route(self, **weights: int) -> None:
+        """Tell the pods how callers are split over colors, as a cutover does; the test is the load balancer."""
+        store = open_store(self.store_url, ttl_s=1800)
+        await store.open()
+        try:
+            await store.tell_weights(weights, 0)
+        finally:
+            await store.close()
 
     async def start(self, color: str = "blue", port: int | None = None, **settings: object) -> PodProcess:
         """A pod, once it takes calls. `settings` are VOICE_* variables in small letters."""

@@ -48,6 +48,27 @@ async def follow(call: RealtimeCall) -> None:
         pass
 
 
+async def test_a_color_is_not_drained_into_nothing(redis_url: str) -> None:
+    """Callers are sent to blue alone: its call stays, every answer says why, and green's weight lets it go."""
+    store = {"VOICE_STORE_URL": redis_url}
+    async with pods(redis_url) as its:
+        blue, green = await asyncio.gather(its.start("blue"), its.start("green"))
+        async with RealtimeCall(f"{blue.url}?resumable=1", model="echo") as call:
+            call._url = f"{green.url}"
+            staying = asyncio.create_task(follow(call))
+            status, told = await voice_agent("drain", "--color", "blue", "--deadline", "60", **store)
+            assert status == 0, told
+            why = "callers are not sent to green, whose pods take calls: they are sent to blue"
+            async with asyncio.timeout(PATIENCE_S):
+                while (await blue.health())["drain_waits"] != why:
+                    await asyncio.sleep(0.05)
+            assert (await blue.health())["active_calls"] == 1
+            await its.route(blue=0, green=100)
+            await until_color(call, "green")
+            staying.cancel()
+        assert (await blue.metrics())['voice_calls_dropped_total{cause="drain"}'] == 0
+
+
 async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -> None:
     """`drain --color blue` moves its calls to green within a heartbeat; `--cancel` brings blue back."""
     store = {"VOICE_STORE_URL": redis_url}
@@ -59,6 +80,7 @@ async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -
             status, fleet = await voice_agent("fleet", **store)
             assert status == 0
             assert fleet["colors"]["blue"]["pods"] == fleet["colors"]["green"]["pods"] == 1
+            await its.route(green=100)
             status, told = await voice_agent("drain", "--color", "blue", "--wait", "--deadline", "20", **store)
             assert status == 0, told
             assert told["drained"] is True

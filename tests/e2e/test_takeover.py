@@ -190,6 +190,7 @@ class Switch:
 async def colors(its: Pods) -> AsyncIterator[tuple[PodProcess, PodProcess, Switch]]:
     """Blue, green, and a switch that points to blue."""
     blue, green = await asyncio.gather(its.start("blue"), its.start("green"))
+    await its.route(blue=50, green=50)
     async with contextlib.AsyncExitStack() as stack:
         switch = Switch(blue.port)
         await switch.serve(stack)

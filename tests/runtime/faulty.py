@@ -40,6 +40,8 @@ class FaultyStore(MemoryStore):
         self.claims_waiting = 0
         self.after_round: Callable[[], None] = lambda: None
         """Called before the answer to a round arrives."""
+        self.asked_pods = 0
+        """How often the fleet was asked for."""
         self.rounds: list[int] = []
         """How many calls were in each round that was carried out."""
 
@@ -91,5 +93,6 @@ class FaultyStore(MemoryStore):
         return await super().find_call_key(key_hash)
 
     async def pods(self) -> list[PodBeat]:
+        self.asked_pods += 1
         self._check()
         return await super().pods()

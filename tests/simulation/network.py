@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot
 from app.call.closing import SERVICE_RESTART
 from app.errors import StoreUnavailable
 from app.runtime.ports import Transport
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, WriteOutcome
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, RouterWeights, Store, WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
@@ -148,6 +148,13 @@ class StoreLink(Store):
     async def drain_wish(self, color: str) -> DrainWish | None:
         wish: DrainWish | None = await self._ask(lambda: self._server.drain_wish(color))
         return wish
+
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        await self._ask(lambda: self._server.tell_weights(weights, now_ms))
+
+    async def weights(self) -> RouterWeights | None:
+        told: RouterWeights | None = await self._ask(self._server.weights, changes=False)
+        return told
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         agreed: bytes = await self._ask(lambda: self._server.agree(name, proposal))

@@ -111,6 +111,10 @@ async def test_the_fleet_stays_in_sight(full: RedisStore) -> None:
     await full.wish_drain("blue", wish)
     assert await full.beat(BEAT, ttl_s=5) == wish
     await full.wish_drain("blue", None)
+    await full.tell_weights({"green": 100}, 0)
+    told = await full.weights()
+    assert told is not None
+    assert told.weights == {"green": 100}
     assert await full.drain_wish("blue") is None
     assert [beat.name for beat in await full.pods()] == ["pod-a"]
     assert await full.swap_note("progress", None, b"1", ttl_s=5)

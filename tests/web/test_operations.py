@@ -13,6 +13,7 @@ from app.stores.base import PodBeat
 from tests.web.rig import CALL_ID, running
 
 HEALTH_FIELDS = {"status", "color", "pod", "version", "active_calls", "parked_calls", "capacity", "store"}
+HEALTH_FIELDS |= {"drain_waits"}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ async def test_admin_shows_and_ends_calls() -> None:
 
 def beat(name: str, color: str, status: str, active: int) -> PodBeat:
     """A pod's heartbeat."""
-    return PodBeat(name, color, "1", status, active, 1, 10, 0, 0)
+    return PodBeat(name, color, "1", status, active, 1, 10, 0, 0, calls_not_resumable=1)
 
 
 async def test_admin_sums_the_fleet_per_color() -> None:
@@ -96,8 +97,22 @@ async def test_admin_sums_the_fleet_per_color() -> None:
         fleet = (await server.http.get("/admin/fleet")).json()
         assert [pod["name"] for pod in fleet["pods"]] == ["b", "a", "c"]
         assert fleet["colors"] == {
-            "blue": {"pods": 1, "taking_calls": 0, "active_calls": 2, "parked_calls": 1, "capacity": 10},
-            "green": {"pods": 2, "taking_calls": 1, "active_calls": 7, "parked_calls": 2, "capacity": 20},
+            "blue": {
+                "pods": 1,
+                "taking_calls": 0,
+                "active_calls": 2,
+                "parked_calls": 1,
+                "capacity": 10,
+                "calls_not_resumable": 1,
+            },
+            "green": {
+                "pods": 2,
+                "taking_calls": 1,
+                "active_calls": 7,
+                "parked_calls": 2,
+                "capacity": 20,
+                "calls_not_resumable": 2,
+            },
         }
         server.pod.fleet_error = StoreUnavailable("secret address")
         response = await server.http.get("/admin/fleet")

@@ -66,6 +66,17 @@ class Stage:
         await asyncio.gather(*(self.start(pod) for pod in self.pods.values()))
         for color in COLORS:
             await self._until_healthy(color)
+        await self._tell_weights()
+
+    async def _tell_weights(self) -> None:
+        """A pod that drains before the first cutover knows where callers are sent."""
+        routing = await self.balancer.router.read()
+        store = open_store(self.store_url, ttl_s=CALL_TTL_S)
+        try:
+            await store.open()
+            await store.tell_weights(routing.weights, self._clock.wall_ms())
+        finally:
+            await store.close()
 
     async def close(self) -> None:
         """End it all; whatever calls there are, they are over."""
