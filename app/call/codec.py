@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import orjson
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from app.call.completeness import KEPT, Kept, missing, replayable
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
@@ -50,12 +51,25 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
     )
     oldest = (call.outbox.first_n, _oldest_speech(call))
     if oldest[0] != call.trimmed_to[0]:
-        write.keep_events_from = oldest[0]
+        write.keep_events_from = oldest[0] or call.seq + 1
     if oldest[1] != call.trimmed_to[1]:
         write.keep_speech_from = oldest[1]
     call.trimmed_to = oldest
+    _count_kept(call, write)
     _all_saved(call)
     return write
+
+
+def _count_kept(call: Call, write: CallWrite) -> None:
+    """Have the record count what the store holds once the write is done."""
+    stored = call.stored_speech
+    if write.whole:
+        stored.clear()
+    stored.extend(entry.n for entry in write.speech)
+    while stored and stored[0] < write.keep_speech_from:
+        stored.popleft()
+    kept = Kept(len(call.conversation), len(call.outbox), len(stored), call.hearing.saved)
+    write.fields[KEPT] = kept.pack()
 
 
 def _events_to_keep(call: Call) -> list[OutboxEntry]:
@@ -94,10 +108,10 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     fields = _fields(call, GROUPS, now_ms)
     fields.update(call.unknown_fields)
     waiting = {event_id for event_id, _, _ in call.unsaved_seen}
-    for event_id, number in call.seen.items():
+    for event_id, (number, heard_to) in call.seen.items():
         if event_id in waiting:
             continue
-        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
+        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
     clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
     speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
     hearing = call.hearing
@@ -118,6 +132,8 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
         whole=True,
         call_key_hash=call.call_key_hash,
     )
+    call.trimmed_to = (call.outbox.first_n, _oldest_speech(call))
+    _count_kept(call, write)
     _all_saved(call)
     return write
 
@@ -181,11 +197,14 @@ def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
         if heard_to > durable:
             waiting.append((event_id, number, heard_to))
         else:
-            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number)
+            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
     call.unsaved_seen = waiting
 
 
-def _seen(event_id: str, number: int) -> bytes:
+def _seen(event_id: str, number: int, heard_to: int) -> bytes:
+    """The number, for an append the input position that it reaches, and the id."""
+    if heard_to:
+        return b"%d:%d %s" % (number, heard_to, event_id.encode())
     return b"%d %s" % (number, event_id.encode())
 
 
@@ -253,7 +272,7 @@ GROUPS = frozenset(_ENCODE)
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
     left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip failed_to
-    clips untranscribed seq updated_at hearing epoch revision claim""".split()
+    clips untranscribed seq updated_at hearing kept epoch revision claim""".split()
 )
 
 
@@ -266,6 +285,7 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
     """The call that a snapshot describes, owned under `epoch`.
 
     One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
+    Where the store has lost something (`Call.missing`) it is what is left, and the next write is of all of it.
     """
     fields, items = snapshot.fields, dict(snapshot.items)
 
@@ -276,7 +296,7 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
     said = (
         orjson.loads(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
     )
-    outbox = Outbox(outbox_bytes, snapshot.outbox)
+    outbox = Outbox(outbox_bytes, replayable(snapshot.outbox, int(fields["seq"])))
 
     call = Call(
         call_id=text("call_id"),
@@ -309,6 +329,10 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
     call.unknown_fields = {
         name: value for name, value in fields.items() if name not in KNOWN_FIELDS and not name.startswith("seen:")
     }
+    call.missing = missing(snapshot)
+    call.write_whole = any(call.missing)
+    call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
+    call.stored_speech.extend(entry.n for entry in snapshot.speech)
     _restore_reply(call, fields)
     _restore_hearing(call, fields, snapshot.speech)
     _restore_seen(call, fields)
@@ -345,7 +369,8 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         pieces[entry.item_id].append(entry)
     base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ", 4)
 
-    audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
+    saved = pieces.get(item_id, ()) if int(first_n) else ()
+    audio = bytearray().join(entry.audio for entry in saved if entry.n >= int(first_n))
     call.hearing = Hearing(
         audio=audio,
         position=int(position),
@@ -355,6 +380,12 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         saved=len(audio),
         first_n=int(first_n),
     )
+    kept = Kept.unpack(fields)
+    if kept is not None and len(audio) < kept.utterance_bytes:
+        # It is not known which part is left, and a client that sends again must begin where something is missing.
+        call.hearing.position -= kept.utterance_bytes
+        call.hearing.audio = bytearray()
+        call.hearing.saved = call.hearing.first_n = 0
 
     first = orjson.loads(fields.get("clips") or b"{}")
     clips: dict[int, Clip] = {}
@@ -380,8 +411,22 @@ def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
     for name, value in fields.items():
         if name.startswith("seen:"):
             digits, _, event_id = value.partition(b" ")
-            numbered.append((int(digits), event_id.decode()))
+            digits, _, position = digits.partition(b":")
+            numbered.append((int(digits), int(position or b"0"), event_id.decode()))
     numbered.sort()
-    call.seen.update((event_id, number) for number, event_id in numbered)
-    if numbered:
-        call.seen_made, call.last_client_event_id = numbered[-1]
+    for number, heard_to, seen_id in numbered:
+        call.seen[seen_id] = (number, heard_to)
+        call.seen.move_to_end(seen_id)  # A client may have used it twice.
+        call.seen_made = number
+    if call.missing.speech:
+        _forget_appends(call)
+    call.last_client_event_id = next(reversed(call.seen), None)
+
+
+def _forget_appends(call: Call) -> None:
+    """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
+    for event_id, (_, heard_to) in reversed(list(call.seen.items())):
+        if heard_to > call.hearing.position:
+            del call.seen[event_id]
+        elif heard_to:
+            return  # Those before it reach less far; or are of another format, whose positions are not comparable.

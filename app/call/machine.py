@@ -15,6 +15,7 @@ from typing import assert_never, get_args
 
 from app.call import editing, events, hearing, inputs, replying
 from app.call.changes import OutboxEntry
+from app.call.completeness import NOTHING_MISSING, Missing
 from app.call.effects import CloseConnection, CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
 from app.call.record import Call, Status
 from app.call.session import transcription_on
@@ -85,6 +86,8 @@ class Attached:
     """What its client has missed; what is not durable yet follows by itself."""
     rewound: bool
     """Audio that was not saved is forgotten: the client sends it again, and it must be listened to afresh."""
+    missing: Missing = NOTHING_MISSING
+    """What the store had lost of the call when it was claimed."""
 
 
 def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
@@ -112,8 +115,13 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     gap = _missing(call, start)
     if start > call.seq:
         call.seq = call.released = start
+        call.outbox.clear()  # What is in front of a hole cannot be replayed.
     replay = [entry for entry in call.outbox.after(start) if entry.n <= call.released]
-    return Attached(start, gap, replay, rewound=call.hearing.position != heard_to)
+    if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
+        # The client has seen an event since the greeting that told it, so that has arrived.
+        call.missing = NOTHING_MISSING
+    call.missing_told_at = start
+    return Attached(start, gap, replay, rewound=call.hearing.position != heard_to, missing=call.missing)
 
 
 def _missing(call: Call, start: int) -> tuple[int, int] | None:

@@ -47,6 +47,9 @@ class Outbox:
         self._entries.clear()
         self._size_bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     @property
     def first_n(self) -> int:
         """Number of the oldest event held; 0 when none is."""

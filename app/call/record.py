@@ -9,7 +9,7 @@ and nothing is told that is not.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ import orjson
 
 from app.call.audio import AudioFormat
 from app.call.changes import OutboxEntry, SpeechEntry
+from app.call.completeness import NOTHING_MISSING, Missing
 from app.call.conversation import Conversation
 from app.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
 from app.call.session import TurnDetection, input_format, output_format, turn_detection
@@ -200,8 +201,9 @@ class Call:
     """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
     voice_locked: bool = False
-    seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    """Ids of client events that took effect, oldest first, each with its number."""
+    seen: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+    """Ids of client events that took effect, oldest first, each with its number and the input position that its audio
+    reaches (0: it has none)."""
     seen_made: int = 0
     resent_to: int | None = None
     """Number of the last client event that was known when it came again on this connection; None: none is taken for one
@@ -229,6 +231,12 @@ class Call:
     """A later claim of this pod whose answer was lost: it may have taken effect."""
     trimmed_to: tuple[int, int] = (0, 0)
     """Oldest outbox and speech entries that the last write kept."""
+    stored_speech: deque[int] = field(default_factory=deque)
+    """Numbers of the speech entries that the store holds after the last write."""
+    missing: Missing = NOTHING_MISSING
+    """What the store had lost of the call when this pod claimed it, until the client is known to have been told."""
+    missing_told_at: int | None = None
+    """The event after which the latest connection began, with whose greeting `missing` was told."""
     listening: TurnDetection | None = field(init=False)
     """The session's turn detection, at hand for every frame; None: the client commits turns itself."""
     input_format: AudioFormat = field(init=False)
@@ -363,8 +371,8 @@ class Call:
         That is only so on a connection resumed with `last_event_id`, and until the first that is not known or
         does not come in the order in which it came first: ids are the client's own affair, and may be few.
         """
-        number = self.seen.get(event_id)
-        is_resent = self.resent_to is not None and number is not None and number > self.resent_to
+        number, _ = self.seen.get(event_id, (0, 0))
+        is_resent = self.resent_to is not None and number > self.resent_to
         self.resent_to = number if is_resent else None
         return is_resent
 
@@ -375,7 +383,7 @@ class Call:
         sooner than that audio, else a re-sent append would be ignored after its audio was lost.
         """
         self.seen_made += 1
-        self.seen[event_id] = self.seen_made
+        self.seen[event_id] = (self.seen_made, heard_to)
         self.seen.move_to_end(event_id)
         self.last_client_event_id = event_id
         if len(self.seen) > REMEMBERED_CLIENT_EVENTS:

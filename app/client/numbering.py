@@ -45,7 +45,7 @@ class Numbering:
         """The newest event seen, as a resume wants it."""
         return f"{PREFIX}{self._last_n or 0}"
 
-    def begin(self, greeting: dict[str, Any], gap: dict[str, str] | None, *, first: bool) -> None:
+    def begin(self, greeting: dict[str, Any], gap: dict[str, Any] | None, *, first: bool) -> None:
         """Start on a new connection: the greeting's id is the position that it starts from."""
         if first or self._last_n is None:
             self._last_n = number(greeting) or 0

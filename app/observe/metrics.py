@@ -89,6 +89,13 @@ TABLE = (
         "cause",
         ("drain", "handoff", "error"),
     ),
+    Spec(
+        "voice_calls_incomplete_total",
+        Kind.COUNTER,
+        "Calls taken over of which the store had lost a part.",
+        "part",
+        ("items", "events", "speech"),
+    ),
     Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
     Spec(
@@ -244,6 +251,10 @@ class Metrics:
         self._counted.resumed += 1
         if gap_s is not None:
             self._measure("voice_resume_gap_seconds", gap_s)
+
+    def call_incomplete(self, part: str) -> None:
+        """Counts a call of which the store had lost a part."""
+        self._count("voice_calls_incomplete_total", part)
 
     def resume_took(self, seconds: float) -> None:
         """Takes the time of one resume."""

@@ -54,7 +54,7 @@ class Attachment(Listener):
         sender: asyncio.Task[None] | None = None
         code = BROKEN
         try:
-            info = self._pod.greeting_of(live, resumed=self._resumed, gap=self._attached.gap)
+            info = self._pod.greeting_of(live, self._attached, resumed=self._resumed)
             hello = greeting(self._attached.start, live.call.session, info)
             sender = asyncio.create_task(connection.run(transport, hello))
             code = await transport.deliver(self)

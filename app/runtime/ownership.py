@@ -311,6 +311,11 @@ class Ownership:
             previous_owner=claimed.previous_owner,
             pod=settings.pod,
         )
+        if any(call.missing):
+            log.warning("the store had lost a part of a call", call_id=call.call_id, **call.missing._asdict())
+            for part, count in call.missing._asdict().items():
+                if count:
+                    self._observer.call_incomplete(part)
         try:
             agent = self._agents.agent(call.model)
         except ConnectionRefused as refused:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from app.call.drain import Drain, DrainMode
+from app.call.machine import Attached
 from app.call.record import Status
 from app.call.tokens import resume_token
 from app.errors import ConnectionRefused
@@ -181,7 +182,7 @@ class Pod:
         if not request.is_directed:
             self._took_call_at_s = self.clock.monotonic_s()
 
-    def greeting_of(self, live: LiveCall, *, resumed: bool, gap: tuple[int, int] | None) -> dict[str, Any]:
+    def greeting_of(self, live: LiveCall, attached: Attached, *, resumed: bool) -> dict[str, Any]:
         """The extension object ``session.call`` of the first event on a connection (design, section 4.2)."""
         call = live.call
         return {
@@ -194,7 +195,7 @@ class Pod:
             "input_audio_ms": call.heard_ms,
             "input_audio_bytes": call.heard_bytes,
             "last_client_event_id": call.last_client_event_id,
-            "gap": None if gap is None else {"from": f"evt_{gap[0]}", "to": f"evt_{gap[1]}"},
+            "gap": _gap(attached),
             "ttl_s": self.settings.ttl_s,
             "resume_window_s": self.settings.resume_window_s,
         }
@@ -361,6 +362,15 @@ async def _at_once() -> None:
 def _report_crash(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("pod task crashed", task=task.get_name(), exc_info=task.exception())
+
+
+def _gap(attached: Attached) -> dict[str, Any] | None:
+    """What the store has no more: events that this client has missed, and how many items and pieces of speech."""
+    first, last = attached.gap or (None, None)
+    lost = {part: count for part, count in attached.missing._asdict().items() if count and part != "events"}
+    if first is None and not lost:
+        return None
+    return {"from": None if first is None else f"evt_{first}", "to": None if last is None else f"evt_{last}", **lost}
 
 
 def _not_claimed(why: NotClaimed) -> ConnectionRefused:

@@ -144,6 +144,9 @@ class Observer(Protocol):
     def call_resumed(self, kind: str, gap_s: float | None) -> None:
         """`kind`: handoff, drop, crash. `gap_s`: last byte on the old connection to first on the new."""
 
+    def call_incomplete(self, part: str) -> None:
+        """The store had lost some of a call that was taken over. `part`: items, events, speech."""
+
     def resume_took(self, seconds: float) -> None: ...
     def turn_stage(self, stage: str, seconds: float) -> None:
         """`stage`: stt, think, tts, first_audio."""

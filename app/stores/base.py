@@ -31,7 +31,8 @@ class WriteOutcome(Enum):
     SUPERSEDED = "superseded"
     """A newer epoch owns the call; nothing was written."""
     UNKNOWN = "unknown"
-    """The store holds no such call (expired or lost), or lost writes before this one; nothing was written."""
+    """The store holds no such call (expired or lost), or lost a part of it or writes before this one; nothing was
+    written."""
     ENDED = "ended"
     """The call was erased; nothing was written."""
     FULL = "full"
@@ -219,6 +220,8 @@ class Store(ABC):
 
         A committed write refreshes the TTL of all that is kept of its call. A write that comes
         twice, or after a later one of the same ownership, is reported committed and changes nothing.
+        One that is not whole finds a call unknown of which the store holds less than its record counts
+        (see `app.call.completeness`).
         """
 
     @abstractmethod

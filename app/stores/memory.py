@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from app.call.completeness import Kept
 from app.stores.base import (
     ERASED,
     TOMBSTONE_FIELDS,
@@ -32,6 +33,12 @@ class _Kept:
     last_event_n: int = 0
     last_speech_n: int = 0
     """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
+
+    @property
+    def lacks_some(self) -> bool:
+        """Whether something is gone that the record counts."""
+        counted = Kept.unpack(self.fields)
+        return counted is not None and any(counted.missing(len(self.items), len(self.outbox), len(self.speech)))
 
     def let_go(self) -> None:
         """Drop outbox and speech."""
@@ -115,7 +122,7 @@ class MemoryStore(Store):
             if write.revision and revision >= write.revision and held == epoch:
                 return WriteOutcome.COMMITTED
         is_behind = kept is None or held < epoch or (write.revision and revision != write.revision - 1)
-        if is_behind and not write.whole:
+        if not write.whole and (kept is None or is_behind or kept.lacks_some):
             return WriteOutcome.UNKNOWN
         if self.is_full and not write.ends:
             return WriteOutcome.FULL

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from app.call.completeness import Missing, missing
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, Tallies, WriteOutcome
 from app.stores.embedded import EmbeddedStore
 from app.stores.factory import open_store
@@ -261,6 +262,95 @@ async def test_a_claim_in_doubt_does_not_fence_its_own_pod(store: Store) -> None
     assert (held.fields["epoch"], held.fields["claim"]) == (b"2", b"doubted")
     await store.claim(Claim("call_a", "pod-b", "green", 5, name="another"))
     assert await store.commit([numbered(4, doubted="doubted")]) == [WriteOutcome.SUPERSEDED]
+
+
+async def lose(store: Store, part: str) -> None:
+    """Have one part of a call vanish, or an entry of it: ``items/i1`` is one item."""
+    name, _, entry = part.partition("/")
+    if isinstance(store, MemoryStore):
+        kept = store._calls["call_a"]
+        if entry:
+            del kept.items[entry]
+        else:
+            getattr(kept, name).clear()
+        return
+    assert isinstance(store, RedisStore)
+    key = f"call:{{call_a}}:{ {'outbox': 'out', 'speech': 'in'}.get(name, name) }"
+    client: Any = store._redis
+    assert await (client.hdel(key, entry) if entry else client.delete(key)) == 1
+
+
+def counted_write(revision: int = 2) -> CallWrite:
+    """Two items, two events and a piece of speech, which the record counts."""
+    return CallWrite(
+        "call_a",
+        1,
+        revision,
+        fields={"kept": b"2 2 1 1", "seq": b"2"},
+        items={"i1": b"1", "i2": b"2"},
+        events=[OutboxEntry(1, b"{}", b""), OutboxEntry(2, b"{}", b"")],
+        speech=[SpeechEntry(1, "i1", b"s")],
+        whole=revision == 1,
+    )
+
+
+PARTS = ["items", "items/i1", "outbox", "speech"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_change_is_never_put_on_a_call_that_has_lost_a_part(store: Store, part: str) -> None:
+    """A store that holds less than the record counts is told all again; until then it keeps what it has."""
+    await store.commit([replace(first_write(), revision=1)])
+    assert await store.commit([counted_write()]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([CallWrite("call_a", 1, 3)]) == [WriteOutcome.COMMITTED]
+    await lose(store, part)
+    before = await store.load("call_a")
+    change = CallWrite("call_a", 1, 4, fields={"status": b"parked"}, items={"i3": b"3"})
+    assert await store.commit([change]) == [WriteOutcome.UNKNOWN]
+    assert await store.load("call_a") == before
+    assert await store.commit([replace(counted_write(), revision=5, whole=True)]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([replace(change, revision=6)]) == [WriteOutcome.COMMITTED]
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_claim_finds_out_what_is_missing(store: Store, part: str) -> None:
+    """The call is given to whoever claims it, and the difference shows; a call that has ended counts nothing."""
+    await store.commit([replace(counted_write(), revision=1, whole=True, fields={**first_write().fields, "seq": b"2"})])
+    await store.commit([CallWrite("call_a", 1, 2, fields={"kept": b"2 2 1 1"})])
+    await lose(store, part)
+    claimed = await store.claim(claim())
+    assert isinstance(claimed, Claimed)
+    lost = missing(claimed.snapshot)
+    assert (
+        lost
+        == {
+            "items": Missing(items=2),
+            "items/i1": Missing(items=1),
+            "outbox": Missing(events=2),
+            "speech": Missing(speech=1),
+        }[part]
+    )
+    end = CallWrite("call_a", 2, 3, fields={"status": b"ended"}, items=SAID, whole=True, ends=True)
+    assert await store.commit([end]) == [WriteOutcome.COMMITTED]
+    ended = await store.load("call_a")
+    assert ended is not None
+    assert missing(ended) == Missing()
+
+
+async def test_a_large_call_counts_what_was_staged(store: Store) -> None:
+    """A write in parts, and a claim in pages, agree with what the record counts; a page that is gone shows."""
+    items = {f"i{n}": b"x" * 4096 for n in range(1500)}
+    write = replace(first_write(), items=items, revision=1)
+    write.fields["kept"] = b"1500 0 0 0"
+    assert await store.commit([write]) == [WriteOutcome.COMMITTED]
+    assert await store.commit([CallWrite("call_a", 1, 2)]) == [WriteOutcome.COMMITTED]
+    claimed = await store.claim(claim())
+    assert isinstance(claimed, Claimed)
+    assert missing(claimed.snapshot) == Missing()
+    await lose(store, "items/i1400")
+    again = await store.claim(claim())
+    assert isinstance(again, Claimed)
+    assert missing(again.snapshot) == Missing(items=1)
 
 
 async def test_a_pipeline_gives_each_call_its_own_outcome(store: Store) -> None:
@@ -606,6 +696,8 @@ async def test_every_write_refreshes_the_ttl_of_all_keys(redis_url: str) -> None
             await client.expire(key, 7)
         await store.commit([refresh])
         assert [await client.ttl(key) for key in keys] == [TTL_S] * 4
+        ends: list[Any] = [await client.pexpiretime(key) for key in keys]
+        assert ends[0] == min(ends)  # A record never outlives what belongs to it.
     await store.bind_call_key("k", "call_a")
     await client.expire("voice:callkey:k", 7)
     await store.find_call_key("k")
@@ -701,6 +793,7 @@ WRITES = st.tuples(
     st.sampled_from(["", "one", "two"]),
     st.sampled_from(["", "one", "two"]),
     st.sampled_from([False, False, True]),
+    st.sampled_from(["", "", "0 0 0 0", "1 0 0 0", "1 1 0 0", "0 1 1 9", "2 2 2 2"]),
 )
 STEPS = st.one_of(WRITES, WRITES, st.sampled_from(["claim", "claim one", "claim two", "erase"]))
 
@@ -730,14 +823,14 @@ def test_the_scripts_do_what_their_model_does(shared_redis: RedisServer, steps: 
                 left, right = await model.claim(asked), await real.claim(asked)
                 assert left == right
                 continue
-            epoch, whole, fields, items, dropped, numbers, keep, revision, owned_by, doubted, ends = step
+            epoch, whole, fields, items, dropped, numbers, keep, revision, owned_by, doubted, ends, kept = step
             write = CallWrite(
                 "call_a",
                 epoch,
                 revision,
                 owned_by,
                 doubted,
-                fields=dict(fields),
+                fields=fields | ({"kept": kept.encode()} if kept else {}),
                 items=dict(items),
                 dropped_items=[item_id for item_id in dropped if item_id not in items],
                 events=[OutboxEntry(n, b"h", b"a" * (n % 2)) for n in numbers],

@@ -17,6 +17,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_turn_seconds": {"stage"},
     "voice_resume_gap_seconds": set(),
     "voice_calls_dropped_total": {"cause"},
+    "voice_calls_incomplete_total": {"part"},
     "voice_drain_seconds": set(),
     "voice_store_seconds": {"op"},
     "voice_store_errors_total": set(),
@@ -166,7 +167,7 @@ def test_the_state_of_the_store_is_one_of_five() -> None:
 
 def test_no_label_is_made_for_a_call() -> None:
     """A label with a value per call would grow without end."""
-    few = set("color outcome kind cause stage op direction status reason limit state".split())
+    few = set("color outcome kind cause stage op direction status reason limit state part".split())
     assert {label for spec in TABLE for label in (spec.label or "").split()} <= few
 
 

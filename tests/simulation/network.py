@@ -9,6 +9,7 @@ from typing import Any
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot
 from app.call.closing import SERVICE_RESTART
+from app.call.completeness import Kept, missing
 from app.errors import StoreUnavailable
 from app.runtime.ports import Transport
 from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, RouterWeights, Store, WriteOutcome
@@ -88,6 +89,9 @@ class StoreLink(Store):
                 outcome = self._server._commit(write)
                 kept = self._server._calls.get(write.call_id)
                 self._witness.written(self._pod, write, outcome, _newest(kept.outbox) if kept else [])
+                if outcome is WriteOutcome.COMMITTED and kept is not None:
+                    held = len(kept.items), len(kept.outbox), len(kept.speech)
+                    self._witness.counted(write.call_id, Kept.unpack(kept.fields), held)
                 outcomes.append(outcome)
             return outcomes
 
@@ -99,6 +103,8 @@ class StoreLink(Store):
             claimed = await self._server.claim(claim)
             if isinstance(claimed, Claimed):
                 self._witness.claimed(self._pod, claim.call_id, claimed.epoch, remembered=self.remembers(claim.call_id))
+                if any(missing(claimed.snapshot)):
+                    self._witness.went_on_without(claim.call_id)
             return claimed
 
         claimed: Claimed | NotClaimed = await self._ask(ask)

@@ -28,6 +28,7 @@ FAULTS: dict[str, int] = {
     "full": 2,
     "flush": 1,
     "rollback": 1,
+    "evict": 1,
 }
 """Kinds of faults and how often each is drawn."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from app.call.changes import CallWrite, OutboxEntry
+from app.call.completeness import Kept
 from app.stores.base import WriteOutcome
 
 
@@ -39,6 +40,8 @@ class Known:
     epoch: int = 0
     forgotten: bool = False
     """The store lost what nobody else had: from now on less is promised (design 3.6)."""
+    was_evicted: bool = False
+    """Some of what the store held of it vanished alone."""
     outsiders: set[str] = field(default_factory=set)
     """Pods that have been told that the call is another's."""
     handed_off_ms: int = 0
@@ -108,6 +111,24 @@ class Witness:
         if remembered != epoch - 1 or known.was_lost:
             self.taken_from_store(call_id)
         known.epoch = max(known.epoch, epoch)
+
+    def counted(self, call_id: str, kept: Kept | None, held: tuple[int, int, int]) -> None:
+        """A write was carried out: what its record counts, and what the store holds."""
+        if kept is not None and kept[:3] != held and not self.known(call_id).was_evicted:
+            self.broken(f"record and parts agree: {kept} are counted, {held} are held")
+
+    def evicted(self, call_id: str) -> None:
+        """The store lost one of the keys of a call."""
+        known = self.known(call_id)
+        known.was_evicted = known.was_lost = True
+        known.durable_n = 0
+
+    def went_on_without(self, call_id: str) -> None:
+        """A call was claimed of which the store held less than it counts."""
+        known = self.known(call_id)
+        if not known.was_evicted:
+            self.broken("record and parts agree: a claim found less than was counted")
+        known.forgotten = True
 
     def store_lost(self, call_id: str, durable_n: int, epoch: int) -> None:
         """The store forgot a call, or its newest part."""

@@ -336,6 +336,8 @@ class World:
             case "rollback":
                 _, calls, keys = self._past[0]
                 self._lose_store(calls, keys)
+            case "evict":
+                self._evict()
 
     def _disturb(self, fault: Fault) -> None:
         caller = self.callers[fault.target % len(self.callers)]
@@ -388,6 +390,17 @@ class World:
             kept = self.server._calls.get(call_id)
             newest = kept.outbox[-1].n if kept is not None and kept.outbox else 0
             self.witness.store_lost(call_id, newest, int(kept.fields["epoch"]) if kept is not None else 0)
+
+    def _evict(self) -> None:
+        """One key of one call is gone."""
+        if not self.server._calls:
+            return
+        call_id = self.random.choice(list(self.server._calls))
+        kept = self.server._calls[call_id]
+        part = self.random.choice((kept.items, kept.outbox, kept.speech))
+        if part:
+            part.clear()
+            self.witness.evicted(call_id)
 
     def _make_room(self) -> None:
         self.server.is_full = False

@@ -18,7 +18,7 @@
 
 local epoch, claim, revision = tonumber(ARGV[1]), ARGV[7], tonumber(ARGV[6])
 local whole, ends = ARGV[3] == '1', ARGV[9] == '1'
-local record = redis.pcall('HMGET', KEYS[1], 'epoch', 'claim', 'revision', 'erased')
+local record = redis.pcall('HMGET', KEYS[1], 'epoch', 'claim', 'revision', 'erased', 'kept')
 if record.err then
   record = {} -- it is no record: unknown, and replaced by a whole write
 end
@@ -43,6 +43,23 @@ if held then
 end
 if not whole and (not held or held < epoch or (revision > 0 and held_revision ~= revision - 1)) then
   return 'unknown'
+end
+
+-- Whether items, outbox and speech hold as much as the record counts: a key may have been evicted, or removed by hand.
+if not whole and record[5] then
+  local key = 2
+  for count in string.gmatch(record[5], '%d+') do
+    if key > 4 then
+      break
+    end
+    if count ~= '0' then
+      local found = redis.pcall(key == 2 and 'HLEN' or 'XLEN', KEYS[key])
+      if type(found) == 'table' or found < tonumber(count) then
+        return 'unknown'
+      end
+    end
+    key = key + 1
+  end
 end
 
 -- The five lists: where each begins in ARGV, and how many elements it has.

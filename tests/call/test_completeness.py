@@ -1,0 +1,194 @@
+"""What the record counts is what the store holds, and what is missing is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.call import inputs, machine
+from app.call.changes import OutboxEntry, Snapshot
+from app.call.codec import restore, skip_write, take_write
+from app.call.completeness import Kept, Missing, missing, replayable
+from app.call.record import Call
+from app.call.sparing import spare
+from app.stores.base import WriteOutcome
+from app.stores.memory import MemoryStore
+from tests.call.calls import FRAME, append, happen, manual_call, new_call
+from tests.call.test_codec import STEPS, TEXT, act
+
+
+class Owner:
+    """Writes a call to a store."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.store = MemoryStore(ttl_s=60)
+        call.write_whole = True
+        self.write()
+
+    def write(self) -> None:
+        assert asyncio.run(self.store.commit([take_write(self.call, 0)])) == [WriteOutcome.COMMITTED]
+
+    def held(self) -> Snapshot:
+        held = asyncio.run(self.store.load(self.call.call_id))
+        assert held is not None
+        return held
+
+    def taken_over(self, *, outbox_bytes: int = 1 << 20) -> Call:
+        """The call as the next owner finds it."""
+        return restore(self.held(), epoch=self.call.epoch, outbox_bytes=outbox_bytes, checkpoint_ms=200)
+
+
+MORE_STEPS = st.lists(
+    st.one_of(STEPS.map(lambda steps: steps[0] if steps else "write"), st.sampled_from(["moved", "ahead", "handoff"])),
+    max_size=60,
+)
+
+
+@settings(max_examples=400)
+@given(
+    MORE_STEPS,
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.sampled_from([0, 4000, 1 << 20]),
+)
+def test_a_record_counts_exactly_what_the_store_holds(
+    steps: list[str], memory: list[tuple[bool, bool]], outbox_bytes: int
+) -> None:
+    """After each write, whatever happened: also while memory is scarce, across owners, with any outbox."""
+    owner = Owner(new_call(outbox_bytes=outbox_bytes))
+    for number, step in enumerate(steps):
+        call = owner.call
+        is_scarce, is_nearly_full = memory[number % len(memory)]
+        spare(call, is_scarce=is_scarce or is_nearly_full, is_nearly_full=is_nearly_full)
+        if step == "skip":
+            skip_write(call)
+            continue
+        if step == "moved":
+            owner.call = owner.taken_over(outbox_bytes=(1 << 20) - outbox_bytes)
+        elif step == "ahead":
+            machine.attach(call, call.seq + 3, 0, resumable=True)
+        elif step == "handoff":
+            happen(call, inputs.HandoffPlanned())
+        elif step in ("write", "whole"):
+            call.write_whole = call.write_whole or step == "whole"
+        else:
+            act(call, step, number)
+        owner.write()
+        held = owner.held()
+        kept = Kept.unpack(held.fields)
+        assert kept is not None
+        assert kept[:3] == (len(held.items), len(held.outbox), len(held.speech))
+        again = owner.taken_over()
+        assert again.missing == Missing()
+        assert again.hearing.saved == len(again.hearing.audio) == kept.utterance_bytes
+        assert [entry.n for entry in held.outbox] == [entry.n for entry in replayable(held.outbox, again.seq)]
+
+
+def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() -> None:
+    """Items, events and speech are counted; the next write replaces all, and a later claim finds nothing missing."""
+    owner = Owner(manual_call())
+    happen(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)), *append(20))
+    owner.write()
+    held = owner.held()
+    held.items.popitem()
+    held.outbox.clear()
+    held.speech.clear()
+    again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+    events = owner.call.seq
+    assert again.missing == Missing(1, events, len(owner.call.stored_speech))
+    attached = machine.attach(again, 2, 0, resumable=True)
+    assert (attached.missing, attached.gap) == (Missing(1, events, 2), (3, events))
+    assert machine.attach(again, 2, 0, resumable=True).missing == attached.missing, "the greeting may have been lost"
+    assert machine.attach(again, 3, 0, resumable=True).missing == Missing()
+    write = take_write(again, 0)
+    assert write.whole
+    assert missing(Snapshot(write.fields, write.items, write.events, write.speech)) == Missing()
+
+
+def test_speech_that_is_gone_is_asked_for_again() -> None:
+    """The input position is where the lost utterance began, and its appends are not taken for known."""
+    owner = Owner(manual_call())
+    happen(owner.call, *(inputs.AppendAudio(FRAME, f"first_{n}") for n in range(10)), inputs.CommitAudio())
+    said_ms = owner.call.heard_ms
+    happen(owner.call, inputs.CreateItem(dict(TEXT), event_id="typed"))
+    happen(owner.call, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
+    owner.write()
+    assert owner.taken_over().heard_ms == said_ms + 400
+    held = owner.held()
+    held.speech[:] = [entry for entry in held.speech if entry.item_id != owner.call.hearing.item_id]
+    again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+    assert again.heard_ms == said_ms
+    assert again.last_client_event_id == "typed"
+    assert list(again.seen) == [*(f"first_{n}" for n in range(10)), "typed"]
+    happen(again, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
+    assert again.heard_ms == said_ms + 400
+
+
+def test_of_an_utterance_in_pieces_none_is_kept_if_one_is_gone() -> None:
+    """What is left of it would be spliced, or heard twice by a client that sends again."""
+    owner = Owner(manual_call())
+    happen(owner.call, *append(40))
+    owner.write()
+    held = owner.held()
+    assert len(held.speech) > 1
+    del held.speech[0]
+    again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+    assert (again.heard_ms, bytes(again.hearing.audio)) == (0, b"")
+
+
+def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:
+    """The client is told of all that it cannot get, and gets the rest."""
+    entries = [OutboxEntry(n, b"{}", b"") for n in (1, 2, 4, 5)]
+    assert [entry.n for entry in replayable(entries, 5)] == [4, 5]
+    assert replayable(entries, 6) == []
+    owner = Owner(new_call())
+    happen(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)))
+    owner.write()
+    held = owner.held()
+    del held.outbox[2]
+    again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+    attached = machine.attach(again, 1, 0, resumable=True)
+    assert attached.gap == (2, 3)
+    assert [entry.n for entry in attached.replay] == [4, 5, 6]
+
+
+def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_between() -> None:
+    """Numbering goes on after a client that outlived an outage; nobody can be sent what it alone has seen."""
+    call = new_call()
+    happen(call, inputs.CreateItem(dict(TEXT)))
+    take_write(call, 0)
+    seen = call.seq
+    assert machine.attach(call, seen + 5, 0, resumable=True).gap == (seen + 1, seen + 5)
+    happen(call, inputs.CreateItem(dict(TEXT)))
+    write = take_write(call, 0)
+    assert write.keep_events_from == seen + 6
+    machine.release(call, write.events)
+    attached = machine.attach(call, seen - 1, 0, resumable=True)
+    assert attached.gap == (seen, seen + 5)
+    assert [entry.n for entry in attached.replay] == [seen + 6, seen + 7]
+
+
+def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it() -> None:
+    """An owner with `VOICE_OUTBOX_BYTES=0` lets them go; they would be followed by a hole."""
+    owner = Owner(new_call())
+    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    owner.write()
+    assert owner.held().outbox
+    owner.call = owner.taken_over(outbox_bytes=0)
+    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    owner.write()
+    assert owner.held().outbox == []
+    assert machine.attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.seq)
+
+
+def test_a_record_without_counts_is_not_checked() -> None:
+    """One that an early release wrote."""
+    owner = Owner(new_call())
+    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    owner.write()
+    held = owner.held()
+    del held.fields["kept"]
+    held.items.clear()
+    assert missing(held) == Missing()
