@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from app.call.alignment import Piece
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
 from app.call.completeness import KEPT, Kept, missing, replayable
 from app.call.conversation import Conversation
@@ -341,7 +342,8 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
 
 def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("reply"):
-        call.reply = _shaped(Reply, orjson.loads(fields["reply"]))
+        values = orjson.loads(fields["reply"])
+        call.reply = _shaped(Reply, {**values, "piece": Piece(**values.get("piece", {}))})
         call.reply.audio_bytes = int(fields.get("reply_audio", b"0"))
     if fields.get("idle_from"):
         call.idle_from_ms = int(fields["idle_from"])

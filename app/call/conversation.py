@@ -9,13 +9,15 @@ written yet counts as one that is.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, overload
 
 import orjson
 
+from app.call.alignment import Alignment
 from app.call.ranks import rank_between
 
 MAX_ITEMS = 20_000
@@ -35,8 +37,8 @@ class Entry:
     rank: str
     audio_ms: int = 0
     """How much speech was sent for it (assistant) or heard in it (user)."""
-    marks: list[list[int]] | None = None
-    """Where each piece of an assistant's transcript starts: pairs of audio bytes and text characters."""
+    alignment: Alignment | None = None
+    """Of an assistant's transcript: which character is said at which millisecond of the audio; see `alignment`."""
     packed_bytes: int = 0
     """Size as the conversation counts it."""
     parts: int = 0
@@ -44,13 +46,15 @@ class Entry:
 
     def pack(self) -> bytes:
         """The entry as the store keeps it."""
-        return orjson.dumps({"rank": self.rank, "audio_ms": self.audio_ms, "marks": self.marks, "item": self.item})
+        return orjson.dumps(
+            {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
+        )
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:
         """The inverse of `pack`."""
         fields = orjson.loads(packed)
-        return cls(fields["item"], fields["rank"], fields.get("audio_ms", 0), fields.get("marks"))
+        return cls(fields["item"], fields["rank"], fields.get("audio_ms", 0), fields.get("alignment"))
 
 
 class Conversation:
@@ -59,7 +63,9 @@ class Conversation:
     def __init__(self, packed: Mapping[str, bytes] | None = None) -> None:
         entries = {item_id: Entry.unpack(value) for item_id, value in (packed or {}).items()}
         self._entries: dict[str, Entry] = entries
-        self._order: list[str] = sorted(entries, key=lambda item_id: entries[item_id].rank)
+        self._order: list[Entry] = sorted(entries.values(), key=_rank)
+        self._is_shown = False
+        """Whether somebody reads `_order` as it is now: then only its end may change."""
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
         self._parts = 0
@@ -69,15 +75,15 @@ class Conversation:
         """About what the next write carries of entries."""
         for item_id, value in (packed or {}).items():
             self._count(entries[item_id], len(value))
-        if self._order and not isinstance(entries[self._order[0]].rank, str):
+        if self._order and not isinstance(self._order[0].rank, str):
             self._rank_anew()
 
     def _rank_anew(self) -> None:
         """A record of an early release ranks by numbers."""
         rank = None
-        for item_id in self._order:
-            rank = self._entries[item_id].rank = rank_between(rank, None)
-            self.touch(item_id)
+        for entry in self._order:
+            rank = entry.rank = rank_between(rank, None)
+            self.touch(entry.item["id"])
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._entries
@@ -106,12 +112,17 @@ class Conversation:
     @property
     def last_id(self) -> str | None:
         """The newest item's id."""
-        return self._order[-1] if self._order else None
+        return self._order[-1].item["id"] if self._order else None
+
+    @property
+    def last_rank(self) -> str:
+        """The newest item's rank; "", which is below every other, if there is no item."""
+        return self._order[-1].rank if self._order else ""
 
     def before(self, item_id: str) -> str | None:
         """The id of the item in front of one, None for the first."""
         at = self._place(item_id)
-        return self._order[at - 1] if at else None
+        return self._order[at - 1].item["id"] if at else None
 
     def add(self, item: dict[str, Any], *, after: str | None = None, first: bool = False) -> Entry:
         """Put an item at the end, behind the item `after`, or in front of all."""
@@ -122,7 +133,9 @@ class Conversation:
         else:
             at = self._place(after) + 1
         entry = Entry(item, self._rank_at(at))
-        self._order.insert(at, item["id"])
+        if at < len(self._order):
+            self._leave_what_is_shown()
+        self._order.insert(at, entry)
         self._entries[item["id"]] = entry
         self._dropped.pop(item["id"], None)
         self.touch(item["id"])
@@ -144,6 +157,7 @@ class Conversation:
 
     def drop(self, item_id: str) -> None:
         """Take an item out."""
+        self._leave_what_is_shown()
         del self._order[self._place(item_id)]
         entry = self._entries.pop(item_id)
         self.packed_bytes -= entry.packed_bytes
@@ -178,39 +192,49 @@ class Conversation:
         self._dropped.clear()
         self.unsaved_bytes = 0
 
-    def items(self) -> Sequence[Mapping[str, Any]]:
-        """The items in order, as a live view that costs nothing to make."""
-        return _Items(self._order, self._entries)
+    def items(self, *, to_rank: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """The items in order as they are now, up to a rank; it costs nothing to make.
+
+        What is added or dropped later does not show in it; a transcript that comes later does.
+        """
+        self._is_shown = True
+        end = len(self._order) if to_rank is None else bisect_right(self._order, to_rank, key=_rank)
+        return _Items(self._order, end)
+
+    def _leave_what_is_shown(self) -> None:
+        if self._is_shown:
+            self._order = self._order.copy()
+            self._is_shown = False
 
     def _place(self, item_id: str) -> int:
-        if self._order[-1] == item_id:
-            return len(self._order) - 1
-        rank = self._entries[item_id].rank
-        return bisect_left(self._order, rank, key=lambda other: self._entries[other].rank)
+        entry = self._entries[item_id]
+        return len(self._order) - 1 if self._order[-1] is entry else bisect_left(self._order, entry.rank, key=_rank)
 
     def _rank_at(self, at: int) -> str:
-        below = self._entries[self._order[at - 1]].rank if at else None
-        above = self._entries[self._order[at]].rank if at < len(self._order) else None
+        below = self._order[at - 1].rank if at else None
+        above = self._order[at].rank if at < len(self._order) else None
         return rank_between(below, above)
 
 
+def _rank(entry: Entry) -> str:
+    return entry.rank
+
+
 class _Items(Sequence[Mapping[str, Any]]):
-    def __init__(self, order: list[str], entries: Mapping[str, Entry]) -> None:
+    def __init__(self, order: list[Entry], end: int) -> None:
         self._order = order
-        self._entries = entries
+        self._end = end
 
     def __len__(self) -> int:
-        return len(self._order)
+        return self._end
 
     @overload
     def __getitem__(self, at: int) -> Mapping[str, Any]: ...
     @overload
     def __getitem__(self, at: slice) -> Sequence[Mapping[str, Any]]: ...
     def __getitem__(self, at: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
-        if isinstance(at, slice):
-            return [self._entries[item_id].item for item_id in self._order[at]]
-        return self._entries[self._order[at]].item
+        places = range(self._end)[at]
+        return self._order[places].item if isinstance(places, int) else [self._order[place].item for place in places]
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        for item_id in self._order:
-            yield self._entries[item_id].item
+        return (entry.item for entry in islice(self._order, self._end))

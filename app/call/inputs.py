@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.call.alignment import Alignment
 from app.errors import ProtocolMistake
 
 # --- from the caller -------------------------------------------------------
@@ -175,10 +176,16 @@ class ReplyText:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudio:
-    """More speech: one chunk in the call's output format."""
+    """More speech: one chunk in the call's output format.
+
+    It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now, and `words`
+    tells where words begin in it, as [milliseconds, characters]; both count from where that text and its audio begin.
+    """
 
     response_id: str
     audio: bytes
+    made_bytes: int = 0
+    words: Alignment = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 import orjson
 
-from app.call.audio import AudioFormat
+from app.call.alignment import Alignment, Piece
+from app.call.audio import PCM, AudioFormat
 from app.call.changes import OutboxEntry, SpeechEntry
 from app.call.completeness import NOTHING_MISSING, Missing
 from app.call.conversation import Conversation
@@ -84,14 +85,18 @@ class Reply:
     """How long that audio is."""
     asked_to: str = ""
     """The newest item when it was asked for; "" for none."""
+    items_to: str = ""
+    """That item's rank: what the agent is told of the conversation ends there, on every pod."""
     cut: bool = False
     """The caller was still speaking when the turn that is answered was ended, for it had grown too long."""
     item_id: str | None = None
     """The message item, once it is open."""
     text: str = ""
     plan: dict[str, Any] | None = None
-    marks: list[list[int]] = field(default_factory=list)
-    """Of the open item: where each piece of text and its audio begin, as [audio bytes, characters]."""
+    alignment: Alignment = field(default_factory=list)
+    """Of the open item, without its last piece."""
+    piece: Piece = field(default_factory=Piece)
+    """The last piece of the open item."""
     item_text_from: int = 0
     item_audio_from: int = 0
     """Where the open item begins in all that the reply has said."""
@@ -118,9 +123,17 @@ class Playback:
 
     item_id: str
     started_at_ms: int
+    """Moved on by every time in which there was nothing to hear."""
     audio_bytes: int = 0
+    bytes_per_ms: int = PCM.bytes_per_ms
+    """Of the audio's format."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
+
+    @property
+    def sent_ms(self) -> int:
+        """How long what was sent of it lasts."""
+        return self.audio_bytes // self.bytes_per_ms
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from app.call import events, truncation
+from app.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, CountLimit, Effect, LetOut, StartReply, StopReply
@@ -33,6 +34,8 @@ from app.errors import ProtocolMistake
 
 MAX_REPLY_CHARS = 64 * 1024
 """Of one reply, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
+STALL_MS = 20
+"""What comes so much too late does not keep a caller waiting whose client holds that much back."""
 MIRROR_NUMBERS_LEFT = NUMBERS_AHEAD - 100
 """How far the stored positions may lag behind where mirrored audio is let out unsaved: a hundred frames."""
 
@@ -56,8 +59,8 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = 
     call.cut_off = ""
     call.answered = call.clip
     clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
-    call.reply = Reply(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n)
-    call.reply.cut, call.reply.asked_to = cut, call.conversation.last_id or ""
+    call.reply = Reply(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n, cut=cut)
+    call.reply.asked_to, call.reply.items_to = call.conversation.last_id or "", call.conversation.last_rank
     call.reply.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
     call.mark("counts", "reply")
     call.emit(events.response_created(_response(call, "in_progress")))
@@ -117,6 +120,7 @@ def truncate(call: Call, wish: TruncateItem, now_ms: int) -> list[Effect]:
 
 
 def _stop(call: Call, reason: str, now_ms: int) -> list[Effect]:
+    """End the reply under way as cancelled; of what it was saying only what was sent is left."""
     assert call.reply is not None
     response_id = call.reply.response_id
     _close(call, "cancelled", {"type": "cancelled", "reason": reason}, now_ms)
@@ -139,7 +143,9 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     if not part.delta:
         return []
     item_id = _open_item(call, reply)
-    reply.marks.append([reply.item_audio_bytes, len(reply.text) - reply.item_text_from])
+    if reply.audio_bytes > reply.piece.audio_from:
+        reply.alignment += _entries_of(call, reply)
+        reply.piece = Piece(len(reply.text), reply.audio_bytes)
     room = MAX_REPLY_CHARS - len(reply.text)
     reply.text += part.delta[:room]
     call.mark("reply")
@@ -159,18 +165,33 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
     if not part.audio:
         return []
     item_id = _open_item(call, reply)
-    if call.playback is None or call.playback.item_id != item_id:
-        call.playback = Playback(item_id, max(now_ms, _playing_until_ms(call)))
-        if not call.voice_locked:
-            call.voice_locked = True
-            call.mark("session")
-        call.mark("reply")
+    playback = _playback_of(call, item_id, now_ms)
     reply.audio_bytes += len(part.audio)
-    call.playback.audio_bytes = reply.item_audio_bytes
+    playback.audio_bytes = reply.item_audio_bytes
+    piece = reply.piece
+    if part.made_bytes and (part.made_bytes, part.words) != (piece.made_bytes, piece.words):
+        piece.made_bytes, piece.words = part.made_bytes, part.words
+        call.mark("reply")
     if call.delta_head[0] != item_id:
         call.delta_head = (item_id, orjson.dumps(events.output_audio_delta(reply.response_id, item_id, _index(reply))))
     call.emit_packed(call.delta_head[1], part.audio)
     return []
+
+
+def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
+    """How the item is played, more of which comes now: it goes on where it stopped, if it had to wait for that."""
+    playback = call.playback
+    if playback is None or playback.item_id != item_id:
+        bytes_per_ms = settings_of(call).output_format.bytes_per_ms
+        playback = call.playback = Playback(item_id, max(now_ms, _playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
+        if not call.voice_locked:
+            call.voice_locked = True
+            call.mark("session")
+        call.mark("reply")
+    elif not call.mirror and (waited_ms := now_ms - _playing_until_ms(call)) > STALL_MS:
+        playback.started_at_ms += waited_ms
+        call.mark("reply")
+    return playback
 
 
 def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
@@ -301,7 +322,8 @@ def _open_item(call: Call, reply: Reply) -> str:
     if reply.item_id is not None:
         return reply.item_id
     item_id = reply.item_id = call.new_item_id()
-    reply.item_text_from, reply.item_audio_from, reply.marks = len(reply.text), reply.audio_bytes, []
+    reply.item_text_from, reply.item_audio_from, reply.alignment = len(reply.text), reply.audio_bytes, []
+    reply.piece = Piece(len(reply.text), reply.audio_bytes)
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")
     previous = call.conversation.last_id
@@ -333,7 +355,8 @@ def _finish_item(call: Call, reply: Reply, status: str) -> None:
     reply.item_id = None
     spoken = settings_of(call).wants_audio
     index = _index(reply)
-    said = reply.text[reply.item_text_from :]
+    audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
+    said, alignment = _said(call, reply, cut_at_ms=audio_ms if status == "incomplete" else None)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
         call.emit(events.output_audio_done(reply.response_id, item_id, index))
@@ -346,11 +369,34 @@ def _finish_item(call: Call, reply: Reply, status: str) -> None:
     item = reply.aside[item_id] if entry is None else entry.item
     item.update(status=status, content=[part])
     if entry is not None:
-        entry.audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
-        entry.marks = reply.marks
+        entry.audio_ms, entry.alignment = audio_ms, alignment
         call.conversation.touch(item_id)
         call.emit(events.item_done(call.conversation.before(item_id), item))
     call.emit(events.output_item_done(reply.response_id, index, item))
+
+
+def _said(call: Call, reply: Reply, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
+    """The text of the open item and its alignment; cut short, without what was to be said after that."""
+    said = reply.text[reply.item_text_from :]
+    if not reply.item_audio_bytes and not (cut_at_ms == 0 and call.voice_locked):
+        # An agent that has never spoken says all it has to say in writing.
+        return said, None
+    piece = reply.piece
+    made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, reply.audio_bytes - piece.audio_from))
+    if cut_at_ms is not None:
+        made_ms = ends_after_ms(len(reply.text) - piece.text_from, made_ms)
+    entries = _entries_of(call, reply)
+    alignment = [*reply.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
+    if cut_at_ms is None:
+        return said, alignment
+    said = heard_text(said, alignment, cut_at_ms)
+    return said, cut(alignment, cut_at_ms, len(said))
+
+
+def _entries_of(call: Call, reply: Reply) -> Alignment:
+    piece = reply.piece
+    at_ms = settings_of(call).output_format.ms(piece.audio_from - reply.item_audio_from)
+    return entries_of(piece, [at_ms, piece.text_from - reply.item_text_from])
 
 
 def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
@@ -367,7 +413,7 @@ def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int)
 def _playing_until_ms(call: Call) -> int:
     """When the caller has probably heard all that was sent; 0 if that is nothing."""
     playback = call.playback
-    return 0 if playback is None else playback.started_at_ms + call.output_format.ms(playback.audio_bytes)
+    return 0 if playback is None else playback.started_at_ms + playback.sent_ms
 
 
 def _index(reply: Reply) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.call import events
+from app.call.alignment import cut, heard_text
 from app.call.conversation import Entry
 from app.call.inputs import TruncateItem
 from app.call.record import Call
@@ -55,28 +56,11 @@ def truncate(call: Call, wish: TruncateItem) -> None:
     _cut(call, entry, wish.audio_end_ms)
 
 
-def _cut(call: Call, entry: Entry, audio_end_ms: int) -> None:
+def _cut(call: Call, entry: Entry, heard_ms: int) -> None:
     part = entry.item["content"][0]
-    size = call.output_format.size
-    part["transcript"] = heard_text(part["transcript"], entry.marks or [], size(audio_end_ms), size(entry.audio_ms))
+    said = part["transcript"] or ""
+    alignment = entry.alignment or [[0, 0], [entry.audio_ms, len(said)]]
+    part["transcript"] = heard = heard_text(said, alignment, heard_ms)
+    entry.alignment = cut(alignment, heard_ms, len(heard))
     call.conversation.touch(entry.item["id"])
-    call.emit(events.item_truncated(entry.item["id"], 0, audio_end_ms))
-
-
-def heard_text(text: str, marks: list[list[int]], heard_bytes: int, total_bytes: int) -> str:
-    """The words of `text` that were played once `heard_bytes` of `total_bytes` of audio were.
-
-    `marks` are the places where each piece of text and its audio begin. Inside a piece,
-    text is taken to pass at an even pace, and a word half spoken is left out.
-    """
-    for number, (audio_start, text_start) in enumerate(marks):
-        audio_end, text_end = marks[number + 1] if number + 1 < len(marks) else (total_bytes, len(text))
-        if heard_bytes >= audio_end:
-            continue
-        piece = text[text_start:text_end]
-        share = max(0, heard_bytes - audio_start) / max(1, audio_end - audio_start)
-        cut = int(len(piece) * share)
-        at_word_end = cut >= len(piece) or not piece[cut : cut + 1].strip()
-        spoken = piece[:cut] if at_word_end else piece[:cut].rpartition(" ")[0]
-        return (text[:text_start] + spoken).rstrip()
-    return text
+    call.emit(events.item_truncated(entry.item["id"], 0, heard_ms))

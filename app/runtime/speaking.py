@@ -8,12 +8,14 @@ reply, and a pod that dies has not sent what nobody has listened to.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, assert_never
 
 import structlog
 
 from app.agents.base import Agent, Audio, Clip, Deed, FunctionCall, HangUp, Once, Plan, Progress, Text, Turn
+from app.call.alignment import Alignment
 from app.call.audio import AudioFormat, Converter
 from app.call.inputs import (
     Input,
@@ -70,7 +72,7 @@ def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
         max_output_tokens=None if settings.max_output_tokens == "inf" else int(settings.max_output_tokens),
         truncation=settings.truncation,
         metadata=settings.metadata or {},
-        items=call.conversation.items() if settings.input_items is None else settings.input_items,
+        items=_conversation_of(call) if settings.input_items is None else settings.input_items,
         clip=clip,
         now_ms=reply.started_at_ms,
         state=call.agent_state,
@@ -79,6 +81,12 @@ def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
         progress=Progress(reply.plan, reply.text, reply.audio_bytes, reply.functions_called),
         once=once,
     )
+
+
+def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
+    """What had been said when the reply was asked for; on every pod the same, without what the reply says itself."""
+    assert call.reply is not None
+    return call.conversation.items(to_rank=call.reply.items_to)
 
 
 async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) -> None:
@@ -105,12 +113,14 @@ async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) 
                     case Text(delta):
                         await speech.finish_piece()
                         skipped, unheard = min(unheard, len(delta)), max(0, unheard - len(delta))
+                        if delta:
+                            speech.begin_piece()
                         stage.feed(ReplyText(response_id, delta[skipped:]))
-                    case Audio(audio, audio_format):
+                    case Audio(audio, audio_format, words):
                         if not spoke:
                             spoke = True
                             observer.turn_stage("tts", clock.monotonic_s() - decided_s)
-                        await speech.say(audio, audio_format)
+                        await speech.say(audio, audio_format, words)
                     case FunctionCall(name, arguments):
                         await speech.finish_piece()
                         if uncalled:
@@ -173,9 +183,22 @@ class _Speech:
         self._chunk_bytes = target.size(CHUNK_MS)
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
+        self._made_bytes = 0
+        """Of the audio that says the last text."""
+        self._words: Alignment = []
+        self._is_told = True
+        """Whether the call knows of both."""
         self._began_s: float | None = None
 
-    async def say(self, audio: bytes, source: AudioFormat) -> None:
+    def begin_piece(self) -> None:
+        """Text has come: audio that comes from now on says it."""
+        self._made_bytes, self._words = 0, []
+
+    async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
+        made_ms = self._target.ms(self._made_bytes)
+        self._words += [[made_ms + ms, chars] for ms, chars in words]
+        self._made_bytes += self._target.size(source.ms(len(audio)))
+        self._is_told = False
         converter = self._converters.setdefault(source.name, Converter(source, self._target))
         for at in range(0, len(audio), PIECE_BYTES):
             if at:
@@ -205,7 +228,12 @@ class _Speech:
         chunk = bytes(self._pending[:size_bytes])
         del self._pending[:size_bytes]
         self._sent_bytes += len(chunk)
-        self._stage.feed(ReplyAudio(self._response_id, chunk))
+        if self._is_told:
+            part = ReplyAudio(self._response_id, chunk)
+        else:
+            part = ReplyAudio(self._response_id, chunk, self._made_bytes, list(self._words))
+            self._is_told = True
+        self._stage.feed(part)
         await self._stage.wait_for_capacity()
 
     async def _sleep_until(self, due_s: float) -> None:

@@ -15,6 +15,7 @@ import _ctypes
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import NamedTuple
 
 import espeakng_loader
@@ -23,6 +24,7 @@ import numpy.typing as npt
 import soxr
 
 from app.call.audio import PCM
+from app.speech.spoken import Spoken
 
 WORDS_PER_MINUTE = 165
 """At speed 1."""
@@ -32,7 +34,25 @@ _INITIALIZE_DONT_EXIT = 0x8000
 _POS_CHARACTER = 1
 _CHARS_UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_LIST_TERMINATED, _WORD = 0, 1
+
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT``; `text_position` counts characters from 1."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Voice(NamedTuple):
@@ -60,19 +80,34 @@ DEFAULT_VOICE = "alloy"
 
 
 def synthesize(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
-    """`text` spoken, as PCM16 little-endian mono at 24 kHz; b"" for a text without anything to say.
+    """The audio of `speak`."""
+    return speak(text, voice, speed).audio
+
+
+def speak(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> Spoken:
+    """`text` spoken.
 
     `voice` is a name of `VOICES`, or a voice of espeak-ng itself.
 
     One call at a time in a process. Raises `OSError` when the library or its data cannot be used.
     """
     if not text.strip():
-        return b""
+        return Spoken(b"", [])
     chosen = voice if isinstance(voice, Voice) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
     with _loaded() as espeak:
         samples, rate_hz = espeak.speak(text, chosen, speed)
-    spoken: bytes = soxr.resample(samples, rate_hz, PCM.rate_hz, quality="MQ").astype("<i2").tobytes()
-    return spoken
+        words = _ascending(espeak.words, len(text))
+    audio: bytes = soxr.resample(samples, rate_hz, PCM.rate_hz, quality="MQ").astype("<i2").tobytes()
+    return Spoken(audio, words)
+
+
+def _ascending(words: list[tuple[int, int]], text_chars: int) -> list[list[int]]:
+    """Without what espeak-ng says twice, as of the parts of a number."""
+    kept: list[list[int]] = [[0, 0]]
+    for ms, chars in words:
+        if ms >= kept[-1][0] and kept[-1][1] < chars < text_chars:
+            kept.append([ms, chars])
+    return kept[1:]
 
 
 class _Espeak:
@@ -92,6 +127,8 @@ class _Espeak:
         if self._rate_hz <= 0:
             raise OSError(f"espeak-ng cannot be initialised with {data}")
         self._pieces: list[bytes] = []
+        self.words: list[tuple[int, int]] = []
+        """Milliseconds and characters before each word, as the library tells them."""
         # The library calls this as long as it is loaded: it must not be collected.
         self._callback = _CALLBACK(self._take)
         library.espeak_SetSynthCallback(self._callback)
@@ -108,9 +145,12 @@ class _Espeak:
         _check(library.espeak_Synth(encoded, len(encoded) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None), "text")
         return np.frombuffer(b"".join(self._pieces), "<i2"), self._rate_hz
 
-    def _take(self, samples: object, count: int, _events: object) -> int:
+    def _take(self, samples: object, count: int, events: Iterator[_Event] | None) -> int:
         if samples and count > 0:
             self._pieces.append(ctypes.string_at(samples, count * 2))  # type: ignore[arg-type]
+        for event in takewhile(lambda event: event.type != _LIST_TERMINATED, events or ()):
+            if event.type == _WORD:
+                self.words.append((event.audio_ms, event.text_position - 1))
         return 0
 
 

@@ -22,7 +22,7 @@ import orjson
 from app.call.audio import FORMATS
 from app.speech.framing import HEADER
 from app.speech.recognition import Recognizer
-from app.speech.synthesis import synthesize
+from app.speech.synthesis import speak
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +37,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent_pid)
     recognizer = Recognizer()
-    synthesize("ready")
+    speak("ready")
     # The parent may go in the middle of a job or of an answer: that is the end, and no error.
     with (
         suppress(EOFError, ConnectionError),
@@ -72,13 +72,14 @@ def _answer(recognizer: Recognizer, head: dict[str, Any], payload: bytes) -> Ans
     def transcribe() -> Answer:
         return {"text": recognizer.transcribe(payload, FORMATS[head["format"]])}, b""
 
-    def speak() -> Answer:
-        return {}, synthesize(head["text"], head["voice"], head["speed"])
+    def say() -> Answer:
+        spoken = speak(head["text"], head["voice"], head["speed"])
+        return {"words": spoken.words}, spoken.audio
 
     jobs: dict[str, Callable[[], Answer]] = {
         "begin": lambda: ({}, b""),
         "transcribe": transcribe,
-        "synthesize": speak,
+        "synthesize": say,
     }
     try:
         return jobs[head["do"]]()

@@ -32,6 +32,7 @@ import app
 from app.call.audio import AudioFormat
 from app.errors import VoiceAgentError
 from app.speech.framing import HEADER
+from app.speech.spoken import Spoken
 
 MAX_WAITING_JOBS = 256
 """Beyond this new jobs are refused: the answer would come too late for a talk."""
@@ -124,10 +125,10 @@ class SpeechWorkers:
         text: str | None = head["text"]
         return text
 
-    async def synthesize(self, text: str, voice: str, speed: float = 1.0) -> bytes:
-        """`text` spoken, as PCM16 at 24 kHz: see `synthesis.synthesize`. Raises `SpeechFailed`."""
-        _, audio = await self._do({"do": "synthesize", "text": text, "voice": voice, "speed": speed}, b"")
-        return audio
+    async def synthesize(self, text: str, voice: str, speed: float = 1.0) -> Spoken:
+        """`text` spoken: see `synthesis.speak`. Raises `SpeechFailed`."""
+        head, audio = await self._do({"do": "synthesize", "text": text, "voice": voice, "speed": speed}, b"")
+        return Spoken(audio, head["words"])
 
     async def _do(self, head: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         if not self._tasks:

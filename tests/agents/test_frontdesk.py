@@ -13,7 +13,7 @@ from app.agents.frontdesk import FrontDesk
 from app.agents.frontdesk.agent import sentences
 from app.agents.frontdesk.dialog import GREETING
 from app.call.audio import PCM
-from app.speech.synthesis import synthesize
+from app.speech.synthesis import speak
 from app.speech.workers import SpeechWorkers
 from tests.agents.talks import message, parts_of, spoken, turn, typed
 
@@ -34,7 +34,8 @@ async def test_a_reply_is_planned_then_spoken_sentence_by_sentence(desk: FrontDe
     assert [type(part) for part in said] == [Text, Audio] * len(texts)
     assert "".join(part.delta for part in texts if isinstance(part, Text)) == plan.plan["text"]
     assert len(texts) > 1
-    assert audios == [Audio(synthesize(part.delta, "coral"), PCM) for part in texts if isinstance(part, Text)]
+    spoken_texts = [speak(part.delta, "coral") for part in texts if isinstance(part, Text)]
+    assert audios == [Audio(said.audio, PCM, said.words) for said in spoken_texts]
 
 
 async def test_plan_and_state_survive_json_and_carry_the_talk(desk: FrontDesk) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from app.call import inputs, machine
-from app.call.codec import take_write
+from app.call.changes import Snapshot
+from app.call.codec import restore, take_write
 from app.call.effects import Effect
 from app.call.outbox import Outbox
 from app.call.record import Call
@@ -84,3 +85,12 @@ def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect
     first = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, start),))
     last = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, end),))
     return happen(call, first, *append(frames - 2), last, now_ms=now_ms)
+
+
+def moved(call: Call) -> Call:
+    """The call as another pod takes it over."""
+    call.write_whole = True
+    write = take_write(call, 0)
+    return restore(
+        Snapshot(write.fields, write.items, write.events, write.speech), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +41,29 @@ def test_order_survives_the_store(actions: list[tuple[str, int]]) -> None:
             del stored[each]
     assert [item["id"] for item in conversation.items()] == model
     assert [item["id"] for item in Conversation(stored).items()] == model
+
+
+@given(ACTIONS, ACTIONS)
+def test_what_is_shown_stays_as_it_was(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> None:
+    """Items that somebody reads are those that were there when he asked for them."""
+    conversation = Conversation()
+    held: list[str] = []
+    shown: list[tuple[list[str], Sequence[Mapping[str, Any]]]] = []
+    for number, (action, pick) in enumerate([*before, ("show", 0), *after]):
+        if action == "show" or pick % 5 == 0:
+            shown.append((held.copy(), conversation.items()))
+        if action == "drop" and held:
+            conversation.drop(held.pop(pick % len(held)))
+        elif action == "after" and held:
+            at = pick % len(held)
+            conversation.add({"id": f"i{number}"}, after=held[at])
+            held.insert(at + 1, f"i{number}")
+        else:
+            conversation.add({"id": f"i{number}"}, first=action == "first")
+            held.insert(0 if action == "first" else len(held), f"i{number}")
+        for ids, items in shown:
+            assert [item["id"] for item in items] == [items[at]["id"] for at in range(len(items))] == ids
+            assert [item["id"] for item in items[1:]] == ids[1:]
 
 
 def test_items_at_one_place_keep_their_order_and_leave_the_others_alone() -> None:

@@ -7,36 +7,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs
+from app.call.alignment import cut, heard_text
 from app.call.effects import StopReply
-from app.call.truncation import heard_text
-from tests.call.calls import FRAME, emitted, happen, item_id, new_call, response_id, spoken_turn
+from app.call.record import Call
+from tests.call.calls import FRAME, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
 
 TEXT = "One two three. Four five six."
-MARKS = [[0, 0], [48_000, 14]]
-TOTAL = 96_000
+ALIGNMENT = [[0, 0], [1000, 15], [2000, 29]]
 
 
 @pytest.mark.parametrize(
-    ("heard_bytes", "expected"),
+    ("heard_ms", "expected"),
     [
         (0, ""),
-        (20_000, "One"),
-        (24_000, "One two"),
-        (47_999, "One two"),
-        (48_000, "One two three."),
-        (72_000, "One two three. Four"),
-        (96_000, TEXT),
+        (400, "One"),
+        (500, "One two"),
+        (900, "One two"),
+        (1000, "One two three."),
+        (1500, "One two three. Four"),
+        (2000, TEXT),
     ],
 )
-def test_only_whole_words_that_were_heard_stay(heard_bytes: int, expected: str) -> None:
+def test_only_whole_words_that_were_heard_stay(heard_ms: int, expected: str) -> None:
     """A word half spoken is left out; a finished sentence stays whole."""
-    assert heard_text(TEXT, MARKS, heard_bytes, TOTAL) == expected
+    assert heard_text(TEXT, ALIGNMENT, heard_ms) == expected
 
 
-@given(st.text(max_size=60), st.integers(0, 200_000), st.integers(1, 100_000))
-def test_what_was_heard_is_a_beginning_of_what_was_said(text: str, heard_bytes: int, total_bytes: int) -> None:
-    """Truncation never invents text."""
-    assert text.startswith(heard_text(text, [[0, 0]], heard_bytes, total_bytes))
+@given(st.text(max_size=60), st.lists(st.integers(0, 1500), min_size=2, max_size=4), st.integers(1, 1000))
+def test_what_was_heard_is_a_beginning_of_what_was_said(text: str, cuts_ms: list[int], total_ms: int) -> None:
+    """Truncation never invents text; at a place where it was cut, or behind that, nothing more is taken away."""
+    alignment = [[0, 0], [total_ms, len(text)]]
+    for cut_ms in cuts_ms:
+        heard = heard_text(text, alignment, cut_ms)
+        assert text.startswith(heard)
+        if cut_ms >= alignment[-1][0]:
+            assert heard == text
+        else:
+            alignment = cut(alignment, cut_ms, len(heard))
+            assert heard_text(heard, alignment, cut_ms) == heard
+            text = heard
+
+
+def test_a_script_without_blanks_is_cut_between_its_characters() -> None:
+    """No word is looked for where there are none."""
+    assert heard_text("本日は晴天なり", [[0, 0], [700, 7]], 350) == "本日は"
 
 
 def test_barge_in_cuts_the_item_at_what_was_played() -> None:
@@ -45,7 +59,7 @@ def test_barge_in_cuts_the_item_at_what_was_played() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "one two three four five six seven eight nine ten"),
+        inputs.ReplyText(response_id(1), "one two three four five six"),
         inputs.ReplyAudio(response_id(1), FRAME * 50),
         now_ms=1000,
     )
@@ -56,7 +70,7 @@ def test_barge_in_cuts_the_item_at_what_was_played() -> None:
     assert truncated["audio_end_ms"] == 400
     item = call.conversation.get(truncated["item_id"])
     assert item is not None
-    assert item.item["content"][0]["transcript"] == "one two three four"
+    assert item.item["content"][0]["transcript"] == "one two"
 
 
 def test_barge_in_after_the_reply_was_sent_still_cuts_what_is_playing() -> None:
@@ -162,3 +176,80 @@ def test_what_is_being_written_is_not_truncated() -> None:
     )
     assert emitted(call)[-1]["error"]["param"] == "item_id"
     assert call.reply is not None
+
+
+def kept(call: Call) -> str:
+    """What the conversation holds of the reply."""
+    return next(str(i["content"][0]["transcript"]) for i in call.conversation.items() if i.get("role") == "assistant")
+
+
+def barge_in(call: Call, now_ms: int) -> None:
+    """The caller begins to speak."""
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)), now_ms=now_ms)
+
+
+def test_a_piece_lasts_as_long_as_the_audio_made_of_it() -> None:
+    """One of four seconds has been sent when the reply is cut: the text was not said four times as fast."""
+    call = new_call()
+    spoken_turn(call)
+    audio = FRAME * 50
+    happen(
+        call,
+        inputs.ReplyText(response_id(1), "a b c d e f g h i j"),
+        inputs.ReplyAudio(response_id(1), audio, 4 * len(audio)),
+    )
+    happen(call, inputs.CancelResponse())
+    assert kept(call) == "a b"
+    assert emitted(call)[-1]["response"]["output"][0]["content"][0]["transcript"] == "a b"
+
+
+def test_a_piece_of_which_little_audio_is_made_yet_is_said_at_the_usual_pace() -> None:
+    """A voice that speaks while it makes: a second of audio for a hundred words is not all of it."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText(response_id(1), "one two " * 50), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.CancelResponse())
+    assert kept(call) == "one two one two"
+
+
+def test_a_sentence_that_was_not_begun_is_not_kept() -> None:
+    """Its text had come, its audio not: a cancelled reply leaves what was sent of it."""
+    call = new_call()
+    spoken_turn(call)
+    happen(
+        call,
+        inputs.ReplyText(response_id(1), "One. "),
+        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        inputs.ReplyText(response_id(1), "And two."),
+        inputs.CancelResponse(),
+    )
+    assert kept(call) == "One."
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_pause_of_the_agent_is_not_heard_as_speech(moves: bool) -> None:
+    """Two seconds without audio, because the agent thinks or because its pod died, play nothing of the reply."""
+    call = new_call()
+    spoken_turn(call)
+    say: list[inputs.Input] = [
+        inputs.ReplyText(response_id(1), "one two three four "),
+        inputs.ReplyAudio(response_id(1), FRAME * 50),
+    ]
+    happen(call, *say, now_ms=0)
+    if moves:
+        call = moved(call)
+    happen(call, *say, now_ms=3000)
+    barge_in(call, 3500)
+    assert emitted(call)[-1]["audio_end_ms"] == 1500
+    assert kept(call) == "one two three four one two"
+
+
+def test_a_change_of_format_does_not_change_what_was_said_when() -> None:
+    """An item is cut by its own audio's format, whatever the session's is by then."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText(response_id(1), "one two three four"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.UpdateSession({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}))
+    happen(call, inputs.TruncateItem(item_id(2), 0, 500))
+    assert kept(call) == "one two"

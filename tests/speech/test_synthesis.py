@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.call.audio import PCM
-from app.speech.synthesis import VOICES, synthesize
+from app.speech.synthesis import VOICES, speak, synthesize
 
 SENTENCES = ("Which day would suit you?", "Done: Tuesday the first of December at three in the afternoon.")
 ROOT = Path(__file__).parents[2]
@@ -70,3 +70,13 @@ def test_a_sentence_is_made_much_faster_than_it_is_heard() -> None:
     began = time.process_time()
     audio = synthesize(SENTENCES[1])
     assert time.process_time() - began < PCM.ms(len(audio)) / 1000 / 50
+
+
+def test_words_are_said_where_the_voice_says_they_are() -> None:
+    """What is left of a sentence from a word on takes as long to say alone as there is audio left from there on."""
+    whole = speak(SENTENCES[1])
+    lasts_ms = PCM.ms(len(whole.audio))
+    assert len(whole.words) > 3
+    for ms, chars in whole.words:
+        assert SENTENCES[1][chars - 1].isspace()
+        assert abs(lasts_ms - PCM.ms(len(synthesize(SENTENCES[1][chars:]))) - ms) < 150

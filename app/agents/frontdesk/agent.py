@@ -55,7 +55,8 @@ class FrontDesk:
         for sentence in sentences(plan["text"]):
             yield Text(sentence)
             if turn.wants_audio:
-                yield Audio(await self._workers.synthesize(sentence, turn.voice, turn.speed), PCM)
+                spoken = await self._workers.synthesize(sentence, turn.voice, turn.speed)
+                yield Audio(spoken.audio, PCM, spoken.words)
         if plan["hang_up"]:
             yield HangUp()
 

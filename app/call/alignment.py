@@ -1,0 +1,80 @@
+"""Which character of a spoken text is said at which moment of its audio.
+
+An *alignment* is a list of [milliseconds, characters], neither of which ever falls: up to there the text has been
+said by then. Between two entries text passes at an even pace. ::
+
+    text      We are open. Come by.
+    entries   [0, 0]   [1400, 13]   [2300, 21]      by sentences
+              [0, 0] [113, 3] [246, 7] [1400, 13] …  by words, where the voice tells when each begins
+
+Text and audio of a reply come in *pieces*: some text, then the audio that says it. Where a piece ends is what has been
+made of its audio, not what has been sent: speech is sent at the pace at which it is heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+Alignment = list[list[int]]
+
+USUAL_CHARS_PER_S = 15
+"""How fast people, and voices at speed 1, get through a text."""
+FASTEST_CHARS_PER_S = 30
+"""Audio that would say its text faster than this is not all of it yet."""
+FIRST_WIDE = "\u2e80"
+"""From here on are the scripts that write no blanks between words."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """What is being said: text, and the audio that says it."""
+
+    text_from: int = 0
+    """Where its text begins in that of the reply, in characters."""
+    audio_from: int = 0
+    """Where its audio begins in that of the reply, in bytes."""
+    made_bytes: int = 0
+    """How much of its audio the agent has made; more than was sent, as a rule."""
+    words: Alignment = field(default_factory=list)
+    """Where its words begin, counted from its own beginning."""
+
+
+def entries_of(piece: Piece, begins_at: list[int]) -> Alignment:
+    """The alignment of a piece up to its last word, where its own beginning is the entry `begins_at`."""
+    at_ms, at_chars = begins_at
+    return [begins_at, *([at_ms + ms, at_chars + chars] for ms, chars in piece.words)]
+
+
+def ends_after_ms(chars: int, made_ms: int) -> int:
+    """How long the audio of a piece of so many characters will be, of which so much was made when it was cut off."""
+    if made_ms * FASTEST_CHARS_PER_S >= chars * 1000:
+        return made_ms
+    return max(made_ms, chars * 1000 // USUAL_CHARS_PER_S)
+
+
+def heard_text(text: str, alignment: Alignment, heard_ms: int) -> str:
+    """The words of `text` that were said by `heard_ms`; a word half said is left out, and blanks at the end."""
+    for (from_ms, from_chars), (to_ms, to_chars) in pairwise(alignment):
+        if heard_ms < to_ms:
+            passed = to_chars - from_chars
+            share = passed * max(0, heard_ms - from_ms) // (to_ms - from_ms)
+            return _whole_words(text, from_chars, from_chars + share)
+    return text
+
+
+def cut(alignment: Alignment, at_ms: int, at_chars: int) -> Alignment:
+    """What is left of an alignment when text and audio are cut: so a cut at the same place cuts nothing more."""
+    return [*(entry for entry in alignment if entry[0] < at_ms and entry[1] < at_chars), [at_ms, at_chars]]
+
+
+def _whole_words(text: str, known: int, end: int) -> str:
+    """`text` up to `end`, without a word that goes on there; words up to `known` are whole."""
+    while end > known and not _parts_words(text, end):
+        end -= 1
+    return text[:end].rstrip()
+
+
+def _parts_words(text: str, at: int) -> bool:
+    around = text[at - 1 : at + 1]
+    return len(around) < 2 or any(one.isspace() or one >= FIRST_WIDE for one in around)
