@@ -78,6 +78,8 @@ class Pods:
     store_url: str
     directory: Path
     running: list[PodProcess] = field(default_factory=list)
+    packages: list[Path] = field(default_factory=list)
+    """Directories in which pods find packages beside those that are installed."""
 
     async def route(self, **weights: int) -> None:
         """Tell the pods how callers are split over colors, as a cutover does; the test is the load balancer."""
@@ -96,6 +98,7 @@ class Pods:
         # What a busy machine makes late is no overload by callers.
         known["overload_lag_ms"] = 0
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
+        kept["PYTHONPATH"] = os.pathsep.join([*map(str, self.packages), kept.get("PYTHONPATH", "")])
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
