@@ -49,8 +49,8 @@ async def test_a_tool_turn(pod: PodProcess) -> None:
         assert events[-1].response.output[0].call_id == called.call_id
         output: Any = {"type": "function_call_output", "call_id": called.call_id, "output": "on its way"}
         await connection.conversation.item.create(item=output)
-        unset: Any = dict.fromkeys(("instructions", "tools", "conversation"))
-        await connection.response.create(response={**unset, "metadata": {"turn": "2"}})
+        params: Any = {"instructions": None, "tools": None, "conversation": None, "metadata": {"turn": "2"}}
+        await connection.response.create(response=params)
         done = (await events_until(connection, "response.done"))[-1].response
     assert done.output[0].content[0].text == "The tool says: on its way."
     assert done.metadata == {"turn": "2"}
