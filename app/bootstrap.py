@@ -17,6 +17,7 @@ import uvloop
 
 from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
+from app.errors import StoreRefused
 from app.observe.metrics import Metrics
 from app.runtime.allocator import give_back_large_blocks
 from app.runtime.clock import SteadyClock, SystemClock
@@ -137,10 +138,19 @@ def call_settings(settings: Settings) -> CallSettings:
 
 
 async def find_secret(settings: Settings, store: Store) -> bytes:
-    """The key that signs resume tokens: from the settings, or one that the pods of a store agree on."""
+    """The key that signs resume tokens: from the settings, or one that the pods of a store agree on.
+
+    Raises `StoreRefused` for one that is too short to be ours: anybody could guess tokens.
+    """
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
-    return await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
+    agreed = await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
+    if len(agreed) < SECRET_BYTES:
+        raise StoreRefused(
+            f"the secret that the pods agreed on in the store has {len(agreed)} bytes instead of {SECRET_BYTES}: "
+            f"delete voice:agreed:{AGREED_SECRET} there, or set VOICE_SECRET"
+        )
+    return agreed
 
 
 def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@
     ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
     └── StoreError
         ├── StoreUnavailable   no answer, or no answer in time: a later try may succeed
+        │   └── StoreDeclined  it answered "not now" (a replica, too few replicas, a disk that is full)
         ├── StoreFull          no memory left for it: it may succeed once something else has gone
         └── StoreRefused       the store answered "no" for good (bad password, wrong type)
 
@@ -56,11 +57,22 @@ class ConnectionRefused(VoiceAgentError):
 
 
 class StoreError(VoiceAgentError):
-    """The session store did not do what it was asked."""
+    """The session store did not do what it was asked.
+
+    `reason` says why, in the store's own words where it has any, and names no address: it may be shown to anybody.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or did not answer in time."""
+
+
+class StoreDeclined(StoreUnavailable):
+    """The store answers, and does not do it for now: a later try may succeed."""
 
 
 class StoreFull(StoreError):

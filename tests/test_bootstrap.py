@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app import bootstrap
+from app.bootstrap import AGREED_SECRET, find_secret
+from app.errors import StoreRefused
 from app.settings import Settings
+from app.stores.memory import MemoryStore
 from app.web.turns import Turns
 
 
@@ -29,3 +34,11 @@ async def test_a_pod_is_as_late_as_its_callers_messages() -> None:
         await parts.pod.next_turn()
         order.append("pod")
     assert order == ["caller", "pod"]
+
+
+async def test_a_secret_that_is_too_short_to_be_agreed_on_is_refused() -> None:
+    """Whoever wrote it, tokens signed with it could be guessed; the line says what to do."""
+    store = MemoryStore(ttl_s=60)
+    await store.agree(AGREED_SECRET, b"")
+    with pytest.raises(StoreRefused, match="has 0 bytes instead of 32: delete voice:agreed:secret"):
+        await find_secret(Settings(secret=None), store)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -116,6 +119,22 @@ def test_the_fleet_is_shown_by_a_pod_and_by_the_store(served: Served) -> None:
     assert "pod-a" in table
     assert "= 1 pod " in table
     assert "1 takes calls" in table
+
+
+def test_what_is_odd_in_the_store_is_passed_over_and_told_beside_the_answer(served: Served) -> None:
+    """Standard output stays JSON. A color is shown as it is written, whatever it would mean to the terminal."""
+    path = served.store.removeprefix("embedded://") + "/valkey.sock"
+    with redis.Redis(unix_socket_path=path) as client:
+        known = client.hgetall("voice:pod:pod-a")
+        client.hset("voice:pod:odd", mapping={"name": "odd", "color": "blue"})
+        client.hset("voice:pod:full", mapping={**known, b"name": "full", b"color": "[/x]", b"store": "full"})
+        client.zadd("voice:pods", {"odd": time.time() * 1000, "full": time.time() * 1000})
+        found = voice_agent("fleet", "--store", served.store, "--json")
+        table = voice_agent("fleet", "--store", served.store).stdout
+        client.delete("voice:pod:odd", "voice:pod:full")
+    assert {pod["name"]: pod["store"] for pod in json.loads(found.stdout)["pods"]} == {"full": "full", "pod-a": "ok"}
+    assert found.stderr.count("voice:pod:odd") == 1
+    assert re.search(r"\[/x\] +full +\S+ +ok +full ", table)
 
 
 def test_a_fleet_without_pods_is_told_in_a_sentence(tmp_path: Path) -> None:

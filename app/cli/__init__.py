@@ -45,6 +45,9 @@ COMMANDS = {
 }
 """The module of each command, in which a function of its name is; and how that function's docstring begins."""
 
+STORE_TOOLS = ("cutover", "drain", "fleet")
+"""Commands that talk to a store, whose code logs what it passes over."""
+
 LOOK = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
@@ -59,6 +62,11 @@ class LazyGroup(TyperGroup):
 
 def load(name: str) -> Any:
     """The command of a name, as click runs it."""
+    if name in STORE_TOOLS:
+        import structlog
+
+        # Standard output is for what a command says, often to scripts.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     alone = typer.Typer(**LOOK)  # type: ignore[arg-type]
     alone.command(name)(function(name))
     return typer.main.get_command(alone)

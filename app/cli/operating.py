@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app.cli.options import AsJson, StoreUrl
@@ -100,14 +101,15 @@ NOBODY = "no pods yet: start one with `voice-agent serve`; it shows up as soon a
 
 def table(found: Fleet) -> Table:
     """The fleet for people: a line a pod, a sum a color."""
-    drawn = Table("color", "pod", "version", "status", "calls", "parked", "capacity", box=None, pad_edge=False)
+    drawn = Table("color", "pod", "version", "status", "store", "calls", "parked", "capacity", box=None, pad_edge=False)
     for color, total in found.colors.items():
         for pod in (pod for pod in found.pods if pod.color == color):
             numbers = (str(pod.active_calls), str(pod.parked_calls), str(pod.capacity))
-            drawn.add_row(color, pod.name, pod.version, pod.status, *numbers)
+            words = map(escape, (color, pod.name, pod.version, pod.status, pod.store))
+            drawn.add_row(*words, *numbers)
         sums = (str(total.active_calls), str(total.parked_calls), str(total.capacity))
         takers = f"{total.taking_calls} {'takes' if total.taking_calls == 1 else 'take'} calls"
-        drawn.add_row(color, f"= {count(total.pods, 'pod')}", "", takers, *sums, style="bold")
+        drawn.add_row(escape(color), f"= {count(total.pods, 'pod')}", "", takers, "", *sums, style="bold")
     return drawn
 
 

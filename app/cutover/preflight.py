@@ -12,6 +12,14 @@ from app.stores.base import PodBeat
 SCHEMA_REACH = 1
 """Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
 
+STORE_STATES = {
+    "full": "cannot write to the store, which is full",
+    "refused": "cannot write to the store, which refuses it (their log says why)",
+    "unreachable": "cannot reach the store",
+    "degraded": "cannot reach the store well",
+}
+"""What of a pod's store keeps callers from being moved."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -52,8 +60,18 @@ def takers(pods: Sequence[PodBeat]) -> list[PodBeat]:
 
 
 def _degraded(pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
-    names = ", ".join(pod.name for pod in pods if pod.status == "degraded")
-    return [Problem(f"{names} cannot reach the store well: mend that first", of_old)] if names else []
+    found = []
+    for state, why in STORE_STATES.items():
+        names = ", ".join(pod.name for pod in pods if _store_state(pod) == state)
+        if names:
+            found.append(Problem(f"{names} {why}: mend that first", of_old))
+    return found
+
+
+def _store_state(pod: PodBeat) -> str:
+    if pod.store in STORE_STATES:
+        return pod.store
+    return "degraded" if pod.status == "degraded" else "ok"
 
 
 def _versions(pods: Sequence[PodBeat]) -> list[Problem]:

@@ -266,9 +266,7 @@ class Steps:
             await self._patiently(lambda: store.wish_drain(color, wish))
 
     async def _take_back_wish(self, color: str) -> None:
-        store = self._world.store
-        if await self._patiently(lambda: store.drain_wish(color)) is not None:
-            await self._patiently(lambda: store.wish_drain(color, None))
+        await self._patiently(lambda: self._world.store.wish_drain(color, None))
 
     async def _check_wish(self, color: str) -> None:
         try:

@@ -210,7 +210,7 @@ class Metrics:
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
             "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
             "voice_store_state": [
-                ((state.value,), 1 if status and status.store.endswith(f":{state}") else 0) for state in StoreState
+                ((state.value,), 1 if status and status.store_state == state else 0) for state in StoreState
             ],
             "voice_build_info": [((), 1)],
             "voice_log_lines_dropped_total": [((), dropped_lines())],

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-from app.errors import ConnectionRefused
+import structlog
+
+from app.errors import ConnectionRefused, StoreError
+from app.runtime.ports import StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.recovery import Recovery
+from app.runtime.writing import state_of
 
 RETRY_AFTER_S = 1
 """Soon, since another pod behind the same address can take the caller at once."""
@@ -98,6 +102,24 @@ class Admission:
 
 def _draining() -> ConnectionRefused:
     return unavailable("draining", "This pod is draining; connect again to reach another one.")
+
+
+STORE_FAILED = {
+    StoreState.FULL: ("store_full", "The session store has no memory left for this; try again."),
+    StoreState.REFUSED: ("store_refused", "The session store answers, and refuses this; try again."),
+    StoreState.UNREACHABLE: ("store_unavailable", "The session store does not answer; try again."),
+}
+"""What callers are told; why is for the log and for health checks."""
+
+log = structlog.get_logger(__name__)
+
+
+def store_failed(error: StoreError) -> ConnectionRefused:
+    """The refusal for want of the store. That it refuses is logged here, its other states where calls are written."""
+    state = state_of(error)
+    if state is StoreState.REFUSED:
+        log.warning("the store refuses what a caller needs", error=str(error))
+    return unavailable(*STORE_FAILED[state])
 
 
 def unavailable(code: str, message: str) -> ConnectionRefused:

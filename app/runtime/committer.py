@@ -265,7 +265,7 @@ class Committer:
                 self._observer.store_failed("commit")
                 if not isinstance(error, StoreError | TimeoutError):
                     log.exception("the store failed in a way of its own")
-                self.write_back.reason = str(error) or "no answer in time"
+                self.write_back.failure = error
                 if isinstance(error, StoreFull | StoreRefused):
                     return state_of(error)
                 if tries > 1 and self._clock.monotonic_s() + RETRY_S >= give_up_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +15,9 @@ from app.runtime.fleet import OVERLOADED, TAKES_CALLS
 from app.runtime.live_call import LiveCall
 from app.runtime.overload import SAMPLE_S, OverloadDetector
 from app.runtime.parking import Parking
+from app.runtime.ports import StoreState
+from app.runtime.write_back import NO_ANSWER
+from app.runtime.writing import state_of
 from app.stores.base import DrainWish, PodBeat
 
 if TYPE_CHECKING:
@@ -38,7 +42,10 @@ class Heartbeat:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
-        self.store_is_silent = False
+        self.store_state = StoreState.OK
+        """How the last heartbeat went."""
+        self.failure: Exception | None = None
+        """Why, if it did not go well."""
         self._taking: frozenset[str] = frozenset()
         """Pods of this color that took calls after this one had said that it is overloaded; empty: not known."""
         self._learned_at_s = float("-inf")
@@ -73,35 +80,73 @@ class Heartbeat:
             calls_not_resumable=pod.calls_not_resumable(),
             oldest_call_at_ms=pod.oldest_call_at_ms(),
             took_call_at_ms=pod.took_call_at_ms(),
+            store=pod.store_state.value,
         )
 
     async def beat(self) -> None:
-        """One heartbeat; learns the color's wish, what other pods say, and how full the store is."""
+        """One heartbeat; learns the color's wish, what other pods say, and how full the store is.
+
+        What the store refuses of it keeps nothing else from being asked.
+        """
         pod = self._pod
         pod.admission.quota.expire(pod.clock.wall_ms())
         beat = self.facts()
         if beat.status != OVERLOADED:
             # From now on others may think that this pod takes calls, and send theirs here.
             self._taking = frozenset()
+        failures: list[Exception] = []
         try:
             async with asyncio.timeout(ANSWER_S):
-                wish = await pod.store.beat(beat, ttl_s=BEAT_TTL_S)
-                for name, value in pod.agreed.items():
-                    await pod.store.agree(name, value)
-                self._obey(wish)
-                await self._learn(beat)
-                await pod.committer.memory.look()
+                for question in (self._say, self._agree, self._look):
+                    try:
+                        await question(beat)
+                    except StoreError as error:
+                        failures.append(error)
+                        if state_of(error) is StoreState.UNREACHABLE:
+                            break
         except Exception as error:
             # The root of the heartbeat: it must not end while the pod lives.
-            if not isinstance(error, StoreError | TimeoutError):
+            if not isinstance(error, TimeoutError):
                 log.exception("the store failed in a way of its own")
+            failures.append(error)
+        if failures:
             pod.observer.store_failed("beat")
-            self.store_is_silent = True
             self._forget_others()
-            return
-        self.store_is_silent = False
-        if (now_ms := pod.store.wall_ms()) is not None:
+        elif (now_ms := pod.store.wall_ms()) is not None:
             pod.clock.follow(now_ms)
+        self._tell(failures)
+
+    def _tell(self, failures: Sequence[Exception]) -> None:
+        """One line when the state of the store becomes another one, unless whoever writes calls has told it."""
+        before, self.failure = self.store_state, failures[0] if failures else None
+        self.store_state = StoreState.OK if self.failure is None else state_of(self.failure)
+        if self.store_state is before or self._pod.committer.degraded:
+            return
+        if self.failure is None:
+            log.info("the store takes heartbeats again")
+            return
+        state, error = self.store_state.value, str(self.failure) or NO_ANSWER
+        log.warning("the store does not do what a heartbeat asks", store=self._pod.store.kind, state=state, error=error)
+
+    async def _say(self, beat: PodBeat) -> None:
+        """That this pod lives; learn the color's wish, and what the others say."""
+        store = self._pod.store
+        try:
+            wish = await store.beat(beat, ttl_s=BEAT_TTL_S)
+        except StoreError as error:
+            if state_of(error) is not StoreState.UNREACHABLE:
+                self._obey(await store.drain_wish(beat.color))
+            raise
+        self._obey(wish)
+        await self._learn(beat)
+
+    async def _agree(self, _: PodBeat) -> None:
+        """A store that came back empty is told again what was agreed."""
+        for name, value in self._pod.agreed.items():
+            await self._pod.store.agree(name, value)
+
+    async def _look(self, _: PodBeat) -> None:
+        await self._pod.committer.memory.look()
 
     async def _learn(self, said: PodBeat) -> None:
         """What the others say, if it matters; asked for after this pod's own beat is in the store.

@@ -23,7 +23,7 @@ from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kin
 from app.call.record import Call, Status
 from app.call.session import new_session
 from app.errors import ConnectionRefused, StoreError
-from app.runtime.admission import Admission, new_call_id, unavailable
+from app.runtime.admission import Admission, new_call_id, store_failed, unavailable
 from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.ended import EndedCalls
@@ -260,7 +260,7 @@ class Ownership:
             if live is not None:
                 live.call.doubted_claim = name
             if live is None or not self._may_go_on_unasked(live, request.last_event):
-                raise unavailable("store_unreachable", "The session store cannot be reached; try again.") from error
+                raise store_failed(error) from error
             live.in_doubt = True
             return self._from_memory(live)
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
@@ -334,8 +334,8 @@ class Ownership:
         assert request.call_key_hash is not None
         try:
             bound = await self._store.find_call_key(request.call_key_hash)
-        except StoreError:
-            return self._from_memory_by_key(request)
+        except StoreError as error:
+            return self._from_memory_by_key(request, error)
         resumed = await self._resume_bound(bound, request) if bound else None
         if resumed is not None:
             return resumed
@@ -365,7 +365,7 @@ class Ownership:
             )
         return None if isinstance(taken, NotClaimed) else taken
 
-    def _from_memory_by_key(self, request: StartCall) -> Resumed:
+    def _from_memory_by_key(self, request: StartCall, error: StoreError) -> Resumed:
         for live in self.calls.values():
             call = live.call
             is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash
@@ -373,4 +373,4 @@ class Ownership:
                 live.in_doubt = True
                 return self._from_memory(live)
         # It may stand for a call that another pod knows: a new one now would lose that one for good.
-        raise unavailable("store_unreachable", "The session store cannot be reached, so this call_key is unknown.")
+        raise store_failed(error) from error

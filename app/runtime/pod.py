@@ -13,7 +13,7 @@ from app.call.drain import Drain, DrainMode
 from app.call.machine import Attached
 from app.call.record import Status
 from app.call.tokens import resume_token
-from app.errors import ConnectionRefused
+from app.errors import ConnectionRefused, StoreError
 from app.runtime.admission import Admission, unavailable
 from app.runtime.attachment import Attachment
 from app.runtime.budget import Budget
@@ -215,9 +215,16 @@ class Pod:
 
     @property
     def store_state(self) -> StoreState:
-        """How it goes with the store: as the committer knows it, or else the heartbeat."""
-        silent = self.committer.state is StoreState.OK and self.heartbeat.store_is_silent
-        return StoreState.UNREACHABLE if silent else self.committer.state
+        """How it goes with the store: as the committer knows it while it is given up, or else the heartbeat."""
+        is_told = self.committer.degraded or self.heartbeat.store_state is StoreState.OK
+        return self.committer.state if is_told else self.heartbeat.store_state
+
+    def _store_reason(self) -> str:
+        """Why the store refuses, in its own words; nothing in its other states."""
+        if self.store_state is not StoreState.REFUSED:
+            return ""
+        failure = self.committer.write_back.failure if self.committer.degraded else self.heartbeat.failure
+        return f" ({failure.reason})" if isinstance(failure, StoreError) else ""
 
     def status(self) -> PodStatus:
         """Health as one word, and the numbers beside it.
@@ -234,7 +241,7 @@ class Pod:
             active_calls=self.admission.active,
             parked_calls=self.parked_calls,
             capacity=self.admission.capacity,
-            store=f"{self.store.kind}:{self.store_state}",
+            store=f"{self.store.kind}:{self.store_state}{self._store_reason()}",
             drain_waits=self._drainer.waits,
         )
 

@@ -20,9 +20,9 @@ class StoreState(StrEnum):
     FULL = "full"
     """It answers, and has no memory for writes."""
     REFUSED = "refused"
-    """It answers, and takes no writes from this pod: a wrong password, no permission."""
+    """It answers, and does not do what this pod asks: no permission, another program's key, a replica, a full disk."""
     UNREACHABLE = "unreachable"
-    """It does not answer in time, or cannot take writes just now."""
+    """It does not answer in time, or no server has what was asked for just now."""
 
 
 class Listener(Protocol):
@@ -214,9 +214,14 @@ class PodStatus:
     parked_calls: int
     capacity: int
     store: str
-    """``<kind>:<state>``, the state one of `StoreState`."""
+    """``<kind>:<state>``, the state one of `StoreState`; behind ``refused`` why, in the store's own words."""
     drain_waits: str = ""
     """Why a drain under way hands nobody off yet; empty if it does, or there is none."""
+
+    @property
+    def store_state(self) -> str:
+        """The state alone."""
+        return self.store.partition(":")[2].partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)

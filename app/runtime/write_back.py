@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.errors import StoreFull, StoreUnavailable
 from app.runtime.ports import Clock, StoreState
 from app.runtime.writing import MAX_ROUND_BYTES, NOT_OURS, TRY_S, Batch, Writer, state_of, try_s
 from app.stores.base import Store, WriteOutcome
@@ -32,6 +33,7 @@ ASK_S = 1.0
 MAX_OWED = 2_000
 """Calls remembered through an outage although they may have ended in it."""
 NO_MEMORY = "it has no memory left"
+NO_ANSWER = "no answer in time"
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +48,7 @@ class WriteBack:
         """Why the store is given up for now; None: it is not."""
         self.given_up_at_ms = 0
         """When, by the wall clock."""
-        self.reason = ""
+        self.failure: Exception = StoreUnavailable()
         """What the store, or the way to it, said last when it took no write."""
         self.under_way: set[Writer] = set()
         """Calls that are being written back."""
@@ -69,7 +71,7 @@ class WriteBack:
         if why is self._told is StoreState.FULL:
             self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)  # It took some writes and was full again.
         if why is StoreState.FULL:
-            self.reason = NO_MEMORY
+            self.failure = StoreFull(NO_MEMORY)
         self.given_up = why
         self.given_up_at_ms = self._clock.wall_ms()
         self._next_probe_s = self._clock.monotonic_s() + self._probe_s
@@ -93,7 +95,12 @@ class WriteBack:
             self._probe_s = PROBE_S
             log.info("store is back; every call is written")
         elif state is not StoreState.DEGRADED:
-            log.warning("store given up for now", store=self._store.kind, state=state.value, error=self.reason)
+            log.warning(
+                "store given up for now",
+                store=self._store.kind,
+                state=state.value,
+                error=str(self.failure) or NO_ANSWER,
+            )
 
     async def run(self) -> None:
         """Try the store while it is given up, and calls that it rejected; until cancelled."""
@@ -160,7 +167,7 @@ class WriteBack:
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
             log.debug("store still away", error=str(error))
             self.given_up = state_of(error)
-            self.reason = str(error) or "no answer in time"
+            self.failure = error
         finally:
             for at, (call, _, _) in enumerate(batch):
                 outcome = outcomes[at] if outcomes is not None else None
@@ -174,7 +181,7 @@ class WriteBack:
         if outcomes is None:
             return None
         if WriteOutcome.FULL in outcomes:
-            self.given_up, self.reason = StoreState.FULL, NO_MEMORY
+            self.given_up, self.failure = StoreState.FULL, StoreFull(NO_MEMORY)
             return None
         if self.given_up is not StoreState.FULL:
             return True

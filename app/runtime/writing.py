@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from app.call.changes import CallWrite, OutboxEntry
-from app.errors import StoreFull, StoreRefused
+from app.errors import StoreDeclined, StoreFull, StoreRefused
 from app.runtime.ports import StoreState
 from app.stores.base import WriteOutcome
 
@@ -76,7 +76,7 @@ def try_s(size_bytes: int) -> float:
 
 
 def state_of(error: Exception) -> StoreState:
-    """Why a store is given up that failed so."""
+    """How a store is that failed so: one that answers is never called unreachable."""
     if isinstance(error, StoreFull):
         return StoreState.FULL
-    return StoreState.REFUSED if isinstance(error, StoreRefused) else StoreState.UNREACHABLE
+    return StoreState.REFUSED if isinstance(error, StoreRefused | StoreDeclined) else StoreState.UNREACHABLE

@@ -126,6 +126,8 @@ class PodBeat:
     took_call_at_ms: int = 0
     """When it last took a new call or a resume that was sent here as callers are, by the store's clock; 0: never yet,
     or its version does not say."""
+    store: str = "ok"
+    """How the store is to it: ok, degraded, full, refused or unreachable; ok too if its version does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ class Store(ABC):
 
     @abstractmethod
     async def find_call_key(self, key_hash: str) -> str | None:
-        """The call a key is bound to, or None. Refreshes the binding's TTL."""
+        """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
 
     @abstractmethod
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
@@ -263,7 +265,7 @@ class Store(ABC):
 
     @abstractmethod
     async def pods(self) -> list[PodBeat]:
-        """Every pod whose heartbeat has not run out, by name."""
+        """Every pod whose heartbeat has not run out, by name; one that cannot be read is passed over."""
 
     @abstractmethod
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
@@ -271,7 +273,7 @@ class Store(ABC):
 
     @abstractmethod
     async def drain_wish(self, color: str) -> DrainWish | None:
-        """What is wished of a color."""
+        """What is wished of a color; what cannot be read is no wish."""
 
     @abstractmethod
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:

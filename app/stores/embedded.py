@@ -122,9 +122,9 @@ class EmbeddedStore(RedisStore):
                 await self._server.wait()
         self._server = None
 
-    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True) -> Answer:
+    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True, about: str = "") -> Answer:
         try:
-            return await super()._ask(question, again=False)
+            return await super()._ask(question, again=False, about=about)
         except StoreUnavailable as error:
             # A server that was too slow may yet do what it was asked: asking again could claim a call twice.
             if self._closed or not isinstance(error.__cause__, (exceptions.ConnectionError, OSError)):
@@ -133,7 +133,7 @@ class EmbeddedStore(RedisStore):
             await self._ensure_server()
         except (SettingsError, OSError) as error:
             raise StoreUnavailable(str(error)) from error
-        return await super()._ask(question, again=again)
+        return await super()._ask(question, again=again, about=about)
 
     async def _ensure_server(self) -> None:
         """One attempt serves all who ask meanwhile, and goes on if they give up: half a start would leave a server."""

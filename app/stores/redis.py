@@ -15,6 +15,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -39,16 +40,25 @@ from app.stores.base import (
 )
 from app.stores.redis_connections import Tuning, one_server
 from app.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning, outcome_of_failure
+from app.stores.redis_fleet import (
+    BEAT_FIELDS,
+    CALL_ID,
+    MAX_HASH_BYTES,
+    MAX_PODS,
+    WEIGHTS_FIELDS,
+    WISH_FIELDS,
+    PassedOver,
+    beat_fields,
+    beat_of,
+    weights_of,
+    wish_of,
+)
 from app.stores.redis_format import (
     STAGED_FROM_BYTES,
     Reading,
     Script,
-    beat_fields,
-    beat_of,
     commit_arguments,
     parts_of,
-    weights_of,
-    wish_of,
 )
 from app.stores.redis_keys import Keys
 from app.stores.redis_pipeline import Command, ask_all
@@ -59,7 +69,7 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
-SCRIPTS = ("commit", "stage", "erase", "bind_call_key", "beat", "list_pod", "wish_drain", "tell_weights", "swap_note")
+SCRIPTS = tuple("commit stage erase bind_call_key beat list_pod read_fields wish_drain tell_weights swap_note".split())
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
 IN_PAGES = ("claim", "load", "read")
@@ -85,6 +95,7 @@ class RedisStore(Store):
             client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
         self._redis: redis.Redis = client
         self.tuning = tuning or Tuning()
+        self._passed_over = PassedOver()
         self._server_ahead_ms: float | None = None
         """The server's clock less this machine's monotonic one, as of the last heartbeat."""
 
@@ -215,8 +226,11 @@ class RedisStore(Store):
 
     async def find_call_key(self, key_hash: str) -> str | None:
         """One GETEX."""
-        bound: Any = await self._ask(lambda: self._redis.getex(self.keys.call_key(key_hash), ex=self.ttl_s))
-        return None if bound is None else bound.decode()
+        key = self.keys.call_key(key_hash)
+        bound: Any = await self._ask(lambda: self._redis.getex(key, ex=self.ttl_s), about=key)
+        is_odd = bound is not None and CALL_ID.fullmatch(bound) is None
+        self._passed_over.tell("call keys", {key: "bound to no call"} if is_odd else {})
+        return None if bound is None or is_odd else bound.decode()
 
     # --- the fleet --------------------------------------------------------------
 
@@ -240,36 +254,47 @@ class RedisStore(Store):
         await self._ask(run)
 
     async def pods(self) -> list[PodBeat]:
-        """Two round trips: the names, then their beats."""
-
-        async def run() -> list[Any]:
-            kept: Any = await self._redis.zrange(self.keys.pods, 0, -1)
-            names = [name.decode() for name in kept]
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.hgetall(self.keys.pod(name))
-                return await _answers(pipe) if names else []
-
-        beats = [beat for fields in await self._ask(run) if (beat := beat_of(fields)) is not None]
-        return sorted(beats, key=lambda beat: beat.name)
+        """Two round trips: the names, then their beats. One that is odd is passed over."""
+        listed: Any = await self._ask(
+            lambda: self._redis.zrevrange(self.keys.pods, 0, MAX_PODS - 1), about=self.keys.pods
+        )
+        names = sorted(name.decode(errors="backslashreplace") for name in listed)
+        runs = [([self.keys.pod(name)], [MAX_HASH_BYTES, *BEAT_FIELDS]) for name in names]
+        answers = await self._ask(lambda: self._run_all(self._scripts["read_fields"], runs)) if runs else []
+        odd: dict[str, str] = {}
+        beats = [
+            beat_of(name, answer, partial(odd.__setitem__, self.keys.pod(name)))
+            for name, answer in zip(names, answers, strict=True)
+        ]
+        self._passed_over.tell("heartbeats", odd)
+        return [beat for beat in beats if beat is not None]
 
     async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
         """One script."""
         await self._run("wish_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
 
     async def drain_wish(self, color: str) -> DrainWish | None:
-        """One command."""
-        packed: Any = await self._ask(lambda: self._redis.hget(self.keys.color(color), "drain"))
-        return wish_of(packed)
+        """One script. A wish that is odd is passed over."""
+        return await self._read_fleet(self.keys.color(color), WISH_FIELDS, wish_of)
+
+    async def _read_fleet(
+        self, key: str, fields: Sequence[str], read: Callable[[Any, Callable[[str], None]], Answer]
+    ) -> Answer:
+        """What some fields of a key say; what is odd is named."""
+        question = ([key], [MAX_HASH_BYTES, *fields])
+        [answer] = await self._ask(lambda: self._run_all(self._scripts["read_fields"], [question]), about=key)
+        odd: dict[str, str] = {}
+        found = read(answer, partial(odd.__setitem__, key))
+        self._passed_over.tell(key, odd)
+        return found
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
         """One script, which takes the time from the server."""
         await self._run("tell_weights", [self.keys.routing], [orjson.dumps(dict(weights))])
 
     async def weights(self) -> RouterWeights | None:
-        """One command."""
-        told: Any = await self._ask(lambda: self._redis.hmget(self.keys.routing, "weights", "told_at_ms"))
-        return weights_of(told)
+        """One script. Weights that are odd are passed over."""
+        return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
         """GET, and only where nothing is agreed yet SET NX before it: a server that is full refuses that."""
@@ -282,11 +307,12 @@ class RedisStore(Store):
                 agreed = await self._redis.get(key)
             return bytes(agreed)
 
-        return await self._ask(run)
+        return await self._ask(run, about=key)
 
     async def note(self, name: str) -> bytes | None:
         """One command."""
-        found: Any = await self._ask(lambda: self._redis.get(self.keys.note(name)))
+        key = self.keys.note(name)
+        found: Any = await self._ask(lambda: self._redis.get(key), about=key)
         return None if found is None else bytes(found)
 
     async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
@@ -297,9 +323,11 @@ class RedisStore(Store):
     # --- talking to the server ----------------------------------------------------
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True) -> Any:
-        answers = await self._ask(lambda: self._run_all(self._scripts[name], [(keys, arguments)]), again=again)
+        answers = await self._ask(
+            lambda: self._run_all(self._scripts[name], [(keys, arguments)]), again=again, about=keys[0]
+        )
         if isinstance(answers[0], exceptions.RedisError):
-            raise meaning(answers[0], self._url)
+            raise meaning(answers[0], self._url, keys[0])
         return answers[0]
 
     async def _run_all(
@@ -335,8 +363,11 @@ class RedisStore(Store):
                 raise answer
         return answers[len(bind) :]
 
-    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True) -> Answer:
-        """Ask, and where it may take effect twice and a server was lost, ask again for a while."""
+    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True, about: str = "") -> Answer:
+        """Ask, and where it may take effect twice and a server was lost, ask again for a while.
+
+        `about`: the key that a refusal is to name.
+        """
         until_s = _now_s() + AGAIN_FOR_S
         longest_s = AGAIN_PAUSE_S
         while True:
@@ -344,7 +375,7 @@ class RedisStore(Store):
                 return await question()
             except FAILURES as error:
                 await self._lost(error)
-                told = meaning(error, self._url)
+                told = meaning(error, self._url, about)
                 pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret
                 if not again or not isinstance(told, StoreUnavailable) or _now_s() + pause_s > until_s:
                     raise told from error

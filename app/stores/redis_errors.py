@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions
 
-from app.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
+from app.errors import StoreDeclined, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from app.stores.base import WriteOutcome
 
 FAILURES = (
@@ -27,22 +29,41 @@ PASSING = (
 )
 PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK ")
 """Beginnings of passing errors for which the client has no class; of the others it cuts the code off the text."""
+DECLINED = (exceptions.ReadOnlyError, exceptions.NoScriptError)
+DECLINED_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "max number of clients")
+"""Of the passing ones, what the server that was meant says itself: it is there, and may say so for long."""
+IN_SCRIPT = re.compile(r",? script: [0-9a-f]{40}.*", re.DOTALL)
+MAX_WORDS_CHARS = 200
+"""Of an answer that goes into logs and health checks: some quote what they were sent."""
 
 
-def meaning(error: Exception, url: str) -> StoreError:
-    """`StoreFull` for want of memory, `StoreUnavailable` if a later try may succeed, else `StoreRefused`."""
+def meaning(error: Exception, url: str, about: str = "") -> StoreError:
+    """`StoreFull` for want of memory, `StoreUnavailable` if a later try may succeed, else `StoreRefused`.
+
+    Of those that may succeed later, `StoreDeclined` are what the server itself refuses. `about` is the key that was
+    asked for, "" if several were: only the server knows, and does not say, which one it means.
+    """
     where = f"the store at {without_password(url)}"
     if isinstance(error.__cause__, FINAL):
         error = error.__cause__  # a cluster's client says only that no node can be reached
+    words = words_of(error)
+    reason = f"{about}: {words}" if about else words
     if isinstance(error, FINAL):
-        return StoreRefused(f"{where} refuses: {error}")
+        return StoreRefused(f"{where} refuses: {reason}", reason=reason)
+    if isinstance(error, DECLINED) or str(error).startswith(DECLINED_CODES):
+        return StoreDeclined(f"{where} refuses for now: {words}", reason=words)
     if not isinstance(error, exceptions.ResponseError):
-        return StoreUnavailable(f"{where} cannot be reached: {str(error) or 'no answer in time'}")
+        return StoreUnavailable(f"{where} cannot be reached: {words or 'no answer in time'}")
     if is_full(error):
-        return StoreFull(f"{where} is full: {error}")
+        return StoreFull(f"{where} is full: {words}", reason=words)
     if isinstance(error, PASSING) or str(error).startswith(PASSING_CODES):
-        return StoreUnavailable(f"{where} cannot do it now: {error}")
-    return StoreRefused(f"{where} refuses: {error}")
+        return StoreUnavailable(f"{where} cannot do it now: {words}", reason=words)
+    return StoreRefused(f"{where} refuses: {reason}", reason=reason)
+
+
+def words_of(error: Exception) -> str:
+    """What the server says, without where in which script."""
+    return IN_SCRIPT.sub("", str(error))[:MAX_WORDS_CHARS]
 
 
 def is_elsewhere(error: Exception) -> bool:

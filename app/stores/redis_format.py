@@ -1,4 +1,4 @@
-"""How calls, heartbeats and wishes look in Redis: keys, scripts and their arguments, and what scripts answer."""
+"""How calls look in Redis: scripts and their arguments, and what scripts answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-import orjson
-
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
 
 ITEMS_ASKED = 1000
 """How many items one page is asked for."""
@@ -140,61 +137,3 @@ def _after(entries: Sequence[Any]) -> bytes:
 
 def _number(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
-
-
-def wish_of(packed: bytes | None) -> DrainWish | None:
-    """A wish written by a newer version may hold more than this one knows."""
-    if not packed:
-        return None
-    wish = orjson.loads(packed)
-    return DrainWish(wish["mode"], wish["deadline_s"], wish["requested_at_ms"])
-
-
-def weights_of(fields: Sequence[bytes | None]) -> RouterWeights | None:
-    """Weights and when they were told; None where that is not what stands there."""
-    try:
-        weights, told_at_ms = orjson.loads(fields[0] or b""), int(fields[1] or b"")
-        return RouterWeights({str(color): int(weight) for color, weight in weights.items()}, told_at_ms)
-    except (AttributeError, TypeError, ValueError):
-        return None
-
-
-def beat_fields(beat: PodBeat) -> dict[Any, Any]:
-    """The hash of a heartbeat."""
-    fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in PodBeat.__dataclass_fields__}
-    fields["tallies"] = b"" if beat.tallies is None else orjson.dumps(beat.tallies)
-    fields["keys"] = orjson.dumps(dict(beat.keys)) if beat.keys else b""
-    return fields
-
-
-def tallies_of(packed: str) -> Tallies | None:
-    """Counts of a pod, without what a newer version counts beside; None if it does not say."""
-    if not packed:
-        return None
-    known = Tallies.__dataclass_fields__.keys()
-    return Tallies(**{name: value for name, value in orjson.loads(packed).items() if name in known})
-
-
-def beat_of(fields: Mapping[bytes, bytes]) -> PodBeat | None:
-    """A heartbeat; None if it has run out, or comes from a version whose heartbeats say too little."""
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
-    try:
-        return PodBeat(
-            name=texts["name"],
-            color=texts["color"],
-            version=texts["version"],
-            status=texts["status"],
-            active_calls=int(texts["active_calls"]),
-            parked_calls=int(texts.get("parked_calls", 0)),
-            capacity=int(texts["capacity"]),
-            started_at_ms=int(texts.get("started_at_ms", 0)),
-            beat_at_ms=int(texts["beat_at_ms"]),
-            schema=int(texts.get("schema", 0)),
-            tallies=tallies_of(texts.get("tallies", "")),
-            keys=orjson.loads(texts.get("keys") or b"{}"),
-            calls_not_resumable=int(texts.get("calls_not_resumable", 0)),
-            oldest_call_at_ms=int(texts.get("oldest_call_at_ms", 0)),
-            took_call_at_ms=int(texts.get("took_call_at_ms", 0)),
-        )
-    except (KeyError, ValueError):
-        return None

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from app.errors import ConnectionRefused, StoreError
+from app.runtime.admission import store_failed
 from app.settings import Settings
 from app.web import admin, health, realtime, refusals
 from app.web.access import Access
@@ -55,9 +56,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:
-    return refusals.response(
-        ConnectionRefused(503, "store_unavailable", "The session store does not answer.", retry_after_s=1)
-    )
+    assert isinstance(error, StoreError)  # registered for this class only
+    return refusals.response(store_failed(error))
 
 
 async def _not_served(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.call.closing import INTERNAL_ERROR
 from app.call.tokens import is_resume_token
 from app.errors import ConnectionRefused, StoreError
+from app.runtime.admission import store_failed
 from app.runtime.ports import COLOR_HEADER, ResumeCall, StartCall
 from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed
 from app.web.call_socket import CallSocket
@@ -84,12 +85,7 @@ class RealtimeSocket:
                 return await self._pod.resume(wanted)
             return await self._pod.start(wanted)
         except StoreError as error:
-            raise ConnectionRefused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "store_unavailable",
-                "The session store does not answer.",
-                retry_after_s=1,
-            ) from error
+            raise store_failed(error) from error
         except ConnectionRefused:
             raise
         except Exception as error:

@@ -58,6 +58,7 @@ class SimPod:
     alive: bool = True
     capacity: int = 50
     status: str = "ok"
+    store: str = "ok"
     schema: int = 1
     version: str = "1"
     tallies: Tallies = field(default_factory=Tallies)
@@ -246,6 +247,7 @@ class SimWorld:
             started_at_ms=1,
             beat_at_ms=self.clock.wall_ms(),
             schema=pod.schema,
+            store=pod.store,
             tallies=pod.tallies,
         )
 
