@@ -255,6 +255,8 @@ def known_names() -> list[str]:
 
 CALLERS_KEY = "VOICE_API_KEY"
 """The key that `voice-agent call` shows; beside the server's own keys it is no misspelling of them."""
+ROUTERS_KEY = "VOICE_COLOR_KEY"
+"""The key that `voice-agent smoke` and `cutover` show to the router; a server beside them does not mind it."""
 SERVERS_KEYS = frozenset({"VOICE_API_KEYS", "VOICE_API_KEYS_FILE"})
 
 
@@ -268,7 +270,7 @@ def check_names(environment: Iterable[str]) -> list[str]:
     present = sorted(name for name in environment if name.upper().startswith(PREFIX))
     warnings: list[str] = []
     for name in present:
-        if name in known or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present)):
+        if name in known or name == ROUTERS_KEY or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present)):
             continue
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
         if near:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import CALLERS_KEY, PREFIX, Settings
+from app.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
 
 ROOT = Path(__file__).parents[1]
 LIMITS, SECURITY, FIELD = "docs/limits.md", "SECURITY.md", "docs/field.md"
@@ -61,7 +61,7 @@ def test_every_test_that_is_named_exists(name: str) -> None:
 @pytest.mark.parametrize("name", [LIMITS, SECURITY, "docs/store.md", "docs/runbook.md"])
 def test_every_setting_that_is_named_exists(name: str) -> None:
     """In these documents."""
-    known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY}
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY, ROUTERS_KEY}
     named = {found.removesuffix("_FILE") for found in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(name))}
     assert named <= known
 

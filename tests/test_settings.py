@@ -153,6 +153,11 @@ def test_the_callers_key_may_stand_beside_the_servers() -> None:
     assert check_names(["VOICE_API_KEY", "VOICE_API_KEYS_FILE"]) == []
 
 
+def test_the_routers_key_may_stand_beside_the_servers_settings() -> None:
+    """`voice-agent cutover` reads VOICE_COLOR_KEY, also where a server runs."""
+    assert check_names(["VOICE_COLOR_KEY", "VOICE_COLOR"]) == []
+
+
 def test_an_unrelated_variable_is_only_warned_of() -> None:
     """What Kubernetes adds for services must not stop a pod."""
     (warning,) = check_names(["VOICE_AGENT_SERVICE_HOST", "PATH"])

@@ -34,15 +34,19 @@ from app.cutover.lines import Lines
 from app.cutover.plan import Step, Terms
 from app.cutover.ports import FULL, CutoverError
 from app.cutover.screen import Screen
-from app.cutover.smoke import SAID_FIRST, SmokeTerms, smoke_call, smoked
+from app.cutover.smoke import COLOR_KEY, SAID_FIRST, SmokeTerms, smoke_call, smoked
 from app.cutover.world import World
 from app.errors import SettingsError, VoiceAgentError
 from app.runtime.clock import SystemClock
-from app.settings import Settings, load_settings
+from app.settings import ROUTERS_KEY, Settings, load_settings
 from app.stores.factory import open_store
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="VOICE_API_KEY", metavar="KEY", help="A key of the server.")]
+ColorKey = Annotated[
+    str | None,
+    typer.Option(envvar=ROUTERS_KEY, metavar="KEY", help="The router's, for the smoke call to choose its color."),
+]
 EXTRA_WATCH_S = 60.0
 
 
@@ -55,6 +59,7 @@ def smoke(
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="AGENT", help="The agent to talk to.")] = None,
     api_key: ApiKey = None,
+    color_key: ColorKey = None,
     expect: Annotated[
         str, typer.Option(metavar="WORDS", help="Words that must be heard of the recording; '' for none.")
     ] = SAID_FIRST,
@@ -70,7 +75,7 @@ def smoke(
 
     Example: voice-agent smoke --url wss://voice.example.com/v1/realtime --color green --limit 1.5
     """
-    terms = SmokeTerms(_call_url(url), color, model, api_key, expect, limit, timeout)
+    terms = SmokeTerms(_call_url(url), color, _color_key(color_key), model, api_key, expect, limit, timeout)
     report = asyncio.run(smoke_call(terms, SystemClock()))
     if as_json:
         print(json.dumps(report.as_json()))
@@ -88,6 +93,12 @@ def _call_url(url: str | None) -> str:
     except CallFailed as error:
         raise SettingsError(f"--url: {error}") from None
     return url
+
+
+def _color_key(given: str | None) -> str | None:
+    if given and not COLOR_KEY.match(given):
+        raise SettingsError(f"{ROUTERS_KEY} is not a key of 16 to 100 letters, digits, - and _ (openssl rand -hex 16)")
+    return given or None
 
 
 def cutover(
@@ -136,6 +147,7 @@ def cutover(
     ] = SAID_FIRST,
     no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Move callers without having made a call.")] = False,
     api_key: ApiKey = None,
+    color_key: ColorKey = None,
     steps: Annotated[
         str, typer.Option(metavar="PERCENTS", help="Weights one after the other, such as 5,25,100.")
     ] = str(FULL),
@@ -207,8 +219,9 @@ def cutover(
     calls = smoke_url or outputs.get("url")
     if not (calls or no_smoke or to is None or dry):
         raise SettingsError("--smoke-url: where does the smoke call go? Or give --no-smoke")
+    key = _color_key(color_key or outputs.get("color_key"))
     smoke_terms = (
-        SmokeTerms(_call_url(calls), None, smoke_model, api_key, smoke_expect, smoke_limit)
+        SmokeTerms(_call_url(calls), None, key, smoke_model, api_key, smoke_expect, smoke_limit)
         if calls and not no_smoke
         else None
     )

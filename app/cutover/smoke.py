@@ -21,7 +21,10 @@ from app.client.talk import Talk
 from app.client.wav import read_wav
 from app.cutover.ports import CutoverError
 from app.runtime.ports import COLOR_HEADER, Clock
+from app.settings import ROUTERS_KEY
 
+COLOR_KEY = re.compile(r"[A-Za-z0-9_-]{16,100}\Z")
+"""What may be a router's key: too long to be guessed, and nothing that a router takes for a pattern or a list."""
 SAMPLES = Path(app.client.__file__).parent / "samples"
 FIRST = SAMPLES / "caller-books.wav"
 SECOND = SAMPLES / "caller-day.wav"
@@ -39,6 +42,8 @@ class SmokeTerms:
     url: str
     color: str | None = None
     """None: whatever color answers, but the same to the end."""
+    color_key: str | None = None
+    """Proof to the router that the caller may choose a color; None where it is asked from inside."""
     model: str | None = None
     """None: the server's own default."""
     api_key: str | None = None
@@ -78,7 +83,7 @@ class SmokeReport:
 async def smoke_call(terms: SmokeTerms, clock: Clock) -> SmokeReport:
     """Make the call. Never raises for what is wrong with the server: that is in the report."""
     report, talked, watcher = SmokeReport(), Report(), _Watcher()
-    headers = {COLOR_HEADER: terms.color} if terms.color else {}
+    headers = {COLOR_HEADER: color_asked(terms.color, terms.color_key)} if terms.color else {}
     call = RealtimeCall(
         terms.url, model=terms.model, api_key=terms.api_key, headers=headers, come_back_for_s=COME_BACK_FOR_S
     )
@@ -108,11 +113,16 @@ async def smoke_call(terms: SmokeTerms, clock: Clock) -> SmokeReport:
     return report
 
 
+def color_asked(color: str, key: str | None) -> str:
+    """The header's value: ``green``, or ``green:<key>`` for a router that asks who wants to choose."""
+    return color if key is None else f"{color}:{key}"
+
+
 def _check_color(terms: SmokeTerms, call: RealtimeCall) -> None:
     if terms.color is not None and call.color != terms.color:
         raise CallFailed(
             f"a {call.color or 'nameless'} pod answered instead of {terms.color}: "
-            f"does the router send {COLOR_HEADER} to its color?"
+            f"does the router send {COLOR_HEADER} to its color, and was it given the router's key ({ROUTERS_KEY})?"
         )
 
 

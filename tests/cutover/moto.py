@@ -21,6 +21,8 @@ from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 
 REGION = "eu-central-1"
+KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
+"""With it a smoke call chooses its color."""
 STICKY = {"Enabled": True, "DurationSeconds": 300}
 
 
@@ -139,7 +141,7 @@ class Balancer:
             LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[refuse]
         )["Listeners"][0]["ListenerArn"]
         for color, arn in self.groups.items():
-            header = {"HttpHeaderName": "X-Voice-Color", "Values": [color]}
+            header = {"HttpHeaderName": "X-Voice-Color", "Values": [f"{color}:{KEY}"]}
             match = {"Field": "http-header", "HttpHeaderConfig": header}
             self.smoke.append(self._rule(10 + len(self.smoke), match, [{"Type": "forward", "TargetGroupArn": arn}]))
         by_query = {"Values": [{"Key": "call_id", "Value": "*"}, {"Key": "call_key", "Value": "*"}]}

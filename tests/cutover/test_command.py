@@ -171,6 +171,7 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
         ("--to green --rollback", "give one of --to COLOR, --rollback and --forget"),
         ("--to green", "--smoke-url: where does the smoke call go"),
         ("--to green --smoke-url localhost:80", "--url: localhost:80 is not a WebSocket address; try ws://"),
+        ("--to green --no-smoke --color-key replace-me", "VOICE_COLOR_KEY is not a key of 16 to 100"),
         ("--to green --no-smoke --steps 5,a", "--steps: '5,a' is not a list of percents"),
         ("--to green --no-smoke --steps 5,50", "--steps: weights must grow and end with 100"),
         ("--to green --no-smoke --deadline 60 --buffer 60", "--deadline: the wait for an empty color"),

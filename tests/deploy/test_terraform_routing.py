@@ -8,8 +8,10 @@ import pytest
 from moto import mock_aws
 
 from app.cutover.ports import Routing
+from app.cutover.smoke import color_asked
 from tests.deploy.listener import Answer, Listener, values_of
 from tests.deploy.replay import replay
+from tests.deploy.terraform import KEY
 
 SPLIT = {"blue": 100, "green": 0}
 WEIGHTED = ("first-connect", "resume-by-query", "resume-by-path", "stateless")
@@ -34,7 +36,7 @@ def listener(resources: dict[str, dict[str, Any]]) -> Listener:
         "/favicon.ico",
     ],
 )
-@pytest.mark.parametrize("headers", [{}, {"X_Voice_Color": "green"}])
+@pytest.mark.parametrize("headers", [{}, {"X_Voice_Color": f"green:{KEY}"}])
 def test_private_pages_cannot_be_reached(listener: Listener, url: str, headers: dict[str, str]) -> None:
     """Admin and metrics answer 404 whatever query, header or spelling a request comes with."""
     assert listener.answer(url, **headers) == Answer(status=404)
@@ -68,12 +70,14 @@ def test_whatever_any_pod_can_answer_is_not_sticky(listener: Listener, url: str)
 @pytest.mark.parametrize("url", ["/realtime", "/v1/realtime", "/v1/realtime?call_id=call_x", "/realtime/call_x"])
 def test_smoke_header_reaches_its_color_at_any_weight(listener: Listener, color: str, url: str) -> None:
     """A smoke call, and its resume, come to the color they name, at weight 0, too."""
-    assert listener.answer(url, X_Voice_Color=color) == Answer(weights={color: 100})
+    assert listener.answer(url, X_Voice_Color=color_asked(color, KEY)) == Answer(weights={color: 100})
 
 
-def test_unknown_color_is_routed_like_any_caller(listener: Listener) -> None:
-    """A header that names no color changes nothing."""
-    assert listener.answer("/realtime", X_Voice_Color="mauve") == listener.answer("/realtime")
+@pytest.mark.parametrize("asked", ["green", "green:", f"green:{KEY[:-1]}", f"mauve:{KEY}", KEY, "*"])
+@pytest.mark.parametrize("url", ["/realtime", "/v1/realtime?call_id=call_x", "/realtime/call_x"])
+def test_who_does_not_show_the_key_is_routed_like_any_caller(listener: Listener, url: str, asked: str) -> None:
+    """A color without the key, and a key without a color, change nothing."""
+    assert listener.answer(url, X_Voice_Color=asked) == listener.answer(url)
 
 
 def test_rules_are_within_the_limits_of_a_listener(listener: Listener) -> None:

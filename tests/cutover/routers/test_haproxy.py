@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -71,17 +72,21 @@ class Front:
     def router(self) -> HaproxyRouter:
         return self.balancer.router
 
-    async def call(self, query: str = "", cookie: str = "", color: str = "", path: str = "") -> ClientConnection:
-        headers = {key: value for key, value in (("Cookie", cookie), ("X-Voice-Color", color)) if value}
+    async def call(
+        self, query: str = "", cookie: str = "", color: str = "", path: str = "", headers: dict[str, str] | None = None
+    ) -> ClientConnection:
+        headers = {key: value for key, value in (("Cookie", cookie), ("X-Voice-Color", color)) if value} | (
+            headers or {}
+        )
         url = f"{self.balancer.calls}{query}" if not path else f"ws://127.0.0.1:{self.balancer.port}{path}"
         return await connect(url, additional_headers=headers, proxy=None)
 
-    async def reached(self, **how: str) -> str:
+    async def reached(self, **how: Any) -> str:
         """The pod that a new call comes to."""
         async with await self.call(**how) as socket:
             return str(await socket.recv())
 
-    async def split(self, calls: int, **how: str) -> Counter[str]:
+    async def split(self, calls: int, **how: Any) -> Counter[str]:
         return Counter([(await self.reached(**how)).partition("-")[0] for _ in range(calls)])
 
     async def cookie(self) -> tuple[str, str]:
@@ -92,7 +97,14 @@ class Front:
 
 
 @pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
+def router(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HAProxy's variables beside those of a rehearsal; a test's parameter."""
+    for name, value in getattr(request, "param", {}).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+async def front(router: None, tmp_path: Path) -> AsyncIterator[Front]:
     port, *ports = free_ports(5)
     pods = {name: SmallPod(name, at) for name, at in zip(POD_NAMES, ports, strict=True)}
     balancer = Balancer(tmp_path, port, {pod.name: pod.port for pod in pods.values()}, SystemClock())
@@ -170,6 +182,47 @@ async def test_the_smoke_header_reaches_a_color_at_any_weight(front: Front) -> N
     assert await front.split(4, color="green") == {"green": 4}
     with pytest.raises(InvalidStatus, match="503"):
         await front.call(color="purple")
+
+
+KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
+ELSEWHERE = "192.0.2.0/24"
+"""Where nobody connects from here."""
+
+
+@pytest.mark.parametrize("forwarded", [{"X-Forwarded-For": "203.0.113.7"}, {"Forwarded": "for=203.0.113.7"}])
+async def test_a_caller_through_another_proxy_does_not_choose_a_color(front: Front, forwarded: dict[str, str]) -> None:
+    """What ends TLS on this machine makes callers no insiders: they follow the weights."""
+    for color in ("green", "purple"):
+        assert await front.split(4, color=color, headers=forwarded) == {"blue": 4}
+
+
+@pytest.mark.parametrize("router", [{"ROUTER_COLOR_FROM": ELSEWHERE, "ROUTER_COLOR_KEY": KEY}], indirect=True)
+async def test_a_caller_from_outside_chooses_a_color_by_the_key(front: Front) -> None:
+    """Any other value means nothing, and is told to no pod; nor is the key."""
+    assert await front.split(4, color=f"green:{KEY}") == {"green": 4}
+    for wrong in (
+        "green",
+        "green:",
+        f"green:{KEY[:-1]}",
+        f"green:{KEY}x",
+        f"blue,green:{KEY[1:]}",
+        KEY,
+        f"purple:{KEY}",
+    ):
+        assert await front.split(2, color=wrong) == {"blue": 2}
+    seen = {(pod.name[:-2], it.headers.get("X-Voice-Color")) for pod in front.pods.values() for it in pod.seen}
+    assert seen == {("green", "green"), ("blue", None)}
+
+
+@pytest.mark.parametrize(
+    "router",
+    [{"ROUTER_COLOR_FROM": ELSEWHERE}, {"ROUTER_COLOR_FROM": ELSEWHERE, "ROUTER_COLOR_KEY": "short"}],
+    indirect=True,
+)
+async def test_without_a_key_that_cannot_be_guessed_nobody_outside_chooses_a_color(front: Front) -> None:
+    """None, and one of a few letters."""
+    for guess in ("green", "green:", "green:short"):
+        assert await front.split(2, color=guess) == {"blue": 2}
 
 
 async def test_a_pod_that_fails_is_somebody_elses_work(front: Front) -> None:

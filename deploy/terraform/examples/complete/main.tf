@@ -10,10 +10,13 @@ resource "aws_sns_topic" "alarms" {
 module "voice_agent" {
   source = "../../modules/voice-agent"
 
-  vpc_id                = var.vpc_id
-  alb_subnet_ids        = var.public_subnet_ids
-  private_subnet_ids    = var.private_subnet_ids
-  pod_security_group_id = var.pod_security_group_id
+  vpc_id                 = var.vpc_id
+  alb_subnet_ids         = var.public_subnet_ids
+  private_subnet_ids     = var.private_subnet_ids
+  pod_security_group_ids = var.pod_security_group_ids
+
+  # The host, or the pods, that run `voice-agent cutover`.
+  operator_security_group_ids = var.operator_security_group_ids
 
   hostname        = var.hostname
   certificate_arn = var.certificate_arn
@@ -21,9 +24,12 @@ module "voice_agent" {
   # The times belong together; the module refuses those that would cut calls off.
   sticky_s               = 300
   idle_timeout_s         = 180
+  pre_stop_s             = 10
   drain_deadline_s       = 600
   termination_grace_s    = 660
-  deregistration_delay_s = 600
+  deregistration_delay_s = 660
+
+  color_key = var.color_key
 
   redis_auth_token = var.redis_auth_token
   redis_node_type  = "cache.r7g.large"

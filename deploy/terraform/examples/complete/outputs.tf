@@ -31,14 +31,25 @@ output "store_url" {
   sensitive   = true
 }
 
-output "pod_security_group_id" {
-  description = "Security group the pods must have."
-  value       = module.voice_agent.pod_security_group_id
+output "color_key" {
+  description = "With it the smoke call reaches a color at any weight."
+  value       = module.voice_agent.color_key
+  sensitive   = true
+}
+
+output "pod_security_group_ids" {
+  description = "Security groups of the pods: they must have one of them."
+  value       = module.voice_agent.pod_security_group_ids
 }
 
 output "pod_environment" {
   description = "Settings of the pods that must agree with the load balancer."
   value       = module.voice_agent.pod_environment
+}
+
+output "pre_stop_s" {
+  description = "How long the pods' preStop must wait before it drains."
+  value       = module.voice_agent.pre_stop_s
 }
 
 output "termination_grace_s" {

@@ -19,10 +19,16 @@ variable "private_subnet_ids" {
   type        = list(string)
 }
 
-variable "pod_security_group_id" {
-  description = "Security group of the cluster's nodes or pods; null makes one."
-  type        = string
-  default     = null
+variable "pod_security_group_ids" {
+  description = "Security groups of the cluster's nodes or pods; none makes one."
+  type        = list(string)
+  default     = []
+}
+
+variable "operator_security_group_ids" {
+  description = "Security groups of those who run the cutover; they may connect to Redis."
+  type        = list(string)
+  default     = []
 }
 
 variable "hostname" {
@@ -42,6 +48,12 @@ variable "certificate_arn" {
 
 variable "redis_auth_token" {
   description = "Password of Redis; give it as TF_VAR_redis_auth_token, never in a file that is committed."
+  type        = string
+  sensitive   = true
+}
+
+variable "color_key" {
+  description = "With it the smoke call reaches a color at any weight; give it as TF_VAR_color_key."
   type        = string
   sensitive   = true
 }

@@ -15,7 +15,7 @@ locals {
     color    = null # forward to this color alone
     weighted = false
     sticky_s = 0
-    headers  = {}
+    by_key   = false # for those alone who show the key beside the color
     queries  = []
   }
 
@@ -23,12 +23,13 @@ locals {
     private = merge(local.rule_defaults, { priority = 1, paths = local.private_paths })
   }
 
-  # Smoke calls, and any client that asks for a color: reaches it at weight 0, too.
+  # Smoke calls: reach the color they name at weight 0, too, and show the key. Without it any caller could go round a
+  # cutover. These rules also keep a color that no weighted rule names in use, and so its targets checked.
   smoke = {
     for index, color in local.colors : "smoke-${color}" => merge(local.rule_defaults, {
       priority = 10 + index
       color    = color
-      headers  = { "X-Voice-Color" = [color] }
+      by_key   = true
       paths    = concat(local.socket_paths, ["/realtime/call_*"])
     })
   }

@@ -23,6 +23,7 @@ output "timings" {
   value = {
     sticky_s               = var.sticky_s
     idle_timeout_s         = var.idle_timeout_s
+    pre_stop_s             = var.pre_stop_s
     drain_deadline_s       = var.drain_deadline_s
     termination_grace_s    = var.termination_grace_s
     deregistration_delay_s = var.deregistration_delay_s

@@ -73,14 +73,25 @@ variable "idle_timeout_s" {
   }
 }
 
+variable "pre_stop_s" {
+  description = "How long the pods' preStop waits before it drains, until no load balancer sends anybody any more."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.pre_stop_s >= 0 && var.pre_stop_s <= 300
+    error_message = "pre_stop_s must be 0 to 300 seconds."
+  }
+}
+
 variable "drain_deadline_s" {
   description = "VOICE_DRAIN_DEADLINE of the pods: after so many seconds of a drain, what is left is closed."
   type        = number
   default     = 600
 
   validation {
-    condition     = var.drain_deadline_s >= 1 && var.drain_deadline_s <= 3600
-    error_message = "drain_deadline_s must be 1 to 3600 seconds: a target group's deregistration delay, which must cover it, cannot be longer."
+    condition     = var.drain_deadline_s >= 1 && var.pre_stop_s + var.drain_deadline_s + 30 <= 3600
+    error_message = "drain_deadline_s must be at least 1 second, and pre_stop_s + drain_deadline_s + 30 at most 3600: a target group's deregistration delay, which must cover them, cannot be longer."
   }
 }
 
@@ -90,22 +101,22 @@ variable "termination_grace_s" {
   default     = 660
 
   validation {
-    condition     = var.termination_grace_s >= var.drain_deadline_s + 30
-    error_message = "termination_grace_s must be at least drain_deadline_s + 30: a pod that is killed in mid-drain takes its calls' sockets with it."
+    condition     = var.termination_grace_s >= var.pre_stop_s + var.drain_deadline_s + 30
+    error_message = "termination_grace_s must be at least pre_stop_s + drain_deadline_s + 30: a pod that is killed in mid-drain takes its calls' sockets with it."
   }
 }
 
 variable "deregistration_delay_s" {
   description = "How long the load balancer keeps the connections of a target that was deregistered."
   type        = number
-  default     = 600
+  default     = 660
 
   validation {
     condition     = var.deregistration_delay_s >= 0 && var.deregistration_delay_s <= 3600
     error_message = "deregistration_delay_s must be 0 to 3600 seconds."
   }
   validation {
-    condition     = var.deregistration_delay_s >= var.drain_deadline_s
-    error_message = "deregistration_delay_s must be at least drain_deadline_s: Kubernetes deregisters a pod when it begins to terminate, and the load balancer cuts what outlives the delay."
+    condition     = var.deregistration_delay_s >= var.pre_stop_s + var.drain_deadline_s + 30
+    error_message = "deregistration_delay_s must be at least pre_stop_s + drain_deadline_s + 30: Kubernetes deregisters a pod when it begins to terminate, which is before its preStop and its drain, and the load balancer cuts what outlives the delay."
   }
 }

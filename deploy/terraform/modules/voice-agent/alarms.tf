@@ -2,7 +2,7 @@
 
 locals {
   # A draining pod is unhealthy on purpose, for as long as its drain may take.
-  drain_minutes = ceil(module.plan.timings.drain_deadline_s / 60) + 1
+  drain_minutes = ceil((module.plan.timings.pre_stop_s + module.plan.timings.drain_deadline_s) / 60) + 1
 
   alb_dimensions = {
     for color, group in aws_lb_target_group.color : color => {

@@ -50,10 +50,11 @@ resource "aws_lb_target_group" "color" {
     unhealthy_threshold = 2
   }
 
+  # Never on: AWS refuses it for a group behind a rule without stickiness of its own, which those of resumes have not.
+  # The rule of first connects binds to a color, and within a color any pod will do.
   stickiness {
-    type            = "lb_cookie"
-    enabled         = true
-    cookie_duration = module.plan.timings.sticky_s
+    type    = "lb_cookie"
+    enabled = false
   }
 }
 

@@ -36,6 +36,12 @@ output "store_url" {
   sensitive   = true
 }
 
+output "color_key" {
+  description = "With it the smoke call reaches a color at any weight (VOICE_COLOR_KEY)."
+  value       = var.color_key
+  sensitive   = true
+}
+
 # ---- for the rest of your configuration
 
 output "alb_arn" {
@@ -53,9 +59,14 @@ output "alb_zone_id" {
   value       = aws_lb.this.zone_id
 }
 
-output "pod_security_group_id" {
-  description = "Security group the pods must have."
-  value       = local.pod_security_group_id
+output "pod_security_group_ids" {
+  description = "Security groups of the pods: they must have one of them."
+  value       = local.pod_security_group_ids
+}
+
+output "redis_security_group_id" {
+  description = "Security group of Redis; a host that is given a rule to it may run the cutover."
+  value       = aws_security_group.redis.id
 }
 
 output "pod_environment" {
@@ -65,6 +76,11 @@ output "pod_environment" {
     VOICE_PORT           = tostring(local.pod_port)
     VOICE_DRAIN_DEADLINE = tostring(module.plan.timings.drain_deadline_s)
   }
+}
+
+output "pre_stop_s" {
+  description = "How long the pods' preStop must wait before it drains."
+  value       = module.plan.timings.pre_stop_s
 }
 
 output "termination_grace_s" {

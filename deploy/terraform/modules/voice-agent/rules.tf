@@ -34,11 +34,11 @@ resource "aws_lb_listener_rule" "fixed" {
   }
 
   dynamic "condition" {
-    for_each = each.value.headers
+    for_each = each.value.by_key ? [each.value.color] : []
     content {
       http_header {
-        http_header_name = condition.key
-        values           = condition.value
+        http_header_name = "X-Voice-Color"
+        values           = ["${condition.value}:${var.color_key}"]
       }
     }
   }

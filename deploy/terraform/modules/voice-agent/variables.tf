@@ -59,16 +59,22 @@ variable "ingress_cidrs" {
   }
 }
 
-variable "pod_security_group_id" {
-  description = "Security group of the pods, if there is one already (the cluster's node group, for instance); null makes one."
-  type        = string
-  default     = null
+variable "pod_security_group_ids" {
+  description = "Security groups of the pods, if there are some already (those of the cluster's nodes, for instance); none makes one."
+  type        = list(string)
+  default     = []
 }
 
 variable "pod_https_egress_cidrs" {
   description = "Where pods may speak HTTPS to (agents' providers, CloudWatch); only for a security group that this module makes."
   type        = list(string)
   default     = ["0.0.0.0/0"]
+}
+
+variable "operator_security_group_ids" {
+  description = "Security groups of hosts and pods, other than the pods of calls, that may connect to Redis: whoever runs the cutover or publishes metrics."
+  type        = list(string)
+  default     = []
 }
 
 # ---- load balancer
@@ -143,22 +149,39 @@ variable "idle_timeout_s" {
   default     = 180
 }
 
+variable "color_key" {
+  description = "Who shows it beside a color, in the header X-Voice-Color, reaches that color at any weight (VOICE_COLOR_KEY of the smoke call): 16 to 100 letters, digits, - and _ ; for instance from openssl rand -hex 16."
+  type        = string
+  sensitive   = true
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{16,100}$", var.color_key))
+    error_message = "color_key must be 16 to 100 letters, digits, - and _ : a shorter one can be guessed, and * or ? would be a pattern to the load balancer."
+  }
+}
+
+variable "pre_stop_s" {
+  description = "How long the pods' preStop waits before it drains, in seconds (0 to 300)."
+  type        = number
+  default     = 10
+}
+
 variable "drain_deadline_s" {
-  description = "VOICE_DRAIN_DEADLINE of the pods, in seconds (1 to 3600)."
+  description = "VOICE_DRAIN_DEADLINE of the pods, in seconds (1 to 3570 less pre_stop_s)."
   type        = number
   default     = 600
 }
 
 variable "termination_grace_s" {
-  description = "Grace period of the pods, in seconds; at least drain_deadline_s + 30."
+  description = "Grace period of the pods, in seconds; at least pre_stop_s + drain_deadline_s + 30."
   type        = number
   default     = 660
 }
 
 variable "deregistration_delay_s" {
-  description = "How long the load balancer keeps the connections of a deregistered target, in seconds (drain_deadline_s to 3600)."
+  description = "How long the load balancer keeps the connections of a deregistered target, in seconds (pre_stop_s + drain_deadline_s + 30 to 3600)."
   type        = number
-  default     = 600
+  default     = 660
 }
 
 # ---- Redis

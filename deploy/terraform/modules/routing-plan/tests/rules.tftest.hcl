@@ -38,7 +38,7 @@ run "within_the_load_balancers_limits" {
   command = plan
 
   assert {
-    condition     = alltrue([for rule in concat(values(output.fixed_rules), values(output.weighted_rules)) : length(rule.paths) <= 3 && length(rule.paths) + length(rule.queries) + length(rule.headers) <= 5])
+    condition     = alltrue([for rule in concat(values(output.fixed_rules), values(output.weighted_rules)) : length(rule.paths) <= 3 && length(rule.paths) + length(rule.queries) + (rule.by_key ? 1 : 0) <= 5])
     error_message = "A condition takes three values, a rule five."
   }
   assert {
@@ -53,8 +53,12 @@ run "any_two_colors" {
     weights = { a = 30, b = 70 }
   }
   assert {
-    condition     = output.fixed_rules["smoke-b"].headers["X-Voice-Color"] == ["b"] && output.fixed_rules["smoke-b"].color == "b"
+    condition     = output.fixed_rules["smoke-b"].by_key && output.fixed_rules["smoke-b"].color == "b"
     error_message = "Each color has a smoke rule of its own."
+  }
+  assert {
+    condition     = alltrue([for rule in values(output.fixed_rules) : rule.by_key if rule.color != null])
+    error_message = "A color whatever the weights is for those who show the key."
   }
 }
 
@@ -102,15 +106,15 @@ run "refuses_more_paths_than_a_condition_takes" {
 run "refuses_a_grace_that_ends_in_mid_drain" {
   command = plan
   variables {
-    termination_grace_s = 600
+    termination_grace_s = 639
   }
   expect_failures = [var.termination_grace_s]
 }
 
-run "refuses_a_delay_shorter_than_the_drain" {
+run "refuses_a_delay_shorter_than_pre_stop_and_drain" {
   command = plan
   variables {
-    deregistration_delay_s = 300
+    deregistration_delay_s = 639
   }
   expect_failures = [var.deregistration_delay_s]
 }
@@ -139,14 +143,26 @@ run "refuses_cookies_that_live_for_ever" {
   expect_failures = [var.sticky_s]
 }
 
+run "refuses_times_that_no_delay_can_cover" {
+  command = plan
+  variables {
+    pre_stop_s             = 20
+    drain_deadline_s       = 3551
+    termination_grace_s    = 3700
+    deregistration_delay_s = 3600
+  }
+  expect_failures = [var.drain_deadline_s]
+}
+
 run "takes_the_bounds" {
   command = plan
   variables {
     weights                = { blue = 0, green = 100 }
     sticky_s               = 1
     idle_timeout_s         = 120
-    drain_deadline_s       = 3600
-    termination_grace_s    = 3630
+    pre_stop_s             = 20
+    drain_deadline_s       = 3550
+    termination_grace_s    = 3600
     deregistration_delay_s = 3600
   }
   assert {
