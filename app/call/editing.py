@@ -20,6 +20,7 @@ from app.call.effects import Effect, ResetEndpointing, StopTranscribing
 from app.call.hearing import MAX_PIECE_BYTES, forget_buffer, transcribe
 from app.call.inputs import CreateItem, DeleteItem, RetrieveItem, StageAudio, UpdateSession
 from app.call.record import Call, Clip, StagedAudio
+from app.call.replying import take_back
 from app.call.session import input_format, merge_session, turn_detection
 from app.errors import ProtocolMistake
 
@@ -171,21 +172,17 @@ def retrieve_item(call: Call, wish: RetrieveItem) -> list[Effect]:
     return []
 
 
-def delete_item(call: Call, wish: DeleteItem) -> list[Effect]:
-    """Take an item out of the conversation."""
+def delete_item(call: Call, wish: DeleteItem, now_ms: int) -> list[Effect]:
+    """Take an item out of the conversation. Clients that interrupt before anything was heard delete what is spoken."""
     if wish.item_id not in call.conversation:
         raise ProtocolMistake(
             f"Item with item_id {wish.item_id!r} not found.", code="item_delete_invalid_item_id", param="item_id"
         )
-    if call.reply is not None and call.reply.item_id == wish.item_id:
-        raise ProtocolMistake(
-            f"Item {wish.item_id!r} is being spoken; cancel the response first.", code="invalid_value", param="item_id"
-        )
+    effects = take_back(call, wish.item_id, now_ms)
     call.conversation.drop(wish.item_id)
-    effects: list[Effect] = []
     if call.untranscribed.pop(wish.item_id, None) is not None:
         call.mark("turn")
-        effects = [StopTranscribing(wish.item_id)]
+        effects.append(StopTranscribing(wish.item_id))
     call.emit(events.item_deleted(wish.item_id))
     call.mark("counts")
     return effects

@@ -180,7 +180,7 @@ def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
         case inputs.TruncateItem():
             return replying.truncate(call, happened, now_ms)
         case inputs.DeleteItem():
-            return editing.delete_item(call, happened)
+            return editing.delete_item(call, happened, now_ms)
         case inputs.CreateResponse(params):
             return replying.create(call, params, now_ms)
         case inputs.CancelResponse(response_id):

@@ -199,8 +199,8 @@ class Call:
     conversation: Conversation = field(default_factory=Conversation)
     reply: Reply | None = None
     cut_off: str = ""
-    """The response that the client stopped by truncating what it said, until the next one: it may be cancelled, too.
-    Not stored: after a resume that is an error like any other."""
+    """The response that the client stopped by truncating or deleting what it said, until the next one: it may be
+    cancelled, too. Not stored: after a resume that is an error like any other."""
     playback: Playback | None = None
     clip: Clip | None = None
     """What the caller said last; None if that was typed."""

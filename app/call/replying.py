@@ -113,8 +113,17 @@ def truncate(call: Call, wish: TruncateItem, now_ms: int) -> list[Effect]:
     if reply is None or not is_spoken or wish.content_index != 0 or entry is None:
         truncation.truncate(call, wish)
         return []
-    effects = _stop(call, "client_cancelled", now_ms)
+    effects = take_back(call, wish.item_id, now_ms)
     truncation.truncate(call, replace(wish, audio_end_ms=min(wish.audio_end_ms, entry.audio_ms)))
+    return effects
+
+
+def take_back(call: Call, item_id: str, now_ms: int) -> list[Effect]:
+    """The client has no use for an item any more, or for its end: if it is still being made, its response is over."""
+    reply = call.reply
+    if reply is None or reply.item_id != item_id:
+        return []
+    effects = _stop(call, "client_cancelled", now_ms)
     call.cut_off = reply.response_id
     return effects
 

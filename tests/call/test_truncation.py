@@ -253,3 +253,16 @@ def test_a_change_of_format_does_not_change_what_was_said_when() -> None:
     happen(call, inputs.UpdateSession({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}))
     happen(call, inputs.TruncateItem(item_id(2), 0, 500))
     assert kept(call) == "one two"
+
+
+def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
+    """Clients that interrupt before anything was heard delete the item, and may cancel its response, too."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    effects = happen(call, inputs.DeleteItem(item_id(2)), inputs.CancelResponse(response_id(1)))
+    assert effects == [StopReply(response_id(1))]
+    assert [event["type"] for event in emitted(call)[-2:]] == ["response.done", "conversation.item.deleted"]
+    assert item_id(2) not in call.conversation
+    spoken_turn(call)
+    assert "error" not in [event["type"] for event in emitted(call)]
