@@ -6,6 +6,7 @@
     ├── SettingsError          the process must not start
     ├── ProtocolMistake        the caller broke the event protocol; the call goes on
     ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
+    ├── RecordUnreadable       the record of one call is not what this version reads
     └── StoreError
         ├── StoreUnavailable   no answer, or no answer in time: a later try may succeed
         │   └── StoreDeclined  it answered "not now" (a replica, too few replicas, a disk that is full)
@@ -17,6 +18,9 @@ epoch exists, are return values and not errors.
 """
 
 from __future__ import annotations
+
+MAX_SCHEMA_CHARS = 20
+"""Of what a record says of its schema: stops what is no schema from filling a message."""
 
 
 class VoiceAgentError(Exception):
@@ -54,6 +58,21 @@ class ConnectionRefused(VoiceAgentError):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+
+
+class RecordUnreadable(VoiceAgentError):
+    """The record of a call is of another version's schema, or damaged. It stays as it is; `str()` is for callers."""
+
+    def __init__(self, schema: bytes, damage: str = "") -> None:
+        """`schema` as the record says it, "" if it does not; `damage`: what was wrong, for the log."""
+        self.schema = schema[:MAX_SCHEMA_CHARS].decode(errors="backslashreplace")
+        self.damage = damage
+
+    def __str__(self) -> str:
+        schema = f"of schema {self.schema}" if self.schema else "without a schema"
+        if self.damage:
+            return f"The record of this call ({schema}) is damaged."
+        return f"The record of this call is {schema}, which this version does not read; another pod may."
 
 
 class StoreError(VoiceAgentError):

@@ -20,8 +20,17 @@ from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
 from app.call.session import new_session
+from app.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
 SCHEMA = 1
+SCHEMA_REACH = 1
+"""Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
+READS_SCHEMAS = (SCHEMA - SCHEMA_REACH, SCHEMA + SCHEMA_REACH)
+"""The lowest and the highest schema that this version reads."""
+MAX_EVENT_NUMBER = 2**53
+"""Beyond it clients cannot tell one event's number from the next."""
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
+"""What reading raises where a field is missing, or is something else than its kind."""
 
 SAID = ""
 """Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
@@ -283,20 +292,37 @@ def keeps_what_was_said(snapshot: Snapshot) -> bool:
 
 
 def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
-    """The call that a snapshot describes, owned under `epoch`.
+    """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`.
 
     One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
     Where the store has lost something (`Call.missing`) it is what is left, and the next write is of all of it.
     """
+    schema = snapshot.fields.get("schema", b"")
+    lowest, highest = READS_SCHEMAS
+    if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not lowest <= int(schema) <= highest:
+        raise RecordUnreadable(schema)
+    try:
+        return _restored(snapshot, epoch, outbox_bytes, checkpoint_ms)
+    except DAMAGE as error:
+        raise RecordUnreadable(schema, type(error).__name__) from error
+
+
+def epoch_of(snapshot: Snapshot) -> int:
+    """Raises `RecordUnreadable`."""
+    try:
+        return int(snapshot.fields["epoch"])
+    except DAMAGE as error:
+        raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
+
+
+def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
     fields, items = snapshot.fields, dict(snapshot.items)
 
     def text(name: str) -> str:
         return fields.get(name, b"").decode()
 
     packed = items.pop(SAID, None)
-    said = (
-        orjson.loads(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
-    )
+    said = _object(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
     outbox = Outbox(outbox_bytes, replayable(snapshot.outbox, int(fields["seq"])))
 
     call = Call(
@@ -305,7 +331,7 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         owner=text("owner"),
         color=text("color"),
         model=text("model"),
-        session=orjson.loads(fields["session"]) if "session" in fields else said["session"],
+        session=_object(fields["session"]) if "session" in fields else said["session"],
         outbox=outbox,
         created_at_ms=int(fields["created_at"]),
         mirror=fields.get("mirror") == b"1",
@@ -318,14 +344,15 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
         ended_at_ms=int(fields.get("ended_at", b"0")),
         left_at_ms=int(fields.get("left_at", b"0")),
         handed_off=fields.get("handed_off") == b"1",
-        seq=int(fields["seq"]),
+        seq=_event_number(fields["seq"]),
         conversation=Conversation(items),
         voice_locked=fields.get("voice_locked") == b"1",
-        agent_state=orjson.loads(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
+        agent_state=_object(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
     )
     call.released = call.shown_to_caller = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
+    int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
     call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {
         name: value for name, value in fields.items() if name not in KNOWN_FIELDS and not name.startswith("seen:")
@@ -338,6 +365,20 @@ def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms:
     _restore_hearing(call, fields, snapshot.speech)
     _restore_seen(call, fields)
     return call
+
+
+def _object(packed: bytes) -> dict[str, Any]:
+    found = orjson.loads(packed)
+    if not isinstance(found, dict):
+        raise TypeError("no JSON object")
+    return found
+
+
+def _event_number(digits: bytes) -> int:
+    number = int(digits)
+    if not 0 <= number <= MAX_EVENT_NUMBER:
+        raise ValueError("no event has such a number")
+    return number
 
 
 def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:

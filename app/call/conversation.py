@@ -52,9 +52,14 @@ class Entry:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:
-        """The inverse of `pack`."""
+        """The inverse of `pack`. Raises `LookupError`, `TypeError` or `ValueError` for what is no entry."""
         fields = orjson.loads(packed)
-        return cls(fields["item"], fields["rank"], fields.get("audio_ms", 0), fields.get("alignment"))
+        item = fields["item"]
+        if not isinstance(item["id"], str) or (item.get("type") == "message" and not isinstance(item["role"], str)):
+            raise TypeError("no item")
+        if not all(isinstance(part, dict) for part in item.get("content", ())):
+            raise TypeError("no content")
+        return cls(item, fields["rank"], fields.get("audio_ms", 0), fields.get("alignment"))
 
 
 class Conversation:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.call.codec import SCHEMA_REACH
 from app.cutover.fleet import Fleet, count
 from app.runtime.fleet import TAKES_CALLS
 from app.stores.base import PodBeat
-
-SCHEMA_REACH = 1
-"""Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
 
 STORE_STATES = {
     "full": "cannot write to the store, which is full",

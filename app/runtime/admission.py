@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.errors import ConnectionRefused, StoreError
+from app.errors import ConnectionRefused, RecordUnreadable, StoreError
 from app.runtime.ports import StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.recovery import Recovery
@@ -120,6 +120,11 @@ def store_failed(error: StoreError) -> ConnectionRefused:
     if state is StoreState.REFUSED:
         log.warning("the store refuses what a caller needs", error=str(error))
     return unavailable(*STORE_FAILED[state])
+
+
+def record_unreadable(error: RecordUnreadable) -> ConnectionRefused:
+    """Not the caller's mistake: a pod of another version may read it."""
+    return unavailable("record_unreadable", str(error))
 
 
 def unavailable(code: str, message: str) -> ConnectionRefused:

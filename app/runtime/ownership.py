@@ -17,13 +17,13 @@ from weakref import WeakValueDictionary
 import structlog
 
 from app.agents.base import Agent
-from app.call.codec import restore
+from app.call.codec import READS_SCHEMAS, restore
 from app.call.outbox import Outbox
 from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
 from app.call.record import Call, Status
 from app.call.session import new_session
-from app.errors import ConnectionRefused, StoreError
-from app.runtime.admission import Admission, new_call_id, store_failed, unavailable
+from app.errors import ConnectionRefused, RecordUnreadable, StoreError
+from app.runtime.admission import Admission, new_call_id, record_unreadable, store_failed, unavailable
 from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.ended import EndedCalls
@@ -236,6 +236,10 @@ class Ownership:
                     if self.calls.get(call_id) is not held:
                         live = None  # It ended, or was fenced, while its changes were written.
                 return await self._claim(call_id, live, api_key_hash, request)
+            except RecordUnreadable as error:
+                why = {"schema": error.schema, "damage": error.damage}
+                log.warning("the record of a call cannot be read", call_id=call_id, **why)
+                raise record_unreadable(error) from error
             finally:
                 if held is not None:
                     held.let_go()
@@ -251,7 +255,7 @@ class Ownership:
             raise unavailable("caller_left", "The caller left before the call was found.")
         # Asked again under its name, a claim that took effect while its answer was lost counts once.
         name = (live.call.doubted_claim if live is not None else "") or self._claim_name()
-        claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash, name)
+        claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash, name, READS_SCHEMAS)
         started_s = self._clock.monotonic_s()
         try:
             claimed = await self._store.claim(claim)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from app.call.changes import Snapshot
-from app.call.codec import keeps_what_was_said, restore
+from app.call.codec import epoch_of, keeps_what_was_said, restore
 from app.call.record import Call
 
 
 def describe(source: Call | Snapshot) -> dict[str, Any]:
-    """The record of a call, live or stored, without secrets and without audio.
+    """The record of a call, live or stored, without secrets and without audio. Raises `RecordUnreadable`.
 
     Of a call that has ended, its session and state are None once what was said is not kept any more.
     """
     is_kept = True
     if isinstance(source, Snapshot):
         is_kept = keeps_what_was_said(source)
-        call = restore(source, epoch=int(source.fields["epoch"]), outbox_bytes=0, checkpoint_ms=0)
+        call = restore(source, epoch=epoch_of(source), outbox_bytes=0, checkpoint_ms=0)
     else:
         call = source
     return {

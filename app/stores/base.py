@@ -56,6 +56,8 @@ class Claim:
     api_key_hash: str | None = None
     name: str = ""
     """Unique to this claim; asked again under the same name, a claim that took effect is not made twice."""
+    schemas: tuple[int, int] | None = None
+    """The lowest and the highest schema of records that the claimant reads; None skips the comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,11 @@ class Store(ABC):
 
     @abstractmethod
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
-        """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds."""
+        """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds.
+
+        Raises `RecordUnreadable`: before anything was changed if the record's schema is none of the claim's; after it
+        was claimed if what is held cannot be read.
+        """
 
     @abstractmethod
     async def erase(self, call_id: str, now_ms: int) -> bool:
@@ -241,7 +247,7 @@ class Store(ABC):
 
     @abstractmethod
     async def load(self, call_id: str) -> Snapshot | None:
-        """Read a call without owning it; None when there is none."""
+        """Read a call without owning it; None when there is none. Raises `RecordUnreadable`."""
 
     @abstractmethod
     async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
 from app.call.completeness import Kept
+from app.errors import RecordUnreadable
 from app.stores.base import (
     ERASED,
     TOMBSTONE_FIELDS,
@@ -44,6 +45,10 @@ class _Kept:
         """Drop outbox and speech."""
         self.outbox, self.speech = deque(), deque()
         self.last_event_n = self.last_speech_n = 0
+
+
+def _is_within(schema: bytes, schemas: tuple[int, int]) -> bool:
+    return schema.isdigit() and schemas[0] <= int(schema) <= schemas[1]
 
 
 class MemoryStore(Store):
@@ -187,6 +192,9 @@ class MemoryStore(Store):
             return NotClaimed.FOREIGN
         if before.get("status") == b"ended":
             return NotClaimed.ENDED
+        schema = before.get("schema", b"")
+        if claim.schemas is not None and not _is_within(schema, claim.schemas):
+            raise RecordUnreadable(schema)
         mine = bool(claim.name) and before.get("claim", b"").decode() == claim.name
         epoch = int(before["epoch"]) + (not mine)
         self._refresh(claim.call_id, kept)

@@ -25,7 +25,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, Snapshot
-from app.errors import StoreRefused, StoreUnavailable
+from app.errors import RecordUnreadable, StoreRefused, StoreUnavailable
 from app.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
@@ -186,17 +186,21 @@ class RedisStore(Store):
             claim.api_key_hash or "",
             claim.name,
             await self._server_ms() or 0,
+            *(claim.schemas or ("", "")),
         ]
         # Without a name it would count once more each time it is asked.
         outcome, *more = await self._run("claim", self.keys.of_call(claim.call_id), arguments, again=bool(claim.name))
         if outcome == b"late":
             self._server_ahead_ms = None
             raise StoreUnavailable("the claim reached the store too late")
+        if outcome == b"schema":
+            raise RecordUnreadable(*more)
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
         epoch, owner, status, color, *held = more
         snapshot = await self._read(claim.call_id, Reading(*held), [epoch, claim.name])
-        return Claimed(epoch, snapshot, owner.decode(), status.decode(), color.decode())
+        before = (word.decode(errors="backslashreplace") for word in (owner, status, color))
+        return Claimed(epoch, snapshot, *before)
 
     async def _read(self, call_id: str, reading: Reading, owned: list[Any]) -> Snapshot:
         """What is left of a call; `owned`: under which epoch and claim it must be, or twice ""."""

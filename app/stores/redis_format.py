@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from app.errors import RecordUnreadable
 
 ITEMS_ASKED = 1000
 """How many items one page is asked for."""
@@ -83,11 +84,13 @@ def _part(lists: Iterable[Sequence[tuple[Any, ...]]]) -> list[Any]:
     return arguments
 
 
-def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, bytes]:
+def _raw(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
     """A hash as the server sends it: a map with RESP3, a flat list with RESP2."""
-    if isinstance(flat, Mapping):
-        return {name.decode(): value for name, value in flat.items()}
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)
+
+
+def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in _raw(flat)}
 
 
 class Reading:
@@ -119,7 +122,14 @@ class Reading:
         return [*(_after(entries) for entries in (self._outbox, self._speech)), *ids]
 
     def snapshot(self) -> Snapshot:
-        """All that was read."""
+        """All that was read. Raises `RecordUnreadable`."""
+        try:
+            return self._snapshot()
+        except (KeyError, ValueError) as error:
+            schema = dict(_raw(self._record)).get(b"schema", b"")
+            raise RecordUnreadable(schema, type(error).__name__) from error
+
+    def _snapshot(self) -> Snapshot:
         out = [(_number(entry_id), _pairs(fields)) for entry_id, fields in self._outbox]
         said = [(_number(entry_id), _pairs(fields)) for entry_id, fields in self._speech]
         items = zip(self._ids, self._values, strict=True)

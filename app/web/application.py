@@ -8,8 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from app.errors import ConnectionRefused, StoreError
-from app.runtime.admission import store_failed
+from app.errors import ConnectionRefused, RecordUnreadable, StoreError
+from app.runtime.admission import record_unreadable, store_failed
 from app.settings import Settings
 from app.web import admin, health, realtime, refusals
 from app.web.access import Access
@@ -46,6 +46,7 @@ def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: by
     app.router.routes.extend(realtime.routes(pod, access, secret))
     app.add_exception_handler(ConnectionRefused, _refused)
     app.add_exception_handler(StoreError, _store_failed)
+    app.add_exception_handler(RecordUnreadable, _unreadable)
     app.add_exception_handler(HTTPException, _not_served)
     return app
 
@@ -58,6 +59,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _store_failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreError)  # registered for this class only
     return refusals.response(store_failed(error))
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RecordUnreadable)  # registered for this class only
+    return refusals.response(record_unreadable(error))
 
 
 async def _not_served(request: Request, error: Exception) -> Response:

@@ -5,10 +5,11 @@
 --       5 "1": the record must belong to the API key hash in 6   7 name of this claim
 --       8 by when it must have arrived, in ms of this server's clock (0: whenever); a claim that comes
 --         later, out of some buffer, would take the call from whoever was given it meanwhile
--- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, which change nothing, or
+--       9 and 10 the lowest and the highest schema that the claimant reads; "": any
+-- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, {"schema", that of the record}, which change nothing, or
 --         {"claimed", epoch, owner, status and color before, record, ids of all items, a page}
 
-local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim')
+local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim', 'schema')
 if not before[1] then
   return { 'unknown' }
 end
@@ -17,6 +18,11 @@ if ARGV[5] == '1' and (before[5] or '') ~= ARGV[6] then
 end
 if before[3] == 'ended' then
   return { 'ended' }
+end
+local schema = before[7] or ''
+if ARGV[9] ~= '' and (not string.find(schema, '^%d+$') or tonumber(schema) < tonumber(ARGV[9])
+  or tonumber(schema) > tonumber(ARGV[10])) then
+  return { 'schema', string.sub(schema, 1, 20) }
 end
 if ARGV[8] ~= '0' then
   local now = redis.call('TIME')

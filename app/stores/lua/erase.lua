@@ -18,7 +18,7 @@ for at, name in ipairs(names) do
   if found[at] then
     redis.call('HSET', KEYS[1], name, found[at])
     if name == 'epoch' then
-      epoch = tonumber(found[at])
+      epoch = tonumber(found[at]) or 0
     elseif name == 'status' then
       had_ended = found[at] == 'ended'
     end
