@@ -156,8 +156,9 @@ async def test_one_pod_is_drained_and_taken_back(served: Served) -> None:
 
 async def test_a_color_is_drained_through_the_store(served: Served) -> None:
     """Every pod of the color obeys at its next heartbeat, and a cancel reaches it the same way."""
-    done = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--wait")
-    assert (done.returncode, done.stdout) == (0, "blue is drained.\n")
+    done = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--wait", "--yes")
+    expected = "nobody is expected to take over: there is no other pod; blue has no call.\n"
+    assert (done.returncode, done.stdout) == (0, f"{expected}blue is drained.\n")
     await served.until("draining")
     cancelled = voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel")
     assert (cancelled.returncode, cancelled.stdout) == (0, "blue takes calls again within 2 s.\n")
@@ -166,12 +167,41 @@ async def test_a_color_is_drained_through_the_store(served: Served) -> None:
 
 async def test_asking_a_color_to_drain_does_not_claim_that_it_does(served: Served) -> None:
     """Pods obey with their next heartbeat, so people and scripts are told who was asked."""
-    asked = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5")
-    assert asked.stdout.startswith("asked 1 blue pod to drain: handoff, at most 5 s; pods obey within 2 s")
+    asked = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--mode", "finish")
+    last = asked.stdout.splitlines()[-1]
+    assert last.startswith("asked 1 blue pod to drain: finish, at most 5 s; pods obey within 2 s")
     await served.until("draining")
-    told = json.loads(voice_agent("drain", "--color", "blue", "--store", served.store, "--json").stdout)
+    told = json.loads(voice_agent("drain", "--color", "blue", "--store", served.store, "--json", "--yes").stdout)
+    assert told["waits"] == "there is no other pod"
     assert (told["asked"], told["draining"], told["drained"]) == (["pod-a"], False, False)
     assert voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel").returncode == 0
+    await served.until("ok")
+
+
+@pytest.mark.parametrize("more", [(), ("--wait",), ("--json",)])
+async def test_a_color_nobody_takes_over_from_is_asked_about(served: Served, more: tuple[str, ...]) -> None:
+    """A script is refused with exit status 2, and told by which option it would not be; nothing is asked of any pod."""
+    refused = voice_agent("drain", "--color", "blue", "--store", served.store, *more)
+    assert refused.returncode == 2
+    why = "voice-agent: blue is not asked to drain, for there is no other pod: its calls would wait for the deadline."
+    assert refused.stderr == f"{why} Give --yes to drain it all the same, or --mode finish\n"
+    cancelled = voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel")
+    assert cancelled.stdout == "blue was not asked to drain.\n"
+
+
+@pytest.mark.parametrize(("answer", "status", "wished"), [(b"n\n", 2, False), (b"\n", 2, False), (b"y\n", 0, True)])
+async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, status: int, wished: bool) -> None:
+    """No is the answer of whoever just presses Enter."""
+    terminal, its_end = os.openpty()
+    command = [sys.executable, "-m", "app", "drain", "--color", "blue", "--store", served.store]
+    os.write(terminal, answer)
+    done = subprocess.run(command, env=QUIET, stdin=its_end, capture_output=True, text=True, timeout=60, check=False)
+    os.close(terminal)
+    os.close(its_end)
+    assert done.returncode == status, done.stderr
+    assert "Drain blue all the same? Its calls wait for the deadline, 600 s [y/N]" in done.stdout
+    told = voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel", "--json").stdout
+    assert json.loads(told)["cancelled"] is wished
     await served.until("ok")
 
 

@@ -17,15 +17,20 @@ from app.cli.options import AsJson, StoreUrl
 from app.client.options import one_of
 from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
 from app.cutover.fleet import Fleet, RemotePod, count
+from app.cutover.outlook import Outlook
 from app.errors import SettingsError
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from app.stores.base import Store
+    from app.runtime.fleet import ColorSum
+    from app.stores.base import PodBeat, Store
 
-MODES = ("handoff", "finish")
+HANDOFF = "handoff"
+MODES = (HANDOFF, "finish")
+PIPE_COLUMNS = 200
+"""How wide a table is where no terminal says so: whoever reads it line by line finds a pod in one line."""
 
 Url = Annotated[
     str | None, typer.Option(metavar="URL", help="A pod's address; default: this machine's, at VOICE_PORT.")
@@ -46,11 +51,16 @@ def drain(
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take calls again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when no call is left.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Drain a color though no pod is expected to take its calls over.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take no new calls and let those under way go: of one pod, or of a whole color.
 
     What a color's pods do is known with their next heartbeats: without --wait, it is only said who was asked.
+    Where callers are sent to no other color, a handoff would wait until its deadline: of a color that is asked about
+    before, or refused with exit status 2 where nobody can answer (see --yes).
 
     Examples: voice-agent drain --wait (as a preStop hook);
     voice-agent drain --color blue --store redis://localhost:6379/0; voice-agent drain --color blue --cancel
@@ -61,9 +71,29 @@ def drain(
     if cancel:
         found, told = asyncio.run(_cancel(settings, url, color))
     else:
-        done = asyncio.run(_drain(settings, url, color, mode, deadline, wait=wait))
+        wanted = mode or (settings.drain_mode if color else None)
+
+        def approve(expected: Outlook) -> None:
+            if not as_json:
+                print(expected)
+            if wanted == HANDOFF and not yes and not expected.takers.pods:
+                _ask(expected, can_answer=not as_json and sys.stdin.isatty())
+
+        done = asyncio.run(_drain(settings, url, color, wanted, deadline, approve, wait=wait))
         found, told = done.as_json(), str(done)
     print(json.dumps(found) if as_json else told)
+
+
+def _ask(expected: Outlook, *, can_answer: bool) -> None:
+    """Have the operator agree to a drain that hands nobody off. Raises `SettingsError` unless that is done."""
+    color = expected.color
+    if not can_answer:
+        raise SettingsError(
+            f"{color} is not asked to drain, for {expected.takers.why_none}: its calls would wait for the deadline. "
+            "Give --yes to drain it all the same, or --mode finish"
+        )
+    if not typer.confirm(f"Drain {color} all the same? Its calls wait for the deadline, {expected.deadline_s:g} s"):
+        raise SettingsError(f"{color} is not asked to drain")
 
 
 def fleet(
@@ -93,7 +123,7 @@ def fleet(
     if as_json:
         print(json.dumps(found.as_json()))
     else:
-        Console().print(table(found) if found.pods else NOBODY)
+        Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table(found) if found.pods else NOBODY)
 
 
 NOBODY = "no pods yet: start one with `voice-agent serve`; it shows up as soon as it takes calls"
@@ -101,16 +131,19 @@ NOBODY = "no pods yet: start one with `voice-agent serve`; it shows up as soon a
 
 def table(found: Fleet) -> Table:
     """The fleet for people: a line a pod, a sum a color."""
-    drawn = Table("color", "pod", "version", "status", "store", "calls", "parked", "capacity", box=None, pad_edge=False)
+    columns = ("color", "pod", "version", "status", "store", "calls", "no resume", "parked", "capacity")
+    drawn = Table(*columns, box=None, pad_edge=False)
     for color, total in found.colors.items():
         for pod in (pod for pod in found.pods if pod.color == color):
-            numbers = (str(pod.active_calls), str(pod.parked_calls), str(pod.capacity))
             words = map(escape, (color, pod.name, pod.version, pod.status, pod.store))
-            drawn.add_row(*words, *numbers)
-        sums = (str(total.active_calls), str(total.parked_calls), str(total.capacity))
+            drawn.add_row(*words, *_numbers(pod))
         takers = f"{total.taking_calls} {'takes' if total.taking_calls == 1 else 'take'} calls"
-        drawn.add_row(escape(color), f"= {count(total.pods, 'pod')}", "", takers, "", *sums, style="bold")
+        drawn.add_row(escape(color), f"= {count(total.pods, 'pod')}", "", takers, "", *_numbers(total), style="bold")
     return drawn
+
+
+def _numbers(of: PodBeat | ColorSum) -> list[str]:
+    return [str(number) for number in (of.active_calls, of.calls_not_resumable, of.parked_calls, of.capacity)]
 
 
 def _pod(settings: Settings, url: str | None) -> RemotePod:
@@ -158,6 +191,7 @@ async def _drain(
     color: str | None,
     mode: str | None,
     deadline: int | None,
+    approve: Callable[[Outlook], None],
     *,
     wait: bool,
 ) -> Drain:
@@ -168,7 +202,8 @@ async def _drain(
         return await drain_pod(_pod(settings, url), mode, deadline, clock, wait=wait)
     async with _opened(settings) as store:
         deadline_s = settings.drain_deadline if deadline is None else deadline
-        return await drain_color(store, color, mode or settings.drain_mode, deadline_s, clock, wait=wait)
+        asked = mode or settings.drain_mode
+        return await drain_color(store, color, asked, deadline_s, clock, wait=wait, approve=approve)
 
 
 async def _cancel(settings: Settings, url: str | None, color: str | None) -> tuple[dict[str, Any], str]:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.cutover.fleet import Fleet, FleetError, PodSilent, RemotePod, count
+from app.cutover.outlook import Outlook, outlook
 from app.errors import StoreUnavailable
 from app.runtime.ports import Clock
 from app.stores.base import DrainWish, Store
@@ -44,6 +45,13 @@ class Drain:
     """The pods of a color."""
     gone: tuple[str, ...] = ()
     """Those of them that have left the fleet meanwhile."""
+    takers: tuple[str, ...] = ()
+    """Pods that are expected to take calls over."""
+    waits: str = ""
+    """Why no call is handed off, as far as was known when the drain was asked for."""
+    calls_not_resumable: int | None = None
+    """Of the calls that there were then; None: not known."""
+    oldest_call_s: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -54,7 +62,8 @@ class Drain:
         if self.drained:
             return f"{self.what} is drained" + (f"; gone meanwhile: {', '.join(self.gone)}." if self.gone else ".")
         if self.draining:
-            return f"{self.what} is draining: {terms}; {count(self.active_calls, 'call')} left."
+            waits = f" Handoff waits: {self.waits}." if self.waits and self.active_calls else ""
+            return f"{self.what} is draining: {terms}; {count(self.active_calls, 'call')} left.{waits}"
         asked = f"asked {count(len(self.asked), f'{self.what} pod')} to drain: {terms}"
         return f"{asked}; pods obey within {OBEYED_WITHIN_S} s (--wait waits until they are empty)."
 
@@ -86,20 +95,32 @@ async def drain_pod(
         draining=True,
         drained=active_calls == 0,
         active_calls=active_calls,
+        takers=tuple(begun.get("takers", ())),
+        waits=begun.get("waits", ""),
     )
 
 
 async def drain_color(
-    store: Store, color: str, mode: str, deadline_s: int, clock: Clock, *, wait: bool = False
+    store: Store,
+    color: str,
+    mode: str,
+    deadline_s: int,
+    clock: Clock,
+    *,
+    wait: bool = False,
+    approve: Callable[[Outlook], None] = lambda expected: None,
 ) -> Drain:
     """Ask every pod of a color to drain, and `wait` until none has a call left.
 
+    `approve` is told before what is to be expected; what it raises ends it there, and nothing is asked of any pod.
     Raises `FleetError` when there is no such pod: nothing is wished then, or it would surprise the next that starts.
     """
     fleet = Fleet(await store.pods())
     if color not in fleet.colors:
         there = ", ".join(f"{other} ({count(total.pods, 'pod')})" for other, total in fleet.colors.items())
         raise FleetError(f"there is no {color} pod to drain; there is: {there or 'no pod at all'}.")
+    expected = outlook(fleet, await store.weights(), color, deadline_s)
+    approve(expected)
     watch = Watch(color, fleet)
     wish = DrainWish(mode=mode, deadline_s=deadline_s, requested_at_ms=clock.wall_ms())
     await store.wish_drain(color, wish)
@@ -125,6 +146,10 @@ async def drain_color(
         active_calls=watch.active_calls,
         asked=tuple(sorted(watch.pods)),
         gone=tuple(sorted(watch.gone)),
+        takers=expected.takers.pods,
+        waits=expected.takers.why_none if mode == "handoff" else "",
+        calls_not_resumable=expected.calls_not_resumable,
+        oldest_call_s=expected.oldest_call_s,
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 from app.host.board import AWAY, LOOK_S, Board, HostDrain, Line, queues_of
 from app.host.siblings import Siblings
 from app.runtime.attachment import Attachment
+from app.runtime.fleet import Takers
 from app.runtime.pod import Pod
 from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
 from app.stores.base import PodBeat
@@ -150,6 +151,10 @@ class HostPod:
         await self.answer(question)
         await self._siblings.ask(question)
         return True
+
+    async def takers(self) -> Takers:
+        """See `Pod.takers`; a sibling that drains as well is none."""
+        return await self._pod.takers()
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:
         """Take calls again; whether a drain was under way; None if there is no worker called `only`."""

@@ -20,7 +20,7 @@ from app.runtime.budget import Budget
 from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.drainer import Drainer
-from app.runtime.fleet import OVERLOADED
+from app.runtime.fleet import OVERLOADED, Takers
 from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
 from app.runtime.overload import ENTER_S
@@ -348,6 +348,10 @@ class Pod:
             return False
         self.drain(mode, deadline_s)
         return True
+
+    async def takers(self) -> Takers:
+        """Who would take up the calls that this pod hands off."""
+        return await self._drainer.takers()
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:
         """Take calls again; None if `only` is another pod's name."""

@@ -16,6 +16,8 @@ from app.settings import DAYS, Settings
 from app.web.access import Access
 from app.web.ports import CallPod
 
+HANDOFF = "handoff"
+
 log = structlog.get_logger(__name__)
 
 
@@ -76,8 +78,12 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
         deadline_s = settings.drain_deadline if wish.deadline_s is None else wish.deadline_s
         if not await pod.begin_drain(mode, deadline_s, only=request.query_params.get("pod")):
             raise _no_such_pod()
-        active_calls = pod.status().active_calls
-        return _json({"draining": True, "mode": mode, "deadline_s": deadline_s, "active_calls": active_calls})
+        answer: dict[str, Any] = {"draining": True, "mode": mode, "deadline_s": deadline_s}
+        answer["active_calls"] = pod.status().active_calls
+        if mode == HANDOFF and "pod" not in request.query_params:
+            found = await pod.takers()
+            answer |= {"takers": found.pods, "waits": found.why_none}
+        return _json(answer)
 
     @router.delete("/drain")
     async def cancel_drain(request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from app.errors import ConnectionRefused
+from app.runtime.fleet import Takers
 from app.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
 from app.stores.base import PodBeat
 
@@ -58,6 +59,9 @@ class CallPod(Protocol):
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
         """Let the calls of every worker behind this port go, or of the pod called `only`; False: it is not here."""
+
+    async def takers(self) -> Takers:
+        """Who would take up the calls that are handed off from behind this port."""
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:
         """Take calls again; False if no drain was under way, None if the pod called `only` is not here."""

@@ -57,11 +57,17 @@ async def test_a_color_is_not_drained_into_nothing(redis_url: str) -> None:
             call._url = f"{green.url}"
             staying = asyncio.create_task(follow(call))
             status, told = await voice_agent("drain", "--color", "blue", "--deadline", "60", **store)
-            assert status == 0, told
+            assert (status, "Give --yes" in told) == (2, True)
+            assert (await blue.health())["status"] == "ok"
+            status, told = await voice_agent("drain", "--color", "blue", "--yes", "--deadline", "60", **store)
+            assert (status, told["takers"], told["calls_not_resumable"]) == (0, [], 0)
             why = "callers are not sent to green, whose pods take calls: they are sent to blue"
             async with asyncio.timeout(PATIENCE_S):
                 while (await blue.health())["drain_waits"] != why:
                     await asyncio.sleep(0.05)
+            assert told["waits"] == why
+            status, told = await voice_agent("drain", "--url", blue.http)
+            assert (status, told["waits"], told["drained"]) == (0, why, False)
             assert (await blue.health())["active_calls"] == 1
             await its.route(blue=0, green=100)
             await until_color(call, "green")

@@ -17,6 +17,7 @@ from websockets.http11 import Response
 
 from app.errors import ConnectionRefused
 from app.observe.metrics import Metrics
+from app.runtime.fleet import Takers
 from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
 from app.settings import Settings
 from app.stores.base import PodBeat
@@ -85,6 +86,7 @@ class ScriptedPod:
         self.records: dict[str, dict[str, Any]] = {}
         self.beats: list[PodBeat] = []
         self.fleet_error: Exception | None = None
+        self.taking_over = Takers(("pod-b",))
 
     async def start(self, request: StartCall) -> ScriptedAttachment:
         return self._attach(request)
@@ -120,6 +122,9 @@ class ScriptedPod:
         if self.fleet_error is not None:
             raise self.fleet_error
         return self.beats
+
+    async def takers(self) -> Takers:
+        return self.taking_over
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
         if only not in {None, self.name}:

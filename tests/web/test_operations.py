@@ -124,7 +124,8 @@ async def test_admin_starts_and_cancels_a_drain() -> None:
     """Mode and deadline come from the body, what it leaves out from the settings."""
     async with running(drain_mode="finish", drain_deadline=77) as server, server.connect():
         response = await server.http.post("/admin/drain", json={"mode": "handoff", "deadline_s": 5})
-        assert response.json() == {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 1}
+        begun = {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 1}
+        assert response.json() == begun | {"takers": ["pod-b"], "waits": ""}
         await server.http.post("/admin/drain")
         await server.http.post("/admin/drain", json={"deadline_s": 1.5})
         assert server.pod.drains == [("handoff", 5), ("finish", 77), ("finish", 1.5)]
