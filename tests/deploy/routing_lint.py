@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from app.runtime.ports import COLOR_HEADER
 from app.web.call_socket import PING_S
+from tests.deploy.aws_lint import MARGIN_S
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
 from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
 
@@ -16,6 +18,10 @@ OUTSIDE = ("/realtime", "/v1/realtime", "/twilio")
 """What callers may reach; everything else is for the cluster."""
 ALB_VALUES = 5
 """Values of all conditions that a rule of an ALB takes; the host is one of them."""
+OF_COLOR = "voice-agent-"
+COLORS = ("blue", "green")
+KEY = "replace-me"
+"""Stands for the key beside a color; too short for `voice-agent smoke`, so that it is not forgotten."""
 FULL = 100
 MONITORED = "/metrics"
 
@@ -23,6 +29,11 @@ MONITORED = "/metrics"
 def is_open(path: str) -> bool:
     """Whether a path, as a route writes it, leads to something that callers may reach and to nothing else."""
     return any(path == root or path.startswith((root + "/", root + "/call_")) for root in OUTSIDE)
+
+
+def of_color(deployment: Object) -> bool:
+    """Whether a Deployment's pods serve the calls of a color."""
+    return labels(deployment).get("app.kubernetes.io/name") == "voice-agent"
 
 
 def has_port(service: Object, port: int) -> bool:
@@ -66,9 +77,20 @@ def routes(known: World) -> Findings:
                 yield f"{where}: resumes must not be sticky."
             if rule.get("timeouts", {}).get("request") != "0s":
                 yield f"{where}: a call would be cut off at the implementation's timeout."
-            colors = {it["value"] for match in rule["matches"] for it in match.get("headers", ())}
-            if colors and [it["name"] for it in rule["backendRefs"]] != [f"voice-agent-{color}" for color in colors]:
-                yield f"{where}: the header names another color than the Service."
+            if len(rule["backendRefs"]) == 1:
+                # A Rollout's Services are of whichever color its revisions are.
+                name = rule["backendRefs"][0]["name"]
+                colors = [name.removeprefix(OF_COLOR)] if known.find("Deployment", name) else COLORS
+                asked = [match.get("headers", []) for match in rule["matches"]]
+                if not all(len(it) == 1 and _asks_for_key(it[0], it[0]["value"], *colors) for it in asked):
+                    yield f"{where}: anybody may choose {name}, whatever the weights."
+
+
+def _asks_for_key(header: Object, value: str, *colors: str) -> bool:
+    """Whether a match is for those alone who show the key beside the color."""
+    name = str(header.get("name") or header.get("httpHeaderName"))
+    is_exact = header.get("type", "Exact") == "Exact"
+    return name.lower() == COLOR_HEADER.lower() and is_exact and value in [f"{color}:{KEY}" for color in colors]
 
 
 def read_annotation(ingress: Object, name: str) -> tuple[Any, str | None]:
@@ -110,10 +132,19 @@ def ingress_rules(known: World) -> Findings:
                 for pattern in [path["path"], *(one for some in patterns for one in some)]:
                     if not is_open(pattern):
                         yield f"{title(ingress)}: {pattern} is not for outside."
+                headers = [it["httpHeaderConfig"] for it in conditions if it["field"] == "http-header"]
+                if name.startswith(OF_COLOR):
+                    color = name.removeprefix(OF_COLOR)
+                    asked = [(it, value) for it in headers for value in it["values"]]
+                    if not asked or not all(_asks_for_key(it, value, color) for it, value in asked):
+                        yield f"{title(ingress)}: anybody may choose {name}, whatever the weights."
                 if port.get("name") != "use-annotation":
                     service = known.find("Service", name)
                     if service is None or not has_port(service, port["number"]):
                         yield f"{title(ingress)}: there is no Service {name} with port {port.get('number')}."
+        for name in sorted(it["metadata"]["name"] for it in known.all("Deployment") if of_color(it)):
+            if name not in used:
+                yield f"{title(ingress)}: once a cutover leaves {name} the controller deletes its target group."
         for key in ingress["metadata"]["annotations"]:
             kind, _, name = key.removeprefix(ALB).partition(".")
             if kind in ("actions", "conditions") and name not in used:
@@ -148,7 +179,7 @@ def ingress_actions(known: World) -> Findings:
 def ingress_attributes(known: World) -> Findings:
     """An ALB that does not cut calls off, and asks the right question."""
     drains_s = [
-        pre_stop_sleep_s(it) + int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", 0))
+        pre_stop_sleep_s(it) + MARGIN_S + int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", 0))
         for _, template in of_agents(known.pods())
         for it in containers(template)
     ]
@@ -159,7 +190,8 @@ def ingress_attributes(known: World) -> Findings:
         if idle_s < 3 * PING_S:
             yield f"{title(ingress)}: an idle timeout of {idle_s} s ends calls that miss a ping."
         if delay_s < max(drains_s):
-            yield f"{title(ingress)}: the ALB cuts calls off {delay_s} s into a drain of {max(drains_s)} s."
+            needed_s = max(drains_s)
+            yield f"{title(ingress)}: the ALB cuts calls off after {delay_s} s; preStop and drain need {needed_s} s."
         if attributes(ingress, "target-group-attributes").get("stickiness.enabled", "false") != "false":
             yield f"{title(ingress)}: stickiness of the groups would bind resumes."
         wanted = {

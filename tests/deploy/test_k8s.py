@@ -49,6 +49,8 @@ def test_all_parts_of_the_issue_are_there() -> None:
         "components/cloudwatch",
         "components/cutover",
         "components/egress-https",
+        "cutover-job/to-blue",
+        "cutover-job/to-green",
     } <= set(kustomizations())
 
 
@@ -141,8 +143,22 @@ def test_titles_are_unique_within_a_folder() -> None:
 
 
 def test_the_cutovers_rollout_offers_what_the_cutover_asks_for() -> None:
-    """Each weight that waits to be told to go on; its revisions carry the label that the pods take their color from."""
-    (rollout,) = [it for it in build("argo-rollouts-cutover") if it["kind"] == "Rollout"]
+    """Each weight that waits to be told to go on; its revisions carry the label that the pods take their color from.
+
+    The smoke call of either color comes to the new revision, on the paths that a call may begin and go on at.
+    """
+    built = build("argo-rollouts-cutover")
+    (rollout,) = [it for it in built if it["kind"] == "Rollout"]
+    by_name = [
+        (match["headers"][0]["value"].partition(":")[0], match["path"]["value"], rule["backendRefs"][0]["name"])
+        for it in built
+        if it["kind"] == "HTTPRoute"
+        for rule in it["spec"]["rules"]
+        for match in rule["matches"]
+        if "headers" in match
+    ]
+    paths = ("/realtime", "/v1/realtime")
+    assert sorted(by_name) == [(color, path, "voice-agent-canary") for color in ("blue", "green") for path in paths]
     canary = rollout["spec"]["strategy"]["canary"]
     template = rollout["spec"]["template"]
     state = _State({**rollout, "metadata": rollout["metadata"]}, [], "voice-agent/release")

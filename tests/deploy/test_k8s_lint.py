@@ -198,6 +198,28 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
         "allowPrivilegeEscalation",
     ),
     "token for the API": (lambda it: blue(it)["spec"].pop("automountServiceAccountToken"), "a token for the API"),
+    "Role without a token": (
+        lambda it: spec(it, "Job", "voice-cutover")["template"]["spec"].update(automountServiceAccountToken=False),
+        "Job/voice-cutover: a token for the API",
+    ),
+    "cutover without its Role": (
+        lambda it: it.parts["components/cutover"].remove(it.one("RoleBinding", "voice-cutover")),
+        "Job/voice-cutover: a token for the API",
+    ),
+    "cutover that the store keeps out": (
+        lambda it: peers(it, "voice-redis")[0]["podSelector"]["matchExpressions"][0]["values"].remove("voice-cutover"),
+        "Job/voice-cutover: the store's port 6379 lets its pods not in",
+    ),
+    "cutover that may not ask the store": (
+        lambda it: ways_out(it, "voice-cutover")[1]["ports"].pop(),
+        "Job/voice-cutover: its pods may not connect to port 26379 of the store",
+    ),
+    "router's key in the open": (
+        lambda it: spec(it, "Job", "voice-cutover")["template"]["spec"]["containers"][0]["env"].append(
+            {"name": "VOICE_COLOR_KEY", "value": "k" * 32}
+        ),
+        "VOICE_COLOR_KEY stands in the open",
+    ),
     "service links": (lambda it: blue(it)["spec"].pop("enableServiceLinks"), "VOICE_AGENT_PORT"),
     "image without a tag": (
         lambda it: container(it).update(image="registry.example.com:5000/voice-agent"),
@@ -277,9 +299,43 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
         lambda it: rule(it, 2).update(sessionPersistence={"type": "Cookie"}),
         "resumes must not be sticky",
     ),
+    "color for whoever asks": (
+        lambda it: rule(it, 1)["matches"][1]["headers"][0].update(value="green"),
+        "anybody may choose voice-agent-green",
+    ),
+    "new revision for whoever comes": (
+        lambda it: spec(it, "HTTPRoute", "voice-agent-rollout-smoke")["rules"][0]["matches"][3].pop("headers"),
+        "anybody may choose voice-agent-canary",
+    ),
+    "color for whoever comes": (
+        lambda it: rule(it, 1)["matches"][2].pop("headers"),
+        "anybody may choose voice-agent-green",
+    ),
+    "color for a pattern": (
+        lambda it: rule(it, 0)["matches"][0]["headers"][0].update(type="RegularExpression"),
+        "anybody may choose voice-agent-blue",
+    ),
+    "color for whoever asks an ALB": (
+        lambda it: replace_note(it, "conditions.voice-agent-green", "green:replace-me", "green"),
+        "anybody may choose voice-agent-green",
+    ),
+    "color for two values of an ALB": (
+        lambda it: replace_note(
+            it, "conditions.voice-agent-green", '["green:replace-me"]', '["green:replace-me", "green"]'
+        ),
+        "anybody may choose voice-agent-green",
+    ),
+    "color for whoever comes to an ALB": (
+        lambda it: notes(it).pop(f"{ALB}conditions.voice-agent-blue"),
+        "anybody may choose voice-agent-blue",
+    ),
+    "color whose target group goes with its weights": (
+        lambda it: spec(it, "Ingress", "voice-agent")["rules"][0]["http"]["paths"].pop(1),
+        "leaves voice-agent-green the controller deletes its target group",
+    ),
     "crossed header": (
-        lambda it: rule(it, 0)["matches"][0]["headers"][0].update(value="green"),
-        "another color than the Service",
+        lambda it: rule(it, 0)["matches"][0]["headers"][0].update(value="green:replace-me"),
+        "anybody may choose voice-agent-blue",
     ),
     "calls cut off by a timeout": (lambda it: rule(it, 2).pop("timeouts"), "cut off at the implementation's timeout"),
     "gateway of another name": (
@@ -321,7 +377,17 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
     ),
     "ALB that waits too briefly": (
         lambda it: replace_note(it, "target-group-attributes", "=660", "=300"),
-        "cuts calls off 300 s into",
+        "cuts calls off after 300 s",
+    ),
+    "ALB that waits for the drain alone": (
+        lambda it: replace_note(it, "target-group-attributes", "=660", "=639"),
+        "preStop and drain need 640 s",
+    ),
+    "ALB whose pods wait before they drain": (
+        lambda it: container(it)["lifecycle"]["preStop"]["exec"].update(
+            command=["sh", "-c", "sleep 31; voice-agent drain --wait"]
+        ),
+        "preStop and drain need 661 s",
     ),
     "ALB that ends calls": (
         lambda it: replace_note(it, "load-balancer-attributes", "=300", "=30"),

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.cutover.drain import EXTRA_WAIT_S
 from app.observe.metrics import TABLE
-from app.settings import PREFIX, SECRETS, Settings, known_names
+from app.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
 from tests.deploy.world import (
     Object,
     World,
@@ -56,7 +56,7 @@ def selectors(known: World) -> Findings:
     """A workload owns its own pods, and whoever chooses pods chooses some."""
     all_labels = [labels(template) for _, template in known.pods()]
     for workload, template in known.pods():
-        if workload["kind"] != "CronJob" and not matches(workload["spec"]["selector"], labels(template)):
+        if workload["kind"] not in ("CronJob", "Job") and not matches(workload["spec"]["selector"], labels(template)):
             yield f"{title(workload)}: its selector does not choose its own pods."
         spec = template["spec"]
         spreads = [it["labelSelector"] for it in spec.get("topologySpreadConstraints", ())]
@@ -139,8 +139,11 @@ def security(known: World) -> Findings:
     for workload, template in known.pods():
         spec = template["spec"]
         pod = spec.get("securityContext", {})
-        if spec.get("automountServiceAccountToken") is not False:
-            yield f"{title(workload)}: its pods get a token for the API."
+        has_role = spec.get("serviceAccountName") in {
+            it["name"] for binding in known.all("RoleBinding") for it in binding["subjects"]
+        }
+        if spec.get("automountServiceAccountToken") is not has_role:
+            yield f"{title(workload)}: a token for the API is for pods that have a Role, and for no others."
         if spec.get("enableServiceLinks") is not False:
             yield f"{title(workload)}: Services nearby become variables, VOICE_AGENT_PORT among them."
         for container in containers(template):
@@ -190,7 +193,7 @@ def references(known: World) -> Findings:
 
 def settings(known: World) -> Findings:
     """Variables are settings of the server, their values are allowed, and none is given twice."""
-    names = known_names()
+    names = {*known_names(), CALLERS_KEY, ROUTERS_KEY}
     for workload, template in known.pods():
         for container in containers(template):
             given = [entry["name"] for entry in container.get("env", ())]
@@ -202,7 +205,11 @@ def settings(known: World) -> Findings:
                     yield f"{title(workload)}: {name} is given twice."
                 if name.removeprefix(PREFIX).lower() in SECRETS and name in literal:
                     yield f"{title(workload)}: {name} is a secret and stands in the open."
-            fields = {name.removeprefix(PREFIX).lower(): value for name, value in literal.items() if name in names}
+            if shown := {CALLERS_KEY, ROUTERS_KEY} & set(literal):
+                yield f"{title(workload)}: {', '.join(sorted(shown))} stands in the open."
+            fields = {
+                name.removeprefix(PREFIX).lower(): value for name, value in literal.items() if name in known_names()
+            }
             try:
                 Settings(**fields)  # type: ignore[arg-type]  # the point is to have them checked
             except ValidationError as error:

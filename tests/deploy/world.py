@@ -16,9 +16,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
-TEMPLATES = ("base", "argo-rollouts/pods")
+TEMPLATES = ("base", "argo-rollouts/pods", "cutover-job/base")
 """Built like the others, but only to be part of others."""
-WORKLOADS = ("Deployment", "StatefulSet", "Rollout", "CronJob")
+WORKLOADS = ("Deployment", "StatefulSet", "Rollout", "CronJob", "Job")
 
 Object = dict[str, Any]
 
