@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test test-slow load simulate chaos hostile rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call test test-slow load simulate chaos hostile mutants rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ chaos: setup ## break real pods on a replicated store for some minutes; options:
 
 hostile: setup ## hostile callers of every kind beside 20 who talk; a minute each; options: make hostile ARGS="--help"
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+mutants: setup ## change one line at a time of call, runtime and stores: do tests notice? for example: make mutants ARGS="--sample 300"
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 PEERS := $(BIN)/python -m loadtest.peers
 # Exists once the committer's bench is there.
