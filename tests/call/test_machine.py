@@ -93,6 +93,17 @@ def test_the_last_256_client_events_are_remembered() -> None:
     assert len(call.seen) == REMEMBERED_CLIENT_EVENTS
 
 
+def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
+    """It is the last to be forgotten, and the last that took effect."""
+    call = new_call()
+    happen(call, text_item("again"))
+    for number in range(REMEMBERED_CLIENT_EVENTS - 1):
+        happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), f"e{number}"))
+    happen(call, text_item("again"), text_item("new"))
+    assert "e0" not in call.seen
+    assert list(call.seen)[-2:] == ["again", "new"]
+
+
 def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
     """An `error` event carries message, code, param and the offending event's id."""
     call = new_call()

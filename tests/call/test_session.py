@@ -184,6 +184,15 @@ def test_turn_detection_keeps_what_was_set_before(session: dict[str, Any]) -> No
     assert (found.threshold, found.create_response) == (0.8, False)
 
 
+def test_turn_detection_of_no_named_type_stays_of_its_type(session: dict[str, Any]) -> None:
+    """Null or left out: the type in force."""
+    semantic = merge(session, detection(type="semantic_vad"))
+    for unnamed in ({"eagerness": "low"}, {"type": None, "eagerness": "low"}):
+        found = turn_detection(merge(semantic, detection(**unnamed)))
+        assert found is not None
+        assert (found.mode, found.silence_duration_ms) == ("semantic_vad", 1500)
+
+
 @pytest.mark.parametrize(("eagerness", "silence_ms"), [("low", 1500), ("medium", 800), ("auto", 800), ("high", 400)])
 def test_semantic_detection_waits_by_eagerness(session: dict[str, Any], eagerness: str, silence_ms: int) -> None:
     """`semantic_vad` is taken, and its eagerness says how long a silence ends the turn."""
