@@ -39,6 +39,9 @@ MAX_WAITING_JOBS = 256
 MAX_CLIP_MS = 30_000
 """A longer clip is no sentence that anybody says to a machine; it counts as not understood."""
 JOB_LIMIT_S = 20.0
+"""From handing a job to a worker to its answer."""
+ANSWER_LIMIT_S = 45.0
+"""From asking to the answer: two tries and some waiting. Ends a job also where no worker ever starts to do it."""
 START_LIMIT_S = 30.0
 RETRY_START_S = 1.0
 JOBS_PER_WORKER = 5_000
@@ -139,7 +142,10 @@ class SpeechWorkers:
         except asyncio.QueueFull:
             raise SpeechFailed(f"{MAX_WAITING_JOBS} speech jobs are waiting already.", retry=True) from None
         try:
-            answer, audio = await job.answer
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                answer, audio = await job.answer
+        except TimeoutError:
+            raise SpeechFailed(f"No speech worker had an answer within {ANSWER_LIMIT_S:g} s.", retry=True) from None
         finally:
             job.payload = b""  # One that is not wanted any more may wait in the queue for long.
         if "error" in answer:

@@ -10,6 +10,7 @@ import time
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import pytest_asyncio
@@ -18,7 +19,7 @@ from app.call.audio import PCM
 from app.speech import workers as pool
 from app.speech.framing import HEADER
 from app.speech.workers import SpeechFailed, SpeechWorkers
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -254,3 +255,24 @@ async def test_a_cancelled_job_lets_its_audio_go(workers: SpeechWorkers) -> None
     assert workers._jobs.qsize() == 1
     assert workers._jobs.get_nowait().payload == b""
     first.cancel()
+
+
+async def test_a_job_ends_though_no_worker_ever_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time runs from the asking: that of a try begins only on a worker."""
+
+    async def does_not_start() -> NoReturn:
+        raise SpeechFailed("no memory", retry=True)
+
+    monkeypatch.setattr(pool._Worker, "start", does_not_start)
+    monkeypatch.setattr(pool, "ANSWER_LIMIT_S", 0.05)
+    speech = SpeechWorkers(1)
+    await speech.open()
+    try:
+        with pytest.raises(SpeechFailed, match="within 0.05 s") as failed:
+            async with asyncio.timeout(PATIENCE_S):
+                await speech.synthesize("hello", "alloy")
+        assert failed.value.retry
+    finally:
+        await speech.close()
+        with pytest.raises(SpeechFailed):
+            await speech._started[0]
