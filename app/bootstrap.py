@@ -82,7 +82,10 @@ async def build(
         from app.web.turns import NextTurn, Turns
 
         secret = await find_secret(settings, store)
+        stack.push_async_callback(agents.close)
+        await agents.open()
         if own_name:
+            # Last of all: until the first heartbeat shows it, a name is kept for seconds only.
             name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes, SystemClock())
             settings = settings.model_copy(update={"pod": await name.choose(settings.pod)})
             stack.push_async_callback(name.give_back)
@@ -105,8 +108,6 @@ async def build(
         )
         pod.next_turn = NextTurn(Turns.of(asyncio.get_running_loop())).wait
         metrics.watch(pod.status, pod.calls_not_resumable)
-        stack.push_async_callback(agents.close)
-        await agents.open()
         stack.push_async_callback(pod.close)
         await pod.open()
         front = show(pod, metrics)

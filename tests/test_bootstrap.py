@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from app import bootstrap
+from app.agents.registry import AgentRegistry
 from app.bootstrap import AGREED_SECRET, find_secret
 from app.errors import StoreRefused
+from app.runtime.naming import OwnName
 from app.settings import Settings
 from app.stores.memory import MemoryStore
 from app.web.turns import Turns
@@ -42,3 +45,22 @@ async def test_a_secret_that_is_too_short_to_be_agreed_on_is_refused() -> None:
     await store.agree(AGREED_SECRET, b"")
     with pytest.raises(StoreRefused, match="has 0 bytes instead of 32: delete voice:agreed:secret"):
         await find_secret(Settings(secret=None), store)
+
+
+async def test_a_name_is_chosen_when_all_else_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept for seconds, until a heartbeat shows it; an agent may take longer to open."""
+    order: list[str] = []
+
+    async def opened(self: AgentRegistry) -> None:
+        order.append("agents")
+
+    class Noted(OwnName):
+        async def choose(self, wanted: str, parts: Callable[[str], Iterable[str]] = lambda name: (name,)) -> str:
+            order.append("name")
+            return await super().choose(wanted, parts)
+
+    monkeypatch.setattr(AgentRegistry, "open", opened)
+    monkeypatch.setattr(bootstrap, "OwnName", Noted)
+    async with bootstrap.build(Settings(store_url="memory://", agent="echo"), own_name=True) as parts:
+        assert order == ["agents", "name"]
+        assert [beat.name for beat in await parts.store.pods()] == [parts.pod.name]
