@@ -26,9 +26,10 @@ LINGER_S = 5
 """How long a refused peer has to read why."""
 LINGERING = 64
 """Refused connections that linger at once."""
-IDLE_S = 200
-"""How long a connection may be idle between two requests: longer than balancers keep theirs (an ALB 60 s, our
-Terraform 180 s), or they would send a request into a connection that is being closed."""
+IDLE_S = 4100
+"""How long a connection may be idle between two requests: longer than balancers keep theirs (Google's 600 s, Envoy an
+hour, an ALB up to 4 000 s), or they would send a request into a connection that is being closed. It is their number
+that is bounded."""
 IDLE = 256
 """Idle connections. Stops peers that ask one thing each and then keep the socket; balancers need a few dozen."""
 WAITING_BESIDE_CALLS = 64

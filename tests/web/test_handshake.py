@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from structlog.testing import capture_logs
 
 from app.runtime.ports import StartCall
 from app.web.handshake import LINGER_BYTES, Handshake
-from app.web.handshakes import HandshakeLimits
+from app.web.handshakes import IDLE_S, HandshakeLimits
 from app.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
 
@@ -225,13 +227,13 @@ async def test_no_whole_request_in_time_is_408_or_a_close() -> None:
 
 
 async def test_a_later_request_has_its_own_time_from_its_first_byte() -> None:
-    """However long the connection was idle before; 200 s of that are kept, as balancers want it."""
+    """However long the connection was idle before; an hour of that is kept, as balancers want it."""
     clock = StoppedClock()
     async with running(now_s=clock) as server, peers(server, 2) as (slow, idle):
         for peer in (slow, idle):
             peer.say(LIVE)
             assert (await peer.answer())[0] == 200
-        clock.now += 199
+        clock.now += IDLE_S - 1
         shared = server.server._handshakes
         slow.say(LIVE[:5])
         await until(lambda: len(shared.waiting) == 1)
@@ -271,6 +273,19 @@ async def test_of_idle_connections_the_longest_idle_goes() -> None:
         assert counted(server, 'limit="idle_sockets"') == 2
         asking[-1].say(LIVE)
         assert (await asking[-1].answer())[0] == 200
+
+
+def test_no_balancer_keeps_idle_connections_longer_than_a_pod_does() -> None:
+    """Or it sends a request into a connection that is being closed, and makes a 502 of it."""
+    deploy = Path(__file__).parents[2]
+    told = {
+        "deploy/terraform/modules/routing-plan/variables.tf": r"idle_timeout_s <= (\d+)",
+        "k8s/routing/aws-load-balancer-controller/ingress.yaml": r"idle_timeout.timeout_seconds=(\d+)",
+    }
+    kept = [int(found) for name, pattern in told.items() for found in re.findall(pattern, (deploy / name).read_text())]
+    assert len(kept) == len(told)
+    googles_s, envoys_s = 600, 3600
+    assert max(*kept, googles_s, envoys_s) < IDLE_S
 
 
 async def test_a_refused_peer_that_stays_is_cut() -> None:
