@@ -14,7 +14,7 @@ from app.cutover.plan import ROLLS_BACK_TO, Progress, Step, Terms, advanced, rol
 from app.cutover.ports import CutoverError, Routing
 from app.cutover.steps import Steps, Unfinished
 from app.cutover.world import World
-from app.errors import StoreError, StoreUnavailable
+from app.errors import StoreError
 from app.runtime.ports import Clock
 from app.stores.base import Store
 
@@ -173,8 +173,9 @@ class Conductor:
             await self._world.clock.sleep(RENEW_S)
             try:
                 await self._journal.renew()
-            except StoreUnavailable:
-                # Nobody else can take it either, and the next try will tell.
+            except StoreError:
+                # Whether it is silent or refuses: the next try will tell if another has taken it. Without this task
+                # no step could be done any more, not even back.
                 continue
 
 

@@ -44,7 +44,7 @@ class Drain:
     asked: tuple[str, ...] = ()
     """The pods of a color."""
     gone: tuple[str, ...] = ()
-    """Those of them that have left the fleet meanwhile."""
+    """Those that have left the fleet meanwhile, or the one pod if it left while it had calls."""
     takers: tuple[str, ...] = ()
     """Pods that are expected to take calls over."""
     waits: str = ""
@@ -74,6 +74,7 @@ async def drain_pod(
     """Let one pod's calls go, and `wait` for the last. Raises `FleetError`, also when somebody cancels it."""
     begun = await pod.drain(mode, deadline_s)
     active_calls = int(begun["active_calls"])
+    gone: list[str] = []
 
     async def is_empty() -> bool:
         nonlocal active_calls
@@ -83,6 +84,8 @@ async def drain_pod(
             return False
         if health is not None and health["status"] != "draining":
             raise FleetError(f"{pod.url} is {health['status']}: the drain was cancelled.")
+        if health is None and active_calls:
+            gone.append(pod.url)
         active_calls = 0 if health is None else int(health["active_calls"])
         return active_calls == 0
 
@@ -95,6 +98,7 @@ async def drain_pod(
         draining=True,
         drained=active_calls == 0,
         active_calls=active_calls,
+        gone=tuple(gone),
         takers=tuple(begun.get("takers", ())),
         waits=begun.get("waits", ""),
     )

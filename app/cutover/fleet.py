@@ -63,12 +63,16 @@ class RemotePod:
         return bool((await self._ask("DELETE", "/admin/drain"))["cancelled"])
 
     async def health(self) -> dict[str, Any] | None:
-        """What it says of itself, with `status` and `active_calls`; None once nobody answers at its address."""
+        """What it says of itself, with `status` and `active_calls`; None once nobody listens at its address.
+
+        That is known only where the connection is refused: a name that is not found, or a network that is down, says
+        nothing of the pod.
+        """
         try:
             response = await self._request("GET", "/healthz/realtime", None)
-        except httpx.ConnectError:
-            return None
         except httpx.HTTPError as error:
+            if isinstance(error, httpx.ConnectError) and _is_refusal(error):
+                return None
             raise self._silent(error) from error
         health = self._parsed(response, "/healthz/realtime")
         if not {"status", "active_calls"} <= health.keys():
@@ -102,6 +106,14 @@ class RemotePod:
 
     def _silent(self, error: httpx.HTTPError) -> PodSilent:
         return PodSilent(f"No pod answers at {self.url} ({str(error) or type(error).__name__}).")
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether each address that was tried said that nobody listens there."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_refusal, error.exceptions))
+    before = error.__cause__ or error.__context__
+    return isinstance(error, ConnectionRefusedError) or (before is not None and _is_refusal(before))
 
 
 def _beat(said: dict[str, Any]) -> PodBeat:

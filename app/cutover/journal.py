@@ -14,7 +14,7 @@ import orjson
 
 from app.cutover.plan import Progress, as_json, from_json
 from app.cutover.ports import CutoverError
-from app.errors import StoreUnavailable
+from app.errors import StoreError, StoreUnavailable
 from app.runtime.ports import Clock
 from app.stores.base import Store
 
@@ -98,7 +98,7 @@ class Journal:
         self._lease = mine
 
     async def renew(self) -> None:
-        """Keep the lease. Raises `LeaseLost`, and `StoreUnavailable` when it cannot be known."""
+        """Keep the lease. Raises `LeaseLost`, and `StoreError` when it cannot be known."""
         # The same again until it is answered: the store may have it already.
         fresh = self._renewal = self._renewal or self._signed()
         # It may have run out while the store was away, or have been forgotten; nobody else took it then.
@@ -109,10 +109,10 @@ class Journal:
         raise LeaseLost("another cutover is at work")
 
     async def release(self) -> None:
-        """Let the next tool begin at once. Never raises for a store that is away: the lease runs out."""
+        """Let the next tool begin at once. Whatever the store says to that, nothing is raised: the lease runs out."""
         if self._lease is None:
             return
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreError):
             await self._store.swap_note(LEASE, self._lease, None, ttl_s=LEASE_S)
         self._lease = None
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 import pytest
 
 from app.cutover.conductor import Conductor, NothingToDo, Stuck, forget
-from app.cutover.journal import Journal
+from app.cutover.journal import LEASE, Journal
 from app.cutover.judging import Budget
 from app.cutover.plan import Progress, Step, Terms
 from app.cutover.ports import CutoverError, Numbers, WatchError
 from app.cutover.steps import Unfinished
+from app.errors import StoreError, StoreRefused, StoreUnavailable
 from app.stores.base import DrainWish, Tallies
 from tests.cutover.simulated import Counter, Died, SimWorld
 
@@ -325,6 +326,27 @@ async def test_a_source_that_falls_silent_ends_a_hold_and_not_a_wait() -> None:
             check_rolled_back(its, progress)
 
 
+@pytest.mark.parametrize("failure", [StoreUnavailable("no answer"), StoreRefused("NOPERM")])
+async def test_a_lease_that_could_not_be_renewed_twice_is_renewed_the_third_time(
+    monkeypatch: pytest.MonkeyPatch, failure: StoreError
+) -> None:
+    """Whether the store was silent or said no, the steps go on as long as no other tool has the lease."""
+    its = SimWorld()
+    swap, renewals = its.store.swap_note, 0
+
+    async def failing(name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        nonlocal renewals
+        if name == LEASE and old is not None and new is not None:
+            renewals += 1
+            if renewals in (1, 2):
+                raise failure
+        return await swap(name, old, new, ttl_s=ttl_s)
+
+    monkeypatch.setattr(its.store, "swap_note", failing)
+    check_done(its, await cut_over(its))
+    assert renewals > 2
+
+
 async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
     """`drain --color blue --cancel` from anywhere is a way to stop a cutover."""
     its = SimWorld()
@@ -339,10 +361,14 @@ async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
     check_rolled_back(its, progress)
 
 
-async def test_a_drain_wished_before_gives_way() -> None:
-    """Somebody once asked blue to drain, and to let its calls finish: the cutover's own wish hands them off."""
+@pytest.mark.parametrize("ahead_ms", [-1, 7_200_000])
+async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
+    """Somebody once asked blue to drain, and to let its calls finish: the cutover's own wish hands them off.
+
+    Whatever time it was on the machine of whoever asked.
+    """
     its = SimWorld()
-    await its.store.wish_drain("blue", DrainWish("finish", 9999, its.clock.wall_ms() - 1))
+    await its.store.wish_drain("blue", DrainWish("finish", 9999, its.clock.wall_ms() + ahead_ms))
     wished: list[DrainWish | None] = []
     its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
     progress = await cut_over(its, terms=replace(TERMS, force=True))

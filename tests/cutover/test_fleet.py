@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.cutover.drain import drain_pod
 from app.cutover.fleet import FleetError, RemotePod, count
 from app.runtime.clock import SystemClock
 from app.stores.base import PodBeat
+from tests.servers import free_port
 from tests.web.rig import running
 
 BEAT = PodBeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
@@ -48,19 +50,35 @@ async def test_what_is_no_pod_is_told(monkeypatch: pytest.MonkeyPatch, body: str
         await RemotePod("http://pod").health()
 
 
+def not_connected(*reasons: Exception) -> httpx.ConnectError:
+    """As httpx tells that none of a name's addresses could be connected to."""
+    error = httpx.ConnectError("All connection attempts failed")
+    error.__cause__ = OSError("All connection attempts failed")
+    error.__cause__.__cause__ = reasons[0] if len(reasons) == 1 else ExceptionGroup("several", list(reasons))
+    return error
+
+
 async def test_waiting_for_a_pod_outlasts_a_broken_answer_and_ends_with_the_pod(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A process that exits may break off one answer before it refuses the next."""
+    """A process that exits may break off one answer before it refuses the next; a network that fails says nothing."""
     begun = {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 2}
     health = [
         {"status": "draining", "active_calls": 1},
         httpx.ReadError("broke off"),
-        httpx.ConnectError("refused"),
+        not_connected(socket.gaierror("no such name, for a moment")),
+        not_connected(OSError("no route to host"), ConnectionRefusedError()),
+        not_connected(ConnectionRefusedError(), ConnectionRefusedError()),
     ]
     answers = Answers(monkeypatch, drain=begun, realtime=health)
     done = await drain_pod(RemotePod("http://pod"), None, None, SystemClock(), wait=True)
     assert (done.drained, done.active_calls, answers.bodies["realtime"]) == (True, 0, [])
+    assert str(done) == "http://pod is drained; gone meanwhile: http://pod."
+
+
+async def test_a_pod_is_gone_once_its_address_refuses_connections() -> None:
+    """As the system says it."""
+    assert await RemotePod(f"http://localhost:{free_port()}").health() is None
 
 
 async def test_waiting_for_a_pod_ends_when_its_drain_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

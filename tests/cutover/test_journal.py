@@ -10,7 +10,7 @@ import pytest
 from app.cutover.journal import LEASE, RECORD, Journal, LeaseLost
 from app.cutover.plan import Step
 from app.cutover.ports import CutoverError
-from app.errors import StoreUnavailable
+from app.errors import StoreRefused, StoreUnavailable
 from app.stores.memory import MemoryStore
 from tests.cutover.simulated import VirtualClock
 from tests.cutover.test_plan import PROGRESS
@@ -20,12 +20,13 @@ class AwayStore(MemoryStore):
     """Carries a swap out, and loses the answer as often as told."""
 
     lost = 0
+    failure: Exception = StoreUnavailable("no answer")
 
     async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         swapped = await super().swap_note(name, old, new, ttl_s=ttl_s)
         if self.lost:
             self.lost -= 1
-            raise StoreUnavailable("no answer")
+            raise self.failure
         return swapped
 
 
@@ -123,3 +124,12 @@ async def test_a_record_of_another_version_is_not_guessed_at(record: bytes) -> N
     await store.swap_note(RECORD, None, record, ttl_s=60)
     with pytest.raises(CutoverError, match="finish it with the version that began it"):
         await Journal(store, clock).read()
+
+
+async def test_a_store_that_refuses_the_end_of_the_lease_spoils_no_result() -> None:
+    """The lease runs out by itself; a cutover that is done is not told as one that failed."""
+    store, clock = rig()
+    journal = Journal(store, clock)
+    await journal.hold()
+    store.lost, store.failure = 1, StoreRefused("NOPERM")
+    await journal.release()
