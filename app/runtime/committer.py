@@ -174,9 +174,13 @@ class Committer:
         while call is not None and size_bytes < most_bytes:
             self._awaited += self._urgent.pop(call, [])
             self._marked.pop(call, None)
+            if self.write_back.spares(call):
+                call.give_up_write()
+                call = next(iter(self._urgent or self._marked), None)
+                continue
             taken = self.take(call, self._in_flight)
             if taken is None and not call.is_held:
-                self.write_back.owed.pop(call, None)  # It is another pod's now.
+                self.write_back.written(call)  # It is another pod's now.
             if taken is not None:
                 batch.append((call, *taken))
                 size_bytes += taken[0].size_bytes
@@ -218,16 +222,16 @@ class Committer:
         full: Batch = []
         for (call, write, waiting), outcome in zip(batch, outcomes, strict=True):
             if outcome is WriteOutcome.COMMITTED:
-                self.write_back.owed.pop(call, None)
+                self.write_back.written(call)
                 call.committed(waiting)
             elif outcome is WriteOutcome.FULL:
                 full.append((call, write, waiting))
             elif outcome is WriteOutcome.REJECTED or (outcome is WriteOutcome.UNKNOWN and write.whole):
-                log.error("the store rejects the write of a call", call_id=write.call_id, size_bytes=write.size_bytes)
                 self._observer.store_failed("commit")
                 call.lost_in_store(waiting)
-                call.give_up_write()  # This call alone goes on from memory, and is tried again by `recover`.
-                self.write_back.owed[call] = None
+                if self.write_back.reject(call):
+                    size_bytes = write.size_bytes
+                    log.error("the store rejects the write of a call", call_id=write.call_id, size_bytes=size_bytes)
             elif outcome is WriteOutcome.UNKNOWN:
                 call.lost_in_store(waiting)
                 if (again := self.take(call, self._in_flight)) is not None:
@@ -238,7 +242,7 @@ class Committer:
 
     def not_ours(self, call: Writer, outcome: WriteOutcome) -> None:
         """The store says that a call is another pod's, or was erased."""
-        self.write_back.owed.pop(call, None)
+        self.write_back.written(call)
         if outcome is WriteOutcome.ENDED:
             call.erased()
         else:

@@ -55,6 +55,8 @@ class WriteBack:
         self._committer = committer
         self._store = store
         self._clock = clock
+        self._rejected: dict[Writer, tuple[float, float]] = {}
+        """Owed calls whose own write is rejected: the pause after the last try, and when the next is due."""
         self._told = StoreState.OK
         """What the log was told last."""
         self._probe_s = PROBE_S
@@ -85,6 +87,27 @@ class WriteBack:
         for call in list(self.owed)[: max(0, len(self.owed) - MAX_OWED)]:
             del self.owed[call]
 
+    def reject(self, call: Writer) -> bool:
+        """The store rejects a call's write: this call alone goes on from memory and is tried again, later and later.
+
+        Returns whether that is news.
+        """
+        is_news = call not in self._rejected
+        pause_s = PROBE_S if is_news else min(2 * self._rejected[call][0], MAX_PROBE_S)
+        self._rejected[call] = pause_s, self._clock.monotonic_s() + pause_s
+        call.give_up_write()
+        self.owed[call] = None
+        return is_news
+
+    def spares(self, call: Writer) -> bool:
+        """Whether a call is not to be written now: it is whole each time, however little has changed since."""
+        return call in self._rejected and self._clock.monotonic_s() < self._rejected[call][1]
+
+    def written(self, call: Writer) -> None:
+        """The store has all of a call, or it is no longer this pod's."""
+        self.owed.pop(call, None)
+        self._rejected.pop(call, None)
+
     def tell(self) -> None:
         """One line when the store is given up, and one when all is written again; nothing of what is in between."""
         state = self.state
@@ -108,10 +131,14 @@ class WriteBack:
             await self._clock.sleep(PROBE_S)
             if self.given_up is None:
                 for call in self.owed:
-                    self._committer.mark(call)
+                    if not self.spares(call):
+                        self._committer.mark(call)
+                if self._rejected:
+                    self._rejected = {call: self._rejected[call] for call in self.owed if call in self._rejected}
+                    await self._learn_owners(list(self._rejected))
                 continue
             if self.given_up is StoreState.FULL:
-                await self._learn_owners()
+                await self._learn_owners(self._committer.all_calls())
                 await self._write([call for call in self.owed if call.has_ended])
                 if self._clock.monotonic_s() < self._next_probe_s:
                     continue
@@ -188,12 +215,12 @@ class WriteBack:
         told = zip(batch, outcomes, strict=True)
         return any(outcome is WriteOutcome.COMMITTED and not write.ends for (_, write, _), outcome in told)
 
-    async def _learn_owners(self) -> None:
-        """A store that is full takes claims and erasures all the same: ask whether calls are still this pod's."""
+    async def _learn_owners(self, calls: Iterable[Writer]) -> None:
+        """Whatever keeps calls from being written, they may be claimed and erased: ask whether they are this pod's."""
         if self._clock.monotonic_s() < self._next_ask_s:
             return
         self._next_ask_s = self._clock.monotonic_s() + ASK_S
-        asked = [(call, question) for call in self._committer.all_calls() if (question := call.question()) is not None]
+        asked = [(call, question) for call in calls if (question := call.question()) is not None]
         try:
             async with asyncio.timeout(TRY_S):
                 outcomes = await self._store.commit([question for _, question in asked])

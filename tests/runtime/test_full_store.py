@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from app.errors import ConnectionRefused, StoreRefused, StoreUnavailable
 from app.runtime.pod import Pod
-from app.runtime.write_back import MAX_PROBE_S, PROBE_S
+from app.runtime.write_back import ASK_S, MAX_PROBE_S, PROBE_S
+from app.stores.base import Claim, Claimed
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
-from tests.runtime.rig import TYPED, rig
+from tests.runtime.rig import TYPED, CountingObserver, rig
 
 
 def state(pod: Pod) -> str:
@@ -150,6 +151,38 @@ async def test_one_call_whose_write_is_rejected_is_that_calls_trouble_alone() ->
         store.rejects.clear()
         await until(lambda: state(pod) == "memory:ok")
         assert await _items(store, callers[0].call_id) == 1
+
+
+async def test_a_call_whose_write_is_rejected_is_not_tried_with_whatever_comes_next() -> None:
+    """All of it would be sent again and again; meanwhile its owner learns all the same that another pod has it."""
+    store, clock = FaultyStore(), LeapingClock()
+    async with rig(store) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod)
+        store.rejects.add(caller.call_id)
+        said = 0
+
+        async def talk() -> None:
+            nonlocal said
+            for _ in range(10):
+                said += 1
+                caller.transport.say(TYPED)
+                await caller.transport.event("conversation.item.done", said)
+
+        await talk()
+        assert isinstance(pod.observer, CountingObserver)
+        tries = pod.observer.counts["store_failed", "commit"]
+        assert tries < 5
+        for pauses in range(1, 8):
+            clock.leap(MAX_PROBE_S + 0.1)
+            await until(lambda at=tries + pauses: pod.observer.counts["store_failed", "commit"] >= at)
+            await talk()
+        assert pod.observer.counts["store_failed", "commit"] == tries + 7
+        store.rejects.clear()
+        taken = await store.claim(Claim(caller.call_id, "pod-b", "green", 5, name="other"))
+        assert isinstance(taken, Claimed)
+        clock.leap(ASK_S)
+        assert (await caller.transport.until(lambda it: it.closed))[0] == 4409
 
 
 async def _items(store: FaultyStore, call_id: str) -> int:
