@@ -15,6 +15,7 @@ from app.call.record import Status
 from app.errors import StoreError
 from app.runtime.fleet import Takers, routed_colors, some, takers
 from app.runtime.live_call import LiveCall
+from app.runtime.signs_of_life import SignsOfLife
 
 if TYPE_CHECKING:
     from app.runtime.pod import Pod
@@ -83,6 +84,7 @@ class Drainer:
         started_s = clock.monotonic_s()
         letting_go: dict[str, asyncio.Task[None]] = {}
         warned: set[str] = set()
+        signs_of_life = SignsOfLife(clock)
         others_take_calls = False
         asked_s = float("-inf")
         while pod.admission.active > 0:
@@ -93,6 +95,7 @@ class Drainer:
                 others_take_calls = bool(found.pods)
                 asked_s = clock.monotonic_s()
             attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
+            signs_of_life.look(attached)
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
                 self._warn(attached, warned, drain, elapsed_s)
             ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)

@@ -307,6 +307,11 @@ class LiveCall:
             heard_from_at_s = self.heard_from_at_s
             connection.probe(lambda: self._caller_is_there(connection, heard_from_at_s))
 
+    @property
+    def has_said_nothing(self) -> bool:
+        """Whether no message has come since the upgrade of the present connection."""
+        return not self.was_heard and self.heard_from_at_s == self.attached_at_s
+
     def _caller_is_there(self, connection: Connection, heard_from_at_s: float) -> None:
         has_come = self.was_heard or self.heard_from_at_s != heard_from_at_s
         if self.connection is connection and connection.closing is None and not has_come:

@@ -1,0 +1,42 @@
+"""Whether those that a drain waits for are there at all.
+
+What holds a connection and has said nothing since its upgrade may be a caller who listens, or nobody: a probe of a
+scanner, a client that hangs. A caller's client answers a ping; what does not is let go of, sooner than the keepalive
+would, for nothing was said that could be lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import partial
+
+from app.call.closing import INTERNAL_ERROR
+from app.runtime.connection import Connection
+from app.runtime.live_call import LiveCall
+from app.runtime.ports import Clock
+
+ANSWER_S = 10.0
+"""How long a ping may stay without an answer: longer than a bad network takes for a packet and its second try."""
+
+
+class SignsOfLife:
+    """One drain's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asked_at_s: dict[Connection, float] = {}
+        """Infinity once there was an answer."""
+
+    def look(self, attached: Iterable[LiveCall]) -> None:
+        """Ask whoever has said nothing, and close who was asked long ago and has not answered: with 1011, parked."""
+        now_s = self._clock.monotonic_s()
+        for live in attached:
+            connection = live.connection
+            if connection is None or not live.has_said_nothing:
+                continue
+            asked_at_s = self._asked_at_s.setdefault(connection, now_s)
+            if asked_at_s == now_s:
+                connection.probe(partial(self._asked_at_s.__setitem__, connection, math.inf))
+            elif now_s - asked_at_s >= ANSWER_S:
+                connection.close(INTERNAL_ERROR, "no sign of life", at_once=True)
