@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-SETTLED_S = 10.0
-"""So long after its start a pod may have calls: from then on its clock does not leap."""
 SLEW = 0.1
 """How much of the time that passed the clock may be led by: of two minutes in which a caller may come back, twelve
 seconds at most are gained or lost while two clocks come together."""
@@ -24,7 +22,7 @@ class SystemClock:
         """Seconds that never go back."""
         return time.monotonic()
 
-    def follow(self, wall_ms: float) -> None:
+    def follow(self, wall_ms: float, *, leaps: bool) -> None:
         """Take no notice: this is the machine's own time."""
 
     async def sleep(self, seconds: float) -> None:
@@ -42,25 +40,28 @@ class SteadyClock(SystemClock):
 
     How long a call has been parked is the difference of two wall times, taken perhaps by two pods. A machine's clock
     that is set, or is wrong, would end calls. So the wall clock is read once; from then on the time since boot counts,
-    and `follow` leads it to the store's clock: at once while the pod starts, later at most by `SLEW`.
+    and `follow` leads it to the store's clock: at once while the pod has no call, and once only; else by `SLEW`.
     """
 
     def __init__(
         self, wall_ns: Callable[[], int] = time.time_ns, since_boot_ns: Callable[[], int] = _since_boot_ns
     ) -> None:
         self._since_boot_ns = since_boot_ns
-        self._made_ns = self._followed_ns = since_boot_ns()
-        self._ahead_ns = wall_ns() - self._made_ns
+        self._followed_ns = since_boot_ns()
+        self._ahead_ns = wall_ns() - self._followed_ns
+        self._has_leapt = False
 
     def wall_ms(self) -> int:
         """Milliseconds since 1970 UTC."""
         return (self._since_boot_ns() + self._ahead_ns) // 1_000_000
 
-    def follow(self, wall_ms: float) -> None:
-        """The store's clock says `wall_ms` now."""
+    def follow(self, wall_ms: float, *, leaps: bool) -> None:
+        """See `ports.FleetClock`. A second leap would part this pod from others that are led to the same clock."""
         now_ns = self._since_boot_ns()
         behind_ns = int(wall_ms * 1_000_000) - now_ns - self._ahead_ns
-        if now_ns - self._made_ns > SETTLED_S * 1e9:
+        if leaps and not self._has_leapt:
+            self._has_leapt = True
+        else:
             most_ns = int(SLEW * (now_ns - self._followed_ns))
             behind_ns = max(-most_ns, min(most_ns, behind_ns))
         self._ahead_ns += behind_ns

@@ -38,7 +38,11 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Three loops: `run` talks to the store, `upkeep` looks at this pod's own calls, `watch_loop` at the event loop."""
+    """Four loops, of which none waits for another.
+
+    `run` talks to the store, `upkeep` looks at this pod's own calls, `bound_parking` at what calls without a caller
+    keep, `watch_loop` at the event loop.
+    """
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
@@ -112,8 +116,9 @@ class Heartbeat:
         if failures:
             pod.observer.store_failed("beat")
             self._forget_others()
-        elif (now_ms := pod.store.wall_ms()) is not None:
-            pod.clock.follow(now_ms)
+        # Also where the rest was refused: a clock that is wrong must not wait for a store that is well.
+        if (now_ms := pod.store.wall_ms()) is not None:
+            pod.clock.follow(now_ms, leaps=not pod.ownership.calls)
         self._tell(failures)
 
     def _tell(self, failures: Sequence[Exception]) -> None:
@@ -193,16 +198,25 @@ class Heartbeat:
             log.warning("could not leave the fleet; the heartbeat will run out", pod=self._pod.name)
 
     async def upkeep(self) -> None:
-        """Look after every call until cancelled."""
+        """Look after every call until cancelled; never waits for the store."""
         while True:
             await self._pod.clock.sleep(UPKEEP_S)
-            await self.look_after_calls()
+            self._look_after_all()
+
+    async def bound_parking(self) -> None:
+        """Keep no more of parked and ended calls than may be, in memory and in the store, until cancelled."""
+        while True:
+            await self._pod.clock.sleep(UPKEEP_S)
+            await self._unload_surplus()
 
     async def look_after_calls(self) -> None:
-        """Once."""
+        """Once, both."""
+        self._look_after_all()
+        await self._unload_surplus()
+
+    def _look_after_all(self) -> None:
         for live in list(self._pod.ownership.calls.values()):
             self._look_after(live)
-        await self._unload_surplus()
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is until cancelled; what is too late for new calls stops them.
@@ -228,7 +242,6 @@ class Heartbeat:
                 pod.admission.second_is_over(late=detector.late, overloaded=detector.overloaded)
 
     async def _unload_surplus(self) -> None:
-        """Keep no more of parked calls than may be, in memory and in the store."""
         await self._parking.enforce()
 
     def _look_after(self, live: LiveCall) -> None:

@@ -194,6 +194,8 @@ class Ownership:
                 return
             await live.stop_work()
             await self._committer.flush(live)
+            if call.status is not Status.PARKED:
+                return  # Its window ended meanwhile, which is yet to be written.
             if self._committer.degraded:
                 live.start_what_was_under_way()
             else:

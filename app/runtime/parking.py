@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.call.record import Status
-from app.errors import StoreError
+from app.errors import StoreError, StoreRefused
 from app.runtime.budget import FLOOR_BYTES
 from app.runtime.live_call import LiveCall
 
@@ -61,6 +61,11 @@ class Parking:
         while (call_id := ended.surplus(pod.clock.monotonic_s())) is not None:
             try:
                 await pod.store.erase(call_id, pod.clock.wall_ms())
+            except StoreRefused as refused:
+                # Tried again and again, it would stand before all others for ever. The store lets go of it by its TTL.
+                log.warning("an ended call cannot be erased", call_id=call_id, error=str(refused))
+                ended.remove(call_id)
+                continue
             except StoreError:
                 return  # It is tried again in a second.
             ended.remove(call_id)

@@ -101,6 +101,7 @@ class Pod:
         self._start("committer", self.committer.run())
         self._start("write back", self.committer.write_back.run())
         self._start("upkeep", self.heartbeat.upkeep())
+        self._start("parking", self.heartbeat.bound_parking())
         self._start("overload", self.heartbeat.watch_loop())
         await self.heartbeat.beat()
         self._start("heartbeat", self.heartbeat.run())

@@ -110,8 +110,8 @@ class Clock(Protocol):
 class FleetClock(Clock, Protocol):
     """A clock by which the pods of a store agree on the time."""
 
-    def follow(self, wall_ms: float) -> None:
-        """The store's clock says `wall_ms` now."""
+    def follow(self, wall_ms: float, *, leaps: bool) -> None:
+        """The store's clock says `wall_ms` now. `leaps`: nothing is measured by this clock yet, so it may be set."""
 
 
 @dataclass(slots=True)

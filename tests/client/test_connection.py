@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from app.client import connection, sockets
 from app.client.connection import RealtimeCall, Resumed
 from app.client.refusals import CallFailed, Refused
 from app.client.sockets import Socket, open_socket
@@ -353,6 +354,29 @@ async def test_the_first_connect_does_not_wait() -> None:
             async with caller(server):
                 pass
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("upgrades", [False, True])
+async def test_a_first_connect_that_is_never_answered_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, upgrades: bool
+) -> None:
+    """Before the upgrade or after it, where pings are answered and no greeting comes."""
+    monkeypatch.setattr(connection, "HANDSHAKE_S", 0.1)
+    monkeypatch.setattr(sockets, "HANDSHAKE_S", 3600.0)
+
+    async def never(server: ScriptedServer, socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with silent, running(ScriptedServer(never)) as server:
+        port = server.port if upgrades else silent.sockets[0].getsockname()[1]
+        with pytest.raises(CallFailed, match="no answer in time"):
+            async with asyncio.timeout(PATIENCE_S), RealtimeCall(f"ws://127.0.0.1:{port}/v1/realtime"):
+                pass
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import os
 import resource
+import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -18,11 +22,16 @@ import pytest
 from app.client.connection import RealtimeCall
 from app.client.refusals import CallFailed
 from tests.e2e.pods import PodProcess, pods
+from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from tests.web.bench_refusals import cpu_s
 
 OPEN_FILES = 60
 """Descriptors of a pod that has nearly none left."""
+
+
+PIPE_BYTES = 64 * 1024
+"""What a pipe holds (pipe(7))."""
 
 
 async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
@@ -170,3 +179,50 @@ async def test_a_pod_without_descriptors_serves_on_once_it_has_some() -> None:
                     assert (await pod.health())["status"] == "ok"
                     break
                 await asyncio.sleep(0.05)
+
+
+async def test_a_pod_whose_log_nobody_reads_serves_on() -> None:
+    """However full the pipe is: health and calls are answered, and a signal ends the process."""
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
+    serve = [sys.executable, "-m", "app", "serve", "--store", "memory://", "--port", str(port)]
+    with subprocess.Popen(serve, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        pod = PodProcess(process, port, "blue", Path())
+        try:
+            async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient() as http:
+                while True:
+                    with contextlib.suppress(httpx.HTTPError):
+                        await pod.health()
+                        break
+                    await asyncio.sleep(0.02)
+                async with RealtimeCall(pod.url, model="echo") as call:
+                    while unread_bytes(process) < PIPE_BYTES:
+                        await refused(port, "x" * 4000)
+                    for _ in range(20):
+                        await refused(port, "x" * 4000)
+                    assert (await http.get(f"{pod.http}/healthz/live")).status_code == 200
+                    await call.send({"type": "input_audio_buffer.clear"})
+                    async for event in call.events():
+                        if event["type"] == "input_audio_buffer.cleared":
+                            break
+                pod.terminate()
+                assert await pod.exit_status() == 0
+        finally:
+            process.kill()
+
+
+def unread_bytes(process: subprocess.Popen[bytes]) -> int:
+    """What stands in the pipe of a process' output."""
+    assert process.stdout is not None
+    return int(array.array("i", fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)))[0])
+
+
+async def refused(port: int, name: str) -> None:
+    """Ask for a call that does not exist, which is a line in the log as long as its name."""
+    head = f"GET /realtime/{name} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write((head + key).encode())
+    assert await reader.readline()
+    writer.close()
+    await writer.wait_closed()

@@ -41,27 +41,38 @@ def test_a_pod_starts_by_the_stores_clock() -> None:
     machine = Machine()
     clock = machine.clock()
     machine.passes(1)
-    clock.follow(1_800_000_000_000)
+    clock.follow(1_800_000_000_000, leaps=True)
     machine.passes(2)
     assert clock.wall_ms() == 1_800_000_002_000
+
+
+def test_a_store_that_first_answers_late_is_followed_at_once() -> None:
+    """However long the pod has waited for it, unless it has calls: those are led."""
+    machine = Machine()
+    clock = machine.clock()
+    machine.passes(3600)
+    clock.follow(1_800_000_000_000, leaps=False)
+    assert clock.wall_ms() == 1_700_000_000_000 + 3_600_000 + 360_000
+    clock.follow(1_800_000_000_000, leaps=True)
+    assert clock.wall_ms() == 1_800_000_000_000
 
 
 def test_later_it_is_led_and_does_not_leap() -> None:
     """A store whose clock is set, or another one after a failover, ends no call."""
     machine = Machine()
     clock = machine.clock()
-    clock.follow(1_700_000_000_000)
+    clock.follow(1_700_000_000_000, leaps=True)
     machine.passes(60)
-    clock.follow(1_700_000_060_000)
+    clock.follow(1_700_000_060_000, leaps=False)
     for _ in range(10):
         before_ms = clock.wall_ms()
         machine.passes(2)
-        clock.follow(1_700_007_000_000)
+        clock.follow(1_700_007_000_000, leaps=True)
         assert 2000 <= clock.wall_ms() - before_ms <= 2200
     for _ in range(1000):
         before_ms = clock.wall_ms()
         machine.passes(2)
-        clock.follow(1_700_000_000_000)
+        clock.follow(1_700_000_000_000, leaps=False)
         assert 1800 <= clock.wall_ms() - before_ms <= 2000
 
 
@@ -70,5 +81,5 @@ def test_small_differences_are_followed_whole() -> None:
     machine = Machine()
     clock = machine.clock()
     machine.passes(100)
-    clock.follow(1_700_000_100_007)
+    clock.follow(1_700_000_100_007, leaps=False)
     assert clock.wall_ms() == 1_700_000_100_007

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import ConnectionRefused
+from app.errors import ConnectionRefused, StoreRefused
 from app.runtime.budget import FLOOR_BYTES
 from app.runtime.ended import EndedCalls
 from app.runtime.parking import Parking
@@ -80,6 +80,27 @@ async def test_while_the_store_is_away_nothing_is_given_up() -> None:
         assert await is_kept(pod, caller)
         await parking.enforce()
         assert not await is_kept(pod, caller)
+
+
+async def test_one_that_cannot_be_erased_does_not_stand_before_the_others() -> None:
+    """What the store refuses of one call it would refuse again and again: it runs out by itself."""
+
+    class Refusing(FaultyStore):
+        refuses = ""
+
+        async def erase(self, call_id: str, now_ms: int) -> bool:
+            if call_id == self.refuses:
+                raise StoreRefused("WRONGTYPE")
+            return await super().erase(call_id, now_ms)
+
+    store = Refusing()
+    async with rig(store) as its:
+        pod = await its.pod()
+        pod.ownership.ended.limit_bytes = MIB
+        first, second = [await hung_up(pod, 3) for _ in range(2)]
+        store.refuses = first.attachment.call_id
+        await Parking(pod).enforce()
+        assert [await is_kept(pod, caller) for caller in (first, second)] == [True, False]
 
 
 def test_small_and_forgotten_conversations_do_not_count() -> None:

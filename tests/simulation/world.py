@@ -59,7 +59,7 @@ class VirtualClock:
     def monotonic_s(self) -> float:
         return self._loop.time()
 
-    def follow(self, wall_ms: float) -> None: ...
+    def follow(self, wall_ms: float, *, leaps: bool) -> None: ...
 
     async def sleep(self, seconds: float) -> None:
         future = self._loop.create_future()
