@@ -258,13 +258,9 @@ class Steps:
             await clock.sleep(LOOK_S)
 
     async def _wish_drain(self, color: str, progress: Progress) -> None:
-        store = self._world.store
-        known = await self._patiently(lambda: store.drain_wish(color))
-        # The time of the step names the wish, on whichever machine this is: one that an earlier try has left goes on,
-        # for a new one would start its deadline anew. No two machines' clocks are compared.
-        if known is None or known.requested_at_ms != progress.step_at_ms:
-            wish = DrainWish("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
-            await self._patiently(lambda: store.wish_drain(color, wish))
+        # The same wish however often, and on whichever machine, this step is done: it keeps its deadline.
+        wish = DrainWish("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
+        await self._patiently(lambda: self._world.store.wish_drain(color, wish))
 
     async def _take_back_wish(self, color: str) -> None:
         await self._patiently(lambda: self._world.store.wish_drain(color, None))

@@ -376,6 +376,19 @@ async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
     assert [wish.mode for wish in wished if wish][-1] == "handoff"
 
 
+async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> None:
+    """It is the same wish, so pods go on with the drain that they have begun."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    its = SimWorld()
+    wished: list[DrainWish | None] = []
+    its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
+    await cut_off(its, Counter(die_at=whole.asked.index("wish_drain") + 1, after=True))
+    await its.clock.sleep(20)
+    check_done(its, await cut_over(its))
+    assert len({wish for wish in wished if wish is not None}) == 1
+
+
 async def test_another_router_does_not_go_on_with_a_cutover() -> None:
     """The weights to put back are those of the first."""
     whole = Counter()
