@@ -196,7 +196,10 @@ async def test_a_store_that_refuses_this_pod_is_told_apart_and_taken_at_its_word
     async with rig(store) as its:
         pod = await its.pod(clock=LeapingClock())
         caller = await its.start(pod)
-        for failure, told in ((StoreRefused("no permission"), "refused"), (StoreUnavailable("gone"), "unreachable")):
+        for failure, told in (
+            (StoreRefused("no permission"), "refused (no permission)"),
+            (StoreUnavailable("gone"), "unreachable"),
+        ):
             store.failure, store.is_away = failure, True
             caller.transport.say(TYPED)
             await until(lambda told=told: state(pod) == f"memory:{told}")
