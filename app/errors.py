@@ -12,6 +12,7 @@
         │   └── StoreDeclined  it answered "not now" (a replica, too few replicas, a disk that is full)
         ├── StoreFull          no memory left for it: it may succeed once something else has gone
         └── StoreRefused       the store answered "no" for good (bad password, wrong type)
+            └── StoreUnfit     it lacks what calls need
 
 Outcomes that are part of normal work, such as a write refused because a newer
 epoch exists, are return values and not errors.
@@ -100,3 +101,7 @@ class StoreFull(StoreError):
 
 class StoreRefused(StoreError):
     """The store is reachable but refuses: wrong password, wrong kind of server, bad value."""
+
+
+class StoreUnfit(StoreRefused):
+    """The store cannot keep calls at all: it lacks commands."""

@@ -151,7 +151,11 @@ class Heartbeat:
             await self._pod.store.agree(name, value)
 
     async def _look(self, _: PodBeat) -> None:
+        """How full the store is, and whether it is as calls need it."""
+        if self.store_state is not StoreState.OK:
+            self._pod.fitness.is_another()
         await self._pod.committer.memory.look()
+        await self._pod.fitness.look_again()
 
     async def _learn(self, said: PodBeat) -> None:
         """What the others say, if it matters; asked for after this pod's own beat is in the store.

@@ -28,6 +28,7 @@ from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
 from app.runtime.ports import CallSummary, FleetClock, Observer, PodStatus, ResumeCall, StartCall, StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.records import describe
+from app.runtime.store_fitness import StoreFitness
 from app.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
 
 log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ class Pod:
         self.next_turn: Callable[[], Awaitable[None]] = _at_once
         """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""
         self._took_call_at_s: float | None = None
+        self.fitness = StoreFitness(store, clock, capacity)
         self.heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,7 +99,8 @@ class Pod:
     # --- life ---------------------------------------------------------------
 
     async def open(self) -> None:
-        """Start the work beside the calls and show up in the fleet."""
+        """Start the work beside the calls and show up in the fleet. Raises `StoreUnfit`."""
+        await self.fitness.begin()
         self._start("committer", self.committer.run())
         self._start("write back", self.committer.write_back.run())
         self._start("upkeep", self.heartbeat.upkeep())

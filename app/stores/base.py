@@ -218,6 +218,13 @@ class Store(ABC):
         """How full the store is; None when it cannot say."""
         return None
 
+    async def shortcomings(self, calls: int) -> list[str]:
+        """What speaks against keeping so many calls at once in this store, each a sentence that ends with a remedy.
+
+        Empty if nothing does, or the store does not say. Raises `StoreUnfit` if it cannot keep calls at all.
+        """
+        return []
+
     @abstractmethod
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """Carry out writes of different calls in one round trip, each atomic by itself.

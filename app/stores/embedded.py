@@ -74,6 +74,8 @@ class Health(Enum):
 class EmbeddedStore(RedisStore):
     """A `RedisStore` that brings its own server."""
 
+    needs_limit = False  # It is on this machine alone, for one user.
+
     def __init__(self, url: str, *, ttl_s: int) -> None:
         self._dir = Path(unquote(url.partition("://")[2]) or DEFAULT_DIR).expanduser().absolute()
         self._socket = _socket_path(self._dir)

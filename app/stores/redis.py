@@ -25,7 +25,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, Snapshot
-from app.errors import RecordUnreadable, StoreRefused, StoreUnavailable
+from app.errors import RecordUnreadable, StoreRefused, StoreUnavailable, StoreUnfit
 from app.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
@@ -39,7 +39,15 @@ from app.stores.base import (
     WriteOutcome,
 )
 from app.stores.redis_connections import Tuning, one_server
-from app.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning, outcome_of_failure
+from app.stores.redis_errors import (
+    FAILURES,
+    concerns_one_run,
+    is_elsewhere,
+    meaning,
+    outcome_of_failure,
+    without_password,
+)
+from app.stores.redis_fitness import COMMANDS, Facts, facts_of, lack, shortcomings
 from app.stores.redis_fleet import (
     BEAT_FIELDS,
     CALL_ID,
@@ -83,6 +91,9 @@ Question = tuple[Sequence[str], Sequence[Any]]
 
 class RedisStore(Store):
     """One pool of connections; every method is at most one round trip, but where a script has to be loaded."""
+
+    needs_limit = True
+    """Whether the server should have a memory limit of its own."""
 
     def __init__(self, url: str, *, ttl_s: int, client: Any = None, tuning: Tuning | None = None) -> None:
         """`client` and `tuning` come from a subclass that makes its own connections."""
@@ -128,6 +139,32 @@ class RedisStore(Store):
         """One INFO."""
         info: Any = await self._ask(lambda: self._redis.info("memory"))
         return StoreMemory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
+
+    async def shortcomings(self, calls: int) -> list[str]:
+        """INFO, CONFIG GET and COMMAND INFO of every server that takes writes; what is not allowed is not known."""
+        found: dict[str, None] = {}
+        for node in await self._servers():
+            facts = await self._facts(node)
+            if lacking := lack(facts):
+                raise StoreUnfit(f"the store at {without_password(self._url)} cannot keep calls: {lacking}")
+            found.update(dict.fromkeys(shortcomings(facts, calls, needs_limit=self.needs_limit)))
+        return list(found)
+
+    async def _facts(self, node: Any) -> Facts:
+        info = await self._if_allowed(node.info)
+        config = await self._if_allowed(partial(node.config_get, "maxmemory*", "save"))
+        commands = await self._if_allowed(partial(node.execute_command, "COMMAND INFO", *COMMANDS))
+        return facts_of(info or {}, config or {}, commands or ())
+
+    async def _servers(self) -> list[redis.Redis]:
+        """Clients of every server that takes writes."""
+        return [self._redis]
+
+    async def _if_allowed(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await self._ask(question)
+        except StoreRefused:
+            return None
 
     # --- calls ----------------------------------------------------------------
 

@@ -108,6 +108,10 @@ class ClusterStore(RedisStore):
         told = [StoreMemory(int(info["used_memory"]), int(info.get("maxmemory", 0))) for info in each]
         return max(told, key=lambda memory: memory.used_bytes / (memory.limit_bytes or memory.used_bytes + 1))
 
+    async def _servers(self) -> list[redis.Redis]:
+        await self._ask(self._cluster.initialize)
+        return [self._node(str(node.name)) for node in self._cluster.get_primaries()]
+
     def _node_of(self, key: str) -> str:
         node = self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key))
         return str(node.name)

@@ -96,7 +96,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         await refusal.end(admin)
         with capture_logs() as lines:
             await pod.heartbeat.beat()
-        assert [line["event"] for line in lines] == ["the store takes heartbeats again"]
+        assert [line["event"] for line in lines].count("the store takes heartbeats again") == 1
         assert pod.status().store == "redis:ok"
 
 

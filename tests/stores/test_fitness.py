@@ -1,0 +1,184 @@
+"""Whether a server is fit to keep calls: what is told on start, with a remedy that works, and what keeps a pod away."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.errors import StoreUnfit
+from app.runtime.store_fitness import LOOK_AGAIN_S
+from app.stores.embedded import EmbeddedStore
+from app.stores.factory import open_store
+from app.stores.redis import RedisStore
+from app.stores.redis_fitness import COMMANDS, Facts, shortcomings
+from tests.replicated import cluster_set, sentinel_set
+from tests.runtime.clocks import LeapingClock
+from tests.runtime.rig import rig
+from tests.servers import RedisServer, binaries, redis_server
+
+CALLS = 50
+NEEDED = {"maxmemory": "200mb", "maxmemory-policy": "noeviction", "appendonly": "yes"}
+TOLD = "the store is not as calls need it"
+
+
+@pytest.fixture(params=binaries())
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[RedisStore]:
+    """On a server that is as calls need it."""
+    with redis_server(request.param) as server:
+        made = RedisStore(server.url, ttl_s=100)
+        await put(made, **NEEDED)
+        yield made
+        await made.close()
+
+
+async def put(store: RedisStore, **settings: str) -> None:
+    """Set the server's."""
+    for name, value in settings.items():
+        await store._redis.config_set(name, value)
+
+
+async def command(store: RedisStore, text: str) -> Any:
+    """As an operator types it."""
+    ask: Any = store._redis.execute_command
+    return await ask(*text.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, ""),
+        ({"maxmemory-policy": "allkeys-lru"}, "evicts calls (allkeys-lru)"),
+        ({"maxmemory-policy": "volatile-ttl"}, "evicts calls (volatile-ttl)"),
+        ({"maxmemory": "0"}, "no memory limit"),
+        ({"maxmemory": "0", "maxmemory-policy": "allkeys-lru"}, "no memory limit"),
+        ({"maxmemory": "20mb"}, "for 10 calls at once, of 50"),
+        ({"appendonly": "no"}, "a restart loses all calls"),
+        ({"appendonly": "no", "save": "60 1"}, ""),
+    ],
+)
+async def test_what_is_unfit_is_told_with_a_remedy_that_works(
+    store: RedisStore, settings: dict[str, str], told: str
+) -> None:
+    """Carried out as it is told, nothing speaks against the server any more."""
+    await put(store, **settings)
+    found = await store.shortcomings(CALLS)
+    assert [told in text for text in found] == ([True] if told else [])
+    for text in found:
+        await command(store, text.rpartition(": ")[2])
+    rest = await store.shortcomings(CALLS)
+    assert rest == ([] if settings.keys() != {"maxmemory", "maxmemory-policy"} else rest)
+
+
+async def test_where_config_is_forbidden_the_server_is_judged_by_info(store: RedisStore) -> None:
+    """As on managed servers; and by CONFIG where INFO is forbidden. Where neither is allowed nothing is said."""
+    await put(store, maxmemory="20mb", **{"maxmemory-policy": "allkeys-lru"})
+    both = await store.shortcomings(CALLS)
+    assert len(both) == 2
+    for forbidden, found in (("-config", both), ("-command", both), ("-info", [])):
+        await command(store, f"ACL SETUSER default {forbidden}")
+        assert await store.shortcomings(CALLS) == found
+    await command(store, "ACL SETUSER default +config")
+    assert await store.shortcomings(CALLS) == both
+
+
+async def test_a_pod_tells_it_in_one_line_and_once(store: RedisStore) -> None:
+    """On start; again only when something else is unfit: after a minute, or after the store was away."""
+    clock = LeapingClock()
+    await put(store, maxmemory="20mb", **{"maxmemory-policy": "allkeys-lru"})
+    with capture_logs() as lines:
+        async with rig(store) as its:
+            pod = await its.pod("a", clock=clock, capacity=CALLS)
+            clock.leap(LOOK_AGAIN_S)
+            await pod.heartbeat.beat()
+            told = [line for line in lines if line["event"] == TOLD]
+            assert [line["log_level"] for line in told] == ["warning"]
+            assert told[0]["why"].count("CONFIG SET") == 2
+            await put(store, maxmemory="200mb")
+            clock.leap(LOOK_AGAIN_S)
+            await pod.heartbeat.beat()
+            await put(store, **{"maxmemory-policy": "noeviction"})
+            await store._redis.set("voice:pods", "x")
+            await pod.heartbeat.beat()
+            await store._redis.delete("voice:pods")
+            await pod.heartbeat.beat()
+    told = [line for line in lines if line["event"] == TOLD]
+    assert [line["why"].count("CONFIG SET") for line in told] == [2, 1]
+    assert len([line for line in lines if line["event"] == "the store is as calls need it"]) == 1
+
+
+@contextlib.contextmanager
+def server_without(name: str, lacking: str, directory: Path) -> Iterator[RedisServer]:
+    """A server that does not know a command."""
+    with redis_server(name) as found:
+        server = RedisServer(found.binary, directory, found.port, options=["--rename-command", lacking, ""])
+        found.stop()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize("name", binaries())
+async def test_a_server_that_lacks_a_command_keeps_a_pod_from_starting(name: str, tmp_path: Path) -> None:
+    """In one line that names it. The same server found by a pod that runs ends nothing."""
+    with server_without(name, "GETEX", tmp_path) as server:
+        store = RedisStore(server.url, ttl_s=100)
+        async with rig(store) as its:
+            with pytest.raises(
+                StoreUnfit, match=r"cannot keep calls: .* has no GETEX: take Redis 6\.2 or later"
+            ) as told:
+                await its.pod("a")
+            assert "\n" not in str(told.value)
+            with capture_logs() as lines:
+                for _ in range(2):
+                    await its.unopened_pod("b").heartbeat.beat()
+            assert "GETEX" in next(line["why"] for line in lines if line["event"] == TOLD)
+        await store.close()
+
+
+async def test_the_embedded_store_is_as_calls_need_it(tmp_path: Path) -> None:
+    """Its memory is the machine's, which is its user's."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    await store.open()
+    assert await store.shortcomings(CALLS) == []
+    await store.close()
+
+
+def test_a_server_that_is_too_old_is_told() -> None:
+    """By the version that it says it is compatible with."""
+    assert shortcomings(Facts("Redis 6.0.16", (6, 0)), CALLS) == ["Redis 6.0.16 is older than 6.2: take a later one"]
+    assert shortcomings(Facts("Valkey 9.1.0", (7, 2)), CALLS) == []
+
+
+def test_all_commands_of_the_scripts_are_asked_for() -> None:
+    """A new one must not be found missing by callers."""
+    scripts = files("app.stores").joinpath("lua").iterdir()
+    used = {name for script in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", script.read_text())}
+    assert used
+    assert used <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+async def test_every_server_that_takes_writes_is_looked_at(kind: str) -> None:
+    """Of a cluster one that evicts is enough; of a set with sentinels the master counts."""
+    with sentinel_set() if kind == "sentinel" else cluster_set() as servers:
+        store = open_store(servers.url, ttl_s=100)
+        assert isinstance(store, RedisStore)
+        await store.open()
+        nodes = await store._servers()
+        assert len(nodes) == (1 if kind == "sentinel" else 3)
+        for node in nodes:
+            for name, value in NEEDED.items():
+                await node.config_set(name, value)
+        assert await store.shortcomings(CALLS) == []
+        await nodes[-1].config_set("maxmemory-policy", "allkeys-lru")
+        assert len(await store.shortcomings(CALLS)) == 1
+        await store.close()
