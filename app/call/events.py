@@ -186,7 +186,7 @@ def transcription_failed(
         "type": "conversation.item.input_audio_transcription.failed",
         "item_id": item_id,
         "content_index": content_index,
-        "error": {"type": "transcription_error", "code": code, "message": message, "param": None},
+        "error": {"type": "transcription_error", "code": code, "message": message},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -121,6 +122,37 @@ def test_an_event_is_the_sdks_event(body: dict[str, Any]) -> None:
     event = _read_by_sdk(text)
     assert event.event_id == "evt_41"
     assert json.loads(text) == {"event_id": "evt_41", **json.loads(json.dumps(body))}
+
+
+NULL_IS_BORNE = {
+    "previous_item_id",
+    "item.content.transcript",
+    "response.conversation_id",
+    "response.metadata",
+    "response.output.content.transcript",
+    "response.status_details",
+    "response.usage",
+}
+"""Where the agents SDK for JavaScript reads null. Elsewhere what is not known must be absent, or the whole event is
+passed over there. Of ``error`` events and sessions it reads anything."""
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: str(body["type"]))
+def test_null_stands_only_where_strict_clients_read_it(body: dict[str, Any]) -> None:
+    """The Python SDK reads null wherever a field may be absent; others know numbers, texts and absence."""
+    if body["type"] not in {"error", "session.updated"}:
+        assert set(_nulls(body)) <= NULL_IS_BORNE
+
+
+def _nulls(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, content in value.items():
+            yield from _nulls(content, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _nulls(entry, path)
+    elif value is None:
+        yield path
 
 
 def test_audio_comes_as_the_delta() -> None:
