@@ -58,6 +58,14 @@ def test_every_test_that_is_named_exists(name: str) -> None:
     assert [path for path, _ in named if not (ROOT / path).is_file()] == []
 
 
+def test_every_test_of_the_contract_exists() -> None:
+    """The table of promises names tests without their files."""
+    named = set(re.findall(r"`(test_\w+)", text("docs/continuity.md")))
+    files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")]
+    assert named
+    assert sorted(named - {name for path in files for name in functions(path)}) == []
+
+
 @pytest.mark.parametrize("name", [LIMITS, SECURITY, "docs/store.md", "docs/runbook.md"])
 def test_every_setting_that_is_named_exists(name: str) -> None:
     """In these documents."""
