@@ -1,20 +1,20 @@
-"""What no schema knows of the way in: routes, load balancers, and what watches them."""
+"""What no schema knows of the way in: routes and load balancers."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from app.runtime.ports import COLOR_HEADER
 from app.web.call_socket import PING_S
+from app.web.parameters import NEW_CALL_PATHS
 from tests.deploy.aws_lint import MARGIN_S
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
-from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
+from tests.deploy.world import Object, World, containers, labels, of_agents, settings_of, title
 
 ALB = "alb.ingress.kubernetes.io/"
-OUTSIDE = ("/realtime", "/v1/realtime", "/twilio")
+OUTSIDE = ("/realtime", "/v1/realtime", "/openai", "/twilio")
 """What callers may reach; everything else is for the cluster."""
 ALB_VALUES = 5
 """Values of all conditions that a rule of an ALB takes; the host is one of them."""
@@ -23,7 +23,6 @@ COLORS = ("blue", "green")
 KEY = "replace-me"
 """Stands for the key beside a color; too short for `voice-agent smoke`, so that it is not forgotten."""
 FULL = 100
-MONITORED = "/metrics"
 
 
 def is_open(path: str) -> bool:
@@ -91,6 +90,30 @@ def _asks_for_key(header: Object, value: str, *colors: str) -> bool:
     name = str(header.get("name") or header.get("httpHeaderName"))
     is_exact = header.get("type", "Exact") == "Exact"
     return name.lower() == COLOR_HEADER.lower() and is_exact and value in [f"{color}:{KEY}" for color in colors]
+
+
+def ways_in(known: World) -> Findings:
+    """At whatever path a call may start, a way in by weight is there: a new path of the server is routed everywhere."""
+    for route in known.all("HTTPRoute"):
+        rules = [rule for rule in route["spec"]["rules"] if len(rule["backendRefs"]) > 1]
+        bare = [match["path"] for rule in rules for match in rule["matches"] if set(match) == {"path"}]
+        for path in NEW_CALL_PATHS if rules else ():
+            if not any(_leads(it, path) for it in bare):
+                yield f"{title(route)}: nobody gets to {path}."
+    for ingress in known.all("Ingress"):
+        weighted = [
+            it["path"]
+            for rule in ingress["spec"]["rules"]
+            for it in rule["http"]["paths"]
+            if f"{ALB}conditions.{it['backend']['service']['name']}" not in ingress["metadata"]["annotations"]
+        ]
+        for path in NEW_CALL_PATHS:
+            if path not in weighted:
+                yield f"{title(ingress)}: nobody gets to {path}."
+
+
+def _leads(match: Object, path: str) -> bool:
+    return path == match["value"] or (match["type"] == "PathPrefix" and path.startswith(match["value"] + "/"))
 
 
 def read_annotation(ingress: Object, name: str) -> tuple[Any, str | None]:
@@ -211,68 +234,10 @@ def ingress_attributes(known: World) -> Findings:
                 yield f"{title(namespace)}: pods get no readiness gate."
 
 
-def watching(known: World) -> Findings:
-    """Monitors find Services, and a Rollout finds what it works with."""
-    for monitor in known.all("ServiceMonitor"):
-        services = [it for it in known.all("Service") if matches(monitor["spec"]["selector"], labels(it))]
-        names = {service["metadata"]["name"] for service in services}
-        if not {"voice-agent-blue", "voice-agent-green"} <= names:
-            yield f"{title(monitor)}: it does not find both colors."
-        for end in monitor["spec"]["endpoints"]:
-            if end["path"] != MONITORED:
-                yield f"{title(monitor)}: {end['path']} is not where the metrics are."
-            if not all(any(port["name"] == end["port"] for port in it["spec"]["ports"]) for it in services):
-                yield f"{title(monitor)}: not every Service has a port {end['port']}."
-    for rollout in known.all("Rollout"):
-        canary = rollout["spec"]["strategy"]["canary"]
-        plugin = canary["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]
-        named = [("Service", canary["stableService"]), ("Service", canary["canaryService"])]
-        judges = canary.get("analysis", {"templates": []})["templates"]
-        if not judges and any(step.get("pause") for step in canary["steps"]):
-            yield f"{title(rollout)}: it goes on by itself, and nothing judges it."
-        named += [("AnalysisTemplate", it["templateName"]) for it in judges]
-        named.append(("HTTPRoute", plugin["httpRoute"]))
-        for kind, name in named:
-            if known.find(kind, name) is None:
-                yield f"{title(rollout)}: there is no {kind} {name}."
-    for it in _namespaced(known):
-        if it["metadata"].get("namespace") != "voice":
-            yield f"{title(it)}: it is not in the namespace voice."
-
-
-def judging(known: World) -> Findings:
-    """An analysis that has no number must fail: neither silence nor 0 / 0 is a good sign."""
-    for template in known.all("AnalysisTemplate"):
-        for metric in template["spec"]["metrics"]:
-            where = f"{title(template)}, {metric['name']}"
-            for words, result in (("an empty answer", []), ("NaN", [math.nan])):
-                if _holds(metric["successCondition"], result):
-                    yield f"{where}: {words} passes for a good one."
-                if "failureCondition" in metric and not _holds(metric["failureCondition"], result):
-                    yield f"{where}: {words} is no failure, and only makes the canary wait for somebody."
-            if not _holds(metric["successCondition"], [0.0]):
-                yield f"{where}: nothing passes."
-
-
-def _holds(condition: str, result: list[float]) -> bool:
-    """What Argo Rollouts makes of a condition; an error, such as an index beyond the end, is no success."""
-    text = condition.replace("&&", " and ").replace("||", " or ").replace("!isNaN", " not isNaN")
-    names = {"result": result, "len": len, "isNaN": math.isnan, "__builtins__": {}}
-    try:
-        return bool(eval(text, names))  # noqa: S307  # conditions of this repository's own files
-    except IndexError:
-        return False
-
-
-def _namespaced(known: World) -> Iterator[Object]:
-    return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
-
-
 CHECKS: tuple[Callable[[World], Findings], ...] = (
     routes,
+    ways_in,
     ingress_rules,
     ingress_actions,
     ingress_attributes,
-    watching,
-    judging,
 )

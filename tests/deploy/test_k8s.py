@@ -12,11 +12,11 @@ import yaml
 
 from app.cutover.routers.argo import _State
 from app.settings import known_names
-from tests.deploy import network_lint, routing_lint, workload_lint
+from tests.deploy import network_lint, routing_lint, watching_lint, workload_lint
 from tests.deploy.crd_schemas import SCHEMAS
 from tests.deploy.world import K8S, ROOT, Object, build, containers, kustomizations, title, world
 
-LINT = (*workload_lint.CHECKS, *routing_lint.CHECKS, *network_lint.CHECKS)
+LINT = (*workload_lint.CHECKS, *routing_lint.CHECKS, *network_lint.CHECKS, *watching_lint.CHECKS)
 
 
 def check_schema(it: Object) -> None:

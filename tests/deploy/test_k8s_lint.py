@@ -291,6 +291,22 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
         lambda it: rule(it, 3)["matches"].append({"path": {"type": "PathPrefix", "value": "/admin"}}),
         "/admin is not for outside",
     ),
+    "call that the route lets nobody start": (
+        lambda it: rule(it, 2)["matches"].pop(),
+        "HTTPRoute/voice-agent: nobody gets to /openai/realtime",
+    ),
+    "call that only somebody with a header starts": (
+        lambda it: rule(it, 3)["matches"][1].update(headers=[{"name": "X-A", "value": "b"}]),
+        "HTTPRoute/voice-agent: nobody gets to /v1/realtime",
+    ),
+    "call that the canary lets nobody start": (
+        lambda it: spec(it, "HTTPRoute", "voice-agent-rollout")["rules"][0]["matches"].pop(2),
+        "HTTPRoute/voice-agent-rollout: nobody gets to /openai/v1/realtime",
+    ),
+    "call that the ALB lets nobody start": (
+        lambda it: spec(it, "Ingress", "voice-agent")["rules"][0]["http"]["paths"].pop(4),
+        "Ingress/voice-agent: nobody gets to /openai/v1/realtime",
+    ),
     "route for everything": (
         lambda it: rule(it, 3)["matches"].append({"path": {"type": "PathPrefix", "value": "/"}}),
         "/ is not for outside",

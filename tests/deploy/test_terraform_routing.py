@@ -9,6 +9,7 @@ from moto import mock_aws
 
 from app.cutover.ports import Routing
 from app.cutover.smoke import color_asked
+from app.web.parameters import NEW_CALL_PATHS
 from tests.deploy.listener import Answer, Listener, values_of
 from tests.deploy.replay import replay
 from tests.deploy.terraform import KEY
@@ -48,6 +49,12 @@ def test_first_connects_are_sticky(listener: Listener, url: str) -> None:
     assert listener.answer(url) == Answer(weights=SPLIT, sticky_s=300)
 
 
+@pytest.mark.parametrize("path", NEW_CALL_PATHS)
+def test_wherever_a_call_may_start_there_is_a_way_in(listener: Listener, path: str) -> None:
+    """A new path of the server is routed, too."""
+    assert listener.answer(path).weights == SPLIT
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -59,6 +66,8 @@ def test_first_connects_are_sticky(listener: Listener, url: str) -> None:
         "/twilio/voice",
         "/twilio/media",
         "/v1/realtime/client_secrets",
+        "/openai/realtime?deployment=echo",
+        "/openai/v1/realtime?call_key=8f0c",
     ],
 )
 def test_whatever_any_pod_can_answer_is_not_sticky(listener: Listener, url: str) -> None:

@@ -39,7 +39,7 @@ variable "first_connect_paths" {
 variable "stateless_paths" {
   description = "Paths that follow the weights without stickiness because any pod answers them alike. At most three."
   type        = list(string)
-  default     = ["/twilio/*", "/v1/realtime/client_secrets"]
+  default     = ["/twilio/*", "/v1/realtime/client_secrets", "/openai/*realtime"]
 
   validation {
     condition     = length(var.stateless_paths) >= 1 && length(var.stateless_paths) <= 3

@@ -1,0 +1,71 @@
+"""What no schema knows of those who watch: monitors, and a canary's judges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from tests.deploy.workload_lint import Findings
+from tests.deploy.world import Object, World, labels, matches, title
+
+MONITORED = "/metrics"
+
+
+def watching(known: World) -> Findings:
+    """Monitors find Services, and a Rollout finds what it works with."""
+    for monitor in known.all("ServiceMonitor"):
+        services = [it for it in known.all("Service") if matches(monitor["spec"]["selector"], labels(it))]
+        names = {service["metadata"]["name"] for service in services}
+        if not {"voice-agent-blue", "voice-agent-green"} <= names:
+            yield f"{title(monitor)}: it does not find both colors."
+        for end in monitor["spec"]["endpoints"]:
+            if end["path"] != MONITORED:
+                yield f"{title(monitor)}: {end['path']} is not where the metrics are."
+            if not all(any(port["name"] == end["port"] for port in it["spec"]["ports"]) for it in services):
+                yield f"{title(monitor)}: not every Service has a port {end['port']}."
+    for rollout in known.all("Rollout"):
+        canary = rollout["spec"]["strategy"]["canary"]
+        plugin = canary["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]
+        named = [("Service", canary["stableService"]), ("Service", canary["canaryService"])]
+        judges = canary.get("analysis", {"templates": []})["templates"]
+        if not judges and any(step.get("pause") for step in canary["steps"]):
+            yield f"{title(rollout)}: it goes on by itself, and nothing judges it."
+        named += [("AnalysisTemplate", it["templateName"]) for it in judges]
+        named.append(("HTTPRoute", plugin["httpRoute"]))
+        for kind, name in named:
+            if known.find(kind, name) is None:
+                yield f"{title(rollout)}: there is no {kind} {name}."
+    for it in _namespaced(known):
+        if it["metadata"].get("namespace") != "voice":
+            yield f"{title(it)}: it is not in the namespace voice."
+
+
+def judging(known: World) -> Findings:
+    """An analysis that has no number must fail: neither silence nor 0 / 0 is a good sign."""
+    for template in known.all("AnalysisTemplate"):
+        for metric in template["spec"]["metrics"]:
+            where = f"{title(template)}, {metric['name']}"
+            for words, result in (("an empty answer", []), ("NaN", [math.nan])):
+                if _holds(metric["successCondition"], result):
+                    yield f"{where}: {words} passes for a good one."
+                if "failureCondition" in metric and not _holds(metric["failureCondition"], result):
+                    yield f"{where}: {words} is no failure, and only makes the canary wait for somebody."
+            if not _holds(metric["successCondition"], [0.0]):
+                yield f"{where}: nothing passes."
+
+
+def _holds(condition: str, result: list[float]) -> bool:
+    """What Argo Rollouts makes of a condition; an error, such as an index beyond the end, is no success."""
+    text = condition.replace("&&", " and ").replace("||", " or ").replace("!isNaN", " not isNaN")
+    names = {"result": result, "len": len, "isNaN": math.isnan, "__builtins__": {}}
+    try:
+        return bool(eval(text, names))  # noqa: S307  # conditions of this repository's own files
+    except IndexError:
+        return False
+
+
+def _namespaced(known: World) -> Iterator[Object]:
+    return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
+
+
+CHECKS: tuple[Callable[[World], Findings], ...] = (watching, judging)
