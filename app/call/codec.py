@@ -412,8 +412,7 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         pieces[entry.item_id].append(entry)
     base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ", 4)
 
-    saved = pieces.get(item_id, ()) if int(first_n) else ()
-    audio = bytearray().join(entry.audio for entry in saved if entry.n >= int(first_n))
+    audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
     call.hearing = Hearing(
         audio=audio,
         position=int(position),
@@ -424,7 +423,7 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         first_n=int(first_n),
     )
     kept = Kept.unpack(fields)
-    if kept is not None and len(audio) < kept.utterance_bytes:
+    if kept is not None and len(audio) != kept.utterance_bytes:
         # It is not known which part is left, and a client that sends again must begin where something is missing.
         call.hearing.position -= kept.utterance_bytes
         call.hearing.audio = bytearray()

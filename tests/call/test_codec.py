@@ -16,13 +16,9 @@ from app.stores.memory import MemoryStore
 from tests.call.calls import FRAME, append, happen, new_call
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
-STEPS = st.lists(
-    st.sampled_from(
-        """speak silence stop append named commit clear item drop vad manual create plan text audio function finish fail
-        cancel heard lost write skip whole""".split()
-    ),
-    max_size=60,
-)
+STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create plan text audio function finish
+fail cancel heard lost write skip whole""".split()
+STEPS = st.lists(st.sampled_from(STEP_NAMES), max_size=60)
 
 
 def act(call: Call, step: str, number: int) -> None:

@@ -16,7 +16,7 @@ from app.call.sparing import spare
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
 from tests.call.calls import FRAME, append, happen, manual_call, new_call
-from tests.call.test_codec import STEPS, TEXT, act
+from tests.call.test_codec import STEP_NAMES, TEXT, act
 
 
 class Owner:
@@ -41,27 +41,27 @@ class Owner:
         return restore(self.held(), epoch=self.call.epoch, outbox_bytes=outbox_bytes, checkpoint_ms=200)
 
 
-MORE_STEPS = st.lists(
-    st.one_of(STEPS.map(lambda steps: steps[0] if steps else "write"), st.sampled_from(["moved", "ahead", "handoff"])),
-    max_size=60,
-)
+OFTEN = "speak append append stop commit heard create finish".split()
+MORE_STEPS = st.lists(st.sampled_from([*STEP_NAMES, *OFTEN, "moved", "ahead", "handoff"]), min_size=5, max_size=60)
+ENOUGH = {"is_scarce": False, "is_nearly_full": False}
+MEMORY = [ENOUGH, ENOUGH, ENOUGH | {"is_scarce": True}, {"is_scarce": True, "is_nearly_full": True}]
+"""What the store has left of it."""
 
 
 @settings(max_examples=400)
 @given(
     MORE_STEPS,
-    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.sampled_from(MEMORY), min_size=1, max_size=4),
     st.sampled_from([0, 4000, 1 << 20]),
 )
 def test_a_record_counts_exactly_what_the_store_holds(
-    steps: list[str], memory: list[tuple[bool, bool]], outbox_bytes: int
+    steps: list[str], memory: list[dict[str, bool]], outbox_bytes: int
 ) -> None:
     """After each write, whatever happened: also while memory is scarce, across owners, with any outbox."""
-    owner = Owner(new_call(outbox_bytes=outbox_bytes))
+    owner = Owner(manual_call(outbox_bytes=outbox_bytes))
     for number, step in enumerate(steps):
         call = owner.call
-        is_scarce, is_nearly_full = memory[number % len(memory)]
-        spare(call, is_scarce=is_scarce or is_nearly_full, is_nearly_full=is_nearly_full)
+        spare(call, **memory[number % len(memory)])
         if step == "skip":
             skip_write(call)
             continue
@@ -168,6 +168,18 @@ def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_betwee
     attached = machine.attach(call, seen - 1, 0, resumable=True)
     assert attached.gap == (seen, seen + 5)
     assert [entry.n for entry in attached.replay] == [seen + 6, seen + 7]
+
+
+def test_events_of_a_whole_write_are_let_go_like_any_others() -> None:
+    """Of a call that was made in an outage, say, all was written at once."""
+    owner = Owner(new_call())
+    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    skip_write(owner.call)
+    owner.write()
+    assert owner.held().outbox
+    machine.attach(owner.call, owner.call.seq + 5, 0, resumable=True)
+    owner.write()
+    assert owner.held().outbox == []
 
 
 def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it() -> None:
