@@ -81,6 +81,16 @@ def test_items_at_one_place_keep_their_order_and_leave_the_others_alone() -> Non
     assert [item["id"] for item in Conversation(stored).items()] == expected
 
 
+def test_what_was_read_need_not_be_written() -> None:
+    """A take-over of a long call writes none of its items again."""
+    conversation = Conversation()
+    for number in range(3):
+        conversation.add({"id": f"i{number}"})
+    again = Conversation(conversation.pack_all())
+    assert again.unsaved_bytes == 0
+    assert again.take_changes() == ({}, [])
+
+
 def test_a_record_that_ranks_by_numbers_is_read() -> None:
     """An early release ranked so; items can be put between those it wrote."""
     stored = {name: b'{"rank":%d.0,"item":{"id":"%s"}}' % (rank, name.encode()) for name, rank in (("b", 2), ("a", -1))}

@@ -184,6 +184,21 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
     assert types(call).count("conversation.item.added") == 1
 
 
+def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> None:
+    """Its arguments are streamed all the same."""
+    call = new_call(output_modalities=["text"])
+    happen(
+        call,
+        inputs.CreateResponse({"conversation": "none"}),
+        inputs.ReplyFunctionCall(response_id(1), "look_up", '{"order":7}'),
+        inputs.ReplyFinished(response_id(1)),
+    )
+    (item,) = emitted(call)[-1]["response"]["output"]
+    assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", '{"order":7}')
+    assert len(call.conversation) == 0
+    assert "conversation.item.added" not in types(call)
+
+
 def test_a_caller_who_stays_silent_is_asked_again() -> None:
     """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
@@ -197,6 +212,18 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     assert effects[-1] == StartReply(response_id(2))
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
+
+
+def test_a_caller_who_listens_is_not_asked_again() -> None:
+    """While another reply is made nobody waits for the caller, however long ago the last one ended."""
+    call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
+    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)), inputs.CreateResponse({}))
+    assert call.idle_from_ms is not None
+    assert happen(call, *append(200)) == []
+    assert "input_audio_buffer.timeout_triggered" not in types(call)
+    happen(call, inputs.ReplyFinished(response_id(2)))
+    assert happen(call, *append(99)) == []
+    assert happen(call, *append(1)) != []
 
 
 def test_a_reply_without_end_ends_incomplete() -> None:

@@ -35,3 +35,16 @@ def test_a_parked_call_waits_for_its_window() -> None:
     happen(call, ConnectionLost(hung_up=False, planned=False), now_ms=10_000)
     assert outcome(call, now_s=129.9, silent_s=5000) is None
     assert outcome(call, now_s=130) == "abandoned"
+
+
+def test_only_what_was_handed_off_and_never_fetched_was_dropped() -> None:
+    """By a deploy, that is: a caller who lost the connection did not come back by themselves."""
+    for planned in (False, True):
+        call = new_call()
+        happen(call, ConnectionLost(hung_up=False, planned=planned), now_ms=0)
+        found = ending(call, LIMITS, now_ms=120_000, silent_s=0)
+        assert found is not None
+        assert found.was_dropped is planned
+    late = ending(new_call(), LIMITS, now_ms=3_600_000, silent_s=0)
+    assert late is not None
+    assert not late.was_dropped

@@ -73,6 +73,7 @@ class Baseline:
         self.failed: list[str] = []
         """Tests that were skipped, or that failed without any mutant; they judge none."""
         self._tests: dict[str, dict[int, set[str]]] = {}
+        """By file and line."""
         for part in parts:
             self.seconds.update(part["passed"])
             self.failed += part["failed"]
@@ -86,6 +87,8 @@ class Baseline:
         first, last = mutant.lines
         lines = self._tests.get(mutant.file, {})
         names = set().union(*(lines.get(line, ()) for line in range(first, last + 1)))
+        if mutant.is_default and not names:
+            names = set(self.seconds)  # A class without code: wherever it is used.
         chosen: dict[str, float] = {}
         for name in sorted(names & self.seconds.keys(), key=lambda name: (self.seconds[name], name)):
             if chosen and sum(chosen.values()) + self.seconds[name] > MOST_S:

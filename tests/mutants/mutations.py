@@ -54,6 +54,8 @@ class Mutant:
     span: tuple[int, int]
     """Bytes of the source that are replaced."""
     put: bytes
+    is_default: bool = False
+    """Whether it is a field's default, which no line runs."""
     nth: int = 1
     """Of several that read the same in one scope."""
 
@@ -108,6 +110,8 @@ class _Finder:
                 return
             case ast.Expr(ast.Call(func=ast.Attribute(value=ast.Name(id=name)))) if name in UNWATCHED:
                 return
+            case ast.Expr(ast.Call(func=ast.Name(id="assert_never"))):
+                return
             case _ if self._is_in_function:
                 if self._does_something(node):
                     yield self._mutant(node, node, f"drop {_text(node)}", b"pass")
@@ -129,7 +133,7 @@ class _Finder:
         """Of a field of a dataclass."""
         if isinstance(value, ast.Constant) and value.value in (0, 1) and not isinstance(value.value, float):
             for mutant in self._expression(value, value):
-                yield replace(mutant, lines=self._lines)
+                yield replace(mutant, lines=self._lines, is_default=True)
 
     def _function(self, node: Function) -> Iterator[Mutant]:
         if any(_text(decorator) == "overload" for decorator in node.decorator_list):

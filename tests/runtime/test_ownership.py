@@ -19,6 +19,7 @@ from app.runtime import ownership
 from app.runtime.live_call import LiveCall
 from app.runtime.pod import Pod
 from app.runtime.ports import ResumeCall
+from app.stores.base import Claim
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
@@ -149,6 +150,63 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"attached"
+
+
+async def test_a_call_that_the_store_has_lost_goes_on_from_memory() -> None:
+    """Nobody else can have had it: its caller comes back to the same pod, and the store gets all of it again."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        await caller.gone()
+        store._calls.clear()
+        again = await its.resume(pod, caller.call_id, 0)
+        await again.transport.event("conversation.item.done")
+        assert (await again.greeting())["session"]["call"]["epoch"] == 2
+        await pod.committer.flush(pod.ownership.calls[caller.call_id])
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert held.fields["epoch"] == b"2"
+        assert [f"evt_{entry.n}" for entry in held.outbox] == again.transport.ids
+
+
+async def test_a_call_that_ends_while_its_key_is_raced_for_is_no_call_to_resume() -> None:
+    """The loser has no call to take over then: it is told to connect again, and nothing of its own is left."""
+    async with rig() as its:
+        pod = await its.pod()
+        other = await its.start(pod)
+        await other.greeting()
+        await other.gone(1000)
+        with (
+            patch.object(its.store, "bind_call_key", return_value=other.call_id),
+            pytest.raises(ConnectionRefused) as refusal,
+        ):
+            await its.start(pod, call_key_hash=KEY)
+        assert (refusal.value.status, refusal.value.code) == (503, "call_key_changed")
+        assert (pod.admission.active, pod.calls()) == (0, [])
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+async def test_a_caller_taken_back_in_doubt_is_sent_to_the_owner(by_key: bool) -> None:
+    """1012, not 4409: the connection is the caller's only one, and the owner is found with a resume."""
+    clock, store = LeapingClock(), FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod, call_key_hash=KEY, resumable=True)
+        await caller.greeting()
+        store.is_away = True
+        await until_given_up(pod, clock, caller)
+        await caller.gone()
+        if by_key:
+            again = await its.start(pod, call_key_hash=KEY, resumable=True)
+        else:
+            again = await its.resume(pod, caller.call_id)
+        await again.greeting()
+        await MemoryStore.claim(store, Claim(caller.call_id, "other", "green", 0, None, "other"))
+        store.is_away = False
+        assert (await again.transport.until(lambda it: it.closed))[0] == 1012
 
 
 class Doer(ScriptedAgent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 
@@ -312,6 +313,49 @@ async def test_a_cancelled_drain_takes_calls_again() -> None:
         assert pod.cancel_drain()
         assert pod.status().status == "ok"
         await its.start(pod)
+
+
+async def test_an_administrator_drains_this_pod_or_another_by_its_name() -> None:
+    """Another pod's name is left to whoever is that pod."""
+    async with rig() as its:
+        pod = await its.pod("a")
+        await its.start(pod)
+        assert await pod.begin_drain("finish", 60, only="b") is False
+        assert not pod.draining
+        assert await pod.end_drain(only="b") is None
+        assert await pod.end_drain(only="a") is False
+        assert await pod.begin_drain("finish", 60, only="a") is True
+        assert pod.draining
+        assert not pod.drains_as_wished
+        assert await pod.end_drain(only="b") is None
+        assert pod.draining
+        assert await pod.end_drain() is True
+        assert not pod.draining
+
+
+async def test_a_drain_that_breaks_keeps_the_process_from_leaving_no_longer(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would be let go any more: the calls are cut off instead of waited for."""
+    async with rig() as its:
+        pod = await its.pod()
+        await its.start(pod)
+        with patch.object(pod.ownership, "calls", None):
+            pod.drain("finish", 60)
+            async with asyncio.timeout(PATIENCE_S):
+                await pod.wait_drained()
+
+
+async def test_calls_that_cannot_come_back_are_counted() -> None:
+    """Attached ones whose client never said that it can: a drain waits for them."""
+    async with rig() as its:
+        pod = await its.pod()
+        assert pod.calls_not_resumable() == 0
+        await its.start(pod, resumable=True)
+        assert pod.calls_not_resumable() == 0
+        caller = await its.start(pod)
+        assert pod.calls_not_resumable() == 1
+        await caller.greeting()
+        await caller.gone()
+        assert pod.calls_not_resumable() == 0
 
 
 async def test_loopback_returns_every_frame_in_order() -> None:

@@ -365,6 +365,14 @@ def test_each_scheme_has_its_store() -> None:
     assert kinds == {"memory://": "memory", "embedded://": "embedded", "redis://h": "redis", "rediss://h": "redis"}
 
 
+@pytest.mark.parametrize("url", ["memory://", "embedded://", "redis://h", "redis+cluster://h:1"])
+@pytest.mark.parametrize(("retention_s", "kept_s"), [(None, 10), (0, 0), (7, 7), (11, 10)])
+def test_a_store_keeps_conversations_as_long_as_it_is_told(url: str, retention_s: int | None, kept_s: int) -> None:
+    """At most as long as records, and as long if nothing else is said."""
+    store = open_store(url, ttl_s=10, retention_s=retention_s)
+    assert (store.ttl_s, store.retention_s) == (10, kept_s)
+
+
 def test_an_unknown_scheme_is_told_which_are_known() -> None:
     """All of them, so that a typo is seen at once."""
     with pytest.raises(

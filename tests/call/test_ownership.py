@@ -1,0 +1,60 @@
+"""Whose a call is, and why it had to be resumed, as far as one pod can tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.call import inputs
+from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
+from app.call.record import Call
+from tests.call.calls import happen, new_call
+
+GIVEN_UP_MS = 5000
+
+
+def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> Call:
+    """A call whose connection was lost at a time."""
+    call = new_call()
+    happen(call, inputs.ConnectionLost(hung_up, planned), now_ms=now_ms)
+    return call
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "owner", "kind"),
+    [
+        (new_call(), "attached", "pod-b", "crash"),
+        (new_call(), "attached", "pod-a", "drop"),
+        (left(1), "parked", "pod-b", "drop"),
+        (left(1), "parked", "pod-a", "drop"),
+        (left(1, planned=True), "parked", "pod-b", "handoff"),
+        (left(1, planned=True), "attached", "pod-b", "handoff"),
+    ],
+)
+def test_a_resume_is_counted_by_what_made_it_necessary(call: Call, status: str, owner: str, kind: str) -> None:
+    """A crash is another pod's, with the caller still on it; a pod whose own caller comes back did not crash."""
+    assert resume_kind(call, previous_status=status, previous_owner=owner, pod="pod-a") == kind
+
+
+@pytest.mark.parametrize(
+    ("call", "last_event", "is_newest"),
+    [
+        (new_call(), None, True),
+        (left(GIVEN_UP_MS), None, True),
+        (left(GIVEN_UP_MS - 1), None, False),
+        (left(GIVEN_UP_MS, hung_up=True), None, False),
+        (new_call(), 0, True),
+        (new_call(), 1, False),
+    ],
+)
+def test_memory_is_surely_newest_for_whom_nobody_else_can_have_served(
+    call: Call, last_event: int | None, is_newest: bool
+) -> None:
+    """Here when the store was given up, and with no event that this pod did not show."""
+    assert is_surely_newest(call, given_up_at_ms=GIVEN_UP_MS, last_event=last_event) is is_newest
+
+
+@pytest.mark.parametrize(("epoch", "is_so"), [(1, False), (2, True), (3, False)])
+def test_memory_goes_on_after_the_next_epoch_and_no_later_one(epoch: int, is_so: bool) -> None:
+    """Each take-over adds one; a call that has ended in memory is read from the store."""
+    assert nobody_had_it_since(new_call(), epoch) is is_so
+    assert not nobody_had_it_since(left(1, hung_up=True), epoch)
