@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from app.call import machine
-from app.call.changes import CallWrite, OutboxEntry
+from app.call.changes import CallWrite
 from app.call.codec import SAID, take_write
 from app.runtime import write_back
 from app.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
@@ -21,6 +21,7 @@ from app.stores.memory import MemoryStore
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, CountingObserver, rig
+from tests.runtime.writers import OneCall
 from tests.waiting import until
 
 
@@ -271,27 +272,6 @@ async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
         kept = await store.load(lasting.call_id)
         assert kept is not None
         assert [f"evt_{entry.n}" for entry in kept.outbox] == lasting.transport.ids
-
-
-class OneCall:
-    """A call with a change whenever it is asked."""
-
-    is_held = False
-    has_ended = False
-
-    def take_write(self) -> tuple[CallWrite, list[OutboxEntry]]:
-        return CallWrite("call_x", 1), []
-
-    def committed(self, events: list[OutboxEntry]) -> None:
-        """Nothing waits for it."""
-
-    give_up_write = superseded = erased = unwritable = lambda self: None
-
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
-        """Nothing waits for it."""
-
-    def question(self) -> None:
-        return None
 
 
 @pytest.mark.parametrize("is_awaited", [False, True])
