@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from app.call.changes import CallWrite
 from app.call.codec import SCHEMA, SCHEMA_REACH
 from app.errors import ConnectionRefused, RecordUnreadable
+from app.runtime.clock import SystemClock
 from app.stores.base import Store
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
@@ -33,7 +34,8 @@ async def store(redis_url: str) -> AsyncIterator[RedisStore]:
 async def stored(store: Store, **fields: bytes) -> None:
     """A call that no pod has, with these fields."""
     held = recorded("schema-1")
-    record = held.fields | {"call_id": b"call_a", "status": b"parked"} | OF_RIG | fields
+    now = b"%d" % SystemClock().wall_ms()  # As old as it was recorded, it would end as soon as somebody looks after it.
+    record = held.fields | {"call_id": b"call_a", "status": b"parked", "created_at": now} | OF_RIG | fields
     await store.commit(
         [CallWrite("call_a", 1, fields=record, items=held.items, events=held.outbox, speech=held.speech, whole=True)]
     )
