@@ -51,7 +51,10 @@ class RemotePod:
     async def fleet(self) -> Fleet:
         """What this pod knows of all pods."""
         found = await self._ask("GET", "/admin/fleet")
-        return Fleet([_beat(said) for said in found["pods"]])
+        try:
+            return Fleet([_beat(said) for said in found["pods"]])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise FleetError(f"{self.url} says of its fleet what this version does not understand.") from error
 
     async def drain(self, mode: str | None, deadline_s: float | None) -> dict[str, Any]:
         """Start a drain; None leaves it to the pod's settings. Returns its mode, deadline and calls."""

@@ -32,7 +32,7 @@ PASSING_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "MASTERDOWN", "LOADING", "CLU
 DECLINED = (exceptions.ReadOnlyError, exceptions.NoScriptError)
 DECLINED_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "max number of clients")
 """Of the passing ones, what the server that was meant says itself: it is there, and may say so for long."""
-IN_SCRIPT = re.compile(r",? script: [0-9a-f]{40}.*", re.DOTALL)
+IN_SCRIPT = re.compile(r",? script: ([0-9a-f]{40})?,? *on @.*", re.DOTALL)
 MAX_WORDS_CHARS = 200
 """Of an answer that goes into logs and health checks: some quote what they were sent."""
 

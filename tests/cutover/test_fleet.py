@@ -42,6 +42,16 @@ async def test_a_pod_of_a_newer_version_may_say_more(monkeypatch: pytest.MonkeyP
     assert (await RemotePod("http://pod").fleet()).pods == [BEAT]
 
 
+@pytest.mark.parametrize(
+    "body", [{}, {"pods": 3}, {"pods": [1]}, {"pods": [{"name": "a"}]}, {"pods": [{"tallies": 1}]}]
+)
+async def test_a_fleet_of_another_shape_is_told(monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]) -> None:
+    """In one line, and never as a fleet without pods."""
+    Answers(monkeypatch, fleet=body)
+    with pytest.raises(FleetError, match="does not understand"):
+        await RemotePod("http://pod").fleet()
+
+
 @pytest.mark.parametrize("body", ["<html>", "[]", '{"pages": 1}'])
 async def test_what_is_no_pod_is_told(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """Another server at that port, in one line."""

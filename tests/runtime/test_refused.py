@@ -88,6 +88,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         assert (status.status, status.store_state) == ("degraded", refusal.state)
         assert (refusal.reason in status.store) == (refusal.state is StoreState.REFUSED)
         assert "127.0.0.1" not in status.store
+        assert "user_script" not in status.store
         told = [line for line in lines if line["event"] == "the store does not do what a heartbeat asks"]
         assert [(line["state"], refusal.reason in line["error"]) for line in told] == [(refusal.state.value, True)]
         page = metrics.page().decode()
