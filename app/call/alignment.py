@@ -55,26 +55,48 @@ def ends_after_ms(chars: int, made_ms: int) -> int:
 
 def heard_text(text: str, alignment: Alignment, heard_ms: int) -> str:
     """The words of `text` that were said by `heard_ms`; a word half said is left out, and blanks at the end."""
-    for (from_ms, from_chars), (to_ms, to_chars) in pairwise(alignment):
-        if heard_ms < to_ms:
-            passed = to_chars - from_chars
-            share = passed * max(0, heard_ms - from_ms) // (to_ms - from_ms)
-            return _whole_words(text, from_chars, from_chars + share)
-    return text
-
-
-def cut(alignment: Alignment, at_ms: int, at_chars: int) -> Alignment:
-    """What is left of an alignment when text and audio are cut: so a cut at the same place cuts nothing more."""
-    return [*(entry for entry in alignment if entry[0] < at_ms and entry[1] < at_chars), [at_ms, at_chars]]
-
-
-def _whole_words(text: str, known: int, end: int) -> str:
-    """`text` up to `end`, without a word that goes on there; words up to `known` are whole."""
+    if heard_ms >= alignment[-1][0]:
+        return text
+    known, end = _chars_at(alignment, heard_ms)
     while end > known and not _parts_words(text, end):
         end -= 1
     return text[:end].rstrip()
 
 
+def said_to(text: str, alignment: Alignment, heard_ms: int) -> int:
+    """Where the word begins that was being said at `heard_ms`; the length of `text` if all was said."""
+    if heard_ms >= alignment[-1][0]:
+        return len(text)
+    _, at = _chars_at(alignment, heard_ms)
+    while at > 0 and not _ends_word(text[at - 1]):
+        at -= 1
+    return at
+
+
+def said_at_ms(alignment: Alignment, chars: int) -> int:
+    """When the text has been said up to a character."""
+    for (from_ms, from_chars), (to_ms, to_chars) in pairwise(alignment):
+        if chars < to_chars:
+            return from_ms + (to_ms - from_ms) * (chars - from_chars) // (to_chars - from_chars)
+    return alignment[-1][0]
+
+
+def cut(alignment: Alignment, at_ms: int, at_chars: int) -> Alignment:
+    """What is left of an alignment when text and audio are cut: so a cut at the same place cuts nothing more."""
+    return [*(entry for entry in alignment if entry[0] < at_ms and entry[1] <= at_chars), [at_ms, at_chars]]
+
+
+def _chars_at(alignment: Alignment, heard_ms: int) -> tuple[int, int]:
+    """How many characters were said at a time before the end: up to the last entry, and by then."""
+    (from_ms, from_chars), (to_ms, to_chars) = next(
+        (before, after) for before, after in pairwise(alignment) if heard_ms < after[0]
+    )
+    return from_chars, from_chars + (to_chars - from_chars) * max(0, heard_ms - from_ms) // (to_ms - from_ms)
+
+
 def _parts_words(text: str, at: int) -> bool:
-    around = text[at - 1 : at + 1]
-    return len(around) < 2 or any(one.isspace() or one >= FIRST_WIDE for one in around)
+    return at >= len(text) or _ends_word(text[at]) or _ends_word(text[at - 1])
+
+
+def _ends_word(one: str) -> bool:
+    return one.isspace() or one >= FIRST_WIDE

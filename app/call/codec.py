@@ -191,7 +191,7 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
         "hearing": b"%d %d %d %d " % position + (hearing.item_id or "").encode(),
     }
     if call.reply is not None:
-        fields["reply_audio"] = b"%d" % call.reply.audio_bytes
+        fields["reply_audio"] = b"%d %d" % (call.reply.audio_bytes, call.reply.piece_checksum)
     for group in groups:
         _ENCODE[group](call, fields)
     _take_seen(call, fields)
@@ -385,7 +385,8 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("reply"):
         values = orjson.loads(fields["reply"])
         call.reply = _shaped(Reply, {**values, "piece": Piece(**values.get("piece", {}))})
-        call.reply.audio_bytes = int(fields.get("reply_audio", b"0"))
+        sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
+        call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
     if fields.get("idle_from"):
         call.idle_from_ms = int(fields["idle_from"])
     if fields.get("playback"):

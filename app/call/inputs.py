@@ -223,11 +223,32 @@ class ReplyFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyDiverged:
+    """The agent was asked again on another pod, and what it says is not what was said.
+
+    `said_to` None: its text is another, and goes on with a sentence of its own. Else only its voice is: the text of
+    the whole reply is said anew from that character on.
+    """
+
+    response_id: str
+    said_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apology:
+    """What the caller is told for an agent that failed: words, and their audio in the reply's output format."""
+
+    words: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyFailed:
     """The agent broke; `message` is fit for the caller."""
 
     response_id: str
     message: str
+    apology: Apology | None = None
 
 
 FromAgent = (
@@ -238,6 +259,7 @@ FromAgent = (
     | ReplyFunctionCall
     | ReplyStepBegun
     | ReplyStepDone
+    | ReplyDiverged
     | ReplyFinished
     | ReplyFailed
 )

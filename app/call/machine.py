@@ -209,6 +209,8 @@ def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Eff
             return replying.step_begun(call, happened)
         case inputs.ReplyStepDone():
             return replying.step_done(call, happened)
+        case inputs.ReplyDiverged():
+            return replying.diverged(call, happened)
         case inputs.ReplyFinished():
             return replying.finished(call, happened, now_ms)
         case inputs.ReplyFailed():

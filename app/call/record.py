@@ -107,7 +107,8 @@ class Reply:
     aside: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
-    """Kept in a record field of its own, since it changes with every chunk."""
+    piece_checksum: int = 0
+    """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
 

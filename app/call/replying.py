@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 import orjson
 
@@ -18,7 +19,9 @@ from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, CountLimit, Effect, LetOut, StartReply, StopReply
 from app.call.inputs import (
+    Apology,
     ReplyAudio,
+    ReplyDiverged,
     ReplyFailed,
     ReplyFinished,
     ReplyFunctionCall,
@@ -34,6 +37,8 @@ from app.errors import ProtocolMistake
 
 MAX_REPLY_CHARS = 64 * 1024
 """Of one reply, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
+APOLOGY_CHUNK_MS = 100
+"""As the audio of agents."""
 STALL_MS = 20
 """What comes so much too late does not keep a caller waiting whose client holds that much back."""
 MIRROR_NUMBERS_LEFT = NUMBERS_AHEAD - 100
@@ -154,7 +159,7 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     item_id = _open_item(call, reply)
     if reply.audio_bytes > reply.piece.audio_from:
         reply.alignment += _entries_of(call, reply)
-        reply.piece = Piece(len(reply.text), reply.audio_bytes)
+        _begin_piece(reply, len(reply.text))
     room = MAX_REPLY_CHARS - len(reply.text)
     reply.text += part.delta[:room]
     call.mark("reply")
@@ -167,6 +172,10 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     return [StopReply(reply.response_id), CountLimit("reply_text")]
 
 
+def _begin_piece(reply: Reply, text_from: int) -> None:
+    reply.piece, reply.piece_checksum = Piece(text_from, reply.audio_bytes), 0
+
+
 def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
     """More speech."""
     reply = call.reply
@@ -176,6 +185,8 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
     item_id = _open_item(call, reply)
     playback = _playback_of(call, item_id, now_ms)
     reply.audio_bytes += len(part.audio)
+    if not call.mirror:
+        reply.piece_checksum = crc32(part.audio, reply.piece_checksum)
     playback.audio_bytes = reply.item_audio_bytes
     piece = reply.piece
     if part.made_bytes and (part.made_bytes, part.words) != (piece.made_bytes, piece.words):
@@ -306,6 +317,20 @@ def step_done(call: Call, part: ReplyStepDone) -> list[Effect]:
     return []
 
 
+def diverged(call: Call, part: ReplyDiverged) -> list[Effect]:
+    """What comes now is not the rest of what was said: it is not joined to it as if it were."""
+    reply = call.reply
+    assert reply is not None
+    if part.said_to is None:
+        _finish_item(call, reply, "incomplete")
+    elif reply.item_id is not None:
+        sent_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
+        reply.alignment += [entry for entry in _entries_of(call, reply) if entry[0] <= sent_ms]
+        _begin_piece(reply, max(part.said_to, reply.item_text_from))
+    call.mark("counts", "reply")
+    return []
+
+
 def finished(call: Call, part: ReplyFinished, now_ms: int) -> list[Effect]:
     """The agent said all it had to say."""
     _close(call, "completed", None, now_ms)
@@ -319,23 +344,42 @@ def failed(call: Call, part: ReplyFailed, now_ms: int) -> list[Effect]:
 
     What broke the agent once would break it again: joined to the next turn it would make the call useless.
     """
-    if call.reply is not None:
-        call.failed_to = call.reply.asked_to
-        call.mark("turn")
+    reply = call.reply
+    assert reply is not None
+    call.failed_to = reply.asked_to
+    call.mark("turn")
+    _finish_item(call, reply, "incomplete")
+    if part.apology is not None and settings_of(call).in_conversation:
+        _apologize(call, reply, part.apology, now_ms)
     error = {"type": "server_error", "code": "agent_failed", "message": part.message}
     _close(call, "failed", {"type": "failed", "error": error}, now_ms)
     return []
 
 
-def _open_item(call: Call, reply: Reply) -> str:
+def _apologize(call: Call, reply: Reply, apology: Apology, now_ms: int) -> None:
+    """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
+    behind = next((id_ for id_ in (*reversed(reply.output_ids), reply.asked_to) if id_ in call.conversation), None)
+    item_id = _open_item(call, reply, after=behind)
+    spoken = settings_of(call).wants_audio
+    reply.text += apology.words
+    delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
+    call.emit(delta(reply.response_id, item_id, _index(reply), apology.words))
+    chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)
+    for at in range(0, len(apology.audio) if spoken else 0, chunk_bytes):
+        chunk = apology.audio[at : at + chunk_bytes]
+        audio(call, ReplyAudio(reply.response_id, chunk, len(apology.audio)), now_ms)
+    _finish_item(call, reply, "completed")
+
+
+def _open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
     if reply.item_id is not None:
         return reply.item_id
     item_id = reply.item_id = call.new_item_id()
     reply.item_text_from, reply.item_audio_from, reply.alignment = len(reply.text), reply.audio_bytes, []
-    reply.piece = Piece(len(reply.text), reply.audio_bytes)
+    _begin_piece(reply, len(reply.text))
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")
-    previous = call.conversation.last_id
+    previous = after or call.conversation.last_id
     item = {
         "id": item_id,
         "object": "realtime.item",
@@ -348,7 +392,7 @@ def _open_item(call: Call, reply: Reply) -> str:
     if aside:
         reply.aside[item_id] = item
     else:
-        call.conversation.add(item)
+        call.conversation.add(item, after=after)
     index = _index(reply)
     call.emit(events.output_item_added(reply.response_id, index, item))
     if not aside:
@@ -365,7 +409,7 @@ def _finish_item(call: Call, reply: Reply, status: str) -> None:
     spoken = settings_of(call).wants_audio
     index = _index(reply)
     audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
-    said, alignment = _said(call, reply, cut_at_ms=audio_ms if status == "incomplete" else None)
+    said, alignment = _said(call, reply, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
         call.emit(events.output_audio_done(reply.response_id, item_id, index))

@@ -106,6 +106,13 @@ TABLE = (
         ("503 draining", "503 at_capacity", "503 overloaded", "429 too_many_calls"),
     ),
     Spec("voice_limits_total", Kind.COUNTER, "What was cut short, by the bound that did it.", "limit", ("overload",)),
+    Spec(
+        "voice_agent_faults_total",
+        Kind.COUNTER,
+        "What agents did wrong; the log names them.",
+        "kind",
+        ("raised", "no_part", "silent", "blocked", "other_text", "other_audio"),
+    ),
     Spec("voice_resume_seconds", Kind.HISTOGRAM, "From a resume's request until it may be accepted.", buckets=FAST_S),
     Spec(
         "voice_resume_gap_seconds",
@@ -289,6 +296,10 @@ class Metrics:
     def limit_reached(self, limit: str) -> None:
         """Counts what a bound cut short."""
         self._count("voice_limits_total", limit)
+
+    def agent_fault(self, kind: str) -> None:
+        """Counts what an agent did wrong."""
+        self._count("voice_agent_faults_total", kind)
 
     def loop_lag(self, seconds: float) -> None:
         """Takes one measurement of the loop's lag."""

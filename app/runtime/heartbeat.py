@@ -260,6 +260,7 @@ class Heartbeat:
             pod.ownership.keep_key(live)
         silent_s = now_s - live.heard_from_at_s
         live.notice_silence(silent_s)
+        live.notice_silent_agent()
         over = ending(call, self._limits, now_ms=now_ms, silent_s=silent_s)
         if over is not None and not live.is_held:
             if over.was_dropped:

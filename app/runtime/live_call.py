@@ -50,7 +50,7 @@ from app.runtime.committer import Committer
 from app.runtime.connection import Connection
 from app.runtime.long_messages import take_slowly
 from app.runtime.ports import Clock, Observer
-from app.runtime.speaking import perform
+from app.runtime.speaking import Performance
 from app.runtime.understanding import EARLY_PAUSE_MS, Understanding
 from app.speech.endpointing import Endpointer
 from app.wire.realtime import parse
@@ -119,6 +119,8 @@ class LiveCall:
         self._held = False
         self._is_over = False
         self._reply: asyncio.Task[None] | None = None
+        self._performance: Performance | None = None
+        """What that task does, once the caller's words are known."""
         self._understanding = Understanding(agent, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         self._durable = asyncio.Event()
@@ -235,9 +237,7 @@ class LiveCall:
                 self._speech_ended_at_s = self._clock.monotonic_s()
                 self._reply = self._start(self._perform_when_transcribed())
             case StopReply():
-                if self._reply is not None:
-                    self._reply.cancel()
-                    self._reply = None
+                self._stop_reply()
             case Transcribe(item_id, audio):
                 clip = Clip(audio, self.call.input_format)
                 self._transcribing[item_id] = self._start(self._transcribe(item_id, clip))
@@ -252,6 +252,11 @@ class LiveCall:
                 self.finish("agent", code, reason)
             case _:
                 assert_never(effect)
+
+    def _stop_reply(self) -> None:
+        if self._reply is not None:
+            self._reply.cancel()
+        self._reply = self._performance = None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(work, name=self.call.call_id)
@@ -278,7 +283,8 @@ class LiveCall:
         if self._transcribing:
             await asyncio.wait(self._transcribing.values(), timeout=TRANSCRIPTION_LIMIT_S)
         if self.call.reply is not None:
-            await perform(self, self._agent, self._clock, self._observer)
+            self._performance = Performance(self, self._agent, self._clock, self._observer)
+            await self._performance.run()
 
     async def _transcribe(self, item_id: str, clip: Clip) -> None:
         try:
@@ -293,6 +299,12 @@ class LiveCall:
                 del self._transcribing[item_id]
         if not self._is_over:
             self.feed(Transcribed(item_id, text))
+
+    def notice_silent_agent(self) -> None:
+        """Whoever waits for an answer waits no longer than an agent may take."""
+        if self._performance is not None and self._performance.is_silent:
+            self._performance.give_up()
+            self._stop_reply()
 
     def notice_silence(self, silent_s: float) -> None:
         """Nothing has come for so long: if that was in an utterance, and the caller is there, the utterance is over.

@@ -161,6 +161,13 @@ class Observer(Protocol):
     def limit_reached(self, limit: str) -> None:
         """A bound cut something short. `limit`: its name in docs/limits.md, never a caller's words."""
 
+    def agent_fault(self, kind: str) -> None:
+        """An agent did something wrong, and the log says which.
+
+        `kind`: raised, no_part (it yielded what is no part of a reply), silent (for too long), blocked (it kept the
+        event loop), other_text or other_audio (asked again on another pod, it did not say what had been said).
+        """
+
     def loop_lag(self, seconds: float) -> None: ...
 
 

@@ -1,25 +1,20 @@
-"""Asking the agent for a reply and handing it on at the pace of speech.
+"""Asking the agent for a reply and handing on what it yields.
 
-Audio is cut into chunks of 100 ms and let out at most the agent's `lead_ms` ahead of
-real time: so the server knows roughly what the caller has heard when barge-in cuts the
-reply, and a pod that dies has not sent what nobody has listened to.
+Whatever an agent does wrong ends its reply and nothing else: it is named in the log, and the caller hears an apology.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
 import structlog
 
-from app.agents.base import Agent, Audio, Clip, Deed, FunctionCall, HangUp, Once, Plan, Progress, Text, Turn
-from app.call.alignment import Alignment
-from app.call.audio import AudioFormat, Converter
+from app.agents.base import Agent, Audio, Clip, Deed, FunctionCall, HangUp, Once, Plan, Progress, ReplyPart, Text, Turn
 from app.call.inputs import (
     Input,
-    ReplyAudio,
+    ReplyDiverged,
     ReplyFailed,
     ReplyFinished,
     ReplyFunctionCall,
@@ -30,11 +25,18 @@ from app.call.inputs import (
 )
 from app.call.record import Call
 from app.call.replying import settings_of
+from app.runtime.agent_steps import StepWatch, Watched
+from app.runtime.apology import apology
+from app.runtime.audio_pacer import AudioPacer
+from app.runtime.parts import NoReplyPart, checked, json_of
 from app.runtime.ports import Clock, Observer
+from app.runtime.replay import Replay
 
-CHUNK_MS = 100
-PIECE_BYTES = 24 * 1024
-"""Of an agent's audio: what is converted in one turn of the event loop, a millisecond's work."""
+SILENT_S = 30.0
+"""So long an agent may take to its next part: a caller who hears nothing for longer has hung up. What it does in the
+world (`Turn.once`) counts."""
+
+_END: Any = object()
 
 log = structlog.get_logger(__name__)
 
@@ -89,57 +91,156 @@ def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
     return call.conversation.items(to_rank=call.reply.items_to)
 
 
-async def perform(stage: Stage, agent: Agent, clock: Clock, observer: Observer) -> None:
-    """Have the agent reply and feed the parts to the call, until the reply is over or cancelled."""
-    call = stage.call
-    assert call.reply is not None
-    response_id = call.reply.response_id
-    clip = Clip(call.answered.audio, call.input_format) if call.answered else None
-    turn = turn_of(call, clip, _Steps(stage, response_id))
-    speech = _Speech(stage, response_id, settings_of(call).output_format, agent, clock, turn.progress)
-    unheard = len(turn.progress.text) if agent.replays else 0
-    uncalled = turn.progress.functions_called if agent.replays else 0
-    decided_s = started_s = clock.monotonic_s()
-    spoke = False
-    hang_up = False
-    try:
-        async with aclosing(agent.reply(turn)) as parts:  # type: ignore[type-var]
-            async for part in parts:
-                match part:
-                    case Plan(plan, state):
-                        stage.feed(ReplyPlanned(response_id, dict(plan), dict(state)))
-                        decided_s = clock.monotonic_s()
-                        observer.turn_stage("think", decided_s - started_s)
-                    case Text(delta):
-                        await speech.finish_piece()
-                        skipped, unheard = min(unheard, len(delta)), max(0, unheard - len(delta))
-                        if delta:
-                            speech.begin_piece()
-                        stage.feed(ReplyText(response_id, delta[skipped:]))
-                    case Audio(audio, audio_format, words):
-                        if not spoke:
-                            spoke = True
-                            observer.turn_stage("tts", clock.monotonic_s() - decided_s)
-                        await speech.say(audio, audio_format, words)
-                    case FunctionCall(name, arguments):
-                        await speech.finish_piece()
-                        if uncalled:
-                            uncalled -= 1
-                        else:
-                            stage.feed(ReplyFunctionCall(response_id, name, arguments))
-                    case HangUp():
-                        hang_up = True
-                    case _:
-                        assert_never(part)
-                await stage.wait_for_capacity()
-        await speech.finish_piece()
-        if hang_up:
-            await speech.heard()
-        stage.feed(ReplyFinished(response_id, hang_up))
-    except Exception:
-        # The root of the reply's task: whatever an agent does wrong must not end the call.
-        log.exception("agent failed", call_id=call.call_id, agent=agent.name, response_id=response_id)
-        stage.feed(ReplyFailed(response_id, f"The agent {agent.name!r} failed to reply."))
+class Performance:
+    """A reply as its agent makes it: fed to the call part by part, until it is over or cancelled."""
+
+    def __init__(self, stage: Stage, agent: Agent, clock: Clock, observer: Observer) -> None:
+        call = self._call = stage.call
+        reply = call.reply
+        assert reply is not None
+        self._stage = stage
+        self._agent = agent
+        self._clock = clock
+        self._observer = observer
+        self._response_id = reply.response_id
+        self._watch = StepWatch(agent.name, call.call_id, clock, observer)
+        clip = Clip(call.answered.audio, call.input_format) if call.answered else None
+        self._turn = turn_of(call, clip, _Steps(stage, reply.response_id))
+        target = settings_of(call).output_format
+        speaks = settings_of(call).wants_audio and call.voice_locked
+        self._replay = Replay(reply, target, replays=agent.replays, speaks=speaks)
+        self._speech = AudioPacer(stage, reply, target, self._replay, clock, agent=agent)
+        self._speech.on_said_anew = self._said_anew
+        self._waits_since_s: float | None = None
+        """Since when the agent owes a part."""
+        self._decided_s = self._started_s = clock.monotonic_s()
+        self._has_spoken = self._hangs_up = self._told_of_difference = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the agent has kept the caller waiting for too long."""
+        since_s = self._waits_since_s
+        return since_s is not None and self._clock.monotonic_s() - since_s >= SILENT_S
+
+    def give_up(self) -> None:
+        """The agent is silent: end the reply without it."""
+        self._failed("silent", f"it yielded nothing for {SILENT_S:g} s")
+
+    async def run(self) -> None:
+        """Have the reply made. Never raises but when it is cancelled."""
+        parts: AsyncIterator[ReplyPart] | None = None
+        try:
+            parts = self._agent.reply(self._turn)
+            while (part := await self._next(parts)) is not _END:
+                await self._take(checked(part))
+                await self._stage.wait_for_capacity()
+                # An agent that yields without ever waiting leaves the others their turn.
+                await asyncio.sleep(0)
+            await self._finish()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed("raised", "something it waited for was cancelled")
+        except NoReplyPart as error:
+            self._failed("no_part", str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 `_failed` logs it
+            # The root of the reply's task: whatever an agent does wrong must not end the call, nor the pod.
+            self._failed("raised", f"{type(error).__name__}: {error}", error)
+        finally:
+            await self._close(parts)
+
+    async def _next(self, parts: AsyncIterator[ReplyPart]) -> ReplyPart:
+        self._waits_since_s = self._clock.monotonic_s()
+        part = await Watched(anext(parts, _END), self._watch)
+        self._waits_since_s = None
+        return part
+
+    async def _close(self, parts: AsyncIterator[ReplyPart] | None) -> None:
+        close = getattr(parts, "aclose", None)
+        if close is None:
+            return
+        try:
+            await Watched(close(), self._watch)
+        except Exception:
+            # The agent's way of tidying up; the reply is over.
+            log.exception("agent raised at the end of a reply", call_id=self._call.call_id, agent=self._agent.name)
+
+    async def _take(self, part: ReplyPart) -> None:
+        feed, response_id = self._stage.feed, self._response_id
+        match part:
+            case Plan(plan, state):
+                feed(ReplyPlanned(response_id, dict(plan), dict(state)))
+                self._decided_s = self._clock.monotonic_s()
+                self._observer.turn_stage("think", self._decided_s - self._started_s)
+            case Text(delta):
+                await self._speech.begin(delta)
+                new = self._replay.text(delta)
+                self._compare()
+                if new:
+                    feed(ReplyText(response_id, new))
+            case Audio(audio, audio_format, words):
+                if not self._has_spoken:
+                    self._has_spoken = True
+                    self._observer.turn_stage("tts", self._clock.monotonic_s() - self._decided_s)
+                await self._speech.say(audio, audio_format, words)
+            case FunctionCall(name, arguments):
+                await self._speech.finish()
+                if self._replay.is_new_call():
+                    feed(ReplyFunctionCall(response_id, name, arguments))
+            case HangUp():
+                self._hangs_up = True
+            case _:
+                assert_never(part)
+
+    async def _finish(self) -> None:
+        await self._speech.finish()
+        self._replay.end()
+        self._compare()
+        if self._hangs_up:
+            await self._speech.heard()
+        self._stage.feed(ReplyFinished(self._response_id, self._hangs_up))
+
+    # --- what goes wrong -------------------------------------------------------
+
+    def _compare(self) -> None:
+        """Tell once that the reply, made again, is another; its text goes on in an item of its own."""
+        if self._replay.differs == "text" and not self._told_of_difference:
+            self._tell_of_difference()
+            self._stage.feed(ReplyDiverged(self._response_id))
+
+    def _said_anew(self) -> None:
+        if self._replay.differs == "audio" and not self._told_of_difference:
+            self._tell_of_difference()
+            self._stage.feed(ReplyDiverged(self._response_id, self._replay.said_to))
+
+    def _tell_of_difference(self) -> None:
+        self._told_of_difference = True
+        self._observer.agent_fault(f"other_{self._replay.differs}")
+        log.warning(
+            "a reply that was made again is not what was said of it",
+            agent=self._agent.name,
+            call_id=self._call.call_id,
+            response_id=self._response_id,
+            differs=self._replay.differs,
+        )
+
+    def _failed(self, kind: str, why: str, error: BaseException | None = None) -> None:
+        reply = self._call.reply
+        if reply is None or reply.response_id != self._response_id:
+            return
+        self._observer.agent_fault(kind)
+        log.error(
+            "agent failed to reply",
+            agent=self._agent.name,
+            call_id=self._call.call_id,
+            response_id=self._response_id,
+            kind=kind,
+            reason=why,
+            exc_info=error,
+        )
+        message = f"The agent {self._agent.name!r} failed to reply."
+        self._stage.feed(ReplyFailed(self._response_id, message, apology(settings_of(self._call).output_format)))
 
 
 class _Steps:
@@ -163,80 +264,6 @@ class _Steps:
         if step["name"] != name:
             raise ValueError(f"step {number} of the reply was {step['name']!r}, now it is {name!r}")
         if "result" not in step:
-            stage.feed(ReplyStepDone(self._response_id, number, await deed(step["key"])))
+            result = json_of(await deed(step["key"]), "result of a deed")
+            stage.feed(ReplyStepDone(self._response_id, number, result))
         return step["result"]
-
-
-class _Speech:
-    """Cuts, converts and paces audio; drops what was durable before a resume."""
-
-    def __init__(
-        self, stage: Stage, response_id: str, target: AudioFormat, agent: Agent, clock: Clock, progress: Progress
-    ) -> None:
-        self._stage = stage
-        self._response_id = response_id
-        self._target = target
-        self._lead_s = agent.lead_ms / 1000
-        self._clock = clock
-        self._sent_bytes = progress.audio_bytes
-        self._skip_bytes = progress.audio_bytes if agent.replays else 0
-        self._chunk_bytes = target.size(CHUNK_MS)
-        self._converters: dict[str, Converter] = {}
-        self._pending = bytearray()
-        self._made_bytes = 0
-        """Of the audio that says the last text."""
-        self._words: Alignment = []
-        self._is_told = True
-        """Whether the call knows of both."""
-        self._began_s: float | None = None
-
-    def begin_piece(self) -> None:
-        """Text has come: audio that comes from now on says it."""
-        self._made_bytes, self._words = 0, []
-
-    async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
-        made_ms = self._target.ms(self._made_bytes)
-        self._words += [[made_ms + ms, chars] for ms, chars in words]
-        self._made_bytes += self._target.size(source.ms(len(audio)))
-        self._is_told = False
-        converter = self._converters.setdefault(source.name, Converter(source, self._target))
-        for at in range(0, len(audio), PIECE_BYTES):
-            if at:
-                await asyncio.sleep(0)
-            converted = converter.convert(audio[at : at + PIECE_BYTES])
-            skipped = min(self._skip_bytes, len(converted))
-            self._skip_bytes -= skipped
-            self._pending += converted[skipped:]
-            while len(self._pending) >= self._chunk_bytes:
-                await self._send(self._chunk_bytes)
-
-    async def finish_piece(self) -> None:
-        """Send what is left of the piece, however short."""
-        if self._pending:
-            await self._send(len(self._pending))
-
-    async def heard(self) -> None:
-        """Wait until the caller has heard everything."""
-        if self._began_s is not None:
-            await self._sleep_until(self._began_s + self._target.ms(self._sent_bytes) / 1000)
-
-    async def _send(self, size_bytes: int) -> None:
-        played_s = self._target.ms(self._sent_bytes) / 1000
-        if self._began_s is None:
-            self._began_s = self._clock.monotonic_s() - played_s
-        await self._sleep_until(self._began_s + played_s - self._lead_s)
-        chunk = bytes(self._pending[:size_bytes])
-        del self._pending[:size_bytes]
-        self._sent_bytes += len(chunk)
-        if self._is_told:
-            part = ReplyAudio(self._response_id, chunk)
-        else:
-            part = ReplyAudio(self._response_id, chunk, self._made_bytes, list(self._words))
-            self._is_told = True
-        self._stage.feed(part)
-        await self._stage.wait_for_capacity()
-
-    async def _sleep_until(self, due_s: float) -> None:
-        wait_s = due_s - self._clock.monotonic_s()
-        if wait_s > 0:
-            await self._clock.sleep(wait_s)

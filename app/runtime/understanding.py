@@ -13,6 +13,7 @@ import asyncio
 import structlog
 
 from app.agents.base import Agent, Clip
+from app.runtime.agent_steps import StepWatch, Watched
 from app.runtime.ports import Clock, Observer
 
 EARLY_PAUSE_MS = 240
@@ -29,6 +30,7 @@ class Understanding:
         self._clock = clock
         self._observer = observer
         self._call_id = call_id
+        self._watch = StepWatch(agent.name, call_id, clock, observer)
         self._early: tuple[str, asyncio.Task[str | None]] | None = None
 
     @property
@@ -63,8 +65,8 @@ class Understanding:
 
     async def _transcribe(self, clip: Clip) -> str | None:
         try:
-            return await self._agent.transcribe(clip)
+            return await Watched(self._agent.transcribe(clip), self._watch)
         except Exception:
             # The root of the work: a recogniser that fails leaves the turn not understood.
-            log.exception("transcription failed", call_id=self._call_id)
+            log.exception("transcription failed", agent=self._agent.name, call_id=self._call_id)
             return None

@@ -31,6 +31,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_refusals_total": {"status", "reason"},
     "voice_limits_total": {"limit"},
     "voice_store_state": {"state"},
+    "voice_agent_faults_total": {"kind"},
 }
 """The labels of each beside those of its pod."""
 

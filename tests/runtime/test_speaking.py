@@ -8,7 +8,8 @@ from app.agents.base import Audio, HangUp, ReplyPart, Text, Turn
 from app.call import inputs, machine
 from app.call.audio import PCM
 from app.call.record import Call
-from app.runtime.speaking import CHUNK_MS, perform
+from app.runtime.audio_pacer import CHUNK_MS
+from app.runtime.speaking import Performance
 from tests.call.calls import happen, new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
@@ -59,7 +60,7 @@ async def spoken(*, hangs_up: bool, lead_ms: int) -> RecordingStage:
     call = new_call()
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     stage = RecordingStage(call, clock)
-    await perform(stage, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver())
+    await Performance(stage, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver()).run()
     return stage
 
 
