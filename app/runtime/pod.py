@@ -81,7 +81,7 @@ class Pod:
         self.agreed = dict(agreed or {})
         self.tallies = tallies
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
-        self.admission.store_is_nearly_full = lambda: self.committer.memory.is_nearly_full
+        self.admission.store_is_nearly_full = self._store_is_nearly_full
         self.ownership = Ownership(
             store, agents, self.committer, clock, observer, settings, random_bytes, self.admission, revoked, self.budget
         )
@@ -123,6 +123,10 @@ class Pod:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.heartbeat.retire()
+
+    def _store_is_nearly_full(self) -> bool:
+        """Whether new calls would fill it. One that cannot be reached is not asked about; calls go on from memory."""
+        return self.committer.memory.is_nearly_full and self.store_state is not StoreState.UNREACHABLE
 
     # --- connections ----------------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import ConnectionRefused
+from app.errors import ConnectionRefused, StoreUnavailable
 from app.runtime.pod import Pod
 from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE
 from app.runtime.writing import MAX_ROUND_BYTES
-from app.stores.base import StoreMemory
+from app.stores.base import DrainWish, PodBeat, StoreMemory
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import until
@@ -53,6 +53,30 @@ async def test_new_calls_are_refused_by_name_and_calls_that_come_back_are_taken(
             await its.start(pod)
         await look(pod, store, 0.89)
         await its.start(pod)
+
+
+async def test_while_the_store_is_away_nobody_is_refused_for_how_full_it_was() -> None:
+    """In an outage new calls go on from memory, whatever was known before it."""
+
+    class AwayStore(MeasuredStore):
+        is_away = False
+
+        async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+            if self.is_away:
+                raise StoreUnavailable("away")
+            return await super().beat(beat, ttl_s=ttl_s)
+
+    store = AwayStore(ttl_s=60)
+    async with rig(store) as its:
+        pod = await its.pod()
+        await look(pod, store, 0.96)
+        store.is_away = True
+        await look(pod, store, 0.96)
+        await its.start(pod)
+        store.is_away = False
+        await look(pod, store, 0.96)
+        with pytest.raises(ConnectionRefused):
+            await its.start(pod)
 
 
 async def test_calls_are_spared_from_80_percent_on_and_until_there_is_memory_for_a_while() -> None:
