@@ -47,16 +47,25 @@ def routed_colors(pods: Iterable[PodBeat], told: RouterWeights | None) -> frozen
     Those with a weight in what was told of the router, and those that took a call since then and at most
     `ROUTED_FOR_MS` before the newest call anywhere. That is measured by the newest call and not by the clock: while
     no caller comes nothing new is known, and a color that drains takes nobody, so it would be forgotten half way.
+
+    A color that took none may be too young for that: it is taken for routed until calls have come for `ROUTED_FOR_MS`
+    since it started, or one of them through a proxy, for then there is a router, and it sent the call elsewhere.
     """
+    pods = list(pods)
     took_at_ms: dict[str, int] = {}
     for pod in pods:
         took_at_ms[pod.color] = max(pod.took_call_at_ms, took_at_ms.get(pod.color, 0))
     newest_ms = max(took_at_ms.values(), default=0)
     since_ms = max(newest_ms - ROUTED_FOR_MS, 1 if told is None else told.told_at_ms + 1)
     seen = frozenset(color for color, at_ms in took_at_ms.items() if at_ms >= since_ms)
-    if told is None:
-        return seen or None
-    return seen | told.routed
+    if told is not None:
+        return seen | told.routed
+    if not seen:
+        return None
+    if any(pod.forwarded_call_at_ms >= since_ms for pod in pods):
+        return seen
+    tried = {pod.color for pod in pods if pod.started_at_ms <= newest_ms - ROUTED_FOR_MS}
+    return seen | (took_at_ms.keys() - tried)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class Heartbeat:
             calls_not_resumable=pod.calls_not_resumable(),
             oldest_call_at_ms=pod.oldest_call_at_ms(),
             took_call_at_ms=pod.took_call_at_ms(),
+            forwarded_call_at_ms=pod.forwarded_call_at_ms(),
             store=pod.store_state.value,
         )
 

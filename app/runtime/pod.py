@@ -25,7 +25,7 @@ from app.runtime.heartbeat import Heartbeat
 from app.runtime.live_call import LiveCall
 from app.runtime.overload import ENTER_S
 from app.runtime.ownership import Agents, CallSettings, Ownership, Resumed
-from app.runtime.ports import CallSummary, FleetClock, Observer, PodStatus, ResumeCall, StartCall, StoreState
+from app.runtime.ports import Arrival, CallSummary, FleetClock, Observer, PodStatus, ResumeCall, StartCall, StoreState
 from app.runtime.quota import KeyQuota
 from app.runtime.records import describe
 from app.runtime.store_fitness import StoreFitness
@@ -91,6 +91,7 @@ class Pod:
         self.next_turn: Callable[[], Awaitable[None]] = _at_once
         """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""
         self._took_call_at_s: float | None = None
+        self._forwarded_call_at_s: float | None = None
         self.fitness = StoreFitness(store, clock, capacity)
         self.heartbeat = Heartbeat(self)
         self._drainer = Drainer(self)
@@ -187,8 +188,10 @@ class Pod:
 
     def _note_taken(self, request: StartCall | ResumeCall) -> None:
         """Callers are sent here, unless the request names its color."""
-        if not request.is_directed:
+        if request.arrival is not Arrival.ASKED_FOR:
             self._took_call_at_s = self.clock.monotonic_s()
+        if request.arrival is Arrival.FORWARDED:
+            self._forwarded_call_at_s = self._took_call_at_s
 
     def greeting_of(self, live: LiveCall, attached: Attached, *, resumed: bool) -> dict[str, Any]:
         """The extension object ``session.call`` of the first event on a connection (design, section 4.2)."""
@@ -269,10 +272,17 @@ class Pod:
 
     def took_call_at_ms(self) -> int:
         """When a new call or a resume was last taken, by the store's clock; 0: never."""
-        if self._took_call_at_s is None:
+        return self._stores_ms(self._took_call_at_s)
+
+    def forwarded_call_at_ms(self) -> int:
+        """The same of one that a proxy handed on."""
+        return self._stores_ms(self._forwarded_call_at_s)
+
+    def _stores_ms(self, at_s: float | None) -> int:
+        if at_s is None:
             return 0
         now_ms = self.store.wall_ms() or self.clock.wall_ms()
-        return int(now_ms - (self.clock.monotonic_s() - self._took_call_at_s) * 1000)
+        return int(now_ms - (self.clock.monotonic_s() - at_s) * 1000)
 
     def calls(self) -> list[CallSummary]:
         """The calls this pod owns."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Protocol
 
 COLOR_HEADER = "X-Voice-Color"
@@ -175,6 +175,17 @@ def _is_here() -> bool:
     return False
 
 
+class Arrival(Enum):
+    """What a request tells about where callers are sent."""
+
+    ASKED_FOR = auto()
+    """Nothing: it names the color it is for, as a smoke call's does."""
+    DIRECT = auto()
+    """Little: no proxy handed it on, so perhaps no router saw it."""
+    FORWARDED = auto()
+    """It came through a proxy: the router sends callers here."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartCall:
     """A caller wants a call. With `call_key_hash` it may already exist, and is then resumed."""
@@ -188,8 +199,7 @@ class StartCall:
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
     going_away: bool = False
     """The client wants `call.going_away` before a planned close."""
-    is_directed: bool = False
-    """The request names the color it is for, as a smoke call's does: it says nothing about where callers are sent."""
+    arrival: Arrival = Arrival.DIRECT
     address: str = field(default="", compare=False)
     """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
@@ -204,7 +214,7 @@ class ResumeCall:
     call_id: str
     last_event: int | None = None
     going_away: bool = False
-    is_directed: bool = False
+    arrival: Arrival = Arrival.DIRECT
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
 
 

@@ -128,6 +128,8 @@ class PodBeat:
     took_call_at_ms: int = 0
     """When it last took a new call or a resume that was sent here as callers are, by the store's clock; 0: never yet,
     or its version does not say."""
+    forwarded_call_at_ms: int = 0
+    """The same of a call that a proxy handed on."""
     store: str = "ok"
     """How the store is to it: ok, degraded, full, refused or unreachable; ok too if its version does not say."""
 

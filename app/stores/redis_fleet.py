@@ -94,6 +94,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodBeat | None:
             calls_not_resumable=_number(found, "calls_not_resumable", 0),
             oldest_call_at_ms=_number(found, "oldest_call_at_ms", 0),
             took_call_at_ms=_number(found, "took_call_at_ms", 0),
+            forwarded_call_at_ms=_number(found, "forwarded_call_at_ms", 0),
             store=_text(found, "store", "ok"),
         )
     except ValueError as error:

@@ -28,6 +28,11 @@ BEARER = "bearer "
 FORWARDED = ("x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via")
 
 
+def is_forwarded(headers: Headers) -> bool:
+    """Whether a proxy handed the request on."""
+    return any(name in headers for name in FORWARDED)
+
+
 def hashed(secret: str) -> str:
     """SHA-256 of a key, as 64 hex digits; keys are kept in no other form."""
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -120,7 +125,7 @@ class Access:
             if not hmac.compare_digest(shown.encode(), self._admin):
                 raise ConnectionRefused(401, "invalid_admin_token", "The admin token is wrong.", param="authorization")
             return
-        direct = client is not None and is_loopback(client) and not any(name in headers for name in FORWARDED)
+        direct = client is not None and is_loopback(client) and not is_forwarded(headers)
         if not direct or not is_loopback(_name(headers.get("host", ""))):
             raise ConnectionRefused(
                 403, "admin_is_local", "With no VOICE_ADMIN_TOKEN set, only loopback may administer.", param=None

@@ -17,8 +17,8 @@ from app.call.closing import INTERNAL_ERROR
 from app.call.tokens import is_resume_token
 from app.errors import ConnectionRefused, StoreError
 from app.runtime.admission import store_failed
-from app.runtime.ports import COLOR_HEADER, ResumeCall, StartCall
-from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed
+from app.runtime.ports import COLOR_HEADER, Arrival, ResumeCall, StartCall
+from app.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed, is_forwarded
 from app.web.call_socket import CallSocket
 from app.web.parameters import NEW_CALL_PATHS, Wanted, is_resume, parse
 from app.web.ports import Attached, CallPod
@@ -110,7 +110,7 @@ class RealtimeSocket:
             last_event=wanted.last_event,
             resumable=wanted.resumable,
             going_away=wanted.going_away,
-            is_directed=COLOR_HEADER in headers,
+            arrival=_arrival_of(headers),
             address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
         )
@@ -122,8 +122,7 @@ class RealtimeSocket:
             raise ConnectionRefused(
                 403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
             )
-        directed = COLOR_HEADER in headers
-        return ResumeCall(call_id, wanted.last_event, wanted.going_away, directed, _is_gone_of(scope))
+        return ResumeCall(call_id, wanted.last_event, wanted.going_away, _arrival_of(headers), _is_gone_of(scope))
 
     async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
         await send(
@@ -148,6 +147,12 @@ def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
     """All WebSocket routes; they must come last, for the final one takes every path."""
     socket = RealtimeSocket(pod, access, secret)
     return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
+
+
+def _arrival_of(headers: Headers) -> Arrival:
+    if COLOR_HEADER in headers:
+        return Arrival.ASKED_FOR
+    return Arrival.FORWARDED if is_forwarded(headers) else Arrival.DIRECT
 
 
 def _is_gone_of(scope: Scope) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from app.runtime import drainer
 from app.runtime.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
 from app.runtime.pod import Pod
+from app.runtime.ports import Arrival
 from app.stores.base import DrainWish, PodBeat, RouterWeights
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Caller, Rig, rig
@@ -36,7 +37,7 @@ def took(blue_ms: int, green_ms: int) -> list[PodBeat]:
         (took(NOW_MS, NOW_MS - ROUTED_FOR_MS), None, {"blue", "green"}),
         (took(NOW_MS, NOW_MS - ROUTED_FOR_MS - 1), None, {"blue"}),
         # Nobody has called for nine minutes, or since the drain began: where they were sent then still counts.
-        (took(ROUTED_FOR_MS, 0), None, {"blue"}),
+        (took(2 * ROUTED_FOR_MS, 0), None, {"blue"}),
         (took(0, 0), RouterWeights({"blue": 0, "green": 100}, NOW_MS), {"green"}),
         (took(0, 0), RouterWeights({"blue": 75, "green": 25}, NOW_MS), {"blue", "green"}),
         # What was told is newer than the last call, or older: somebody has set the weights by hand since.
@@ -51,6 +52,37 @@ def test_a_color_is_routed_by_what_was_told_or_what_it_took(
 ) -> None:
     """A weight above 0, or a call taken since; where nothing is known, that is said."""
     assert routed_colors(pods, weights) == routed
+
+
+@pytest.mark.parametrize(
+    ("green_started_ms", "forwarded_ms", "routed"),
+    [
+        (NOW_MS - ROUTED_FOR_MS, 0, {"blue"}),
+        (NOW_MS - ROUTED_FOR_MS + 1, 0, {"blue", "green"}),
+        (NOW_MS - 1, NOW_MS, {"blue"}),
+        (NOW_MS - 1, NOW_MS - ROUTED_FOR_MS - 1, {"blue", "green"}),
+    ],
+)
+def test_a_color_that_nobody_may_have_tried_yet_is_routed(
+    green_started_ms: int, forwarded_ms: int, routed: set[str] | None
+) -> None:
+    """One that has just started has taken no call: that says something only if a router sent a call elsewhere."""
+    blue, green = took(NOW_MS, 0)
+    pods = [replace(blue, forwarded_call_at_ms=forwarded_ms), replace(green, started_at_ms=green_started_ms)]
+    assert routed_colors(pods, None) == routed
+    assert routed_colors(pods, RouterWeights({"blue": 100}, 1)) == frozenset({"blue"})
+
+
+async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pods without a router, one call: the other pod is as good as the first."""
+    store = FaultyStore()
+    async with two_colors(monkeypatch, store) as (its, blue, green):
+        caller = await its.start(blue, resumable=True, arrival=Arrival.DIRECT)
+        assert (blue.heartbeat.facts().forwarded_call_at_ms, green.heartbeat.facts().took_call_at_ms) == (0, 0)
+        blue.drain("handoff", 600)
+        async with asyncio.timeout(PATIENCE_S):
+            await blue.wait_drained()
+        await caller.task
 
 
 @pytest.mark.parametrize(
@@ -110,7 +142,7 @@ async def test_a_drain_waits_while_callers_are_not_sent_elsewhere(
     async with two_colors(monkeypatch, store) as (its, blue, green):
         if weights is not None:
             await store.tell_weights(weights, blue.clock.wall_ms())
-        caller = await its.start(blue, resumable=True)
+        caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         with capture_logs() as lines:
             await store.wish_drain("blue", DrainWish("handoff", 600, 1))
             await blue.heartbeat.beat()
@@ -130,7 +162,7 @@ async def test_a_call_taken_elsewhere_shows_where_callers_are_sent(monkeypatch: 
     """Somebody moved the weights by hand: the first caller on green, new or back, lets the others follow."""
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
-        caller = await its.start(blue, resumable=True)
+        caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         blue.drain("handoff", 600)
         await stays(store, blue, caller)
         await its.start(green)
@@ -144,10 +176,10 @@ async def test_a_smoke_call_does_not_show_where_callers_are_sent(monkeypatch: py
     """It names its color, and reaches it at weight 0; so does its resume."""
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
-        caller = await its.start(blue, resumable=True)
-        smoke = await its.start(green, resumable=True, is_directed=True)
+        caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
+        smoke = await its.start(green, resumable=True, arrival=Arrival.ASKED_FOR)
         await smoke.gone()
-        await its.resume(green, smoke.call_id, is_directed=True)
+        await its.resume(green, smoke.call_id, arrival=Arrival.ASKED_FOR)
         await green.heartbeat.beat()
         blue.drain("handoff", 600)
         await stays(store, blue, caller)
@@ -158,7 +190,7 @@ async def test_another_pod_of_the_same_color_takes_over(monkeypatch: pytest.Monk
     """A rolling restart of the color that serves needs no other color, nor anything told."""
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
-        caller = await its.start(blue, resumable=True)
+        caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         blue.drain("handoff", 600)
         await stays(store, blue, caller)
         await its.pod("blue-2", "blue")
@@ -171,7 +203,7 @@ async def test_a_drain_that_waits_ends_at_its_deadline(monkeypatch: pytest.Monke
     """What is left is saved and told to come back, whoever there is: a pod that has to go goes."""
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
-        caller = await its.start(blue, resumable=True)
+        caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         blue.drain("handoff", 0.3)
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
@@ -185,7 +217,7 @@ async def test_a_silent_store_is_the_reason_that_is_told(monkeypatch: pytest.Mon
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
         await store.tell_weights({"green": 100}, blue.clock.wall_ms())
-        await its.start(blue, resumable=True)
+        await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         store.is_away = True
         blue.drain("handoff", 600)
         await until(lambda: blue.status().drain_waits == "the store does not say which other pods there are")
@@ -201,7 +233,7 @@ async def test_a_heartbeat_tells_what_a_drain_would_cost(monkeypatch: pytest.Mon
     async with two_colors(monkeypatch, FaultyStore()) as (its, blue, green):
         before_ms = blue.clock.wall_ms()
         await its.start(blue)
-        back, gone = await its.start(blue, resumable=True), await its.start(blue)
+        back, gone = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED), await its.start(blue)
         await gone.gone()
         told = blue.heartbeat.facts()
         assert (told.active_calls, told.calls_not_resumable) == (2, 1)

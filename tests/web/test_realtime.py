@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 
 from app.call.tokens import resume_token
 from app.errors import StoreUnavailable
-from app.runtime.ports import ResumeCall, StartCall, Transport
+from app.runtime.ports import Arrival, ResumeCall, StartCall, Transport
 from app.web.access import ANYBODY, hashed
 from app.web.call_socket import CLOSING_S
 from tests.web.rig import CALL_ID, CALL_KEY, SECRET, Running, refuse, running
@@ -48,6 +48,25 @@ async def test_a_call_starts_at_any_of_the_paths(path: str) -> None:
         assert caller.response.headers["X-Voice-Pod"] == "pod-a"
         assert "permessage-deflate" not in caller.response.headers.get("Sec-WebSocket-Extensions", "")
         assert server.pod.requests == [StartCall(model="echo", api_key_hash=ANYBODY)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "arrival"),
+    [
+        ({}, Arrival.DIRECT),
+        ({"X-Forwarded-For": "192.0.2.1"}, Arrival.FORWARDED),
+        ({"Via": "1.1 front"}, Arrival.FORWARDED),
+        ({"X-Forwarded-For": "192.0.2.1", "X-Voice-Color": "green"}, Arrival.ASKED_FOR),
+    ],
+)
+async def test_the_pod_learns_whether_a_router_sent_the_caller(headers: dict[str, str], arrival: Arrival) -> None:
+    """A proxy's headers show it, unless the request asks for a color; a start and a resume alike."""
+    paths = ["/v1/realtime?model=echo", f"/v1/realtime?call_id={CALL_ID}&resume_token={TOKEN}"]
+    async with running() as server:
+        for path in paths:
+            async with server.connect(path, additional_headers=headers):
+                pass
+        assert [request.arrival for request in server.pod.requests] == [arrival, arrival]
 
 
 async def test_azures_clients_say_deployment_and_show_their_key_in_a_header_of_their_own() -> None:
