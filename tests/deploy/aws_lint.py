@@ -24,7 +24,7 @@ HEADER_VALUE_LENGTH = 128
 GREATEST_WEIGHT = 999
 FIXED_BODY_BYTES = 1024
 DAY_S = 86_400
-GROUP_TEXT = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
+GROUP_TEXT = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=;{}!$*]{0,255}")
 """What the description of a security group or of a rule in one may hold."""
 STORE_PORT = 6379
 
