@@ -59,6 +59,8 @@ def call(
 ) -> None:
     """Call a server: speak, print both sides as they are heard, and resume when the connection breaks.
 
+    Exits with 1 if a reply failed, whatever the caller was told in its place.
+
     Without --wav, --text or --microphone the sample recording is spoken: a caller who wants an appointment.
 
     Example: voice-agent call --wav samples/caller-books.wav --text "what are your opening hours?" --out reply.wav
@@ -91,9 +93,15 @@ def call(
     tally = connection.tally
     if failure is None and (tally.gaps or tally.repeats):
         failure = CallFailed(f"{tally.gaps} events were missing and {tally.repeats} came twice")
+    if failure is None and report.failures:
+        failure = CallFailed(f"{_replies(len(report.failures))} failed: {report.failures[0]}")
     listener.summary(report, connection.call_id, tally, str(failure) if failure else None)
     if failure is not None:
         raise failure
+
+
+def _replies(count: int) -> str:
+    return "a reply" if count == 1 else f"{count} replies"
 
 
 async def _have(

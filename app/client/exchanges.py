@@ -36,6 +36,8 @@ class Exchange:
     latency_s: float | None = None
     """End of speech (or the typed turn) to the first audio (or text) of the reply."""
     color: str = ""
+    failed: str | None = None
+    """Why the reply failed; then `answered` is at most an apology."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Report:
     reply_ms: int = 0
     """Audio that the agent sent."""
     worst_lag_ms: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    """Why replies failed, those of no turn too."""
 
 
 class Listener(Protocol):

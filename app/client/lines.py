@@ -57,7 +57,7 @@ class Lines:
         self._write("error", message=message)
 
     def summary(self, report: Report, call_id: str | None, tally: Tally, failure: str | None) -> None:
-        """The last line, also after a failure: `failed` is null or the reason."""
+        """The last line, also after a failure: `failed` is null or the reason. So is that of each turn."""
         self._write(
             "summary",
             call_id=call_id,
@@ -65,5 +65,6 @@ class Lines:
             reply_ms=report.reply_ms,
             worst_lag_ms=report.worst_lag_ms,
             failed=failure,
+            failures=report.failures,
             **asdict(tally),
         )

@@ -257,7 +257,9 @@ class Talk:
     def _reply_done(self, response: dict[str, Any]) -> None:
         if response["status"] == "failed":
             details = response.get("status_details") or {}
-            self._listener.mistake(str((details.get("error") or {}).get("message", "the reply failed")))
+            self._now.failed = str((details.get("error") or {}).get("message", "the reply failed"))
+            self._report.failures.append(self._now.failed)
+            self._listener.mistake(self._now.failed)
         if response["status"] != "cancelled" and self._asked_at_s is not None:
             self._replied.set()
 

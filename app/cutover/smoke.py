@@ -133,6 +133,8 @@ def _fault(terms: SmokeTerms, call: RealtimeCall, talked: Report, watcher: _Watc
     colors = {call.color, *(exchange.color for exchange in talked.exchanges if exchange.color)}
     if missing:
         return f"the transcript lacks {' '.join(missing)!r}: heard {first.heard!r}"
+    if talked.failures:
+        return f"a reply failed: {talked.failures[0]}"
     if not first.answered or not second.answered or not talked.reply_ms:
         return "a reply had no words or no sound"
     if not watcher.resumes:

@@ -29,6 +29,8 @@ class Answering:
         self.heard = "what [/was] said"
         self.hang_up_after = 0
         """After so many turns (0: never)."""
+        self.error: str | None = None
+        """Why every reply fails; it says something all the same."""
         server.on_event = self._on_event
         self._to_send = asyncio.Event()
         self._hang_up = False
@@ -87,7 +89,10 @@ class Answering:
         response_id = f"resp_{len(self._server.outbox)}"
         self._emit("response.output_audio.delta", response_id=response_id, delta=REPLY)
         self._emit("response.output_audio_transcript.done", response_id=response_id, transcript="as [you] say")
-        self._emit("response.done", response={"id": response_id, "status": "completed"})
+        response: dict[str, Any] = {"id": response_id, "status": "completed"}
+        if self.error is not None:
+            response |= {"status": "failed", "status_details": {"error": {"message": self.error}}}
+        self._emit("response.done", response=response)
         if self.hang_up_after and self._turns >= self.hang_up_after:
             self._hang_up = True
 

@@ -351,6 +351,20 @@ async def test_a_failed_call_is_one_line_and_status_1() -> None:
     assert "make run" in err
 
 
+async def test_a_reply_that_failed_fails_the_call() -> None:
+    """Though the caller heard something: an apology is no answer. In JSON its turn says so, and the summary."""
+    server, _ = answering(error="the agent broke")
+    async with running(server):
+        status, out, err = await run("--url", server.url, "--text", "hello", "--text", "bye", "--json")
+    assert status == 1
+    assert err == "voice-agent: 2 replies failed: the agent broke\n"
+    summary = json.loads(out.splitlines()[-1])
+    assert [turn["failed"] for turn in summary["turns"]] == ["the agent broke"] * 2
+    assert [turn["answered"] for turn in summary["turns"]] == ["as [you] say"] * 2
+    assert summary["failed"] == "2 replies failed: the agent broke"
+    assert summary["failures"] == ["the agent broke"] * 2
+
+
 async def test_events_that_came_twice_fail_the_call() -> None:
     """A conversation that seems fine is not, if the server repeated a number."""
     server, agent = answering()
