@@ -106,3 +106,37 @@ async def test_client_functions_are_called_once_though_the_reply_goes_on_elsewhe
         calls = [e for e in again.transport.events if e["type"] == "response.function_call_arguments.done"]
         assert [call["name"] for call in calls] == ["show", "note"]
         await again.gone(1000)
+
+
+class Changeable(ScriptedAgent):
+    """Does other things when it is asked again: an agent of another version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deeds: list[str] = []
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        self.turns.append(turn)
+        name = f"deed {len(self.turns)}"
+
+        async def deed(key: str) -> str:
+            self.deeds.append(name)
+            return name
+
+        yield Text(await turn.once(name, deed))
+        await self.may_go_on.wait()
+
+
+async def test_an_agent_that_does_something_else_when_asked_again_fails_its_reply() -> None:
+    """The result of one deed is no result of another, and what was not begun in this order is not begun at all."""
+    agent = Changeable()
+    agent.may_go_on.clear()
+    async with rig(None, agent) as its:
+        blue, green = await its.pod("blue"), await its.pod("green")
+        caller = await its.start(blue, resumable=True)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio_transcript.delta")
+        again = await its.resume(green, caller.call_id, 0)
+        done = await again.transport.event("response.done")
+        assert done["response"]["status"] == "failed"
+        assert agent.deeds == ["deed 1"]
