@@ -203,12 +203,12 @@ def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
     playback = call.playback
     if playback is None or playback.item_id != item_id:
         bytes_per_ms = settings_of(call).output_format.bytes_per_ms
-        playback = call.playback = Playback(item_id, max(now_ms, _playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
+        playback = call.playback = Playback(item_id, max(now_ms, playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
         if not call.voice_locked:
             call.voice_locked = True
             call.mark("session")
         call.mark("reply")
-    elif not call.mirror and (waited_ms := now_ms - _playing_until_ms(call)) > STALL_MS:
+    elif not call.mirror and (waited_ms := now_ms - playing_until_ms(call)) > STALL_MS:
         playback.started_at_ms += waited_ms
         call.mark("reply")
     return playback
@@ -459,11 +459,11 @@ def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int)
     call.emit(events.response_done(_response(call, status, details)))
     call.reply = call.answered = None
     here_ms = call.hearing.base_ms + call.input_format.ms(call.hearing.position)
-    call.idle_from_ms = here_ms + max(0, _playing_until_ms(call) - now_ms)
+    call.idle_from_ms = here_ms + max(0, playing_until_ms(call) - now_ms)
     call.mark("reply")
 
 
-def _playing_until_ms(call: Call) -> int:
+def playing_until_ms(call: Call) -> int:
     """When the caller has probably heard all that was sent; 0 if that is nothing."""
     playback = call.playback
     return 0 if playback is None else playback.started_at_ms + playback.sent_ms

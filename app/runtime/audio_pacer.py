@@ -93,11 +93,6 @@ class AudioPacer:
         while self._pending:
             await self._send(min(self._chunk_bytes, len(self._pending)))
 
-    async def heard(self) -> None:
-        """Wait until the caller has heard everything."""
-        if self._began_s is not None:
-            await self._sleep_until(self._began_s + self._target.ms(self._sent_bytes) / 1000)
-
     def _take_held(self, from_chars: int) -> None:
         """Of audio that was held, what says the text from a character on is to be sent."""
         held = bytes(self._replay.held)

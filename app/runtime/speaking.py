@@ -24,7 +24,7 @@ from app.call.inputs import (
     ReplyText,
 )
 from app.call.record import Call
-from app.call.replying import settings_of
+from app.call.replying import playing_until_ms, settings_of
 from app.runtime.agent_steps import StepWatch, Watched
 from app.runtime.apology import apology
 from app.runtime.audio_pacer import AudioPacer
@@ -198,8 +198,13 @@ class Performance:
         self._replay.end()
         self._compare()
         if self._hangs_up:
-            await self._speech.heard()
+            await self._heard()
         self._stage.feed(ReplyFinished(self._response_id, self._hangs_up))
+
+    async def _heard(self) -> None:
+        """Wait until the caller has heard everything, also of what another pod sent before it lost the call."""
+        while (left_ms := playing_until_ms(self._call) - self._clock.wall_ms()) > 0:
+            await self._clock.sleep(left_ms / 1000)
 
     # --- what goes wrong -------------------------------------------------------
 

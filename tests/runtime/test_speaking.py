@@ -18,12 +18,16 @@ from tests.runtime.rig import CountingObserver, ScriptedAgent
 class RecordingStage:
     """Feeds the call, and notes when."""
 
-    def __init__(self, call: Call, clock: StoppedClock) -> None:
+    def __init__(self, call: Call, clock: StoppedClock, *, finishes: bool = True) -> None:
         self.call = call
         self.clock = clock
+        self.finishes = finishes
+        """Whether it lives until the reply is over."""
         self.fed: list[tuple[inputs.Input, float]] = []
 
     def feed(self, happened: inputs.Input) -> None:
+        if isinstance(happened, inputs.ReplyFinished) and not self.finishes:
+            return
         self.fed.append((happened, self.clock.now_s))
         machine.step(self.call, happened, self.clock.wall_ms())
 
@@ -54,12 +58,12 @@ class Leaving(ScriptedAgent):
             yield HangUp()
 
 
-async def spoken(*, hangs_up: bool, lead_ms: int) -> RecordingStage:
+async def spoken(*, hangs_up: bool, lead_ms: int, finishes: bool = True) -> RecordingStage:
     """A reply of three seconds, from its start to its end."""
     clock = StoppedClock()
     call = new_call()
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
-    stage = RecordingStage(call, clock)
+    stage = RecordingStage(call, clock, finishes=finishes)
     await Performance(stage, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver()).run()
     return stage
 
@@ -74,6 +78,18 @@ async def test_an_agents_hang_up_waits_until_what_was_said_has_been_heard() -> N
     finished = stage.fed[-1][0]
     assert isinstance(finished, inputs.ReplyFinished)
     assert finished.hang_up
+
+
+async def test_a_hang_up_waits_though_another_pod_has_said_all() -> None:
+    """It died when all was made and little of it heard; its caller, who has come back meanwhile, hears the rest."""
+    before = await spoken(hangs_up=False, lead_ms=60_000, finishes=False)
+    clock, call = before.clock, before.call
+    clock.now_s += 1.0
+    stage = RecordingStage(call, clock)
+    await Performance(stage, Leaving(hangs_up=True, lead_ms=60_000), clock, CountingObserver()).run()
+    assert stage.times(inputs.ReplyAudio) == []
+    (finished_s,) = stage.times(inputs.ReplyFinished)
+    assert finished_s - before.times(inputs.ReplyAudio)[0] == 3.0
 
 
 async def test_a_reply_without_a_hang_up_is_over_when_it_is_made() -> None:
