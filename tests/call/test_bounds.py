@@ -202,3 +202,31 @@ def test_what_no_store_took_holds_nobody_back() -> None:
     skip_write(call)
     assert call.unsaved_bytes == call.conversation.unsaved_bytes == 0
     assert len(take_write(call, 0).items) == 5
+
+
+@pytest.mark.parametrize("over_bytes", [0, 2])
+def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
+    """Not sooner: to the byte it may be as long as a turn that is committed by hand."""
+    call = new_call()
+    half = bytes(MAX_BUFFER_BYTES // 2)
+    effects = happen(call, inputs.AppendAudio(half, None, (inputs.VoiceBoundary(True, 0),)), inputs.AppendAudio(half))
+    assert call.hearing.speaking
+    assert effects == []
+    effects = happen(call, inputs.AppendAudio(bytes(over_bytes)))
+    assert call.hearing.speaking is not bool(over_bytes)
+    assert (CountLimit("turn_bytes") in effects) is bool(over_bytes)
+
+
+def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The utterance is over, its audio is gone, and the next one begins as if nothing had been said."""
+    call = new_call()
+    happen(call, *append(5))
+    position = call.hearing.position
+    monkeypatch.setattr(conversation, "MAX_BYTES", 0)
+    spoken_turn(call, frames=10)
+    assert refusal(call)["code"] == "conversation_full"
+    assert not call.hearing.speaking
+    assert call.hearing.position == position + 10 * len(FRAME)
+    assert len(call.hearing.audio) <= PCM.size(300)
+    monkeypatch.undo()
+    assert any(isinstance(effect, StartReply) for effect in spoken_turn(call))

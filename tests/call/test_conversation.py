@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs
-from app.call.conversation import MAX_BYTES, Conversation
+from app.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation
 from tests.call.calls import emitted, happen, item_id, new_call
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
@@ -108,6 +108,7 @@ SIZES = st.lists(
 def test_bytes_are_counted_exactly(actions: list[tuple[str, int]]) -> None:
     """Written or not, changed or taken out: the conversation knows what its entries take, and the next write."""
     conversation = Conversation()
+    assert conversation.held_bytes == conversation.unsaved_bytes == 0
     held: list[str] = []
     for number, (action, size) in enumerate(actions):
         if action == "add":
@@ -130,6 +131,19 @@ def test_bytes_are_counted_exactly(actions: list[tuple[str, int]]) -> None:
     for each in held:
         conversation.drop(each)
     assert conversation.held_bytes == conversation.packed_bytes == 0
+
+
+def test_an_item_that_changes_often_counts_once_for_the_next_write() -> None:
+    """As it is then, however it grew and shrank before."""
+    conversation = Conversation()
+    entry = conversation.add({"id": "a", "text": "", "content": []})
+    for size in (10, 3000, 20):
+        entry.item["text"] = "x" * size
+        conversation.touch("a")
+    conversation.add({"id": "b", "content": [{}, {}]})
+    assert conversation.held_bytes == conversation.packed_bytes + 2 * ITEM_OVERHEAD_BYTES + 2 * PART_OVERHEAD_BYTES
+    counted = conversation.unsaved_bytes
+    assert counted == conversation.packed_bytes == sum(map(len, conversation.take_changes()[0].values()))
 
 
 def test_items_count_before_they_are_written() -> None:

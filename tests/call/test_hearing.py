@@ -224,3 +224,19 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     assert effects == [Transcribe(item_id(1), FRAME * 11), StartReply(response_id(1)), ResetEndpointing()]
     assert not call.hearing.speaking
     assert call.reply is not None and not call.reply.cut
+
+
+def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
+    """What was taken back is not remembered in the store; what comes again is, when it is kept."""
+    call = new_call()
+    frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
+    happen(call, *frames)
+    machine.attach(call, call.released, 0, resumable=True)
+    kept = call.heard_bytes // len(FRAME)
+    written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
+    assert len(written) == kept
+    call.resent_to = None
+    happen(call, *frames[kept:])
+    spoken_turn(call)
+    written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
+    assert len(written) == 20 - kept

@@ -221,3 +221,31 @@ def test_only_a_mirror_without_an_outbox_lets_out(mirror: bool, outbox_bytes: in
     for _ in range(10):
         witness.happen(AUDIO)
     assert len(witness.sent) == before
+
+
+def test_nothing_is_let_out_of_a_call_that_is_about_to_move() -> None:
+    """The next owner gives the next number, so the store must know the newest one exactly."""
+    call = new_call(mirror=True, outbox_bytes=0)
+    its = Witness(call, shortcut=True)
+    for _ in range(3):
+        its.happen(AUDIO)
+        its.settle()
+    assert machine.let_out(call, AUDIO) is not None
+    assert call.numbers_to_save() == call.seq + NUMBERS_AHEAD
+    its.happen(inputs.HandoffPlanned())
+    assert machine.let_out(call, AUDIO) is None
+    assert int(take_write(call, 0).fields["seq"]) == call.seq
+    machine.release(call, [])
+    assert machine.let_out(call, AUDIO) is None
+
+
+def test_half_a_sample_is_not_let_out() -> None:
+    """It goes the long way, and is refused there."""
+    call = new_call(mirror=True, outbox_bytes=0)
+    its = Witness(call, shortcut=True)
+    for _ in range(3):
+        its.happen(AUDIO)
+        its.settle()
+    for odd in (b"", b"x", FRAME + b"x"):
+        assert machine.let_out(call, inputs.AppendAudio(odd)) is None
+    assert machine.let_out(call, inputs.AppendAudio(b"xx")) is not None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from app.call import inputs, machine
-from app.call.record import REMEMBERED_CLIENT_EVENTS, Status
+from app.call.conversation import Entry
+from app.call.effects import StopReply
+from app.call.outbox import Outbox
+from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Hearing, Playback, Reply, Status
+from app.call.session import new_session
 from app.errors import ProtocolMistake
 from tests.call.calls import (
     FRAME,
@@ -237,3 +243,29 @@ def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     assert "status" in call.dirty
     machine.attach(call, call.seq, 0, resumable=False)
     assert not call.handed_off
+
+
+def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
+    """Nothing is left of what only a resume would need, whatever was going on."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    assert call.playback is not None
+    effects = happen(call, inputs.EndCall("admin"), now_ms=7)
+    assert effects == [StopReply(response_id(1))]
+    assert call.reply is call.playback is call.clip is call.answered is None
+    assert (call.reserved, len(call.hearing.audio), call.untranscribed) == (0, 0, {})
+    assert (call.status, call.outcome, call.ended_at_ms) == (Status.ENDED, "admin", 7)
+
+
+def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
+    """Nothing is numbered, counted, saved or under way, in the call or in any part of it."""
+    names = {"call_id": "call_x", "owner": "pod-a", "color": "blue", "model": "test"}
+    session = new_session("call_x", "test", "alloy", expires_at_s=1)
+    call = Call(**names, epoch=1, session=session, outbox=Outbox(1), created_at_ms=0)
+    assert call.keeps_turns
+    for part in (call, Hearing(), Entry({}, "a0"), Reply("resp_1", {}, 0), Playback("item_1", 0)):
+        numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
+        numbers.pop("keeps_turns", None)
+        assert numbers
+        assert not any(numbers.values()), numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from app.agents.turns import said_since_last_reply
 from app.call import inputs
 from app.call.codec import take_write
@@ -125,6 +127,9 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
     assert [item["type"] for item in output] == ["message", "function_call"]
     assert output[1]["arguments"] == '{"order":7}'
     assert "response.function_call_arguments.done" in types(call)
+    placed = [(event["output_index"], event.get("item_id", "")) for event in emitted(call) if "output_index" in event]
+    assert [index for index, _ in placed] == sorted(index for index, _ in placed)
+    assert {index for index, _ in placed} == {0, 1}
 
 
 def test_an_agent_can_hang_up() -> None:
@@ -197,6 +202,17 @@ def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> No
     assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", '{"order":7}')
     assert len(call.conversation) == 0
     assert "conversation.item.added" not in types(call)
+
+
+def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None:
+    """The next owner gives its id to no other item, and does not call it again."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    take_write(call, 0)
+    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    written = take_write(call, 0)
+    assert orjson.loads(written.fields["reply"])["functions_called"] == 1
+    assert written.fields["counts"].split()[0] == b"%d" % call.items_made
 
 
 def test_a_caller_who_stays_silent_is_asked_again() -> None:

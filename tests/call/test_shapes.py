@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.call.shapes import MAX_DEPTH, fields, free_json, integer, number, text
+from app.call.shapes import MAX_DEPTH, fields, free_json, integer, number, text, wrong_type
 from app.errors import ProtocolMistake
 
 
@@ -75,3 +75,13 @@ def test_free_json_is_bounded_in_values() -> None:
     value["e"] = 0
     with pytest.raises(ProtocolMistake, match="10 values"):
         check(value, "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "got"), [(None, "null"), (True, "a boolean"), (1, "an integer"), ([], "an array"), ({}, "an object")]
+)
+def test_a_value_of_another_type_is_named_as_json_has_it(value: object, got: str) -> None:
+    """What was wanted and what came instead."""
+    mistake = wrong_type(value, "session.voice", "a string")
+    assert mistake.param == "session.voice"
+    assert f"must be a string, but it is {got}" in str(mistake)

@@ -322,3 +322,35 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.outbox[-1].n == live.call.seq
+
+
+async def test_a_round_carries_all_that_is_marked() -> None:
+    """One round trip for many calls, whoever waits for one of them; none is left for whatever wakes the writer next."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        lives = [pod.ownership.calls[(await its.start(pod)).call_id] for _ in range(4)]
+        await until(lambda: not any(map(pod.committer.owes, lives)))
+        store.rounds.clear()
+        for live in lives:
+            live.call.emit({"type": "light"})
+            pod.committer.mark(live)
+        await pod.committer.flush(lives[2])
+        assert store.rounds == [4]
+        assert not any(map(pod.committer.owes, lives))
+
+
+async def test_nobody_waits_for_a_committer_that_has_ended() -> None:
+    """What is under way then stays so for ever."""
+    call, clock = OneCall(), StoppedClock()
+    committer = Committer(MemoryStore(ttl_s=60), clock, CountingObserver(), lambda: [call])
+    running = asyncio.create_task(committer.run())
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(committer.flush(call))
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    committer.write_back.under_way.add(call)
+    await committer.settle(call)
+    await committer.flush(call)
+    await waiting

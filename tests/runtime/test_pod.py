@@ -15,7 +15,7 @@ from app.errors import ConnectionRefused
 from app.runtime.ports import ResumeCall, StartCall
 from app.stores.base import WriteOutcome
 from app.stores.memory import MemoryStore
-from tests.runtime.rig import ANSWER, TYPED, Caller, MemoryTransport, ScriptedAgent, rig
+from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, MemoryTransport, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
 
 
@@ -270,6 +270,8 @@ async def test_a_pod_that_lost_a_call_forgets_it_and_closes_with_4409() -> None:
         assert closed[0] == 4409
         assert one.calls() == []
         assert len(two.calls()) == 1
+        assert isinstance(one.observer, CountingObserver)
+        assert one.observer.counts["write_fenced", None] == 1
 
 
 async def test_a_drain_hands_quiet_calls_over_and_then_ends() -> None:
