@@ -253,16 +253,23 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     assert call.playback is not None
     effects = happen(call, inputs.EndCall("admin"), now_ms=7)
     assert effects == [StopReply(response_id(1))]
-    assert call.reply is call.playback is call.clip is call.answered is None
+    assert [call.reply, call.playback, call.clip, call.answered] == [None] * 4
     assert (call.reserved, len(call.hearing.audio), call.untranscribed) == (0, 0, {})
     assert (call.status, call.outcome, call.ended_at_ms) == (Status.ENDED, "admin", 7)
 
 
 def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
     """Nothing is numbered, counted, saved or under way, in the call or in any part of it."""
-    names = {"call_id": "call_x", "owner": "pod-a", "color": "blue", "model": "test"}
-    session = new_session("call_x", "test", "alloy", expires_at_s=1)
-    call = Call(**names, epoch=1, session=session, outbox=Outbox(1), created_at_ms=0)
+    call = Call(
+        call_id="call_x",
+        epoch=1,
+        owner="pod-a",
+        color="blue",
+        model="test",
+        session=new_session("call_x", "test", "alloy", expires_at_s=1),
+        outbox=Outbox(1),
+        created_at_ms=0,
+    )
     assert call.keeps_turns
     for part in (call, Hearing(), Entry({}, "a0"), Reply("resp_1", {}, 0), Playback("item_1", 0)):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
