@@ -1,14 +1,17 @@
-"""What no schema knows of those who watch: monitors, and a canary's judges."""
+"""What no schema knows of those who watch: monitors, a canary's judges, the Job of a cutover."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 
+from app.settings import Settings
 from tests.deploy.workload_lint import Findings
-from tests.deploy.world import Object, World, labels, matches, title
+from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
 
 MONITORED = "/metrics"
+ENDED = frozenset({1, 2, 3})
+"""With which a cutover exits that was rolled back, was refused, or has lost callers."""
 
 
 def watching(known: World) -> Findings:
@@ -68,4 +71,26 @@ def _namespaced(known: World) -> Iterator[Object]:
     return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (watching, judging)
+def cutovers(known: World) -> Findings:
+    """A cutover that was killed is gone on with, and one that has ended is not begun anew."""
+    for job in known.all("Job"):
+        spec = job["spec"]
+        template = spec["template"]["spec"]
+        rules = spec.get("podFailurePolicy", {}).get("rules", [])
+        exits = [(rule["action"], rule.get("onExitCodes", {})) for rule in rules]
+        if template["restartPolicy"] != "Never" or not exits or exits[0][0] != "FailJob":
+            yield f"{title(job)}: a cutover that rolled back would be begun anew."
+        elif exits[0][1].get("operator") != "In" or set(exits[0][1]["values"]) != ENDED:
+            yield f"{title(job)}: it takes another exit status than {sorted(ENDED)} for the end of a cutover."
+        if not spec.get("backoffLimit", 6):
+            yield f"{title(job)}: nobody goes on with a cutover whose pod was killed."
+        if template.get("terminationGracePeriodSeconds", 30) < _longest_drain_s(known):
+            yield f"{title(job)}: SIGTERM rolls back, which takes as long as a drain."
+
+
+def _longest_drain_s(known: World) -> int:
+    agents = [it for _, template in of_agents(known.pods()) for it in containers(template)]
+    return max(int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", Settings().drain_deadline)) for it in agents)
+
+
+CHECKS: tuple[Callable[[World], Findings], ...] = (watching, judging, cutovers)

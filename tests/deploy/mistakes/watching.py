@@ -43,4 +43,30 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
         lambda it: it.one("Service", "voice-redis")["metadata"].update(namespace="default"),
         "not in the namespace voice",
     ),
+    "cutover that is begun anew": (
+        lambda it: spec(it, "Job", "voice-cutover").pop("podFailurePolicy"),
+        "a cutover that rolled back would be begun anew",
+    ),
+    "cutover that is begun anew once its node is emptied": (
+        lambda it: spec(it, "Job", "voice-cutover")["podFailurePolicy"]["rules"].reverse(),
+        "a cutover that rolled back would be begun anew",
+    ),
+    "cutover that is begun anew in its pod": (
+        lambda it: spec(it, "Job", "voice-cutover")["template"]["spec"].update(restartPolicy="OnFailure"),
+        "a cutover that rolled back would be begun anew",
+    ),
+    "cutover that a kill ends": (
+        lambda it: spec(it, "Job", "voice-cutover")["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"].append(
+            137
+        ),
+        "another exit status than [1, 2, 3]",
+    ),
+    "cutover that nobody goes on with": (
+        lambda it: spec(it, "Job", "voice-cutover").update(backoffLimit=0),
+        "nobody goes on with a cutover",
+    ),
+    "rollback that is cut off": (
+        lambda it: spec(it, "Job", "voice-cutover")["template"]["spec"].pop("terminationGracePeriodSeconds"),
+        "takes as long as a drain",
+    ),
 }
