@@ -20,6 +20,8 @@ TOOL = {
     "description": "Looks an order up.",
     "parameters": {"type": "object", "properties": {"order": {"type": "string"}}},
 }
+FIXED_ID = "event_345"
+"""As in the protocol's own examples."""
 TYPED: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Where is my order?"}]}
 
 
@@ -38,19 +40,19 @@ def session(**more: Any) -> Any:
 
 
 async def test_a_tool_turn(pod: PodProcess) -> None:
-    """The client's tool is called, and what it gave is answered."""
+    """The client's tool is called, and what it gave is answered, though all events of the client have one id."""
     async with client(pod) as stock, stock.realtime.connect(model="gpt-realtime") as connection:
         await connection.session.update(session=session(tools=[TOOL], output_modalities=["text"]))
-        await connection.conversation.item.create(item=TYPED)
-        await connection.response.create()
+        await connection.conversation.item.create(item=TYPED, event_id=FIXED_ID)
+        await connection.response.create(event_id=FIXED_ID)
         events = await events_until(connection, "response.done")
         [called] = [event for event in events if event.type == "response.function_call_arguments.done"]
         assert (called.name, json.loads(called.arguments)) == ("look_up", ARGUMENTS)
         assert events[-1].response.output[0].call_id == called.call_id
         output: Any = {"type": "function_call_output", "call_id": called.call_id, "output": "on its way"}
-        await connection.conversation.item.create(item=output)
+        await connection.conversation.item.create(item=output, event_id=FIXED_ID)
         params: Any = {"instructions": None, "tools": None, "conversation": None, "metadata": {"turn": "2"}}
-        await connection.response.create(response=params)
+        await connection.response.create(response=params, event_id=FIXED_ID)
         done = (await events_until(connection, "response.done"))[-1].response
     assert done.output[0].content[0].text == "The tool says: on its way."
     assert done.metadata == {"turn": "2"}
