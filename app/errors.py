@@ -25,11 +25,15 @@ MAX_SCHEMA_CHARS = 20
 
 
 class VoiceAgentError(Exception):
-    """Root of the tree."""
+    """Root of the tree. `exit_status`: of a command that fails with it."""
+
+    exit_status = 1
 
 
 class SettingsError(VoiceAgentError):
     """A setting is missing or wrong; `str()` is the one line to print before exiting."""
+
+    exit_status = 2
 
 
 class ProtocolMistake(VoiceAgentError):

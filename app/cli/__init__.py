@@ -3,7 +3,7 @@
 A command's module is imported when the command is run: a server does not load what an
 operator needs, nor the other way round, and `--help` loads neither.
 
-Exit status: 0 done, 1 it did not work, 2 wrong arguments or settings.
+Exit status: 0 done, 1 it did not work, 2 wrong arguments or settings; `cutover` says more (`app.cutover.plan.Exit`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from app import __version__
-from app.errors import SettingsError, VoiceAgentError
+from app.errors import VoiceAgentError
 
 COMMANDS = {
     "serve": ("app.cli.serving", "Run a pod."),
@@ -107,15 +107,13 @@ def main() -> None:
     """Entry point of `voice-agent`; errors that a user can mend are one line."""
     try:
         cli()
-    except SettingsError as error:
-        _fail(error, 2)
     except VoiceAgentError as error:
-        _fail(error, 1)
+        _fail(error)
 
 
-def _fail(error: Exception, status: int) -> NoReturn:
+def _fail(error: VoiceAgentError) -> NoReturn:
     sys.stderr.write(f"voice-agent: {error}\n")
-    raise SystemExit(status)
+    raise SystemExit(int(error.exit_status))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from rich.table import Table
 from app.cli.options import AsJson, StoreUrl
 from app.client.options import one_of
 from app.cutover.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
-from app.cutover.fleet import Fleet, RemotePod, count
+from app.cutover.fleet import Fleet, RemotePod
 from app.cutover.outlook import Outlook
 from app.errors import SettingsError
+from app.runtime.fleet import count
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:

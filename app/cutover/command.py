@@ -27,16 +27,16 @@ from app.cutover.choosing import (
     parse_targets,
     read_terraform,
 )
-from app.cutover.conductor import Conductor, NothingToDo, forget
+from app.cutover.conductor import Conductor, NothingToDo, Refused, forget
 from app.cutover.dry_run import dry_run
 from app.cutover.judging import Budget
 from app.cutover.lines import Lines
-from app.cutover.plan import Step, Terms
+from app.cutover.plan import Exit, Terms
 from app.cutover.ports import FULL, CutoverError
 from app.cutover.screen import Screen
 from app.cutover.smoke import COLOR_KEY, SAID_FIRST, SmokeTerms, smoke_call, smoked
 from app.cutover.world import World
-from app.errors import SettingsError, VoiceAgentError
+from app.errors import SettingsError, StoreError, VoiceAgentError
 from app.runtime.clock import SystemClock
 from app.settings import ROUTERS_KEY, Settings, load_settings
 from app.stores.factory import open_store
@@ -184,7 +184,8 @@ def cutover(
     """Move all callers to the other color: smoke call, weights, drain, and a rollback by itself if it goes wrong.
 
     Its progress is kept in the store: after a crash the same command goes on where it was.
-    Ctrl+C rolls back; a second one stops at once. Exit status 0 when the color serves all callers, else 1.
+    Ctrl+C rolls back; a second one stops at once. Exit status: 0 the color serves all callers and no caller was lost,
+    1 rolled back, or stopped before its end, 2 refused, nobody was moved, 3 done, but callers were lost.
 
     Examples: voice-agent cutover --to green --router haproxy --haproxy /run/haproxy.sock
     --store redis://localhost:6379/0 --smoke-url ws://localhost:8000/v1/realtime;
@@ -230,23 +231,20 @@ def cutover(
     if as_json:
         lines = Lines(sys.stdout, clock)
         try:
-            ok = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, lines, clock))
-        except NothingToDo as nothing:
-            lines.stopped(str(nothing), ok=True)
-            ok = True
+            status = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, lines, clock))
         except SettingsError:
             raise
         except VoiceAgentError as error:
-            lines.stopped(str(error), ok=False)
-            ok = False
+            status = error.exit_status
+            lines.stopped(str(error), status)
     else:
         with Screen(Console(), clock) as screen:
             try:
-                ok = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, screen, clock))
+                status = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, screen, clock))
             except NothingToDo as nothing:
+                status = nothing.exit_status
                 screen.said(str(nothing))
-                ok = True
-    raise typer.Exit(0 if ok else 1)
+    raise typer.Exit(status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +281,8 @@ async def _cut_over(
     wish: _Wish,
     teller: Screen | Lines,
     clock: SystemClock,
-) -> bool:
-    """Do it; whether the color serves all callers now, or was rolled back as asked."""
+) -> int:
+    """Do it; returns the exit status (`plan.Exit`)."""
 
     async def smoke(color: str) -> str:
         if smoke_terms is None:
@@ -294,10 +292,13 @@ async def _cut_over(
     store = open_store(settings.store_url, ttl_s=settings.call_ttl, key_prefix=settings.key_prefix)
     kind, prometheus, cloudwatch = wish.watch
     try:
-        await store.open()
+        try:
+            await store.open()
+        except StoreError as error:
+            raise Refused(f"{error}; nothing was changed") from error
         if wish.forget:
             teller.said(await forget(store, clock))
-            return True
+            return Exit.NO_CALLER_LOST
         watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
         world = World(choose_router(options), watch, store, smoke, clock, teller)
         conductor = Conductor(world, terms, budget)
@@ -306,12 +307,13 @@ async def _cut_over(
             for line in changes:
                 teller.said(line)
             if against:
-                raise CutoverError("; ".join(against))
-            return True
+                raise Refused("; ".join(against))
+            return Exit.NO_CALLER_LOST
         with _interrupting(conductor, teller):
             if wish.to is None:
-                return (await conductor.roll_back()).step is Step.ROLLED_BACK
-            return (await conductor.run(wish.to, old=wish.old)).step is Step.DONE
+                undone = await conductor.roll_back()
+                return Exit.CALLERS_LOST if undone.lost else Exit.NO_CALLER_LOST
+            return (await conductor.run(wish.to, old=wish.old)).exit
     finally:
         await store.close()
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from app.cutover.journal import RENEW_S, Journal, LeaseLost
 from app.cutover.judging import Budget
-from app.cutover.plan import ROLLS_BACK_TO, Progress, Step, Terms, advanced, rolled_back
+from app.cutover.patience import Unfinished, patiently
+from app.cutover.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, interrupted, rolled_back
 from app.cutover.ports import CutoverError, Routing
-from app.cutover.steps import Steps, Unfinished
+from app.cutover.steps import Steps
 from app.cutover.world import World
 from app.errors import StoreError
 from app.runtime.ports import Clock
@@ -22,12 +23,23 @@ WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
 """Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
 
 
+SAVE_PAUSE_S = 0.5
+
+
+class Refused(CutoverError):
+    """Nothing was begun; nobody was moved."""
+
+    exit_status = Exit.REFUSED
+
+
 class Stuck(CutoverError):
     """It ended neither done nor rolled back; the sentence says what is so, and what to do."""
 
 
 class NothingToDo(CutoverError):
     """The color serves everybody already."""
+
+    exit_status = Exit.NO_CALLER_LOST
 
 
 class Conductor:
@@ -47,36 +59,52 @@ class Conductor:
     async def run(self, new: str, *, old: str | None = None) -> Progress:
         """Cut over to a color, or go on with a cutover to it. Returns the record, done or rolled back.
 
-        Raises `CutoverError`: before anything was done, `NothingToDo`, or `Stuck` with the next command to give.
+        Raises `CutoverError`: `Refused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished` with
+        the next command to give.
         """
         return await self._at_work(self.begin(new, old))
 
     async def roll_back(self) -> Progress:
-        """Undo an unfinished cutover. Raises `CutoverError` if there is none."""
+        """Undo an unfinished cutover. Raises `Refused` if there is none, and else as `run`."""
         return await self._at_work(self._begin_back())
 
     async def _at_work(self, beginning: Coroutine[Any, Any, Progress]) -> Progress:
         """Do all steps under the lease."""
         try:
             await self._journal.hold()
+        except (CutoverError, StoreError) as error:
+            beginning.close()
+            raise Refused(f"{error}; nothing was changed") from error
         except BaseException:
             beginning.close()
             raise
         renewing = asyncio.create_task(self._renew())
         try:
-            progress = await beginning
+            try:
+                progress = await beginning
+            except NothingToDo:
+                raise
+            except (CutoverError, StoreError) as error:
+                raise Refused(str(error)) from error
             while not progress.is_over:
                 # Saved before it is done: whoever comes after us starts with this step again.
-                await self._journal.save(progress)
+                await self._save(progress)
                 self._world.teller.step(progress)
                 progress = await self._step(progress, renewing)
-            await self._journal.save(progress)
+                progress = replace(progress, counts=self._steps.counts or progress.counts)
+            await self._save(progress)
             self._world.teller.over(progress)
             return progress
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await self._journal.release()
+
+    async def _save(self, progress: Progress) -> None:
+        world = self._world
+        await patiently(
+            lambda: self._journal.save(progress), world.clock, world.teller, progress.whereabouts, pause_s=SAVE_PAUSE_S
+        )
 
     async def begin(self, new: str, old: str | None) -> Progress:
         """The record with which `run` would begin; changes nothing. Raises as `run`."""
@@ -133,27 +161,27 @@ class Conductor:
         """Do one step; returns the record for the next."""
         clock = self._world.clock
         if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
-            return rolled_back(progress, "interrupted", clock.wall_ms())
+            return interrupted(progress, clock.wall_ms())
         doing = asyncio.create_task(self._steps.do(progress))
-        interrupted = asyncio.create_task(self._interrupted.wait())
+        interrupting = asyncio.create_task(self._interrupted.wait())
         waited: set[asyncio.Task[Any]] = {doing, renewing}
         if progress.step in ROLLS_BACK_TO and progress.step not in WRITES:
-            waited.add(interrupted)
+            waited.add(interrupting)
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if renewing.done():
                 renewing.result()
             if not doing.done():
-                return rolled_back(progress, "interrupted", clock.wall_ms())
+                return interrupted(progress, clock.wall_ms())
             return advanced(doing.result(), clock.wall_ms())
         except (LeaseLost, Unfinished, asyncio.CancelledError):
             raise
         except (CutoverError, StoreError) as error:
             return self._failed(progress, error)
         finally:
-            for task in (doing, interrupted):
+            for task in (doing, interrupting):
                 task.cancel()
-            await asyncio.gather(doing, interrupted, return_exceptions=True)
+            await asyncio.gather(doing, interrupting, return_exceptions=True)
 
     def _failed(self, progress: Progress, error: CutoverError | StoreError) -> Progress:
         if progress.step in ROLLS_BACK_TO:

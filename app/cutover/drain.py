@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from app.cutover.fleet import Fleet, FleetError, PodSilent, RemotePod, count
+from app.cutover.fleet import Fleet, FleetError, PodSilent, RemotePod
 from app.cutover.outlook import Outlook, outlook
 from app.errors import StoreUnavailable
+from app.runtime.fleet import count
 from app.runtime.ports import Clock
 from app.stores.base import DrainWish, Store
 

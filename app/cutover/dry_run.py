@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.cutover.fleet import Fleet
+from app.cutover.outlook import price
 from app.cutover.plan import Progress
 from app.cutover.ports import Routing
 from app.cutover.preflight import problems
@@ -30,7 +31,8 @@ async def dry_run(world: World, progress: Progress) -> tuple[list[str], list[str
         changes += [f"{routing}: {change}" for change in await world.router.changes(routing)] or [f"{routing}"]
         if routing != Routing.alone(progress.new):
             changes.append(f"watch {progress.new} for {progress.terms.hold_s:g} s")
-    changes.append(f"drain {progress.old} by handoff, within {progress.terms.drain_deadline_s} s")
+    cost = price(fleet, progress.old, progress.terms.drain_deadline_s)
+    changes.append(f"drain {progress.old} by handoff, within {progress.terms.drain_deadline_s} s; {cost}")
     changes.append(f"wait until {progress.old} has had no call for {progress.terms.buffer_s:g} s")
     changes.append(f"retire {progress.old}" if progress.terms.delete else f"let {progress.old} stand by")
     return against, changes

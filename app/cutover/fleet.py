@@ -128,8 +128,3 @@ def _beat(said: dict[str, Any]) -> PodBeat:
 
 def _known(kind: type[PodBeat | Tallies], said: dict[str, Any]) -> dict[str, Any]:
     return {field.name: said[field.name] for field in fields(kind) if field.name in said}
-
-
-def count(number: int, what: str) -> str:
-    """``1 pod``, ``2 pods``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -14,7 +14,7 @@ import orjson
 
 from app.cutover.plan import Progress, as_json, from_json
 from app.cutover.ports import CutoverError
-from app.errors import StoreError, StoreUnavailable
+from app.errors import StoreError
 from app.runtime.ports import Clock
 from app.stores.base import Store
 
@@ -25,8 +25,6 @@ KEPT_S = 30 * 24 * 3600
 LEASE_S = 15
 RENEW_S = 4.0
 LOOK_S = 0.5
-PATIENCE_S = 30.0
-"""How long a store that does not answer is asked again before a step may begin."""
 
 
 class LeaseLost(CutoverError):
@@ -58,20 +56,11 @@ class Journal:
             ) from error
 
     async def save(self, progress: Progress) -> None:
-        """Replace the record, before the step it names begins. Raises `LeaseLost` if somebody else has."""
-        packed = orjson.dumps(as_json(progress))
-        until_s = self._clock.monotonic_s() + PATIENCE_S
-        while True:
-            try:
-                await self._replace(packed)
-            except StoreUnavailable as error:
-                if self._clock.monotonic_s() > until_s:
-                    raise CutoverError(f"the progress could not be stored: {error}", may_pass=True) from error
-                await self._clock.sleep(LOOK_S)
-            else:
-                return
+        """Replace the record, before the step it names begins; safe to ask again.
 
-    async def _replace(self, packed: bytes) -> None:
+        Raises `LeaseLost` if somebody else has, and `StoreError`.
+        """
+        packed = orjson.dumps(as_json(progress))
         # A store that was emptied has forgotten the record, not somebody's newer one.
         for known in (self._known, None):
             if await self._store.swap_note(RECORD, known, packed, ttl_s=KEPT_S):

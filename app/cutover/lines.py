@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from app.cutover.plan import Progress, Step
+from app.cutover.plan import Exit, Progress
 from app.cutover.ports import Numbers
 from app.runtime.ports import Clock
 
@@ -15,7 +15,7 @@ from app.runtime.ports import Clock
 class Lines:
     """`world.Teller`: each line has `event` (begun, step, look, said, over) and `at_ms`, milliseconds since 1970.
 
-    The last one, `over`, has `ok` and `reason`.
+    The last one, `over`, has `exit` (the command's exit status), `ok` (it is 0), `reason`, and `lost` and `why_lost`.
     """
 
     def __init__(self, out: TextIO, clock: Clock) -> None:
@@ -55,7 +55,10 @@ class Lines:
         """How it ended."""
         self._write(
             "over",
-            ok=progress.step is Step.DONE,
+            ok=progress.exit == Exit.NO_CALLER_LOST,
+            exit=progress.exit,
+            lost=progress.lost,
+            why_lost=progress.why_lost,
             step=progress.step.value,
             weights=dict(progress.routing.weights),
             reason=progress.reason,
@@ -64,6 +67,6 @@ class Lines:
             remarks=list(progress.remarks),
         )
 
-    def stopped(self, reason: str, *, ok: bool) -> None:
+    def stopped(self, reason: str, status: int) -> None:
         """It ended before its end, or there was nothing to do."""
-        self._write("over", ok=ok, step=None, reason=reason)
+        self._write("over", ok=status == Exit.NO_CALLER_LOST, exit=status, step=None, reason=reason)

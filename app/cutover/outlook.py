@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.cutover.fleet import Fleet, count
-from app.runtime.fleet import Takers, routed_colors, some, takers
+from app.cutover.fleet import Fleet
+from app.runtime.fleet import Takers, count, routed_colors, some, takers
 from app.stores.base import RouterWeights
 
 MINUTE_S = 60
@@ -54,6 +54,13 @@ def outlook(fleet: Fleet, told: RouterWeights | None, color: str, deadline_s: fl
         oldest_call_s=max(0, *ages_ms, 0) // 1000,
         deadline_s=deadline_s,
     )
+
+
+def price(fleet: Fleet, color: str, deadline_s: float) -> str:
+    """What leaving a color is going to cost, in a sentence."""
+    own = [pod for pod in fleet.pods if pod.color == color]
+    calls, of_them = sum(pod.active_calls for pod in own), sum(pod.calls_not_resumable for pod in own)
+    return f"{color} has {count(calls, 'call')}" + (f": {not_resumable(calls, of_them, deadline_s)}" if calls else "")
 
 
 def not_resumable(calls: int, of_them: int, deadline_s: float) -> str:

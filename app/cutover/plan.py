@@ -9,6 +9,8 @@ same step. The record is saved before a step begins, so what was begun is always
                             '--------'-------'-----'-------'-------'--> on a failure:
                                         reopen > return > hand_back > watch_back > rest > rolled_back
 
+    prepare and preflight that fail end with refused, smoke with rolled_back: nobody was moved.
+
 *reopen*: the old color takes calls again. *return*: it alone gets them. *hand_back*: the new
 color drains, so that its calls move back. *rest*: the new color's drain is taken back and the
 routing is what it was before.
@@ -17,10 +19,12 @@ routing is what it was before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
 from typing import Any
 
+from app.cutover import losses
+from app.cutover.losses import Counts
 from app.cutover.ports import FULL, Routing
 
 SECOND_MS = 1000
@@ -50,6 +54,8 @@ class Step(StrEnum):
     WATCH_BACK = "watch_back"
     REST = "rest"
     ROLLED_BACK = "rolled_back"
+    REFUSED = "refused"
+    """Something spoke against it before anybody was called or moved."""
 
 
 NEXT = {
@@ -70,9 +76,11 @@ NEXT = {
 }
 """What follows a step that succeeded. After a hold with weights left, `SHIFT` follows instead."""
 
+SETS_ROUTER = frozenset({Step.SHIFT, Step.ALONE, Step.RETURN, Step.REST})
+
 ROLLS_BACK_TO = {
-    Step.PREPARE: Step.ROLLED_BACK,
-    Step.PREFLIGHT: Step.ROLLED_BACK,
+    Step.PREPARE: Step.REFUSED,
+    Step.PREFLIGHT: Step.REFUSED,
     Step.SMOKE: Step.ROLLED_BACK,
     Step.SHIFT: Step.REOPEN,
     Step.HOLD: Step.REOPEN,
@@ -82,7 +90,19 @@ ROLLS_BACK_TO = {
 }
 """What follows a step that failed. Before the first shift nobody has been moved, and there is nothing to undo."""
 
-FINAL = frozenset({Step.DONE, Step.ROLLED_BACK})
+FINAL = frozenset({Step.DONE, Step.ROLLED_BACK, Step.REFUSED})
+
+
+class Exit(IntEnum):
+    """Exit status of the command."""
+
+    NO_CALLER_LOST = 0
+    ROLLED_BACK = 1
+    """Or stopped before its end: the last line says where callers are."""
+    REFUSED = 2
+    """Nobody was moved."""
+    CALLERS_LOST = 3
+    """It was done, and callers were lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,8 @@ class Progress:
     """Why it is rolled back."""
     remarks: tuple[str, ...] = ()
     """What else the operator should know at the end."""
+    counts: Counts = field(default_factory=dict)
+    """What each pod has lost."""
 
     @property
     def is_over(self) -> bool:
@@ -155,7 +177,7 @@ class Progress:
     @property
     def routing(self) -> Routing:
         """What this step wants of the router; steps that do not touch it want what is there."""
-        if self.step in (Step.PREPARE, Step.PREFLIGHT, Step.SMOKE, Step.REST, Step.ROLLED_BACK):
+        if self.step in (Step.PREPARE, Step.PREFLIGHT, Step.SMOKE, Step.REST, Step.ROLLED_BACK, Step.REFUSED):
             return self.original
         if self.step in (Step.SHIFT, Step.HOLD):
             return Routing.split(self.new, self.terms.percents[self.stage], self.old)
@@ -166,6 +188,31 @@ class Progress:
         """What a rollback ends with: as it was, if the old color served alone then."""
         sound = self.before.gets_all(self.old) and not self.before.differing
         return self.before if sound else Routing.alone(self.old)
+
+    @property
+    def lost(self) -> int:
+        """How many callers are known to be lost."""
+        return losses.number_lost(self.counts)
+
+    @property
+    def why_lost(self) -> tuple[str, ...]:
+        """What became of them, a clause each."""
+        return losses.why_lost(self.counts)
+
+    @property
+    def exit(self) -> Exit:
+        """How the command ends, once it is over."""
+        if self.step is Step.DONE:
+            return Exit.CALLERS_LOST if self.lost else Exit.NO_CALLER_LOST
+        return Exit.REFUSED if self.step is Step.REFUSED else Exit.ROLLED_BACK
+
+    @property
+    def whereabouts(self) -> str:
+        """Where callers are, in words; during a step that sets the router: where they are about to be sent."""
+        told = f"callers are sent to {self.routing}"
+        if self.step in SETS_ROUTER:
+            told = f"the router was about to be set to {self.routing}"
+        return f"{told}; calls under way go on where they are"
 
     @property
     def drain_seconds(self) -> float | None:
@@ -192,6 +239,12 @@ def rolled_back(progress: Progress, reason: str, now_ms: int) -> Progress:
     return replace(progress, step=ROLLS_BACK_TO[progress.step], step_at_ms=now_ms, reason=reason)
 
 
+def interrupted(progress: Progress, now_ms: int) -> Progress:
+    """As `rolled_back`, when somebody asked for it: then nothing was refused."""
+    back = rolled_back(progress, "interrupted", now_ms)
+    return replace(back, step=Step.ROLLED_BACK) if back.step is Step.REFUSED else back
+
+
 def as_json(progress: Progress) -> dict[str, Any]:
     """For the journal."""
     terms = progress.terms
@@ -211,6 +264,9 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "drained_at_ms": progress.drained_at_ms,
         "reason": progress.reason,
         "remarks": list(progress.remarks),
+        "counts": losses.as_json(progress.counts),
+        "lost": progress.lost,
+        "why_lost": list(progress.why_lost),
     }
 
 
@@ -232,4 +288,5 @@ def from_json(said: Mapping[str, Any]) -> Progress:
         drained_at_ms=said["drained_at_ms"],
         reason=said["reason"],
         remarks=tuple(said["remarks"]),
+        counts=losses.from_json(said.get("counts", {})),
     )

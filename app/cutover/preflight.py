@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.call.codec import SCHEMA_REACH
-from app.cutover.fleet import Fleet, count
-from app.runtime.fleet import TAKES_CALLS
+from app.cutover.fleet import Fleet
+from app.runtime.fleet import TAKES_CALLS, count
 from app.stores.base import PodBeat
 
 STORE_STATES = {

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from app.cutover.plan import Progress, Step
 from app.cutover.ports import Numbers
+from app.runtime.fleet import count
 from app.runtime.ports import Clock
 
 TITLES = {
@@ -32,6 +33,7 @@ TITLES = {
     Step.WATCH_BACK: "rollback: watching {new} drain",
     Step.REST: "rollback: as it was before",
     Step.ROLLED_BACK: "rolled back",
+    Step.REFUSED: "refused",
 }
 BAR = 24
 
@@ -89,12 +91,16 @@ class Screen:
         """The last word."""
         for remark in progress.remarks:
             self._line(f"[yellow]{escape(remark)}[/]")
-        if progress.step is Step.ROLLED_BACK:
-            self._line(f"[red]rolled back: {escape(progress.reason)}[/]")
+        if progress.why_lost:
+            self._line(f"[red]{escape(lost(progress))}[/]")
+        if progress.step is not Step.DONE:
+            how = "refused" if progress.step is Step.REFUSED else "rolled back"
+            self._line(f"[red]{how}: {escape(progress.reason)}[/]")
             return
         took_s = progress.drain_seconds
         drained = "" if took_s is None else f"; {progress.old} was empty {took_s:.1f} s after the shift"
-        self._line(f"[green]{escape(progress.new)} serves all callers[/]{escape(drained)}")
+        color = "yellow" if progress.lost else "green"
+        self._line(f"[{color}]{escape(progress.new)} serves all callers[/]{escape(drained)}")
 
     def _drawn(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> Group:
         table = Table("color", "weight", "active calls", "", "resumes", "errors", "dropped", box=None, pad_edge=False)
@@ -114,6 +120,13 @@ class Screen:
         passed_s = self._clock.monotonic_s() - self._began_s
         wait = f"waits for {waits_for}" if waits_for else ""
         return Group(table, Text(f"{progress.step.value}   {wait}   {passed_s:.0f} s   Ctrl+C rolls back", style="dim"))
+
+
+def lost(progress: Progress) -> str:
+    """How many callers were lost, and why."""
+    were = "was" if progress.lost == 1 else "were"
+    number = f"{count(progress.lost, 'caller')} {were}" if progress.lost else "no caller is known to be"
+    return f"{number} lost: {'; '.join(progress.why_lost)}"
 
 
 def _grown(before: int | None, now: int | None) -> str:

@@ -9,16 +9,26 @@ from typing import TypeVar
 
 from app.cutover.fleet import Fleet
 from app.cutover.judging import Budget, Stragglers, breach, since
+from app.cutover.losses import Counts, Losses, number_lost
+from app.cutover.outlook import price
+from app.cutover.patience import (
+    LOOK_S,
+    PATIENCE_S,
+    STORE_PATIENCE_S,
+    StoreAway,
+    Unfinished,
+    patiently,
+    store_away,
+    waits_for_store,
+)
 from app.cutover.plan import SECOND_MS, Progress, Step
 from app.cutover.ports import CutoverError, Numbers, Routing, WatchError
 from app.cutover.preflight import problems, takers
 from app.cutover.world import World
 from app.errors import StoreError, StoreUnavailable
+from app.runtime.fleet import count
 from app.stores.base import DrainWish
 
-LOOK_S = 1.0
-PATIENCE_S = 30.0
-"""How long what may pass is tried again: a store or a router that does not answer, pods that do not obey yet."""
 LONGEST_GAP_S = 10.0
 """Two looks further apart say nothing about the time between them."""
 SETTLED_S = 5.0
@@ -30,10 +40,6 @@ EXTRA_WAIT_S = 30.0
 T = TypeVar("T")
 
 
-class Unfinished(CutoverError):
-    """A step did not come to its end in time, and neither is there a reason to undo what was done."""
-
-
 class Steps:
     """Does steps with the ports of a world; keeps what only this run knows."""
 
@@ -42,6 +48,15 @@ class Steps:
         self._budget = budget
         self._at_first: Mapping[str, Numbers] | None = None
         """The first look since callers were moved."""
+        self._losses: Losses | None = None
+        self._whereabouts = ""
+        """Where callers are during this step."""
+        self._store_away_since_s: float | None = None
+
+    @property
+    def counts(self) -> Counts | None:
+        """What each pod has lost, as far as this run knows; None: it has not looked yet."""
+        return None if self._losses is None else self._losses.counts
 
     async def do(self, progress: Progress) -> Progress:
         """Do the step of a record; returns the record with what was found out.
@@ -64,6 +79,9 @@ class Steps:
             Step.WATCH_BACK: self._watch_back,
             Step.REST: self._rest,
         }
+        if self._losses is None:
+            self._losses = Losses((progress.old, progress.new), progress.counts)
+        self._whereabouts = progress.whereabouts
         return await deeds[progress.step](progress) or progress
 
     # --- forth ----------------------------------------------------------------------
@@ -78,13 +96,15 @@ class Steps:
     async def _preflight(self, progress: Progress) -> None:
         world = self._world
         healthy = await self._patiently(lambda: world.router.healthy_targets(progress.new))
-        found = problems(await self._fleet(), progress.old, progress.new, healthy)
+        fleet = await self._fleet()
+        found = problems(fleet, progress.old, progress.new, healthy)
         excused = [problem.text for problem in found if problem.of_old and progress.terms.force]
         for text in excused:
             world.teller.said(text)
         against = [problem.text for problem in found if problem.text not in excused]
         if against:
             raise CutoverError("; ".join(against))
+        world.teller.said(price(fleet, progress.old, progress.terms.drain_deadline_s))
         # A source that is not there is better known now than with callers half way.
         await self._patiently(lambda: world.watch.look([progress.new] if excused else [progress.old, progress.new]))
 
@@ -99,8 +119,12 @@ class Steps:
     async def _hold(self, progress: Progress) -> None:
         clock = self._world.clock
         began_s = clock.monotonic_s()
-        seen_s = began_s
+        seen_s = turned_s = began_s
         while True:
+            passed_s, turned_s = clock.monotonic_s() - turned_s, clock.monotonic_s()
+            if self._is_store_away():
+                # Neither time under this weight, nor a silence that is held against the new color.
+                began_s, seen_s = began_s + passed_s, seen_s + passed_s
             left_s = progress.terms.hold_s - (clock.monotonic_s() - began_s)
             weight = progress.terms.percents[progress.stage]
             waits_for = f"{max(0.0, left_s):.0f} s at {weight} %" if left_s > 0 else ""
@@ -109,7 +133,9 @@ class Steps:
                 if left_s <= 0:
                     return
             elif clock.monotonic_s() - seen_s > PATIENCE_S:
-                raise CutoverError(f"for {PATIENCE_S:g} s nobody could say how {progress.new} does")
+                silent = ", ".join(self._silent(progress.new))
+                told = f" ({silent} fell silent)" if silent else ""
+                raise CutoverError(f"for {PATIENCE_S:g} s nobody could say how {progress.new} does{told}")
             await clock.sleep(LOOK_S)
 
     async def _drain(self, progress: Progress) -> None:
@@ -134,18 +160,27 @@ class Steps:
             elif now_s - there_s > UNSEEN_S:
                 return _remarked(progress, f"no {progress.old} pod is left; what became of its calls is not known here")
             if now_s - began_s > terms.watch_deadline_s:
-                left = "how many calls it has is not known" if active_calls is None else f"it has {active_calls} calls"
-                raise Unfinished(
-                    f"{progress.old} was not empty for {terms.buffer_s:g} s within {terms.watch_deadline_s:g} s "
-                    f"({left}); {progress.new} serves all callers, and nothing was deleted"
-                )
+                raise Unfinished(self._not_empty(progress, active_calls))
             await clock.sleep(LOOK_S)
+
+    def _not_empty(self, progress: Progress, active_calls: int | None) -> str:
+        terms, silent = progress.terms, self._silent(progress.old)
+        left = "how many calls it has is not known" if active_calls is None else f"it has {count(active_calls, 'call')}"
+        if silent:
+            left += f"; {', '.join(silent)} fell silent with calls"
+        lost = number_lost(self.counts or {})
+        told = f". So far {count(lost, 'caller')} {'was' if lost == 1 else 'were'} lost" if lost else ""
+        return (
+            f"{progress.old} was not empty for {terms.buffer_s:g} s within {terms.watch_deadline_s:g} s "
+            f"({left}); {progress.new} serves all callers, and nothing was deleted{told}"
+        )
 
     async def _finish(self, progress: Progress) -> None:
         if progress.terms.delete:
             for line in await self._patiently(lambda: self._world.router.retire(progress.old)):
                 self._world.teller.said(line)
         await self._take_back_wish(progress.old)
+        await self._fleet()  # The last word on who was lost.
 
     # --- back -----------------------------------------------------------------------
 
@@ -210,6 +245,7 @@ class Steps:
     async def _look(self, progress: Progress, waits_for: str, *, judge: bool = True) -> Mapping[str, Numbers] | None:
         """Fresh numbers of both colors, or None. Raises `CutoverError` once the new color passes a limit."""
         world = self._world
+        await self._count_losses()
         try:
             numbers = await world.watch.look([progress.old, progress.new])
         except WatchError as error:
@@ -222,6 +258,36 @@ class Steps:
         if judge:
             self._judge(progress.new, numbers)
         return numbers
+
+    async def _count_losses(self) -> None:
+        """Look at all heartbeats, if the store shows them, whoever else counts."""
+        world = self._world
+        assert self._losses is not None  # made with the first step
+        try:
+            beats = await world.store.pods()
+        except StoreError as error:
+            self._losses.look_failed()
+            if self._store_away_since_s is None:
+                self._store_away_since_s = world.clock.monotonic_s()
+                world.teller.said(waits_for_store(str(error), self._whereabouts))
+            return
+        if self._store_away_since_s is not None:
+            world.teller.said("the store is back")
+            self._store_away_since_s = None
+        for line in self._losses.look(beats, world.clock.monotonic_s()):
+            world.teller.said(line)
+
+    def _is_store_away(self) -> bool:
+        """As of the last look. Raises `StoreAway` when that has been so for too long."""
+        if self._store_away_since_s is None:
+            return False
+        away_s = self._world.clock.monotonic_s() - self._store_away_since_s
+        if away_s > STORE_PATIENCE_S:
+            raise StoreAway(store_away(away_s, self._whereabouts))
+        return True
+
+    def _silent(self, color: str) -> list[str]:
+        return [] if self._losses is None else self._losses.silent(color)
 
     async def _look_at_new(self, progress: Progress) -> Mapping[str, Numbers] | None:
         """When the old color is dead, that hides nothing of the new one."""
@@ -236,7 +302,11 @@ class Steps:
             raise CutoverError(f"{color}: {passed}")
 
     async def _fleet(self) -> Fleet:
-        return Fleet(await self._patiently(self._world.store.pods))
+        beats = await self._patiently(self._world.store.pods)
+        if self._losses is not None:
+            for line in self._losses.look(beats, self._world.clock.monotonic_s()):
+                self._world.teller.said(line)
+        return Fleet(beats)
 
     async def _is_there(self, color: str) -> bool:
         return any(pod.color == color for pod in (await self._fleet()).pods)
@@ -274,18 +344,7 @@ class Steps:
             raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")
 
     async def _patiently(self, deed: Callable[[], Awaitable[T]]) -> T:
-        """Do it, and for a while again when trying again can help. Raises `CutoverError`."""
-        clock = self._world.clock
-        until_s = clock.monotonic_s() + PATIENCE_S
-        while True:
-            try:
-                return await deed()
-            except (CutoverError, StoreError) as error:
-                may_pass = error.may_pass if isinstance(error, CutoverError) else isinstance(error, StoreUnavailable)
-                if not may_pass or clock.monotonic_s() > until_s:
-                    raise CutoverError(str(error)) from error
-                self._world.teller.said(f"{error}; trying again")
-            await clock.sleep(LOOK_S)
+        return await patiently(deed, self._world.clock, self._world.teller, self._whereabouts)
 
 
 def _active(numbers: Mapping[str, Numbers] | None, color: str) -> int | None:

@@ -11,7 +11,8 @@ from app.cutover.plan import Progress
 from app.cutover.ports import CutoverError, Numbers, RouterError, Routing
 from app.cutover.watches.fleet import FleetWatch
 from app.cutover.world import World
-from app.stores.base import PodBeat, Store, Tallies
+from app.errors import StoreUnavailable
+from app.stores.base import DrainWish, PodBeat, RouterWeights, Store, Tallies
 from app.stores.memory import MemoryStore
 
 BEAT_S = 2.0
@@ -54,6 +55,8 @@ class SimPod:
     name: str
     color: str
     calls: int = 0
+    not_resumable: int = 0
+    """Of the calls; they stay when it drains."""
     draining: bool = False
     alive: bool = True
     capacity: int = 50
@@ -176,12 +179,54 @@ class Counter:
         return done
 
 
+class SimStore(MemoryStore):
+    """Answers nobody while `is_away`."""
+
+    is_away = False
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("no answer in time")
+
+    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        self._check()
+        return await super().beat(beat, ttl_s=ttl_s)
+
+    async def pods(self) -> list[PodBeat]:
+        self._check()
+        return await super().pods()
+
+    async def drain_wish(self, color: str) -> DrainWish | None:
+        self._check()
+        return await super().drain_wish(color)
+
+    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+        self._check()
+        await super().wish_drain(color, wish)
+
+    async def weights(self) -> RouterWeights | None:
+        self._check()
+        return await super().weights()
+
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        self._check()
+        await super().tell_weights(weights, now_ms)
+
+    async def note(self, name: str) -> bytes | None:
+        self._check()
+        return await super().note(name)
+
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        self._check()
+        return await super().swap_note(name, old, new, ttl_s=ttl_s)
+
+
 class SimWorld:
     """Callers, four pods and a router. Every quarter of a second the promises are checked."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.store = MemoryStore(ttl_s=60, now_s=self.clock.monotonic_s)
+        self.store = SimStore(ttl_s=60, now_s=self.clock.monotonic_s)
         self.router = SimRouter()
         self.watch = FleetWatch(self.store, self.clock)
         self.teller = RecordingTeller()
@@ -230,7 +275,7 @@ class SimWorld:
     def beat(self) -> None:
         """Every pod that is due says that it lives, and learns its color's wish."""
         for pod in self.pods:
-            if pod.alive and self.clock.now_s - pod.beat_at_s >= BEAT_S:
+            if pod.alive and not self.store.is_away and self.clock.now_s - pod.beat_at_s >= BEAT_S:
                 pod.beat_at_s = self.clock.now_s
                 wish = _now(self.store.beat(self._beat_of(pod), ttl_s=7))
                 pod.draining = wish is not None
@@ -249,13 +294,14 @@ class SimWorld:
             schema=pod.schema,
             store=pod.store,
             tallies=pod.tallies,
+            calls_not_resumable=pod.not_resumable,
         )
 
     def _pass(self, now_s: float) -> None:
         self.beat()
         self.per_second(self)
         # Draining pods hand their calls off, one each, to where resumes are sent.
-        told = _now(self.store.weights())
+        told = None if self.store.is_away else _now(self.store.weights())
         routed = frozenset() if told is None else told.routed
         sent_to = {color for rule in self.router.rules for color, weight in rule.items() if weight > 0}
         if routed - sent_to:
@@ -263,7 +309,7 @@ class SimWorld:
         to = [color for color, weight in self.router.rules[1].items() if weight > 0 and self.takers(color)]
         to = [color for color in to if color in routed]
         for pod in self.pods:
-            if pod.alive and pod.draining and pod.calls and to:
+            if pod.alive and pod.draining and pod.calls > pod.not_resumable and to:
                 pod.calls -= 1
                 self.takers(to[-1])[0].calls += 1
         for number, rule in enumerate(self.router.rules):

@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from app.cutover.conductor import Conductor, NothingToDo, Stuck, forget
-from app.cutover.journal import LEASE, Journal
+from app.cutover.conductor import Conductor, NothingToDo, Refused, Stuck, forget
+from app.cutover.journal import LEASE, RECORD, Journal
 from app.cutover.judging import Budget
+from app.cutover.patience import StoreAway, Unfinished
 from app.cutover.plan import Progress, Step, Terms
 from app.cutover.ports import CutoverError, Numbers, WatchError
-from app.cutover.steps import Unfinished
 from app.errors import StoreError, StoreRefused, StoreUnavailable
 from app.stores.base import DrainWish, Tallies
 from tests.cutover.simulated import Counter, Died, SimWorld
@@ -46,7 +47,7 @@ def check_done(its: SimWorld, progress: Progress) -> None:
 
 
 def check_rolled_back(its: SimWorld, progress: Progress) -> None:
-    assert progress.step is Step.ROLLED_BACK
+    assert progress.step in (Step.ROLLED_BACK, Step.REFUSED)
     assert its.router.rules == [{"blue": 100, "green": 0}] * 2
     assert (its.calls("blue"), its.calls("green")) == (8, 0)
     check_rest(its)
@@ -287,6 +288,163 @@ async def test_missing_data_never_counts_as_drained() -> None:
     assert its.router.retired == []
 
 
+def cutting(at_most_s: float = 20.0) -> SimWorld:
+    """A world in which blue has a call that cannot resume, and cuts it off some time after its drain began."""
+    its = SimWorld()
+    blue = its.of("blue")[0]
+    blue.not_resumable = 1
+    began: list[float] = []
+
+    def cut(world: SimWorld) -> None:
+        if blue.draining:
+            began.append(world.clock.now_s)
+        if blue.not_resumable and began and world.clock.now_s - began[0] > at_most_s:
+            blue.calls, blue.not_resumable = blue.calls - 1, 0
+            blue.tallies = Tallies(dropped=1, causes={"drain": 1})
+
+    its.per_second = cut
+    return its
+
+
+LOST = ("1 on blue: cut off at the drain's deadline, and cannot resume",)
+
+
+async def test_a_caller_lost_on_the_old_color_is_a_loss() -> None:
+    """Green serves all callers but one: preflight says so before, the outcome and the record say it after."""
+    its = cutting()
+    progress = await cut_over(its)
+    assert (progress.step, progress.exit, progress.lost, progress.why_lost) == (Step.DONE, 3, 1, LOST)
+    assert (
+        "blue has 8 calls: 1 cannot resume, and is lost unless ended within 60 s of the drain" in its.teller.said_lines
+    )
+    kept = await its.store.note(RECORD)
+    assert kept is not None
+    assert (orjson.loads(kept)["lost"], tuple(orjson.loads(kept)["why_lost"])) == (1, LOST)
+    check_rest(its)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_loss_is_told_whichever_run_ends_it(after: bool) -> None:
+    """The tool dies at each of its requests, and the next one goes on."""
+    whole = Counter()
+    await cut_over(cutting(), whole)
+    for die_at in range(1, whole.calls + 1):
+        its = cutting()
+        left = await cut_off(its, Counter(die_at=die_at, after=after))
+        progress = await cut_over(its) if left is None or not left.is_over else left
+        assert (progress.step, progress.exit, progress.why_lost) == (Step.DONE, 3, LOST), die_at
+
+
+async def test_a_pod_that_dies_with_calls_is_named_and_what_it_loses_counts() -> None:
+    """Its resumable calls go on elsewhere; those that are not are lost with it, though no counter says so."""
+    its = SimWorld()
+    victim = its.of("blue")[1]
+    victim.not_resumable = 2
+
+    def kill(world: SimWorld) -> None:
+        if "hold" in world.teller.steps and victim.alive:
+            victim.alive = False
+
+    its.per_second = kill
+    progress = await cut_over(its, terms=replace(TERMS, watch_deadline_s=300))
+    assert (progress.step, progress.exit, progress.lost) == (Step.DONE, 3, 2)
+    assert progress.why_lost == ("2 on blue-1 (blue): it fell silent, and they cannot resume",)
+    told = "blue-1 (blue) has fallen silent: it had 4 calls, 2 of which cannot resume"
+    assert its.teller.said_lines.count(told) == 1
+
+
+async def test_silent_pods_are_named_when_nobody_can_say_how_green_does() -> None:
+    """All of green dies in the hold with a call each: the reason says which pods they were."""
+    its = SimWorld()
+    for pod in its.of("green"):
+        pod.calls = 1
+
+    def die(world: SimWorld) -> None:
+        for pod in world.of("green") if world.teller.looks > 3 else []:
+            pod.alive = False
+
+    its.per_second = die
+    progress = await cut_over(its)
+    assert progress.reason == "for 30 s nobody could say how green does (green-0, green-1 fell silent)"
+    assert progress.exit == 1
+
+
+def _away(its: SimWorld, seconds: float) -> Callable[[], None]:
+    """Begins an outage of the store."""
+
+    def begin() -> None:
+        ends_s = its.clock.now_s + seconds
+        its.store.is_away = True
+        its.per_second = lambda world: setattr(world.store, "is_away", world.clock.now_s < ends_s)
+
+    return begin
+
+
+async def test_a_store_that_is_away_for_75_seconds_is_waited_for() -> None:
+    """Whenever that begins: nothing is undone and nobody is lost; where callers are is said meanwhile."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    for act_at in range(whole.asked.index("drain_wish") + 1, whole.calls):
+        its = SimWorld()
+        counter = Counter(act_at=act_at)
+        counter.act = _away(its, 75)
+        progress = await cut_over(its, counter, terms=replace(TERMS, watch_deadline_s=300))
+        assert progress.step is Step.DONE, (act_at, whole.asked[act_at - 1], progress.reason)
+        check_done(its, progress)
+        assert progress.exit == 0
+
+
+async def test_where_callers_are_is_said_while_the_store_is_away() -> None:
+    """At hold: how they are split, that calls go on, and what not to do; once, not every second."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    its = SimWorld()
+    counter = Counter(act_at=whole.asked.index("look", whole.asked.index("write")) + 3)
+    counter.act = _away(its, 75)
+    check_done(its, await cut_over(its, counter))
+    (told,) = [line for line in its.teller.said_lines if line.startswith("waits up to 600 s for the store")]
+    assert "Callers are sent to blue 75 green 25; calls under way go on where they are" in told
+    assert "do not restart or drain pods" in told
+    assert "the store is back" in its.teller.said_lines
+
+
+async def test_a_store_that_stays_away_stops_the_tool_with_the_next_command() -> None:
+    """Nothing is done that is not known to be noted; once the store is back, the same command goes on."""
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    for act_at in (whole.asked.index("write") + 2, whole.asked.index("wish_drain"), whole.asked.index("look") + 5):
+        its = SimWorld()
+        counter = Counter(act_at=act_at)
+        counter.act = _away(its, 10_000)
+        with pytest.raises(
+            StoreAway, match=r"away for 60\d s\. .*[Cc]allers are sent to|was about to be set"
+        ) as stopped:
+            await cut_over(its, counter)
+        assert "the same command goes on, and --rollback undoes it" in str(stopped.value)
+        its.per_second = lambda world: setattr(world.store, "is_away", False)
+        await its.clock.sleep(20)
+        check_done(its, await cut_over(its))
+
+
+async def test_what_is_refused_says_so_by_its_exit_status() -> None:
+    """2: nobody was moved. 1: it was begun and undone, also on the first Ctrl-C."""
+    its = SimWorld()
+    its.of("green")[0].version = "2"
+    await its.clock.sleep(3)
+    assert (await cut_over(its)).exit == 2
+    its = SimWorld()
+    its.smoke_fails = "silence"
+    assert (await cut_over(its)).exit == 1
+    its = SimWorld()
+    conductor = Conductor(its.world(Counter()), TERMS, Budget())
+    conductor.interrupt()
+    assert (await conductor.run("green")).exit == 1
+    its.store.is_away = True
+    with pytest.raises(Refused, match="no answer in time; nothing was changed") as refused:
+        await cut_over(its)
+    assert refused.value.exit_status == 2
+
+
 async def test_force_leaves_a_dead_color() -> None:
     """Without a single blue pod a cutover is refused; with --force green gets everybody."""
     its = SimWorld()
@@ -295,7 +453,7 @@ async def test_force_leaves_a_dead_color() -> None:
     await its.clock.sleep(8)
     progress = await cut_over(its)
     assert (progress.step, progress.reason) == (
-        Step.ROLLED_BACK,
+        Step.REFUSED,
         "there is no blue pod: deploy it, or name another color",
     )
     progress = await cut_over(its, terms=Terms(buffer_s=6, watch_deadline_s=60, force=True))

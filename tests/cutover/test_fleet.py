@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from app.cutover.drain import drain_pod
-from app.cutover.fleet import FleetError, RemotePod, count
+from app.cutover.fleet import FleetError, RemotePod
 from app.runtime.clock import SystemClock
+from app.runtime.fleet import count
 from app.stores.base import PodBeat
 from tests.servers import free_port
 from tests.web.rig import running

@@ -17,7 +17,7 @@ from app.cutover.plan import Progress, Step
 from app.cutover.screen import Screen
 from app.cutover.world import Teller
 from tests.cutover.simulated import Counter, SimWorld
-from tests.cutover.test_conductor import BACK, FORTH, TERMS
+from tests.cutover.test_conductor import BACK, FORTH, LOST, TERMS, cutting
 
 
 class Both:
@@ -54,6 +54,21 @@ async def test_json_lines_say_all_that_a_script_may_want() -> None:
     over = lines[-1]
     assert (over["event"], over["ok"], over["reason"], over["step"]) == ("over", True, "", "done")
     assert over["drain_seconds"] > 0
+    assert (over["exit"], over["lost"], over["why_lost"]) == (0, 0, [])
+
+
+async def test_a_lost_caller_is_told_to_scripts_and_to_people() -> None:
+    """It was done, and that is not all: the number, why, and an exit status of its own."""
+    its, out = cutting(), io.StringIO()
+    await told(its, Lines(out, its.clock))
+    over = json.loads(out.getvalue().splitlines()[-1])
+    assert (over["ok"], over["exit"], over["step"], over["lost"], over["why_lost"]) == (False, 3, "done", 1, list(LOST))
+    its, out = cutting(), io.StringIO()
+    with Screen(Console(file=out, width=100), its.clock) as screen:
+        await told(its, screen)
+    *_, lost, serves = out.getvalue().splitlines()
+    assert lost.endswith("1 caller was lost: 1 on blue: cut off at the drain's deadline, and cannot resume")
+    assert "green serves all callers" in serves
 
 
 async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
@@ -63,6 +78,7 @@ async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
     await told(its, Lines(out, its.clock))
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (over["ok"], over["reason"], over["step"]) == (False, "nobody answers", "rolled_back")
+    assert over["exit"] == 1
 
 
 async def test_a_file_gets_a_line_a_step() -> None:

@@ -28,7 +28,7 @@ class Outcome:
 
     to: str
     status: int
-    """Of the process: 0, all callers were moved; 1, they are where they were."""
+    """Of the process, one of `plan.Exit`."""
     ok: bool
     reason: str
     drain_seconds: float | None

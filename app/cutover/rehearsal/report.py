@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from app import __version__
+from app.cutover.plan import Exit
 from app.cutover.rehearsal.drawing import active_plot, call_plot, gap_plot
 from app.cutover.rehearsal.figures import Recording, faults
 
@@ -47,6 +48,12 @@ connection that was lost or handed off. Breaks without a tick lie between two ca
 {bad_calls}
 </html>
 """
+ENDINGS: dict[int, str] = {
+    Exit.NO_CALLER_LOST: "all moved",
+    Exit.ROLLED_BACK: "rolled back, exit 1",
+    Exit.REFUSED: "refused, exit 2",
+    Exit.CALLERS_LOST: "done, callers lost, exit 3",
+}
 FIGURES = {
     "calls": "calls",
     "dropped": "calls dropped",
@@ -93,7 +100,7 @@ def _acts(recording: Recording) -> list[str]:
         drained = act.outcome.drain_seconds
         cells = (
             act.title,
-            "all moved" if act.outcome.ok else f"rolled back, exit {act.outcome.status}",
+            ENDINGS.get(act.outcome.status, f"exit {act.outcome.status}"),
             "" if drained is None else f"{drained:.1f} s",
             act.outcome.reason or (f"kill -9 {act.crash}" if act.crash else ""),
         )

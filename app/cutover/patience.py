@@ -1,0 +1,75 @@
+"""What may pass is tried again for a while, and whoever looks on is told once what is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from app.cutover.ports import CutoverError
+from app.cutover.world import Teller
+from app.errors import StoreError, StoreFull, StoreUnavailable
+from app.runtime.ports import Clock
+
+LOOK_S = 1.0
+PATIENCE_S = 30.0
+"""For a router or a source of numbers that does not do its part, and for pods that do not obey yet."""
+STORE_PATIENCE_S = 600.0
+"""For a store that does not answer or is full: without it nothing can be undone either, and calls go on meanwhile."""
+
+T = TypeVar("T")
+
+
+class Unfinished(CutoverError):
+    """A step did not come to its end in time, and neither is there a reason to undo what was done."""
+
+
+class StoreAway(Unfinished):
+    """The store was away for longer than is waited for; nothing was done meanwhile."""
+
+
+async def patiently(
+    deed: Callable[[], Awaitable[T]], clock: Clock, teller: Teller, whereabouts: str, *, pause_s: float = LOOK_S
+) -> T:
+    """Do it, and for a while again when trying again can help.
+
+    Raises `StoreAway` with the `whereabouts` of the callers, or `CutoverError`.
+    """
+    began_s = clock.monotonic_s()
+    told = ""
+    while True:
+        try:
+            return await deed()
+        except (CutoverError, StoreError) as error:
+            passed_s = clock.monotonic_s() - began_s
+            store_is_away = isinstance(error, StoreUnavailable | StoreFull)
+            if store_is_away and passed_s > STORE_PATIENCE_S:
+                raise StoreAway(store_away(passed_s, whereabouts)) from error
+            if not store_is_away and not isinstance(error, CutoverError):
+                raise CutoverError(str(error)) from error
+            if isinstance(error, CutoverError) and (not error.may_pass or passed_s > PATIENCE_S):
+                raise
+            if str(error) != told:
+                told = str(error)
+                teller.said(waits_for_store(told, whereabouts) if store_is_away else f"{error}; trying again")
+        await clock.sleep(pause_s)
+
+
+def waits_for_store(why: str, whereabouts: str) -> str:
+    """Said when it begins."""
+    return (
+        f"waits up to {STORE_PATIENCE_S:g} s for the store, and does nothing meanwhile: {why}. "
+        f"{_sentence(whereabouts)}; resumes on other pods are refused until it is back. Mend the store; "
+        "do not restart or drain pods"
+    )
+
+
+def store_away(seconds: float, whereabouts: str) -> str:
+    """Said at the end."""
+    return (
+        f"the store has been away for {seconds:.0f} s. {_sentence(whereabouts)}. "
+        "Nothing was undone: when the store is back, the same command goes on, and --rollback undoes it"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
