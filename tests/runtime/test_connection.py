@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from app.call.changes import OutboxEntry
+from app.runtime import connection as connection_module
 from app.runtime.connection import EVENT_COST_BYTES, MAX_PUSHED, MAX_UNSENT_BYTES, SENT_IN_TURN_BYTES, Connection
 from app.runtime.ports import StartCall, Transport
 from tests.runtime.rig import CountingObserver, rig
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 HEAD = b'{"type":"x"}'
 
@@ -151,3 +152,18 @@ async def test_what_waits_to_be_read_is_charged_to_the_caller() -> None:
         assert pod.observer.counts["limit_reached", "incomplete_messages"] == 1
         await attachment.abandon()
         assert pod.budget.used_by("key") == before_bytes
+
+
+async def test_who_was_to_be_closed_before_there_was_a_transport_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller of whom another took the call in the middle of the upgrade, and who does not read."""
+    monkeypatch.setattr(connection_module, "LAST_WORDS_S", 0.01)
+    connection = Connection(CountingObserver(), going_away=False, resumable=True)
+    transport = DeafTransport()
+    connection.push(entries(1, b""))
+    connection.close(4409)
+    async with asyncio.timeout(PATIENCE_S):
+        await connection.run(transport, b"{}")
+    assert transport.closed is not None
+    assert transport.closed[0] == 4409

@@ -9,9 +9,11 @@ import pytest
 
 from app.agents.base import Clip, ReplyPart, Text, Turn
 from app.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
+from app.runtime.heartbeat import ASK_EPOCH_S
 from app.runtime.pod import Pod
 from app.stores.base import Claim
 from app.stores.memory import MemoryStore
+from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import until
 
@@ -187,3 +189,93 @@ async def test_a_handoff_of_a_call_without_a_connection_is_none() -> None:
         live = pod.ownership.calls[caller.call_id]
         await live.hand_off()
         assert not live.call.handed_off
+
+
+async def test_what_a_caller_sends_again_is_listened_to_from_its_start() -> None:
+    """What was not saved is forgotten, and so must be what was heard in it; else boundaries would be off by it."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        live = pod.ownership.calls[caller.call_id]
+        for seconds in (0, 1):
+            listening = live._endpointer
+            for _ in range(50 * seconds):
+                live.feed(AppendAudio(FRAME, None))
+            await caller.gone()
+            caller = await its.resume(pod, caller.call_id)
+            await caller.greeting()
+            assert (live._endpointer is listening) is not bool(seconds)
+
+
+async def test_frames_of_a_caller_are_counted() -> None:
+    """Each once, whether anything is heard in it or not."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        for _ in range(7):
+            caller.transport.say({"type": "input_audio_buffer.append", "audio": "AAAA" * 320})
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert pod.observer.frames.came == 7
+
+
+async def test_a_call_that_was_written_is_not_asked_about_again_at_once() -> None:
+    """Once in a while, however often somebody looks: a pod of a thousand silent calls would else write all the time."""
+    clock = LeapingClock()
+    async with rig() as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        await live.durable()
+        for _ in range(3):
+            clock.leap(ASK_EPOCH_S + 0.1)
+            await pod.heartbeat.look_after_calls()
+            assert pod.committer.owes(live)
+            await live.durable()
+            await pod.heartbeat.look_after_calls()
+            assert not pod.committer.owes(live)
+
+
+class LateAgent(ScriptedAgent):
+    """Its first reply does something in the world only once the second one is under way."""
+
+    def __init__(self) -> None:
+        super().__init__(chunks=0)
+        self.second = asyncio.Event()
+        self.refused = asyncio.Event()
+        self.deeds: list[str] = []
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        async def deed(key: str) -> None:
+            self.deeds.append(key)
+
+        self.turns.append(turn)
+        if len(self.turns) > 1:
+            yield Text("Second.")
+            self.second.set()
+            await self.refused.wait()
+            return
+        yield Text("First.")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.second.wait()
+            with pytest.raises(asyncio.CancelledError):
+                await turn.once("book", deed)
+            self.refused.set()
+
+
+async def test_a_reply_that_is_over_does_nothing_in_the_name_of_the_next() -> None:
+    """Its deed would stand in the record of another reply, which would take it for its own after a take-over."""
+    agent = LateAgent()
+    async with rig(None, agent) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio_transcript.delta")
+        caller.transport.say(CANCEL)
+        caller.transport.say(ANSWER)
+        done = await caller.transport.event("response.done", 2)
+        assert done["response"]["status"] == "completed"
+        assert agent.deeds == []

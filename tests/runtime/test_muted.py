@@ -37,6 +37,8 @@ async def test_a_short_gap_in_a_sentence_ends_nothing() -> None:
         await speaking(pod, caller)
         live = pod.ownership.calls[caller.call_id]
         live.notice_silence(MUTED_S - 0.1)
+        caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
+        await caller.transport.event("error")
         assert live.call.hearing.speaking
         live.notice_silence(MUTED_S)
         await caller.transport.event("response.created")

@@ -373,6 +373,21 @@ def test_a_store_keeps_conversations_as_long_as_it_is_told(url: str, retention_s
     assert (store.ttl_s, store.retention_s) == (10, kept_s)
 
 
+async def test_the_servers_clock_is_known_from_the_first_heartbeat_on(redis_url: str) -> None:
+    """In milliseconds since 1970: two machines' clocks differ by seconds, not by years."""
+    store = RedisStore(redis_url, ttl_s=10)
+    await store.open()
+    try:
+        beat = PodBeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
+        await store.beat(beat, ttl_s=7)
+        known_ms = store.wall_ms()
+        assert known_ms is not None
+        seconds, _ = await store._redis.time()
+        assert abs(known_ms - seconds * 1000) < 120_000
+    finally:
+        await store.close()
+
+
 def test_an_unknown_scheme_is_told_which_are_known() -> None:
     """All of them, so that a typo is seen at once."""
     with pytest.raises(
