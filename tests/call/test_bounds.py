@@ -230,3 +230,11 @@ def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.
     assert len(call.hearing.audio) <= PCM.size(300)
     monkeypatch.undo()
     assert any(isinstance(effect, StartReply) for effect in spoken_turn(call))
+
+
+def test_one_piece_alone_may_be_too_much() -> None:
+    """However little is there before it; nothing of it is taken."""
+    call = manual_call()
+    happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES + 2)))
+    assert refusal(call)["code"] == "input_audio_buffer_full"
+    assert call.hearing.position == len(call.hearing.audio) == 0

@@ -145,3 +145,15 @@ def test_every_field_that_is_written_is_known() -> None:
     call.write_whole = True
     names = {name for name in take_write(call, 0).fields if not name.startswith("seen:")}
     assert names <= KNOWN_FIELDS
+
+
+def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
+    """The store notes it with the claim, and refuses another owner of the same epoch."""
+    call = new_call()
+    call.write_whole = True
+    held = stored(call)
+    held.fields["claim"] = b"a name"
+    again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert (again.epoch, again.claim) == (2, "a name")
+    write = take_write(again, 0)
+    assert (write.epoch, write.claim) == (2, "a name")

@@ -203,3 +203,16 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     happen(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
     assert list(call.untranscribed) == [item_id(1)]
     assert call.unsaved_events[-1].audio == b"\x01\x02" * 500
+
+
+def test_what_nobody_reads_any_more_is_copied_once() -> None:
+    """A view of the items stays as it was; the change after the next one costs nothing again."""
+    conversation = Conversation()
+    for number in range(3):
+        conversation.add({"id": f"i{number}"})
+    shown = conversation.items()
+    conversation.drop("i0")
+    order = conversation._order
+    conversation.drop("i1")
+    assert conversation._order is order
+    assert [item["id"] for item in shown] == ["i0", "i1", "i2"]
