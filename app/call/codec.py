@@ -20,6 +20,7 @@ from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
 from app.call.session import new_session
+from app.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
 from app.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
 SCHEMA = 1
@@ -256,6 +257,18 @@ def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
     fields["reply"] = _flat(call.reply) if call.reply else b""
     fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
     fields["playback"] = _flat(call.playback) if call.playback else b""
+    for name in call.fields_to_empty:
+        fields.setdefault(name, b"")
+    call.fields_to_empty = []
+
+
+def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
+    fields["piece"] = orjson.dumps(asdict(call.reply.piece)) if call.reply else b""
+
+
+def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
+    if call.reply is not None:
+        take_chunks(call.reply, fields, whole=call.write_whole)
 
 
 def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
@@ -275,15 +288,24 @@ _ENCODE = {
     "counts": _encode_counts,
     "session": _encode_session,
     "reply": _encode_reply,
+    "piece": _encode_piece,
+    "said": _encode_said,
     "agent": _encode_agent,
     "turn": _encode_turn,
 }
 GROUPS = frozenset(_ENCODE)
+ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "piece_checksum"})
+"""Of a reply and of what is played: what changes more often than the rest, and has record fields of its own."""
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
-    left_at handed_off resumable counts session voice_locked reply reply_audio playback idle_from agent clip failed_to
-    clips untranscribed seq updated_at hearing kept epoch revision claim""".split()
+    left_at handed_off resumable counts session voice_locked reply reply_audio piece playback idle_from agent clip
+    failed_to clips untranscribed seq updated_at hearing kept epoch revision claim""".split()
 )
+
+
+def is_known(name: str) -> bool:
+    """Whether a field of the record is one that this version writes."""
+    return name in KNOWN_FIELDS or name.startswith("seen:") or is_chunk(name)
 
 
 def keeps_what_was_said(snapshot: Snapshot) -> bool:
@@ -354,9 +376,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.claim = text("claim")
     int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
     call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
-    call.unknown_fields = {
-        name: value for name, value in fields.items() if name not in KNOWN_FIELDS and not name.startswith("seen:")
-    }
+    call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
     call.missing = missing(snapshot)
     call.write_whole = any(call.missing)
     call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
@@ -384,9 +404,11 @@ def _event_number(digits: bytes) -> int:
 def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("reply"):
         values = orjson.loads(fields["reply"])
-        call.reply = _shaped(Reply, {**values, "piece": Piece(**values.get("piece", {}))})
+        piece = orjson.loads(fields.get("piece") or b"{}")
+        call.reply = _shaped(Reply, {**values, "piece": Piece(**piece)})
         sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
         call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
+        restore_chunks(call.reply, fields)
     if fields.get("idle_from"):
         call.idle_from_ms = int(fields["idle_from"])
     if fields.get("playback"):
@@ -396,7 +418,7 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _flat(value: Reply | Playback) -> bytes:
-    fields = asdict(value)
+    fields = {name: field for name, field in asdict(value).items() if name not in ELSEWHERE}
     return orjson.dumps({**fields.pop("extras"), **fields})
 
 

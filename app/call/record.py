@@ -107,6 +107,8 @@ class Reply:
     aside: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
+    saved: tuple[int, int] = (0, 0)
+    """How much of text and alignment has been handed to a write; see `spoken_so_far`."""
     piece_checksum: int = 0
     """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
     extras: dict[str, Any] = field(default_factory=dict)
@@ -223,6 +225,8 @@ class Call:
     """Number of the last client event that was known when it came again on this connection; None: none is taken for one
     that comes again any more. Never stored, for it is the connection's."""
     last_client_event_id: str | None = None
+    fields_to_empty: list[str] = field(default_factory=list)
+    """Of the record: what a reply that is over leaves there."""
     unsaved_seen: list[tuple[str, int, int]] = field(default_factory=list)
     """Client event id, its number, and the input position from which on it may be made durable."""
     unsaved_events: list[OutboxEntry] = field(default_factory=list)

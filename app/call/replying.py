@@ -33,6 +33,7 @@ from app.call.inputs import (
 )
 from app.call.record import NUMBERS_AHEAD, Call, Playback, Reply
 from app.call.session import ResponseSettings, check_response, settings_under
+from app.call.spoken_so_far import chunks_of
 from app.errors import ProtocolMistake
 
 MAX_REPLY_CHARS = 64 * 1024
@@ -159,10 +160,10 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     item_id = _open_item(call, reply)
     if reply.audio_bytes > reply.piece.audio_from:
         reply.alignment += _entries_of(call, reply)
-        _begin_piece(reply, len(reply.text))
+        _begin_piece(call, reply, len(reply.text))
     room = MAX_REPLY_CHARS - len(reply.text)
     reply.text += part.delta[:room]
-    call.mark("reply")
+    call.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.emit(delta(reply.response_id, item_id, _index(reply), part.delta[:room]))
@@ -172,8 +173,9 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     return [StopReply(reply.response_id), CountLimit("reply_text")]
 
 
-def _begin_piece(reply: Reply, text_from: int) -> None:
+def _begin_piece(call: Call, reply: Reply, text_from: int) -> None:
     reply.piece, reply.piece_checksum = Piece(text_from, reply.audio_bytes), 0
+    call.mark("piece")
 
 
 def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
@@ -191,7 +193,7 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
     piece = reply.piece
     if part.made_bytes and (part.made_bytes, part.words) != (piece.made_bytes, piece.words):
         piece.made_bytes, piece.words = part.made_bytes, part.words
-        call.mark("reply")
+        call.mark("piece")
     if call.delta_head[0] != item_id:
         call.delta_head = (item_id, orjson.dumps(events.output_audio_delta(reply.response_id, item_id, _index(reply))))
     call.emit_packed(call.delta_head[1], part.audio)
@@ -326,7 +328,8 @@ def diverged(call: Call, part: ReplyDiverged) -> list[Effect]:
     elif reply.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
         reply.alignment += [entry for entry in _entries_of(call, reply) if entry[0] <= sent_ms]
-        _begin_piece(reply, max(part.said_to, reply.item_text_from))
+        _begin_piece(call, reply, max(part.said_to, reply.item_text_from))
+        call.mark("said")
     call.mark("counts", "reply")
     return []
 
@@ -362,6 +365,7 @@ def _apologize(call: Call, reply: Reply, apology: Apology, now_ms: int) -> None:
     item_id = _open_item(call, reply, after=behind)
     spoken = settings_of(call).wants_audio
     reply.text += apology.words
+    call.mark("said")
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.emit(delta(reply.response_id, item_id, _index(reply), apology.words))
     chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)
@@ -376,7 +380,8 @@ def _open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
         return reply.item_id
     item_id = reply.item_id = call.new_item_id()
     reply.item_text_from, reply.item_audio_from, reply.alignment = len(reply.text), reply.audio_bytes, []
-    _begin_piece(reply, len(reply.text))
+    reply.saved = (reply.saved[0], 0)
+    _begin_piece(call, reply, len(reply.text))
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")
     previous = after or call.conversation.last_id
@@ -457,6 +462,7 @@ def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int)
     assert reply is not None
     _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
     call.emit(events.response_done(_response(call, status, details)))
+    call.fields_to_empty += chunks_of(reply)
     call.reply = call.answered = None
     here_ms = call.hearing.base_ms + call.input_format.ms(call.hearing.position)
     call.idle_from_ms = here_ms + max(0, playing_until_ms(call) - now_ms)

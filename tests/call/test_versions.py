@@ -57,7 +57,11 @@ def test_a_version_back_finds_all_it_knows() -> None:
     for name in ("counts", "hearing", "clip", "untranscribed", "agent", "seen:1", "voice_locked", "mirror"):
         assert after.fields[name] == before.fields[name], name
     reply, old = orjson.loads(after.fields["reply"]), orjson.loads(before.fields["reply"])
-    assert {name: reply[name] for name in old} == old
+    # Text and audio of a reply under way stand in fields of their own by now; formats still change at once.
+    elsewhere = {"text", "audio_bytes"}
+    assert {name: reply[name] for name in old if name not in elsewhere} == {
+        name: value for name, value in old.items() if name not in elsewhere
+    }
     assert set(after.items) == set(before.items)
 
 

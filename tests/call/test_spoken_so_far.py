@@ -1,0 +1,95 @@
+"""A reply under way in the record: nothing of it is lost, and a token costs the same at its end as at its beginning."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.call import inputs
+from app.call.changes import Snapshot
+from app.call.codec import restore, take_write
+from app.call.record import Call
+from tests.call.calls import FRAME, happen, new_call, response_id
+from tests.call.test_replying import HELLO
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("text"), st.integers(1, 900)),
+        st.tuples(st.just("audio"), st.integers(1, 40)),
+        st.sampled_from([("write", 0), ("function", 0), ("end", 0), ("whole", 0), ("differs", 0)]),
+    ),
+    max_size=60,
+)
+
+
+class Record:
+    """What a store makes of writes."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.fields: dict[str, bytes] = {}
+        self.items: dict[str, bytes] = {}
+        call.write_whole = True
+        self.write()
+
+    def write(self) -> int:
+        """Take a write; how many bytes of fields it carries."""
+        write = take_write(self.call, 0)
+        if write.whole:
+            self.fields, self.items = {}, {}
+        self.fields.update(write.fields)
+        self.items.update(write.items)
+        for item_id in write.dropped_items:
+            del self.items[item_id]
+        return sum(map(len, write.fields.values()))
+
+    def restored(self) -> Call:
+        return restore(Snapshot(self.fields, self.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0)
+
+
+@given(STEPS)
+def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None:
+    """After any parts and any writes, whatever replies and items there were before."""
+    call = new_call(outbox_bytes=0)
+    record = Record(call)
+    for number, (what, size) in enumerate(steps):
+        if call.reply is None:
+            happen(call, HELLO, inputs.CreateResponse({}))
+        assert call.reply is not None
+        reply_id = call.reply.response_id
+        if what == "text":
+            happen(call, inputs.ReplyText(reply_id, f"{number} " * size))
+        elif what == "audio":
+            words = [[ms, ms // 20] for ms in range(20, 20 * size, 20)]
+            happen(call, inputs.ReplyAudio(reply_id, FRAME * size, len(FRAME) * size + number, words))
+        elif what == "function":
+            happen(call, inputs.ReplyFunctionCall(reply_id, "look_up", "{}"))
+        elif what == "differs":
+            happen(call, inputs.ReplyDiverged(reply_id, len(call.reply.text) // 2))
+        elif what == "end":
+            happen(call, inputs.ReplyFinished(reply_id))
+        else:
+            call.write_whole = call.write_whole or what == "whole"
+            record.write()
+    record.write()
+    found = record.restored()
+    assert found.reply == call.reply
+    assert found.reply is not None or not [
+        name for name, value in record.fields.items() if name[:5] == "said:" and value
+    ]
+
+
+def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
+    """In the bytes of its write, whether the agent speaks or writes."""
+    for spoken in (False, True):
+        call = new_call(outbox_bytes=0, output_modalities=["audio" if spoken else "text"])
+        happen(call, HELLO, inputs.CreateResponse({}))
+        record = Record(call)
+        costs = []
+        for _ in range(6000):
+            happen(call, inputs.ReplyText(response_id(1), "token "))
+            if spoken:
+                happen(call, inputs.ReplyAudio(response_id(1), FRAME, len(FRAME)))
+            costs.append(record.write())
+        assert sum(costs[-1000:]) < 1.1 * sum(costs[1000:2000])
+        assert max(costs) < 4000
