@@ -88,6 +88,7 @@ class Forks:
 
     def _become(self, job: Job) -> None:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         source = (ROOT / job.file).read_bytes()
         mutant = next(mutant for mutant in mutants_of(job.file, source) if mutant.key == job.key)
@@ -156,8 +157,14 @@ def _lines(told: int, job: Job) -> Iterator[tuple[str, str]]:
             yield what, name
 
 
+def _leave(number: int, frame: object) -> None:
+    """Not without the fork under way, which is in a session of its own, and what its tests have started."""
+    sys.exit(128 + number)
+
+
 def main(tests: list[str]) -> int:
     """Collect, then serve jobs. The streams are put aside: tests may print."""
+    signal.signal(signal.SIGTERM, _leave)
     jobs = os.fdopen(os.dup(0), "r")
     answers = os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDWR)

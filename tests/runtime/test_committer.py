@@ -354,3 +354,14 @@ async def test_nobody_waits_for_a_committer_that_has_ended() -> None:
     await committer.settle(call)
     await committer.flush(call)
     await waiting
+
+
+async def test_a_call_that_is_spared_keeps_no_other_from_its_round() -> None:
+    """Its write was rejected not long ago and is tried later; those marked behind it are written now."""
+    rejected, other, another = OneCall(), OneCall(), OneCall()
+    committer = Committer(MemoryStore(ttl_s=60), StoppedClock(), CountingObserver(), list)
+    assert committer.write_back.reject(rejected)
+    for call in (rejected, other, another):
+        committer.mark(call)
+    assert [call for call, *_ in committer._gather()] == [other, another]
+    assert not committer.owes(rejected)

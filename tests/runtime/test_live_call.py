@@ -9,6 +9,7 @@ import pytest
 
 from app.agents.base import Clip, ReplyPart, Text, Turn
 from app.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
+from app.runtime import live_call
 from app.runtime.heartbeat import ASK_EPOCH_S
 from app.runtime.pod import Pod
 from app.stores.base import Claim
@@ -141,8 +142,9 @@ async def test_a_reply_ends_when_another_pod_has_the_call() -> None:
         assert (agent.given_up, agent.deeds) == (["reply"], [])
 
 
-async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it() -> None:
+async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next owner listens to the end of what was saved; it would else wait for a pause that has been."""
+    monkeypatch.setattr(live_call, "MUTED_S", float("inf"))
     async with rig() as its:
         blue, green = await its.pod("blue"), await its.pod("green", "green")
         caller = await its.start(blue, resumable=True)
