@@ -264,11 +264,16 @@ class _Finder:
 
 
 def _walk(top: ast.AST) -> Iterator[ast.AST]:
-    """As `ast.walk`, from left to right, and not into texts: before Python 3.12 nodes in them have no place."""
+    """As `ast.walk`, from left to right, and not into texts: before Python 3.12 nodes in them have no place.
+
+    Nor into the `strict` of a `zip`, which is an assertion.
+    """
     yield top
-    if not isinstance(top, ast.JoinedStr):
-        for child in ast.iter_child_nodes(top):
-            yield from _walk(child)
+    match top:
+        case ast.JoinedStr() | ast.keyword(arg="strict"):
+            return
+    for child in ast.iter_child_nodes(top):
+        yield from _walk(child)
 
 
 def _text(node: ast.AST) -> str:

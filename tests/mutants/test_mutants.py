@@ -34,6 +34,7 @@ CHANGES = [
     ("assert a < b", set()),
     ('log.info("a", b=a < b)', set()),
     ('x = f"{a < b}"', set()),
+    ("x = zip(a, b, strict=True)", set()),
 ]
 
 
