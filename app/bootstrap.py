@@ -19,6 +19,7 @@ from app import __version__
 from app.agents.registry import AgentRegistry, load_agents
 from app.errors import StoreRefused
 from app.observe.metrics import Metrics
+from app.runtime.agent_steps import StuckSteps
 from app.runtime.allocator import give_back_large_blocks
 from app.runtime.clock import SteadyClock, SystemClock
 from app.runtime.naming import OwnName
@@ -82,6 +83,9 @@ async def build(
         from app.web.turns import NextTurn, Turns
 
         secret = await find_secret(settings, store)
+        stuck = StuckSteps()
+        stack.callback(stuck.stop)
+        stuck.start()
         stack.push_async_callback(agents.close)
         await agents.open()
         if own_name:

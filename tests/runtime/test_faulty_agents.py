@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from app.agents.base import Audio, Clip, Plan, Text, Turn
 from app.agents.turns import said_since_last_reply
 from app.call import inputs
 from app.call.audio import FORMATS, PCM
-from app.runtime.agent_steps import BLOCKED_S, StepWatch, Watched
+from app.runtime.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
 from app.runtime.apology import WORDS, apology
 from app.runtime.speaking import SILENT_S, Performance
 from app.speech.synthesis import speak
@@ -22,6 +23,7 @@ from tests.call.calls import emitted, happen, new_call, response_id
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.runtime.test_speaking import RecordingStage
+from tests.waiting import PATIENCE_S
 
 Fault = Callable[["Faulty"], AsyncIterator[Any]]
 
@@ -213,6 +215,34 @@ async def test_an_agent_that_blocks_the_event_loop_is_named_once() -> None:
     assert (told["agent"], told["seconds"]) == ("faulty", BLOCKED_S)
     assert observer.counts["agent_fault", "blocked"] == 3
     assert call.reply is None
+
+
+async def test_an_agent_that_never_gives_the_event_loop_back_is_named_by_a_thread() -> None:
+    """With the line it is in: the loop itself can say nothing, and the pod will be killed for that."""
+    stuck, told = StuckSteps(), threading.Event()
+
+    async def hangs(agent: Faulty) -> AsyncIterator[Any]:
+        looking.start()
+        assert told.wait(PATIENCE_S)
+        yield Text("At last.")
+
+    def look() -> None:
+        agent.clock.now_s += STUCK_S - 1
+        assert not stuck.look()
+        agent.clock.now_s += 1
+        assert stuck.look()
+        assert not stuck.look()
+        told.set()
+
+    agent, call, looking = Faulty(hangs), new_call(), threading.Thread(target=look)
+    happen(call, inputs.CreateResponse({}))
+    with capture_logs() as logs:
+        await Performance(RecordingStage(call, agent.clock), agent, agent.clock, CountingObserver()).run()
+    looking.join()
+    [line] = [line for line in logs if "does not end" in line["event"]]
+    assert (line["agent"], line["seconds"]) == ("faulty", STUCK_S)
+    assert ":" in line["line"]
+    assert not stuck.look()
 
 
 async def test_watching_changes_nothing_of_what_is_awaited() -> None:
