@@ -14,7 +14,6 @@ from zlib import crc32
 import orjson
 
 from app.call import events, truncation
-from app.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from app.call.bounds import conversation_full
 from app.call.changes import OutboxEntry
 from app.call.effects import CloseConnection, CountLimit, Effect, LetOut, StartReply, StopReply
@@ -32,7 +31,16 @@ from app.call.inputs import (
     TruncateItem,
 )
 from app.call.record import NUMBERS_AHEAD, Call, Playback, Reply
-from app.call.session import ResponseSettings, check_response, settings_under
+from app.call.reply_items import (
+    begin_piece,
+    entries_now,
+    finish_item,
+    index_of,
+    item_of,
+    open_item,
+    settings_of,
+)
+from app.call.session import check_response, settings_under
 from app.call.spoken_so_far import chunks_of
 from app.errors import ProtocolMistake
 
@@ -78,11 +86,6 @@ def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
     settings = settings_under(call.session, params)
     output = {"format": settings.output_format.as_json(), "voice": settings.voice}
     return {**params, "output_modalities": settings.output_modalities, "audio": {"output": output}}
-
-
-def settings_of(call: Call) -> ResponseSettings:
-    """What holds for the reply under way: the session's settings under those of `response.create`."""
-    return settings_under(call.session, call.reply.params if call.reply else {})
 
 
 def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
@@ -157,25 +160,20 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     assert reply is not None
     if not part.delta:
         return []
-    item_id = _open_item(call, reply)
+    item_id = open_item(call, reply)
     if reply.audio_bytes > reply.piece.audio_from:
-        reply.alignment += _entries_of(call, reply)
-        _begin_piece(call, reply, len(reply.text))
+        reply.alignment += entries_now(call, reply)
+        begin_piece(call, reply, len(reply.text))
     room = MAX_REPLY_CHARS - len(reply.text)
     reply.text += part.delta[:room]
     call.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
-    call.emit(delta(reply.response_id, item_id, _index(reply), part.delta[:room]))
+    call.emit(delta(reply.response_id, item_id, index_of(reply), part.delta[:room]))
     if len(part.delta) <= room:
         return []
     _close(call, "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}, now_ms)
     return [StopReply(reply.response_id), CountLimit("reply_text")]
-
-
-def _begin_piece(call: Call, reply: Reply, text_from: int) -> None:
-    reply.piece, reply.piece_checksum = Piece(text_from, reply.audio_bytes), 0
-    call.mark("piece")
 
 
 def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
@@ -184,7 +182,7 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
     assert reply is not None
     if not part.audio:
         return []
-    item_id = _open_item(call, reply)
+    item_id = open_item(call, reply)
     playback = _playback_of(call, item_id, now_ms)
     reply.audio_bytes += len(part.audio)
     if not call.mirror:
@@ -195,7 +193,10 @@ def audio(call: Call, part: ReplyAudio, now_ms: int) -> list[Effect]:
         piece.made_bytes, piece.words = part.made_bytes, part.words
         call.mark("piece")
     if call.delta_head[0] != item_id:
-        call.delta_head = (item_id, orjson.dumps(events.output_audio_delta(reply.response_id, item_id, _index(reply))))
+        call.delta_head = (
+            item_id,
+            orjson.dumps(events.output_audio_delta(reply.response_id, item_id, index_of(reply))),
+        )
     call.emit_packed(call.delta_head[1], part.audio)
     return []
 
@@ -265,7 +266,7 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
     """The agent asks the client to run a tool; the client answers with `function_call_output`."""
     reply = call.reply
     assert reply is not None
-    _finish_item(call, reply, "completed")
+    finish_item(call, reply, "completed")
     item_id = call.new_item_id()
     call.mark("counts", "reply")
     previous = call.conversation.last_id
@@ -285,7 +286,7 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
         call.conversation.add(item)
     reply.output_ids.append(item_id)
     reply.functions_called += 1
-    index = _index(reply)
+    index = index_of(reply)
     call.emit(events.output_item_added(reply.response_id, index, item))
     if not aside:
         call.emit(events.item_added(previous, item))
@@ -324,11 +325,11 @@ def diverged(call: Call, part: ReplyDiverged) -> list[Effect]:
     reply = call.reply
     assert reply is not None
     if part.said_to is None:
-        _finish_item(call, reply, "incomplete")
+        finish_item(call, reply, "incomplete")
     elif reply.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
-        reply.alignment += [entry for entry in _entries_of(call, reply) if entry[0] <= sent_ms]
-        _begin_piece(call, reply, max(part.said_to, reply.item_text_from))
+        reply.alignment += [entry for entry in entries_now(call, reply) if entry[0] <= sent_ms]
+        begin_piece(call, reply, max(part.said_to, reply.item_text_from))
         call.mark("said")
     call.mark("counts", "reply")
     return []
@@ -351,7 +352,7 @@ def failed(call: Call, part: ReplyFailed, now_ms: int) -> list[Effect]:
     assert reply is not None
     call.failed_to = reply.asked_to
     call.mark("turn")
-    _finish_item(call, reply, "incomplete")
+    finish_item(call, reply, "incomplete")
     if part.apology is not None and settings_of(call).in_conversation:
         _apologize(call, reply, part.apology, now_ms)
     error = {"type": "server_error", "code": "agent_failed", "message": part.message}
@@ -362,105 +363,23 @@ def failed(call: Call, part: ReplyFailed, now_ms: int) -> list[Effect]:
 def _apologize(call: Call, reply: Reply, apology: Apology, now_ms: int) -> None:
     """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
     behind = next((id_ for id_ in (*reversed(reply.output_ids), reply.asked_to) if id_ in call.conversation), None)
-    item_id = _open_item(call, reply, after=behind)
+    item_id = open_item(call, reply, after=behind)
     spoken = settings_of(call).wants_audio
     reply.text += apology.words
     call.mark("said")
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
-    call.emit(delta(reply.response_id, item_id, _index(reply), apology.words))
+    call.emit(delta(reply.response_id, item_id, index_of(reply), apology.words))
     chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)
     for at in range(0, len(apology.audio) if spoken else 0, chunk_bytes):
         chunk = apology.audio[at : at + chunk_bytes]
         audio(call, ReplyAudio(reply.response_id, chunk, len(apology.audio)), now_ms)
-    _finish_item(call, reply, "completed")
-
-
-def _open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
-    if reply.item_id is not None:
-        return reply.item_id
-    item_id = reply.item_id = call.new_item_id()
-    reply.item_text_from, reply.item_audio_from, reply.alignment = len(reply.text), reply.audio_bytes, []
-    reply.saved = (reply.saved[0], 0)
-    _begin_piece(call, reply, len(reply.text))
-    reply.output_ids.append(item_id)
-    call.mark("counts", "reply")
-    previous = after or call.conversation.last_id
-    item = {
-        "id": item_id,
-        "object": "realtime.item",
-        "type": "message",
-        "status": "in_progress",
-        "role": "assistant",
-        "content": [],
-    }
-    aside = not settings_of(call).in_conversation
-    if aside:
-        reply.aside[item_id] = item
-    else:
-        call.conversation.add(item, after=after)
-    index = _index(reply)
-    call.emit(events.output_item_added(reply.response_id, index, item))
-    if not aside:
-        call.emit(events.item_added(previous, item))
-    call.emit(events.content_part_added(reply.response_id, item_id, index, settings_of(call).wants_audio))
-    return item_id
-
-
-def _finish_item(call: Call, reply: Reply, status: str) -> None:
-    item_id = reply.item_id
-    if item_id is None:
-        return
-    reply.item_id = None
-    spoken = settings_of(call).wants_audio
-    index = _index(reply)
-    audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
-    said, alignment = _said(call, reply, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
-    if spoken:
-        part: dict[str, Any] = {"type": "output_audio", "transcript": said}
-        call.emit(events.output_audio_done(reply.response_id, item_id, index))
-        call.emit(events.output_audio_transcript_done(reply.response_id, item_id, index, said))
-    else:
-        part = {"type": "output_text", "text": said}
-        call.emit(events.output_text_done(reply.response_id, item_id, index, said))
-    call.emit(events.content_part_done(reply.response_id, item_id, index, spoken, said))
-    entry = call.conversation.get(item_id)
-    item = reply.aside[item_id] if entry is None else entry.item
-    item.update(status=status, content=[part])
-    if entry is not None:
-        entry.audio_ms, entry.alignment = audio_ms, alignment
-        call.conversation.touch(item_id)
-        call.emit(events.item_done(call.conversation.before(item_id), item))
-    call.emit(events.output_item_done(reply.response_id, index, item))
-
-
-def _said(call: Call, reply: Reply, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
-    """The text of the open item and its alignment; cut short, without what was to be said after that."""
-    said = reply.text[reply.item_text_from :]
-    if not reply.item_audio_bytes and not (cut_at_ms == 0 and call.voice_locked):
-        # An agent that has never spoken says all it has to say in writing.
-        return said, None
-    piece = reply.piece
-    made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, reply.audio_bytes - piece.audio_from))
-    if cut_at_ms is not None:
-        made_ms = ends_after_ms(len(reply.text) - piece.text_from, made_ms)
-    entries = _entries_of(call, reply)
-    alignment = [*reply.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
-    if cut_at_ms is None:
-        return said, alignment
-    said = heard_text(said, alignment, cut_at_ms)
-    return said, cut(alignment, cut_at_ms, len(said))
-
-
-def _entries_of(call: Call, reply: Reply) -> Alignment:
-    piece = reply.piece
-    at_ms = settings_of(call).output_format.ms(piece.audio_from - reply.item_audio_from)
-    return entries_of(piece, [at_ms, piece.text_from - reply.item_text_from])
+    finish_item(call, reply, "completed")
 
 
 def _close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
     reply = call.reply
     assert reply is not None
-    _finish_item(call, reply, "completed" if status == "completed" else "incomplete")
+    finish_item(call, reply, "completed" if status == "completed" else "incomplete")
     call.emit(events.response_done(_response(call, status, details)))
     call.fields_to_empty += chunks_of(reply)
     call.reply = call.answered = None
@@ -475,15 +394,11 @@ def playing_until_ms(call: Call) -> int:
     return 0 if playback is None else playback.started_at_ms + playback.sent_ms
 
 
-def _index(reply: Reply) -> int:
-    return len(reply.output_ids) - 1
-
-
 def _response(call: Call, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
     reply = call.reply
     assert reply is not None
     settings = settings_of(call)
-    output = [item for item_id in reply.output_ids if (item := _item_of(call, reply, item_id))]
+    output = [item for item_id in reply.output_ids if (item := item_of(call, reply, item_id))]
     conversation_id = call.call_id.replace("call_", "conv_", 1) if settings.in_conversation else None
     used = (
         None if status == "in_progress" else events.usage(reply.heard_ms, settings.output_format.ms(reply.audio_bytes))
@@ -491,8 +406,3 @@ def _response(call: Call, status: str, details: dict[str, Any] | None = None) ->
     return events.response(
         reply.response_id, status, details, output, settings, conversation_id=conversation_id, used=used
     )
-
-
-def _item_of(call: Call, reply: Reply, item_id: str) -> dict[str, Any] | None:
-    entry = call.conversation.get(item_id)
-    return reply.aside.get(item_id) if entry is None else entry.item

@@ -24,7 +24,8 @@ from app.call.inputs import (
     ReplyText,
 )
 from app.call.record import Call
-from app.call.replying import playing_until_ms, settings_of
+from app.call.reply_items import settings_of
+from app.call.replying import playing_until_ms
 from app.runtime.agent_steps import StepWatch, Watched
 from app.runtime.apology import apology
 from app.runtime.audio_pacer import AudioPacer
