@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test test-slow load simulate chaos hostile mutants rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call test test-slow test-clients load simulate chaos hostile mutants rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,23 @@ call: setup ## talk to the pod that `make run` started; options: make call ARGS=
 	$(BIN)/voice-agent call $(ARGS)
 
 test: setup tools ## all tests but the long ones, on two processes
-	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak and not slow" $(ARGS)
+	$(PYTEST) -n 2 --dist loadgroup -m "not fuzz and not soak and not slow and not clients" $(ARGS)
 
 test-slow: setup tools ## the long tests: whole cutovers, a rehearsal, calls at the pace of speech
 	$(PYTEST) -n 2 --dist loadgroup -m slow $(ARGS)
+
+CLIENTS := tests/clients/programs
+# Node is a wheel of that venv, so npm and what it installs run on it.
+WITH_NODE := PATH="$(CURDIR)/$(VENV)/clients/bin:$$PATH"
+
+$(VENV)/clients/.installed: $(STAMP) $(CLIENTS)/requirements.lock $(CLIENTS)/package-lock.json
+	test -x $(VENV)/clients/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/clients
+	$(BIN)/uv pip sync --quiet --python $(VENV)/clients --require-hashes $(CLIENTS)/requirements.lock
+	cd $(CLIENTS) && $(WITH_NODE) npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-clients: $(VENV)/clients/.installed ## unmodified SDKs and frameworks, for Python and Node, against a pod; four minutes
+	$(PYTEST) -m clients $(ARGS)
 
 load: setup ## load pods and judge what callers saw; for example: make load ARGS="storm --calls 200"; profiles: ARGS=--help
 	$(BIN)/python -m loadtest $(or $(ARGS),smoke)
@@ -108,12 +121,14 @@ format: setup ## write the code as ruff wants it
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-header --upgrade
 
-lock: setup ## choose new versions of all dependencies
+lock: $(VENV)/clients/.installed ## choose new versions of all dependencies
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes -o requirements.lock
 	$(COMPILE) pyproject.toml --extra aws --extra kubernetes --extra rehearsal --group dev \
 		-c requirements.lock -o requirements-dev.lock
 	echo checkov | $(COMPILE) - -o deploy/requirements-scan.lock
+	$(COMPILE) $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.lock
+	cd $(CLIENTS) && $(WITH_NODE) npm update --ignore-scripts --no-audit --no-fund
 
 clean: ## remove what was made, .venv and stored calls included
-	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(CLIENTS)/node_modules build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find app tests -name __pycache__ -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from app.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
 
 ROOT = Path(__file__).parents[1]
-LIMITS, SECURITY, FIELD = "docs/limits.md", "SECURITY.md", "docs/field.md"
+LIMITS, SECURITY, FIELD, PROTOCOL = "docs/limits.md", "SECURITY.md", "docs/field.md", "docs/protocol.md"
+CLIENTS = "tests/clients/programs"
 NAMED_IN_CODE = re.compile(r'(?:\b(?:limit_)?reached\(\s*|\blimit=|\bCountLimit\(\s*)"(\w+)"')
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
 
@@ -83,3 +85,18 @@ def test_every_report_has_its_kind_and_a_test() -> None:
     assert reports
     named = [TEST.fullmatch(row[-1].strip("`")) for row in reports]
     assert [row for row, test in zip(reports, named, strict=True) if len(row) != 3 or not row[1] or test is None] == []
+
+
+def test_the_versions_of_clients_are_those_that_are_locked() -> None:
+    """What is said to work with a client was tried with that version."""
+    python = dict(re.findall(r"^([\w-]+)==([\w.]+)", text(f"{CLIENTS}/requirements.lock"), re.MULTILINE))
+    node = {
+        name.removeprefix("node_modules/"): package.get("version")
+        for name, package in json.loads(text(f"{CLIENTS}/package-lock.json"))["packages"].items()
+    }
+    table = text(PROTOCOL).partition("## Clients held against it")[2]
+    rows = re.findall(r"^\| `([^`]+)`([^|]*)\| ([\d.]+) \|", table, re.MULTILINE)
+    assert len(rows) == len(list((ROOT / CLIENTS).glob("*_*.*")))
+    for name, more, version in rows:
+        locked = node if name.startswith("@") or "Node" in more else python
+        assert locked[name] == version, name

@@ -36,10 +36,10 @@ class CallerOfTools(Echo):
                 yield Audio(bytes((number, 1)) * (PCM.size(1000) // 2), PCM)
 
 
-def install(directory: Path) -> None:
-    """Make it a package that is found where `directory` is on the path."""
+def install(directory: Path, agent: type[Echo] = CallerOfTools) -> None:
+    """Make an agent a package that is found where `directory` is on the path."""
     found = directory / "caller_of_tools-1.dist-info"
     found.mkdir()
     (found / "METADATA").write_text("Metadata-Version: 2.1\nName: caller-of-tools\nVersion: 1\n")
-    entry = f"{CallerOfTools.name} = {CallerOfTools.__module__}:{CallerOfTools.__qualname__}"
+    entry = f"{agent.name} = {agent.__module__}:{agent.__qualname__}"
     (found / "entry_points.txt").write_text(f"[voice_agent.agents]\n{entry}\n")
