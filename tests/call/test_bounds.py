@@ -16,7 +16,7 @@ from app.call.bounds import (
     kept_audio_bytes,
 )
 from app.call.codec import skip_write, take_write
-from app.call.effects import CountLimit, StartReply, StopTranscribing, Transcribe
+from app.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from app.call.record import Call
 from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
@@ -215,6 +215,7 @@ def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
     effects = happen(call, inputs.AppendAudio(bytes(over_bytes)))
     assert call.hearing.speaking is not bool(over_bytes)
     assert (CountLimit("turn_bytes") in effects) is bool(over_bytes)
+    assert (ResetEndpointing() in effects) is bool(over_bytes)
 
 
 def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

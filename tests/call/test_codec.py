@@ -157,3 +157,17 @@ def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
     assert (again.epoch, again.claim) == (2, "a name")
     write = take_write(again, 0)
     assert (write.epoch, write.claim) == (2, "a name")
+
+
+def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> None:
+    """A hash has none, and the ring of remembered ids begins anywhere."""
+    call = new_call()
+    happen(call, *(inputs.CreateItem(dict(TEXT), event_id=f"event_{n}") for n in range(20)))
+    call.write_whole = True
+    held = stored(call)
+    turned = Snapshot(dict(reversed(held.fields.items())), held.items, held.outbox, held.speech)
+    for snapshot in (held, turned):
+        again = restore(snapshot, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+        assert again.last_client_event_id == "event_19"
+        assert list(again.seen) == [f"event_{n}" for n in range(20)]
+        assert again.seen_made == call.seen_made

@@ -249,3 +249,27 @@ def test_half_a_sample_is_not_let_out() -> None:
     for odd in (b"", b"x", FRAME + b"x"):
         assert machine.let_out(call, inputs.AppendAudio(odd)) is None
     assert machine.let_out(call, inputs.AppendAudio(b"xx")) is not None
+
+
+def test_what_is_let_out_is_counted_as_sent() -> None:
+    """What a caller heard of it is known, and how long it lasts is told when the response is done."""
+    call = new_call(mirror=True, outbox_bytes=0)
+    its = Witness(call, shortcut=True)
+    for _ in range(3):
+        its.happen(AUDIO)
+        its.settle()
+    assert call.reply is not None
+    assert call.playback is not None
+    before = call.reply.audio_bytes
+    for _ in range(5):
+        assert machine.let_out(call, AUDIO) is not None
+    assert call.reply.audio_bytes == before + 5 * len(FRAME)
+    assert call.playback.audio_bytes == call.reply.audio_bytes - call.reply.item_audio_from
+
+
+def test_a_loopback_may_move_at_any_moment() -> None:
+    """Its response is open all the time, and nothing is lost of it."""
+    call = new_call(mirror=True)
+    machine.step(call, AUDIO, 0)
+    assert call.reply is not None
+    assert machine.is_quiet(call)

@@ -127,6 +127,7 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
     assert [item["type"] for item in output] == ["message", "function_call"]
     assert output[1]["arguments"] == '{"order":7}'
     assert "response.function_call_arguments.done" in types(call)
+    assert types(call).count("conversation.item.added") == 2
     placed = [(event["output_index"], event.get("item_id", "")) for event in emitted(call) if "output_index" in event]
     assert [index for index, _ in placed] == sorted(index for index, _ in placed)
     assert {index for index, _ in placed} == {0, 1}

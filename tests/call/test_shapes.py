@@ -85,3 +85,11 @@ def test_a_value_of_another_type_is_named_as_json_has_it(value: object, got: str
     mistake = wrong_type(value, "session.voice", "a string")
     assert mistake.param == "session.voice"
     assert f"must be a string, but it is {got}" in str(mistake)
+
+
+@pytest.mark.parametrize("value", ["x" * 11, "\u00e9" * 6])
+def test_a_text_is_bounded_in_bytes(value: str) -> None:
+    """As it is sent and stored, not in characters."""
+    assert text(12)(value, "x") == value
+    with pytest.raises(ProtocolMistake, match=f"is {len(value.encode())} bytes long; at most 10 are allowed"):
+        text(10)(value, "x")

@@ -87,8 +87,8 @@ class Baseline:
         first, last = mutant.lines
         lines = self._tests.get(mutant.file, {})
         names = set().union(*(lines.get(line, ()) for line in range(first, last + 1)))
-        if mutant.is_default and not names:
-            names = set(self.seconds)  # A class without code: wherever it is used.
+        if mutant.is_default:
+            names = set(self.seconds)  # Wherever one is made, which no line of the class shows.
         chosen: dict[str, float] = {}
         for name in sorted(names & self.seconds.keys(), key=lambda name: (self.seconds[name], name)):
             if chosen and sum(chosen.values()) + self.seconds[name] > MOST_S:

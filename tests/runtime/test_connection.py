@@ -136,6 +136,20 @@ async def test_what_a_caller_may_leave_unread_is_sent() -> None:
     await running
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_nothing_is_sent_behind_a_close(at_once: bool) -> None:
+    """What becomes durable after it is replayed to whoever comes back."""
+    transport = EagerTransport()
+    connection = Connection(CountingObserver(), going_away=False, resumable=True)
+    running = asyncio.create_task(connection.run(transport, b"{}"))
+    await asyncio.sleep(0)
+    connection.close(1012, at_once=at_once)
+    connection.push_one(entries(1, b"xx")[0])
+    connection.push(entries(2, b""))
+    await running
+    assert transport.sent == 1
+
+
 async def test_what_waits_to_be_read_is_charged_to_the_caller() -> None:
     """Too much is refused with a reason that names the limit, and counted; what is held is given back at the end."""
     async with rig() as its:

@@ -70,6 +70,20 @@ async def test_a_hang_up_that_crosses_a_close_ends_the_call(code: int) -> None:
         assert held.fields["status"] == b"ended"
 
 
+@pytest.mark.parametrize("code", [1011, 1012, 1013])
+async def test_only_a_handoff_is_one(code: int) -> None:
+    """A call that was closed for another reason and is never fetched was not dropped by a deploy."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        assert live.connection is not None
+        live.connection.close(code)
+        await caller.task
+        assert live.call.handed_off is (code == 1012)
+
+
 async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> None:
     """Taken back, prolonged or of an unknown mode, it does not touch a drain of this very pod."""
     async with rig() as its:

@@ -24,6 +24,8 @@ class RecordingStage:
         self.finishes = finishes
         """Whether it lives until the reply is over."""
         self.fed: list[tuple[inputs.Input, float]] = []
+        self.waited_for: list[int] = []
+        """How many chunks had come whenever the agent was to wait for the store."""
 
     def feed(self, happened: inputs.Input) -> None:
         if isinstance(happened, inputs.ReplyFinished) and not self.finishes:
@@ -33,6 +35,7 @@ class RecordingStage:
 
     async def wait_for_capacity(self) -> None:
         """Everything is durable at once."""
+        self.waited_for.append(len(self.times(inputs.ReplyAudio)))
 
     async def durable(self) -> None:
         """Everything is durable at once."""
@@ -104,3 +107,4 @@ async def test_audio_is_let_out_as_far_ahead_as_the_agent_wants() -> None:
     times = stage.times(inputs.ReplyAudio)
     due = [max(0.0, n * CHUNK_MS / 1000 - 0.4) for n in range(30)]
     assert [round(at_s - times[0], 6) for at_s in times] == [round(at_s, 6) for at_s in due]
+    assert set(stage.waited_for) >= set(range(1, 31)), "no chunk comes before the store can bear it"
