@@ -100,6 +100,7 @@ def test_speech_beside_turns_that_wait_is_cut_at_the_bound() -> None:
         effects += happen(call, inputs.AppendAudio(piece))
         assert kept_audio_bytes(call) <= MAX_AUDIO_BYTES + PCM.size(300), "and the padding of what comes next"
     assert CountLimit("call_audio_bytes") in effects
+    assert ResetEndpointing() in effects
     assert not call.hearing.speaking
 
 

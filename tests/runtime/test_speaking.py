@@ -55,8 +55,7 @@ class Leaving(ScriptedAgent):
 
     async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
         yield Text("goodbye")
-        for _ in range(self.chunks):
-            yield Audio(bytes(PCM.size(CHUNK_MS)), PCM)
+        yield Audio(bytes(self.chunks * PCM.size(CHUNK_MS)), PCM)
         if self.hangs_up:
             yield HangUp()
 
