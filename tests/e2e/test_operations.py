@@ -63,6 +63,7 @@ async def test_a_color_is_not_drained_into_nothing(redis_url: str) -> None:
     store = {"VOICE_STORE_URL": redis_url}
     async with pods(redis_url) as its:
         blue, green = await asyncio.gather(its.start("blue"), its.start("green"))
+        await its.route(blue=100, green=0)
         async with RealtimeCall(f"{blue.url}?resumable=1", model="echo") as call:
             call._url = f"{green.url}"
             staying = asyncio.create_task(follow(call))
