@@ -19,6 +19,8 @@ from app.errors import ConnectionRefused, SettingsError
 from app.speech.workers import SpeechWorkers
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
+_NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
+"""What an agent without would fail at its first call, and not at the start."""
 STOCK_PREFIX = "gpt-"
 """Clients made for OpenAI ask for models of this name; they get the default agent."""
 
@@ -98,6 +100,9 @@ def _load(entry_point: EntryPoint) -> Agent:
         raise SettingsError(
             f"The agent {entry_point.name!r} of {entry_point.value!r} cannot be loaded: {error}"
         ) from error
-    if not isinstance(getattr(agent, "name", None), str):
-        raise SettingsError(f"{entry_point.value!r} made something that is no agent: it has no name.")
+    lacks = [name for name in _NEEDED if not hasattr(agent, name)]
+    if lacks or not isinstance(agent.name, str):
+        raise SettingsError(
+            f"{entry_point.value!r} made something that is no agent: it has no {', '.join(lacks) or 'name'}."
+        )
     return agent

@@ -6,7 +6,7 @@ Whatever an agent does wrong ends its reply and nothing else: it is named in the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
 import structlog
@@ -158,6 +158,8 @@ class Performance:
         return part
 
     async def _close(self, parts: AsyncIterator[ReplyPart] | None) -> None:
+        if isinstance(parts, Coroutine):
+            parts.close()  # It was to be a generator, and yields nothing: it is never waited for.
         close = getattr(parts, "aclose", None)
         if close is None:
             return

@@ -77,7 +77,20 @@ def test_packages_add_agents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_agents().agent("third").name == "third"
 
 
-@pytest.mark.parametrize("made", [object, lambda: 1 / 0])
+class Nameless(Echo):
+    """Its name is no text."""
+
+    name = None  # type: ignore[assignment]
+
+
+class HalfAnAgent:
+    """What a first call would fail on."""
+
+    name, lead_ms, mirrors = "half", 0, False
+    open = close = transcribe = reply = print
+
+
+@pytest.mark.parametrize("made", [object, lambda: 1 / 0, Nameless, HalfAnAgent])
 def test_a_broken_package_stops_the_start(monkeypatch: pytest.MonkeyPatch, made: object) -> None:
     """An entry point that fails or makes no agent is a settings error that names it."""
     entry = EntryPoint("broken", "somewhere:make", registry.ENTRY_POINT_GROUP)

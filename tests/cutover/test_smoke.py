@@ -15,12 +15,15 @@ from websockets.http11 import Request, Response
 from app.cutover.smoke import SmokeReport, SmokeTerms, smoke_call
 from app.runtime.clock import SystemClock
 from app.runtime.ports import COLOR_HEADER
+from tests.e2e.house_agents import install
 from tests.e2e.pods import pods
 
 
-async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str) -> None:
-    """One pod is called in seven ways; only the one in which nothing is wrong passes."""
+async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_path: Path) -> None:
+    """One pod is called in eight ways; only the one in which nothing is wrong passes."""
+    install(tmp_path)
     async with pods(redis_url) as its:
+        its.packages.append(tmp_path)
         pod = await its.start("green", speech_workers=1, api_keys="k" * 32)
         good = SmokeTerms(pod.url, "green", api_key="k" * 32, first_audio_s=20.0)
         asked = {
@@ -30,6 +33,7 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str) -> No
             "slow": replace(good, first_audio_s=0.0001),
             "key": replace(good, api_key="wrong"),
             "agent": replace(good, model="nobody"),
+            "broken": replace(good, model="broken", expect=""),
             "mute": replace(good, model="loopback", longest_s=8.0),
         }
         clock = SystemClock()
@@ -45,6 +49,7 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str) -> No
     assert "limit 0.0001 s" in found["slow"].reason
     assert "401" in found["key"].reason
     assert "nobody" in found["agent"].reason
+    assert found["broken"].reason == "a reply failed: The agent 'broken' failed to reply."
     assert found["mute"].reason == "the call was not over after 8 s"
 
 

@@ -62,6 +62,10 @@ def not_a_generator(_: Faulty) -> Any:
     return ["Hello."]
 
 
+async def not_even_waited_for(_: Faulty) -> Any:
+    return ["Hello."]
+
+
 def raises_at_once(_: Faulty) -> Any:
     raise RuntimeError("at once")
 
@@ -92,7 +96,7 @@ def yields(part: Any) -> Fault:
     return reply
 
 
-RAISING = [not_a_generator, raises_at_once, raises, leaves, waits_for_what_is_cancelled]
+RAISING = [not_a_generator, not_even_waited_for, raises_at_once, raises, leaves, waits_for_what_is_cancelled]
 NO_PARTS = [
     "Hello.",
     None,
