@@ -76,7 +76,7 @@ def start_reply(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = 
     call.reply = Reply(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n, cut=cut)
     call.reply.asked_to, call.reply.items_to = call.conversation.last_id or "", call.conversation.last_rank
     call.reply.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
-    call.mark("counts", "reply")
+    call.mark("counts", "reply", "piece")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartReply(call.reply.response_id)]
 

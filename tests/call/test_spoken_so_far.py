@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs
@@ -47,7 +47,9 @@ class Record:
         return restore(Snapshot(self.fields, self.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0)
 
 
+@settings(max_examples=300)
 @given(STEPS)
+@example([("audio", 1), ("write", 0), ("end", 0), ("write", 0)])
 def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None:
     """After any parts and any writes, whatever replies and items there were before."""
     call = new_call(outbox_bytes=0)
