@@ -51,6 +51,11 @@ class Outbox:
         return len(self._entries)
 
     @property
+    def size_bytes(self) -> int:
+        """Of all events held, with what each costs beside its own bytes."""
+        return self._size_bytes
+
+    @property
     def first_n(self) -> int:
         """Number of the oldest event held; 0 when none is."""
         return self._entries[0].n if self._entries else 0

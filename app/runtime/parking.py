@@ -1,10 +1,10 @@
 """What calls without a caller may keep: parked ones in this pod's memory and in the store, ended ones in the store.
 
 A caller who connects, says much and drops the connection, again and again, leaves a parked call each time. In memory
-they may be as many as there are places, and take a quarter of the budget; what exceeds that is unloaded and stays in
-the store. In the store the large ones of one API key may take `STORED_BYTES`, as far as this pod has parked them;
-beyond it the largest ends as abandoned. Small calls are not counted: there may be many when a network fails. What ended
-calls may keep is said in `ended`.
+they may be as many as there are places, and take a quarter of the budget, their events for replay included; what
+exceeds that is unloaded and stays in the store. In the store the large ones of one API key may take `STORED_BYTES`,
+as far as this pod has parked them; beyond it the largest ends as abandoned. Small calls are not counted: there may be
+many when a network fails. What ended calls may keep is said in `ended`.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ class Parking:
 
     async def _bound_memory(self) -> None:
         """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""
-        parked = sorted(self._parked(), key=lambda live: (-live.held_bytes, live.call.left_at_ms))
-        size_bytes = sum(live.held_bytes for live in parked)
+        parked = sorted(self._parked(), key=lambda live: (-_memory_bytes(live), live.call.left_at_ms))
+        size_bytes = sum(map(_memory_bytes, parked))
         limit_bytes = self._pod.budget.limit_bytes // MEMORY_SHARE
         while parked and size_bytes > limit_bytes:
             live = parked.pop(0)
-            size_bytes -= live.held_bytes
+            size_bytes -= _memory_bytes(live)
             await self._unload(live)
         surplus = len(parked) - self._pod.admission.capacity
         for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
@@ -131,3 +131,7 @@ class Parking:
         if size_bytes > FLOOR_BYTES and self._pod.ownership.calls.get(live.call.call_id) is not live:
             until_s = self._pod.clock.monotonic_s() + self._pod.settings.ttl_s
             self._unloaded[live.call.call_id] = _Unloaded(live.call.api_key_hash, size_bytes, until_s)
+
+
+def _memory_bytes(live: LiveCall) -> int:
+    return live.held_bytes + live.call.outbox.size_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.call.changes import OutboxEntry
 from app.call.record import Status
 from app.errors import ConnectionRefused
 from app.runtime.budget import FLOOR_BYTES
@@ -103,6 +104,21 @@ async def test_parked_calls_take_a_quarter_of_the_budget_the_largest_go_first() 
         assert [caller.attachment.call_id in calls for caller in (small, large, middle)] == [True, False, True]
         assert large.live.holder.size_bytes == 0
         await _resumes(its, pod, large)
+
+
+async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
+    """A caller who says little and is told much, again and again, fills no memory."""
+    async with rig() as its:
+        pod = await its.pod()
+        callers = [await left(pod, 0) for _ in range(8)]
+        for caller in callers:
+            call = caller.live.call
+            call.outbox.add(OutboxEntry(call.seq, b"", bytes(MIB // 2)))
+        pod.budget.limit_bytes = 8 * MIB
+        await Parking(pod).enforce()
+        kept = [caller for caller in callers if caller.attachment.call_id in pod.ownership.calls]
+        assert len(kept) == 3
+        assert ended(*callers) == []
 
 
 async def _resumes(its: Rig, pod: Pod, caller: Line) -> None:
