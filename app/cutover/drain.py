@@ -18,7 +18,7 @@ from typing import Any
 from app.cutover.fleet import Fleet, FleetError, PodSilent, RemotePod
 from app.cutover.outlook import Outlook, outlook
 from app.errors import StoreUnavailable
-from app.runtime.fleet import count
+from app.runtime.fleet import LEAVING, count
 from app.runtime.ports import Clock
 from app.stores.base import DrainWish, Store
 
@@ -206,7 +206,7 @@ class Watch:
             pod.away_since_s, pod.gone = None, False
             pod.active_calls = beat.active_calls
             news = beat.beat_at_ms != pod.beat_at_ms
-            pod.empty = news and beat.status == "draining" and beat.active_calls == 0
+            pod.empty = news and beat.status in LEAVING and beat.active_calls == 0
         for pod in (pod for name, pod in self.pods.items() if name not in beats):
             pod.away_since_s = now_s if pod.away_since_s is None else pod.away_since_s
             pod.gone = now_s - pod.away_since_s >= GONE_S

@@ -1,7 +1,8 @@
 """Which callers were lost while a cutover was under way, and which pods fell silent. Pure: looks come from outside.
 
 Pods count what they lost themselves; each is held against what it had counted when it was first seen. A pod that is
-killed counts nothing any more: its calls that cannot resume are lost with it.
+killed counts nothing any more, whether it drained or not: its calls that cannot resume are lost with it. One that
+leaves by itself says so in a last heartbeat, which has none of them.
 """
 
 from __future__ import annotations
@@ -32,17 +33,11 @@ class PodCount:
     color: str
     calls: int = 0
     not_resumable: int = 0
-    is_draining: bool = False
     is_heard: bool = True
     before: Mapping[str, int] = field(default_factory=dict)
     """By cause, what it had lost when it was first seen."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """By cause, what it has lost since it started."""
-
-    @property
-    def is_lost(self) -> bool:
-        """It was neither told to leave nor heard of again."""
-        return not self.is_heard and not self.is_draining
 
     def lost(self) -> dict[str, int]:
         """By cause, what it has lost since it was first seen."""
@@ -107,14 +102,11 @@ def why_lost(counts: Counts) -> tuple[str, ...]:
             by_color[pod.color, cause] = by_color.get((pod.color, cause), 0) + number
     for (color, cause), number in sorted(by_color.items()):
         said.append(f"{number} on {color}: {CAUSES.get(cause, UNTOLD)}")
-    for pod in counts.values():
-        if _lost_with(pod):
-            said.append(f"{pod.not_resumable} on {pod.name} ({pod.color}): it fell silent, and they cannot resume")
-        elif not pod.is_heard and pod.not_resumable:
-            said.append(
-                f"not known: {pod.name} ({pod.color}) left while it drained; when it was last heard of it had "
-                f"{count(pod.not_resumable, 'call')} that cannot resume"
-            )
+    said += [
+        f"{pod.not_resumable} on {pod.name} ({pod.color}): it fell silent, and they cannot resume"
+        for pod in counts.values()
+        if _lost_with(pod)
+    ]
     return tuple(said)
 
 
@@ -139,14 +131,13 @@ def _noted(known: PodCount | None, beat: PodBeat) -> PodCount:
         color=beat.color,
         calls=beat.active_calls,
         not_resumable=beat.calls_not_resumable,
-        is_draining=beat.status == "draining",
         before=dropped if known is None else known.before,
         dropped=dropped,
     )
 
 
 def _lost_with(pod: PodCount) -> int:
-    return pod.not_resumable if pod.is_lost else 0
+    return 0 if pod.is_heard else pod.not_resumable
 
 
 def _silent(pod: PodCount) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.call.codec import SCHEMA_REACH
 from app.cutover.fleet import Fleet
-from app.runtime.fleet import TAKES_CALLS, count
+from app.runtime.fleet import LEFT, TAKES_CALLS, count
 from app.stores.base import PodBeat
 
 STORE_STATES = {
@@ -30,7 +30,8 @@ class Problem:
 
 def problems(fleet: Fleet, old: str, new: str, healthy_targets: int | None) -> list[Problem]:
     """Everything that speaks against this cutover; empty if nothing does."""
-    pods = {color: [pod for pod in fleet.pods if pod.color == color] for color in (old, new)}
+    there = [pod for pod in fleet.pods if pod.status != LEFT]
+    pods = {color: [pod for pod in there if pod.color == color] for color in (old, new)}
     found = [*_away(old, pods[old], of_old=True), *_away(new, pods[new], of_old=False)]
     if healthy_targets == 0:
         found.append(Problem(f"the router's health checks pass no target of {new}"))

@@ -9,6 +9,9 @@ from app.stores.base import PodBeat, RouterWeights
 
 TAKES_CALLS = frozenset({"ok", "degraded"})
 OVERLOADED = "overloaded"
+LEFT = "left"
+"""Of a pod's last heartbeat: it has let go of its calls, and its process ends."""
+LEAVING = frozenset({"draining", LEFT})
 ROUTED_FOR_MS = 60_000
 """A color that took a call is taken for routed for so long, until something newer is known."""
 NAMED = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from app.call.codec import SCHEMA
 from app.call.upkeep import Limits, ending
 from app.errors import StoreError
-from app.runtime.fleet import OVERLOADED, TAKES_CALLS
+from app.runtime.fleet import LEFT, OVERLOADED, TAKES_CALLS
 from app.runtime.live_call import LiveCall
 from app.runtime.overload import SAMPLE_S, OverloadDetector
 from app.runtime.parking import Parking
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 BEAT_S = 2.0
 BEAT_TTL_S = 7
 """Three beats may be missed before a pod is taken for dead."""
+LEFT_TTL_S = 5
+"""Whoever looks once a second sees it, though an answer be late."""
 ANSWER_S = 2.0
 UPKEEP_S = 0.5
 ASK_EPOCH_S = 1.25
@@ -194,11 +197,15 @@ class Heartbeat:
             log.info("draining as wished", color=self._pod.color, mode=wish.mode, deadline_s=wish.deadline_s)
         self._pod.obey(wish)
 
-    async def retire(self) -> None:
-        """Leave the fleet at once instead of when the beat runs out."""
+    async def leave(self) -> None:
+        """Say for the last time what there is to say, so that a pod that left is known from a dead one.
+
+        It stays readable for `LEFT_TTL_S`; the counts per key are those of other pods by now.
+        """
+        last = replace(self.facts(), status=LEFT, keys={})
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._pod.store.retire(self._pod.name)
+                await self._pod.store.beat(last, ttl_s=LEFT_TTL_S)
         except (StoreError, TimeoutError):
             log.warning("could not leave the fleet; the heartbeat will run out", pod=self._pod.name)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from app.errors import StoreError
+from app.runtime.fleet import LEFT
 from app.runtime.ports import Clock
 from app.stores.base import Store
 
@@ -65,7 +66,8 @@ class OwnName:
         return True
 
     async def _beats(self, names: list[str]) -> dict[str, int]:
-        return {beat.name: beat.beat_at_ms for beat in await self._store.pods() if beat.name in names}
+        beats = [beat for beat in await self._store.pods() if beat.name in names and beat.status != LEFT]
+        return {beat.name: beat.beat_at_ms for beat in beats}
 
     async def _is_free(self, names: list[str]) -> bool:
         if await self._beats(names):

@@ -123,7 +123,7 @@ class Pod:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.heartbeat.retire()
+        await self.heartbeat.leave()
 
     def _store_is_nearly_full(self) -> bool:
         """Whether new calls would fill it. One that cannot be reached is not asked about; calls go on from memory."""

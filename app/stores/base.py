@@ -107,7 +107,7 @@ class PodBeat:
     color: str
     version: str
     status: str
-    """ok, degraded, draining, overloaded or failing."""
+    """ok, degraded, draining, overloaded or failing; left: its last heartbeat."""
     active_calls: int
     parked_calls: int
     capacity: int
@@ -273,10 +273,6 @@ class Store(ABC):
     @abstractmethod
     async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
         """Say that a pod is alive, and learn what is wished of its color."""
-
-    @abstractmethod
-    async def retire(self, pod: str) -> None:
-        """Take a pod's heartbeat away at once."""
 
     @abstractmethod
     async def pods(self) -> list[PodBeat]:

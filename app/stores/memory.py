@@ -243,9 +243,6 @@ class MemoryStore(Store):
         self._pods[beat.name] = (beat, now_s + ttl_s)
         return self._wishes.get(beat.color)
 
-    async def retire(self, pod: str) -> None:
-        self._pods.pop(pod, None)
-
     async def pods(self) -> list[PodBeat]:
         return sorted(
             (beat for beat, expires_s in self._pods.values() if expires_s > self._now_s()), key=lambda beat: beat.name

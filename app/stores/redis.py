@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import orjson
 import redis.asyncio as redis
 from redis import exceptions
-from redis.asyncio.client import Pipeline
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from app.call.changes import CallWrite, Snapshot
@@ -283,17 +282,6 @@ class RedisStore(Store):
         await self._run("list_pod", [self.keys.pods], [beat.name, KEPT_POD_MS], again=False)
         return await self.drain_wish(beat.color)
 
-    async def retire(self, pod: str) -> None:
-        """One pipeline."""
-
-        async def run() -> None:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.delete(self.keys.pod(pod))
-                pipe.zrem(self.keys.pods, pod)
-                await _answers(pipe)
-
-        await self._ask(run)
-
     async def pods(self) -> list[PodBeat]:
         """Two round trips: the names, then their beats. One that is odd is passed over."""
         listed: Any = await self._ask(
@@ -445,12 +433,3 @@ class RedisStore(Store):
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _answers(pipe: Pipeline) -> list[Any]:
-    """What a pipeline's commands gave. The first error is raised bare: redis-py's own would quote the command."""
-    answers: list[Any] = await pipe.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers

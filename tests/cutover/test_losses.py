@@ -70,14 +70,25 @@ def test_calls_that_cannot_resume_are_lost_with_their_pod() -> None:
     assert (number_lost(losses.counts), losses.silent("blue")) == (0, [])
 
 
-def test_a_pod_that_leaves_while_it_drains_is_not_called_lost() -> None:
-    """It exits when its last call has ended; what became of a call since its last heartbeat is told as not known."""
+def test_a_pod_that_is_killed_while_it_drains_loses_what_cannot_resume() -> None:
+    """As one that serves: nothing else tells that its calls are no more."""
     losses = Losses(COLORS, {})
     losses.look([replace(BLUE, status="draining", active_calls=1, calls_not_resumable=1)], 0)
     for now_s in (1, 2 + GONE_S):
         losses.look([], now_s)
-    assert number_lost(losses.counts) == 0
-    assert why_lost(losses.counts)[0].startswith("not known: blue-1 (blue) left while it drained")
+    assert number_lost(losses.counts) == 1
+    assert why_lost(losses.counts) == ("1 on blue-1 (blue): it fell silent, and they cannot resume",)
+
+
+def test_a_pod_that_says_that_it_leaves_is_not_called_lost() -> None:
+    """Its last heartbeat has no call any more, and the last of what it counted."""
+    losses = Losses(COLORS, {})
+    draining = replace(BLUE, status="draining", active_calls=1, calls_not_resumable=1)
+    losses.look([draining], 0)
+    losses.look([dropped(replace(draining, status="left", active_calls=0, calls_not_resumable=0), drain=6)], 1)
+    assert losses.look([], 2) + losses.look([], 3 + GONE_S) == []
+    assert (number_lost(losses.counts), losses.silent("blue")) == (1, [])
+    assert why_lost(losses.counts) == ("1 on blue: cut off at the drain's deadline, and cannot resume",)
 
 
 def test_a_store_that_was_away_makes_no_pod_silent() -> None:

@@ -61,6 +61,23 @@ async def test_a_pod_that_cannot_ask_is_its_colors_last() -> None:
     assert pods["a"].status().status == "degraded"
 
 
+async def test_a_pod_that_closes_says_so_once_more() -> None:
+    """With what it has counted to the end: whoever looks on knows that nothing was lost with it."""
+    async with rig() as its:
+        pod = its.unopened_pod("a")
+        await pod.open()
+        caller = await its.start(pod)
+        await caller.greeting()
+        await pod.heartbeat.beat()
+        before = (await its.store.pods())[0]
+        await caller.gone()
+        await pod.close()
+        (last,) = await its.store.pods()
+        assert (before.active_calls, before.calls_not_resumable) == (1, 1)
+        assert (last.status, last.active_calls, last.calls_not_resumable) == ("left", 0, 0)
+        assert last.tallies == pod.tallies()
+
+
 async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> None:
     """One answer does not wait for the other."""
 

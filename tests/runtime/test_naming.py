@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -79,6 +80,7 @@ async def test_a_pod_that_left_leaves_its_name(store: MemoryStore, clock: Stoppe
     """A restart under the same name keeps it, at once."""
     first = OwnName(store, b"a", randomness(), clock)
     await first.choose("node7-1")
+    await store.beat(replace(beat("node7-1"), status="left"), ttl_s=5)
     await first.give_back()
     assert await OwnName(store, b"b", randomness(), clock).choose("node7-1") == "node7-1"
     assert clock.now_s == 0

@@ -141,9 +141,6 @@ class StoreLink(Store):
         wish: DrainWish | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
         return wish
 
-    async def retire(self, pod: str) -> None:
-        await self._ask(lambda: self._server.retire(pod))
-
     async def pods(self) -> list[PodBeat]:
         pods: list[PodBeat] = await self._ask(self._server.pods, changes=False)
         return pods
