@@ -186,6 +186,7 @@ def cutover(
     Its progress is kept in the store: after a crash the same command goes on where it was.
     Ctrl+C rolls back; a second one stops at once. Exit status: 0 the color serves all callers and no caller was lost,
     1 rolled back, or stopped before its end, 2 refused, nobody was moved, 3 done, but callers were lost.
+    With --rollback, rolled back is done: 0, or 3.
 
     Examples: voice-agent cutover --to green --router haproxy --haproxy /run/haproxy.sock
     --store redis://localhost:6379/0 --smoke-url ws://localhost:8000/v1/realtime;
@@ -311,8 +312,7 @@ async def _cut_over(
             return Exit.NO_CALLER_LOST
         with _interrupting(conductor, teller):
             if wish.to is None:
-                undone = await conductor.roll_back()
-                return Exit.CALLERS_LOST if undone.lost else Exit.NO_CALLER_LOST
+                return (await conductor.roll_back()).exit
             return (await conductor.run(wish.to, old=wish.old)).exit
     finally:
         await store.close()

@@ -11,7 +11,7 @@ from typing import Any
 from app.cutover.journal import RENEW_S, Journal, LeaseLost
 from app.cutover.judging import Budget
 from app.cutover.patience import Unfinished, patiently
-from app.cutover.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, interrupted, rolled_back
+from app.cutover.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, called_back, rolled_back
 from app.cutover.ports import CutoverError, Routing
 from app.cutover.steps import Steps
 from app.cutover.world import World
@@ -65,7 +65,7 @@ class Conductor:
         return await self._at_work(self.begin(new, old))
 
     async def roll_back(self) -> Progress:
-        """Undo an unfinished cutover. Raises `Refused` if there is none, and else as `run`."""
+        """Undo an unfinished cutover; returns the record. Raises `Refused` if there is none, and else as `run`."""
         return await self._at_work(self._begin_back())
 
     async def _at_work(self, beginning: Coroutine[Any, Any, Progress]) -> Progress:
@@ -112,7 +112,7 @@ class Conductor:
         if known is not None and not known.is_over:
             self._check_same(known, new)
             terms = replace(self._terms, percents=known.terms.percents)
-            progress = replace(known, terms=terms)
+            progress = replace(known, terms=terms, rollback_asked=False)
             self._world.teller.begun(progress, again=True)
             return progress
         routing = await self._world.router.read()
@@ -137,11 +137,12 @@ class Conductor:
             raise CutoverError("no cutover is unfinished: to go back to the other color, cut over to it (--to)")
         self._check_same(known, known.new)
         self._world.teller.begun(known, again=True)
+        asked = replace(known, rollback_asked=True)
         if known.is_rolling_back:
-            return known
+            return asked
         if known.step not in ROLLS_BACK_TO:
             raise CutoverError(f"{known.old} is empty already; finish with --to {known.new}, then cut over back")
-        return rolled_back(known, "rollback asked for", self._world.clock.wall_ms())
+        return called_back(asked, "rollback asked for", self._world.clock.wall_ms())
 
     def _check_same(self, known: Progress, new: str) -> None:
         if known.new != new:
@@ -161,7 +162,7 @@ class Conductor:
         """Do one step; returns the record for the next."""
         clock = self._world.clock
         if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
-            return interrupted(progress, clock.wall_ms())
+            return called_back(progress, "interrupted", clock.wall_ms())
         doing = asyncio.create_task(self._steps.do(progress))
         interrupting = asyncio.create_task(self._interrupted.wait())
         waited: set[asyncio.Task[Any]] = {doing, renewing}
@@ -172,7 +173,7 @@ class Conductor:
             if renewing.done():
                 renewing.result()
             if not doing.done():
-                return interrupted(progress, clock.wall_ms())
+                return called_back(progress, "interrupted", clock.wall_ms())
             return advanced(doing.result(), clock.wall_ms())
         except (LeaseLost, Unfinished, asyncio.CancelledError):
             raise

@@ -159,6 +159,8 @@ class Progress:
     """When the old color was found empty; the buffer is not counted."""
     reason: str = ""
     """Why it is rolled back."""
+    rollback_asked: bool = False
+    """The command at work is to undo it: having done that, it has done all."""
     remarks: tuple[str, ...] = ()
     """What else the operator should know at the end."""
     counts: Counts = field(default_factory=dict)
@@ -202,7 +204,7 @@ class Progress:
     @property
     def exit(self) -> Exit:
         """How the command ends, once it is over."""
-        if self.step is Step.DONE:
+        if self.step is Step.DONE or (self.step is Step.ROLLED_BACK and self.rollback_asked):
             return Exit.CALLERS_LOST if self.lost else Exit.NO_CALLER_LOST
         return Exit.REFUSED if self.step is Step.REFUSED else Exit.ROLLED_BACK
 
@@ -239,9 +241,9 @@ def rolled_back(progress: Progress, reason: str, now_ms: int) -> Progress:
     return replace(progress, step=ROLLS_BACK_TO[progress.step], step_at_ms=now_ms, reason=reason)
 
 
-def interrupted(progress: Progress, now_ms: int) -> Progress:
+def called_back(progress: Progress, reason: str, now_ms: int) -> Progress:
     """As `rolled_back`, when somebody asked for it: then nothing was refused."""
-    back = rolled_back(progress, "interrupted", now_ms)
+    back = rolled_back(progress, reason, now_ms)
     return replace(back, step=Step.ROLLED_BACK) if back.step is Step.REFUSED else back
 
 
@@ -263,6 +265,7 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "shifted_at_ms": progress.shifted_at_ms,
         "drained_at_ms": progress.drained_at_ms,
         "reason": progress.reason,
+        "rollback_asked": progress.rollback_asked,
         "remarks": list(progress.remarks),
         "counts": losses.as_json(progress.counts),
         "lost": progress.lost,
@@ -287,6 +290,7 @@ def from_json(said: Mapping[str, Any]) -> Progress:
         shifted_at_ms=said["shifted_at_ms"],
         drained_at_ms=said["drained_at_ms"],
         reason=said["reason"],
+        rollback_asked=said.get("rollback_asked", False),
         remarks=tuple(said["remarks"]),
         counts=losses.from_json(said.get("counts", {})),
     )

@@ -11,13 +11,15 @@ import pytest
 from rich.console import Console
 
 from app.cutover.conductor import Conductor
+from app.cutover.journal import Journal
 from app.cutover.judging import Budget
 from app.cutover.lines import Lines
-from app.cutover.plan import Progress, Step
+from app.cutover.losses import PodCount
+from app.cutover.plan import Progress, Step, called_back
 from app.cutover.screen import Screen
 from app.cutover.world import Teller
 from tests.cutover.simulated import Counter, SimWorld
-from tests.cutover.test_conductor import BACK, FORTH, LOST, TERMS, cutting
+from tests.cutover.test_conductor import BACK, FORTH, LOST, TERMS, cut_off, cut_over, cutting
 
 
 class Both:
@@ -79,6 +81,37 @@ async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (over["ok"], over["reason"], over["step"]) == (False, "nobody answers", "rolled_back")
     assert over["exit"] == 1
+
+
+@pytest.mark.parametrize("asked", ["tell_weights", "healthy_targets", "smoke", "write"])
+async def test_a_rollback_that_was_asked_for_has_done_what_it_should(asked: str) -> None:
+    """Whichever step it undoes; the last line and the process end with the same status."""
+    its, out = SimWorld(), io.StringIO()
+    whole = Counter()
+    await cut_over(SimWorld(), whole)
+    left = await cut_off(its, Counter(die_at=whole.asked.index(asked) + 1))
+    assert left is not None
+    world = replace(its.world(Counter()), teller=Both(its.teller, Lines(out, its.clock)))
+    undone = await Conductor(world, TERMS, Budget()).roll_back()
+    over = json.loads(out.getvalue().splitlines()[-1])
+    assert (undone.exit, over["exit"], over["ok"]) == (0, 0, True)
+    assert (over["step"], over["reason"]) == ("rolled_back", "rollback asked for")
+
+
+async def test_a_rollback_that_loses_callers_says_so() -> None:
+    """3, from the command that asked for it; from one that goes on to cut over to that color: 1, it does not serve."""
+    lost = {"green-9 1": PodCount("green-9", "green", dropped={"drain": 1})}
+    for asked_again, status in ((True, 3), (False, 1)):
+        its = SimWorld()
+        left = await cut_off(its, Counter(die_at=60))
+        assert left is not None
+        back = replace(called_back(left, "rollback asked for", 0), rollback_asked=True, counts=lost)
+        journal = Journal(its.store, its.clock)
+        await journal.read()
+        await journal.save(back)
+        conductor = Conductor(its.world(Counter()), TERMS, Budget())
+        undone = await (conductor.roll_back() if asked_again else conductor.run("green"))
+        assert (undone.step, undone.exit, undone.lost) == (Step.ROLLED_BACK, status, 1)
 
 
 async def test_a_file_gets_a_line_a_step() -> None:
