@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote, urlsplit
 
 from redis import exceptions
 
@@ -33,6 +34,8 @@ DECLINED = (exceptions.ReadOnlyError, exceptions.NoScriptError)
 DECLINED_CODES = ("NOREPLICAS", "MISCONF", "BUSY ", "max number of clients")
 """Of the passing ones, what the server that was meant says itself: it is there, and may say so for long."""
 IN_SCRIPT = re.compile(r",? script: ([0-9a-f]{40})?,? *on @.*", re.DOTALL)
+ARGUMENTS = re.compile(r",?\s*with args beginning with.*", re.DOTALL | re.IGNORECASE)
+"""Of a command that the server does not know it repeats what came with it: with ``HELLO``, the password."""
 MAX_WORDS_CHARS = 200
 """Of an answer that goes into logs and health checks: some quote what they were sent."""
 
@@ -46,7 +49,7 @@ def meaning(error: Exception, url: str, about: str = "") -> StoreError:
     where = f"the store at {without_password(url)}"
     if isinstance(error.__cause__, FINAL):
         error = error.__cause__  # a cluster's client says only that no node can be reached
-    words = words_of(error)
+    words = words_of(error, url)
     reason = f"{about}: {words}" if about else words
     if isinstance(error, FINAL):
         return StoreRefused(f"{where} refuses: {reason}", reason=reason)
@@ -61,9 +64,23 @@ def meaning(error: Exception, url: str, about: str = "") -> StoreError:
     return StoreRefused(f"{where} refuses: {reason}", reason=reason)
 
 
-def words_of(error: Exception) -> str:
-    """What the server says, without where in which script."""
-    return IN_SCRIPT.sub("", str(error))[:MAX_WORDS_CHARS]
+def words_of(error: Exception, url: str = "") -> str:
+    """What the server says, without where in which script, what it was sent, and the passwords of the URL."""
+    words = ARGUMENTS.sub("", IN_SCRIPT.sub("", str(error)))
+    for password in _passwords(url):
+        words = words.replace(password, "***")
+    return words[:MAX_WORDS_CHARS]
+
+
+def _passwords(url: str) -> list[str]:
+    """As they stand in the URL and as they are sent; the longest first, for one may be a part of another."""
+    try:
+        parts = urlsplit(url)
+        given = [parts.netloc.rpartition("@")[0].partition(":")[2]]
+        given += re.findall(r"password=([^&]*)", parts.query)
+    except ValueError:
+        return []  # No URL: nothing was sent with it.
+    return sorted({form for password in given if password for form in (password, unquote(password))}, key=len)[::-1]
 
 
 def is_elsewhere(error: Exception) -> bool:

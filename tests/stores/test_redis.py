@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from redis import exceptions
 
 from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from app.errors import SettingsError, StoreRefused, StoreUnavailable
@@ -23,7 +24,7 @@ from app.stores.factory import GROUP, open_store
 from app.stores.memory import MemoryStore
 from app.stores.redis import RedisStore
 from app.stores.redis_connections import Tuning
-from app.stores.redis_errors import without_password
+from app.stores.redis_errors import meaning, without_password
 from app.stores.redis_format import PART_BYTES
 from tests.servers import RedisServer, redis_server
 
@@ -325,6 +326,31 @@ async def test_a_wish_of_a_newer_version_is_understood(redis_url: str) -> None:
 def test_passwords_are_masked(url: str, shown: str) -> None:
     """Whatever is shown of a URL has no user, password or query in it, however it was mistyped."""
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `s3:cret`, ",
+        "unknown command 'HELLO', With Args Beginning With: '3' 'AUTH' 'default' 's3:cret' ",
+        "syntax error near 's3:cret'",
+        f"{'x' * 195}s3:cret",
+        "a proxy does not know AUTH s3%3Acret",
+    ],
+)
+@pytest.mark.parametrize("url", ["redis://:s3%3Acret@host", "redis+sentinel://s/m?sentinel_password=s3%3Acret"])
+@pytest.mark.parametrize(
+    "kind", [exceptions.ResponseError, exceptions.ConnectionError, exceptions.AuthenticationError, OSError]
+)
+def test_what_the_server_repeats_of_a_password_is_not_shown(kind: type[Exception], url: str, words: str) -> None:
+    """Neither in the message nor in the reason, which health checks and log lines show."""
+    told = meaning(kind(words), url)
+    assert "s3" not in f"{told} {told.__dict__}"
+
+
+def test_a_url_without_a_password_leaves_the_servers_words_as_they_are() -> None:
+    """Nothing is hidden where there is nothing to hide."""
+    assert str(meaning(exceptions.ResponseError("a reason"), "redis://host")).endswith("refuses: a reason")
 
 
 @pytest.mark.parametrize(
