@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -48,8 +49,8 @@ class Conductor:
     def __init__(self, world: World, terms: Terms, budget: Budget) -> None:
         self._world = world
         self._terms = terms
-        self._steps = Steps(world, budget)
         self._journal = Journal(world.store, world.clock)
+        self._steps = Steps(world, budget, self._journal.save)
         self._interrupted = asyncio.Event()
 
     def interrupt(self) -> None:
@@ -86,19 +87,29 @@ class Conductor:
                 raise
             except (CutoverError, StoreError) as error:
                 raise Refused(str(error)) from error
-            while not progress.is_over:
-                # Saved before it is done: whoever comes after us starts with this step again.
-                await self._save(progress)
-                self._world.teller.step(progress)
-                progress = await self._step(progress, renewing)
-                progress = replace(progress, counts=self._steps.counts or progress.counts)
-            await self._save(progress)
-            self._world.teller.over(progress)
-            return progress
+            return await self._to_its_end(progress, renewing)
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await self._journal.release()
+
+    async def _to_its_end(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+        try:
+            while not progress.is_over:
+                # Saved before it is done: whoever comes after us starts with this step again.
+                await self._save(progress)
+                self._world.teller.step(progress)
+                progress = self._counted(await self._step(progress, renewing))
+            await self._save(progress)
+        except (Stuck, Unfinished):
+            with contextlib.suppress(CutoverError, StoreError):
+                await self._journal.save(self._counted(progress))
+            raise
+        self._world.teller.over(progress)
+        return progress
+
+    def _counted(self, progress: Progress) -> Progress:
+        return replace(progress, counts=dict(self._steps.counts or progress.counts))
 
     async def _save(self, progress: Progress) -> None:
         world = self._world

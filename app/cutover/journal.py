@@ -42,6 +42,8 @@ class Journal:
         self._renewal: bytes | None = None
         """Asked for, not answered yet."""
         self._known: bytes | None = None
+        self._unanswered: bytes | None = None
+        """A record that was to be saved; whether the store has it is not known."""
 
     async def read(self) -> Progress | None:
         """The last cutover, finished or not; None if there was none. Raises `CutoverError` for one it cannot read."""
@@ -61,10 +63,17 @@ class Journal:
         Raises `LeaseLost` if somebody else has, and `StoreError`.
         """
         packed = orjson.dumps(as_json(progress))
+        if self._unanswered is not None and self._unanswered != packed:
+            # The same again until it is answered: the store may have it already, and would not know ours by the older.
+            await self._replace(self._unanswered)
+        await self._replace(packed)
+
+    async def _replace(self, packed: bytes) -> None:
+        self._unanswered = packed
         # A store that was emptied has forgotten the record, not somebody's newer one.
         for known in (self._known, None):
             if await self._store.swap_note(RECORD, known, packed, ttl_s=KEPT_S):
-                self._known = packed
+                self._known, self._unanswered = packed, None
                 return
         raise LeaseLost("somebody else went on with this cutover")
 

@@ -21,6 +21,8 @@ class Lines:
     def __init__(self, out: TextIO, clock: Clock) -> None:
         self._out = out
         self._clock = clock
+        self._last: Progress | None = None
+        """The record as it was last told."""
 
     def _write(self, event: str, **more: Any) -> None:
         line = {"event": event, "at_ms": self._clock.wall_ms(), **more}
@@ -29,15 +31,18 @@ class Lines:
 
     def begun(self, progress: Progress, *, again: bool) -> None:
         """Who goes where."""
+        self._last = progress
         names = {"old": progress.old, "new": progress.new, "router": progress.router, "cutover_id": progress.cutover_id}
         self._write("begun", again=again, weights=dict(progress.before.weights), **names)
 
     def step(self, progress: Progress) -> None:
         """A step, and the weights it wants."""
+        self._last = progress
         self._write("step", step=progress.step.value, weights=dict(progress.routing.weights), reason=progress.reason)
 
     def looked(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
         """Both colors' numbers; null for what is not known."""
+        self._last = progress
         found = numbers or {}
         colors = (progress.old, progress.new)
         counts = {
@@ -69,4 +74,6 @@ class Lines:
 
     def stopped(self, reason: str, status: int) -> None:
         """It ended before its end, or there was nothing to do."""
-        self._write("over", ok=status == Exit.NO_CALLER_LOST, exit=status, step=None, reason=reason)
+        lost, why_lost = (0, ()) if self._last is None else (self._last.lost, self._last.why_lost)
+        ok = status == Exit.NO_CALLER_LOST
+        self._write("over", ok=ok, exit=status, lost=lost, why_lost=why_lost, step=None, reason=reason)

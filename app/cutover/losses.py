@@ -110,6 +110,13 @@ def why_lost(counts: Counts) -> tuple[str, ...]:
     return tuple(said)
 
 
+def same_losses(one: Counts, other: Counts) -> bool:
+    """Whether they differ at most in calls that nobody has lost."""
+    return {key: replace(pod, calls=0) for key, pod in one.items()} == {
+        key: replace(pod, calls=0) for key, pod in other.items()
+    }
+
+
 def as_json(counts: Counts) -> dict[str, Any]:
     """For the record."""
     return {key: asdict(pod) for key, pod in counts.items()}

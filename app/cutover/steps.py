@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from app.cutover.fleet import Fleet
 from app.cutover.judging import Budget, Stragglers, breach, since
-from app.cutover.losses import Counts, Losses, number_lost
+from app.cutover.losses import Counts, Losses, number_lost, same_losses
 from app.cutover.outlook import price
 from app.cutover.patience import (
     LOOK_S,
@@ -43,12 +43,16 @@ T = TypeVar("T")
 class Steps:
     """Does steps with the ports of a world; keeps what only this run knows."""
 
-    def __init__(self, world: World, budget: Budget) -> None:
+    def __init__(self, world: World, budget: Budget, save: Callable[[Progress], Awaitable[None]]) -> None:
+        """`save` keeps a record; it raises `StoreError` and `CutoverError`."""
         self._world = world
+        self._save = save
         self._budget = budget
         self._at_first: Mapping[str, Numbers] | None = None
         """The first look since callers were moved."""
         self._losses: Losses | None = None
+        self._saved: Counts = {}
+        """What the record says of each pod."""
         self._whereabouts = ""
         """Where callers are during this step."""
         self._store_away_since_s: float | None = None
@@ -81,6 +85,7 @@ class Steps:
         }
         if self._losses is None:
             self._losses = Losses((progress.old, progress.new), progress.counts)
+        self._saved = progress.counts
         self._whereabouts = progress.whereabouts
         return await deeds[progress.step](progress) or progress
 
@@ -245,7 +250,7 @@ class Steps:
     async def _look(self, progress: Progress, waits_for: str, *, judge: bool = True) -> Mapping[str, Numbers] | None:
         """Fresh numbers of both colors, or None. Raises `CutoverError` once the new color passes a limit."""
         world = self._world
-        await self._count_losses()
+        progress = await self._count_losses(progress)
         try:
             numbers = await world.watch.look([progress.old, progress.new])
         except WatchError as error:
@@ -259,8 +264,8 @@ class Steps:
             self._judge(progress.new, numbers)
         return numbers
 
-    async def _count_losses(self) -> None:
-        """Look at all heartbeats, if the store shows them, whoever else counts."""
+    async def _count_losses(self, progress: Progress) -> Progress:
+        """Look at all heartbeats, if the store shows them, whoever else counts; what is new is saved at once."""
         world = self._world
         assert self._losses is not None  # made with the first step
         try:
@@ -270,12 +275,18 @@ class Steps:
             if self._store_away_since_s is None:
                 self._store_away_since_s = world.clock.monotonic_s()
                 world.teller.said(waits_for_store(str(error), self._whereabouts))
-            return
+            return replace(progress, counts=dict(self._losses.counts))
         if self._store_away_since_s is not None:
             world.teller.said("the store is back")
             self._store_away_since_s = None
         for line in self._losses.look(beats, world.clock.monotonic_s()):
             world.teller.said(line)
+        counted = replace(progress, counts=dict(self._losses.counts))
+        if not same_losses(counted.counts, self._saved):
+            with contextlib.suppress(StoreError):  # The next look tries again.
+                await self._save(counted)
+                self._saved = counted.counts
+        return counted
 
     def _is_store_away(self) -> bool:
         """As of the last look. Raises `StoreAway` when that has been so for too long."""

@@ -35,6 +35,19 @@ def rig() -> tuple[AwayStore, VirtualClock]:
     return AwayStore(ttl_s=60, now_s=clock.monotonic_s), clock
 
 
+async def test_a_record_whose_answer_was_lost_is_replaced_by_the_next() -> None:
+    """Though the store has it by now, and not the one before it."""
+    store, clock = rig()
+    journal = Journal(store, clock)
+    await journal.read()
+    await journal.save(PROGRESS)
+    store.lost = 1
+    with pytest.raises(StoreUnavailable):
+        await journal.save(replace(PROGRESS, step=Step.SMOKE))
+    await journal.save(replace(PROGRESS, step=Step.SHIFT))
+    assert await journal.read() == replace(PROGRESS, step=Step.SHIFT)
+
+
 async def test_the_lease_of_a_dead_tool_is_waited_for() -> None:
     """It runs out by itself; then the next tool has it."""
     store, clock = rig()

@@ -15,6 +15,7 @@ from app.cutover.journal import Journal
 from app.cutover.judging import Budget
 from app.cutover.lines import Lines
 from app.cutover.losses import PodCount
+from app.cutover.patience import Unfinished
 from app.cutover.plan import Progress, Step, called_back
 from app.cutover.screen import Screen
 from app.cutover.world import Teller
@@ -71,6 +72,28 @@ async def test_a_lost_caller_is_told_to_scripts_and_to_people() -> None:
     *_, lost, serves = out.getvalue().splitlines()
     assert lost.endswith("1 caller was lost: 1 on blue: cut off at the drain's deadline, and cannot resume")
     assert "green serves all callers" in serves
+
+
+async def test_a_run_that_ends_before_its_end_tells_and_keeps_who_was_lost() -> None:
+    """In the middle of the watch: in the record as soon as it is seen, and in the last line."""
+    whole = Counter()
+    await cut_over(cutting(), whole)
+    last_look = len(whole.asked) - whole.asked[::-1].index("drain_wish")
+    left = await cut_off(cutting(), Counter(die_at=last_look))
+    assert left is not None
+    assert (left.step, left.lost, left.why_lost) == (Step.WATCH, 1, LOST)
+
+    its, out = cutting(), io.StringIO()
+    lines = Lines(out, its.clock)
+    world = replace(its.world(Counter()), teller=Both(its.teller, lines))
+    with pytest.raises(Unfinished) as unfinished:
+        await Conductor(world, replace(TERMS, watch_deadline_s=24), Budget()).run("green")
+    lines.stopped(str(unfinished.value), unfinished.value.exit_status)
+    over = json.loads(out.getvalue().splitlines()[-1])
+    assert (over["event"], over["exit"], over["lost"], over["why_lost"]) == ("over", 1, 1, list(LOST))
+    kept = await Journal(its.store, its.clock).read()
+    assert kept is not None
+    assert (kept.step, kept.why_lost) == (Step.WATCH, LOST)
 
 
 async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
