@@ -24,6 +24,7 @@ LOOK_S = 0.05
 ASK_FLEET_S = 1.0
 FLEET_ANSWER_S = 0.5
 STORE_IS_SILENT = Takers((), "the store does not say which other pods there are")
+NO_OTHER_COLOR = Takers((), "there is no pod of another color")
 UNSAVED = Takers((), "not every call is written to the store yet")
 
 log = structlog.get_logger(__name__)
@@ -145,6 +146,11 @@ class Drainer:
             return UNSAVED
         others = [pod for pod in pods if pod.name != own.name]
         routed = routed_colors([*others, own.heartbeat.facts()], told)
+        if self.is_wished:
+            # Those of its color are to drain as well, and for some seconds their heartbeats do not say so yet.
+            if others and all(pod.color == own.color for pod in others):
+                return NO_OTHER_COLOR
+            others = [pod for pod in others if pod.color != own.color]
         return takers([pod for pod in others if not own.is_leaving(pod.name)], routed)
 
 

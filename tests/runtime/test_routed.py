@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.runtime import drainer
+from app.runtime.drainer import NO_OTHER_COLOR
 from app.runtime.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
 from app.runtime.pod import Pod
 from app.runtime.ports import Arrival
@@ -197,6 +198,20 @@ async def test_another_pod_of_the_same_color_takes_over(monkeypatch: pytest.Monk
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
         await caller.task
+
+
+async def test_pods_of_a_color_that_drains_hand_nobody_to_each_other() -> None:
+    """Nor when the other's heartbeat does not say yet that it drains; a pod that drains alone does."""
+    async with rig() as its:
+        one, _ = its.unopened_pod("blue-1"), await its.pod("blue-2")
+        await its.store.wish_drain("blue", DrainWish("handoff", 600, 1))
+        await one.heartbeat.beat()
+        assert one.draining
+        assert await one._drainer.takers() == NO_OTHER_COLOR
+        green = await its.pod("green-1", "green")
+        assert (await one._drainer.takers()).pods == (green.name,)
+        one.drain("handoff", 600)
+        assert (await one._drainer.takers()).pods == ("blue-2", green.name)
 
 
 async def test_a_drain_that_waits_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
