@@ -68,6 +68,7 @@ def said_to(text: str, alignment: Alignment, heard_ms: int) -> int:
     if heard_ms >= alignment[-1][0]:
         return len(text)
     _, at = _chars_at(alignment, heard_ms)
+    at = min(at, len(text))  # The store may hold words that count beyond their text.
     while at > 0 and not _ends_word(text[at - 1]):
         at -= 1
     return at

@@ -56,7 +56,7 @@ class AudioPacer:
         goes_on = not agent.replays and reply.item_id is not None
         self._made_bytes = reply.audio_bytes - reply.piece.audio_from if goes_on else 0
         """Of the audio that says the text begun last."""
-        self._chars = 0
+        self._chars = len(reply.text) - reply.piece.text_from if goes_on else 0
         """Of that text."""
         self._words: Alignment = []
         self._is_told = True
@@ -74,7 +74,7 @@ class AudioPacer:
     async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
         """Send audio at its time, and tell the call how much there is to come."""
         made_ms = self._target.ms(self._made_bytes)
-        self._words += [[made_ms + ms, chars] for ms, chars in words]
+        self._words += [[made_ms + ms, min(chars, self._chars)] for ms, chars in words]
         self._made_bytes += self._target.size(source.ms(len(audio)))
         self._is_told = False
         converter = self._converters.setdefault(source.name, Converter(source, self._target))

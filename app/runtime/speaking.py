@@ -105,13 +105,6 @@ class Performance:
         self._observer = observer
         self._response_id = reply.response_id
         self._watch = StepWatch(agent.name, call.call_id, clock, observer)
-        clip = Clip(call.answered.audio, call.input_format) if call.answered else None
-        self._turn = turn_of(call, clip, _Steps(stage, reply.response_id))
-        target = settings_of(call).output_format
-        speaks = settings_of(call).wants_audio and call.voice_locked
-        self._replay = Replay(reply, target, replays=agent.replays, speaks=speaks)
-        self._speech = AudioPacer(stage, reply, target, self._replay, clock, agent=agent)
-        self._speech.on_said_anew = self._said_anew
         self._waits_since_s: float | None = None
         """Since when the agent owes a part."""
         self._decided_s = self._started_s = clock.monotonic_s()
@@ -131,7 +124,7 @@ class Performance:
         """Have the reply made. Never raises but when it is cancelled."""
         parts: AsyncIterator[ReplyPart] | None = None
         try:
-            parts = self._agent.reply(self._turn)
+            parts = self._agent.reply(self._begin())
             while (part := await self._next(parts)) is not _END:
                 await self._take(checked(part))
                 await self._stage.wait_for_capacity()
@@ -150,6 +143,19 @@ class Performance:
             self._failed("raised", f"{type(error).__name__}: {error}", error)
         finally:
             await self._close(parts)
+
+    def _begin(self) -> Turn:
+        """Not done by the constructor: what is odd about the agent, or in the record, is to end as an apology."""
+        call, agent = self._call, self._agent
+        reply = call.reply
+        assert reply is not None
+        target = settings_of(call).output_format
+        speaks = settings_of(call).wants_audio and call.voice_locked
+        self._replay = Replay(reply, target, replays=agent.replays, speaks=speaks)
+        self._speech = AudioPacer(self._stage, reply, target, self._replay, self._clock, agent=agent)
+        self._speech.on_said_anew = self._said_anew
+        clip = Clip(call.answered.audio, call.input_format) if call.answered else None
+        return turn_of(call, clip, _Steps(self._stage, reply.response_id))
 
     async def _next(self, parts: AsyncIterator[ReplyPart]) -> ReplyPart:
         self._waits_since_s = self._clock.monotonic_s()

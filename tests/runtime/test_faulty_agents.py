@@ -143,6 +143,19 @@ async def test_a_fault_of_an_agent_is_one_apology_and_the_next_turn_is_answered(
         await caller.gone(1000)
 
 
+async def test_an_agent_that_cannot_even_begin_is_one_apology() -> None:
+    """What is odd about it is found before it is asked for anything."""
+    agent = Faulty()
+    agent.lead_ms = None  # type: ignore[assignment]
+    async with rig(None, agent) as its:
+        caller = await its.start(await its.pod(), "faulty")
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        done = await caller.transport.event("response.done")
+        assert done["response"]["output"][-1]["content"][0]["transcript"] == WORDS
+        await caller.gone(1000)
+
+
 async def test_an_agent_that_stays_silent_is_given_up() -> None:
     """After half a minute without a part; its task ends, too."""
     ended = asyncio.Event()

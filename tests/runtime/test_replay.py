@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
 from app.call import inputs
+from app.call.alignment import said_to
 from app.call.audio import FORMATS, PCM, PCMU
 from app.call.record import Call
 from app.runtime.speaking import Performance
@@ -217,3 +218,23 @@ async def test_an_agent_that_goes_on_by_itself_is_not_compared() -> None:
 def test_formats_are_those_the_tests_mean() -> None:
     """PCM and G.711."""
     assert {PCM, PCMU} < set(FORMATS.values())
+
+
+class Miscounting(Speaker):
+    """Its words count beyond its text."""
+
+    def words(self, sentence: str) -> list[list[int]]:
+        return [[ms, chars * 10] for ms, chars in super().words(sentence)]
+
+
+async def test_words_that_count_beyond_their_text_end_with_it() -> None:
+    """Wherever its pod is lost: the reply goes on, and what is kept of it can be cut anywhere."""
+    for dies_at in range(await steps(Miscounting())):
+        call, observer, _ = await interrupted(Miscounting(), Miscounting(), dies_at)
+        assert texts_of(call) == ["".join(SENTENCES)]
+        assert ("agent_fault", "raised") not in observer.counts
+
+
+def test_words_in_a_record_that_count_beyond_their_text_end_with_its_last() -> None:
+    """Another version may have written them."""
+    assert said_to("one two", [[0, 0], [500, 70], [1000, 80]], 900) == 4
