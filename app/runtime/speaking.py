@@ -159,9 +159,14 @@ class Performance:
 
     async def _next(self, parts: AsyncIterator[ReplyPart]) -> ReplyPart:
         self._waits_since_s = self._clock.monotonic_s()
-        part = await Watched(anext(parts, _END), self._watch)
-        self._waits_since_s = None
-        return part
+        try:
+            return await Watched(anext(parts, _END), self._watch)
+        finally:
+            self._waits_since_s = None
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # Whatever the agent makes of it: yields on, ends the reply, raises something else.
+                raise asyncio.CancelledError
 
     async def _close(self, parts: AsyncIterator[ReplyPart] | None) -> None:
         if isinstance(parts, Coroutine):

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -68,6 +69,11 @@ async def not_even_waited_for(_: Faulty) -> Any:
 
 def raises_at_once(_: Faulty) -> Any:
     raise RuntimeError("at once")
+
+
+async def raises_at_once_when_asked(_: Faulty) -> AsyncIterator[Any]:
+    raise RuntimeError("asked")
+    yield
 
 
 async def raises(_: Faulty) -> AsyncIterator[Any]:
@@ -183,6 +189,74 @@ async def test_an_agent_that_stays_silent_is_given_up() -> None:
         assert done["response"]["output"][-1]["content"][0]["transcript"] == WORDS
         await ended.wait()
         await caller.gone(1000)
+
+
+async def test_an_agent_that_has_failed_is_silent_no_longer() -> None:
+    """The next reply waits for the caller's words, and is made however long ago the last one failed."""
+    agent, clock, understood = Faulty(raises_at_once_when_asked), LeapingClock(), asyncio.Event()
+
+    async def transcribe(_: Clip) -> str | None:
+        await understood.wait()
+        return "hi"
+
+    agent.transcribe = transcribe  # type: ignore[method-assign, assignment]
+    async with rig(None, agent) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod, "faulty")
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.done")
+        agent.fault = None
+        live = pod.ownership.calls[caller.call_id]
+        live.feed(inputs.AppendAudio(bytes(PCM.size(1000)), None))
+        live.feed(inputs.CommitAudio())
+        live.feed(inputs.CreateResponse({}))
+        assert live.call.reply is not None
+        clock.leap(SILENT_S + 1)
+        live.notice_silent_agent()
+        understood.set()
+        assert (await caller.transport.event("response.done", 2))["response"]["status"] == "completed"
+        await caller.gone(1000)
+
+
+async def _yields_on(_: Faulty) -> AsyncIterator[Any]:
+    yield Text("One. ")
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    while True:
+        yield Text("More. ")
+
+
+async def _ends(_: Faulty) -> AsyncIterator[Any]:
+    yield Text("One. ")
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+async def _raises_another(_: Faulty) -> AsyncIterator[Any]:
+    yield Text("One. ")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise RuntimeError("I was cancelled") from None
+
+
+@pytest.mark.parametrize("fault", [_yields_on, _ends, _raises_another])
+async def test_a_cancellation_that_an_agent_swallows_is_one(fault: Fault) -> None:
+    """Its pod closes, and the reply is under way in the store, for another pod to go on with."""
+    async with rig(None, Faulty(fault)) as its:
+        pod = its.unopened_pod("pod-a")
+        await pod.open()
+        caller = await its.start(pod, "faulty", resumable=True)
+        caller.transport.say(TYPED)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio_transcript.delta")
+        await caller.gone()
+        async with asyncio.timeout(PATIENCE_S):
+            await pod.close()
+        held = await its.store.load(caller.call_id)
+        assert held is not None
+        assert held.fields["reply"]
 
 
 @pytest.mark.parametrize("audio_format", FORMATS.values())
