@@ -269,6 +269,12 @@ class Ownership:
                 raise store_failed(error) from error
             live.in_doubt = True
             return self._from_memory(live)
+        except RecordUnreadable:
+            if live is not None:
+                # It may have taken effect, and here is what the record lacks: the next write heals it.
+                live.call.doubted_claim = name
+                live.call.write_whole = True
+            raise
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
         if live is not None and self.calls.get(call_id) is not live:
             live = None

@@ -159,6 +159,27 @@ async def test_parts_of_a_call_that_are_odd_are_damage_too(store: RedisStore, ke
             await pod.call_record("call_a")
 
 
+async def test_a_record_that_is_damaged_beside_its_owner_is_written_again(store: RedisStore) -> None:
+    """Who comes back meanwhile is refused once; the pod that has the call in memory keeps it, and heals the record."""
+    async with rig(store) as its:
+        pod = await its.pod("a")
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        await caller.gone()
+        await pod.committer.flush(live)
+        await store._redis.hset(f"call:{{{caller.call_id}}}:items", mapping={b"\xff": b"{}"})
+        with pytest.raises(ConnectionRefused) as refused:
+            await its.resume(pod, caller.call_id, 0)
+        assert refused.value.code == "record_unreadable"
+        await pod.committer.flush(live)
+        again = await its.resume(pod, caller.call_id, 0)
+        again.transport.say(TYPED)
+        await again.transport.event("conversation.item.done")
+        assert pod.ownership.calls[caller.call_id] is live
+        assert await pod.call_record(caller.call_id)
+
+
 async def test_an_epoch_that_is_no_number_is_refused_and_can_be_erased(store: RedisStore) -> None:
     """Nobody can own such a call."""
     await stored(store)
