@@ -405,7 +405,7 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("reply"):
         values = orjson.loads(fields["reply"])
         piece = orjson.loads(fields.get("piece") or b"{}")
-        call.reply = _shaped(Reply, {**values, "piece": Piece(**piece)})
+        call.reply = _shaped(Reply, {**values, "piece": _piece(piece)})
         sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
         call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
         restore_chunks(call.reply, fields)
@@ -415,6 +415,11 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
         if call.reply is not None and call.reply.item_id == call.playback.item_id:
             call.playback.audio_bytes = call.reply.item_audio_bytes
+
+
+def _piece(values: dict[str, Any]) -> Piece:
+    """What a newer version added is of no use for so short a time, and is left aside."""
+    return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
 
 
 def _flat(value: Reply | Playback) -> bytes:

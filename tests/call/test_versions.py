@@ -80,3 +80,12 @@ def test_what_a_version_ahead_added_survives_this_one() -> None:
     assert after.fields["mood"] == b"\x00sunny"
     assert orjson.loads(after.fields["reply"])["tempo"] == {"bpm": 90}
     assert orjson.loads(after.fields["playback"])["speaker"] == "left"
+
+
+def test_what_a_version_ahead_tells_of_a_piece_of_speech_is_left_aside() -> None:
+    """The piece under way is read all the same."""
+    ahead = recorded("schema-1")
+    ahead.fields["piece"] = orjson.dumps({"made_bytes": 9600, "pitch": 2})
+    call = restore(ahead, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
+    assert call.reply is not None
+    assert call.reply.piece.made_bytes == 9600
