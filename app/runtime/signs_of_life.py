@@ -36,7 +36,8 @@ class SignsOfLife:
             if connection is None or not live.has_said_nothing:
                 continue
             asked_at_s = self._asked_at_s.setdefault(connection, now_s)
-            if asked_at_s == now_s:
-                connection.probe(partial(self._asked_at_s.__setitem__, connection, math.inf))
-            elif now_s - asked_at_s >= ANSWER_S:
+            if now_s - asked_at_s >= ANSWER_S:
                 connection.close(INTERNAL_ERROR, "no sign of life", at_once=True)
+            elif asked_at_s != math.inf:
+                # At each look: nothing is asked while the answer to somebody else's probe is awaited.
+                connection.probe(partial(self._asked_at_s.__setitem__, connection, math.inf))

@@ -62,3 +62,24 @@ async def test_a_drain_waits_for_callers_who_listen_and_for_those_who_have_spoke
         await silent.transport.until(lambda it: it.closed)
         assert listens.transport.closed is spoke.transport.closed is None
         await until(lambda: pod.status().active_calls == 2)
+
+
+async def test_a_probe_that_was_not_sent_is_sent_at_a_later_look() -> None:
+    """A peer is asked one thing at a time: whose answer to an earlier probe comes late is asked then, and answers."""
+    clock = LeapingClock()
+    async with rig() as its:
+        pod = await its.pod(clock=clock)
+        late, silent = [await its.start(pod) for _ in range(2)]
+        for caller in (late, silent):
+            caller.transport.answers_probes = False
+            await caller.greeting()
+        asked = questions(late.transport)
+        pod.drain("finish", 600)
+        await until(lambda: asked)
+        late.transport.answers_probes = True
+        before = len(asked)
+        await until(lambda: len(asked) > before)
+        await until(late.transport._inbox.empty)
+        clock.leap(ANSWER_S + 1)
+        await silent.transport.until(lambda it: it.closed)
+        assert late.transport.closed is None
