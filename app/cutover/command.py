@@ -27,7 +27,7 @@ from app.cutover.choosing import (
     parse_targets,
     read_terraform,
 )
-from app.cutover.conductor import Conductor, NothingToDo, Refused, forget
+from app.cutover.conductor import Conductor, NothingToDo, Refused, at_first, forget, refusing
 from app.cutover.dry_run import dry_run
 from app.cutover.judging import Budget
 from app.cutover.lines import Lines
@@ -36,7 +36,7 @@ from app.cutover.ports import FULL, CutoverError
 from app.cutover.screen import Screen
 from app.cutover.smoke import COLOR_KEY, SAID_FIRST, SmokeTerms, smoke_call, smoked
 from app.cutover.world import World
-from app.errors import SettingsError, StoreError, VoiceAgentError
+from app.errors import SettingsError, VoiceAgentError
 from app.runtime.clock import SystemClock
 from app.settings import ROUTERS_KEY, Settings, load_settings
 from app.stores.factory import open_store
@@ -293,18 +293,19 @@ async def _cut_over(
     store = open_store(settings.store_url, ttl_s=settings.call_ttl, key_prefix=settings.key_prefix)
     kind, prometheus, cloudwatch = wish.watch
     try:
-        try:
-            await store.open()
-        except StoreError as error:
-            raise Refused(f"{error}; nothing was changed") from error
+        await at_first(store.open, clock, teller)
         if wish.forget:
-            teller.said(await forget(store, clock))
+            teller.said(await at_first(lambda: forget(store, clock), clock, teller))
             return Exit.NO_CALLER_LOST
-        watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
-        world = World(choose_router(options), watch, store, smoke, clock, teller)
+        with refusing():
+            watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
+            world = World(choose_router(options), watch, store, smoke, clock, teller)
         conductor = Conductor(world, terms, budget)
         if wish.dry and wish.to is not None:
-            against, changes = await dry_run(world, await conductor.begin(wish.to, wish.old))
+            new, old = wish.to, wish.old
+            progress = await at_first(lambda: conductor.begin(new, old), clock, teller)
+            with refusing():
+                against, changes = await dry_run(world, progress)
             for line in changes:
                 teller.said(line)
             if against:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from app.cutover.journal import RENEW_S, Journal, LeaseLost
 from app.cutover.judging import Budget
-from app.cutover.patience import Unfinished, patiently
+from app.cutover.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, patiently
 from app.cutover.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, called_back, rolled_back
 from app.cutover.ports import CutoverError, Routing
 from app.cutover.steps import Steps
-from app.cutover.world import World
+from app.cutover.world import Teller, World
 from app.errors import StoreError
 from app.runtime.ports import Clock
 from app.stores.base import Store
@@ -26,11 +26,33 @@ WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
 
 SAVE_PAUSE_S = 0.5
 
+T = TypeVar("T")
+
 
 class Refused(CutoverError):
     """Nothing was begun; nobody was moved."""
 
     exit_status = Exit.REFUSED
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What fails in it fails before anything was begun. Raises `Refused`, unless the error says more."""
+    try:
+        yield
+    except (Refused, NothingToDo, StoreAway):
+        raise
+    except (CutoverError, StoreError) as error:
+        raise Refused(f"{error}; nothing was changed") from error
+
+
+async def at_first(deed: Callable[[], Awaitable[T]], clock: Clock, teller: Teller) -> T:
+    """Do what must be done before anything is begun; a failover of the store is waited for.
+
+    Raises `Refused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
+    """
+    with refusing():
+        return await patiently(deed, clock, teller, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
 
 
 class Stuck(CutoverError):
@@ -61,32 +83,21 @@ class Conductor:
         """Cut over to a color, or go on with a cutover to it. Returns the record, done or rolled back.
 
         Raises `CutoverError`: `Refused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished` with
-        the next command to give.
+        the next command to give; `StoreAway` at any time.
         """
-        return await self._at_work(self.begin(new, old))
+        return await self._at_work(lambda: self.begin(new, old))
 
     async def roll_back(self) -> Progress:
         """Undo an unfinished cutover; returns the record. Raises `Refused` if there is none, and else as `run`."""
-        return await self._at_work(self._begin_back())
+        return await self._at_work(self._begin_back)
 
-    async def _at_work(self, beginning: Coroutine[Any, Any, Progress]) -> Progress:
+    async def _at_work(self, beginning: Callable[[], Awaitable[Progress]]) -> Progress:
         """Do all steps under the lease."""
-        try:
-            await self._journal.hold()
-        except (CutoverError, StoreError) as error:
-            beginning.close()
-            raise Refused(f"{error}; nothing was changed") from error
-        except BaseException:
-            beginning.close()
-            raise
+        world = self._world
+        await at_first(self._journal.hold, world.clock, world.teller)
         renewing = asyncio.create_task(self._renew())
         try:
-            try:
-                progress = await beginning
-            except NothingToDo:
-                raise
-            except (CutoverError, StoreError) as error:
-                raise Refused(str(error)) from error
+            progress = await at_first(beginning, world.clock, world.teller)
             return await self._to_its_end(progress, renewing)
         finally:
             renewing.cancel()

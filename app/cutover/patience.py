@@ -15,6 +15,9 @@ PATIENCE_S = 30.0
 """For a router or a source of numbers that does not do its part, and for pods that do not obey yet."""
 STORE_PATIENCE_S = 600.0
 """For a store that does not answer or is full: without it nothing can be undone either, and calls go on meanwhile."""
+BEGIN_PATIENCE_S = 30.0
+"""For the store before its record was read: a failover is outlasted, and a wrong address is told soon."""
+NOT_KNOWN = "whether a cutover is under way is not known yet"
 
 T = TypeVar("T")
 
@@ -28,7 +31,13 @@ class StoreAway(Unfinished):
 
 
 async def patiently(
-    deed: Callable[[], Awaitable[T]], clock: Clock, teller: Teller, whereabouts: str, *, pause_s: float = LOOK_S
+    deed: Callable[[], Awaitable[T]],
+    clock: Clock,
+    teller: Teller,
+    whereabouts: str,
+    *,
+    pause_s: float = LOOK_S,
+    store_patience_s: float = STORE_PATIENCE_S,
 ) -> T:
     """Do it, and for a while again when trying again can help.
 
@@ -42,7 +51,7 @@ async def patiently(
         except (CutoverError, StoreError) as error:
             passed_s = clock.monotonic_s() - began_s
             store_is_away = isinstance(error, StoreUnavailable | StoreFull)
-            if store_is_away and passed_s > STORE_PATIENCE_S:
+            if store_is_away and passed_s > store_patience_s:
                 raise StoreAway(store_away(passed_s, whereabouts)) from error
             if not store_is_away and not isinstance(error, CutoverError):
                 raise CutoverError(str(error)) from error
@@ -50,14 +59,15 @@ async def patiently(
                 raise
             if str(error) != told:
                 told = str(error)
-                teller.said(waits_for_store(told, whereabouts) if store_is_away else f"{error}; trying again")
+                waits = waits_for_store(told, whereabouts, store_patience_s)
+                teller.said(waits if store_is_away else f"{error}; trying again")
         await clock.sleep(pause_s)
 
 
-def waits_for_store(why: str, whereabouts: str) -> str:
+def waits_for_store(why: str, whereabouts: str, patience_s: float = STORE_PATIENCE_S) -> str:
     """Said when it begins."""
     return (
-        f"waits up to {STORE_PATIENCE_S:g} s for the store, and does nothing meanwhile: {why}. "
+        f"waits up to {patience_s:g} s for the store, and does nothing meanwhile: {why}. "
         f"{_sentence(whereabouts)}; resumes on other pods are refused until it is back. Mend the store; "
         "do not restart or drain pods"
     )

@@ -11,7 +11,7 @@ from app.cutover.plan import Progress
 from app.cutover.ports import CutoverError, Numbers, RouterError, Routing
 from app.cutover.watches.fleet import FleetWatch
 from app.cutover.world import World
-from app.errors import StoreUnavailable
+from app.errors import StoreRefused, StoreUnavailable
 from app.stores.base import DrainWish, PodBeat, RouterWeights, Store, Tallies
 from app.stores.memory import MemoryStore
 
@@ -180,11 +180,14 @@ class Counter:
 
 
 class SimStore(MemoryStore):
-    """Answers nobody while `is_away`."""
+    """Answers nobody while `is_away`, and nobody well while it `refuses`."""
 
     is_away = False
+    refuses = False
 
     def _check(self) -> None:
+        if self.refuses:
+            raise StoreRefused("no such permission")
         if self.is_away:
             raise StoreUnavailable("no answer in time")
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +17,11 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.client.connection import RealtimeCall
 from app.client.sockets import Socket, open_socket
-from app.errors import SettingsError
+from app.cutover import command
+from app.cutover.ports import RouterError
+from app.errors import SettingsError, StoreUnavailable
+from app.runtime.clock import SystemClock
+from app.stores.memory import MemoryStore
 from tests.cutover.moto import STICKY, Balancer, moto_server, use
 from tests.e2e.pods import Pods, pods
 
@@ -161,6 +165,53 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
     assert balancer.stickiness()[0] == STICKY
     assert [kept for kept in balancer.stickiness()[1:] if kept and kept["Enabled"]] == []
     assert balancer.told(*balancer.smoke) == smoke_rules
+
+
+class AwayStore(MemoryStore):
+    """Cannot be opened at first."""
+
+    def __init__(self) -> None:
+        super().__init__(ttl_s=60)
+        self.opens = 0
+
+    async def open(self) -> None:
+        self.opens += 1
+        if self.opens < 3:
+            raise StoreUnavailable("failing over")
+
+
+class QuickClock(SystemClock):
+    """Waits for nothing."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--forget", "no cutover is unfinished; nothing was changed"),
+        ("--to green --no-smoke", "install it; nothing was changed"),
+        ("--to green --dry-run", "install it; nothing was changed"),
+        ("--rollback --no-smoke", "install it; nothing was changed"),
+    ],
+)
+def test_what_fails_before_anything_is_begun_is_refused(
+    arguments: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With status 2, after a failover of the store was waited for."""
+    store = AwayStore()
+
+    def choose_router(_: object) -> Never:
+        raise RouterError("install it")
+
+    monkeypatch.setattr(command, "open_store", lambda *_, **__: store)
+    monkeypatch.setattr(command, "SystemClock", QuickClock)
+    monkeypatch.setattr(command, "choose_router", choose_router)
+    outcome = CliRunner().invoke(cli, ["cutover", *arguments.split(), "--json"])
+    over = json.loads(outcome.stdout.splitlines()[-1])
+    assert (outcome.exit_code, over["exit"], over["reason"]) == (2, 2, reason)
+    assert store.opens == 3
 
 
 @pytest.mark.parametrize(

@@ -439,10 +439,39 @@ async def test_what_is_refused_says_so_by_its_exit_status() -> None:
     conductor = Conductor(its.world(Counter()), TERMS, Budget())
     conductor.interrupt()
     assert (await conductor.run("green")).exit == 1
-    its.store.is_away = True
-    with pytest.raises(Refused, match="no answer in time; nothing was changed") as refused:
+    its = SimWorld()
+    its.store.refuses = True
+    its.clock.passing.clear()
+    with pytest.raises(Refused, match="no such permission; nothing was changed") as refused:
         await cut_over(its)
     assert refused.value.exit_status == 2
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+async def test_a_run_that_begins_in_a_failover_waits_for_its_end(rollback: bool) -> None:
+    """What takes over an unfinished cutover would else end for good with 2, and callers be left half way."""
+    for act_at in (1, 2):  # The lease, and the record.
+        its = SimWorld()
+        whole = Counter()
+        await cut_over(SimWorld(), whole)
+        await cut_off(its, Counter(die_at=whole.asked.index("write") + 1))
+        counter = Counter(act_at=act_at)
+        counter.act = _away(its, 3)
+        conductor = Conductor(its.world(counter), TERMS, Budget())
+        if rollback:
+            check_rolled_back(its, await conductor.roll_back())
+        else:
+            check_done(its, await conductor.run("green"))
+        assert any(line.startswith("waits up to 30 s for the store") for line in its.teller.said_lines)
+
+
+async def test_a_run_that_does_not_learn_what_was_begun_does_not_call_it_refused() -> None:
+    """2 would say that nobody was moved: an earlier run may have done that."""
+    its = SimWorld()
+    its.store.is_away = True
+    with pytest.raises(StoreAway, match=r"away for 3\d s\. Whether a cutover is under way is not known") as away:
+        await cut_over(its)
+    assert away.value.exit_status == 1
 
 
 async def test_force_leaves_a_dead_color() -> None:
