@@ -15,6 +15,8 @@ PATIENCE_S = 30.0
 """For a router or a source of numbers that does not do its part, and for pods that do not obey yet."""
 STORE_PATIENCE_S = 600.0
 """For a store that does not answer or is full: without it nothing can be undone either, and calls go on meanwhile."""
+AWAY = (StoreUnavailable, StoreFull)
+"""What of a store may pass; one that refuses does so for good."""
 BEGIN_PATIENCE_S = 30.0
 """For the store before its record was read: a failover is outlasted, and a wrong address is told soon."""
 NOT_KNOWN = "whether a cutover is under way is not known yet"
@@ -50,7 +52,7 @@ async def patiently(
             return await deed()
         except (CutoverError, StoreError) as error:
             passed_s = clock.monotonic_s() - began_s
-            store_is_away = isinstance(error, StoreUnavailable | StoreFull)
+            store_is_away = isinstance(error, AWAY)
             if store_is_away and passed_s > store_patience_s:
                 raise StoreAway(store_away(passed_s, whereabouts)) from error
             if not store_is_away and not isinstance(error, CutoverError):
@@ -59,16 +61,20 @@ async def patiently(
                 raise
             if str(error) != told:
                 told = str(error)
-                waits = waits_for_store(told, whereabouts, store_patience_s)
-                teller.said(waits if store_is_away else f"{error}; trying again")
+                if isinstance(error, StoreError):
+                    teller.said(waits_for_store(error, whereabouts, store_patience_s))
+                else:
+                    teller.said(f"{error}; trying again")
         await clock.sleep(pause_s)
 
 
-def waits_for_store(why: str, whereabouts: str, patience_s: float = STORE_PATIENCE_S) -> str:
+def waits_for_store(why: StoreError, whereabouts: str, patience_s: float = STORE_PATIENCE_S) -> str:
     """Said when it begins."""
+    cut = "new calls" if isinstance(why, StoreFull) else "resumes on other pods"
+    until = "it has room" if isinstance(why, StoreFull) else "it is back"
     return (
         f"waits up to {patience_s:g} s for the store, and does nothing meanwhile: {why}. "
-        f"{_sentence(whereabouts)}; resumes on other pods are refused until it is back. Mend the store; "
+        f"{_sentence(whereabouts)}; {cut} are refused until {until}. Mend the store; "
         "do not restart or drain pods"
     )
 

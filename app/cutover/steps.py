@@ -12,6 +12,7 @@ from app.cutover.judging import Budget, Stragglers, breach, since
 from app.cutover.losses import Counts, Losses, number_lost, same_losses
 from app.cutover.outlook import price
 from app.cutover.patience import (
+    AWAY,
     LOOK_S,
     PATIENCE_S,
     STORE_PATIENCE_S,
@@ -25,7 +26,7 @@ from app.cutover.plan import SECOND_MS, Progress, Step
 from app.cutover.ports import CutoverError, Numbers, Routing, WatchError
 from app.cutover.preflight import problems, takers
 from app.cutover.world import World
-from app.errors import StoreError, StoreUnavailable
+from app.errors import StoreError
 from app.runtime.fleet import count
 from app.stores.base import DrainWish
 
@@ -126,10 +127,9 @@ class Steps:
         began_s = clock.monotonic_s()
         seen_s = turned_s = began_s
         while True:
-            passed_s, turned_s = clock.monotonic_s() - turned_s, clock.monotonic_s()
-            if self._is_store_away():
-                # Neither time under this weight, nor a silence that is held against the new color.
-                began_s, seen_s = began_s + passed_s, seen_s + passed_s
+            # Neither time under this weight, nor a silence that is held against the new color.
+            away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
+            began_s, seen_s = began_s + away_s, seen_s + away_s
             left_s = progress.terms.hold_s - (clock.monotonic_s() - began_s)
             weight = progress.terms.percents[progress.stage]
             waits_for = f"{max(0.0, left_s):.0f} s at {weight} %" if left_s > 0 else ""
@@ -149,8 +149,10 @@ class Steps:
     async def _watch(self, progress: Progress) -> Progress:
         clock, terms = self._world.clock, progress.terms
         stragglers = Stragglers(terms.buffer_s, LONGEST_GAP_S)
-        began_s = there_s = clock.monotonic_s()
+        began_s = there_s = turned_s = clock.monotonic_s()
         while True:
+            away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
+            began_s, there_s = began_s + away_s, there_s + away_s
             await self._check_wish(progress.old)
             numbers = await self._look(
                 progress, _emptiness(progress.old, stragglers, terms.buffer_s, clock.monotonic_s())
@@ -199,8 +201,10 @@ class Steps:
     async def _watch_back(self, progress: Progress) -> Progress:
         clock = self._world.clock
         stragglers = Stragglers(SETTLED_S, LONGEST_GAP_S)
-        began_s = unseen_s = clock.monotonic_s()
+        began_s = unseen_s = turned_s = clock.monotonic_s()
         while True:
+            away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
+            began_s, unseen_s = began_s + away_s, unseen_s + away_s
             numbers = await self._look(progress, f"{progress.new}'s calls to move back", judge=False)
             now_s = clock.monotonic_s()
             active_calls = _active(numbers, progress.new)
@@ -272,9 +276,11 @@ class Steps:
             beats = await world.store.pods()
         except StoreError as error:
             self._losses.look_failed()
-            if self._store_away_since_s is None:
+            if not isinstance(error, AWAY):
+                self._store_away_since_s = None
+            elif self._store_away_since_s is None:
                 self._store_away_since_s = world.clock.monotonic_s()
-                world.teller.said(waits_for_store(str(error), self._whereabouts))
+                world.teller.said(waits_for_store(error, self._whereabouts))
             return replace(progress, counts=dict(self._losses.counts))
         if self._store_away_since_s is not None:
             world.teller.said("the store is back")
@@ -288,14 +294,18 @@ class Steps:
                 self._saved = counted.counts
         return counted
 
-    def _is_store_away(self) -> bool:
-        """As of the last look. Raises `StoreAway` when that has been so for too long."""
+    def _away_s(self, turned_s: float) -> float:
+        """How much of the time since then the store was away, as of the last look: no deadline runs meanwhile.
+
+        Raises `StoreAway` when that has been so for too long.
+        """
         if self._store_away_since_s is None:
-            return False
-        away_s = self._world.clock.monotonic_s() - self._store_away_since_s
+            return 0.0
+        now_s = self._world.clock.monotonic_s()
+        away_s = now_s - self._store_away_since_s
         if away_s > STORE_PATIENCE_S:
             raise StoreAway(store_away(away_s, self._whereabouts))
-        return True
+        return now_s - turned_s
 
     def _silent(self, color: str) -> list[str]:
         return [] if self._losses is None else self._losses.silent(color)
@@ -349,7 +359,7 @@ class Steps:
     async def _check_wish(self, color: str) -> None:
         try:
             wish = await self._world.store.drain_wish(color)
-        except StoreUnavailable:
+        except AWAY:
             return
         if wish is None:
             raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")

@@ -184,6 +184,8 @@ class SimStore(MemoryStore):
 
     is_away = False
     refuses = False
+    refuses_pods = False
+    """Only to say who lives; heartbeats are taken."""
 
     def _check(self) -> None:
         if self.refuses:
@@ -197,6 +199,8 @@ class SimStore(MemoryStore):
 
     async def pods(self) -> list[PodBeat]:
         self._check()
+        if self.refuses_pods:
+            raise StoreRefused("no such permission")
         return await super().pods()
 
     async def drain_wish(self, color: str) -> DrainWish | None:

@@ -14,10 +14,10 @@ import pytest
 from app.cutover.conductor import Conductor, NothingToDo, Refused, Stuck, forget
 from app.cutover.journal import LEASE, RECORD, Journal
 from app.cutover.judging import Budget
-from app.cutover.patience import StoreAway, Unfinished
+from app.cutover.patience import StoreAway, Unfinished, waits_for_store
 from app.cutover.plan import Progress, Step, Terms
 from app.cutover.ports import CutoverError, Numbers, WatchError
-from app.errors import StoreError, StoreRefused, StoreUnavailable
+from app.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from app.stores.base import DrainWish, Tallies
 from tests.cutover.simulated import Counter, Died, SimWorld
 
@@ -392,6 +392,55 @@ async def test_a_store_that_is_away_for_75_seconds_is_waited_for() -> None:
         assert progress.step is Step.DONE, (act_at, whole.asked[act_at - 1], progress.reason)
         check_done(its, progress)
         assert progress.exit == 0
+
+
+@pytest.mark.parametrize("back", [False, True])
+async def test_no_deadline_runs_while_the_store_is_away(back: bool) -> None:
+    """Neither that for an empty old color, nor that for a new one to be handed back: pods are told nothing then."""
+    its = SimWorld()
+    its.of("green" if back else "blue")[0].not_resumable = 1
+    step = "watch_back" if back else "watch"
+    began: list[float] = []
+
+    def pass_by(world: SimWorld) -> None:
+        if "hold" in world.teller.steps and back and not began:
+            world.of("green")[0].tallies = Tallies(ended=1, dropped=1)
+        if step in world.teller.steps and not began:
+            began.append(world.clock.now_s)
+            world.of("green" if back else "blue")[0].calls += 1
+        if began:
+            away_s = world.clock.now_s - began[0]
+            world.store.is_away = 1 < away_s < 200
+            if away_s > 215:
+                for pod in world.pods:
+                    pod.calls, pod.not_resumable = pod.calls - pod.not_resumable, 0
+
+    its.per_second = pass_by
+    progress = await cut_over(its)
+    assert progress.step is (Step.ROLLED_BACK if back else Step.DONE)
+    assert progress.remarks == ()
+
+
+async def test_a_store_that_refuses_is_not_waited_for() -> None:
+    """In a hold it says nothing of the new color, and that rolls back: no later try is answered otherwise."""
+    its = SimWorld()
+    since: list[float] = []
+
+    def refuse(world: SimWorld) -> None:
+        if "hold" in world.teller.steps and not since:
+            since.append(world.clock.now_s)
+        world.store.refuses_pods = bool(since) and world.clock.now_s - since[0] < 60
+
+    its.per_second = refuse
+    with pytest.raises(Stuck, match="It was begun because: for 30 s nobody could say how green does"):
+        await cut_over(its)
+    assert not [line for line in its.teller.said_lines if line.startswith("waits up to")]
+
+
+def test_what_a_full_store_keeps_from_callers_is_said() -> None:
+    """Take-overs work; one that is away keeps them, and takes new calls."""
+    assert "new calls are refused until it has room" in waits_for_store(StoreFull("full"), "here")
+    assert "resumes on other pods are refused until it is back" in waits_for_store(StoreUnavailable("no"), "here")
 
 
 async def test_where_callers_are_is_said_while_the_store_is_away() -> None:
