@@ -77,6 +77,10 @@ class Committer:
         """Whether a write of this call is wanted or under way."""
         return any(call in some for some in (self._marked, self._urgent, self._in_flight, self.write_back.under_way))
 
+    def lacks(self, call: Writer) -> bool:
+        """Whether the store does not have all of this call: it is given up, or rejects this call's writes."""
+        return self.degraded or call in self.write_back.owed
+
     @property
     def degraded(self) -> bool:
         """Whether the store is given up for now."""

@@ -406,8 +406,8 @@ class LiveCall:
     async def hand_off(self, *, whatever_is_lost: bool = False) -> None:
         """Close the connection with 1012 so that the client comes back on another pod.
 
-        Nothing happens while the store is given up, for then another pod would know less than this
-        one; with `whatever_is_lost` it happens all the same.
+        Nothing happens while the store lacks something of the call, for then another pod would know less
+        than this one; with `whatever_is_lost` it happens all the same.
         """
         connection = self.connection
         if connection is None:
@@ -416,7 +416,7 @@ class LiveCall:
             # Past its deadline a drain waits for nobody, not even for a store that hangs.
             async with asyncio.timeout(LAST_FLUSH_S if whatever_is_lost else None):
                 await self._save_for_handoff(connection)
-        if whatever_is_lost or not self._committer.degraded:
+        if whatever_is_lost or not self._committer.lacks(self):
             connection.close(SERVICE_RESTART)
         connection.listen(True)
 

@@ -190,13 +190,13 @@ class Ownership:
         """Let a parked call go from memory; the store keeps it. Does nothing if its caller comes back meanwhile."""
         call = live.call
         async with self._taking.setdefault(call.call_id, asyncio.Lock()):
-            if call.status is not Status.PARKED or self._committer.degraded:
+            if call.status is not Status.PARKED or self._committer.lacks(live):
                 return
             await live.stop_work()
             await self._committer.flush(live)
             if call.status is not Status.PARKED:
                 return  # Its window ended meanwhile, which is yet to be written.
-            if self._committer.degraded:
+            if self._committer.lacks(live):
                 live.start_what_was_under_way()
             else:
                 live.superseded_by_other = True

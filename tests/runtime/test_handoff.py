@@ -11,8 +11,10 @@ from app.call.changes import Snapshot
 from app.errors import ConnectionRefused
 from app.runtime.attachment import Attachment
 from app.runtime.ports import ResumeCall
+from app.runtime.write_back import MAX_PROBE_S
 from app.stores.base import Claim, DrainWish
 from app.stores.memory import MemoryStore
+from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import PATIENCE_S, until
@@ -50,6 +52,30 @@ async def test_a_handoff_that_the_store_prevents_drops_nothing_of_what_is_said()
         await caller.transport.event("conversation.item.done", said)
         done = [e["item"]["id"] for e in caller.transport.events if e["type"] == "conversation.item.done"]
         assert done == [f"mine_{number}" for number in range(said)]
+
+
+async def test_a_call_whose_write_is_rejected_stays_where_it_is() -> None:
+    """Neither handed off nor let go from memory: elsewhere less would be known of it. Once it is written, both."""
+    clock, store = LeapingClock(), FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.ownership.calls[caller.call_id]
+        store.rejects.add(caller.call_id)
+        await live.hand_off()
+        assert caller.transport.closed is None
+        caller.transport.say(item(1))
+        await caller.transport.event("conversation.item.done")
+        await caller.gone()
+        await pod.ownership.unload(live)
+        assert pod.ownership.calls == {caller.call_id: live}
+        assert pod.committer.lacks(live)
+        store.rejects.clear()
+        clock.leap(MAX_PROBE_S + 0.1)
+        await until(lambda: not pod.committer.lacks(live))
+        await pod.ownership.unload(live)
+        assert pod.ownership.calls == {}
 
 
 @pytest.mark.parametrize("code", [1011, 1012, 1013])
