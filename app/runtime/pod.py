@@ -108,6 +108,8 @@ class Pod:
         self._start("parking", self.heartbeat.bound_parking())
         self._start("overload", self.heartbeat.watch_loop())
         await self.heartbeat.beat()
+        # By the store's clock, which the first heartbeat has told: others compare it with what happened to them.
+        self.started_at_ms = self.clock.wall_ms()
         self._start("heartbeat", self.heartbeat.run())
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

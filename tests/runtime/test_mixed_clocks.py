@@ -51,6 +51,22 @@ async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> No
         await store.close()
 
 
+async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> None:
+    """Others judge by it whether callers can have come to its color yet. It stays what it is from then on."""
+    store = RedisStore(redis_url, ttl_s=60)
+    await store.open()
+    try:
+        async with rig(store) as its:
+            began_ms = SystemClock().wall_ms()
+            pod = await its.pod("ahead", clock=wrong(2 * HOURS_MS))
+            started_ms = pod.heartbeat.facts().started_at_ms
+            assert began_ms - 1000 <= started_ms <= SystemClock().wall_ms() + 1000
+            await pod.heartbeat.beat()
+            assert [beat.started_at_ms for beat in await store.pods()] == [started_ms]
+    finally:
+        await store.close()
+
+
 async def test_a_clock_that_is_set_ends_no_call() -> None:
     """Parked and attached calls are as old as they are, whatever the machine believes the date to be."""
     machine_ms = [SystemClock().wall_ms()]
