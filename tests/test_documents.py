@@ -87,6 +87,14 @@ def test_every_report_has_its_kind_and_a_test() -> None:
     assert [row for row, test in zip(reports, named, strict=True) if len(row) != 3 or not row[1] or test is None] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_row_stands_in_a_table(path: Path) -> None:
+    """After a blank line rows are shown as text: a table begins with a heading and a line under it."""
+    lines = ["", *path.read_text(encoding="utf-8").splitlines(), ""]
+    begins = [at for at in range(1, len(lines)) if lines[at][:1] == "|" and lines[at - 1][:1] != "|"]
+    assert [lines[at] for at in begins if not re.fullmatch(r"\|[-:| ]+\|", lines[at + 1])] == []
+
+
 def test_the_versions_of_clients_are_those_that_are_locked() -> None:
     """What is said to work with a client was tried with that version."""
     python = dict(re.findall(r"^([\w-]+)==([\w.]+)", text(f"{CLIENTS}/requirements.lock"), re.MULTILINE))

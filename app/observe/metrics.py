@@ -96,7 +96,7 @@ TABLE = (
         "part",
         ("items", "events", "speech"),
     ),
-    Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer."),
+    Spec("voice_store_errors_total", Kind.COUNTER, "Requests that the store did not answer, or refused, as when full."),
     Spec("voice_fenced_writes_total", Kind.COUNTER, "Writes refused because another pod owns the call."),
     Spec(
         "voice_refusals_total",
@@ -278,7 +278,7 @@ class Metrics:
         self._measure("voice_store_seconds", seconds, op)
 
     def store_failed(self, op: str) -> None:
-        """Counts a request without an answer."""
+        """Counts a request that the store did not answer, or refused, as a full one does."""
         self._count("voice_store_errors_total")
 
     def write_fenced(self) -> None:
