@@ -258,22 +258,21 @@ class Ownership:
         # Asked again under its name, a claim that took effect while its answer was lost counts once.
         name = (live.call.doubted_claim if live is not None else "") or self._claim_name()
         claim = Claim(call_id, settings.pod, settings.color, self._clock.wall_ms(), api_key_hash, name, READS_SCHEMAS)
+        if live is not None:
+            # Whatever keeps the answer away, a cancellation too: until there is one it may have taken effect.
+            live.call.doubted_claim = name
         started_s = self._clock.monotonic_s()
         try:
             claimed = await self._store.claim(claim)
         except StoreError as error:
             self._observer.store_failed("claim")
-            if live is not None:
-                live.call.doubted_claim = name
             if live is None or not self._may_go_on_unasked(live, request.last_event):
                 raise store_failed(error) from error
             live.in_doubt = True
             return self._from_memory(live)
         except RecordUnreadable:
             if live is not None:
-                # It may have taken effect, and here is what the record lacks: the next write heals it.
-                live.call.doubted_claim = name
-                live.call.write_whole = True
+                live.call.write_whole = True  # Here is what the record lacks: the next write heals it.
             raise
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
         if live is not None and self.calls.get(call_id) is not live:

@@ -12,7 +12,7 @@ from app.errors import ConnectionRefused
 from app.runtime.attachment import Attachment
 from app.runtime.ports import ResumeCall
 from app.runtime.write_back import MAX_PROBE_S
-from app.stores.base import Claim, DrainWish
+from app.stores.base import Claim, Claimed, DrainWish, NotClaimed
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
@@ -171,6 +171,30 @@ async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
         assert not live.is_held
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
+
+
+async def test_a_resume_that_is_cancelled_after_its_claim_took_effect_does_not_fence_the_call() -> None:
+    """The pod that asked has it in memory, and writes on under the claim's name."""
+    store, took_effect = FaultyStore(), asyncio.Event()
+    claim_of_store = store.claim
+
+    async def claim_unanswered(claim: Claim) -> Claimed | NotClaimed:
+        await claim_of_store(claim)
+        took_effect.set()
+        return await asyncio.get_running_loop().create_future()
+
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        store.claim = claim_unanswered  # type: ignore[method-assign]  # what the pod asks
+        resume = asyncio.create_task(pod.resume(ResumeCall(caller.call_id, 0)))
+        await took_effect.wait()
+        resume.cancel()
+        await asyncio.gather(resume, return_exceptions=True)
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert caller.transport.closed is None
 
 
 async def test_a_request_whose_caller_has_left_takes_no_call() -> None:
