@@ -8,6 +8,7 @@ that will have the pod killed.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Awaitable, Generator
@@ -93,6 +94,16 @@ class Watched(Generic[Result]):
                 resume = steps.send
             except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
                 resume, value = steps.throw, error
+
+
+async def result_of(work: Awaitable[Result], watch: StepWatch) -> Result:
+    """What the agent's work comes to. `CancelledError` if the task was cancelled, whatever the agent made of that."""
+    try:
+        return await Watched(work, watch)
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 class StuckSteps:

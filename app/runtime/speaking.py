@@ -26,7 +26,7 @@ from app.call.inputs import (
 from app.call.record import Call
 from app.call.reply_items import settings_of
 from app.call.replying import playing_until_ms
-from app.runtime.agent_steps import StepWatch, Watched
+from app.runtime.agent_steps import StepWatch, Watched, result_of
 from app.runtime.apology import apology
 from app.runtime.audio_pacer import AudioPacer
 from app.runtime.parts import NoReplyPart, checked, json_of
@@ -160,13 +160,9 @@ class Performance:
     async def _next(self, parts: AsyncIterator[ReplyPart]) -> ReplyPart:
         self._waits_since_s = self._clock.monotonic_s()
         try:
-            return await Watched(anext(parts, _END), self._watch)
+            return await result_of(anext(parts, _END), self._watch)
         finally:
             self._waits_since_s = None
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # Whatever the agent makes of it: yields on, ends the reply, raises something else.
-                raise asyncio.CancelledError
 
     async def _close(self, parts: AsyncIterator[ReplyPart] | None) -> None:
         if isinstance(parts, Coroutine):

@@ -13,7 +13,7 @@ import asyncio
 import structlog
 
 from app.agents.base import Agent, Clip
-from app.runtime.agent_steps import StepWatch, Watched
+from app.runtime.agent_steps import StepWatch, result_of
 from app.runtime.ports import Clock, Observer
 
 EARLY_PAUSE_MS = 240
@@ -65,7 +65,7 @@ class Understanding:
 
     async def _transcribe(self, clip: Clip) -> str | None:
         try:
-            return await Watched(self._agent.transcribe(clip), self._watch)
+            return await result_of(self._agent.transcribe(clip), self._watch)
         except Exception:
             # The root of the work: a recogniser that fails leaves the turn not understood.
             log.exception("transcription failed", agent=self._agent.name, call_id=self._call_id)

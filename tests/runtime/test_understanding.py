@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app.agents.base import Clip
 from app.call.audio import PCM
 from app.runtime.clock import SystemClock
@@ -83,3 +85,37 @@ async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
     deaf = ParrotAgent()
     assert await understanding(deaf).text_of("item_1", Clip(b"", PCM)) is None
     assert deaf.asked == []
+
+
+class Swallowing(ScriptedAgent):
+    """Makes of a cancellation what it likes."""
+
+    def __init__(self, *, raises: bool) -> None:
+        super().__init__()
+        self.raises = raises
+        self.asked = asyncio.Event()
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        try:
+            self.asked.set()
+            return await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            if self.raises:
+                raise RuntimeError("I was cancelled") from None
+            return "half of it"
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_cancellation_that_a_recogniser_swallows_is_one(*, raises: bool, early: bool) -> None:
+    """The turn is left to whoever takes the call over; it does not count as understood, nor as not."""
+    agent = Swallowing(raises=raises)
+    understanding = Understanding(agent, SystemClock(), CountingObserver(), "call")
+    clip = Clip(bytes(PCM.size(100)), PCM)
+    if early:
+        understanding.begin("item", clip)
+    work = asyncio.create_task(understanding.text_of("item", clip))
+    await agent.asked.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
