@@ -215,7 +215,7 @@ class Committer:
             batch = batch[len(some) :]
             lost, full = self._take_outcomes(some, outcomes)
             if full:
-                self._degrade(full + batch, StoreState.FULL)
+                self._degrade(full + lost + batch, StoreState.FULL)
                 return
             batch += lost
             await self.memory.wrote(sum(write.size_bytes for _, write, _ in some))

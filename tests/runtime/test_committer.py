@@ -219,6 +219,37 @@ async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -
         assert max(store.round_bytes) <= MAX_ROUND_BYTES
 
 
+async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full() -> None:
+    """In one round the store knows a call no more and has no memory for another: the events of both are let out."""
+
+    class FullForOne(FaultyStore):
+        """Answers one round so."""
+
+        outcomes: ClassVar[list[list[WriteOutcome]]] = []
+
+        async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+            if self.outcomes and len(writes) == len(self.outcomes[0]):
+                return self.outcomes.pop()
+            return await super().commit(writes)
+
+    store = FullForOne()
+    async with rig(store) as its:
+        pod = await its.pod()
+        callers = [await its.start(pod) for _ in range(2)]
+        await asyncio.gather(*(caller.greeting() for caller in callers))
+        lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        await until(lambda: not any(map(pod.committer.owes, lives)))
+        store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
+        for live in lives:
+            live.call.emit({"type": "spoken"})
+            pod.committer.mark(live)
+        for caller in callers:
+            await caller.transport.event("spoken")
+            assert caller.transport.ids == ["evt_1"]
+        assert not store.outcomes
+        await until(lambda: not pod.committer.is_behind)
+
+
 async def test_those_who_wait_keep_no_other_call_waiting() -> None:
     """The call that has been marked for longest is in each round, however much others want written at once."""
     store = FaultyStore()
