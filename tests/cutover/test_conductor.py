@@ -19,7 +19,7 @@ from app.cutover.plan import Progress, Step, Terms
 from app.cutover.ports import CutoverError, Numbers, WatchError
 from app.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from app.stores.base import DrainWish, Tallies
-from tests.cutover.simulated import Counter, Died, SimWorld
+from tests.cutover.simulated import Counter, Died, SimPod, SimWorld
 
 TERMS = Terms(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
 FORTH = "prepare preflight smoke shift hold shift hold alone drain watch finish".split()
@@ -673,6 +673,15 @@ async def test_preflight_names_what_is_wrong(change: Callable[[object], None], r
     assert re.search(reason, progress.reason), progress.reason
     assert its.smokes == []
     assert its.router.rules == [{"blue": 100, "green": 0}] * 2
+
+
+async def test_a_pod_that_left_does_not_keep_a_cutover_from_beginning() -> None:
+    """Its last heartbeat is of the version before, whose rollout is through."""
+    its = SimWorld()
+    its.pods.append(SimPod("green-9", "green", version="0", status="left"))
+    its.beat()
+    its.pods.pop()
+    check_done(its, await cut_over(its))
 
 
 async def test_counts_of_a_pod_that_leaves_stay_counted() -> None:

@@ -160,6 +160,18 @@ async def test_a_pod_that_vanishes_during_the_wait_is_named() -> None:
     assert clock.sleeps >= GONE_S / LOOK_S
 
 
+async def test_a_pod_that_left_without_a_call_is_drained() -> None:
+    """Its last heartbeat says so: it is neither waited for nor told as gone."""
+    one = beat("one", 1)
+    store = ShownStore(one)
+
+    def meanwhile(sleeps: int) -> None:
+        store.beats = [replace(obeying(one), status="left")] if sleeps == 2 else store.beats if sleeps < 2 else []
+
+    done = await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
+    assert (done.drained, done.gone) == (True, ())
+
+
 async def test_a_wait_ends_when_the_drain_is_cancelled() -> None:
     """There is nothing left to wait for, and it must not look like success."""
     store = ShownStore(beat("one", 1))
