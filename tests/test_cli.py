@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -17,9 +18,11 @@ from typing import Any
 import httpx
 import pytest
 import redis
+import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from app.cli import load
 from app.cli.serving import welcome
 from app.settings import Settings
 from tests.servers import free_port
@@ -38,6 +41,17 @@ def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProces
         timeout=60,
         check=False,
     )
+
+
+def test_tools_log_to_where_standard_error_goes_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that was closed since the command was loaded is nobody's affair; standard output stays the command's."""
+    closed, now = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    load("fleet")
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", now)
+    structlog.get_logger().warning("the store says something odd")
+    assert "the store says something odd" in now.getvalue()
 
 
 class Served:

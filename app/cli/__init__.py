@@ -65,8 +65,8 @@ def load(name: str) -> Any:
     if name in STORE_TOOLS:
         import structlog
 
-        # Standard output is for what a command says, often to scripts.
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        # Standard output is for what a command says, often to scripts. Looked up for each line: it may be redirected.
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     alone = typer.Typer(**LOOK)  # type: ignore[arg-type]
     alone.command(name)(function(name))
     return typer.main.get_command(alone)
