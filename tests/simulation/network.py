@@ -280,7 +280,10 @@ class Connection(Transport):
 
             def done() -> None:
                 self._probing = False
-                answered()
+                # Who has moved to another network answers nothing on this one; who still waits to see which of two
+                # connections has the call sends nothing on either, and is not muted for that.
+                if self.is_chosen and not self.caller_left:
+                    answered()
 
             self.up.put(done)
 
