@@ -57,6 +57,7 @@ def finish_item(call: Call, reply: Reply, status: str) -> None:
     index = index_of(reply)
     audio_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
     said, alignment = _said(call, reply, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
+    reply.alignment, reply.saved = [], (reply.saved[0], 0)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
         call.emit(events.output_audio_done(reply.response_id, item_id, index))

@@ -50,6 +50,7 @@ class Record:
 @settings(max_examples=300)
 @given(STEPS)
 @example([("audio", 1), ("write", 0), ("end", 0), ("write", 0)])
+@example([("text", 1), ("differs", 0), ("write", 0), ("function", 0)])
 def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None:
     """After any parts and any writes, whatever replies and items there were before."""
     call = new_call(outbox_bytes=0)
