@@ -19,6 +19,7 @@ from app.call.completeness import KEPT, Kept, missing, replayable
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from app.call.reply_items import open_again
 from app.call.session import new_session
 from app.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
 from app.errors import MAX_SCHEMA_CHARS, RecordUnreadable
@@ -409,6 +410,7 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
         sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
         call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
         restore_chunks(call.reply, fields)
+        open_again(call, call.reply)
     if fields.get("idle_from"):
         call.idle_from_ms = int(fields["idle_from"])
     if fields.get("playback"):

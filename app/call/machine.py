@@ -114,6 +114,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     start = call.released if last_event is None else last_event
     gap = _missing(call, start)
     if start > call.seq:
+        call.pass_over_ids(start - call.seq)
         call.seq = call.released = start
         call.outbox.clear()  # What is in front of a hole cannot be replayed.
     replay = [entry for entry in call.outbox.after(start) if entry.n <= call.released]

@@ -26,14 +26,7 @@ def open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")
     previous = after or call.conversation.last_id
-    item = {
-        "id": item_id,
-        "object": "realtime.item",
-        "type": "message",
-        "status": "in_progress",
-        "role": "assistant",
-        "content": [],
-    }
+    item = _in_progress(item_id)
     aside = not settings_of(call).in_conversation
     if aside:
         reply.aside[item_id] = item
@@ -45,6 +38,23 @@ def open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
         call.emit(events.item_added(previous, item))
     call.emit(events.content_part_added(reply.response_id, item_id, index, settings_of(call).wants_audio))
     return item_id
+
+
+def open_again(call: Call, reply: Reply) -> None:
+    """Give the message item under way back to a conversation whose store has lost it: its words are the reply's."""
+    if reply.item_id is not None and item_of(call, reply, reply.item_id) is None:
+        call.conversation.add(_in_progress(reply.item_id))
+
+
+def _in_progress(item_id: str) -> dict[str, Any]:
+    return {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": "in_progress",
+        "role": "assistant",
+        "content": [],
+    }
 
 
 def finish_item(call: Call, reply: Reply, status: str) -> None:

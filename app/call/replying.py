@@ -305,10 +305,18 @@ def function_call(call: Call, part: ReplyFunctionCall) -> list[Effect]:
 
 
 def step_begun(call: Call, part: ReplyStepBegun) -> list[Effect]:
-    """The agent is about to do something in the world: the step gets its idempotency key before it is done."""
-    assert call.reply is not None
-    call.reply.steps.append({"name": part.name, "key": f"{call.call_id}:{call.new_item_id()}"})
-    call.mark("counts", "reply")
+    """The agent is about to do something in the world: the step gets its idempotency key before it is done.
+
+    The key is made of the call's id and an item id that only this step of this response can have. So it is the same
+    one where the store has lost the step and the response does it again, and nobody else's where the store has lost
+    the response too.
+    """
+    reply = call.reply
+    assert reply is not None
+    item_id = reply.response_id.replace("resp", "item", 1)
+    step = f"{len(reply.steps)}_{crc32(part.name.encode()):08x}"
+    reply.steps.append({"name": part.name, "key": f"{call.call_id}:{item_id}_{step}"})
+    call.mark("reply")
     return []
 
 

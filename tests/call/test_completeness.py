@@ -107,6 +107,93 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
     assert missing(Snapshot(write.fields, write.items, write.events, write.speech)) == Missing()
 
 
+@settings(max_examples=400)
+@given(MORE_STEPS, st.data(), MORE_STEPS)
+def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataObject, then: list[str]) -> None:
+    """Any items, events and speech are taken out of the store; whatever happens next is a call like any other."""
+    owner = Owner(new_call())
+    for number, step in enumerate(step for step in steps if step in STEP_NAMES):
+        if step in ("skip", "write", "whole"):
+            owner.write()
+        else:
+            act(owner.call, step, number)
+    owner.write()
+    held = owner.held()
+    left = st.integers(0, 2)
+    for item_id in [item_id for item_id in held.items if data.draw(left) == 0]:
+        del held.items[item_id]
+    held.outbox[:] = [entry for entry in held.outbox if data.draw(left)]
+    held.speech[:] = [entry for entry in held.speech if data.draw(left)]
+    owner.call = restore(held, epoch=owner.call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    under_way = owner.call.reply
+    for number, step in enumerate((step for step in then if step in STEP_NAMES), len(steps)):
+        if step in ("skip", "write", "whole"):
+            owner.write()
+        else:
+            act(owner.call, step, number)
+    owner.write()
+    assert owner.taken_over().missing == Missing()
+    if under_way is not None and under_way is owner.call.reply and under_way.item_id is not None:
+        assert under_way.item_id in owner.call.conversation
+
+
+def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> None:
+    """The words under way stand in the reply; the item has the same id, so a client appends to what it knows."""
+    owner = Owner(manual_call())
+    happen(owner.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    reply = owner.call.reply
+    assert reply is not None
+    happen(owner.call, inputs.ReplyText(reply.response_id, "This was "))
+    owner.write()
+    held = owner.held()
+    held.items.clear()
+    again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+    happen(again, inputs.ReplyText(reply.response_id, "said."), inputs.ReplyFinished(reply.response_id))
+    (item,) = again.conversation.items()
+    assert (item["id"], item["status"]) == (reply.item_id, "completed")
+    assert "This was said." in str(item["content"])
+
+
+def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
+    """Neither to items nor to responses nor to steps: a client would take two for one, a tool work for work done."""
+    first = Owner(manual_call())
+    forgotten = first.taken_over()
+    seen: set[str] = set()
+    for number in range(3):
+        happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+        assert first.call.reply is not None
+        response_id = first.call.reply.response_id
+        happen(first.call, *(inputs.ReplyStepBegun(response_id, f"step {number}") for _ in range(9)))
+        seen |= {response_id, *(step["key"] for step in first.call.reply.steps)}
+        happen(first.call, inputs.ReplyText(response_id, "Yes."), inputs.ReplyFinished(response_id))
+    seen |= {item["id"] for item in first.call.conversation.items()}
+    machine.attach(forgotten, first.call.seq, 0, resumable=True)
+    happen(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    assert forgotten.reply is not None
+    happen(forgotten, inputs.ReplyStepBegun(forgotten.reply.response_id, "step"))
+    assert forgotten.reply.response_id not in seen
+    made = {forgotten.reply.response_id, forgotten.reply.steps[0]["key"], forgotten.conversation.last_id}
+    assert not made & seen
+
+
+def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
+    """Whatever items were made in between; another step in its place has another key."""
+    first = Owner(manual_call())
+    happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    assert first.call.reply is not None
+    response_id = first.call.reply.response_id
+    first.write()
+    keys: list[str] = []
+    for name in ("book", "book", "pay"):
+        again = first.taken_over()
+        if keys:
+            happen(again, inputs.CreateItem(dict(TEXT)))
+        happen(again, inputs.ReplyStepBegun(response_id, name))
+        assert again.reply is not None
+        keys.append(again.reply.steps[0]["key"])
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_speech_that_is_gone_is_asked_for_again() -> None:
     """The input position is where the lost utterance began, and its appends are not taken for known."""
     owner = Owner(manual_call())

@@ -202,5 +202,7 @@ class Witness:
         keys = self.deeds.setdefault(reply, {})
         keys[key] = keys.get(key, 0) + 1
         self.note(f"deed of {reply} under {key}")
+        if any(key in others for of, others in self.deeds.items() if of != reply):
+            self.broken(f"tools run once: the deed of {reply} was done under {key}, the key of another")
         if len(keys) > 1:
             self.broken(f"tools run once: the deed of {reply} was done under the keys {list(keys)}")
