@@ -72,6 +72,8 @@ SETTLE_MS = 3000
 """How much of an utterance endpointing hears before it knows the noise around it."""
 TRANSCRIPTION_LIMIT_S = 30.0
 LAST_FLUSH_S = 0.5
+STOPS_WITHIN_S = 5.0
+"""So long an agent may take to end once it is cancelled; a call that moves waits for it."""
 
 log = structlog.get_logger(__name__)
 
@@ -434,12 +436,18 @@ class LiveCall:
         connection.close(code, reason)
 
     async def stop_work(self) -> None:
-        """Cancel the reply and the transcriptions; what is durable of them can go on elsewhere."""
+        """Cancel the reply and the transcriptions; what is durable of them can go on elsewhere.
+
+        One that swallows its cancellation is left behind after `STOPS_WITHIN_S`: what it still says is not taken.
+        """
         self._understanding.forget()
         tasks = [task for task in (self._reply, *self._transcribing.values()) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=STOPS_WITHIN_S)
+            if stuck:
+                log.warning("an agent does not stop", call_id=self.call.call_id, agent=self._agent.name)
 
     def _over(self, outcome: str) -> None:
         if self._is_over:

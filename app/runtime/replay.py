@@ -11,7 +11,8 @@ As long as both agree, audio goes on at the next sample. Where they do not, noth
 
 - Other *audio* for the piece under way (a voice that never speaks twice alike): it is held until it is all there, and
   said from the word on that was not said to its end.
-- Other *text*: as many sentences as were begun are passed over, and the reply goes on with the next.
+- Other *text*: as many sentences as were begun are passed over, and the reply goes on with the next. Where no
+  sentence of it seems to end, it goes on after `LONGEST_SENTENCE` characters more than had been said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from app.call.alignment import ends_after_ms, entries_of, said_to
 from app.call.audio import AudioFormat
 from app.call.record import Reply
 
-_SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？]|\n\s*""")
+_SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？।؟۔]\s*|\n\s*""")
+_WORD = re.compile(r"\S{0,99}\s+|\S{100}")
+"""The rest of one; scripts without blanks have no other end."""
+LONGEST_SENTENCE = 400
+"""Characters."""
 
 
 class Replay:
@@ -96,11 +101,15 @@ class Replay:
         """Nothing, up to the sentence behind those that were said, if only in part."""
         self._again += delta
         begun = sum(map(bool, _SENTENCE_END.split(self._begun)))
-        ends = [end.end() for end in _SENTENCE_END.finditer(self._again)]
-        if len(ends) < begun:
+        ends = [0, *(end.end() for end in _SENTENCE_END.finditer(self._again))]
+        if len(ends) > begun:
+            passed_to = ends[begun]
+        elif word := _WORD.match(self._again, len(self._begun) + LONGEST_SENTENCE):
+            passed_to = word.end()
+        else:
             return ""
         self._passes_over, self._is_beyond, self._at = False, True, len(self._durable)
-        new_from = max(began, ends[begun - 1] if begun else 0)
+        new_from = max(began, passed_to)
         self.held_from = new_from - self._piece_from
         return delta[new_from - began :]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.agents.base import Clip, ReplyPart, Text, Turn
 from app.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
@@ -16,7 +18,7 @@ from app.stores.base import Claim
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 FRAME = bytes(960)
 CANCEL = {"type": "response.cancel"}
@@ -86,6 +88,42 @@ async def test_a_reply_that_is_cancelled_is_made_no_longer() -> None:
         caller.transport.say(ANSWER)
         done = await caller.transport.event("response.done", 2)
         assert done["response"]["status"] == "completed"
+
+
+class StubbornAgent(ScriptedAgent):
+    """Does not end when it is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.swallowed = False
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        yield Text("I go on. ")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        self.swallowed = True
+        await self.may_go_on.wait()
+
+
+async def test_an_agent_that_does_not_stop_holds_no_call_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handoff goes on without it, and the log names it; one that stops in time is waited for."""
+    monkeypatch.setattr(live_call, "STOPS_WITHIN_S", 0.01)
+    agent = StubbornAgent()
+    agent.may_go_on.clear()
+    async with rig(None, agent) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        caller.transport.say(ANSWER)
+        await caller.transport.event("response.output_audio_transcript.delta")
+        live = pod.ownership.calls[caller.call_id]
+        with capture_logs() as logs:
+            await asyncio.wait_for(live.stop_work(), PATIENCE_S)
+        assert agent.swallowed
+        assert [line["agent"] for line in logs if line["event"] == "an agent does not stop"] == ["scripted"]
+        agent.may_go_on.set()
+        with capture_logs() as logs:
+            await live.stop_work()
+        assert logs == []
 
 
 async def test_a_reply_waits_until_the_turn_is_understood() -> None:

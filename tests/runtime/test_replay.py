@@ -14,6 +14,7 @@ from app.call import inputs
 from app.call.alignment import said_to
 from app.call.audio import FORMATS, PCM, PCMU
 from app.call.record import Call
+from app.runtime import replay
 from app.runtime.speaking import Performance
 from tests.call.calls import emitted, happen, moved, new_call
 from tests.runtime.clocks import StoppedClock
@@ -199,6 +200,28 @@ async def test_a_reply_in_one_piece_that_is_another_goes_on_in_its_middle() -> N
     call, _, _ = await interrupted(first, second, 3)
     assert texts_of(call) == ["one", "".join(OTHERS[1:])]
     assert [word for word, _, _ in heard_of(call)] == ["one", *"".join(OTHERS[1:]).split()]
+
+
+@pytest.mark.parametrize("end", [". ", "。", "। ", "؟ ", "۔ "])
+async def test_a_sentence_ends_in_any_script(end: str) -> None:
+    """Another text goes on with the second sentence where the first had been begun."""
+    others = [f"a b c{end}", f"d e f{end}"]
+    first, second = Speaker(["one two three", end]), Speaker(others)
+    call, _, was_cut = await interrupted(first, second, 1, output_modalities=["text"])
+    assert was_cut
+    assert texts_of(call) == ["one two three", others[1]]
+
+
+async def test_another_text_whose_sentences_do_not_end_goes_on_all_the_same() -> None:
+    """Nothing of it says where the caller is: it goes on with a word, not much later than it was cut off."""
+    words = [f"word{number}" for number in range(200)]
+    first, second = Speaker(["one two three", "."]), Speaker([f"{word} " for word in words])
+    call, observer, _ = await interrupted(first, second, 1, output_modalities=["text"])
+    begun, rest = texts_of(call)
+    passed = words[: -len(rest.split())]
+    assert rest.split() == words[len(passed) :]
+    assert replay.LONGEST_SENTENCE < len(begun) + len(" ".join(passed)) < replay.LONGEST_SENTENCE + 40
+    assert observer.counts["agent_fault", "other_text"] == 1
 
 
 async def test_an_agent_that_goes_on_by_itself_is_not_compared() -> None:
