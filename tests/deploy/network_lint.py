@@ -12,6 +12,10 @@ DNS_PORT = 53
 NODE_LOCAL_DNS = ("169.254.20.10", "169.254.169.254")
 """Resolvers that are no pods: NodeLocal DNSCache, and the cloud's on its metadata address."""
 NAMESPACE = "kubernetes.io/metadata.name"
+GATEWAY = {"voice-agent/gateway": "true"}
+"""Of the namespace in which a gateway's proxies run."""
+GATEWAY_PORT = 10443
+"""On which Envoy Gateway's proxies listen for 443; others have others."""
 STORE = {"app.kubernetes.io/name": "voice-redis"}
 STORE_PORTS = (6379, 26379)
 
@@ -70,13 +74,24 @@ def store_is_reached(known: World) -> Findings:
                 yield f"{title(workload)}: the store's port {port} lets its pods not in."
 
 
+def gateway_is_reached(known: World) -> Findings:
+    """Whoever calls through the load balancer may connect to a gateway of pods, whose ports are its own affair."""
+    for workload, template in known.pods():
+        arguments = [it for container in containers(template) for it in container.get("args", ())]
+        if any(str(it).startswith("--smoke-url=") for it in arguments):
+            peers = _allowed(known, labels(template), "egress", GATEWAY_PORT)
+            if not any(matches(peer["namespaceSelector"], GATEWAY) for peer in peers if "namespaceSelector" in peer):
+                yield f"{title(workload)}: its pods may not connect to a gateway in the cluster."
+
+
 def _allowed(known: World, have: dict[str, str], way: str, port: int, protocol: str = "TCP") -> Iterator[Object]:
     """The peers that pods with these labels may speak with; policies add up."""
     side = {"ingress": "from", "egress": "to"}[way]
     for policy in known.all("NetworkPolicy"):
         if matches(policy["spec"]["podSelector"], have):
             for rule in policy["spec"].get(way, ()):
-                if (port, protocol) in {(it["port"], it.get("protocol", "TCP")) for it in rule["ports"]}:
+                ports = {(it["port"], it.get("protocol", "TCP")) for it in rule.get("ports", ())}
+                if not ports or (port, protocol) in ports:
                     yield from rule[side]
 
 
@@ -97,4 +112,4 @@ def _holds(peer: Object, address: str) -> bool:
     return ip_address(address) in inside and not any(ip_address(address) in out for out in outside)
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (network, names_resolve, store_is_reached)
+CHECKS: tuple[Callable[[World], Findings], ...] = (network, names_resolve, store_is_reached, gateway_is_reached)

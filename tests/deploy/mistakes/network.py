@@ -17,6 +17,10 @@ MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
         lambda it: ways_out(it, "voice-cutover")[1]["ports"].pop(),
         "Job/voice-cutover: its pods may not connect to port 26379 of the store",
     ),
+    "cutover that may not call through a gateway of pods": (
+        lambda it: ways_out(it, "voice-cutover").pop(),
+        "Job/voice-cutover: its pods may not connect to a gateway in the cluster",
+    ),
     "open to everybody": (lambda it: peers(it, "voice-agent-blue").append({}), "lets everybody in"),
     "open to the world": (
         lambda it: peers(it, "voice-agent-from-alb")[0]["ipBlock"].update(cidr="0.0.0.0/0"),
