@@ -42,6 +42,13 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="try so many, drawn by chance (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="which ones are drawn (default 0)")
     parser.add_argument("--only", default="", help="mutants whose name contains this, as app/call/hearing.py")
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="TESTS",
+        help="try these tests (a file, or one test) and no others: quick, while tests are being written; several times",
+    )
     parser.add_argument("--minutes", type=float, help="begin nothing new after so long; again: the same command")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -51,13 +58,13 @@ def main() -> int:
     STATE.mkdir(parents=True, exist_ok=True)
     chosen = choose(asked.only, asked.sample, asked.seed)
     parts = []
-    for part in PARTS:
+    for part in () if asked.by else PARTS:
         if time.monotonic() > until_s:
             print("not all tests are measured yet; the same command goes on", file=sys.stderr)
             return NOT_DONE
         parts.append(measure(part, STATE, asked.jobs))
     journal = Journal(STATE / "journal.jsonl", fingerprint("tests"))
-    entries = Trials(Baseline(parts), journal, asked.jobs, until_s).run(chosen)
+    entries = Trials(Baseline(parts), journal, asked.jobs, until_s, by=asked.by).run(chosen)
     return _report(chosen, entries, time.monotonic() - began_s, as_json=asked.json)
 
 
@@ -75,7 +82,11 @@ def choose(only: str, sample: int | None, seed: int) -> list[Mutant]:
 class Trials:
     """Tries mutants on processes that have the tests ready."""
 
-    def __init__(self, baseline: Baseline, journal: Journal, jobs: int, until_s: float) -> None:
+    def __init__(
+        self, baseline: Baseline, journal: Journal, jobs: int, until_s: float, *, by: Sequence[str] = ()
+    ) -> None:
+        """`by`: the tests to try instead of those that run a mutant's lines."""
+        self._by = by
         self._baseline = baseline
         self._journal = journal
         self._jobs = jobs
@@ -114,15 +125,21 @@ class Trials:
             return None
         began_s = time.monotonic()
         tests = self._baseline.tests_of(mutant)
-        answer = self._ask(Job(mutant.file, mutant.key, tests)) if tests else Answer("uncovered")
+        answer = self._ask(Job(mutant.file, mutant.key, tests)) if tests or self._by else Answer("uncovered")
+        seconds = time.monotonic() - began_s
         with self._noting:
-            return self._journal.note(mutant, answer.outcome, answer.by, time.monotonic() - began_s)
+            if self._by and answer.outcome not in DEAD:
+                return self._journal.entry(mutant, answer.outcome, answer.by, seconds)  # Another test may notice it.
+            return self._journal.note(mutant, answer.outcome, answer.by, seconds)
 
     def _ask(self, job: Job) -> Answer:
         process: subprocess.Popen[str] | None = getattr(self._own, "process", None)
         if process is None:
             process = self._own.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.mutants.trial", *(f"--ignore={path}" for path in LEFT_OUT), *PARTS],
+                [
+                    *(sys.executable, "-m", "tests.mutants.trial"),
+                    *(self._by or (*(f"--ignore={path}" for path in LEFT_OUT), *PARTS)),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

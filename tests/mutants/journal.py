@@ -51,11 +51,15 @@ class Journal:
 
     def note(self, mutant: Mutant, outcome: str, by: str, seconds: float) -> Entry:
         """Keep it."""
-        entry = Entry(mutant.key, outcome, by, round(seconds, 2), self._code_of(mutant), self._tests)
+        entry = self.entry(mutant, outcome, by, seconds)
         self._entries[entry.key] = entry
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(entry)) + "\n")
         return entry
+
+    def entry(self, mutant: Mutant, outcome: str, by: str, seconds: float) -> Entry:
+        """What is kept."""
+        return Entry(mutant.key, outcome, by, round(seconds, 2), self._code_of(mutant), self._tests)
 
     def _code_of(self, mutant: Mutant) -> str:
         if mutant.file not in self._code:

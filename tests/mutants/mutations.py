@@ -92,6 +92,8 @@ class _Finder:
         self._lines = (0, 0)
         """Of the class around, while no function is."""
         self._is_in_function = False
+        self._is_tuple = False
+        """Whether the class around is a named tuple, whose defaults cannot be changed once it is made."""
 
     def module(self) -> Iterator[Mutant]:
         for statement in ast.parse(self._source).body:
@@ -118,15 +120,16 @@ class _Finder:
                 if isinstance(node, ast.With | ast.AsyncWith):
                     yield from self._without(node)
                 yield from self._parts(node)
-            case ast.AnnAssign(value=ast.expr() as value):
+            case ast.AnnAssign(value=ast.expr() as value) if not self._is_tuple:
                 yield from self._default(value)
 
     def _class(self, node: ast.ClassDef) -> Iterator[Mutant]:
         self._scope.append(node.name)
         before, self._lines = self._lines, (node.lineno, node.end_lineno or node.lineno)
+        self._is_tuple = any(_text(base) == "NamedTuple" for base in node.bases)
         for statement in node.body:
             yield from self._statement(statement)
-        self._lines = before
+        self._lines, self._is_tuple = before, False
         self._scope.pop()
 
     def _default(self, value: ast.expr) -> Iterator[Mutant]:

@@ -36,7 +36,7 @@ MEMORY_BYTES = 4 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A mutant, and the tests to try on it in this order, with the seconds they take."""
+    """A mutant, and the tests to try on it in this order, with the seconds they take; none: all that were collected."""
 
     file: str
     key: str
@@ -75,7 +75,8 @@ class Forks:
                 os.close(reader)
                 self._told = os.fdopen(writer, "w", buffering=1)
                 self._become(job)
-                session.items[:] = [items[name] for name in job.tests if name in items]
+                if job.tests:
+                    session.items[:] = [items[name] for name in job.tests if name in items]
                 session.config.option.maxfail = 1
                 return None
             os.close(writer)
