@@ -32,12 +32,12 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
     effects: list[Effect] = []
     new_format = input_format(after) != input_format(before)
     if new_format:
-        forget_buffer(call)
-        call.hearing.base_ms += call.input_format.ms(call.hearing.position)
-        call.hearing.position = 0
+        _begin_positions_anew(call)
     if new_format or turn_detection(after) != turn_detection(before):
         effects.append(ResetEndpointing())
-        _switch_turn_detection(call, was_on=call.listening is not None, is_on=turn_detection(after) is not None)
+    was_on, is_on = call.listening is not None, turn_detection(after) is not None
+    if is_on != was_on:
+        _switch_turn_detection(call, is_on=is_on)
     call.use_session(after)
     if "session" not in call.dirty:
         call.unsaved_bytes += call.session_bytes
@@ -46,13 +46,21 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
     return effects
 
 
-def _switch_turn_detection(call: Call, *, was_on: bool, is_on: bool) -> None:
+def _begin_positions_anew(call: Call) -> None:
+    """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
+    forget_buffer(call)
+    call.hearing.base_ms += call.input_format.ms(call.hearing.position)
+    call.hearing.position = 0
+    call.seen.update({event_id: (number, 0) for event_id, (number, _) in call.seen.items()})
+    call.unsaved_seen = [(event_id, number, 0) for event_id, (number, _) in call.seen.items()]
+
+
+def _switch_turn_detection(call: Call, *, is_on: bool) -> None:
     """Turned on, it starts with an empty buffer; turned off, what was being said is the client's to commit."""
-    if is_on and not was_on:
+    if is_on:
         forget_buffer(call)
-    elif was_on and not is_on:
+    else:
         call.hearing.speaking = False
-        call.mark("counts")
 
 
 def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
@@ -98,9 +106,7 @@ def stage_audio(call: Call, piece: StageAudio) -> None:
 
 def drop_staged(call: Call) -> None:
     """The item for which audio came will not be created. What is stored of that audio goes with the next write."""
-    if call.staged is not None:
-        call.staged = None
-        call.mark("counts")
+    call.staged = None
 
 
 def create_item(call: Call, wish: CreateItem) -> list[Effect]:
@@ -180,9 +186,15 @@ def delete_item(call: Call, wish: DeleteItem, now_ms: int) -> list[Effect]:
         )
     effects = take_back(call, wish.item_id, now_ms)
     call.conversation.drop(wish.item_id)
+    # The client may give its id to another item, of which nothing was said or played.
+    if call.clip is not None and call.clip.item_id == wish.item_id:
+        call.clip = None
+        call.mark("turn")
+    if call.playback is not None and call.playback.item_id == wish.item_id:
+        call.playback = None
+        call.mark("reply")
     if call.untranscribed.pop(wish.item_id, None) is not None:
         call.mark("turn")
         effects.append(StopTranscribing(wish.item_id))
     call.emit(events.item_deleted(wish.item_id))
-    call.mark("counts")
     return effects

@@ -76,7 +76,7 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
 
 def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
     """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
-    if call.listening is None or not call.hearing.speaking:
+    if not call.hearing.speaking:
         return []
     return [*_speech_stopped(call, call.hearing.position, now_ms), ResetEndpointing()]
 
@@ -140,7 +140,6 @@ def forget_buffer(call: Call) -> None:
     """Empty the buffer; the position stays."""
     old = call.hearing
     call.hearing = Hearing(position=old.position, base_ms=old.base_ms)
-    call.mark("counts")
 
 
 def forget_audio(call: Call) -> None:
@@ -155,7 +154,6 @@ def flush(call: Call) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
     if call.hearing.speaking or call.listening is None:
         _save_up_to(call, call.hearing.position)
-    call.mark("counts")
 
 
 def forget_unsaved(call: Call) -> None:
@@ -166,7 +164,6 @@ def forget_unsaved(call: Call) -> None:
         del heard.audio[heard.saved :]
         heard.position -= surplus
         call.forget_seen(heard.position)
-        call.mark("counts")
 
 
 def position_ms(call: Call, at_bytes: int) -> int:
@@ -311,9 +308,8 @@ def _save_up_to(call: Call, end: int) -> None:
 
 def _keep_padding(call: Call, padding: int) -> None:
     hearing = call.hearing
-    surplus = len(hearing.audio) - padding
-    if surplus > 0:
-        del hearing.audio[:surplus]
+    surplus = max(len(hearing.audio) - padding, 0)
+    del hearing.audio[:surplus]
     due = call.input_format.size(SILENT_SAVE_MS)
-    if hearing.start // due != (hearing.start - max(surplus, 0)) // due:
+    if hearing.start // due != (hearing.start - surplus) // due:
         call.mark("counts")

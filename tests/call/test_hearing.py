@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import inputs, machine
+from app.call import conversation, inputs, machine
 from app.call.codec import take_write
-from app.call.effects import CountLimit, ResetEndpointing, StartReply, Transcribe
+from app.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES
+from app.call.record import Call
 from tests.call.calls import (
     FRAME,
     append,
@@ -240,3 +243,159 @@ def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
     spoken_turn(call)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
     assert len(written) == 20 - kept
+
+
+def detecting_call(**detection: Any) -> Call:
+    """A call with server turn detection."""
+    return new_call(audio={"input": {"turn_detection": {"type": "server_vad", **detection}}})
+
+
+def numbered(first: int, count: int) -> bytes:
+    """Audio of which no frame is like another."""
+    return b"".join(bytes([number, 1]) * (len(FRAME) // 2) for number in range(first, first + count))
+
+
+def begin(call: Call, audio: bytes = FRAME) -> list[Effect]:
+    """The caller begins to speak with the first byte of `audio`."""
+    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+
+
+def stop(call: Call, at_bytes: int, audio: bytes) -> list[Effect]:
+    """The caller was heard to stop."""
+    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(False, at_bytes),)))
+
+
+# --- where a turn begins and ends -------------------------------------------
+
+
+def test_a_turn_ends_where_its_end_was_heard() -> None:
+    """What came behind that, in the same piece, stays in the buffer."""
+    call = new_call()
+    call.checkpoint_ms = 0
+    happen(call, inputs.AppendAudio(numbered(0, 20)))
+    begin(call, numbered(20, 4))
+    stop(call, 24 * len(FRAME), numbered(24, 3))
+    assert call.clip is not None
+    assert call.clip.audio == numbered(20 - 15, 19)
+    assert emitted(call)[1]["audio_end_ms"] == 480
+    assert bytes(call.hearing.audio) == numbered(24, 3)
+
+
+def test_a_turn_ends_no_sooner_than_what_is_stored_of_it() -> None:
+    """Whatever is stored under an item's id belongs to it."""
+    call = new_call()
+    begin(call, numbered(0, 10))
+    stop(call, len(FRAME), numbered(10, 2))
+    assert call.clip is not None
+    assert call.clip.audio == numbered(0, 10)
+    assert emitted(call)[1]["audio_end_ms"] == 200
+
+
+def test_a_turn_ends_no_later_than_its_audio() -> None:
+    """What has not come is in no turn."""
+    call = new_call()
+    begin(call, numbered(0, 10))
+    stop(call, 10**6, numbered(10, 2))
+    assert call.clip is not None
+    assert call.clip.audio == numbered(0, 12)
+    assert emitted(call)[1]["audio_end_ms"] == 240
+
+
+@pytest.mark.parametrize(
+    ("began_at", "known_at", "start_ms"),
+    [(50, 0, 700), (50, 51, 720), (45, 51, 720), (45, 0, 700)],
+    ids=["at once", "a frame later", "long after it began", "further back than is held"],
+)
+def test_padding_is_counted_back_from_where_speech_was_certain(began_at: int, known_at: int, start_ms: int) -> None:
+    """As if a piece had ended there: a turn begins at the same place however its audio was cut."""
+    call = new_call()
+    happen(call, *append(50))
+    boundary = inputs.VoiceBoundary(True, began_at * len(FRAME), known_at * len(FRAME))
+    happen(call, inputs.AppendAudio(FRAME, None, (boundary,)))
+    assert emitted(call)[0]["audio_start_ms"] == start_ms
+    assert len(call.hearing.audio) == (51 - start_ms // 20) * len(FRAME)
+
+
+def test_times_go_on_after_a_change_of_format() -> None:
+    """They count all the audio of the call."""
+    call = new_call()
+    happen(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    happen(call, inputs.AppendAudio(bytes(160 * 20)))
+    begin(call, bytes(160))
+    assert emitted(call)[-1]["audio_start_ms"] == 1000 + 400 - 300
+
+
+def test_speech_that_goes_on_does_not_begin_again() -> None:
+    """A second start within an utterance is none."""
+    call = new_call()
+    begin(call)
+    assert begin(call) == []
+    assert types(call) == ["input_audio_buffer.speech_started"]
+
+
+def test_what_is_heard_after_detection_was_turned_off_means_nothing() -> None:
+    """The client commits its turns itself then."""
+    call = manual_call()
+    boundaries = (inputs.VoiceBoundary(True, 0), inputs.VoiceBoundary(False, len(FRAME)))
+    assert happen(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == []
+    assert types(call) == []
+    assert bytes(call.hearing.audio) == FRAME
+
+
+def test_a_client_may_commit_what_is_being_said() -> None:
+    """The utterance ends there, unanswered until asked for, and what goes on is listened to afresh."""
+    call = new_call()
+    begin(call)
+    assert happen(call, *append(9), inputs.CommitAudio()) == [Transcribe(item_id(1), FRAME * 10), ResetEndpointing()]
+    assert not call.hearing.speaking
+    assert call.reply is None
+
+
+def test_a_turn_is_answered_only_if_that_is_wanted() -> None:
+    """`create_response: false` leaves it to the client."""
+    call = detecting_call(create_response=False)
+    assert spoken_turn(call) == [Transcribe(item_id(1), FRAME * 25)]
+    assert call.reply is None
+
+
+def test_what_is_said_beside_a_reply_is_a_turn_without_one() -> None:
+    """There is one reply at a time: the one that goes on is not replaced."""
+    call = detecting_call(interrupt_response=False)
+    spoken_turn(call)
+    assert spoken_turn(call) == [Transcribe(item_id(2), FRAME * 25)]
+    assert call.reply is not None
+    assert call.reply.response_id == response_id(1)
+
+
+# --- silence ----------------------------------------------------------------
+
+
+def test_silence_before_any_reply_is_not_answered() -> None:
+    """Nobody waits for the caller yet."""
+    assert happen(detecting_call(idle_timeout_ms=2000), *append(300)) == []
+
+
+def test_silence_is_answered_only_if_that_was_asked_for() -> None:
+    """Without `idle_timeout_ms` a caller may be silent for as long as they like."""
+    call = new_call()
+    spoken_turn(call)
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert happen(call, *append(300)) == []
+
+
+def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
+    """It is the client's turn then."""
+    call = detecting_call(idle_timeout_ms=2000, create_response=False)
+    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)))
+    spoken_turn(call)
+    assert happen(call, *append(300)) == []
+
+
+def test_silence_becomes_no_turn_in_a_full_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is passed over without a word."""
+    call = detecting_call(idle_timeout_ms=2000)
+    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)))
+    monkeypatch.setattr(conversation, "MAX_BYTES", 0)
+    emitted_before = call.seq
+    assert happen(call, *append(300)) == []
+    assert call.seq == emitted_before

@@ -1,0 +1,307 @@
+"""What a client changes of its call: the session and the items."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import orjson
+import pytest
+
+from app.call import editing, inputs, machine
+from app.call.bounds import kept_audio_bytes
+from app.call.codec import take_write
+from app.call.completeness import KEPT
+from app.call.effects import CountLimit, ResetEndpointing, Transcribe
+from app.call.record import Call
+from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, moved, new_call, types
+
+SPOKEN: dict[str, Any] = {
+    "type": "message",
+    "role": "user",
+    "content": [{"type": "input_text", "text": "listen"}, {"type": "input_audio", "transcript": None}],
+}
+TYPED: dict[str, Any] = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+RULE: dict[str, Any] = {**TYPED, "role": "system"}
+RESULT: dict[str, Any] = {"type": "function_call_output", "call_id": "c", "output": "x"}
+
+
+def begin(call: Call) -> None:
+    """The caller begins to speak."""
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+
+
+# --- the session ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patch", "resets"),
+    [
+        ({"instructions": "Be brief."}, False),
+        ({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}, False),
+        ({"audio": {"input": {"transcription": {"model": "whisper-1"}}}}, False),
+        ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 24_000}}}}, False),
+        ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, True),
+        ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}, True),
+        ({"audio": {"input": {"turn_detection": None}}}, True),
+    ],
+)
+def test_a_caller_is_listened_to_afresh_only_where_listening_changes(patch: dict[str, Any], resets: bool) -> None:
+    """By the format of what is heard or the way turns are found."""
+    assert happen(new_call(), inputs.UpdateSession(patch)) == ([ResetEndpointing()] if resets else [])
+
+
+def test_an_utterance_goes_on_under_other_settings() -> None:
+    """Detection that was on and stays on forgets nothing, however it is set."""
+    call = new_call()
+    begin(call)
+    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
+    assert call.hearing.speaking
+    assert bytes(call.hearing.audio) == FRAME
+    assert call.listening is not None
+    assert call.listening.mode == "semantic_vad"
+
+
+def test_positions_begin_anew_with_a_new_format() -> None:
+    """To the byte; how long the caller has been heard is not forgotten."""
+    call = manual_call()
+    happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    assert (call.hearing.position, call.hearing.base_ms, call.heard_ms) == (0, 100, 100)
+    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    assert (call.hearing.position, call.hearing.base_ms) == (0, 100)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("is_written", [False, True])
+def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, moves: bool) -> None:
+    """It was dealt with when the format changed: a client that sends it again after a resume is not heard twice."""
+    call = new_call()
+    frames = [inputs.AppendAudio(FRAME, f"frame_{number}") for number in range(20)]
+    happen(call, *frames)
+    if is_written:
+        take_write(call, 0)
+    update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
+    happen(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
+    again = moved(call) if moves else call
+    machine.attach(again, again.seq, 0, resumable=True)
+    assert again.last_client_event_id == "update"
+    happen(again, *frames, update)
+    assert (again.hearing.base_ms, again.hearing.position) == (400, 0)
+    happen(again, inputs.AppendAudio(bytes(160), "frame_20"))
+    assert again.hearing.position == 160
+
+
+# --- items ------------------------------------------------------------------
+
+
+def test_half_a_sample_in_an_item_is_refused() -> None:
+    """Its audio is whole samples, or it is not taken."""
+    call = new_call()
+    assert happen(call, inputs.CreateItem(dict(SPOKEN), bytes(3))) == []
+    assert emitted(call)[-1]["error"]["param"] == "item.content"
+    assert len(call.conversation) == 0
+
+
+def test_the_id_of_what_is_being_said_is_taken() -> None:
+    """The client has heard of it with the start of the speech."""
+    call = new_call()
+    begin(call)
+    happen(call, inputs.CreateItem({**TYPED, "id": emitted(call)[0]["item_id"]}))
+    assert emitted(call)[-1]["error"]["code"] == "item_create_duplicate_item_id"
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_an_item_may_be_as_large_as_its_bound(monkeypatch: pytest.MonkeyPatch, less: int) -> None:
+    """To the byte of its JSON."""
+    monkeypatch.setattr(editing, "MAX_PACKED_ITEM_BYTES", len(orjson.dumps(TYPED)) - less)
+    call = new_call()
+    effects = happen(call, inputs.CreateItem(dict(TYPED)))
+    assert effects == ([CountLimit("item_bytes")] if less else [])
+    assert len(call.conversation) == 1 - less
+
+
+@pytest.mark.parametrize("less", [0, 1])
+@pytest.mark.parametrize("staged", [False, True])
+def test_an_item_may_have_as_much_audio_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, staged: bool, less: int
+) -> None:
+    """To the byte, in pieces or at once; what comes with the item is counted once."""
+    call = manual_call()
+    happen(call, *append(3))
+    monkeypatch.setattr(editing, "MAX_AUDIO_BYTES", 13 * len(FRAME) - less)
+    if staged:
+        happen(call, *(inputs.StageAudio(None, FRAME * 5) for _ in range(2)))
+    effects = happen(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else FRAME * 10, staged=staged))
+    assert effects == ([CountLimit("call_audio_bytes")] if less else [Transcribe(item_id(1), FRAME * 10)])
+
+
+def test_where_there_is_no_room_for_audio_there_is_for_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes none."""
+    call = manual_call()
+    happen(call, *append(3))
+    monkeypatch.setattr(editing, "MAX_AUDIO_BYTES", 0)
+    happen(call, inputs.CreateItem(dict(TYPED)))
+    assert types(call)[-1] == "conversation.item.done"
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_the_audio_of_an_item_without_an_id_is_stored_under_the_one_it_gets(
+    monkeypatch: pytest.MonkeyPatch, staged: bool
+) -> None:
+    """All of it, in pieces of a bounded size, and whoever takes the call over finds it by the first one's number."""
+    monkeypatch.setattr(editing, "MAX_PIECE_BYTES", 5 * len(FRAME))
+    call = manual_call()
+    happen(call, inputs.CreateItem(dict(SPOKEN), FRAME))
+    audio = bytes(range(1, 245)) * 48
+    if staged:
+        happen(call, inputs.StageAudio(None, audio[:4800]), inputs.StageAudio(None, audio[4800:]))
+    happen(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else audio, staged=staged))
+    pieces = call.unsaved_speech[1:]
+    assert {entry.item_id for entry in pieces} == {call.conversation.last_id} == {item_id(2)}
+    assert b"".join(entry.audio for entry in pieces) == audio
+    assert staged or max(len(entry.audio) for entry in pieces) == 4800
+    assert call.clip is not None
+    assert (call.clip.item_id, call.clip.audio, call.clip.first_n) == (item_id(2), audio, pieces[0].n)
+
+
+def test_an_item_that_comes_between_pieces_is_not_the_one_they_are_for() -> None:
+    """It is the typed item it would have been, and the pieces are forgotten."""
+    call = manual_call()
+    assert happen(call, inputs.StageAudio(None, FRAME), inputs.CreateItem(dict(TYPED))) == []
+    assert call.clip is None
+    assert call.staged is None
+
+
+@pytest.mark.parametrize(
+    ("item", "where", "clip_stays", "turns"),
+    [
+        (TYPED, None, False, 2),
+        (TYPED, "root", True, 2),
+        (RULE, None, True, 1),
+        (RESULT, None, True, 1),
+    ],
+    ids=["typed last", "typed first", "a rule", "a result"],
+)
+def test_what_the_caller_said_last_is_what_they_typed_last(
+    item: dict[str, Any], where: str | None, clip_stays: bool, turns: int
+) -> None:
+    """A reply is to the newest turn, spoken or not; what is no turn changes nothing about that."""
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(dict(item), previous_item_id=where))
+    assert (call.clip is not None) is clip_stays
+    assert call.turns == turns
+
+
+def test_an_item_with_audio_is_what_the_caller_said_last() -> None:
+    """With its length, and the words in the part they belong to."""
+    call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
+    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(deepcopy(SPOKEN), FRAME * 5))
+    assert call.clip is not None
+    assert (call.clip.item_id, call.turns) == (item_id(2), 2)
+    happen(call, inputs.Transcribed(item_id(2), "hello"))
+    completed = emitted(call)[-1]
+    assert (completed["content_index"], completed["transcript"], completed["usage"]["seconds"]) == (1, "hello", 0.1)
+    entry = call.conversation.get(item_id(2))
+    assert entry is not None
+    assert entry.item["content"][1] == {"type": "input_audio", "transcript": "hello"}
+
+
+def test_an_item_is_shown_with_no_other_items_audio() -> None:
+    """What the caller said last belongs to one item."""
+    call = manual_call()
+    happen(call, inputs.CreateItem({**SPOKEN, "id": "other"}), *append(10), inputs.CommitAudio())
+    happen(call, inputs.RetrieveItem("other"))
+    assert "audio" not in emitted(call)[-1]["item"]["content"][1]
+    assert call.unsaved_events[-1].audio == b""
+
+
+def spoken_reply(call: Call) -> str:
+    """A reply of a second; the id of its item."""
+    happen(call, inputs.CreateResponse({}))
+    assert call.reply is not None
+    said = call.reply.response_id
+    happen(call, inputs.ReplyText(said, "one two"), inputs.ReplyAudio(said, FRAME * 50), inputs.ReplyFinished(said))
+    assert call.playback is not None
+    return call.playback.item_id
+
+
+def test_what_was_deleted_is_not_answered() -> None:
+    """No reply is told of its audio; a reply to something else is."""
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem({**RULE, "id": "rule"}))
+    happen(call, inputs.DeleteItem("rule"))
+    assert kept_audio_bytes(call) == 10 * len(FRAME)
+    happen(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
+    assert kept_audio_bytes(call) == 0
+    assert call.reply is not None
+    assert (call.reply.clip_id, call.reply.heard_ms) == ("", 0)
+
+
+@pytest.mark.parametrize("item", [TYPED, RULE, RESULT, SPOKEN])
+def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) -> None:
+    """For an item of any kind: it has none of the audio that the one before it had, and is not what is being played."""
+    call = new_call()
+    happen(call, inputs.CreateItem({**SPOKEN, "id": "again"}, FRAME), inputs.DeleteItem("again"))
+    happen(call, inputs.CreateItem({**item, "id": "again"}), inputs.RetrieveItem("again"))
+    assert emitted(call)[-1]["item"]["content" if "content" in item else "output"] == item.get("content", "x")
+    spoken = spoken_reply(call)
+    happen(call, inputs.DeleteItem("again"))
+    assert call.playback is not None
+    happen(call, inputs.DeleteItem(spoken))
+    happen(call, inputs.CreateItem({**item, "id": spoken}, FRAME * 50 if item is SPOKEN else b""))
+    begin(call)
+    assert types(call)[-1] == "input_audio_buffer.speech_started"
+
+
+@pytest.mark.parametrize(
+    "happened",
+    [
+        [inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))],
+        [
+            inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(True, 0),)),
+            inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, 10 * len(FRAME)),)),
+        ],
+        [inputs.AppendAudio(FRAME * 10), inputs.CommitAudio()],
+        [inputs.CreateItem(dict(TYPED))],
+        [inputs.CreateItem({**TYPED, "id": "mine"})],
+        [inputs.CreateItem(dict(SPOKEN), FRAME)],
+        [inputs.StageAudio(None, FRAME), inputs.CreateItem(dict(SPOKEN), staged=True)],
+        [inputs.StageAudio(None, FRAME), inputs.CreateItem(dict(SPOKEN), bytes(3))],
+        [inputs.CreateItem(dict(RESULT))],
+        [inputs.DeleteItem("spoken")],
+        [inputs.DeleteItem(item_id(1))],
+        [inputs.UpdateSession({"instructions": "Be brief."})],
+        [inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})],
+        [inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}})],
+        [inputs.ClearAudio()],
+    ],
+    ids=lambda happened: "-".join(type(each).__name__ for each in happened),
+)
+def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(happened: list[inputs.Input]) -> None:
+    """Whatever a client does, the next owner knows all that has come of it, and has no id to give twice."""
+    call = new_call()
+    call.checkpoint_ms = 0
+    spoken_reply(call)
+    happen(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
+    call.write_whole = True
+    stored = dict(take_write(call, 0).fields)
+    happen(call, *happened)
+    assert call.has_changes
+    stored.update(take_write(call, 0).fields)
+    call.write_whole = True
+    whole = dict(take_write(call, 0).fields)
+    for fields in (stored, whole):
+        fields.pop(KEPT)  # Pieces that are written again are written in one.
+    assert {name: value for name, value in stored.items() if value} == {
+        name: value for name, value in whole.items() if value
+    }
+
+
+def test_whether_an_item_is_taken_is_known_before_its_audio_comes() -> None:
+    """By the same rules as when it has come."""
+    call = new_call()
+    assert machine.refusal(call, inputs.CreateItem(dict(SPOKEN)), 4) is None
+    refused = machine.refusal(call, inputs.CreateItem(dict(SPOKEN)), 3)
+    assert refused is not None
+    assert refused.param == "item.content"
+    assert call.seq == 0

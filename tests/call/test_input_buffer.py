@@ -1,0 +1,244 @@
+"""What a call keeps of the caller's audio: how much of it, and where it is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.call import hearing, inputs, machine
+from app.call.bounds import kept_audio_bytes
+from app.call.codec import take_write
+from app.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from app.call.hearing import MAX_BUFFER_BYTES
+from app.call.record import Call
+from tests.call.calls import (
+    FRAME,
+    append,
+    emitted,
+    happen,
+    item_id,
+    manual_call,
+    new_call,
+    response_id,
+    spoken_turn,
+)
+
+
+def begin(call: Call) -> list[Effect]:
+    """The caller begins to speak."""
+    return happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+
+
+# --- what is stored of it ---------------------------------------------------
+
+
+@pytest.mark.parametrize("is_manual", [False, True])
+def test_each_turn_is_stored_under_numbers_of_its_own(is_manual: bool) -> None:
+    """What is kept of a turn is trimmed from its first number on: that is the first piece of this turn, of several."""
+    call = manual_call() if is_manual else new_call()
+    for number in (1, 2):
+        if is_manual:
+            happen(call, *append(35), inputs.CommitAudio())
+        else:
+            happen(call, *append(20))
+            spoken_turn(call, frames=35)
+        pieces = [entry for entry in take_write(call, 0).speech if entry.item_id == item_id(number)]
+        assert len(pieces) > 1
+        assert call.clip is not None
+        assert (call.clip.item_id, call.clip.first_n) == (item_id(number), pieces[0].n)
+        assert b"".join(entry.audio for entry in pieces) == call.clip.audio
+        assert (call.hearing.saved, call.hearing.first_n, call.hearing.item_id) == (0, 0, None)
+        assert call.turns == number
+
+
+def test_the_length_of_a_turn_is_told_with_its_words() -> None:
+    """In seconds of its audio."""
+    call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
+    happen(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hi"))
+    assert emitted(call)[-1]["usage"] == {"type": "duration", "seconds": 0.2}
+
+
+@pytest.mark.parametrize("how", ["lost", "handoff"])
+def test_an_utterance_under_way_is_saved_when_its_connection_goes(how: str) -> None:
+    """However little of it there is; what was no speech is sent again."""
+    gone: inputs.Input = inputs.ConnectionLost(hung_up=False) if how == "lost" else inputs.HandoffPlanned()
+    speaking, silent = new_call(), new_call()
+    for call in (speaking, silent):
+        call.checkpoint_ms = 0
+    begin(speaking)
+    happen(speaking, *append(3), gone)
+    happen(silent, *append(4), gone)
+    assert b"".join(entry.audio for entry in speaking.unsaved_speech) == FRAME * 4
+    assert silent.unsaved_speech == []
+
+
+def test_an_empty_buffer_takes_no_id() -> None:
+    """The item that comes next has it, connections or not."""
+    call = manual_call()
+    happen(call, inputs.ConnectionLost(hung_up=False))
+    machine.attach(call, None, 0, resumable=True)
+    happen(call, *append(5), inputs.CommitAudio())
+    assert call.conversation.last_id == item_id(1)
+
+
+def test_without_checkpoints_speech_is_stored_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as there is enough for one, not before."""
+    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", 30 * len(FRAME))
+    call = new_call()
+    call.checkpoint_ms = 0
+    begin(call)
+    happen(call, *append(28))
+    assert call.unsaved_speech == []
+    happen(call, *append(1))
+    assert [entry.audio for entry in call.unsaved_speech] == [FRAME * 30]
+
+
+def test_speech_waits_for_no_write_while_the_store_is_short_of_memory() -> None:
+    """No write is due for it."""
+    call = manual_call()
+    call.is_spared = True
+    happen(call, *append(50))
+    assert not call.has_changes
+
+
+def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
+    """It counts as not saved again; where turns are not kept either, their audio goes, too."""
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio(), *append(10))
+    unsaved_bytes = call.unsaved_bytes
+    hearing.take_back_unsaved(call)
+    assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
+    assert (call.hearing.saved, call.hearing.first_n) == (0, 0)
+    assert call.unsaved_bytes == unsaved_bytes - 10 * len(FRAME)
+    call.keeps_turns = False
+    hearing.take_back_unsaved(call)
+    assert call.unsaved_speech == []
+    assert call.unsaved_bytes == unsaved_bytes - 20 * len(FRAME)
+
+
+def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
+    """Only what was to come with the next write is."""
+    call = manual_call()
+    happen(call, *append(10))
+    [stored] = take_write(call, 0).speech
+    happen(call, *append(10))
+    hearing.take_back_unsaved(call)
+    assert call.unsaved_speech == []
+    assert (call.hearing.saved, call.hearing.first_n) == (10 * len(FRAME), stored.n)
+
+
+def test_a_silent_call_is_written_every_other_second() -> None:
+    """So far behind is the position from which a client sends again after a crash."""
+    call = new_call()
+    padding = 15
+    happen(call, *append(100 + padding - 1))
+    assert not call.has_changes
+    happen(call, *append(1))
+    assert call.has_changes
+    take_write(call, 0)
+    happen(call, *append(99))
+    assert not call.has_changes
+    happen(call, *append(1))
+    assert call.has_changes
+
+
+@pytest.mark.parametrize("size", [7, 8, 2401])
+def test_no_byte_of_silence_is_lost_before_the_padding_is_full(size: int) -> None:
+    """Nor is more kept, however the audio is cut."""
+    call = new_call(audio={"input": {"format": {"type": "audio/pcmu"}}})
+    for count in range(1, 350):
+        happen(call, inputs.AppendAudio(bytes(size)))
+        assert len(call.hearing.audio) == min(count * size, 2400)
+
+
+def test_nothing_that_was_said_is_left_in_a_call_that_has_ended() -> None:
+    """Neither in the buffer nor waiting for a write."""
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio(), *append(20), inputs.EndCall("admin"))
+    assert kept_audio_bytes(call) == 0
+    assert call.unsaved_speech == []
+
+
+# --- bounds -----------------------------------------------------------------
+
+
+def test_audio_counts_in_however_small_pieces_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a turn that waits to be understood; the bound itself is allowed."""
+    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 20 * len(FRAME))
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio())
+    assert happen(call, *append(10)) == []
+    assert happen(call, *append(1)) == [CountLimit("call_audio_bytes")]
+    assert kept_audio_bytes(call) == 20 * len(FRAME)
+
+
+def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered as one that goes on; silence behind it changes nothing, and speech is not heard and refused."""
+    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 20 * len(FRAME))
+    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", len(FRAME))
+    call = new_call()
+    spoken_turn(call, frames=10)
+    assert begin(call) == [StopReply(response_id(1))]
+    assert happen(call, *append(9)) == []
+    assert happen(call, *append(1)) == [
+        CountLimit("call_audio_bytes"),
+        Transcribe(item_id(2), FRAME * 10),
+        StartReply(response_id(2)),
+        ResetEndpointing(),
+    ]
+    assert call.reply is not None
+    assert call.reply.cut
+    emitted_before = call.seq
+    assert happen(call, *append(20)) == []
+    assert call.seq == emitted_before
+    assert begin(call) == [CountLimit("call_audio_bytes")]
+    assert emitted(call)[-1]["error"]["code"] == "audio_full"
+    assert not call.hearing.speaking
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_speech_is_heard_where_there_is_room_for_a_piece_of_it(monkeypatch: pytest.MonkeyPatch, less: int) -> None:
+    """To the byte."""
+    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", len(FRAME))
+    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 12 * len(FRAME) - less)
+    call = new_call()
+    spoken_turn(call, frames=10)
+    begin(call)
+    assert call.hearing.speaking is not bool(less)
+
+
+def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent knows that the caller had not finished."""
+    monkeypatch.setattr(hearing, "MAX_BUFFER_BYTES", 10 * len(FRAME))
+    call = new_call()
+    begin(call)
+    happen(call, *append(10))
+    assert call.reply is not None
+    assert call.reply.cut
+
+
+def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place of its audio."""
+    monkeypatch.setattr(hearing, "MAX_UNTRANSCRIBED", 0)
+    call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
+    assert happen(call, *append(10), inputs.CommitAudio()) == [CountLimit("untranscribed_items")]
+    assert (emitted(call)[-1]["item_id"], emitted(call)[-1]["content_index"]) == (item_id(1), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "code"),
+    [
+        ("manual", 4, None),
+        ("manual", 5, "invalid_value"),
+        ("manual", MAX_BUFFER_BYTES, None),
+        ("manual", MAX_BUFFER_BYTES + 2, "input_audio_buffer_full"),
+        ("detecting", MAX_BUFFER_BYTES + 2, None),
+        ("detecting", 5, "invalid_value"),
+        ("mirror", MAX_BUFFER_BYTES + 2, None),
+        ("mirror", 5, "invalid_value"),
+    ],
+)
+def test_it_is_known_before_its_audio_comes_whether_an_append_is_taken(kind: str, size: int, code: str | None) -> None:
+    """A buffer is filled by calls alone that commit it themselves; where turns are detected they are cut instead."""
+    call = new_call() if kind == "detecting" else manual_call(mirror=kind == "mirror")
+    mistake = machine.refusal(call, inputs.AppendAudio(b""), size)
+    assert (mistake.code if mistake is not None else None) == code
