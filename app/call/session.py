@@ -28,6 +28,7 @@ MAX_MODEL_BYTES = 256
 """Of the model that a client names in its session: it is looked at and not kept."""
 
 _SERVER_SET = ("id", "object", "expires_at")
+_KIND = one_of("realtime")
 _MODEL_NAME = text(MAX_MODEL_BYTES)
 
 # --- making and changing a session -----------------------------------------
@@ -73,7 +74,8 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
     Raises `ProtocolMistake`, whose `param` starts with ``session.``.
     """
     given = dict(an_object(patch, "session"))
-    _check_kind(given.pop("type", None) or "realtime")
+    if (kind := given.pop("type", None)) is not None:
+        _KIND(kind, "session.type")
     given.pop("call", None)
     if (model := given.pop("model", None)) is not None:
         _MODEL_NAME(model, "session.model")
@@ -108,12 +110,6 @@ def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit
             param=f"{path}.{largest}",
             limit=limit,
         )
-
-
-def _check_kind(kind: Any) -> None:
-    if kind == "transcription":
-        raise mistake("session.type", "is 'transcription'; this server takes only sessions of type 'realtime'")
-    one_of("realtime")(kind, "session.type")
 
 
 def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:

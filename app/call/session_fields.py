@@ -70,12 +70,14 @@ def _format(value: Any, path: str) -> dict[str, Any]:
     return audio_format.as_json()
 
 
+_VOICE_NAME = text(64, min_bytes=1, pattern=r"[\w.+:/-]+", means="letters, digits and '.+:/_-'")
+
+
 def _voice(value: Any, path: str) -> str:
     """A name, or ``{"id": …}`` of a custom voice, which is kept as its id."""
     if isinstance(value, dict):
-        value, path = fields({"id": text(64, min_bytes=1)}, required=("id",))(value, path)["id"], f"{path}.id"
-    name: str = text(64, min_bytes=1, pattern=r"[\w.+:/-]+", means="letters, digits and '.+:/_-'")(value, path)
-    return name
+        return str(fields({"id": _VOICE_NAME}, required=("id",))(value, path)["id"])
+    return str(_VOICE_NAME(value, path))
 
 
 def _modalities(value: Any, path: str) -> list[str]:

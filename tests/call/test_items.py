@@ -145,3 +145,9 @@ def test_images_are_refused_plainly() -> None:
     """Who sends an image is told that images are not taken, not that a name is wrong."""
     with pytest.raises(ProtocolMistake, match="does not take images"):
         check_item(message("user", {"type": "input_image", "image_url": "data:image/png;base64,AA=="}))
+
+
+def test_mcp_is_refused_plainly() -> None:
+    """Who sends an approval is told that such items are not taken, not which others are."""
+    with pytest.raises(ProtocolMistake, match="does not take MCP items"):
+        check_item({"type": "mcp_approval_response"})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import orjson
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
+from app.call import session as settings
 from app.call.audio import PCM, PCMA, PCMU
 from app.call.session import (
     MAX_SESSION_BYTES,
@@ -82,6 +84,7 @@ def test_a_new_session_listens_and_speaks(session: dict[str, Any]) -> None:
         "server_vad", 0.5, 300, 500,
     )  # fmt: skip
     assert (found.create_response, found.interrupt_response, found.idle_timeout_ms) == (True, True, None)
+    assert session["audio"]["output"]["speed"] == 1
     assert input_format(session) is PCM
     assert output_format(session) is PCM
     assert wants_audio(session)
@@ -242,6 +245,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     ([], "invalid_type", "session"),
     ({"type": "transcription"}, "invalid_value", "session.type"),
     ({"type": 7}, "invalid_type", "session.type"),
+    ({"type": ""}, "invalid_value", "session.type"),
+    ({"type": []}, "invalid_type", "session.type"),
     ({"model": 7}, "invalid_type", "session.model"),
     ({"model": "m" * 257}, "string_above_max_length", "session.model"),
     ({"id": "call_2"}, "invalid_value", "session.id"),
@@ -251,6 +256,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"output_modalities": ["audio", "text"]}, "invalid_value", "session.output_modalities"),
     ({"output_modalities": []}, "invalid_value", "session.output_modalities"),
     ({"output_modalities": ["video"]}, "invalid_value", "session.output_modalities[0]"),
+    ({"tools": ["book"]}, "invalid_type", "session.tools[0]"),
     ({"max_output_tokens": 0}, "invalid_value", "session.max_output_tokens"),
     ({"max_output_tokens": 4097}, "invalid_value", "session.max_output_tokens"),
     ({"max_output_tokens": True}, "invalid_type", "session.max_output_tokens"),
@@ -268,6 +274,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"tool_choice": "maybe"}, "invalid_value", "session.tool_choice"),
     ({"tool_choice": {"type": "function"}}, "missing_required_parameter", "session.tool_choice.name"),
     ({"truncation": {"type": "retention_ratio"}}, "missing_required_parameter", "session.truncation.retention_ratio"),
+    ({"truncation": "always"}, "invalid_value", "session.truncation"),
+    ({"tracing": "always"}, "invalid_value", "session.tracing"),
+    ({"tracing": {"metadata": {"a": "x" * 4096}}}, "invalid_value", "session.tracing.metadata"),
     ({"audio": []}, "invalid_type", "session.audio"),
     ({"audio": {"in": {}}}, "unknown_parameter", "session.audio.in"),
     (heard(format="pcm16"), "invalid_value", "session.audio.input.format"),
@@ -291,6 +300,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     (spoken(voice=""), "invalid_value", "session.audio.output.voice"),
     (spoken(voice={}), "missing_required_parameter", "session.audio.output.voice.id"),
+    (spoken(voice={"id": "two words"}), "invalid_value", "session.audio.output.voice.id"),
     (spoken(speed=2), "invalid_value", "session.audio.output.speed"),
     ({"nonsense": 1}, "unknown_parameter", "session.nonsense"),
     ({"x" * 9000: 1}, "unknown_parameter", f"session.{'x' * 61}..."),
@@ -310,10 +320,71 @@ def test_a_wrong_update_changes_nothing_and_says_where(
     assert len(mistake.message) < 500
 
 
-def test_a_limit_is_named(session: dict[str, Any]) -> None:
+def rate(rate_hz: int) -> dict[str, Any]:
+    """A patch of the rate of what the caller sends."""
+    return heard(format={"type": "audio/pcm", "rate": rate_hz})
+
+
+def ratio(value: float, after: int = 0) -> dict[str, Any]:
+    """A patch of how much of a long conversation is kept."""
+    limits = {"post_instructions": after}
+    return {"truncation": {"type": "retention_ratio", "retention_ratio": value, "token_limits": limits}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "sentence"),
+    [
+        (detection(threshold=1.5), "from 0 to 1, but it is 1.5"),
+        ({"instructions": "x" * 65_537}, "65537 bytes long; at most 65536"),
+        (rate(0), "from 1 to 192000, but it is 0"),
+        (rate(192_001), "from 1 to 192000, but it is 192001"),
+        (rate(1), "must be 24000 for audio/pcm"),
+        (rate(192_000), "must be 24000 for audio/pcm"),
+        ({"output_modalities": ["text", "audio", "text"]}, "3 entries; 1 to 2"),
+        ({"output_modalities": []}, "0 entries; 1 to 2"),
+        ({"output_modalities": ["text", "audio"]}, "both at once are not possible"),
+        ({"max_output_tokens": 0}, "from 1 to 4096, but it is 0"),
+        ({"max_output_tokens": 4097}, "from 1 to 4096, but it is 4097"),
+        (ratio(1.5), "from 0 to 1, but it is 1.5"),
+        (ratio(-0.5), "from 0 to 1, but it is -0.5"),
+        (ratio(1, 10_000_001), "from 0 to 10000000, but it is 10000001"),
+        (ratio(1, -1), "from 0 to 10000000, but it is -1"),
+        ({"tracing": {"workflow_name": "x" * 257}}, "257 bytes long; at most 256"),
+        ({"tracing": {"group_id": "x" * 257}}, "257 bytes long; at most 256"),
+        ({"tracing": {"metadata": {"a": "x" * 4096}}}, "larger than the allowed 4096 bytes"),
+        (spoken(voice="v" * 65), "65 bytes long; at most 64"),
+        (spoken(voice={"id": "v" * 65}), "65 bytes long; at most 64"),
+    ],
+)
+def test_a_limit_is_named(session: dict[str, Any], patch: dict[str, Any], sentence: str) -> None:
     """Whoever exceeds a bound is told the bound and what was sent."""
-    assert "from 0 to 1, but it is 1.5" in refused(session, detection(threshold=1.5)).message
-    assert "65537 bytes long; at most 65536" in refused(session, {"instructions": "x" * 65_537}).message
+    assert sentence in refused(session, patch).message
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"max_output_tokens": 1},
+        {"max_output_tokens": 4096},
+        {"truncation": "disabled"},
+        {"tracing": "auto"},
+        {"tracing": {"workflow_name": "x" * 256, "group_id": "x" * 256}},
+        {"instructions": "x" * 65_536},
+        ratio(0, 0),
+        ratio(1, 10_000_000),
+    ],
+)
+def test_what_is_at_its_limit_is_taken(session: dict[str, Any], patch: dict[str, Any]) -> None:
+    """The bounds themselves are allowed."""
+    after = merge(session, patch)
+    assert {name: after[name] for name in patch} == patch
+
+
+@pytest.mark.parametrize("voice", ["v", "v" * 64])
+def test_a_voice_may_have_a_short_name_or_a_long_one(session: dict[str, Any], voice: str) -> None:
+    """However it is written."""
+    for written in (voice, {"id": voice}):
+        assert merge(session, spoken(voice=written))["audio"]["output"]["voice"] == voice
 
 
 @pytest.mark.parametrize(
@@ -348,6 +419,7 @@ def test_a_response_takes_the_sessions_settings(session: dict[str, Any]) -> None
     assert (found.output_format, found.max_output_tokens, found.tool_choice) == (PCM, "inf", "auto")
     assert found.metadata is None
     assert found.input_items is None
+    assert found.parallel_tool_calls
 
 
 def test_a_response_overrides_the_session(session: dict[str, Any]) -> None:
@@ -395,6 +467,11 @@ def test_a_response_overrides_the_session(session: dict[str, Any]) -> None:
         ({"input": [{"type": "message", "role": "user"}]}, "missing_required_parameter", "response.input[0].content"),
         ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "response.input[0].id"),
         (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": "x" * 200_000}] * 3},
+            "invalid_value",
+            "response.input",
+        ),
+        (
             {"input": [{"type": "function_call_output", "call_id": "c", "output": "x" * 300_000}]},
             "string_above_max_length",
             "response.input[0].output",
@@ -428,6 +505,17 @@ def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
     assert mistake.param == "session.tools"
     assert str(MAX_SESSION_BYTES) in mistake.message
     assert mistake.limit == "session_bytes"
+
+
+def test_settings_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte of their JSON."""
+    given = {"instructions": "\u00e9\n", "metadata": {"a": "b"}}
+    size = len(orjson.dumps(given))
+    monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size)
+    assert check_response(given) == given
+    monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size - 1)
+    with pytest.raises(ProtocolMistake, match=f"at most {size - 1} are allowed"):
+        check_response(given)
 
 
 def test_what_a_response_brings_along_is_bounded() -> None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 
-from app.call.shapes import MAX_DEPTH, fields, free_json, integer, number, text, wrong_type
+from app.call.shapes import (
+    MAX_DEPTH,
+    Check,
+    array,
+    boolean,
+    fields,
+    free_json,
+    free_object,
+    integer,
+    number,
+    one_of,
+    shown,
+    text,
+    wrong_type,
+)
 from app.errors import ProtocolMistake
+
+Make = Callable[[], Check]
 
 
 def nested(depth: int) -> Any:
@@ -29,13 +47,20 @@ def test_free_json_is_bounded_in_depth() -> None:
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [("x" * 92, 100), (["x"] * 10, 98), ({"é" * 20: None}, 56), ([{"a": "b"}, 1], 34)],
+    [("x" * 92, 100), (["x"] * 10, 98), ({"é" * 20: None}, 56), ([{"a": "b"}, 1], 34), ([[], {}], 24)],
 )
 def test_free_json_is_bounded_in_size(value: Any, size: int) -> None:
-    """Texts count by their bytes, every value for eight more; the bound itself is allowed."""
+    """Texts count by their bytes, every value for eight more; the bound itself is allowed, and nothing below it."""
     assert free_json(size)(value, "x") is value
-    with pytest.raises(ProtocolMistake, match=f"larger than the allowed {size - 1} bytes"):
-        free_json(size - 1)(value, "x")
+    for less in range(size):
+        with pytest.raises(ProtocolMistake, match=f"larger than the allowed {less} bytes"):
+            free_json(less)(value, "x")
+
+
+def test_what_is_too_large_is_not_counted_to_its_end() -> None:
+    """Its size is what is wrong with it, however many values it holds."""
+    with pytest.raises(ProtocolMistake, match="larger than the allowed 10 bytes"):
+        free_json(10, max_values=1)([1, 2, 3], "x")
 
 
 def test_a_whole_float_is_an_integer() -> None:
@@ -93,3 +118,89 @@ def test_a_text_is_bounded_in_bytes(value: str) -> None:
     assert text(12)(value, "x") == value
     with pytest.raises(ProtocolMistake, match=f"is {len(value.encode())} bytes long; at most 10 are allowed"):
         text(10)(value, "x")
+
+
+def names(**more: Any) -> Check:
+    """An object with one known field."""
+    return fields({"name": text(5)}, **more)
+
+
+TAKEN: list[tuple[Make, Any, Any]] = [
+    (partial(text, 3), "", ""),
+    (partial(text, 3), "abc", "abc"),
+    (partial(text, 3, min_bytes=2), "ab", "ab"),
+    (partial(text, 3, pattern="[a-z]+", means="letters"), "abc", "abc"),
+    (lambda: boolean, False, False),
+    (partial(integer, 1, 3), 1, 1),
+    (partial(integer, 1, 3), 3, 3),
+    (partial(number, 0.25, 1.5), 0.25, 0.25),
+    (partial(number, 0.25, 1.5), 1, 1),
+    (partial(number, 0.25, 1.5), 1.5, 1.5),
+    (partial(one_of, "a", "b"), "b", "b"),
+    (partial(array, integer(1, 3), 2), [], []),
+    (partial(array, integer(1, 3), 2), [1.0, 2], [1, 2]),
+    (partial(array, integer(1, 3), 2, min_items=1), [3], [3]),
+    (names, {}, {}),
+    (names, {"name": "x"}, {"name": "x"}),
+    (names, {"name": None, "other": None}, {}),
+    (partial(names, null_means={"name": "inf"}), {"name": None, "other": None}, {"name": "inf"}),
+    (partial(names, null_means={"name": "inf"}), {}, {}),
+    (partial(names, required=("name",)), {"name": "x"}, {"name": "x"}),
+    (partial(free_object, 30), {"a": [1]}, {"a": [1]}),
+]
+
+
+@pytest.mark.parametrize(("make", "value", "kept"), TAKEN)
+def test_what_is_within_its_bounds_is_kept(make: Make, value: Any, kept: Any) -> None:
+    """The bounds themselves are; null is as if nothing had been sent, unless it means something."""
+    found = make()(value, "x")
+    assert (found, type(found)) == (kept, type(kept))
+
+
+REFUSED: list[tuple[Make, Any, str, str]] = [
+    (partial(text, 3), 1, "invalid_type", "'x' must be a string, but it is an integer."),
+    (partial(text, 3, min_bytes=1), "", "invalid_value", "'x' must not be empty."),
+    (partial(text, 3), "abcd", "string_above_max_length", "'x' is 4 bytes long; at most 3 are allowed."),
+    (partial(text, 9, pattern="[a-z]+", means="letters"), "a b", "invalid_value", "'x' must consist of letters."),
+    (lambda: boolean, 1, "invalid_type", "'x' must be a boolean, but it is an integer."),
+    (partial(integer, 1, 3), 0, "invalid_value", "'x' must be from 1 to 3, but it is 0."),
+    (partial(integer, 1, 3), 4.0, "invalid_value", "'x' must be from 1 to 3, but it is 4."),
+    (partial(integer, 1, 3), 1.5, "invalid_type", "'x' must be an integer, but it is a number."),
+    (partial(number, 0.25, 1.5), 0.2, "invalid_value", "'x' must be from 0.25 to 1.5, but it is 0.2."),
+    (partial(number, 0.25, 1.5), 1.6, "invalid_value", "'x' must be from 0.25 to 1.5, but it is 1.6."),
+    (partial(number, 0.25, 1.5), True, "invalid_type", "'x' must be a number, but it is a boolean."),
+    (partial(number, 0.25, 1.5), "1", "invalid_type", "'x' must be a number, but it is a string."),
+    (partial(one_of, "a"), "b", "invalid_value", "'x' must be 'a', but it is 'b'."),
+    (partial(one_of, "a", "b"), "c", "invalid_value", "'x' must be one of 'a', 'b', but it is 'c'."),
+    (partial(one_of, "a", "b"), ["a"], "invalid_type", "'x' must be a string, but it is an array."),
+    (partial(array, integer(1, 3), 2), {}, "invalid_type", "'x' must be an array, but it is an object."),
+    (partial(array, integer(1, 3), 2), [1] * 3, "invalid_value", "'x' has 3 entries; 0 to 2 are allowed."),
+    (partial(array, integer(1, 3), 2, min_items=1), [], "invalid_value", "'x' has 0 entries; 1 to 2 are allowed."),
+    (partial(array, integer(1, 3), 2), [1, 4], "invalid_value", "'x[1]' must be from 1 to 3, but it is 4."),
+    (names, [], "invalid_type", "'x' must be an object, but it is an array."),
+    (names, {"name": 1}, "invalid_type", "'x.name' must be a string, but it is an integer."),
+    (names, {"nam": 1}, "unknown_parameter", "Unknown parameter: 'x.nam'. Known fields: name."),
+    (partial(names, hints={"nam": "It has an e."}), {"nam": 1}, "unknown_parameter", "'x.nam'. It has an e."),
+    (partial(names, hints={"nam": "It has an e."}), {"n": 1}, "unknown_parameter", "'x.n'. Known fields: name."),
+    (partial(names, required=("name",)), {}, "missing_required_parameter", "'x.name' is required."),
+    (partial(names, required=("name",)), {"name": None}, "missing_required_parameter", "'x.name' is required."),
+    (names, {"n" * 64: 1}, "unknown_parameter", f"'x.{'n' * 64}'"),
+    (names, {"n" * 65: 1}, "unknown_parameter", f"'x.{'n' * 61}...'"),
+    (partial(free_object, 30), [], "invalid_type", "'x' must be an object, but it is an array."),
+    (partial(free_object, 30), {"a": "x" * 30}, "invalid_value", "'x' is larger than the allowed 30 bytes."),
+]
+
+
+@pytest.mark.parametrize(("make", "value", "code", "sentence"), REFUSED)
+def test_what_is_not_within_its_bounds_is_refused_with_them(make: Make, value: Any, code: str, sentence: str) -> None:
+    """The error names the field, what is wrong with it and what is allowed."""
+    with pytest.raises(ProtocolMistake) as caught:
+        make()(value, "x")
+    assert caught.value.code == code
+    assert sentence in caught.value.message
+
+
+def test_a_long_string_is_repeated_by_its_beginning() -> None:
+    """So that no error is as long as what it is about."""
+    assert shown("y" * 64) == f"'{'y' * 64}'"
+    assert shown("y" * 65) == f"'{'y' * 61}...'"
