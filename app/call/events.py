@@ -126,7 +126,7 @@ def item_done(previous_item_id: str | None, item: Mapping[str, Any]) -> Body:
     return {"type": "conversation.item.done", "previous_item_id": previous_item_id, "item": item}
 
 
-def item_retrieved(item: Mapping[str, Any], *, with_audio: bool = False) -> Body:
+def item_retrieved(item: Mapping[str, Any], *, with_audio: bool) -> Body:
     """The item that was asked for.
 
     With audio its first spoken part gets an empty ``audio``: the bytes go beside this

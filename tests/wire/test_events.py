@@ -66,7 +66,7 @@ BODIES: list[dict[str, Any]] = [
     events.item_added("item_1", SPEAKING),
     events.item_done("item_1", SPOKEN),
     events.item_done("item_2", TOOL_CALL),
-    events.item_retrieved(SPOKEN),
+    events.item_retrieved(SPOKEN, with_audio=False),
     events.item_truncated("item_2", 0, 1500),
     events.item_deleted("item_2"),
     events.transcription_delta("item_1", 0, "at nine"),

@@ -1,0 +1,56 @@
+"""The server's events, where the official SDK's types leave more than one body possible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.call import events, inputs
+from tests.call.calls import FRAME, emitted, happen, item_id, new_call, response_id
+
+SPOKEN: list[dict[str, Any]] = [
+    {"type": "response.content_part.added", "part": {"type": "audio", "transcript": ""}},
+    {"type": "response.output_audio_transcript.delta", "delta": "Hi"},
+    {"type": "response.output_audio_transcript.delta", "delta": " there."},
+    {"type": "response.output_audio.delta"},
+    {"type": "response.output_audio.done"},
+    {"type": "response.output_audio_transcript.done", "transcript": "Hi there."},
+    {"type": "response.content_part.done", "part": {"type": "audio", "transcript": "Hi there."}},
+]
+WRITTEN: list[dict[str, Any]] = [
+    {"type": "response.content_part.added", "part": {"type": "text", "text": ""}},
+    {"type": "response.output_text.delta", "delta": "Hi"},
+    {"type": "response.output_text.delta", "delta": " there."},
+    {"type": "response.output_text.done", "text": "Hi there."},
+    {"type": "response.content_part.done", "part": {"type": "text", "text": "Hi there."}},
+]
+
+
+@pytest.mark.parametrize(("modality", "told"), [("audio", SPOKEN), ("text", WRITTEN)])
+def test_a_part_of_a_reply_is_told_in_pieces_and_as_a_whole(modality: str, told: list[dict[str, Any]]) -> None:
+    """Every piece names its place; the audio itself goes beside the body."""
+    call = new_call(output_modalities=[modality])
+    happen(call, inputs.CreateResponse({}))
+    happen(call, inputs.ReplyText(response_id(1), "Hi"), inputs.ReplyText(response_id(1), " there."))
+    if modality == "audio":
+        happen(call, inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    place = {"response_id": response_id(1), "item_id": item_id(1), "output_index": 0, "content_index": 0}
+    assert [event for event in emitted(call) if "content_index" in event] == [{**place, **event} for event in told]
+
+
+@pytest.mark.parametrize(
+    ("heard_ms", "spoken_ms", "tokens"),
+    [(0, 0, None), (1, 0, (1, 0)), (0, 1, (0, 1)), (100, 50, (1, 1)), (101, 51, (2, 2)), (2600, 1000, (26, 20))],
+)
+def test_a_token_that_is_begun_counts(heard_ms: int, spoken_ms: int, tokens: tuple[int, int] | None) -> None:
+    """Of what was heard and of what was spoken, each by itself; without either there is no usage to tell."""
+    used = events.usage(heard_ms, spoken_ms)
+    if tokens is None:
+        assert used is None
+    else:
+        assert used == {
+            "input_token_details": {"audio_tokens": tokens[0]},
+            "output_token_details": {"audio_tokens": tokens[1]},
+        }

@@ -1,0 +1,14 @@
+"""What can happen to a call."""
+
+from __future__ import annotations
+
+from app.call import inputs
+
+
+def test_what_an_input_does_not_say_is_not_so() -> None:
+    """Nothing is taken for cut, planned, staged, made or to be the last that was not called so."""
+    assert not inputs.VoiceBoundary(True, 0).goes_on
+    assert not inputs.CreateItem({}).staged
+    assert not inputs.ConnectionLost(hung_up=True).planned
+    assert not inputs.ReplyFinished("resp_1").hang_up
+    assert inputs.ReplyAudio("resp_1", b"").made_bytes == 0
