@@ -16,6 +16,8 @@ from app.call.record import Call
 
 def spare(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
     """To be called before each write."""
+    if call.staged is not None and not call.keeps_turns and not is_nearly_full:
+        call.write_whole = True  # What came of the item's audio was let go of, and is no part of it without the rest.
     call.is_spared = is_scarce
     call.keeps_turns = not is_nearly_full
     call.outbox.spare(on=is_scarce)

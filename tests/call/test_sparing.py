@@ -128,3 +128,24 @@ def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
         assert crashed(store, call).heard_ms == call.heard_ms == (1000 if planned else 0)
         machine.attach(call, None, 5, resumable=True)
         assert bytes(call.hearing.audio) == SECOND
+
+
+def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whole_or_not_at_all() -> None:
+    """Pieces that were let go of are not joined to those that came later; all is written again for that, once."""
+    pieces = [bytes([number, 0]) * 24_000 for number in range(1, 5)]
+    item = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+    for full in ([0], [1], [2], [1, 2], [2, 3], [1, 3], [0, 1, 2, 3]):
+        store, call = MemoryStore(ttl_s=60), a_call()
+        write(store, call, is_scarce=False)
+        for number, piece in enumerate(pieces):
+            happen(call, inputs.StageAudio("mine", piece))
+            spare(call, is_scarce=number in full, is_nearly_full=number in full)
+            assert call.write_whole is (number - 1 in full and number not in full)
+            assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
+        happen(call, inputs.CreateItem(dict(item), staged=True))
+        write(store, call, is_scarce=False)
+        assert crashed(store, call).untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))
+    other = manual_call()
+    spare(other, is_scarce=True, is_nearly_full=True)
+    spare(other, is_scarce=False, is_nearly_full=False)
+    assert not take_write(other, 0).whole
