@@ -201,8 +201,6 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
 
 
 def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
-    if not call.unsaved_seen:
-        return
     durable = call.hearing.durable_position
     waiting = []
     for event_id, number, heard_to in call.unsaved_seen:
@@ -255,7 +253,7 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
-    fields["reply"] = _flat(call.reply) if call.reply else b""
+    fields["reply"] = _flat(call.reply, ELSEWHERE) if call.reply else b""
     fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
     fields["playback"] = _flat(call.playback) if call.playback else b""
     for name in call.fields_to_empty:
@@ -296,7 +294,7 @@ _ENCODE = {
 }
 GROUPS = frozenset(_ENCODE)
 ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "piece_checksum"})
-"""Of a reply and of what is played: what changes more often than the rest, and has record fields of its own."""
+"""Of a reply: what changes more often than the rest, and has record fields of its own."""
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
     left_at handed_off resumable counts session voice_locked reply reply_audio piece playback idle_from agent clip
@@ -383,8 +381,8 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
     call.stored_speech.extend(entry.n for entry in snapshot.speech)
     _restore_reply(call, fields)
-    _restore_hearing(call, fields, snapshot.speech)
-    _restore_seen(call, fields)
+    stored_to = _restore_hearing(call, fields, snapshot.speech)
+    _restore_seen(call, fields, stored_to)
     return call
 
 
@@ -416,6 +414,7 @@ def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("playback"):
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
         if call.reply is not None and call.reply.item_id == call.playback.item_id:
+            # It grows with every chunk, and is written with the reply's other fields only.
             call.playback.audio_bytes = call.reply.item_audio_bytes
 
 
@@ -424,8 +423,8 @@ def _piece(values: dict[str, Any]) -> Piece:
     return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
 
 
-def _flat(value: Reply | Playback) -> bytes:
-    fields = {name: field for name, field in asdict(value).items() if name not in ELSEWHERE}
+def _flat(value: Reply | Playback, without: frozenset[str] = frozenset()) -> bytes:
+    fields = {name: field for name, field in asdict(value).items() if name not in without}
     return orjson.dumps({**fields.pop("extras"), **fields})
 
 
@@ -435,12 +434,15 @@ def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
     return shape(**known, extras={name: value for name, value in values.items() if name not in known})
 
 
-def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
-    """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
+def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> int:
+    """The input position as the record has it, which what is left of the audio may not reach.
+
+    What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again.
+    """
     pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
         pieces[entry.item_id].append(entry)
-    base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ", 4)
+    base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ")
 
     audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
     call.hearing = Hearing(
@@ -476,9 +478,10 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         call.answered = clip(call.reply.clip_id, call.reply.clip_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
         call.untranscribed[of_id] = clip(of_id, first.get(of_id, 0)) or Clip(of_id, b"", 0)
+    return int(position)
 
 
-def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
+def _restore_seen(call: Call, fields: dict[str, bytes], stored_to: int) -> None:
     numbered = []
     for name, value in fields.items():
         if name.startswith("seen:"):
@@ -490,15 +493,15 @@ def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
         call.seen[seen_id] = (number, heard_to)
         call.seen.move_to_end(seen_id)  # A client may have used it twice.
         call.seen_made = number
-    if call.missing.speech:
-        _forget_appends(call)
+    _forget_appends(call, stored_to)
     call.last_client_event_id = next(reversed(call.seen), None)
 
 
-def _forget_appends(call: Call) -> None:
-    """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
+def _forget_appends(call: Call, upto: int) -> None:
+    """Appends whose audio, up to a position, the store has lost did not take effect: they may be sent again."""
     for event_id, (_, heard_to) in reversed(list(call.seen.items())):
-        if heard_to > call.hearing.position:
+        if call.hearing.position < heard_to <= upto:
             del call.seen[event_id]
+            upto = heard_to
         elif heard_to:
-            return  # Those before it reach less far; or are of another format, whose positions are not comparable.
+            return  # Those before it reach less far; or are of another format, in which positions are counted anew.

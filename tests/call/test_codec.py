@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields, replace
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs, machine
-from app.call.changes import Snapshot
-from app.call.codec import KNOWN_FIELDS, restore, skip_write, take_write
-from app.call.record import Call
+from app.call.changes import CallWrite, Snapshot
+from app.call.codec import (
+    SCHEMA,
+    SCHEMA_REACH,
+    epoch_of,
+    is_known,
+    keeps_what_was_said,
+    restore,
+    skip_write,
+    take_write,
+)
+from app.call.completeness import Kept
+from app.call.record import Call, Clip, Hearing, Status
+from app.call.session import new_session
+from app.call.sparing import spare
+from app.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 from app.stores.memory import MemoryStore
-from tests.call.calls import FRAME, append, happen, new_call
+from tests.call.calls import CALL_ID, FRAME, append, happen, item_id, manual_call, moved, new_call, response_id
+from tests.call.test_versions import recorded
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create plan text audio function finish
@@ -52,25 +68,31 @@ def act(call: Call, step: str, number: int) -> None:
     happen(call, *choices[step], now_ms=number * 10)
 
 
-def picture(call: Call) -> dict[str, Any]:
-    """All that a call is, as one write of everything."""
-    unsaved = list(call.unsaved_seen)
-    call.write_whole = True
-    write = take_write(call, 0)
-    call.unsaved_seen = unsaved
-    speech: dict[str, bytes] = {}
-    for piece in write.speech:
-        speech[piece.item_id] = speech.get(piece.item_id, b"") + piece.audio
-    return {"fields": write.fields, "items": write.items, "events": write.events, "speech": speech}
+NOT_STORED = frozenset(
+    "released shown_to_caller cut_off staged resent_to missing_told_at delta_head trimmed_to".split()
+)
+"""What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 
-@settings(max_examples=400)
-@given(STEPS, st.booleans())
-@example(["create", "text", "text"], True)
-@example(["create", "text", "audio", "text", "audio"], True)
-def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str], at_once: bool) -> None:
+def remembered(call: Call) -> dict[str, Any]:
+    """All that a call is, field by field, without what was said and done since and is not durable yet."""
+    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
+    heard = call.hearing
+    known = {event_id: at for event_id, at in call.seen.items() if event_id not in waiting}
+    return {
+        **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
+        "outbox": call.outbox.after(0),
+        "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],
+        "hearing": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
+        "seen": list(known.items()),
+        "seen_made": max((number for number, _ in known.values()), default=0),
+        "last_client_event_id": next(reversed(known), None),
+        "unsaved_seen": [],
+    }
+
+
+def check(call: Call, steps: list[str], *, at_once: bool) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""
-    call = new_call()
     store = MemoryStore(ttl_s=60)
     call.write_whole = True
     asyncio.run(store.commit([take_write(call, 0)]))
@@ -88,15 +110,34 @@ def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
-    assert audio_of(again) == audio_of(call)
-    assert picture(again) == picture(call)
+    assert remembered(again) == remembered(call)
     assert again.heard_ms == call.heard_ms
 
 
-def audio_of(call: Call) -> dict[str, bytes]:
-    """What the caller said, by item."""
-    clips = {clip.item_id: clip.audio for clip in (*call.untranscribed.values(), call.clip, call.answered) if clip}
-    return clips | {"buffer": bytes(call.hearing.audio[: call.hearing.saved])}
+@settings(max_examples=400)
+@given(STEPS, st.booleans())
+@example(["create", "text", "text"], True)
+@example(["create", "text", "audio", "text", "audio"], True)
+def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str], at_once: bool) -> None:
+    """Whatever happened."""
+    check(new_call(), steps, at_once=at_once)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "item speak append named stop plan text audio function text append",
+        "manual append named append commit append whole create text audio heard finish append",
+        "manual append commit create text audio fail item item write drop",
+        "speak append stop text audio finish lost",
+        "item create text skip audio write text",
+    ],
+)
+def test_a_call_of_any_kind_is_read_as_it_was_written(steps: str, at_once: bool) -> None:
+    """Some that the test above makes, too; and whoever the agent is."""
+    check(new_call(), steps.split(), at_once=at_once)
+    check(new_call(mirror=True), ["append", "item", "append", "write", "append"], at_once=at_once)
 
 
 def stored(call: Call) -> Snapshot:
@@ -140,11 +181,16 @@ def test_fields_of_a_newer_version_survive() -> None:
 
 
 def test_every_field_that_is_written_is_known() -> None:
-    """A field that `restore` does not know would be kept twice, as an unknown one."""
+    """One that `restore` does not know would be kept twice, as an unknown one, and put back when it is long stale."""
     call = new_call()
+    happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
+    happen(call, inputs.ReplyText(response_id(1), "Yes."), inputs.ReplyAudio(response_id(1), FRAME))
     call.write_whole = True
-    names = {name for name in take_write(call, 0).fields if not name.startswith("seen:")}
-    assert names <= KNOWN_FIELDS
+    held = stored(call)
+    assert {"seen:1", "said:0", "reply_audio", "kept"} < held.fields.keys()
+    assert [name for name in held.fields if not is_known(name)] == []
+    assert restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200).unknown_fields == {}
+    assert not is_known("mood")
 
 
 def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
@@ -171,3 +217,308 @@ def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> Non
         assert again.last_client_event_id == "event_19"
         assert list(again.seen) == [f"event_{n}" for n in range(20)]
         assert again.seen_made == call.seen_made
+
+
+POSITIONS = {"seq", "updated_at", "hearing", "kept"}
+"""What every write carries."""
+
+
+def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
+    """No group of fields, no item and no event goes twice, nothing is trimmed again, and it has the next number."""
+    call = manual_call()
+    happen(call, inputs.UpdateSession({"instructions": "Be brief."}), *append(20))
+    happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
+    first = take_write(call, 1)
+    assert first.fields.keys() > POSITIONS | {"seen:1", "reply", "session"}
+    again = take_write(call, 2)
+    assert again == CallWrite(CALL_ID, 1, first.revision + 1, fields=again.fields)
+    assert again.fields.keys() == POSITIONS | {"reply_audio"}
+    assert again.fields["updated_at"] == b"2"
+    assert not call.has_changes
+    call.write_whole = True
+    assert take_write(call, 3).whole
+    last = take_write(call, 4)
+    assert last == CallWrite(CALL_ID, 1, first.revision + 3, fields=last.fields)
+    assert last.fields.keys() == again.fields.keys()
+
+
+EVENT_BYTES = len(b'{"type":"x"}') + 48
+
+
+def emit(call: Call, count: int) -> None:
+    """So many events of that size."""
+    for _ in range(count):
+        call.emit({"type": "x"})
+
+
+def numbers(write: CallWrite) -> list[int]:
+    """Of the events that a write carries."""
+    return [event.n for event in write.events]
+
+
+def test_events_are_written_and_trimmed_as_the_outbox_holds_them() -> None:
+    """What it has let go of is trimmed once; what it let go of before any write is not written at all."""
+    call = new_call(outbox_bytes=3 * EVENT_BYTES)
+    emit(call, 3)
+    assert numbers(take_write(call, 0)) == [1, 2, 3]
+    emit(call, 1)
+    write = take_write(call, 0)
+    assert (numbers(write), write.keep_events_from) == ([4], 2)
+    emit(call, 5)
+    write = take_write(call, 0)
+    assert (numbers(write), write.keep_events_from) == ([7, 8, 9], 7)
+    assert take_write(call, 0).keep_events_from == 0
+    call.outbox.clear()
+    assert take_write(call, 0).keep_events_from == 10
+    assert take_write(call, 0).keep_events_from == 0
+    call.write_whole = True
+    emit(call, 1)
+    assert numbers(take_write(call, 0)) == [10]
+    assert take_write(call, 0).keep_events_from == 0
+    nothing_kept = new_call(outbox_bytes=0)
+    emit(nothing_kept, 2)
+    write = take_write(nothing_kept, 0)
+    assert (numbers(write), write.keep_events_from) == ([], 0)
+
+
+def test_a_whole_write_begins_with_the_first_event() -> None:
+    """If that is held."""
+    call = new_call()
+    emit(call, 2)
+    call.write_whole = True
+    write = take_write(call, 0)
+    assert (numbers(write), write.whole, write.keep_events_from) == ([1, 2], True, 0)
+
+
+def test_what_a_new_owner_finds_need_not_be_trimmed() -> None:
+    """But for speech, of which a crash may have left some; also where no event is kept, or none has been yet."""
+    busy, full, idle = new_call(), new_call(outbox_bytes=2 * EVENT_BYTES), new_call()
+    emit(busy, 3)
+    emit(full, 5)
+    for call, seq in ((busy, 3), (full, 5), (idle, 0)):
+        again = moved(call)
+        assert (again.seq, again.released, again.shown_to_caller) == (seq, seq, seq)
+        write = take_write(again, 0)
+        assert (write.keep_events_from, write.keep_speech_from) == (0, 1)
+
+
+def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
+    """From the oldest that is still needed on, or all there is."""
+    call = manual_call()
+
+    def kept() -> tuple[int, list[int]]:
+        """What the next write trims, and what the store holds after it."""
+        write = take_write(call, 0)
+        counted = Kept.unpack(write.fields)
+        assert counted is not None
+        assert counted.speech == len(call.stored_speech)
+        return write.keep_speech_from, list(call.stored_speech)
+
+    happen(call, *append(20))
+    assert kept() == (0, [1, 2])
+    happen(call, inputs.CommitAudio(), *append(20), inputs.CommitAudio())
+    assert kept() == (0, [1, 2, 3, 4])
+    happen(call, inputs.Transcribed(item_id(1), "one"), *append(20))
+    assert kept() == (3, [3, 4, 5, 6])
+    call.write_whole = True
+    assert kept() == (0, [3, 5])  # A turn in one piece.
+    happen(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
+    assert kept() == (5, [5])
+    happen(call, inputs.ClearAudio(), inputs.StageAudio("mine", FRAME))
+    assert kept() == (7, [7])
+    spare(call, is_scarce=True, is_nearly_full=True)
+    assert kept() == (8, [])
+    assert kept() == (0, [])
+
+
+def test_a_whole_write_carries_no_speech_without_audio() -> None:
+    """Of an utterance that has just begun, of a turn whose audio is lost, of an item in a store that is nearly full."""
+    begun = new_call()
+    begun.checkpoint_ms = 0
+    happen(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
+    assert begun.hearing.item_id is not None
+    lost = manual_call()
+    happen(lost, *append(20), inputs.CommitAudio())
+    lost.write_whole = True
+    held = stored(lost)
+    held.speech.clear()
+    lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert lost.untranscribed == {item_id(1): Clip(item_id(1), b"", 0)}
+    full = manual_call()
+    happen(full, inputs.StageAudio("mine", FRAME))
+    spare(full, is_scarce=True, is_nearly_full=True)
+    for call in (begun, lost, full):
+        call.write_whole = True
+        write = take_write(call, 0)
+        assert write.speech == []
+        assert list(call.stored_speech) == []
+
+
+def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
+    """At the position where it began; the item that it will become keeps its id."""
+    call = manual_call()
+    happen(call, *append(30), inputs.CommitAudio(), *append(20))
+    call.write_whole = True
+    held = stored(call)
+    held.speech.pop()
+    again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert again.hearing == Hearing(position=30 * len(FRAME), item_id=call.hearing.item_id)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_append_is_remembered_with_the_write_that_carries_its_audio(whole: bool) -> None:
+    """Not with the one before, also if that is of the whole call; all others with the next write."""
+    call = manual_call()
+    happen(call, *(inputs.AppendAudio(FRAME, f"event_{number}") for number in range(1, 16)))
+    happen(call, inputs.CreateItem(dict(TEXT), event_id="event_16"))
+    call.write_whole = whole
+    write = take_write(call, 0)
+    assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in (*range(1, 11), 16)}
+    happen(call, *append(5))
+    write = take_write(call, 0)
+    assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in range(11, 16)}
+
+
+def test_an_id_that_came_twice_is_as_new_as_when_it_came_last() -> None:
+    """Clients may use one again."""
+    call = new_call()
+    happen(call, *(inputs.CreateItem(dict(TEXT), event_id=event_id) for event_id in ("a", "b", "a")))
+    again = moved(call)
+    assert list(again.seen.items()) == [("b", (2, 0)), ("a", (3, 0))]
+    assert again.last_client_event_id == "a"
+
+
+def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
+    """Their positions are counted anew in another format, and their audio was dealt with when that began."""
+    ulaw = {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+    for new_appends in (0, 30):
+        call = manual_call()
+        happen(call, *(inputs.AppendAudio(FRAME, f"old_{number}") for number in range(30)), inputs.CommitAudio())
+        take_write(call, 0)
+        happen(call, inputs.UpdateSession(ulaw))
+        happen(call, *(inputs.AppendAudio(bytes(160), f"new_{number}") for number in range(new_appends)))
+        call.write_whole = True
+        held = stored(call)
+        held.speech.clear()
+        again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+        assert again.missing.speech
+        assert again.heard_ms == 600
+        assert list(again.seen) == [f"old_{number}" for number in range(30)]
+
+
+def test_what_a_reply_left_is_emptied_once() -> None:
+    """Else it would empty the words of the next one, which stand in the same fields."""
+    call = new_call()
+    happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    happen(call, inputs.ReplyText(response_id(1), "One."))
+    assert take_write(call, 0).fields["said:0"]
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert take_write(call, 0).fields["said:0"] == b""
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(2), "Two."))
+    assert take_write(call, 0).fields["said:0"]
+    happen(call, inputs.ReplyPlanned(response_id(2), {}, {}))
+    assert "said:0" not in take_write(call, 0).fields
+
+
+def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
+    """Also once the reply is over, or has gone on to another item: what comes next is heard after it."""
+    spoken = new_call()
+    happen(spoken, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    happen(spoken, inputs.ReplyText(response_id(1), "Yes."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    over, goes_on, is_called = moved(spoken), moved(spoken), moved(spoken)
+    happen(over, inputs.ReplyFinished(response_id(1)))
+    happen(is_called, inputs.ReplyFunctionCall(response_id(1), "look", "{}"), inputs.ReplyText(response_id(1), "So"))
+    for call in (over, goes_on, is_called):
+        assert call.playback is not None
+        assert call.playback.sent_ms == 1000
+        assert moved(call).playback == call.playback
+    again = moved(over)
+    happen(again, inputs.CreateResponse({}), now_ms=100)
+    happen(again, inputs.ReplyAudio(response_id(2), FRAME * 50), now_ms=100)
+    assert again.playback is not None
+    assert again.playback.started_at_ms == 1000
+
+
+def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
+    """Its session and its agent's state stand among the items, and go with them; the record tells nothing of it."""
+    for whole in (False, True):
+        call = new_call(instructions="Be brief.")
+        happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+        happen(call, inputs.ReplyPlanned(response_id(1), {"n": 1}, {"state": 1}))
+        written = take_write(call, 0).items
+        happen(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
+        assert keeps_what_was_said(Snapshot({"session": b"{}"}, {}, [], []))
+        call.write_whole = whole
+        write = take_write(call, 8)
+        assert not call.has_changes
+        assert (write.ends, write.whole, write.events, write.speech) == (True, whole, [], [])
+        assert "session" not in write.fields
+        assert len(write.items) == (3 if whole else 2)
+        held = Snapshot(write.fields, written | write.items, [], [])
+        assert keeps_what_was_said(held)
+        again = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
+        assert (again.status, again.outcome, again.ended_at_ms) == (Status.ENDED, "hangup", 7)
+        assert (again.session, again.agent_state) == (call.session, {"state": 1})
+        assert [item["id"] for item in again.conversation.items()] == [item_id(1), item_id(2)]
+        held.items.clear()
+        assert not keeps_what_was_said(held)
+        bare = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
+        assert (bare.session, bare.agent_state) == (new_session(CALL_ID, "test", "", expires_at_s=0), {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_read"),
+    [
+        (b"%d" % (SCHEMA - SCHEMA_REACH), True),
+        (b"%d" % SCHEMA, True),
+        (b"%d" % (SCHEMA + SCHEMA_REACH), True),
+        (b"%d" % (SCHEMA + SCHEMA_REACH + 1), False),
+        (b"%d" % (SCHEMA - SCHEMA_REACH - 1), False),
+        ((b"%d" % SCHEMA).zfill(MAX_SCHEMA_CHARS), True),
+        ((b"%d" % SCHEMA).zfill(MAX_SCHEMA_CHARS + 1), False),
+        (b"9" * 5000, False),
+        (b"soon", False),
+        (b"", False),
+    ],
+)
+def test_only_records_of_a_neighbouring_schema_are_read(schema: bytes, is_read: bool) -> None:
+    """Whatever else it says it is, nothing of it is looked at."""
+    held = recorded("schema-1")
+    held.fields["schema"] = schema
+    if is_read:
+        assert restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200).call_id
+        return
+    held.fields = {"schema": schema}
+    with pytest.raises(RecordUnreadable) as refused:
+        restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert (refused.value.schema, refused.value.damage) == (schema[:MAX_SCHEMA_CHARS].decode(), "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seq", b"-1"),
+        ("seq", b"9007199254740993"),
+        ("updated_at", b"late"),
+        ("agent", b"[]"),
+        ("session", b"[]"),
+        ("status", b"lively"),
+        ("counts", b"1 2"),
+    ],
+)
+def test_a_field_that_is_something_else_than_its_kind_is_damage(name: str, value: bytes) -> None:
+    """The refusal tells the log what was wrong."""
+    held = recorded("schema-1")
+    held.fields[name] = value
+    with pytest.raises(RecordUnreadable) as refused:
+        restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert refused.value.damage
+
+
+def test_an_epoch_is_a_number() -> None:
+    """Without one nobody can own the call."""
+    held = recorded("schema-1")
+    assert epoch_of(held) == 1
+    held.fields["epoch"] = b"newest"
+    with pytest.raises(RecordUnreadable, match="schema 1"):
+        epoch_of(held)
