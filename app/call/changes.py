@@ -76,7 +76,7 @@ class CallWrite:
     @property
     def size_bytes(self) -> int:
         """What it weighs, roughly: fields, events, speech and items. Asked several times on a write's way."""
-        if self.weight < 0:
+        if self.weight == -1:
             self.weight = self._weigh()
         return self.weight
 

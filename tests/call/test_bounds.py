@@ -15,10 +15,11 @@ from app.call.bounds import (
     MAX_UNTRANSCRIBED,
     kept_audio_bytes,
 )
+from app.call.changes import SpeechEntry
 from app.call.codec import skip_write, take_write
 from app.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
 from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from app.call.record import Call
+from app.call.record import Call, Clip, StagedAudio
 from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
@@ -240,3 +241,18 @@ def test_one_piece_alone_may_be_too_much() -> None:
     happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES + 2)))
     assert refusal(call)["code"] == "input_audio_buffer_full"
     assert call.hearing.position == len(call.hearing.audio) == 0
+
+
+def test_audio_is_counted_once_whoever_still_needs_it() -> None:
+    """The buffer, what is staged, and each turn that is the latest, is answered, or is not understood yet."""
+    call = manual_call()
+    assert kept_audio_bytes(call) == 0
+    call.hearing.audio += bytes(1)
+    call.staged = StagedAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
+    call.clip = Clip("latest", bytes(100), 2)
+    assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (111, 11)
+    call.answered = Clip("answered", bytes(1000), 3)
+    call.untranscribed = {"waits": Clip("waits", bytes(10_000), 4)}
+    assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (11_111, 11_011)
+    call.answered = call.untranscribed["latest"] = call.clip
+    assert kept_audio_bytes(call) == kept_audio_bytes(call, without_latest=True) == 10_111

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -291,3 +292,36 @@ def test_a_record_without_counts_is_not_checked() -> None:
     del held.fields["kept"]
     held.items.clear()
     assert missing(held) == Missing()
+
+
+@pytest.mark.parametrize(
+    ("found", "lost"),
+    [
+        ((3, 4, 5), Missing()),
+        ((2, 4, 5), Missing(items=1)),
+        ((3, 2, 5), Missing(events=2)),
+        ((3, 4, 2), Missing(speech=3)),
+        ((4, 6, 9), Missing()),
+    ],
+)
+def test_only_what_is_counted_and_not_there_is_missing(found: tuple[int, int, int], lost: Missing) -> None:
+    """Part by part; more than is counted makes up for nothing."""
+    assert Kept(3, 4, 5, 0).missing(*found) == lost
+
+
+def test_what_a_newer_version_counts_is_left_aside() -> None:
+    """The parts that this one knows are read."""
+    kept = Kept(1, 2, 3, 4)
+    assert Kept.unpack({"kept": kept.pack() + b" 5"}) == kept
+
+
+@pytest.mark.parametrize("lost", ["items", "outbox", "speech"])
+def test_whatever_is_missing_the_next_write_is_of_all(lost: str) -> None:
+    """So record and parts agree again; where nothing is missing it is of what changed."""
+    owner = Owner(manual_call())
+    happen(owner.call, inputs.CreateItem(dict(TEXT)), *append(20))
+    owner.write()
+    assert not take_write(owner.taken_over(), 0).whole
+    held = owner.held()
+    getattr(held, lost).clear()
+    assert take_write(restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200), 0).whole

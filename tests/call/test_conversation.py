@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.call import conversation as bounds
 from app.call import inputs
-from app.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation
+from app.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation, Entry
 from tests.call.calls import emitted, happen, item_id, new_call
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
@@ -205,14 +208,143 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     assert call.unsaved_events[-1].audio == b"\x01\x02" * 500
 
 
-def test_what_nobody_reads_any_more_is_copied_once() -> None:
-    """A view of the items stays as it was; the change after the next one costs nothing again."""
-    conversation = Conversation()
-    for number in range(3):
-        conversation.add({"id": f"i{number}"})
+def test_what_somebody_reads_is_copied_once_and_only_if_more_than_its_end_changes() -> None:
+    """A view of the items stays as it was; an item at the end costs no copy, nor does the change after the next one."""
+    conversation = conversation_of("i0", "i1", "i2")
+    order = conversation._order
+    conversation.drop("i2")
+    assert conversation._order is order
     shown = conversation.items()
+    conversation.add({"id": "i3"})
+    assert conversation._order is order
     conversation.drop("i0")
+    assert conversation._order is not order
     order = conversation._order
     conversation.drop("i1")
+    conversation.add({"id": "i4"}, first=True)
     assert conversation._order is order
-    assert [item["id"] for item in shown] == ["i0", "i1", "i2"]
+    assert [item["id"] for item in shown] == ["i0", "i1"]
+
+
+def conversation_of(*ids: str) -> Conversation:
+    """Items in this order."""
+    conversation = Conversation()
+    for each in ids:
+        conversation.add({"id": each})
+    return conversation
+
+
+def test_what_is_not_written_yet_is_read_back_without_a_difference() -> None:
+    """All that an entry remembers; a new one has no audio."""
+    item = {"id": "a", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    plain = Conversation().add(item)
+    assert (plain.audio_ms, plain.alignment) == (0, None)
+    plain.audio_ms, plain.alignment = 1200, [[0, 0], [1200, 2]]
+    read = Entry.unpack(plain.pack())
+    assert (read.item, read.rank, read.audio_ms, read.alignment) == (item, "a0", 1200, [[0, 0], [1200, 2]])
+    assert (read.packed_bytes, read.parts) == (0, 0), "counted where it is held"
+    early = Entry.unpack(orjson.dumps({"rank": "a0", "item": {"id": "a"}}))
+    assert (early.audio_ms, early.alignment) == (0, None)
+
+
+GOOD: dict[str, Any] = {"id": "a", "type": "message", "role": "user", "content": [{}, {}]}
+
+
+@pytest.mark.parametrize(
+    ("item", "is_one"),
+    [
+        (GOOD, True),
+        ({"id": "a"}, True),
+        ({"id": "a", "type": "function_call"}, True),
+        (GOOD | {"id": 7}, False),
+        ({"id": 7}, False),
+        (GOOD | {"role": None}, False),
+        (GOOD | {"type": "other", "role": None}, True),
+        (GOOD | {"content": [{}, "text"]}, False),
+        (GOOD | {"content": ["text", {}]}, False),
+        (GOOD | {"content": []}, True),
+    ],
+)
+def test_what_is_no_item_is_not_read_as_one(item: dict[str, Any], is_one: bool) -> None:
+    """An id, the role of a message, and parts that are objects are what the rules count on."""
+    packed = orjson.dumps({"rank": "a0", "item": item})
+    if is_one:
+        assert Entry.unpack(packed).item == item
+    else:
+        with pytest.raises(TypeError):
+            Entry.unpack(packed)
+
+
+def test_an_entry_is_counted_as_it_is_written_and_read() -> None:
+    """Also where something was noted in it without saying so, as the length of its audio."""
+    conversation = conversation_of("a", "b")
+    entry = conversation.get("a")
+    assert entry is not None
+    entry.audio_ms = 1_000_000
+    put, _ = conversation.take_changes()
+    assert conversation.packed_bytes == sum(map(len, put.values()))
+    again = Conversation(put)
+    assert (again.packed_bytes, again.held_bytes) == (conversation.packed_bytes, conversation.held_bytes)
+
+
+def test_an_id_that_is_used_again_is_not_dropped() -> None:
+    """The write puts the new item; what was dropped and what was not written with it is forgotten once it is taken."""
+    conversation = conversation_of("a", "b")
+    conversation.take_changes()
+    conversation.drop("a")
+    conversation.add({"id": "a", "again": True})
+    put, dropped = conversation.take_changes()
+    assert (list(put), dropped) == (["a"], [])
+    conversation.drop("a")
+    assert list(conversation.pack_all()) == ["b"]
+    assert conversation.take_changes() == ({}, [])
+
+
+@pytest.mark.parametrize(("items", "size_bytes", "fits"), [(2, 9, True), (2, 10, False), (3, 9, False), (3, 10, False)])
+def test_an_item_must_fit_below_both_bounds(
+    items: int, size_bytes: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of items, and of bytes; it is full if not even the smallest would fit."""
+    conversation = conversation_of(*map(str, range(items)))
+    monkeypatch.setattr(bounds, "MAX_ITEMS", 3)
+    monkeypatch.setattr(bounds, "MAX_BYTES", conversation.packed_bytes + 10)
+    assert conversation.has_room_for(size_bytes) is fits
+    assert conversation.is_full is (items == 3)
+    monkeypatch.setattr(bounds, "MAX_BYTES", conversation.packed_bytes + 1)
+    assert conversation.is_full is (items == 3)
+    monkeypatch.setattr(bounds, "MAX_BYTES", conversation.packed_bytes)
+    assert conversation.is_full
+
+
+def test_each_item_knows_the_one_before_it() -> None:
+    """Wherever it was put; the newest is the last."""
+    conversation = Conversation()
+    assert (conversation.last_id, conversation.last_rank) == (None, "")
+    for n in range(4):
+        conversation.add({"id": f"i{n}"})
+    conversation.add({"id": "first"}, first=True)
+    conversation.add({"id": "middle"}, after="i2")
+    order = ["first", "i0", "i1", "i2", "middle", "i3"]
+    assert [conversation.before(each) for each in order] == [None, *order[:-1]]
+    last = conversation.get("i3")
+    assert last is not None
+    assert (conversation.last_id, conversation.last_rank) == ("i3", last.rank)
+
+
+def test_items_up_to_a_rank_end_with_the_item_of_that_rank() -> None:
+    """Or before what came later; nothing is below the rank of a conversation without items."""
+    conversation = conversation_of("a", "b", "c")
+    ranks = {each: entry.rank for each in "abc" if (entry := conversation.get(each))}
+    for to_rank, ids in (("", ""), (ranks["a"], "a"), (ranks["b"], "ab"), (ranks["c"], "abc"), (None, "abc")):
+        assert "".join(item["id"] for item in conversation.items(to_rank=to_rank)) == ids
+    conversation.drop("b")
+    assert [item["id"] for item in conversation.items(to_rank=ranks["b"])] == ["a"]
+
+
+def test_one_item_that_is_ranked_by_a_number_is_read() -> None:
+    """Alone it is the first and the last; what it got is written with the next write."""
+    conversation = Conversation({"a": b'{"rank":3.0,"item":{"id":"a"}}'})
+    entry = conversation.get("a")
+    assert entry is not None
+    assert entry.rank == "a0"
+    assert list(conversation.take_changes()[0]) == ["a"]

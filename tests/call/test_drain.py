@@ -60,3 +60,17 @@ def test_handoffs_are_spread() -> None:
     late = DrainingCall("late", True, True, 1.0)
     assert plan.let_go([QUIET, late], elapsed_s=1.9, others_take_calls=True) == ["quiet"]
     assert plan.let_go([QUIET, late], elapsed_s=2.0, others_take_calls=True) == ["quiet", "late"]
+
+
+def test_handoffs_are_spread_over_a_tenth_of_a_short_deadline() -> None:
+    """Else most of it would be over before the last call goes."""
+    plan = Drain(DrainMode.HANDOFF, 5)
+    late = DrainingCall("late", True, True, 1.0)
+    assert plan.let_go([QUIET, late], elapsed_s=0.49, others_take_calls=True) == ["quiet"]
+    assert plan.let_go([QUIET, late], elapsed_s=0.5, others_take_calls=True) == ["quiet", "late"]
+
+
+def test_what_is_left_of_a_drain_is_never_less_than_nothing() -> None:
+    """Clients are told of it."""
+    plan = Drain(DrainMode.FINISH, 600)
+    assert [plan.left_s(elapsed_s) for elapsed_s in (0, 250, 600, 601)] == [600, 350, 0, 0]

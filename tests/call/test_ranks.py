@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,3 +41,37 @@ def test_places_that_alternate_cost_a_number_each() -> None:
         assert below < middle < above
         below, above = (middle, above) if number % 2 else (below, middle)
     assert len(below) <= 2 * 52
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "between"),
+    [
+        (None, None, "a0"),
+        ("a0", None, "a1"),
+        ("a9", None, "b10"),
+        ("Z9", None, "a0"),
+        ("a3a7", None, "a4"),
+        (None, "a0", "Z9"),
+        (None, "Z0", "Y89"),
+        (None, "a3a7", "a2"),
+        ("a0", "a1", "a0a0"),
+        ("a0", "a0a0", "a0Z9"),
+        ("a0", "a2", "a1"),
+        ("Z9", "a1", "a0"),
+        ("Z8", "a5", "Z9"),
+        ("a0a0", "a1", "a0a1"),
+        ("a0a0", "a0a5", "a0a1"),
+        ("a0a5a3", "a0a6", "a0a5a4"),
+        ("a0Z9", "a0a0", "a0Z9a0"),
+    ],
+)
+def test_ranks_are_as_short_as_they_are_drawn(below: str | None, above: str | None, between: str) -> None:
+    """The next number at an end, the next one in a space, a number more where there is none."""
+    assert rank_between(below, above) == between
+
+
+@pytest.mark.parametrize("rank", ["a0", "a0a1", "Z9"])
+def test_nothing_lies_between_a_rank_and_itself(rank: str) -> None:
+    """Two items of one rank would stand in any order."""
+    with pytest.raises(ValueError, match=rank):
+        rank_between(rank, rank)

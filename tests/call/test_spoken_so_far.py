@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs
 from app.call.changes import Snapshot
 from app.call.codec import restore, take_write
-from app.call.record import Call
+from app.call.record import Call, Reply
+from app.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
 from tests.call.calls import FRAME, happen, new_call, response_id
 from tests.call.test_replying import HELLO
 
@@ -96,3 +98,48 @@ def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
             costs.append(record.write())
         assert sum(costs[-1000:]) < 1.1 * sum(costs[1000:2000])
         assert max(costs) < 4000
+
+
+def a_reply(number: int, chars: int, entries: int) -> Reply:
+    """One that has said so much."""
+    reply = Reply(f"resp_{number}", {}, 0, item_id=f"item_{number}")
+    reply.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
+    reply.alignment = [[at, at] for at in range(entries)]
+    return reply
+
+
+@pytest.mark.parametrize("chars", [0, 1, CHUNK_CHARS, CHUNK_CHARS + 1, 3 * CHUNK_CHARS - 1])
+@pytest.mark.parametrize("entries", [0, 1, CHUNK_ENTRIES, CHUNK_ENTRIES + 1, 3 * CHUNK_ENTRIES - 1])
+def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int) -> None:
+    """Its fields are those that will be emptied; who reads it writes none of them again, then only the last ones."""
+    reply = a_reply(1, chars, entries)
+    fields: dict[str, bytes] = {}
+    take_chunks(reply, fields, whole=False)
+    assert sorted(fields) == sorted(chunks_of(reply))
+    everything: dict[str, bytes] = {}
+    take_chunks(reply, everything, whole=True)
+    assert everything == fields
+    again = a_reply(1, 0, 0)
+    restore_chunks(again, fields)
+    assert again == reply
+    more: dict[str, bytes] = {}
+    take_chunks(again, more, whole=False)
+    assert more == {}
+    again.text += "!"
+    again.alignment.append([entries, chars])
+    take_chunks(again, more, whole=False)
+    assert list(more) == [f"said:{chars // CHUNK_CHARS}", f"aligned:{entries // CHUNK_ENTRIES}"]
+    restore_chunks(reply, fields | more)
+    assert reply == again
+
+
+def test_what_an_earlier_reply_has_left_is_not_read() -> None:
+    """Wherever the next one ends: each chunk tells whose it is."""
+    for chunks in range(3):
+        fields: dict[str, bytes] = {}
+        take_chunks(a_reply(1, 3 * CHUNK_CHARS, 3 * CHUNK_ENTRIES), fields, whole=True)
+        reply = a_reply(2, chunks * CHUNK_CHARS, chunks * CHUNK_ENTRIES)
+        take_chunks(reply, fields, whole=True)
+        again = a_reply(2, 0, 0)
+        restore_chunks(again, fields)
+        assert again == reply

@@ -17,9 +17,11 @@ def outcome(call: Call, *, now_s: float, silent_s: float = 0.0, limits: Limits =
 
 
 def test_a_call_lasts_no_longer_than_it_may() -> None:
-    """To the millisecond."""
-    assert outcome(new_call(), now_s=3599.999) is None
-    assert outcome(new_call(), now_s=3600) == "timeout"
+    """To the millisecond, counted from when it was made."""
+    call = new_call()
+    call.created_at_ms = 5000
+    assert outcome(call, now_s=3604.999) is None
+    assert outcome(call, now_s=3605) == "timeout"
 
 
 def test_a_caller_who_sends_nothing_at_all_is_let_go() -> None:
