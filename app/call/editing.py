@@ -185,16 +185,23 @@ def delete_item(call: Call, wish: DeleteItem, now_ms: int) -> list[Effect]:
             f"Item with item_id {wish.item_id!r} not found.", code="item_delete_invalid_item_id", param="item_id"
         )
     effects = take_back(call, wish.item_id, now_ms)
+    before = call.conversation.before(wish.item_id) or ""
     call.conversation.drop(wish.item_id)
-    # The client may give its id to another item, of which nothing was said or played.
-    if call.clip is not None and call.clip.item_id == wish.item_id:
+    call.emit(events.item_deleted(wish.item_id))
+    return effects + _refer_no_more(call, wish.item_id, before)
+
+
+def _refer_no_more(call: Call, item_id: str, before: str) -> list[Effect]:
+    """An item was deleted, and the client may give its id to another; `before` is the item in front of it or ""."""
+    if call.clip is not None and call.clip.item_id == item_id:
         call.clip = None
-        call.mark("turn")
-    if call.playback is not None and call.playback.item_id == wish.item_id:
+    if call.failed_to == item_id:
+        call.failed_to = before
+    call.mark("turn")
+    if call.reply is not None and call.reply.asked_to == item_id:
+        call.reply.asked_to = before
+        call.mark("reply")
+    if call.playback is not None and call.playback.item_id == item_id:
         call.playback = None
         call.mark("reply")
-    if call.untranscribed.pop(wish.item_id, None) is not None:
-        call.mark("turn")
-        effects.append(StopTranscribing(wish.item_id))
-    call.emit(events.item_deleted(wish.item_id))
-    return effects
+    return [StopTranscribing(item_id)] if call.untranscribed.pop(item_id, None) is not None else []

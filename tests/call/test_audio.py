@@ -36,3 +36,21 @@ def test_the_cut_of_a_stream_changes_no_byte_of_it(source: AudioFormat, target: 
         converter, size = Converter(source, target), piece_samples * source.sample_bytes
         pieces = [converter.convert(audio[at : at + size]) for at in range(0, len(audio), size)]
         assert b"".join(pieces) == whole
+
+
+@pytest.mark.parametrize(
+    ("audio_format", "bytes_per_ms", "shape"),
+    [
+        (PCM, 48, {"type": "audio/pcm", "rate": 24_000}),
+        (PCMU, 8, {"type": "audio/pcmu"}),
+        (PCMA, 8, {"type": "audio/pcma"}),
+    ],
+    ids=FORMATS,
+)
+def test_a_format_knows_its_sizes_and_its_name(
+    audio_format: AudioFormat, bytes_per_ms: int, shape: dict[str, object]
+) -> None:
+    """Of milliseconds only whole ones count; a rate is named where the protocol has one."""
+    assert audio_format.size(20) == 20 * bytes_per_ms
+    assert [audio_format.ms(20 * bytes_per_ms + more) for more in (-1, 0, bytes_per_ms - 1)] == [19, 20, 20]
+    assert audio_format.as_json() == shape

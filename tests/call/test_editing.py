@@ -8,13 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
+from app.agents.turns import said_since_last_reply
 from app.call import editing, inputs, machine
 from app.call.bounds import kept_audio_bytes
-from app.call.codec import take_write
+from app.call.changes import Snapshot
+from app.call.codec import restore, take_write
 from app.call.completeness import KEPT
 from app.call.effects import CountLimit, ResetEndpointing, Transcribe
 from app.call.record import Call
-from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, moved, new_call, types
+from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, moved, new_call, response_id, types
 
 SPOKEN: dict[str, Any] = {
     "type": "message",
@@ -49,6 +51,14 @@ def begin(call: Call) -> None:
 def test_a_caller_is_listened_to_afresh_only_where_listening_changes(patch: dict[str, Any], resets: bool) -> None:
     """By the format of what is heard or the way turns are found."""
     assert happen(new_call(), inputs.UpdateSession(patch)) == ([ResetEndpointing()] if resets else [])
+
+
+def test_an_update_is_answered_with_the_whole_session() -> None:
+    """As it is now."""
+    call = new_call()
+    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    assert call.session["instructions"] == "Be brief."
+    assert emitted(call) == [{"type": "session.updated", "session": call.session}]
 
 
 def test_an_utterance_goes_on_under_other_settings() -> None:
@@ -89,6 +99,26 @@ def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, 
     assert (again.hearing.base_ms, again.hearing.position) == (400, 0)
     happen(again, inputs.AppendAudio(bytes(160), "frame_20"))
     assert again.hearing.position == 160
+
+
+def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
+    """What was sent in the old one is not asked for again, however far it reached."""
+    call = manual_call()
+    earlier = [inputs.AppendAudio(FRAME, f"earlier_{number}") for number in range(10)]
+    update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
+    later = [inputs.AppendAudio(bytes(160), f"later_{number}") for number in range(10)]
+    happen(call, *earlier, update, *later)
+    take_write(call, 0)
+    call.write_whole = True
+    write = take_write(call, 0)
+    assert write.speech
+    again = restore(
+        Snapshot(write.fields, write.items, write.events, []), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
+    )
+    assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
+    machine.attach(again, again.seq, 0, resumable=True)
+    happen(again, *earlier, update, *later)
+    assert (again.hearing.base_ms, again.hearing.position) == (200, 1600)
 
 
 # --- items ------------------------------------------------------------------
@@ -228,13 +258,30 @@ def spoken_reply(call: Call) -> str:
 def test_what_was_deleted_is_not_answered() -> None:
     """No reply is told of its audio; a reply to something else is."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem({**RULE, "id": "rule"}))
-    happen(call, inputs.DeleteItem("rule"))
+    happen(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hello"))
+    happen(call, inputs.CreateItem({**RULE, "id": "rule"}), inputs.DeleteItem("rule"))
     assert kept_audio_bytes(call) == 10 * len(FRAME)
     happen(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
     assert kept_audio_bytes(call) == 0
     assert call.reply is not None
     assert (call.reply.clip_id, call.reply.heard_ms) == ("", 0)
+
+
+@pytest.mark.parametrize("fails_first", [False, True])
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("front", [[], ["earlier"]])
+def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], moves: bool, fails_first: bool) -> None:
+    """The agent failed on an item, the client deletes it and makes it anew; what was in front of it is not asked."""
+    call = new_call()
+    for each in front:
+        happen(call, inputs.CreateItem({**TYPED, "id": each}))
+    happen(call, inputs.CreateItem({**TYPED, "id": "mine"}), inputs.CreateResponse({}))
+    take_write(call, 0)
+    steps: list[inputs.Input] = [inputs.ReplyFailed(response_id(1), "broken"), inputs.DeleteItem("mine")]
+    happen(call, *(steps if fails_first else reversed(steps)))
+    happen(call, inputs.CreateItem({**TYPED, "id": "mine"}))
+    again = moved(call) if moves else call
+    assert said_since_last_reply(again.conversation.items(), failed_to=again.failed_to).items == 1
 
 
 @pytest.mark.parametrize("item", [TYPED, RULE, RESULT, SPOKEN])
