@@ -94,17 +94,17 @@ class RedisStore(Store):
     needs_limit = True
     """Whether the server should have a memory limit of its own."""
 
-    def __init__(self, url: str, *, ttl_s: int, client: Any = None, tuning: Tuning | None = None) -> None:
-        """`client` and `tuning` come from a subclass that makes its own connections."""
+    def __init__(self, url: str, *, ttl_s: int, made: tuple[Any, Tuning] | None = None) -> None:
+        """`made`: the client of a subclass that makes its own connections, and how those are tuned."""
         super().__init__(ttl_s=ttl_s)
         self._url = url
         self.keys = Keys()
         self._scripts = {name: Script(name) for name in SCRIPTS}
         self._scripts.update({name: Script("pages", name) for name in IN_PAGES})
-        if client is None:
-            client, tuning = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
-        self._redis: redis.Redis = client
-        self.tuning = tuning or Tuning()
+        if made is None:
+            made = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
+        self._redis: redis.Redis
+        self._redis, self.tuning = made
         self._passed_over = PassedOver()
         self._server_ahead_ms: float | None = None
         """The server's clock less this machine's monotonic one, as of the last heartbeat."""
@@ -124,7 +124,6 @@ class RedisStore(Store):
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._redis.aclose()
         pool = self._redis.connection_pool
         await pool.disconnect()
         if isinstance(pool, SentinelConnectionPool):
@@ -326,14 +325,14 @@ class RedisStore(Store):
         return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
     async def agree(self, name: str, proposal: bytes) -> bytes:
-        """GET, and only where nothing is agreed yet SET NX before it: a server that is full refuses that."""
+        """GET, and only where nothing is agreed yet SET NX and GET again: a server that is full refuses the SET."""
         key = self.keys.agreed(name)
 
+        client: Any = self._redis
+
         async def run() -> bytes:
-            agreed: Any = await self._redis.get(key)
-            if agreed is None:
-                await self._redis.set(key, proposal, nx=True)
-                agreed = await self._redis.get(key)
+            while (agreed := await client.get(key)) is None:
+                await client.set(key, proposal, nx=True)
             return bytes(agreed)
 
         return await self._ask(run, about=key)

@@ -49,9 +49,12 @@ class ClusterStore(RedisStore):
         del common["redis_connect_func"]
         try:
             cluster = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in place.nodes], **common)
+            # TLS options are looked at only when a connection is made: make one now, unconnected.
+            pool = redis.BlockingConnectionPool(**self._node_options)
+            pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError, exceptions.RedisClusterException, exceptions.RedisError) as error:
             raise SettingsError(unusable(url, error)) from None
-        super().__init__(url, ttl_s=ttl_s, client=cluster, tuning=place.tuning)
+        super().__init__(url, ttl_s=ttl_s, made=(cluster, place.tuning))
         self._cluster = cluster
         self._nodes: dict[str, redis.Redis] = {}
 
@@ -63,17 +66,16 @@ class ClusterStore(RedisStore):
     async def close(self) -> None:
         """Give the connections back."""
         await self._cluster.aclose()
-        for node in self._nodes.values():
-            await node.aclose()
+        for node in [*self._nodes.values()]:
             await node.connection_pool.disconnect()
-        self._nodes.clear()
 
     async def _lost(self, error: Exception) -> None:
         """The map may be wrong: read it again before the next question."""
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, (*MOVED, exceptions.ReadOnlyError)):
             known = {node.name for node in self._cluster.get_nodes()}
-            for name in self._nodes.keys() - known:
-                await self._nodes.pop(name).connection_pool.disconnect()
+            # All at once: whoever finds it out meanwhile finds none of them.
+            for gone in [self._nodes.pop(name) for name in self._nodes.keys() - known]:
+                await gone.connection_pool.disconnect()
             await self._cluster.aclose()
 
     async def _run_all(
@@ -97,7 +99,7 @@ class ClusterStore(RedisStore):
         return answers
 
     async def memory(self) -> StoreMemory | None:
-        """Of the masters: the one that is fullest."""
+        """Of the masters the one that is fullest; one without a limit is never full."""
         nodes = RedisCluster.PRIMARIES
 
         async def run() -> Any:
@@ -106,7 +108,9 @@ class ClusterStore(RedisStore):
         found = await self._ask(run)
         each = [found] if "used_memory" in found else list(found.values())
         told = [StoreMemory(int(info["used_memory"]), int(info.get("maxmemory", 0))) for info in each]
-        return max(told, key=lambda memory: memory.used_bytes / (memory.limit_bytes or memory.used_bytes + 1))
+        return max(
+            told, key=lambda memory: (memory.used_bytes / (memory.limit_bytes or float("inf")), memory.used_bytes)
+        )
 
     async def _servers(self) -> list[redis.Redis]:
         await self._ask(self._cluster.initialize)

@@ -15,6 +15,7 @@ if it may take effect twice.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ def tuning_of(url: str) -> tuple[str, Tuning]:
             ours[name] = known[name](value)
         except ValueError:
             ours[name] = 0
-        if ours[name] <= 0:
+        if not 0 < ours[name] < math.inf:
             raise SettingsError(unusable(url, UrlMistake(f"{name} must be a number above 0")))
     if not ours:
         return url, Tuning()
@@ -136,15 +137,15 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
             tls[name] = query.pop(name)
     if "ssl_check_hostname" in tls:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() in ("1", "true", "yes")
-    if len(tls) > 0 and "ssl" not in tls:
+    if tls and "ssl" not in tls:
         raise SettingsError(unusable(url, UrlMistake("TLS options need a rediss+… scheme")))
     path = tuple(unquote(part) for part in parts.path.split("/") if part)
     return Place(nodes, path, {k: v for k, v in given.items() if v}, tls, query, tuning)
 
 
 def _node(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
+    host, _, port = text.rpartition(":")
+    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise UrlMistake("each host is written host:port")
     return host.strip("[]"), int(port)
 

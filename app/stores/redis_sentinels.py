@@ -55,9 +55,10 @@ def sentinel_master(url: str) -> tuple[redis.Redis, Tuning]:
             timeout=place.tuning.timeout_s,
             **place.tls,
             **place.credentials,
-            socket_keepalive=True,
             **options(place.tuning),
         )
+        # TLS options are looked at only when a connection is made: make one now, unconnected.
+        pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, exceptions.RedisError) as error:
         raise SettingsError(unusable(url, error)) from None
     return redis.Redis(connection_pool=pool), place.tuning
@@ -113,8 +114,9 @@ class Sentinels(Sentinel):
         return dict(state)
 
     def _newest(self, heard: list[dict[str, Any]], service_name: str) -> tuple[str, int] | None:
-        newest = max((state.get("config-epoch", -1) for state in heard), default=-1)
-        for state in heard:
-            if state.get("config-epoch") == newest and self.check_master_state(state, service_name):
+        known = [state for state in heard if "config-epoch" in state]
+        newest = max((state["config-epoch"] for state in known), default=None)
+        for state in known:
+            if state["config-epoch"] == newest and self.check_master_state(state, service_name):
                 return state["ip"], state["port"]
         return None

@@ -12,9 +12,10 @@ from app.call.changes import CallWrite, OutboxEntry
 from app.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
 from app.stores.base import Claim, Claimed, PodBeat, Store, WriteOutcome
 from app.stores.factory import open_store
+from app.stores.redis_cluster import ClusterStore
 from app.stores.redis_connections import Tuning, read_place, tuning_of
 from tests.replicated import ClusterSet, SentinelSet, cluster_set, sentinel_set
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 CALLS = [f"call_{number}" for number in range(20)]
 
@@ -245,6 +246,25 @@ async def test_a_call_key_that_is_not_bound_is_not_taken_for_bound(cluster: Clus
     assert await store.commit([write]) == [WriteOutcome.COMMITTED]
     assert await store.find_call_key(key_hash) == "call_k"
     await store.close()
+
+
+async def test_a_store_of_a_cluster_knows_its_masters_and_leaves_no_connection(cluster: ClusterSet) -> None:
+    """Unasked before, it finds them all; closed, and closed again, it has none to any of them."""
+
+    def connections() -> set[tuple[int, bytes]]:
+        lists = cluster.command("CLIENT LIST TYPE NORMAL")
+        lines = [(node, line) for node, listed in enumerate(lists) for line in listed.splitlines()]
+        return {(node, line.split()[0]) for node, line in lines if b"cmd=client|list" not in line}
+
+    before = connections()
+    store = open_store(cluster.url, ttl_s=600)
+    assert isinstance(store, ClusterStore)
+    assert len(await store._servers()) == 3
+    assert set(await store.commit([whole(call_id, 1) for call_id in CALLS])) == {WriteOutcome.COMMITTED}
+    assert len(connections() - before) >= 3
+    for _ in range(2):
+        await store.close()
+        await until(lambda: not connections() - before)
 
 
 async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
