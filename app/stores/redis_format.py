@@ -102,7 +102,6 @@ class Reading:
         self._values: list[bytes | None] = []
         self._outbox: list[Any] = []
         self._speech: list[Any] = []
-        self._more = (True, True)
         self.add(page)
 
     def add(self, page: Sequence[Any]) -> None:
@@ -111,13 +110,13 @@ class Reading:
         self._values += values
         self._outbox += outbox
         self._speech += speech
-        self._more = (bool(more_outbox), bool(more_speech))
+        self._has_more = bool(more_outbox or more_speech)
 
     @property
     def rest(self) -> list[Any] | None:
         """What the next page is asked with: from where in the streams on, and for which items; None: all is read."""
         ids = self._ids[len(self._values) : len(self._values) + ITEMS_ASKED]
-        if not ids and not any(self._more):
+        if not ids and not self._has_more:
             return None
         return [*(_after(entries) for entries in (self._outbox, self._speech)), *ids]
 

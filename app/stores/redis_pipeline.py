@@ -53,7 +53,7 @@ async def _answers(connection: Any, count: int) -> list[Any]:
             answers.append(await connection.read_response())
         except exceptions.ResponseError as error:
             answers.append(error)
-        while next_answer is not None and len(answers) < count:
+        while next_answer is not None:
             answer = next_answer()
             if answer is NOT_ENOUGH_DATA:
                 break

@@ -17,7 +17,7 @@ from app.runtime.store_fitness import LOOK_AGAIN_S
 from app.stores.embedded import EmbeddedStore
 from app.stores.factory import open_store
 from app.stores.redis import RedisStore
-from app.stores.redis_fitness import COMMANDS, Facts, shortcomings
+from app.stores.redis_fitness import CALL_BYTES, COMMANDS, OLDEST, Facts, facts_of, shortcomings
 from tests.replicated import cluster_set, sentinel_set
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import rig
@@ -158,6 +158,77 @@ def test_a_server_that_is_too_old_is_told() -> None:
     assert shortcomings(Facts("Valkey 9.1.0", (7, 2)), CALLS) == []
 
 
+NEVER = "it keeps nothing on disk, so a restart loses all calls: CONFIG SET appendonly yes"
+NO_LIMIT = "it has no memory limit but the machine's: CONFIG SET maxmemory 133mb"
+EVICTS = "when it is full it evicts calls (allkeys-lru): CONFIG SET maxmemory-policy noeviction"
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, []),
+        ({"version": OLDEST}, []),
+        ({"version": (6, 1)}, ["the server is older than 6.2: take a later one"]),
+        ({"limit_bytes": 0}, [NO_LIMIT]),
+        ({"limit_bytes": 0, "policy": "allkeys-lru"}, [NO_LIMIT]),
+        ({"limit_bytes": CALLS * CALL_BYTES}, []),
+        (
+            {"limit_bytes": CALLS * CALL_BYTES - 1},
+            ["its memory is for 49 calls at once, of 50: CONFIG SET maxmemory 133mb"],
+        ),
+        ({"limit_bytes": CALLS * CALL_BYTES, "policy": "allkeys-lru"}, [EVICTS]),
+        ({"limit_bytes": CALLS * CALL_BYTES, "policy": "noeviction"}, []),
+        ({"policy": "allkeys-lru"}, []),
+        ({"is_persistent": True}, []),
+        ({"is_persistent": False}, [NEVER]),
+    ],
+)
+def test_each_fact_is_judged_by_itself(facts: dict[str, Any], told: list[str]) -> None:
+    """What is not known speaks against nothing; a third more than calls need is what the remedy sets."""
+    assert shortcomings(Facts(**facts), CALLS) == told
+
+
+def test_a_server_of_this_machine_alone_needs_no_limit() -> None:
+    """But if it has one, that must be enough."""
+    assert shortcomings(Facts(limit_bytes=0), CALLS, needs_limit=False) == []
+    assert len(shortcomings(Facts(limit_bytes=1), CALLS, needs_limit=False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("info", "config", "facts"),
+    [
+        ({}, {}, {"name": "Redis"}),
+        ({"redis_version": "7.2.4"}, {}, {"name": "Redis 7.2.4", "version": (7, 2)}),
+        (
+            {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"},
+            {},
+            {"name": "Valkey 9.1.0", "version": (7, 2)},
+        ),
+        ({"redis_version": "unstable"}, {}, {"name": "Redis unstable"}),
+        ({"maxmemory": 0}, {"maxmemory": "5"}, {"name": "Redis", "limit_bytes": 0}),
+        ({}, {"maxmemory": "5"}, {"name": "Redis", "limit_bytes": 5}),
+        ({"maxmemory_policy": "noeviction"}, {"maxmemory-policy": "x"}, {"name": "Redis", "policy": "noeviction"}),
+        ({}, {"maxmemory-policy": "x"}, {"name": "Redis", "policy": "x"}),
+        ({"aof_enabled": 1}, {}, {"name": "Redis"}),
+        ({}, {"save": "60 1"}, {"name": "Redis"}),
+        ({"aof_enabled": 0}, {"save": ""}, {"name": "Redis", "is_persistent": False}),
+        ({"aof_enabled": 1}, {"save": ""}, {"name": "Redis", "is_persistent": True}),
+        ({"aof_enabled": 0}, {"save": "60 1"}, {"name": "Redis", "is_persistent": True}),
+    ],
+)
+def test_facts_are_what_a_server_says_of_itself(
+    info: dict[str, Any], config: dict[str, str], facts: dict[str, Any]
+) -> None:
+    """None of it is guessed where it says nothing."""
+    assert facts_of(info, config, ()) == Facts(**facts)
+
+
+def test_a_command_that_a_server_does_not_know_is_missing() -> None:
+    """Answered by nothing in its place; what was not asked is not missing."""
+    assert facts_of({}, {}, [["del"], None, ["exists"], None]).missing == (COMMANDS[1], COMMANDS[3])
+    assert facts_of({}, {}, ()).missing == ()
+
+
 def test_all_commands_of_the_scripts_are_asked_for() -> None:
     """A new one must not be found missing by callers."""
     scripts = files("app.stores").joinpath("lua").iterdir()
@@ -172,7 +243,6 @@ async def test_every_server_that_takes_writes_is_looked_at(kind: str) -> None:
     with sentinel_set() if kind == "sentinel" else cluster_set() as servers:
         store = open_store(servers.url, ttl_s=100)
         assert isinstance(store, RedisStore)
-        await store.open()
         nodes = await store._servers()
         assert len(nodes) == (1 if kind == "sentinel" else 3)
         for node in nodes:

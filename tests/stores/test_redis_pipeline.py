@@ -10,6 +10,7 @@ import redis.asyncio as redis
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import exceptions
+from redis._parsers.base import AsyncPushNotificationsParser
 from redis.asyncio.connection import Connection
 
 from app.stores.redis_pipeline import ask_all, pack
@@ -103,3 +104,64 @@ async def test_a_server_that_goes_in_the_middle_is_an_error(redis_url: str) -> N
         with pytest.raises((exceptions.ConnectionError, OSError)):
             await ask_all(client, [("ECHO", 1), ("CLIENT", "KILL", "ID", me, "SKIPME", "no"), ("ECHO", 2)])
         assert await ask_all(client, [("ECHO", 3)]) == [b"3"]
+
+
+async def test_an_answer_that_is_about_the_connection_is_no_answer_of_one_command(redis_url: str) -> None:
+    """A server that loads, or takes no more clients, says so to all: it is raised, wherever it comes."""
+    async with redis.Redis.from_url(redis_url) as client:
+        loading = ("EVAL", "return redis.error_reply('LOADING the dataset')", 0)
+        for commands in ([loading, ("ECHO", 1)], [("ECHO", 1), loading, ("ECHO", 2)]):
+            with pytest.raises(exceptions.BusyLoadingError):
+                await ask_all(client, commands)
+        assert await ask_all(client, [("ECHO", 3)]) == [b"3"]
+
+
+async def test_what_a_server_says_unasked_is_no_answer(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes where redis-py takes it, wherever among the answers it comes."""
+    unasked = []
+
+    async def heard(_: Any, response: Any, **__: Any) -> None:
+        unasked.append(response)
+
+    monkeypatch.setattr(AsyncPushNotificationsParser, "handle_push_response", heard)
+    async with redis.Redis.from_url(redis_url, protocol=3) as client:
+        rounds: list[tuple[str | int | bytes, ...]] = []
+        for n in range(20):
+            rounds += [("GET", "a-key"), ("SET", "a-key", n), ("ECHO", n)]
+        answers = await ask_all(client, [("CLIENT", "TRACKING", "ON"), *rounds])
+    assert answers[0] == b"OK"
+    assert answers[2::3] == [b"OK"] * 20
+    assert answers[3::3] == [b"%d" % n for n in range(20)]
+    assert unasked == [[b"invalidate", [b"a-key"]]] * 20
+
+
+class StuckConnection:
+    """A connection, and a pool of it, that fails while it sends."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def get_connection(self) -> StuckConnection:
+        """Itself."""
+        return self
+
+    async def send_packed_command(self, _: Any) -> None:
+        """Fail."""
+        raise OSError("stuck")
+
+    async def disconnect(self, *, nowait: bool = False) -> None:
+        """Note whether it is waited for."""
+        self.seen.append(nowait)
+
+    async def release(self, connection: Any) -> None:
+        """Take it back."""
+        self.seen.append(connection)
+
+
+async def test_nobody_waits_for_a_connection_that_is_given_up() -> None:
+    """Its server may never take what was sent; it goes back to the pool all the same, to be connected anew."""
+    stuck = StuckConnection()
+    client: Any = type("Client", (), {"connection_pool": stuck})
+    with pytest.raises(OSError, match="stuck"):
+        await ask_all(client, [("ECHO", 1)])
+    assert stuck.seen == [True, stuck]

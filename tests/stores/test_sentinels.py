@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from redis import exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from app.call.changes import CallWrite
@@ -16,9 +17,10 @@ from app.errors import StoreUnavailable
 from app.stores.base import WriteOutcome
 from app.stores.factory import open_store
 from app.stores.redis import RedisStore
-from app.stores.redis_sentinels import SENTINEL_ANSWER_S
+from app.stores.redis_sentinels import SENTINEL_ANSWER_S, Sentinels
 from tests.replicated import SERVICE, sentinel_set
 from tests.servers import free_port
+from tests.waiting import until
 
 ASKED_AT_ONCE = 16
 
@@ -32,6 +34,8 @@ class ScriptedSentinel:
     flags: str = "master"
     silent: bool = False
     port: int = field(default_factory=free_port)
+    connected: int = 0
+    """How often somebody connected."""
     connections: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +43,7 @@ class ScriptedSentinel:
         task = asyncio.current_task()
         assert task is not None
         self.connections.add(task)
+        self.connected += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 words = []
@@ -112,11 +117,13 @@ async def test_a_minority_is_believed_when_the_others_say_nothing() -> None:
 
 
 async def test_sentinels_that_all_say_nothing_name_no_master() -> None:
-    """That is told in about the time that one of them is given."""
-    async with at_work(*(ScriptedSentinel(silent=True) for _ in range(3))) as store:
+    """That is told in about the time that one of them is given: each is asked once."""
+    silent = [ScriptedSentinel(silent=True) for _ in range(3)]
+    async with at_work(*silent) as store:
         async with asyncio.timeout(3 * SENTINEL_ANSWER_S):
             with pytest.raises(MasterNotFoundError, match="0 of 3 sentinels answered"):
                 await named(store)
+    assert [one.connected for one in silent] == [1, 1, 1]
 
 
 async def test_a_newer_master_that_is_down_is_not_replaced_by_an_older() -> None:
@@ -142,6 +149,110 @@ async def test_many_connections_at_once_lose_no_sentinel() -> None:
         pool: Any = store._redis.connection_pool
         known = {one.connection_pool.connection_kwargs["port"] for one in pool.sentinel_manager.sentinels}
         assert known == {one.port for one in sentinels}
+
+
+async def test_a_store_that_is_closed_has_no_connection_to_a_sentinel() -> None:
+    """Nor to a server."""
+    sentinel = ScriptedSentinel(7)
+    async with at_work(sentinel) as store:
+        await named(store)
+        assert sentinel.connections
+        await store.close()
+        await until(lambda: not sentinel.connections)
+
+
+class Answers(Sentinels):
+    """Sentinels that answer when the test says so."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([], sentinel_kwargs={})  # type: ignore[no-untyped-call]
+        self.answers = [asyncio.get_running_loop().create_future() for _ in range(count)]
+        self.sentinels = list[Any](self.answers)
+
+    async def _state(self, sentinel: Any, service_name: str) -> dict[str, Any]:
+        assert service_name == SERVICE
+        found: dict[str, Any] = await sentinel
+        return found
+
+
+def master(port: int, config_epoch: int = 0) -> dict[str, Any]:
+    """What a sentinel knows."""
+    state = {"ip": "h", "port": port, "config-epoch": config_epoch, "num-other-sentinels": 2}
+    return state | {"is_master": True, "is_sdown": False, "is_odown": False}
+
+
+@pytest.mark.parametrize(("first", "count"), [(1, 2), (1, 3), (2, 4), (2, 5)])
+async def test_half_of_the_sentinels_are_not_believed(first: int, count: int) -> None:
+    """One more than half is; whoever has not answered by then is asked no longer."""
+    sentinels = Answers(count)
+    asking = asyncio.create_task(sentinels.discover_master(SERVICE))
+    before = asyncio.all_tasks()
+    for answer in sentinels.answers[:first]:
+        answer.set_result(master(7))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    sentinels.answers[first].set_result(master(8, 1))
+    if 2 * (first + 1) <= count:
+        sentinels.answers[first + 1].set_result(master(8, 1))
+    assert await asking == ("h", 8)
+    assert asyncio.all_tasks() == before - {asking}
+
+
+WRONG = exceptions.AuthenticationError("wrong password")
+LOST = exceptions.ConnectionError("lost")
+
+
+@pytest.mark.parametrize(
+    ("answers", "failure", "says"),
+    [
+        ([WRONG], exceptions.AuthenticationError, "wrong password"),
+        ([WRONG, WRONG], exceptions.AuthenticationError, "wrong password"),
+        ([WRONG, {}], MasterNotFoundError, "1 of 2 sentinels answered"),
+        ([LOST, LOST], MasterNotFoundError, "0 of 2 sentinels answered"),
+        ([{}, {}, {}], MasterNotFoundError, "3 of 3 sentinels answered"),
+    ],
+)
+async def test_why_no_master_is_named(answers: list[Any], failure: type[Exception], says: str) -> None:
+    """A refusal counts as one where all of them refuse: else somebody may still learn who the master is."""
+    sentinels = Answers(len(answers))
+    for future, answer in zip(sentinels.answers, answers, strict=True):
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+    with pytest.raises(failure, match=says):
+        await sentinels.discover_master(SERVICE)
+
+
+async def test_one_that_refuses_or_knows_nothing_leaves_the_word_to_the_others() -> None:
+    """What it answers is no state of the service."""
+    sentinels = Answers(3)
+    sentinels.answers[0].set_exception(WRONG)
+    sentinels.answers[1].set_result({})
+    sentinels.answers[2].set_result(master(7))
+    assert await sentinels.discover_master(SERVICE) == ("h", 7)
+
+
+class Refusing:
+    """A sentinel that answers with an error."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    async def sentinel_master(self, _: str) -> Any:
+        """Refuse."""
+        raise exceptions.ResponseError(self._words)
+
+
+async def test_only_a_sentinel_that_watches_no_such_service_has_answered() -> None:
+    """Any other error is a refusal."""
+    sentinels = Sentinels([], sentinel_kwargs={})  # type: ignore[no-untyped-call]
+    known: Any = Refusing("ERR No such master with that name")
+    assert await sentinels._state(known, SERVICE) == {}
+    refused: Any = Refusing("NOPERM")
+    with pytest.raises(exceptions.ResponseError, match="NOPERM"):
+        await sentinels._state(refused, SERVICE)
 
 
 async def test_a_master_without_replicas_is_not_clung_to() -> None:
