@@ -299,11 +299,10 @@ def _save_up_to(call: Call, end: int) -> None:
     if upto <= hearing.saved:
         return
     item_id = _allot_item(call)
-    while hearing.saved < upto:
-        piece = bytes(hearing.audio[hearing.saved : min(upto, hearing.saved + MAX_PIECE_BYTES)])
-        entry = call.add_speech(item_id, piece)
+    for at in range(hearing.saved, upto, MAX_PIECE_BYTES):
+        entry = call.add_speech(item_id, bytes(hearing.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
         hearing.first_n = hearing.first_n or entry.n
-        hearing.saved += len(piece)
+    hearing.saved = upto
 
 
 def _keep_padding(call: Call, padding: int) -> None:

@@ -284,6 +284,20 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
     assert said_since_last_reply(again.conversation.items(), failed_to=again.failed_to).items == 1
 
 
+def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
+    """Whoever goes on with the reply knows to which item it failed; another one's deletion is nothing to it."""
+    call = new_call()
+    for each in ("earlier", "other", "mine"):
+        happen(call, inputs.CreateItem({**TYPED, "id": each}))
+    happen(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
+    for asked_to in ("mine", "other"):
+        assert call.reply is not None
+        assert call.reply.asked_to == asked_to
+        take_write(call, 0)
+        happen(call, inputs.DeleteItem(asked_to))
+    assert orjson.loads(take_write(call, 0).fields["reply"])["asked_to"] == ""
+
+
 @pytest.mark.parametrize("item", [TYPED, RULE, RESULT, SPOKEN])
 def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) -> None:
     """For an item of any kind: it has none of the audio that the one before it had, and is not what is being played."""

@@ -72,11 +72,11 @@ def test_an_utterance_under_way_is_saved_when_its_connection_goes(how: str) -> N
 
 
 def test_an_empty_buffer_takes_no_id() -> None:
-    """The item that comes next has it, connections or not."""
+    """The item that the client makes next has the first one, connections or not."""
     call = manual_call()
     happen(call, inputs.ConnectionLost(hung_up=False))
     machine.attach(call, None, 0, resumable=True)
-    happen(call, *append(5), inputs.CommitAudio())
+    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x"}))
     assert call.conversation.last_id == item_id(1)
 
 
