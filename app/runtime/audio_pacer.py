@@ -55,7 +55,9 @@ class AudioPacer:
         self._pending = bytearray()
         goes_on = not agent.replays and reply.item_id is not None
         self._made_bytes = reply.audio_bytes - reply.piece.audio_from if goes_on else 0
-        """Of the audio that says the text begun last."""
+        """Of the audio that says the text begun last, as far as it is to be sent."""
+        self._is_said = bool(self._made_bytes)
+        """Whether audio came for that text, be it all dropped."""
         self._chars = len(reply.text) - reply.piece.text_from if goes_on else 0
         """Of that text."""
         self._words: Alignment = []
@@ -66,7 +68,8 @@ class AudioPacer:
     async def begin(self, text: str) -> None:
         """More text comes. If there was audio for the text before it, that is complete."""
         await self.finish()
-        if self._made_bytes:
+        if self._is_said:
+            self._is_said = False
             self._made_bytes, self._chars, self._words = 0, 0, []
             self._replay.begin_piece()
         self._chars += len(text)
@@ -76,6 +79,7 @@ class AudioPacer:
         made_ms = self._target.ms(self._made_bytes)
         self._words += [[made_ms + ms, min(chars, self._chars)] for ms, chars in words]
         self._made_bytes += self._target.size(source.ms(len(audio)))
+        self._is_said = self._is_said or bool(audio)
         self._is_told = False
         converter = self._converters.setdefault(source.name, Converter(source, self._target))
         for at in range(0, len(audio), PIECE_BYTES):

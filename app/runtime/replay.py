@@ -43,13 +43,13 @@ class Replay:
         self._durable = reply.text if replays else ""
         self._at = 0
         """So much of the text came again; less than all of it only while it is the same."""
-        self._is_open = reply.item_id is not None
-        self._last_from = piece.text_from if self._is_open and replays else len(self._durable)
+        self._is_open = replays and reply.item_id is not None
+        self._last_from = piece.text_from if self._is_open else len(self._durable)
         """Where the text of the last piece begins."""
-        self._left_bytes = reply.audio_bytes - piece.audio_from if self._is_open and replays else 0
+        self._left_bytes = reply.audio_bytes - piece.audio_from if self._is_open else 0
         self._durable_checksum = reply.piece_checksum
         self._checksum = 0
-        self.said_to = self._last_from + _said_chars(reply, target) if self._left_bytes else 0
+        self.said_to = self._last_from + _said_chars(reply, target)
         """Where, in all of the text, the first word begins that was not sent to its end."""
         if self._left_bytes:
             self._begun = self._durable[: self.said_to + 1]
@@ -77,16 +77,14 @@ class Replay:
     def begin_piece(self) -> None:
         """Text comes after audio: other audio will say it."""
         self._piece_from = self._came
-        self.held.clear()
         left = self.said_to - self._piece_from
         self.held_from = left if self.differs == "audio" and left > 0 else None
 
     def text(self, delta: str) -> str:
         """What of `delta` is new."""
-        began = self._came
         self._came += len(delta)
         if self._passes_over:
-            return self._pass_over(delta, began)
+            return self._pass_over(delta)
         known = self._durable[self._at : self._at + len(delta)]
         if delta.startswith(known):
             self._at += len(known)
@@ -95,10 +93,13 @@ class Replay:
             return delta[len(known) :]
         self._differ("text")
         self._passes_over = True
-        return self._pass_over(delta, began)
+        return self._pass_over(delta)
 
-    def _pass_over(self, delta: str, began: int) -> str:
-        """Nothing, up to the sentence behind those that were said, if only in part."""
+    def _pass_over(self, delta: str) -> str:
+        """Nothing, up to the sentence behind those that were said, if only in part; then all of that sentence.
+
+        Its beginning may have come before as part of what was the same: that was written, and never said.
+        """
         self._again += delta
         begun = sum(map(bool, _SENTENCE_END.split(self._begun)))
         ends = [0, *(end.end() for end in _SENTENCE_END.finditer(self._again))]
@@ -109,9 +110,9 @@ class Replay:
         else:
             return ""
         self._passes_over, self._is_beyond, self._at = False, True, len(self._durable)
-        new_from = max(began, passed_to)
+        new_from = max(passed_to, self._piece_from)  # What was said in a piece of its own was let out with it.
         self.held_from = new_from - self._piece_from
-        return delta[new_from - began :]
+        return self._again[new_from:]
 
     def _differ(self, what: str) -> None:
         self.differs = what
@@ -148,7 +149,7 @@ class Replay:
 
     def _hold(self) -> None:
         self._differ("audio")
-        self.held_from = max(0, self.said_to - self._piece_from)
+        self.held_from = self.said_to - self._piece_from
 
     @property
     def _is_past(self) -> bool:
@@ -163,16 +164,15 @@ class Replay:
 
     def is_new_call(self) -> bool:
         """A function is called: whether that is not durable yet."""
+        self._is_beyond = True  # What comes in front of the last one that is durable is past all the same.
         if self._uncalled:
             self._uncalled -= 1
-            self._is_beyond = self._is_beyond or not self._uncalled
             return False
-        self._is_beyond = True
         return True
 
     def end(self) -> None:
         """The reply is over; one that is shorter than what is durable of it is another."""
-        if self._at < len(self._durable) and not self.differs:
+        if self._at < len(self._durable):
             self._differ("text")
 
 

@@ -225,7 +225,7 @@ class Performance:
             self._stage.feed(ReplyDiverged(self._response_id))
 
     def _said_anew(self) -> None:
-        if self._replay.differs == "audio" and not self._told_of_difference:
+        if not self._told_of_difference:
             self._tell_of_difference()
             self._stage.feed(ReplyDiverged(self._response_id, self._replay.said_to))
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 from typing import Any
+from zlib import crc32
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
 from app.call import inputs
-from app.call.alignment import said_to
+from app.call.alignment import Alignment, Piece, said_to
 from app.call.audio import FORMATS, PCM, PCMU
-from app.call.record import Call
+from app.call.record import Call, Reply
 from app.runtime import replay
+from app.runtime.replay import Replay
 from app.runtime.speaking import Performance
 from tests.call.calls import emitted, happen, moved, new_call
 from tests.runtime.clocks import StoppedClock
@@ -97,11 +99,16 @@ def texts_of(call: Call) -> list[str]:
     return [item["content"][0].get("transcript", item["content"][0].get("text")) for item in done["response"]["output"]]
 
 
-async def interrupted(first: Any, second: Any, dies_at: int, **session: Any) -> tuple[Call, CountingObserver, bool]:
-    """A reply that one agent begins, and another takes up; whether there was anything to take up."""
+async def interrupted(
+    first: Any, second: Any, dies_at: int, *, has_spoken: bool = True, **session: Any
+) -> tuple[Call, CountingObserver, bool]:
+    """A reply that one agent begins, and another takes up; whether there was anything to take up.
+
+    `has_spoken`: in an earlier reply, so that what the agent writes is what it is about to say.
+    """
     clock, observer = StoppedClock(), CountingObserver()
     call = new_call(**session)
-    call.voice_locked = True  # It has spoken before: what it writes is what it is about to say.
+    call.voice_locked = has_spoken
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     try:
         await Performance(DyingStage(call, clock, dies_at), first, clock, CountingObserver()).run()
@@ -125,7 +132,7 @@ async def steps(agent: Any, **session: Any) -> int:
 @pytest.mark.parametrize("audio_format", FORMATS.values())
 async def test_an_agent_that_says_the_same_again_goes_on_at_the_next_sample(audio_format: Any) -> None:
     """Wherever its pod is lost: all of it is heard once, in every format, and nothing differs."""
-    session = {"audio": {"output": {"format": audio_format.as_json()}}}
+    session: dict[str, Any] = {"audio": {"output": {"format": audio_format.as_json()}}}
     whole, _, _ = await interrupted(Speaker(), Speaker(), 1000, **session)
     expected = b"".join(entry.audio for entry in whole.outbox.after(0))
     for dies_at in range(await steps(Speaker(), **session)):
@@ -185,6 +192,64 @@ async def test_another_text_goes_on_with_a_sentence(modalities: list[str]) -> No
         assert told["agent"] == "speaker"
         total += 1
     assert total > 1
+
+
+async def test_another_text_goes_on_behind_what_is_the_same() -> None:
+    """A sentence that was said alike is heard once, as are those that another text says instead of others."""
+    second = [SENTENCES[0], *OTHERS[1:]]
+    told = 0
+    for dies_at in range(1, await steps(Speaker())):
+        call, observer, _ = await interrupted(Speaker(), Speaker(second), dies_at)
+        words = [word for word, _, _ in heard_of(call)]
+        assert words[:3] == SENTENCES[0].split()
+        assert len(words) == len(set(words))
+        assert words[-1] == "zehn."
+        told += observer.counts.get(("agent_fault", "other_text"), 0)
+    assert told > 5
+
+
+async def test_what_another_voice_says_anew_is_aligned_with_its_own_audio() -> None:
+    """So that an interruption after that leaves what was heard: "one", and half of "two", which comes again."""
+    call, _, _ = await interrupted(Speaker(), Speaker(voice=1), 5)
+    entry = call.conversation.get(call.conversation.last_id or "")
+    assert entry is not None
+    assert entry.alignment is not None
+    assert entry.alignment[:6] == [[0, 0], [250, 4], [400, 4], [650, 8], [900, 15], [1150, 20]]
+
+
+async def test_another_voice_may_say_it_in_shorter_pieces() -> None:
+    """What was heard of one piece may be several of its own; it is told once, and said anew from the same word."""
+    whole = "".join(SENTENCES)
+    told = 0
+    for dies_at in range(await steps(Speaker([whole]))):
+        call, observer, _ = await interrupted(Speaker([whole]), Speaker(voice=1), dies_at)
+        heard = heard_of(call)
+        assert [word for word, _, ms in heard if ms == WORD_MS] == whole.split()
+        assert len([ms for _, _, ms in heard if ms < WORD_MS]) <= 1
+        assert texts_of(call) == [whole]
+        faults = [counted for (name, _), counted in observer.counts.items() if name == "agent_fault"]
+        assert faults in ([], [1])
+        told += sum(faults)
+    assert told > 5
+
+
+async def test_an_agent_that_has_never_spoken_says_all_it_has_to_say_in_writing() -> None:
+    """Another text passes over the sentences it wrote, though they were meant to be spoken."""
+
+    class Writer(Speaker):
+        async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+            for sentence in self.sentences:
+                yield Text(sentence)
+
+    call, _, _ = await interrupted(Writer(), Writer(OTHERS), 2, has_spoken=False)
+    assert texts_of(call) == ["".join(SENTENCES[:2]), "".join(OTHERS[2:])]
+
+
+async def test_another_voice_that_says_less_is_noticed() -> None:
+    """Though nothing of what it says is new."""
+    call, observer, _ = await interrupted(Speaker(SENTENCES[:1]), Speaker(["one two "], voice=1), 9)
+    assert observer.counts["agent_fault", "other_text"] == 1
+    assert texts_of(call) == [SENTENCES[0]]
 
 
 async def test_a_reply_that_is_shorter_when_made_again_is_noticed() -> None:
@@ -261,3 +326,215 @@ async def test_words_that_count_beyond_their_text_end_with_it() -> None:
 def test_words_in_a_record_that_count_beyond_their_text_end_with_its_last() -> None:
     """Another version may have written them."""
     assert said_to("one two", [[0, 0], [500, 70], [1000, 80]], 900) == 4
+
+
+SAID, OTHER, NEW = b"\1\0" * 2400, b"\2\0" * 2400, b"\3\0" * 2400
+"""A tenth of a second each."""
+
+
+def again(
+    text: str = "",
+    *,
+    piece_from: int | None = None,
+    audio: bytes = b"",
+    before: bytes = b"",
+    made_ms: int = 0,
+    words: Alignment | None = None,
+    functions: int = 0,
+    is_open: bool = True,
+    replays: bool = True,
+    speaks: bool = True,
+) -> Replay:
+    """A reply of which so much is durable.
+
+    The text of its last piece begins at a character (None: it has no item) and is said by `audio`, behind `before`.
+    """
+    reply = Reply("resp_1", {}, 0, text=text, audio_bytes=len(before) + len(audio), functions_called=functions)
+    if piece_from is not None:
+        reply.output_ids = ["item_1"]
+        reply.item_id = "item_1" if is_open else None
+        reply.piece = Piece(piece_from, len(before), PCM.size(made_ms), words or [])
+        reply.piece_checksum = crc32(audio)
+    return Replay(reply, PCM, replays=replays, speaks=speaks)
+
+
+def test_of_a_new_reply_all_is_new() -> None:
+    """Audio without text, too."""
+    made = again()
+    assert made.audio(NEW) == NEW
+    assert made.text("One.") == "One."
+    assert made.is_new_call()
+    made.end()
+    assert made.differs == ""
+
+
+def test_the_same_is_new_from_where_it_was_cut_off() -> None:
+    """However it is cut into pieces now."""
+    made = again("One. Two", piece_from=5, audio=SAID, before=OTHER)
+    assert made.text("One.") == ""
+    assert made.text(" ") == ""
+    assert made.audio(OTHER) == b""
+    made.begin_piece()
+    assert made.text("Two three.") == " three."
+    assert made.audio(SAID[:100]) == b""
+    assert made.audio(SAID[100:] + NEW) == NEW
+    assert made.audio(NEW) == NEW
+    made.end_piece()
+    made.end()
+    assert (made.differs, made.held_from, bytes(made.held)) == ("", None, b"")
+
+
+def test_audio_behind_what_was_said_alike_is_not_held() -> None:
+    """Of another text that comes then only its own."""
+    made = again("One. Two. ", piece_from=0, audio=SAID)
+    assert made.text("One. ") == ""
+    assert made.audio(SAID + NEW) == NEW
+    made.end_piece()
+    made.begin_piece()
+    assert made.text("Six. ") == "Six. "
+    assert made.audio(OTHER) == b""
+    assert (made.differs, made.held_from, bytes(made.held)) == ("text", 0, OTHER)
+
+
+@pytest.mark.parametrize(("sent_ms", "said_to_char"), [(0, 0), (249, 0), (250, 4), (499, 4), (500, 8), (799, 8)])
+@pytest.mark.parametrize("piece_from", [0, 5])
+def test_another_voice_says_it_from_the_word_that_was_cut_off(sent_ms: int, said_to_char: int, piece_from: int) -> None:
+    """To the millisecond at which the voice before began it, in the first piece and in a later one."""
+    words = [[250, 4], [500, 8]]
+    text = "Hi!. one two three"[5 - piece_from :]
+    sent = bytes(PCM.size(sent_ms))
+    made = again(text, piece_from=piece_from, audio=sent, before=OTHER * (piece_from > 0), made_ms=800, words=words)
+    if piece_from:
+        assert made.text(text[:piece_from]) == ""
+        assert made.audio(OTHER) == b""
+        made.begin_piece()
+    assert made.text(text[piece_from:]) == ""
+    assert made.audio(OTHER) == (b"" if sent else OTHER)
+    made.end_piece()
+    assert made.said_to == piece_from + said_to_char
+    assert made.held_from == (said_to_char if sent else None)
+    assert made.differs == ("audio" if sent else "")
+
+
+@pytest.mark.parametrize(("more", "held_from"), [(-1, None), (0, None), (1, 1), (2, 2)])
+def test_what_another_voice_says_is_held_up_to_where_it_is_new(more: int, held_from: int | None) -> None:
+    """A later piece that is all new is not waited for."""
+    made = again("one two three", piece_from=0, audio=SAID, made_ms=200, words=[[50, 4], [90, 8]])
+    at = made.said_to - more
+    assert made.text("one two three"[:at]) == ""
+    assert made.audio(OTHER) == b""
+    assert made.differs == "audio"
+    made.held.clear()
+    made.begin_piece()
+    assert made.held_from == held_from
+    assert made.audio(NEW) == (NEW if held_from is None else b"")
+
+
+def test_of_an_item_that_is_closed_audio_is_past_until_there_is_new_text() -> None:
+    """What closed it is not known; text that comes again is no news, and one without content neither."""
+    made = again("One. ", piece_from=0, audio=SAID, is_open=False)
+    assert made.text("One. ") == ""
+    assert made.audio(OTHER) == b""
+    assert made.text("Two. ") == "Two. "
+    assert made.text("") == ""
+    assert made.audio(NEW) == NEW
+    assert made.differs == ""
+
+
+def test_behind_the_last_call_that_is_durable_all_is_new() -> None:
+    """Audio in front of it is past, whether or not an item is open behind it."""
+    for audio, is_open in [(SAID, True), (b"", False)]:
+        made = again("One. ", piece_from=5, audio=audio, before=OTHER, functions=2, is_open=is_open)
+        assert made.text("One. ") == ""
+        assert made.audio(OTHER) == b""
+        assert not made.is_new_call()
+        assert made.audio(NEW) == b""
+        assert not made.is_new_call()
+        assert made.audio(audio + NEW) == NEW
+        assert made.is_new_call()
+        assert made.differs == ""
+
+
+def test_another_text_behind_an_item_that_is_closed_is_heard() -> None:
+    """All of the item had been said: so many sentences are passed over, and the audio of the next is new."""
+    made = again("One. Two. ", piece_from=5, audio=SAID, before=SAID, is_open=False)
+    assert made.text("Six. Seven. Eight. ") == "Eight. "
+    assert (made.held_from, made.audio(NEW)) == (12, b"")
+    made.held_from = None
+    assert made.audio(NEW) == NEW
+
+
+def test_an_agent_that_goes_on_by_itself_says_only_what_is_new() -> None:
+    """In an item that is open or behind it; what it calls is new, too."""
+    for is_open in (True, False):
+        made = again("One. ", piece_from=0, audio=SAID, functions=1, is_open=is_open, replays=False)
+        assert made.audio(NEW) == NEW
+        assert made.text("Two. ") == "Two. "
+        assert made.is_new_call()
+        made.end_piece()
+        made.end()
+        assert (made.differs, made.held_from) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "new"),
+    [
+        (["Six. ", "Seven. "], ["", "Seven. "]),
+        (["Six. Seven. "], ["Seven. "]),
+        (["Si", "x", ". ", "Seven. "], ["", "", "", "Seven. "]),
+        (["Si", "x. Se", "ven. "], ["", "Se", "ven. "]),
+        (["One. Tw", "enty. "], ["", "Twenty. "]),
+        (["Six, ", "One. Two. "], ["", "Two. "]),
+    ],
+)
+def test_another_text_is_new_behind_the_sentences_that_were_begun(deltas: list[str], new: list[str]) -> None:
+    """However it is cut; the audio of what was passed over with it is found by its characters."""
+    made = again("One. Two. ", piece_from=5, before=SAID)
+    assert [made.text(delta) for delta in deltas] == new
+    assert made.differs == "text"
+    assert made.held_from == len("".join(deltas)) - len("".join(new))
+    made.begin_piece()
+    assert made.audio(NEW) == NEW
+    made.end()
+
+
+def test_a_later_piece_counts_what_was_passed_over_from_its_own_beginning() -> None:
+    """Of another text whose piece holds the end of what is passed over."""
+    made = again("One. Two. Three. ", piece_from=10, audio=SAID, before=SAID, made_ms=500)
+    assert made.text("One. ") == ""
+    assert made.audio(SAID) == b""
+    made.begin_piece()
+    assert made.text("Five. Six. Seven. ") == "Seven. "
+    assert made.held_from == len("Five. Six. ")
+    assert made.audio(OTHER) == b""
+    made.begin_piece()
+    assert made.audio(NEW) == NEW
+
+
+def test_what_was_said_in_a_piece_of_its_own_is_not_said_again() -> None:
+    """Though the sentence that it began is another one after all."""
+    made = again("One. Two. ", piece_from=5, before=SAID)
+    assert made.text("One. ") == ""
+    assert made.audio(SAID) == b""
+    made.begin_piece()
+    assert made.text("Tw") == ""
+    assert made.audio(NEW) == NEW
+    made.begin_piece()
+    assert made.text("enty. ") == "enty. "
+    assert made.held_from == 0
+
+
+def test_while_a_text_is_passed_over_so_is_its_audio() -> None:
+    """The end of its sentence may be far away, and all that was the same before it."""
+    for piece_from, deltas in [(0, ["Six, "]), (5, ["One. ", "Tw", "enty, "])]:
+        made = again("One. Two. ", piece_from=piece_from, audio=SAID, before=SAID, made_ms=100)
+        assert [made.text(delta) for delta in deltas] == [""] * len(deltas)
+        assert made.audio(OTHER) == b""
+        assert made.held_from is None
+
+
+@pytest.mark.parametrize(("sent_ms", "new"), [(150, "五。六。"), (350, "六。")])
+def test_a_sentence_whose_end_was_being_said_is_not_the_next_one(sent_ms: int, new: str) -> None:
+    """In the pause behind a sentence nothing of the one after it was heard."""
+    made = again("一。二。", piece_from=0, audio=bytes(PCM.size(sent_ms)), made_ms=400)
+    assert made.text("四。五。六。") == new
