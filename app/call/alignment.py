@@ -50,7 +50,7 @@ def ends_after_ms(chars: int, made_ms: int) -> int:
     """How long the audio of a piece of so many characters will be, of which so much was made when it was cut off."""
     if made_ms * FASTEST_CHARS_PER_S >= chars * 1000:
         return made_ms
-    return max(made_ms, chars * 1000 // USUAL_CHARS_PER_S)
+    return chars * 1000 // USUAL_CHARS_PER_S
 
 
 def heard_text(text: str, alignment: Alignment, heard_ms: int) -> str:

@@ -20,8 +20,7 @@ def open_item(call: Call, reply: Reply, *, after: str | None = None) -> str:
     if reply.item_id is not None:
         return reply.item_id
     item_id = reply.item_id = call.new_item_id()
-    reply.item_text_from, reply.item_audio_from, reply.alignment = len(reply.text), reply.audio_bytes, []
-    reply.saved = (reply.saved[0], 0)
+    reply.item_text_from, reply.item_audio_from = len(reply.text), reply.audio_bytes
     begin_piece(call, reply, len(reply.text))
     reply.output_ids.append(item_id)
     call.mark("counts", "reply")

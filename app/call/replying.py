@@ -119,7 +119,7 @@ def truncate(call: Call, wish: TruncateItem, now_ms: int) -> list[Effect]:
     reply = call.reply
     is_spoken = reply is not None and reply.item_id == wish.item_id and settings_of(call).wants_audio
     entry = call.conversation.get(wish.item_id)
-    if reply is None or not is_spoken or wish.content_index != 0 or entry is None:
+    if not is_spoken or wish.content_index != 0 or entry is None:
         truncation.truncate(call, wish)
         return []
     effects = take_back(call, wish.item_id, now_ms)
@@ -242,14 +242,13 @@ def let_out(call: Call, frame: bytes) -> OutboxEntry | None:
         reply is None
         or playback is None
         or reply.item_id != head[0]
-        or playback.item_id != head[0]
         or not size
         or size % call.input_format.sample_bytes
     ):
         return None
     call.hearing.position += size
     reply.audio_bytes += size
-    playback.audio_bytes = reply.audio_bytes - reply.item_audio_from
+    playback.audio_bytes = reply.item_audio_bytes
     n = call.seq = call.released = call.seq + 1
     if call.reserving - n <= MIRROR_NUMBERS_LEFT:
         _save_in_time(call)
@@ -334,12 +333,12 @@ def diverged(call: Call, part: ReplyDiverged) -> list[Effect]:
     assert reply is not None
     if part.said_to is None:
         finish_item(call, reply, "incomplete")
+        call.mark("reply")
     elif reply.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(reply.item_audio_bytes)
         reply.alignment += [entry for entry in entries_now(call, reply) if entry[0] <= sent_ms]
         begin_piece(call, reply, max(part.said_to, reply.item_text_from))
         call.mark("said")
-    call.mark("counts", "reply")
     return []
 
 
@@ -374,7 +373,6 @@ def _apologize(call: Call, reply: Reply, apology: Apology, now_ms: int) -> None:
     item_id = open_item(call, reply, after=behind)
     spoken = settings_of(call).wants_audio
     reply.text += apology.words
-    call.mark("said")
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.emit(delta(reply.response_id, item_id, index_of(reply), apology.words))
     chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)

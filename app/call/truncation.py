@@ -58,7 +58,7 @@ def truncate(call: Call, wish: TruncateItem) -> None:
 
 def _cut(call: Call, entry: Entry, heard_ms: int) -> None:
     part = entry.item["content"][0]
-    said = part["transcript"] or ""
+    said = part["transcript"]
     alignment = entry.alignment or [[0, 0], [entry.audio_ms, len(said)]]
     part["transcript"] = heard = heard_text(said, alignment, heard_ms)
     entry.alignment = cut(alignment, heard_ms, len(heard))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict, replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,9 +153,10 @@ def test_a_new_owner_never_gives_a_number_again(steps: list[tuple[str, int]], pl
         assert attached.gap == (seen + 1, goes_on_at - 1)
 
 
-def test_a_steady_stream_is_let_out_with_few_writes() -> None:
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_a_steady_stream_is_let_out_with_few_writes(shortcut: bool) -> None:
     """After the first events are durable a minute of frames needs a write every two seconds, and waits for none."""
-    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=shortcut)
     witness.happen(AUDIO)
     witness.settle()
     writes = 0
@@ -166,6 +168,36 @@ def test_a_steady_stream_is_let_out_with_few_writes() -> None:
             writes += 1
             witness.settle()
     assert writes == 30
+
+
+@pytest.mark.parametrize("happens", ["another pod takes it over", "the client cancels the response"])
+def test_where_no_item_is_known_to_go_on_a_frame_goes_the_long_way(happens: str) -> None:
+    """The next owner goes on in the same item, and what was cancelled in a new response."""
+    witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
+    for _ in range(3):
+        witness.happen(AUDIO)
+        witness.settle()
+    if happens == "the client cancels the response":
+        witness.happen(inputs.CancelResponse())
+    else:
+        witness.happen(inputs.HandoffPlanned())
+        witness.settle()
+        whole = take_write_of_all(witness.call)
+        witness.call = restore(Snapshot(whole.fields, whole.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=200)
+        machine.attach(witness.call, witness.sent[-1].n, 0, resumable=True)
+    witness.settle()
+    for _ in range(3):
+        witness.happen(AUDIO)
+        witness.settle()
+    bodies = [orjson.loads(event.head) for event in witness.sent if event.audio]
+    assert [body["type"] for body in bodies] == ["response.output_audio.delta"] * 6
+    assert (bodies[-1]["item_id"] == bodies[0]["item_id"]) == (happens == "another pod takes it over")
+    assert len({body["item_id"] for body in bodies[3:]}) == 1
+
+
+def take_write_of_all(call: Call) -> CallWrite:
+    call.write_whole = True
+    return take_write(call, 0)
 
 
 def test_a_call_that_waited_once_waits_for_one_write_only() -> None:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+from zlib import crc32
+
 import orjson
+import pytest
 
 from app.agents.turns import said_since_last_reply
-from app.call import inputs
+from app.call import conversation, inputs
+from app.call.alignment import Piece
+from app.call.audio import PCM
 from app.call.codec import take_write
 from app.call.effects import CloseConnection, CountLimit, StartReply, StopReply
-from app.call.replying import MAX_REPLY_CHARS
-from tests.call.calls import FRAME, append, emitted, happen, new_call, response_id, spoken_turn, types
+from app.call.record import Reply
+from app.call.replying import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
+from tests.call.calls import (
+    FRAME,
+    append,
+    emitted,
+    happen,
+    item_id,
+    manual_call,
+    moved,
+    new_call,
+    response_id,
+    spoken_turn,
+    types,
+)
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 
@@ -294,3 +313,283 @@ def test_usage_counts_the_audio_and_claims_nothing_else() -> None:
     happen(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
     happen(call, inputs.ReplyText(response_id(2), "Hi."), inputs.ReplyFinished(response_id(2)))
     assert emitted(call)[-1]["response"]["usage"] is None
+
+
+def of_conversation(event: dict[str, Any]) -> bool:
+    return str(event["type"]).startswith("conversation.")
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("spoken", [False, True])
+def test_every_event_of_a_reply_says_what_it_belongs_to(aside: bool, spoken: bool) -> None:
+    """Response, item, place and previous item; a reply aside has the same events but those of the conversation."""
+    call = new_call(output_modalities=["audio" if spoken else "text"])
+    happen(call, HELLO)
+    take_write(call, 0)
+    happen(call, inputs.CreateResponse({"conversation": "none"} if aside else {}))
+    happen(call, inputs.ReplyText(response_id(1), "Hi."))
+    happen(call, *([inputs.ReplyAudio(response_id(1), FRAME)] if spoken else []))
+    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyFinished(response_id(1)))
+
+    message, tool = item_id(2), item_id(3)
+    of_reply = {"response_id": response_id(1), "output_index": 0}
+    of_part = {**of_reply, "item_id": message, "content_index": 0}
+    of_call = {**of_reply, "output_index": 1, "item_id": tool, "call_id": tool.replace("item", "fc")}
+    kind, words = ("audio", "transcript") if spoken else ("text", "text")
+    text = "output_audio_transcript" if spoken else "output_text"
+    began: dict[str, Any] = {"id": message, "object": "realtime.item", "type": "message", "status": "in_progress"}
+    began |= {"role": "assistant", "content": []}
+    said = {**began, "status": "completed", "content": [{"type": f"output_{kind}", words: "Hi."}]}
+    asked: dict[str, Any] = {"id": tool, "object": "realtime.item", "type": "function_call", "status": "in_progress"}
+    asked |= {"name": "look_up", "call_id": of_call["call_id"], "arguments": ""}
+    called = {**asked, "status": "completed", "arguments": "{}"}
+    resource = {
+        "object": "realtime.response",
+        "id": response_id(1),
+        "status": "in_progress",
+        "status_details": None,
+        "output": [],
+        "conversation_id": None if aside else call.call_id.replace("call_", "conv_"),
+        "output_modalities": ["audio" if spoken else "text"],
+        "max_output_tokens": "inf",
+        "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}},
+        "usage": None,
+        "metadata": None,
+    }
+    usage = {"input_token_details": {"audio_tokens": 0}, "output_token_details": {"audio_tokens": 1}}
+    audio = [{"type": "response.output_audio.delta", **of_part}] if spoken else []
+    audio_done = [{"type": "response.output_audio.done", **of_part}] if spoken else []
+    expected: list[dict[str, Any]] = [
+        {"type": "response.created", "response": resource},
+        {"type": "response.output_item.added", **of_reply, "item": began},
+        {"type": "conversation.item.added", "previous_item_id": item_id(1), "item": began},
+        {"type": "response.content_part.added", **of_part, "part": {"type": kind, words: ""}},
+        {"type": f"response.{text}.delta", **of_part, "delta": "Hi."},
+        *audio,
+        *audio_done,
+        {"type": f"response.{text}.done", **of_part, words: "Hi."},
+        {"type": "response.content_part.done", **of_part, "part": {"type": kind, words: "Hi."}},
+        {"type": "conversation.item.done", "previous_item_id": item_id(1), "item": said},
+        {"type": "response.output_item.done", **of_reply, "item": said},
+        {"type": "response.output_item.added", **of_reply, "output_index": 1, "item": asked},
+        {"type": "conversation.item.added", "previous_item_id": message, "item": asked},
+        {"type": "response.function_call_arguments.delta", **of_call, "delta": "{}"},
+        {"type": "response.function_call_arguments.done", **of_call, "name": "look_up", "arguments": "{}"},
+        {"type": "conversation.item.done", "previous_item_id": message, "item": called},
+        {"type": "response.output_item.done", **of_reply, "output_index": 1, "item": called},
+        {
+            "type": "response.done",
+            "response": {
+                **resource,
+                "status": "completed",
+                "output": [said, called],
+                "usage": usage if spoken else None,
+            },
+        },
+    ]
+    assert emitted(call) == [event for event in expected if not aside or not of_conversation(event)]
+
+
+def test_ids_differ_in_their_kind_alone_whatever_letters_they_have() -> None:
+    """Those of a response, a tool's call and a conversation; a step's key is the same in every version."""
+    call_id = "call_itemrespcall_" + "a" * 13
+    call = new_call(call_id=call_id)
+    stem = call_id[5:21]
+    happen(call, inputs.CreateResponse({}), inputs.ReplyStepBegun(f"resp_{stem}_1", "book"))
+    assert call.reply is not None
+    assert [step["key"] for step in call.reply.steps] == [f"{call_id}:item_{stem}_1_0_{crc32(b'book'):08x}"]
+    happen(call, inputs.ReplyFunctionCall(f"resp_{stem}_1", "look_up", "{}"), inputs.ReplyFinished(f"resp_{stem}_1"))
+    done = emitted(call)[-1]["response"]
+    assert done["output"][0]["call_id"] == f"fc_{stem}_1"
+    assert done["conversation_id"] == "conv_" + call_id[5:]
+
+
+@pytest.mark.parametrize("said", ["nothing", "typed", "spoken"])
+def test_a_reply_keeps_what_it_answers(said: str) -> None:
+    """When it began, how it is said, up to which item, and which audio; of what was not spoken there is none."""
+    call = new_call()
+    if said == "spoken":
+        spoken_turn(call, now_ms=7000)
+    else:
+        happen(call, *([HELLO] if said == "typed" else []), inputs.CreateResponse({}), now_ms=7000)
+    params = {"output_modalities": ["audio"], "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}}}
+    asked_to, items_to = "" if said == "nothing" else item_id(1), call.conversation.last_rank
+    clip = (item_id(1), 1, 500) if said == "spoken" else ("", 0, 0)
+    assert call.reply == Reply(
+        response_id(1), params, 7000, *clip, asked_to=asked_to, items_to=items_to, cut=False, piece=Piece(0, 0, 0, [])
+    )
+    assert call.answered is call.clip
+    assert (call.clip is not None) == (said == "spoken")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, "no active response found."), ("resp_9", "no active response found with id 'resp_9'.")]
+)
+def test_a_cancel_of_nothing_says_what_was_not_found(given: str | None, found: str) -> None:
+    """And names the parameter if there was one."""
+    call = new_call()
+    happen(call, inputs.CancelResponse(given))
+    error = emitted(call)[-1]["error"]
+    assert error["message"] == f"Cancellation failed: {found}"
+    assert error["param"] == ("response_id" if given else None)
+
+
+def test_after_an_interruption_only_what_was_interrupted_may_be_cancelled() -> None:
+    """A cancel of another response is the error it is, and does not count as the one that is expected."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "Hi."))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
+    happen(call, inputs.CancelResponse(response_id(9)))
+    assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
+    behind = call.seq
+    happen(call, inputs.CancelResponse(response_id(1)))
+    assert call.seq == behind
+
+
+def test_nothing_said_opens_nothing() -> None:
+    """Neither text nor audio without content is an item."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    happen(call, inputs.ReplyText(response_id(1), ""), inputs.ReplyAudio(response_id(1), b""))
+    assert types(call) == ["response.created"]
+
+
+def test_a_reply_may_be_as_long_as_the_bound() -> None:
+    """Only the character beyond it ends it."""
+    call = new_call(output_modalities=["text"])
+    happen(call, inputs.CreateResponse({}))
+    assert happen(call, inputs.ReplyText(response_id(1), "x" * MAX_REPLY_CHARS)) == []
+    assert call.reply is not None
+    assert happen(call, inputs.ReplyText(response_id(1), "x"))[0] == StopReply(response_id(1))
+
+
+def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
+    """An agent tells once how much it made and where the words are; what is known is not written again."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one two"))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
+    assert call.reply is not None
+    words: list[list[int]]
+    for made_bytes, words in [(0, []), (4 * len(FRAME), [[20, 4]])]:
+        take_write(call, 0)
+        happen(call, inputs.ReplyAudio(response_id(1), FRAME, made_bytes, words))
+        assert call.reply.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
+        assert "piece" not in take_write(call, 0).fields
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
+    assert call.reply.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
+    assert orjson.loads(take_write(call, 0).fields["piece"])["made_bytes"] == 5 * len(FRAME)
+
+
+def test_chunks_of_an_item_share_their_event() -> None:
+    """Packed once: a chunk costs its audio. The next item has one of its own."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), *[inputs.ReplyAudio(response_id(1), FRAME)] * 3)
+    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyAudio(response_id(1), FRAME))
+    heads = [entry.head for entry in call.unsaved_events if entry.audio]
+    assert len({id(head) for head in heads}) == 2
+    assert [orjson.loads(head)["item_id"] for head in heads] == [item_id(1)] * 3 + [item_id(3)]
+
+
+@pytest.mark.parametrize(("late_ms", "moved_ms"), [(-500, 0), (0, 0), (STALL_MS, 0), (STALL_MS + 1, STALL_MS + 1)])
+def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> None:
+    """By as much as it is too late; a delay that no client lets its caller hear does not count."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyAudio(response_id(1), FRAME * 50), now_ms=3000)
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
+    assert call.playback is not None
+    assert call.playback.started_at_ms == 3000 + moved_ms
+
+
+@pytest.mark.parametrize(("now_ms", "starts_at_ms"), [(500, 2000), (3000, 3000)])
+def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: int) -> None:
+    """Or at once, if nothing is playing any more; on another pod, too."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyAudio(response_id(1), FRAME * 100))
+    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    for owner in (moved(call), call):
+        happen(owner, inputs.ReplyAudio(response_id(1), FRAME), now_ms=now_ms)
+        assert owner.playback is not None
+        assert owner.playback.started_at_ms == starts_at_ms
+
+
+def test_loopback_is_played_as_it_comes() -> None:
+    """A pause of the caller is none of the agent's; each frame counts as heard once."""
+    call = new_call(mirror=True)
+    happen(call, *append(1), now_ms=0)
+    happen(call, *append(1), now_ms=5000)
+    assert call.playback is not None
+    assert call.playback.started_at_ms == 0
+    assert call.hearing.position == 2 * len(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("speaks", "now_ms", "left_ms"), [(False, 0, 0), (True, 1400, 600), (True, 2000, 0), (True, 9000, 0)]
+)
+def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now_ms: int, left_ms: int) -> None:
+    """By the caller's own audio, in whatever formats it came; what was not spoken is heard at once."""
+    call = manual_call()
+    happen(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    happen(call, inputs.AppendAudio(bytes(8 * 500)), inputs.CreateResponse({}))
+    if speaks:
+        happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50), now_ms=1000)
+    happen(call, inputs.ReplyFinished(response_id(1)), now_ms=now_ms)
+    assert call.idle_from_ms == 1500 + left_ms
+
+
+def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> None:
+    """Of the piece before, the words are kept that were sent."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one two three four"))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
+    happen(call, inputs.ReplyDiverged(response_id(1), 4))
+    assert call.reply is not None
+    assert call.reply.alignment == [[0, 0], [100, 4]]
+    assert call.reply.piece == Piece(4, 5 * len(FRAME), 0, [])
+
+
+def test_another_voice_says_no_other_item_anew() -> None:
+    """Whatever a record holds: an item begins where it began, and where none is open nothing is to be said."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "First. "))
+    happen(call, inputs.ReplyAudio(response_id(1), FRAME), inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    happen(call, inputs.ReplyDiverged(response_id(1), 3))
+    assert call.reply is not None
+    assert call.reply.alignment == []
+    happen(call, inputs.ReplyText(response_id(1), "Second."), inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.ReplyDiverged(response_id(1), 0))
+    assert call.reply.piece == Piece(7, 2 * len(FRAME), 0, [])
+
+
+def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
+    """All of its audio; its item stands behind what is answered, and in front of what came since."""
+    call = new_call()
+    happen(call, HELLO, inputs.CreateResponse({}), HELLO)
+    audio = bytes(range(240)) * 50
+    happen(call, inputs.ReplyFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
+    chunks = [entry.audio for entry in call.unsaved_events if entry.audio]
+    assert b"".join(chunks) == audio
+    assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
+    told = {event["type"]: event for event in emitted(call)}
+    assert told["response.output_audio_transcript.delta"]["delta"] == "Sorry."
+    assert told["conversation.item.added"]["previous_item_id"] == item_id(1)
+    entry = call.conversation.get(told["conversation.item.added"]["item"]["id"])
+    assert entry is not None
+    assert entry.item["status"] == "completed"
+    assert entry.alignment == [[0, 0], [250, 6]]
+
+
+def test_an_apology_for_what_was_deleted_comes_last() -> None:
+    """There is nothing left behind which it could stand."""
+    call = new_call()
+    happen(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
+    happen(call, inputs.ReplyFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
+    assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]
+
+
+def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said aside takes no room in it."""
+    call = new_call()
+    happen(call, HELLO)
+    monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
+    assert happen(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
+    assert happen(call, inputs.CreateResponse({"conversation": "none"})) == [StartReply(response_id(1))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from app.call.changes import Snapshot
 from app.call.codec import restore, take_write
 from app.call.record import Call, Reply
 from app.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
-from tests.call.calls import FRAME, happen, new_call, response_id
+from tests.call.calls import FRAME, happen, item_id, new_call, response_id, types
 from tests.call.test_replying import HELLO
 
 STEPS = st.lists(
@@ -41,8 +43,8 @@ class Record:
             self.fields, self.items = {}, {}
         self.fields.update(write.fields)
         self.items.update(write.items)
-        for item_id in write.dropped_items:
-            del self.items[item_id]
+        for dropped in write.dropped_items:
+            del self.items[dropped]
         return sum(map(len, write.fields.values()))
 
     def restored(self) -> Call:
@@ -82,6 +84,15 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
     assert found.reply is not None or not [
         name for name, value in record.fields.items() if name[:5] == "said:" and value
     ]
+
+
+def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
+    """What comes after it is all that a write carries of the text."""
+    call = new_call(outbox_bytes=0)
+    happen(call, HELLO, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
+    take_write(call, 0)
+    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyText(response_id(1), "y"))
+    assert [name for name in take_write(call, 0).fields if name.startswith("said:")] == ["said:2"]
 
 
 def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
@@ -143,3 +154,61 @@ def test_what_an_earlier_reply_has_left_is_not_read() -> None:
         again = a_reply(2, 0, 0)
         restore_chunks(again, fields)
         assert again == reply
+
+
+def life_of_replies() -> list[tuple[list[inputs.Input], int]]:
+    """All that can happen to replies, one thing at a time, each with its moment."""
+    first, second, third, fourth = map(response_id, range(1, 5))
+    made = 100 * len(FRAME)
+    return [
+        ([HELLO, inputs.CreateResponse({})], 0),
+        ([inputs.ReplyPlanned(first, {"say": "this"}, {"turn": 1})], 0),
+        ([inputs.ReplyStepBegun(first, "book")], 0),
+        ([inputs.ReplyStepDone(first, 0, {"table": 7})], 0),
+        ([inputs.ReplyText(first, "One two. ")], 0),
+        ([inputs.ReplyAudio(first, FRAME, made, [[10, 4]])], 0),
+        ([inputs.ReplyAudio(first, FRAME)], 20),
+        ([inputs.ReplyAudio(first, FRAME, made, [[10, 4], [30, 9]])], 5000),
+        ([inputs.ReplyText(first, "Three. ")], 5000),
+        ([inputs.ReplyAudio(first, FRAME * 3)], 5000),
+        ([inputs.ReplyDiverged(first, 12)], 5000),
+        ([inputs.ReplyAudio(first, FRAME)], 5000),
+        ([inputs.ReplyDiverged(first)], 5000),
+        ([inputs.ReplyText(first, "Four. ")], 5000),
+        ([inputs.ReplyFunctionCall(first, "look_up", '{"order":7}')], 5000),
+        ([inputs.ReplyAudio(first, FRAME)], 5000),
+        ([inputs.ReplyText(first, "Five. "), inputs.ReplyAudio(first, FRAME), inputs.ReplyText(first, "Six. ")], 5000),
+        ([inputs.ReplyFailed(first, "broken", inputs.Apology("Sorry.", FRAME))], 5000),
+        ([inputs.CreateResponse({}), inputs.ReplyText(second, "Seven. "), inputs.ReplyAudio(second, FRAME * 9)], 6000),
+        ([inputs.CancelResponse()], 6000),
+        ([inputs.TruncateItem(item_id(7), 0, 60)], 6000),
+        ([inputs.CreateResponse({}), inputs.ReplyText(third, "Eight. "), inputs.ReplyAudio(third, FRAME * 9)], 7000),
+        ([inputs.ReplyFinished(third)], 7000),
+        ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], 7040),
+        ([inputs.CreateResponse({"conversation": "none"}), inputs.ReplyText(fourth, "Aside.")], 8000),
+        ([inputs.ReplyFunctionCall(fourth, "look_up", '{"order":8}')], 8000),
+        ([inputs.ReplyFinished(fourth)], 8000),
+    ]
+
+
+def known_of(call: Call) -> dict[str, Any]:
+    """All that a call knows of its replies."""
+    names = "reply playback agent_state failed_to voice_locked items_made replies_made idle_from_ms".split()
+    entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
+    said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
+    return {"said": said, **{name: getattr(call, name) for name in names}}
+
+
+def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
+    """After each single thing that happens another pod knows as much; and the conversation knows its own size."""
+    call = new_call(outbox_bytes=0)
+    record = Record(call)
+    for number, (happened, now_ms) in enumerate(life_of_replies()):
+        happen(call, *happened, now_ms=now_ms)
+        assert "error" not in types(call), number
+        entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
+        assert call.conversation.packed_bytes == sum(len(entry.pack()) for entry in entries if entry), number
+        record.write()
+        assert known_of(record.restored()) == known_of(call), (number, happened[-1])
+    assert call.replies_made == 4
+    assert call.playback is None

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.call import inputs
-from app.call.alignment import cut, heard_text
+from app.call.alignment import Alignment, cut, heard_text
 from app.call.effects import StopReply
 from app.call.record import Call
-from tests.call.calls import FRAME, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
+from tests.call.calls import FRAME, FRAME_MS, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
 
 TEXT = "One two three. Four five six."
 ALIGNMENT = [[0, 0], [1000, 15], [2000, 29]]
@@ -266,3 +266,141 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
     assert item_id(2) not in call.conversation
     spoken_turn(call)
     assert "error" not in [event["type"] for event in emitted(call)]
+
+
+def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool = True) -> str:
+    """The agent says something; the item's id."""
+    happen(call, inputs.CreateResponse({}), now_ms=now_ms)
+    assert call.reply is not None
+    reply_id = call.reply.response_id
+    happen(call, inputs.ReplyText(reply_id, text), inputs.ReplyAudio(reply_id, FRAME * (ms // FRAME_MS)), now_ms=now_ms)
+    assert call.reply.item_id is not None
+    said = call.reply.item_id
+    if ends:
+        happen(call, inputs.ReplyFinished(reply_id), now_ms=now_ms)
+    return said
+
+
+def cuts(call: Call) -> list[tuple[str, int]]:
+    """What the client was told of truncations: the item, and how much of it is left."""
+    events = [event for event in emitted(call) if event["type"] == "conversation.item.truncated"]
+    return [(event["item_id"], event["audio_end_ms"]) for event in events]
+
+
+@pytest.mark.parametrize(("heard_ms", "told"), [(999, [999]), (1000, []), (5000, [])])
+def test_what_was_heard_to_its_end_is_not_cut(heard_ms: int, told: list[int]) -> None:
+    """The caller speaks when the reply was over: nothing of it is forgotten."""
+    call = new_call()
+    spoken(call, "one two three four", now_ms=100)
+    barge_in(call, 100 + heard_ms)
+    assert [ms for _, ms in cuts(call)] == told
+
+
+def test_what_waited_behind_another_item_was_not_heard() -> None:
+    """An item is played when the one before it has been; until then nothing of it stays."""
+    call = new_call()
+    spoken(call, "one two", ms=2000)
+    second = spoken(call, "three", now_ms=100)
+    assert call.playback is not None
+    assert call.playback.started_at_ms == 2000
+    barge_in(call, 500)
+    assert cuts(call) == [(second, 0)]
+    entry = call.conversation.get(second)
+    assert entry is not None
+    assert entry.item["content"] == [{"type": "output_audio", "transcript": ""}]
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+def test_what_was_cut_once_is_not_cut_again_by_a_voice(by_client: bool) -> None:
+    """It is not played any more, whoever stopped it."""
+    call = new_call()
+    said = spoken(call, "one two three four")
+    if by_client:
+        happen(call, inputs.TruncateItem(said, 0, 300), now_ms=400)
+    else:
+        spoken_turn(call, now_ms=300)
+    spoken_turn(call, now_ms=600)
+    assert cuts(call) == [(said, 300)]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_an_item_that_was_said_before_is_cut_alone(ends: bool) -> None:
+    """What is said now goes on, and is cut where the caller interrupts it."""
+    call = new_call()
+    first = spoken(call, "one two three four")
+    second = spoken(call, "five six seven eight", now_ms=1000, ends=ends)
+    assert happen(call, inputs.TruncateItem(first, 0, 200), now_ms=1200) == []
+    assert (call.reply is None) == ends
+    barge_in(call, 1300)
+    assert cuts(call) == [(first, 200), (second, 300)]
+
+
+def test_all_of_an_item_may_be_named() -> None:
+    """A client that played it to its end takes nothing away."""
+    call = new_call()
+    said = spoken(call, "one two three four")
+    happen(call, inputs.TruncateItem(said, 0, 1000))
+    assert cuts(call) == [(said, 1000)]
+    assert kept(call) == "one two three four"
+
+
+@pytest.mark.parametrize(
+    ("alignment", "left"),
+    [(None, "one two"), ([[0, 0], [800, 4], [1000, 18]], ""), ([[0, 0], [400, 4], [1000, 18]], "one")],
+)
+def test_what_is_left_is_aligned_as_it_was_said(alignment: Alignment | None, left: str) -> None:
+    """A cut item ends where it was cut; one of a record without alignment was said at an even pace."""
+    call = new_call()
+    said = spoken(call, "one two three four")
+    entry = call.conversation.get(said)
+    assert entry is not None
+    entry.alignment = alignment
+    happen(call, inputs.TruncateItem(said, 0, 500))
+    assert kept(call) == left
+    assert entry.alignment == [[0, 0], [500, len(left)]]
+    assert call.conversation.packed_bytes == len(entry.pack())
+
+
+TYPED = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+NOTHING_SAID = {"type": "message", "role": "assistant", "status": "incomplete", "content": []}
+
+
+@pytest.mark.parametrize(
+    ("said", "content_index", "audio_end_ms", "param"),
+    [
+        ("unknown", 0, 0, "item_id"),
+        ("typed by the user", 0, 0, "item_id"),
+        ("a tool's call", 0, 0, "item_id"),
+        ("written", 0, 0, "content_index"),
+        ("nothing", 0, 0, "content_index"),
+        ("spoken", 1, 0, "content_index"),
+        ("spoken", 0, 1001, "audio_end_ms"),
+    ],
+)
+def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, audio_end_ms: int, param: str) -> None:
+    """The error says what is wrong, and nothing changes."""
+    call = new_call()
+    happen(call, inputs.CreateItem({**TYPED, "id": "typed"}))
+    ids = {"unknown": "unknown", "typed by the user": "typed", "nothing": "nothing", "spoken": spoken(call, "one two")}
+    happen(call, inputs.CreateResponse({"output_modalities": ["text"]}))
+    happen(call, inputs.ReplyText(response_id(2), "three"), inputs.ReplyFunctionCall(response_id(2), "look_up", "{}"))
+    assert call.reply is not None
+    ids["written"], ids["a tool's call"] = call.reply.output_ids
+    happen(call, inputs.ReplyFinished(response_id(2)))
+    call.conversation.add({"id": "nothing", **NOTHING_SAID})
+    happen(call, inputs.TruncateItem(ids[said], content_index, audio_end_ms))
+    assert emitted(call)[-1]["error"]["param"] == param
+    assert (emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id") == (said == "unknown")
+    assert cuts(call) == []
+    assert kept(call) == "one two"
+    assert call.playback is not None
+
+
+def test_what_is_said_aside_is_not_truncated() -> None:
+    """It is no item of the conversation, and goes on."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({"conversation": "none"}))
+    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    assert happen(call, inputs.TruncateItem(item_id(1), 0, 500)) == []
+    assert emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id"
+    assert call.reply is not None

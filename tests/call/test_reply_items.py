@@ -1,0 +1,134 @@
+"""What an item of a reply keeps: its text, and when each part of it is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.call import inputs
+from app.call.alignment import Alignment
+from app.call.changes import Snapshot
+from app.call.codec import restore, take_write
+from app.call.conversation import Entry
+from app.call.record import Call
+from tests.call.calls import FRAME, FRAME_MS, happen, item_id, new_call, response_id
+
+Said = str | tuple[int, int, Alignment]
+"""Text, or audio: so many milliseconds of it, of so many that were made, and where words begin."""
+
+
+def say(call: Call, *said: Said) -> None:
+    """Let the reply under way go on."""
+    assert call.reply is not None
+    reply_id = call.reply.response_id
+    for part in said:
+        if isinstance(part, str):
+            happen(call, inputs.ReplyText(reply_id, part))
+        else:
+            ms, made_ms, words = part
+            made_bytes = made_ms // FRAME_MS * len(FRAME)
+            happen(call, inputs.ReplyAudio(reply_id, FRAME * (ms // FRAME_MS), made_bytes, words))
+
+
+def audio(ms: int, made_ms: int = 0, words: Alignment | None = None) -> tuple[int, int, Alignment]:
+    return ms, made_ms, words or []
+
+
+def last_of(call: Call) -> Entry:
+    """The newest item."""
+    entry = call.conversation.get(call.conversation.last_id or "")
+    assert entry is not None
+    return entry
+
+
+ONE_PIECE: list[Said] = ["one ", "two", audio(400), audio(600)]
+TWO_PIECES: list[Said] = ["one two. ", audio(1000), "three.", audio(500)]
+WITH_WORDS: list[Said] = ["one two. ", audio(500, 1000, [[400, 4]]), audio(500), "three.", audio(500)]
+TOO_SHORT: list[Said] = ["one two " * 50, audio(1000)]
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+@pytest.mark.parametrize(
+    ("said", "alignment"),
+    [
+        (ONE_PIECE, [[0, 0], [1000, 7]]),
+        (TWO_PIECES, [[0, 0], [1000, 9], [1500, 15]]),
+        (WITH_WORDS, [[0, 0], [400, 4], [1000, 9], [1500, 15]]),
+        (TOO_SHORT, [[0, 0], [1000, 400]]),
+        (["one two."], None),
+    ],
+)
+def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Alignment | None, is_second: bool) -> None:
+    """Counted from its own beginning, whatever its reply said before; what was not spoken has no alignment."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    if is_second:
+        say(call, "Hi. ", audio(300))
+        happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    say(call, *said)
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    entry = last_of(call)
+    assert entry.item["content"][0]["transcript"] == "".join(part for part in said if isinstance(part, str))
+    assert entry.alignment == alignment
+    assert entry.audio_ms == (0 if alignment is None else alignment[-1][0])
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> None:
+    """The text of the piece under way is taken to last as long as so many characters usually do."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    if is_second:
+        say(call, "Hi. ", audio(300))
+        happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    say(call, "one two. ", audio(1000), "three four five six seven eight.", audio(800))
+    happen(call, inputs.CancelResponse())
+    entry = last_of(call)
+    assert entry.item["content"][0]["transcript"] == "one two. three four"
+    assert entry.alignment == [[0, 0], [1000, 9], [1800, 19]]
+
+
+@pytest.mark.parametrize(
+    ("has_spoken", "modality", "ends", "kept"),
+    [
+        (False, "audio", inputs.CancelResponse(), "one two."),
+        (True, "audio", inputs.CancelResponse(), ""),
+        (True, "audio", inputs.ReplyFinished(response_id(2)), "one two."),
+        (True, "text", inputs.CancelResponse(), "one two."),
+        (True, "text", inputs.ReplyFinished(response_id(2)), "one two."),
+    ],
+)
+def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
+    has_spoken: bool, modality: str, ends: inputs.Input, kept: str
+) -> None:
+    """What an agent with a voice was about to say when it was stopped is not kept; what is written is read."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    say(call, *([audio(100)] if has_spoken else []))
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.CreateResponse({"output_modalities": [modality]}))
+    say(call, "one two.")
+    happen(call, ends)
+    entry = last_of(call)
+    part: dict[str, Any] = entry.item["content"][0]
+    assert part.get("transcript", part.get("text")) == kept
+    assert entry.alignment == (None if kept else [[0, 0]])
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_next_owner_has_the_open_item_once(aside: bool, is_open: bool, is_lost: bool) -> None:
+    """Whether the store has it still, or has lost it; one aside is none of the conversation."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({"conversation": "none"} if aside else {}))
+    say(call, *(["one two. "] if is_open else []))
+    call.write_whole = True
+    write = take_write(call, 0)
+    found = restore(
+        Snapshot(write.fields, {} if is_lost else write.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0
+    )
+    expected = [item_id(1)] if is_open and not aside else []
+    assert [item["id"] for item in found.conversation.items()] == expected
+    assert len(found.conversation) == len(expected)
