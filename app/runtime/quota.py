@@ -17,7 +17,10 @@ KEY_DIGITS = 16
 
 
 class KeyQuota:
-    """The calls of every key, and the most that one may have; with no `limit` (0) nothing is counted."""
+    """The calls of every key, and the most that one may have.
+
+    Nothing is counted with no `limit` (0), nor of a call without a key.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -67,7 +70,7 @@ class KeyQuota:
 
     def is_used_up(self, api_key_hash: str) -> bool:
         """Whether the key may have no call more."""
-        return self.limit > 0 and api_key_hash != "" and self.calls_of(api_key_hash) >= self.limit
+        return self.limit > 0 and self.calls_of(api_key_hash) >= self.limit
 
     def _drop_unloaded(self, call_id: str) -> None:
         if (found := self._unloaded.pop(call_id, None)) is not None:

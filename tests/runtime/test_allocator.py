@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from app.runtime.allocator import LARGE_BLOCK_BYTES, give_back_large_blocks
 
 GROWN = """
 import gc, sys
@@ -37,3 +42,32 @@ def test_large_messages_leave_nothing_behind() -> None:
         return float(subprocess.run([sys.executable, "-c", GROWN, how], check=True, capture_output=True).stdout)
 
     assert grown_mib("told") < 10 < grown_mib("untold")
+
+
+@pytest.mark.parametrize(("answers", "is_told"), [([1, 1], True), ([1, 0], False), ([0, 1], False)])
+def test_both_thresholds_are_set_or_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, answers: list[int], is_told: bool
+) -> None:
+    """Of trimming (-1 in malloc.h) and of mapping (-3): one alone would be of no use."""
+    told: list[tuple[int, int]] = []
+
+    def mallopt(option: int, size_bytes: int) -> int:
+        told.append((option, size_bytes))
+        return answers[len(told) - 1]
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    assert give_back_large_blocks() == is_told
+    assert told == [(-1, LARGE_BLOCK_BYTES), (-3, LARGE_BLOCK_BYTES)]
+
+
+@pytest.mark.parametrize("library", [SimpleNamespace(), None])
+def test_other_c_libraries_cannot_be_told(monkeypatch: pytest.MonkeyPatch, library: Any) -> None:
+    """They have no such function, or cannot be asked."""
+
+    def load(name: None) -> Any:
+        if library is None:
+            raise OSError("no library")
+        return library
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert give_back_large_blocks() is False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.runtime.clock import SteadyClock
+import time
+
+from app.runtime.clock import SteadyClock, SystemClock
 
 S = 1_000_000_000
 
@@ -84,3 +86,13 @@ def test_small_differences_are_followed_whole() -> None:
     machine.passes(100)
     clock.follow(1_700_000_100_007, leaps=False)
     assert clock.wall_ms() == 1_700_000_100_007
+
+
+async def test_the_systems_clock_is_the_systems() -> None:
+    """Wall time in whole milliseconds; whoever sleeps sleeps so long, and its own time is led by no store."""
+    clock = SystemClock()
+    before_ms, before_s = int(time.time() * 1000), time.monotonic()
+    clock.follow(0.0, leaps=True)
+    await clock.sleep(0.01)
+    assert before_s + 0.009 <= clock.monotonic_s() <= time.monotonic()
+    assert before_ms <= clock.wall_ms() <= time.time() * 1000

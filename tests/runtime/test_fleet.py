@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.runtime.fleet import ColorSum, sum_by_color
+from app.runtime.fleet import ColorSum, count, sum_by_color
 from app.stores.base import PodBeat, RouterWeights
 
 
@@ -35,3 +35,8 @@ def test_every_figure_is_summed_by_color() -> None:
 def test_a_color_with_any_weight_is_routed() -> None:
     """One percent is some of the callers."""
     assert RouterWeights({"blue": 0, "green": 1, "red": 99}, 0).routed == {"green", "red"}
+
+
+def test_things_are_counted_in_words() -> None:
+    """One of them, and any other number."""
+    assert [count(number, "pod") for number in range(3)] == ["0 pods", "1 pod", "2 pods"]

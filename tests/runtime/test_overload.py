@@ -175,3 +175,18 @@ async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
         await until(lambda: pod.admission.overloaded)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def test_a_second_counts_by_its_median_and_the_limits_are_exact() -> None:
+    """Above the one is late, below the other is calm; each second is judged by itself, and the first by none before."""
+    detector = OverloadDetector(0.0)
+    assert (detector.late, detector.overloaded) == (False, False)
+    late_s, calm_s = ENTER_S + 0.001, LEAVE_S - 0.001
+    seconds = [(late_s, False)] * 2 + [(ENTER_S, False)] + [(late_s, False)] * 2 + [(late_s, True)]
+    seconds += [(calm_s, True)] * 4 + [(LEAVE_S, True)] + [(calm_s, True)] * 4 + [(calm_s, False)]
+    seconds += [(late_s, False)] * 2 + [(late_s, True)]
+    for second, (lag_s, overloaded) in enumerate(seconds):
+        assert not detector.sample(second + 0.25, 0.0)
+        assert not detector.sample(second + 0.5, 9.0)
+        assert detector.sample(second + 1.0, lag_s)
+        assert (detector.late, detector.overloaded) == (lag_s > ENTER_S, overloaded)

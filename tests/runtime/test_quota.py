@@ -11,7 +11,7 @@ from app.errors import ConnectionRefused
 from app.runtime.heartbeat import BEAT_TTL_S
 from app.runtime.pod import Pod
 from app.runtime.ports import ResumeCall, StartCall
-from app.runtime.quota import KEY_DIGITS
+from app.runtime.quota import KEY_DIGITS, KeyQuota
 from app.stores.base import PodBeat
 from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
@@ -268,3 +268,47 @@ async def test_nobody_takes_up_a_call_of_a_revoked_key() -> None:
         old.committer.mark(old.ownership.calls[bad.call_id])
         assert (await bad.transport.until(lambda it: it.closed))[0] == 4409
         await (await its.resume(new, good.call_id, 0)).greeting()
+
+
+def test_a_call_counts_once_wherever_it_is() -> None:
+    """In memory, and unloaded until its window is over to the millisecond; however often it comes and goes."""
+    quota = KeyQuota(3)
+    quota.add("one", KEY)
+    quota.unload("one", KEY, until_ms=10)
+    quota.remove(KEY)
+    assert quota.calls_of(KEY) == 1
+    quota.unload("one", KEY, until_ms=20)
+    assert quota.calls_of(KEY) == 1
+    quota.expire(19)
+    assert quota.calls_of(KEY) == 1
+    quota.add("one", KEY)
+    assert quota.told() == {KEY[:KEY_DIGITS]: 1}
+    quota.add("two", KEY)
+    quota.remove(KEY)
+    quota.remove(KEY)
+    assert quota.told() == {}
+    quota.unload("two", KEY, until_ms=20)
+    quota.expire(20)
+    assert quota.told() == {}
+
+
+@pytest.mark.parametrize(("limit", "key"), [(0, KEY), (3, "")])
+def test_without_a_limit_or_a_key_nothing_is_counted(limit: int, key: str) -> None:
+    """And nobody is refused."""
+    quota = KeyQuota(limit)
+    for number in range(5):
+        quota.add(f"call_{number}", key)
+    quota.unload("call_0", key, until_ms=10)
+    assert (quota.told(), quota.calls_of(key), quota.is_used_up(key)) == ({}, 0, False)
+    assert quota._unloaded.keys() <= ({"call_0"} if limit else set())
+
+
+def test_a_key_is_used_up_at_its_limit() -> None:
+    """By this pod's calls and the others'; what they say replaces what they said."""
+    quota = KeyQuota(2)
+    quota.add("one", KEY)
+    assert not quota.is_used_up(KEY)
+    for calls in (1, 1, 0):
+        quota.learn([PodBeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: calls})])
+        assert quota.calls_of(KEY) == 1 + calls
+        assert quota.is_used_up(KEY) == (calls == 1)

@@ -34,6 +34,7 @@ def took(blue_ms: int, green_ms: int) -> list[PodBeat]:
     ("pods", "weights", "routed"),
     [
         (took(0, 0), None, None),
+        (took(1, 0), None, {"blue", "green"}),
         (took(NOW_MS, 0), None, {"blue"}),
         (took(NOW_MS, NOW_MS - ROUTED_FOR_MS), None, {"blue", "green"}),
         (took(NOW_MS, NOW_MS - ROUTED_FOR_MS - 1), None, {"blue"}),
@@ -61,6 +62,7 @@ def test_a_color_is_routed_by_what_was_told_or_what_it_took(
         (NOW_MS - ROUTED_FOR_MS, 0, {"blue"}),
         (NOW_MS - ROUTED_FOR_MS + 1, 0, {"blue", "green"}),
         (NOW_MS - 1, NOW_MS, {"blue"}),
+        (NOW_MS - 1, NOW_MS - ROUTED_FOR_MS, {"blue"}),
         (NOW_MS - 1, NOW_MS - ROUTED_FOR_MS - 1, {"blue", "green"}),
     ],
 )
@@ -116,6 +118,7 @@ def test_who_takes_over_is_named_or_why_nobody_does(
 def test_a_long_list_of_pods_is_cut_short() -> None:
     """A sentence about a fleet of fifty stays one."""
     assert some("abcd"[:NAMED]) == "a, b, c, d"
+    assert some("abcde") == "a, b, c, d and 1 more"
     assert some("abcdef") == "a, b, c, d and 2 more"
 
 
