@@ -7,6 +7,7 @@ and each would take the other's calls for its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import structlog
 
@@ -80,8 +81,6 @@ class OwnName:
 
     async def give_back(self) -> None:
         """The pod has left: its name is free at once."""
-        try:
+        with suppress(StoreError):  # It runs out.
             for name in self._reserved:
                 await self._store.swap_note(f"name:{name}", self._instance, None, ttl_s=RESERVED_S)
-        except StoreError:
-            return  # It runs out.

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import StoreUnavailable
 from app.runtime.clock import SystemClock
-from app.runtime.naming import RESERVED_S, OwnName
+from app.runtime.naming import LONGEST_WAIT_S, RESERVED_S, OwnName
 from app.stores.base import PodBeat
 from app.stores.memory import MemoryStore
 
@@ -104,3 +105,52 @@ async def test_without_a_store_the_name_stays(
 
     monkeypatch.setattr(store, "pods", away)
     assert await OwnName(store, b"a", randomness(), clock).choose("node7-1") == "node7-1"
+
+
+async def test_a_name_that_was_made_up_is_kept_for_its_pod_and_told(store: MemoryStore, clock: StoppedClock) -> None:
+    """Until that has shown a heartbeat, or has left; nothing is said of a pod that got the name it wanted."""
+    await store.beat(beat("node7-1"), ttl_s=7)
+    clock.happens = lambda: store.beat(beat("node7-1", int(clock.now_s * 4)), ttl_s=7)
+    second = OwnName(store, b"b", randomness(), clock)
+    with capture_logs() as lines:
+        assert await second.choose("node7-1") == "node7-1-000001"
+        assert await OwnName(store, b"c", randomness(), clock).choose("node7-2") == "node7-2"
+    assert [(line["wanted"], line["taken"]) for line in lines] == [("node7-1", "node7-1-000001")]
+    assert await store.note("name:node7-1-000001") == b"b"
+    await second.give_back()
+    assert await store.note("name:node7-1-000001") is None
+
+
+async def test_a_pod_waits_so_long_for_a_name_and_no_longer(store: MemoryStore, clock: StoppedClock) -> None:
+    """Its holder gives no sign of life, and yet its heartbeat does not run out: it is not this pod's to take."""
+    await store.beat(beat("node7-1"), ttl_s=3600)
+    assert await OwnName(store, b"b", randomness(), clock).choose("node7-1") == "node7-1-000001"
+    assert clock.now_s == LONGEST_WAIT_S
+
+
+async def test_one_worker_that_lives_is_enough(store: MemoryStore, clock: StoppedClock) -> None:
+    """Of two whose heartbeats are there, one was killed: the names are taken as soon as the other one beats."""
+    for number in (1, 2):
+        await store.beat(beat(f"host-{number}"), ttl_s=60)
+    clock.happens = lambda: store.beat(beat("host-2", int(clock.now_s * 4)), ttl_s=60)
+    name = await OwnName(store, b"a", randomness(), clock).choose("host", lambda name: [f"{name}-1", f"{name}-2"])
+    assert name == "host-000001"
+    assert clock.now_s < 1
+
+
+async def test_a_name_that_cannot_be_given_back_runs_out(
+    store: MemoryStore, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod leaves all the same."""
+
+    async def away(name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        raise StoreUnavailable("away")
+
+    own = OwnName(store, b"a", randomness(), clock)
+    assert await own.choose("node7-1") == "node7-1"
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "swap_note", away)
+        await own.give_back()
+    assert await store.note("name:node7-1") == b"a"
+    clock.now_s += RESERVED_S
+    assert await store.note("name:node7-1") is None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import ConnectionRefused, StoreUnavailable
+from app.runtime import store_memory
 from app.runtime.pod import Pod
-from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE
+from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE, MIN_ROUND_BYTES, ROUND_SHARE, StoreMemoryWatch
 from app.runtime.writing import MAX_ROUND_BYTES
 from app.stores.base import DrainWish, PodBeat, StoreMemory
 from app.stores.memory import MemoryStore
-from tests.runtime.clocks import LeapingClock
+from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.faulty import until
-from tests.runtime.rig import TYPED, rig
+from tests.runtime.rig import TYPED, CountingObserver, rig
 
 LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -135,3 +139,100 @@ async def test_a_store_that_cannot_say_or_has_no_limit_is_never_nearly_full() ->
         await pod.heartbeat.beat()
         assert not pod.committer.memory.is_scarce
         assert pod.committer.memory.round_bytes(MAX_ROUND_BYTES) == MAX_ROUND_BYTES
+
+
+class SaidStore(MemoryStore):
+    """Says of its memory what the test says; `None`: it cannot."""
+
+    def __init__(self) -> None:
+        super().__init__(ttl_s=60)
+        self.said: StoreMemory | Exception | None = None
+        self.looks = 0
+
+    async def memory(self) -> StoreMemory | None:
+        self.looks += 1
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+async def test_from_which_share_on_memory_is_scarce_and_until_when() -> None:
+    """Above 80 %, until it was not above 70 for half a minute; nearly full above 95 %, until it is not above 90.
+
+    Each end is told once. A store without a limit, or that cannot say, has memory enough.
+    """
+    store, clock, observer = SaidStore(), StoppedClock(), CountingObserver()
+    watch = StoreMemoryWatch(store, clock, observer)
+    assert (watch.is_scarce, watch.is_nearly_full) == (False, False)
+    steps = [
+        (0, 80, False, False),
+        (60, 81, True, False),
+        (60, 81, True, False),
+        (29, 70, True, False),
+        (1, 70, False, False),
+        (0, 81, True, False),
+        (29, 71, True, False),
+        (29, 0, True, False),
+        (1, 0, False, False),
+        (60, 0, False, False),
+        (0, 95, True, False),
+        (0, 96, True, True),
+        (0, 91, True, True),
+        (0, 90, True, False),
+        (0, 96, True, True),
+        (30, None, False, False),
+    ]
+    assert AMPLE_FOR_S == 30
+    with capture_logs() as lines:
+        for later_s, percent, is_scarce, is_nearly_full in steps:
+            clock.now_s += later_s
+            store.said = None if percent is None else StoreMemory(percent, 100)
+            await watch.look()
+            assert (watch.is_scarce, watch.is_nearly_full) == (is_scarce, is_nearly_full), (later_s, percent)
+    assert [line["log_level"] for line in lines] == ["warning", "info"] * 3
+    assert observer.counts["limit_reached", "store_memory"] == 3
+    store.said = StoreMemory(10**9, 0)
+    await watch.look()
+    assert (watch.is_scarce, watch.is_nearly_full) == (False, False)
+
+
+async def test_what_is_known_of_a_stores_memory_stays_while_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails in whatever way, or is silent for too long."""
+    monkeypatch.setattr(store_memory, "ANSWER_S", 0.001)
+    store = SaidStore()
+    watch = StoreMemoryWatch(store, StoppedClock(), CountingObserver())
+    store.said = StoreMemory(96, 100)
+    await watch.look()
+    for failure in (StoreUnavailable("away"), ValueError("odd")):
+        store.said = failure
+        await watch.look()
+        assert (watch.is_scarce, watch.is_nearly_full) == (True, True)
+    monkeypatch.setattr(store, "memory", asyncio.Event().wait)
+    await watch.look()
+    assert watch.is_nearly_full
+
+
+async def test_a_share_of_the_limit_is_written_between_two_looks_and_carried_in_a_round() -> None:
+    """Where no limit is known, nobody looks for what was written, and a round carries the most."""
+    store = SaidStore()
+    watch = StoreMemoryWatch(store, StoppedClock(), CountingObserver())
+    most = MAX_ROUND_BYTES
+    for said in (None, StoreMemory(10, 0)):
+        await watch.wrote(10**12)
+        assert watch.round_bytes(most) == most
+        assert store.looks == 0
+        store.said = said
+        await watch.look()
+        store.looks = 0
+    store.said = StoreMemory(0, LIMIT_BYTES)
+    await watch.look()
+    for looks in (1, 2, 3):
+        await watch.wrote(LIMIT_BYTES // LOOK_SHARE - 1)
+        assert store.looks == looks
+        await watch.wrote(1)
+    assert store.looks == 4
+    assert watch.round_bytes(most) == LIMIT_BYTES // ROUND_SHARE < most
+    assert watch.round_bytes(7) == 7
+    store.said = StoreMemory(0, 1000)
+    await watch.look()
+    assert watch.round_bytes(most) == MIN_ROUND_BYTES
