@@ -26,7 +26,8 @@ from app.stores.base import (
 
 @dataclass(slots=True)
 class _Kept:
-    expires_s: float
+    expires_s: float = 0.0
+    """Put forward with each refresh."""
     fields: dict[str, bytes] = field(default_factory=dict)
     items: dict[str, bytes] = field(default_factory=dict)
     outbox: deque[OutboxEntry] = field(default_factory=deque)
@@ -126,15 +127,15 @@ class MemoryStore(Store):
             revision = int(kept.fields.get("revision", b"0"))
             if write.revision and revision >= write.revision and held == epoch:
                 return WriteOutcome.COMMITTED
-        is_behind = kept is None or held < epoch or (write.revision and revision != write.revision - 1)
-        if not write.whole and (kept is None or is_behind or kept.lacks_some):
+        is_next = not write.revision or revision == write.revision - 1
+        if not write.whole and (kept is None or held < epoch or not is_next or kept.lacks_some):
             return WriteOutcome.UNKNOWN
         if self.is_full and not write.ends:
             return WriteOutcome.FULL
         if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
             self._bind(write.call_key_hash, write.call_id)
         if kept is None or write.whole:
-            kept = self._calls[write.call_id] = _Kept(0.0)
+            kept = self._calls[write.call_id] = _Kept()
         self._refresh(write.call_id, kept)
         if write.ends:
             kept.fields = {}
