@@ -70,7 +70,6 @@ class Drainer:
     def _stop_task(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            self._task = None
         self.waits = ""
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
