@@ -111,7 +111,7 @@ class Drainer:
         call_id = live.call.call_id
         if call_id in letting_go and not letting_go[call_id].done():
             return
-        if is_last and not live.call.resumable and call_id not in letting_go:
+        if not live.call.resumable and call_id not in letting_go:  # Before the deadline the plan names no such call.
             self._pod.observer.call_dropped("drain")
         letting_go[call_id] = asyncio.create_task(live.hand_off(whatever_is_lost=is_last))
 

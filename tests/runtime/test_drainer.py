@@ -226,6 +226,11 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
     assert await fresh.takers() == Takers(("blue-2",))
     fresh.obey(DrainWish("finish", 60, 1))
     assert await fresh.takers() == NO_OTHER_COLOR
+    await its.store.beat(GREEN, ttl_s=600)
+    assert await fresh.takers() == Takers(("green-1",))
+    fresh.drain("finish", 60)
+    fresh.obey(DrainWish("finish", 60, 2))
+    assert await fresh.takers() == Takers(("blue-2", "green-1"))
     fresh.cancel_drain()
     fresh.committer.write_back.given_up = StoreState.FULL
     assert await fresh.takers() == UNSAVED
