@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.errors import StoreFull, StoreRefused, StoreUnavailable
 from app.runtime import heartbeat
-from app.runtime.heartbeat import BEAT_S, UPKEEP_S
+from app.runtime.heartbeat import BEAT_S, BEAT_TTL_S, UPKEEP_S
 from app.runtime.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
 from app.runtime.pod import Pod
 from app.runtime.ports import StoreState
@@ -194,6 +195,19 @@ async def test_the_fleet_is_asked_for_only_where_it_matters() -> None:
         assert "pods" in store.asked
 
 
+async def test_what_others_said_is_worth_as_much_as_a_heartbeat() -> None:
+    """Of a store that is silent since, so long and no longer."""
+    store, clock = AnsweringStore(), StoppedClock()
+    pod = pod_on(store, clock=clock, calls_per_key=1)
+    await store.beat(PodBeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
+    await pod.heartbeat.beat()
+    store.failures = {"beat": StoreUnavailable("away")}
+    for later_s, is_known in ((0, True), (BEAT_TTL_S, True), (1, False)):
+        clock.now_s += later_s
+        await pod.heartbeat.beat()
+        assert pod.admission.quota.is_used_up("k") == is_known
+
+
 async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
     """Sooner than its heartbeat says so: another one is needed."""
     store = MemoryStore(ttl_s=60)
@@ -265,8 +279,10 @@ async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
     """However long it lasts; how late the loop is is measured all the time, and is never less than nothing."""
     clock = LaggingClock()
     pod = pod_on(MemoryStore(ttl_s=60), clock=clock)
-    lags_s, seen = list[float](), list[bool]()
+    lags_s, seen, told = list[float](), list[bool](), Mock(wraps=pod.admission.second_is_over)
     pod.observer.loop_lag = lags_s.append  # type: ignore[assignment, method-assign]  # a number
+    pod.admission.second_is_over = told  # type: ignore[method-assign]  # counted
+    began_s = clock.now_s
     with capture_logs() as lines:
         task = asyncio.create_task(pod.heartbeat.watch_loop())
         for lag_s in (2 * ENTER_S, LEAVE_S / 2, -SAMPLE_S / 2):
@@ -275,6 +291,7 @@ async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
             seen.append(pod.admission.overloaded)
         task.cancel()
     assert seen == [True, False, False]
+    assert 0.8 < told.call_count / (clock.now_s - began_s) <= 1.0
     assert [line["event"] for line in lines] == ["overloaded: no new calls", "no longer overloaded"]
     assert counts(pod)["limit_reached", "overload"] == 1
     assert {round(lag_s, 6) for lag_s in lags_s} == {2 * ENTER_S, LEAVE_S / 2, 0.0}
