@@ -561,7 +561,7 @@ async def test_racing_claims_get_different_epochs(store: Store) -> None:
 
 
 async def test_one_call_key_makes_one_call(store: Store) -> None:
-    """Of racing binds the first wins; only a key of an ended call is bound anew."""
+    """Of racing binds the first wins; only a key of an ended call is bound anew, also if it is forgotten by then."""
     assert await store.find_call_key("k") is None
     bound = await asyncio.gather(*(store.bind_call_key("k", f"call_{n}") for n in range(10)))
     assert len(set(bound)) == 1
@@ -569,6 +569,7 @@ async def test_one_call_key_makes_one_call(store: Store) -> None:
     assert await store.find_call_key("k") == winner
     assert await store.bind_call_key("k", "call_new", instead_of="call_other") == winner
     assert await store.bind_call_key("k", "call_new", instead_of=winner) == "call_new"
+    assert await store.bind_call_key("forgotten", "call_new", instead_of=winner) == "call_new"
 
 
 def beat(name: str, **more: Any) -> PodBeat:

@@ -23,6 +23,7 @@ async def test_a_heartbeat_lasts_so_long_and_no_longer(now_s: float, is_there: b
     beat = PodBeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
     await store.beat(beat, ttl_s=7)
     clock[0] = now_s
+    assert [pod.name for pod in await store.pods()] == (["a"] if is_there else [])
     await store.beat(PodBeat("b", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0), ttl_s=7)
     assert [pod.name for pod in await store.pods()] == list(store._pods) == (["a", "b"] if is_there else ["b"])
 
@@ -161,3 +162,46 @@ async def test_numbers_count_on_over_what_was_trimmed_and_begin_anew_after_the_e
         held = await store.load("call_a")
         assert held is not None
         assert [entry.n for entry in held.outbox] == [entry.n for entry in held.speech] == (numbers if ends else [])
+
+
+async def test_trims_keep_from_the_named_entry_on(store: MemoryStore) -> None:
+    """Exactly the entries below are gone, in both streams."""
+    await store.commit([made()])
+    events = [OutboxEntry(n, b"{}", b"") for n in (1, 2, 3)]
+    speech = [SpeechEntry(n, "i", b"s") for n in (1, 2, 3)]
+    await store.commit([CallWrite("call_a", 1, events=events, speech=speech, keep_events_from=2, keep_speech_from=3)])
+    held = await store.load("call_a")
+    assert held is not None
+    assert (held.outbox, held.speech) == (events[1:], speech[2:])
+
+
+@pytest.mark.parametrize(
+    ("held", "write", "outcome"),
+    [
+        # Of one epoch: the first owner to write stays. Who names no claim is not told apart.
+        ((2, "one"), CallWrite("call_a", 2, 6, "one"), WriteOutcome.COMMITTED),
+        ((2, "one"), CallWrite("call_a", 2, 6, "two"), WriteOutcome.SUPERSEDED),
+        ((2, "one"), CallWrite("call_a", 2, 6), WriteOutcome.COMMITTED),
+        ((2, ""), CallWrite("call_a", 2, 6, "two"), WriteOutcome.COMMITTED),
+        # Of a newer epoch: whoever it is, and however few writes it has counted.
+        ((2, "one"), CallWrite("call_a", 3, 4, "two", whole=True), WriteOutcome.COMMITTED),
+        ((2, "one"), CallWrite("call_a", 3, 6, "two"), WriteOutcome.UNKNOWN),
+        # Of an older one: only if what fenced it is its own claim, the next after this one.
+        ((3, "two"), CallWrite("call_a", 2, 6, "one"), WriteOutcome.SUPERSEDED),
+        ((3, "two"), CallWrite("call_a", 2, 6, "one", "two"), WriteOutcome.COMMITTED),
+        ((3, "two"), CallWrite("call_a", 2, 6, "one", "other"), WriteOutcome.SUPERSEDED),
+        ((4, "two"), CallWrite("call_a", 2, 6, "one", "two"), WriteOutcome.SUPERSEDED),
+    ],
+)
+async def test_whose_write_is_taken(
+    store: MemoryStore, held: tuple[int, str], write: CallWrite, outcome: WriteOutcome
+) -> None:
+    """By the epoch, and where that cannot tell, by the name of the claim; what is taken takes effect."""
+    epoch, claim = held
+    await store.commit([CallWrite("call_a", epoch, 5, claim, fields={"said": b"before"}, whole=True)])
+    write = replace(write, fields={"said": b"after"})
+    assert await store.commit([write]) == [outcome]
+    found = await store.load("call_a")
+    assert found is not None
+    assert found.fields["said"] == (b"after" if outcome is WriteOutcome.COMMITTED else b"before")
+    assert found.fields["epoch"] == b"%d" % max(epoch, write.epoch if outcome is WriteOutcome.COMMITTED else 0)
