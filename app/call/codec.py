@@ -85,11 +85,9 @@ def _count_kept(call: Call, write: CallWrite) -> None:
 
 
 def _events_to_keep(call: Call) -> list[OutboxEntry]:
-    """What is new in the outbox: all that waits, unless that is more than it holds."""
-    waiting, oldest = call.unsaved_events, call.outbox.first_n
-    if waiting and oldest <= waiting[0].n:
-        return waiting if oldest else []
-    return [event for event in waiting if event.n >= oldest]
+    """What is new in the outbox: of all that waits, what it has not let go of already."""
+    oldest = call.outbox.first_n
+    return [event for event in call.unsaved_events if event.n >= oldest] if oldest else []
 
 
 def _take_end(call: Call, now_ms: int) -> CallWrite:
@@ -381,8 +379,8 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
     call.stored_speech.extend(entry.n for entry in snapshot.speech)
     _restore_reply(call, fields)
-    stored_to = _restore_hearing(call, fields, snapshot.speech)
-    _restore_seen(call, fields, stored_to)
+    _restore_hearing(call, fields, snapshot.speech)
+    _restore_seen(call, fields)
     return call
 
 
@@ -434,11 +432,8 @@ def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
     return shape(**known, extras={name: value for name, value in values.items() if name not in known})
 
 
-def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> int:
-    """The input position as the record has it, which what is left of the audio may not reach.
-
-    What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again.
-    """
+def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+    """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
     pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
         pieces[entry.item_id].append(entry)
@@ -478,10 +473,9 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         call.answered = clip(call.reply.clip_id, call.reply.clip_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
         call.untranscribed[of_id] = clip(of_id, first.get(of_id, 0)) or Clip(of_id, b"", 0)
-    return int(position)
 
 
-def _restore_seen(call: Call, fields: dict[str, bytes], stored_to: int) -> None:
+def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
     numbered = []
     for name, value in fields.items():
         if name.startswith("seen:"):
@@ -493,15 +487,12 @@ def _restore_seen(call: Call, fields: dict[str, bytes], stored_to: int) -> None:
         call.seen[seen_id] = (number, heard_to)
         call.seen.move_to_end(seen_id)  # A client may have used it twice.
         call.seen_made = number
-    _forget_appends(call, stored_to)
+    if call.missing.speech:
+        _forget_appends(call)
     call.last_client_event_id = next(reversed(call.seen), None)
 
 
-def _forget_appends(call: Call, upto: int) -> None:
-    """Appends whose audio, up to a position, the store has lost did not take effect: they may be sent again."""
-    for event_id, (_, heard_to) in reversed(list(call.seen.items())):
-        if call.hearing.position < heard_to <= upto:
-            del call.seen[event_id]
-            upto = heard_to
-        elif heard_to:
-            return  # Those before it reach less far; or are of another format, in which positions are counted anew.
+def _forget_appends(call: Call) -> None:
+    """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
+    for event_id in [event_id for event_id, (_, heard_to) in call.seen.items() if heard_to > call.hearing.position]:
+        del call.seen[event_id]

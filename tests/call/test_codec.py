@@ -131,7 +131,7 @@ def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str]
         "manual append named append commit append whole create text audio heard finish append",
         "manual append commit create text audio fail item item write drop",
         "speak append stop text audio finish lost",
-        "item create text skip audio write text",
+        "item create text skip audio write text audio",
     ],
 )
 def test_a_call_of_any_kind_is_read_as_it_was_written(steps: str, at_once: bool) -> None:
