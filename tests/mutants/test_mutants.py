@@ -113,6 +113,19 @@ def test_what_was_imported_does_what_the_changed_source_says(monkeypatch: pytest
     assert seen() == [3, 3, 3, 3, 12, 3, 3, 3]
 
 
+def test_a_method_that_leaves_its_base_alone_is_changed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it refers to less than it did."""
+    module: Any = ModuleType("planted")
+    monkeypatch.setitem(sys.modules, "planted", module)
+    source = (
+        b"class Heir(list):\n    def append(self, x):\n        y = x\n        super().append(y)\n        return y\n"
+    )
+    exec(source, module.__dict__)  # noqa: S102 - the text above
+    heir = module.Heir()
+    assert patch("planted.py", source.replace(b"super().append(y)", b"pass")) == 1
+    assert (heir.append(1), heir) == (1, [])
+
+
 def test_a_mutant_dies_by_the_test_that_notices_it_and_lives_without() -> None:
     """One process has the tests ready and tries several mutants; none leaves anything behind."""
     key = "app/call/ranks.py::rank_between | drop kept.append(low)"
