@@ -415,6 +415,32 @@ async def test_a_server_that_has_loaded_may_yet_be_silent_for_a_moment(tmp_path:
     await Scripted(tmp_path, Health.LOADING, Health.SILENT, Health.ANSWERS)._ensure_server()
 
 
+async def test_a_look_at_the_server_leaves_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says."""
+    store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
+    connect, opened = asyncio.open_unix_connection, []
+
+    async def noted(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        opened.append(await connect(path))
+        return opened[-1]
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", noted)
+    words = [b"+PONG\r\n", b"-LOADING\r\n", b""]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"PING\r\n"
+        writer.write(words[len(opened) - 1])
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, store._socket)
+    looks = [await store._health() for _ in words]
+    server.close()
+    await server.wait_closed()
+    assert looks == [Health.ANSWERS, Health.LOADING, Health.SILENT]
+    assert all(writer.is_closing() for _, writer in opened)
+    assert await store._health() is Health.SILENT
+
+
 async def test_others_go_on_while_a_server_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks at it."""
     store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)

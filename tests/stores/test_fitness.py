@@ -17,7 +17,7 @@ from app.runtime.store_fitness import LOOK_AGAIN_S
 from app.stores.embedded import EmbeddedStore
 from app.stores.factory import open_store
 from app.stores.redis import RedisStore
-from app.stores.redis_fitness import CALL_BYTES, COMMANDS, OLDEST, Facts, facts_of, shortcomings
+from app.stores.redis_fitness import CALL_BYTES, COMMANDS, OLDEST, Facts, facts_of, lack, shortcomings
 from tests.replicated import cluster_set, sentinel_set
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import rig
@@ -227,6 +227,8 @@ def test_a_command_that_a_server_does_not_know_is_missing() -> None:
     """Answered by nothing in its place; what was not asked is not missing."""
     assert facts_of({}, {}, [["del"], None, ["exists"], None]).missing == (COMMANDS[1], COMMANDS[3])
     assert facts_of({}, {}, ()).missing == ()
+    assert lack(Facts()) == ""
+    assert lack(Facts("Redis 6.0", missing=("GETEX",))) == "Redis 6.0 has no GETEX: take Redis 6.2 or later, or Valkey"
 
 
 def test_all_commands_of_the_scripts_are_asked_for() -> None:

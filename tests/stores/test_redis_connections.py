@@ -34,6 +34,7 @@ KINDS = ["redis://h:1?", "redis+sentinel://h:1/voice?", "redis+cluster://h:1?"]
         *((f"{kind.replace('redis', 'rediss')}ssl_cert_reqs=maybe", "maybe") for kind in KINDS),
         ("redis://h?nonsense=1", "unknown parameter 'nonsense'"),
         ("redis://h:1/zero", "the database is not a number"),
+        ("redis://:12?horse@host", "an @ after the host"),
         ("redis+cluster://:1", "host:port"),
         ("redis+cluster://h", "host:port"),
         ("redis+cluster://h:x", "host:port"),

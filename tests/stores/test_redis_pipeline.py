@@ -38,6 +38,8 @@ async def test_answers_come_in_order_with_errors_among_them(redis_url: str, prot
             assert answers[2:-1:3] == [b"z"] * 300
             assert answers[3:-1:3] == [[1, [b"two"]]] * 300
             assert all("WRONGTYPE" in str(error) for error in answers[1:-1:3])
+        wrong, right = await ask_all(client, [("LPUSH", "a-string", "y"), ("ECHO", "z")])
+        assert ("WRONGTYPE" in str(wrong), right) == (True, b"z")
         assert await client.get("a-string") == b"x" * 300_000
 
 

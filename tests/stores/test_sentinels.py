@@ -171,7 +171,12 @@ class Answers(Sentinels):
 
     async def _state(self, sentinel: Any, service_name: str) -> dict[str, Any]:
         assert service_name == SERVICE
-        found: dict[str, Any] = await sentinel
+        try:
+            found: dict[str, Any] = await sentinel
+        except asyncio.CancelledError:
+            for _ in range(9):
+                await asyncio.sleep(0)  # As a connection that is closed.
+            raise
         return found
 
 
