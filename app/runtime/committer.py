@@ -286,7 +286,7 @@ class Committer:
                 return outcomes
 
     def _degrade(self, batch: Batch, why: StoreState) -> None:
-        if why is StoreState.FULL and self.write_back.given_up is not why:
+        if why is StoreState.FULL:
             self._observer.limit_reached("store_full")
         self.write_back.give_up(why)
         for call, _, waiting in batch:

@@ -85,7 +85,7 @@ class WriteBack:
             self.owed[call] = None
         # A call that ended is in nobody's list but this one. Its end is worth keeping, not its weight for ever.
         for call in list(self.owed)[: max(0, len(self.owed) - MAX_OWED)]:
-            del self.owed[call]
+            self.written(call)
 
     def reject(self, call: Writer) -> bool:
         """The store rejects a call's write: this call alone goes on from memory and is tried again, later and later.
@@ -134,7 +134,6 @@ class WriteBack:
                     if not self.spares(call):
                         self._committer.mark(call)
                 if self._rejected:
-                    self._rejected = {call: self._rejected[call] for call in self.owed if call in self._rejected}
                     await self._learn_owners(list(self._rejected))
                 continue
             if self.given_up is StoreState.FULL:
@@ -158,14 +157,14 @@ class WriteBack:
 
     async def write_some(self) -> bool:
         """Whether the store takes writes again. To answer is not enough: after a failover it may yet refuse them."""
-        if took_some := await self._write(list(self.owed)):
+        if await self._write(list(self.owed)):
             return True
-        if took_some is None or self.owed:
+        if self.owed:
             return False
         return await (self._store_has_room() if self.given_up is StoreState.FULL else self.store_answers())
 
-    async def _write(self, calls: Sequence[Writer]) -> bool | None:
-        """Write some of the calls, in one round trip; whether a write went through that needs memory; None: it failed.
+    async def _write(self, calls: Sequence[Writer]) -> bool:
+        """Write some of the calls, in one round trip; whether a write went through that needs memory.
 
         Calls go on meanwhile; what happens to one that is being written makes it owed once more.
         """
@@ -178,7 +177,7 @@ class WriteBack:
             taken = self._committer.take(call, self.under_way)
             if taken is None:
                 if not call.is_held:
-                    self.owed.pop(call, None)
+                    self.written(call)
                 continue
             batch.append((call, *taken))
             size_bytes += taken[0].size_bytes
@@ -200,16 +199,18 @@ class WriteBack:
                 outcome = outcomes[at] if outcomes is not None else None
                 if outcome in NOT_OURS:
                     self._committer.not_ours(call, outcome)
-                elif outcome is not WriteOutcome.COMMITTED:
+                elif outcome is WriteOutcome.COMMITTED:
+                    self._rejected.pop(call, None)
+                else:
                     call.lost_in_store([])
                     self.owed[call] = None  # At the end, behind those that have not been tried.
             self.under_way.clear()
             await self._committer.notify_settled()
         if outcomes is None:
-            return None
+            return False
         if WriteOutcome.FULL in outcomes:
             self.given_up, self.failure = StoreState.FULL, StoreFull(NO_MEMORY)
-            return None
+            return False
         if self.given_up is not StoreState.FULL:
             return True
         told = zip(batch, outcomes, strict=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from app.call.changes import CallWrite
 from app.errors import StoreUnavailable
 from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
 from app.stores.memory import MemoryStore
+from tests.runtime.clocks import StoppedClock
 from tests.waiting import until
 
-__all__ = ["FaultyStore", "until"]
+__all__ = ["NEVER", "AnsweringStore", "FaultyStore", "until"]
 
 
 class FaultyStore(MemoryStore):
@@ -96,3 +98,70 @@ class FaultyStore(MemoryStore):
         self.asked_pods += 1
         self._check()
         return await super().pods()
+
+
+NEVER = object()
+"""An answer that does not come."""
+
+
+class AnsweringStore(MemoryStore):
+    """Answers as it is told, and when it is told no more, that all is well. Notes what it was asked and when.
+
+    An answer is an outcome of each write, a list of them, an exception or `NEVER`.
+    """
+
+    def __init__(self, clock: StoppedClock, *answers: Any) -> None:
+        super().__init__(ttl_s=60)
+        self.clock = clock
+        self.answers = list(answers)
+        """To rounds of writes."""
+        self.takes_s = 0.0
+        """How long a round takes."""
+        self.meanwhile: list[Callable[[], object]] = []
+        """Each is called within a round of its own."""
+        self.gate = asyncio.Event()
+        """Rounds wait while it is cleared."""
+        self.gate.set()
+        self.rounds: list[list[str]] = []
+        self.round_at_s: list[float] = []
+        self.questions: list[list[str]] = []
+        """Rounds in which nothing was to be written."""
+        self.question_at_s: list[float] = []
+        self.question_answers: list[Any] = []
+        self.pings_at_s: list[float] = []
+        self.ping_answer: Any = None
+        self.memory_answer: Any = None
+
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        names = [write.call_id for write in writes]
+        if not any(write.fields for write in writes):
+            self.questions.append(names)
+            self.question_at_s.append(self.clock.now_s)
+            return await self._answer(self.question_answers, names)
+        self.rounds.append(names)
+        self.round_at_s.append(self.clock.now_s)
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        await self.gate.wait()
+        self.clock.now_s += self.takes_s
+        return await self._answer(self.answers, names)
+
+    async def _answer(self, answers: list[Any], names: list[str]) -> list[WriteOutcome]:
+        answer = await _told(answers.pop(0) if answers else WriteOutcome.COMMITTED)
+        return [answer] * len(names) if isinstance(answer, WriteOutcome) else list(answer)
+
+    async def ping(self) -> None:
+        self.pings_at_s.append(self.clock.now_s)
+        await _told(self.ping_answer)
+
+    async def memory(self) -> StoreMemory | None:
+        told: StoreMemory | None = await _told(self.memory_answer)
+        return told
+
+
+async def _told(answer: Any) -> Any:
+    if answer is NEVER:
+        await asyncio.Event().wait()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

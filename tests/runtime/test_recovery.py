@@ -110,3 +110,42 @@ def test_a_calm_pod_knows_no_bound() -> None:
     recovery.second_is_over(500, late=True, overloaded=False)
     recovery.second_is_over(500, late=False, overloaded=False)
     assert all(recovery.allows(active) for active in (0, 500, 10_000))
+
+
+def test_a_pod_that_was_never_overloaded_takes_any_number_of_calls() -> None:
+    """Before its first second is over as well as after it."""
+    recovery = Recovery()
+    for _ in range(2):
+        for _ in range(100):
+            assert recovery.allows(10_000)
+            recovery.took(10_000)
+        recovery.second_is_over(10_000, late=False, overloaded=False)
+
+
+def test_the_bound_lasts_for_a_minute_after_the_overload() -> None:
+    """Each calm second of it allows its few, the last one too; how many grows with the calls under way."""
+    recovery = Recovery()
+    recovery.second_is_over(1000, late=True, overloaded=True)
+    for second in range(RECOVERING_S):
+        recovery.second_is_over(1000, late=False, overloaded=False)
+        assert recovery.allows(899)
+        taken = 0
+        while recovery.allows(900):
+            recovery.took(900)
+            taken += 1
+        assert taken == 10 * 2 ** (second // DOUBLE_S)
+    recovery.second_is_over(1000, late=False, overloaded=False)
+    for _ in range(1000):
+        recovery.took(900)
+    assert recovery.allows(900)
+
+
+def test_an_overload_in_which_the_loop_was_never_seen_late_leaves_few_calls_free() -> None:
+    """It is not known how many the pod bears."""
+    recovery = Recovery()
+    recovery.second_is_over(500, late=False, overloaded=True)
+    recovery.second_is_over(500, late=False, overloaded=False)
+    for _ in range(10):
+        recovery.took(500)
+    assert recovery.allows(FEW_CALLS - 1)
+    assert not recovery.allows(FEW_CALLS)

@@ -24,3 +24,52 @@ class OneCall:
 
     def question(self) -> None:
         return None
+
+
+class NotedCall:
+    """A call of some weight that notes what it is told; one event waits for each of its writes."""
+
+    def __init__(self, name: str, size_bytes: int = 0) -> None:
+        self.name = name
+        self.size_bytes = size_bytes
+        self.told: list[str] = []
+        """What, and of how many events."""
+        self.is_held = False
+        self.is_empty = False
+        """It has nothing to be written."""
+        self.is_broken = False
+        self.is_whole = False
+        """Its next write is of all of it."""
+        self.has_ended = False
+
+    def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
+        if self.is_broken:
+            raise RuntimeError("a fault of ours")
+        if self.is_held or self.is_empty:
+            return None
+        is_whole, self.is_whole = self.is_whole, False
+        write = CallWrite(self.name, 1, fields={"said": bytes(self.size_bytes)}, whole=is_whole, ends=self.has_ended)
+        return write, [OutboxEntry(1, b"", b"")]
+
+    def question(self) -> CallWrite | None:
+        return None if self.is_held else CallWrite(self.name, 1)
+
+    def committed(self, events: list[OutboxEntry]) -> None:
+        self.told.append(f"committed {len(events)}")
+
+    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+        self.is_whole = True
+        self.told.append(f"lost {len(waiting)}")
+
+    def give_up_write(self) -> None:
+        self.is_whole = True
+        self.told.append("let go")
+
+    def superseded(self) -> None:
+        self.told.append("superseded")
+
+    def erased(self) -> None:
+        self.told.append("erased")
+
+    def unwritable(self) -> None:
+        self.told.append("unwritable")
