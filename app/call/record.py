@@ -398,15 +398,15 @@ class Call:
         That is only so on a connection resumed with `last_event_id`, and until the first that is not known or
         does not come in the order in which it came first: ids are the client's own affair, and may be few.
         """
-        number, _ = self.seen.get(event_id, (0, 0))
+        number = self.seen[event_id][0] if event_id in self.seen else 0
         is_resent = self.resent_to is not None and number > self.resent_to
         self.resent_to = number if is_resent else None
         return is_resent
 
-    def remember(self, event_id: str, *, heard_to: int = 0) -> None:
+    def remember(self, event_id: str, *, heard_to: int) -> None:
         """Note that a client event took effect.
 
-        `heard_to` is the input position its audio reaches: the id becomes durable no
+        `heard_to` is the input position its audio reaches, 0 if it has none: the id becomes durable no
         sooner than that audio, else a re-sent append would be ignored after its audio was lost.
         """
         self.seen_made += 1

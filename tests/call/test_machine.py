@@ -7,10 +7,12 @@ from dataclasses import fields
 import pytest
 
 from app.call import inputs, machine
+from app.call.codec import take_write
+from app.call.completeness import NOTHING_MISSING, Missing
 from app.call.conversation import Entry
-from app.call.effects import StopReply
+from app.call.effects import CountLimit, StartReply, StopReply, Transcribe
 from app.call.outbox import Outbox
-from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Hearing, Playback, Reply, Status
+from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
 from app.call.session import new_session
 from app.errors import ProtocolMistake
 from tests.call.calls import (
@@ -25,6 +27,12 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+
+
+def spoken_item(audio: bytes = b"", **more: object) -> inputs.CreateItem:
+    """A spoken user message."""
+    content = [{"type": "input_audio", "transcript": None}]
+    return inputs.CreateItem({"type": "message", "role": "user", "content": content, **more}, audio)
 
 
 def text_item(event_id: str | None = None, **more: object) -> inputs.CreateItem:
@@ -87,6 +95,15 @@ def test_ids_are_recognised_only_as_far_as_they_come_again(sent_again: list[str]
     happen(call, *(text_item(event_id) for event_id in sent_again))
     assert len(call.conversation) - before == len(taken)
     assert call.last_client_event_id == taken[-1]
+
+
+def test_an_event_without_an_id_says_nothing_of_those_that_come_again() -> None:
+    """It is a new one, and what follows may be known yet."""
+    call = new_call()
+    happen(call, text_item("a"))
+    machine.attach(call, call.seq, 0, resumable=True)
+    happen(call, text_item(), text_item("a"))
+    assert len(call.conversation) == 2
 
 
 def test_the_last_256_client_events_are_remembered() -> None:
@@ -276,3 +293,294 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         numbers.pop("keeps_turns", None)
         assert numbers
         assert not any(numbers.values()), numbers
+
+
+@pytest.mark.parametrize(
+    ("say", "is_quiet"),
+    [
+        ([], True),
+        (append(3), True),
+        ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], False),
+        ([*append(5), inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})], False),
+        ([inputs.CreateResponse({})], False),
+        ([inputs.CreateResponse({}), inputs.CancelResponse()], True),
+        ([spoken_item(FRAME * 10)], False),
+        ([spoken_item(FRAME * 10), inputs.Transcribed(item_id(1), "hi")], True),
+    ],
+    ids="nothing padding speech manual reply cancelled transcription understood".split(),
+)
+def test_each_thing_that_is_going_on_makes_a_handoff_wait(say: list[inputs.Input], is_quiet: bool) -> None:
+    """By itself. What is kept of silence is nothing that anybody said."""
+    call = new_call()
+    happen(call, *say)
+    assert machine.is_quiet(call) == is_quiet
+
+
+def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
+    """Silence is not speech; in manual mode everything is."""
+    silent, manual, speaking = new_call(), manual_call(), new_call()
+    happen(silent, *append(3))
+    assert silent.hearing.audio
+    assert machine.is_saved(silent)
+    happen(manual, *append(3))
+    start = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))
+    happen(speaking, start)
+    take_write(speaking, 0)
+    assert machine.is_saved(speaking)
+    happen(speaking, *append(1))
+    for call in (manual, speaking):
+        assert not machine.is_saved(call)
+        happen(call, inputs.HandoffPlanned())
+        assert call.hearing.saved == len(call.hearing.audio)
+        assert not machine.is_saved(call)
+        take_write(call, 0)
+        assert machine.is_saved(call)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_new_owner_starts_what_was_under_way(mirror: bool) -> None:
+    """Transcriptions, and the reply, unless that is the caller's own audio."""
+    call = new_call(mirror=mirror)
+    assert machine.resume(call) == []
+    happen(call, spoken_item(FRAME * 10))
+    assert machine.resume(call) == [Transcribe(item_id(1), FRAME * 10)]
+    happen(call, inputs.CreateResponse({}))
+    assert machine.resume(call)[1:] == ([] if mirror else [StartReply(response_id(1))])
+
+
+def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
+    """Of an append or of an item, by its size; nothing has changed."""
+    call = manual_call()
+    happen(call, text_item(id="mine"))
+    take_write(call, 0)
+    asked: list[tuple[inputs.AppendAudio | inputs.CreateItem, int, str]] = [
+        (inputs.AppendAudio(b""), 11, "audio"),
+        (spoken_item(), 11, "item.content"),
+        (spoken_item(id="mine"), 10, "item.id"),
+    ]
+    assert machine.refusal(call, inputs.AppendAudio(b""), 10) is None
+    assert machine.refusal(call, spoken_item(), 10) is None
+    for happened, size_bytes, param in asked:
+        refused = machine.refusal(call, happened, size_bytes)
+        assert refused is not None
+        assert refused.param == param
+    assert not call.has_changes
+
+
+def test_a_second_connection_hears_afresh_what_is_not_saved() -> None:
+    """Speech under way is saved; the silence before an utterance is forgotten and sent again."""
+    silent, speaking = new_call(), new_call()
+    happen(silent, *append(3))
+    silent.dirty.clear()
+    assert machine.attach(silent, 0, 0, resumable=False).rewound
+    assert (silent.hearing.position, len(silent.hearing.audio)) == (0, 0)
+    happen(speaking, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(3))
+    assert not machine.attach(speaking, 0, 0, resumable=False).rewound
+    assert speaking.hearing.position == speaking.hearing.durable_position == 4 * len(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("left_at_ms", "now_ms", "moved_ms"),
+    [(0, 9000, 0), (3000, 9000, 6000), (500, 9000, 8000), (3000, 3000, 0), (9000, 8000, 0)],
+    ids=["not left", "while it was played", "before it began", "at once", "a clock that went back"],
+)
+def test_what_is_played_waits_while_nobody_listens(left_at_ms: int, now_ms: int, moved_ms: int) -> None:
+    """The caller goes on hearing it where the connection broke."""
+    call = new_call()
+    call.playback = Playback("item_1", 1000)
+    call.left_at_ms = left_at_ms
+    call.dirty.clear()
+    machine.attach(call, 0, now_ms, resumable=False)
+    assert call.playback.started_at_ms == 1000 + moved_ms
+    assert ("reply" in call.dirty) == bool(left_at_ms)
+    assert call.left_at_ms == 0
+
+
+def test_a_call_is_attached_with_whoever_has_come() -> None:
+    """Nothing is left of the connection before but that its client could come back."""
+    call = new_call()
+    machine.attach(call, 0, 0, resumable=True)
+    happen(call, inputs.StageAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
+    assert (call.status, call.handed_off, call.left_at_ms) == (Status.PARKED, True, 5)
+    assert "status" in call.dirty
+    call.dirty.clear()
+    happen(call, inputs.StageAudio(None, FRAME))
+    machine.attach(call, None, 9, resumable=False)
+    assert (call.status, call.handed_off, call.left_at_ms) == (Status.ATTACHED, False, 0)
+    assert call.resumable
+    assert call.staged is None
+    assert "status" in call.dirty
+    happen(call, inputs.HandoffPlanned(), inputs.ConnectionLost(hung_up=False))
+    assert not call.handed_off
+
+
+@pytest.mark.parametrize(
+    ("last_event", "gap", "replay"),
+    [
+        (0, (1, 2), [3, 4, 5, 6]),
+        (1, (2, 2), [3, 4, 5, 6]),
+        (2, None, [3, 4, 5, 6]),
+        (5, None, [6]),
+        (6, None, []),
+        (7, None, []),
+        (8, None, []),
+        (9, (9, 9), []),
+        (11, (9, 11), []),
+    ],
+)
+def test_what_a_client_missed_is_replayed_or_named(
+    last_event: int, gap: tuple[int, int] | None, replay: list[int]
+) -> None:
+    """Of eight events the first two have gone and the last two wait for the store."""
+    call = new_call()
+    for _ in range(8):
+        call.emit({"type": "x"})
+    machine.release(call, call.unsaved_events[:6])
+    call.outbox = Outbox(1 << 20, call.outbox.after(2))
+    attached = machine.attach(call, last_event, 0, resumable=True)
+    assert attached.gap == gap
+    assert [entry.n for entry in attached.replay] == replay
+    again = machine.attach(call, 0, 0, resumable=True)
+    assert [entry.n for entry in again.replay] == ([3, 4, 5, 6] if last_event <= 8 else [])
+    assert again.gap == ((1, 2) if last_event <= 8 else (1, last_event))
+    assert (call.items_made, call.replies_made) == (max(0, last_event - 8),) * 2
+
+
+@pytest.mark.parametrize(("last_event", "gap"), [(4, (5, 6)), (5, (6, 6)), (6, None), (8, None), (9, (9, 9))])
+def test_without_an_outbox_all_that_was_visible_is_named(last_event: int, gap: tuple[int, int] | None) -> None:
+    """Six of eight were; the others come by themselves."""
+    call = new_call(outbox_bytes=0)
+    for _ in range(8):
+        call.emit({"type": "x"})
+    machine.release(call, call.unsaved_events[:6])
+    assert machine.attach(call, last_event, 0, resumable=True).gap == gap
+
+
+@pytest.mark.parametrize(
+    ("connections", "is_told"),
+    [
+        ([3], True),
+        ([3, 3], True),
+        ([3, 2], True),
+        ([3, 4], False),
+        ([3, None], False),
+        ([None], True),
+        ([None, 5], True),
+        ([None, 6], False),
+        ([3, 3, 4], False),
+    ],
+)
+def test_what_the_store_had_lost_is_told_until_an_event_after_it_was_seen(
+    connections: list[int | None], is_told: bool
+) -> None:
+    """Each greeting tells it; a client that has seen what came after one has seen the greeting."""
+    call = new_call()
+    for _ in range(6):
+        call.emit({"type": "x"})
+    machine.release(call, call.unsaved_events[:5])
+    call.missing, call.missing_told_at = Missing(items=1), None
+    attached = [machine.attach(call, last_event, 0, resumable=True) for last_event in connections]
+    assert attached[-1].missing == (Missing(items=1) if is_told else NOTHING_MISSING)
+
+
+@pytest.mark.parametrize(("reserving", "kinds", "left"), [(3, "aaaaa", 2), (9, "aaaaa", 0), (9, "aaxaa", 3)])
+def test_mirrored_audio_that_is_overdue_goes_out_up_to_what_the_store_knows(
+    reserving: int, kinds: str, left: int
+) -> None:
+    """Not beyond its numbers, nor past an event that must be durable; and its position is written soon."""
+    call = new_call(mirror=True, outbox_bytes=0)
+    call.reserving = reserving
+    for kind in kinds:
+        call.emit({"type": "x"}, FRAME if kind == "a" else b"")
+    call.dirty.clear()
+    overdue = machine.release(call, [])
+    assert [event.n for event in overdue] == list(range(1, len(kinds) - left + 1))
+    assert call.released == len(overdue)
+    assert len(call.unsaved_events) == left
+    assert call.dirty == {"counts"}
+    call.dirty.clear()
+    call.reserving = 0
+    assert machine.release(call, []) == []
+    assert (call.released, call.dirty) == (len(overdue), set())
+    waiting = list(call.unsaved_events)
+    machine.release(call, waiting)
+    assert call.released == (len(kinds) if waiting else len(overdue))
+
+
+def test_a_limit_that_a_mistake_met_is_counted() -> None:
+    """A mistake that met none is an event and nothing else."""
+    call = new_call()
+    limited = inputs.Misspoke(ProtocolMistake("m", code="c", limit="item_bytes"))
+    assert happen(call, limited) == [CountLimit("item_bytes")]
+    assert happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"))) == []
+    assert types(call) == ["error", "error"]
+
+
+def test_parts_of_another_reply_than_the_one_under_way_are_ignored() -> None:
+    """An agent may not know yet that it was cancelled."""
+    call = new_call()
+    happen(call, inputs.ReplyText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
+    before = types(call)
+    happen(call, inputs.ReplyText(response_id(2), "of a later one"), inputs.ReplyFinished("resp_old"))
+    assert types(call) == before == ["response.created"]
+    assert call.reply is not None
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert types(call)[-1] == "response.done"
+
+
+@pytest.mark.parametrize(("text", "told"), [("hi", ["delta", "completed"]), ("", ["completed"]), (None, ["failed"])])
+def test_what_was_understood_is_told_and_stored(text: str | None, told: list[str]) -> None:
+    """Once: nothing is known of an item any more that was understood before, or that has gone."""
+    call = new_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    happen(call, spoken_item(FRAME * 75, id="mine"))
+    take_write(call, 0)
+    happen(call, inputs.Transcribed("mine", text), inputs.Transcribed("mine", "again"))
+    assert [kind.rpartition(".")[2] for kind in types(call)] == told
+    assert emitted(call)[-1].get("usage", {}).get("seconds") == (None if text is None else 1.5)
+    assert call.untranscribed == {}
+    assert "turn" in call.dirty
+    assert call.conversation.take_changes()[0].keys() == {"mine"}
+    call.untranscribed["gone"] = Clip("gone", FRAME, 1)
+    happen(call, inputs.Transcribed("gone", "hi"))
+    assert call.untranscribed == {}
+    assert len(types(call)) == len(told)
+
+
+def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> None:
+    """The next owner goes on with the very next one; and what was visible here is known."""
+    ways: list[inputs.Input] = [
+        inputs.HandoffPlanned(),
+        inputs.ConnectionLost(hung_up=False),
+        inputs.EndCall("admin"),
+    ]
+    for leave in ways:
+        call = new_call()
+        call.emit({"type": "x"})
+        machine.release(call, call.unsaved_events)
+        call.reserved = 5
+        call.dirty.clear()
+        happen(call, leave)
+        assert call.reserved == 0
+        assert "status" in call.dirty
+        assert call.shown_to_caller == isinstance(leave, inputs.ConnectionLost)
+
+
+def test_a_drain_is_announced_as_an_event() -> None:
+    """With the time that is left."""
+    call = new_call()
+    happen(call, inputs.DrainAnnounced(1500))
+    (event,) = emitted(call)
+    assert (event["type"], event["reason"]) == ("call.going_away", "drain")
+    assert not call.handed_off
+
+
+def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> None:
+    """Those that wait still go out; the end is in the next write with what it took away."""
+    call = new_call()
+    happen(call, inputs.StageAudio(None, FRAME), inputs.CreateResponse({}))
+    call.dirty.clear()
+    happen(call, inputs.EndCall("admin"))
+    assert len(call.outbox) == 0
+    assert call.staged is None
+    assert types(call) == ["response.created"]
+    assert {"status", "reply"} <= call.dirty

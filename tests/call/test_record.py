@@ -1,0 +1,176 @@
+"""What a call counts of itself: numbers, sizes, positions, and what the client has sent before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.call import inputs
+from app.call.audio import PCM, PCMU
+from app.call.changes import SpeechEntry
+from app.call.outbox import ENTRY_OVERHEAD_BYTES
+from app.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Reply, StagedAudio, Status
+from app.errors import ProtocolMistake
+from tests.call.calls import FRAME, append, happen, manual_call, new_call
+
+LINES = b"12345"
+HEAD = b'{"type":"x"}'
+
+
+def test_what_the_next_write_carries_is_counted_to_the_byte() -> None:
+    """Events with what each costs beside its own bytes, and speech; also what is taken back or waits again."""
+    call = new_call()
+    assert call.unsaved_bytes == 0
+    call.emit({"type": "x"}, LINES)
+    assert call.unsaved_bytes == len(HEAD) + len(LINES) + ENTRY_OVERHEAD_BYTES
+    call.emit_packed(HEAD, b"")
+    event_bytes = 2 * (len(HEAD) + ENTRY_OVERHEAD_BYTES) + len(LINES)
+    assert call.unsaved_bytes == call.outbox.size_bytes == event_bytes
+    call.add_speech("item_1", FRAME)
+    assert call.unsaved_bytes == event_bytes + len(FRAME)
+    [first] = call.take_unsaved_events(1)
+    assert call.unsaved_bytes == len(HEAD) + ENTRY_OVERHEAD_BYTES + len(FRAME)
+    assert [entry.n for entry in call.unsaved_events] == [2]
+    call.wait_again([first])
+    assert call.unsaved_bytes == event_bytes + len(FRAME)
+    assert [entry.n for entry in call.unsaved_events] == [1, 2]
+
+
+def test_speech_is_numbered_from_one_and_the_number_is_stored_with_it() -> None:
+    """Another owner goes on after it."""
+    call = new_call()
+    entries = [call.add_speech("item_1", LINES) for _ in range(3)]
+    assert call.unsaved_speech == entries == [SpeechEntry(n, "item_1", LINES) for n in (1, 2, 3)]
+    assert call.speech_made == 3
+    assert "counts" in call.dirty
+
+
+def test_whatever_a_write_should_carry_is_a_change() -> None:
+    """An event alone too: that a client made a mistake changes nothing else, and it is told at once."""
+    call = new_call()
+    assert not call.has_changes
+    happen(call, inputs.Misspoke(ProtocolMistake("m", code="c")))
+    assert call.dirty == set()
+    assert call.has_changes
+    call.take_unsaved_events(1)
+    assert not call.has_changes
+    for change in ("dirty", "unsaved_speech", "write_whole"):
+        other = new_call()
+        setattr(other, change, {"status"})
+        assert other.has_changes
+
+
+def test_ids_of_forgotten_events_are_passed_over_one_by_one() -> None:
+    """No more than those: ids stay short, and an older owner's are not met."""
+    call = new_call()
+    call.pass_over_ids(3)
+    assert (call.items_made, call.replies_made) == (3, 3)
+    assert "counts" in call.dirty
+    assert call.new_item_id().endswith("_4")
+    assert call.new_response_id().endswith("_4")
+
+
+@pytest.mark.parametrize(
+    ("mirror", "outbox_bytes", "more", "lets_out"),
+    [
+        (True, 0, {}, True),
+        (False, 0, {}, False),
+        (True, 1, {}, False),
+        (True, 0, {"status": Status.PARKED}, False),
+        (True, 0, {"handed_off": True}, False),
+    ],
+)
+def test_only_a_call_that_lets_audio_out_takes_numbers_in_advance(
+    mirror: bool, outbox_bytes: int, more: dict[str, Any], lets_out: bool
+) -> None:
+    """They may be used once the write that took them is durable; any other call has none, and its number is exact."""
+    call = new_call(mirror=mirror, outbox_bytes=outbox_bytes)
+    call.emit({"type": "x"})
+    for name, value in more.items():
+        setattr(call, name, value)
+    call.reserving = call.reserved = 7
+    taken_to = call.seq + NUMBERS_AHEAD if lets_out else 0
+    assert call.numbers_to_save() == (taken_to or call.seq)
+    assert (call.reserving, call.reserved) == (taken_to, 7 if lets_out else 0)
+    call.reserving = 9
+    call.reserve()
+    assert call.reserved == (9 if lets_out else 0)
+
+
+def test_positions_go_on_in_milliseconds_over_a_change_of_format() -> None:
+    """`heard_bytes` counts as if all of it had been in the current format."""
+    call = manual_call()
+    happen(call, *append(10), inputs.CommitAudio())
+    assert (call.heard_ms, call.heard_bytes) == (200, PCM.size(200))
+    happen(call, inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    assert (call.heard_ms, call.heard_bytes) == (200, PCMU.size(200))
+    happen(call, inputs.AppendAudio(bytes(PCMU.size(300))), inputs.CommitAudio())
+    assert (call.heard_ms, call.heard_bytes) == (500, PCMU.size(500))
+
+
+def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
+    """The durable position lies within the buffer."""
+    call = manual_call()
+    happen(call, *append(13))
+    heard = call.hearing
+    assert (heard.position, heard.start, heard.saved) == (13 * len(FRAME), 0, 10 * len(FRAME))
+    assert heard.durable_position == 10 * len(FRAME)
+    del heard.audio[: len(FRAME)]
+    heard.saved -= len(FRAME)
+    assert heard.start == len(FRAME)
+    assert heard.durable_position == 10 * len(FRAME)
+
+
+def test_sizes_of_what_is_spoken_and_staged() -> None:
+    """Of the open item alone, in whole milliseconds of its format; nothing staged weighs nothing."""
+    reply = Reply("resp_1", {}, 0)
+    reply.audio_bytes, reply.item_audio_from = 500, 200
+    assert reply.item_audio_bytes == 300
+    assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199
+    call = new_call()
+    assert call.staged_bytes == 0
+    call.staged = StagedAudio("item_1", [SpeechEntry(4, "item_1", LINES), SpeechEntry(5, "item_1", LINES)])
+    assert call.staged_bytes == 2 * len(LINES)
+    assert call.staged.first_n == 4
+
+
+def test_what_comes_first_reaches_no_input_position() -> None:
+    """A client event without audio is durable with the next write, however little was heard until then."""
+    call = new_call()
+    happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), "e1"))
+    happen(call, inputs.AppendAudio(FRAME, "e2"))
+    assert call.seen == {"e1": (1, 0), "e2": (2, len(FRAME))}
+
+
+@pytest.mark.parametrize(
+    ("heard_to", "left", "last"),
+    [(3000, "abcd", "d"), (2999, "abd", "d"), (1000, "abd", "d"), (999, "bd", "d"), (0, "bd", "d")],
+)
+def test_appends_beyond_a_position_are_forgotten(heard_to: int, left: str, last: str) -> None:
+    """Those that reach it exactly took effect, as did all that is no audio."""
+    call = new_call()
+    for event_id, position in (("a", 1000), ("b", 0), ("c", 3000), ("d", 0)):
+        call.remember(event_id, heard_to=position)
+    call.forget_seen(heard_to)
+    assert "".join(call.seen) == "".join(event_id for event_id, *_ in call.unsaved_seen) == left
+    assert call.last_client_event_id == last
+
+
+@pytest.mark.parametrize(("heard_to", "last"), [(3000, "c"), (2000, "b"), (0, None)])
+def test_the_last_client_event_is_the_last_that_is_not_forgotten(heard_to: int, last: str | None) -> None:
+    """None if all are."""
+    call = new_call()
+    for event_id, position in (("a", 1000), ("b", 2000), ("c", 3000)):
+        call.remember(event_id, heard_to=position)
+    call.forget_seen(heard_to)
+    assert call.last_client_event_id == last
+
+
+def test_what_is_saved_of_client_events_is_bounded_too() -> None:
+    """While the store is away they gather; those that are remembered are among them."""
+    call = new_call()
+    for number in range(3 * REMEMBERED_CLIENT_EVENTS):
+        call.remember(f"e{number}", heard_to=0)
+    assert len(call.unsaved_seen) == 2 * REMEMBERED_CLIENT_EVENTS
+    assert [event_id for event_id, *_ in call.unsaved_seen][-len(call.seen) :] == list(call.seen)
