@@ -63,11 +63,13 @@ class Attachment(Listener):
             log.exception("connection failed", call_id=live.call.call_id)
             await transport.close(INTERNAL_ERROR, "internal error: reconnect")
         finally:
-            if sender is not None:
-                sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)
-            # Also if this side has decided to close meanwhile, as for a handoff: it was sent before the caller knew.
-            await self._leave(hung_up=code == HANG_UP)
+            try:
+                if sender is not None:
+                    sender.cancel()
+                    await asyncio.gather(sender, return_exceptions=True)
+            finally:
+                # A hang-up is one also if this side has decided to close meanwhile: it was sent before the caller knew.
+                await self._leave(hung_up=code == HANG_UP)
 
     def take(self, message: str | bytes) -> bool:
         """One message of the caller; False while the call waits for the store, or is being handed off.
@@ -119,13 +121,10 @@ class Attachment(Listener):
         await self._leave(hung_up=False)
 
     async def _leave(self, *, hung_up: bool) -> None:
-        connection = self._connection
-        closing = connection.closing
-        if closing is None:
-            connection.close(HANG_UP, at_once=True)
+        closing = self._connection.closing
         planned = closing is not None and closing[0] == SERVICE_RESTART
         try:
-            self._live.detach(connection, hung_up=hung_up, planned=planned)
+            self._live.detach(self._connection, hung_up=hung_up, planned=planned)
             await self._pod.committer.flush(self._live)
         finally:
             self._unread.release()

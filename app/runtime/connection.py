@@ -121,7 +121,7 @@ class Connection:
             await self._listens.wait()
 
     def _limit_last_words(self) -> None:
-        if self._limit is not None and self._limit.when() is None:
+        if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
 
     def probe(self, answered: Callable[[], None]) -> None:
@@ -145,9 +145,9 @@ class Connection:
         except Exception:
             # The root of a task: the caller comes back for what was not sent.
             log.exception("sending failed")
-            self.close(INTERNAL_ERROR)
         finally:
             self._limit = self._open = self._transport = None
+        self.close(INTERNAL_ERROR)  # Unless it is closing already.
         assert self.closing is not None
         await transport.close(*self.closing)
 
