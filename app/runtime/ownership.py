@@ -163,14 +163,14 @@ class Ownership:
             call = live.call
             del self.calls[call.call_id]
             self._admission.quota.remove(call.api_key_hash)
-            if call.status is Status.ENDED and self._store.retention_s:
+            if call.status is Status.ENDED:
                 until_s = self._clock.monotonic_s() + self._store.retention_s
                 self.ended.add(call.call_id, call.api_key_hash, call.conversation.packed_bytes, until_s)
 
     def keep_key(self, live: LiveCall) -> None:
         """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""
         live.key_kept_at_s = self._clock.monotonic_s()
-        if live.call.call_key_hash and live.call.call_id not in self._keeping:
+        if live.call.call_id not in self._keeping:
             self._keeping[live.call.call_id] = asyncio.create_task(self._keep_key(live))
 
     async def _keep_key(self, live: LiveCall) -> None:
@@ -231,13 +231,11 @@ class Ownership:
     ) -> Resumed | NotClaimed:
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
-            live = held = self.calls.get(call_id)
+            held = self.calls.get(call_id)
             try:
                 if held is not None:
                     await held.hold()
-                    if self.calls.get(call_id) is not held:
-                        live = None  # It ended, or was fenced, while its changes were written.
-                return await self._claim(call_id, live, api_key_hash, request)
+                return await self._claim(call_id, held, api_key_hash, request)
             except RecordUnreadable as error:
                 why = {"schema": error.schema, "damage": error.damage}
                 log.warning("the record of a call cannot be read", call_id=call_id, **why)
@@ -275,8 +273,8 @@ class Ownership:
                 live.call.write_whole = True  # Here is what the record lacks: the next write heals it.
             raise
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
-        if live is not None and self.calls.get(call_id) is not live:
-            live = None
+        if self.calls.get(call_id) is not live:
+            live = None  # It ended, or was fenced, meanwhile.
         if claimed is NotClaimed.UNKNOWN and live is not None:
             live.call.own(live.call.epoch + 1, name)
             live.call.write_whole = True

@@ -47,7 +47,7 @@ class Pod:
         calls_per_key: int,
         revoked: frozenset[str] = frozenset(),
         overload_lag_s: float = ENTER_S,
-        caller_bytes: int = 256 * 1024 * 1024,
+        caller_bytes: int,
         key_bytes: int = 0,
         store: Store,
         agents: Agents,

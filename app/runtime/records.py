@@ -41,7 +41,7 @@ def describe(source: Call | Snapshot) -> dict[str, Any]:
 
 
 def _line(item: Any) -> dict[str, Any]:
-    said = [part.get("transcript") or part.get("text") or "" for part in item.get("content", ())]
+    said = [part.get("transcript") or part.get("text") for part in item.get("content", ())]
     line: dict[str, Any] = {"id": item["id"], "type": item["type"], "status": item.get("status")}
     if item["type"] == "message":
         return line | {"role": item["role"], "text": " ".join(filter(None, said))}

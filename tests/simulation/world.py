@@ -223,6 +223,7 @@ class World:
             secret=SECRET,
             capacity=10,
             calls_per_key=0,
+            caller_bytes=256 * 1024 * 1024,
             store=link,
             agents=self.cast,
             clock=self.clock,
