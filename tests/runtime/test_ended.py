@@ -101,6 +101,8 @@ async def test_one_that_cannot_be_erased_does_not_stand_before_the_others() -> N
         store.refuses = first.attachment.call_id
         await Parking(pod).enforce()
         assert [await is_kept(pod, caller) for caller in (first, second)] == [True, False]
+        assert isinstance(pod.observer, CountingObserver)
+        assert pod.observer.counts["limit_reached", "ended_bytes"] == 1
 
 
 def test_small_and_forgotten_conversations_do_not_count() -> None:
@@ -110,6 +112,22 @@ def test_small_and_forgotten_conversations_do_not_count() -> None:
         ended.add(f"small-{number}", "key", FLOOR_BYTES, 10.0)
     assert ended.surplus(0.0) is None
     ended.add("first", "key", MIB, 10.0)
+    assert ended.surplus(9.0) is None
     ended.add("second", "key", MIB, 20.0)
     assert ended.surplus(9.0) == "first"
     assert ended.surplus(10.0) is None
+
+
+def test_a_call_that_ends_twice_counts_once() -> None:
+    """As it was at its last end; and of a key whose calls are all gone nothing is kept."""
+    ended = EndedCalls(MIB)
+    ended.add("call", "key", MIB, 10.0)
+    ended.add("call", "key", MIB, 20.0)
+    assert ended.surplus(15.0) is None
+    ended.add("other", "key", MIB, 30.0)
+    assert ended.surplus(15.0) == "call"
+    ended.remove("call")
+    ended.remove("call")
+    assert ended.surplus(15.0) is None
+    ended.remove("other")
+    assert not ended._by_key

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from unittest.mock import patch
+
 import pytest
 
 from app.call.changes import OutboxEntry
 from app.call.record import Status
 from app.errors import ConnectionRefused
 from app.runtime.budget import FLOOR_BYTES
-from app.runtime.parking import Parking
+from app.runtime.live_call import LiveCall
+from app.runtime.parking import MEMORY_SHARE, Parking
 from app.runtime.pod import Pod
 from tests.runtime.clocks import LeapingClock
+from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, Rig, rig
 from tests.runtime.test_long_messages import Line, append, line, update
+from tests.waiting import until
 
 MIB = 1024 * 1024
 
@@ -137,3 +143,110 @@ async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
         parked = [live for live in pod.ownership.calls.values() if live.call.status is Status.PARKED]
         assert sum(live.held_bytes for live in parked) <= 4 * MIB
         assert len(parked) == 3
+
+
+async def test_what_is_just_within_a_bound_stays() -> None:
+    """In the store, in memory, and of the places."""
+    async with rig() as its:
+        pod = await its.pod()
+        callers = [await left(pod, MIB) for _ in range(3)]
+        held_bytes = sum(caller.live.held_bytes for caller in callers)
+        in_memory_bytes = held_bytes + sum(caller.live.call.outbox.size_bytes for caller in callers)
+        pod.budget.limit_bytes = MEMORY_SHARE * in_memory_bytes
+        for capacity in (3, 4):
+            pod.admission.capacity = capacity
+            await Parking(pod, stored_bytes=held_bytes).enforce()
+        assert ended(*callers) == []
+        assert list(pod.ownership.calls.values()) == [caller.live for caller in callers]
+
+
+async def test_as_many_parked_calls_as_there_are_places_stay_in_memory() -> None:
+    """Of more, those go whose callers have been away for longest."""
+    async with rig() as its:
+        pod = await its.pod(capacity=5)
+        callers = [await left(pod, 0) for _ in range(5)]
+        for number, caller in enumerate(callers):
+            caller.live.call.left_at_ms += number
+        pod.admission.capacity = 3
+        await Parking(pod).enforce()
+        assert list(pod.ownership.calls.values()) == [caller.live for caller in callers[2:]]
+
+
+async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
+    """Neither one that is waited for from the start, nor one whose caller comes back while another one ends.
+
+    Nor does another one end for what it keeps.
+    """
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        first, second, third, fourth = [await left(pod, size * MIB) for size in (6, 5, 4, 3)]
+        store.claim_gate.clear()
+        resumes = [asyncio.create_task(its.resume(pod, first.attachment.call_id, 0))]
+        await until(lambda: first.live.is_held)
+        await Parking(pod, stored_bytes=13 * MIB).enforce()
+        assert ended(first, second, third, fourth) == []
+        store.gate.clear()
+        enforcing = asyncio.create_task(Parking(pod, stored_bytes=0).enforce())
+        await until(lambda: ended(second))
+        third.live.call.status = Status.ATTACHED
+        fourth.live._held = True
+        store.gate.set()
+        await enforcing
+        assert ended(first, second, third, fourth) == [1]
+        fourth.live.let_go()
+        store.claim_gate.set()
+        await asyncio.gather(*resumes)
+
+
+async def test_small_calls_that_were_unloaded_do_not_count() -> None:
+    """As those in memory: a network that fails parks many at once."""
+    async with rig() as its:
+        pod = await its.pod()
+        parking = Parking(pod, stored_bytes=3 * MIB)
+        for _ in range(20):
+            await left(pod, FLOOR_BYTES // 2)
+        pod.budget.limit_bytes = 0
+        await parking.enforce()
+        assert pod.ownership.calls == {}
+        pod.budget.limit_bytes = 256 * MIB
+        large = await left(pod, 2 * MIB)
+        await parking.enforce()
+        assert ended(large) == []
+
+
+async def test_a_call_that_stayed_in_memory_after_all_is_not_counted_as_unloaded() -> None:
+    """Its caller came back just then and hung up: what it kept is gone."""
+    async with rig() as its:
+        pod = await its.pod()
+        parking = Parking(pod, stored_bytes=5 * MIB)
+        first = await left(pod, 3 * MIB)
+        pod.budget.limit_bytes = 0
+        with patch.object(pod.ownership, "unload"):
+            await parking.enforce()
+        pod.budget.limit_bytes = 256 * MIB
+        first.live.finish("hangup")
+        second = await left(pod, 3 * MIB)
+        await parking.enforce()
+        assert ended(second) == []
+
+
+async def test_calls_that_shrink_while_others_are_unloaded_do_no_harm() -> None:
+    """A client may acknowledge, and a write cut the outbox, at any moment."""
+    async with rig() as its:
+        pod = await its.pod()
+        callers = [await left(pod, 0) for _ in range(2)]
+        for caller in callers:
+            caller.live.call.outbox.add(OutboxEntry(1, b"", bytes(MIB // 2)))
+        unload, unloaded = pod.ownership.unload, list[LiveCall]()
+
+        async def unload_and_shrink(live: LiveCall) -> None:
+            await unload(live)
+            unloaded.append(live)
+            for caller in callers:
+                caller.live.call.outbox.clear()
+
+        pod.budget.limit_bytes = 0
+        with patch.object(pod.ownership, "unload", unload_and_shrink):
+            await Parking(pod).enforce()
+        assert {live.call.call_id for live in unloaded} == {caller.attachment.call_id for caller in callers}
