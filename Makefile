@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-run
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
@@ -13,25 +15,32 @@ ARGS ?=
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## make .venv and install the locked dependencies and the project
+setup: $(STAMP) ## make .venv with all that tests and checks need
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; give its path: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PYTHON) -m venv $(VENV)
+
+# What a user needs, no more: a server, a client and the agent that speaks by itself.
+$(RUN_STAMP): locks/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r locks/run.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMP): $(RUN_STAMP) locks/test.txt locks/deploy.txt
+	$(PIP) --require-hashes -r locks/test.txt -r locks/deploy.txt
 	@touch $@
 
 tools: setup ## HAProxy and Prometheus, for the tests and the rehearsal, without root
 	@deploy/fetch-tools.sh $(VENV)
 
-run: setup ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
+run: $(RUN_STAMP) ## start a pod on the embedded store; options: make run ARGS="--port 8081 --color green"
 	VOICE_LOG_FORMAT=$${VOICE_LOG_FORMAT:-console} exec $(BIN)/voice-agent serve $(ARGS)
 
-call: setup ## talk to the pod that `make run` started; options: make call ARGS="--help"
+call: $(RUN_STAMP) ## talk to the pod that `make run` started; options: make call ARGS="--help"
 	$(BIN)/voice-agent call $(ARGS)
 
 test: setup tools ## all tests but the long ones, on two processes
@@ -121,10 +130,19 @@ format: setup ## write the code as ruff wants it
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-header --upgrade
 
+# All of one choice: what is tested is what is run.
+ALL := locks/all.txt
+PART = $(COMPILE) pyproject.toml -c $(ALL)
+
 lock: $(VENV)/clients/.installed ## choose new versions of all dependencies
-	$(COMPILE) pyproject.toml --extra aws --extra kubernetes -o requirements.lock
-	$(COMPILE) pyproject.toml --extra aws --extra kubernetes --extra rehearsal --group dev \
-		-c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --all-extras --group build --group test --group deploy $(KEPT) -o $(ALL)
+	$(PART) -o locks/core.txt
+	$(PART) --extra operate -o locks/operator.txt
+	$(PART) --extra demo --group build -o locks/run.txt
+	$(PART) --extra demo --extra rehearse --extra microphone --group build --group test -o locks/test.txt
+	$(PART) --extra operate --group deploy -o locks/deploy.txt
+	$(COMPILE) --group build pyproject.toml -c $(ALL) --only-group build -o locks/build.txt
+	rm $(ALL)
 	echo checkov | $(COMPILE) - -o deploy/requirements-scan.lock
 	$(COMPILE) $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.lock
 	cd $(CLIENTS) && $(WITH_NODE) npm update --ignore-scripts --no-audit --no-fund

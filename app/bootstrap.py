@@ -197,7 +197,6 @@ async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sock
 async def prepare(agents: AgentRegistry) -> None:
     """What need not be done before the first health check is answered, so that the first call finds it done."""
     await agents.ready()
-    await asyncio.to_thread(import_module, "app.speech.narrowing")
     # What was made so far stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -93,8 +93,8 @@ class Settings(BaseSettings):
     """How often speech under way is saved, in milliseconds; 0 is never."""
     outbox_bytes: Annotated[int, Field(ge=0, le=1024 * MIB)] = 1 * MIB
     """How much of a call's recent events is kept for replay; 0 keeps none."""
-    agent: Annotated[str, Field(min_length=1)] = "frontdesk"
-    """The agent that answers when a caller names none."""
+    agent: Annotated[tuple[str, ...], NoDecode] = ()
+    """Agents served beside `echo` and `loopback`, separated by commas; the first is the default. Unset: `frontdesk`."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
 
-    @field_validator("api_keys", "revoked_api_keys", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("agent", "api_keys", "revoked_api_keys", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -1,24 +1,27 @@
 """Which agents there are, and which one answers to a model's name.
 
 A package adds an agent with an entry point of the group ``voice_agent.agents``: it
-names a callable that takes nothing and returns an `Agent`.
+names a callable that takes nothing and returns an `Agent`. A pod makes and opens the agents that its settings name,
+and beside them `echo` and `loopback`, which cost nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 
 from app.agents.base import Agent, GetsReady
 from app.agents.echo import Echo
-from app.agents.frontdesk import FrontDesk
 from app.agents.loopback import Loopback
 from app.errors import ConnectionRefused, SettingsError
-from app.speech.workers import SpeechWorkers
+from app.extras import missing_extra
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
+FRONTDESK = "frontdesk"
+DEMO = "demo"
+"""The extra that it needs, for it speaks and understands by itself."""
 _NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
 """What an agent without would fail at its first call, and not at the start."""
 STOCK_PREFIX = "gpt-"
@@ -79,17 +82,35 @@ class AgentRegistry:
         return ", ".join(repr(name) for name in self.names)
 
 
-def load_agents(
-    default: str = "frontdesk", *, speech_workers: int | None = None, more: Iterable[Agent] = ()
-) -> AgentRegistry:
-    """The built-in agents, those of installed packages, and `more`, which the composition root made itself.
+def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None) -> AgentRegistry:
+    """The agents called `names`, the first of which is the default, and `echo` and `loopback`.
 
-    `speech_workers`: processes for hearing and speaking, None for as many as fit the machine.
-    Raises `SettingsError` for an entry point that cannot be loaded or makes no agent.
+    Without names it is `frontdesk`, or `echo` where the extra that it needs is not installed. `speech_workers`:
+    processes for hearing and speaking, None for as many as fit the machine. Raises `SettingsError` for a name that
+    nobody has, an extra that is missing, and an entry point that cannot be loaded or makes no agent.
     """
-    built_in = (FrontDesk(SpeechWorkers(speech_workers)), Echo(), Loopback())
-    plugins = [_load(entry_point) for entry_point in entry_points(group=ENTRY_POINT_GROUP)]
-    return AgentRegistry([*built_in, *plugins, *more], default=default)
+    names = names or [FRONTDESK if missing_extra(DEMO) is None else Echo.name]
+    made: dict[str, Agent] = {agent.name: agent for agent in (Echo(), Loopback())}
+    plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    for name in names:
+        if name in plugins:
+            agent = _load(plugins[name])
+            made[agent.name] = agent
+        elif name == FRONTDESK:
+            made[name] = _frontdesk(speech_workers)
+        elif name not in made:
+            known = ", ".join(repr(known) for known in sorted({FRONTDESK, *made, *plugins}))
+            raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}.")
+    return AgentRegistry(made.values(), default=names[0])
+
+
+def _frontdesk(speech_workers: int | None) -> Agent:
+    if (missing := missing_extra(DEMO)) is not None:
+        raise SettingsError(f"VOICE_AGENT: the agent {FRONTDESK!r} {missing}; or take another, such as --agent echo.")
+    from app.agents.frontdesk import FrontDesk
+    from app.speech.workers import SpeechWorkers
+
+    return FrontDesk(SpeechWorkers(speech_workers))
 
 
 def _load(entry_point: EntryPoint) -> Agent:

@@ -20,7 +20,10 @@ def serve(
     pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes on the port; 0: one per core.")] = None,
     store: StoreUrl = None,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Who answers when a caller names no model.")] = None,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An agent to serve, several times; the first is the default."),
+    ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
@@ -41,7 +44,7 @@ def serve(
         pod=pod,
         workers=workers,
         store_url=store,
-        agent=agent,
+        agent=tuple(agent) if agent else None,
         log_format=log_format,
         log_level=log_level,
     )

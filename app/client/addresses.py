@@ -61,7 +61,7 @@ def nobody(url: str, error: BaseException, reason: str) -> CallFailed:
         # A server without TLS answers its hello with something else, or hangs up.
         plain = address(url).replace("wss:", "ws:", 1)
         return CallFailed(f"{address(url)} does not speak TLS, it seems ({_said(error)}); try {plain}")
-    return CallFailed(f"nobody takes calls at {address(url)} ({reason}); start a server with: make run")
+    return CallFailed(f"nobody takes calls at {address(url)} ({reason}); start a server with: voice-agent serve")
 
 
 def _said(error: OSError) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from app.call.audio import PCM, AudioFormat, from_linear
 from app.client.pacing import FRAME_MS
 from app.client.refusals import CallFailed
+from app.extras import install
 
 KEPT_FRAMES = 30_000 // FRAME_MS
 """While the connection is congested, as much is kept as could be sent again after a resume."""
@@ -20,8 +21,8 @@ def _sounddevice() -> Any:
         import sounddevice  # type: ignore[import-untyped]  # it has no types
     except ImportError:
         raise CallFailed(
-            "no microphone here: the package sounddevice is missing; "
-            "install it with: pip install sounddevice, or use --wav"
+            f"no microphone here: the package sounddevice is missing; install it with: {install('microphone')}, "
+            "or use --wav"
         ) from None
     except OSError as error:
         raise CallFailed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import audioop
 import wave
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from app.call.audio import PCM, AudioFormat, from_linear
 from app.client import riff
 from app.client.refusals import CallFailed
+from app.extras import missing_extra
 
 LOUD = 0.05
 """A frame is voiced if it is at least this loud compared to the recording's loudest frame."""
@@ -30,18 +32,19 @@ def read_wav(path: Path) -> bytes:
 
 
 def _mono(pcm: bytes, channels: int) -> bytes:
-    if channels == 1:
-        return pcm
-    import numpy as np
-
-    mixed = np.frombuffer(pcm, "<i2").reshape(-1, channels).mean(axis=1)
-    return bytes(mixed.round().astype("<i2").tobytes())
+    """Each channel counts the same, and is scaled before they add up, so that none is clipped."""
+    samples, mixed = array("h", pcm), bytes(len(pcm) // channels)
+    for channel in range(channels):
+        mixed = audioop.add(mixed, audioop.mul(samples[channel::channels].tobytes(), 2, 1 / channels), 2)
+    return mixed
 
 
 def resampled(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
-    """PCM16 mono at another rate, without aliases."""
+    """PCM16 mono at another rate, without aliases. Raises `CallFailed` where the library for that is not installed."""
     if from_hz == to_hz or not pcm:
         return pcm
+    if (missing := missing_extra("demo")) is not None:
+        raise CallFailed(f"audio of {from_hz} Hz is to become {to_hz} Hz, which {missing}")
     # Slow to import, and most recordings do not need them.
     import numpy as np
     import soxr

@@ -13,7 +13,6 @@ from typing import Any
 from app.cutover.blocking import optional
 from app.cutover.ports import CutoverError
 
-EXTRA = "aws"
 THROTTLED = frozenset(
     "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException "
     "TooManyRequestsException RequestLimitExceeded PriorRequestNotComplete LimitExceededException".split()
@@ -24,7 +23,7 @@ NOT_KNOWN = frozenset("ExpiredToken ExpiredTokenException InvalidClientTokenId S
 
 def client(service: str, *, error: type[CutoverError]) -> Any:
     """A client that tries again by itself, with growing pauses, four times in all. Raises `CutoverError`."""
-    boto3, config = optional("boto3", EXTRA), optional("botocore.config", EXTRA)
+    boto3, config = optional("boto3"), optional("botocore.config")
     options = config.Config(
         retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10, tcp_keepalive=True
     )
@@ -36,7 +35,7 @@ def client(service: str, *, error: type[CutoverError]) -> Any:
 @contextmanager
 def sentences(failed: str, error: type[CutoverError]) -> Iterator[None]:
     """Turn what botocore raises into `error`; `failed` says in words what did not happen."""
-    exceptions = optional("botocore.exceptions", EXTRA)
+    exceptions = optional("botocore.exceptions")
     try:
         yield
     except exceptions.ClientError as raised:

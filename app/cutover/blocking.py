@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from app.cutover.ports import CutoverError
+from app.extras import install
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,11 +29,9 @@ async def to_its_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         raise
 
 
-def optional(module: str, extra: str) -> Any:
-    """Import what only some installations have. Raises `CutoverError` that says how to get it."""
+def optional(module: str) -> Any:
+    """Import what comes with the extra `operate`. Raises `CutoverError` that says how to get it."""
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise CutoverError(
-            f"the library {module} is not installed; install it with: pip install 'voice-agent[{extra}]'"
-        ) from None
+        raise CutoverError(f"the library {module} is not installed; install it with: {install('operate')}") from None

@@ -36,6 +36,7 @@ import webrtcvad
 
 from app.call.audio import PCM, AudioFormat, to_linear
 from app.call.inputs import VoiceBoundary
+from app.speech.narrowing import narrow
 
 WINDOW_MS = 20
 VAD_RATE_HZ = 8_000
@@ -154,8 +155,4 @@ class Endpointer:
 
 def _narrowing(audio_format: AudioFormat) -> Callable[[bytes], bytes]:
     """What makes a window PCM16 at 8 kHz."""
-    if audio_format is not PCM:
-        return partial(to_linear, source=audio_format)
-    from app.speech.narrowing import narrow
-
-    return narrow
+    return narrow if audio_format is PCM else partial(to_linear, source=audio_format)

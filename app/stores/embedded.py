@@ -38,7 +38,8 @@ from app.errors import SettingsError, StoreUnavailable
 from app.stores.child import start_child, start_server
 from app.stores.redis import RedisStore
 
-DEFAULT_DIR = "var/store"
+DEFAULT_DIR = "~/.local/state/voice-agent/store"
+"""Where the XDG Base Directory Specification puts what a program remembers for a user."""
 READY_S = 5.0
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel allows 108; some systems fewer."""

@@ -4,6 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from app import extras
 from app.agents import registry
 from app.agents.echo import Echo
 from app.agents.loopback import Loopback
@@ -28,11 +29,27 @@ class Watched(Echo):
         self._log.append(f"close {self.name}")
 
 
-def test_built_in_agents_answer_to_their_names() -> None:
+def test_agents_answer_to_their_names() -> None:
     """Each name finds its own agent."""
-    agents = load_agents()
-    assert {"frontdesk", "echo", "loopback"} <= set(agents.names)
+    agents = load_agents(["loopback", "frontdesk"])
+    assert set(agents.names) == {"frontdesk", "echo", "loopback"}
+    assert agents.agent("").name == "loopback"
     assert all(agents.agent(name).name == name for name in agents.names)
+
+
+def test_only_agents_that_are_named_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speech processes cost a second and a hundred megabytes; whoever serves `echo` alone has none."""
+    monkeypatch.setattr(registry, "_frontdesk", pytest.fail)
+    assert load_agents(["echo"]).names == ("echo", "loopback")
+
+
+def test_without_the_demo_the_default_is_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain install serves; the agent that it has not got is refused by name, with the command that brings it."""
+    assert load_agents().agent("").name == "frontdesk"
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert load_agents().agent("").name == "echo"
+    with pytest.raises(SettingsError, match=r"'frontdesk' needs .*pocketsphinx.*pip install 'voice-agent\[demo\]'"):
+        load_agents(["echo", "frontdesk"])
 
 
 @pytest.mark.parametrize("model", ["", "gpt-realtime", "gpt-4o-realtime-preview", "openai/gpt-realtime"])
@@ -74,7 +91,10 @@ def test_packages_add_agents(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("third", f"{__name__}:make_third_party", registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(EntryPoint, "load", lambda self: make_third_party)
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "voice_agent.agents" else [])
-    assert load_agents().agent("third").name == "third"
+    agents = load_agents(["third"])
+    assert agents.agent("").name == agents.agent("third").name == "third"
+    with pytest.raises(ConnectionRefused):
+        load_agents(["echo"]).agent("third")
 
 
 class Nameless(Echo):
@@ -97,7 +117,7 @@ def test_a_broken_package_stops_the_start(monkeypatch: pytest.MonkeyPatch, made:
     monkeypatch.setattr(EntryPoint, "load", lambda self: made)
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     with pytest.raises(SettingsError, match="somewhere:make"):
-        load_agents()
+        load_agents(["broken"])
 
 
 async def test_all_agents_are_opened_and_closed_last_first() -> None:

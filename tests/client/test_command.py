@@ -348,7 +348,7 @@ async def test_a_failed_call_is_one_line_and_status_1() -> None:
     assert json.loads(out)["failed"] == err.removeprefix("voice-agent: ").strip()
     status, out, err = await run("--url", url, "--text", "hello")
     assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "make run" in err
+    assert "voice-agent serve" in err
 
 
 async def test_a_reply_that_failed_fails_the_call() -> None:

@@ -451,7 +451,7 @@ async def test_nobody_there_is_one_line_with_what_to_do() -> None:
         async with RealtimeCall(url + "?call_key=secret"):
             pass
     assert str(failure.value).startswith(f"nobody takes calls at {url} (")
-    assert str(failure.value).endswith("start a server with: make run")
+    assert str(failure.value).endswith("start a server with: voice-agent serve")
     assert "secret" not in str(failure.value)
     assert "\n" not in str(failure.value)
 

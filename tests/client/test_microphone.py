@@ -102,7 +102,7 @@ def test_an_interruption_silences_the_loudspeaker(streams: list[HandPlayedStream
 async def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, and the way that works without."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(CallFailed, match=r"pip install sounddevice, or use --wav"):
+    with pytest.raises(CallFailed, match=r"pip install 'voice-agent\[microphone\]', or use --wav"):
         await anext(microphone(PCM))
     with pytest.raises(CallFailed, match="no microphone here"):
         Loudspeaker()

@@ -39,7 +39,5 @@ async def test_an_error_of_the_work_is_the_callers() -> None:
 
 def test_a_missing_library_says_how_to_get_it() -> None:
     """By the name of the extra."""
-    with pytest.raises(
-        CutoverError, match=r"no_such_library is not installed.*pip install 'voice-agent\[kubernetes\]'"
-    ):
-        optional("no_such_library", "kubernetes")
+    with pytest.raises(CutoverError, match=r"no_such_library is not installed.*pip install 'voice-agent\[operate\]'"):
+        optional("no_such_library")

@@ -24,6 +24,7 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_p
     install(tmp_path)
     async with pods(redis_url) as its:
         its.packages.append(tmp_path)
+        its.agents = "frontdesk,broken"
         pod = await its.start("green", speech_workers=1, api_keys="k" * 32)
         good = SmokeTerms(pod.url, "green", api_key="k" * 32, first_audio_s=20.0)
         asked = {

@@ -80,6 +80,8 @@ class Pods:
     running: list[PodProcess] = field(default_factory=list)
     packages: list[Path] = field(default_factory=list)
     """Directories in which pods find packages beside those that are installed."""
+    agents: str = ""
+    """Those that pods serve; "": the default."""
 
     async def route(self, **weights: int) -> None:
         """Tell the pods how callers are split over colors, as a cutover does; the test is the load balancer."""
@@ -97,6 +99,7 @@ class Pods:
         known = {"color": color, "pod": name, "port": port, "store_url": self.store_url, "secret": "s" * 32}
         # What a busy machine makes late is no overload by callers.
         known["overload_lag_ms"] = 0
+        known["agent"] = self.agents
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
         kept["PYTHONPATH"] = os.pathsep.join([*map(str, self.packages), kept.get("PYTHONPATH", "")])
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}

@@ -53,6 +53,7 @@ async def test_a_parrot_says_the_same_words_wherever_its_pod_is_killed(redis_url
     install(tmp_path)
     async with pods(redis_url) as its:
         its.packages.append(tmp_path)
+        its.agents = "parrot,broken"
         async with colors(its) as (blue, green, switch):
             callers = [Listening(switch.url, f"line {number}") for number in range(MOMENTS)]
             async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
@@ -82,6 +83,7 @@ async def test_a_reply_that_failed_is_apologised_for_and_fails_the_call(redis_ur
     install(tmp_path)
     async with pods(redis_url) as its:
         its.packages.append(tmp_path)
+        its.agents = "parrot,broken"
         pod = await its.start()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app", "call", "--url", pod.url, "--model", "broken", "--text", "hi", "--json"),

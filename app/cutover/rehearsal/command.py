@@ -6,7 +6,6 @@ import asyncio
 import json
 import tempfile
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 
 from app.errors import SettingsError
+from app.extras import missing_extra
 from app.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def rehearse(
 
     Example: voice-agent rehearse --callers 40 --report rehearsal.html
     """
-    _check_extras(["openai", *(["matplotlib"] if report is not None else [])])
+    if (missing := missing_extra("rehearse")) is not None:
+        raise SettingsError(f"rehearse {missing}")
     from app.cutover.rehearsal.programs import find_haproxy
     from app.cutover.rehearsal.screen import summary
     from app.cutover.rehearsal.script import Plan
@@ -85,12 +86,6 @@ def _new_directory(wanted: Path) -> Path:
     except OSError as error:
         raise SettingsError(f"--keep: cannot use {wanted}: {error.strerror}") from None
     return wanted.absolute()
-
-
-def _check_extras(modules: list[str]) -> None:
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise SettingsError(f"rehearse needs {' and '.join(missing)}: pip install 'voice-agent[rehearsal]'")
 
 
 async def _play(plan: Plan, directory: Path, console: Console) -> Recording:

@@ -29,7 +29,8 @@ def find_haproxy() -> Path:
     beside = Path(sys.executable).parent
     found = shutil.which("haproxy") or shutil.which("haproxy", path=f"/usr/sbin:/usr/local/sbin:{beside}")
     if found is None:
-        raise SettingsError("haproxy is not installed here: make tools (without root), or apt-get install haproxy")
+        fetched = " (in this checkout, without root: make tools)" if (ROOT / "Makefile").exists() else ""
+        raise SettingsError(f"haproxy is not installed here; on Debian and Ubuntu: apt-get install haproxy{fetched}")
     return Path(found)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from app.cutover.blocking import optional, to_its_end
 from app.cutover.ports import RouterError
 
-EXTRA = "kubernetes"
 Object = dict[str, Any]
 Change = Callable[[Object], Object | None]
 """From an object to a merge patch for it; None: it is as it should be."""
@@ -57,7 +56,7 @@ class KubernetesApi:
         self._given = client
         self._context = context
         self._made: Any = None
-        optional("kubernetes", EXTRA)
+        optional("kubernetes")
 
     async def get(self, resource: Resource, name: str) -> Object:
         """One object."""
@@ -130,8 +129,8 @@ class KubernetesApi:
         return await to_its_end(self._asked, verb, what, {**path, "namespace": self.namespace, **named, **more})
 
     def _asked(self, verb: str, what: str, arguments: dict[str, Any]) -> Any:
-        kubernetes = optional("kubernetes", EXTRA)
-        exceptions, transport = optional("kubernetes.client.exceptions", EXTRA), optional("urllib3.exceptions", EXTRA)
+        kubernetes = optional("kubernetes")
+        exceptions, transport = optional("kubernetes.client.exceptions"), optional("urllib3.exceptions")
         api = kubernetes.client.CustomObjectsApi(self._client(kubernetes))
         try:
             return getattr(api, verb)(**arguments, _request_timeout=ANSWER_S)
@@ -149,7 +148,7 @@ class KubernetesApi:
             config = kubernetes.config
             # It does not look closely at what it reads: a file of another shape is an error of its own code.
             shapeless = (TypeError, AttributeError, KeyError, ValueError)
-            broken = (config.ConfigException, optional("yaml", EXTRA).YAMLError, OSError, *shapeless)
+            broken = (config.ConfigException, optional("yaml").YAMLError, OSError, *shapeless)
             # The library has a function for both, which prints to standard output on its way.
             cluster = kubernetes.client.Configuration()
             try:

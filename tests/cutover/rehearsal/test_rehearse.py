@@ -38,17 +38,17 @@ def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one sentence, before anything is started."""
-    monkeypatch.setattr("app.cutover.rehearsal.command.find_spec", lambda name: None)
+    monkeypatch.setattr("app.extras.find_spec", lambda name: None)
     outcome = CliRunner().invoke(cli, ["rehearse", "--report", "x.html"])
     assert isinstance(outcome.exception, SettingsError)
-    assert "openai and matplotlib" in str(outcome.exception)
-    assert "voice-agent[rehearsal]" in str(outcome.exception)
+    assert "rehearse needs matplotlib and numpy and openai" in str(outcome.exception)
+    assert "pip install 'voice-agent[rehearse]'" in str(outcome.exception)
 
 
 def test_a_missing_haproxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the two ways to get it."""
     monkeypatch.setattr("app.cutover.rehearsal.programs.shutil.which", lambda *args, **more: None)
-    with pytest.raises(SettingsError, match="make tools .* or apt-get install haproxy"):
+    with pytest.raises(SettingsError, match=r"apt-get install haproxy \(in this checkout, without root: make tools\)"):
         programs.find_haproxy()
 
 
