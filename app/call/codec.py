@@ -15,7 +15,7 @@ import orjson
 
 from app.call.alignment import Piece
 from app.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from app.call.completeness import KEPT, Kept, missing, replayable
+from app.call.completeness import KEPT, KEPT_FORMAT, Kept, missing, replayable
 from app.call.conversation import Conversation
 from app.call.outbox import Outbox
 from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
@@ -77,11 +77,12 @@ def _count_kept(call: Call, write: CallWrite) -> None:
     stored = call.stored_speech
     if write.whole:
         stored.clear()
-    stored.extend(entry.n for entry in write.speech)
+    if write.speech:
+        stored.extend([entry.n for entry in write.speech])
     while stored and stored[0] < write.keep_speech_from:
         stored.popleft()
-    kept = Kept(len(call.conversation), len(call.outbox), len(stored), call.hearing.saved)
-    write.fields[KEPT] = kept.pack()
+    counts = (len(call.conversation), len(call.outbox), len(stored), call.hearing.saved)
+    write.fields[KEPT] = KEPT_FORMAT % counts
 
 
 def _events_to_keep(call: Call) -> list[OutboxEntry]:
@@ -166,7 +167,10 @@ def _all_saved(call: Call) -> None:
 
 
 def _oldest_speech(call: Call) -> int:
-    kept = [clip.first_n for clip in _kept_clips(call) if clip.audio]
+    clips = _kept_clips(call)
+    if not clips and not call.hearing.first_n and call.staged is None:
+        return call.speech_made + 1  # As in nearly every write of a call whose caller is silent.
+    kept = [clip.first_n for clip in clips if clip.audio]
     if call.hearing.first_n:
         kept.append(call.hearing.first_n)
     if call.staged is not None and call.keeps_turns:

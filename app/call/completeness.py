@@ -18,6 +18,10 @@ KEPT = "kept"
 """The record's field. A record without it is one of an early release, and is not checked."""
 
 
+KEPT_FORMAT = b"%d %d %d %d"
+"""Of a `Kept`; stores read the first three."""
+
+
 class Kept(NamedTuple):
     """How much of a call the store holds after a write."""
 
@@ -28,10 +32,6 @@ class Kept(NamedTuple):
     """Speech entries."""
     utterance_bytes: int
     """Audio that is stored of the utterance under way."""
-
-    def pack(self) -> bytes:
-        """The record's field; stores read the first three."""
-        return b"%d %d %d %d" % self
 
     @classmethod
     def unpack(cls, fields: Mapping[str, bytes]) -> Kept | None:

@@ -30,8 +30,10 @@ class Outbox:
         if self._limit_bytes <= 0:
             return
         self._entries.append(entry)
-        self._size_bytes += entry_bytes(entry)
-        self._trim()
+        # `entry_bytes` and `_trim`, here because this runs for every frame.
+        self._size_bytes += len(entry.head) + len(entry.audio) + ENTRY_OVERHEAD_BYTES
+        if self._size_bytes > self._limit_bytes:
+            self._trim()
 
     def spare(self, *, on: bool) -> None:
         """Keep a quarter of the limit only, or all of it again."""

@@ -13,7 +13,7 @@ read from its socket before it has had its next ones. ::
                                               +------------- something left -----------+
 
 New ones, who had no share yet, go before old ones; old ones go round. So a caller has `FIRST_S` and
-`SHARE_S` a turn, 2 ms, all callers twice `WINDOW_S` and `RUN_S`, 14 ms, and what a single message
+`SHARE_S` a turn, 2 ms, all callers twice `WINDOW_S` and `RUN_S`, 18 ms, and what a single message
 costs more than that.
 """
 
@@ -31,7 +31,7 @@ FIRST_S = 0.0002
 """What a connection may use where its bytes come in: so little that many who flood leave the others time."""
 SHARE_S = 0.0018
 """What a connection with something left may use in each later turn."""
-WINDOW_S = 0.005
+WINDOW_S = 0.007
 """What all may use where bytes come in. A turn may begin near the end of one window, and ends with the next."""
 RUN_S = 0.004
 """What all that have something left may use in a turn. An answer takes several, and short ones do as much."""
