@@ -273,7 +273,7 @@ def test_a_wrong_setting_is_one_line_and_status_2() -> None:
         (("serve", "--host", "0.0.0.0"), "VOICE_API_KEYS and VOICE_SECRET must be set"),
         (("serve", "--port", "70000"), "voice-agent: --port: 70000 is too large"),
         (("serve", "--store", "nosuch://"), "unknown store nosuch://"),
-        (("serve", "--agent", "nobody", "--store", "memory://"), "There is no agent 'nobody'"),
+        (("serve", "--agent", "nobody", "--store", "memory://"), "there is no agent 'nobody'"),
         (("drain", "--url", "http://127.0.0.1:1", "--color", "blue"), "give one of them"),
     ],
 )

@@ -253,7 +253,7 @@ async def test_the_embedded_store_outlives_every_worker(tmp_path: Path) -> None:
         ({"VOICE_WORKERS": "-1"}, "VOICE_WORKERS: -1 is too small; allowed: 0–256."),
         ({"VOICE_WORKERS": "2", "VOICE_STORE_URL": "memory://"}, "VOICE_WORKERS: 2 workers cannot share memory://"),
         ({"VOICE_WORKERS": "2", "VOICE_STORE_URL": "nosuch://"}, "unknown store nosuch://"),
-        ({"VOICE_WORKERS": "2", "VOICE_AGENT": "nobody"}, "There is no agent 'nobody'"),
+        ({"VOICE_WORKERS": "2", "VOICE_AGENT": "nobody"}, "there is no agent 'nobody'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_for_all_workers(variables: dict[str, str], words: str, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_those_with_much_left_go_round() -> None:
 
 def test_who_had_no_share_yet_goes_first() -> None:
     """A frame of a caller who sends one at a time does not stand behind the floods of others."""
-    loop, clock, turns, readers = bench(*[10_000] * 60)
+    loop, clock, turns, readers = bench(*[10_000] * 68)
     for reader in readers:
         turns.begin(reader)
     assert not turns.has_time()
