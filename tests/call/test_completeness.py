@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.call import inputs, machine
@@ -43,9 +43,13 @@ class Owner:
 
 
 OFTEN = "speak append append stop commit heard create finish".split()
-MORE_STEPS = st.lists(st.sampled_from([*STEP_NAMES, *OFTEN, "moved", "ahead", "handoff"]), min_size=5, max_size=60)
+SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+MORE_STEPS = st.lists(
+    st.sampled_from([*STEP_NAMES, *OFTEN, "moved", "ahead", "handoff", "stage", "staged"]), min_size=5, max_size=60
+)
 ENOUGH = {"is_scarce": False, "is_nearly_full": False}
-MEMORY = [ENOUGH, ENOUGH, ENOUGH | {"is_scarce": True}, {"is_scarce": True, "is_nearly_full": True}]
+FULL = {"is_scarce": True, "is_nearly_full": True}
+MEMORY = [ENOUGH, ENOUGH, ENOUGH | {"is_scarce": True}, FULL]
 """What the store has left of it."""
 
 
@@ -55,14 +59,17 @@ MEMORY = [ENOUGH, ENOUGH, ENOUGH | {"is_scarce": True}, {"is_scarce": True, "is_
     st.lists(st.sampled_from(MEMORY), min_size=1, max_size=4),
     st.sampled_from([0, 4000, 1 << 20]),
 )
+@example("stage stage stage staged".split(), [ENOUGH, FULL, ENOUGH, ENOUGH], 0)
 def test_a_record_counts_exactly_what_the_store_holds(
     steps: list[str], memory: list[dict[str, bool]], outbox_bytes: int
 ) -> None:
-    """After each write, whatever happened: also while memory is scarce, across owners, with any outbox."""
+    """After each write, whatever happened: also while memory is scarce, across owners, with any outbox.
+
+    The audio of a turn is there from its beginning to its end, or not at all.
+    """
     owner = Owner(manual_call(outbox_bytes=outbox_bytes))
     for number, step in enumerate(steps):
         call = owner.call
-        spare(call, **memory[number % len(memory)])
         if step == "skip":
             skip_write(call)
             continue
@@ -72,10 +79,16 @@ def test_a_record_counts_exactly_what_the_store_holds(
             machine.attach(call, call.seq + 3, 0, resumable=True)
         elif step == "handoff":
             happen(call, inputs.HandoffPlanned())
+        elif step == "stage":
+            happen(call, inputs.StageAudio(f"mine_{number}", bytes([number, 0]) * 480))
+        elif step == "staged":
+            staged_id = call.staged.item_id if call.staged is not None else f"mine_{number}"
+            happen(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, staged=True))
         elif step in ("write", "whole"):
             call.write_whole = call.write_whole or step == "whole"
         else:
             act(call, step, number)
+        spare(owner.call, **memory[number % len(memory)])
         owner.write()
         held = owner.held()
         kept = Kept.unpack(held.fields)
@@ -84,6 +97,10 @@ def test_a_record_counts_exactly_what_the_store_holds(
         again = owner.taken_over()
         assert again.missing == Missing()
         assert again.hearing.saved == len(again.hearing.audio) == kept.utterance_bytes
+        for of_id, clip in owner.call.untranscribed.items():
+            assert again.untranscribed[of_id].audio in (b"", clip.audio)
+        assert again.clip in (None, owner.call.clip)
+        assert again.answered in (None, owner.call.answered)
         assert [entry.n for entry in held.outbox] == [entry.n for entry in replayable(held.outbox, again.seq)]
 
 
