@@ -22,7 +22,7 @@ from app.call.changes import OutboxEntry, SpeechEntry
 from app.call.completeness import NOTHING_MISSING, Missing
 from app.call.conversation import Conversation
 from app.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
-from app.call.session import TurnDetection, input_format, output_format, turn_detection
+from app.call.session import TurnDetection, input_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
 NUMBERS_AHEAD = 512
@@ -259,8 +259,6 @@ class Call:
     """The session's turn detection, at hand for every frame; None: the client commits turns itself."""
     input_format: AudioFormat = field(init=False)
     """Format of the caller's audio."""
-    output_format: AudioFormat = field(init=False)
-    """Format of the agent's audio."""
     delta_head: tuple[str, bytes] = ("", b"")
     """The packed body of an audio event and the item it is for: all of an item's are the same."""
     reserving: int = 0
@@ -285,7 +283,6 @@ class Call:
         self.session_bytes = len(orjson.dumps(session))
         self.listening = turn_detection(session)
         self.input_format = input_format(session)
-        self.output_format = output_format(session)
 
     def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
         """Number a server event; it becomes visible once it is durable."""

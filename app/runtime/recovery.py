@@ -32,7 +32,7 @@ class Recovery:
         """To be told each second whether the loop was late in it, and whether that is an overload by now."""
         if late:
             self._late_calls = active if self._late_calls is None else min(self._late_calls, active)
-        elif not overloaded and not self._was_overloaded and not self._left_s:
+        elif not self._was_overloaded and not self._left_s:
             self._late_calls = None
         if self._was_overloaded and not overloaded:
             self._left_s = RECOVERING_S

@@ -302,18 +302,49 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         (append(3), True),
         ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], False),
         ([*append(5), inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})], False),
+        ([inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})], True),
         ([inputs.CreateResponse({})], False),
         ([inputs.CreateResponse({}), inputs.CancelResponse()], True),
         ([spoken_item(FRAME * 10)], False),
         ([spoken_item(FRAME * 10), inputs.Transcribed(item_id(1), "hi")], True),
     ],
-    ids="nothing padding speech manual reply cancelled transcription understood".split(),
+    ids="nothing padding speech manual empty reply cancelled transcription understood".split(),
 )
 def test_each_thing_that_is_going_on_makes_a_handoff_wait(say: list[inputs.Input], is_quiet: bool) -> None:
     """By itself. What is kept of silence is nothing that anybody said."""
     call = new_call()
     happen(call, *say)
     assert machine.is_quiet(call) == is_quiet
+
+
+def test_the_callers_own_audio_that_comes_back_makes_no_handoff_wait() -> None:
+    """It does not end by itself."""
+    call = new_call(mirror=True)
+    happen(call, *append(1))
+    assert call.reply is not None
+    assert machine.is_quiet(call)
+
+
+@pytest.mark.parametrize(
+    ("reserved", "waiting", "event_id", "goes_out"),
+    [(3, 0, None, True), (2, 0, None, False), (9, 1, None, False), (9, 0, "mine", False)],
+    ids=["its number is taken", "its number is not", "something before it waits", "it may come again"],
+)
+def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_durable(
+    reserved: int, waiting: int, event_id: str | None, goes_out: bool
+) -> None:
+    """The third of a call's events; else nothing has changed, and it goes the long way."""
+    call = new_call(mirror=True, outbox_bytes=0)
+    happen(call, *append(1))
+    machine.release(call, call.unsaved_events)
+    call.take_unsaved_events(call.seq)
+    call.seq = call.released = 2
+    call.released -= waiting
+    call.reserving = call.reserved = reserved
+    before = call.hearing.position
+    event = machine.let_out(call, inputs.AppendAudio(FRAME, event_id))
+    assert (event is not None) == goes_out
+    assert (call.seq, call.hearing.position - before) == ((3, len(FRAME)) if goes_out else (2, 0))
 
 
 def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
