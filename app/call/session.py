@@ -159,11 +159,6 @@ def input_format(session: Mapping[str, Any]) -> AudioFormat:
     return FORMATS[session["audio"]["input"]["format"]["type"]]
 
 
-def output_format(session: Mapping[str, Any]) -> AudioFormat:
-    """What the caller wants to get."""
-    return FORMATS[session["audio"]["output"]["format"]["type"]]
-
-
 def wants_audio(session: Mapping[str, Any]) -> bool:
     """Whether replies are spoken."""
     return "audio" in session["output_modalities"]

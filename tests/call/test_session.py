@@ -17,8 +17,8 @@ from app.call.session import (
     input_format,
     merge_session,
     new_session,
-    output_format,
     response_settings,
+    settings_under,
     transcription_on,
     turn_detection,
     wants_audio,
@@ -86,7 +86,7 @@ def test_a_new_session_listens_and_speaks(session: dict[str, Any]) -> None:
     assert (found.create_response, found.interrupt_response, found.idle_timeout_ms) == (True, True, None)
     assert session["audio"]["output"]["speed"] == 1
     assert input_format(session) is PCM
-    assert output_format(session) is PCM
+    assert settings_under(session, {}).output_format is PCM
     assert wants_audio(session)
     assert not transcription_on(session)
 
@@ -114,7 +114,7 @@ def test_audio_is_merged_at_every_depth(session: dict[str, Any]) -> None:
     """Changing the input format keeps the rest of the input and all of the output."""
     after = merge(session, heard(format={"type": "audio/pcmu"}))
     assert input_format(after) is PCMU
-    assert output_format(after) is PCM
+    assert settings_under(after, {}).output_format is PCM
     assert after["audio"]["input"]["turn_detection"] == session["audio"]["input"]["turn_detection"]
     assert after["audio"]["output"] == session["audio"]["output"]
 
@@ -152,7 +152,7 @@ def test_every_field_of_the_sdk_is_taken(session: dict[str, Any]) -> None:
     wanted_vad = patch["audio"]["input"].pop("turn_detection")
     assert vad == {**session["audio"]["input"]["turn_detection"], **wanted_vad}
     assert {name: after[name] for name in patch} == patch
-    assert (output_format(after), wants_audio(after), transcription_on(after)) == (PCMU, False, True)
+    assert (settings_under(after, {}).output_format, wants_audio(after), transcription_on(after)) == (PCMU, False, True)
     assert input_format(after) is PCMA
 
 

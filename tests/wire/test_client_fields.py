@@ -15,7 +15,7 @@ import pytest
 from app.agents.base import Deed
 from app.call import inputs, machine
 from app.call.record import Call
-from app.call.session import transcription_on
+from app.call.session import settings_under, transcription_on
 from app.runtime.speaking import turn_of
 from app.wire.realtime import parse
 from tests.call.calls import emitted, happen, new_call
@@ -191,7 +191,8 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
         machine.step(call, inputs.CreateResponse({}), 0)
     turn = turn_of(call, None, _never)
     told = asdict(replace(turn, items=list(turn.items)))
-    return told, call.listening, call.input_format, call.output_format, transcription_on(call.session)
+    output_format = settings_under(call.session, {}).output_format
+    return told, call.listening, call.input_format, output_format, transcription_on(call.session)
 
 
 async def _never(name: str, deed: Deed) -> Any:
