@@ -45,7 +45,7 @@ class Hearer(Protocol):
     def feed(self, happened: Input) -> None:
         """Let something happen to the call."""
 
-    def weigh(self, more_bytes: int = 0) -> ProtocolMistake | None:
+    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
         """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
 
 
@@ -56,20 +56,37 @@ def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> 
     if is_long and (too_much := live.weigh(audio_bytes)) is not None:
         live.feed(Misspoke(too_much))
         return
-    live.taking_bytes = audio_bytes if is_long else 0
+    room = _Room(live, audio_bytes if is_long else 0)
     try:
         found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
         if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
             live.feed(Misspoke(too_much, found.event_id))
         elif isinstance(found, Long):
-            yield from _take_pieces(live, found)
+            yield from _take_pieces(live, found, room)
         else:
             live.hear(found)
     finally:
-        live.taking_bytes = 0
+        room.keep(0)
 
 
-def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
+class _Room:
+    """What is kept of the call's `taking_bytes` for one message.
+
+    Another one may be taken meanwhile: of a message whose connection was replaced the rest is let go later.
+    """
+
+    def __init__(self, live: Hearer, size_bytes: int) -> None:
+        self._live = live
+        self.size_bytes = 0
+        self.keep(size_bytes)
+
+    def keep(self, size_bytes: int) -> None:
+        """So much from now on."""
+        self._live.taking_bytes += size_bytes - self.size_bytes
+        self.size_bytes = size_bytes
+
+
+def _take_pieces(live: Hearer, long: Long, room: _Room) -> Iterator[None]:
     happened, call = long.happened, live.call
     event_id = happened.event_id
     if event_id is not None and call.recognises(event_id):
@@ -82,12 +99,12 @@ def _take_pieces(live: Hearer, long: Long) -> Iterator[None]:
         for piece in long.pieces():
             yield
             left_bytes -= len(piece)
-            live.taking_bytes = left_bytes
+            room.keep(left_bytes)
             live.hear(AppendAudio(piece, None if left_bytes else event_id))
     else:
         for piece in long.pieces():
             yield
-            live.taking_bytes -= len(piece)
+            room.keep(room.size_bytes - len(piece))
             live.feed(StageAudio(happened.item.get("id"), piece))
         yield
         live.feed(CreateItem(happened.item, b"", happened.previous_item_id, event_id, staged=True))
