@@ -344,7 +344,7 @@ class LiveCall:
         unsent_bytes = self.connection.unsent_bytes if self.connection is not None else 0
         return audio_bytes + call.conversation.held_bytes + call.unsaved_bytes + call.session_bytes + unsent_bytes
 
-    def weigh(self, more_bytes: int = 0) -> ProtocolMistake | None:
+    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
         """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
         if self._is_over or self.superseded_by_other:
             return None
@@ -425,7 +425,7 @@ class LiveCall:
     async def _save_for_handoff(self, connection: Connection) -> None:
         self.feed(HandoffPlanned())
         await self._committer.flush(self)
-        if self._committer.owes(self) or not machine.is_saved(self.call):
+        if self.connection is connection and (self._committer.owes(self) or not machine.is_saved(self.call)):
             # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
             connection.listen(False)
             self.feed(HandoffPlanned())
@@ -510,7 +510,7 @@ class LiveCall:
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._durable.set()
         events = events + machine.release(self.call, events)
-        if self.connection is not None and events:
+        if self.connection is not None:
             self.connection.push(events)
             if self._speech_ended_at_s is not None and any(entry.audio for entry in events):
                 self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._speech_ended_at_s)
