@@ -46,6 +46,33 @@ def test_less_is_always_granted() -> None:
     assert holder.resize(2 * MIB)
 
 
+def test_the_limits_hold_to_the_byte() -> None:
+    """For one byte more, too; who holds more than allowed may go on holding it, and no less may he grow than others."""
+    budget = Budget(4 * MIB, 2 * MIB)
+    large, other = budget.holder("a"), budget.holder("b")
+    assert large.resize(2 * MIB)
+    assert large.may_grow
+    assert not large.resize(2 * MIB + 1)
+    large.force(2 * MIB + 1)
+    assert not large.may_grow
+    assert large.resize(2 * MIB + 1)
+    assert large.resize(2 * MIB)
+    assert other.resize(2 * MIB)
+    assert not budget.holder("c").resize(FLOOR_BYTES + 1)
+
+
+def test_a_key_under_which_nothing_is_held_is_forgotten() -> None:
+    """However many have called: a pod lives for weeks."""
+    budget = Budget(MIB, MIB)
+    holders = [budget.holder(f"key {number}") for number in range(3)]
+    for holder in holders:
+        holder.force(10)
+    for holder in holders[1:]:
+        holder.release()
+        holder.release()
+    assert dict(budget._by_key) == {"key 0": 10}
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * MIB))))
 def test_the_sums_are_those_of_the_holders(sizes: list[tuple[int, int]]) -> None:
     """However they grow and shrink; and beyond the floors nothing passes the limit."""

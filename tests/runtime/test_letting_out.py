@@ -64,5 +64,5 @@ async def test_audio_that_comes_when_the_caller_is_gone_is_no_fault() -> None:
         live = pod.ownership.calls[caller.call_id]
         await until(lambda: live.call.reserved)
         live.connection = None
-        live.receive('{"type":"input_audio_buffer.append","audio":"AAAA"}')
+        live.receive('{"type":"input_audio_buffer.append","audio":"AAAAAAAA"}')
         assert live.call.seq == len(caller.transport.ids) + 1

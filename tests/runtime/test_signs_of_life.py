@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from app.call.changes import OutboxEntry
 from app.call.record import Status
-from app.runtime.signs_of_life import ANSWER_S
+from app.runtime.signs_of_life import ANSWER_S, SignsOfLife
+from tests.runtime.alone import Alone, alone
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
@@ -83,3 +85,25 @@ async def test_a_probe_that_was_not_sent_is_sent_at_a_later_look() -> None:
         clock.leap(ANSWER_S + 1)
         await silent.transport.until(lambda it: it.closed)
         assert late.transport.closed is None
+
+
+async def test_a_peer_has_so_long_to_answer_and_no_longer() -> None:
+    """It is closed in front of what waits to be sent; whose call is parked, or who has answered, is left alone."""
+    async with alone() as its, alone() as parked:
+        connection = its.attach()
+        connection.push([OutboxEntry(1, b'{"type":"x"}', b"")])
+        answering = Alone()
+        answers = answering.attach()
+        signs = SignsOfLife(its.clock)
+        everybody = [parked.live, answering.live, its.live]
+        signs.look(everybody)
+        assert (len(answers.asked), len(connection.asked)) == (1, 1)
+        answers.asked[0]()
+        its.clock.now_s += ANSWER_S - 1
+        signs.look(everybody)
+        assert (len(answers.asked), len(connection.asked), connection.closing) == (1, 2, None)
+        its.clock.now_s += 1
+        signs.look(everybody)
+        assert connection.closing is not None
+        assert (connection.closing[0], connection.unsent_bytes) == (1011, 0)
+        assert answers.closing is None

@@ -10,8 +10,10 @@ from app.agents.base import Clip
 from app.call.audio import PCM
 from app.runtime.clock import SystemClock
 from app.runtime.understanding import Understanding
+from tests.runtime.alone import TimingObserver
+from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
@@ -72,6 +74,41 @@ async def test_an_attempt_is_never_taken_for_another_turn() -> None:
     its.begin("item_1", HALF)
     agent.may_answer.set()
     assert await its.text_of("item_2", WHOLE) == "whole"
+
+
+async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
+    """Another has begun, the caller goes on, or another turn is over: a recogniser works on one turn of a call."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    await until(lambda: agent.asked == [b"half"])
+    its.begin("item_2", WHOLE)
+    assert its.is_early
+    await until(lambda: (agent.asked, agent.given_up) == ([b"half", b"whole"], [b"half"]))
+    its.forget()
+    its.forget()
+    assert not its.is_early
+    await until(lambda: agent.given_up == [b"half", b"whole"])
+    its.begin("item_3", HALF)
+    await until(lambda: len(agent.asked) == 3)
+    other = asyncio.create_task(its.text_of("item_4", WHOLE))
+    await until(lambda: agent.given_up == [b"half", b"whole", b"half"])
+    agent.may_answer.set()
+    assert await other == "whole"
+
+
+async def test_the_time_of_recognition_is_told() -> None:
+    """What the caller waits for it once the turn is over."""
+    clock, observer = StoppedClock(), TimingObserver()
+
+    class SlowAgent(ScriptedAgent):
+        async def transcribe(self, clip: Clip) -> str | None:
+            clock.now_s += 0.5
+            return "slow"
+
+    its = Understanding(SlowAgent(), clock, observer, "call")
+    assert await its.text_of("item", WHOLE) == "slow"
+    assert observer.stages == [("stt", 0.5)]
 
 
 async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
