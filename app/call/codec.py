@@ -280,7 +280,9 @@ def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
     fields["clip"] = call.clip.item_id.encode() if call.clip else b""
     fields["failed_to"] = call.failed_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
-    fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in _kept_clips(call)})
+    kept = _kept_clips(call)
+    fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in kept})
+    fields["clip_bytes"] = orjson.dumps({clip.item_id: len(clip.audio) for clip in kept})
 
 
 _ENCODE = {
@@ -300,7 +302,7 @@ ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "pi
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
     left_at handed_off resumable counts session voice_locked reply reply_audio piece playback idle_from agent clip
-    failed_to clips untranscribed seq updated_at hearing kept epoch revision claim""".split()
+    failed_to clips clip_bytes untranscribed seq updated_at hearing kept epoch revision claim""".split()
 )
 
 
@@ -460,23 +462,27 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         call.hearing.audio = bytearray()
         call.hearing.saved = call.hearing.first_n = 0
 
-    first = orjson.loads(fields.get("clips") or b"{}")
+    first = orjson.loads(fields.get("clips") or b"null")
+    sizes = orjson.loads(fields.get("clip_bytes") or b"{}")
     clips: dict[int, Clip] = {}
 
-    def clip(of_id: str, from_n: int) -> Clip | None:
-        """One object for all who refer to it."""
-        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= from_n]
-        if not said:
+    def clip(of_id: str, from_n: int | None = None) -> Clip | None:
+        """One object for all who refer to it; None unless all of its audio was to be kept, and is there."""
+        if first is not None and of_id not in first:
             return None
-        return clips.setdefault(said[0].n, Clip(of_id, b"".join(entry.audio for entry in said), said[0].n))
+        from_n = from_n or (first[of_id] if first else 0)
+        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= from_n]
+        audio = b"".join(entry.audio for entry in said)
+        if not said or sizes.get(of_id, len(audio)) != len(audio):
+            return None
+        return clips.setdefault(said[0].n, Clip(of_id, audio, said[0].n))
 
     call.failed_to = fields.get("failed_to", b"").decode()
-    clip_id = fields.get("clip", b"").decode()
-    call.clip = clip(clip_id, first.get(clip_id, 0))
+    call.clip = clip(fields.get("clip", b"").decode())
     if call.reply is not None:
         call.answered = clip(call.reply.clip_id, call.reply.clip_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
-        call.untranscribed[of_id] = clip(of_id, first.get(of_id, 0)) or Clip(of_id, b"", 0)
+        call.untranscribed[of_id] = clip(of_id) or Clip(of_id, b"", 0)
 
 
 def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:

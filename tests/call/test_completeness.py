@@ -60,6 +60,8 @@ MEMORY = [ENOUGH, ENOUGH, ENOUGH | {"is_scarce": True}, FULL]
     st.sampled_from([0, 4000, 1 << 20]),
 )
 @example("stage stage stage staged".split(), [ENOUGH, FULL, ENOUGH, ENOUGH], 0)
+@example("stage speak speak speak stage staged".split(), [ENOUGH, ENOUGH, FULL], 0)
+@example("stage speak speak speak stage staged write".split(), [ENOUGH] * 6 + [FULL], 0)
 def test_a_record_counts_exactly_what_the_store_holds(
     steps: list[str], memory: list[dict[str, bool]], outbox_bytes: int
 ) -> None:
@@ -241,6 +243,21 @@ def test_of_an_utterance_in_pieces_none_is_kept_if_one_is_gone() -> None:
     del held.speech[0]
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert (again.heard_ms, bytes(again.hearing.audio)) == (0, b"")
+
+
+def test_of_a_turn_in_pieces_none_is_kept_if_one_is_gone() -> None:
+    """It is understood and answered without its audio, not by what is left of it; other turns keep theirs."""
+    owner = Owner(manual_call())
+    happen(owner.call, *append(30), inputs.CommitAudio(), *append(30), inputs.CommitAudio(), inputs.CreateResponse({}))
+    owner.write()
+    assert len(owner.held().speech) == 6
+    for gone in range(6):
+        held = owner.held()
+        del held.speech[gone]
+        again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
+        kept = [clip.audio for clip in again.untranscribed.values()]
+        assert kept == ([b"", FRAME * 30] if gone < 3 else [FRAME * 30, b""])
+        assert (again.clip is None) is (again.answered is None) is (gone >= 3)
 
 
 def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:
