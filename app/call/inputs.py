@@ -168,10 +168,14 @@ class ReplyPlanned:
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """More text, or more of the transcript."""
+    """More text, or more of the transcript.
+
+    `joins`: it is said by the audio that says the text before it, some of which another pod has sent already.
+    """
 
     response_id: str
     delta: str
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +230,8 @@ class ReplyFinished:
 class ReplyDiverged:
     """The agent was asked again on another pod, and what it says is not what was said.
 
-    `said_to` None: its text is another, and goes on with a sentence of its own. Else only its voice is: the text of
-    the whole reply is said anew from that character on.
+    `said_to` None: its text is another, and goes on with a sentence of its own. Else only its voice is, or the pieces
+    in which it comes: the text of the whole reply is said from that character on.
     """
 
     response_id: str

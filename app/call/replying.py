@@ -161,7 +161,7 @@ def text(call: Call, part: ReplyText, now_ms: int) -> list[Effect]:
     if not part.delta:
         return []
     item_id = open_item(call, reply)
-    if reply.audio_bytes > reply.piece.audio_from:
+    if reply.audio_bytes > reply.piece.audio_from and not part.joins:
         reply.alignment += entries_now(call, reply)
         begin_piece(call, reply, len(reply.text))
     room = MAX_REPLY_CHARS - len(reply.text)

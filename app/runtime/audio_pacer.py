@@ -41,8 +41,8 @@ class AudioPacer:
     def __init__(
         self, sink: Sink, reply: Reply, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
     ) -> None:
-        self.on_said_anew: Callable[[], None] = lambda: None
-        """Called before audio that says a part of the text anew."""
+        self.on_piece: Callable[[int], None] = lambda from_chars: None
+        """Called before the first audio of a piece, which says its text from a character on."""
         self._sink = sink
         self._response_id = reply.response_id
         self._target = target
@@ -58,6 +58,8 @@ class AudioPacer:
         """Of the audio that says the text begun last, as far as it is to be sent."""
         self._is_said = bool(self._made_bytes)
         """Whether audio came for that text, be it all dropped."""
+        self._from_chars: int | None = 0
+        """The character that the next audio begins with; None in the middle of a piece."""
         self._chars = len(reply.text) - reply.piece.text_from if goes_on else 0
         """Of that text."""
         self._words: Alignment = []
@@ -69,10 +71,18 @@ class AudioPacer:
         """More text comes. If there was audio for the text before it, that is complete."""
         await self.finish()
         if self._is_said:
-            self._is_said = False
-            self._made_bytes, self._chars, self._words = 0, 0, []
-            self._replay.begin_piece()
+            self._begin_piece()
         self._chars += len(text)
+
+    async def begin_item(self) -> None:
+        """What comes now says none of the text before it."""
+        await self.finish()
+        self._begin_piece()
+
+    def _begin_piece(self) -> None:
+        self._is_said, self._from_chars = False, 0
+        self._made_bytes, self._chars, self._words = 0, 0, []
+        self._replay.begin_piece()
 
     async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
         """Send audio at its time, and tell the call how much there is to come."""
@@ -105,9 +115,7 @@ class AudioPacer:
         alignment = [[0, 0], *self._words, [self._target.ms(len(held)), self._chars]]
         at_ms = said_at_ms(alignment, from_chars)
         self._pending += held[self._target.size(at_ms) :]
-        if self._pending:
-            self.on_said_anew()
-        self._made_bytes, self._is_told = len(self._pending), False
+        self._made_bytes, self._is_told, self._from_chars = len(self._pending), False, from_chars
         self._words = [[ms - at_ms, chars - from_chars] for ms, chars in self._words if chars > from_chars]
 
     async def _send(self, size_bytes: int) -> None:
@@ -117,6 +125,9 @@ class AudioPacer:
             # It begins here, or goes on after a pause: the caller hears it from now on.
             self._began_s = now_s - played_s
         await self._sleep_until(self._began_s + played_s - self._lead_s)
+        if self._from_chars is not None:
+            self.on_piece(self._from_chars)
+            self._from_chars = None
         chunk = bytes(self._pending[:size_bytes])
         del self._pending[:size_bytes]
         self._sent_bytes += len(chunk)

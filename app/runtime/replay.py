@@ -9,8 +9,8 @@ sent, with its checksum. The agent begins again at the start::
 
 As long as both agree, audio goes on at the next sample. Where they do not, nothing is spliced:
 
-- Other *audio* for the piece under way (a voice that never speaks twice alike): it is held until it is all there, and
-  said from the word on that was not said to its end.
+- Other *audio* for the piece under way (a voice that never speaks twice alike, or text and audio in other pieces): it
+  is held until it is all there, and said from the word on that was not said to its end.
 - Other *text*: as many sentences as were begun are passed over, and the reply goes on with the next. Where no
   sentence of it seems to end, it goes on after `LONGEST_SENTENCE` characters more than had been said.
 """
@@ -127,6 +127,11 @@ class Replay:
             return b""
         if self._passes_over or self._is_past:
             return b""
+        if not self.differs and self._piece_from < self._last_from < len(self._durable):
+            # It begins in front of the piece that is durable: there is nothing to compare its beginning with.
+            self._hold()
+            self.held += audio
+            return b""
         if not self._left_bytes:
             return audio
         same, rest = audio[: self._left_bytes], audio[self._left_bytes :]
@@ -150,6 +155,11 @@ class Replay:
     def _hold(self) -> None:
         self._differ("audio")
         self.held_from = self.said_to - self._piece_from
+
+    def begins_at(self, from_chars: int) -> int | None:
+        """Where in the durable text a character of what is said now is; None: behind it, or in a text of its own."""
+        at = self._piece_from + from_chars
+        return at if self._is_open and self.differs != "text" and at < len(self._durable) else None
 
     @property
     def _is_past(self) -> bool:

@@ -153,7 +153,7 @@ class Performance:
         speaks = settings_of(call).wants_audio and call.voice_locked
         self._replay = Replay(reply, target, replays=agent.replays, speaks=speaks)
         self._speech = AudioPacer(self._stage, reply, target, self._replay, self._clock, agent=agent)
-        self._speech.on_said_anew = self._said_anew
+        self._speech.on_piece = self._piece_begins
         clip = Clip(call.answered.audio, call.input_format) if call.answered else None
         return turn_of(call, clip, _Steps(self._stage, reply.response_id))
 
@@ -188,14 +188,14 @@ class Performance:
                 new = self._replay.text(delta)
                 self._compare()
                 if new:
-                    feed(ReplyText(response_id, new))
+                    feed(ReplyText(response_id, new, joins=self._replay.begins_at(0) is not None))
             case Audio(audio, audio_format, words):
                 if not self._has_spoken:
                     self._has_spoken = True
                     self._observer.turn_stage("tts", self._clock.monotonic_s() - self._decided_s)
                 await self._speech.say(audio, audio_format, words)
             case FunctionCall(name, arguments):
-                await self._speech.finish()
+                await self._speech.begin_item()
                 if self._replay.is_new_call():
                     feed(ReplyFunctionCall(response_id, name, arguments))
             case HangUp():
@@ -224,10 +224,16 @@ class Performance:
             self._tell_of_difference()
             self._stage.feed(ReplyDiverged(self._response_id))
 
-    def _said_anew(self) -> None:
-        if not self._told_of_difference:
+    def _piece_begins(self, from_chars: int) -> None:
+        """Let the call know what text the audio says that comes now, where that is not the rest of what it said."""
+        at, reply = self._replay.begins_at(from_chars), self._call.reply
+        if at is None or reply is None:
+            return
+        is_other = self._replay.differs == "audio" and not self._told_of_difference
+        if is_other:
             self._tell_of_difference()
-            self._stage.feed(ReplyDiverged(self._response_id, self._replay.said_to))
+        if is_other or at != reply.piece.text_from:
+            self._stage.feed(ReplyDiverged(self._response_id, at))
 
     def _tell_of_difference(self) -> None:
         self._told_of_difference = True

@@ -74,6 +74,17 @@ def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Ali
     assert entry.audio_ms == (0 if alignment is None else alignment[-1][0])
 
 
+def test_text_that_joins_a_piece_is_said_by_its_audio() -> None:
+    """Though some of that came before: where the piece ends is where its audio does."""
+    call = new_call()
+    happen(call, inputs.CreateResponse({}))
+    say(call, "one ", audio(200))
+    happen(call, inputs.ReplyText(response_id(1), "two", joins=True))
+    say(call, audio(800))
+    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert last_of(call).alignment == [[0, 0], [1000, 7]]
+
+
 @pytest.mark.parametrize("is_second", [False, True])
 def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> None:
     """The text of the piece under way is taken to last as long as so many characters usually do."""

@@ -85,6 +85,8 @@ def said(text: str, audio: bytes, *, made_bytes: int = 0, words: Alignment | Non
 async def test_a_whole_chunk_waits_for_nothing_more() -> None:
     """What is left at the end is a shorter one; together they are what the agent said."""
     pacer, sink = pacing()
+    told: list[int] = []
+    pacer.on_piece = told.append
     await pacer.begin("one")
     audio = speech(350)
     await pacer.say(audio[: PCM.size(100)], PCM)
@@ -93,6 +95,7 @@ async def test_a_whole_chunk_waits_for_nothing_more() -> None:
     await pacer.finish()
     assert [PCM.ms(len(part.audio)) for part in sink.fed] == [100, 100, 100, 50]
     assert sink.audio == audio
+    assert told == [0]
 
 
 @pytest.mark.parametrize("target", [PCM, PCMU])
@@ -160,6 +163,27 @@ async def test_who_begins_again_counts_what_it_says_again() -> None:
     assert sink.audio == speech(100)[PCM.size(80) :]
 
 
+async def test_an_item_begins_with_a_piece_of_its_own() -> None:
+    """Its audio says none of the text before it; each piece is told of once, before its audio."""
+    pacer, sink = pacing()
+    told: list[tuple[int, int]] = []
+    pacer.on_piece = lambda from_chars: told.append((from_chars, len(sink.fed)))
+    await pacer.begin("one ")
+    await pacer.begin_item()
+    await pacer.begin("two")
+    await pacer.say(speech(200), PCM, [[50, 7]])
+    await pacer.say(speech(50), PCM)
+    await pacer.begin_item()
+    await pacer.say(speech(100), PCM, [[50, 7]])
+    assert sink.told == [
+        (PCM.size(200), [[50, 3]]),
+        (0, []),
+        (PCM.size(250), [[50, 3]]),
+        (PCM.size(100), [[50, 0]]),
+    ]
+    assert told == [(0, 0), (0, 3)]
+
+
 async def test_audio_without_a_sample_changes_nothing() -> None:
     """Text behind it belongs to the same piece, if there was no other audio."""
     pacer, sink = pacing()
@@ -211,14 +235,14 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
     reply = said("one two three", speech(300), made_bytes=PCM.size(800), words=[[250, 4], [500, 8]])
     pacer, sink = pacing(reply)
     told: list[int] = []
-    pacer.on_said_anew = lambda: told.append(len(sink.fed))
+    pacer.on_piece = told.append
     await pacer.begin("one two three")
     pacer._replay.text("one two three")
     audio = speech(1000, seed=5)
     await pacer.say(audio, PCM, words)
     assert sink.fed == []
     await pacer.finish()
-    assert told == [0]
+    assert told == [4]
     assert sink.audio == audio[PCM.size(from_ms) :]
     assert max(len(part.audio) for part in sink.fed) == PCM.size(CHUNK_MS)
     rest = [[250, 4]] if words else []
@@ -244,7 +268,7 @@ async def test_of_another_voice_that_says_nothing_new_nobody_hears() -> None:
     """Nor is anything told of it."""
     pacer, sink = pacing(said("one two", speech(500), made_bytes=PCM.size(500)))
     told: list[int] = []
-    pacer.on_said_anew = lambda: told.append(1)
+    pacer.on_piece = told.append
     await pacer.begin("one two")
     pacer._replay.text("one two")
     await pacer.say(speech(400, seed=5), PCM)

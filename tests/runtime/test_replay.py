@@ -233,6 +233,38 @@ async def test_another_voice_may_say_it_in_shorter_pieces() -> None:
     assert told > 5
 
 
+async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> Call:
+    """A reply of several owners in turn; each but the last may die."""
+    clock, call = StoppedClock(), new_call()
+    call.voice_locked = True
+    happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
+    for agent, moment in zip(agents, (*dies_at, 1000), strict=True):
+        try:
+            await Performance(DyingStage(call, clock, moment), agent, clock, CountingObserver()).run()
+        except Died:
+            call = moved(call)
+            clock.now_s += 3
+        else:
+            break
+    return call
+
+
+@pytest.mark.parametrize("whole", [(), (0,), (1,), (0, 1)])
+async def test_several_voices_go_on_at_a_word_in_whatever_pieces_they_speak(whole: tuple[int, ...]) -> None:
+    """Whenever one after the other is lost: each word is heard to its end once. `whole`: who says all in one piece.
+
+    Only the last word of a sentence may be heard twice, where one voice ends a piece with it and another does not.
+    """
+    text = "".join(SENTENCES)
+    for first in range(0, 27, 3):
+        for second in (1, 2, 5, 9, 12, 17):
+            agents = [Speaker([text] if voice in whole else SENTENCES, voice=voice) for voice in range(3)]
+            heard = heard_of(await taken_up(agents, (first, second)))
+            words = [word for word, _, ms in heard if ms == WORD_MS]
+            assert [word for word, _ in groupby(words)] == text.split(), (first, second)
+            assert len(words) - len(text.split()) <= bool(whole), (first, second)
+
+
 async def test_an_agent_that_has_never_spoken_says_all_it_has_to_say_in_writing() -> None:
     """Another text passes over the sentences it wrote, though they were meant to be spoken."""
 
@@ -522,6 +554,40 @@ def test_what_was_said_in_a_piece_of_its_own_is_not_said_again() -> None:
     made.begin_piece()
     assert made.text("enty. ") == "enty. "
     assert made.held_from == 0
+
+
+@pytest.mark.parametrize("sent", [b"", SAID])
+def test_a_piece_that_begins_in_front_of_the_durable_one_is_not_compared_with_it(sent: bytes) -> None:
+    """It is said from the word on that is new, and the call is to know from where."""
+    made = again("One two. Three. ", piece_from=4, audio=sent, before=SAID, made_ms=100)
+    assert made.text("One two. Three. ") == ""
+    assert made.audio(sent or OTHER) == b""
+    assert made.audio(OTHER) == b""
+    assert (made.differs, made.held_from) == ("audio", made.said_to)
+    assert made.held == (sent or OTHER) + OTHER
+    assert made.begins_at(made.said_to) == (made.said_to if made.said_to < 16 else None)
+
+
+def test_where_a_piece_begins_is_told_within_what_is_durable_alone() -> None:
+    """Not of an item that is closed, nor of another text, nor of one that goes on by itself."""
+    made = again("One. Two. ", piece_from=5, before=SAID)
+    assert (made.begins_at(0), made.begins_at(9), made.begins_at(10)) == (0, 9, None)
+    made.text("One. ")
+    made.begin_piece()
+    assert (made.begins_at(0), made.begins_at(5)) == (5, None)
+    made.text("Six. ")
+    assert made.begins_at(0) is None
+    assert again("One. ", piece_from=0, is_open=False).begins_at(0) is None
+    assert again("One. ", piece_from=0, replays=False).begins_at(0) is None
+
+
+def test_a_shorter_text_instead_is_heard_as_it_comes() -> None:
+    """What is new of it stands where something else is durable: nothing of that is compared or cut."""
+    made = again("One. Two. Three. ", piece_from=10, before=SAID)
+    assert made.text("A. B. ") == ""
+    made.begin_piece()
+    assert made.text("C. ") == "C. "
+    assert made.audio(NEW) == NEW
 
 
 def test_while_a_text_is_passed_over_so_is_its_audio() -> None:

@@ -148,7 +148,8 @@ def performance(act: Callable[[Turn], AsyncIterator[Any]], call: Call | None = N
     """An agent's reply, its stage, and what is told of it."""
     clock, told = StoppedClock(), Told()
     call = call or new_call()
-    happen(call, inputs.CreateResponse({}))
+    if call.reply is None:
+        happen(call, inputs.CreateResponse({}))
     stage = RecordingStage(call, clock)
     observer: Any = told
     return Performance(stage, Acting(act), clock, observer), stage, told
@@ -242,6 +243,24 @@ async def test_stages_of_a_reply_are_measured_once_each() -> None:
     await its.run()
     assert told.stages == [("think", 2.0), ("tts", 1.0)]
     assert stage.fed[0] == (inputs.ReplyPlanned(response_id(1), {"say": "Hi."}, {"turn": 1}), 1002.0)
+
+
+async def test_text_joins_what_is_said_already_if_one_audio_says_both() -> None:
+    """Be it the last character that is durable; text behind other audio does not."""
+
+    async def act(_: Turn) -> AsyncIterator[Any]:
+        for text in ("One. ", "Two. ", "Three. "):
+            yield Text(text)
+            yield Audio(bytes(4800), PCM)
+
+    call = new_call()
+    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "One. "))
+    happen(call, inputs.ReplyAudio(response_id(1), bytes(4800)), inputs.ReplyText(response_id(1), "T"))
+    happen(call, inputs.ReplyAudio(response_id(1), bytes(960)))
+    its, stage, _ = performance(act, call)
+    await its.run()
+    said = [happened for happened, _ in stage.fed if isinstance(happened, inputs.ReplyText)]
+    assert said == [inputs.ReplyText(response_id(1), "wo. ", joins=True), inputs.ReplyText(response_id(1), "Three. ")]
 
 
 async def test_every_part_waits_for_the_store_and_leaves_others_their_turn() -> None:
