@@ -179,11 +179,14 @@ def _oldest_speech(call: Call) -> int:
 
 
 def _kept_clips(call: Call) -> list[Clip]:
-    """Turns whose audio may still be needed: the latest, the one that is answered, those nobody has understood yet."""
+    """Turns whose audio may still be needed: the one that is answered, the latest, those nobody has understood yet.
+
+    Of two with one id, which a client may give again, the newer comes later.
+    """
     if not call.keeps_turns:
         return []
     latest = None if call.is_spared else call.clip
-    return [*call.untranscribed.values(), *(clip for clip in (latest, call.answered) if clip is not None)]
+    return [*(clip for clip in (call.answered, latest) if clip is not None), *call.untranscribed.values()]
 
 
 def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:

@@ -354,6 +354,26 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
         assert list(call.stored_speech) == []
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> None:
+    """The turn that had it before is not answered by what the other one says."""
+    item = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+    call = manual_call()
+    call.write_whole = True
+    store = MemoryStore(ttl_s=60)
+    happen(call, inputs.CreateItem(dict(item), FRAME * 5), inputs.CreateResponse({}))
+    asyncio.run(store.commit([take_write(call, 0)]))
+    happen(call, inputs.DeleteItem("mine"), inputs.CreateItem(dict(item), FRAME * 7))
+    call.write_whole = whole
+    asyncio.run(store.commit([take_write(call, 0)]))
+    held = asyncio.run(store.load(CALL_ID))
+    assert held is not None
+    again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
+    assert again.reply is not None
+    assert (again.clip, again.untranscribed) == (call.clip, call.untranscribed) == (call.clip, {"mine": call.clip})
+    assert again.answered is None
+
+
 def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     """At the position where it began; the item that it will become keeps its id."""
     call = manual_call()
