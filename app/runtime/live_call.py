@@ -237,7 +237,6 @@ class LiveCall:
                     self.connection.push_one(event)
             case StartReply():
                 self._speech_ended_at_s = self._clock.monotonic_s()
-                self._performance = None
                 self._reply = self._start(self._perform_when_transcribed())
             case StopReply():
                 self._stop_reply()

@@ -225,6 +225,18 @@ async def test_mirrored_audio_goes_straight_back_and_its_position_is_written_whe
         assert its.committer.owes(its.live)
 
 
+async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> None:
+    """By the rules' detour, as the id is to be remembered."""
+    async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
+        connection = its.attach()
+        its.live.hear(AppendAudio(FRAME))
+        await its.live.durable()
+        before = len(connection.pushed)
+        its.live.hear(AppendAudio(FRAME, "mine"))
+        assert connection.pushed[before:] == ["response.output_audio.delta"]
+        assert "mine" in its.call.seen
+
+
 async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reply waits no longer, and the recogniser is told to stop."""
     monkeypatch.setattr(live_call, "TRANSCRIPTION_LIMIT_S", 0.01)

@@ -18,7 +18,7 @@ from app.runtime.live_call import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS, MODEST_
 from app.runtime.ports import StoreState
 from app.wire.realtime import pack
 from tests.call.calls import FRAME, happen, manual_call
-from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.alone import Alone, QuietConnection, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
 
 HEAD = pack({"type": "x"})
@@ -448,6 +448,17 @@ async def test_a_new_connection_takes_the_place_of_an_older_one() -> None:
         assert its.committer.owes(its.live)
         its.live.detach(older, hung_up=True, planned=False)
         assert its.live.connection is newer
+
+
+async def test_a_new_connection_gets_what_its_client_has_missed() -> None:
+    """As far as that is durable."""
+    async with alone() as its:
+        its.live.feed(typed("mine"))
+        await its.live.durable()
+        its.live.feed(typed("later"))
+        connection = QuietConnection()
+        its.live.attach(connection, 1)
+        assert connection.pushed == ["conversation.item.done"]
 
 
 async def test_who_has_said_nothing() -> None:
