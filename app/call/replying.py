@@ -248,7 +248,7 @@ def let_out(call: Call, frame: bytes) -> OutboxEntry | None:
         return None
     call.hearing.position += size
     reply.audio_bytes += size
-    playback.audio_bytes = reply.item_audio_bytes
+    playback.audio_bytes += size
     n = call.seq = call.released = call.seq + 1
     if call.reserving - n <= MIRROR_NUMBERS_LEFT:
         _save_in_time(call)
