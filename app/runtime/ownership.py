@@ -310,8 +310,6 @@ class Ownership:
         )
         is_long = len(claimed.snapshot.items) > LONG_CONVERSATION
         call = await asyncio.to_thread(restored) if is_long else restored()
-        call.owner = settings.pod
-        call.color = settings.color
         # A pod that died could not say when its caller was left alone: at its last write they still spoke.
         left_at_ms = call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
         kind = resume_kind(

@@ -48,7 +48,7 @@ class Pod:
         revoked: frozenset[str] = frozenset(),
         overload_lag_s: float = ENTER_S,
         caller_bytes: int,
-        key_bytes: int = 0,
+        key_bytes: int,
         store: Store,
         agents: Agents,
         clock: FleetClock,

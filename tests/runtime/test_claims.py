@@ -115,6 +115,9 @@ async def test_in_an_outage_a_call_key_finds_its_call_and_no_other() -> None:
             with pytest.raises(ConnectionRefused) as refusal:
                 await pod.start(StartCall("scripted", api_key, call_key_hash=key))
             assert (refusal.value.status, refusal.value.code) == (503, "store_unavailable")
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.resume(ResumeCall("call_" + "b" * 26))
+        assert refusal.value.status == 503
         store.is_away = False
         await until(lambda: not pod.committer.is_behind)
 
@@ -139,20 +142,32 @@ async def test_two_resumes_at_once_are_one_after_the_other() -> None:
         await again[1].transport.event("conversation.item.done")
 
 
-async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had() -> None:
-    """Another pod had it since: the connection of before is closed, and the call counts once."""
-    async with rig() as its:
-        blue, green = await its.pod("blue", calls_per_key=9), await its.pod("green", "green")
-        first = await its.start(blue, resumable=True)
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: bool) -> None:
+    """Another pod had it since, be it while this one asked: the old connection is closed, and the call counts once."""
+    store = MemoryStore(ttl_s=60)
+    claim = store.claim
+
+    async def after_another(asked: Claim) -> Claimed | NotClaimed:
+        if meanwhile:
+            await claim(Claim(asked.call_id, "other", "green", 0, None, "other"))
+        return await claim(asked)
+
+    async with rig(store) as its:
+        pod = await its.pod(calls_per_key=9)
+        first = await its.start(pod, resumable=True)
         await first.greeting()
-        before = blue.ownership.calls[first.call_id]
-        await its.resume(green, first.call_id, 0)
-        again = await its.resume(blue, first.call_id, 0)
+        before = pod.ownership.calls[first.call_id]
+        if not meanwhile:
+            await claim(Claim(first.call_id, "other", "green", 0, None, "other"))
+        with patch.object(store, "claim", after_another):
+            again = await its.resume(pod, first.call_id, 0)
         assert before.superseded_by_other
-        live = blue.ownership.calls[first.call_id]
+        live = pod.ownership.calls[first.call_id]
         assert live is not before
-        assert blue.admission.quota.calls_of("key") == 1
-        assert blue.budget.used_by("key") == live.held_bytes
+        assert live.call.epoch == 3
+        assert pod.admission.quota.calls_of("key") == 1
+        assert pod.budget.used_by("key") == live.held_bytes
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")

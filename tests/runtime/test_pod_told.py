@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from app.agents.base import ReplyPart, Text, Turn
 from app.call.completeness import Missing
 from app.call.machine import Attached
-from app.errors import ConnectionRefused
+from app.errors import ConnectionRefused, StoreRefused, StoreUnfit
 from app.runtime.heartbeat import BEAT_S, UPKEEP_S
 from app.runtime.pod import Pod
-from app.runtime.ports import Arrival, ResumeCall
+from app.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
 from app.runtime.write_back import PROBE_S
 from app.stores.base import DrainWish
 from app.stores.memory import MemoryStore
@@ -189,6 +189,22 @@ async def test_when_calls_were_taken_is_told_by_the_stores_clock(store_ms: float
             assert 0 <= now_ms - at_ms - 1000 * LONG_S <= 1000 * PATIENCE_S
 
 
+@pytest.mark.parametrize(
+    ("arrival", "took", "forwarded"),
+    [(Arrival.ASKED_FOR, False, False), (Arrival.DIRECT, True, False), (Arrival.FORWARDED, True, True)],
+)
+async def test_a_resume_shows_where_callers_are_sent_as_a_new_call_does(
+    arrival: Arrival, took: bool, forwarded: bool
+) -> None:
+    """Unless it asks for its color; only what a proxy handed on was surely sent."""
+    async with rig() as its:
+        blue, green = await its.pod("blue"), await its.pod("green", "green")
+        caller = await its.start(blue, resumable=True, arrival=arrival)
+        await its.resume(green, caller.call_id, 0, arrival=arrival)
+        for pod in (blue, green):
+            assert (pod.took_call_at_ms() > 0, pod.forwarded_call_at_ms() > 0) == (took, forwarded)
+
+
 async def test_the_oldest_attached_call_is_told() -> None:
     """Parked ones do not count; of none it is 0."""
     clock = LeapingClock()
@@ -231,6 +247,109 @@ async def test_a_call_is_read_wherever_it_is() -> None:
         assert (record["owner"], record["color"]) == ("green-1", "green")
 
 
+@pytest.mark.parametrize(
+    ("given_up", "beat", "told_as"),
+    [
+        (None, StoreState.OK, "ok"),
+        (None, StoreState.UNREACHABLE, "unreachable"),
+        (None, StoreState.REFUSED, "refused (no heartbeat)"),
+        (StoreState.FULL, StoreState.OK, "full"),
+        (StoreState.FULL, StoreState.UNREACHABLE, "full"),
+        (StoreState.REFUSED, StoreState.OK, "refused (no write)"),
+        (StoreState.REFUSED, StoreState.REFUSED, "refused (no write)"),
+        (StoreState.UNREACHABLE, StoreState.REFUSED, "unreachable"),
+    ],
+)
+async def test_the_store_is_as_writes_find_it_or_else_heartbeats(
+    given_up: StoreState | None, beat: StoreState, told_as: str
+) -> None:
+    """With the reason of whichever is told, where the store refuses. Only a store that is well makes a pod well."""
+    async with rig() as its:
+        pod = its.unopened_pod("a")
+        pod.committer.write_back.given_up = given_up
+        pod.committer.write_back.failure = StoreRefused("no write")
+        pod.heartbeat.store_state, pod.heartbeat.failure = beat, StoreRefused("no heartbeat")
+        status = pod.status()
+        assert status.store == f"memory:{told_as}"
+        assert status.status == ("ok" if told_as == "ok" else "degraded")
+
+
+async def test_a_pod_is_degraded_until_every_call_is_written() -> None:
+    """Though heartbeats go well again."""
+    store = FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod()
+        caller = await its.start(pod)
+        await caller.greeting()
+        store.rejects.add(caller.call_id)
+        caller.transport.say(TYPED)
+        await caller.transport.event("conversation.item.done")
+        assert (pod.status().store, pod.state) == ("memory:degraded", "degraded")
+
+
+@pytest.mark.parametrize(
+    ("is_nearly_full", "beat", "code"),
+    [
+        (False, StoreState.OK, None),
+        (False, StoreState.UNREACHABLE, None),
+        (True, StoreState.OK, "store_nearly_full"),
+        (True, StoreState.REFUSED, "store_nearly_full"),
+        (True, StoreState.UNREACHABLE, None),
+    ],
+)
+async def test_a_store_that_is_nearly_full_takes_no_new_calls_while_it_can_be_reached(
+    is_nearly_full: bool, beat: StoreState, code: str | None
+) -> None:
+    """In an outage they go on from memory."""
+    async with rig() as its:
+        pod = its.unopened_pod("a")
+        pod.committer.memory.is_nearly_full = is_nearly_full
+        pod.heartbeat.store_state = beat
+        refusal = pod.refusal_of_new_calls()
+        assert (None if refusal is None else refusal.code) == code
+
+
+# --- places -----------------------------------------------------------------------------
+
+
+async def refused(pod: Pod, request: StartCall | ResumeCall) -> str:
+    """The code with which a caller is turned away, who leaves the places of the pod as they were."""
+    before = pod.admission.active
+    with pytest.raises(ConnectionRefused) as refusal:
+        await (pod.start(request) if isinstance(request, StartCall) else pod.resume(request))
+    assert pod.admission.active == before
+    return refusal.value.code
+
+
+async def test_each_connection_takes_a_place_and_whoever_is_refused_takes_none() -> None:
+    """New calls up to the capacity, those that come back beyond it; by call key as by token. Each call is counted."""
+    key, unknown, resume = "k" * 64, "call_" + "b" * 26, ResumeCall
+    async with rig() as its:
+        pod = await its.pod(capacity=2)
+        assert await refused(pod, StartCall("nobody", "key")) == "model_not_found"
+        assert await refused(pod, StartCall("nobody", "key", call_key_hash=key)) == "model_not_found"
+        assert await refused(pod, resume(unknown)) == "call_not_found"
+        first = await its.start(pod, call_key_hash=key, resumable=True)
+        second = await its.start(pod, resumable=True)
+        assert (pod.admission.active, pod.state) == (2, "overloaded")
+        assert await refused(pod, StartCall("scripted", "key")) == "at_capacity"
+        assert await refused(pod, StartCall("scripted", "key", call_key_hash="l" * 64)) == "at_capacity"
+        again = await its.start(pod, call_key_hash=key, resumable=True)
+        assert pod.admission.active == 3
+        assert await refused(pod, resume(second.call_id)) == "at_capacity"
+        assert await refused(pod, StartCall("scripted", "key", call_key_hash=key)) == "at_capacity"
+        await first.task
+        await (await its.resume(pod, second.call_id, 0)).greeting()
+        await second.task
+        assert pod.admission.active == 2
+        pod.drain("finish", 600)
+        assert await refused(pod, resume(again.call_id)) == "draining"
+        assert await refused(pod, StartCall("scripted", "key", call_key_hash=key)) == "draining"
+        counts = pod.observer.counts  # type: ignore[attr-defined]
+        assert counts["call_started", None] == 2
+        assert counts["call_resumed", "drop"] == 2
+
+
 # --- erasing --------------------------------------------------------------------------
 
 
@@ -271,6 +390,7 @@ async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_bein
             assert not erasing.done()
             store.gate.set()
         assert await erasing is True
+        assert pod.calls() == []
         await caller.task
         held = await store.load(caller.call_id)
         assert held is not None
@@ -291,9 +411,13 @@ async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
         assert not pod.drains_as_wished
         pod.obey(DrainWish("finish", 600, 1))
         assert pod.drains_as_wished
+        pod.obey(None)
+        assert not pod.draining
+        pod.obey(DrainWish("finish", 600, 1))
         assert pod.cancel_drain()
         assert not pod.drains_as_wished
         pod.drain("finish", 600)
+        pod.obey(None)
         assert pod.draining
         assert not pod.drains_as_wished
 
@@ -330,6 +454,36 @@ async def test_a_pod_of_which_a_part_has_crashed_says_that_it_fails() -> None:
             await until(lambda: logs)
         assert pod.status().status == "failing"
         assert [line["task"] for line in logs if line["event"] == "pod task crashed"] == ["upkeep"]
+
+
+async def test_a_pod_opens_on_no_store_that_cannot_keep_calls() -> None:
+    """It is asked before anything is begun."""
+
+    class UnfitStore(MemoryStore):
+        async def shortcomings(self, calls: int) -> list[str]:
+            raise StoreUnfit("it forgets what it likes")
+
+    async with rig(UnfitStore(ttl_s=60)) as its:
+        pod = its.unopened_pod("a")
+        with pytest.raises(StoreUnfit):
+            await pod.open()
+        assert await its.store.pods() == []
+        assert pod._tasks == []
+
+
+async def test_a_pod_looks_after_its_event_loop_and_its_parked_calls() -> None:
+    """By itself, as long as it is open."""
+    clock = LeapingClock()
+    async with rig() as its:
+        pod = await its.pod(clock=clock, capacity=5)
+        callers = [await its.start(pod, resumable=True) for _ in range(2)]
+        for caller in callers:
+            await lost(caller)
+        with told(pod, "loop_lag") as lags:
+            await until(lambda: lags)
+        pod.admission.capacity = 1
+        clock.leap(UPKEEP_S)
+        await until(lambda: len(pod.calls()) == 1)
 
 
 async def test_only_what_crashes_is_told_as_a_crash() -> None:

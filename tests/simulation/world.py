@@ -224,6 +224,7 @@ class World:
             capacity=10,
             calls_per_key=0,
             caller_bytes=256 * 1024 * 1024,
+            key_bytes=0,
             store=link,
             agents=self.cast,
             clock=self.clock,
