@@ -305,7 +305,7 @@ async def test_an_unreachable_or_unconfigured_aws_is_told(
 def test_a_missing_library_says_how_to_get_it(balancer: Balancer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not everybody has an ALB."""
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(CutoverError, match=r"pip install 'voice-agent\[aws\]'"):
+    with pytest.raises(CutoverError, match=r"pip install 'voice-agent\[operate\]'"):
         router(balancer)
 
 
