@@ -90,7 +90,7 @@ COMMIT_BENCH := $(wildcard tests/stores/bench_commit.py)
 bench: setup ## what a frame, a commit and a call cost, beside the bare echo; some minutes
 	$(PEERS) compare --only voice-agent --only voice-agent-no-outbox --most-rounds 0 $(ARGS)
 	$(BIN)/python -m tests.speech.bench_endpointing
-	$(BIN)/python -m tests.wire.bench_realtime
+	$(BIN)/python -m tests.protocol.bench_realtime
 	$(BIN)/python -m tests.web.bench_refusals
 	$(if $(COMMIT_BENCH),$(BIN)/python -m tests.stores.bench_commit)
 

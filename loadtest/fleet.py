@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.stores.factory import open_store
 from loadtest.peers.contenders import Ours
 from loadtest.peers.processor import cpu_s
 from loadtest.peers.stage import Server, Stage
+from voice_agent.stores.factory import open_store
 
 READY_S = 30.0
 ANSWER_S = 2.0

@@ -14,9 +14,9 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from app.stores.embedded import server_binary
 from tests.servers import RedisServer, free_port
 from tests.waiting import PATIENCE_S
+from voice_agent.stores.embedded import server_binary
 
 SERVICE = "voice"
 DOWN_AFTER_MS = 1000

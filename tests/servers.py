@@ -17,8 +17,8 @@ from pathlib import Path
 
 import redis
 
-from app.stores.embedded import server_binary
 from tests.waiting import PATIENCE_S
+from voice_agent.stores.embedded import server_binary
 
 PORTS = range(20_000, 32_000)
 RESERVED: deque[socket.socket] = deque(maxlen=64)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from app import bootstrap
-from app.agents.registry import AgentRegistry
-from app.bootstrap import AGREED_SECRET, find_secret
-from app.errors import StoreRefused
-from app.runtime.naming import OwnName
-from app.settings import Settings
-from app.stores.memory import MemoryStore
-from app.web.turns import Turns
+from voice_agent import bootstrap
+from voice_agent.agents.registry import AgentRegistry
+from voice_agent.bootstrap import AGREED_SECRET, find_secret
+from voice_agent.errors import StoreRefused
+from voice_agent.runtime.naming import OwnName
+from voice_agent.settings import Settings
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.web.turns import Turns
 
 
 class Waiting:

@@ -22,11 +22,11 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.cli import load
-from app.cli.serving import welcome
-from app.settings import Settings
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
+from voice_agent.cli import load
+from voice_agent.cli.serving import welcome
+from voice_agent.settings import Settings
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 
@@ -34,7 +34,7 @@ QUIET = {name: value for name, value in os.environ.items() if not name.startswit
 def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-m", "voice_agent", *arguments],
         env=QUIET | variables,
         capture_output=True,
         text=True,
@@ -64,7 +64,16 @@ class Served:
         self.logs = folder / f"{self.port}.log"
         with self.logs.open("w") as logs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", str(self.port), "--store", store, "--pod", "pod-a"],
+                [
+                    sys.executable,
+                    *"-m voice_agent serve".split(),
+                    "--port",
+                    str(self.port),
+                    "--store",
+                    store,
+                    "--pod",
+                    "pod-a",
+                ],
                 env=QUIET | {"VOICE_SPEECH_WORKERS": "1"} | variables,
                 stdout=subprocess.PIPE,
                 stderr=logs,
@@ -207,7 +216,7 @@ async def test_a_color_nobody_takes_over_from_is_asked_about(served: Served, mor
 async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, status: int, wished: bool) -> None:
     """No is the answer of whoever just presses Enter."""
     terminal, its_end = os.openpty()
-    command = [sys.executable, "-m", "app", "drain", "--color", "blue", "--store", served.store]
+    command = [sys.executable, "-m", "voice_agent", "drain", "--color", "blue", "--store", served.store]
     os.write(terminal, answer)
     done = subprocess.run(command, env=QUIET, stdin=its_end, capture_output=True, text=True, timeout=60, check=False)
     os.close(terminal)

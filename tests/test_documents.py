@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
+from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
 
 ROOT = Path(__file__).parents[1]
 LIMITS, SECURITY, FIELD, PROTOCOL = "docs/limits.md", "SECURITY.md", "docs/field.md", "docs/protocol.md"

@@ -14,7 +14,7 @@ LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Check the package `app` in `folder`."""
+    """Check the package `voice_agent` in `folder`."""
     return subprocess.run(
         [str(LINT_IMPORTS), "--config", str(ROOT / ".importlinter"), "--no-cache"],
         cwd=folder,
@@ -30,7 +30,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package to plant violations in."""
     folder = tmp_path_factory.mktemp("planted")
-    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "app" / "voice_agent", folder / "voice_agent", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -45,19 +45,19 @@ def test_imports_go_one_way(copied: Path) -> None:
     [
         ("call/record.py", "import asyncio"),
         ("call/record.py", "import time"),
-        ("call/record.py", "from app.runtime import ports"),
-        ("wire/realtime.py", "import socket"),
-        ("stores/memory.py", "from app.agents import base"),
+        ("call/record.py", "from voice_agent.runtime import ports"),
+        ("protocol/realtime.py", "import socket"),
+        ("stores/memory.py", "from voice_agent.agents import base"),
         ("runtime/ports.py", "import fastapi"),
-        ("runtime/ports.py", "from app.settings import Settings"),
+        ("runtime/ports.py", "from voice_agent.settings import Settings"),
         ("web/health.py", "import prometheus_client"),
-        ("web/health.py", "from app.observe import metrics"),
+        ("web/health.py", "from voice_agent.observe import metrics"),
         ("observe/metrics.py", "import redis"),
     ],
 )
 def test_a_planted_violation_is_found(copied: Path, module: str, planted: str) -> None:
     """One forbidden import anywhere breaks the build."""
-    path = copied / "app" / module
+    path = copied / "voice_agent" / module
     kept = path.read_text()
     path.write_text(f"{kept}\n{planted}\n")
     try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SettingsError
-from app.settings import Settings, check_names, environment_of_child, known_names, load_settings
+from voice_agent.errors import SettingsError
+from voice_agent.settings import Settings, check_names, environment_of_child, known_names, load_settings
 
 DESIGNED = (
     "COLOR POD HOST PORT STORE_URL CALL_TTL RESUME_WINDOW MAX_CALLS MAX_CALL_SECONDS DRAIN_MODE DRAIN_DEADLINE "

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import cli
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
+from voice_agent import cli
 
 HEAVY = {
     "boto3",
@@ -38,12 +38,12 @@ CPU_S = 2.0
 
 PROGRAM = """
 import asyncio, json, sys
-from app import bootstrap
-from app.settings import Settings
-import app.cli.serving, app.hosting
+from voice_agent import bootstrap
+from voice_agent.settings import Settings
+import voice_agent.cli.serving, voice_agent.hosting
 async def main():
     async with bootstrap.build(Settings(store_url="embedded://" + sys.argv[1])) as parts:
-        from app.web.server import VoiceServer
+        from voice_agent.web.server import VoiceServer
         VoiceServer(parts.app, parts.pod, Settings()).config.load()
         print(json.dumps(sorted(sys.modules)))
 asyncio.run(main())
@@ -58,12 +58,12 @@ def test_a_server_imports_nothing_heavy_before_it_answers(tmp_path: Path) -> Non
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "fastapi" in loaded
     assert not HEAVY & loaded
-    assert not [name for name in loaded if name.startswith(("app.client", "app.cutover"))]
+    assert not [name for name in loaded if name.startswith(("voice_agent.client", "voice_agent.operate"))]
 
 
 def test_the_command_line_alone_imports_no_command() -> None:
     """`voice-agent --help` is quick: neither server, nor store, nor settings."""
-    program = "import sys, app.cli; print(*sys.modules)"
+    program = "import sys, voice_agent.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "fastapi", "redis", "httpx", "uvicorn", "structlog", "rich.console"} & set(loaded)
 
@@ -83,7 +83,16 @@ async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_onc
     store = f"embedded://{tmp_path}/store"
     began_s = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", str(port), "--store", store, "--workers", str(workers)],
+        [
+            sys.executable,
+            *"-m voice_agent serve".split(),
+            "--port",
+            str(port),
+            "--store",
+            store,
+            "--workers",
+            str(workers),
+        ],
         env=kept,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -126,7 +135,7 @@ def cpu_s(pid: int) -> float:
 
 def first_words(port: int) -> str:
     """Ask the front desk for its greeting, with speech, and hear it to the end."""
-    from app.client.connection import RealtimeCall
+    from voice_agent.client.connection import RealtimeCall
 
     async def ask() -> str:
         async with RealtimeCall(f"ws://127.0.0.1:{port}/v1/realtime") as call:
@@ -153,7 +162,7 @@ def handles(pid: int, number: int) -> bool:
 def test_a_server_that_is_told_to_stop_while_it_starts_stops() -> None:
     """As the first process of a container it has no default for SIGTERM: one without a handler would be lost."""
     with subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--store", "memory://", "--port", str(free_port())],
+        [sys.executable, "-m", "voice_agent", "serve", "--store", "memory://", "--port", str(free_port())],
         stdout=subprocess.DEVNULL,
     ) as server:
         try:
@@ -167,12 +176,12 @@ def test_a_server_that_is_told_to_stop_while_it_starts_stops() -> None:
 
 def test_nothing_heavy_comes_before_the_first_handler() -> None:
     """What takes long to import is imported when a signal is caught already."""
-    program = "import sys, app.__main__; print('typer' in sys.modules, 'app.cli' in sys.modules)"
+    program = "import sys, voice_agent.__main__; print('typer' in sys.modules, 'voice_agent.cli' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "False"]
 
 
 def test_the_installed_command_begins_where_signals_are_caught() -> None:
-    """`voice-agent` as a package's tools make it; from `app.cli` on it would catch none until much is imported."""
+    """`voice-agent` as a package's tools make it; from `cli` on it would catch none until much is imported."""
     made = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert made["project"]["scripts"] == {"voice-agent": "app.__main__:main"}
+    assert made["project"]["scripts"] == {"voice-agent": "voice_agent.__main__:main"}

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.stores.embedded import server_binary
 from loadtest.peers.contenders import HERE, Contender, Ours, Peer
 from loadtest.peers.ports import free_port
 from loadtest.peers.processor import cores, cpu_s, on_core, pss_kb
 from loadtest.peers.venvs import python_of
+from voice_agent.stores.embedded import server_binary
 
 READY_S = 30.0
 POLL_S = 0.02
@@ -103,7 +103,7 @@ class Stage:
             command = [str(python_of(contender)), str(HERE / "servers" / contender.script), str(port)]
             settings: dict[str, str] = {}
         else:
-            command = [sys.executable, "-m", "app", "serve", "--port", str(port)]
+            command = [sys.executable, "-m", "voice_agent", "serve", "--port", str(port)]
             settings = await self._settings(contender)
         process = self._spawn(contender.name, command, cores()[0], settings)
         await self._listening(process, contender.name, port)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.agents.base import Agent, Clip, Progress, ReplyPart, Turn
-from app.agents.frontdesk.dialog import decide
-from app.agents.frontdesk.memory import Memory
+from voice_agent.agents.base import Agent, Clip, Progress, ReplyPart, Turn
+from voice_agent.agents.frontdesk.dialog import decide
+from voice_agent.agents.frontdesk.memory import Memory
 
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

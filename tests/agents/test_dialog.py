@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.agents.frontdesk.dialog import GOODBYE, GREETING, decide, greet
-from app.agents.frontdesk.memory import Memory
 from tests.agents.talks import Talk, at
+from voice_agent.agents.frontdesk.dialog import GOODBYE, GREETING, decide, greet
+from voice_agent.agents.frontdesk.memory import Memory
 
 
 def test_booking_asks_for_what_is_missing() -> None:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.agents.base import Audio, Clip, Text
-from app.agents.echo import Echo
-from app.agents.loopback import Loopback
-from app.call.audio import PCM, PCMU
 from tests.agents.talks import message, parts_of, spoken, turn, typed
+from voice_agent.agents.base import Audio, Clip, Text
+from voice_agent.agents.echo import Echo
+from voice_agent.agents.loopback import Loopback
+from voice_agent.call.audio import PCM, PCMU
 
 
 @pytest.mark.parametrize("clip", [Clip(b"\1\2" * 500, PCM), Clip(b"\3" * 333, PCMU)])

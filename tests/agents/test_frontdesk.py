@@ -8,14 +8,14 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agents.base import Audio, HangUp, Plan, Progress, Text
-from app.agents.frontdesk import FrontDesk
-from app.agents.frontdesk.agent import sentences
-from app.agents.frontdesk.dialog import GREETING
-from app.call.audio import PCM
-from app.speech.synthesis import speak
-from app.speech.workers import SpeechWorkers
 from tests.agents.talks import message, parts_of, spoken, turn, typed
+from voice_agent.agents.base import Audio, HangUp, Plan, Progress, Text
+from voice_agent.agents.frontdesk import FrontDesk
+from voice_agent.agents.frontdesk.agent import sentences
+from voice_agent.agents.frontdesk.dialog import GREETING
+from voice_agent.call.audio import PCM
+from voice_agent.speech.synthesis import speak
+from voice_agent.speech.workers import SpeechWorkers
 
 
 @pytest_asyncio.fixture

@@ -4,12 +4,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from app import extras
-from app.agents import registry
-from app.agents.echo import Echo
-from app.agents.loopback import Loopback
-from app.agents.registry import AgentRegistry, load_agents
-from app.errors import ConnectionRefused, SettingsError
+from voice_agent import extras
+from voice_agent.agents import registry
+from voice_agent.agents.echo import Echo
+from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.registry import AgentRegistry, load_agents
+from voice_agent.errors import ConnectionRefused, SettingsError
 
 
 class Watched(Echo):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.agents.turns import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
 from tests.agents.talks import message, spoken, typed
+from voice_agent.agents.turns import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
 
 
 def test_of_a_text_without_end_the_end_is_read() -> None:

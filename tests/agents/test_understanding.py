@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from app.agents.frontdesk.understanding import understand
+from voice_agent.agents.frontdesk.understanding import understand
 
 MONDAY = date(2026, 11, 23)
 

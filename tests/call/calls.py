@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from app.call import inputs, machine
-from app.call.changes import Snapshot
-from app.call.codec import restore, take_write
-from app.call.effects import Effect
-from app.call.outbox import Outbox
-from app.call.record import Call
-from app.call.session import new_session
+from voice_agent.call import inputs, machine
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.effects import Effect
+from voice_agent.call.outbox import Outbox
+from voice_agent.call.record import Call
+from voice_agent.call.session import new_session
 
 FRAME = b"\x01\x00" * 480
 """20 ms of PCM."""

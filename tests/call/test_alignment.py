@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text, said_at_ms, said_to
+from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text, said_at_ms, said_to
 
 WORDS = [[0, 0], [250, 4], [500, 8], [800, 13]]
 """Of "one two three"."""

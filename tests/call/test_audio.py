@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.call.audio import FORMATS, PCM, PCMA, PCMU, AudioFormat, Converter, to_linear
+from voice_agent.call.audio import FORMATS, PCM, PCMA, PCMU, AudioFormat, Converter, to_linear
 
 
 def slope(audio_format: AudioFormat) -> bytes:

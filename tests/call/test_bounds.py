@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from app.call import conversation, inputs
-from app.call.audio import PCM
-from app.call.bounds import (
+from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
+from voice_agent.call import conversation, inputs
+from voice_agent.call.audio import PCM
+from voice_agent.call.bounds import (
     MAX_AUDIO_BYTES,
     MAX_PACKED_ITEM_BYTES,
     MAX_RETRIEVED_BYTES,
     MAX_UNTRANSCRIBED,
     kept_audio_bytes,
 )
-from app.call.changes import SpeechEntry
-from app.call.codec import skip_write, take_write
-from app.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
-from app.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from app.call.record import Call, Clip, StagedAudio
-from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
+from voice_agent.call.changes import SpeechEntry
+from voice_agent.call.codec import skip_write, take_write
+from voice_agent.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
+from voice_agent.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
+from voice_agent.call.record import Call, Clip, StagedAudio
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)

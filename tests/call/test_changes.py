@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 EVENTS = [OutboxEntry(1, b"{}", b"a"), OutboxEntry(2, b"{}", b"bc")]
 SPEECH = [SpeechEntry(1, "item_1", b"def"), SpeechEntry(2, "item_1", b"g")]

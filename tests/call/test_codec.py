@@ -10,9 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.call import inputs, machine
-from app.call.changes import CallWrite, Snapshot
-from app.call.codec import (
+from tests.call.calls import CALL_ID, FRAME, append, happen, item_id, manual_call, moved, new_call, response_id
+from tests.call.test_versions import recorded
+from voice_agent.call import inputs, machine
+from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.codec import (
     SCHEMA,
     SCHEMA_REACH,
     epoch_of,
@@ -22,14 +24,12 @@ from app.call.codec import (
     skip_write,
     take_write,
 )
-from app.call.completeness import Kept
-from app.call.record import Call, Clip, Hearing, Status
-from app.call.session import new_session
-from app.call.sparing import spare
-from app.errors import MAX_SCHEMA_CHARS, RecordUnreadable
-from app.stores.memory import MemoryStore
-from tests.call.calls import CALL_ID, FRAME, append, happen, item_id, manual_call, moved, new_call, response_id
-from tests.call.test_versions import recorded
+from voice_agent.call.completeness import Kept
+from voice_agent.call.record import Call, Clip, Hearing, Status
+from voice_agent.call.session import new_session
+from voice_agent.call.sparing import spare
+from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
+from voice_agent.stores.memory import MemoryStore
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create plan text audio function finish

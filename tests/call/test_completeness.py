@@ -8,16 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.call import inputs, machine
-from app.call.changes import OutboxEntry, Snapshot
-from app.call.codec import restore, skip_write, take_write
-from app.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
-from app.call.record import Call
-from app.call.sparing import spare
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.call.calls import FRAME, append, happen, manual_call, new_call
 from tests.call.test_codec import STEP_NAMES, TEXT, act
+from voice_agent.call import inputs, machine
+from voice_agent.call.changes import OutboxEntry, Snapshot
+from voice_agent.call.codec import restore, skip_write, take_write
+from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
+from voice_agent.call.record import Call
+from voice_agent.call.sparing import spare
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 
 class Owner:

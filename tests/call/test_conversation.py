@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import conversation as bounds
-from app.call import inputs
-from app.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation, Entry
 from tests.call.calls import emitted, happen, item_id, new_call
+from voice_agent.call import conversation as bounds
+from voice_agent.call import inputs
+from voice_agent.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation, Entry
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
 

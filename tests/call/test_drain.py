@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call.drain import Drain, DrainingCall, DrainMode
+from voice_agent.call.drain import Drain, DrainingCall, DrainMode
 
 CALLS = st.lists(
     st.builds(

@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-from app.agents.turns import said_since_last_reply
-from app.call import editing, inputs, machine
-from app.call.bounds import kept_audio_bytes
-from app.call.changes import Snapshot
-from app.call.codec import restore, take_write
-from app.call.completeness import KEPT
-from app.call.effects import CountLimit, ResetEndpointing, Transcribe
-from app.call.record import Call
 from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, moved, new_call, response_id, types
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call import editing, inputs, machine
+from voice_agent.call.bounds import kept_audio_bytes
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.completeness import KEPT
+from voice_agent.call.effects import CountLimit, ResetEndpointing, Transcribe
+from voice_agent.call.record import Call
 
 SPOKEN: dict[str, Any] = {
     "type": "message",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.call import events, inputs
 from tests.call.calls import FRAME, emitted, happen, item_id, new_call, response_id
+from voice_agent.call import events, inputs
 
 SPOKEN: list[dict[str, Any]] = [
     {"type": "response.content_part.added", "part": {"type": "audio", "transcript": ""}},

@@ -7,11 +7,11 @@ from functools import cache
 
 import pytest
 
-from app.call import inputs
-from app.call.audio import PCM, PCMU, AudioFormat, Converter
-from app.call.record import Call
-from app.speech import synthesis
 from tests.call.calls import emitted, happen, moved, new_call, response_id, spoken_turn
+from voice_agent.call import inputs
+from voice_agent.call.audio import PCM, PCMU, AudioFormat, Converter
+from voice_agent.call.record import Call
+from voice_agent.speech import synthesis
 
 SENTENCES = (
     "We are open from Monday to Friday, from nine in the morning to five in the afternoon. ",

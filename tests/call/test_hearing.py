@@ -8,11 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import conversation, inputs, machine
-from app.call.codec import take_write
-from app.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, Transcribe
-from app.call.hearing import MAX_BUFFER_BYTES
-from app.call.record import Call
 from tests.call.calls import (
     FRAME,
     append,
@@ -25,6 +20,11 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from voice_agent.call import conversation, inputs, machine
+from voice_agent.call.codec import take_write
+from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, Transcribe
+from voice_agent.call.hearing import MAX_BUFFER_BYTES
+from voice_agent.call.record import Call
 
 
 def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:

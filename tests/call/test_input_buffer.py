@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from app.call import hearing, inputs, machine
-from app.call.bounds import kept_audio_bytes
-from app.call.codec import take_write
-from app.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
-from app.call.hearing import MAX_BUFFER_BYTES
-from app.call.record import Call
 from tests.call.calls import (
     FRAME,
     append,
@@ -21,6 +15,12 @@ from tests.call.calls import (
     response_id,
     spoken_turn,
 )
+from voice_agent.call import hearing, inputs, machine
+from voice_agent.call.bounds import kept_audio_bytes
+from voice_agent.call.codec import take_write
+from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from voice_agent.call.hearing import MAX_BUFFER_BYTES
+from voice_agent.call.record import Call
 
 
 def begin(call: Call) -> list[Effect]:

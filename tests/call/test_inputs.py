@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.call import inputs
+from voice_agent.call import inputs
 
 
 def test_what_an_input_does_not_say_is_not_so() -> None:

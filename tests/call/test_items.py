@@ -8,8 +8,8 @@ import pytest
 from openai.types.realtime import ConversationItem
 from pydantic import TypeAdapter
 
-from app.call.items import check_item
-from app.errors import ProtocolMistake
+from voice_agent.call.items import check_item
+from voice_agent.errors import ProtocolMistake
 
 SDK_ITEM: TypeAdapter[Any] = TypeAdapter(ConversationItem)
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import inputs, machine
-from app.call.changes import CallWrite, OutboxEntry, Snapshot
-from app.call.codec import restore, take_write
-from app.call.effects import LetOut
-from app.call.record import NUMBERS_AHEAD, Call
 from tests.call.calls import FRAME, new_call
+from voice_agent.call import inputs, machine
+from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.effects import LetOut
+from voice_agent.call.record import NUMBERS_AHEAD, Call
 
 AUDIO = inputs.AppendAudio(FRAME)
 TYPED = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]})

@@ -6,15 +6,6 @@ from dataclasses import fields
 
 import pytest
 
-from app.call import inputs, machine
-from app.call.codec import take_write
-from app.call.completeness import NOTHING_MISSING, Missing
-from app.call.conversation import Entry
-from app.call.effects import CountLimit, StartReply, StopReply, Transcribe
-from app.call.outbox import Outbox
-from app.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
-from app.call.session import new_session
-from app.errors import ProtocolMistake
 from tests.call.calls import (
     FRAME,
     append,
@@ -27,6 +18,15 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from voice_agent.call import inputs, machine
+from voice_agent.call.codec import take_write
+from voice_agent.call.completeness import NOTHING_MISSING, Missing
+from voice_agent.call.conversation import Entry
+from voice_agent.call.effects import CountLimit, StartReply, StopReply, Transcribe
+from voice_agent.call.outbox import Outbox
+from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from voice_agent.call.session import new_session
+from voice_agent.errors import ProtocolMistake
 
 
 def spoken_item(audio: bytes = b"", **more: object) -> inputs.CreateItem:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.call.changes import OutboxEntry
-from app.call.outbox import ENTRY_OVERHEAD_BYTES, SPARED_SHARE, Outbox, entry_bytes
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, SPARED_SHARE, Outbox, entry_bytes
 
 SIZE = 100
 """Of each event here, unless it is said to be larger."""

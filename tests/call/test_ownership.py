@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.call import inputs
-from app.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
-from app.call.record import Call
 from tests.call.calls import happen, new_call
+from voice_agent.call import inputs
+from voice_agent.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
+from voice_agent.call.record import Call
 
 GIVEN_UP_MS = 5000
 

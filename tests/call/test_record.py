@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.call import inputs
-from app.call.audio import PCM, PCMU
-from app.call.changes import SpeechEntry
-from app.call.outbox import ENTRY_OVERHEAD_BYTES
-from app.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Reply, StagedAudio, Status
-from app.errors import ProtocolMistake
 from tests.call.calls import FRAME, append, happen, manual_call, new_call
+from voice_agent.call import inputs
+from voice_agent.call.audio import PCM, PCMU
+from voice_agent.call.changes import SpeechEntry
+from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
+from voice_agent.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Reply, StagedAudio, Status
+from voice_agent.errors import ProtocolMistake
 
 LINES = b"12345"
 HEAD = b'{"type":"x"}'

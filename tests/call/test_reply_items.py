@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.call import inputs
-from app.call.alignment import Alignment
-from app.call.changes import Snapshot
-from app.call.codec import restore, take_write
-from app.call.conversation import Entry
-from app.call.record import Call
 from tests.call.calls import FRAME, FRAME_MS, happen, item_id, new_call, response_id
+from voice_agent.call import inputs
+from voice_agent.call.alignment import Alignment
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.conversation import Entry
+from voice_agent.call.record import Call
 
 Said = str | tuple[int, int, Alignment]
 """Text, or audio: so many milliseconds of it, of so many that were made, and where words begin."""

@@ -8,14 +8,6 @@ from zlib import crc32
 import orjson
 import pytest
 
-from app.agents.turns import said_since_last_reply
-from app.call import conversation, inputs
-from app.call.alignment import Piece
-from app.call.audio import PCM
-from app.call.codec import take_write
-from app.call.effects import CloseConnection, CountLimit, StartReply, StopReply
-from app.call.record import Reply
-from app.call.replying import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
 from tests.call.calls import (
     FRAME,
     append,
@@ -29,6 +21,14 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call import conversation, inputs
+from voice_agent.call.alignment import Piece
+from voice_agent.call.audio import PCM
+from voice_agent.call.codec import take_write
+from voice_agent.call.effects import CloseConnection, CountLimit, StartReply, StopReply
+from voice_agent.call.record import Reply
+from voice_agent.call.replying import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from app.call import session as settings
-from app.call.audio import PCM, PCMA, PCMU
-from app.call.session import (
+from voice_agent.call import session as settings
+from voice_agent.call.audio import PCM, PCMA, PCMU
+from voice_agent.call.session import (
     MAX_SESSION_BYTES,
     check_response,
     input_format,
@@ -23,7 +23,7 @@ from app.call.session import (
     turn_detection,
     wants_audio,
 )
-from app.errors import ProtocolMistake
+from voice_agent.errors import ProtocolMistake
 
 TOOL = {"type": "function", "name": "book", "description": "Book a table.", "parameters": {"type": "object"}}
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.call.shapes import (
+from voice_agent.call.shapes import (
     MAX_DEPTH,
     Check,
     array,
@@ -24,7 +24,7 @@ from app.call.shapes import (
     text,
     wrong_type,
 )
-from app.errors import ProtocolMistake
+from voice_agent.errors import ProtocolMistake
 
 Make = Callable[[], Check]
 

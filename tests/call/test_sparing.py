@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from app.call import inputs, machine
-from app.call.codec import restore, take_write
-from app.call.outbox import SPARED_SHARE
-from app.call.record import Call, Status
-from app.call.sparing import spare
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.call.calls import happen, item_id, manual_call, response_id
+from voice_agent.call import inputs, machine
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.outbox import SPARED_SHARE
+from voice_agent.call.record import Call, Status
+from voice_agent.call.sparing import spare
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 OUTBOX_BYTES = 100_000
 SECOND = bytes(48_000)

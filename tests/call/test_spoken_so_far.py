@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.call import inputs
-from app.call.changes import Snapshot
-from app.call.codec import restore, take_write
-from app.call.record import Call, Reply
-from app.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
 from tests.call.calls import FRAME, happen, item_id, new_call, response_id, types
 from tests.call.test_replying import HELLO
+from voice_agent.call import inputs
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.record import Call, Reply
+from voice_agent.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
 
 STEPS = st.lists(
     st.one_of(

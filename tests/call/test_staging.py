@@ -7,12 +7,12 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import inputs, machine
-from app.call.codec import restore, take_write
-from app.call.effects import Transcribe
-from app.call.record import Call
-from app.stores.memory import MemoryStore
 from tests.call.calls import FRAME, append, emitted, happen, manual_call, types
+from voice_agent.call import inputs, machine
+from voice_agent.call.codec import restore, take_write
+from voice_agent.call.effects import Transcribe
+from voice_agent.call.record import Call
+from voice_agent.stores.memory import MemoryStore
 
 SPOKEN = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 PIECES = [bytes([number, 0]) * 500 for number in range(1, 6)]

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call import inputs
-from app.call.alignment import Alignment, cut, heard_text
-from app.call.effects import StopReply
-from app.call.record import Call
 from tests.call.calls import FRAME, FRAME_MS, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
+from voice_agent.call import inputs
+from voice_agent.call.alignment import Alignment, cut, heard_text
+from voice_agent.call.effects import StopReply
+from voice_agent.call.record import Call
 
 TEXT = "One two three. Four five six."
 ALIGNMENT = [[0, 0], [1000, 15], [2000, 29]]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.call.inputs import ConnectionLost
-from app.call.record import Call
-from app.call.upkeep import Limits, ending
 from tests.call.calls import happen, new_call
+from voice_agent.call.inputs import ConnectionLost
+from voice_agent.call.record import Call
+from voice_agent.call.upkeep import Limits, ending
 
 LIMITS = Limits(resume_window_s=120, call_s=3600, idle_s=600)
 

@@ -7,12 +7,12 @@ import contextlib
 import random
 from collections.abc import Mapping
 
-from app.call.audio import PCM
-from app.client.connection import RealtimeCall, Resumed
-from app.client.refusals import CallFailed, Refused, Unreachable
-from app.client.sockets import Socket
-from app.cutover.rehearsal.conversation import MANUAL, Conversation, Found, said_by_caller
 from tests.chaos.fleet import Fleet
+from voice_agent.call.audio import PCM
+from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.refusals import CallFailed, Refused, Unreachable
+from voice_agent.client.sockets import Socket
+from voice_agent.rehearse.conversation import MANUAL, Conversation, Found, said_by_caller
 
 FRAME_MS = 40
 COME_BACK_FOR_S = 90.0

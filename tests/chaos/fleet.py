@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from app.client.refusals import Unreachable
-from app.client.sockets import Socket, open_socket
 from tests.chaos.proxy import Proxy, Weather
 from tests.replicated import SentinelSet
 from tests.servers import free_port
+from voice_agent.client.refusals import Unreachable
+from voice_agent.client.sockets import Socket, open_socket
 
 COLORS = ("blue", "green")
 PODS_PER_COLOR = 2
@@ -117,7 +117,10 @@ class Fleet:
                     pod.starts += 1
                     with pod.log.open("ab") as output:
                         pod.process = subprocess.Popen(
-                            [sys.executable, "-m", "app", "serve"], env={**kept, **given}, stdout=output, stderr=output
+                            [sys.executable, "-m", "voice_agent", "serve"],
+                            env={**kept, **given},
+                            stdout=output,
+                            stderr=output,
                         )
                 await asyncio.sleep(LOOK_S)
 

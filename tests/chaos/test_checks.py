@@ -12,12 +12,12 @@ import orjson
 import pybase64
 import pytest
 
-from app.client.connection import RealtimeCall
-from app.client.sockets import open_socket
 from tests.chaos.caller import Caller
 from tests.chaos.run import Plan, chaos
 from tests.e2e.pods import Pods, pods
 from tests.waiting import PATIENCE_S
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.client.sockets import open_socket
 
 Change = Callable[[dict[str, Any]], list[dict[str, Any]]]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
-from app.client.pacing import FRAME_MS
 from tests.client.scripted import BYTES_PER_MS, ScriptedServer
+from voice_agent.client.pacing import FRAME_MS
 
 QUIET_FRAMES = 5
 REPLY_MS = 60

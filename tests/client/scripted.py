@@ -20,8 +20,8 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from app.client.backoff import Backoff
 from tests.waiting import PATIENCE_S
+from voice_agent.client.backoff import Backoff
 
 CALL_ID = "call_" + "a" * 26
 BYTES_PER_MS = 48

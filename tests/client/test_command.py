@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from app.call.audio import PCM
-from app.client.connection import RealtimeCall, Resumed
-from app.client.exchanges import Exchange, Report, Spoken, Typed
-from app.client.refusals import CallFailed
-from app.client.talk import Talk
-from app.client.wav import read_wav
 from tests.client.answering import REPLY_MS, Answering
 from tests.client.scripted import CALL_ID, ImpatientBackoff, Script, ScriptedServer, finish, leave, running
 from tests.client.test_wav import tone, wav_file
 from tests.waiting import PATIENCE_S
+from voice_agent.call.audio import PCM
+from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.exchanges import Exchange, Report, Spoken, Typed
+from voice_agent.client.refusals import CallFailed
+from voice_agent.client.talk import Talk
+from voice_agent.client.wav import read_wav
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
 SPEECH = bytes(PCM.size(40)) + tone(24_000, 300, 100) + bytes(PCM.size(60))
@@ -287,7 +287,7 @@ async def test_announcements_and_failures_of_the_server_are_passed_on() -> None:
 
 async def start(*arguments: str, **variables: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "call", *arguments), stdout=-1, stderr=-1, env=QUIET | variables
+        *(sys.executable, "-m", "voice_agent", "call", *arguments), stdout=-1, stderr=-1, env=QUIET | variables
     )
 
 

@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from app.client import connection, sockets
-from app.client.connection import RealtimeCall, Resumed
-from app.client.refusals import CallFailed, Refused
-from app.client.sockets import Socket, open_socket
 from tests.client.scripted import (
     CALL_ID,
     ImpatientBackoff,
@@ -29,6 +25,10 @@ from tests.client.scripted import (
     stay,
 )
 from tests.waiting import PATIENCE_S
+from voice_agent.client import connection, sockets
+from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.refusals import CallFailed, Refused
+from voice_agent.client.sockets import Socket, open_socket
 
 EVENTS = 6
 BREAKS: list[int | str] = [1001, 1011, 1012, 1013, "abort", "within", "no code"]

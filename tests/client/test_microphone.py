@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import pytest
 
-from app.call.audio import PCM, PCMA, from_linear
-from app.client.microphone import KEPT_FRAMES, Loudspeaker, microphone
-from app.client.refusals import CallFailed
+from voice_agent.call.audio import PCM, PCMA, from_linear
+from voice_agent.client.microphone import KEPT_FRAMES, Loudspeaker, microphone
+from voice_agent.client.refusals import CallFailed
 
 
 class HandPlayedStream:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.call.audio import PCM, PCMU
-from app.client.outgoing import CATCH_UP_MS, KEPT_EVENTS, Outgoing, Rewound
+from voice_agent.call.audio import PCM, PCMU
+from voice_agent.client.outgoing import CATCH_UP_MS, KEPT_EVENTS, Outgoing, Rewound
 
 
 def drained(outgoing: Outgoing) -> Iterator[bytes | str]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client.refusals import CallFailed
-from app.client.riff import NotReadableError, read
-from app.client.wav import read_wav
+from voice_agent.client.refusals import CallFailed
+from voice_agent.client.riff import NotReadableError, read
+from voice_agent.client.wav import read_wav
 
 SAMPLES = struct.pack("<4h", 0, 16384, -16384, 32767)
 

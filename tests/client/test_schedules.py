@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from app.client.backoff import JITTER, LONGEST_PAUSE_S, STEADY_S, Backoff
-from app.client.numbering import Numbering, Tally, number
-from app.client.pacing import Metronome
+from voice_agent.client.backoff import JITTER, LONGEST_PAUSE_S, STEADY_S, Backoff
+from voice_agent.client.numbering import Numbering, Tally, number
+from voice_agent.client.pacing import Metronome
 
 
 class SteppedClock:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.call.audio import PCM, PCMA, PCMU, to_linear
-from app.client.refusals import CallFailed
-from app.client.wav import WavWriter, encoded, end_of_speech_ms, read_wav, resampled
+from voice_agent.call.audio import PCM, PCMA, PCMU, to_linear
+from voice_agent.client.refusals import CallFailed
+from voice_agent.client.wav import WavWriter, encoded, end_of_speech_ms, read_wav, resampled
 
 
 def tone(rate_hz: int, frequency_hz: float, duration_ms: int, height: int = 12_000) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
-from app.agents.turns import said_since_last_reply
-from app.call.audio import PCM
-from app.speech.workers import SpeechWorkers
 from tests.e2e.caller_of_tools import CallerOfTools
+from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call.audio import PCM
+from voice_agent.speech.workers import SpeechWorkers
 
 STORY = "a story"
 """Who types a sentence with these words is talked to for a minute."""

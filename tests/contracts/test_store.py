@@ -16,15 +16,15 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.call.completeness import Missing, missing
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, Tallies, WriteOutcome
-from app.stores.embedded import EmbeddedStore
-from app.stores.factory import open_store
-from app.stores.memory import MemoryStore
-from app.stores.redis import RedisStore
 from tests.replicated import cluster_set, sentinel_set
 from tests.servers import RedisServer, binaries, redis_server
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.call.completeness import Missing, missing
+from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, Tallies, WriteOutcome
+from voice_agent.stores.embedded import EmbeddedStore
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
 
 TTL_S = 100
 EVERY_BYTE = bytes(range(256))

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from app.cutover.smoke import COLOR_KEY
-from app.runtime.ports import COLOR_HEADER
+from voice_agent.operate.smoke import COLOR_KEY
+from voice_agent.runtime.ports import COLOR_HEADER
 
 Values = Mapping[str, Any]
 Resources = Mapping[str, Values]

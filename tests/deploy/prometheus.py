@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from app.observe.metrics import TABLE, Kind
 from tests.deploy.world import K8S, Object
+from voice_agent.observe.metrics import TABLE, Kind
 
 GENERAL = frozenset({"up"})
 """Series that Prometheus makes itself."""

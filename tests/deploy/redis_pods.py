@@ -20,9 +20,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.stores.embedded import server_binary
 from tests.deploy.world import world
 from tests.waiting import PATIENCE_S
+from voice_agent.stores.embedded import server_binary
 
 PASSWORD = "servers0secret"
 SENTINEL_PASSWORD = "sentinels0secret"

@@ -10,11 +10,11 @@ import kubernetes_validate  # type: ignore[import-untyped]  # the same
 import pytest
 import yaml
 
-from app.cutover.routers.argo import _State
-from app.settings import known_names
 from tests.deploy import network_lint, routing_lint, watching_lint, workload_lint
 from tests.deploy.crd_schemas import SCHEMAS
 from tests.deploy.world import K8S, ROOT, Object, build, containers, kustomizations, title, world
+from voice_agent.operate.routers.argo import _State
+from voice_agent.settings import known_names
 
 LINT = (*workload_lint.CHECKS, *routing_lint.CHECKS, *network_lint.CHECKS, *watching_lint.CHECKS)
 

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.observe.metrics import TABLE
 from tests.deploy.prometheus import check_expressions, known_series, series_in
 from tests.deploy.world import K8S, world
+from voice_agent.observe.metrics import TABLE
 
 DASHBOARD: dict[str, Any] = json.loads((K8S / "monitoring" / "dashboard.json").read_text())
 COLUMNS = 24

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.stores.factory import open_store
 from tests.deploy.redis_pods import ONCE, PASSWORD, SHELL, Pods, redis_pods, wait_until
 from tests.deploy.world import K8S, ROOT, containers, template_of, world
+from voice_agent.stores.factory import open_store
 
 FOLDER = K8S / "redis"
 SCRIPTS = sorted(FOLDER.glob("*.sh"))

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from app.observe.metrics import CONTENT_TYPE, TABLE, Kind, Metrics
 from tests.deploy.prometheus import every, known_series, program, rules
 from tests.deploy.world import Object, world
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
+from voice_agent.observe.metrics import CONTENT_TYPE, TABLE, Kind, Metrics
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cli
-from app.cutover.rehearsal.balancer import CONFIGURATION
 from tests.deploy.terraform import KEY
 from tests.deploy.world import K8S, ROOT, build, kustomizations, world
+from voice_agent.cli import cli
+from voice_agent.rehearse.balancer import CONFIGURATION
 
 DOCUMENTS = ("README.md", "k8s/README.md", "deploy/terraform/README.md", "docs/runbook.md")
 COMMAND = re.compile(r"voice-agent (?:cutover --(?:to|rollback|forget)|smoke --)[^`#;|&()\n]*")
@@ -58,8 +58,8 @@ def test_a_command_is_taken_as_it_is_written(line: str, tmp_path: Path, monkeypa
     def go(*_: object, **__: object) -> None:
         raise UnderstoodError
 
-    monkeypatch.setattr("app.cutover.command.open_store", go)
-    monkeypatch.setattr("app.cutover.command.smoke_call", go)
+    monkeypatch.setattr("voice_agent.operate.command.open_store", go)
+    monkeypatch.setattr("voice_agent.operate.command.smoke_call", go)
     monkeypatch.setenv("VOICE_STORE_URL", "redis://voice-redis")
     monkeypatch.chdir(tmp_path)
     Path("outputs.json").write_text(json.dumps({name: {"value": value} for name, value in OUTPUTS.items()}))

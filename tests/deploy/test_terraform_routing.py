@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from app.cutover.ports import Routing
-from app.cutover.smoke import color_asked
-from app.web.parameters import NEW_CALL_PATHS
 from tests.deploy.listener import Answer, Listener, values_of
 from tests.deploy.replay import replay
 from tests.deploy.terraform import KEY
+from voice_agent.operate.ports import Routing
+from voice_agent.operate.smoke import color_asked
+from voice_agent.web.parameters import NEW_CALL_PATHS
 
 SPLIT = {"blue": 100, "green": 0}
 WEIGHTED = ("first-connect", "resume-by-query", "resume-by-path", "stateless")
@@ -115,7 +115,7 @@ def test_aws_takes_the_rules_and_gives_them_back(resources: dict[str, Any]) -> N
 
 async def test_cutover_tool_shifts_these_rules(resources: dict[str, Any]) -> None:
     """Both phases and back, on the load balancer that Terraform describes; stickiness stays where it was."""
-    alb = pytest.importorskip("app.cutover.routers.alb")
+    alb = pytest.importorskip("voice_agent.operate.routers.alb")
     with mock_aws():
         made = replay(resources)
         arns = [made.rules[name] for name in WEIGHTED]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from app.settings import Settings
 from tests.deploy.workload_lint import Findings
 from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
+from voice_agent.settings import Settings
 
 MONITORED = "/metrics"
 ENDED = frozenset({1, 2, 3})

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import ValidationError
 
-from app.cutover.drain import EXTRA_WAIT_S
-from app.observe.metrics import TABLE
-from app.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
 from tests.deploy.world import (
     Object,
     World,
@@ -22,6 +19,9 @@ from tests.deploy.world import (
     template_of,
     title,
 )
+from voice_agent.observe.metrics import TABLE
+from voice_agent.operate.drain import EXTRA_WAIT_S
+from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
 
 EXIT_S = 20
 """What closing handshakes, the last HTTP requests and a slow node may take after the last call has gone."""

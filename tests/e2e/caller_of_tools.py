@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from app.agents.base import Audio, FunctionCall, ReplyPart, Text, Turn
-from app.agents.echo import Echo
-from app.call.audio import PCM
+from voice_agent.agents.base import Audio, FunctionCall, ReplyPart, Text, Turn
+from voice_agent.agents.echo import Echo
+from voice_agent.call.audio import PCM
 
 SENTENCES = 60
 """Of a reply that no tool was called for: a minute of speech, long enough to be interrupted on any machine."""

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
-from app.agents.turns import said_since_last_reply
-from app.call.audio import PCM
+from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call.audio import PCM
 
 SENTENCES = 60
 SENTENCE_MS = 100

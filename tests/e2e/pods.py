@@ -17,9 +17,9 @@ from typing import Any
 
 import httpx
 
-from app.stores.factory import open_store
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
+from voice_agent.stores.factory import open_store
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 POD_LABELS = re.compile(r'(?<=[{,])(?:color|version)="[^"]*",?')
@@ -106,7 +106,7 @@ class Pods:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"], env={**kept, **given}, stdout=output, stderr=output
+                [sys.executable, "-m", "voice_agent", "serve"], env={**kept, **given}, stdout=output, stderr=output
             )
         pod = PodProcess(process, port, color, log)
         self.running.append(pod)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from app.call.audio import FORMATS, PCM
-from app.client.connection import RealtimeCall
-from app.client.pacing import FRAME_MS, Metronome
-from app.client.wav import read_wav
 from tests.e2e.pods import SAMPLES, PodProcess, pods
+from voice_agent.call.audio import FORMATS, PCM
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.client.pacing import FRAME_MS, Metronome
+from voice_agent.client.wav import read_wav
 
 
 @pytest.fixture

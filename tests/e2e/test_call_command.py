@@ -22,7 +22,7 @@ async def test_the_sample_caller_is_understood_and_answered(redis_url: str, tmp_
     async with pods(redis_url) as its:
         pod = await its.start()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "call", "--url", pod.url, "--out", str(reply), "--json"),
+            *(sys.executable, "-m", "voice_agent", "call", "--url", pod.url, "--out", str(reply), "--json"),
             env={name: value for name, value in os.environ.items() if not name.startswith("VOICE_")},
             stdout=asyncio.subprocess.PIPE,
         )
@@ -65,7 +65,7 @@ async def test_a_plain_call_is_handed_off_when_its_pod_is_told_to_go(redis_url: 
     recordings = [str(SAMPLES / f"caller-{name}.wav") for name in ("books", "day", "time")]
     async with pods(redis_url) as its, colors(its) as (blue, green, switch):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "call", "--url", switch.url, "--json"),
+            *(sys.executable, "-m", "voice_agent", "call", "--url", switch.url, "--json"),
             *(word for path in recordings for word in ("--wav", path)),
             env={name: value for name, value in os.environ.items() if not name.startswith("VOICE_")},
             stdout=asyncio.subprocess.PIPE,

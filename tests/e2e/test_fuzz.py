@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.pods import PodProcess, pods
+from tests.protocol.mutations import random_message
 from tests.waiting import PATIENCE_S
-from tests.wire.mutations import random_message
 
 CALLS = 8
 PER_CALL = 200

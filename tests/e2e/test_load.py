@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from app.client.connection import RealtimeCall
-from app.client.pacing import FRAME_MS, Metronome
 from tests.e2e.pods import PodProcess, pods
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.client.pacing import FRAME_MS, Metronome
 
 FRAME_BYTES = 960
 

@@ -19,12 +19,12 @@ import httpx
 import orjson
 import pytest
 
-from app.client.connection import RealtimeCall
-from app.client.refusals import CallFailed
 from tests.e2e.pods import PodProcess, pods
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from tests.web.bench_refusals import cpu_s
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.client.refusals import CallFailed
 
 OPEN_FILES = 60
 """Descriptors of a pod that has nearly none left."""
@@ -41,7 +41,7 @@ async def voice_agent(*arguments: str, **settings: str) -> tuple[int, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "app",
+        "voice_agent",
         *arguments,
         "--json",
         env={**kept, **settings},
@@ -187,7 +187,7 @@ async def test_a_pod_whose_log_nobody_reads_serves_on() -> None:
     """However full the pipe is: health and calls are answered, and a signal ends the process."""
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
-    serve = [sys.executable, "-m", "app", "serve", "--store", "memory://", "--port", str(port)]
+    serve = [sys.executable, "-m", "voice_agent", "serve", "--store", "memory://", "--port", str(port)]
     with subprocess.Popen(serve, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         pod = PodProcess(process, port, "blue", Path())
         try:

@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 from openai import AsyncOpenAI
 
-from app.client.connection import RealtimeCall
-from app.client.pacing import FRAME_MS, Metronome
-from app.client.wav import read_wav
 from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
 from tests.waiting import PATIENCE_S
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.client.pacing import FRAME_MS, Metronome
+from voice_agent.client.wav import read_wav
 
 SILENCE = bytes(960)
 

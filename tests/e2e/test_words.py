@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 import pybase64
 
-from app.client.connection import RealtimeCall
-from app.runtime.apology import WORDS
 from tests.e2e.house_agents import SENTENCES, install, sentence, sound
 from tests.e2e.pods import pods
 from tests.e2e.test_takeover import colors
 from tests.waiting import PATIENCE_S, until
+from voice_agent.client.connection import RealtimeCall
+from voice_agent.runtime.apology import WORDS
 
 MOMENTS = 10
 APART = 3
@@ -86,7 +86,8 @@ async def test_a_reply_that_failed_is_apologised_for_and_fails_the_call(redis_ur
         its.agents = "parrot,broken"
         pod = await its.start()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "call", "--url", pod.url, "--model", "broken", "--text", "hi", "--json"),
+            *(sys.executable, "-m", "voice_agent", "call", "--url", pod.url),
+            *("--model", "broken", "--text", "hi", "--json"),
             env={name: value for name, value in os.environ.items() if not name.startswith("VOICE_")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

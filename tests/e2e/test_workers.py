@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client.connection import RealtimeCall
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.servers import free_port
 from tests.waiting import until
+from voice_agent.client.connection import RealtimeCall
 
 CALLS = 12
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -261,7 +261,7 @@ def test_a_wrong_setting_is_one_line_for_all_workers(variables: dict[str, str], 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
     known = {"VOICE_PORT": str(free_port()), "VOICE_STORE_URL": f"embedded://{tmp_path}/store"}
     done = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
+        [sys.executable, "-m", "voice_agent", "serve"],
         env={**kept, **known, **variables},
         capture_output=True,
         text=True,
@@ -277,7 +277,7 @@ def test_a_store_that_cannot_be_reached_is_one_line_for_all_workers() -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
     url = f"redis://127.0.0.1:{free_port()}/0"
     done = subprocess.run(
-        [sys.executable, "-m", "app", "serve", "--workers", "2", "--port", str(free_port()), "--store", url],
+        [sys.executable, "-m", "voice_agent", "serve", "--workers", "2", "--port", str(free_port()), "--store", url],
         env=kept,
         capture_output=True,
         text=True,

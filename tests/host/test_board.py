@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.host.board import SILENT_S, STATUSES, Board, HostDrain, Line, queues_of
+from voice_agent.host.board import SILENT_S, STATUSES, Board, HostDrain, Line, queues_of
 
 LINES = st.lists(
     st.builds(Line, status=st.sampled_from(STATUSES), written_s=st.sampled_from([0.0, 9.0, 10.0])),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from app.errors import ConnectionRefused
-from app.host.board import Board
-from app.host.pod import HostPod, worker_name
-from app.host.siblings import Siblings
-from app.runtime.pod import Pod
-from app.runtime.ports import StartCall
 from tests.runtime.rig import Caller, Rig, rig
+from voice_agent.errors import ConnectionRefused
+from voice_agent.host.board import Board
+from voice_agent.host.pod import HostPod, worker_name
+from voice_agent.host.siblings import Siblings
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import StartCall
 
 KEY = "a" * 64
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from app.web.frame_reader import FrameReader
-from app.web.frames import BINARY
 from loadtest.resuming import Findings
 from tests.hostile.__main__ import table
 from tests.hostile.modes import MODES
 from tests.hostile.run import Plan, run_mode
 from tests.hostile.verdict import P99_MS, Verdict
 from tests.hostile.wire import frame
+from voice_agent.web.frame_reader import FrameReader
+from voice_agent.web.frames import BINARY
 
 SMALL = Plan(seconds=4.0, talkers=3)
 

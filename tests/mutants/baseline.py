@@ -17,10 +17,10 @@ import pytest
 from tests.mutants.mutations import Mutant
 from tests.mutants.patching import ROOT
 
-MUTATED = ("app/call", "app/runtime", "app/stores")
+MUTATED = ("app/voice_agent/call", "app/voice_agent/runtime", "app/voice_agent/stores")
 PARTS = (
     "tests/call",
-    "tests/wire",
+    "tests/protocol",
     "tests/agents",
     "tests/runtime",
     "tests/contracts",

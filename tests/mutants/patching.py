@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def module_of(file: str) -> str:
     """The name of the module in a file of the project."""
-    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return file.removeprefix("app/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def patch(file: str, source: bytes) -> int:

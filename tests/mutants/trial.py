@@ -172,7 +172,7 @@ def main(tests: list[str]) -> int:
     for stream in (0, 1):
         os.dup2(nothing, stream)
     for folder in ("call", "runtime", "stores"):
-        for path in sorted((ROOT / "app" / folder).rglob("*.py")):
+        for path in sorted((ROOT / "app" / "voice_agent" / folder).rglob("*.py")):
             importlib.import_module(module_of(str(path.relative_to(ROOT))))
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "--timeout", "0", "--hypothesis-profile", "mutants"]
     options += NOT_COLLECTED

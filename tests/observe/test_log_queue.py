@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observe.log_queue import MAX_LINE_CHARS, QueuedLines, ReadyLines
+from voice_agent.observe.log_queue import MAX_LINE_CHARS, QueuedLines, ReadyLines
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_whoever_logs_never_waits_for_the_reader(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     with os.fdopen(writing, "w", closefd=False) as stream:
         handler = QueuedLines(stream, max_lines=8)
-        logger = logging.getLogger("app.observe.log_queue")
+        logger = logging.getLogger("voice_agent.observe.log_queue")
         logger.addHandler(handler)
         try:
             for number in range(1000):
@@ -86,7 +86,7 @@ def test_a_process_that_forks_drops_what_nobody_reads(pipe: tuple[int, int]) -> 
 def test_a_process_whose_log_is_not_read_can_end() -> None:
     """The thread that hangs in a write holds nothing that the end of the process needs."""
     program = (
-        "import logging, sys; from app.observe.log_queue import QueuedLines\n"
+        "import logging, sys; from voice_agent.observe.log_queue import QueuedLines\n"
         "logging.getLogger().addHandler(QueuedLines(sys.stderr))\n"
         "[logging.getLogger().warning('x' * 1000) for _ in range(1000)]\n"
         "print('logged', flush=True)"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app.observe.logs import clean_text, configure_logs
+from voice_agent.observe.logs import clean_text, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def logged(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_line_says_where_and_which_call(lines: io.StringIO) -> None:
     """Every line carries pod and color, and the call that its author bound."""
-    structlog.get_logger("app.web").bind(call_id="call_x").info("upgraded", epoch=2)
+    structlog.get_logger("voice_agent.web").bind(call_id="call_x").info("upgraded", epoch=2)
     (line,) = logged(lines)
     assert line.pop("timestamp").endswith("Z")
     assert line == {

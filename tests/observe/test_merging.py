@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.observe.merging import merge
-from app.observe.metrics import Metrics
+from voice_agent.observe.merging import merge
+from voice_agent.observe.metrics import Metrics
 
 
 def test_a_merged_page_holds_every_sample_of_every_worker_once() -> None:

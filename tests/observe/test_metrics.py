@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.observe.metrics import TABLE, Metrics
-from app.runtime.ports import Observer, PodStatus, StoreState
+from voice_agent.observe.metrics import TABLE, Metrics
+from voice_agent.runtime.ports import Observer, PodStatus, StoreState
 
 DESIGNED: dict[str, set[str]] = {
     "voice_active_calls": set(),

@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 
 import orjson
 
-from app.agents.base import Clip
-from app.call.record import Call
-from app.runtime.budget import Budget
-from app.runtime.committer import Committer
-from app.runtime.connection import Connection
-from app.runtime.live_call import LiveCall
-from app.wire.realtime import MAX_APPEND_BYTES
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, ScriptedAgent
+from voice_agent.agents.base import Clip
+from voice_agent.call.record import Call
+from voice_agent.protocol.realtime import MAX_APPEND_BYTES
+from voice_agent.runtime.budget import Budget
+from voice_agent.runtime.committer import Committer
+from voice_agent.runtime.connection import Connection
+from voice_agent.runtime.live_call import LiveCall
 
 MIB = 1024 * 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.runtime.clock import SystemClock
+from voice_agent.runtime.clock import SystemClock
 
 
 class LeapingClock(SystemClock):

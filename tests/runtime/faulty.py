@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from app.call.changes import CallWrite
-from app.errors import StoreUnavailable
-from app.stores.base import Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import StoppedClock
 from tests.waiting import until
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import StoreUnavailable
+from voice_agent.stores.base import Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 __all__ = ["NEVER", "AnsweringStore", "FaultyStore", "until"]
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import orjson
 
-from app.agents.base import Agent, Audio, Clip, Plan, ReplyPart, Text, Turn
-from app.call.audio import PCM
-from app.errors import ConnectionRefused
-from app.runtime.attachment import Attachment
-from app.runtime.clock import SystemClock
-from app.runtime.ownership import CallSettings
-from app.runtime.pod import Pod
-from app.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
-from app.stores.base import Store
-from app.stores.memory import MemoryStore
 from tests.waiting import PATIENCE_S
+from voice_agent.agents.base import Agent, Audio, Clip, Plan, ReplyPart, Text, Turn
+from voice_agent.call.audio import PCM
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.attachment import Attachment
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.ownership import CallSettings
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
+from voice_agent.stores.base import Store
+from voice_agent.stores.memory import MemoryStore
 
 SECRET = b"a secret for tests"
 

@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import ConnectionRefused, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from app.runtime.admission import Admission, new_call_id, store_failed
-from app.runtime.quota import KeyQuota
+from voice_agent.errors import ConnectionRefused, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime.admission import Admission, new_call_id, store_failed
+from voice_agent.runtime.quota import KeyQuota
 
 KEY = "a" * 64
 

@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from app.runtime import agent_steps
-from app.runtime.agent_steps import BLOCKED_S, RUNNING, STUCK_S, StepWatch, StuckSteps, Watched
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
 from tests.waiting import PATIENCE_S
+from voice_agent.runtime import agent_steps
+from voice_agent.runtime.agent_steps import BLOCKED_S, RUNNING, STUCK_S, StepWatch, StuckSteps, Watched
 
 
 @pytest.fixture(autouse=True)

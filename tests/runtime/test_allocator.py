@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from app.runtime.allocator import LARGE_BLOCK_BYTES, give_back_large_blocks
+from voice_agent.runtime.allocator import LARGE_BLOCK_BYTES, give_back_large_blocks
 
 GROWN = """
 import gc, sys
-from app.runtime.allocator import give_back_large_blocks
+from voice_agent.runtime.allocator import give_back_large_blocks
 
 def resident_mib():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20

@@ -8,12 +8,12 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from app.call.record import Status
-from app.runtime.ports import StartCall
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, MemoryTransport, rig
 from tests.runtime.test_long_messages import append, line, offer
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.record import Status
+from voice_agent.runtime.ports import StartCall
 
 MIB = 1024 * 1024
 MESSAGE = orjson.dumps(TYPED).decode()

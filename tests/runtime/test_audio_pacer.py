@@ -9,15 +9,15 @@ from zlib import crc32
 
 import pytest
 
-from app.call.alignment import Alignment, Piece
-from app.call.audio import PCM, PCMU, Converter
-from app.call.inputs import Input, ReplyAudio
-from app.call.record import Reply
-from app.call.replying import STALL_MS
-from app.runtime.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
-from app.runtime.replay import Replay
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import ScriptedAgent
+from voice_agent.call.alignment import Alignment, Piece
+from voice_agent.call.audio import PCM, PCMU, Converter
+from voice_agent.call.inputs import Input, ReplyAudio
+from voice_agent.call.record import Reply
+from voice_agent.call.replying import STALL_MS
+from voice_agent.runtime.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
+from voice_agent.runtime.replay import Replay
 
 LEAD_MS = 400
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.runtime.budget import FLOOR_BYTES, Budget
+from voice_agent.runtime.budget import FLOOR_BYTES, Budget
 
 MIB = 1024 * 1024
 

@@ -8,18 +8,18 @@ from unittest.mock import AsyncMock, patch
 
 import pytest
 
-from app.agents.base import Agent, ReplyPart, Text, Turn
-from app.errors import ConnectionRefused, StoreUnavailable
-from app.runtime.budget import FLOOR_BYTES
-from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall, StartCall
-from app.stores.base import Claim, Claimed, NotClaimed
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, FixedAgents, Rig, ScriptedAgent, rig
 from tests.runtime.test_ownership import until_given_up
 from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import Agent, ReplyPart, Text, Turn
+from voice_agent.errors import ConnectionRefused, StoreUnavailable
+from voice_agent.runtime.budget import FLOOR_BYTES
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import ResumeCall, StartCall
+from voice_agent.stores.base import Claim, Claimed, NotClaimed
+from voice_agent.stores.memory import MemoryStore
 
 KEY, OTHER_KEY, THIRD_KEY = "k" * 64, "l" * 64, "m" * 64
 BIND_FAILED = ("store_failed", "bind_call_key")

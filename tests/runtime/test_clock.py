@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from app.runtime.clock import SteadyClock, SystemClock
+from voice_agent.runtime.clock import SteadyClock, SystemClock
 
 S = 1_000_000_000
 

@@ -9,20 +9,20 @@ from unittest.mock import patch
 
 import pytest
 
-from app.call import machine
-from app.call.changes import CallWrite
-from app.call.codec import SAID, take_write
-from app.runtime import write_back
-from app.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
-from app.runtime.live_call import LiveCall
-from app.runtime.writing import MAX_ROUND_BYTES
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, CountingObserver, rig
 from tests.runtime.writers import OneCall
 from tests.waiting import until
+from voice_agent.call import machine
+from voice_agent.call.changes import CallWrite
+from voice_agent.call.codec import SAID, take_write
+from voice_agent.runtime import write_back
+from voice_agent.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
+from voice_agent.runtime.live_call import LiveCall
+from voice_agent.runtime.writing import MAX_ROUND_BYTES
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 
 async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
@@ -104,7 +104,7 @@ async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
         caller.transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
         with (
-            patch("app.runtime.live_call.take_write", wraps=take_write) as made,
+            patch("voice_agent.runtime.live_call.take_write", wraps=take_write) as made,
             patch.object(pod.committer.write_back, "write_some", return_value=False),
         ):
             for number in range(2, 30):

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreFull, StoreRefused, StoreUnavailable
-from app.runtime import committer as rounds
-from app.runtime import writing
-from app.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
-from app.runtime.ports import StoreState
-from app.runtime.writing import MAX_ROUND_BYTES
-from app.stores.base import WriteOutcome
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import NEVER, AnsweringStore
 from tests.runtime.rig import CountingObserver
 from tests.runtime.writers import NotedCall
 from tests.waiting import until
+from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime import committer as rounds
+from voice_agent.runtime import writing
+from voice_agent.runtime.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
+from voice_agent.runtime.ports import StoreState
+from voice_agent.runtime.writing import MAX_ROUND_BYTES
+from voice_agent.stores.base import WriteOutcome
 
 COMMITTED, FULL, UNKNOWN, REJECTED = (
     WriteOutcome.COMMITTED,

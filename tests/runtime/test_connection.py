@@ -8,12 +8,18 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from app.call.changes import OutboxEntry
-from app.runtime import connection as connection_module
-from app.runtime.connection import EVENT_COST_BYTES, MAX_PUSHED, MAX_UNSENT_BYTES, SENT_IN_TURN_BYTES, Connection
-from app.runtime.ports import StartCall, Transport
 from tests.runtime.rig import CountingObserver, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.runtime import connection as connection_module
+from voice_agent.runtime.connection import (
+    EVENT_COST_BYTES,
+    MAX_PUSHED,
+    MAX_UNSENT_BYTES,
+    SENT_IN_TURN_BYTES,
+    Connection,
+)
+from voice_agent.runtime.ports import StartCall, Transport
 
 HEAD = b'{"type":"x"}'
 

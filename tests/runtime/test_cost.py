@@ -10,11 +10,11 @@ from typing import Any
 
 import redis.asyncio
 
-from app.call.changes import CallWrite
-from app.stores.base import Claim, Claimed, NotClaimed, WriteOutcome
-from app.stores.memory import MemoryStore
-from app.stores.redis import RedisStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, Rig, rig
+from voice_agent.call.changes import CallWrite
+from voice_agent.stores.base import Claim, Claimed, NotClaimed, WriteOutcome
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
 
 YOUNG = 10
 OLD = 1000

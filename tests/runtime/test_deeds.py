@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from app.agents.base import FunctionCall, ReplyPart, Text, Turn
-from app.stores.memory import MemoryStore
 from tests.runtime.rig import ANSWER, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
+from voice_agent.agents.base import FunctionCall, ReplyPart, Text, Turn
+from voice_agent.stores.memory import MemoryStore
 
 
 class Booker(ScriptedAgent):

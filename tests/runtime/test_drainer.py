@@ -12,19 +12,19 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-from app.call.machine import is_quiet
-from app.call.record import Status
-from app.runtime import drainer
-from app.runtime.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _facts
-from app.runtime.fleet import Takers
-from app.runtime.pod import Pod
-from app.runtime.ports import StoreState
-from app.stores.base import DrainWish, PodBeat
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Rig, rig
 from tests.waiting import until
+from voice_agent.call.machine import is_quiet
+from voice_agent.call.record import Status
+from voice_agent.runtime import drainer
+from voice_agent.runtime.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _facts
+from voice_agent.runtime.fleet import Takers
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import StoreState
+from voice_agent.stores.base import DrainWish, PodBeat
 
 LOOK_S = 1 / 16
 """Exact as a float: so is the time of each look."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import ConnectionRefused, StoreRefused
-from app.runtime.budget import FLOOR_BYTES
-from app.runtime.ended import EndedCalls
-from app.runtime.parking import Parking
-from app.runtime.pod import Pod
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, rig
 from tests.runtime.test_long_messages import Line, line
 from tests.waiting import until
+from voice_agent.errors import ConnectionRefused, StoreRefused
+from voice_agent.runtime.budget import FLOOR_BYTES
+from voice_agent.runtime.ended import EndedCalls
+from voice_agent.runtime.parking import Parking
+from voice_agent.runtime.pod import Pod
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.call.codec import SAID
-from app.call.record import Call
-from app.errors import ConnectionRefused, StoreUnavailable
-from app.runtime.heartbeat import ASK_EPOCH_S, UPKEEP_S
-from app.runtime.pod import Pod
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import ANSWER, TYPED, Caller, Rig, ScriptedAgent, rig
+from voice_agent.call.codec import SAID
+from voice_agent.call.record import Call
+from voice_agent.errors import ConnectionRefused, StoreUnavailable
+from voice_agent.runtime.heartbeat import ASK_EPOCH_S, UPKEEP_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.stores.memory import MemoryStore
 
 SPEECH = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(48_000)).decode()}
 """A second of it."""

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import Audio, Clip, Plan, Text, Turn
-from app.agents.turns import said_since_last_reply
-from app.call import inputs
-from app.call.audio import FORMATS, PCM
-from app.runtime.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
-from app.runtime.apology import WORDS, apology
-from app.runtime.speaking import SILENT_S, Performance
-from app.speech.synthesis import speak
 from tests.call.calls import emitted, happen, new_call, response_id
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.runtime.test_speaking import RecordingStage
 from tests.waiting import PATIENCE_S
+from voice_agent.agents.base import Audio, Clip, Plan, Text, Turn
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call import inputs
+from voice_agent.call.audio import FORMATS, PCM
+from voice_agent.runtime.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
+from voice_agent.runtime.apology import WORDS, apology
+from voice_agent.runtime.speaking import SILENT_S, Performance
+from voice_agent.speech.synthesis import speak
 
 Fault = Callable[["Faulty"], AsyncIterator[Any]]
 

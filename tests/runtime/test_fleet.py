@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.runtime.fleet import ColorSum, count, sum_by_color
-from app.stores.base import PodBeat, RouterWeights
+from voice_agent.runtime.fleet import ColorSum, count, sum_by_color
+from voice_agent.stores.base import PodBeat, RouterWeights
 
 
 def beat(name: str, color: str, status: str, number: int) -> PodBeat:

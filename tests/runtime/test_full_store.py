@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import ConnectionRefused, StoreRefused, StoreUnavailable
-from app.runtime.pod import Pod
-from app.runtime.write_back import ASK_S, MAX_PROBE_S, PROBE_S
-from app.stores.base import Claim, Claimed
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import TYPED, CountingObserver, rig
+from voice_agent.errors import ConnectionRefused, StoreRefused, StoreUnavailable
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.write_back import ASK_S, MAX_PROBE_S, PROBE_S
+from voice_agent.stores.base import Claim, Claimed
 
 
 def state(pod: Pod) -> str:

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from app.call.changes import Snapshot
-from app.errors import ConnectionRefused
-from app.runtime.attachment import Attachment
-from app.runtime.ports import ResumeCall
-from app.runtime.write_back import MAX_PROBE_S
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.changes import Snapshot
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.attachment import Attachment
+from voice_agent.runtime.ports import ResumeCall
+from voice_agent.runtime.write_back import MAX_PROBE_S
+from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed
+from voice_agent.stores.memory import MemoryStore
 
 
 def pod_of(held: Snapshot | None) -> bytes:

@@ -9,13 +9,13 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import bootstrap
-from app.runtime.pod import Pod
-from app.settings import Settings
-from app.stores.base import DrainWish, PodBeat
-from app.stores.memory import MemoryStore
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
+from voice_agent import bootstrap
+from voice_agent.runtime.pod import Pod
+from voice_agent.settings import Settings
+from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.memory import MemoryStore
 
 NAMES = ("a", "b")
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(["busy", "calm", "say", "ask"])), max_size=60)

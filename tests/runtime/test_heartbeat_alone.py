@@ -10,19 +10,19 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreFull, StoreRefused, StoreUnavailable
-from app.runtime import heartbeat
-from app.runtime.heartbeat import BEAT_S, BEAT_TTL_S, UPKEEP_S
-from app.runtime.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
-from app.runtime.pod import Pod
-from app.runtime.ports import StoreState
-from app.runtime.write_back import NO_ANSWER
-from app.stores.base import DrainWish, PodBeat, StoreMemory
-from app.stores.memory import MemoryStore
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent
 from tests.waiting import until
+from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime import heartbeat
+from voice_agent.runtime.heartbeat import BEAT_S, BEAT_TTL_S, UPKEEP_S
+from voice_agent.runtime.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import StoreState
+from voice_agent.runtime.write_back import NO_ANSWER
+from voice_agent.stores.base import DrainWish, PodBeat, StoreMemory
+from voice_agent.stores.memory import MemoryStore
 
 
 class AnsweringStore(MemoryStore):

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.call.completeness import missing
-from app.runtime.pod import Pod
-from app.stores.base import Store
-from app.stores.memory import MemoryStore
-from app.stores.redis import RedisStore
 from tests.runtime.rig import TYPED, Caller, Rig, rig
 from tests.waiting import until
+from voice_agent.call.completeness import missing
+from voice_agent.runtime.pod import Pod
+from voice_agent.stores.base import Store
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
 
 KEYS = {"items": "items", "outbox": "out", "speech": "in"}
 

@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import ReplyPart, Text, Turn
-from app.call.audio import PCM
-from app.call.inputs import (
+from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
+from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
+from tests.runtime.rig import ScriptedAgent
+from tests.runtime.test_long_messages import talk
+from tests.waiting import until
+from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.call.audio import PCM
+from voice_agent.call.inputs import (
     AppendAudio,
     CancelResponse,
     ClearAudio,
@@ -23,16 +28,11 @@ from app.call.inputs import (
     HandoffPlanned,
     UpdateSession,
 )
-from app.call.record import NUMBERS_AHEAD, Call
-from app.runtime import live_call
-from app.runtime.live_call import MAX_EARLY_BYTES, MAX_UNSAVED_BYTES, MUTED_S
-from app.runtime.understanding import EARLY_PAUSE_MS
-from app.speech.endpointing import MAX_SPEECH_MS
-from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
-from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
-from tests.runtime.rig import ScriptedAgent
-from tests.runtime.test_long_messages import talk
-from tests.waiting import until
+from voice_agent.call.record import NUMBERS_AHEAD, Call
+from voice_agent.runtime import live_call
+from voice_agent.runtime.live_call import MAX_EARLY_BYTES, MAX_UNSAVED_BYTES, MUTED_S
+from voice_agent.runtime.understanding import EARLY_PAUSE_MS
+from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
 """A call that has lasted for a while: its positions are no lengths."""

@@ -9,16 +9,16 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import Clip, ReplyPart, Text, Turn
-from app.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
-from app.runtime import live_call
-from app.runtime.heartbeat import ASK_EPOCH_S
-from app.runtime.pod import Pod
-from app.stores.base import Claim
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import Clip, ReplyPart, Text, Turn
+from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
+from voice_agent.runtime import live_call
+from voice_agent.runtime.heartbeat import ASK_EPOCH_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.stores.base import Claim
+from voice_agent.stores.memory import MemoryStore
 
 FRAME = bytes(960)
 CANCEL = {"type": "response.cancel"}

@@ -6,20 +6,20 @@ import asyncio
 
 import pytest
 
-from app.call.bounds import kept_audio_bytes
-from app.call.changes import OutboxEntry
-from app.call.codec import restore
-from app.call.effects import CloseConnection
-from app.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, Misspoke
-from app.call.record import Call
-from app.errors import ProtocolMistake
-from app.runtime import live_call, writing
-from app.runtime.live_call import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS, MODEST_BYTES
-from app.runtime.ports import StoreState
-from app.wire.realtime import pack
 from tests.call.calls import FRAME, happen, manual_call
 from tests.runtime.alone import Alone, QuietConnection, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.bounds import kept_audio_bytes
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.codec import restore
+from voice_agent.call.effects import CloseConnection
+from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, Misspoke
+from voice_agent.call.record import Call
+from voice_agent.errors import ProtocolMistake
+from voice_agent.protocol.realtime import pack
+from voice_agent.runtime import live_call, writing
+from voice_agent.runtime.live_call import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS, MODEST_BYTES
+from voice_agent.runtime.ports import StoreState
 
 HEAD = pack({"type": "x"})
 

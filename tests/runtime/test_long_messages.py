@@ -15,23 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.call import hearing
-from app.call.audio import FORMATS, PCM, AudioFormat, Converter
-from app.call.bounds import MAX_AUDIO_BYTES
-from app.call.codec import restore
-from app.call.hearing import MAX_BUFFER_BYTES
-from app.call.inputs import VoiceBoundary
-from app.call.record import Status
-from app.runtime.attachment import Attachment
-from app.runtime.connection import Connection
-from app.runtime.live_call import MAX_UNSAVED_BYTES, LiveCall
-from app.runtime.pod import Pod
-from app.runtime.ports import Listener, StartCall, Transport
-from app.speech.endpointing import Endpointer
-from app.wire.realtime import SLICE_BYTES
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
+from voice_agent.call import hearing
+from voice_agent.call.audio import FORMATS, PCM, AudioFormat, Converter
+from voice_agent.call.bounds import MAX_AUDIO_BYTES
+from voice_agent.call.codec import restore
+from voice_agent.call.hearing import MAX_BUFFER_BYTES
+from voice_agent.call.inputs import VoiceBoundary
+from voice_agent.call.record import Status
+from voice_agent.protocol.realtime import SLICE_BYTES
+from voice_agent.runtime.attachment import Attachment
+from voice_agent.runtime.connection import Connection
+from voice_agent.runtime.live_call import MAX_UNSAVED_BYTES, LiveCall
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import Listener, StartCall, Transport
+from voice_agent.speech.endpointing import Endpointer
 
 MIB = 1024 * 1024
 

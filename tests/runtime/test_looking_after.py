@@ -7,13 +7,13 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
-from app.call.record import Call, Status
-from app.runtime.heartbeat import ASK_EPOCH_S
-from app.runtime.live_call import LiveCall
-from app.stores.memory import MemoryStore
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig
+from voice_agent.call.record import Call, Status
+from voice_agent.runtime.heartbeat import ASK_EPOCH_S
+from voice_agent.runtime.live_call import LiveCall
+from voice_agent.stores.memory import MemoryStore
 
 
 class LookedAfter:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.call.record import Status
-from app.runtime.clock import SteadyClock, SystemClock
-from app.stores.base import PodBeat
-from app.stores.redis import RedisStore
 from tests.runtime.rig import rig
+from voice_agent.call.record import Status
+from voice_agent.runtime.clock import SteadyClock, SystemClock
+from voice_agent.stores.base import PodBeat
+from voice_agent.stores.redis import RedisStore
 
 HOURS_MS = 3_600_000
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.call.inputs import AppendAudio, VoiceBoundary
-from app.runtime.live_call import MUTED_S
-from app.runtime.pod import Pod
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import Caller, rig
+from voice_agent.call.inputs import AppendAudio, VoiceBoundary
+from voice_agent.runtime.live_call import MUTED_S
+from voice_agent.runtime.pod import Pod
 
 FRAME = bytes(960)
 

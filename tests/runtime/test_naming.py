@@ -9,11 +9,11 @@ from itertools import count
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreUnavailable
-from app.runtime.clock import SystemClock
-from app.runtime.naming import LONGEST_WAIT_S, RESERVED_S, OwnName
-from app.stores.base import PodBeat
-from app.stores.memory import MemoryStore
+from voice_agent.errors import StoreUnavailable
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.naming import LONGEST_WAIT_S, RESERVED_S, OwnName
+from voice_agent.stores.base import PodBeat
+from voice_agent.stores.memory import MemoryStore
 
 
 def randomness() -> Callable[[int], bytes]:

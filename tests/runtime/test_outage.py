@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.errors import ConnectionRefused
-from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall
-from app.stores.redis import RedisStore
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.servers import RedisServer, redis_server
 from tests.waiting import PATIENCE_S
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import ResumeCall
+from voice_agent.stores.redis import RedisStore
 
 
 @pytest.fixture

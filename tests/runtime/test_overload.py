@@ -8,10 +8,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.runtime.clock import SystemClock
-from app.runtime.overload import ENTER_AFTER, ENTER_S, LEAVE_AFTER, LEAVE_S, SAMPLE_S, SECOND_S, OverloadDetector
 from tests.runtime.faulty import until
 from tests.runtime.rig import rig
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.overload import (
+    ENTER_AFTER,
+    ENTER_S,
+    LEAVE_AFTER,
+    LEAVE_S,
+    SAMPLE_S,
+    SECOND_S,
+    OverloadDetector,
+)
 
 LATE_S = ENTER_S * 2
 EARLY_S = LEAVE_S / 2

@@ -10,21 +10,21 @@ from unittest.mock import patch
 
 import pytest
 
-from app.agents.base import ReplyPart, Text, Turn
-from app.call.codec import restore
-from app.call.inputs import AppendAudio, VoiceBoundary
-from app.call.record import Call, Status
-from app.errors import ConnectionRefused, StoreUnavailable
-from app.runtime import ownership
-from app.runtime.live_call import LiveCall
-from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall
-from app.stores.base import Claim
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, FixedAgents, MirrorAgent, ScriptedAgent, rig
 from tests.waiting import until
+from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.call.codec import restore
+from voice_agent.call.inputs import AppendAudio, VoiceBoundary
+from voice_agent.call.record import Call, Status
+from voice_agent.errors import ConnectionRefused, StoreUnavailable
+from voice_agent.runtime import ownership
+from voice_agent.runtime.live_call import LiveCall
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import ResumeCall
+from voice_agent.stores.base import Claim
+from voice_agent.stores.memory import MemoryStore
 
 KEY = "k" * 64
 LONG_S = 10.0

@@ -7,18 +7,18 @@ from unittest.mock import patch
 
 import pytest
 
-from app.call.changes import OutboxEntry
-from app.call.record import Status
-from app.errors import ConnectionRefused
-from app.runtime.budget import FLOOR_BYTES
-from app.runtime.live_call import LiveCall
-from app.runtime.parking import MEMORY_SHARE, Parking
-from app.runtime.pod import Pod
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, Rig, rig
 from tests.runtime.test_long_messages import Line, append, line, update
 from tests.waiting import until
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.record import Status
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.budget import FLOOR_BYTES
+from voice_agent.runtime.live_call import LiveCall
+from voice_agent.runtime.parking import MEMORY_SHARE, Parking
+from voice_agent.runtime.pod import Pod
 
 MIB = 1024 * 1024
 

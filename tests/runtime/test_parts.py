@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.agents.base import Audio, FunctionCall, HangUp, Plan, Text
-from app.call.audio import FORMATS, PCM
-from app.runtime.parts import NoReplyPart, checked, json_of
+from voice_agent.agents.base import Audio, FunctionCall, HangUp, Plan, Text
+from voice_agent.call.audio import FORMATS, PCM
+from voice_agent.runtime.parts import NoReplyPart, checked, json_of
 
 SOUND = bytes(960)
 

@@ -8,15 +8,15 @@ from unittest.mock import patch
 
 import pytest
 
-from app.agents.base import Clip
-from app.call.audio import PCM
-from app.call.changes import CallWrite
-from app.errors import ConnectionRefused
-from app.runtime.ports import ResumeCall, StartCall
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, MemoryTransport, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
+from voice_agent.agents.base import Clip
+from voice_agent.call.audio import PCM
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.ports import ResumeCall, StartCall
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 
 async def test_a_new_call_is_greeted_and_answered() -> None:

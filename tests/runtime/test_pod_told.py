@@ -11,20 +11,20 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import ReplyPart, Text, Turn
-from app.call.completeness import Missing
-from app.call.machine import Attached
-from app.errors import ConnectionRefused, StoreRefused, StoreUnfit
-from app.runtime.heartbeat import BEAT_S, UPKEEP_S
-from app.runtime.pod import Pod
-from app.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
-from app.runtime.write_back import PROBE_S
-from app.stores.base import DrainWish
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.call.completeness import Missing
+from voice_agent.call.machine import Attached
+from voice_agent.errors import ConnectionRefused, StoreRefused, StoreUnfit
+from voice_agent.runtime.heartbeat import BEAT_S, UPKEEP_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
+from voice_agent.runtime.write_back import PROBE_S
+from voice_agent.stores.base import DrainWish
+from voice_agent.stores.memory import MemoryStore
 
 LONG_S = 1_000_000
 """Longer than anything takes, by so much that a thousandth of it shows."""

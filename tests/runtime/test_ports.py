@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.runtime.ports import Frames, PodStatus, ResumeCall, StartCall, Transport
 from tests.runtime.rig import MemoryTransport
+from voice_agent.runtime.ports import Frames, PodStatus, ResumeCall, StartCall, Transport
 
 
 def test_a_client_that_says_nothing_can_do_nothing_special() -> None:

@@ -7,16 +7,16 @@ from collections import Counter
 
 import pytest
 
-from app.errors import ConnectionRefused
-from app.runtime.heartbeat import BEAT_TTL_S
-from app.runtime.pod import Pod
-from app.runtime.ports import ResumeCall, StartCall
-from app.runtime.quota import KEY_DIGITS, KeyQuota
-from app.stores.base import PodBeat
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import Caller, Rig, rig
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.heartbeat import BEAT_TTL_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import ResumeCall, StartCall
+from voice_agent.runtime.quota import KEY_DIGITS, KeyQuota
+from voice_agent.stores.base import PodBeat
+from voice_agent.stores.memory import MemoryStore
 
 KEY = "a" * 64
 OTHER = "b" * 64

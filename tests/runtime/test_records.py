@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.runtime.records import describe
-from app.stores.memory import MemoryStore
 from tests.call.calls import new_call
 from tests.runtime.rig import TYPED, rig
+from voice_agent.runtime.records import describe
+from voice_agent.stores.memory import MemoryStore
 
 
 async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:

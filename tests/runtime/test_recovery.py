@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.runtime.overload import ENTER_S, SAMPLE_S, OverloadDetector
-from app.runtime.recovery import DOUBLE_S, FEW_CALLS, RECOVERING_S, Recovery
+from voice_agent.runtime.overload import ENTER_S, SAMPLE_S, OverloadDetector
+from voice_agent.runtime.recovery import DOUBLE_S, FEW_CALLS, RECOVERING_S, Recovery
 
 
 class Knocked:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import ConnectionRefused
-from app.observe.metrics import Metrics
-from app.runtime.ports import StoreState
-from app.stores.base import DrainWish
-from app.stores.redis import RedisStore
 from tests.runtime.rig import rig
 from tests.servers import redis_server
+from voice_agent.errors import ConnectionRefused
+from voice_agent.observe.metrics import Metrics
+from voice_agent.runtime.ports import StoreState
+from voice_agent.stores.base import DrainWish
+from voice_agent.stores.redis import RedisStore
 
 ALL = ("allkeys", "allcommands")
 

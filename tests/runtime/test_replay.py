@@ -10,18 +10,18 @@ from zlib import crc32
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import Audio, Clip, ReplyPart, Text, Turn
-from app.call import inputs
-from app.call.alignment import Alignment, Piece, said_to
-from app.call.audio import FORMATS, PCM, PCMU
-from app.call.record import Call, Reply
-from app.runtime import replay
-from app.runtime.replay import Replay
-from app.runtime.speaking import Performance
 from tests.call.calls import emitted, happen, moved, new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
 from tests.runtime.test_speaking import RecordingStage
+from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.call import inputs
+from voice_agent.call.alignment import Alignment, Piece, said_to
+from voice_agent.call.audio import FORMATS, PCM, PCMU
+from voice_agent.call.record import Call, Reply
+from voice_agent.runtime import replay
+from voice_agent.runtime.replay import Replay
+from voice_agent.runtime.speaking import Performance
 
 SENTENCES = ("one two three. ", "four five six seven. ", "eight nine. ")
 OTHERS = ("eins zwei drei. ", "vier fuenf sechs. ", "sieben acht neun. ", "zehn. ")

@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from app.runtime import drainer
-from app.runtime.drainer import NO_OTHER_COLOR
-from app.runtime.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
-from app.runtime.pod import Pod
-from app.runtime.ports import Arrival
-from app.stores.base import DrainWish, PodBeat, RouterWeights
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Caller, Rig, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.runtime import drainer
+from voice_agent.runtime.drainer import NO_OTHER_COLOR
+from voice_agent.runtime.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import Arrival
+from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights
 
 NOW_MS = 10 * ROUTED_FOR_MS
 BLUE = PodBeat("blue-1", "blue", "1", "ok", 1, 0, 10, 1, NOW_MS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from app.call.changes import OutboxEntry
-from app.call.record import Status
-from app.runtime.signs_of_life import ANSWER_S, SignsOfLife
 from tests.runtime.alone import Alone, alone
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.record import Status
+from voice_agent.runtime.signs_of_life import ANSWER_S, SignsOfLife
 
 
 def questions(transport: MemoryTransport) -> list[None]:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ReplyPart, Text, Turn
-from app.call import inputs, machine
-from app.call.audio import PCM
-from app.call.record import Call
-from app.runtime.audio_pacer import CHUNK_MS
-from app.runtime.speaking import SILENT_S, Performance, turn_of
 from tests.call.calls import CALL_ID, emitted, happen, item_id, new_call, response_id, spoken_turn, types
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
+from voice_agent.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ReplyPart, Text, Turn
+from voice_agent.call import inputs, machine
+from voice_agent.call.audio import PCM
+from voice_agent.call.record import Call
+from voice_agent.runtime.audio_pacer import CHUNK_MS
+from voice_agent.runtime.speaking import SILENT_S, Performance, turn_of
 
 
 class RecordingStage:

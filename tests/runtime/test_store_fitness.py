@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreError, StoreUnavailable, StoreUnfit
-from app.runtime.store_fitness import LOOK_AGAIN_S, StoreFitness
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import StoppedClock
+from voice_agent.errors import StoreError, StoreUnavailable, StoreUnfit
+from voice_agent.runtime.store_fitness import LOOK_AGAIN_S, StoreFitness
+from voice_agent.stores.memory import MemoryStore
 
 EVICTS, SMALL = "it evicts", "it is small"
 UNFIT = StoreUnfit("it lacks GETEX")

@@ -7,16 +7,16 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import ConnectionRefused, StoreUnavailable
-from app.runtime import store_memory
-from app.runtime.pod import Pod
-from app.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE, MIN_ROUND_BYTES, ROUND_SHARE, StoreMemoryWatch
-from app.runtime.writing import MAX_ROUND_BYTES
-from app.stores.base import DrainWish, PodBeat, StoreMemory
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.faulty import until
 from tests.runtime.rig import TYPED, CountingObserver, rig
+from voice_agent.errors import ConnectionRefused, StoreUnavailable
+from voice_agent.runtime import store_memory
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE, MIN_ROUND_BYTES, ROUND_SHARE, StoreMemoryWatch
+from voice_agent.runtime.writing import MAX_ROUND_BYTES
+from voice_agent.stores.base import DrainWish, PodBeat, StoreMemory
+from voice_agent.stores.memory import MemoryStore
 
 LIMIT_BYTES = 64 * 1024 * 1024
 

@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
-from app.call import machine
-from app.call.inputs import AppendAudio, CreateItem, FromCaller, Input, Misspoke, StageAudio
-from app.errors import ProtocolMistake
-from app.runtime.long_messages import LONG_MESSAGE, take_slowly
-from app.wire.realtime import MAX_APPEND_BYTES, SLICE_BYTES
 from tests.call.calls import manual_call
 from tests.runtime.test_long_messages import append, item
+from voice_agent.call import machine
+from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller, Input, Misspoke, StageAudio
+from voice_agent.errors import ProtocolMistake
+from voice_agent.protocol.realtime import MAX_APPEND_BYTES, SLICE_BYTES
+from voice_agent.runtime.long_messages import LONG_MESSAGE, take_slowly
 
 NO_ROOM = ProtocolMistake("No room.", code="server_memory_budget")
 

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.call.record import Status
-from app.errors import StoreUnavailable
-from app.runtime.clock import SteadyClock
-from app.runtime.heartbeat import BEAT_S, UPKEEP_S
-from app.runtime.pod import Pod
-from app.runtime.ports import StartCall
-from app.stores.base import DrainWish, PodBeat
-from app.stores.memory import MemoryStore
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
 from tests.runtime.test_ended import hung_up
 from tests.runtime.test_signs_of_life import questions
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.record import Status
+from voice_agent.errors import StoreUnavailable
+from voice_agent.runtime.clock import SteadyClock
+from voice_agent.runtime.heartbeat import BEAT_S, UPKEEP_S
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import StartCall
+from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.memory import MemoryStore
 
 MIB = 1024 * 1024
 

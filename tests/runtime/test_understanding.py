@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from app.agents.base import Clip
-from app.call.audio import PCM
-from app.runtime.clock import SystemClock
-from app.runtime.understanding import Understanding
 from tests.runtime.alone import TimingObserver
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
 from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import Clip
+from voice_agent.call.audio import PCM
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.understanding import Understanding
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.call.changes import CallWrite
-from app.call.codec import SCHEMA, SCHEMA_REACH
-from app.errors import ConnectionRefused, RecordUnreadable
-from app.runtime.clock import SystemClock
-from app.stores.base import Store
-from app.stores.memory import MemoryStore
-from app.stores.redis import RedisStore
 from tests.call.test_versions import recorded
 from tests.runtime.rig import TYPED, rig
+from voice_agent.call.changes import CallWrite
+from voice_agent.call.codec import SCHEMA, SCHEMA_REACH
+from voice_agent.errors import ConnectionRefused, RecordUnreadable
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.stores.base import Store
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
 
 OF_RIG = {"api_key_hash": b"key", "model": b"scripted"}
 CLAIMED = {b"epoch", b"owner", b"color", b"status", b"claimed_at", b"claim"}

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from app.runtime.budget import FLOOR_BYTES, Budget
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
 from tests.runtime.test_long_messages import append, item, line, update
+from voice_agent.runtime.budget import FLOOR_BYTES, Budget
 
 MIB = 1024 * 1024
 TYPED = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.agents.base import Turn
 from tests.runtime.rig import ANSWER, TYPED, ScriptedAgent, rig
 from tests.waiting import until
+from voice_agent.agents.base import Turn
 
 TOOL = {"type": "function", "name": "book", "description": "", "parameters": {"type": "object"}}
 RATIO = {"type": "retention_ratio", "retention_ratio": 0.5}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.agents.base import Clip, ReplyPart, Text, Turn
-from app.agents.turns import said_since_last_reply
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.waiting import until
+from voice_agent.agents.base import Clip, ReplyPart, Text, Turn
+from voice_agent.agents.turns import said_since_last_reply
 
 SENTENCES = 6
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreFull, StoreRefused, StoreUnavailable
-from app.runtime import write_back, writing
-from app.runtime.committer import Committer
-from app.runtime.ports import StoreState
-from app.runtime.write_back import ASK_S, MAX_PROBE_S, NO_MEMORY, PROBE_S
-from app.runtime.writing import MAX_ROUND_BYTES
-from app.stores.base import StoreMemory, WriteOutcome
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import NEVER, AnsweringStore
 from tests.runtime.rig import CountingObserver
 from tests.runtime.writers import NotedCall
 from tests.waiting import until
+from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime import write_back, writing
+from voice_agent.runtime.committer import Committer
+from voice_agent.runtime.ports import StoreState
+from voice_agent.runtime.write_back import ASK_S, MAX_PROBE_S, NO_MEMORY, PROBE_S
+from voice_agent.runtime.writing import MAX_ROUND_BYTES
+from voice_agent.stores.base import StoreMemory, WriteOutcome
 
 COMMITTED, FULL = WriteOutcome.COMMITTED, WriteOutcome.FULL
 AWAY = StoreUnavailable("away")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.call.changes import CallWrite
-from app.errors import StoreDeclined, StoreFull, StoreRefused, StoreUnavailable
-from app.runtime.ports import StoreState
-from app.runtime.writing import MAX_ROUND_BYTES, TRY_S, Batch, portion, state_of, try_s
 from tests.runtime.writers import NotedCall
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import StoreDeclined, StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime.ports import StoreState
+from voice_agent.runtime.writing import MAX_ROUND_BYTES, TRY_S, Batch, portion, state_of, try_s
 
 
 @pytest.mark.parametrize(

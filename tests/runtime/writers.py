@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.changes import CallWrite, OutboxEntry
 
 
 class OneCall:

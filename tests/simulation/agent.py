@@ -8,11 +8,11 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from app.agents.base import Agent, Audio, Clip, FunctionCall, Plan, ReplyPart, Text, Turn
-from app.agents.echo import Echo
-from app.call.audio import PCM
-from app.errors import ConnectionRefused
 from tests.simulation.witness import Witness
+from voice_agent.agents.base import Agent, Audio, Clip, FunctionCall, Plan, ReplyPart, Text, Turn
+from voice_agent.agents.echo import Echo
+from voice_agent.call.audio import PCM
+from voice_agent.errors import ConnectionRefused
 
 PIECE_BYTES = PCM.size(100)
 

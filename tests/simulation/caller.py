@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import orjson
 import pybase64
 
-from app.call.audio import PCM
-from app.call.closing import MAY_RESUME
-from app.client.numbering import Numbering, Tally
-from app.client.outgoing import Outgoing
 from tests.simulation.agent import piece_audio, piece_text
 from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
+from voice_agent.call.audio import PCM
+from voice_agent.call.closing import MAY_RESUME
+from voice_agent.client.numbering import Numbering, Tally
+from voice_agent.client.outgoing import Outgoing
 
 HANDSHAKE_S = 5.0
 LOSER_S = 30.0

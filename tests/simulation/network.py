@@ -7,16 +7,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from app.call.changes import CallWrite, OutboxEntry, Snapshot
-from app.call.closing import SERVICE_RESTART
-from app.call.completeness import Kept, missing
-from app.errors import StoreUnavailable
-from app.runtime.ports import Transport
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, RouterWeights, Store, WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
+from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
+from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.call.completeness import Kept, missing
+from voice_agent.errors import StoreUnavailable
+from voice_agent.runtime.ports import Transport
+from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, RouterWeights, Store, WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 ANSWER_S = 2.0
 """As `stores.redis` waits."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from app.agents.base import Deed
-from app.call import hearing
-from app.call.changes import CallWrite, OutboxEntry
-from app.call.outbox import Outbox
-from app.runtime.committer import Committer
-from app.runtime.speaking import _Steps
-from app.runtime.writing import Batch
-from app.stores.base import WriteOutcome
-from app.stores.memory import MemoryStore
 from tests.simulation.schedule import Schedule
+from voice_agent.agents.base import Deed
+from voice_agent.call import hearing
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.outbox import Outbox
+from voice_agent.runtime.committer import Committer
+from voice_agent.runtime.speaking import _Steps
+from voice_agent.runtime.writing import Batch
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 Planting = Callable[[], AbstractContextManager[Any]]
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.call.record import Call
-from app.call.sparing import spare
-from app.runtime import live_call
 from tests.simulation.caller import Line
 from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
+from voice_agent.call.record import Call
+from voice_agent.call.sparing import spare
+from voice_agent.runtime import live_call
 
 SHORT_RUN = 500
 SCARCE_RUN = 200

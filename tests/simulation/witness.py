@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from app.call.changes import CallWrite, OutboxEntry
-from app.call.completeness import Kept
-from app.stores.base import WriteOutcome
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.completeness import Kept
+from voice_agent.stores.base import WriteOutcome
 
 
 class Broken(AssertionError):

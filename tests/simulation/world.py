@@ -9,14 +9,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from app.call.record import Call
-from app.call.tokens import resume_token
-from app.errors import ConnectionRefused
-from app.runtime.attachment import Attachment
-from app.runtime.ownership import CallSettings
-from app.runtime.pod import Pod
-from app.runtime.ports import Frames, ResumeCall, StartCall
-from app.stores.memory import MemoryStore
 from tests.simulation.agent import Cast
 from tests.simulation.caller import Caller, Refusal
 from tests.simulation.loop import Process, SimLoop
@@ -24,6 +16,14 @@ from tests.simulation.network import Connection, StoreLink
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
+from voice_agent.call.record import Call
+from voice_agent.call.tokens import resume_token
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.attachment import Attachment
+from voice_agent.runtime.ownership import CallSettings
+from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.ports import Frames, ResumeCall, StartCall
+from voice_agent.stores.memory import MemoryStore
 
 SECRET = b"a secret of the simulation"
 MIN_DRAIN_S = 0.1

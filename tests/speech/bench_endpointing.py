@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from app.call.audio import FORMATS, AudioFormat, from_linear
-from app.speech.endpointing import Endpointer
+from voice_agent.call.audio import FORMATS, AudioFormat, from_linear
+from voice_agent.speech.endpointing import Endpointer
 
 SECONDS = 20
 REPEATS = 5

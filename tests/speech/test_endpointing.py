@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter, from_linear
-from app.call.inputs import VoiceBoundary
-from app.speech.endpointing import MAX_SPEECH_MS, WINDOW_MS, Endpointer
-from app.speech.narrowing import narrow
-from app.speech.synthesis import synthesize
+from voice_agent.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter, from_linear
+from voice_agent.call.inputs import VoiceBoundary
+from voice_agent.speech.endpointing import MAX_SPEECH_MS, WINDOW_MS, Endpointer
+from voice_agent.speech.narrowing import narrow
+from voice_agent.speech.synthesis import synthesize
 
 LEAD_MS = 1000
 TRAIL_MS = 1500

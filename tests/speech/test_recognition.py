@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.call.audio import PCM, PCMA, PCMU, AudioFormat, Converter
-from app.speech.endpointing import Endpointer
-from app.speech.make_samples import SENTENCES
-from app.speech.make_samples import recording as made_again
-from app.speech.recognition import GRAMMARS, Recognizer
-from app.speech.synthesis import synthesize
+from voice_agent.call.audio import PCM, PCMA, PCMU, AudioFormat, Converter
+from voice_agent.speech.endpointing import Endpointer
+from voice_agent.speech.make_samples import SENTENCES
+from voice_agent.speech.make_samples import recording as made_again
+from voice_agent.speech.recognition import GRAMMARS, Recognizer
+from voice_agent.speech.synthesis import synthesize
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 SAID = {

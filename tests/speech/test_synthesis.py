@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.call.audio import PCM
-from app.speech.synthesis import VOICES, speak, synthesize
+from voice_agent.call.audio import PCM
+from voice_agent.speech.synthesis import VOICES, speak, synthesize
 
 SENTENCES = ("Which day would suit you?", "Done: Tuesday the first of December at three in the afternoon.")
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def test_the_same_words_are_the_same_bytes_in_any_order() -> None:
 def test_another_process_says_the_same_bytes() -> None:
     """So that another pod can go on with a reply."""
     program = (
-        "import hashlib; from app.speech.synthesis import synthesize\n"
+        "import hashlib; from voice_agent.speech.synthesis import synthesize\n"
         f"print(hashlib.sha256(synthesize({SENTENCES[1]!r}, 'coral')).hexdigest())"
     )
     said = subprocess.run(

@@ -15,11 +15,11 @@ from typing import NoReturn
 import pytest
 import pytest_asyncio
 
-from app.call.audio import PCM
-from app.speech import workers as pool
-from app.speech.framing import HEADER
-from app.speech.workers import SpeechFailed, SpeechWorkers
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.audio import PCM
+from voice_agent.speech import workers as pool
+from voice_agent.speech.framing import HEADER
+from voice_agent.speech.workers import SpeechFailed, SpeechWorkers
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +88,7 @@ def test_a_parent_that_goes_is_no_error(goes: str) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "app.speech.worker", str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-m", "voice_agent.speech.worker", str(theirs.fileno()), str(os.getpid())],
             cwd=ROOT,
             pass_fds=[theirs.fileno()],
             stderr=subprocess.PIPE,
@@ -226,7 +226,7 @@ async def test_workers_die_with_their_parent() -> None:
     """`kill -9` of the server leaves no worker behind, not even one that is stopped."""
     program = (
         "import asyncio\n"
-        "from app.speech.workers import SpeechWorkers\n"
+        "from voice_agent.speech.workers import SpeechWorkers\n"
         "async def main():\n"
         "    workers = SpeechWorkers(2)\n"
         "    await workers.open()\n"

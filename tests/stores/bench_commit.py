@@ -17,17 +17,17 @@ from pathlib import Path
 import redis
 import uvloop
 
-from app.call import inputs, machine
-from app.call.changes import CallWrite, OutboxEntry
-from app.call.codec import take_write
-from app.call.record import Call
-from app.runtime.clock import SystemClock
-from app.runtime.committer import Committer
-from app.stores.embedded import server_binary
-from app.stores.redis import RedisStore
 from tests.call.calls import FRAME, new_call
 from tests.runtime.rig import CountingObserver
 from tests.servers import RedisServer, free_port
+from voice_agent.call import inputs, machine
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.codec import take_write
+from voice_agent.call.record import Call
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.committer import Committer
+from voice_agent.stores.embedded import server_binary
+from voice_agent.stores.redis import RedisStore
 
 FRAME_S = 0.02
 GROUPS = 20

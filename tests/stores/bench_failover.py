@@ -12,9 +12,9 @@ import argparse
 import asyncio
 import statistics
 
-from app.stores.factory import open_store
 from tests.replicated import sentinel_set
 from tests.stores.test_replicated import Talk, check_nothing_is_lost
+from voice_agent.stores.factory import open_store
 
 WRITES_BEFORE = 50
 WRITES_AFTER = 200

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.stores import child
-from app.stores.child import start_child, start_server
 from tests.waiting import until
+from voice_agent.stores import child
+from voice_agent.stores.child import start_child, start_server
 
 STAYS = "import os, sys, time; os.write(int(sys.argv[1]), b'%d' % os.getpid()); time.sleep(1000)"
 """A command that writes who it is to the file it was handed."""

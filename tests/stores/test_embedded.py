@@ -20,12 +20,13 @@ from urllib.parse import quote
 import pytest
 from redis import exceptions
 
-from app.call.changes import CallWrite
-from app.errors import SettingsError, StoreUnavailable
-from app.stores import embedded
-from app.stores import redis as redis_store
-from app.stores.base import WriteOutcome
-from app.stores.embedded import (
+from tests.waiting import PATIENCE_S, until
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import SettingsError, StoreUnavailable
+from voice_agent.stores import embedded
+from voice_agent.stores import redis as redis_store
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.embedded import (
     DEFAULT_DIR,
     MAX_SOCKET_PATH_BYTES,
     EmbeddedStore,
@@ -34,13 +35,12 @@ from app.stores.embedded import (
     _socket_path,
     server_binary,
 )
-from tests.waiting import PATIENCE_S, until
 
 POD = """
 import asyncio, sys
-from app.call.changes import CallWrite
-from app.stores import child
-from app.stores.embedded import EmbeddedStore
+from voice_agent.call.changes import CallWrite
+from voice_agent.stores import child
+from voice_agent.stores.embedded import EmbeddedStore
 async def main():
     child.HAS_DEATH_SIGNAL = child.HAS_DEATH_SIGNAL and "watchdog" not in sys.argv
     store = EmbeddedStore("embedded://" + sys.argv[1], ttl_s=100)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.stores.factory import open_store
-from app.stores.redis import RedisStore
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis import RedisStore
 
 
 @pytest.mark.parametrize("url", ["embedded://", "redis://h", "redis+sentinel://h:1/voice", "REDIS+CLUSTER://h:1"])

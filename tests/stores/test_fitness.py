@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreUnfit
-from app.runtime.store_fitness import LOOK_AGAIN_S
-from app.stores.embedded import EmbeddedStore
-from app.stores.factory import open_store
-from app.stores.redis import RedisStore
-from app.stores.redis_fitness import CALL_BYTES, COMMANDS, OLDEST, Facts, facts_of, lack, shortcomings
 from tests.replicated import cluster_set, sentinel_set
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import rig
 from tests.servers import RedisServer, binaries, redis_server
+from voice_agent.errors import StoreUnfit
+from voice_agent.runtime.store_fitness import LOOK_AGAIN_S
+from voice_agent.stores.embedded import EmbeddedStore
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_fitness import CALL_BYTES, COMMANDS, OLDEST, Facts, facts_of, lack, shortcomings
 
 CALLS = 50
 NEEDED = {"maxmemory": "200mb", "maxmemory-policy": "noeviction", "appendonly": "yes"}
@@ -233,7 +233,7 @@ def test_a_command_that_a_server_does_not_know_is_missing() -> None:
 
 def test_all_commands_of_the_scripts_are_asked_for() -> None:
     """A new one must not be found missing by callers."""
-    scripts = files("app.stores").joinpath("lua").iterdir()
+    scripts = files("voice_agent.stores").joinpath("lua").iterdir()
     used = {name for script in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", script.read_text())}
     assert used
     assert used <= set(COMMANDS)

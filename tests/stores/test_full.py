@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.errors import StoreFull
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
-from app.stores.redis import RedisStore
 from tests.servers import binaries, redis_server
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.errors import StoreFull
+from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
+from voice_agent.stores.redis import RedisStore
 
 SAID = {"item_1": b"what-was-said"}
 EVERYTHING: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.errors import RecordUnreadable
-from app.stores.base import Claim, Claimed, PodBeat, WriteOutcome
-from app.stores.memory import MemoryStore
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.errors import RecordUnreadable
+from voice_agent.stores.base import Claim, Claimed, PodBeat, WriteOutcome
+from voice_agent.stores.memory import MemoryStore
 
 TTL_S = 60
 

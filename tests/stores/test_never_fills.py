@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.runtime.pod import Pod
-from app.stores.redis import RedisStore
 from tests.runtime.rig import ANSWER, Caller, Rig, ScriptedAgent, rig
 from tests.servers import redis_server
+from voice_agent.runtime.pod import Pod
+from voice_agent.stores.redis import RedisStore
 
 MIB = 1024 * 1024
 SECOND_BYTES = 48_000

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from app.stores.base import DrainWish, PodBeat
-from app.stores.redis import RedisStore
-from app.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, beat_fields
+from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, beat_fields
 
 BEAT = PodBeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
 GOOD = beat_fields(BEAT) | {"name": "odd"}

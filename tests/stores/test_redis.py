@@ -16,17 +16,17 @@ import pytest
 import redis.asyncio
 from redis import exceptions
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.errors import SettingsError, StoreRefused, StoreUnavailable
-from app.stores import factory
-from app.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
-from app.stores.factory import GROUP, open_store
-from app.stores.memory import MemoryStore
-from app.stores.redis import RedisStore
-from app.stores.redis_connections import Tuning
-from app.stores.redis_errors import meaning, without_password
-from app.stores.redis_format import PART_BYTES
 from tests.servers import RedisServer, redis_server
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.errors import SettingsError, StoreRefused, StoreUnavailable
+from voice_agent.stores import factory
+from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
+from voice_agent.stores.factory import GROUP, open_store
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_connections import Tuning
+from voice_agent.stores.redis_errors import meaning, without_password
+from voice_agent.stores.redis_format import PART_BYTES
 
 ANSWER_S = Tuning().timeout_s
 CONNECTIONS = Tuning().connections

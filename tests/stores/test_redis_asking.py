@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis import exceptions
 
-from app.call.changes import CallWrite, OutboxEntry
-from app.errors import StoreDeclined, StoreRefused, StoreUnavailable
-from app.stores import redis as asking
-from app.stores.base import Claim, NotClaimed, PodBeat, StoreMemory, WriteOutcome
-from app.stores.redis import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS, RedisStore
-from app.stores.redis_format import STAGED_FROM_BYTES
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.errors import StoreDeclined, StoreRefused, StoreUnavailable
+from voice_agent.stores import redis as asking
+from voice_agent.stores.base import Claim, NotClaimed, PodBeat, StoreMemory, WriteOutcome
+from voice_agent.stores.redis import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS, RedisStore
+from voice_agent.stores.redis_format import STAGED_FROM_BYTES
 
 BEAT = PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
 ENOUGH = 100

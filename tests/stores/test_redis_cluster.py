@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redis import exceptions
 
-from app.stores.base import StoreMemory
-from app.stores.redis_cluster import ClusterStore
+from voice_agent.stores.base import StoreMemory
+from voice_agent.stores.redis_cluster import ClusterStore
 
 
 class Node:

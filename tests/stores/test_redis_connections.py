@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from redis import exceptions
 
-from app.errors import SettingsError
-from app.stores.factory import open_store
-from app.stores.redis import RedisStore
-from app.stores.redis_cluster import ClusterStore
-from app.stores.redis_connections import Tuning, one_server, read_place
-from app.stores.redis_sentinels import sentinel_master
+from voice_agent.errors import SettingsError
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_cluster import ClusterStore
+from voice_agent.stores.redis_connections import Tuning, one_server, read_place
+from voice_agent.stores.redis_sentinels import sentinel_master
 
 KINDS = ["redis://h:1?", "redis+sentinel://h:1/voice?", "redis+cluster://h:1?"]
 

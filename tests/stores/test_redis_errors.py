@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from app.errors import SettingsError, StoreDeclined, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from app.stores.base import WriteOutcome
-from app.stores.factory import open_store
-from app.stores.redis_errors import (
+from voice_agent.errors import SettingsError, StoreDeclined, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis_errors import (
     DECLINED,
     DECLINED_CODES,
     FINAL,

@@ -9,8 +9,8 @@ import pytest
 from redis import exceptions
 from structlog.testing import capture_logs
 
-from app.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
-from app.stores.redis_fleet import (
+from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
+from voice_agent.stores.redis_fleet import (
     BEAT_FIELDS,
     MAX_DEADLINE_S,
     MAX_NUMBER,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from app.errors import RecordUnreadable
-from app.stores import redis_format
-from app.stores.redis_format import PART_BYTES, STAGED_FOR_S, Reading, commit_arguments, parts_of
+from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.errors import RecordUnreadable
+from voice_agent.stores import redis_format
+from voice_agent.stores.redis_format import PART_BYTES, STAGED_FOR_S, Reading, commit_arguments, parts_of
 
 EVENT = OutboxEntry(1, b"h", b"a")
 SPEECH = SpeechEntry(1, "i", b"s")

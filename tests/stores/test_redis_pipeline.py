@@ -13,7 +13,7 @@ from redis import exceptions
 from redis._parsers.base import AsyncPushNotificationsParser
 from redis.asyncio.connection import Connection
 
-from app.stores.redis_pipeline import ask_all, pack
+from voice_agent.stores.redis_pipeline import ask_all, pack
 
 WORDS = st.one_of(st.text(max_size=20), st.binary(max_size=60), st.integers(-(2**63), 2**63))
 

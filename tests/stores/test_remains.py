@@ -6,11 +6,11 @@ from pathlib import Path
 
 import redis.asyncio
 
-from app.call.changes import CallWrite, OutboxEntry
-from app.stores.base import WriteOutcome
-from app.stores.redis import RedisStore
 from tests.servers import RedisServer, binaries, free_port
 from tests.waiting import until
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.redis import RedisStore
 
 SAID = b"what-was-said"
 WRITTEN_AT_ONCE = ("--appendonly", "yes", "--appendfsync", "always")

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.call.changes import CallWrite, OutboxEntry
-from app.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
-from app.stores.base import Claim, Claimed, PodBeat, Store, WriteOutcome
-from app.stores.factory import open_store
-from app.stores.redis_cluster import ClusterStore
-from app.stores.redis_connections import Tuning, read_place, tuning_of
 from tests.replicated import ClusterSet, SentinelSet, cluster_set, sentinel_set
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
+from voice_agent.stores.base import Claim, Claimed, PodBeat, Store, WriteOutcome
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis_cluster import ClusterStore
+from voice_agent.stores.redis_connections import Tuning, read_place, tuning_of
 
 CALLS = [f"call_{number}" for number in range(20)]
 

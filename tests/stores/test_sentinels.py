@@ -12,15 +12,15 @@ import pytest
 from redis import exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
 
-from app.call.changes import CallWrite
-from app.errors import StoreUnavailable
-from app.stores.base import WriteOutcome
-from app.stores.factory import open_store
-from app.stores.redis import RedisStore
-from app.stores.redis_sentinels import SENTINEL_ANSWER_S, Sentinels
 from tests.replicated import SERVICE, sentinel_set
 from tests.servers import free_port
 from tests.waiting import until
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import StoreUnavailable
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.factory import open_store
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_sentinels import SENTINEL_ANSWER_S, Sentinels
 
 ASKED_AT_ONCE = 16
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app.call.changes import CallWrite
-from app.errors import StoreRefused, StoreUnavailable
-from app.stores.base import WriteOutcome
-from app.stores.factory import open_store
 from tests.replicated import SERVICE, cluster_set, sentinel_set
 from tests.servers import redis_server
 from tests.tls import make_certificate, needs_openssl, tls_fronts
+from voice_agent.call.changes import CallWrite
+from voice_agent.errors import StoreRefused, StoreUnavailable
+from voice_agent.stores.base import WriteOutcome
+from voice_agent.stores.factory import open_store
 
 pytestmark = needs_openssl
 

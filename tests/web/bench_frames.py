@@ -14,10 +14,10 @@ from typing import cast
 
 import uvloop
 
-from app.runtime.ports import Listener
-from app.web.call_socket import CallSocket
-from app.web.frames import LONG_BYTES, PING, SHORT_BYTES, TEXT, only_text, text_frame
-from app.wire.realtime import parse
+from voice_agent.protocol.realtime import parse
+from voice_agent.runtime.ports import Listener
+from voice_agent.web.call_socket import CallSocket
+from voice_agent.web.frames import LONG_BYTES, PING, SHORT_BYTES, TEXT, only_text, text_frame
 
 AUDIO = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1280 + b'"}'
 MESSAGE_BYTES = 20 * 1024 * 1024

@@ -15,17 +15,17 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from app.errors import ConnectionRefused
-from app.observe.metrics import Metrics
-from app.runtime.fleet import Takers
-from app.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
-from app.settings import Settings
-from app.stores.base import PodBeat
-from app.web.application import build_app
-from app.web.handshakes import HandshakeLimits
-from app.web.listening import bind
-from app.web.server import VoiceServer
 from tests.waiting import PATIENCE_S
+from voice_agent.errors import ConnectionRefused
+from voice_agent.observe.metrics import Metrics
+from voice_agent.runtime.fleet import Takers
+from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
+from voice_agent.settings import Settings
+from voice_agent.stores.base import PodBeat
+from voice_agent.web.application import build_app
+from voice_agent.web.handshakes import HandshakeLimits
+from voice_agent.web.listening import bind
+from voice_agent.web.server import VoiceServer
 
 SECRET = b"a secret for tests"
 CALL_ID = "call_" + "a2" * 13

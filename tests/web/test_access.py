@@ -7,9 +7,9 @@ import socket
 import pytest
 from starlette.datastructures import Headers
 
-from app.errors import ConnectionRefused
-from app.settings import Settings
-from app.web.access import Access
+from voice_agent.errors import ConnectionRefused
+from voice_agent.settings import Settings
+from voice_agent.web.access import Access
 
 OWN = socket.gethostname().lower()
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from app.web.addresses import MAX_PROXIES, CallerAddresses, ConnectRate, parse_address
+from voice_agent.web.addresses import MAX_PROXIES, CallerAddresses, ConnectRate, parse_address
 
 
 class StoppedClock:

@@ -9,11 +9,11 @@ from typing import Any, cast
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.runtime.ports import Listener
-from app.web.call_socket import CallSocket
-from app.web.frames import BINARY, CLOSE, PING, PONG, TEXT
-from app.web.turns import RUN_S, WINDOW_S, Turns
 from tests.waiting import PATIENCE_S
+from voice_agent.runtime.ports import Listener
+from voice_agent.web.call_socket import CallSocket
+from voice_agent.web.frames import BINARY, CLOSE, PING, PONG, TEXT
+from voice_agent.web.turns import RUN_S, WINDOW_S, Turns
 
 FRAME_S = 0.0001
 

@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 from websockets.frames import Frame, Opcode
 
-from app.runtime.ports import Listener
-from app.web.call_socket import MAX_UNWRITTEN_BYTES, MESSAGE_PROGRESS_BYTES, PONGS, CallSocket
-from app.web.frame_reader import FrameReader
-from app.web.frames import PING, PONG
-from app.web.turns import RUN_S, SHARE_S, WINDOW_S, Turns
 from tests.waiting import PATIENCE_S
+from voice_agent.runtime.ports import Listener
+from voice_agent.web.call_socket import MAX_UNWRITTEN_BYTES, MESSAGE_PROGRESS_BYTES, PONGS, CallSocket
+from voice_agent.web.frame_reader import FrameReader
+from voice_agent.web.frames import PING, PONG
+from voice_agent.web.turns import RUN_S, SHARE_S, WINDOW_S, Turns
 
 
 class Taker(Listener):

@@ -6,10 +6,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.runtime.ports import Listener, Transport
-from app.web.call_socket import CallSocket
-from app.web.frames import text_frame
 from tests.web.rig import running
+from voice_agent.runtime.ports import Listener, Transport
+from voice_agent.web.call_socket import CallSocket
+from voice_agent.web.frames import text_frame
 
 NOT_RUN = ("9.*", "12.*", "13.*")
 """Megabytes, and compression, which is off for audio."""

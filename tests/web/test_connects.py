@@ -6,10 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from app.errors import ConnectionRefused
-from app.web.addresses import CallerAddresses, ConnectRate
-from app.web.connects import ConnectRules
 from tests.web.rig import CALL_ID, CALL_KEY, ScriptedPod, refuse
+from voice_agent.errors import ConnectionRefused
+from voice_agent.web.addresses import CallerAddresses, ConnectRate
+from voice_agent.web.connects import ConnectRules
 
 CALLER = ip_address("203.0.113.9")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.web.descriptors import RESERVED, raise_limit, shortage
+from voice_agent.web.descriptors import RESERVED, raise_limit, shortage
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from app.web import frame_reader
-from app.web.frame_reader import FRAMES_AT_ONCE, FrameReader
-from app.web.frames import (
+from voice_agent.web import frame_reader
+from voice_agent.web.frame_reader import FRAMES_AT_ONCE, FrameReader
+from voice_agent.web.frames import (
     BINARY,
     CLOSE,
     PING,

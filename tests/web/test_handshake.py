@@ -18,11 +18,11 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from app.runtime.ports import StartCall
-from app.web.handshake import LINGER_BYTES, Handshake
-from app.web.handshakes import IDLE_S, HandshakeLimits
-from app.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
+from voice_agent.runtime.ports import StartCall
+from voice_agent.web.handshake import LINGER_BYTES, Handshake
+from voice_agent.web.handshakes import IDLE_S, HandshakeLimits
+from voice_agent.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 
 SMALL = HandshakeLimits(waiting=4, idle=3, lingering=2)
 UPGRADE = (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import StoreUnavailable
-from app.stores.base import PodBeat
 from tests.web.rig import CALL_ID, running
+from voice_agent.errors import StoreUnavailable
+from voice_agent.stores.base import PodBeat
 
 HEALTH_FIELDS = {"status", "color", "pod", "version", "active_calls", "parked_calls", "capacity", "store"}
 HEALTH_FIELDS |= {"drain_waits"}

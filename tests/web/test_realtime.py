@@ -10,12 +10,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from app.call.tokens import resume_token
-from app.errors import StoreUnavailable
-from app.runtime.ports import Arrival, ResumeCall, StartCall, Transport
-from app.web.access import ANYBODY, hashed
-from app.web.call_socket import CLOSING_S
 from tests.web.rig import CALL_ID, CALL_KEY, SECRET, Running, refuse, running
+from voice_agent.call.tokens import resume_token
+from voice_agent.errors import StoreUnavailable
+from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, Transport
+from voice_agent.web.access import ANYBODY, hashed
+from voice_agent.web.call_socket import CLOSING_S
 
 TOKEN = resume_token(SECRET, CALL_ID)
 KEYED: dict[str, Any] = {"api_keys": "first-key,second-key"}

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from app.errors import SettingsError
-from app.runtime.ports import Transport
-from app.web.listening import bind
 from tests.waiting import PATIENCE_S, until
 from tests.web.rig import Running, free_socket, running
+from voice_agent.errors import SettingsError
+from voice_agent.runtime.ports import Transport
+from voice_agent.web.listening import bind
 
 HANDSHAKE = (
     b"GET /realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -137,7 +137,7 @@ async def test_a_planned_close_reaches_a_caller_who_is_talking() -> None:
 
 async def test_too_few_descriptors_for_the_calls_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the start, in one line, and not when callers find no room."""
-    monkeypatch.setattr("app.web.server.raise_limit", lambda: 1024)
+    monkeypatch.setattr("voice_agent.web.server.raise_limit", lambda: 1024)
     for max_calls, warnings in ((10, 0), (1000, 1)):
         with capture_logs() as logged:
             async with running(max_calls=max_calls):

@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, NextTurn, Turns
+from voice_agent.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, NextTurn, Turns
 
 UNIT_S = 0.0001
 """What one frame costs here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.web.waiting import Waiting
+from voice_agent.web.waiting import Waiting
 
 
 def test_the_oldest_goes_for_one_too_many() -> None:

@@ -1,5 +1,0 @@
-"""The agent `frontdesk`: books, moves and cancels appointments, knows the opening hours and where an order is."""
-
-from app.agents.frontdesk.agent import FrontDesk
-
-__all__ = ["FrontDesk"]

@@ -1,1 +1,0 @@
-"""Routers: one adapter each behind `app.cutover.ports.Router`."""

@@ -1,0 +1,38 @@
+"""The agent `echo`: says back what it heard, sample for sample, so that any client can check what it got."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.turns import said_since_last_reply
+
+MAX_ECHO_CHARS = 64 * 1024
+
+
+class Echo:
+    """A spoken turn is answered with its own audio, a typed one with its own text."""
+
+    name = "echo"
+    lead_ms = 0
+    replays = True
+    mirrors = False
+
+    async def open(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        """Always None: an echo understands nothing."""
+        return None
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        """The clip if there is one and speech is wanted, else the text typed since the last reply."""
+        if turn.clip is not None and turn.wants_audio:
+            yield Audio(turn.clip.audio, turn.clip.format)
+            return
+        said = said_since_last_reply(turn.items, failed_to=turn.failed_to, typed_only=True, max_chars=MAX_ECHO_CHARS)
+        if said.text:
+            yield Text(said.text)

@@ -1,0 +1,202 @@
+"""The composition root: makes the parts of a pod from its settings, once, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+import uvloop
+
+from voice_agent import __version__
+from voice_agent.agents.registry import AgentRegistry, load_agents
+from voice_agent.errors import StoreRefused
+from voice_agent.observe.metrics import Metrics
+from voice_agent.runtime.agent_steps import StuckSteps
+from voice_agent.runtime.allocator import give_back_large_blocks
+from voice_agent.runtime.clock import SteadyClock, SystemClock
+from voice_agent.runtime.naming import OwnName
+from voice_agent.runtime.ownership import CallSettings
+from voice_agent.runtime.pod import Pod
+from voice_agent.settings import Settings
+from voice_agent.stores.base import Store
+from voice_agent.stores.factory import open_store
+from voice_agent.web.listening import bind
+from voice_agent.web.ports import CallPod, MetricsPage
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from voice_agent.web.server import VoiceServer
+
+AGREED_SECRET = "secret"  # noqa: S105  # its name in the store
+SECRET_BYTES = 32
+INSTANCE_BYTES = 16
+"""What tells one process from all others."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running pod is made of."""
+
+    pod: Pod
+    app: FastAPI
+    agents: AgentRegistry
+    metrics: Metrics
+    store: Store
+
+
+class Front(NamedTuple):
+    """What the web application shows: a pod by itself, or one that speaks for all workers of a host."""
+
+    pod: CallPod
+    metrics: MetricsPage
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings, show: Callable[[Pod, Metrics], Front] = Front, *, own_name: bool = False
+) -> AsyncIterator[Parts]:
+    """An open pod and its web application; all of it is closed at the end, last made first.
+
+    `own_name`: choose another name if a pod of the store has the one that is set. `show` makes what the application
+    shows. Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
+    """
+    store = make_store(settings)
+    agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
+    metrics = Metrics(version=__version__, color=settings.color)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        # The embedded store's server starts on another core while this one imports.
+        await asyncio.gather(store.open(), asyncio.to_thread(import_module, "voice_agent.web.server"))
+        from voice_agent.web.access import revoked
+        from voice_agent.web.application import build_app
+        from voice_agent.web.turns import NextTurn, Turns
+
+        secret = await find_secret(settings, store)
+        stuck = StuckSteps()
+        stack.callback(stuck.stop)
+        stuck.start()
+        stack.push_async_callback(agents.close)
+        await agents.open()
+        if own_name:
+            # Last of all: until the first heartbeat shows it, a name is kept for seconds only.
+            name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes, SystemClock())
+            settings = settings.model_copy(update={"pod": await name.choose(settings.pod)})
+            stack.push_async_callback(name.give_back)
+        pod = Pod(
+            settings=call_settings(settings),
+            version=__version__,
+            secret=secret,
+            capacity=settings.max_calls,
+            calls_per_key=settings.max_calls_per_key,
+            revoked=revoked(settings),
+            overload_lag_s=settings.overload_lag_ms / 1000,
+            caller_bytes=settings.caller_bytes,
+            key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
+            store=store,
+            agents=agents,
+            clock=SteadyClock(),
+            observer=metrics,
+            tallies=metrics.tallies,
+            agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
+        )
+        pod.next_turn = NextTurn(Turns.of(asyncio.get_running_loop())).wait
+        metrics.watch(pod.status, pod.calls_not_resumable)
+        stack.push_async_callback(pod.close)
+        await pod.open()
+        front = show(pod, metrics)
+        yield Parts(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
+
+
+def make_store(settings: Settings) -> Store:
+    """The store of the settings, not opened yet."""
+    return open_store(
+        settings.store_url,
+        ttl_s=settings.call_ttl,
+        retention_s=settings.retention,
+        key_prefix=settings.key_prefix,
+    )
+
+
+def call_settings(settings: Settings) -> CallSettings:
+    """What the calls of the pod have in common."""
+    return CallSettings(
+        pod=settings.pod,
+        color=settings.color,
+        ttl_s=settings.call_ttl,
+        resume_window_s=settings.resume_window,
+        max_call_s=settings.max_call_seconds,
+        idle_timeout_s=settings.idle_timeout,
+        checkpoint_ms=settings.input_checkpoint_ms,
+        outbox_bytes=settings.outbox_bytes,
+    )
+
+
+async def find_secret(settings: Settings, store: Store) -> bytes:
+    """The key that signs resume tokens: from the settings, or one that the pods of a store agree on.
+
+    Raises `StoreRefused` for one that is too short to be ours: anybody could guess tokens.
+    """
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    agreed = await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
+    if len(agreed) < SECRET_BYTES:
+        raise StoreRefused(
+            f"the secret that the pods agreed on in the store has {len(agreed)} bytes instead of {SECRET_BYTES}: "
+            f"delete voice:agreed:{AGREED_SECRET} there, or set VOICE_SECRET"
+        )
+    return agreed
+
+
+def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:
+    """Run a pod until a signal has drained it; `on_started` is called once it accepts calls."""
+    listener = bind(settings.host, settings.port)
+    give_back_large_blocks()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_pod(settings, listener, on_started))
+    finally:
+        listener.close()
+
+
+async def run_pod(settings: Settings, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready."""
+    async with build(settings, own_name=True) as parts:
+        from voice_agent.web.server import VoiceServer
+
+        server = VoiceServer(parts.app, parts.pod, settings, on_started=on_started)
+        await serve_while_preparing(server, parts.agents, [listener])
+
+
+async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sockets: list[socket.socket]) -> None:
+    """Serve until drained. Raises what keeps an agent from getting ready, after the calls were closed with 1012."""
+    preparing = asyncio.create_task(prepare(agents), name="prepare")
+
+    def leave_if_it_failed(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            server.should_exit = True
+
+    preparing.add_done_callback(leave_if_it_failed)
+    await server.serve(sockets=sockets)
+    if not preparing.done():
+        preparing.cancel()
+    with suppress(asyncio.CancelledError):
+        await preparing
+
+
+async def prepare(agents: AgentRegistry) -> None:
+    """What need not be done before the first health check is answered, so that the first call finds it done."""
+    await agents.ready()
+    # What was made so far stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()

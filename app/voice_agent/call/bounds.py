@@ -1,0 +1,54 @@
+"""What one call may keep, in bytes, and the errors that name these bounds."""
+
+from __future__ import annotations
+
+from voice_agent.call.conversation import MAX_BYTES, MAX_ITEMS
+from voice_agent.call.record import Call
+from voice_agent.errors import ProtocolMistake
+
+KIB = 1024
+MIB = 1024 * KIB
+MAX_AUDIO_BYTES = 16 * MIB
+"""Of the caller's audio, uncommitted and committed together: stops a call that has turn after turn of minutes kept,
+because none of them is answered or understood yet."""
+MAX_RETRIEVED_BYTES = MIB
+"""Audio shown by one `conversation.item.retrieve`, 21 s of PCM: stops a message of 60 bytes that is answered with 20
+MB, again and again."""
+MAX_PACKED_ITEM_BYTES = 768 * KIB
+"""Of an item as JSON, in which some characters take six bytes each: stops one write, and the events that show the
+item, from growing to megabytes."""
+MAX_UNTRANSCRIBED = 32
+"""Spoken items whose words are looked for: stops a burst of commits from filling the recognisers' queue, and memory
+with tasks. What is said beyond it is kept as not understood."""
+
+
+def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
+    """Bytes of the caller's audio that the call holds; `without_latest`: once another turn has replaced the latest."""
+    clips = {id(clip): len(clip.audio) for clip in call.untranscribed.values()}
+    for clip in (call.answered, None if without_latest else call.clip):
+        if clip is not None:
+            clips[id(clip)] = len(clip.audio)
+    return len(call.hearing.audio) + call.staged_bytes + sum(clips.values())
+
+
+def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolMistake:
+    """There is no room for so much more audio."""
+    return ProtocolMistake(
+        f"The call holds {kept_audio_bytes(call)} bytes of audio, with {more_bytes} more it would exceed "
+        f"{MAX_AUDIO_BYTES}. Commit or clear the buffer, and let earlier turns be answered.",
+        code="audio_full",
+        param=param,
+        limit="call_audio_bytes",
+    )
+
+
+def conversation_full(call: Call, param: str | None) -> ProtocolMistake:
+    """There is no room for another item."""
+    held = call.conversation
+    return ProtocolMistake(
+        f"The conversation is full: it holds {len(held)} of at most {MAX_ITEMS} items and {held.packed_bytes} of at "
+        f"most {MAX_BYTES} bytes. Delete items before adding more.",
+        code="conversation_full",
+        param=param,
+        limit="conversation",
+    )

@@ -1,0 +1,511 @@
+"""How a call becomes writes, and how a snapshot becomes a call again.
+
+Every write carries the input position, so that remembered client events, heard audio
+and the position never disagree after a crash. Everything else is written only when it
+changed: bytes per write do not depend on the length of the call.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import orjson
+
+from voice_agent.call.alignment import Piece
+from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from voice_agent.call.completeness import KEPT, KEPT_FORMAT, Kept, missing, replayable
+from voice_agent.call.conversation import Conversation
+from voice_agent.call.outbox import Outbox
+from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from voice_agent.call.reply_items import open_again
+from voice_agent.call.session import new_session
+from voice_agent.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
+from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
+
+SCHEMA = 1
+SCHEMA_REACH = 1
+"""Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
+READS_SCHEMAS = (SCHEMA - SCHEMA_REACH, SCHEMA + SCHEMA_REACH)
+"""The lowest and the highest schema that this version reads."""
+MAX_EVENT_NUMBER = 2**53
+"""Beyond it clients cannot tell one event's number from the next."""
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
+"""What reading raises where a field is missing, or is something else than its kind."""
+
+SAID = ""
+"""Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
+among the items, so that all that was said goes at one time and the record, which stays, tells nothing."""
+
+Shape = TypeVar("Shape", Reply, Playback)
+
+
+def take_write(call: Call, now_ms: int) -> CallWrite:
+    """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
+    call.revision += 1
+    if call.status is Status.ENDED:
+        return _take_end(call, now_ms)
+    if call.write_whole:
+        return _take_whole(call, now_ms)
+    items, dropped = call.conversation.take_changes()
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
+        fields=_fields(call, call.dirty, now_ms),
+        items=items,
+        dropped_items=dropped,
+        events=_events_to_keep(call),
+        speech=call.unsaved_speech,
+    )
+    oldest = (call.outbox.first_n, _oldest_speech(call))
+    if oldest[0] != call.trimmed_to[0]:
+        write.keep_events_from = oldest[0] or call.seq + 1
+    if oldest[1] != call.trimmed_to[1]:
+        write.keep_speech_from = oldest[1]
+    call.trimmed_to = oldest
+    _count_kept(call, write)
+    _all_saved(call)
+    return write
+
+
+def _count_kept(call: Call, write: CallWrite) -> None:
+    """Have the record count what the store holds once the write is done."""
+    stored = call.stored_speech
+    if write.whole:
+        stored.clear()
+    if write.speech:
+        stored.extend([entry.n for entry in write.speech])
+    while stored and stored[0] < write.keep_speech_from:
+        stored.popleft()
+    counts = (len(call.conversation), len(call.outbox), len(stored), call.hearing.saved)
+    write.fields[KEPT] = KEPT_FORMAT % counts
+
+
+def _events_to_keep(call: Call) -> list[OutboxEntry]:
+    """What is new in the outbox: of all that waits, what it has not let go of already."""
+    oldest = call.outbox.first_n
+    return [event for event in call.unsaved_events if event.n >= oldest] if oldest else []
+
+
+def _take_end(call: Call, now_ms: int) -> CallWrite:
+    """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
+    fields = {"seq": b"%d" % call.seq, "updated_at": b"%d" % now_ms}
+    for group in ("identity", "status", "counts"):
+        _ENCODE[group](call, fields)
+    items, dropped = (call.conversation.pack_all(), []) if call.write_whole else call.conversation.take_changes()
+    items[SAID] = orjson.dumps({"session": call.session, "agent": call.agent_state})
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
+        fields=fields,
+        items=items,
+        dropped_items=dropped,
+        whole=call.write_whole,
+        call_key_hash=call.call_key_hash,
+        ends=True,
+    )
+    _all_saved(call)
+    return write
+
+
+def _take_whole(call: Call, now_ms: int) -> CallWrite:
+    fields = _fields(call, GROUPS, now_ms)
+    fields.update(call.unknown_fields)
+    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
+    for event_id, (number, heard_to) in call.seen.items():
+        if event_id in waiting:
+            continue
+        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
+    clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
+    speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
+    hearing = call.hearing
+    if hearing.item_id is not None and hearing.saved:
+        speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
+    if call.staged is not None and call.keeps_turns:
+        speech += call.staged.entries
+    write = CallWrite(
+        call.call_id,
+        call.epoch,
+        call.revision,
+        call.claim,
+        call.doubted_claim,
+        fields=fields,
+        items=call.conversation.pack_all(),
+        events=call.outbox.after(0),
+        speech=sorted(speech),
+        whole=True,
+        call_key_hash=call.call_key_hash,
+    )
+    call.trimmed_to = (call.outbox.first_n, _oldest_speech(call))
+    _count_kept(call, write)
+    _all_saved(call)
+    return write
+
+
+def skip_write(call: Call) -> list[OutboxEntry]:
+    """Let the events that wait go out unsaved; the next write will carry everything."""
+    waiting = call.unsaved_events
+    _all_saved(call)
+    call.conversation.nothing_changed()
+    call.write_whole = True
+    return waiting
+
+
+def _all_saved(call: Call) -> None:
+    call.unsaved_events = []
+    call.unsaved_speech = []
+    call.unsaved_bytes = 0
+    call.dirty = set()
+    call.write_whole = False
+
+
+def _oldest_speech(call: Call) -> int:
+    clips = _kept_clips(call)
+    if not clips and not call.hearing.first_n and call.staged is None:
+        return call.speech_made + 1  # As in nearly every write of a call whose caller is silent.
+    kept = [clip.first_n for clip in clips if clip.audio]
+    if call.hearing.first_n:
+        kept.append(call.hearing.first_n)
+    if call.staged is not None and call.keeps_turns:
+        kept.append(call.staged.first_n)
+    return min(kept, default=call.speech_made + 1)
+
+
+def _kept_clips(call: Call) -> list[Clip]:
+    """Turns whose audio may still be needed: the one that is answered, the latest, those nobody has understood yet.
+
+    Of two with one id, which a client may give again, the newer comes later.
+    """
+    if not call.keeps_turns:
+        return []
+    latest = None if call.is_spared else call.clip
+    return [*(clip for clip in (call.answered, latest) if clip is not None), *call.untranscribed.values()]
+
+
+def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
+    hearing = call.hearing
+    position = (hearing.base_ms, hearing.durable_position, hearing.speaking, hearing.first_n)
+    fields = {
+        "seq": b"%d" % call.numbers_to_save(),
+        "updated_at": b"%d" % now_ms,
+        "hearing": b"%d %d %d %d " % position + (hearing.item_id or "").encode(),
+    }
+    if call.reply is not None:
+        fields["reply_audio"] = b"%d %d" % (call.reply.audio_bytes, call.reply.piece_checksum)
+    for group in groups:
+        _ENCODE[group](call, fields)
+    _take_seen(call, fields)
+    return fields
+
+
+def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
+    durable = call.hearing.durable_position
+    waiting = []
+    for event_id, number, heard_to in call.unsaved_seen:
+        if heard_to > durable:
+            waiting.append((event_id, number, heard_to))
+        else:
+            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
+    call.unsaved_seen = waiting
+
+
+def _seen(event_id: str, number: int, heard_to: int) -> bytes:
+    """The number, for an append the input position that it reaches, and the id."""
+    if heard_to:
+        return b"%d:%d %s" % (number, heard_to, event_id.encode())
+    return b"%d %s" % (number, event_id.encode())
+
+
+def _encode_identity(call: Call, fields: dict[str, bytes]) -> None:
+    fields.update(
+        schema=b"%d" % SCHEMA,
+        call_id=call.call_id.encode(),
+        model=call.model.encode(),
+        mirror=b"%d" % call.mirror,
+        api_key_hash=call.api_key_hash.encode(),
+        call_key_hash=call.call_key_hash.encode(),
+        created_at=b"%d" % call.created_at_ms,
+        owner=call.owner.encode(),
+        color=call.color.encode(),
+    )
+
+
+def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
+    fields.update(
+        status=call.status.encode(),
+        outcome=call.outcome.encode(),
+        ended_at=b"%d" % call.ended_at_ms,
+        left_at=b"%d" % call.left_at_ms,
+        handed_off=b"%d" % call.handed_off,
+        resumable=b"%d" % call.resumable,
+    )
+
+
+def _encode_counts(call: Call, fields: dict[str, bytes]) -> None:
+    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.replies_made, call.turns, call.speech_made)
+
+
+def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
+    fields["session"] = orjson.dumps(call.session)
+    fields["voice_locked"] = b"%d" % call.voice_locked
+
+
+def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
+    fields["reply"] = _flat(call.reply, ELSEWHERE) if call.reply else b""
+    fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
+    fields["playback"] = _flat(call.playback) if call.playback else b""
+    for name in call.fields_to_empty:
+        fields.setdefault(name, b"")
+    call.fields_to_empty = []
+
+
+def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
+    fields["piece"] = orjson.dumps(asdict(call.reply.piece)) if call.reply else b""
+
+
+def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
+    if call.reply is not None:
+        take_chunks(call.reply, fields, whole=call.write_whole)
+
+
+def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
+    fields["agent"] = orjson.dumps(call.agent_state)
+
+
+def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
+    fields["clip"] = call.clip.item_id.encode() if call.clip else b""
+    fields["failed_to"] = call.failed_to.encode()
+    fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
+    kept = _kept_clips(call)
+    fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in kept})
+    fields["clip_bytes"] = orjson.dumps({clip.item_id: len(clip.audio) for clip in kept})
+
+
+_ENCODE = {
+    "identity": _encode_identity,
+    "status": _encode_status,
+    "counts": _encode_counts,
+    "session": _encode_session,
+    "reply": _encode_reply,
+    "piece": _encode_piece,
+    "said": _encode_said,
+    "agent": _encode_agent,
+    "turn": _encode_turn,
+}
+GROUPS = frozenset(_ENCODE)
+ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "piece_checksum"})
+"""Of a reply: what changes more often than the rest, and has record fields of its own."""
+KNOWN_FIELDS = frozenset(
+    """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
+    left_at handed_off resumable counts session voice_locked reply reply_audio piece playback idle_from agent clip
+    failed_to clips clip_bytes untranscribed seq updated_at hearing kept epoch revision claim""".split()
+)
+
+
+def is_known(name: str) -> bool:
+    """Whether a field of the record is one that this version writes."""
+    return name in KNOWN_FIELDS or name.startswith("seen:") or is_chunk(name)
+
+
+def keeps_what_was_said(snapshot: Snapshot) -> bool:
+    """Whether a snapshot holds the session and the conversation, as those of calls that have ended may not."""
+    return "session" in snapshot.fields or SAID in snapshot.items
+
+
+def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
+    """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`.
+
+    One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
+    Where the store has lost something (`Call.missing`) it is what is left, and the next write is of all of it.
+    """
+    schema = snapshot.fields.get("schema", b"")
+    lowest, highest = READS_SCHEMAS
+    if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not lowest <= int(schema) <= highest:
+        raise RecordUnreadable(schema)
+    try:
+        return _restored(snapshot, epoch, outbox_bytes, checkpoint_ms)
+    except DAMAGE as error:
+        raise RecordUnreadable(schema, type(error).__name__) from error
+
+
+def epoch_of(snapshot: Snapshot) -> int:
+    """Raises `RecordUnreadable`."""
+    try:
+        return int(snapshot.fields["epoch"])
+    except DAMAGE as error:
+        raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
+
+
+def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
+    fields, items = snapshot.fields, dict(snapshot.items)
+
+    def text(name: str) -> str:
+        return fields.get(name, b"").decode()
+
+    packed = items.pop(SAID, None)
+    said = _object(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
+    outbox = Outbox(outbox_bytes, replayable(snapshot.outbox, int(fields["seq"])))
+
+    call = Call(
+        call_id=text("call_id"),
+        epoch=epoch,
+        owner=text("owner"),
+        color=text("color"),
+        model=text("model"),
+        session=_object(fields["session"]) if "session" in fields else said["session"],
+        outbox=outbox,
+        created_at_ms=int(fields["created_at"]),
+        mirror=fields.get("mirror") == b"1",
+        checkpoint_ms=checkpoint_ms,
+        api_key_hash=text("api_key_hash"),
+        call_key_hash=text("call_key_hash"),
+        resumable=fields.get("resumable") == b"1",
+        status=Status(text("status")),
+        outcome=text("outcome"),
+        ended_at_ms=int(fields.get("ended_at", b"0")),
+        left_at_ms=int(fields.get("left_at", b"0")),
+        handed_off=fields.get("handed_off") == b"1",
+        seq=_event_number(fields["seq"]),
+        conversation=Conversation(items),
+        voice_locked=fields.get("voice_locked") == b"1",
+        agent_state=_object(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
+    )
+    call.released = call.shown_to_caller = call.seq
+    call.revision = int(fields.get("revision", b"0"))
+    call.claim = text("claim")
+    int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
+    call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
+    call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
+    call.missing = missing(snapshot)
+    call.write_whole = any(call.missing)
+    call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
+    call.stored_speech.extend(entry.n for entry in snapshot.speech)
+    _restore_reply(call, fields)
+    _restore_hearing(call, fields, snapshot.speech)
+    _restore_seen(call, fields)
+    return call
+
+
+def _object(packed: bytes) -> dict[str, Any]:
+    found = orjson.loads(packed)
+    if not isinstance(found, dict):
+        raise TypeError("no JSON object")
+    return found
+
+
+def _event_number(digits: bytes) -> int:
+    number = int(digits)
+    if not 0 <= number <= MAX_EVENT_NUMBER:
+        raise ValueError("no event has such a number")
+    return number
+
+
+def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
+    if fields.get("reply"):
+        values = orjson.loads(fields["reply"])
+        piece = orjson.loads(fields.get("piece") or b"{}")
+        call.reply = _shaped(Reply, {**values, "piece": _piece(piece)})
+        sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
+        call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
+        restore_chunks(call.reply, fields)
+        open_again(call, call.reply)
+    if fields.get("idle_from"):
+        call.idle_from_ms = int(fields["idle_from"])
+    if fields.get("playback"):
+        call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
+        if call.reply is not None and call.reply.item_id == call.playback.item_id:
+            # It grows with every chunk, and is written with the reply's other fields only.
+            call.playback.audio_bytes = call.reply.item_audio_bytes
+
+
+def _piece(values: dict[str, Any]) -> Piece:
+    """What a newer version added is of no use for so short a time, and is left aside."""
+    return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
+
+
+def _flat(value: Reply | Playback, without: frozenset[str] = frozenset()) -> bytes:
+    fields = {name: field for name, field in asdict(value).items() if name not in without}
+    return orjson.dumps({**fields.pop("extras"), **fields})
+
+
+def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
+    """What a newer version added goes into `extras`, and from there back into the store."""
+    known = {name: value for name, value in values.items() if name in shape.__dataclass_fields__}
+    return shape(**known, extras={name: value for name, value in values.items() if name not in known})
+
+
+def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+    """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
+    pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
+    for entry in speech:
+        pieces[entry.item_id].append(entry)
+    base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ")
+
+    audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
+    call.hearing = Hearing(
+        audio=audio,
+        position=int(position),
+        base_ms=int(base_ms),
+        item_id=item_id or None,
+        speaking=speaking == "1",
+        saved=len(audio),
+        first_n=int(first_n),
+    )
+    kept = Kept.unpack(fields)
+    if kept is not None and len(audio) != kept.utterance_bytes:
+        # It is not known which part is left, and a client that sends again must begin where something is missing.
+        call.hearing.position -= kept.utterance_bytes
+        call.hearing.audio = bytearray()
+        call.hearing.saved = call.hearing.first_n = 0
+
+    first = orjson.loads(fields.get("clips") or b"null")
+    sizes = orjson.loads(fields.get("clip_bytes") or b"{}")
+    clips: dict[int, Clip] = {}
+
+    def clip(of_id: str, from_n: int | None = None) -> Clip | None:
+        """One object for all who refer to it; None unless all of its audio was to be kept, and is there."""
+        if first is not None and of_id not in first:
+            return None
+        from_n = from_n or (first[of_id] if first else 0)
+        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= from_n]
+        audio = b"".join(entry.audio for entry in said)
+        if not said or sizes.get(of_id, len(audio)) != len(audio):
+            return None
+        return clips.setdefault(said[0].n, Clip(of_id, audio, said[0].n))
+
+    call.failed_to = fields.get("failed_to", b"").decode()
+    call.clip = clip(fields.get("clip", b"").decode())
+    if call.reply is not None:
+        call.answered = clip(call.reply.clip_id, call.reply.clip_n)
+    for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
+        call.untranscribed[of_id] = clip(of_id) or Clip(of_id, b"", 0)
+
+
+def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
+    numbered = []
+    for name, value in fields.items():
+        if name.startswith("seen:"):
+            digits, _, event_id = value.partition(b" ")
+            digits, _, position = digits.partition(b":")
+            numbered.append((int(digits), int(position or b"0"), event_id.decode()))
+    numbered.sort()
+    for number, heard_to, seen_id in numbered:
+        call.seen[seen_id] = (number, heard_to)
+        call.seen.move_to_end(seen_id)  # A client may have used it twice.
+        call.seen_made = number
+    if call.missing.speech:
+        _forget_appends(call)
+    call.last_client_event_id = next(reversed(call.seen), None)
+
+
+def _forget_appends(call: Call) -> None:
+    """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
+    for event_id in [event_id for event_id, (_, heard_to) in call.seen.items() if heard_to > call.hearing.position]:
+        del call.seen[event_id]

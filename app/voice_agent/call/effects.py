@@ -1,0 +1,71 @@
+"""What the machine asks the runtime to do, beside making changes durable and events visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voice_agent.call.changes import OutboxEntry
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Ask the agent for the reply `response_id`, from where `Call.reply` says it is."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """The reply `response_id` is over; whatever the agent still makes of it is unwanted."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Find out what was said in an item; answer with `inputs.Transcribed`.
+
+    `audio` is in the call's input format; empty if it is lost, so that nobody can know.
+    """
+
+    item_id: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StopTranscribing:
+    """Nobody wants to know any more what was said in an item; its audio is let go."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEndpointing:
+    """Formats or turn detection changed, or the buffer was dropped: listen afresh from the current position."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """Close the caller's connection once everything emitted so far has been sent."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountLimit:
+    """A bound cut something short: to be counted under its name."""
+
+    limit: str
+
+
+@dataclass(slots=True)
+class LetOut:
+    """Send an event now: nothing of it must be durable (see `Call.lets_out`)."""
+
+    event: OutboxEntry
+
+
+Effect = (
+    StartReply | StopReply | Transcribe | StopTranscribing | ResetEndpointing | CloseConnection | CountLimit | LetOut
+)

@@ -1,0 +1,314 @@
+"""The input audio buffer: what the caller says becomes turns.
+
+Positions count bytes of input audio, not time on a clock, so a burst that arrives
+faster than real time is heard exactly like a paced stream.
+
+Under server voice activity detection the buffer holds, while the caller is silent,
+only the padding that the next utterance will start with; it is not stored, and the
+durable position stays in front of it. Once speech starts, the buffer is checkpointed
+as it grows. In manual mode everything appended is checkpointed.
+"""
+
+from __future__ import annotations
+
+from voice_agent.call import events
+from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
+from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
+from voice_agent.call.inputs import AppendAudio, VoiceBoundary
+from voice_agent.call.record import Call, Clip, Hearing
+from voice_agent.call.replying import interrupt, mirror_frame, start_reply
+from voice_agent.call.session import transcription_on
+from voice_agent.errors import ProtocolMistake
+
+MAX_BUFFER_BYTES = 15 * 1024 * 1024
+"""Uncommitted audio a call may hold: over five minutes of 24 kHz PCM."""
+MIN_COMMIT_MS = 100
+"""A shorter buffer cannot be committed, as with OpenAI."""
+SILENT_SAVE_MS = 2000
+"""How far the stored input position may lag behind while nobody speaks."""
+MAX_PIECE_BYTES = 256 * 1024
+"""Of a speech entry. So much is stored whatever the checkpoint interval, so that no one write carries minutes."""
+UNCHECKED_BYTES = 256 * 1024
+"""A buffer up to this is not checked against `MAX_AUDIO_BYTES` at every frame, while no turn waits to be understood."""
+
+
+def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
+    """Take a piece of audio, and whatever voice activity detection heard in it."""
+    audio_format = call.input_format
+    size = len(frame.audio)
+    if size % audio_format.sample_bytes:
+        raise _half_a_sample(size)
+    if call.mirror:
+        return mirror_frame(call, frame.audio, now_ms)
+    hearing = call.hearing
+    listening = call.listening
+    effects: list[Effect] = []
+    if len(hearing.audio) + size > UNCHECKED_BYTES or call.untranscribed:
+        if listening is None:
+            _check_room(call, size)
+        elif hearing.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
+            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
+            effects.append(ResetEndpointing())
+    hearing.audio += frame.audio
+    hearing.position += size
+    for boundary in frame.boundaries:
+        if boundary.started:
+            effects += _speech_started(call, boundary, now_ms)
+        elif hearing.speaking:
+            effects += [CountLimit("turn_length")] if boundary.goes_on else []
+            effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=boundary.goes_on)
+    if listening is None:
+        _checkpoint(call)
+    elif hearing.speaking:
+        if len(hearing.audio) > MAX_BUFFER_BYTES:
+            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
+            effects.append(ResetEndpointing())
+        elif frame.boundaries and call.checkpoint_ms:
+            # It began just now. Not sooner than here, for it may have ended in the same piece.
+            _save_up_to(call, hearing.position)
+        _checkpoint(call)
+    else:
+        _keep_padding(call, audio_format.size(listening.prefix_padding_ms))
+        if listening.idle_timeout_ms and call.idle_from_ms is not None and call.reply is None:
+            effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
+    return effects
+
+
+def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
+    """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
+    if not call.hearing.speaking:
+        return []
+    return [*_speech_stopped(call, call.hearing.position, now_ms), ResetEndpointing()]
+
+
+def check_append(call: Call, size_bytes: int) -> None:
+    """Raise `ProtocolMistake` if so much audio would not be taken, however it is cut."""
+    if size_bytes % call.input_format.sample_bytes:
+        raise _half_a_sample(size_bytes)
+    if call.listening is None and not call.mirror:
+        _check_room(call, size_bytes)
+
+
+def _half_a_sample(size_bytes: int) -> ProtocolMistake:
+    return ProtocolMistake(
+        f"'audio' holds {size_bytes} bytes, which is no whole number of 16-bit samples.",
+        code="invalid_value",
+        param="audio",
+    )
+
+
+def _check_room(call: Call, size_bytes: int) -> None:
+    held = len(call.hearing.audio)
+    if held + size_bytes > MAX_BUFFER_BYTES:
+        raise ProtocolMistake(
+            f"The input audio buffer is full: it holds {held} bytes, with {size_bytes} more it would exceed "
+            f"{MAX_BUFFER_BYTES}. Commit or clear it.",
+            code="input_audio_buffer_full",
+            param="audio",
+            limit="input_audio_buffer",
+        )
+    if kept_audio_bytes(call) + size_bytes > MAX_AUDIO_BYTES:
+        raise audio_full(call, size_bytes, "audio")
+
+
+def commit(call: Call, now_ms: int) -> list[Effect]:
+    """The caller says that the turn is complete. It is not answered until asked for."""
+    hearing = call.hearing
+    buffered_ms = len(hearing.audio) / call.input_format.bytes_per_ms
+    if buffered_ms < MIN_COMMIT_MS:
+        raise ProtocolMistake(
+            f"Error committing input audio buffer: buffer too small. Expected at least {MIN_COMMIT_MS}ms of audio, "
+            f"but buffer only has {buffered_ms:.2f}ms of audio.",
+            code="input_audio_buffer_commit_empty",
+        )
+    if call.conversation.is_full:
+        raise conversation_full(call, None)
+    was_speaking = hearing.speaking
+    hearing.speaking = False
+    effects = _commit_up_to(call, hearing.position)
+    return [*effects, ResetEndpointing()] if was_speaking else effects
+
+
+def clear(call: Call) -> list[Effect]:
+    """Forget what was appended and not committed."""
+    forget_buffer(call)
+    call.emit(events.input_audio_cleared())
+    return [ResetEndpointing()]
+
+
+def forget_buffer(call: Call) -> None:
+    """Empty the buffer; the position stays."""
+    old = call.hearing
+    call.hearing = Hearing(position=old.position, base_ms=old.base_ms)
+
+
+def forget_audio(call: Call) -> None:
+    """Drop all that the caller said and that is kept as audio."""
+    forget_buffer(call)
+    call.clip = call.answered = None
+    call.untranscribed = {}
+    call.unsaved_speech = []
+
+
+def flush(call: Call) -> None:
+    """Make everything buffered durable now: a planned handoff loses nothing."""
+    if call.hearing.speaking or call.listening is None:
+        _save_up_to(call, call.hearing.position)
+
+
+def forget_unsaved(call: Call) -> None:
+    """Take back what was appended but is not saved, which between utterances is the padding of the next one."""
+    heard = call.hearing
+    surplus = len(heard.audio) - heard.saved
+    if surplus:
+        del heard.audio[heard.saved :]
+        heard.position -= surplus
+        call.forget_seen(heard.position)
+
+
+def position_ms(call: Call, at_bytes: int) -> int:
+    """A position in the current format as milliseconds since the start of the call's audio."""
+    return call.hearing.base_ms + call.input_format.ms(at_bytes)
+
+
+def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
+    hearing = call.hearing
+    listening = call.listening
+    if listening is None or hearing.speaking:
+        return []
+    padding = call.input_format.size(listening.prefix_padding_ms)
+    if kept_audio_bytes(call) + MAX_PIECE_BYTES > MAX_AUDIO_BYTES:
+        # What is said now is not heard, and the caller is told so.
+        full = audio_full(call, MAX_PIECE_BYTES, "audio")
+        call.emit(events.error(full))
+        return [CountLimit(full.limit)]
+    # A piece of any size may end behind it: what a piece that ended there would have left begins the turn.
+    start = max(boundary.at_bytes - padding, boundary.known_at - padding, hearing.start)
+    del hearing.audio[: start - hearing.start]
+    hearing.speaking = True
+    item_id = _allot_item(call)
+    call.emit(events.speech_started(position_ms(call, start), item_id))
+    # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
+    return interrupt(call, now_ms) if listening.interrupt_response and not boundary.goes_on else []
+
+
+def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
+    """The turn is complete; `cut`: it is made to be, while the caller speaks."""
+    hearing = call.hearing
+    listening = call.listening
+    end = min(max(end, hearing.start + hearing.saved), hearing.position)
+    call.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
+    if call.conversation.is_full:
+        full = conversation_full(call, None)
+        forget_buffer(call)
+        call.emit(events.error(full))
+        return [CountLimit(full.limit)]
+    hearing.speaking = False
+    effects = _commit_up_to(call, end)
+    if listening is not None and listening.create_response and call.reply is None:
+        effects += start_reply(call, {}, now_ms, cut=cut)
+    return effects
+
+
+def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
+    """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
+    assert call.idle_from_ms is not None
+    here_ms = position_ms(call, call.hearing.position)
+    if here_ms - call.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
+        return []
+    call.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
+    return _commit_up_to(call, call.hearing.position) + start_reply(call, {}, now_ms)
+
+
+def _commit_up_to(call: Call, end: int) -> list[Effect]:
+    hearing = call.hearing
+    item_id = _allot_item(call)
+    _save_up_to(call, end)
+    with memoryview(hearing.audio) as held, held[: end - hearing.start] as said:
+        audio = bytes(said)
+    del hearing.audio[: len(audio)]
+    call.clip = Clip(item_id, audio, hearing.first_n)
+    previous = call.conversation.last_id
+    hearing.saved = 0
+    hearing.item_id = None
+    hearing.first_n = 0
+    entry = call.conversation.add(
+        {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "message",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "input_audio", "transcript": None}],
+        }
+    )
+    entry.audio_ms = call.input_format.ms(len(audio))
+    call.turns += 1
+    call.idle_from_ms = None
+    call.mark("counts", "turn", "reply")
+    call.emit(events.input_audio_committed(previous, item_id))
+    call.emit(events.item_added(previous, entry.item))
+    call.emit(events.item_done(previous, entry.item))
+    return transcribe(call, call.clip, 0)
+
+
+def transcribe(call: Call, clip: Clip, content_index: int) -> list[Effect]:
+    """Have it found out what was said in an item, unless too many are waiting for that."""
+    if len(call.untranscribed) < MAX_UNTRANSCRIBED:
+        call.untranscribed[clip.item_id] = clip
+        return [Transcribe(clip.item_id, clip.audio)]
+    if transcription_on(call.session):
+        problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
+        call.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))
+    return [CountLimit("untranscribed_items")]
+
+
+def _allot_item(call: Call) -> str:
+    hearing = call.hearing
+    if hearing.item_id is None:
+        hearing.item_id = call.new_item_id()
+        call.mark("counts")
+    return hearing.item_id
+
+
+def _checkpoint(call: Call) -> None:
+    hearing = call.hearing
+    unsaved = len(hearing.audio) - hearing.saved
+    checkpoint_ms = call.checkpoint_ms
+    if call.is_spared:
+        return
+    if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
+        _save_up_to(call, hearing.position)
+
+
+def take_back_unsaved(call: Call) -> None:
+    """What was to be saved of the unfinished utterance with the next write is not, nor turns that are not kept."""
+    held = call.hearing
+    waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]
+    held.saved -= sum(len(entry.audio) for entry in waiting)
+    if waiting and waiting[0].n == held.first_n:
+        held.first_n = 0
+    kept = [entry for entry in call.unsaved_speech if call.keeps_turns and entry.item_id != held.item_id]
+    call.unsaved_bytes -= sum(len(entry.audio) for entry in call.unsaved_speech) - sum(len(e.audio) for e in kept)
+    call.unsaved_speech = kept
+
+
+def _save_up_to(call: Call, end: int) -> None:
+    hearing = call.hearing
+    upto = end - hearing.start
+    if upto <= hearing.saved:
+        return
+    item_id = _allot_item(call)
+    for at in range(hearing.saved, upto, MAX_PIECE_BYTES):
+        entry = call.add_speech(item_id, bytes(hearing.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
+        hearing.first_n = hearing.first_n or entry.n
+    hearing.saved = upto
+
+
+def _keep_padding(call: Call, padding: int) -> None:
+    hearing = call.hearing
+    surplus = max(len(hearing.audio) - padding, 0)
+    del hearing.audio[:surplus]
+    due = call.input_format.size(SILENT_SAVE_MS)
+    if hearing.start // due != (hearing.start - surplus) // due:
+        call.mark("counts")

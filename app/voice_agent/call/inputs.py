@@ -1,0 +1,320 @@
+"""Everything that can happen to a call: the closed union of what the machine takes.
+
+The first group comes from the caller, parsed and shape-checked by `wire`; each may
+carry the caller's own `event_id`. The rest comes from the agent and the runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from voice_agent.call.alignment import Alignment
+from voice_agent.errors import ProtocolMistake
+
+# --- from the caller -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSession:
+    """`session.update`: `patch` is the raw ``session`` object; the rules for it are in `call.session`."""
+
+    patch: dict[str, Any]
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceBoundary:
+    """The caller started or stopped speaking.
+
+    `at_bytes` counts bytes of input audio from the start of the current input format:
+    the start of the speech without padding, or the end of the silence that ended it. `known_at`
+    is where a start was certain, at the end of a window; the padding is counted back from there.
+    """
+
+    started: bool
+    at_bytes: int
+    known_at: int = field(default=0, compare=False)
+    goes_on: bool = False
+    """Of a stop: the turn grew too long, and the caller was still speaking. Of a start: it goes on where that one was
+    cut."""
+
+
+@dataclass(slots=True)
+class AppendAudio:
+    """`input_audio_buffer.append`: decoded audio in the call's input format, and the boundaries heard in it.
+
+    One is made for every frame, and a frozen dataclass takes twice as long to make; nobody changes it.
+    """
+
+    audio: bytes
+    event_id: str | None = None
+    boundaries: tuple[VoiceBoundary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAudio:
+    """`input_audio_buffer.commit`."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAudio:
+    """`input_audio_buffer.clear`."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """`conversation.item.create`.
+
+    `item` has a known type, a role where it is a message, and checked content parts;
+    audio parts were taken out into `audio` (decoded, all parts joined; b"" if none).
+    `previous_item_id` None appends, "root" prepends. `staged`: the audio has come before, by `StageAudio`.
+    """
+
+    item: dict[str, Any]
+    audio: bytes = b""
+    previous_item_id: str | None = None
+    event_id: str | None = None
+    staged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveItem:
+    """`conversation.item.retrieve`."""
+
+    item_id: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """`conversation.item.truncate`."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """`conversation.item.delete`."""
+
+    item_id: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResponse:
+    """`response.create`: `params` is the raw ``response`` object, {} if absent; rules in `call.session`."""
+
+    params: dict[str, Any]
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """`response.cancel`."""
+
+    response_id: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Misspoke:
+    """The caller sent something `wire` could not accept; it becomes an `error` event."""
+
+    mistake: ProtocolMistake
+    event_id: str | None = None
+
+
+FromCaller = (
+    UpdateSession
+    | AppendAudio
+    | CommitAudio
+    | ClearAudio
+    | CreateItem
+    | RetrieveItem
+    | TruncateItem
+    | DeleteItem
+    | CreateResponse
+    | CancelResponse
+    | Misspoke
+)
+
+# --- from the agent --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """What was said in an item. `text` None: the agent does not know."""
+
+    item_id: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPlanned:
+    """The agent decided what to say."""
+
+    response_id: str
+    plan: dict[str, Any]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """More text, or more of the transcript.
+
+    `joins`: it is said by the audio that says the text before it, some of which another pod has sent already.
+    """
+
+    response_id: str
+    delta: str
+    joins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """More speech: one chunk in the call's output format.
+
+    It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now, and `words`
+    tells where words begin in it, as [milliseconds, characters]; both count from where that text and its audio begin.
+    """
+
+    response_id: str
+    audio: bytes
+    made_bytes: int = 0
+    words: Alignment = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFunctionCall:
+    """The agent wants the client to run a tool. `arguments` is JSON text."""
+
+    response_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStepBegun:
+    """The agent is about to do something that must not be done twice."""
+
+    response_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStepDone:
+    """The reply's step with this number (from 0) gave `result`, which survives JSON."""
+
+    response_id: str
+    number: int
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """The agent said all it had to say; with `hang_up` the call ends after it."""
+
+    response_id: str
+    hang_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDiverged:
+    """The agent was asked again on another pod, and what it says is not what was said.
+
+    `said_to` None: its text is another, and goes on with a sentence of its own. Else only its voice is, or the pieces
+    in which it comes: the text of the whole reply is said from that character on.
+    """
+
+    response_id: str
+    said_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apology:
+    """What the caller is told for an agent that failed: words, and their audio in the reply's output format."""
+
+    words: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """The agent broke; `message` is fit for the caller."""
+
+    response_id: str
+    message: str
+    apology: Apology | None = None
+
+
+FromAgent = (
+    Transcribed
+    | ReplyPlanned
+    | ReplyText
+    | ReplyAudio
+    | ReplyFunctionCall
+    | ReplyStepBegun
+    | ReplyStepDone
+    | ReplyDiverged
+    | ReplyFinished
+    | ReplyFailed
+)
+
+# --- from the runtime ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The caller's connection is gone. `hung_up`: with close code 1000, which ends the call."""
+
+    hung_up: bool
+    planned: bool = False
+    """True when this pod closed it for a handoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffPlanned:
+    """This pod is about to close the connection so that another one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAnnounced:
+    """The connection will be closed, and its client asked to be told."""
+
+    time_left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """Somebody other than the caller ends the call; `outcome` goes into the record."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageAudio:
+    """A piece of the audio of the item that the next `CreateItem` makes; `item_id` is the caller's id for it, if any.
+
+    Nobody sees it before the item is there.
+    """
+
+    item_id: str | None
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AudioStopped:
+    """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
+
+
+FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | StageAudio | AudioStopped
+
+Input = FromCaller | FromAgent | FromRuntime

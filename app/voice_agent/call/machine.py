@@ -1,0 +1,309 @@
+"""The rules of a call as one function: (call, input, time) → effects.
+
+Whatever happens to a call comes in here, one input at a time; `step` changes the call,
+emits server events and returns what the runtime must start or stop. It never waits,
+never looks at a clock and never leaves a call half changed: a `ProtocolMistake` is
+raised before anything changed, and becomes an `error` event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import assert_never, get_args
+
+from voice_agent.call import editing, events, hearing, inputs, replying
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.completeness import NOTHING_MISSING, Missing
+from voice_agent.call.effects import (
+    CloseConnection,
+    CountLimit,
+    Effect,
+    ResetEndpointing,
+    StartReply,
+    StopReply,
+    Transcribe,
+)
+from voice_agent.call.record import Call, Status
+from voice_agent.call.session import transcription_on
+from voice_agent.errors import ProtocolMistake
+
+
+def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
+    """Let one thing happen to a call. Inputs of replies that are over are ignored."""
+    if call.status is Status.ENDED:
+        return []
+    taken: list[Effect] = _TAKES[type(happened)](call, happened, now_ms)
+    return taken
+
+
+def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
+    """The shortcut of the frame path: a mirrored frame that may go out at once; None if it must go through `step`.
+
+    Does what `step` does to such a frame (a test compares them) without the detours.
+    """
+    seq = call.seq
+    if seq >= call.reserved or call.released != seq or frame.event_id is not None:
+        return None
+    return replying.let_out(call, frame.audio)
+
+
+def refusal(call: Call, happened: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolMistake | None:
+    """What is wrong with an input whose audio, of so many bytes, will come in pieces; nothing changes."""
+    try:
+        if isinstance(happened, inputs.AppendAudio):
+            hearing.check_append(call, audio_bytes)
+        else:
+            editing.check_new_item(call, happened, audio_bytes)
+    except ProtocolMistake as mistake:
+        return mistake
+    return None
+
+
+def resume(call: Call) -> list[Effect]:
+    """What a new owner must start: transcriptions and the reply that were under way."""
+    effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.untranscribed.items()]
+    if call.reply is not None and not call.mirror:
+        effects.append(StartReply(call.reply.response_id))
+    return effects
+
+
+def is_quiet(call: Call) -> bool:
+    """Whether this is a good moment for a handoff: nobody speaks and nothing is being made."""
+    waits = call.listening is None and bool(call.hearing.audio)
+    return (call.reply is None or call.mirror) and not call.hearing.speaking and not waits and not call.untranscribed
+
+
+def is_saved(call: Call) -> bool:
+    """Whether everything the caller has said so far has been handed to a write."""
+    held = call.hearing
+    waits = call.listening is None or held.speaking
+    return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What a new connection begins with."""
+
+    start: int
+    """Number of the event after which it goes on."""
+    gap: tuple[int, int] | None
+    """First and last number of the events in between that nobody holds any more."""
+    replay: list[OutboxEntry]
+    """What its client has missed; what is not durable yet follows by itself."""
+    rewound: bool
+    """Audio that was not saved is forgotten: the client sends it again, and it must be listened to afresh."""
+    missing: Missing = NOTHING_MISSING
+    """What the store had lost of the call when it was claimed."""
+
+
+def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
+    """A client connected, having seen events up to `last_event` (None: it begins with what is not visible yet).
+
+    A client that has seen more than the store remembers (it outlived an outage) is believed:
+    numbering goes on after it. `resumable`: it can come back.
+    """
+    # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
+    heard_to = call.hearing.position
+    hearing.flush(call)
+    hearing.forget_unsaved(call)
+    if call.playback is not None and call.left_at_ms:
+        # Nobody was listening meanwhile.
+        call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
+        call.mark("reply")
+    editing.drop_staged(call)
+    call.resent_to = None if last_event is None else 0
+    call.status = Status.ATTACHED
+    call.left_at_ms = 0
+    call.handed_off = False
+    call.resumable = call.resumable or resumable
+    call.mark("status")
+    start = call.released if last_event is None else last_event
+    gap = _missing(call, start)
+    if start > call.seq:
+        call.pass_over_ids(start - call.seq)
+        call.seq = call.released = start
+        call.outbox.clear()  # What is in front of a hole cannot be replayed.
+    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.released]
+    if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
+        # The client has seen an event since the greeting that told it, so that has arrived.
+        call.missing = NOTHING_MISSING
+    call.missing_told_at = start
+    return Attached(start, gap, replay, rewound=call.hearing.position != heard_to, missing=call.missing)
+
+
+def _missing(call: Call, start: int) -> tuple[int, int] | None:
+    if start > call.seq:
+        return call.seq + 1, start
+    oldest = call.outbox.first_n or call.released + 1
+    return (start + 1, oldest - 1) if oldest > start + 1 else None
+
+
+def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
+    """These events are durable (or the store is given up for now): they may be sent, and what is returned after them.
+
+    That is mirrored audio that came while the write was under way and whose numbers the store now takes for used.
+    Left to wait for the next write, it would have more behind it by then: where a write takes longer than a
+    frame, a call that has waited once would wait for ever.
+    """
+    if events:
+        call.released = events[-1].n
+    call.reserve()
+    overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
+    if overdue:
+        call.take_unsaved_events(len(overdue))
+        call.released = overdue[-1].n
+        call.mark("counts")
+    return overdue
+
+
+def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    event_id = happened.event_id
+    if event_id is not None and call.recognises(event_id):
+        return []
+    try:
+        effects = _obey(call, happened, now_ms)
+    except ProtocolMistake as mistake:
+        call.emit(events.error(mistake, event_id))
+        effects = [CountLimit(mistake.limit)] if mistake.limit else []
+    if event_id is not None:
+        call.remember(event_id, heard_to=call.hearing.position if isinstance(happened, inputs.AppendAudio) else 0)
+    return effects
+
+
+def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    match happened:
+        case inputs.AppendAudio():
+            return hearing.append(call, happened, now_ms)
+        case inputs.CommitAudio():
+            return hearing.commit(call, now_ms)
+        case inputs.ClearAudio():
+            return hearing.clear(call)
+        case inputs.UpdateSession():
+            return editing.update_session(call, happened)
+        case inputs.CreateItem():
+            return editing.create_item(call, happened)
+        case inputs.RetrieveItem():
+            return editing.retrieve_item(call, happened)
+        case inputs.TruncateItem():
+            return replying.truncate(call, happened, now_ms)
+        case inputs.DeleteItem():
+            return editing.delete_item(call, happened, now_ms)
+        case inputs.CreateResponse(params):
+            return replying.create(call, params, now_ms)
+        case inputs.CancelResponse(response_id):
+            return replying.cancel(call, response_id, now_ms)
+        case inputs.Misspoke(mistake):
+            raise mistake
+        case _:
+            assert_never(happened)
+
+
+def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Effect]:
+    if isinstance(happened, inputs.Transcribed):
+        return _transcribed(call, happened)
+    if call.reply is None or call.reply.response_id != happened.response_id:
+        return []
+    match happened:
+        case inputs.ReplyAudio():
+            return replying.audio(call, happened, now_ms)
+        case inputs.ReplyText():
+            return replying.text(call, happened, now_ms)
+        case inputs.ReplyPlanned():
+            return replying.planned(call, happened)
+        case inputs.ReplyFunctionCall():
+            return replying.function_call(call, happened)
+        case inputs.ReplyStepBegun():
+            return replying.step_begun(call, happened)
+        case inputs.ReplyStepDone():
+            return replying.step_done(call, happened)
+        case inputs.ReplyDiverged():
+            return replying.diverged(call, happened)
+        case inputs.ReplyFinished():
+            return replying.finished(call, happened, now_ms)
+        case inputs.ReplyFailed():
+            return replying.failed(call, happened, now_ms)
+        case _:
+            assert_never(happened)
+
+
+def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
+    if happened.item_id not in call.untranscribed:
+        return []
+    del call.untranscribed[happened.item_id]
+    call.mark("turn")
+    entry = call.conversation.get(happened.item_id)
+    if entry is None:
+        return []
+    index = editing.spoken_index(entry.item)
+    entry.item["content"][index]["transcript"] = happened.text
+    call.conversation.touch(happened.item_id)
+    if not transcription_on(call.session):
+        return []
+    if happened.text is None:
+        call.emit(events.transcription_failed(happened.item_id, index))
+        return []
+    if happened.text:
+        call.emit(events.transcription_delta(happened.item_id, index, happened.text))
+    call.emit(events.transcription_completed(happened.item_id, index, happened.text, entry.audio_ms / 1000))
+    return []
+
+
+def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list[Effect]:
+    if isinstance(happened, inputs.StageAudio):
+        editing.stage_audio(call, happened)
+        return []
+    if isinstance(happened, inputs.AudioStopped):
+        return hearing.stop_without_audio(call, now_ms)
+    if isinstance(happened, inputs.EndCall):
+        return end(call, happened.outcome, now_ms)
+    if isinstance(happened, inputs.HandoffPlanned):
+        # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
+        hearing.flush(call)
+        call.handed_off = True
+        call.reserved = 0
+        call.mark("status")
+        return []
+    if isinstance(happened, inputs.DrainAnnounced):
+        call.emit(events.going_away(happened.time_left_ms, "drain"))
+        return []
+    call.shown_to_caller = call.released
+    call.reserved = 0
+    if happened.hung_up:
+        return end(call, "hangup", now_ms)
+    editing.drop_staged(call)
+    hearing.flush(call)
+    call.status = Status.PARKED
+    call.left_at_ms = now_ms
+    call.handed_off = happened.planned
+    call.mark("status")
+    return []
+
+
+def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
+    """Nobody will come back: what only a resume would need is dropped.
+
+    Events that are not durable yet still go to the caller, with the write that ends the call.
+    """
+    effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
+    call.reply = call.staged = None
+    call.playback = None
+    call.reserved = 0
+    hearing.forget_audio(call)
+    call.outbox.clear()
+    call.status = Status.ENDED
+    call.outcome = outcome
+    call.ended_at_ms = now_ms
+    call.mark("status", "reply")
+    return effects
+
+
+_TAKES: dict[type, Callable[..., list[Effect]]] = {
+    **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
+    **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
+    **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
+}
+"""By the kind of input; looking into a union takes longer than all that is done to a frame."""
+
+__all__ = ["CloseConnection", "ResetEndpointing", "attach", "end", "is_quiet", "resume", "step"]

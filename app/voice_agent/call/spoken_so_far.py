@@ -1,0 +1,63 @@
+"""How the text of a reply under way, and its alignment, stand in the record.
+
+Both grow with every token. They are cut into chunks of a fixed size, each a record field of its own, and a write
+carries the chunks that changed: the last one, as a rule. So a token costs no more at the end of a long reply than at
+its beginning. Each chunk names the reply, or the item, that it is of: what an earlier one left behind is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from voice_agent.call.record import Reply
+
+CHUNK_CHARS = 1024
+CHUNK_ENTRIES = 64
+"""Of an alignment: about as many bytes."""
+TEXT, ALIGNMENT = "said:", "aligned:"
+"""What the names of the fields begin with; a number follows, counting up from 0."""
+
+
+def take_chunks(reply: Reply, fields: dict[str, bytes], *, whole: bool) -> None:
+    """Put the chunks into a write that are not stored yet; `whole`: all of them."""
+    saved_chars, saved_entries = (0, 0) if whole else reply.saved
+    _take(fields, TEXT, reply.response_id, reply.text, saved_chars, CHUNK_CHARS)
+    _take(fields, ALIGNMENT, reply.item_id, reply.alignment, saved_entries, CHUNK_ENTRIES)
+    reply.saved = (len(reply.text), len(reply.alignment))
+
+
+def chunks_of(reply: Reply) -> list[str]:
+    """The names of the fields that a reply takes, to be emptied once it is over."""
+    sizes = ((TEXT, CHUNK_CHARS, len(reply.text)), (ALIGNMENT, CHUNK_ENTRIES, len(reply.alignment)))
+    return [f"{name}{n}" for name, size, length in sizes for n in range(-(-length // size))]
+
+
+def restore_chunks(reply: Reply, fields: Mapping[str, bytes]) -> None:
+    """Give a reply its text and alignment back."""
+    reply.text = "".join(_read(fields, TEXT, reply.response_id)) or reply.text
+    reply.alignment = _read(fields, ALIGNMENT, reply.item_id)
+    reply.saved = (len(reply.text), len(reply.alignment))
+
+
+def is_chunk(name: str) -> bool:
+    """Whether a record field is one of these."""
+    return name.startswith((TEXT, ALIGNMENT))
+
+
+def _take(fields: dict[str, bytes], name: str, of: str | None, value: Any, saved: int, size: int) -> None:
+    if len(value) > saved:
+        for n in range(saved // size, -(-len(value) // size)):
+            fields[f"{name}{n}"] = orjson.dumps([of, value[n * size : (n + 1) * size]])
+
+
+def _read(fields: Mapping[str, bytes], name: str, of: str | None) -> list[Any]:
+    found: list[Any] = []
+    while packed := fields.get(f"{name}{len(found)}"):
+        chunk_of, chunk = orjson.loads(packed)
+        if chunk_of != of:
+            break
+        found.append(chunk)
+    return found if name == TEXT else [entry for chunk in found for entry in chunk]

@@ -1,0 +1,66 @@
+"""What the caller did not hear is taken out of the conversation."""
+
+from __future__ import annotations
+
+from voice_agent.call import events
+from voice_agent.call.alignment import cut, heard_text
+from voice_agent.call.conversation import Entry
+from voice_agent.call.inputs import TruncateItem
+from voice_agent.call.record import Call
+from voice_agent.errors import ProtocolMistake
+
+
+def truncate_to_heard(call: Call, now_ms: int) -> None:
+    """Cut the item that is being played at what has been played of it, by the wall clock."""
+    playback = call.playback
+    if playback is None:
+        return
+    entry = call.conversation.get(playback.item_id)
+    heard_ms = max(0, now_ms - playback.started_at_ms)
+    call.playback = None
+    call.mark("reply")
+    if entry is None or heard_ms >= entry.audio_ms:
+        return
+    _cut(call, entry, heard_ms)
+
+
+def truncate(call: Call, wish: TruncateItem) -> None:
+    """The client, which plays the audio, says how much of an item was heard."""
+    entry = call.conversation.get(wish.item_id)
+    if entry is None:
+        raise ProtocolMistake(
+            f"Item with item_id {wish.item_id!r} not found.", code="item_truncate_invalid_item_id", param="item_id"
+        )
+    item = entry.item
+    if item.get("role") != "assistant" or item["status"] == "in_progress":
+        raise ProtocolMistake(
+            f"Item {wish.item_id!r} cannot be truncated: only finished or cancelled assistant messages can.",
+            code="invalid_value",
+            param="item_id",
+        )
+    if wish.content_index != 0 or not item["content"] or item["content"][0]["type"] != "output_audio":
+        raise ProtocolMistake(
+            f"Content part {wish.content_index} of item {wish.item_id!r} is no audio.",
+            code="invalid_value",
+            param="content_index",
+        )
+    if wish.audio_end_ms > entry.audio_ms:
+        raise ProtocolMistake(
+            f"Audio content of {entry.audio_ms}ms is already shorter than {wish.audio_end_ms}ms",
+            code="invalid_value",
+            param="audio_end_ms",
+        )
+    if call.playback is not None and call.playback.item_id == wish.item_id:
+        call.playback = None
+        call.mark("reply")
+    _cut(call, entry, wish.audio_end_ms)
+
+
+def _cut(call: Call, entry: Entry, heard_ms: int) -> None:
+    part = entry.item["content"][0]
+    said = part["transcript"]
+    alignment = entry.alignment or [[0, 0], [entry.audio_ms, len(said)]]
+    part["transcript"] = heard = heard_text(said, alignment, heard_ms)
+    entry.alignment = cut(alignment, heard_ms, len(heard))
+    call.conversation.touch(entry.item["id"])
+    call.emit(events.item_truncated(entry.item["id"], 0, heard_ms))

@@ -1,0 +1,39 @@
+"""When a call ends by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voice_agent.call.record import Call, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long what may last. `idle_s` 0 is for ever."""
+
+    resume_window_s: float
+    call_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A call is to be ended."""
+
+    outcome: str
+    reason: str = ""
+    was_dropped: bool = False
+    """A handoff was promised to go on elsewhere, and it did not."""
+
+
+def ending(call: Call, limits: Limits, *, now_ms: int, silent_s: float) -> Ending | None:
+    """Why a call is over, or None. `silent_s`: since the caller last sent anything."""
+    if call.status is Status.PARKED:
+        if now_ms - call.left_at_ms < limits.resume_window_s * 1000:
+            return None
+        return Ending("abandoned", was_dropped=call.handed_off)
+    if now_ms - call.created_at_ms >= limits.call_s * 1000:
+        return Ending("timeout", f"calls last at most {limits.call_s:g} s")
+    if limits.idle_s and silent_s >= limits.idle_s:
+        return Ending("timeout", f"nothing was sent for {limits.idle_s:g} s")
+    return None

@@ -1,0 +1,79 @@
+"""`voice-agent serve`: arguments only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voice_agent import __version__
+from voice_agent.cli.options import StoreUrl
+from voice_agent.settings import Settings, load_settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None,
+    color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None,
+    pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes on the port; 0: one per core.")] = None,
+    store: StoreUrl = None,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An agent to serve, several times; the first is the default."),
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
+) -> None:
+    """Run a pod. Options win over VOICE_* variables, which set everything else too.
+
+    Example: voice-agent serve --port 8081 --color green --store redis://localhost:6379/0
+    """
+    from voice_agent import hosting
+
+    settings, warnings = load_settings(
+        insecure=insecure,
+        host=host,
+        port=port,
+        color=color,
+        pod=pod,
+        workers=workers,
+        store_url=store,
+        agent=tuple(agent) if agent else None,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    status = hosting.serve(settings, warnings, on_started=lambda: print(welcome(settings), flush=True))
+    if status:
+        raise typer.Exit(status)
+
+
+def welcome(settings: Settings) -> str:
+    """What to know and try once the server runs."""
+    address = settings.address
+    command = _own_command()
+    # Which of its addresses others reach this machine by, they know better.
+    beyond = f"\nand at port {settings.port} of every address of this machine" if settings.listens_everywhere else ""
+    return f"""
+voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at ws://{address}/v1/realtime{beyond}
+
+Try, in another terminal:
+  {command} call --url ws://{address}/v1/realtime     talk to it
+  curl http://{address}/healthz/realtime     ask how it is
+  {command} fleet --url http://{address}     see every pod
+Ctrl+C hands its calls over and leaves; a second one leaves at once.
+"""
+
+
+def _own_command() -> str:
+    """How the user reached this program: by its path if that is below the current folder."""
+    path = Path(sys.argv[0])
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return "voice-agent"

@@ -1,0 +1,292 @@
+"""A call over the OpenAI Realtime protocol that survives its connection.
+
+When the connection breaks, the client comes back with the call's id, its resume token
+(as a header, so that it is in nobody's access log) and the last event it saw, and goes on
+where it was: events that the server numbered meanwhile are replayed, audio that the
+server does not have yet is sent again from `input_audio_ms` on, and so are client events
+after `last_client_event_id`, each at its place in the audio.
+
+::
+
+    events() reads ──► broke with 1012, 1011, 1013, 1006, 1001 ──► try, pause, try … ──► greeting
+                  ▲                                                                         │
+                  └────────── reading goes on while what is missing is sent again ◄─────────┘
+
+A server that does not say ``session.call`` in its greeting cannot be resumed; a lost
+connection then ends the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import orjson
+from websockets.exceptions import ConnectionClosed
+
+from voice_agent.call.audio import PCM, AudioFormat
+from voice_agent.call.closing import BROKEN, HANG_UP, MAY_RESUME
+from voice_agent.client.addresses import address, elsewhere, nobody
+from voice_agent.client.backoff import Backoff
+from voice_agent.client.numbering import Numbering, Tally
+from voice_agent.client.outgoing import Outgoing
+from voice_agent.client.refusals import CallFailed, Refused, Unreachable, closed
+from voice_agent.client.sockets import HANDSHAKE_S, OpenSocket, Socket, open_socket
+
+NO_CODE = 1005
+"""Stands for a close frame without a code: some proxies end connections so."""
+LAST_TRY_S = 1.0
+"""The try that begins at the deadline gets so long."""
+COME_BACK_AFTER = MAY_RESUME | {NO_CODE}
+CAN_RESUME = {"resumable": "1"}
+"""Says so to the server: else a drain could not hand the call off and would wait for its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """One resume: who serves now, and how long nobody did."""
+
+    code: int
+    """What the old connection ended with."""
+    color: str
+    pod: str
+    break_s: float
+
+
+class RealtimeCall:
+    """An open call. Use as `async with RealtimeCall(url) as call`, and iterate `call.events()` all the while."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        audio_format: AudioFormat = PCM,
+        going_away: bool = False,
+        headers: Mapping[str, str] | None = None,
+        come_back_for_s: float = 60.0,
+        open_socket: OpenSocket = open_socket,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """`headers` go with every connection of the call, such as one that a router reads."""
+        self.call_id: str | None = None
+        self.color = ""
+        self.pod = ""
+        self.session: dict[str, Any] = {}
+        self.tally = Tally()
+        self.on_resumed: Callable[[Resumed], None] = lambda resumed: None
+        self.on_waiting: Callable[[int, str], None] = lambda code, reason: None
+        """Told after each try to resume that failed: what the old connection ended with, and why the try failed."""
+        self._url = url
+        self._query = {"model": model} if model else {}
+        if going_away:
+            self._query["going_away"] = "1"
+        self._headers = {**(headers or {}), **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
+        self._come_back_for_s = come_back_for_s
+        self._open_socket = open_socket
+        self._backoff = backoff or Backoff(come_back_for_s)
+        self._socket: Socket | None = None
+        self._token: str | None = None
+        self._numbering = Numbering(self.tally)
+        self._outgoing = Outgoing(audio_format)
+        self._sending = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._name = f"client_{token_hex(4)}_"
+        self._named = 0
+        self._hanging_up = asyncio.Event()
+
+    @property
+    def appended_ms(self) -> int:
+        """How much audio was appended in the whole call: the server's `audio_start_ms` and such count the same."""
+        return self._outgoing.appended_ms
+
+    async def __aenter__(self) -> Self:
+        """Connect and read the greeting. Raises `CallFailed`, after one try."""
+        try:
+            info = await self._connect({}, self._headers, HANDSHAKE_S, first=True)
+        except (OSError, Unreachable) as error:
+            raise nobody(self._url, error, _reason(error)) from error
+        except Refused as refusal:
+            raise elsewhere(refusal, self._url) from refusal.__cause__
+        self._outgoing.begin_at(int(info.get("input_audio_ms", 0)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Close with 1000, which ends the call.
+
+        While the connection is broken there is nobody to tell: a resume that is just connecting
+        hangs up then, and else the server gives the call up after its resume window.
+        """
+        self._hanging_up.set()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        if self._socket is not None:
+            await self._socket.close(HANG_UP)
+
+    def lose_connection(self) -> None:
+        """Drop the connection as a network might, to see the call resumed; `events` notices by itself."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Send a client event. It takes effect once, even if the connection breaks meanwhile.
+
+        Audio goes through `append_audio`; as an event it could not be sent again from where the server lost it.
+        """
+        if event.get("type") == "input_audio_buffer.append":
+            raise ValueError("audio is sent with append_audio()")
+        self._named += 1
+        event_id = event.get("event_id") or f"{self._name}{self._named}"
+        self._outgoing.add(event_id, orjson.dumps({**event, "event_id": event_id}).decode())
+        await self._send_pending()
+
+    async def append_audio(self, audio: bytes) -> None:
+        """Send audio in the call's input format; kept for 30 s in case it has to be sent again."""
+        self._outgoing.append(audio)
+        await self._send_pending()
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Server events, resuming as often as needed. Ends after a hang-up; raises `CallFailed` if the call is lost."""
+        while True:
+            socket = self._socket
+            if socket is None:
+                raise CallFailed("the call is not connected")
+            try:
+                while True:
+                    event = _parsed(await socket.recv())
+                    if self._numbering.is_new(event):
+                        yield event
+            except ConnectionClosed:
+                pass
+            lost_s = time.monotonic()
+            code = socket.close_code or BROKEN
+            if self._hanging_up.is_set() or code == HANG_UP:
+                return
+            if code not in COME_BACK_AFTER:
+                raise closed(code, socket.close_reason or "")
+            await self._come_back(code, lost_s)
+            if self._hanging_up.is_set():
+                return
+
+    async def _send_pending(self) -> None:
+        """Send what is not sent, in order; without a connection it waits for the resume."""
+        async with self._sending:
+            while self._socket is not None and (text := self._outgoing.next_message()) is not None:
+                try:
+                    await self._socket.send(text)
+                except ConnectionClosed:
+                    # `events` notices by itself; the resume rewinds to what the server has.
+                    return
+
+    # --- connecting -------------------------------------------------------------
+
+    async def _connect(
+        self, query: dict[str, str], headers: dict[str, str], within_s: float, *, first: bool
+    ) -> dict[str, Any]:
+        """A greeted connection as `self._socket`; returns ``session.call``. Raises as `OpenSocket` does."""
+        async with asyncio.timeout(within_s):
+            socket = await self._open_socket(_with_query(self._url, {**self._query, **query}), headers)
+            try:
+                greeting = _parsed(await socket.recv())
+                info = self._greeted(greeting, first=first)
+            except ConnectionClosed as error:
+                code = socket.close_code or BROKEN
+                if code in COME_BACK_AFTER:
+                    raise Unreachable(f"closed with {code} before the greeting") from error
+                raise closed(code, socket.close_reason or "") from error
+            except BaseException:
+                # Not a close: its 1000 would hang up.
+                socket.transport.abort()
+                raise
+        self._socket = socket
+        return info
+
+    def _greeted(self, greeting: dict[str, Any], *, first: bool) -> dict[str, Any]:
+        session = greeting.get("session")
+        if greeting["type"] != "session.created" or not isinstance(session, dict):
+            raise CallFailed(f"{address(self._url)} greets with {greeting['type']!r} instead of 'session.created'")
+        info: dict[str, Any] = session.get("call") or {}
+        self.session = session
+        self.call_id = info.get("id") or self.call_id
+        self.color, self.pod = info.get("color", ""), info.get("pod", "")
+        self._token = info.get("resume_token")
+        if self._token is not None:
+            self._numbering.begin(greeting, info.get("gap"), first=first)
+        return info
+
+    async def _come_back(self, code: int, lost_s: float) -> None:
+        if self._token is None or self.call_id is None:
+            raise CallFailed(f"the connection broke ({code}) and this server cannot resume calls; start a new call")
+        self._socket = None
+        query = {"call_id": self.call_id, "last_event_id": self._numbering.last_event_id}
+        headers = {**self._headers, "X-Resume-Token": self._token}
+        self._backoff.broke()
+        pause_s = self._backoff.pause_s()
+        failure: Exception | None = None
+        while pause_s is not None:
+            if await self._hung_up_within(pause_s):
+                return
+            try:
+                within_s = max(LAST_TRY_S, min(HANDSHAKE_S, self._backoff.left_s))
+                info = await self._connect(query, headers, within_s, first=False)
+            except (OSError, Unreachable) as error:
+                failure, asked_s = error, None
+            except Refused as refusal:
+                if not refusal.may_pass:
+                    raise
+                failure, asked_s = refusal, refusal.retry_after_s
+            else:
+                if self._hanging_up.is_set():
+                    await self.hang_up()
+                else:
+                    self._came_back(info, Resumed(code, self.color, self.pod, time.monotonic() - lost_s))
+                return
+            self.on_waiting(code, _reason(failure))
+            pause_s = self._backoff.pause_s(asked_s)
+        because = "the connection keeps breaking" if failure is None else _reason(failure)
+        raise CallFailed(f"the connection broke ({code}) and no resume within {self._come_back_for_s:g} s: {because}")
+
+    async def _hung_up_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hanging_up.wait(), seconds)
+        return self._hanging_up.is_set()
+
+    def _came_back(self, info: dict[str, Any], resumed: Resumed) -> None:
+        self._backoff.mended()
+        rewound = self._outgoing.rewind(int(info.get("input_audio_ms", 0)), info.get("last_client_event_id"))
+        self.tally.resumes += 1
+        self.tally.resent_ms += rewound.again_ms
+        self.tally.lost_ms += rewound.lost_ms
+        self.tally.longest_break_s = max(self.tally.longest_break_s, resumed.break_s)
+        # Beside reading, or both ends could wait for each other with full buffers.
+        self._catching_up = asyncio.create_task(self._send_pending())
+        self.on_resumed(resumed)
+
+
+def _parsed(message: str | bytes) -> dict[str, Any]:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        event: Any = orjson.loads(message)
+        if isinstance(event, dict) and isinstance(event.get("type"), str):
+            return event
+    raise CallFailed(f"the server sent what is no event: {message[:80]!r}")
+
+
+def _with_query(url: str, query: dict[str, str]) -> str:
+    """The call's parameters win over the URL's own, and those over the default."""
+    parts = urlsplit(url)
+    merged = {**CAN_RESUME, **dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
+    return urlunsplit(parts._replace(query=urlencode(merged)))
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -1,0 +1,115 @@
+"""What the workers of a host know of each other without asking: a few numbers in memory they share.
+
+Each worker writes its own line every `LOOK_S`, the supervisor and whoever drains the host
+the first one. A line that is being written may be read half old, half new: it is right at
+the next look.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voice_agent.runtime.fleet import TAKES_CALLS
+
+LOOK_S = 0.05
+SILENT_S = 1.0
+"""A worker that has not written for so long hangs, and others accept its connections."""
+
+AWAY = "away"
+STATUSES = (AWAY, "ok", "degraded", "draining", "overloaded", "failing")
+MODES = ("", "handoff", "finish")
+HOST = struct.Struct("=BBd")
+LINE = struct.Struct("=Biiid")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one worker says of itself. `written_s` is monotonic, which all processes of a machine share."""
+
+    status: str = AWAY
+    active_calls: int = 0
+    parked_calls: int = 0
+    capacity: int = 0
+    written_s: float = 0.0
+
+    def takes_calls(self, now_s: float) -> bool:
+        """Whether a new call is welcome there."""
+        return self.status in TAKES_CALLS and self.answers(now_s)
+
+    def answers(self, now_s: float) -> bool:
+        """Whether there is a worker, and its loop turns."""
+        return self.status != AWAY and now_s - self.written_s < SILENT_S
+
+
+@dataclass(frozen=True, slots=True)
+class HostDrain:
+    """The host is to drain: no worker of it takes calls, those that start later neither."""
+
+    mode: str
+    deadline_s: float
+
+
+class Board:
+    """Made by the supervisor before it forks; the same memory in every worker."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._memory = mmap.mmap(-1, HOST.size + workers * LINE.size)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether every worker has been told to exit."""
+        return bool(HOST.unpack_from(self._memory)[0])
+
+    @property
+    def drain(self) -> HostDrain | None:
+        """What the whole host was asked for, if it was."""
+        _, mode, deadline_s = HOST.unpack_from(self._memory)
+        return HostDrain(MODES[mode], deadline_s) if mode else None
+
+    def wish(self, drain: HostDrain | None, *, leaving: bool = False) -> None:
+        """Say what all workers are to do; None: to take calls, and to stay."""
+        mode, deadline_s = (0, 0.0) if drain is None else (MODES.index(drain.mode), drain.deadline_s)
+        HOST.pack_into(self._memory, 0, leaving, mode, deadline_s)
+
+    def line(self, slot: int) -> Line:
+        """What a worker last said."""
+        status, active, parked, capacity, written_s = LINE.unpack_from(self._memory, HOST.size + slot * LINE.size)
+        return Line(STATUSES[status], active, parked, capacity, written_s)
+
+    def lines(self) -> list[Line]:
+        """What all workers last said, by slot."""
+        return [self.line(slot) for slot in range(self.workers)]
+
+    def write(self, slot: int, line: Line) -> None:
+        """Say it for a worker: its own, or one that is gone."""
+        numbers = (line.active_calls, line.parked_calls, line.capacity)
+        LINE.pack_into(
+            self._memory, HOST.size + slot * LINE.size, STATUSES.index(line.status), *numbers, line.written_s
+        )
+
+
+def queues_of(slot: int, lines: Sequence[Line], now_s: float) -> set[int]:
+    """Whose listening sockets a worker accepts from.
+
+    Its own while it takes calls, and those of the workers before it that do not. Where no
+    worker takes calls, those that are left answer in the same way, with refusals: a queue
+    whose worker has gone stays open in the others, and a health check in it would wait for ever.
+    """
+    count = len(lines)
+    serving = [line.takes_calls(now_s) for line in lines]
+    if not any(serving):
+        serving = [line.answers(now_s) for line in lines]
+    if not any(serving):
+        return {slot}
+    if not serving[slot]:
+        return set()
+    mine = {slot}
+    before = (slot - 1) % count
+    while not serving[before]:
+        mine.add(before)
+        before = (before - 1) % count
+    return mine

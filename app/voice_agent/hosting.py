@@ -1,0 +1,177 @@
+"""The composition root of a process that was told to serve: one pod in itself, or workers that it watches over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from secrets import token_bytes
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from voice_agent import bootstrap
+from voice_agent.agents.registry import load_agents
+from voice_agent.errors import SettingsError
+from voice_agent.host.board import LOOK_S, Board, HostDrain, Line
+from voice_agent.host.pod import HostPod, worker_name
+from voice_agent.host.siblings import Siblings
+from voice_agent.host.supervisor import Supervisor
+from voice_agent.observe.logs import configure_logs
+from voice_agent.observe.merging import merge
+from voice_agent.runtime.allocator import give_back_large_blocks
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.naming import OwnName
+from voice_agent.settings import Settings
+from voice_agent.web.listening import bind_shared
+
+if TYPE_CHECKING:
+    import socket
+
+    from voice_agent.observe.metrics import Metrics
+    from voice_agent.runtime.pod import Pod
+
+STORE_STOP_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, warnings: Iterable[str], *, on_started: Callable[[], None]) -> int:
+    """Run a pod, or several, until a signal has drained them; the exit status.
+
+    `on_started` is called once calls are accepted. Raises `SettingsError` and whatever keeps the pod from starting.
+    """
+    workers = settings.workers or cores()
+    configure_logs(
+        form=settings.log_format,
+        level=settings.log_level,
+        pod=settings.pod,
+        color=settings.color,
+        forks=workers > 1,
+    )
+    for warning in warnings:
+        log.warning(warning)
+    if workers == 1:
+        bootstrap.serve(settings, on_started=on_started)
+        return 0
+    return Host(settings, workers).run(on_started)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Host:
+    """Several workers on one port."""
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._settings = settings
+        self._board = Board(workers)
+        self._sockets: list[socket.socket] = []
+        self._directory = Path()
+
+    def run(self, on_started: Callable[[], None]) -> int:
+        """Run the workers until the last has left; the exit status. What is wrong with the settings is raised here."""
+        settings, workers = self._settings, self._board.workers
+        if settings.store_url.lower().startswith("memory:"):
+            raise SettingsError(
+                f"VOICE_WORKERS: {workers} workers cannot share memory://, which is inside one process; "
+                "take embedded://, a Redis, or 1 worker."
+            )
+        bootstrap.make_store(settings)
+        load_agents(settings.agent)
+        self._sockets = bind_shared(settings.host, settings.port, workers)
+        # Before the workers are forked, so that they share the modules' memory and start at once.
+        import_module("voice_agent.web.application")
+        import_module("voice_agent.web.reception")
+        drain = HostDrain(settings.drain_mode, settings.drain_deadline)
+        with store_for_all(settings), tempfile.TemporaryDirectory(prefix="voice-agent-") as directory:
+            self._directory = Path(directory)
+            self._settings = settings.model_copy(update={"pod": asyncio.run(self._own_name())})
+            return Supervisor(self._board, self._work, drain, SystemClock()).run(on_started)
+
+    async def _own_name(self) -> str:
+        """The host's name, or another one if pods of the store are called as its workers would be."""
+        store = bootstrap.make_store(self._settings)
+        slots = range(self._board.workers)
+        try:
+            await store.open()
+            own = OwnName(store, token_bytes(bootstrap.INSTANCE_BYTES), token_bytes, SystemClock())
+            return await own.choose(self._settings.pod, lambda name: [worker_name(name, slot) for slot in slots])
+        finally:
+            await store.close()
+
+    def _work(self, slot: int) -> None:
+        """What a worker does in its own process."""
+        settings = self._settings
+        name = worker_name(settings.pod, slot)
+        configure_logs(form=settings.log_format, level=settings.log_level, pod=name, color=settings.color)
+        speech_workers = settings.speech_workers or max(1, min(2, cores() // self._board.workers))
+        mine = settings.model_copy(update={"pod": name, "speech_workers": speech_workers})
+        give_back_large_blocks()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(mine, slot))
+
+    async def _serve(self, settings: Settings, slot: int) -> None:
+        from voice_agent.web.reception import Reception, WorkerServer
+
+        board, clock = self._board, SystemClock()
+        siblings = Siblings(self._directory, slot, board.workers)
+        shown: list[HostPod] = []
+
+        def show(pod: Pod, metrics: Metrics) -> bootstrap.Front:
+            host = HostPod(
+                pod,
+                name=self._settings.pod,
+                slot=slot,
+                board=board,
+                siblings=siblings,
+                page=metrics.page,
+                merge=merge,
+            )
+            shown.append(host)
+            return bootstrap.Front(host, host)
+
+        async with bootstrap.build(settings, show) as parts:
+            (host,) = shown
+            keeping: list[asyncio.Task[None]] = []
+
+            def started() -> None:
+                keeping.append(asyncio.create_task(host.keep_board(), name="board"))
+
+            server = WorkerServer(parts.app, parts.pod, settings, on_started=started)
+            server.attend(Reception(server, self._sockets, host.queues, host.leave_board), clock, LOOK_S)
+            try:
+                async with siblings.answering(host.answer):
+                    await bootstrap.serve_while_preparing(server, parts.agents, [])
+            finally:
+                for task in keeping:
+                    task.cancel()
+                board.write(slot, Line())
+
+
+@contextmanager
+def store_for_all(settings: Settings) -> Iterator[None]:
+    """The embedded store's server as a child of this process for the length of a block: no worker takes it along."""
+    server: subprocess.Popen[bytes] | None = None
+    if settings.store_url.lower().startswith("embedded:"):
+        from voice_agent.stores.embedded import EmbeddedStore
+
+        server = EmbeddedStore(settings.store_url, ttl_s=settings.call_ttl).start_server()
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.terminate()
+            try:
+                server.wait(STORE_STOP_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()

@@ -1,0 +1,260 @@
+"""Runs a cutover from the first step or from where an earlier run stopped, and rolls it back when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from voice_agent.errors import StoreError
+from voice_agent.operate.journal import RENEW_S, Journal, LeaseLost
+from voice_agent.operate.judging import Budget
+from voice_agent.operate.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, patiently
+from voice_agent.operate.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, called_back, rolled_back
+from voice_agent.operate.ports import CutoverError, Routing
+from voice_agent.operate.steps import Steps
+from voice_agent.operate.world import Teller, World
+from voice_agent.runtime.ports import Clock
+from voice_agent.stores.base import Store
+
+WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
+"""Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
+
+
+SAVE_PAUSE_S = 0.5
+
+T = TypeVar("T")
+
+
+class Refused(CutoverError):
+    """Nothing was begun; nobody was moved."""
+
+    exit_status = Exit.REFUSED
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What fails in it fails before anything was begun. Raises `Refused`, unless the error says more."""
+    try:
+        yield
+    except (Refused, NothingToDo, StoreAway):
+        raise
+    except (CutoverError, StoreError) as error:
+        raise Refused(f"{error}; nothing was changed") from error
+
+
+async def at_first(deed: Callable[[], Awaitable[T]], clock: Clock, teller: Teller) -> T:
+    """Do what must be done before anything is begun; a failover of the store is waited for.
+
+    Raises `Refused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
+    """
+    with refusing():
+        return await patiently(deed, clock, teller, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
+
+
+class Stuck(CutoverError):
+    """It ended neither done nor rolled back; the sentence says what is so, and what to do."""
+
+
+class NothingToDo(CutoverError):
+    """The color serves everybody already."""
+
+    exit_status = Exit.NO_CALLER_LOST
+
+
+class Conductor:
+    """One run. `run` or `roll_back` once; `interrupt` at any time, from a signal handler."""
+
+    def __init__(self, world: World, terms: Terms, budget: Budget) -> None:
+        self._world = world
+        self._terms = terms
+        self._journal = Journal(world.store, world.clock)
+        self._steps = Steps(world, budget, self._journal.save)
+        self._interrupted = asyncio.Event()
+
+    def interrupt(self) -> None:
+        """Roll back, unless it is being rolled back already."""
+        self._interrupted.set()
+
+    async def run(self, new: str, *, old: str | None = None) -> Progress:
+        """Cut over to a color, or go on with a cutover to it. Returns the record, done or rolled back.
+
+        Raises `CutoverError`: `Refused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished` with
+        the next command to give; `StoreAway` at any time.
+        """
+        return await self._at_work(lambda: self.begin(new, old))
+
+    async def roll_back(self) -> Progress:
+        """Undo an unfinished cutover; returns the record. Raises `Refused` if there is none, and else as `run`."""
+        return await self._at_work(self._begin_back)
+
+    async def _at_work(self, beginning: Callable[[], Awaitable[Progress]]) -> Progress:
+        """Do all steps under the lease."""
+        world = self._world
+        await at_first(self._journal.hold, world.clock, world.teller)
+        renewing = asyncio.create_task(self._renew())
+        try:
+            progress = await at_first(beginning, world.clock, world.teller)
+            return await self._to_its_end(progress, renewing)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self._journal.release()
+
+    async def _to_its_end(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+        try:
+            while not progress.is_over:
+                # Saved before it is done: whoever comes after us starts with this step again.
+                await self._save(progress)
+                self._world.teller.step(progress)
+                progress = self._counted(await self._step(progress, renewing))
+            await self._save(progress)
+        except (Stuck, Unfinished):
+            with contextlib.suppress(CutoverError, StoreError):
+                await self._journal.save(self._counted(progress))
+            raise
+        self._world.teller.over(progress)
+        return progress
+
+    def _counted(self, progress: Progress) -> Progress:
+        return replace(progress, counts=dict(self._steps.counts or progress.counts))
+
+    async def _save(self, progress: Progress) -> None:
+        world = self._world
+        await patiently(
+            lambda: self._journal.save(progress), world.clock, world.teller, progress.whereabouts, pause_s=SAVE_PAUSE_S
+        )
+
+    async def begin(self, new: str, old: str | None) -> Progress:
+        """The record with which `run` would begin; changes nothing. Raises as `run`."""
+        known = await self._journal.read()
+        if known is not None and not known.is_over:
+            self._check_same(known, new)
+            terms = replace(self._terms, percents=known.terms.percents)
+            progress = replace(known, terms=terms, rollback_asked=False)
+            self._world.teller.begun(progress, again=True)
+            return progress
+        routing = await self._world.router.read()
+        serving = old or _serving(routing, new)
+        now_ms = self._world.clock.wall_ms()
+        progress = Progress(
+            cutover_id=f"cut_{secrets.token_hex(6)}",
+            old=serving,
+            new=new,
+            router=self._world.router.name,
+            before=routing,
+            terms=self._terms,
+            started_at_ms=now_ms,
+            step_at_ms=now_ms,
+        )
+        self._world.teller.begun(progress, again=False)
+        return progress
+
+    async def _begin_back(self) -> Progress:
+        known = await self._journal.read()
+        if known is None or known.is_over:
+            raise CutoverError("no cutover is unfinished: to go back to the other color, cut over to it (--to)")
+        self._check_same(known, known.new)
+        self._world.teller.begun(known, again=True)
+        asked = replace(known, rollback_asked=True)
+        if known.is_rolling_back:
+            return asked
+        if known.step not in ROLLS_BACK_TO:
+            raise CutoverError(f"{known.old} is empty already; finish with --to {known.new}, then cut over back")
+        return called_back(asked, "rollback asked for", self._world.clock.wall_ms())
+
+    def _check_same(self, known: Progress, new: str) -> None:
+        if known.new != new:
+            raise CutoverError(
+                f"a cutover to {known.new} is unfinished (step {known.step.value}): "
+                f"finish it with --to {known.new}, or undo it with --rollback"
+            )
+        if known.router != self._world.router.name:
+            raise CutoverError(
+                f"the unfinished cutover to {known.new} was begun with another router: {known.router}; "
+                "if that is no more, --forget"
+            )
+
+    # --- one step ---------------------------------------------------------------------
+
+    async def _step(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+        """Do one step; returns the record for the next."""
+        clock = self._world.clock
+        if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
+            return called_back(progress, "interrupted", clock.wall_ms())
+        doing = asyncio.create_task(self._steps.do(progress))
+        interrupting = asyncio.create_task(self._interrupted.wait())
+        waited: set[asyncio.Task[Any]] = {doing, renewing}
+        if progress.step in ROLLS_BACK_TO and progress.step not in WRITES:
+            waited.add(interrupting)
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if renewing.done():
+                renewing.result()
+            if not doing.done():
+                return called_back(progress, "interrupted", clock.wall_ms())
+            return advanced(doing.result(), clock.wall_ms())
+        except (LeaseLost, Unfinished, asyncio.CancelledError):
+            raise
+        except (CutoverError, StoreError) as error:
+            return self._failed(progress, error)
+        finally:
+            for task in (doing, interrupting):
+                task.cancel()
+            await asyncio.gather(doing, interrupting, return_exceptions=True)
+
+    def _failed(self, progress: Progress, error: CutoverError | StoreError) -> Progress:
+        if progress.step in ROLLS_BACK_TO:
+            return rolled_back(progress, str(error), self._world.clock.wall_ms())
+        if progress.is_rolling_back:
+            raise Stuck(
+                f"the rollback stopped at {progress.step.value}: {error}. It was begun because: {progress.reason}. "
+                "When that is mended, go on with --rollback"
+            ) from error
+        raise Stuck(
+            f"{progress.new} serves all callers, but {progress.step.value} failed: {error}. Run it again"
+        ) from error
+
+    async def _renew(self) -> None:
+        """Keep the lease until cancelled; ends with `LeaseLost`."""
+        while True:
+            await self._world.clock.sleep(RENEW_S)
+            try:
+                await self._journal.renew()
+            except StoreError:
+                # Whether it is silent or refuses: the next try will tell if another has taken it. Without this task
+                # no step could be done any more, not even back.
+                continue
+
+
+def _serving(routing: Routing, new: str) -> str:
+    """The color to leave."""
+    others = sorted(color for color in routing.weights if color != new)
+    if not others:
+        raise NothingToDo(f"{new} alone serves all callers already")
+    if len(others) > 1:
+        raise CutoverError(f"the router knows several other colors ({', '.join(others)}): name the old one, --from")
+    return others[0]
+
+
+async def forget(store: Store, clock: Clock) -> str:
+    """Drop the record of an unfinished cutover, for when its router or its color is no more; says what it was.
+
+    Raises `CutoverError` if there is none, or a tool is at work at it.
+    """
+    journal = Journal(store, clock)
+    await journal.hold()
+    try:
+        known = await journal.read()
+        if known is None or known.is_over:
+            raise CutoverError("no cutover is unfinished")
+        await journal.drop()
+    finally:
+        await journal.release()
+    return (
+        f"forgot the cutover from {known.old} to {known.new} over {known.router} at step {known.step.value}; "
+        f"weights and drains are as it left them: look at them (voice-agent fleet; voice-agent drain --cancel)"
+    )

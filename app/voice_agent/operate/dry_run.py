@@ -1,0 +1,38 @@
+"""What a cutover would do, without doing any of it."""
+
+from __future__ import annotations
+
+from voice_agent.operate.fleet import Fleet
+from voice_agent.operate.outlook import price
+from voice_agent.operate.plan import Progress
+from voice_agent.operate.ports import Routing
+from voice_agent.operate.preflight import problems
+from voice_agent.operate.steps import planned
+from voice_agent.operate.world import World
+
+
+async def dry_run(world: World, progress: Progress) -> tuple[list[str], list[str]]:
+    """What speaks against this cutover, and every change it would make, a line each.
+
+    Raises `CutoverError` and `StoreError` when something cannot be read.
+    """
+    fleet = Fleet(await world.store.pods())
+    healthy = await world.router.healthy_targets(progress.new)
+    against = [problem.text for problem in problems(fleet, progress.old, progress.new, healthy)]
+    try:
+        await world.watch.look([progress.old, progress.new])
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is what a cutover would stumble over
+        against.append(str(error))
+    changes: list[str] = []
+    if await world.store.drain_wish(progress.new) is not None:
+        changes.append(f"take back the drain of {progress.new}")
+    changes.append(f"smoke call to {progress.new}")
+    for routing in planned(progress):
+        changes += [f"{routing}: {change}" for change in await world.router.changes(routing)] or [f"{routing}"]
+        if routing != Routing.alone(progress.new):
+            changes.append(f"watch {progress.new} for {progress.terms.hold_s:g} s")
+    cost = price(fleet, progress.old, progress.terms.drain_deadline_s)
+    changes.append(f"drain {progress.old} by handoff, within {progress.terms.drain_deadline_s} s; {cost}")
+    changes.append(f"wait until {progress.old} has had no call for {progress.terms.buffer_s:g} s")
+    changes.append(f"retire {progress.old}" if progress.terms.delete else f"let {progress.old} stand by")
+    return against, changes

@@ -1,0 +1,93 @@
+"""What must be true before callers are moved. Pure: facts in, problems out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voice_agent.call.codec import SCHEMA_REACH
+from voice_agent.operate.fleet import Fleet
+from voice_agent.runtime.fleet import LEFT, TAKES_CALLS, count
+from voice_agent.stores.base import PodBeat
+
+STORE_STATES = {
+    "full": "cannot write to the store, which is full",
+    "refused": "cannot write to the store, which refuses it (their log says why)",
+    "unreachable": "cannot reach the store",
+    "degraded": "cannot reach the store well",
+}
+"""What of a pod's store keeps callers from being moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a cutover should not begin."""
+
+    text: str
+    of_old: bool = False
+    """It lies in the color that is to be left, and is perhaps why."""
+
+
+def problems(fleet: Fleet, old: str, new: str, healthy_targets: int | None) -> list[Problem]:
+    """Everything that speaks against this cutover; empty if nothing does."""
+    there = [pod for pod in fleet.pods if pod.status != LEFT]
+    pods = {color: [pod for pod in there if pod.color == color] for color in (old, new)}
+    found = [*_away(old, pods[old], of_old=True), *_away(new, pods[new], of_old=False)]
+    if healthy_targets == 0:
+        found.append(Problem(f"the router's health checks pass no target of {new}"))
+    found += _degraded(pods[old], of_old=True) + _degraded(pods[new], of_old=False)
+    found += _versions(pods[new]) + _schemas(pods[old], pods[new])
+    room = sum(pod.capacity - pod.active_calls for pod in takers(pods[new]))
+    needed = sum(pod.active_calls for pod in pods[old])
+    if room < needed:
+        found.append(Problem(f"{new} has room for {count(room, 'call')}, and {old} has {needed}: scale {new} up"))
+    return found
+
+
+def _away(color: str, pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
+    if not pods:
+        return [Problem(f"there is no {color} pod: deploy it, or name another color", of_old)]
+    if not takers(pods):
+        states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods)
+        return [Problem(f"no {color} pod takes calls ({states})", of_old)]
+    return []
+
+
+def takers(pods: Sequence[PodBeat]) -> list[PodBeat]:
+    """Pods that take new calls."""
+    return [pod for pod in pods if pod.status in TAKES_CALLS]
+
+
+def _degraded(pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
+    found = []
+    for state, why in STORE_STATES.items():
+        names = ", ".join(pod.name for pod in pods if _store_state(pod) == state)
+        if names:
+            found.append(Problem(f"{names} {why}: mend that first", of_old))
+    return found
+
+
+def _store_state(pod: PodBeat) -> str:
+    if pod.store in STORE_STATES:
+        return pod.store
+    return "degraded" if pod.status == "degraded" else "ok"
+
+
+def _versions(pods: Sequence[PodBeat]) -> list[Problem]:
+    versions = sorted({pod.version for pod in pods})
+    if len(versions) <= 1:
+        return []
+    return [Problem(f"pods of {pods[0].color} run different versions ({', '.join(versions)}): wait for its rollout")]
+
+
+def _schemas(old: Sequence[PodBeat], new: Sequence[PodBeat]) -> list[Problem]:
+    # A pod of a version that does not say writes the first schema.
+    of_old, of_new = ({pod.schema or 1 for pod in pods} for pods in (old, new))
+    if max((abs(a - b) for a in of_old for b in of_new), default=0) <= SCHEMA_REACH:
+        return []
+    return [
+        Problem(
+            f"{new[0].color} writes records of schema {max(of_new)} and {old[0].color} of {min(of_old)}: "
+            "they cannot read each other's calls; deploy a version in between first"
+        )
+    ]

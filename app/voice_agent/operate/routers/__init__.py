@@ -1,0 +1,1 @@
+"""Routers: one adapter each behind `voice_agent.operate.ports.Router`."""

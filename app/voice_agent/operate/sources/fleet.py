@@ -1,0 +1,77 @@
+"""Numbers from the pods' heartbeats in the store: nothing else has to run for a cutover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from voice_agent.errors import StoreError
+from voice_agent.operate.ports import Numbers, WatchError
+from voice_agent.runtime.ports import Clock
+from voice_agent.stores.base import PodBeat, Store, Tallies
+
+SILENT_S = 120.0
+"""A pod that fell silent with calls may be cut off from the store, and go on serving them: they count for so long.
+
+The calls of a dead one have been resumed elsewhere by then, or are given up (`VOICE_RESUME_WINDOW`).
+"""
+
+
+class FleetWatch:
+    """`Watch` over the heartbeats.
+
+    It remembers what pods had counted: one that leaves takes its calls along, but not its counts.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._seen: dict[str, tuple[PodBeat, float]] = {}
+        """Each pod's newest heartbeat, and when it was seen."""
+        self._counted: dict[tuple[str, str, int], Tallies] = {}
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"the fleet in the store ({self._store.kind})"
+
+    async def look(self, colors: Sequence[str]) -> Mapping[str, Numbers]:
+        """Look at all heartbeats. Raises `WatchError` for a color that has none: that does not mean no calls."""
+        try:
+            beats = await self._store.pods()
+        except StoreError as error:
+            raise WatchError(f"the store does not say how the fleet is: {error}", may_pass=True) from error
+        now_s = self._clock.monotonic_s()
+        for beat in beats:
+            self._seen[beat.name] = (beat, now_s)
+            if beat.tallies is not None:
+                self._counted[beat.color, beat.name, beat.started_at_ms] = beat.tallies
+        return {color: self._numbers(color, [beat for beat in beats if beat.color == color]) for color in colors}
+
+    def _numbers(self, color: str, beats: Sequence[PodBeat]) -> Numbers:
+        if not beats:
+            raise WatchError(f"no {color} pod has a heartbeat: how many calls it has is not known", may_pass=True)
+        active_calls = sum(beat.active_calls for beat in beats) + self._silent_calls(color, {it.name for it in beats})
+        counted = [tallies for (of, _, _), tallies in self._counted.items() if of == color]
+        if not counted:
+            return Numbers(active_calls)
+        turns: dict[float, int] = {}
+        for tallies in counted:
+            for bound, count in tallies.turns.items():
+                turns[float(bound)] = turns.get(float(bound), 0) + count
+        return Numbers(
+            active_calls,
+            ended=sum(tallies.ended for tallies in counted),
+            failed=sum(tallies.failed for tallies in counted),
+            dropped=sum(tallies.dropped for tallies in counted),
+            resumes=sum(tallies.resumed for tallies in counted),
+            turns=turns,
+        )
+
+    def _silent_calls(self, color: str, heard: set[str]) -> int:
+        """Calls of pods of a color that have not been heard of for a short while."""
+        since_s = self._clock.monotonic_s() - SILENT_S
+        return sum(
+            beat.active_calls
+            for beat, seen_s in self._seen.values()
+            if beat.color == color and beat.name not in heard and seen_s > since_s
+        )

@@ -1,0 +1,370 @@
+"""The OpenAI Realtime (GA) protocol, as a server: messages in, event texts out.
+
+Nothing here waits or remembers. `parse` takes one message of a caller and always gives
+an input for the call; whatever is wrong with it becomes a `Misspoke`, and so an
+``error`` event. `frame` makes the text of one numbered server event.
+
+Both have a path for audio, which runs for every frame of every call. It does one JSON
+parse and one base64 decode (or one encode and one concatenation) and nothing else: 1.6 µs
+in and 0.6 µs out for 20 ms of PCM (``python -m tests.protocol.bench_realtime``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import orjson
+import pybase64
+
+from voice_agent.call.inputs import (
+    AppendAudio,
+    CancelResponse,
+    ClearAudio,
+    CommitAudio,
+    CreateItem,
+    CreateResponse,
+    DeleteItem,
+    FromCaller,
+    Misspoke,
+    RetrieveItem,
+    TruncateItem,
+    UpdateSession,
+)
+from voice_agent.call.items import check_item, item_id
+from voice_agent.call.shapes import Check, an_object, fields, integer, missing, mistake, shown, text, wrong_type
+from voice_agent.errors import ProtocolMistake
+
+MAX_APPEND_BYTES = 15 * 1024 * 1024
+"""Audio in one event, as with OpenAI."""
+MAX_MESSAGE_BYTES = 21 * 1024 * 1024
+"""What the socket must let through, so that the largest append is read: its base64 and some JSON."""
+MAX_EVENT_ID_CHARS = 512
+LARGE_MESSAGE = 256 * 1024
+SLICE_BYTES = 24 * 1024
+"""Of audio: what is decoded, and heard, in one turn of the event loop. About 1 ms of work, most of it endpointing."""
+_SLICE_CHARS = SLICE_BYTES // 3 * 4
+MAX_COMMAS = 100_000
+"""A large message is large for its audio or its text. One made of a million empty values
+would take seconds and hundreds of MiB to parse, and every call of the pod would wait."""
+
+# --- from the caller -------------------------------------------------------
+
+
+def _event(table: Mapping[str, Check], *required: str) -> Check:
+    common: dict[str, Check] = {"type": _anything, "event_id": _anything}
+    return fields({**common, **table}, required=required)
+
+
+def _anything(value: Any, path: str) -> Any:
+    return value
+
+
+_APPEND = "input_audio_buffer.append"
+_HOT_STARTS = (f'{{"type":"{_APPEND}","audio":"', f'{{"type": "{_APPEND}", "audio": "')
+"""An append as JavaScript's and as Python's JSON writers begin it."""
+_HOT_KEY = len(f'{{"type":"{_APPEND}","audio":')
+_AN_ID = text(256, min_bytes=1)
+_EVENTS: dict[str, Check] = {
+    "session.update": _event({"session": an_object}, "session"),
+    _APPEND: _event({"audio": _anything}, "audio"),
+    "input_audio_buffer.commit": _event({}),
+    "input_audio_buffer.clear": _event({}),
+    "conversation.item.create": _event({"item": an_object, "previous_item_id": item_id}, "item"),
+    "conversation.item.retrieve": _event({"item_id": _AN_ID}, "item_id"),
+    "conversation.item.truncate": _event(
+        {"item_id": _AN_ID, "content_index": integer(0, 2**31), "audio_end_ms": integer(0, 2**31)},
+        "item_id",
+        "content_index",
+        "audio_end_ms",
+    ),
+    "conversation.item.delete": _event({"item_id": _AN_ID}, "item_id"),
+    "response.create": _event({"response": an_object}),
+    "response.cancel": _event({"response_id": _AN_ID}),
+}
+"""Every event a caller may send, and the fields it may have beside ``type`` and ``event_id``."""
+
+_NOT_SERVED = {
+    "output_audio_buffer.clear": "it is for WebRTC, where the server plays the audio. "
+    "Over a WebSocket stop your own playback and send 'response.cancel'.",
+    "transcription_session.update": "this server takes only sessions of type 'realtime'; use 'session.update'.",
+}
+
+
+def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> FromCaller:
+    """What a caller's message asks for. Never raises: anything unacceptable is a `Misspoke`.
+
+    `max_audio_bytes` bounds the decoded audio of one event. Whether audio holds whole
+    samples, and whether the named items exist, is for the call to check. Fields that
+    nobody knows are mistakes, except beside the audio of an append.
+    """
+    if type(message) is str and message.startswith(_HOT_STARTS) and len(message) < LARGE_MESSAGE:
+        # The shortcut of the frame path: text that is an append and nothing else is not read as JSON.
+        # Whatever is not base64 between the quotes, more fields included, is left to the long way below.
+        try:
+            audio: bytes = pybase64.b64decode(message[message.index('"', _HOT_KEY) + 1 : -2], None, True)
+        except ValueError:
+            pass
+        else:
+            if message.endswith('"}') and len(audio) <= max_audio_bytes:
+                return AppendAudio(audio)
+    event = _load(message)
+    if isinstance(event, Misspoke):
+        return event
+    event_id = None
+    try:
+        event_id = _event_id(event)
+        if event.get("type") == _APPEND:
+            return AppendAudio(_decode(event.get("audio"), "audio", max_audio_bytes), event_id)
+        happened, parts = _read(event, event_id)
+        if isinstance(happened, CreateItem) and parts:
+            return replace(happened, audio=_decode_parts(parts, max_audio_bytes))
+        return happened
+    except ProtocolMistake as error:
+        return Misspoke(error, event_id)
+
+
+def _load(message: str | bytes) -> dict[str, Any] | Misspoke:
+    """The JSON object that a message is, or what is wrong with it."""
+    if len(message) > LARGE_MESSAGE and _commas(message) > MAX_COMMAS:
+        return Misspoke(
+            ProtocolMistake(
+                f"The message holds more than {MAX_COMMAS} commas.", code="message_too_complex", limit="message_commas"
+            )
+        )
+    try:
+        event = orjson.loads(message)
+    except orjson.JSONDecodeError as broken:
+        return Misspoke(ProtocolMistake(f"The message is not valid JSON in UTF-8: {broken.msg}.", code="invalid_json"))
+    return event if type(event) is dict else Misspoke(_no_event(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """An input whose audio is decoded piece by piece; in `happened` it is missing. It is known to be base64."""
+
+    happened: AppendAudio | CreateItem
+    texts: list[tuple[str, int, int]]
+    """Where the audio's base64 stands: a text, from where and up to where."""
+    size_bytes: int
+
+    def pieces(self) -> Iterator[bytes]:
+        """The audio, in pieces of at most `SLICE_BYTES`; of one text all but the last are as long."""
+        for base64, start, end in self.texts:
+            for at in range(start, end, _SLICE_CHARS):
+                yield pybase64.b64decode(base64[at : min(at + _SLICE_CHARS, end)], None, True)
+
+
+def parse_long(
+    message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES
+) -> Generator[None, None, FromCaller | Long]:
+    """As `parse`, for a message of any length: looks at a slice of its audio each time it is asked to go on."""
+    if isinstance(message, str) and message.startswith(_HOT_STARTS) and message.endswith('"}'):
+        start, end = message.index('"', _HOT_KEY) + 1, len(message) - 2
+        size = yield from _measure(message, start, end, max_audio_bytes)
+        if size is not None:
+            return _long(AppendAudio(b""), [(message, start, end)], size)
+    event = _load(message)
+    if isinstance(event, Misspoke):
+        return event
+    event_id = None
+    try:
+        event_id = _event_id(event)
+        if event.get("type") == _APPEND:
+            happened: FromCaller = AppendAudio(b"", event_id)
+            parts: Sequence[tuple[str, Any]] = [("audio", event.get("audio"))]
+        else:
+            happened, parts = _read(event, event_id)
+        if not isinstance(happened, AppendAudio | CreateItem):
+            return happened
+        return _long(happened, *(yield from _measure_parts(parts, max_audio_bytes)))
+    except ProtocolMistake as error:
+        return Misspoke(error, event_id)
+
+
+def _long(happened: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], size_bytes: int) -> FromCaller | Long:
+    long = Long(happened, texts, size_bytes)
+    return long if size_bytes > SLICE_BYTES else replace(happened, audio=b"".join(long.pieces()))
+
+
+def _measure(base64: str, start: int, end: int, max_bytes: int) -> Generator[None, None, int | None]:
+    """How much audio ``base64[start:end]`` holds; None if it is not base64, or too much.
+
+    What is decoded for that is let go: to decode twice costs less than to hold all of it twice.
+    """
+    size = 0
+    if (end - start) // 4 * 3 > max_bytes + 2:
+        return None
+    for at in range(start, end, _SLICE_CHARS):
+        upto = min(at + _SLICE_CHARS, end)
+        try:
+            piece = len(pybase64.b64decode(base64[at:upto], None, True))
+        except ValueError:
+            return None
+        if upto < end and piece < SLICE_BYTES:
+            return None  # Padding in the middle.
+        size += piece
+        yield
+    return None if size > max_bytes else size
+
+
+def _measure_parts(
+    parts: Sequence[tuple[str, Any]], max_bytes: int
+) -> Generator[None, None, tuple[list[tuple[str, int, int]], int]]:
+    texts: list[tuple[str, int, int]] = []
+    size = 0
+    for path, audio in parts:
+        found = (yield from _measure(audio, 0, len(audio), max_bytes - size)) if isinstance(audio, str) else None
+        size += len(_decode(audio, path, max_bytes - size)) if found is None else found  # The first raises its fault.
+        texts.append((audio, 0, len(audio)))
+    return texts, size
+
+
+def _commas(message: str | bytes) -> int:
+    return message.count(",") if isinstance(message, str) else message.count(b",")
+
+
+def _read(event: dict[str, Any], event_id: str | None) -> tuple[FromCaller, list[tuple[str, str]]]:
+    """What an event other than an append asks for, and the base64 texts of its audio, each with its path."""
+    if event.get("type") == "conversation.item.create":
+        given = _EVENTS["conversation.item.create"](event, "")
+        item, parts = check_item(given["item"])
+        return CreateItem(item, b"", given.get("previous_item_id"), event_id), parts
+    return _read_silent(event, event_id), []
+
+
+def _read_silent(event: dict[str, Any], event_id: str | None) -> FromCaller:
+    kind = _kind(event)
+    given = _EVENTS[kind](event, "")
+    match kind:
+        case "session.update":
+            return UpdateSession(given["session"], event_id)
+        case "input_audio_buffer.commit":
+            return CommitAudio(event_id)
+        case "input_audio_buffer.clear":
+            return ClearAudio(event_id)
+        case "conversation.item.retrieve":
+            return RetrieveItem(given["item_id"], event_id)
+        case "conversation.item.truncate":
+            return TruncateItem(given["item_id"], given["content_index"], given["audio_end_ms"], event_id)
+        case "conversation.item.delete":
+            return DeleteItem(given["item_id"], event_id)
+        case "response.create":
+            return CreateResponse(given.get("response") or {}, event_id)
+        case _:
+            return CancelResponse(given.get("response_id"), event_id)
+
+
+def _event_id(event: dict[str, Any]) -> str | None:
+    event_id = event.get("event_id")
+    if event_id is None or event_id == "":
+        return None
+    if not isinstance(event_id, str):
+        raise wrong_type(event_id, "event_id", "a string")
+    if len(event_id) > MAX_EVENT_ID_CHARS:
+        raise mistake(
+            "event_id",
+            f"is {len(event_id)} characters long; at most {MAX_EVENT_ID_CHARS} are allowed",
+            "string_above_max_length",
+        )
+    return event_id
+
+
+def _kind(event: dict[str, Any]) -> str:
+    if "type" not in event:
+        raise missing("type")
+    kind = event["type"]
+    if not isinstance(kind, str):
+        raise wrong_type(kind, "type", "a string")
+    if kind in _EVENTS:
+        return kind
+    if kind in _NOT_SERVED:
+        raise ProtocolMistake(f"'{kind}' is not taken: {_NOT_SERVED[kind]}", code="unknown_event", param="type")
+    near = get_close_matches(kind[:64], _EVENTS, n=1)
+    guess = f" Did you mean '{near[0]}'?" if near else ""
+    raise ProtocolMistake(
+        f"Unknown event type {shown(kind)}.{guess} Known types: {', '.join(_EVENTS)}.",
+        code="unknown_event",
+        param="type",
+    )
+
+
+def _no_event(value: Any) -> ProtocolMistake:
+    wrong = wrong_type(value, "message", "an object with a 'type'")
+    return ProtocolMistake(wrong.message, code=wrong.code)
+
+
+def _decode(audio: Any, path: str, max_bytes: int) -> bytes:
+    if not isinstance(audio, str):
+        raise missing(path) if audio is None else wrong_type(audio, path, "a string of base64")
+    size = len(audio) // 4 * 3
+    if size > max_bytes + 2:
+        raise _too_much(path, size, max_bytes)
+    try:
+        decoded: bytes = pybase64.b64decode(audio, None, True)
+    except ValueError:
+        raise mistake(path, "must be base64 with padding and without line breaks", "invalid_base64") from None
+    if len(decoded) > max_bytes:
+        raise _too_much(path, len(decoded), max_bytes)
+    return decoded
+
+
+def _too_much(path: str, size: int, max_bytes: int) -> ProtocolMistake:
+    return mistake(path, f"holds {size} bytes of audio; at most {max_bytes} are allowed", "audio_too_large")
+
+
+def _decode_parts(parts: list[tuple[str, str]], max_bytes: int) -> bytes:
+    left, decoded = max_bytes, []
+    for path, audio in parts:
+        decoded.append(_decode(audio, path, left))
+        left -= len(decoded[-1])
+    return b"".join(decoded)
+
+
+# --- to the caller ---------------------------------------------------------
+
+_EVENT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,15})")
+_RETRIEVED = b'{"type":"conversation.item.retrieved"'
+
+
+def event_id(n: int) -> str:
+    """The id of the n-th event of a call."""
+    return f"evt_{n}"
+
+
+def parse_event_id(given: str) -> int | None:
+    """The number in an event's id; None if it is none of ours."""
+    match = _EVENT_ID.fullmatch(given)
+    if match is None or (n := int(match[1])) > 2**53:
+        return None
+    return n
+
+
+def pack(body: Mapping[str, Any]) -> bytes:
+    """An event's body (from `call.events`) as the outbox keeps it."""
+    return orjson.dumps(body)
+
+
+def frame(n: int, head: bytes, audio: bytes) -> bytes:
+    """The n-th event as JSON text, from its packed body and the audio that belongs to it (b"" if none)."""
+    if not audio:
+        return b'{"event_id":"evt_%d",%b' % (n, head[1:])
+    if head.startswith(_RETRIEVED):
+        return frame(n, _with_item_audio(head, audio), b"")
+    return b'{"event_id":"evt_%d",%b,"delta":"%b"}' % (n, head[1:-1], pybase64.b64encode(audio))
+
+
+def greeting(n: int, session: Mapping[str, Any], call: Mapping[str, Any]) -> bytes:
+    """The ``session.created`` of a connection that goes on after the n-th event; `call` becomes ``session.call``."""
+    return frame(n, pack({"type": "session.created", "session": {**session, "call": call}}), b"")
+
+
+def _with_item_audio(head: bytes, audio: bytes) -> bytes:
+    body = orjson.loads(head)
+    for part in body["item"]["content"]:
+        if part.get("audio") == "":
+            part["audio"] = pybase64.b64encode_as_string(audio)
+    return pack(body)

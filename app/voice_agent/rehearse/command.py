@@ -1,0 +1,111 @@
+"""`voice-agent rehearse`: arguments only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from voice_agent.errors import SettingsError
+from voice_agent.extras import missing_extra
+from voice_agent.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from voice_agent.rehearse.figures import Recording
+    from voice_agent.rehearse.script import Plan
+
+DRAW_S = 0.25
+
+
+def rehearse(
+    callers: Annotated[int, typer.Option(min=4, max=500, metavar="N", help="Calls at once.")] = 40,
+    report: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Write a report with plots, as HTML.")
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="Only one cutover, from blue to green, without a smoke call.")
+    ] = False,
+    keep: Annotated[
+        Path | None, typer.Option(file_okay=False, metavar="DIR", help="Keep the logs of all processes there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON.")] = False,
+) -> None:
+    """Cut over from blue to green and back on this machine, with live calls, a faulty release and a crash.
+
+    Starts a store, two pods of each color, HAProxy and talking callers (half of them official SDK clients, a quarter
+    browsers, a quarter that cannot resume), and checks every event and every reply. The figures count each cutover
+    once: as one that went through, as a rollback, or as one with a crash in it. Exit status 0 if no call was dropped
+    and nothing lost or repeated, else 1.
+
+    Example: voice-agent rehearse --callers 40 --report rehearsal.html
+    """
+    if (missing := missing_extra("rehearse")) is not None:
+        raise SettingsError(f"rehearse {missing}")
+    from voice_agent.rehearse.programs import find_haproxy
+    from voice_agent.rehearse.screen import summary
+    from voice_agent.rehearse.script import Plan
+
+    find_haproxy()
+    if report is not None and not report.absolute().parent.is_dir():
+        raise SettingsError(f"--report: there is no folder {report.absolute().parent}")
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        if keep is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="va-rehearsal-")))
+        else:
+            directory = _new_directory(keep)
+        recording = asyncio.run(_play(Plan.short(callers) if short else Plan(callers), directory, console))
+    figures = recording.as_json()
+    if report is not None:
+        from voice_agent.rehearse.report import render
+
+        report.write_text(render(recording), encoding="utf-8")
+        console.print(f"report: {report}", highlight=False)
+    for sentence in recording.verdict[:20]:
+        console.print(sentence, markup=False, highlight=False, style="red")
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        Console().print(summary(recording))
+        print("ok: nothing was dropped, lost or repeated" if figures["ok"] else "failed: see above")
+    raise typer.Exit(0 if figures["ok"] else 1)
+
+
+def _new_directory(wanted: Path) -> Path:
+    """An empty one: the store of an earlier rehearsal would remember its calls and cutovers."""
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        if any(wanted.iterdir()):
+            raise SettingsError(f"--keep: {wanted} is not empty; name a new folder")
+    except OSError as error:
+        raise SettingsError(f"--keep: cannot use {wanted}: {error.strerror}") from None
+    return wanted.absolute()
+
+
+async def _play(plan: Plan, directory: Path, console: Console) -> Recording:
+    from voice_agent.rehearse.screen import Screen
+    from voice_agent.rehearse.script import DRAIN_DEADLINE_S, Rehearsal
+    from voice_agent.rehearse.stage import Stage
+
+    clock = SystemClock()
+    rehearsal = Rehearsal(plan, Stage(directory, clock, DRAIN_DEADLINE_S), directory, clock)
+    screen = Screen(console, rehearsal)
+    with ExitStack() as stack:
+        if screen.live is not None:
+            stack.enter_context(screen.live)
+        playing = asyncio.create_task(rehearsal.run())
+        try:
+            while not playing.done():
+                screen.draw()
+                await asyncio.wait({playing}, timeout=DRAW_S)
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+    playing.result()
+    return rehearsal.recording

@@ -1,0 +1,147 @@
+"""What came of a rehearsal: every call, every cutover, and the verdict. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.rehearse.conversation import Found
+from voice_agent.rehearse.cutovers import Outcome
+from voice_agent.rehearse.timeline import CallLine, Mark, percentile
+
+
+@dataclass(slots=True)
+class CallResult:
+    """One call."""
+
+    line: CallLine
+    found: Found
+    turns: int
+    events: int
+    resumes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One cutover of the script, and how it was to end."""
+
+    title: str
+    outcome: Outcome
+    is_to_fail: bool = False
+    crash: str = ""
+    """The pod that was killed in the middle of it."""
+
+    @property
+    def is_as_planned(self) -> bool:
+        """Whether it ended as it was to: with status 0, or rolled back with status 1."""
+        return self.outcome.ok is not self.is_to_fail and self.outcome.status == int(self.is_to_fail)
+
+
+@dataclass(slots=True)
+class Recording:
+    """All that is known of a rehearsal. Times are seconds since it began."""
+
+    callers: int
+    acts_planned: int
+    calls: list[CallResult] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    moved_by_rollback: int = 0
+    """Calls that changed their pod while a cutover was refused and rolled back."""
+    complaints: list[str] = field(default_factory=list)
+    """Errors in the pods' logs."""
+    seconds: float = 0.0
+
+    @property
+    def gaps_ms(self) -> list[float]:
+        """How long callers were without a connection, for each resume."""
+        return [gap_s * 1000 for call in self.calls for gap_s in call.line.gaps_s]
+
+    @property
+    def resumes_by_cause(self) -> dict[str, int]:
+        """How many resumes followed a handoff, and how many a connection that broke with its pod."""
+        codes = Counter(code for call in self.calls for code in call.line.resumed_after)
+        handoffs = codes.pop(SERVICE_RESTART, 0)
+        return {"handoff": handoffs, "crash": codes.total()}
+
+    @property
+    def drain_seconds(self) -> list[float]:
+        """From the shift until the old color was empty, for each cutover that moved callers."""
+        return [act.outcome.drain_seconds for act in self.acts if act.outcome.drain_seconds is not None]
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts: the figures by which a rehearsal is judged, and some more."""
+        found = [call.found for call in self.calls]
+        kinds = Counter(call.line.kind for call in self.calls)
+        return {
+            "ok": self.verdict == [],
+            "verdict": self.verdict,
+            "calls": len(self.calls),
+            "calls_by_kind": dict(kinds),
+            "callers": self.callers,
+            "dropped": sum(bool(one.dropped) for one in found),
+            "events": sum(call.events for call in self.calls),
+            "events_lost": sum(one.lost for one in found),
+            "events_repeated": sum(one.repeated for one in found),
+            "turns": sum(call.turns for call in self.calls),
+            "wrong_replies": sum(len(one.wrong_audio) for one in found),
+            "words_lost": sum(one.lost_words for one in found),
+            "words_repeated": sum(one.extra_words for one in found),
+            "speech_lost_ms": sum(one.lost_speech_ms for one in found),
+            # Each cutover counts once: as one that went through, as a rollback, or as one with a crash in it.
+            "cutovers": sum(act.is_as_planned and not act.is_to_fail and not act.crash for act in self.acts),
+            "rollbacks": sum(act.is_as_planned and act.is_to_fail for act in self.acts),
+            "crashes": sum(act.is_as_planned and bool(act.crash) for act in self.acts),
+            "moved_by_rollback": self.moved_by_rollback,
+            "resumes": sum(call.resumes for call in self.calls),
+            "resumes_by_cause": self.resumes_by_cause,
+            "drain_seconds": [round(seconds, 1) for seconds in self.drain_seconds],
+            "resume_gap_ms": {"p50": _rounded(self.gaps_ms, 0.5), "p99": _rounded(self.gaps_ms, 0.99)},
+            "errors_in_logs": len(self.complaints),
+            "seconds": round(self.seconds, 1),
+        }
+
+    @property
+    def verdict(self) -> list[str]:
+        """What speaks against it, a sentence each; empty: all is as it should be."""
+        against = [
+            f"{act.title}: it was {'to be rolled back' if act.is_to_fail else 'to go through'}, and ended with "
+            f"{act.outcome.status}: {act.outcome.reason or 'done'}"
+            for act in self.acts
+            if not act.is_as_planned
+        ]
+        if len(self.acts) < self.acts_planned:
+            against.append(f"only {len(self.acts)} of {self.acts_planned} cutovers were made")
+        if self.moved_by_rollback:
+            against.append(f"{self.moved_by_rollback} calls were moved although the new version had failed")
+        against += [f"{call.line.caller} ({call.line.kind}): {faults(call.found)}" for call in self.bad_calls]
+        if not self.calls:
+            against.append("there was no call")
+        return against
+
+    @property
+    def bad_calls(self) -> Sequence[CallResult]:
+        """Calls whose callers did not get what they should."""
+        return [call for call in self.calls if not call.found.is_clean]
+
+
+def faults(found: Found) -> str:
+    """What is wrong with a call, in one line."""
+    said = [f"dropped: {found.dropped}"] if found.dropped else []
+    counts = {
+        "events lost": found.lost,
+        "events repeated": found.repeated,
+        "turns lost": found.lost_words,
+        "turns too many": found.extra_words,
+        "ms of speech lost": found.lost_speech_ms,
+    }
+    said += [f"{count} {what}" for what, count in counts.items() if count]
+    return "; ".join([*said, *found.wrong_audio]) or "nothing"
+
+
+def _rounded(values: Sequence[float], share: float) -> float | None:
+    value = percentile(values, share)
+    return None if value is None else round(value, 1)

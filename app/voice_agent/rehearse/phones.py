@@ -1,0 +1,260 @@
+"""What callers hold: the official SDK, a browser's WebSocket, and one that cannot resume.
+
+Each gives the events of a call from one connection to the next and comes back by itself as
+its kind does. What was sent into a connection that is lost is gone: the caller knows from
+the greeting what the server has, and sends again (`voice_agent.client.outgoing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+from openai import AsyncOpenAI, OpenAIError
+from openai.types.websocket_reconnection import ReconnectingEvent, ReconnectingOverrides
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Origin
+
+from voice_agent.call.closing import BROKEN, HANG_UP
+from voice_agent.client.connection import COME_BACK_AFTER
+from voice_agent.client.refusals import CallFailed, Refused, closed
+from voice_agent.runtime.ports import Clock
+
+AGENT = "echo"
+PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""Between a browser's tries to come back."""
+CLOSING_S = 2.0
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+
+
+class Phone(Protocol):
+    """One call's connections."""
+
+    on_lost: Callable[[int], None]
+    """Told the close code the moment a connection is found lost, before any try to come back."""
+
+    async def open(self) -> None:
+        """Connect for the first time. Raises `CallFailed`."""
+
+    def events(self) -> AsyncIterator[dict[str, Any]]:
+        """All server events, the greeting of each connection included.
+
+        Ends after a hang-up; raises `CallFailed` when it cannot come back.
+        """
+
+    async def send(self, text: str) -> None:
+        """Send a client event; a connection that is lost swallows it."""
+
+    async def hang_up(self) -> None:
+        """End the call."""
+
+
+class _Position:
+    """What a resume names: the call, its token, and the last event seen."""
+
+    def __init__(self) -> None:
+        self.call: dict[str, Any] = {}
+        self.last_event_id = "evt_0"
+
+    def see(self, event: dict[str, Any]) -> None:
+        if event["type"] == "session.created":
+            self.call = event["session"]["call"]
+        self.last_event_id = event["event_id"]
+
+
+class SdkPhone:
+    """The official `openai` SDK; its own hook `on_reconnecting` names where to go on."""
+
+    def __init__(self, client: AsyncOpenAI) -> None:
+        self.on_lost: Callable[[int], None] = lambda code: None
+        self._manager = client.realtime.connect(
+            model=AGENT,
+            extra_query={"resumable": "1"},
+            on_reconnecting=self._reconnecting,
+            websocket_connection_options={"proxy": None, "compression": None},  # type: ignore[typeddict-unknown-key]
+        )
+        self._position = _Position()
+        self._connection: Any = None
+
+    def _reconnecting(self, event: ReconnectingEvent) -> ReconnectingOverrides:
+        self.on_lost(event.close_code)
+        call = self._position.call
+        query = {"call_id": call["id"], "resume_token": call["resume_token"]}
+        return {"extra_query": {**query, "last_event_id": self._position.last_event_id}}
+
+    async def open(self) -> None:
+        """Connect."""
+        try:
+            self._connection = await self._manager.enter()
+        except (OSError, InvalidHandshake, OpenAIError) as error:
+            raise CallFailed(f"the SDK could not connect: {error}") from error
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The SDK's own loop over events."""
+        try:
+            async for parsed in self._connection:
+                event: dict[str, Any] = parsed.to_dict()
+                self._position.see(event)
+                yield event
+        except (ConnectionClosed, OpenAIError) as error:
+            raise CallFailed(f"the SDK gave up: {error}") from error
+
+    async def send(self, text: str) -> None:
+        """As the SDK sends what it has made of an event."""
+        try:
+            await self._connection.send_raw(text)
+        except ConnectionClosed:
+            return
+
+    async def hang_up(self) -> None:
+        """The SDK's close."""
+        if self._connection is not None:
+            await self._connection.close(code=HANG_UP)
+
+
+class WebSocketPhone:
+    """A plain WebSocket: opened with a query, and whether it comes back is up to `resume_query`."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.on_lost: Callable[[int], None] = lambda code: None
+        self._url = url
+        self._clock = clock
+        self._position = _Position()
+        self._socket: ClientConnection | None = None
+        self._is_over = False
+
+    def first_query(self) -> dict[str, str]:
+        """The query of the first connect, beside the agent."""
+        return {}
+
+    def resume_query(self) -> dict[str, str] | None:
+        """The query with which to come back; None: it cannot."""
+        return None
+
+    def headers(self) -> dict[str, str]:
+        """Headers of the next connect."""
+        return {}
+
+    def connected(self, socket: ClientConnection) -> None:
+        """A connect succeeded."""
+
+    async def open(self) -> None:
+        """Connect once."""
+        await self._connect(self.first_query())
+
+    async def _connect(self, query: dict[str, str]) -> None:
+        headers = self.headers()
+        origin = headers.pop("Origin", None)
+        try:
+            self._socket = await connect(
+                f"{self._url}?{urlencode({'model': AGENT, **query})}",
+                origin=None if origin is None else Origin(origin),
+                additional_headers=headers,
+                proxy=None,
+                compression=None,
+                max_size=MAX_MESSAGE_BYTES,
+                close_timeout=CLOSING_S,
+            )
+        except InvalidStatus as refusal:
+            raise Refused(refusal.response.status_code, bytes(refusal.response.body or b""), None) from refusal
+        except (OSError, InvalidHandshake) as error:
+            raise CallFailed(f"no connection: {error}") from error
+        self.connected(self._socket)
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Messages of one connection after the other."""
+        while self._socket is not None:
+            socket = self._socket
+            try:
+                while True:
+                    event: dict[str, Any] = orjson.loads(await socket.recv())
+                    self._position.see(event)
+                    yield event
+            except ConnectionClosed:
+                pass
+            code = socket.close_code or BROKEN
+            if self._is_over:
+                return
+            if code not in COME_BACK_AFTER:
+                raise closed(code, socket.close_reason or "")
+            self.on_lost(code)
+            await self._come_back(code)
+
+    async def _come_back(self, code: int) -> None:
+        failure: CallFailed | None = None
+        for pause_s in PAUSES_S:
+            query = self.resume_query()
+            if query is None:
+                raise CallFailed(f"the connection was closed with {code}, and this caller cannot resume")
+            await self._clock.sleep(pause_s)
+            try:
+                await self._connect(query)
+            except Refused as refusal:
+                if not refusal.may_pass:
+                    raise
+                failure = refusal
+            except CallFailed as error:
+                failure = error
+            else:
+                return
+        raise CallFailed(f"the connection was closed with {code} and no resume worked: {failure}")
+
+    async def send(self, text: str) -> None:
+        """Into the connection that is there."""
+        if self._socket is not None:
+            try:
+                await self._socket.send(text)
+            except ConnectionClosed:
+                return
+
+    async def hang_up(self) -> None:
+        """Close with 1000."""
+        self._is_over = True
+        if self._socket is not None:
+            await self._socket.close(HANG_UP)
+
+
+class BrowserPhone(WebSocketPhone):
+    """A page: sends its origin, keeps cookies from one call to the next, and comes back after the last event it saw.
+
+    With a `call_key` the URL is the same every time but for the last event; without, it resumes by id and token.
+    """
+
+    def __init__(self, url: str, clock: Clock, cookies: dict[str, str], call_key: str | None) -> None:
+        """`cookies` is the browser's jar: shared by its calls, and changed."""
+        super().__init__(url, clock)
+        self._cookies = cookies
+        self._call_key = call_key
+
+    def first_query(self) -> dict[str, str]:
+        """Says that it can resume, one way or the other."""
+        return {"resumable": "1"} if self._call_key is None else {"call_key": self._call_key}
+
+    def resume_query(self) -> dict[str, str]:
+        """By key, or by id and token."""
+        last = {"last_event_id": self._position.last_event_id}
+        if self._call_key is not None:
+            return {"call_key": self._call_key, **last}
+        call = self._position.call
+        return {"call_id": call["id"], "resume_token": call["resume_token"], **last}
+
+    def headers(self) -> dict[str, str]:
+        """Origin, and the jar's cookies."""
+        found = {"Origin": f"http://{urlsplit(self._url).netloc}"}
+        if self._cookies:
+            found["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        return found
+
+    def connected(self, socket: ClientConnection) -> None:
+        """Keep the cookies of the answer."""
+        answer = socket.response
+        for cookie in answer.headers.get_all("Set-Cookie") if answer is not None else []:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name.strip()] = value.strip()
+
+
+class PlainPhone(WebSocketPhone):
+    """Cannot resume, and does not say that it could: such a call has to be left to end by itself."""

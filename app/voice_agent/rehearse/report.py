@@ -1,0 +1,116 @@
+"""The report of a rehearsal: one page of HTML that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from html import escape
+
+from voice_agent import __version__
+from voice_agent.operate.plan import Exit
+from voice_agent.rehearse.drawing import active_plot, call_plot, gap_plot
+from voice_agent.rehearse.figures import Recording, faults
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Rehearsal of a cutover</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1080px; margin: 2em auto;
+  padding: 0 1em }}
+h1 {{ font-size: 1.5em }} h2 {{ font-size: 1.15em; margin-top: 2em }}
+.verdict {{ padding: .6em 1em; border-left: 6px solid #2e9d57; background: #eef8f1 }}
+.verdict.bad {{ border-color: #c0392b; background: #fbeeec }}
+table {{ border-collapse: collapse; margin: 1em 0 }}
+td, th {{ text-align: left; padding: .2em 1.2em .2em 0; border-bottom: 1px solid #ddd; vertical-align: top }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+svg {{ max-width: 100%; height: auto }}
+figure {{ margin: 1em 0; overflow-x: auto }} figcaption {{ color: #555 }}
+</style>
+<h1>Rehearsal of a cutover</h1>
+<p class="verdict{bad}">{verdict}</p>
+<p>{callers} callers on one machine, against two pods of each color behind HAProxy: half of them the official SDK, a
+quarter browsers with cookies, a quarter that cannot resume. They talked with the agent that says back what it hears;
+each event id, the SHA-256 of each reply and the record of each call was checked. voice-agent {version},
+{seconds:.0f} s.</p>
+<h2>Cutovers</h2>
+<table><tr><th>cutover</th><th>ended</th><th>old color empty after</th><th>remark</th></tr>{acts}</table>
+<h2>Figures</h2>
+<table>{figures}</table>
+<h2>Active calls by color</h2>
+<figure>{active}<figcaption>Dotted: a cutover begins, with its smoke call. Shaded: from the shift of the
+weights until the old color is empty. Red: a pod is killed.</figcaption></figure>
+<h2>Gaps of resumes</h2>
+<figure>{gaps}<figcaption>The SDK waits 0.4 to 0.5 s before its first try; the browser of this rehearsal 0.1 s.
+</figcaption></figure>
+<h2>Every call, second by second</h2>
+<figure>{calls}<figcaption>A row for each caller, painted in the color that served (green is hatched); a tick is a
+connection that was lost or handed off. Breaks without a tick lie between two calls.</figcaption></figure>
+{bad_calls}
+</html>
+"""
+ENDINGS: dict[int, str] = {
+    Exit.NO_CALLER_LOST: "all moved",
+    Exit.ROLLED_BACK: "rolled back, exit 1",
+    Exit.REFUSED: "refused, exit 2",
+    Exit.CALLERS_LOST: "done, callers lost, exit 3",
+}
+FIGURES = {
+    "calls": "calls",
+    "dropped": "calls dropped",
+    "events": "events",
+    "events_lost": "events lost",
+    "events_repeated": "events repeated",
+    "turns": "turns",
+    "wrong_replies": "replies with other sound or words",
+    "words_lost": "turns missing in the record",
+    "words_repeated": "turns too many in the record",
+    "speech_lost_ms": "speech lost, ms",
+    "resumes": "resumes",
+    "moved_by_rollback": "calls moved by the refused release",
+    "errors_in_logs": "errors in the pods' logs",
+}
+
+
+def render(recording: Recording) -> str:
+    """The whole page."""
+    against = recording.verdict
+    figures = recording.as_json()
+    gaps = figures["resume_gap_ms"]
+    rows = [(said, f"{figures[name]:,}") for name, said in FIGURES.items()]
+    rows += [(f"resumes after a {cause}", f"{count:,}") for cause, count in figures["resumes_by_cause"].items()]
+    rows += [(f"gap of a resume, {name}", f"{gaps[name]:.0f} ms") for name in ("p50", "p99") if gaps[name] is not None]
+    return PAGE.format(
+        bad=" bad" if against else "",
+        verdict="<br>".join(map(escape, against)) or "No call was dropped; no word and no event was lost or repeated.",
+        callers=recording.callers,
+        version=escape(__version__),
+        seconds=recording.seconds,
+        acts="".join(_acts(recording)),
+        figures="".join(f'<tr><td>{escape(said)}<td class="number">{value}' for said, value in rows),
+        active=active_plot(recording),
+        gaps=gap_plot(recording),
+        calls=call_plot(recording),
+        bad_calls=_bad_calls(recording),
+    )
+
+
+def _acts(recording: Recording) -> list[str]:
+    rows = []
+    for act in recording.acts:
+        drained = act.outcome.drain_seconds
+        cells = (
+            act.title,
+            ENDINGS.get(act.outcome.status, f"exit {act.outcome.status}"),
+            "" if drained is None else f"{drained:.1f} s",
+            act.outcome.reason or (f"kill -9 {act.crash}" if act.crash else ""),
+        )
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells))
+    return rows
+
+
+def _bad_calls(recording: Recording) -> str:
+    rows = [
+        f"<tr><td>{escape(call.line.caller)}<td>{escape(call.line.call_id)}<td>{escape(faults(call.found))}"
+        for call in recording.bad_calls
+    ]
+    return f"<h2>What was wrong</h2><table>{''.join(rows)}</table>" if rows else ""

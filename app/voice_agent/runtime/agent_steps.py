@@ -1,0 +1,147 @@
+"""What an agent does with the event loop: each of its steps is timed, and an agent that blocks the loop is named.
+
+A step is what runs between two waits. It is the time on the clock that counts, whether the agent computes, sleeps or
+waits for an answer without `await`: all calls of the pod stand still meanwhile. A step that is over is told by the loop
+itself. For one that does not end there is a thread (`StuckSteps`): the loop says nothing then, not even to the probe
+that will have the pod killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Awaitable, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from voice_agent.runtime.ports import Clock, Observer
+
+BLOCKED_S = 0.2
+"""A step that takes so long is heard by every caller of the pod; a busy machine alone makes none so long."""
+
+STUCK_S = 3.0
+"""After so long a step is told of while it goes on: sooner than a liveness probe gives a pod up."""
+LOOK_S = 1.0
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Running:
+    """The step that the event loop is in: of its process there is one."""
+
+    watch: StepWatch | None = None
+    began_s: float = 0.0
+
+
+RUNNING = Running()
+
+
+class StepWatch:
+    """Watches what one agent does for one reply or transcription; tells of it once, and counts every time."""
+
+    def __init__(self, agent_name: str, call_id: str, clock: Clock, observer: Observer) -> None:
+        self.clock = clock
+        self.agent_name = agent_name
+        self.call_id = call_id
+        self._observer = observer
+        self._is_told = False
+
+    def took(self, step_s: float) -> None:
+        """A step is over."""
+        if step_s < BLOCKED_S:
+            return
+        self._observer.agent_fault("blocked")
+        if not self._is_told:
+            self._is_told = True
+            log.warning(
+                "agent blocks the event loop: all calls of this pod stood still",
+                agent=self.agent_name,
+                call_id=self.call_id,
+                seconds=round(step_s, 3),
+            )
+
+
+class Watched(Generic[Result]):
+    """`await Watched(work, watch)` is `await work`, with every step timed."""
+
+    def __init__(self, work: Awaitable[Result], watch: StepWatch) -> None:
+        self._work = work
+        self._watch = watch
+
+    def __await__(self) -> Generator[Any, Any, Result]:
+        watch, steps = self._watch, self._work.__await__()
+        resume: Any = steps.send
+        value: Any = None
+        while True:
+            began_s = RUNNING.began_s = watch.clock.monotonic_s()
+            RUNNING.watch = watch
+            try:
+                waits_for = resume(value)
+            except StopIteration as over:
+                result: Result = over.value
+                return result
+            finally:
+                RUNNING.watch = None
+                watch.took(watch.clock.monotonic_s() - began_s)
+            try:
+                value = yield waits_for
+                resume = steps.send
+            except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
+                resume, value = steps.throw, error
+
+
+async def result_of(work: Awaitable[Result], watch: StepWatch) -> Result:
+    """What the agent's work comes to. `CancelledError` if the task was cancelled, whatever the agent made of that."""
+    try:
+        return await Watched(work, watch)
+    finally:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+
+
+class StuckSteps:
+    """A thread that names an agent whose step does not end, and the line it is in. Make it on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._loop_thread = threading.get_ident()
+        self._told: StepWatch | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stuck-steps", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_S):
+            self.look()
+
+    def look(self) -> bool:
+        """Look at the step under way; whether it was told of, as each is once."""
+        watch, began_s = RUNNING.watch, RUNNING.began_s
+        if watch is None or watch is self._told:
+            return False
+        step_s = watch.clock.monotonic_s() - began_s
+        if step_s < STUCK_S or watch is not RUNNING.watch:
+            return False
+        self._told = watch
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 the one way to see another thread
+        log.error(
+            "agent blocks the event loop and does not end: all calls of this pod stand still",
+            agent=watch.agent_name,
+            call_id=watch.call_id,
+            seconds=round(step_s, 3),
+            line=f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else None,
+        )
+        return True

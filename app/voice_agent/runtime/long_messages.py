@@ -1,0 +1,110 @@
+"""Messages that take long: a slice of their work in one turn of the event loop, then the other callers have theirs.
+
+A long append is heard as the short ones would be that carry the same audio: piece by piece, in order, before the
+caller's next message. What is wrong with it is found before any of it is taken, and its `event_id` takes effect with
+the last piece. If the connection is closed meanwhile the rest is dropped; the input position says how far it got. The
+audio of a new item is stored piece by piece too, and then the item is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from voice_agent.call import machine
+from voice_agent.call.inputs import (
+    AppendAudio,
+    CreateItem,
+    CreateResponse,
+    FromCaller,
+    Input,
+    Misspoke,
+    StageAudio,
+    UpdateSession,
+)
+from voice_agent.call.record import Call
+from voice_agent.errors import ProtocolMistake
+from voice_agent.protocol.realtime import Long, parse_long
+
+LONG_MESSAGE = 32 * 1024
+"""Characters of a message that is taken in slices: half a second of PCM, three seconds of G.711."""
+GROWS = (AppendAudio, CreateItem, CreateResponse, UpdateSession)
+"""What makes the pod hold more; everything else is taken however much the call holds."""
+
+
+class Hearer(Protocol):
+    """A live call, as far as this needs it."""
+
+    call: Call
+    taking_bytes: int
+    """Audio of the message that is being taken, as far as the call does not hold it yet: room for it is kept."""
+
+    def hear(self, happened: FromCaller) -> None:
+        """Let the caller's input take effect."""
+
+    def feed(self, happened: Input) -> None:
+        """Let something happen to the call."""
+
+    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
+        """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
+
+
+def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> Iterator[None]:
+    """Take a message; each step of the iterator is a slice of the work."""
+    is_long = len(message) > LONG_MESSAGE
+    audio_bytes = len(message) * 3 // 4
+    if is_long and (too_much := live.weigh(audio_bytes)) is not None:
+        live.feed(Misspoke(too_much))
+        return
+    room = _Room(live, audio_bytes if is_long else 0)
+    try:
+        found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
+        if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
+            live.feed(Misspoke(too_much, found.event_id))
+        elif isinstance(found, Long):
+            yield from _take_pieces(live, found, room)
+        else:
+            live.hear(found)
+    finally:
+        room.keep(0)
+
+
+class _Room:
+    """What is kept of the call's `taking_bytes` for one message.
+
+    Another one may be taken meanwhile: of a message whose connection was replaced the rest is let go later.
+    """
+
+    def __init__(self, live: Hearer, size_bytes: int) -> None:
+        self._live = live
+        self.size_bytes = 0
+        self.keep(size_bytes)
+
+    def keep(self, size_bytes: int) -> None:
+        """So much from now on."""
+        self._live.taking_bytes += size_bytes - self.size_bytes
+        self.size_bytes = size_bytes
+
+
+def _take_pieces(live: Hearer, long: Long, room: _Room) -> Iterator[None]:
+    happened, call = long.happened, live.call
+    event_id = happened.event_id
+    if event_id is not None and call.recognises(event_id):
+        return
+    refused = machine.refusal(call, happened, long.size_bytes)
+    if refused is not None:
+        live.feed(Misspoke(refused, event_id))
+    elif isinstance(happened, AppendAudio):
+        left_bytes = long.size_bytes
+        for piece in long.pieces():
+            yield
+            left_bytes -= len(piece)
+            room.keep(left_bytes)
+            live.hear(AppendAudio(piece, None if left_bytes else event_id))
+    else:
+        for piece in long.pieces():
+            yield
+            room.keep(room.size_bytes - len(piece))
+            live.feed(StageAudio(happened.item.get("id"), piece))
+        yield
+        live.feed(CreateItem(happened.item, b"", happened.previous_item_id, event_id, staged=True))

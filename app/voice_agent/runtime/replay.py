@@ -1,0 +1,195 @@
+"""A reply that is made again after its pod was lost: what of it is durable already is compared, and not said twice.
+
+The record has all the text that was sent, and of the last piece (text, and the audio that says it) how much audio was
+sent, with its checksum. The agent begins again at the start::
+
+    durable    text  |Hello. |We are open from |            audio |hello|we are op|
+    again      text  |Hello. |We are open from |nine. |     audio |hello|we are open from|…
+                     same     same               new              past  same      new
+
+As long as both agree, audio goes on at the next sample. Where they do not, nothing is spliced:
+
+- Other *audio* for the piece under way (a voice that never speaks twice alike, or text and audio in other pieces): it
+  is held until it is all there, and said from the word on that was not said to its end.
+- Other *text*: as many sentences as were begun are passed over, and the reply goes on with the next. Where no
+  sentence of it seems to end, it goes on after `LONGEST_SENTENCE` characters more than had been said.
+"""
+
+from __future__ import annotations
+
+import re
+from zlib import crc32
+
+from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
+from voice_agent.call.audio import AudioFormat
+from voice_agent.call.record import Reply
+
+_SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？।؟۔]\s*|\n\s*""")
+_WORD = re.compile(r"\S{0,99}\s+|\S{100}")
+"""The rest of one; scripts without blanks have no other end."""
+LONGEST_SENTENCE = 400
+"""Characters."""
+
+
+class Replay:
+    """Tells of what an agent yields what is new."""
+
+    def __init__(self, reply: Reply, target: AudioFormat, *, replays: bool, speaks: bool) -> None:
+        """`replays`: the agent begins at the start; one that does not goes on by itself, and all it yields is new.
+
+        `speaks`: what it says is heard, so that text without audio has not been said yet.
+        """
+        piece = reply.piece
+        self._durable = reply.text if replays else ""
+        self._at = 0
+        """So much of the text came again; less than all of it only while it is the same."""
+        self._is_open = replays and reply.item_id is not None
+        self._last_from = piece.text_from if self._is_open else len(self._durable)
+        """Where the text of the last piece begins."""
+        self._left_bytes = reply.audio_bytes - piece.audio_from if self._is_open else 0
+        self._durable_checksum = reply.piece_checksum
+        self._checksum = 0
+        self.said_to = self._last_from + _said_chars(reply, target)
+        """Where, in all of the text, the first word begins that was not sent to its end."""
+        if self._left_bytes:
+            self._begun = self._durable[: self.said_to + 1]
+        else:
+            self._begun = self._durable[: self._last_from] if speaks else self._durable
+        """What had been said, with the beginning of the word that was cut off."""
+        self._uncalled = reply.functions_called if replays else 0
+        self._is_beyond = not replays or not reply.output_ids
+        """Something came that is neither durable nor audio."""
+        self._again = ""
+        """The text that came, as long as what is durable is not passed."""
+        self._passes_over = False
+        self._piece_from = 0
+        """Where the text of what is said now begins in all that came."""
+        self._came = 0
+        self.held = bytearray()
+        """The audio of what is said now, as long as it is not known what of it is new."""
+        self.held_from: int | None = None
+        """The character of what is said now at which it begins to be new."""
+        self.differs = ""
+        """In what it was found to differ: "text" or "audio"."""
+
+    # --- text ----------------------------------------------------------------
+
+    def begin_piece(self) -> None:
+        """Text comes after audio: other audio will say it."""
+        self._piece_from = self._came
+        left = self.said_to - self._piece_from
+        self.held_from = left if self.differs == "audio" and left > 0 else None
+
+    def text(self, delta: str) -> str:
+        """What of `delta` is new."""
+        self._came += len(delta)
+        if self._passes_over:
+            return self._pass_over(delta)
+        known = self._durable[self._at : self._at + len(delta)]
+        if delta.startswith(known):
+            self._at += len(known)
+            self._again += known
+            self._is_beyond = self._is_beyond or len(delta) > len(known)
+            return delta[len(known) :]
+        self._differ("text")
+        self._passes_over = True
+        return self._pass_over(delta)
+
+    def _pass_over(self, delta: str) -> str:
+        """Nothing, up to the sentence behind those that were said, if only in part; then all of that sentence.
+
+        Its beginning may have come before as part of what was the same: that was written, and never said.
+        """
+        self._again += delta
+        begun = sum(map(bool, _SENTENCE_END.split(self._begun)))
+        ends = [0, *(end.end() for end in _SENTENCE_END.finditer(self._again))]
+        if len(ends) > begun:
+            passed_to = ends[begun]
+        elif word := _WORD.match(self._again, len(self._begun) + LONGEST_SENTENCE):
+            passed_to = word.end()
+        else:
+            return ""
+        self._passes_over, self._is_beyond, self._at = False, True, len(self._durable)
+        new_from = max(passed_to, self._piece_from)  # What was said in a piece of its own was let out with it.
+        self.held_from = new_from - self._piece_from
+        return self._again[new_from:]
+
+    def _differ(self, what: str) -> None:
+        self.differs = what
+        self._left_bytes = 0
+
+    # --- audio ---------------------------------------------------------------
+
+    def audio(self, audio: bytes) -> bytes:
+        """What of `audio` is new, as far as that is known yet."""
+        if self.held_from is not None:
+            self.held += audio
+            return b""
+        if self._passes_over or self._is_past:
+            return b""
+        if not self.differs and self._piece_from < self._last_from < len(self._durable):
+            # It begins in front of the piece that is durable: there is nothing to compare its beginning with.
+            self._hold()
+            self.held += audio
+            return b""
+        if not self._left_bytes:
+            return audio
+        same, rest = audio[: self._left_bytes], audio[self._left_bytes :]
+        self._checksum = crc32(same, self._checksum)
+        self._left_bytes -= len(same)
+        self.held += same
+        if self._left_bytes:
+            return b""
+        if self._checksum == self._durable_checksum:
+            self.held.clear()
+            return rest
+        self._hold()
+        self.held += rest
+        return b""
+
+    def end_piece(self) -> None:
+        """No more audio comes for what is said now."""
+        if self._left_bytes and self.held:
+            self._hold()
+
+    def _hold(self) -> None:
+        self._differ("audio")
+        self.held_from = self.said_to - self._piece_from
+
+    def begins_at(self, from_chars: int) -> int | None:
+        """Where in the durable text a character of what is said now is; None: behind it, or in a text of its own."""
+        at = self._piece_from + from_chars
+        return at if self._is_open and self.differs != "text" and at < len(self._durable) else None
+
+    @property
+    def _is_past(self) -> bool:
+        """Whether all of the audio that comes now is durable."""
+        if self._uncalled:
+            return True
+        if not self._is_open:
+            return not self._is_beyond
+        return self._at <= self._last_from < len(self._durable)
+
+    # --- the rest ------------------------------------------------------------
+
+    def is_new_call(self) -> bool:
+        """A function is called: whether that is not durable yet."""
+        self._is_beyond = True  # What comes in front of the last one that is durable is past all the same.
+        if self._uncalled:
+            self._uncalled -= 1
+            return False
+        return True
+
+    def end(self) -> None:
+        """The reply is over; one that is shorter than what is durable of it is another."""
+        if self._at < len(self._durable):
+            self._differ("text")
+
+
+def _said_chars(reply: Reply, target: AudioFormat) -> int:
+    """Of the last piece's text: where the first word begins that was not sent to its end."""
+    piece = reply.piece
+    text = reply.text[piece.text_from :]
+    made_ms = ends_after_ms(len(text), target.ms(piece.made_bytes))
+    alignment = [*entries_of(piece, [0, 0]), [made_ms, len(text)]]
+    return said_to(text, alignment, target.ms(reply.audio_bytes - piece.audio_from))

@@ -1,0 +1,350 @@
+"""Settings: the only place that reads the environment.
+
+Every name is ``VOICE_`` and a field of `Settings` in capitals; a secret may also come from
+a file named by ``VOICE_<NAME>_FILE``. A wrong value stops the start with one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from secrets import token_hex
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from voice_agent.errors import SettingsError
+
+PREFIX = "VOICE_"
+FILE_SUFFIX = "_FILE"
+KIB = 1024
+MIB = 1024 * KIB
+HOURS = 3600
+DAYS = 24 * HOURS
+SHORT_SECRET = 16
+"""A signing secret of fewer characters is taken with a warning."""
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only compared
+"""Hosts that mean every address, and the one of them for whoever is on the same machine."""
+
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Durations are seconds, sizes bytes, unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    color: Annotated[str, Field(pattern=LABEL, max_length=32)] = "blue"
+    """Which of the two deployments this pod belongs to; any short label."""
+    pod: Annotated[str, Field(pattern=LABEL, max_length=128)] = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token_hex(2)}"
+    )
+    """This process' name in the fleet; unset: host name, process id and a random part."""
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Port to listen on."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
+    store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
+    """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
+    key_prefix: Annotated[str, Field(max_length=64)] = ""
+    """What stands before all keys in the store, without braces, so that two installations can share one."""
+    call_ttl: Annotated[int, Field(ge=10, le=7 * DAYS)] = 1800
+    """How long the store keeps a call after its last sign of life, in seconds."""
+    retention: Annotated[int | None, Field(ge=0, le=7 * DAYS)] = None
+    """How long the conversation of a call that has ended is kept, in seconds, `CALL_TTL` at most; 0 keeps none."""
+    resume_window: Annotated[int, Field(ge=1, le=1 * DAYS)] = 120
+    """How long a call whose connection broke waits for its caller, in seconds."""
+    max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Calls that may be attached to this pod at once; with several `WORKERS`, to each of them."""
+    max_calls_per_key: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Calls that one API key may have at once on all pods, attached or waiting to be resumed; 0 is no limit."""
+    overload_lag_ms: Annotated[int, Field(ge=0, le=10_000)] = 25
+    """A pod whose event loop lags by more milliseconds for 3 s takes no new calls until it is calm; 0 is never."""
+    max_call_seconds: Annotated[int, Field(ge=1, le=1 * DAYS)] = 3600
+    """The longest a call may last."""
+    idle_timeout: Annotated[float, Field(ge=0, le=1 * DAYS)] = 600
+    """A caller who sends nothing at all for so many seconds is closed with 4408; 0 is never."""
+    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB
+    """A longer WebSocket message is closed with 1009."""
+    caller_bytes: Annotated[int, Field(ge=16 * MIB, le=64 * 1024 * MIB)] = 256 * MIB
+    """What all callers together may make this pod hold beside the outboxes, in bytes; those of one API key half."""
+    drain_mode: Literal["handoff", "finish"] = "handoff"
+    """What a drain does with attached calls: `handoff` to another pod, or let them `finish`."""
+    drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
+    """After so many seconds of a drain, whatever is left is closed with 1012."""
+    input_checkpoint_ms: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """How often speech under way is saved, in milliseconds; 0 is never."""
+    outbox_bytes: Annotated[int, Field(ge=0, le=1024 * MIB)] = 1 * MIB
+    """How much of a call's recent events is kept for replay; 0 keeps none."""
+    agent: Annotated[tuple[str, ...], NoDecode] = ()
+    """Agents served beside `echo` and `loopback`, separated by commas; the first is the default. Unset: `frontdesk`."""
+    speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes for hearing and speaking; 0 is as many as fit the machine."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that may start calls, separated by commas; empty: no key is asked for."""
+    revoked_api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that may start no call any more, and whose calls nobody may resume, separated by commas."""
+    secret: SecretStr | None = None
+    """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
+    admin_token: SecretStr | None = None
+    """Opens `/admin`; unset: only loopback may."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks, separated by commas, whose `X-Forwarded-For` tells where callers connect from."""
+    connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web pages of other hosts that may connect, such as `https://app.example.com`, separated by commas; `*` is all."""
+    log_format: Literal["json", "console"] = "json"
+    """How log lines look: `json`, or `console` for a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
+
+    @field_validator("agent", "api_keys", "revoked_api_keys", "allowed_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if origin != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query):
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
+        return tuple(origin.lower() for origin in origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
+        return networks
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        if set("{}") & set(prefix) or prefix.split() != [prefix] * bool(prefix):
+            raise ValueError(f"{prefix!r} holds a brace or a space; braces say which slot of a cluster a key is in")
+        return prefix
+
+    @field_validator("secret", "admin_token")
+    @classmethod
+    def _check_filled(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("is empty")
+        return secret
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments beat the environment, which beats secret files."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether every address of this machine answers."""
+        return self.host in EVERYWHERE
+
+    @property
+    def address(self) -> str:
+        """Host and port of this machine's own pod, as they stand in a URL on the same machine."""
+        host = EVERYWHERE.get(self.host, self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})
+"""In a file one a line."""
+SECRETS = frozenset({"secret", "admin_token", "store_url"}) | KEY_LISTS
+"""May come from a file and are never shown; the store's URL holds its password."""
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads secrets from the files that ``VOICE_<NAME>_FILE`` names; a line end at the file's end is not part of it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file for one field; None when no file is named."""
+        variable = PREFIX + field_name.upper()
+        path = os.environ.get(variable + FILE_SUFFIX)
+        if field_name not in SECRETS or not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable} and {variable}{FILE_SUFFIX} are both set; keep one of them.")
+        try:
+            text = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{variable}{FILE_SUFFIX}: cannot read {path!r}: {reason}.") from error
+        return text.replace("\n", ",") if field_name in KEY_LISTS else text, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every secret that comes from a file."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def load_settings(
+    *, insecure: bool = False, for_server: bool = True, **arguments: object
+) -> tuple[Settings, list[str]]:
+    """The settings of this process, and warnings about them to be logged.
+
+    `arguments` beat the environment unless they are None. Raises `SettingsError`, whose
+    text is one line, for a wrong value and, `for_server`, for a misspelt variable and for
+    listening beyond loopback unprotected without `insecure`.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    warnings = check_names(os.environ) if for_server else []
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        raise SettingsError(describe(error, given)) from None
+    if for_server and not insecure:
+        refuse_exposed(settings)
+    if settings.secret is not None and len(settings.secret.get_secret_value()) < SHORT_SECRET:
+        warnings.append(f"VOICE_SECRET is short and can be guessed; use at least {SHORT_SECRET} characters.")
+    return settings, warnings
+
+
+def environment_of_child(**settings: object) -> dict[str, str]:
+    """This process' environment with these settings and none of its own, for a pod or command that it starts."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**kept, **{PREFIX + name.upper(): str(value) for name, value in settings.items()}}
+
+
+def known_names() -> list[str]:
+    """Every variable that means something, in the order of `Settings`."""
+    names: list[str] = []
+    for field in Settings.model_fields:
+        names.append(PREFIX + field.upper())
+        if field in SECRETS:
+            names.append(PREFIX + field.upper() + FILE_SUFFIX)
+    return names
+
+
+CALLERS_KEY = "VOICE_API_KEY"
+"""The key that `voice-agent call` shows; beside the server's own keys it is no misspelling of them."""
+ROUTERS_KEY = "VOICE_COLOR_KEY"
+"""The key that `voice-agent smoke` and `cutover` show to the router; a server beside them does not mind it."""
+SERVERS_KEYS = frozenset({"VOICE_API_KEYS", "VOICE_API_KEYS_FILE"})
+
+
+def check_names(environment: Iterable[str]) -> list[str]:
+    """Warnings about ``VOICE_`` variables that mean nothing; raises `SettingsError` for one that looks misspelt.
+
+    Others are only warned of, for Kubernetes puts variables such as
+    ``VOICE_AGENT_SERVICE_HOST`` into every container beside a service of that name.
+    """
+    known = known_names()
+    present = sorted(name for name in environment if name.upper().startswith(PREFIX))
+    warnings: list[str] = []
+    for name in present:
+        if name in known or name == ROUTERS_KEY or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present)):
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+        if near:
+            raise SettingsError(f"{name} is not a setting; did you mean {near[0]}?")
+        nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+        warnings.append(f"{name} is not a setting and is ignored; the nearest name is {nearest}.")
+    return warnings
+
+
+def refuse_exposed(settings: Settings) -> None:
+    """Raise `SettingsError` if others could connect while no key or secret protects the server."""
+    if settings.listens_on_loopback:
+        return
+    missing = [name for name in ("API_KEYS", "SECRET") if not getattr(settings, name.lower())]
+    if missing:
+        names = " and ".join(PREFIX + name for name in missing)
+        raise SettingsError(
+            f"VOICE_HOST: {settings.host} can be reached from other machines, so {names} must be set; "
+            "or start with --insecure."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine only; `::ffff:127.0.0.1` is 127.0.0.1, as on every socket."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    # Before Python 3.13 an IPv4 address written as IPv6 was not seen through.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+_PROBLEMS = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+    "string_too_long": "is too long",
+    "string_too_short": "is empty",
+    "string_pattern_mismatch": "is not a label (letters, digits, '.', '_' and '-')",
+    "literal_error": "is not known",
+}
+
+
+OPTIONS = {"store_url": "--store"}
+"""Options of the command line that are not called like their setting."""
+
+
+def describe(error: ValidationError, given: Mapping[str, object]) -> str:
+    """One line for the first thing that is wrong: its variable or option, its value unless secret, what is allowed."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    field = str(first["loc"][0])
+    variable = PREFIX + field.upper()
+    value = given.get(field, os.environ.get(variable, ""))
+    if field in given:
+        variable = OPTIONS.get(field) or "--" + field.replace("_", "-")
+    problem = _PROBLEMS.get(first["type"])
+    if problem is None:
+        return f"{variable}: {first['msg'].removeprefix('Value error, ')}."
+    shown = "the value" if field in SECRETS else str(value)
+    allowed = allowed_values(field)
+    return f"{variable}: {shown} {problem}{f'; allowed: {allowed}' if allowed else ''}."
+
+
+def allowed_values(field: str) -> str:
+    """What a setting may be, for people: ``1-65535`` or ``json, console``; empty if anything goes."""
+    info = Settings.model_fields[field]
+    bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
+    if bounds:
+        return f"{bounds['ge']}–{bounds['le']}"
+    choices = (
+        getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
+    )
+    return ", ".join(map(str, choices))

@@ -1,0 +1,133 @@
+"""Hearing: speech to text within the grammar of what callers say (`grammars`), with PocketSphinx.
+
+A grammar decoder always finds *some* sentence of its grammar in a sound. Whether that is
+what was said shows in the score of each frame: how much worse the sound state that the
+sentence demands fits than the best of all the states of the model (``compallsen``, in
+steps of 1024 log-units of base 1.0001). Speech that follows the grammar is 25 to 50
+such steps off on average, other speech 50 to 100. So a sentence is believed only if
+
+- its words are no more than `WORST_MEAN` steps off on average, and
+- its worst single word no more than `WORST_WORD`: one wrong word must not hide in a long sentence.
+
+Else it was not understood; nothing is guessed. Telephone speech lacks what is above 4 kHz,
+which the model expects, so all of it is further off. ``tests/speech/README.md`` has the figures.
+
+Silence stands in the grammar itself, as the word ``sil`` where people pause: letting
+the decoder put fillers between any two words costs ten times as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+from pocketsphinx import Decoder, get_model_path
+
+from voice_agent.call.audio import AudioFormat, to_linear
+from voice_agent.speech.endpointing import Endpointer
+
+RATE_HZ = 16_000
+WORST_MEAN = -50.0
+WORST_MEAN_TELEPHONE = -52.0
+WORST_WORD = -80.0
+GRAMMARS = Path(__file__).parent / "grammars"
+_SILENCE = frozenset({"sil", "<s>", "</s>", "<sil>"})
+_STEPS_PER_NEPER = 10_000 / 1024
+"""The decoder counts in logarithms of base 1.0001, a frame's score in units of 1024 of these."""
+_PADDING = np.zeros(RATE_HZ * 150 // 1000, np.int16)
+_MARGIN_FRAMES = 5
+_FRAME = RATE_HZ // 100
+_QUIET = 0.02
+"""A frame at the edge of a recording counts as silence if it is this weak beside the strongest."""
+
+
+class Segment(Protocol):
+    """A word the decoder found; `ascore` is its acoustic score as a plain number, so an exponential."""
+
+    word: str
+    start_frame: int
+    end_frame: int
+    ascore: float
+
+
+class Recognizer:
+    """A decoder with its model and grammar loaded (about 60 MB). Not safe for threads."""
+
+    def __init__(self, grammar: str = "frontdesk") -> None:
+        """`grammar` names a ``.jsgf`` and a ``.dict`` in `GRAMMARS`. Raises `RuntimeError` if they do not fit."""
+        self._decoder = Decoder(
+            hmm=str(Path(get_model_path()) / "en-us" / "en-us"),
+            dict=str(GRAMMARS / f"{grammar}.dict"),
+            jsgf=str(GRAMMARS / f"{grammar}.jsgf"),
+            samprate=RATE_HZ,
+            fsgusefiller=False,
+            compallsen=True,
+            # A narrower search than the default (1e-48, 7e-29): half the time on long sentences, and of 310
+            # sentences by other voices 280 instead of 282 right.
+            beam=1e-40,
+            pbeam=1e-40,
+            wbeam=1e-24,
+            loglevel="FATAL",
+        )
+
+    def transcribe(self, audio: bytes, audio_format: AudioFormat) -> str | None:
+        """What was said, in small letters; None: not understood; "": nobody spoke."""
+        if not _has_speech(audio, audio_format):
+            return ""
+        words = self.words(audio, audio_format)
+        worst_mean = WORST_MEAN if audio_format.rate_hz >= RATE_HZ else WORST_MEAN_TELEPHONE
+        return " ".join(word for word, _, _ in words) if _is_believable(words, worst_mean) else None
+
+    def words(self, audio: bytes, audio_format: AudioFormat) -> list[tuple[str, int, float]]:
+        """The likeliest sentence of the grammar: each word, its frames of 10 ms, and its score in steps a frame."""
+        samples = np.frombuffer(to_linear(audio, audio_format), "<i2")
+        wide = soxr.resample(samples, audio_format.rate_hz, RATE_HZ, quality="HQ").astype(np.int16)
+        decoder = self._decoder
+        decoder.start_utt()
+        decoder.process_raw(np.concatenate([_PADDING, _sound(wide), _PADDING]).tobytes(), full_utt=True)
+        decoder.end_utt()
+        if decoder.hyp() is None:
+            return []
+        return list(_scored(decoder.seg()))
+
+
+def _sound(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """The recording without the silence before and after it.
+
+    The decoder measures sounds against the mean of the whole clip, so one with long
+    silences is recognised worse, and so is one cut right at its first sound.
+    """
+    count = len(samples) // _FRAME
+    if not count:
+        return samples
+    levels = np.sqrt(np.mean(samples[: count * _FRAME].reshape(count, _FRAME).astype(np.float32) ** 2, axis=1))
+    loud = np.flatnonzero(levels >= levels.max() * _QUIET)
+    first, last = max(0, loud[0] - _MARGIN_FRAMES), loud[-1] + 1 + _MARGIN_FRAMES
+    return samples[first * _FRAME : last * _FRAME]
+
+
+def _has_speech(audio: bytes, audio_format: AudioFormat) -> bool:
+    listener = Endpointer(audio_format, threshold=0.3, prefix_padding_ms=0, silence_duration_ms=500)
+    return bool(listener.feed(audio))
+
+
+def _scored(segments: Iterable[Segment]) -> Iterable[tuple[str, int, float]]:
+    for segment in segments:
+        if segment.word in _SILENCE:
+            continue
+        frames = segment.end_frame - segment.start_frame + 1
+        # A score too bad for a floating point number arrives as 0.
+        steps = math.log(segment.ascore) * _STEPS_PER_NEPER if segment.ascore > 0 else -math.inf
+        yield segment.word.partition("(")[0], frames, steps / frames
+
+
+def _is_believable(words: list[tuple[str, int, float]], worst_mean: float) -> bool:
+    if not words:
+        return False
+    mean = sum(frames * steps for _, frames, steps in words) / sum(frames for _, frames, _ in words)
+    return mean >= worst_mean and min(steps for _, _, steps in words) >= WORST_WORD

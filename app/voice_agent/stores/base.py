@@ -1,0 +1,310 @@
+"""The session store: what every store promises, whatever it is made of.
+
+Fencing. A record carries an epoch. `claim` adds one and hands the call to a new
+owner; a write with an older epoch than the record's is refused as a whole. So at
+any time at most one owner's writes are taken, whatever the others believe. The name of
+the claim settles what epochs alone cannot: see `CallWrite`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from voice_agent.call.changes import CallWrite, Snapshot
+
+ERASED = "erased"
+"""Field of a record whose call was erased."""
+TOMBSTONE_FIELDS = (
+    "schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at "
+    "handed_off resumable counts seq updated_at epoch revision"
+).split()
+"""What stays of an erased record: nothing that was said."""
+
+
+class WriteOutcome(Enum):
+    """What became of one `CallWrite`."""
+
+    COMMITTED = "committed"
+    SUPERSEDED = "superseded"
+    """A newer epoch owns the call; nothing was written."""
+    UNKNOWN = "unknown"
+    """The store holds no such call (expired or lost), or lost a part of it or writes before this one; nothing was
+    written."""
+    ENDED = "ended"
+    """The call was erased; nothing was written."""
+    FULL = "full"
+    """The store has no memory for it; nothing was written, but that a call which ended holds no audio any more."""
+    REJECTED = "rejected"
+    """The store takes every write but this one; nothing was written, and trying again cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pod's wish to own a call.
+
+    `api_key_hash` is compared with the record's field of that name; None skips the
+    comparison (a resume token is proof enough).
+    """
+
+    call_id: str
+    owner: str
+    color: str
+    now_ms: int
+    api_key_hash: str | None = None
+    name: str = ""
+    """Unique to this claim; asked again under the same name, a claim that took effect is not made twice."""
+    schemas: tuple[int, int] | None = None
+    """The lowest and the highest schema of records that the claimant reads; None skips the comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The call is the claimant's, under `epoch`.
+
+    The snapshot is taken after the claim; `previous_owner`, `previous_status` and
+    `previous_color` are what the record said before it.
+    """
+
+    epoch: int
+    snapshot: Snapshot
+    previous_owner: str
+    previous_status: str
+    previous_color: str
+
+
+class NotClaimed(Enum):
+    """Why a claim was turned down. Nothing was changed."""
+
+    UNKNOWN = "unknown"
+    ENDED = "ended"
+    FOREIGN = "foreign"
+    """The record belongs to another API key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What a pod has counted since it started, for whoever watches a cutover without Prometheus."""
+
+    ended: int = 0
+    failed: int = 0
+    """Calls that ended as an error."""
+    dropped: int = 0
+    resumed: int = 0
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """How many turns had their first audio within so many seconds (cumulative; the last key is ``inf``)."""
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Of `dropped`: how many by each cause (see `runtime.ports.Observer.call_dropped`); empty: not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodBeat:
+    """One pod's heartbeat."""
+
+    name: str
+    color: str
+    version: str
+    status: str
+    """ok, degraded, draining, overloaded or failing; left: its last heartbeat."""
+    active_calls: int
+    parked_calls: int
+    capacity: int
+    started_at_ms: int
+    beat_at_ms: int
+    """By the store's clock, where it has one of its own."""
+    schema: int = 0
+    """Of the records it writes (design, section 4.7); 0: a version that does not say."""
+    tallies: Tallies | None = None
+    """None: a version that does not say."""
+    keys: Mapping[str, int] = field(default_factory=dict)
+    """Attached and parked calls by API key (the first digits of its hash), of keys that have any; empty too if the pod
+    knows no quota, or its version does not say."""
+    calls_not_resumable: int = 0
+    """Of the active calls: those whose client never said that it can come back."""
+    oldest_call_at_ms: int = 0
+    """When the oldest of the active calls began; 0: there is none, or its version does not say."""
+    took_call_at_ms: int = 0
+    """When it last took a new call or a resume that was sent here as callers are, by the store's clock; 0: never yet,
+    or its version does not say."""
+    forwarded_call_at_ms: int = 0
+    """The same of a call that a proxy handed on."""
+    store: str = "ok"
+    """How the store is to it: ok, degraded, full, refused or unreachable; ok too if its version does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWish:
+    """What an operator asked of every pod of one color."""
+
+    mode: str
+    deadline_s: int
+    requested_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterWeights:
+    """How the router splits callers over colors, as whoever last set it has told the store."""
+
+    weights: Mapping[str, int]
+    """Percent by color. A color that is not named gets nobody; without any, a change is under way."""
+    told_at_ms: int
+    """By the store's clock, where it has one of its own."""
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """Colors that callers are sent to."""
+        return frozenset(color for color, weight in self.weights.items() if weight > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """How much of its memory a store uses. `limit_bytes` 0: it has no limit."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
+class Store(ABC):
+    """A session store. One instance serves a whole pod; methods may run concurrently.
+
+    Every method that talks to the store raises `StoreUnavailable` when there is no
+    answer in time, `StoreFull` when it has no memory for what was asked and `StoreRefused`
+    when trying again cannot help. A cancelled method leaves each call's write either done
+    or not done, never half done.
+    """
+
+    def __init__(self, *, ttl_s: int) -> None:
+        self.ttl_s = ttl_s
+        self._retention_s: int | None = None
+
+    @property
+    def retention_s(self) -> int:
+        """How long the conversation of a call that ended is kept; at most, and if not set otherwise, the TTL.
+
+        Its record, in which nothing is that was said, stays until the TTL: whoever comes back is told that
+        the call has ended.
+        """
+        return self.ttl_s if self._retention_s is None else min(self._retention_s, self.ttl_s)
+
+    @retention_s.setter
+    def retention_s(self, seconds: int | None) -> None:
+        self._retention_s = seconds
+
+    def use_prefix(self, prefix: str) -> None:  # noqa: B027 - a store that is nobody else's takes no notice
+        """Put `prefix` before all keys, so that two installations can share a store; to be called before `open`."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The store's name for people, such as ``memory`` or ``redis``."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and make ready. Call once, before anything else."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections. The data stays. Safe to call twice."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Return if the store answers."""
+
+    def wall_ms(self) -> float | None:
+        """What time it is by the store's clock, in milliseconds since 1970 UTC; None while that is not known."""
+        return None
+
+    async def memory(self) -> StoreMemory | None:
+        """How full the store is; None when it cannot say."""
+        return None
+
+    async def shortcomings(self, calls: int) -> list[str]:
+        """What speaks against keeping so many calls at once in this store, each a sentence that ends with a remedy.
+
+        Empty if nothing does, or the store does not say. Raises `StoreUnfit` if it cannot keep calls at all.
+        """
+        return []
+
+    @abstractmethod
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        """Carry out writes of different calls in one round trip, each atomic by itself.
+
+        A committed write refreshes the TTL of all that is kept of its call. A write that comes
+        twice, or after a later one of the same ownership, is reported committed and changes nothing.
+        One that is not whole finds a call unknown of which the store holds less than its record counts
+        (see `voice_agent.call.completeness`).
+        """
+
+    @abstractmethod
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds.
+
+        Raises `RecordUnreadable`: before anything was changed if the record's schema is none of the claim's; after it
+        was claimed if what is held cannot be read.
+        """
+
+    @abstractmethod
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        """End a call, whoever owns it, and erase what was said; False when there is none.
+
+        Atomic. What stays, until the TTL, are `TOMBSTONE_FIELDS`, so that a claim is told `ENDED`; every
+        write of the call from now on is answered `ENDED`. Its call key stays bound. A call that had ended
+        keeps its outcome. Safe to ask again.
+        """
+
+    @abstractmethod
+    async def load(self, call_id: str) -> Snapshot | None:
+        """Read a call without owning it; None when there is none. Raises `RecordUnreadable`."""
+
+    @abstractmethod
+    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
+        """Bind a call key to a call unless it is bound; return the call it is bound to now.
+
+        `instead_of` names a call that has ended: a key still bound to that one is rebound. Binding
+        it to the same call once more refreshes its TTL.
+        """
+
+    @abstractmethod
+    async def find_call_key(self, key_hash: str) -> str | None:
+        """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
+
+    @abstractmethod
+    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        """Say that a pod is alive, and learn what is wished of its color."""
+
+    @abstractmethod
+    async def pods(self) -> list[PodBeat]:
+        """Every pod whose heartbeat has not run out, by name; one that cannot be read is passed over."""
+
+    @abstractmethod
+    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+        """Ask every pod of a color to drain; None takes the wish back."""
+
+    @abstractmethod
+    async def drain_wish(self, color: str) -> DrainWish | None:
+        """What is wished of a color; what cannot be read is no wish."""
+
+    @abstractmethod
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        """Keep what the router is set to; `now_ms` counts in a store that has no clock of its own. No TTL."""
+
+    @abstractmethod
+    async def weights(self) -> RouterWeights | None:
+        """What the router is set to, as far as somebody has told; None: nobody has."""
+
+    @abstractmethod
+    async def agree(self, name: str, proposal: bytes) -> bytes:
+        """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""
+
+    @abstractmethod
+    async def note(self, name: str) -> bytes | None:
+        """What an operator's tool has noted under a name; None when nothing is. No call depends on a note."""
+
+    @abstractmethod
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        """Replace a note for `ttl_s` if it is still `old`; None stands for no note. False: it is something else.
+
+        Atomic. A note that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.
+        """

@@ -1,0 +1,281 @@
+"""The store in this process's memory: nothing survives it. Also the model of what the Lua scripts do."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
+from voice_agent.call.completeness import Kept
+from voice_agent.errors import RecordUnreadable
+from voice_agent.stores.base import (
+    ERASED,
+    TOMBSTONE_FIELDS,
+    Claim,
+    Claimed,
+    DrainWish,
+    NotClaimed,
+    PodBeat,
+    RouterWeights,
+    Store,
+    WriteOutcome,
+)
+
+
+@dataclass(slots=True)
+class _Kept:
+    expires_s: float = 0.0
+    """Put forward with each refresh."""
+    fields: dict[str, bytes] = field(default_factory=dict)
+    items: dict[str, bytes] = field(default_factory=dict)
+    outbox: deque[OutboxEntry] = field(default_factory=deque)
+    speech: deque[SpeechEntry] = field(default_factory=deque)
+    last_event_n: int = 0
+    last_speech_n: int = 0
+    """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
+
+    @property
+    def lacks_some(self) -> bool:
+        """Whether something is gone that the record counts."""
+        counted = Kept.unpack(self.fields)
+        return counted is not None and any(counted.missing(len(self.items), len(self.outbox), len(self.speech)))
+
+    def let_go(self) -> None:
+        """Drop outbox and speech."""
+        self.outbox, self.speech = deque(), deque()
+        self.last_event_n = self.last_speech_n = 0
+
+
+def _is_within(schema: bytes, schemas: tuple[int, int]) -> bool:
+    return schema.isdigit() and schemas[0] <= int(schema) <= schemas[1]
+
+
+class MemoryStore(Store):
+    """`memory://`. One instance may be shared by several pods of a test."""
+
+    def __init__(self, *, ttl_s: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(ttl_s=ttl_s)
+        self.is_full = False
+        """As a server at its `maxmemory`: takes no write but those that free memory."""
+        self._now_s = now_s
+        # Both in the order in which they expire, for each refresh moves an entry to the end.
+        self._calls: OrderedDict[str, _Kept] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._retained: deque[tuple[float, str, _Kept]] = deque()
+        """Calls that have ended, and when their items go, if that is before all else of them."""
+        self._pods: dict[str, tuple[PodBeat, float]] = {}
+        self._wishes: dict[str, DrainWish] = {}
+        self._weights: RouterWeights | None = None
+        self._agreed: dict[str, bytes] = {}
+        self._notes: dict[str, tuple[bytes, float]] = {}
+
+    @property
+    def kind(self) -> str:
+        return "memory"
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def ping(self) -> None:
+        pass
+
+    def _kept(self, call_id: str) -> _Kept | None:
+        self._forget_expired()
+        return self._calls.get(call_id)
+
+    def _forget_expired(self) -> None:
+        now_s = self._now_s()
+        while self._calls and next(iter(self._calls.values())).expires_s <= now_s:
+            self._calls.popitem(last=False)
+        while self._retained and self._retained[0][0] <= now_s:
+            _, call_id, kept = self._retained.popleft()
+            if self._calls.get(call_id) is kept:
+                kept.items = {}
+        while self._keys and next(iter(self._keys.values()))[1] <= now_s:
+            self._keys.popitem(last=False)
+
+    def _refresh(self, call_id: str, kept: _Kept) -> None:
+        kept.expires_s = self._now_s() + self.ttl_s
+        self._calls.move_to_end(call_id)
+
+    def _bind(self, key_hash: str, call_id: str) -> None:
+        self._keys[key_hash] = (call_id, self._now_s() + self.ttl_s)
+        self._keys.move_to_end(key_hash)
+
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        return [self._commit(write) for write in writes]
+
+    def _commit(self, write: CallWrite) -> WriteOutcome:
+        kept = self._kept(write.call_id)
+        epoch, claim, revision, held = write.epoch, write.claim, 0, 0
+        if kept is not None and ERASED in kept.fields:
+            return WriteOutcome.ENDED
+        if kept is not None:
+            held = int(kept.fields["epoch"])
+            held_claim = kept.fields.get("claim", b"").decode()
+            if held > epoch:
+                if not write.doubted or held_claim != write.doubted or held != epoch + 1:
+                    return WriteOutcome.SUPERSEDED
+                epoch, claim = held, held_claim
+            elif held == epoch and claim and held_claim and claim != held_claim:
+                return WriteOutcome.SUPERSEDED
+            revision = int(kept.fields.get("revision", b"0"))
+            if write.revision and revision >= write.revision and held == epoch:
+                return WriteOutcome.COMMITTED
+        is_next = not write.revision or revision == write.revision - 1
+        if not write.whole and (kept is None or held < epoch or not is_next or kept.lacks_some):
+            return WriteOutcome.UNKNOWN
+        if self.is_full and not write.ends:
+            return WriteOutcome.FULL
+        if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
+            self._bind(write.call_key_hash, write.call_id)
+        if kept is None or write.whole:
+            kept = self._calls[write.call_id] = _Kept()
+        self._refresh(write.call_id, kept)
+        if write.ends:
+            kept.fields = {}
+        kept.fields.update(write.fields, epoch=b"%d" % epoch)
+        if claim:
+            kept.fields["claim"] = claim.encode()
+        if write.revision:
+            kept.fields["revision"] = b"%d" % write.revision
+        kept.items.update(write.items)
+        for item_id in write.dropped_items:
+            kept.items.pop(item_id, None)
+        if write.ends:
+            kept.let_go()
+            self._retain(write.call_id, kept)
+            return WriteOutcome.COMMITTED
+        for event in write.events:
+            if event.n > kept.last_event_n:
+                kept.outbox.append(event)
+                kept.last_event_n = event.n
+        for piece in write.speech:
+            if piece.n > kept.last_speech_n:
+                kept.speech.append(piece)
+                kept.last_speech_n = piece.n
+        while kept.outbox and kept.outbox[0].n < write.keep_events_from:
+            kept.outbox.popleft()
+        while kept.speech and kept.speech[0].n < write.keep_speech_from:
+            kept.speech.popleft()
+        return WriteOutcome.COMMITTED
+
+    def _retain(self, call_id: str, kept: _Kept) -> None:
+        if not self.retention_s:
+            kept.items = {}
+        elif self.retention_s < self.ttl_s:
+            self._retained.append((self._now_s() + self.retention_s, call_id, kept))
+
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        kept = self._kept(call_id)
+        if kept is None:
+            return False
+        self._refresh(call_id, kept)
+        fields = {name: value for name, value in kept.fields.items() if name in TOMBSTONE_FIELDS}
+        if fields.get("status") != b"ended":
+            fields.update(status=b"ended", outcome=b"admin", ended_at=b"%d" % now_ms)
+        fields.update({"epoch": b"%d" % (int(fields["epoch"]) + 1), ERASED: b"1"})
+        kept.fields, kept.items = fields, {}
+        kept.let_go()
+        return True
+
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        kept = self._kept(claim.call_id)
+        if kept is None:
+            return NotClaimed.UNKNOWN
+        before = dict(kept.fields)
+        if claim.api_key_hash is not None and before.get("api_key_hash", b"").decode() != claim.api_key_hash:
+            return NotClaimed.FOREIGN
+        if before.get("status") == b"ended":
+            return NotClaimed.ENDED
+        schema = before.get("schema", b"")
+        if claim.schemas is not None and not _is_within(schema, claim.schemas):
+            raise RecordUnreadable(schema)
+        mine = bool(claim.name) and before.get("claim", b"").decode() == claim.name
+        epoch = int(before["epoch"]) + (not mine)
+        self._refresh(claim.call_id, kept)
+        kept.fields.update(
+            epoch=b"%d" % epoch,
+            owner=claim.owner.encode(),
+            color=claim.color.encode(),
+            status=b"attached",
+            claimed_at=b"%d" % claim.now_ms,
+            claim=claim.name.encode(),
+        )
+        return Claimed(
+            epoch,
+            self._snapshot(kept),
+            before.get("owner", b"").decode(),
+            before.get("status", b"").decode(),
+            before.get("color", b"").decode(),
+        )
+
+    @staticmethod
+    def _snapshot(kept: _Kept) -> Snapshot:
+        return Snapshot(dict(kept.fields), dict(kept.items), list(kept.outbox), list(kept.speech))
+
+    async def load(self, call_id: str) -> Snapshot | None:
+        kept = self._kept(call_id)
+        return None if kept is None else self._snapshot(kept)
+
+    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
+        bound = await self.find_call_key(key_hash)
+        if bound is None or bound == instead_of:
+            self._bind(key_hash, call_id)
+            return call_id
+        return bound
+
+    async def find_call_key(self, key_hash: str) -> str | None:
+        self._forget_expired()
+        bound = self._keys.get(key_hash)
+        if bound is None:
+            return None
+        self._bind(key_hash, bound[0])
+        return bound[0]
+
+    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        now_s = self._now_s()
+        self._pods = {name: kept for name, kept in self._pods.items() if kept[1] > now_s}
+        self._pods[beat.name] = (beat, now_s + ttl_s)
+        return self._wishes.get(beat.color)
+
+    async def pods(self) -> list[PodBeat]:
+        return sorted(
+            (beat for beat, expires_s in self._pods.values() if expires_s > self._now_s()), key=lambda beat: beat.name
+        )
+
+    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+        if wish is None:
+            self._wishes.pop(color, None)
+        else:
+            self._wishes[color] = wish
+
+    async def drain_wish(self, color: str) -> DrainWish | None:
+        return self._wishes.get(color)
+
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        self._weights = RouterWeights(dict(weights), now_ms)
+
+    async def weights(self) -> RouterWeights | None:
+        return self._weights
+
+    async def agree(self, name: str, proposal: bytes) -> bytes:
+        return self._agreed.setdefault(name, proposal)
+
+    async def note(self, name: str) -> bytes | None:
+        found = self._notes.get(name)
+        return found[0] if found is not None and found[1] > self._now_s() else None
+
+    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        if await self.note(name) not in (old, new):
+            return False
+        if new is None:
+            self._notes.pop(name, None)
+        else:
+            self._notes[name] = (new, self._now_s() + ttl_s)
+        return True

@@ -1,0 +1,74 @@
+"""The FastAPI application of a pod."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
+from voice_agent.runtime.admission import record_unreadable, store_failed
+from voice_agent.settings import Settings
+from voice_agent.web import admin, health, realtime, refusals
+from voice_agent.web.access import Access
+from voice_agent.web.ports import CallPod, MetricsPage
+from voice_agent.web.reading import READ, options, upgrade_needed
+
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
+
+
+def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: bytes) -> FastAPI:
+    """All routes over one pod. `secret` checks resume tokens. The pod is opened and closed by whoever made it."""
+    app = FastAPI(
+        title="voice-agent",
+        version=pod.version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    access = Access(settings)
+    page = files("voice_agent.web").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.api_route("/", methods=READ)
+    async def front() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    app.include_router(health.routes(pod, metrics))
+    app.include_router(admin.routes(pod, access, settings))
+    app.include_router(options(("/",)))
+    app.include_router(upgrade_needed(realtime.PATHS))
+    app.router.routes.extend(realtime.routes(pod, access, secret))
+    app.add_exception_handler(ConnectionRefused, _refused)
+    app.add_exception_handler(StoreError, _store_failed)
+    app.add_exception_handler(RecordUnreadable, _unreadable)
+    app.add_exception_handler(HTTPException, _not_served)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ConnectionRefused)  # registered for this class only
+    return refusals.response(error)
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)  # registered for this class only
+    return refusals.response(store_failed(error))
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RecordUnreadable)  # registered for this class only
+    return refusals.response(record_unreadable(error))
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # registered for this class only
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    made = refusals.response(ConnectionRefused(error.status_code, code, str(error.detail)))
+    made.headers.update(error.headers or {})
+    return made

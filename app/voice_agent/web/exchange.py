@@ -1,0 +1,82 @@
+"""uvicorn's HTTP, one whole request at a time: its parser never sees half of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from voice_agent.errors import ConnectionRefused
+from voice_agent.web.upgrade import UpgradeHead
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import uvicorn
+    from uvicorn.server import ServerState
+
+    from voice_agent.web.handshake import Handshake
+
+
+class Exchange(HttpToolsProtocol):
+    """Requests of one connection and their answers. The connection itself stays its `Handshake`'s."""
+
+    def __init__(
+        self, handshake: Handshake, config: uvicorn.Config, server_state: ServerState, transport: asyncio.Transport
+    ) -> None:
+        super().__init__(config, server_state, {})
+        self.connection_made(transport)
+        self.connections.discard(self)
+        self._handshake = handshake
+        self._begun = self._ended = 0
+
+    def parse(self, request: bytes) -> None:
+        """Give a whole request to the application, or refuse it."""
+        self._begun = self._ended = 0
+        try:
+            self.parser.feed_data(request)
+        except httptools.HttpParserUpgrade:
+            # Any other upgrade is not taken: the request is answered as it is (RFC 9110, section 7.8).
+            if self._should_upgrade():
+                self._handshake.upgrade(self._head())
+                return
+        except httptools.HttpParserError:
+            self._ended = 0
+        if self._ended != 1:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        """Where the parser finds more in a request than we do, nothing of it is served."""
+        self._begun += 1
+        if self._begun > 1:
+            raise httptools.HttpParserError
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The body is here already: nobody need be asked for it."""
+        self.expect_100_continue = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request ended, too."""
+        self._ended += 1
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request may come."""
+        self.server_state.total_requests += 1
+        self._handshake.answered()
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
+    def _head(self) -> UpgradeHead:
+        version = self.parser.get_http_version()
+        return UpgradeHead(self.scope["method"], self.url, version, self.headers, self.client, self.server, "")
+
+    def _refuse(self) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # The application may run already; it is heard no more.
+            self.cycle.message_event.set()
+        self._handshake.refuse(ConnectionRefused(400, "invalid_request", "This is not HTTP/1.1."))

@@ -1,0 +1,105 @@
+"""What the web layer asks of a pod; `runtime.pod.Pod` is one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.fleet import Takers
+from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
+from voice_agent.stores.base import PodBeat
+
+
+class Attached(Protocol):
+    """A place taken on the pod. Exactly one of `serve` and `abandon` must be called."""
+
+    @property
+    def call_id(self) -> str:
+        """The call, for the response headers."""
+
+    async def serve(self, transport: Transport) -> None:
+        """Carry messages until the connection is over."""
+
+    async def abandon(self) -> None:
+        """The upgrade failed."""
+
+
+class CallPod(Protocol):
+    """A pod as the web layer sees it."""
+
+    name: str
+    color: str
+    version: str
+    started_at_ms: int
+
+    @property
+    def observer(self) -> Observer:
+        """Told of refusals and of limits that were reached."""
+
+    async def start(self, request: StartCall) -> Attached:
+        """A new call, or the one of its key. Raises `ConnectionRefused`."""
+
+    async def resume(self, request: ResumeCall) -> Attached:
+        """A call again. Raises `ConnectionRefused`."""
+
+    def status(self) -> PodStatus:
+        """For the health check."""
+
+    async def all_calls(self) -> list[CallSummary]:
+        """The calls of every worker behind this port."""
+
+    async def call_record(self, call_id: str) -> dict[str, Any] | None:
+        """One call's record and transcript. Raises `StoreError`."""
+
+    async def erase(self, call_id: str) -> bool:
+        """End a call, on whichever pod, and erase what was said; False if there is none. Raises `StoreError`."""
+
+    async def fleet(self) -> list[PodBeat]:
+        """Every living pod. Raises `StoreError`."""
+
+    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+        """Let the calls of every worker behind this port go, or of the pod called `only`; False: it is not here."""
+
+    async def takers(self) -> Takers:
+        """Who would take up the calls that are handed off from behind this port."""
+
+    async def end_drain(self, *, only: str | None = None) -> bool | None:
+        """Take calls again; False if no drain was under way, None if the pod called `only` is not here."""
+
+
+class LeavingPod(Protocol):
+    """What the server asks of its pod before a handshake, and when the process is told to leave."""
+
+    name: str
+    color: str
+
+    @property
+    def observer(self) -> Observer:
+        """Told of refusals and of limits that were reached."""
+
+    def status(self) -> PodStatus:
+        """For the log."""
+
+    @property
+    def drains_as_wished(self) -> bool:
+        """Whether the drain under way was wished of the pod's color."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the pod takes nothing new."""
+
+    def drain(self, mode: str, deadline_s: float) -> None:
+        """Let calls go from now on."""
+
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        """What any caller of a new call would be refused with right now; None while calls are taken. Cheap."""
+
+    async def wait_drained(self) -> None:
+        """Wait until a drain let the last attached call go."""
+
+
+class MetricsPage(Protocol):
+    """Where `/metrics` comes from."""
+
+    async def read(self) -> bytes:
+        """Prometheus text."""

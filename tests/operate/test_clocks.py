@@ -1,0 +1,48 @@
+"""A cutover over machines whose clocks differ by hours, the tool's own included."""
+
+from __future__ import annotations
+
+from tests.operate.simulated import RecordingTeller, SimRouter
+from tests.runtime.rig import rig
+from tests.runtime.test_mixed_clocks import HOURS_MS, wrong
+from voice_agent.operate.conductor import Conductor
+from voice_agent.operate.judging import Budget
+from voice_agent.operate.plan import Step, Terms
+from voice_agent.operate.sources.fleet import FleetWatch
+from voice_agent.operate.world import World
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.stores.redis import RedisStore
+
+TERMS = Terms(hold_s=0.5, buffer_s=1, drain_deadline_s=20, watch_deadline_s=60)
+
+
+class WrongClock(SystemClock):
+    """Of a tool's machine that is an hour behind."""
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() - HOURS_MS
+
+
+async def test_clocks_that_are_wrong_stop_no_cutover_and_lose_no_caller(redis_url: str) -> None:
+    """Blue is two hours behind and green two ahead: every pod is seen, blue's caller is handed off, nobody is lost."""
+    store = RedisStore(redis_url, ttl_s=60)
+    await store.open()
+    try:
+        async with rig(store) as its:
+            blue = await its.pod("blue-1", "blue", clock=wrong(-2 * HOURS_MS))
+            await its.pod("green-1", "green", clock=wrong(2 * HOURS_MS))
+            caller = await its.start(blue, resumable=True)
+            clock, teller = WrongClock(), RecordingTeller()
+
+            async def smoke(color: str) -> str:
+                return f"{color} answers"
+
+            world = World(SimRouter(), FleetWatch(store, clock), store, smoke, clock, teller)
+            progress = await Conductor(world, TERMS, Budget()).run("green")
+            assert (progress.step, progress.exit, progress.reason) == (Step.DONE, 0, "")
+            assert "blue has 1 call: all can resume" in teller.said_lines
+            await caller.task
+            assert caller.transport.closed is not None
+            assert caller.transport.closed[0] == 1012
+    finally:
+        await store.close()

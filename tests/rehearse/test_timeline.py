@@ -1,0 +1,54 @@
+"""The arithmetic on what happened to every call."""
+
+from __future__ import annotations
+
+from voice_agent.rehearse.timeline import CallLine, active_calls, percentile
+
+
+def line(*legs: tuple[str, float, float | None]) -> CallLine:
+    """A call served in these legs."""
+    call = CallLine("sdk-0", "sdk", "call_a")
+    for color, from_s, to_s in legs:
+        call.begin_leg(color, f"{color}-1", from_s)
+        if to_s is not None:
+            call.end_leg(to_s, 1012)
+    return call
+
+
+def test_active_calls_are_counted_by_color() -> None:
+    """From the moment of the greeting until the moment of the loss; a leg without an end lasts on."""
+    calls = [line(("blue", 1, 4), ("green", 5, None)), line(("blue", 2, 4))]
+    assert active_calls(calls, "blue", [0, 1, 2, 3.9, 4, 9]) == [0, 1, 2, 2, 0, 0]
+    assert active_calls(calls, "green", [4.9, 5, 100]) == [0, 1, 1]
+    assert active_calls(calls, "blue", [3, 0, 3]) == [2, 0, 2]
+    assert active_calls([], "blue", [1]) == [0]
+
+
+def test_gaps_lie_between_legs() -> None:
+    """One for each resume."""
+    assert line(("blue", 1, 4), ("green", 4.5, 8), ("blue", 9, None)).gaps_s == [0.5, 1.0]
+    assert line(("blue", 1, None)).gaps_s == []
+
+
+def test_a_call_has_a_color_only_while_it_is_served() -> None:
+    """Not in the gap, not before, not after."""
+    call = line(("blue", 1, 4), ("green", 5, 6))
+    assert [call.color_at(at_s) for at_s in (0.5, 1, 3.9, 4.2, 5, 6)] == [None, "blue", "blue", None, "green", None]
+    assert call.is_on is None
+    assert line(("blue", 1, None)).is_on == "blue-1"
+
+
+def test_the_first_to_notice_an_end_says_so() -> None:
+    """A loss and a hang-up may both be told."""
+    call = line(("blue", 1, 4))
+    call.end_leg(7)
+    assert (call.legs[0].to_s, call.legs[0].ended_with) == (4, 1012)
+    CallLine("sdk-0", "sdk").end_leg(1)
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    """Nearest rank; nothing of nothing."""
+    assert percentile([], 0.5) is None
+    assert percentile([3, 1, 2], 0.5) == 2
+    assert percentile(list(range(1, 101)), 0.99) == 99
+    assert percentile([7], 0.99) == 7
