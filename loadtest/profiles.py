@@ -61,9 +61,9 @@ class Scene:
     async def settle(self) -> None:
         """Wait for the last echoes; what has not come by then is lost."""
         deadline_s = perf_counter() + SETTLE_S
-        while perf_counter() < deadline_s and any(caller.owes for caller in self.callers if not caller.done):  # noqa: ASYNC110
+        while perf_counter() < deadline_s and any(caller.has_pending for caller in self.callers if not caller.done):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        self.findings.lost += sum(caller.owes for caller in self.callers if not caller.done)
+        self.findings.lost += sum(caller.has_pending for caller in self.callers if not caller.done)
         for caller in self.callers:
             caller.hang_up()
 
@@ -121,7 +121,7 @@ async def churn(fleet: Fleet, tell: Tell, *, calls: int, seconds: float, seed: i
                 scene.pace.add([caller])
                 if luck > 1 - DROP_SHARE / 6:
                     caller.drop()
-                elif luck > 1 - DROP_SHARE / 3 and caller.open.is_set() and not caller.owes:
+                elif luck > 1 - DROP_SHARE / 3 and caller.open.is_set() and not caller.has_pending:
                     scene.pace.remove(caller)
                     living.remove(caller)
                     caller.hang_up()

@@ -194,7 +194,7 @@ class ResumingCaller:
         self._said_at_most = max(self._said, self._said_at_most)
 
     @property
-    def owes(self) -> int:
+    def has_pending(self) -> int:
         """Frames said whose echo has not come."""
         return self._said_at_most - self._heard
 

@@ -42,7 +42,7 @@ async def test_a_pod_is_as_late_as_its_callers_messages() -> None:
 async def test_a_secret_that_is_too_short_to_be_agreed_on_is_refused() -> None:
     """Whoever wrote it, tokens signed with it could be guessed; the line says what to do."""
     store = MemoryStore(ttl_s=60)
-    await store.agree(AGREED_SECRET, b"")
+    await store.get_or_set(AGREED_SECRET, b"")
     with pytest.raises(StoreRefused, match="has 0 bytes instead of 32: delete voice:agreed:secret"):
         await find_secret(Settings(secret=None), store)
 

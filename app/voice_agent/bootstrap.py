@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Application:
     """What a running pod is made of."""
 
     pod: Pod
@@ -55,7 +55,7 @@ class Parts:
     store: Store
 
 
-class Front(NamedTuple):
+class WebView(NamedTuple):
     """What the web application shows: a pod by itself, or one that speaks for all workers of a host."""
 
     pod: CallPod
@@ -64,8 +64,8 @@ class Front(NamedTuple):
 
 @asynccontextmanager
 async def build(
-    settings: Settings, show: Callable[[Pod, Metrics], Front] = Front, *, own_name: bool = False
-) -> AsyncIterator[Parts]:
+    settings: Settings, show: Callable[[Pod, Metrics], WebView] = WebView, *, own_name: bool = False
+) -> AsyncIterator[Application]:
     """An open pod and its web application; all of it is closed at the end, last made first.
 
     `own_name`: choose another name if a pod of the store has the one that is set. `show` makes what the application
@@ -107,7 +107,7 @@ async def build(
             agents=agents,
             clock=SteadyClock(),
             observer=metrics,
-            tallies=metrics.tallies,
+            counters=metrics.counters,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
         pod.next_turn = NextTurn(Turns.of(asyncio.get_running_loop())).wait
@@ -115,7 +115,7 @@ async def build(
         stack.push_async_callback(pod.close)
         await pod.open()
         front = show(pod, metrics)
-        yield Parts(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
+        yield Application(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
 
 
 def make_store(settings: Settings) -> Store:
@@ -149,7 +149,7 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
     """
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
-    agreed = await store.agree(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
+    agreed = await store.get_or_set(AGREED_SECRET, secrets.token_bytes(SECRET_BYTES))
     if len(agreed) < SECRET_BYTES:
         raise StoreRefused(
             f"the secret that the pods agreed on in the store has {len(agreed)} bytes instead of {SECRET_BYTES}: "

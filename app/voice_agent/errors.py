@@ -4,7 +4,7 @@
 
     VoiceAgentError
     ├── SettingsError          the process must not start
-    ├── ProtocolMistake        the caller broke the event protocol; the call goes on
+    ├── ProtocolError          the caller broke the event protocol; the call goes on
     ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
     ├── RecordUnreadable       the record of one call is not what this version reads
     └── StoreError
@@ -36,7 +36,7 @@ class SettingsError(VoiceAgentError):
     exit_status = 2
 
 
-class ProtocolMistake(VoiceAgentError):
+class ProtocolError(VoiceAgentError):
     """The caller sent something that the protocol does not allow here.
 
     It becomes an `error` event and the call goes on. `limit` is the name of the bound that was reached, in

@@ -19,10 +19,10 @@ import uvloop
 from voice_agent import bootstrap
 from voice_agent.agents.registry import load_agents
 from voice_agent.errors import SettingsError
-from voice_agent.host.board import LOOK_S, Board, HostDrain, Line
 from voice_agent.host.pod import HostPod, worker_name
-from voice_agent.host.siblings import Siblings
 from voice_agent.host.supervisor import Supervisor
+from voice_agent.host.worker_ipc import WorkerIpc
+from voice_agent.host.worker_table import LOOK_S, HostDrain, WorkerState, WorkerTable
 from voice_agent.observe.logs import configure_logs
 from voice_agent.observe.merging import merge
 from voice_agent.runtime.allocator import give_back_large_blocks
@@ -73,7 +73,7 @@ class Host:
 
     def __init__(self, settings: Settings, workers: int) -> None:
         self._settings = settings
-        self._board = Board(workers)
+        self._board = WorkerTable(workers)
         self._sockets: list[socket.socket] = []
         self._directory = Path()
 
@@ -90,7 +90,7 @@ class Host:
         self._sockets = bind_shared(settings.host, settings.port, workers)
         # Before the workers are forked, so that they share the modules' memory and start at once.
         import_module("voice_agent.web.application")
-        import_module("voice_agent.web.reception")
+        import_module("voice_agent.web.acceptor")
         drain = HostDrain(settings.drain_mode, settings.drain_deadline)
         with store_for_all(settings), tempfile.TemporaryDirectory(prefix="voice-agent-") as directory:
             self._directory = Path(directory)
@@ -120,13 +120,13 @@ class Host:
             runner.run(self._serve(mine, slot))
 
     async def _serve(self, settings: Settings, slot: int) -> None:
-        from voice_agent.web.reception import Reception, WorkerServer
+        from voice_agent.web.acceptor import Acceptor, WorkerServer
 
         board, clock = self._board, SystemClock()
-        siblings = Siblings(self._directory, slot, board.workers)
+        siblings = WorkerIpc(self._directory, slot, board.workers)
         shown: list[HostPod] = []
 
-        def show(pod: Pod, metrics: Metrics) -> bootstrap.Front:
+        def show(pod: Pod, metrics: Metrics) -> bootstrap.WebView:
             host = HostPod(
                 pod,
                 name=self._settings.pod,
@@ -137,7 +137,7 @@ class Host:
                 merge=merge,
             )
             shown.append(host)
-            return bootstrap.Front(host, host)
+            return bootstrap.WebView(host, host)
 
         async with bootstrap.build(settings, show) as parts:
             (host,) = shown
@@ -147,14 +147,14 @@ class Host:
                 keeping.append(asyncio.create_task(host.keep_board(), name="board"))
 
             server = WorkerServer(parts.app, parts.pod, settings, on_started=started)
-            server.attend(Reception(server, self._sockets, host.queues, host.leave_board), clock, LOOK_S)
+            server.configure(Acceptor(server, self._sockets, host.queues, host.leave_board), clock, LOOK_S)
             try:
                 async with siblings.answering(host.answer):
                     await bootstrap.serve_while_preparing(server, parts.agents, [])
             finally:
                 for task in keeping:
                     task.cancel()
-                board.write(slot, Line())
+                board.write(slot, WorkerState())
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from voice_agent.call.bounds import (
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.codec import skip_write, take_write
 from voice_agent.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
-from voice_agent.call.hearing import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from voice_agent.call.record import Call, Clip, StagedAudio
+from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
+from voice_agent.call.record import Call, HeardClip, StagedAudio
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)
@@ -249,10 +249,10 @@ def test_audio_is_counted_once_whoever_still_needs_it() -> None:
     assert kept_audio_bytes(call) == 0
     call.hearing.audio += bytes(1)
     call.staged = StagedAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
-    call.clip = Clip("latest", bytes(100), 2)
+    call.clip = HeardClip("latest", bytes(100), 2)
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (111, 11)
-    call.answered = Clip("answered", bytes(1000), 3)
-    call.untranscribed = {"waits": Clip("waits", bytes(10_000), 4)}
+    call.answered = HeardClip("answered", bytes(1000), 3)
+    call.untranscribed = {"waits": HeardClip("waits", bytes(10_000), 4)}
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (11_111, 11_011)
     call.answered = call.untranscribed["latest"] = call.clip
     assert kept_audio_bytes(call) == kept_audio_bytes(call, without_latest=True) == 10_111

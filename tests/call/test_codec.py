@@ -25,7 +25,7 @@ from voice_agent.call.codec import (
     take_write,
 )
 from voice_agent.call.completeness import Kept
-from voice_agent.call.record import Call, Clip, Hearing, Status
+from voice_agent.call.record import Call, HeardClip, InputAudioBuffer, Status
 from voice_agent.call.session import new_session
 from voice_agent.call.sparing import spare
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
@@ -68,9 +68,7 @@ def act(call: Call, step: str, number: int) -> None:
     happen(call, *choices[step], now_ms=number * 10)
 
 
-NOT_STORED = frozenset(
-    "released shown_to_caller cut_off staged resent_to missing_told_at delta_head trimmed_to".split()
-)
+NOT_STORED = frozenset("visible_seq sent_seq cut_off staged resent_to missing_told_at delta_head trimmed_to".split())
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 
@@ -297,7 +295,7 @@ def test_what_a_new_owner_finds_need_not_be_trimmed() -> None:
     emit(full, 5)
     for call, seq in ((busy, 3), (full, 5), (idle, 0)):
         again = moved(call)
-        assert (again.seq, again.released, again.shown_to_caller) == (seq, seq, seq)
+        assert (again.seq, again.visible_seq, again.sent_seq) == (seq, seq, seq)
         write = take_write(again, 0)
         assert (write.keep_events_from, write.keep_speech_from) == (0, 1)
 
@@ -343,7 +341,7 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
     held = stored(lost)
     held.speech.clear()
     lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert lost.untranscribed == {item_id(1): Clip(item_id(1), b"", 0)}
+    assert lost.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
     full = manual_call()
     happen(full, inputs.StageAudio("mine", FRAME))
     spare(full, is_scarce=True, is_nearly_full=True)
@@ -382,7 +380,7 @@ def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     held = stored(call)
     held.speech.pop()
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert again.hearing == Hearing(position=30 * len(FRAME), item_id=call.hearing.item_id)
+    assert again.hearing == InputAudioBuffer(position=30 * len(FRAME), item_id=call.hearing.item_id)
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -15,11 +15,11 @@ from tests.call.calls import (
     response_id,
     spoken_turn,
 )
-from voice_agent.call import hearing, inputs, machine
+from voice_agent.call import input_audio, inputs, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.codec import take_write
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
-from voice_agent.call.hearing import MAX_BUFFER_BYTES
+from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
 
 
@@ -82,7 +82,7 @@ def test_an_empty_buffer_takes_no_id() -> None:
 
 def test_without_checkpoints_speech_is_stored_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """As soon as there is enough for one, not before."""
-    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", 30 * len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", 30 * len(FRAME))
     call = new_call()
     call.checkpoint_ms = 0
     begin(call)
@@ -105,12 +105,12 @@ def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
     call = manual_call()
     happen(call, *append(10), inputs.CommitAudio(), *append(10))
     unsaved_bytes = call.unsaved_bytes
-    hearing.take_back_unsaved(call)
+    input_audio.take_back_unsaved(call)
     assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
     assert (call.hearing.saved, call.hearing.first_n) == (0, 0)
     assert call.unsaved_bytes == unsaved_bytes - 10 * len(FRAME)
     call.keeps_turns = False
-    hearing.take_back_unsaved(call)
+    input_audio.take_back_unsaved(call)
     assert call.unsaved_speech == []
     assert call.unsaved_bytes == unsaved_bytes - 20 * len(FRAME)
 
@@ -121,7 +121,7 @@ def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
     happen(call, *append(10))
     [stored] = take_write(call, 0).speech
     happen(call, *append(10))
-    hearing.take_back_unsaved(call)
+    input_audio.take_back_unsaved(call)
     assert call.unsaved_speech == []
     assert (call.hearing.saved, call.hearing.first_n) == (10 * len(FRAME), stored.n)
 
@@ -163,7 +163,7 @@ def test_nothing_that_was_said_is_left_in_a_call_that_has_ended() -> None:
 
 def test_audio_counts_in_however_small_pieces_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a turn that waits to be understood; the bound itself is allowed."""
-    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 20 * len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_AUDIO_BYTES", 20 * len(FRAME))
     call = manual_call()
     happen(call, *append(10), inputs.CommitAudio())
     assert happen(call, *append(10)) == []
@@ -173,8 +173,8 @@ def test_audio_counts_in_however_small_pieces_it_comes(monkeypatch: pytest.Monke
 
 def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is answered as one that goes on; silence behind it changes nothing, and speech is not heard and refused."""
-    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 20 * len(FRAME))
-    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_AUDIO_BYTES", 20 * len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", len(FRAME))
     call = new_call()
     spoken_turn(call, frames=10)
     assert begin(call) == [StopReply(response_id(1))]
@@ -198,8 +198,8 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
 @pytest.mark.parametrize("less", [0, 1])
 def test_speech_is_heard_where_there_is_room_for_a_piece_of_it(monkeypatch: pytest.MonkeyPatch, less: int) -> None:
     """To the byte."""
-    monkeypatch.setattr(hearing, "MAX_PIECE_BYTES", len(FRAME))
-    monkeypatch.setattr(hearing, "MAX_AUDIO_BYTES", 12 * len(FRAME) - less)
+    monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_AUDIO_BYTES", 12 * len(FRAME) - less)
     call = new_call()
     spoken_turn(call, frames=10)
     begin(call)
@@ -208,7 +208,7 @@ def test_speech_is_heard_where_there_is_room_for_a_piece_of_it(monkeypatch: pyte
 
 def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent knows that the caller had not finished."""
-    monkeypatch.setattr(hearing, "MAX_BUFFER_BYTES", 10 * len(FRAME))
+    monkeypatch.setattr(input_audio, "MAX_BUFFER_BYTES", 10 * len(FRAME))
     call = new_call()
     begin(call)
     happen(call, *append(10))
@@ -218,7 +218,7 @@ def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monk
 
 def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the place of its audio."""
-    monkeypatch.setattr(hearing, "MAX_UNTRANSCRIBED", 0)
+    monkeypatch.setattr(input_audio, "MAX_UNTRANSCRIBED", 0)
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
     assert happen(call, *append(10), inputs.CommitAudio()) == [CountLimit("untranscribed_items")]
     assert (emitted(call)[-1]["item_id"], emitted(call)[-1]["content_index"]) == (item_id(1), 0)

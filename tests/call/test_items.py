@@ -9,7 +9,7 @@ from openai.types.realtime import ConversationItem
 from pydantic import TypeAdapter
 
 from voice_agent.call.items import check_item
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 SDK_ITEM: TypeAdapter[Any] = TypeAdapter(ConversationItem)
 
@@ -135,7 +135,7 @@ REFUSED: list[tuple[Any, str, str]] = [
 @pytest.mark.parametrize(("raw", "code", "param"), REFUSED, ids=[f"{code}-{param}" for _, code, param in REFUSED])
 def test_a_wrong_item_is_refused_with_its_path(raw: Any, code: str, param: str) -> None:
     """The mistake says which field is wrong."""
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         check_item(raw)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert f"'{param}'" in caught.value.message
@@ -143,11 +143,11 @@ def test_a_wrong_item_is_refused_with_its_path(raw: Any, code: str, param: str) 
 
 def test_images_are_refused_plainly() -> None:
     """Who sends an image is told that images are not taken, not that a name is wrong."""
-    with pytest.raises(ProtocolMistake, match="does not take images"):
+    with pytest.raises(ProtocolError, match="does not take images"):
         check_item(message("user", {"type": "input_image", "image_url": "data:image/png;base64,AA=="}))
 
 
 def test_mcp_is_refused_plainly() -> None:
     """Who sends an approval is told that such items are not taken, not which others are."""
-    with pytest.raises(ProtocolMistake, match="does not take MCP items"):
+    with pytest.raises(ProtocolError, match="does not take MCP items"):
         check_item({"type": "mcp_approval_response"})

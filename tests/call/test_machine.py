@@ -24,9 +24,9 @@ from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Entry
 from voice_agent.call.effects import CountLimit, StartReply, StopReply, Transcribe
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, HeardClip, InputAudioBuffer, Playback, Reply, Status
 from voice_agent.call.session import new_session
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 
 def spoken_item(audio: bytes = b"", **more: object) -> inputs.CreateItem:
@@ -110,7 +110,7 @@ def test_the_last_256_client_events_are_remembered() -> None:
     """Memory of client events is bounded."""
     call = new_call()
     for number in range(REMEMBERED_CLIENT_EVENTS + 1):
-        happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), f"e{number}"))
+        happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
     assert "e0" not in call.seen
     assert "e1" in call.seen
     assert len(call.seen) == REMEMBERED_CLIENT_EVENTS
@@ -121,7 +121,7 @@ def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
     call = new_call()
     happen(call, text_item("again"))
     for number in range(REMEMBERED_CLIENT_EVENTS - 1):
-        happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), f"e{number}"))
+        happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
     happen(call, text_item("again"), text_item("new"))
     assert "e0" not in call.seen
     assert list(call.seen)[-2:] == ["again", "new"]
@@ -288,7 +288,7 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         created_at_ms=0,
     )
     assert call.keeps_turns
-    for part in (call, Hearing(), Entry({}, "a0"), Reply("resp_1", {}, 0), Playback("item_1", 0)):
+    for part in (call, InputAudioBuffer(), Entry({}, "a0"), Reply("resp_1", {}, 0), Playback("item_1", 0)):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
         numbers.pop("keeps_turns", None)
         assert numbers
@@ -338,8 +338,8 @@ def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_dura
     happen(call, *append(1))
     machine.release(call, call.unsaved_events)
     call.take_unsaved_events(call.seq)
-    call.seq = call.released = 2
-    call.released -= waiting
+    call.seq = call.visible_seq = 2
+    call.visible_seq -= waiting
     call.reserving = call.reserved = reserved
     before = call.hearing.position
     event = machine.let_out(call, inputs.AppendAudio(FRAME, event_id))
@@ -526,24 +526,24 @@ def test_mirrored_audio_that_is_overdue_goes_out_up_to_what_the_store_knows(
     call.dirty.clear()
     overdue = machine.release(call, [])
     assert [event.n for event in overdue] == list(range(1, len(kinds) - left + 1))
-    assert call.released == len(overdue)
+    assert call.visible_seq == len(overdue)
     assert len(call.unsaved_events) == left
     assert call.dirty == {"counts"}
     call.dirty.clear()
     call.reserving = 0
     assert machine.release(call, []) == []
-    assert (call.released, call.dirty) == (len(overdue), set())
+    assert (call.visible_seq, call.dirty) == (len(overdue), set())
     waiting = list(call.unsaved_events)
     machine.release(call, waiting)
-    assert call.released == (len(kinds) if waiting else len(overdue))
+    assert call.visible_seq == (len(kinds) if waiting else len(overdue))
 
 
 def test_a_limit_that_a_mistake_met_is_counted() -> None:
     """A mistake that met none is an event and nothing else."""
     call = new_call()
-    limited = inputs.Misspoke(ProtocolMistake("m", code="c", limit="item_bytes"))
+    limited = inputs.InvalidEvent(ProtocolError("m", code="c", limit="item_bytes"))
     assert happen(call, limited) == [CountLimit("item_bytes")]
-    assert happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"))) == []
+    assert happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"))) == []
     assert types(call) == ["error", "error"]
 
 
@@ -571,7 +571,7 @@ def test_what_was_understood_is_told_and_stored(text: str | None, told: list[str
     assert call.untranscribed == {}
     assert "turn" in call.dirty
     assert call.conversation.take_changes()[0].keys() == {"mine"}
-    call.untranscribed["gone"] = Clip("gone", FRAME, 1)
+    call.untranscribed["gone"] = HeardClip("gone", FRAME, 1)
     happen(call, inputs.Transcribed("gone", "hi"))
     assert call.untranscribed == {}
     assert len(types(call)) == len(told)
@@ -593,7 +593,7 @@ def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> Non
         happen(call, leave)
         assert call.reserved == 0
         assert "status" in call.dirty
-        assert call.shown_to_caller == isinstance(leave, inputs.ConnectionLost)
+        assert call.sent_seq == isinstance(leave, inputs.ConnectionLost)
 
 
 def test_a_drain_is_announced_as_an_event() -> None:

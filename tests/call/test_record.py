@@ -12,7 +12,7 @@ from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
 from voice_agent.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Reply, StagedAudio, Status
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 LINES = b"12345"
 HEAD = b'{"type":"x"}'
@@ -50,7 +50,7 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     """An event alone too: that a client made a mistake changes nothing else, and it is told at once."""
     call = new_call()
     assert not call.has_changes
-    happen(call, inputs.Misspoke(ProtocolMistake("m", code="c")))
+    happen(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
     assert call.dirty == set()
     assert call.has_changes
     call.take_unsaved_events(1)
@@ -138,7 +138,7 @@ def test_sizes_of_what_is_spoken_and_staged() -> None:
 def test_what_comes_first_reaches_no_input_position() -> None:
     """A client event without audio is durable with the next write, however little was heard until then."""
     call = new_call()
-    happen(call, inputs.Misspoke(ProtocolMistake("m", code="c"), "e1"))
+    happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), "e1"))
     happen(call, inputs.AppendAudio(FRAME, "e2"))
     assert call.seen == {"e1": (1, 0), "e2": (2, len(FRAME))}
 

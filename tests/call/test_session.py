@@ -23,7 +23,7 @@ from voice_agent.call.session import (
     turn_detection,
     wants_audio,
 )
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 TOOL = {"type": "function", "name": "book", "description": "Book a table.", "parameters": {"type": "object"}}
 
@@ -44,9 +44,9 @@ def merge(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) ->
         assert patch == given
 
 
-def refused(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) -> ProtocolMistake:
+def refused(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) -> ProtocolError:
     """The mistake that a patch is."""
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         merge(session, patch, voice_locked=voice_locked)
     return caught.value
 
@@ -487,7 +487,7 @@ def test_wrong_parameters_of_a_response_are_refused(
     session: dict[str, Any], params: dict[str, Any], code: str, param: str
 ) -> None:
     """The mistake names the parameter under `response`."""
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         response_settings(session, params)
     assert (caught.value.code, caught.value.param) == (code, param)
 
@@ -514,14 +514,14 @@ def test_settings_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size)
     assert check_response(given) == given
     monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size - 1)
-    with pytest.raises(ProtocolMistake, match=f"at most {size - 1} are allowed"):
+    with pytest.raises(ProtocolError, match=f"at most {size - 1} are allowed"):
         check_response(given)
 
 
 def test_what_a_response_brings_along_is_bounded() -> None:
     """As JSON, which is what is stored."""
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "\x01" * 100_000}]}
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         check_response({"conversation": "none", "input": [item]})
     assert caught.value.param == "response.input"
     assert caught.value.limit == "response_bytes"

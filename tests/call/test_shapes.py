@@ -24,7 +24,7 @@ from voice_agent.call.shapes import (
     text,
     wrong_type,
 )
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 Make = Callable[[], Check]
 
@@ -41,7 +41,7 @@ def test_free_json_is_bounded_in_depth() -> None:
     """The deepest value that passes can be written as JSON again; one level more is refused."""
     check = free_json(10_000)
     orjson.dumps(check(nested(MAX_DEPTH - 1), "x"))
-    with pytest.raises(ProtocolMistake, match=f"nests deeper than {MAX_DEPTH} levels"):
+    with pytest.raises(ProtocolError, match=f"nests deeper than {MAX_DEPTH} levels"):
         check(nested(MAX_DEPTH), "x")
 
 
@@ -53,13 +53,13 @@ def test_free_json_is_bounded_in_size(value: Any, size: int) -> None:
     """Texts count by their bytes, every value for eight more; the bound itself is allowed, and nothing below it."""
     assert free_json(size)(value, "x") is value
     for less in range(size):
-        with pytest.raises(ProtocolMistake, match=f"larger than the allowed {less} bytes"):
+        with pytest.raises(ProtocolError, match=f"larger than the allowed {less} bytes"):
             free_json(less)(value, "x")
 
 
 def test_what_is_too_large_is_not_counted_to_its_end() -> None:
     """Its size is what is wrong with it, however many values it holds."""
-    with pytest.raises(ProtocolMistake, match="larger than the allowed 10 bytes"):
+    with pytest.raises(ProtocolError, match="larger than the allowed 10 bytes"):
         free_json(10, max_values=1)([1, 2, 3], "x")
 
 
@@ -69,25 +69,25 @@ def test_a_whole_float_is_an_integer() -> None:
     assert check(500.0, "x") == 500
     assert isinstance(check(500.0, "x"), int)
     for wrong in (0.5, float("inf"), float("nan"), True, "5", None):
-        with pytest.raises(ProtocolMistake):
+        with pytest.raises(ProtocolError):
             check(wrong, "x")
 
 
 def test_not_a_number_is_out_of_bounds() -> None:
     """NaN is within no bounds."""
-    with pytest.raises(ProtocolMistake):
+    with pytest.raises(ProtocolError):
         number(0, 1)(float("nan"), "x")
 
 
 def test_a_pattern_must_match_to_the_end() -> None:
     """A line break behind a good name does not pass."""
-    with pytest.raises(ProtocolMistake, match="must consist of letters"):
+    with pytest.raises(ProtocolError, match="must consist of letters"):
         text(10, pattern="[a-z]+", means="letters")("abc\n", "x")
 
 
 def test_fields_of_a_message_have_plain_paths() -> None:
     """At the top of a message the path is the field's name alone."""
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         fields({}, required=("item",))({}, "")
     assert caught.value.param == "item"
 
@@ -98,7 +98,7 @@ def test_free_json_is_bounded_in_values() -> None:
     value: dict[str, Any] = {"a": [1, 2, 3], "b": {"c": [[], {}]}, "d": None}
     assert check(value, "x") is value
     value["e"] = 0
-    with pytest.raises(ProtocolMistake, match="10 values"):
+    with pytest.raises(ProtocolError, match="10 values"):
         check(value, "x")
 
 
@@ -116,7 +116,7 @@ def test_a_value_of_another_type_is_named_as_json_has_it(value: object, got: str
 def test_a_text_is_bounded_in_bytes(value: str) -> None:
     """As it is sent and stored, not in characters."""
     assert text(12)(value, "x") == value
-    with pytest.raises(ProtocolMistake, match=f"is {len(value.encode())} bytes long; at most 10 are allowed"):
+    with pytest.raises(ProtocolError, match=f"is {len(value.encode())} bytes long; at most 10 are allowed"):
         text(10)(value, "x")
 
 
@@ -194,7 +194,7 @@ REFUSED: list[tuple[Make, Any, str, str]] = [
 @pytest.mark.parametrize(("make", "value", "code", "sentence"), REFUSED)
 def test_what_is_not_within_its_bounds_is_refused_with_them(make: Make, value: Any, code: str, sentence: str) -> None:
     """The error names the field, what is wrong with it and what is allowed."""
-    with pytest.raises(ProtocolMistake) as caught:
+    with pytest.raises(ProtocolError) as caught:
         make()(value, "x")
     assert caught.value.code == code
     assert sentence in caught.value.message

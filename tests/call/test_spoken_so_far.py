@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.call.calls import FRAME, happen, item_id, new_call, response_id, types
-from tests.call.test_replying import HELLO
+from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import restore, take_write

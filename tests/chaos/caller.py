@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from tests.chaos.fleet import Fleet
 from voice_agent.call.audio import PCM
-from voice_agent.client.connection import RealtimeCall, Resumed
-from voice_agent.client.refusals import CallFailed, Refused, Unreachable
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
+from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
 from voice_agent.client.sockets import Socket
-from voice_agent.rehearse.conversation import MANUAL, Conversation, Found, said_by_caller
+from voice_agent.rehearse.conversation import MANUAL, Found, RehearsedConversation, said_by_caller
 
 FRAME_MS = 40
 COME_BACK_FOR_S = 90.0
@@ -27,8 +27,8 @@ class Caller:
 
     def __init__(self, name: str, fleet: Fleet, seed: int) -> None:
         self.name = name
-        self.resumes: list[Resumed] = []
-        self.talk = Conversation(name, seed)
+        self.resumes: list[ResumedConnection] = []
+        self.talk = RehearsedConversation(name, seed)
         self.call: RealtimeCall | None = None
         self.waits = ""
         """What it is doing, for whoever looks on."""
@@ -73,7 +73,7 @@ class Caller:
         if self._is_connected:
             return await self._fleet.open_socket(url, headers)
         for _ in range(FIRST_TRIES):
-            with contextlib.suppress(Refused, Unreachable, OSError):
+            with contextlib.suppress(CallRefused, Unreachable, OSError):
                 socket = await self._fleet.open_socket(url, headers)
                 self._is_connected = True
                 return socket

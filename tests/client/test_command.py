@@ -19,10 +19,10 @@ from tests.client.scripted import CALL_ID, ImpatientBackoff, Script, ScriptedSer
 from tests.client.test_wav import tone, wav_file
 from tests.waiting import PATIENCE_S
 from voice_agent.call.audio import PCM
-from voice_agent.client.connection import RealtimeCall, Resumed
-from voice_agent.client.exchanges import Exchange, Report, Spoken, Typed
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
+from voice_agent.client.exchanges import Exchange, Report, SpokenTurn, Typed
 from voice_agent.client.refusals import CallFailed
-from voice_agent.client.talk import Talk
+from voice_agent.client.scripted import ScriptedConversation
 from voice_agent.client.wav import read_wav
 
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("VOICE_")}
@@ -51,7 +51,7 @@ class Notes:
     def waiting(self, code: int, reason: str) -> None:
         self.told.append(("waiting", code))
 
-    def resumed(self, resumed: Resumed) -> None:
+    def resumed(self, resumed: ResumedConnection) -> None:
         self.told.append(("resumed", resumed.color))
 
     def going_away(self, time_left_ms: int) -> None:
@@ -77,7 +77,7 @@ class Ears:
 
 async def converse(
     server: ScriptedServer,
-    turns: list[Spoken | Typed],
+    turns: list[SpokenTurn | Typed],
     voice: AsyncIterator[bytes] | None = None,
     *,
     ears: Ears | None = None,
@@ -86,7 +86,7 @@ async def converse(
     notes, report = Notes(), Report()
     call = RealtimeCall(server.url, backoff=ImpatientBackoff())
     async with call:
-        talk = Talk(call, notes, report, reply_within_s=within_s, sinks=[ears] if ears else [])
+        talk = ScriptedConversation(call, notes, report, reply_within_s=within_s, sinks=[ears] if ears else [])
         await talk.run(turns, voice)
     return report, notes, call
 
@@ -106,7 +106,7 @@ async def test_turns_wait_for_the_reply_to_the_one_before() -> None:
     ears = Ears()
     async with running(server):
         report, notes, call = await converse(
-            server, [Spoken("a", SPEECH), Spoken("b", SPEECH), Typed("bye")], ears=ears
+            server, [SpokenTurn("a", SPEECH), SpokenTurn("b", SPEECH), Typed("bye")], ears=ears
         )
     said, answered = ("heard", "what [/was] said"), ("answered", "as [you] say")
     assert notes.told == [
@@ -127,7 +127,7 @@ async def test_latency_counts_from_the_end_of_speech_in_the_recording() -> None:
     """The agent answers 100 ms after the last loud frame; the silence at the recording's end is not counted off."""
     server, _ = answering()
     async with running(server):
-        report, _, _ = await converse(server, [Spoken("a", SPEECH)])
+        report, _, _ = await converse(server, [SpokenTurn("a", SPEECH)])
     latency_s = report.exchanges[0].latency_s
     assert latency_s is not None
     assert latency_s >= 0.08
@@ -148,7 +148,7 @@ async def test_a_conversation_goes_on_over_a_break() -> None:
     server.scripts.appendleft(die_while_listening)
     server.keep_ms = 20
     async with running(server):
-        report, notes, call = await converse(server, [Spoken("a", SPEECH)])
+        report, notes, call = await converse(server, [SpokenTurn("a", SPEECH)])
     assert ("resumed", "green") in notes.told
     assert report.exchanges[0].color == "green"
     assert SPEECH in bytes(server.heard)
@@ -161,7 +161,7 @@ async def test_a_reply_to_half_a_turn_is_not_timed() -> None:
     server, _ = answering()
     halves = tone(24_000, 300, 100) + bytes(PCM.size(200)) + tone(24_000, 300, 100) + bytes(PCM.size(20))
     async with running(server):
-        report, notes, _ = await converse(server, [Spoken("a", halves)])
+        report, notes, _ = await converse(server, [SpokenTurn("a", halves)])
     assert notes.told.count(("answered", "as [you] say")) == 2
     assert report.exchanges[0].heard == "what [/was] said what [/was] said"
     latency_s = report.exchanges[0].latency_s
@@ -184,7 +184,7 @@ async def test_audio_of_an_early_reply_that_runs_on_is_not_timed() -> None:
 
     agent._listen = listen  # type: ignore[method-assign]  # this agent does not wait for silence
     async with running(server):
-        report, _, _ = await converse(server, [Spoken("a", SPEECH)])
+        report, _, _ = await converse(server, [SpokenTurn("a", SPEECH)])
     latency_s = report.exchanges[0].latency_s
     assert latency_s is not None
     assert latency_s > 0.1  # speech ends with the 7th frame, the reply begins with the 15th
@@ -194,12 +194,12 @@ async def test_the_agent_may_hang_up_after_the_last_turn_but_not_before() -> Non
     """After its goodbye that is a good end; with turns left it is told."""
     server, _ = answering(hang_up_after=1)
     async with running(server):
-        report, _, _ = await converse(server, [Spoken("a", SPEECH)])
+        report, _, _ = await converse(server, [SpokenTurn("a", SPEECH)])
     assert report.exchanges[0].answered == "as [you] say"
     server, _ = answering(hang_up_after=1)
     async with running(server):
         with pytest.raises(CallFailed, match="hung up before the conversation was over"):
-            await converse(server, [Spoken("a", SPEECH), Typed("more")])
+            await converse(server, [SpokenTurn("a", SPEECH), Typed("more")])
 
 
 async def microphone_of(frames: bytes) -> AsyncIterator[bytes]:

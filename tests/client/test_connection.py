@@ -26,8 +26,8 @@ from tests.client.scripted import (
 )
 from tests.waiting import PATIENCE_S
 from voice_agent.client import connection, sockets
-from voice_agent.client.connection import RealtimeCall, Resumed
-from voice_agent.client.refusals import CallFailed, Refused
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
+from voice_agent.client.refusals import CallFailed, CallRefused
 from voice_agent.client.sockets import Socket, open_socket
 
 EVENTS = 6
@@ -101,7 +101,7 @@ async def test_it_says_that_it_can_resume_unless_its_url_denies_it(query: str, s
 
 async def test_who_serves_is_known_before_and_after_a_resume() -> None:
     """Color and pod follow the call, and a listener hears of the resume as it happens."""
-    told: list[Resumed] = []
+    told: list[ResumedConnection] = []
 
     async def move(server: ScriptedServer, socket: ServerConnection) -> None:
         await cut_after(0, 1012)(server, socket)
@@ -299,7 +299,7 @@ async def test_a_refusal_for_good_is_final(status: int, words: str, resuming: bo
     async with running(ScriptedServer(cut_after(0, "abort"), finish)) as server:
         refusal: tuple[int, dict[str, str], bytes] = (status, {}, b'{"error":{"message":"because of this"}}')
         server.refusals.extend([None, refusal] if resuming else [refusal])
-        with pytest.raises(Refused, match=rf"^refused with {status}: because of this \(.*{words}.*\)$"):
+        with pytest.raises(CallRefused, match=rf"^refused with {status}: because of this \(.*{words}.*\)$"):
             async with caller(server) as call:
                 await follow(call)
     assert len(server.requests) == 1 + resuming
@@ -339,7 +339,7 @@ async def test_a_refusal_that_may_pass_is_tried_again(status: int, words: str) -
 )
 def test_a_refusal_is_one_short_line(status: int, body: bytes, words: str) -> None:
     """Whatever a server, or what stands before it, puts into the body."""
-    told = str(Refused(status, body, None))
+    told = str(CallRefused(status, body, None))
     assert told.startswith(words)
     assert "\n" not in told
     assert "<" not in told
@@ -350,7 +350,7 @@ async def test_the_first_connect_does_not_wait() -> None:
     """Somebody who starts a call is told at once that it does not work now."""
     async with running(ScriptedServer(finish)) as server:
         server.refusals.append((503, {"Retry-After": "2"}, b'{"error":{"message":"draining"}}'))
-        with pytest.raises(Refused, match=r"^refused with 503: draining \(try again in 2 s\)$"):
+        with pytest.raises(CallRefused, match=r"^refused with 503: draining \(try again in 2 s\)$"):
             async with caller(server):
                 pass
     assert len(server.requests) == 1

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from voice_agent.client.backoff import JITTER, LONGEST_PAUSE_S, STEADY_S, Backoff
-from voice_agent.client.numbering import Numbering, Tally, number
 from voice_agent.client.pacing import Metronome
+from voice_agent.client.sequence import SequenceChecker, Tally, number
 
 
 class SteppedClock:
@@ -139,7 +139,7 @@ def test_only_our_ids_are_numbers(event_id: object, n: int | None) -> None:
 
 def test_a_gap_that_was_seen_already_takes_nothing_back() -> None:
     """The position never goes backwards, or events would be taken twice."""
-    numbering = Numbering(Tally())
+    numbering = SequenceChecker(Tally())
     numbering.begin({"event_id": "evt_10"}, None, first=True)
     numbering.begin({"event_id": "evt_10"}, {"from": "evt_6", "to": "evt_8"}, first=False)
     assert numbering.last_event_id == "evt_10"

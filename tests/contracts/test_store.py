@@ -20,7 +20,16 @@ from tests.replicated import cluster_set, sentinel_set
 from tests.servers import RedisServer, binaries, redis_server
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.call.completeness import Missing, missing
-from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, Store, Tallies, WriteOutcome
+from voice_agent.stores.base import (
+    Claim,
+    Claimed,
+    DrainRequest,
+    NotClaimed,
+    PodCounters,
+    PodHeartbeat,
+    Store,
+    WriteOutcome,
+)
 from voice_agent.stores.embedded import EmbeddedStore
 from voice_agent.stores.factory import open_store
 from voice_agent.stores.memory import MemoryStore
@@ -572,7 +581,7 @@ async def test_one_call_key_makes_one_call(store: Store) -> None:
     assert await store.bind_call_key("forgotten", "call_new", instead_of=winner) == "call_new"
 
 
-def beat(name: str, **more: Any) -> PodBeat:
+def beat(name: str, **more: Any) -> PodHeartbeat:
     """A heartbeat."""
     given: dict[str, Any] = {
         "color": "blue",
@@ -584,7 +593,7 @@ def beat(name: str, **more: Any) -> PodBeat:
         "started_at_ms": 1,
         "beat_at_ms": 2,
     }
-    return PodBeat(name=name, **{**given, **more})
+    return PodHeartbeat(name=name, **{**given, **more})
 
 
 async def test_the_fleet_is_every_pod_that_beats(store: Store) -> None:
@@ -597,13 +606,13 @@ async def test_the_fleet_is_every_pod_that_beats(store: Store) -> None:
 
 async def test_a_color_learns_what_is_wished_of_it(store: Store) -> None:
     """With its next beat; a wish taken back is gone."""
-    wish = DrainWish("handoff", 60, 7)
+    wish = DrainRequest("handoff", 60, 7)
     assert await store.beat(beat("a"), ttl_s=5) is None
-    await store.wish_drain("blue", wish)
+    await store.request_drain("blue", wish)
     assert await store.drain_wish("blue") == wish
     assert await store.beat(beat("a"), ttl_s=5) == wish
     assert await store.beat(beat("g", color="green"), ttl_s=5) is None
-    await store.wish_drain("blue", None)
+    await store.request_drain("blue", None)
     assert await store.beat(beat("a"), ttl_s=5) is None
 
 
@@ -629,23 +638,23 @@ async def test_a_heartbeat_tells_what_a_drain_costs(store: Store) -> None:
 
 async def test_the_first_proposal_is_agreed_on(store: Store) -> None:
     """All pods settle on one value."""
-    assert await store.agree("secret", b"one") == b"one"
-    assert await store.agree("secret", b"two") == b"one"
+    assert await store.get_or_set("secret", b"one") == b"one"
+    assert await store.get_or_set("secret", b"two") == b"one"
 
 
 async def test_a_note_is_replaced_by_whoever_knows_it(store: Store) -> None:
     """Of two who both saw the old note one replaces it; who asks again because the answer was lost is told yes."""
     assert await store.note("cutover") is None
-    assert await store.swap_note("cutover", None, b"one", ttl_s=TTL_S)
-    assert await store.swap_note("cutover", None, b"one", ttl_s=TTL_S)
-    assert not await store.swap_note("cutover", None, b"two", ttl_s=TTL_S)
-    assert not await store.swap_note("cutover", b"0", b"two", ttl_s=TTL_S)
-    assert await store.swap_note("cutover", b"one", b"", ttl_s=TTL_S)
+    assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
+    assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
+    assert not await store.compare_and_set("cutover", None, b"two", ttl_s=TTL_S)
+    assert not await store.compare_and_set("cutover", b"0", b"two", ttl_s=TTL_S)
+    assert await store.compare_and_set("cutover", b"one", b"", ttl_s=TTL_S)
     assert await store.note("cutover") == b""
-    assert not await store.swap_note("cutover", None, None, ttl_s=TTL_S)
-    assert await store.swap_note("cutover", b"", None, ttl_s=TTL_S)
+    assert not await store.compare_and_set("cutover", None, None, ttl_s=TTL_S)
+    assert await store.compare_and_set("cutover", b"", None, ttl_s=TTL_S)
     assert await store.note("cutover") is None
-    assert await store.swap_note("cutover", b"", None, ttl_s=TTL_S)
+    assert await store.compare_and_set("cutover", b"", None, ttl_s=TTL_S)
 
 
 async def test_a_heartbeat_brings_its_keys_calls(store: Store) -> None:
@@ -657,12 +666,12 @@ async def test_a_heartbeat_brings_its_keys_calls(store: Store) -> None:
     assert [pod.keys for pod in await store.pods()] == [{}, {}]
 
 
-async def test_a_heartbeat_brings_its_tallies(store: Store) -> None:
+async def test_a_heartbeat_brings_its_counters(store: Store) -> None:
     """What a pod has counted is read as it was written."""
-    counted = Tallies(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4}, causes={"drain": 2})
-    await store.beat(beat("a", schema=1, tallies=counted), ttl_s=5)
+    counted = PodCounters(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4}, causes={"drain": 2})
+    await store.beat(beat("a", schema=1, counters=counted), ttl_s=5)
     await store.beat(beat("b"), ttl_s=5)
-    assert [(pod.schema, pod.tallies) for pod in await store.pods()] == [(1, counted), (0, None)]
+    assert [(pod.schema, pod.counters) for pod in await store.pods()] == [(1, counted), (0, None)]
 
 
 # --- TTL ---------------------------------------------------------------------

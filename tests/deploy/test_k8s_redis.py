@@ -92,14 +92,14 @@ async def test_the_store_survives_a_power_cut(pods: Pods) -> None:
     store = open_store(pods.url, ttl_s=60)
     await store.open()
     try:
-        assert await store.agree("name", b"value") == b"value"
+        assert await store.get_or_set("name", b"value") == b"value"
         write(pods, "before")
         first, *others = pods.hosts
         pods.kill(*pods.hosts)
         pods.start(first)
         pods.start(*others)
         assert pods.server(pods.await_whole()).get("before") == "kept"
-        assert await store.agree("name", b"another") == b"value"
+        assert await store.get_or_set("name", b"another") == b"value"
     finally:
         await store.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.runtime.rig import Caller, Rig, rig
 from voice_agent.errors import ConnectionRefused
-from voice_agent.host.board import Board
 from voice_agent.host.pod import HostPod, worker_name
-from voice_agent.host.siblings import Siblings
+from voice_agent.host.worker_ipc import WorkerIpc
+from voice_agent.host.worker_table import WorkerTable
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import StartCall
 
@@ -18,11 +18,11 @@ KEY = "a" * 64
 
 def workers(its: Rig) -> list[HostPod]:
     """Two of a host, whose heartbeats and lines are the test's."""
-    board = Board(2)
+    board = WorkerTable(2)
     made = []
     for slot in range(2):
         pod = its.unopened_pod(worker_name("host", slot))
-        siblings = Siblings(Path(), slot, 2)
+        siblings = WorkerIpc(Path(), slot, 2)
         made.append(
             HostPod(pod, name="host", slot=slot, board=board, siblings=siblings, page=bytes, merge=lambda _: b"")
         )

@@ -199,7 +199,7 @@ async def _echoes(fleet: Fleet) -> bool:
         await caller.start()
         caller.say(perf_counter())
         async with asyncio.timeout(ANSWER_S):
-            while caller.owes:
+            while caller.has_pending:
                 await asyncio.sleep(0.01)
     finally:
         caller.hang_up()

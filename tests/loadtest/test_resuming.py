@@ -93,7 +93,7 @@ async def test_a_server_that_does_right_is_found_to() -> None:
     async with calling(Echoer(lambda batch: batch)) as (caller, findings):
         await heard(findings, FRAMES)
         assert findings.faults == {}
-        assert (findings.events, findings.echo.count, caller.owes) == (FRAMES, FRAMES, 0)
+        assert (findings.events, findings.echo.count, caller.has_pending) == (FRAMES, FRAMES, 0)
 
 
 def swapped(batch: list[bytes]) -> list[bytes]:
@@ -127,7 +127,7 @@ async def test_a_lost_connection_is_resumed_and_what_was_missing_is_said_again()
     async with calling(server) as (caller, findings):
         await heard(findings, FRAMES)
         assert findings.faults == {}
-        assert (findings.resumes, findings.codes, caller.owes) == (1, {1012: 1}, 0)
+        assert (findings.resumes, findings.codes, caller.has_pending) == (1, {1012: 1}, 0)
         assert server.resumed_from == ["evt_0"]
         assert findings.first_event.count == findings.greeting.count == 1
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from voice_agent.errors import StoreRefused, StoreUnavailable
-from voice_agent.operate.plan import Progress
+from voice_agent.operate.context import Context
+from voice_agent.operate.plan import CutoverProgress
 from voice_agent.operate.ports import CutoverError, Numbers, RouterError, Routing
 from voice_agent.operate.sources.fleet import FleetWatch
-from voice_agent.operate.world import World
-from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights, Store, Tallies
+from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights, Store
 from voice_agent.stores.memory import MemoryStore
 
 BEAT_S = 2.0
@@ -64,7 +64,7 @@ class SimPod:
     store: str = "ok"
     schema: int = 1
     version: str = "1"
-    tallies: Tallies = field(default_factory=Tallies)
+    counters: PodCounters = field(default_factory=PodCounters)
     beat_at_s: float = 0.0
 
 
@@ -103,7 +103,7 @@ class SimRouter:
         await asyncio.sleep(0)
         if self.fails:
             self.fails -= 1
-            raise RouterError("the second rule was not changed: throttled", may_pass=True)
+            raise RouterError("the second rule was not changed: throttled", retryable=True)
         self.rules[1] = dict(routing.weights)
 
     async def healthy_targets(self, color: str) -> int | None:
@@ -123,18 +123,18 @@ class RecordingTeller:
         self.looks = 0
         self.blind = 0
 
-    def begun(self, progress: Progress, *, again: bool) -> None: ...
-    def step(self, progress: Progress) -> None:
+    def begun(self, progress: CutoverProgress, *, again: bool) -> None: ...
+    def step(self, progress: CutoverProgress) -> None:
         self.steps.append(progress.step.value)
 
-    def looked(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
+    def looked(self, progress: CutoverProgress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
         self.looks += 1
         self.blind += numbers is None
 
     def said(self, text: str) -> None:
         self.said_lines.append(text)
 
-    def over(self, progress: Progress) -> None: ...
+    def over(self, progress: CutoverProgress) -> None: ...
 
 
 class Cut:
@@ -193,23 +193,23 @@ class SimStore(MemoryStore):
         if self.is_away:
             raise StoreUnavailable("no answer in time")
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         self._check()
         return await super().beat(beat, ttl_s=ttl_s)
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         self._check()
         if self.refuses_pods:
             raise StoreRefused("no such permission")
         return await super().pods()
 
-    async def drain_wish(self, color: str) -> DrainWish | None:
+    async def drain_wish(self, color: str) -> DrainRequest | None:
         self._check()
         return await super().drain_wish(color)
 
-    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         self._check()
-        await super().wish_drain(color, wish)
+        await super().request_drain(color, wish)
 
     async def weights(self) -> RouterWeights | None:
         self._check()
@@ -223,9 +223,9 @@ class SimStore(MemoryStore):
         self._check()
         return await super().note(name)
 
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         self._check()
-        return await super().swap_note(name, old, new, ttl_s=ttl_s)
+        return await super().compare_and_set(name, old, new, ttl_s=ttl_s)
 
 
 class SimWorld:
@@ -248,10 +248,10 @@ class SimWorld:
         self.clock.passing.append(self._pass)
         self.beat()
 
-    def world(self, counter: Counter) -> World:
+    def world(self, counter: Counter) -> Context:
         """The ports, each call of which is counted."""
         smoke: Any = Cut(self, counter)
-        return World(
+        return Context(
             router=Cut(self.router, counter),
             watch=Cut(self.watch, counter),
             store=cast("Store", Cut(self.store, counter)),
@@ -287,8 +287,8 @@ class SimWorld:
                 wish = _now(self.store.beat(self._beat_of(pod), ttl_s=7))
                 pod.draining = wish is not None
 
-    def _beat_of(self, pod: SimPod) -> PodBeat:
-        return PodBeat(
+    def _beat_of(self, pod: SimPod) -> PodHeartbeat:
+        return PodHeartbeat(
             name=pod.name,
             color=pod.color,
             version=pod.version,
@@ -300,7 +300,7 @@ class SimWorld:
             beat_at_ms=self.clock.wall_ms(),
             schema=pod.schema,
             store=pod.store,
-            tallies=pod.tallies,
+            counters=pod.counters,
             calls_not_resumable=pod.not_resumable,
         )
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from voice_agent.operate.blocking import optional, to_its_end
+from voice_agent.operate.blocking import optional, run_to_completion
 from voice_agent.operate.ports import CutoverError
 
 
@@ -20,7 +20,7 @@ async def test_a_cancelled_change_ends_before_the_cancellation_does() -> None:
         assert may_end.wait(10)
         done.append(1)
 
-    task = asyncio.create_task(to_its_end(change))
+    task = asyncio.create_task(run_to_completion(change))
     await asyncio.to_thread(begun.wait, 10)
     task.cancel()
     await asyncio.sleep(0)
@@ -34,7 +34,7 @@ async def test_a_cancelled_change_ends_before_the_cancellation_does() -> None:
 async def test_an_error_of_the_work_is_the_callers() -> None:
     """As if it had not run in a thread."""
     with pytest.raises(ZeroDivisionError):
-        await to_its_end(lambda: 1 // 0)
+        await run_to_completion(lambda: 1 // 0)
 
 
 def test_a_missing_library_says_how_to_get_it() -> None:

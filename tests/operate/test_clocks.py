@@ -5,15 +5,15 @@ from __future__ import annotations
 from tests.operate.simulated import RecordingTeller, SimRouter
 from tests.runtime.rig import rig
 from tests.runtime.test_mixed_clocks import HOURS_MS, wrong
-from voice_agent.operate.conductor import Conductor
-from voice_agent.operate.judging import Budget
-from voice_agent.operate.plan import Step, Terms
+from voice_agent.operate.context import Context
+from voice_agent.operate.judging import ErrorBudget
+from voice_agent.operate.plan import Options, Step
+from voice_agent.operate.runner import Runner
 from voice_agent.operate.sources.fleet import FleetWatch
-from voice_agent.operate.world import World
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.stores.redis import RedisStore
 
-TERMS = Terms(hold_s=0.5, buffer_s=1, drain_deadline_s=20, watch_deadline_s=60)
+TERMS = Options(hold_s=0.5, buffer_s=1, drain_deadline_s=20, watch_deadline_s=60)
 
 
 class WrongClock(SystemClock):
@@ -37,8 +37,8 @@ async def test_clocks_that_are_wrong_stop_no_cutover_and_lose_no_caller(redis_ur
             async def smoke(color: str) -> str:
                 return f"{color} answers"
 
-            world = World(SimRouter(), FleetWatch(store, clock), store, smoke, clock, teller)
-            progress = await Conductor(world, TERMS, Budget()).run("green")
+            world = Context(SimRouter(), FleetWatch(store, clock), store, smoke, clock, teller)
+            progress = await Runner(world, TERMS, ErrorBudget()).run("green")
             assert (progress.step, progress.exit, progress.reason) == (Step.DONE, 0, "")
             assert "blue has 1 call: all can resume" in teller.said_lines
             await caller.task

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from voice_agent.errors import StoreUnavailable
-from voice_agent.operate.drain import GONE_S, LOOK_S, Drain, Watch, drain_color
+from voice_agent.operate.drain import GONE_S, LOOK_S, ColorDrain, DrainWatch, drain_color
 from voice_agent.operate.fleet import Fleet, FleetError
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 BEAT_MS = 2000
@@ -41,22 +41,22 @@ class SteppedClock:
 class ShownStore(MemoryStore):
     """Shows the heartbeats that a test says, or fails."""
 
-    def __init__(self, *beats: PodBeat) -> None:
+    def __init__(self, *beats: PodHeartbeat) -> None:
         super().__init__(ttl_s=60)
         self.beats = list(beats)
         self.silent = False
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         if self.silent:
             raise StoreUnavailable("no answer")
         return self.beats
 
 
-def beat(name: str, active: int = 0, *, status: str = "ok", color: str = "blue", at_ms: int = 0) -> PodBeat:
-    return PodBeat(name, color, "1", status, active, 0, 10, 0, at_ms)
+def beat(name: str, active: int = 0, *, status: str = "ok", color: str = "blue", at_ms: int = 0) -> PodHeartbeat:
+    return PodHeartbeat(name, color, "1", status, active, 0, 10, 0, at_ms)
 
 
-def obeying(pod: PodBeat, active: int = 0) -> PodBeat:
+def obeying(pod: PodHeartbeat, active: int = 0) -> PodHeartbeat:
     """Its next heartbeat."""
     return replace(pod, status="draining", active_calls=active, beat_at_ms=pod.beat_at_ms + BEAT_MS)
 
@@ -64,7 +64,7 @@ def obeying(pod: PodBeat, active: int = 0) -> PodBeat:
 def test_a_color_is_drained_when_its_last_pod_says_so() -> None:
     """One pod without calls is not enough, nor is another color's."""
     one, two = beat("one", 1), beat("two", 2)
-    watch = Watch("blue", Fleet([one, two, beat("other", 5, color="green")]))
+    watch = DrainWatch("blue", Fleet([one, two, beat("other", 5, color="green")]))
     assert (watch.drained, watch.active_calls) == (False, 3)
     watch.look(Fleet([obeying(one), obeying(two, 1)]), 1)
     assert (watch.drained, watch.active_calls) == (False, 1)
@@ -75,7 +75,7 @@ def test_a_color_is_drained_when_its_last_pod_says_so() -> None:
 def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
     """It may still show a drain that was cancelled since; a pod without calls that takes new ones is not drained."""
     stale = beat("one", status="draining")
-    watch = Watch("blue", Fleet([stale]))
+    watch = DrainWatch("blue", Fleet([stale]))
     watch.look(Fleet([stale]), 1)
     assert not watch.drained
     watch.look(Fleet([replace(stale, status="ok", beat_at_ms=BEAT_MS)]), 2)
@@ -87,7 +87,7 @@ def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
 def test_a_pod_that_starts_meanwhile_is_waited_for() -> None:
     """It may have taken calls before it knew of the wish."""
     one, late = beat("one"), beat("late", 1, at_ms=500)
-    watch = Watch("blue", Fleet([one]))
+    watch = DrainWatch("blue", Fleet([one]))
     watch.look(Fleet([obeying(one), late]), 1)
     assert not watch.drained
     watch.look(Fleet([obeying(one), obeying(late)]), 3)
@@ -97,7 +97,7 @@ def test_a_pod_that_starts_meanwhile_is_waited_for() -> None:
 def test_a_pod_that_left_counts_as_gone_only_after_a_while() -> None:
     """A store that lost its memory shows nobody until each pod's next heartbeat: that is not an empty color."""
     one = beat("one", 3)
-    watch = Watch("blue", Fleet([one]))
+    watch = DrainWatch("blue", Fleet([one]))
     watch.look(Fleet([]), 10)
     watch.look(Fleet([]), 10 + GONE_S - 0.1)
     assert not watch.drained
@@ -127,7 +127,7 @@ async def test_asking_is_told_as_asking() -> None:
     """Before a heartbeat nothing is known to drain, in JSON neither."""
     store = ShownStore(beat("one", 2, status="draining"), beat("two"))
     asked = await drain_color(store, "blue", "finish", 5, SteppedClock())
-    assert await store.drain_wish("blue") == DrainWish("finish", 5, 100_000)
+    assert await store.drain_wish("blue") == DrainRequest("finish", 5, 100_000)
     assert (asked.draining, asked.drained, asked.active_calls, asked.asked) == (False, False, 2, ("one", "two"))
     assert str(asked).startswith("asked 2 blue pods to drain: finish, at most 5 s; pods obey within 2 s")
 
@@ -178,7 +178,7 @@ async def test_a_wait_ends_when_the_drain_is_cancelled() -> None:
     cancelling: list[asyncio.Task[None]] = []
 
     def meanwhile(sleeps: int) -> None:
-        cancelling.append(asyncio.ensure_future(store.wish_drain("blue", None)))
+        cancelling.append(asyncio.ensure_future(store.request_drain("blue", None)))
 
     with pytest.raises(FleetError, match="no longer asked to drain"):
         await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
@@ -187,6 +187,6 @@ async def test_a_wait_ends_when_the_drain_is_cancelled() -> None:
 
 def test_a_pods_drain_says_how_many_calls_are_left() -> None:
     """And is drained when there are none, waited for or not."""
-    left = Drain("http://pod", "handoff", 600, draining=True, drained=False, active_calls=1)
+    left = ColorDrain("http://pod", "handoff", 600, draining=True, drained=False, active_calls=1)
     assert str(left) == "http://pod is draining: handoff, at most 600 s; 1 call left."
     assert str(replace(left, drained=True, active_calls=0)) == "http://pod is drained."

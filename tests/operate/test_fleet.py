@@ -15,9 +15,9 @@ from voice_agent.operate.drain import drain_pod
 from voice_agent.operate.fleet import FleetError, RemotePod
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.fleet import count
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
-BEAT = PodBeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
+BEAT = PodHeartbeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
 
 
 class Answers:
@@ -44,7 +44,7 @@ async def test_a_pod_of_a_newer_version_may_say_more(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"pods": 3}, {"pods": [1]}, {"pods": [{"name": "a"}]}, {"pods": [{"tallies": 1}]}]
+    "body", [{}, {"pods": 3}, {"pods": [1]}, {"pods": [{"name": "a"}]}, {"pods": [{"counters": 1}]}]
 )
 async def test_a_fleet_of_another_shape_is_told(monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]) -> None:
     """In one line, and never as a fleet without pods."""

@@ -22,8 +22,8 @@ class AwayStore(MemoryStore):
     lost = 0
     failure: Exception = StoreUnavailable("no answer")
 
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        swapped = await super().swap_note(name, old, new, ttl_s=ttl_s)
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        swapped = await super().compare_and_set(name, old, new, ttl_s=ttl_s)
         if self.lost:
             self.lost -= 1
             raise self.failure
@@ -128,7 +128,7 @@ async def test_an_emptied_store_is_told_again() -> None:
 async def test_a_record_of_another_version_is_not_guessed_at(record: bytes) -> None:
     """It says which version has to finish it."""
     store, clock = rig()
-    await store.swap_note(RECORD, None, record, ttl_s=60)
+    await store.compare_and_set(RECORD, None, record, ttl_s=60)
     with pytest.raises(CutoverError, match="finish it with the version that began it"):
         await Journal(store, clock).read()
 

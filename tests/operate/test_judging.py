@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.operate.judging import Budget, Stragglers, breach, percentile_s, since
+from voice_agent.operate.judging import EmptyFor, ErrorBudget, breach, percentile_s, since
 from voice_agent.operate.ports import Numbers
 
 INF = float("inf")
@@ -24,7 +24,7 @@ def test_what_a_source_does_not_say_is_not_judged() -> None:
     """CloudWatch knows active calls only: no limit is passed, and none is said to be kept."""
     seen = since(Numbers(3), Numbers(4))
     assert (seen.calls, seen.failed, seen.dropped, seen.turn_p95_s) == (None, None, None, None)
-    assert breach(seen, Budget(error_rate=0.0, free_errors=0)) is None
+    assert breach(seen, ErrorBudget(error_rate=0.0, free_errors=0)) is None
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_a_source_does_not_say_is_not_judged() -> None:
 def test_a_limit_is_passed_by_more_than_it_allows(now: Numbers, reason: str | None) -> None:
     """Exactly at the limit is still good; one error among few calls, or few turns, say nothing."""
     nothing = Numbers(0, ended=0, failed=0, dropped=0, turns={2.0: 0, 5.0: 0, INF: 0})
-    found = breach(since(nothing, now), Budget())
+    found = breach(since(nothing, now), ErrorBudget())
     assert found is None if reason is None else reason in (found or "")
 
 
@@ -63,7 +63,7 @@ def test_the_percentile_is_in_the_bucket_of_the_true_one(times_s: list[float]) -
 
 def test_a_color_is_empty_when_it_was_for_the_whole_buffer() -> None:
     """One call, a look without a number, or a long time without a look starts the wait anew."""
-    stragglers = Stragglers(buffer_s=10, longest_gap_s=5)
+    stragglers = EmptyFor(buffer_s=10, longest_gap_s=5)
     looks: list[tuple[float, int | None]] = [(0, 2), (2, 0), (6, 0), (10, 0), (11.9, 0)]
     assert not any(stragglers.look(calls, at_s) for at_s, calls in looks)
     assert stragglers.look(0, 12)
@@ -80,6 +80,6 @@ def test_a_color_is_empty_when_it_was_for_the_whole_buffer() -> None:
 @pytest.mark.parametrize("buffer_s", [0, 5])
 def test_without_a_look_nothing_is_empty(buffer_s: float) -> None:
     """Not even with a buffer of nothing."""
-    stragglers = Stragglers(buffer_s, 5)
+    stragglers = EmptyFor(buffer_s, 5)
     assert stragglers.empty_for_s(100) is None
     assert not stragglers.look(None, 100)

@@ -8,16 +8,16 @@ import orjson
 import pytest
 
 from voice_agent.operate.losses import GONE_S, Losses, as_json, from_json, number_lost, why_lost
-from voice_agent.stores.base import PodBeat, Tallies
+from voice_agent.stores.base import PodCounters, PodHeartbeat
 
-BLUE = PodBeat("blue-1", "blue", "1", "ok", 4, 0, 10, 1, 0, tallies=Tallies(dropped=5, causes={"drain": 5}))
-GREEN = PodBeat("green-1", "green", "1", "ok", 0, 0, 10, 1, 0, tallies=Tallies())
+BLUE = PodHeartbeat("blue-1", "blue", "1", "ok", 4, 0, 10, 1, 0, counters=PodCounters(dropped=5, causes={"drain": 5}))
+GREEN = PodHeartbeat("green-1", "green", "1", "ok", 0, 0, 10, 1, 0, counters=PodCounters())
 COLORS = ("blue", "green")
 
 
-def dropped(beat: PodBeat, **causes: int) -> PodBeat:
+def dropped(beat: PodHeartbeat, **causes: int) -> PodHeartbeat:
     """A later heartbeat that counts so many."""
-    return replace(beat, tallies=Tallies(dropped=sum(causes.values()), causes=causes))
+    return replace(beat, counters=PodCounters(dropped=sum(causes.values()), causes=causes))
 
 
 def test_only_what_is_lost_meanwhile_counts() -> None:
@@ -37,10 +37,10 @@ def test_a_loss_without_a_cause_counts_too() -> None:
     """Of a version that says only how many, or of a cause that this one does not know."""
     losses = Losses(COLORS, {})
     losses.look([GREEN, BLUE], 0)
-    losses.look([replace(GREEN, tallies=Tallies(dropped=2)), dropped(BLUE, drain=5, meteor=1)], 1)
+    losses.look([replace(GREEN, counters=PodCounters(dropped=2)), dropped(BLUE, drain=5, meteor=1)], 1)
     assert number_lost(losses.counts) == 3
     assert all("for a reason that its pod does not tell" in why for why in why_lost(losses.counts))
-    losses.look([replace(GREEN, tallies=None)], 2)
+    losses.look([replace(GREEN, counters=None)], 2)
 
 
 def test_a_pod_that_starts_again_counts_anew() -> None:

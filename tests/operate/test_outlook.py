@@ -8,14 +8,14 @@ import pytest
 
 from voice_agent.operate.fleet import Fleet
 from voice_agent.operate.outlook import outlook
-from voice_agent.stores.base import PodBeat, RouterWeights
+from voice_agent.stores.base import PodHeartbeat, RouterWeights
 
 AT_MS = 3 * 3600 * 1000
 HOURS_MS = 3600 * 1000
-BLUE = PodBeat(
+BLUE = PodHeartbeat(
     "blue-1", "blue", "1", "ok", 3, 0, 10, 1, AT_MS, calls_not_resumable=1, oldest_call_at_ms=AT_MS - 300_000
 )
-GREEN = PodBeat("green-1", "green", "1", "ok", 0, 0, 10, 1, AT_MS)
+GREEN = PodHeartbeat("green-1", "green", "1", "ok", 0, 0, 10, 1, AT_MS)
 TO_BLUE, TO_GREEN = RouterWeights({"blue": 100, "green": 0}, AT_MS), RouterWeights({"green": 100}, AT_MS)
 
 
@@ -51,7 +51,7 @@ TO_BLUE, TO_GREEN = RouterWeights({"blue": 100, "green": 0}, AT_MS), RouterWeigh
         ([replace(BLUE, oldest_call_at_ms=0), GREEN], TO_GREEN, "blue has 3 calls, how old is not known; 1 cannot"),
     ],
 )
-def test_who_takes_over_and_what_it_costs(pods: list[PodBeat], weights: RouterWeights | None, words: str) -> None:
+def test_who_takes_over_and_what_it_costs(pods: list[PodHeartbeat], weights: RouterWeights | None, words: str) -> None:
     """Pods of another color that callers are sent to; calls that cannot resume; the oldest call."""
     assert words in str(outlook(Fleet(pods), weights, "blue", 60))
 

@@ -11,9 +11,9 @@ from voice_agent.operate.plan import (
     FINAL,
     NEXT,
     ROLLS_BACK_TO,
-    Progress,
+    CutoverProgress,
+    Options,
     Step,
-    Terms,
     advanced,
     as_json,
     from_json,
@@ -21,13 +21,13 @@ from voice_agent.operate.plan import (
 )
 from voice_agent.operate.ports import Routing
 
-PROGRESS = Progress(
+PROGRESS = CutoverProgress(
     cutover_id="cut_1",
     old="blue",
     new="green",
     router="two rules",
     before=Routing({"blue": 100, "green": 0}),
-    terms=Terms(percents=(5, 25, 100)),
+    terms=Options(percents=(5, 25, 100)),
     started_at_ms=1000,
 )
 
@@ -90,13 +90,13 @@ def test_a_record_survives_the_journal() -> None:
 def test_weights_that_do_not_lead_to_100_are_refused(percents: tuple[int, ...]) -> None:
     """With what they should look like."""
     with pytest.raises(ValueError, match="must grow and end with 100"):
-        Terms(percents=percents)
+        Options(percents=percents)
 
 
 def test_a_wait_that_cannot_end_is_refused() -> None:
     """An empty color must be empty for longer than anybody waits."""
     with pytest.raises(ValueError, match="must be longer"):
-        Terms(buffer_s=300, watch_deadline_s=300)
+        Options(buffer_s=300, watch_deadline_s=300)
 
 
 @pytest.mark.parametrize("weights", [{}, {"blue": 50}, {"blue": -1, "green": 101}, {"blue": 100, "green": 1}])

@@ -21,7 +21,7 @@ class RecordingPublisher:
     async def publish(self, numbers: Mapping[str, Numbers]) -> None:
         if self.fails:
             self.fails -= 1
-            raise WatchError("throttled", may_pass=True)
+            raise WatchError("throttled", retryable=True)
         self.got.append({color: found.active_calls for color, found in numbers.items()})
 
 

@@ -11,22 +11,22 @@ import pytest
 from rich.console import Console
 
 from tests.operate.simulated import Counter, SimWorld
-from tests.operate.test_conductor import BACK, FORTH, LOST, TERMS, cut_off, cut_over, cutting
-from voice_agent.operate.conductor import Conductor
+from tests.operate.test_runner import BACK, FORTH, LOST, TERMS, cut_off, cut_over, cutting
+from voice_agent.operate.context import Reporter
 from voice_agent.operate.journal import Journal
-from voice_agent.operate.judging import Budget
-from voice_agent.operate.lines import Lines
+from voice_agent.operate.judging import ErrorBudget
+from voice_agent.operate.lines import CutoverLines
 from voice_agent.operate.losses import PodCount
 from voice_agent.operate.patience import Unfinished
-from voice_agent.operate.plan import Progress, Step, called_back
-from voice_agent.operate.screen import Screen
-from voice_agent.operate.world import Teller
+from voice_agent.operate.plan import CutoverProgress, Step, called_back
+from voice_agent.operate.runner import Runner
+from voice_agent.operate.screen import CutoverScreen
 
 
 class Both:
     """Tells two."""
 
-    def __init__(self, first: Teller, second: Teller) -> None:
+    def __init__(self, first: Reporter, second: Reporter) -> None:
         self._both = (first, second)
 
     def __getattr__(self, name: str) -> Any:
@@ -37,16 +37,16 @@ class Both:
         return tell
 
 
-async def told(its: SimWorld, teller: Teller) -> Progress:
+async def told(its: SimWorld, teller: Reporter) -> CutoverProgress:
     """A whole cutover, shown by this teller."""
     world = replace(its.world(Counter()), teller=Both(its.teller, teller))
-    return await Conductor(world, TERMS, Budget()).run("green")
+    return await Runner(world, TERMS, ErrorBudget()).run("green")
 
 
 async def test_json_lines_say_all_that_a_script_may_want() -> None:
     """Steps in order with their weights, looks with both colors' calls, and a last line with the outcome."""
     its, out = SimWorld(), io.StringIO()
-    await told(its, Lines(out, its.clock))
+    await told(its, CutoverLines(out, its.clock))
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["step"] for line in lines if line["event"] == "step"] == FORTH
     assert all("at_ms" in line for line in lines)
@@ -63,11 +63,11 @@ async def test_json_lines_say_all_that_a_script_may_want() -> None:
 async def test_a_lost_caller_is_told_to_scripts_and_to_people() -> None:
     """It was done, and that is not all: the number, why, and an exit status of its own."""
     its, out = cutting(), io.StringIO()
-    await told(its, Lines(out, its.clock))
+    await told(its, CutoverLines(out, its.clock))
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (over["ok"], over["exit"], over["step"], over["lost"], over["why_lost"]) == (False, 3, "done", 1, list(LOST))
     its, out = cutting(), io.StringIO()
-    with Screen(Console(file=out, width=100), its.clock) as screen:
+    with CutoverScreen(Console(file=out, width=100), its.clock) as screen:
         await told(its, screen)
     *_, lost, serves = out.getvalue().splitlines()
     assert lost.endswith("1 caller was lost: 1 on blue: cut off at the drain's deadline, and cannot resume")
@@ -84,10 +84,10 @@ async def test_a_run_that_ends_before_its_end_tells_and_keeps_who_was_lost() -> 
     assert (left.step, left.lost, left.why_lost) == (Step.WATCH, 1, LOST)
 
     its, out = cutting(), io.StringIO()
-    lines = Lines(out, its.clock)
+    lines = CutoverLines(out, its.clock)
     world = replace(its.world(Counter()), teller=Both(its.teller, lines))
     with pytest.raises(Unfinished) as unfinished:
-        await Conductor(world, replace(TERMS, watch_deadline_s=24), Budget()).run("green")
+        await Runner(world, replace(TERMS, watch_deadline_s=24), ErrorBudget()).run("green")
     lines.stopped(str(unfinished.value), unfinished.value.exit_status)
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (over["event"], over["exit"], over["lost"], over["why_lost"]) == ("over", 1, 1, list(LOST))
@@ -100,7 +100,7 @@ async def test_json_lines_of_a_rollback_end_with_its_reason() -> None:
     """`ok` is false."""
     its, out = SimWorld(), io.StringIO()
     its.smoke_fails = "nobody answers"
-    await told(its, Lines(out, its.clock))
+    await told(its, CutoverLines(out, its.clock))
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (over["ok"], over["reason"], over["step"]) == (False, "nobody answers", "rolled_back")
     assert over["exit"] == 1
@@ -114,8 +114,8 @@ async def test_a_rollback_that_was_asked_for_has_done_what_it_should(asked: str)
     await cut_over(SimWorld(), whole)
     left = await cut_off(its, Counter(die_at=whole.asked.index(asked) + 1))
     assert left is not None
-    world = replace(its.world(Counter()), teller=Both(its.teller, Lines(out, its.clock)))
-    undone = await Conductor(world, TERMS, Budget()).roll_back()
+    world = replace(its.world(Counter()), teller=Both(its.teller, CutoverLines(out, its.clock)))
+    undone = await Runner(world, TERMS, ErrorBudget()).roll_back()
     over = json.loads(out.getvalue().splitlines()[-1])
     assert (undone.exit, over["exit"], over["ok"]) == (0, 0, True)
     assert (over["step"], over["reason"]) == ("rolled_back", "rollback asked for")
@@ -132,7 +132,7 @@ async def test_a_rollback_that_loses_callers_says_so() -> None:
         journal = Journal(its.store, its.clock)
         await journal.read()
         await journal.save(back)
-        conductor = Conductor(its.world(Counter()), TERMS, Budget())
+        conductor = Runner(its.world(Counter()), TERMS, ErrorBudget())
         undone = await (conductor.roll_back() if asked_again else conductor.run("green"))
         assert (undone.step, undone.exit, undone.lost) == (Step.ROLLED_BACK, status, 1)
 
@@ -141,10 +141,12 @@ async def test_a_file_gets_a_line_a_step() -> None:
     """Without a terminal nothing is drawn over; the reason of a rollback stands where it happened and at the end."""
     its = SimWorld()
     its.per_second = lambda world: setattr(
-        world.of("green")[0], "tallies", replace(world.of("green")[0].tallies, dropped=int("watch" in its.teller.steps))
+        world.of("green")[0],
+        "counters",
+        replace(world.of("green")[0].counters, dropped=int("watch" in its.teller.steps)),
     )
     out = io.StringIO()
-    with Screen(Console(file=out, width=100), its.clock) as screen:
+    with CutoverScreen(Console(file=out, width=100), its.clock) as screen:
         progress = await told(its, screen)
     assert progress.step is Step.ROLLED_BACK
     assert its.teller.steps[-5:] == BACK
@@ -160,7 +162,7 @@ async def test_a_file_gets_a_line_a_step() -> None:
 async def test_a_terminal_is_shown_weights_and_calls() -> None:
     """The table under the log: weights, calls by color, what is waited for; an unknown number is a question mark."""
     its, out = SimWorld(), io.StringIO()
-    with Screen(Console(file=out, width=100, force_terminal=True), its.clock) as screen:
+    with CutoverScreen(Console(file=out, width=100, force_terminal=True), its.clock) as screen:
         progress = await told(its, screen)
         numbers = await its.watch.look(["blue", "green"])
         drawn = Console(file=io.StringIO(), width=100, record=True)
@@ -178,7 +180,7 @@ async def test_a_terminal_is_shown_weights_and_calls() -> None:
 async def test_every_step_has_a_title(step: Step) -> None:
     """Nobody reads an enum's name at night."""
     its, out = SimWorld(), io.StringIO()
-    progress = await told(its, Screen(Console(file=io.StringIO()), its.clock))
-    Screen(Console(file=out, width=100), its.clock).step(replace(progress, step=step))
+    progress = await told(its, CutoverScreen(Console(file=io.StringIO()), its.clock))
+    CutoverScreen(Console(file=out, width=100), its.clock).step(replace(progress, step=step))
     assert "{" not in out.getvalue()
     assert len(out.getvalue().split("s  ", 1)[1].strip()) > 3

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from voice_agent.call import events
 from voice_agent.call.session import new_session, response_settings
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import frame, greeting, pack
 
 SDK: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -43,7 +43,7 @@ TOOL_CALL = {
     "arguments": '{"at":"noon"}',
 }
 SETTINGS = response_settings(SESSION, {"metadata": {"topic": "x"}, "max_output_tokens": 7})
-MISTAKE = ProtocolMistake("'audio' must be a string.", code="invalid_type", param="audio")
+MISTAKE = ProtocolError("'audio' must be a string.", code="invalid_type", param="audio")
 
 
 def _response(status: str, details: dict[str, Any] | None, *output: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _response(status: str, details: dict[str, Any] | None, *output: dict[str, An
 BODIES: list[dict[str, Any]] = [
     events.session_updated(SESSION),
     events.error(MISTAKE, "mine_1"),
-    events.error(ProtocolMistake("No.", code="invalid_json")),
+    events.error(ProtocolError("No.", code="invalid_json")),
     events.server_error("overloaded", "Try again."),
     events.speech_started(120, "item_1"),
     events.speech_stopped(2400, "item_1"),

@@ -25,13 +25,13 @@ from voice_agent.call.inputs import (
     CreateResponse,
     DeleteItem,
     FromCaller,
-    Misspoke,
+    InvalidEvent,
     RetrieveItem,
     TruncateItem,
     UpdateSession,
 )
 from voice_agent.call.session import merge_session, new_session, response_settings
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import (
     MAX_APPEND_BYTES,
     MAX_MESSAGE_BYTES,
@@ -52,10 +52,10 @@ def said(kind: str, **more: Any) -> str:
     return json.dumps({"type": kind, **more})
 
 
-def mistake_in(message: str | bytes, **limits: int) -> ProtocolMistake:
+def mistake_in(message: str | bytes, **limits: int) -> ProtocolError:
     """The mistake a message is."""
     found = parse(message, **limits)
-    assert isinstance(found, Misspoke), found
+    assert isinstance(found, InvalidEvent), found
     return found.mistake
 
 
@@ -107,7 +107,7 @@ def test_what_the_sdk_finds_valid_is_taken(seed: int) -> None:
     event = valid_event(Random(seed))
     SDK_CLIENT_EVENT.validate_python(_without_references(event))
     found = parse(as_text(event, Random(seed)))
-    assert not isinstance(found, Misspoke), found
+    assert not isinstance(found, InvalidEvent), found
     assert found.event_id == event.get("event_id")
     if isinstance(found, UpdateSession):
         merge_session(SESSION, found.patch, voice_locked=False)
@@ -292,9 +292,9 @@ def take(message: str | bytes) -> None:
             orjson.dumps(found.params)
         if isinstance(found, CreateItem):
             orjson.dumps(found.item)
-        if isinstance(found, Misspoke):
+        if isinstance(found, InvalidEvent):
             raise found.mistake
-    except ProtocolMistake as mistake:
+    except ProtocolError as mistake:
         assert len(mistake.message) < 1000  # noqa: PT017  # most messages raise nothing
         orjson.dumps([mistake.message, mistake.code, mistake.param])
 
@@ -339,7 +339,7 @@ def test_random_messages_reach_every_input() -> None:
     rng = Random(7)
     found = [parse(random_message(rng)) for _ in range(6000)]
     assert {type(each) for each in found} == set(get_args(FromCaller))
-    codes = {each.mistake.code for each in found if isinstance(each, Misspoke)}
+    codes = {each.mistake.code for each in found if isinstance(each, InvalidEvent)}
     assert codes >= {
         "invalid_json", "invalid_type", "missing_required_parameter", "unknown_event", "unknown_parameter",
         "invalid_base64", "invalid_value", "string_above_max_length",
@@ -367,7 +367,7 @@ def test_a_foreign_event_id_is_none_of_ours(given_id: str) -> None:
 
 def _told(meaning: FromCaller) -> object:
     """An input as something that can be compared: errors are equal if they say the same."""
-    return (str(meaning.mistake), meaning.event_id) if isinstance(meaning, Misspoke) else meaning
+    return (str(meaning.mistake), meaning.event_id) if isinstance(meaning, InvalidEvent) else meaning
 
 
 HOT = '{"type":"input_audio_buffer.append","audio":"%s"}'

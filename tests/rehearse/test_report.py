@@ -9,7 +9,7 @@ import pytest
 
 from voice_agent.rehearse.conversation import Found
 from voice_agent.rehearse.cutovers import Outcome
-from voice_agent.rehearse.figures import Act, CallResult, Recording
+from voice_agent.rehearse.figures import Act, CallResult, RehearsalRecording
 from voice_agent.rehearse.report import render
 from voice_agent.rehearse.timeline import CallLine, Mark
 
@@ -17,9 +17,9 @@ DONE = Outcome("green", 0, ok=True, reason="", drain_seconds=21.04)
 REFUSED = Outcome("green", 1, ok=False, reason="the smoke call <failed>", drain_seconds=None)
 
 
-def recording() -> Recording:
+def recording() -> RehearsalRecording:
     """Two callers, four cutovers, one crash."""
-    made = Recording(2, acts_planned=4, seconds=100)
+    made = RehearsalRecording(2, acts_planned=4, seconds=100)
     moved = CallLine("sdk-0", "sdk", "call_a")
     moved.begin_leg("blue", "blue-1", 0)
     moved.end_leg(30, 1012)
@@ -92,7 +92,7 @@ def test_a_refused_release_must_not_move_anybody() -> None:
     made = recording()
     made.moved_by_rollback = 1
     assert made.verdict
-    assert Recording(2, acts_planned=0).verdict == ["there was no call"]
+    assert RehearsalRecording(2, acts_planned=0).verdict == ["there was no call"]
 
 
 def test_the_report_is_one_page_that_needs_nothing_else() -> None:

@@ -10,7 +10,7 @@ from tests.runtime.clocks import StoppedClock
 from tests.waiting import until
 from voice_agent.call.changes import CallWrite
 from voice_agent.errors import StoreUnavailable
-from voice_agent.stores.base import Claim, Claimed, NotClaimed, PodBeat, StoreMemory, WriteOutcome
+from voice_agent.stores.base import Claim, Claimed, NotClaimed, PodHeartbeat, StoreMemory, WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
 __all__ = ["NEVER", "AnsweringStore", "FaultyStore", "until"]
@@ -94,7 +94,7 @@ class FaultyStore(MemoryStore):
         self._check()
         return await super().find_call_key(key_hash)
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         self.asked_pods += 1
         self._check()
         return await super().pods()

@@ -162,7 +162,7 @@ async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: boo
             await claim(Claim(first.call_id, "other", "green", 0, None, "other"))
         with patch.object(store, "claim", after_another):
             again = await its.resume(pod, first.call_id, 0)
-        assert before.superseded_by_other
+        assert before.is_fenced
         live = pod.ownership.calls[first.call_id]
         assert live is not before
         assert live.call.epoch == 3

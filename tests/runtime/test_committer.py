@@ -78,7 +78,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         for caller in callers:
             live = pod.ownership.calls[caller.call_id]
             live.call.emit({"type": "heavy"}, bytes(900_000))
-            await live.durable()
+            await live.wait_durable()
         store.is_away = True
         callers[0].transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
@@ -160,7 +160,7 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
         store.gate.clear()
         live.call.emit({"type": "first"})
         pod.committer.mark(live)
-        await until(lambda: pod.committer.owes(live) and not live.call.unsaved_events)
+        await until(lambda: pod.committer.has_pending(live) and not live.call.unsaved_events)
         store._calls.clear()
         live.call.emit({"type": "second"})
         pod.committer.mark(live)
@@ -238,7 +238,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
         callers = [await its.start(pod) for _ in range(2)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
         lives = [pod.ownership.calls[caller.call_id] for caller in callers]
-        await until(lambda: not any(map(pod.committer.owes, lives)))
+        await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
         for live in lives:
             live.call.emit({"type": "spoken"})
@@ -258,7 +258,7 @@ async def test_those_who_wait_keep_no_other_call_waiting() -> None:
         callers = [await its.start(pod) for _ in range(13)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
         patient, *urgent = lives = [pod.ownership.calls[caller.call_id] for caller in callers]
-        await until(lambda: not any(map(pod.committer.owes, lives)))
+        await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.rounds.clear()
         patient.call.emit({"type": "light"})
         pod.committer.mark(patient)
@@ -361,14 +361,14 @@ async def test_a_round_carries_all_that_is_marked() -> None:
     async with rig(store) as its:
         pod = await its.pod()
         lives = [pod.ownership.calls[(await its.start(pod)).call_id] for _ in range(4)]
-        await until(lambda: not any(map(pod.committer.owes, lives)))
+        await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.rounds.clear()
         for live in lives:
             live.call.emit({"type": "light"})
             pod.committer.mark(live)
         await pod.committer.flush(lives[2])
         assert store.rounds == [4]
-        assert not any(map(pod.committer.owes, lives))
+        assert not any(map(pod.committer.has_pending, lives))
 
 
 async def test_nobody_waits_for_a_committer_that_has_ended() -> None:
@@ -395,4 +395,4 @@ async def test_a_call_that_is_spared_keeps_no_other_from_its_round() -> None:
     for call in (rejected, other, another):
         committer.mark(call)
     assert [call for call, *_ in committer._gather()] == [other, another]
-    assert not committer.owes(rejected)
+    assert not committer.has_pending(rejected)

@@ -70,7 +70,7 @@ def test_a_store_that_was_never_given_up_is_owed_nothing() -> None:
     call = NotedCall("a")
     assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.OK, False, False)
     assert not committer.lacks(call)
-    assert not committer.owes(call)
+    assert not committer.has_pending(call)
     assert committer.degraded_at_ms == 0
 
 
@@ -121,7 +121,7 @@ async def test_what_became_of_a_write_is_told_to_its_call(case: str) -> None:
     assert store.rounds == [["a"]] * len(answers)
     assert committer.state is state
     assert committer.lacks(call) == (state is not StoreState.OK)
-    assert not committer.owes(call)
+    assert not committer.has_pending(call)
     counts = observer.counts
     assert counts.get(("store_failed", "commit"), 0) == failures
     assert counts.get(("write_fenced", None), 0) == ("superseded" in told)
@@ -162,7 +162,7 @@ async def test_all_that_is_left_of_a_round_is_let_go_with_what_failed(answer: An
             for call in calls:
                 committer.mark(call)
             await until(lambda: committer.degraded)
-            assert not any(map(committer.owes, calls))
+            assert not any(map(committer.has_pending, calls))
     assert store.rounds == [["a", "b"]] * len(store.rounds)
     assert isinstance(answer, StoreUnavailable) or len(store.rounds) == 1
     for call in calls:
@@ -322,17 +322,17 @@ async def test_a_call_whose_write_is_rejected_goes_on_from_memory_until_it_is_tr
         assert committer.lacks(rejected)
 
 
-@pytest.mark.parametrize("is_held", [False, True])
-async def test_a_call_that_may_not_be_written_is_owed_only_while_it_may_be_this_pods(is_held: bool) -> None:
+@pytest.mark.parametrize("writes_paused", [False, True])
+async def test_a_call_that_may_not_be_written_is_owed_only_while_it_may_be_this_pods(writes_paused: bool) -> None:
     """Held back it will be written; else it was claimed elsewhere."""
     committer, store, _ = made()
     call = NotedCall("a")
-    call.is_held, call.is_empty = is_held, not is_held
+    call.writes_paused, call.is_empty = writes_paused, not writes_paused
     committer.write_back.owed[call] = None
     async with running(committer):
         await committer.flush(call)
     assert (store.rounds, call.told) == ([], [])
-    assert committer.lacks(call) == is_held
+    assert committer.lacks(call) == writes_paused
 
 
 async def test_a_call_that_cannot_be_put_into_words_is_given_up_and_the_others_are_written() -> None:
@@ -356,8 +356,8 @@ async def test_while_the_store_is_given_up_changes_are_let_go_and_nobody_waits()
         committer.mark(marked)
         await committer.flush(awaited)
         assert marked.told == awaited.told == ["let go"]
-        assert not committer.owes(marked)
-        assert not committer.owes(awaited)
+        assert not committer.has_pending(marked)
+        assert not committer.has_pending(awaited)
     assert store.rounds == []
     assert committer.lacks(marked)
     assert committer.lacks(awaited)
@@ -371,9 +371,9 @@ async def test_a_write_is_under_way_from_the_change_until_its_answer() -> None:
     store.gate.clear()
     async with running(committer):
         committer.mark(call)
-        assert committer.owes(call)
+        assert committer.has_pending(call)
         await until(lambda: store.rounds)
-        assert committer.owes(call)
+        assert committer.has_pending(call)
         assert committer.lacks(call)
         await committer.settle(other)
         settled = asyncio.create_task(committer.settle(call))
@@ -382,11 +382,11 @@ async def test_a_write_is_under_way_from_the_change_until_its_answer() -> None:
             await asyncio.sleep(0)
         assert not settled.done()
         assert not flushed.done()
-        assert committer.owes(other)
+        assert committer.has_pending(other)
         store.gate.set()
         await settled
         assert call.told == ["committed 1"]
-        assert not committer.owes(call)
+        assert not committer.has_pending(call)
         await flushed
         assert other.told == ["committed 1"]
 
@@ -403,9 +403,9 @@ async def test_who_settles_a_call_waits_for_its_write_back_too() -> None:
     settled = asyncio.create_task(committer.settle(call))
     for _ in range(5):
         await asyncio.sleep(0)
-    assert committer.owes(call)
+    assert committer.has_pending(call)
     assert not settled.done()
     store.gate.set()
     await settled
-    assert not committer.owes(call)
+    assert not committer.has_pending(call)
     assert await writing_back

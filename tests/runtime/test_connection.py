@@ -183,7 +183,7 @@ async def test_who_was_to_be_closed_before_there_was_a_transport_is_not_waited_f
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A caller of whom another took the call in the middle of the upgrade, and who does not read."""
-    monkeypatch.setattr(connection_module, "LAST_WORDS_S", 0.01)
+    monkeypatch.setattr(connection_module, "CLOSE_FLUSH_S", 0.01)
     connection = Connection(CountingObserver(), going_away=False, resumable=True)
     transport = DeafTransport()
     connection.push(entries(1, b""))
@@ -283,7 +283,7 @@ async def test_a_caller_may_read_what_is_left_when_the_connection_is_closed(
     reads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not for ever: who does not is cut off."""
-    monkeypatch.setattr(connection_module, "LAST_WORDS_S", PATIENCE_S if reads else 0.01)
+    monkeypatch.setattr(connection_module, "CLOSE_FLUSH_S", PATIENCE_S if reads else 0.01)
     connection = Connection(CountingObserver(), going_away=False, resumable=True)
     transport = DeafTransport()
     running = asyncio.create_task(connection.run(transport, b"{}"))
@@ -338,7 +338,7 @@ async def test_whoever_waits_until_a_connection_listens_waits_as_long_as_it_is_d
         waiting = asyncio.create_task(connection.listening())
         for _ in range(3):
             await asyncio.sleep(0)
-        assert connection.is_deaf
+        assert connection.reading_paused
         assert not waiting.done()
         if closes:
             connection.close(1012)
@@ -346,7 +346,7 @@ async def test_whoever_waits_until_a_connection_listens_waits_as_long_as_it_is_d
             connection.listen(True)
         async with asyncio.timeout(PATIENCE_S):
             await waiting
-        assert not connection.is_deaf
+        assert not connection.reading_paused
 
 
 async def test_a_caller_is_asked_for_a_sign_of_life_while_the_connection_stands() -> None:

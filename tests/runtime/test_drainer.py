@@ -24,11 +24,11 @@ from voice_agent.runtime.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED
 from voice_agent.runtime.fleet import Takers
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import StoreState
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 
 LOOK_S = 1 / 16
 """Exact as a float: so is the time of each look."""
-GREEN = PodBeat("green-1", "green", "1", "ok", 0, 0, 10, 1, 1)
+GREEN = PodHeartbeat("green-1", "green", "1", "ok", 0, 0, 10, 1, 1)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_wished: 
     for mode, deadline_s in (("handoff", 1), ("finish", 8)):
         began_s = clock.now_s - 1000.0
         if is_wished:
-            pod.obey(DrainWish(mode, deadline_s, 1))
+            pod.apply(DrainRequest(mode, deadline_s, 1))
         else:
             pod.drain(mode, deadline_s)
         await looks(4)
@@ -218,18 +218,18 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
 ) -> None:
     """A pod of this color counts unless all of the color drain; what is not written yet, nobody could take over."""
     pod, _ = pod_of(its)
-    pod.obey(DrainWish("finish", 60, 1))
+    pod.apply(DrainRequest("finish", 60, 1))
     assert await pod.takers() == Takers((), "there is no other pod")
     pod.cancel_drain()
-    await its.store.beat(PodBeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
+    await its.store.beat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
     fresh, _ = pod_of(its, "blue-3")
     assert await fresh.takers() == Takers(("blue-2",))
-    fresh.obey(DrainWish("finish", 60, 1))
+    fresh.apply(DrainRequest("finish", 60, 1))
     assert await fresh.takers() == NO_OTHER_COLOR
     await its.store.beat(GREEN, ttl_s=600)
     assert await fresh.takers() == Takers(("green-1",))
     fresh.drain("finish", 60)
-    fresh.obey(DrainWish("finish", 60, 2))
+    fresh.apply(DrainRequest("finish", 60, 2))
     assert await fresh.takers() == Takers(("blue-2", "green-1"))
     fresh.cancel_drain()
     fresh.committer.write_back.given_up = StoreState.FULL

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from voice_agent.runtime.fleet import ColorSum, count, sum_by_color
-from voice_agent.stores.base import PodBeat, RouterWeights
+from voice_agent.stores.base import PodHeartbeat, RouterWeights
 
 
-def beat(name: str, color: str, status: str, number: int) -> PodBeat:
+def beat(name: str, color: str, status: str, number: int) -> PodHeartbeat:
     """A pod whose figures are all different."""
-    return PodBeat(
+    return PodHeartbeat(
         name=name,
         color=color,
         version="1",

@@ -16,7 +16,7 @@ from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.attachment import Attachment
 from voice_agent.runtime.ports import ResumeCall
 from voice_agent.runtime.write_back import MAX_PROBE_S
-from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed
+from voice_agent.stores.base import Claim, Claimed, DrainRequest, NotClaimed
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -115,16 +115,16 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
     async with rig() as its:
         pod = await its.pod()
         caller = await its.start(pod)
-        await its.store.wish_drain("blue", DrainWish("evacuate", 600, 1))
+        await its.store.request_drain("blue", DrainRequest("evacuate", 600, 1))
         await pod.heartbeat.beat()
         assert pod.draining
         assert pod.drains_as_wished
         pod.drain("finish", 600)
-        await its.store.wish_drain("blue", None)
+        await its.store.request_drain("blue", None)
         await pod.heartbeat.beat()
         assert pod.draining
         pod.drain("handoff", 0.3)
-        await its.store.wish_drain("blue", DrainWish("handoff", 600, 2))
+        await its.store.request_drain("blue", DrainRequest("handoff", 600, 2))
         await pod.heartbeat.beat()
         async with asyncio.timeout(PATIENCE_S):
             await pod.wait_drained()
@@ -164,11 +164,11 @@ async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
         live.call.emit({"type": "first"})
         pod.committer.mark(live)
         resume = asyncio.create_task(pod.resume(ResumeCall(caller.call_id, 0)))
-        await until(lambda: pod.committer.owes(live))
+        await until(lambda: pod.committer.has_pending(live))
         resume.cancel()
         await asyncio.gather(resume, return_exceptions=True)
         store.gate.set()
-        assert not live.is_held
+        assert not live.writes_paused
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
 

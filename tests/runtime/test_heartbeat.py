@@ -14,7 +14,7 @@ from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
 from voice_agent import bootstrap
 from voice_agent.runtime.pod import Pod
 from voice_agent.settings import Settings
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 NAMES = ("a", "b")
@@ -75,7 +75,7 @@ async def test_a_pod_that_closes_says_so_once_more() -> None:
         (last,) = await its.store.pods()
         assert (before.active_calls, before.calls_not_resumable) == (1, 1)
         assert (last.status, last.active_calls, last.calls_not_resumable) == ("left", 0, 0)
-        assert last.tallies == pod.tallies()
+        assert last.counters == pod.counters()
 
 
 async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> None:
@@ -84,12 +84,12 @@ async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> No
     class Unlisted(MemoryStore):
         """Takes heartbeats and does not say who else lives."""
 
-        async def pods(self) -> list[PodBeat]:
+        async def pods(self) -> list[PodHeartbeat]:
             raise TimeoutError
 
     async with rig(Unlisted(ttl_s=60)) as its:
         pod = await its.pod(calls_per_key=1)
-        await its.store.wish_drain("blue", DrainWish("finish", 60, 1))
+        await its.store.request_drain("blue", DrainRequest("finish", 60, 1))
         await pod.heartbeat.beat()
         assert pod.draining
 
@@ -113,12 +113,12 @@ class InTwoSteps(MemoryStore):
         super().__init__(ttl_s=60, now_s=lambda: 0.0)
         self.gates: dict[asyncio.Task[None], asyncio.Event] = {}
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         wish = await super().beat(beat, ttl_s=ttl_s)
         await self._wait()
         return wish
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         found = await super().pods()
         await self._wait()
         return found

@@ -21,7 +21,7 @@ from voice_agent.runtime.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import StoreState
 from voice_agent.runtime.write_back import NO_ANSWER
-from voice_agent.stores.base import DrainWish, PodBeat, StoreMemory
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, StoreMemory
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -45,21 +45,21 @@ class AnsweringStore(MemoryStore):
     def wall_ms(self) -> float | None:
         return self.now_ms
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         await self._ask("beat")
         return await super().beat(beat, ttl_s=ttl_s)
 
-    async def drain_wish(self, color: str) -> DrainWish | None:
+    async def drain_wish(self, color: str) -> DrainRequest | None:
         await self._ask("drain_wish")
         return await super().drain_wish(color)
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         await self._ask("pods")
         return await super().pods()
 
-    async def agree(self, name: str, proposal: bytes) -> bytes:
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
         await self._ask("agree")
-        return await super().agree(name, proposal)
+        return await super().get_or_set(name, proposal)
 
     async def memory(self) -> StoreMemory | None:
         await self._ask("memory")
@@ -199,7 +199,7 @@ async def test_what_others_said_is_worth_as_much_as_a_heartbeat() -> None:
     """Of a store that is silent since, so long and no longer."""
     store, clock = AnsweringStore(), StoppedClock()
     pod = pod_on(store, clock=clock, calls_per_key=1)
-    await store.beat(PodBeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
+    await store.beat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
     await pod.heartbeat.beat()
     store.failures = {"beat": StoreUnavailable("away")}
     for later_s, is_known in ((0, True), (BEAT_TTL_S, True), (1, False)):
@@ -229,8 +229,8 @@ async def test_a_wish_is_obeyed_once() -> None:
     store = MemoryStore(ttl_s=60)
     pod = pod_on(store)
     with capture_logs() as lines:
-        for wish in (DrainWish("finish", 60, 1), None):
-            await store.wish_drain("blue", wish)
+        for wish in (DrainRequest("finish", 60, 1), None):
+            await store.request_drain("blue", wish)
             for _ in range(3):
                 await pod.heartbeat.beat()
                 await asyncio.sleep(0)

@@ -30,8 +30,8 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.record import NUMBERS_AHEAD, Call
 from voice_agent.runtime import live_call
+from voice_agent.runtime.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.live_call import MAX_EARLY_BYTES, MAX_UNSAVED_BYTES, MUTED_S
-from voice_agent.runtime.understanding import EARLY_PAUSE_MS
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
@@ -213,16 +213,16 @@ async def test_mirrored_audio_goes_straight_back_and_its_position_is_written_whe
     async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
         connection = its.attach()
         its.live.hear(AppendAudio(FRAME))
-        await its.live.durable()
+        await its.live.wait_durable()
         its.live.feed = nothing  # type: ignore[method-assign, assignment]  # the detour
         for _ in range(NUMBERS_AHEAD):
-            assert not its.committer.owes(its.live)
+            assert not its.committer.has_pending(its.live)
             before = len(connection.pushed)
             its.live.hear(AppendAudio(FRAME))
             assert len(connection.pushed) == before + 1
             if its.call.dirty:
                 break
-        assert its.committer.owes(its.live)
+        assert its.committer.has_pending(its.live)
 
 
 async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> None:
@@ -230,7 +230,7 @@ async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> Non
     async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
         connection = its.attach()
         its.live.hear(AppendAudio(FRAME))
-        await its.live.durable()
+        await its.live.wait_durable()
         before = len(connection.pushed)
         its.live.hear(AppendAudio(FRAME, "mine"))
         assert connection.pushed[before:] == ["response.output_audio.delta"]

@@ -135,7 +135,7 @@ async def test_a_reply_waits_until_the_turn_is_understood() -> None:
         await speak(pod, caller)
         await caller.transport.event("response.created")
         await until(lambda: agent.listening)
-        await pod.ownership.calls[caller.call_id].durable()
+        await pod.ownership.calls[caller.call_id].wait_durable()
         assert agent.turns == []
         agent.may_understand.set()
         await caller.transport.event("response.done")
@@ -267,14 +267,14 @@ async def test_a_call_that_was_written_is_not_asked_about_again_at_once() -> Non
         caller = await its.start(pod)
         await caller.greeting()
         live = pod.ownership.calls[caller.call_id]
-        await live.durable()
+        await live.wait_durable()
         for _ in range(3):
             clock.leap(ASK_EPOCH_S + 0.1)
             await pod.heartbeat.look_after_calls()
-            assert pod.committer.owes(live)
-            await live.durable()
+            assert pod.committer.has_pending(live)
+            await live.wait_durable()
             await pod.heartbeat.look_after_calls()
-            assert not pod.committer.owes(live)
+            assert not pod.committer.has_pending(live)
 
 
 class LateAgent(ScriptedAgent):

@@ -13,9 +13,9 @@ from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.codec import restore
 from voice_agent.call.effects import CloseConnection
-from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, Misspoke
+from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, InvalidEvent
 from voice_agent.call.record import Call
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import pack
 from voice_agent.runtime import live_call, writing
 from voice_agent.runtime.live_call import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS, MODEST_BYTES
@@ -75,7 +75,7 @@ async def test_how_much_may_wait_for_the_store(unsaved_bytes: int, events: int, 
 async def test_who_waits_for_the_store_has_the_call_written() -> None:
     """And is counted; who need not wait is not."""
     async with alone() as its:
-        await its.live.durable()
+        await its.live.wait_durable()
         await its.live.wait_for_capacity()
         assert ("limit_reached", "unsaved_bytes") not in its.observer.counts
         its.call.emit({"type": "x"}, bytes(MAX_UNSAVED_BYTES))
@@ -95,7 +95,7 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
         await its.live.hold()
         assert await stored_items(its) == ["before"]
         its.live.feed(typed("meanwhile"))
-        its.live.give_up_write()
+        its.live.release_unsaved()
         assert its.call.unsaved_events
         assert its.live.take_write() is None is its.live.question()
         flush, flushes = its.committer.flush, []
@@ -104,8 +104,8 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
             flushes.append(call)
             await flush(call)
 
-        its.committer.flush = counted  # type: ignore[method-assign, assignment]  # what `durable` asks for
-        waiting = asyncio.create_task(its.live.durable())
+        its.committer.flush = counted  # type: ignore[method-assign, assignment]  # what `wait_durable` asks for
+        waiting = asyncio.create_task(its.live.wait_durable())
         await turns_pass(50)
         assert (len(flushes), waiting.done()) == (1, False)
         assert await stored_items(its) == ["before"]
@@ -120,9 +120,9 @@ async def test_a_call_that_is_let_go_is_written_though_nobody_waits() -> None:
         await its.live.hold()
         its.live.feed(typed("meanwhile"))
         await its.committer.flush(its.live)
-        assert not its.committer.owes(its.live)
+        assert not its.committer.has_pending(its.live)
         its.live.let_go()
-        await until(lambda: not its.committer.owes(its.live))
+        await until(lambda: not its.committer.has_pending(its.live))
         assert await stored_items(its) == ["meanwhile"]
 
 
@@ -130,14 +130,14 @@ async def test_who_waits_for_a_held_call_that_is_lost_waits_no_longer() -> None:
     """Another pod has it: it will never be durable here."""
     async with alone() as its:
         await its.live.hold()
-        waiting = asyncio.create_task(its.live.durable())
+        waiting = asyncio.create_task(its.live.wait_durable())
         await turns_pass()
         assert not waiting.done()
         its.live.superseded()
         async with asyncio.timeout(PATIENCE_S):
             await waiting
         assert its.live.take_write() is None is its.live.question()
-        its.live.give_up_write()
+        its.live.release_unsaved()
 
 
 async def test_holding_waits_for_a_round_that_has_begun() -> None:
@@ -150,13 +150,13 @@ async def test_holding_waits_for_a_round_that_has_begun() -> None:
             its.live.feed(typed("late"))
             its.store.after_round = lambda: None
 
-        await its.live.durable()
+        await its.live.wait_durable()
         its.store.after_round = slow_round
         holding = asyncio.create_task(its.live.hold())
         its.live.feed(typed("before"))
         await until(lambda: not its.store.gate.is_set())
         await turns_pass()
-        assert its.live.is_held
+        assert its.live.writes_paused
         assert not holding.done()
         its.store.gate.set()
         await holding
@@ -171,22 +171,22 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
     """It is written before the connection is closed, and nothing more is taken meanwhile."""
     async with alone(manual_call()) as its:
         connection = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         its.store.gate.clear()
         its.store.after_round = its.store.gate.clear
         handoff = asyncio.create_task(its.live.hand_off())
         await until(lambda: its.committer._in_flight)
         its.live.hear(late)
-        assert (connection.is_deaf, connection.closing) == (False, None)
+        assert (connection.reading_paused, connection.closing) == (False, None)
         its.store.gate.set()
-        await until(lambda: handoff.done() or connection.is_deaf)
+        await until(lambda: handoff.done() or connection.reading_paused)
         await turns_pass()
-        assert (connection.is_deaf, connection.closing) == (True, None)
+        assert (connection.reading_paused, connection.closing) == (True, None)
         its.store.gate.set()
         await handoff
         assert connection.closing is not None
         assert connection.closing[0] == 1012
-        assert not connection.is_deaf
+        assert not connection.reading_paused
         kept = await stored(its)
         assert kept.handed_off
         assert kept.heard_bytes == its.call.hearing.position
@@ -198,7 +198,7 @@ async def test_a_caller_who_leaves_while_a_handoff_is_written_was_not_handed_off
     """Nothing was closed: parked, the call would be counted as dropped by a deploy if nobody fetched it."""
     async with alone(manual_call()) as its:
         connection = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
         await until(lambda: its.committer._in_flight)
@@ -207,7 +207,7 @@ async def test_a_caller_who_leaves_while_a_handoff_is_written_was_not_handed_off
         its.live.detach(connection, hung_up=False, planned=False)
         its.store.gate.set()
         await handoff
-        await its.live.durable()
+        await its.live.wait_durable()
         assert not (await stored(its)).handed_off
         assert its.live.connection is newer
         assert newer is None or newer.closing is None
@@ -218,13 +218,13 @@ async def test_a_handoff_of_a_call_at_rest_is_one_write() -> None:
     async with alone(manual_call()) as its:
         connection = its.attach()
         its.live.hear(AppendAudio(FRAME))
-        await its.live.durable()
+        await its.live.wait_durable()
         rounds = len(its.store.rounds)
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
         await until(lambda: its.committer._in_flight)
         await turns_pass()
-        assert (connection.closing, connection.is_deaf) == (None, False)
+        assert (connection.closing, connection.reading_paused) == (None, False)
         its.store.gate.set()
         await handoff
         assert connection.closing is not None
@@ -242,7 +242,7 @@ async def test_only_at_its_deadline_a_handoff_does_not_wait_for_the_store(
     monkeypatch.setattr(live_call, "LAST_FLUSH_S", 0.0)
     async with alone() as its:
         connection = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off(whatever_is_lost=is_late))
         await until(lambda: its.committer._in_flight or handoff.done())
@@ -258,11 +258,11 @@ async def test_a_call_that_the_store_lacks_is_handed_off_only_at_the_deadline() 
     """Until then the connection stays open, and what its caller sends is taken again."""
     async with alone() as its:
         connection = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         its.committer.write_back.owed[its.live] = None
         its.store.rejects.add(its.call.call_id)
         await its.live.hand_off()
-        assert (connection.closing, connection.is_deaf) == (None, False)
+        assert (connection.closing, connection.reading_paused) == (None, False)
         await its.live.hand_off(whatever_is_lost=True)
         assert connection.closing is not None
 
@@ -341,7 +341,7 @@ async def test_a_lost_call_lets_its_caller_go_at_once(loss: str, code: int, *, i
         its.live.superseded()
         assert its.gone == [its.live]
         its.call.emit({"type": "x"})
-        its.live.give_up_write()
+        its.live.release_unsaved()
         assert its.live.take_write() is None is its.live.question()
         assert its.call.unsaved_events
 
@@ -368,9 +368,9 @@ async def test_what_a_store_that_is_given_up_did_not_take_goes_out_and_is_writte
     """With all of the call."""
     async with alone() as its:
         connection = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         its.live.feed(typed("mine"))
-        its.live.give_up_write()
+        its.live.release_unsaved()
         assert "conversation.item.done" in connection.pushed
         taken = its.live.take_write()
         assert taken is not None
@@ -380,13 +380,13 @@ async def test_what_a_store_that_is_given_up_did_not_take_goes_out_and_is_writte
 async def test_what_waited_for_a_write_that_was_lost_waits_for_the_next_in_front_of_what_came_since() -> None:
     """That carries all of the call."""
     async with alone() as its:
-        await its.live.durable()
+        await its.live.wait_durable()
         its.live.feed(typed("first"))
         taken = its.live.take_write()
         assert taken is not None
         assert not taken[0].whole
         its.live.feed(typed("second"))
-        its.live.lost_in_store(taken[1])
+        its.live.requeue_whole(taken[1])
         again = its.live.take_write()
         assert again is not None
         assert again[0].whole
@@ -426,7 +426,7 @@ async def test_the_first_audio_of_a_reply_is_timed() -> None:
 async def test_a_limit_of_the_rules_is_counted() -> None:
     """By its name."""
     async with alone() as its:
-        its.live.hear(Misspoke(ProtocolMistake("Too much.", code="x", limit="a_limit")))
+        its.live.hear(InvalidEvent(ProtocolError("Too much.", code="x", limit="a_limit")))
         assert its.observer.counts["limit_reached", "a_limit"] == 1
 
 
@@ -438,14 +438,14 @@ async def test_a_new_connection_takes_the_place_of_an_older_one() -> None:
     async with alone() as its:
         assert its.live.has_said_nothing
         older = its.attach()
-        await its.live.durable()
+        await its.live.wait_durable()
         older.push([OutboxEntry(1, HEAD, b"")])
         its.clock.now_s += 5
         newer = its.attach()
         assert older.closing is not None
         assert (older.closing[0], older.unsent_bytes, newer.closing) == (4409, 0, None)
         assert its.live.attached_at_s == its.live.heard_from_at_s == its.clock.now_s
-        assert its.committer.owes(its.live)
+        assert its.committer.has_pending(its.live)
         its.live.detach(older, hung_up=True, planned=False)
         assert its.live.connection is newer
 
@@ -454,7 +454,7 @@ async def test_a_new_connection_gets_what_its_client_has_missed() -> None:
     """As far as that is durable."""
     async with alone() as its:
         its.live.feed(typed("mine"))
-        await its.live.durable()
+        await its.live.wait_durable()
         its.live.feed(typed("later"))
         connection = QuietConnection()
         its.live.attach(connection, 1)

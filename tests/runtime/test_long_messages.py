@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
-from voice_agent.call import hearing
+from voice_agent.call import input_audio
 from voice_agent.call.audio import FORMATS, PCM, AudioFormat, Converter
 from voice_agent.call.bounds import MAX_AUDIO_BYTES
 from voice_agent.call.codec import restore
-from voice_agent.call.hearing import MAX_BUFFER_BYTES
+from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.inputs import VoiceBoundary
 from voice_agent.call.record import Status
 from voice_agent.protocol.realtime import SLICE_BYTES
@@ -147,7 +147,7 @@ async def heard(audio_format: AudioFormat, cuts: list[int], *, detects: bool) ->
         for start, end in pairwise(places):
             await caller.say(append(audio[start:end], **({"event_id": "last"} if end == len(audio) else {})))
         await until(lambda: not caller.live.call.untranscribed)
-        hearing.flush(caller.live.call)
+        input_audio.flush(caller.live.call)
         return await caller.picture()
 
 

@@ -23,12 +23,12 @@ class LookedAfter:
         self.pod = Rig(MemoryStore(ttl_s=60), FixedAgents()).unopened_pod(
             "a", clock=StoppedClock(), ttl_s=ttl_s, idle_timeout_s=idle_s, resume_window_s=2
         )
-        self.live: Any = create_autospec(LiveCall, instance=True, is_held=False)
+        self.live: Any = create_autospec(LiveCall, instance=True, writes_paused=False)
         now_s = self.now_s = self.pod.clock.monotonic_s()
         self.live.call = state.pop("call", None) or new_call()
         self.live.call.created_at_ms = self.pod.clock.wall_ms()
         self.live.was_heard = state.pop("was_heard", False)
-        self.live.is_held = state.pop("is_held", False)
+        self.live.writes_paused = state.pop("writes_paused", False)
         for name in ("key_kept_at_s", "heard_from_at_s", "committed_at_s"):
             setattr(self.live, name, now_s - state.pop(name, 0.0))
         assert not state
@@ -85,7 +85,7 @@ def test_a_call_whose_time_is_over_ends() -> None:
     at = LookedAfter(**idle)
     at.live.finish.assert_called_once_with("timeout", reason="nothing was sent for 3 s")
     assert not at.marked.called
-    assert not LookedAfter(**idle, is_held=True).live.finish.called
+    assert not LookedAfter(**idle, writes_paused=True).live.finish.called
     assert not LookedAfter().live.finish.called
     for handed_off in (False, True):
         at = LookedAfter(call=parked(handed_off=handed_off))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.runtime.rig import rig
 from voice_agent.call.record import Status
 from voice_agent.runtime.clock import SteadyClock, SystemClock
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 from voice_agent.stores.redis import RedisStore
 
 HOURS_MS = 3_600_000
@@ -23,7 +23,7 @@ async def test_a_pod_two_hours_ahead_hides_no_other(redis_url: str) -> None:
     try:
         for name, at_ms in (("a", 0), ("ahead", 2 * HOURS_MS), ("behind", -2 * HOURS_MS), ("b", 0)):
             told_ms = SystemClock().wall_ms() + at_ms
-            await store.beat(PodBeat(name, "blue", "1", "ok", 0, 0, 10, 0, told_ms), ttl_s=7)
+            await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 10, 0, told_ms), ttl_s=7)
         pods = await store.pods()
         assert [pod.name for pod in pods] == ["a", "ahead", "b", "behind"]
         assert max(pod.beat_at_ms for pod in pods) - min(pod.beat_at_ms for pod in pods) < 10_000

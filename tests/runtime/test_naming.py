@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.naming import LONGEST_WAIT_S, RESERVED_S, OwnName
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -21,8 +21,8 @@ def randomness() -> Callable[[int], bytes]:
     return lambda size: next(numbers).to_bytes(size, "big")
 
 
-def beat(name: str, at_ms: int = 0) -> PodBeat:
-    return PodBeat(name, "blue", "1", "ok", 0, 0, 10, 0, at_ms)
+def beat(name: str, at_ms: int = 0) -> PodHeartbeat:
+    return PodHeartbeat(name, "blue", "1", "ok", 0, 0, 10, 0, at_ms)
 
 
 class StoppedClock(SystemClock):
@@ -100,7 +100,7 @@ async def test_without_a_store_the_name_stays(
 ) -> None:
     """A pod starts all the same."""
 
-    async def away() -> list[PodBeat]:
+    async def away() -> list[PodHeartbeat]:
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(store, "pods", away)
@@ -149,7 +149,7 @@ async def test_a_name_that_cannot_be_given_back_runs_out(
     own = OwnName(store, b"a", randomness(), clock)
     assert await own.choose("node7-1") == "node7-1"
     with monkeypatch.context() as patched:
-        patched.setattr(store, "swap_note", away)
+        patched.setattr(store, "compare_and_set", away)
         await own.give_back()
     assert await store.note("name:node7-1") == b"a"
     clock.now_s += RESERVED_S

@@ -87,7 +87,7 @@ async def test_a_write_back_yields_to_a_newer_owner(server: RedisServer) -> None
         live = one.ownership.calls[first.call_id]
         second = await its.resume(two, first.call_id, 0)
         await second.greeting()
-        live.lost_in_store([])
+        live.requeue_whole([])
         one.committer.mark(live)
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409
         held = await store.load(first.call_id)

@@ -108,7 +108,7 @@ async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
         await caller.transport.event("seen")
         store.claim_gate.clear()
         resume = asyncio.create_task(its.start(pod, call_key_hash=KEY, resumable=True))
-        await until(lambda: live.is_held)
+        await until(lambda: live.writes_paused)
         live.call.emit({"type": "first"})
         live.call.emit({"type": "second"})
         pod.committer.mark(live)
@@ -136,7 +136,7 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         with patch.object(pod.committer.write_back, "write_some", return_value=False):
             resume = asyncio.create_task(its.resume(pod, caller.call_id))
             live = pod.ownership.calls[caller.call_id]
-            await until(lambda: live.is_held)
+            await until(lambda: live.writes_paused)
             clock.leap(200)
             await pod.heartbeat.look_after_calls()
             store.is_away = True
@@ -241,7 +241,7 @@ async def test_a_deed_waits_while_its_call_is_being_taken_up() -> None:
         live = pod.ownership.calls[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
-        await until(lambda: live.is_held)
+        await until(lambda: live.writes_paused)
         agent.may_go_on.set()
         await until(lambda: live.call.reply is not None and live.call.reply.steps)
         await pod.committer.flush(live)
@@ -272,9 +272,9 @@ async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
         pod.admission.capacity = 1
         store.gate.clear()
         unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
-        await until(lambda: pod.committer.owes(first))
+        await until(lambda: pod.committer.has_pending(first))
         resume = asyncio.create_task(its.resume(pod, second.call.call_id, 0))
-        await until(lambda: pod.committer.owes(second))
+        await until(lambda: pod.committer.has_pending(second))
         store.gate.set()
         again = await resume
         await unloading
@@ -295,7 +295,7 @@ async def test_a_call_that_is_being_taken_up_stays_in_memory() -> None:
         live = pod.ownership.calls[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
-        await until(lambda: live.is_held)
+        await until(lambda: live.writes_paused)
         pod.admission.capacity = 0
         unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
         await pod.committer.flush(live)

@@ -183,7 +183,7 @@ async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
         first, second, third, fourth = [await left(pod, size * MIB) for size in (6, 5, 4, 3)]
         store.claim_gate.clear()
         resumes = [asyncio.create_task(its.resume(pod, first.attachment.call_id, 0))]
-        await until(lambda: first.live.is_held)
+        await until(lambda: first.live.writes_paused)
         await Parking(pod, stored_bytes=13 * MIB).enforce()
         assert ended(first, second, third, fourth) == []
         store.gate.clear()

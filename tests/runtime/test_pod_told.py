@@ -23,7 +23,7 @@ from voice_agent.runtime.heartbeat import BEAT_S, UPKEEP_S
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
 from voice_agent.runtime.write_back import PROBE_S
-from voice_agent.stores.base import DrainWish
+from voice_agent.stores.base import DrainRequest
 from voice_agent.stores.memory import MemoryStore
 
 LONG_S = 1_000_000
@@ -409,15 +409,15 @@ async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
         pod = await its.pod()
         await its.start(pod)
         assert not pod.drains_as_wished
-        pod.obey(DrainWish("finish", 600, 1))
+        pod.apply(DrainRequest("finish", 600, 1))
         assert pod.drains_as_wished
-        pod.obey(None)
+        pod.apply(None)
         assert not pod.draining
-        pod.obey(DrainWish("finish", 600, 1))
+        pod.apply(DrainRequest("finish", 600, 1))
         assert pod.cancel_drain()
         assert not pod.drains_as_wished
         pod.drain("finish", 600)
-        pod.obey(None)
+        pod.apply(None)
         assert pod.draining
         assert not pod.drains_as_wished
 

@@ -15,7 +15,7 @@ from voice_agent.runtime.heartbeat import BEAT_TTL_S
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import ResumeCall, StartCall
 from voice_agent.runtime.quota import KEY_DIGITS, KeyQuota
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 KEY = "a" * 64
@@ -136,7 +136,7 @@ async def test_a_pod_that_died_counts_for_nothing_once_its_heartbeat_has_run_out
     clock = LeapingClock()
     async with rig(MemoryStore(ttl_s=60, now_s=clock.monotonic_s)) as its:
         pod = await its.pod(calls_per_key=1)
-        dead = PodBeat("dead", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1})
+        dead = PodHeartbeat("dead", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1})
         await its.store.beat(dead, ttl_s=BEAT_TTL_S)
         await pod.heartbeat.beat()
         assert (await refusal(pod)).status == 429
@@ -150,7 +150,7 @@ async def test_what_others_had_is_forgotten_when_the_store_is_silent_for_longer_
     clock, store = LeapingClock(), FaultyStore()
     async with rig(store) as its:
         pod = await its.pod(calls_per_key=1, clock=clock)
-        await store.beat(PodBeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1}), ttl_s=600)
+        await store.beat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1}), ttl_s=600)
         await pod.heartbeat.beat()
         store.is_away = True
         await pod.heartbeat.beat()
@@ -310,6 +310,6 @@ def test_a_key_is_used_up_at_its_limit() -> None:
     quota.add("one", KEY)
     assert not quota.is_used_up(KEY)
     for calls in (1, 1, 0):
-        quota.learn([PodBeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: calls})])
+        quota.learn([PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: calls})])
         assert quota.calls_of(KEY) == 1 + calls
         assert quota.is_used_up(KEY) == (calls == 1)

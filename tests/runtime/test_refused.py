@@ -14,7 +14,7 @@ from tests.servers import redis_server
 from voice_agent.errors import ConnectionRefused
 from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.ports import StoreState
-from voice_agent.stores.base import DrainWish
+from voice_agent.stores.base import DrainRequest
 from voice_agent.stores.redis import RedisStore
 
 ALL = ("allkeys", "allcommands")
@@ -106,7 +106,7 @@ async def test_a_wish_is_obeyed_though_the_heartbeat_is_refused(store: RedisStor
     await store._redis.set("voice:pods", "x")
     async with rig(store) as its:
         pod = its.unopened_pod("a")
-        await store.wish_drain("blue", DrainWish("finish", 60, 1))
+        await store.request_drain("blue", DrainRequest("finish", 60, 1))
         await pod.heartbeat.beat()
         assert pod.draining
         assert pod.status().store.startswith("redis:refused (voice:pods: WRONGTYPE")

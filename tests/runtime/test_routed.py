@@ -18,14 +18,14 @@ from voice_agent.runtime.drainer import NO_OTHER_COLOR
 from voice_agent.runtime.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import Arrival
-from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, RouterWeights
 
 NOW_MS = 10 * ROUTED_FOR_MS
-BLUE = PodBeat("blue-1", "blue", "1", "ok", 1, 0, 10, 1, NOW_MS)
-GREEN = PodBeat("green-1", "green", "1", "ok", 0, 0, 10, 1, NOW_MS)
+BLUE = PodHeartbeat("blue-1", "blue", "1", "ok", 1, 0, 10, 1, NOW_MS)
+GREEN = PodHeartbeat("green-1", "green", "1", "ok", 0, 0, 10, 1, NOW_MS)
 
 
-def took(blue_ms: int, green_ms: int) -> list[PodBeat]:
+def took(blue_ms: int, green_ms: int) -> list[PodHeartbeat]:
     """One pod of each color that took a call then; 0: never."""
     return [replace(BLUE, took_call_at_ms=blue_ms), replace(GREEN, took_call_at_ms=green_ms)]
 
@@ -50,7 +50,7 @@ def took(blue_ms: int, green_ms: int) -> list[PodBeat]:
     ],
 )
 def test_a_color_is_routed_by_what_was_told_or_what_it_took(
-    pods: list[PodBeat], weights: RouterWeights | None, routed: set[str] | None
+    pods: list[PodHeartbeat], weights: RouterWeights | None, routed: set[str] | None
 ) -> None:
     """A weight above 0, or a call taken since; where nothing is known, that is said."""
     assert routed_colors(pods, weights) == routed
@@ -109,7 +109,7 @@ async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.Monk
     ],
 )
 def test_who_takes_over_is_named_or_why_nobody_does(
-    others: list[PodBeat], routed: frozenset[str] | None, found: Takers
+    others: list[PodHeartbeat], routed: frozenset[str] | None, found: Takers
 ) -> None:
     """Pods that take calls and are of a color that callers are sent to."""
     assert takers(others, routed) == found
@@ -148,7 +148,7 @@ async def test_a_drain_waits_while_callers_are_not_sent_elsewhere(
             await store.tell_weights(weights, blue.clock.wall_ms())
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         with capture_logs() as lines:
-            await store.wish_drain("blue", DrainWish("handoff", 600, 1))
+            await store.request_drain("blue", DrainRequest("handoff", 600, 1))
             await blue.heartbeat.beat()
             await stays(store, blue, caller)
         why = "callers are not sent to green, whose pods take calls: they are sent to blue"
@@ -207,7 +207,7 @@ async def test_pods_of_a_color_that_drains_hand_nobody_to_each_other() -> None:
     """Nor when the other's heartbeat does not say yet that it drains; a pod that drains alone does."""
     async with rig() as its:
         one, _ = its.unopened_pod("blue-1"), await its.pod("blue-2")
-        await its.store.wish_drain("blue", DrainWish("handoff", 600, 1))
+        await its.store.request_drain("blue", DrainRequest("handoff", 600, 1))
         await one.heartbeat.beat()
         assert one.draining
         assert await one._drainer.takers() == NO_OTHER_COLOR

@@ -45,7 +45,7 @@ class RecordingStage:
         """Everything is durable at once."""
         self.waited_for.append(len(self.times(inputs.ReplyAudio)))
 
-    async def durable(self) -> None:
+    async def wait_durable(self) -> None:
         """Everything is durable at once."""
         self.made_durable.append(len(self.fed))
 
@@ -408,7 +408,7 @@ async def test_a_deed_is_done_once_its_key_is_durable_and_its_result_is_kept() -
         inputs.ReplyStepBegun(response_id(1), "book"),
         inputs.ReplyStepDone(response_id(1), 1, "table 2"),
     ]
-    assert [durable for _, durable in keys] == [happened.index(steps[0]) + 1, happened.index(steps[1]) + 3]
+    assert [wait_durable for _, wait_durable in keys] == [happened.index(steps[0]) + 1, happened.index(steps[1]) + 3]
     assert len({key for key, _ in keys}) == 2
 
 

@@ -15,7 +15,7 @@ from voice_agent.runtime import store_memory
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.store_memory import AMPLE_FOR_S, LOOK_SHARE, MIN_ROUND_BYTES, ROUND_SHARE, StoreMemoryWatch
 from voice_agent.runtime.writing import MAX_ROUND_BYTES
-from voice_agent.stores.base import DrainWish, PodBeat, StoreMemory
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, StoreMemory
 from voice_agent.stores.memory import MemoryStore
 
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -65,7 +65,7 @@ async def test_while_the_store_is_away_nobody_is_refused_for_how_full_it_was() -
     class AwayStore(MeasuredStore):
         is_away = False
 
-        async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+        async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
             if self.is_away:
                 raise StoreUnavailable("away")
             return await super().beat(beat, ttl_s=ttl_s)

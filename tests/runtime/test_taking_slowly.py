@@ -10,12 +10,12 @@ import pytest
 from tests.call.calls import manual_call
 from tests.runtime.test_long_messages import append, item
 from voice_agent.call import machine
-from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller, Input, Misspoke, StageAudio
-from voice_agent.errors import ProtocolMistake
+from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller, Input, InvalidEvent, StageAudio
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import MAX_APPEND_BYTES, SLICE_BYTES
 from voice_agent.runtime.long_messages import LONG_MESSAGE, take_slowly
 
-NO_ROOM = ProtocolMistake("No room.", code="server_memory_budget")
+NO_ROOM = ProtocolError("No room.", code="server_memory_budget")
 
 
 class Scale:
@@ -37,7 +37,7 @@ class Scale:
         self.taken.append((happened, self.taking_bytes))
         machine.step(self.call, happened, 0)
 
-    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
+    def weigh(self, more_bytes: int) -> ProtocolError | None:
         """As the test wants."""
         self.weighed.append(more_bytes)
         return self._refusal
@@ -70,7 +70,7 @@ async def test_a_short_message_is_weighed_if_it_makes_the_call_hold_more(size: i
         take(scale, message := text(event, size=size))
         assert scale.weighed == [len(message)] * grows
         [(happened, kept)] = scale.taken
-        assert isinstance(happened, Misspoke) is (grows and not has_room)
+        assert isinstance(happened, InvalidEvent) is (grows and not has_room)
         assert isinstance(happened, FromCaller)
         assert (happened.event_id, kept) == ("mine", 0)
         assert scale.taking_bytes == 0
@@ -83,7 +83,7 @@ async def test_a_long_message_that_has_no_room_is_not_even_read(event: dict[str,
     message = text(event, size=LONG_MESSAGE + 1)
     assert take(scale, message) == []
     assert scale.weighed == [len(message) * 3 // 4]
-    assert [happened for happened, _ in scale.taken] == [Misspoke(NO_ROOM)]
+    assert [happened for happened, _ in scale.taken] == [InvalidEvent(NO_ROOM)]
     assert scale.taking_bytes == 0
 
 

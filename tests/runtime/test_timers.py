@@ -19,7 +19,7 @@ from voice_agent.runtime.clock import SteadyClock
 from voice_agent.runtime.heartbeat import BEAT_S, UPKEEP_S
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import StartCall
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 MIB = 1024 * 1024
@@ -32,7 +32,7 @@ class SilentStore(FaultyStore):
         super().__init__()
         self.is_away = True
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         self._check()
         return await super().beat(beat, ttl_s=ttl_s)
 
@@ -145,7 +145,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         caller = await its.start(pod)
         await caller.gone()
         live = pod.ownership.calls[caller.call_id]
-        await until(lambda: not pod.committer.owes(live))
+        await until(lambda: not pod.committer.has_pending(live))
         live.call.mark("agent")
         store.gate.clear()
         leaving = asyncio.create_task(pod.ownership.unload(live))
@@ -153,7 +153,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         live.finish("abandoned")
         store.gate.set()
         await leaving
-        await until(lambda: not pod.committer.owes(live))
+        await until(lambda: not pod.committer.has_pending(live))
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"ended"
@@ -167,7 +167,7 @@ class ToldTheTime(MemoryStore):
     def wall_ms(self) -> float | None:
         return 1_800_000_000_000.0
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         if not self.is_well:
             raise StoreUnavailable("not now")
         return await super().beat(beat, ttl_s=ttl_s)

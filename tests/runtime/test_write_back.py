@@ -270,7 +270,7 @@ async def test_a_rejected_call_is_marked_when_it_is_due_and_its_owner_asked_for_
 async def test_a_full_store_is_asked_each_second_whose_the_calls_are() -> None:
     """From the first look on; of those that may be written, and however the last answer was."""
     calls = [NotedCall(name) for name in "abcd"]
-    calls[0].is_held = True
+    calls[0].writes_paused = True
     committer, store = made(*calls)
     store.clock.now_s = 0.0
     committer.write_back.give_up(StoreState.FULL)
@@ -392,7 +392,7 @@ async def test_calls_that_may_not_be_written_keep_no_other_from_it() -> None:
     """Held back they are owed; gone to another pod they are not."""
     committer, store = made()
     back, (held, gone, other) = committer.write_back, (NotedCall("a"), NotedCall("b"), NotedCall("c"))
-    held.is_held = gone.is_empty = True
+    held.writes_paused = gone.is_empty = True
     back.give_up(StoreState.UNREACHABLE)
     back.reject(gone)
     back.owed = dict.fromkeys((held, gone, other))

@@ -8,7 +8,7 @@ from voice_agent.call.changes import CallWrite, OutboxEntry
 class OneCall:
     """A call with a change whenever it is asked."""
 
-    is_held = False
+    writes_paused = False
     has_ended = False
 
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]]:
@@ -17,9 +17,9 @@ class OneCall:
     def committed(self, events: list[OutboxEntry]) -> None:
         """Nothing waits for it."""
 
-    give_up_write = superseded = erased = unwritable = lambda self: None
+    release_unsaved = superseded = erased = unwritable = lambda self: None
 
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+    def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """Nothing waits for it."""
 
     def question(self) -> None:
@@ -34,7 +34,7 @@ class NotedCall:
         self.size_bytes = size_bytes
         self.told: list[str] = []
         """What, and of how many events."""
-        self.is_held = False
+        self.writes_paused = False
         self.is_empty = False
         """It has nothing to be written."""
         self.is_broken = False
@@ -45,23 +45,23 @@ class NotedCall:
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
         if self.is_broken:
             raise RuntimeError("a fault of ours")
-        if self.is_held or self.is_empty:
+        if self.writes_paused or self.is_empty:
             return None
         is_whole, self.is_whole = self.is_whole, False
         write = CallWrite(self.name, 1, fields={"said": bytes(self.size_bytes)}, whole=is_whole, ends=self.has_ended)
         return write, [OutboxEntry(1, b"", b"")]
 
     def question(self) -> CallWrite | None:
-        return None if self.is_held else CallWrite(self.name, 1)
+        return None if self.writes_paused else CallWrite(self.name, 1)
 
     def committed(self, events: list[OutboxEntry]) -> None:
         self.told.append(f"committed {len(events)}")
 
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+    def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         self.is_whole = True
         self.told.append(f"lost {len(waiting)}")
 
-    def give_up_write(self) -> None:
+    def release_unsaved(self) -> None:
         self.is_whole = True
         self.told.append("let go")
 

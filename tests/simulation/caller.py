@@ -1,6 +1,6 @@
 """A caller who knows what it should hear: says its lines, resumes as often as needed, and checks everything it gets.
 
-What it sends goes through the real client's `Outgoing`, what it gets through its `Numbering`.
+What it sends goes through the real client's `Outgoing`, what it gets through its `SequenceChecker`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
 from voice_agent.call.audio import PCM
 from voice_agent.call.closing import MAY_RESUME
-from voice_agent.client.numbering import Numbering, Tally
 from voice_agent.client.outgoing import Outgoing
+from voice_agent.client.sequence import SequenceChecker, Tally
 
 HANDSHAKE_S = 5.0
 LOSER_S = 30.0
@@ -95,7 +95,7 @@ class Caller:
         self._phone = phone
         self._random = random
         self._witness = witness
-        self._numbering = Numbering(self.tally)
+        self._numbering = SequenceChecker(self.tally)
         self._outgoing = Outgoing(PCM)
         self._token = ""
         self._by_key = by_key

@@ -15,7 +15,16 @@ from voice_agent.call.closing import SERVICE_RESTART
 from voice_agent.call.completeness import Kept, missing
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.ports import Transport
-from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, RouterWeights, Store, WriteOutcome
+from voice_agent.stores.base import (
+    Claim,
+    Claimed,
+    DrainRequest,
+    NotClaimed,
+    PodHeartbeat,
+    RouterWeights,
+    Store,
+    WriteOutcome,
+)
 from voice_agent.stores.memory import MemoryStore
 
 ANSWER_S = 2.0
@@ -137,19 +146,19 @@ class StoreLink(Store):
     async def ping(self) -> None:
         await self._ask(self._server.ping, changes=False)
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
-        wish: DrainWish | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        wish: DrainRequest | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
         return wish
 
-    async def pods(self) -> list[PodBeat]:
-        pods: list[PodBeat] = await self._ask(self._server.pods, changes=False)
+    async def pods(self) -> list[PodHeartbeat]:
+        pods: list[PodHeartbeat] = await self._ask(self._server.pods, changes=False)
         return pods
 
-    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
-        await self._ask(lambda: self._server.wish_drain(color, wish))
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
+        await self._ask(lambda: self._server.request_drain(color, wish))
 
-    async def drain_wish(self, color: str) -> DrainWish | None:
-        wish: DrainWish | None = await self._ask(lambda: self._server.drain_wish(color))
+    async def drain_wish(self, color: str) -> DrainRequest | None:
+        wish: DrainRequest | None = await self._ask(lambda: self._server.drain_wish(color))
         return wish
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
@@ -159,16 +168,16 @@ class StoreLink(Store):
         told: RouterWeights | None = await self._ask(self._server.weights, changes=False)
         return told
 
-    async def agree(self, name: str, proposal: bytes) -> bytes:
-        agreed: bytes = await self._ask(lambda: self._server.agree(name, proposal))
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
+        agreed: bytes = await self._ask(lambda: self._server.get_or_set(name, proposal))
         return agreed
 
     async def note(self, name: str) -> bytes | None:
         found: bytes | None = await self._ask(lambda: self._server.note(name))
         return found
 
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        swapped: bool = await self._ask(lambda: self._server.swap_note(name, old, new, ttl_s=ttl_s))
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        swapped: bool = await self._ask(lambda: self._server.compare_and_set(name, old, new, ttl_s=ttl_s))
         return swapped
 
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from tests.simulation.schedule import Schedule
 from voice_agent.agents.base import Deed
-from voice_agent.call import hearing
+from voice_agent.call import input_audio
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.outbox import Outbox
 from voice_agent.runtime.committer import Committer
@@ -67,7 +67,7 @@ def replay_off_by_one() -> Iterator[None]:
 @contextmanager
 def no_flush_at_handoff() -> Iterator[None]:
     """What was said since the last checkpoint stays in memory when the connection is handed off."""
-    with patch.object(hearing, "flush", lambda call: None):
+    with patch.object(input_audio, "flush", lambda call: None):
         yield
 
 

@@ -195,7 +195,7 @@ class World:
 
     def _watch(self, committer: Any) -> None:
         """Have the witness told what is let out while the store is given up."""
-        degrade, let_go_on = committer._degrade, committer._let_go_on
+        degrade, let_go_on = committer._degrade, committer._continue_unsaved
         write_some_back = committer.write_back.write_some
 
         def degrading(batch: Any, why: Any) -> None:
@@ -213,7 +213,7 @@ class World:
                 self.witness.let_out(live.call.call_id, live.call.unsaved_events)
             return bool(await write_some_back())
 
-        committer._degrade, committer._let_go_on = degrading, letting_go_on
+        committer._degrade, committer._continue_unsaved = degrading, letting_go_on
         committer.write_back.write_some = writing_back
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
@@ -281,7 +281,7 @@ class World:
         live = host.pod.ownership.calls[attachment.call_id]
         committer = host.pod.committer
         # At its deadline a drain may have to leave without the store.
-        connection.heard_ms = lambda: 0 if committer.degraded or committer.owes(live) else _heard_ms(live.call)
+        connection.heard_ms = lambda: 0 if committer.degraded or committer.has_pending(live) else _heard_ms(live.call)
         self._answer(answer, 101)
         await attachment.serve(connection)
 

@@ -124,15 +124,15 @@ async def test_a_job_that_kills_two_workers_fails(workers: SpeechWorkers, monkey
 
     with monkeypatch.context() as patch:
         (worker,) = workers._workers.values()
-        started = pool._Worker.start
+        started = pool._SpeechProcess.start
 
-        async def start() -> pool._Worker:
+        async def start() -> pool._SpeechProcess:
             fresh = await started()
             patch.setattr(fresh, "ask", lost)
             return fresh
 
         patch.setattr(worker, "ask", lost)
-        patch.setattr(pool._Worker, "start", start)
+        patch.setattr(pool._SpeechProcess, "start", start)
         patch.setattr(pool, "RETRY_START_S", 0.0)
         with pytest.raises(SpeechFailed, match="Two speech workers"):
             await workers.synthesize("hello", "alloy")
@@ -172,18 +172,18 @@ async def test_a_job_that_comes_before_the_models_are_loaded_waits_for_them() ->
 
 async def test_a_pool_whose_workers_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ready` raises what is wrong, and the pool goes on trying: jobs are done once a worker starts."""
-    started = pool._Worker.start
+    started = pool._SpeechProcess.start
 
-    async def broken() -> pool._Worker:
+    async def broken() -> pool._SpeechProcess:
         raise SpeechFailed("no library", retry=True)
 
     monkeypatch.setattr(pool, "RETRY_START_S", 0.01)
-    monkeypatch.setattr(pool._Worker, "start", broken)
+    monkeypatch.setattr(pool._SpeechProcess, "start", broken)
     speech = SpeechWorkers(1)
     await speech.open()
     with pytest.raises(SpeechFailed, match="no library"):
         await speech.ready()
-    monkeypatch.setattr(pool._Worker, "start", started)
+    monkeypatch.setattr(pool._SpeechProcess, "start", started)
     assert await speech.synthesize("hello", "alloy")
     await speech.close()
 
@@ -263,7 +263,7 @@ async def test_a_job_ends_though_no_worker_ever_starts(monkeypatch: pytest.Monke
     async def does_not_start() -> NoReturn:
         raise SpeechFailed("no memory", retry=True)
 
-    monkeypatch.setattr(pool._Worker, "start", does_not_start)
+    monkeypatch.setattr(pool._SpeechProcess, "start", does_not_start)
     monkeypatch.setattr(pool, "ANSWER_LIMIT_S", 0.05)
     speech = SpeechWorkers(1)
     await speech.open()

@@ -39,7 +39,7 @@ TURNS = 1000
 class Talking:
     """A call as the committer sees it, and when its oldest unwritten event was made."""
 
-    is_held = False
+    writes_paused = False
 
     def __init__(self, call: Call, took_s: list[float]) -> None:
         self.call = call
@@ -59,10 +59,10 @@ class Talking:
         machine.release(self.call, events)
         self.took_s.append(time.perf_counter() - self.made_s)
 
-    def give_up_write(self) -> None:
+    def release_unsaved(self) -> None:
         raise RuntimeError("the store was given up: the machine is too slow for so many calls")
 
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+    def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         raise RuntimeError("the store lost a write")
 
     def superseded(self) -> None:
@@ -127,7 +127,7 @@ async def measure(url: str, calls: int, seconds: float) -> Cost:
                 committer.mark(one)
                 events += 1
         async with asyncio.timeout(LAST_S):
-            while any(one.call.unsaved_events or committer.owes(one) for one in talking):
+            while any(one.call.unsaved_events or committer.has_pending(one) for one in talking):
                 await asyncio.sleep(0.005)
         cpu_s, store_s = time.process_time() - cpu_s, used_s(client) - store_s
     running.cancel()

@@ -10,7 +10,7 @@ import pytest
 from tests.servers import binaries, redis_server
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.errors import StoreFull
-from voice_agent.stores.base import Claim, Claimed, DrainWish, NotClaimed, PodBeat, WriteOutcome
+from voice_agent.stores.base import Claim, Claimed, DrainRequest, NotClaimed, PodHeartbeat, WriteOutcome
 from voice_agent.stores.redis import RedisStore
 
 SAID = {"item_1": b"what-was-said"}
@@ -20,7 +20,7 @@ EVERYTHING: dict[str, Any] = {
     "speech": [SpeechEntry(1, "item_1", bytes(1000))],
 }
 ENDED = {"status": b"ended", "outcome": b"hangup"}
-BEAT = PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
+BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
 
 
 @pytest.fixture(params=binaries())
@@ -57,7 +57,7 @@ async def test_a_new_call_does_not_fit(full: RedisStore) -> None:
     assert await full.commit([CallWrite("call_b", 1, 1, "made", whole=True, **EVERYTHING)]) == [WriteOutcome.FULL]
     assert await full.load("call_b") is None
     with pytest.raises(StoreFull, match="is full"):
-        await full.agree("nothing yet", b"x")
+        await full.get_or_set("nothing yet", b"x")
 
 
 async def test_a_call_is_taken_over_all_the_same(full: RedisStore) -> None:
@@ -106,22 +106,22 @@ async def test_a_call_is_erased_all_the_same(full: RedisStore) -> None:
 
 async def test_the_fleet_stays_in_sight(full: RedisStore) -> None:
     """Heartbeats are written, also the first of a pod; drains are wished, seen and taken back; notes are swapped."""
-    wish = DrainWish("finish", 5, 7)
+    wish = DrainRequest("finish", 5, 7)
     assert await full.beat(BEAT, ttl_s=5) is None
-    await full.wish_drain("blue", wish)
+    await full.request_drain("blue", wish)
     assert await full.beat(BEAT, ttl_s=5) == wish
-    await full.wish_drain("blue", None)
+    await full.request_drain("blue", None)
     await full.tell_weights({"green": 100}, 0)
     told = await full.weights()
     assert told is not None
     assert told.weights == {"green": 100}
     assert await full.drain_wish("blue") is None
     assert [beat.name for beat in await full.pods()] == ["pod-a"]
-    assert await full.swap_note("progress", None, b"1", ttl_s=5)
+    assert await full.compare_and_set("progress", None, b"1", ttl_s=5)
     await limit(full, 0)
-    assert await full.agree("secret", b"x") == b"x"
+    assert await full.get_or_set("secret", b"x") == b"x"
     await limit(full, 1)
-    assert await full.agree("secret", b"y") == b"x"
+    assert await full.get_or_set("secret", b"y") == b"x"
     memory = await full.memory()
     assert memory is not None
     assert memory.used_bytes > memory.limit_bytes == 1

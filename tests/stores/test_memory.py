@@ -9,7 +9,7 @@ import pytest
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.errors import RecordUnreadable
-from voice_agent.stores.base import Claim, Claimed, PodBeat, WriteOutcome
+from voice_agent.stores.base import Claim, Claimed, PodHeartbeat, WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
 TTL_S = 60
@@ -20,11 +20,11 @@ async def test_a_heartbeat_lasts_so_long_and_no_longer(now_s: float, is_there: b
     """A pod whose time is over is none."""
     clock = [0.0]
     store = MemoryStore(ttl_s=60, now_s=lambda: clock[0])
-    beat = PodBeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
+    beat = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
     await store.beat(beat, ttl_s=7)
     clock[0] = now_s
     assert [pod.name for pod in await store.pods()] == (["a"] if is_there else [])
-    await store.beat(PodBeat("b", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0), ttl_s=7)
+    await store.beat(PodHeartbeat("b", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0), ttl_s=7)
     assert [pod.name for pod in await store.pods()] == list(store._pods) == (["a", "b"] if is_there else ["b"])
 
 
@@ -64,13 +64,13 @@ async def test_a_call_that_is_claimed_or_erased_is_kept_for_a_whole_ttl(
 
 async def test_a_note_lasts_so_long_and_no_longer(store: MemoryStore, clock: list[float]) -> None:
     """Then there is none, and another one may be made."""
-    assert await store.swap_note("name", None, b"one", ttl_s=7)
+    assert await store.compare_and_set("name", None, b"one", ttl_s=7)
     clock[0] = 6.75
     assert await store.note("name") == b"one"
-    assert not await store.swap_note("name", None, b"two", ttl_s=7)
+    assert not await store.compare_and_set("name", None, b"two", ttl_s=7)
     clock[0] = 7.0
     assert await store.note("name") is None
-    assert await store.swap_note("name", None, b"two", ttl_s=7)
+    assert await store.compare_and_set("name", None, b"two", ttl_s=7)
 
 
 @pytest.mark.parametrize(

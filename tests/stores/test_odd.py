@@ -10,11 +10,11 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.redis import RedisStore
 from voice_agent.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, beat_fields
 
-BEAT = PodBeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
+BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
 GOOD = beat_fields(BEAT) | {"name": "odd"}
 WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
@@ -44,7 +44,7 @@ HASHES: dict[str, Mapping[Any, Any]] = {
     "of a word where a number is": GOOD | {"capacity": "many"},
     "of less than nothing": GOOD | {"active_calls": "-1"},
     "of a number of five thousand digits": GOOD | {"active_calls": "9" * 5000},
-    "huge": GOOD | {"tallies": b"x" * (MAX_HASH_BYTES + 1)},
+    "huge": GOOD | {"counters": b"x" * (MAX_HASH_BYTES + 1)},
 }
 
 
@@ -81,11 +81,11 @@ async def test_what_is_no_heartbeat_hides_none(store: RedisStore) -> None:
 @pytest.mark.parametrize(
     ("part", "value"),
     [
-        ("tallies", b"{"),
-        ("tallies", b"[1]"),
-        ("tallies", b'{"ended":"many"}'),
-        ("tallies", b'{"turns":{"soon":1}}'),
-        ("tallies", b'{"turns":3}'),
+        ("counters", b"{"),
+        ("counters", b"[1]"),
+        ("counters", b'{"ended":"many"}'),
+        ("counters", b'{"turns":{"soon":1}}'),
+        ("counters", b'{"turns":3}'),
         ("keys", b"\xff"),
         ("keys", b"[]"),
         ("keys", b'{"key":{"calls":1}}'),
@@ -96,7 +96,7 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisS
     await store._redis.hset("voice:pod:pod-a", part, value)
     with capture_logs() as lines:
         [beat] = await store.pods()
-    assert (beat.name, beat.active_calls, beat.tallies, beat.keys) == ("pod-a", 1, None, {})
+    assert (beat.name, beat.active_calls, beat.counters, beat.keys) == ("pod-a", 1, None, {})
     assert [line["why"].partition(":")[0] for line in lines] == [f"its {part}"]
 
 
@@ -129,10 +129,10 @@ async def test_an_odd_wish_is_none_and_can_be_replaced(store: RedisStore, wish: 
         await store.drain_wish("green")
         assert await store.drain_wish("blue") is None
     assert [line["entry"] for line in lines] == ["voice:color:blue"]
-    await store.wish_drain("blue", None)
+    await store.request_drain("blue", None)
     if wish is not None:
-        await store.wish_drain("blue", DrainWish("finish", 5, 7))
-        assert await store.drain_wish("blue") == DrainWish("finish", 5, 7)
+        await store.request_drain("blue", DrainRequest("finish", 5, 7))
+        assert await store.drain_wish("blue") == DrainRequest("finish", 5, 7)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from redis import exceptions
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.errors import StoreDeclined, StoreRefused, StoreUnavailable
 from voice_agent.stores import redis as asking
-from voice_agent.stores.base import Claim, NotClaimed, PodBeat, StoreMemory, WriteOutcome
+from voice_agent.stores.base import Claim, NotClaimed, PodHeartbeat, StoreMemory, WriteOutcome
 from voice_agent.stores.redis import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS, RedisStore
 from voice_agent.stores.redis_format import STAGED_FROM_BYTES
 
-BEAT = PodBeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
+BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
 ENOUGH = 100
 """More questions than anything asks."""
 
@@ -141,12 +141,12 @@ AGAIN: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "an erasure": lambda store: store.erase("call_a", 5),
     "a call key": lambda store: store.bind_call_key("k", "call_a"),
     "who has a call key": lambda store: store.find_call_key("k"),
-    "a wish": lambda store: store.wish_drain("blue", None),
+    "a wish": lambda store: store.request_drain("blue", None),
     "what is wished": lambda store: store.drain_wish("blue"),
     "the fleet": lambda store: store.pods(),
     "a note": lambda store: store.note("cutover"),
-    "another note": lambda store: store.swap_note("cutover", None, b"1", ttl_s=5),
-    "an agreement": lambda store: store.agree("secret", b"1"),
+    "another note": lambda store: store.compare_and_set("cutover", None, b"1", ttl_s=5),
+    "an agreement": lambda store: store.get_or_set("secret", b"1"),
 }
 
 
@@ -245,11 +245,11 @@ async def test_of_two_who_propose_at_once_the_first_is_agreed_on(redis_url: str)
     async def slow(key: str) -> Any:
         one._redis.get = get  # type: ignore[method-assign]
         seen = await get(key)
-        assert await other.agree("secret", b"other") == b"other"
+        assert await other.get_or_set("secret", b"other") == b"other"
         return seen
 
     one._redis.get = slow  # type: ignore[method-assign, assignment]
-    assert await one.agree("secret", b"one") == b"other"
+    assert await one.get_or_set("secret", b"one") == b"other"
     await one.close()
     await other.close()
 
@@ -257,7 +257,7 @@ async def test_of_two_who_propose_at_once_the_first_is_agreed_on(redis_url: str)
 async def test_what_was_agreed_and_is_gone_is_agreed_anew() -> None:
     """A failover may lose it between two looks at it."""
     server = LostServer(None, True, None, None, b"other")
-    assert await asks(server).agree("secret", b"one") == b"other"
+    assert await asks(server).get_or_set("secret", b"one") == b"other"
 
 
 async def test_exactly_so_many_pods_are_listed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ async def test_exactly_so_many_pods_are_listed(redis_url: str, monkeypatch: pyte
     store = RedisStore(redis_url, ttl_s=10)
     names = ("pod-c", "pod-b", "pod-a")
     for name in names:
-        await store.beat(PodBeat(name, "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+        await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
     await store._redis.zadd(store.keys.pods, {name: at for at, name in enumerate(names)})
     assert [beat.name for beat in await store.pods()] == ["pod-a", "pod-b"]
     await store.close()

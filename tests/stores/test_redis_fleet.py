@@ -9,7 +9,7 @@ import pytest
 from redis import exceptions
 from structlog.testing import capture_logs
 
-from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
+from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
 from voice_agent.stores.redis_fleet import (
     BEAT_FIELDS,
     MAX_DEADLINE_S,
@@ -28,7 +28,7 @@ LEAST |= {"beat_at_ms": "7"}
 WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
 
-def read_beat(**fields: Any) -> tuple[PodBeat | None, list[str]]:
+def read_beat(**fields: Any) -> tuple[PodHeartbeat | None, list[str]]:
     """A heartbeat with these fields besides the least, and what is odd about it; None takes a field away."""
     found: dict[str, Any] = LEAST | fields
     answer = [found.get(name) for name in BEAT_FIELDS]
@@ -37,7 +37,7 @@ def read_beat(**fields: Any) -> tuple[PodBeat | None, list[str]]:
     return beat_of("a", packed, odd.append), odd
 
 
-def read_wish(wish: Any) -> tuple[DrainWish | None, list[str]]:
+def read_wish(wish: Any) -> tuple[DrainRequest | None, list[str]]:
     """A wish, and what is odd about it."""
     odd: list[str] = []
     return wish_of([wish if isinstance(wish, bytes) else orjson.dumps(wish)], odd.append), odd
@@ -56,7 +56,7 @@ def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterW
         {},
         {
             "schema": 3,
-            "tallies": Tallies(1, 2, 3, 4, {"0.5": 0, "2": 1, "inf": 5}, {"drain": MAX_NUMBER}),
+            "counters": PodCounters(1, 2, 3, 4, {"0.5": 0, "2": 1, "inf": 5}, {"drain": MAX_NUMBER}),
             "keys": {"open": 0, "0123": 2},
             "calls_not_resumable": 4,
             "oldest_call_at_ms": 5,
@@ -68,19 +68,22 @@ def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterW
 )
 def test_a_heartbeat_is_read_as_it_was_written(more: dict[str, Any]) -> None:
     """All that a pod says, and where it has nothing to say."""
-    beat = PodBeat("a", "blue", "1", "ok", 1, 2, 3, 4, MAX_NUMBER, **more)
+    beat = PodHeartbeat("a", "blue", "1", "ok", 1, 2, 3, 4, MAX_NUMBER, **more)
     fields = beat_fields(beat)
     assert read_beat(**fields) == (beat, [])
 
 
 def test_what_an_older_version_does_not_say_counts_for_nothing() -> None:
     """Neither as an oddity nor as a number."""
-    assert read_beat() == (PodBeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [])
-    said = PodBeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7)
+    assert read_beat() == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [])
+    said = PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7)
     numbers = (said.schema, said.calls_not_resumable, said.oldest_call_at_ms)
     assert (*numbers, said.took_call_at_ms, said.forwarded_call_at_ms) == (0, 0, 0, 0, 0)
-    assert Tallies() == Tallies(ended=0, failed=0, dropped=0, resumed=0, turns={}, causes={})
-    assert read_beat(tallies=b"{}") == (PodBeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7, tallies=Tallies(0, 0, 0, 0)), [])
+    assert PodCounters() == PodCounters(ended=0, failed=0, dropped=0, resumed=0, turns={}, causes={})
+    assert read_beat(counters=b"{}") == (
+        PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7, counters=PodCounters(0, 0, 0, 0)),
+        [],
+    )
 
 
 def test_a_heartbeat_that_has_run_out_is_none_and_not_odd() -> None:
@@ -121,29 +124,29 @@ def test_the_longest_label_and_the_largest_number_are_read(name: str, value: str
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("tallies", b"{", "its tallies: no JSON"),
-        ("tallies", b"[]", "its tallies: no JSON object"),
-        ("tallies", b'{"ended":-1}', "its tallies: they are no counts"),
-        ("tallies", b'{"ended":true}', "its tallies: they are no counts"),
-        ("tallies", b'{"ended":1,"failed":1.5}', "its tallies: they are no counts"),
-        ("tallies", b'{"ended":9007199254740993}', "its tallies: they are no counts"),
-        ("tallies", b'{"turns":3}', "its tallies: they are no counts"),
-        ("tallies", b'{"turns":{"inf":1,"soon":1}}', "its tallies: its turns are no counts"),
-        ("tallies", b'{"causes":{"drain":-1}}', "its tallies: they are no counts"),
+        ("counters", b"{", "its counters: no JSON"),
+        ("counters", b"[]", "its counters: no JSON object"),
+        ("counters", b'{"ended":-1}', "its counters: they are no counts"),
+        ("counters", b'{"ended":true}', "its counters: they are no counts"),
+        ("counters", b'{"ended":1,"failed":1.5}', "its counters: they are no counts"),
+        ("counters", b'{"ended":9007199254740993}', "its counters: they are no counts"),
+        ("counters", b'{"turns":3}', "its counters: they are no counts"),
+        ("counters", b'{"turns":{"inf":1,"soon":1}}', "its counters: its turns are no counts"),
+        ("counters", b'{"causes":{"drain":-1}}', "its counters: they are no counts"),
         ("keys", b"[]", "its keys: no JSON object"),
         ("keys", b'{"open":1,"key":"many"}', "its keys: they are no counts"),
     ],
 )
 def test_a_heartbeat_can_do_without_a_part_that_is_odd(name: str, value: bytes, why: str) -> None:
     """The pod is seen, without that part."""
-    assert read_beat(**{name: value}) == (PodBeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [why])
+    assert read_beat(**{name: value}) == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [why])
 
 
 def test_what_a_newer_version_counts_beside_is_left_aside() -> None:
-    """Of its tallies the ones that are known are read."""
-    beat, odd = read_beat(tallies=b'{"ended":1,"new":"x"}')
+    """Of its counters the ones that are known are read."""
+    beat, odd = read_beat(counters=b'{"ended":1,"new":"x"}')
     assert beat is not None
-    assert (beat.tallies, odd) == (Tallies(ended=1), [])
+    assert (beat.counters, odd) == (PodCounters(ended=1), [])
 
 
 @pytest.mark.parametrize(
@@ -165,17 +168,17 @@ def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
 @pytest.mark.parametrize(
     ("more", "wish"),
     [
-        ({}, DrainWish("finish", 5, 7)),
-        ({"new": 1}, DrainWish("finish", 5, 7)),
-        ({"deadline_s": 0, "requested_at_ms": 0}, DrainWish("finish", 0, 0)),
-        ({"deadline_s": 1.5}, DrainWish("finish", 1, 7)),
+        ({}, DrainRequest("finish", 5, 7)),
+        ({"new": 1}, DrainRequest("finish", 5, 7)),
+        ({"deadline_s": 0, "requested_at_ms": 0}, DrainRequest("finish", 0, 0)),
+        ({"deadline_s": 1.5}, DrainRequest("finish", 1, 7)),
         (
             {"mode": "m" * MAX_TEXT_CHARS, "deadline_s": MAX_DEADLINE_S, "requested_at_ms": MAX_NUMBER},
-            DrainWish("m" * MAX_TEXT_CHARS, MAX_DEADLINE_S, MAX_NUMBER),
+            DrainRequest("m" * MAX_TEXT_CHARS, MAX_DEADLINE_S, MAX_NUMBER),
         ),
     ],
 )
-def test_a_wish_is_read(more: dict[str, Any], wish: DrainWish) -> None:
+def test_a_wish_is_read(more: dict[str, Any], wish: DrainRequest) -> None:
     """Up to the longest deadline there is."""
     assert read_wish(WISH | more) == (wish, [])
 

@@ -12,7 +12,7 @@ from tests.replicated import ClusterSet, SentinelSet, cluster_set, sentinel_set
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
-from voice_agent.stores.base import Claim, Claimed, PodBeat, Store, WriteOutcome
+from voice_agent.stores.base import Claim, Claimed, PodHeartbeat, Store, WriteOutcome
 from voice_agent.stores.factory import open_store
 from voice_agent.stores.redis_cluster import ClusterStore
 from voice_agent.stores.redis_connections import Tuning, read_place, tuning_of
@@ -271,10 +271,10 @@ async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
     """Heartbeats, call keys and wishes live in other slots than calls, and work all the same."""
     store = open_store(cluster.url, ttl_s=60)
     for name in ("pod-a", "pod-b", "pod-c"):
-        await store.beat(PodBeat(name, "blue", "1", "ok", 0, 0, 1, 0, int(time.time() * 1000)), ttl_s=60)
+        await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, int(time.time() * 1000)), ttl_s=60)
     assert [beat.name for beat in await store.pods()] == ["pod-a", "pod-b", "pod-c"]
     assert await store.bind_call_key("k" * 64, "call_k") == "call_k"
-    assert await store.agree("secret", b"one") == b"one"
+    assert await store.get_or_set("secret", b"one") == b"one"
     await store.close()
 
 

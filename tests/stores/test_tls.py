@@ -33,7 +33,7 @@ async def check(url: str, certificate: Path) -> None:
     store = open_store(f"{url}{mark}ssl_ca_certs={certificate}", ttl_s=10)
     await store.open()
     assert await store.commit(MAKE) == MADE
-    assert await store.agree("secret", b"one") == b"one"
+    assert await store.get_or_set("secret", b"one") == b"one"
     await store.close()
     stranger = open_store(url, ttl_s=10)
     with pytest.raises(StoreUnavailable):

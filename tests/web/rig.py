@@ -21,7 +21,7 @@ from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.fleet import Takers
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.settings import Settings
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 from voice_agent.web.application import build_app
 from voice_agent.web.handshakes import HandshakeLimits
 from voice_agent.web.listening import bind
@@ -84,7 +84,7 @@ class ScriptedPod:
         self.attachments: list[ScriptedAttachment] = []
         self.drains: list[tuple[str, float]] = []
         self.records: dict[str, dict[str, Any]] = {}
-        self.beats: list[PodBeat] = []
+        self.beats: list[PodHeartbeat] = []
         self.fleet_error: Exception | None = None
         self.taking_over = Takers(("pod-b",))
 
@@ -118,7 +118,7 @@ class ScriptedPod:
     async def erase(self, call_id: str) -> bool:
         return self.records.pop(call_id, None) is not None
 
-    async def fleet(self) -> list[PodBeat]:
+    async def fleet(self) -> list[PodHeartbeat]:
         if self.fleet_error is not None:
             raise self.fleet_error
         return self.beats

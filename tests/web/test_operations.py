@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.web.rig import CALL_ID, running
 from voice_agent.errors import StoreUnavailable
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 HEALTH_FIELDS = {"status", "color", "pod", "version", "active_calls", "parked_calls", "capacity", "store"}
 HEALTH_FIELDS |= {"drain_waits"}
@@ -81,9 +81,9 @@ async def test_admin_shows_and_ends_calls() -> None:
             assert (response.status_code, response.json()["error"]["code"]) == (404, "call_not_found")
 
 
-def beat(name: str, color: str, status: str, active: int) -> PodBeat:
+def beat(name: str, color: str, status: str, active: int) -> PodHeartbeat:
     """A pod's heartbeat."""
-    return PodBeat(name, color, "1", status, active, 1, 10, 0, 0, calls_not_resumable=1)
+    return PodHeartbeat(name, color, "1", status, active, 1, 10, 0, 0, calls_not_resumable=1)
 
 
 async def test_admin_sums_the_fleet_per_color() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voice_agent.call.conversation import MAX_BYTES, MAX_ITEMS
 from voice_agent.call.record import Call
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,9 +31,9 @@ def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
     return len(call.hearing.audio) + call.staged_bytes + sum(clips.values())
 
 
-def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolMistake:
+def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolError:
     """There is no room for so much more audio."""
-    return ProtocolMistake(
+    return ProtocolError(
         f"The call holds {kept_audio_bytes(call)} bytes of audio, with {more_bytes} more it would exceed "
         f"{MAX_AUDIO_BYTES}. Commit or clear the buffer, and let earlier turns be answered.",
         code="audio_full",
@@ -42,10 +42,10 @@ def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolMistake:
     )
 
 
-def conversation_full(call: Call, param: str | None) -> ProtocolMistake:
+def conversation_full(call: Call, param: str | None) -> ProtocolError:
     """There is no room for another item."""
     held = call.conversation
-    return ProtocolMistake(
+    return ProtocolError(
         f"The conversation is full: it holds {len(held)} of at most {MAX_ITEMS} items and {held.packed_bytes} of at "
         f"most {MAX_BYTES} bytes. Delete items before adding more.",
         code="conversation_full",

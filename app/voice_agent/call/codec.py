@@ -18,7 +18,7 @@ from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEnt
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT, Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, Clip, Hearing, Playback, Reply, Status
+from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, HeardClip, InputAudioBuffer, Playback, Reply, Status
 from voice_agent.call.reply_items import open_again
 from voice_agent.call.session import new_session
 from voice_agent.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
@@ -178,7 +178,7 @@ def _oldest_speech(call: Call) -> int:
     return min(kept, default=call.speech_made + 1)
 
 
-def _kept_clips(call: Call) -> list[Clip]:
+def _kept_clips(call: Call) -> list[HeardClip]:
     """Turns whose audio may still be needed: the one that is answered, the latest, those nobody has understood yet.
 
     Of two with one id, which a client may give again, the newer comes later.
@@ -377,7 +377,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         voice_locked=fields.get("voice_locked") == b"1",
         agent_state=_object(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
     )
-    call.released = call.shown_to_caller = call.seq
+    call.visible_seq = call.sent_seq = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
     int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
@@ -449,7 +449,7 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
     base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ")
 
     audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
-    call.hearing = Hearing(
+    call.hearing = InputAudioBuffer(
         audio=audio,
         position=int(position),
         base_ms=int(base_ms),
@@ -467,9 +467,9 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
 
     first = orjson.loads(fields.get("clips") or b"null")
     sizes = orjson.loads(fields.get("clip_bytes") or b"{}")
-    clips: dict[int, Clip] = {}
+    clips: dict[int, HeardClip] = {}
 
-    def clip(of_id: str, from_n: int | None = None) -> Clip | None:
+    def clip(of_id: str, from_n: int | None = None) -> HeardClip | None:
         """One object for all who refer to it; None unless all of its audio was to be kept, and is there."""
         if first is not None and of_id not in first:
             return None
@@ -478,14 +478,14 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
         audio = b"".join(entry.audio for entry in said)
         if not said or sizes.get(of_id, len(audio)) != len(audio):
             return None
-        return clips.setdefault(said[0].n, Clip(of_id, audio, said[0].n))
+        return clips.setdefault(said[0].n, HeardClip(of_id, audio, said[0].n))
 
     call.failed_to = fields.get("failed_to", b"").decode()
     call.clip = clip(fields.get("clip", b"").decode())
     if call.reply is not None:
         call.answered = clip(call.reply.clip_id, call.reply.clip_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
-        call.untranscribed[of_id] = clip(of_id) or Clip(of_id, b"", 0)
+        call.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
 
 
 def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:

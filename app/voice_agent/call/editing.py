@@ -17,12 +17,12 @@ from voice_agent.call.bounds import (
     kept_audio_bytes,
 )
 from voice_agent.call.effects import Effect, ResetEndpointing, StopTranscribing
-from voice_agent.call.hearing import MAX_PIECE_BYTES, forget_buffer, transcribe
+from voice_agent.call.input_audio import MAX_PIECE_BYTES, forget_buffer, transcribe
 from voice_agent.call.inputs import CreateItem, DeleteItem, RetrieveItem, StageAudio, UpdateSession
-from voice_agent.call.record import Call, Clip, StagedAudio
-from voice_agent.call.replying import take_back
+from voice_agent.call.record import Call, HeardClip, StagedAudio
+from voice_agent.call.responses import take_back
 from voice_agent.call.session import input_format, merge_session, turn_detection
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 
 def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
@@ -64,11 +64,11 @@ def _switch_turn_detection(call: Call, *, is_on: bool) -> None:
 
 
 def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
-    """Raise `ProtocolMistake` if an item with so much audio would not be added."""
+    """Raise `ProtocolError` if an item with so much audio would not be added."""
     item_id = wish.item.get("id")
     size = len(orjson.dumps(wish.item))
     if size > MAX_PACKED_ITEM_BYTES:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"'item' takes {size} bytes as JSON; at most {MAX_PACKED_ITEM_BYTES} are allowed.",
             code="item_too_large",
             param="item",
@@ -77,18 +77,18 @@ def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
     if not call.conversation.has_room_for(size):
         raise conversation_full(call, "item")
     if item_id is not None and (item_id in call.conversation or item_id == call.hearing.item_id):
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item with id {item_id!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
         )
     after = wish.previous_item_id
     if after not in (None, "root") and after not in call.conversation:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Previous item with id {after!r} not found.",
             code="item_create_invalid_previous_item_id",
             param="previous_item_id",
         )
     if audio_bytes % call.input_format.sample_bytes:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"The item's audio holds {audio_bytes} bytes, which is no whole number of 16-bit samples.",
             code="invalid_value",
             param="item.content",
@@ -129,7 +129,9 @@ def _add_item(call: Call, wish: CreateItem, staged: StagedAudio | None) -> list[
     entry = call.conversation.add(item, after=None if first else wish.previous_item_id, first=first)
     previous = call.conversation.before(item["id"])
     if staged is not None:
-        clip: Clip | None = Clip(item["id"], b"".join(piece.audio for piece in staged.entries), staged.first_n)
+        clip: HeardClip | None = HeardClip(
+            item["id"], b"".join(piece.audio for piece in staged.entries), staged.first_n
+        )
     else:
         clip = _keep_clip(call, item["id"], wish.audio) if wish.audio else None
     if clip is not None:
@@ -152,23 +154,23 @@ def spoken_index(item: Mapping[str, Any]) -> int:
     return next((at for at, part in enumerate(item["content"]) if part["type"] == "input_audio"), 0)
 
 
-def _keep_clip(call: Call, item_id: str, audio: bytes) -> Clip:
+def _keep_clip(call: Call, item_id: str, audio: bytes) -> HeardClip:
     pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
     entries = [call.add_speech(item_id, piece) for piece in pieces]
-    return Clip(item_id, audio, entries[0].n)
+    return HeardClip(item_id, audio, entries[0].n)
 
 
 def retrieve_item(call: Call, wish: RetrieveItem) -> list[Effect]:
     """Show an item as the server holds it, with the audio of the caller's latest turn."""
     entry = call.conversation.get(wish.item_id)
     if entry is None:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item with item_id {wish.item_id!r} not found.", code="item_retrieve_invalid_item_id", param="item_id"
         )
     clip = call.clip
     audio = clip.audio if clip is not None and clip.item_id == wish.item_id else b""
     if len(audio) > MAX_RETRIEVED_BYTES:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item {wish.item_id!r} has {len(audio)} bytes of audio; at most {MAX_RETRIEVED_BYTES} are shown.",
             code="audio_too_large",
             param="item_id",
@@ -181,7 +183,7 @@ def retrieve_item(call: Call, wish: RetrieveItem) -> list[Effect]:
 def delete_item(call: Call, wish: DeleteItem, now_ms: int) -> list[Effect]:
     """Take an item out of the conversation. Clients that interrupt before anything was heard delete what is spoken."""
     if wish.item_id not in call.conversation:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item with item_id {wish.item_id!r} not found.", code="item_delete_invalid_item_id", param="item_id"
         )
     effects = take_back(call, wish.item_id, now_ms)

@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voice_agent.call.session import ResponseSettings
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 Body = dict[str, Any]
 
@@ -58,7 +58,7 @@ def going_away(time_left_ms: int, reason: str) -> Body:
     return {"type": "call.going_away", "time_left_ms": time_left_ms, "reason": reason}
 
 
-def error(mistake: ProtocolMistake, event_id: str | None = None) -> Body:
+def error(mistake: ProtocolError, event_id: str | None = None) -> Body:
     """The caller's mistake; `event_id` is the caller's own id of the event that was wrong."""
     return {
         "type": "error",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.alignment import Alignment
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 # --- from the caller -------------------------------------------------------
 
@@ -125,10 +125,10 @@ class CancelResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Misspoke:
+class InvalidEvent:
     """The caller sent something `wire` could not accept; it becomes an `error` event."""
 
-    mistake: ProtocolMistake
+    mistake: ProtocolError
     event_id: str | None = None
 
 
@@ -143,7 +143,7 @@ FromCaller = (
     | DeleteItem
     | CreateResponse
     | CancelResponse
-    | Misspoke
+    | InvalidEvent
 )
 
 # --- from the agent --------------------------------------------------------

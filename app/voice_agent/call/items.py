@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from voice_agent.call.shapes import Check, an_object, array, fields, free_json, missing, mistake, one_of, shown, text
+from voice_agent.call.shapes import Check, an_object, array, fields, free_json, invalid, missing, one_of, shown, text
 
 KIB = 1024
 MAX_TEXT_BYTES = 256 * KIB
@@ -72,7 +72,7 @@ _REFERENCE = fields({"type": one_of("item_reference"), "id": item_id}, required=
 def check_item(raw: Any, path: str = "item") -> CheckedItem:
     """Check an item as a caller wrote it; unknown fields and kinds are mistakes, ``status`` is ours to say.
 
-    Raises `ProtocolMistake`, whose `param` starts with `path`.
+    Raises `ProtocolError`, whose `param` starts with `path`.
     """
     kind = _kind(an_object(raw, path), _ITEMS, path)
     given: dict[str, Any] = _ITEMS[kind](raw, path)
@@ -96,7 +96,7 @@ def check_input_item(raw: Any, path: str) -> dict[str, Any]:
         return reference
     item, audio = check_item(raw, path)
     if audio:
-        raise mistake(
+        raise invalid(
             audio[0][0], "is not taken here; create the item first, then name it with {'type': 'item_reference'}"
         )
     return item
@@ -113,7 +113,7 @@ def _check_part(raw: dict[str, Any], role: str, path: str, audio: list[tuple[str
     sound = part.pop("audio", None)
     transcript = part.get("transcript")
     if role == "assistant" and sound:
-        raise mistake(f"{path}.audio", "cannot be set: only this server speaks as the assistant; give the transcript")
+        raise invalid(f"{path}.audio", "cannot be set: only this server speaks as the assistant; give the transcript")
     if not sound and transcript is None:
         raise missing(f"{path}.audio" if role == "user" else f"{path}.transcript")
     if sound:
@@ -127,7 +127,7 @@ def _kind(raw: dict[str, Any], known: dict[str, Check], path: str) -> str:
         raise missing(f"{path}.type")
     kind = raw["type"]
     if kind == "input_image":
-        raise mistake(f"{path}.type", "is 'input_image'; this server does not take images")
+        raise invalid(f"{path}.type", "is 'input_image'; this server does not take images")
     if isinstance(kind, str) and kind.startswith("mcp_"):
-        raise mistake(f"{path}.type", f"is {shown(kind)}; this server does not take MCP items")
+        raise invalid(f"{path}.type", f"is {shown(kind)}; this server does not take MCP items")
     return str(one_of(*known)(kind, f"{path}.type"))

@@ -2,7 +2,7 @@
 
 Whatever happens to a call comes in here, one input at a time; `step` changes the call,
 emits server events and returns what the runtime must start or stop. It never waits,
-never looks at a clock and never leaves a call half changed: a `ProtocolMistake` is
+never looks at a clock and never leaves a call half changed: a `ProtocolError` is
 raised before anything changed, and becomes an `error` event.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import assert_never, get_args
 
-from voice_agent.call import editing, events, hearing, inputs, replying
+from voice_agent.call import editing, events, input_audio, inputs, responses
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.effects import (
@@ -27,14 +27,14 @@ from voice_agent.call.effects import (
 )
 from voice_agent.call.record import Call, Status
 from voice_agent.call.session import transcription_on
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 
 def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
     """Let one thing happen to a call. Inputs of replies that are over are ignored."""
     if call.status is Status.ENDED:
         return []
-    taken: list[Effect] = _TAKES[type(happened)](call, happened, now_ms)
+    taken: list[Effect] = _HANDLERS[type(happened)](call, happened, now_ms)
     return taken
 
 
@@ -44,19 +44,19 @@ def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
     Does what `step` does to such a frame (a test compares them) without the detours.
     """
     seq = call.seq
-    if seq >= call.reserved or call.released != seq or frame.event_id is not None:
+    if seq >= call.reserved or call.visible_seq != seq or frame.event_id is not None:
         return None
-    return replying.let_out(call, frame.audio)
+    return responses.let_out(call, frame.audio)
 
 
-def refusal(call: Call, happened: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolMistake | None:
+def refusal(call: Call, happened: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
     """What is wrong with an input whose audio, of so many bytes, will come in pieces; nothing changes."""
     try:
         if isinstance(happened, inputs.AppendAudio):
-            hearing.check_append(call, audio_bytes)
+            input_audio.check_append(call, audio_bytes)
         else:
             editing.check_new_item(call, happened, audio_bytes)
-    except ProtocolMistake as mistake:
+    except ProtocolError as mistake:
         return mistake
     return None
 
@@ -106,8 +106,8 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     """
     # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
     heard_to = call.hearing.position
-    hearing.flush(call)
-    hearing.forget_unsaved(call)
+    input_audio.flush(call)
+    input_audio.forget_unsaved(call)
     if call.playback is not None and call.left_at_ms:
         # Nobody was listening meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
@@ -119,13 +119,13 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     call.handed_off = False
     call.resumable = call.resumable or resumable
     call.mark("status")
-    start = call.released if last_event is None else last_event
+    start = call.visible_seq if last_event is None else last_event
     gap = _missing(call, start)
     if start > call.seq:
         call.pass_over_ids(start - call.seq)
-        call.seq = call.released = start
+        call.seq = call.visible_seq = start
         call.outbox.clear()  # What is in front of a hole cannot be replayed.
-    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.released]
+    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.visible_seq]
     if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
         # The client has seen an event since the greeting that told it, so that has arrived.
         call.missing = NOTHING_MISSING
@@ -136,7 +136,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
 def _missing(call: Call, start: int) -> tuple[int, int] | None:
     if start > call.seq:
         return call.seq + 1, start
-    oldest = call.outbox.first_n or call.released + 1
+    oldest = call.outbox.first_n or call.visible_seq + 1
     return (start + 1, oldest - 1) if oldest > start + 1 else None
 
 
@@ -148,12 +148,12 @@ def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
     frame, a call that has waited once would wait for ever.
     """
     if events:
-        call.released = events[-1].n
+        call.visible_seq = events[-1].n
     call.reserve()
     overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
     if overdue:
         call.take_unsaved_events(len(overdue))
-        call.released = overdue[-1].n
+        call.visible_seq = overdue[-1].n
         call.mark("counts")
     return overdue
 
@@ -163,8 +163,8 @@ def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[E
     if event_id is not None and call.recognises(event_id):
         return []
     try:
-        effects = _obey(call, happened, now_ms)
-    except ProtocolMistake as mistake:
+        effects = _apply(call, happened, now_ms)
+    except ProtocolError as mistake:
         call.emit(events.error(mistake, event_id))
         effects = [CountLimit(mistake.limit)] if mistake.limit else []
     if event_id is not None:
@@ -172,14 +172,14 @@ def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[E
     return effects
 
 
-def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
+def _apply(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
     match happened:
         case inputs.AppendAudio():
-            return hearing.append(call, happened, now_ms)
+            return input_audio.append(call, happened, now_ms)
         case inputs.CommitAudio():
-            return hearing.commit(call, now_ms)
+            return input_audio.commit(call, now_ms)
         case inputs.ClearAudio():
-            return hearing.clear(call)
+            return input_audio.clear(call)
         case inputs.UpdateSession():
             return editing.update_session(call, happened)
         case inputs.CreateItem():
@@ -187,14 +187,14 @@ def _obey(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
         case inputs.RetrieveItem():
             return editing.retrieve_item(call, happened)
         case inputs.TruncateItem():
-            return replying.truncate(call, happened, now_ms)
+            return responses.truncate(call, happened, now_ms)
         case inputs.DeleteItem():
             return editing.delete_item(call, happened, now_ms)
         case inputs.CreateResponse(params):
-            return replying.create(call, params, now_ms)
+            return responses.create(call, params, now_ms)
         case inputs.CancelResponse(response_id):
-            return replying.cancel(call, response_id, now_ms)
-        case inputs.Misspoke(mistake):
+            return responses.cancel(call, response_id, now_ms)
+        case inputs.InvalidEvent(mistake):
             raise mistake
         case _:
             assert_never(happened)
@@ -207,23 +207,23 @@ def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Eff
         return []
     match happened:
         case inputs.ReplyAudio():
-            return replying.audio(call, happened, now_ms)
+            return responses.audio(call, happened, now_ms)
         case inputs.ReplyText():
-            return replying.text(call, happened, now_ms)
+            return responses.text(call, happened, now_ms)
         case inputs.ReplyPlanned():
-            return replying.planned(call, happened)
+            return responses.planned(call, happened)
         case inputs.ReplyFunctionCall():
-            return replying.function_call(call, happened)
+            return responses.function_call(call, happened)
         case inputs.ReplyStepBegun():
-            return replying.step_begun(call, happened)
+            return responses.step_begun(call, happened)
         case inputs.ReplyStepDone():
-            return replying.step_done(call, happened)
+            return responses.step_done(call, happened)
         case inputs.ReplyDiverged():
-            return replying.diverged(call, happened)
+            return responses.diverged(call, happened)
         case inputs.ReplyFinished():
-            return replying.finished(call, happened, now_ms)
+            return responses.finished(call, happened, now_ms)
         case inputs.ReplyFailed():
-            return replying.failed(call, happened, now_ms)
+            return responses.failed(call, happened, now_ms)
         case _:
             assert_never(happened)
 
@@ -255,12 +255,12 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
         editing.stage_audio(call, happened)
         return []
     if isinstance(happened, inputs.AudioStopped):
-        return hearing.stop_without_audio(call, now_ms)
+        return input_audio.stop_without_audio(call, now_ms)
     if isinstance(happened, inputs.EndCall):
         return end(call, happened.outcome, now_ms)
     if isinstance(happened, inputs.HandoffPlanned):
         # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
-        hearing.flush(call)
+        input_audio.flush(call)
         call.handed_off = True
         call.reserved = 0
         call.mark("status")
@@ -268,12 +268,12 @@ def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list
     if isinstance(happened, inputs.DrainAnnounced):
         call.emit(events.going_away(happened.time_left_ms, "drain"))
         return []
-    call.shown_to_caller = call.released
+    call.sent_seq = call.visible_seq
     call.reserved = 0
     if happened.hung_up:
         return end(call, "hangup", now_ms)
     editing.drop_staged(call)
-    hearing.flush(call)
+    input_audio.flush(call)
     call.status = Status.PARKED
     call.left_at_ms = now_ms
     call.handed_off = happened.planned
@@ -290,7 +290,7 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     call.reply = call.staged = None
     call.playback = None
     call.reserved = 0
-    hearing.forget_audio(call)
+    input_audio.forget_audio(call)
     call.outbox.clear()
     call.status = Status.ENDED
     call.outcome = outcome
@@ -299,7 +299,7 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     return effects
 
 
-_TAKES: dict[type, Callable[..., list[Effect]]] = {
+_HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
     **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),

@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 
 @dataclass(slots=True)
-class Hearing:
+class InputAudioBuffer:
     """The input audio buffer, in bytes of the input format.
 
     `position` counts all audio ever appended in this format; `audio` is its tail that
@@ -140,7 +140,7 @@ class Playback:
 
 
 @dataclass(slots=True)
-class Clip:
+class HeardClip:
     """A spoken turn of the caller."""
 
     item_id: str
@@ -190,26 +190,26 @@ class Call:
     """The last connection was closed on purpose for another pod to go on."""
     seq: int = 0
     """Number of the newest event."""
-    released: int = 0
+    visible_seq: int = 0
     """Number of the newest event that may be sent."""
-    shown_to_caller: int = 0
+    sent_seq: int = 0
     """Number of the newest event that a caller can have seen from this pod."""
     items_made: int = 0
     replies_made: int = 0
     turns: int = 0
     speech_made: int = 0
-    hearing: Hearing = field(default_factory=Hearing)
+    hearing: InputAudioBuffer = field(default_factory=InputAudioBuffer)
     conversation: Conversation = field(default_factory=Conversation)
     reply: Reply | None = None
     cut_off: str = ""
     """The response that the client stopped by truncating or deleting what it said, until the next one: it may be
     cancelled, too. Not stored: after a resume that is an error like any other."""
     playback: Playback | None = None
-    clip: Clip | None = None
+    clip: HeardClip | None = None
     """What the caller said last; None if that was typed."""
-    answered: Clip | None = None
+    answered: HeardClip | None = None
     """What the reply under way answers: the caller may have gone on since."""
-    untranscribed: dict[str, Clip] = field(default_factory=dict)
+    untranscribed: dict[str, HeardClip] = field(default_factory=dict)
     """Spoken items whose words are not known yet; their audio is kept until they are."""
     staged: StagedAudio | None = None
     """Never restored: whoever takes the call over has it trimmed, and the client creates the item again."""

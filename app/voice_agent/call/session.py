@@ -25,8 +25,8 @@ from voice_agent.call.session_fields import (
     VAD_DEFAULTS,
     VAD_MODE,
 )
-from voice_agent.call.shapes import an_object, mistake, one_of, text
-from voice_agent.errors import ProtocolMistake
+from voice_agent.call.shapes import an_object, invalid, one_of, text
+from voice_agent.errors import ProtocolError
 
 MAX_SESSION_BYTES = 512 * 1024
 """Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
@@ -79,7 +79,7 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
     that only the server sets may be sent back unchanged, since clients edit the session
     they were given. Whatever model is named, the call's own goes on answering: stock clients
     name OpenAI's in every update, and their tools and instructions must not be lost with it.
-    Raises `ProtocolMistake`, whose `param` starts with ``session.``.
+    Raises `ProtocolError`, whose `param` starts with ``session.``.
     """
     given = dict(an_object(patch, "session"))
     if (kind := given.pop("type", None)) is not None:
@@ -89,13 +89,13 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
         _MODEL_NAME(model, "session.model")
     for name in _SERVER_SET:
         if given.pop(name, None) not in (None, session.get(name)):
-            raise mistake(f"session.{name}", "cannot be changed during a call")
+            raise invalid(f"session.{name}", "cannot be changed during a call")
     given = SESSION(given, "session")
     audio = given.pop("audio", {})
     heard, spoken = session["audio"]["input"], session["audio"]["output"]
     given_in, given_out = audio.get("input", {}), audio.get("output", {})
     if voice_locked and given_out.get("voice", spoken["voice"]) != spoken["voice"]:
-        raise mistake("session.audio.output.voice", "cannot be changed once it has been heard", "cannot_update_voice")
+        raise invalid("session.audio.output.voice", "cannot be changed once it has been heard", "cannot_update_voice")
     for name in ("transcription", "noise_reduction"):
         if given_in.get(name) is not None:
             given_in[name] = {**(heard[name] or {}), **given_in[name]}
@@ -111,7 +111,7 @@ def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit
     size = len(orjson.dumps(settings))
     if size > max_bytes:
         largest = max(settings, key=lambda name: len(orjson.dumps(settings[name])))
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"'{path}.{largest}' is too large: with it the {path} takes {size} bytes as JSON; "
             f"at most {max_bytes} are allowed.",
             code=f"{path}_too_large",
@@ -210,7 +210,7 @@ class ResponseSettings:
 def check_response(params: Mapping[str, Any]) -> dict[str, Any]:
     """The ``response`` object of a `response.create` ({} if absent) as it is kept.
 
-    Raises `ProtocolMistake`, whose `param` starts with ``response.``.
+    Raises `ProtocolError`, whose `param` starts with ``response.``.
     """
     if not params:
         return {}

@@ -20,7 +20,7 @@ from voice_agent.call.shapes import (
     free_json,
     free_object,
     integer,
-    mistake,
+    invalid,
     number,
     one_of,
     shown,
@@ -62,11 +62,11 @@ EAGERNESS_SILENCE_MS = {"low": 1500, "medium": 800, "auto": 800, "high": 400}
 
 def _format(value: Any, path: str) -> dict[str, Any]:
     if isinstance(value, str):
-        raise mistake(path, f'must be an object such as {{"type": "audio/pcm", "rate": 24000}}, not {shown(value)}')
+        raise invalid(path, f'must be an object such as {{"type": "audio/pcm", "rate": 24000}}, not {shown(value)}')
     given = fields({"type": one_of(*FORMATS), "rate": integer(1, 192_000)}, required=("type",))(value, path)
     audio_format = FORMATS[given["type"]]
     if given.get("rate", audio_format.rate_hz) != audio_format.rate_hz:
-        raise mistake(f"{path}.rate", f"must be {audio_format.rate_hz} for {audio_format.name}")
+        raise invalid(f"{path}.rate", f"must be {audio_format.rate_hz} for {audio_format.name}")
     return audio_format.as_json()
 
 
@@ -83,7 +83,7 @@ def _voice(value: Any, path: str) -> str:
 def _modalities(value: Any, path: str) -> list[str]:
     given: list[str] = array(one_of("text", "audio"), 2, min_items=1)(value, path)
     if len(given) != 1:
-        raise mistake(
+        raise invalid(
             path, "must be ['audio'] or ['text']; audio comes with its transcript, both at once are not possible"
         )
     return given
@@ -111,7 +111,7 @@ _TOOL = fields(
 
 def _tool(value: Any, path: str) -> dict[str, Any]:
     if isinstance(value, dict) and value.get("type") == "mcp":
-        raise mistake(f"{path}.type", "is 'mcp'; this server takes only tools of type 'function'")
+        raise invalid(f"{path}.type", "is 'mcp'; this server takes only tools of type 'function'")
     return {"type": "function", **_TOOL(value, path)}
 
 
@@ -121,7 +121,7 @@ def _tools(value: Any, path: str) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for index, tool in enumerate(tools):
         if tool["name"] in seen:
-            raise mistake(f"{path}[{index}].name", f"is {shown(tool['name'])}, the name of an earlier tool")
+            raise invalid(f"{path}[{index}].name", f"is {shown(tool['name'])}, the name of an earlier tool")
         seen.add(tool["name"])
     return tools
 
@@ -247,14 +247,14 @@ VAD_DEFAULTS = {"server_vad": SERVER_VAD, "semantic_vad": SEMANTIC_VAD}
 def _metadata(value: Any, path: str) -> dict[str, str]:
     given = an_object(value, path)
     if len(given) > 16:
-        raise mistake(path, f"has {len(given)} pairs; at most 16 are allowed")
+        raise invalid(path, f"has {len(given)} pairs; at most 16 are allowed")
     for key, content in given.items():
         if len(key) > 64:
-            raise mistake(path, f"has a key of {len(key)} characters; at most 64 are allowed")
+            raise invalid(path, f"has a key of {len(key)} characters; at most 64 are allowed")
         if not isinstance(content, str):
             raise wrong_type(content, f"{path}.{key}", "a string")
         if len(content) > 512:
-            raise mistake(f"{path}.{key}", f"is {len(content)} characters long; at most 512 are allowed")
+            raise invalid(f"{path}.{key}", f"is {len(content)} characters long; at most 512 are allowed")
     return given
 
 

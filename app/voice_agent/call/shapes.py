@@ -1,7 +1,7 @@
 """Small checks, put together into tables, for the JSON objects that callers send.
 
 A check takes a value and the dotted path it was found at, and returns the value to
-keep, or raises `ProtocolMistake` naming the field, what is wrong with it and what is
+keep, or raises `ProtocolError` naming the field, what is wrong with it and what is
 allowed. Everything is bounded, since whatever passes here is stored with the call.
 """
 
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 Check = Callable[[Any, str], Any]
 
@@ -21,20 +21,20 @@ MAX_DEPTH = 64
 _NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
 
 
-def mistake(path: str, problem: str, code: str = "invalid_value") -> ProtocolMistake:
+def invalid(path: str, problem: str, code: str = "invalid_value") -> ProtocolError:
     """`problem` completes a sentence that starts with the field: "must be …"."""
-    return ProtocolMistake(f"'{path}' {problem}.", code=code, param=path)
+    return ProtocolError(f"'{path}' {problem}.", code=code, param=path)
 
 
-def wrong_type(value: Any, path: str, wanted: str) -> ProtocolMistake:
+def wrong_type(value: Any, path: str, wanted: str) -> ProtocolError:
     """The value is of another JSON type than `wanted`, which reads "a string"."""
     got = "null" if value is None else _NAMES.get(type(value), type(value).__name__)
-    return mistake(path, f"must be {wanted}, but it is {got}", "invalid_type")
+    return invalid(path, f"must be {wanted}, but it is {got}", "invalid_type")
 
 
-def missing(path: str) -> ProtocolMistake:
+def missing(path: str) -> ProtocolError:
     """A required field is not there."""
-    return mistake(path, "is required", "missing_required_parameter")
+    return invalid(path, "is required", "missing_required_parameter")
 
 
 def text(max_bytes: int, *, min_bytes: int = 0, pattern: str | None = None, means: str = "") -> Check:
@@ -46,11 +46,11 @@ def text(max_bytes: int, *, min_bytes: int = 0, pattern: str | None = None, mean
             raise wrong_type(value, path, "a string")
         size = len(value) if value.isascii() else len(value.encode())
         if size < min_bytes:
-            raise mistake(path, "must not be empty")
+            raise invalid(path, "must not be empty")
         if size > max_bytes:
-            raise mistake(path, f"is {size} bytes long; at most {max_bytes} are allowed", "string_above_max_length")
+            raise invalid(path, f"is {size} bytes long; at most {max_bytes} are allowed", "string_above_max_length")
         if regex and not regex.fullmatch(value):
-            raise mistake(path, f"must consist of {means}")
+            raise invalid(path, f"must consist of {means}")
         return value
 
     return check
@@ -72,7 +72,7 @@ def integer(low: int, high: int) -> Check:
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong_type(value, path, "an integer")
         if not low <= value <= high:
-            raise mistake(path, f"must be from {low} to {high}, but it is {value}")
+            raise invalid(path, f"must be from {low} to {high}, but it is {value}")
         return value
 
     return check
@@ -85,7 +85,7 @@ def number(low: float, high: float) -> Check:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong_type(value, path, "a number")
         if not low <= value <= high:
-            raise mistake(path, f"must be from {low:g} to {high:g}, but it is {value:g}")
+            raise invalid(path, f"must be from {low:g} to {high:g}, but it is {value:g}")
         return value
 
     return check
@@ -100,7 +100,7 @@ def one_of(*allowed: str) -> Check:
         if not isinstance(value, str):
             raise wrong_type(value, path, "a string")
         if value not in allowed:
-            raise mistake(path, f"must be {wanted}, but it is {shown(value)}")
+            raise invalid(path, f"must be {wanted}, but it is {shown(value)}")
         return value
 
     return check
@@ -113,7 +113,7 @@ def array(inner: Check, max_items: int, *, min_items: int = 0) -> Check:
         if not isinstance(value, list):
             raise wrong_type(value, path, "an array")
         if not min_items <= len(value) <= max_items:
-            raise mistake(path, f"has {len(value)} entries; {min_items} to {max_items} are allowed")
+            raise invalid(path, f"has {len(value)} entries; {min_items} to {max_items} are allowed")
         return [inner(entry, f"{path}[{index}]") for index, entry in enumerate(value)]
 
     return check
@@ -155,9 +155,9 @@ def fields(
     return check
 
 
-def _unknown(path: str, hint: str | None, table: Mapping[str, Check]) -> ProtocolMistake:
+def _unknown(path: str, hint: str | None, table: Mapping[str, Check]) -> ProtocolError:
     known = hint or f"Known fields: {', '.join(table)}."
-    return ProtocolMistake(f"Unknown parameter: '{path}'. {known}", code="unknown_parameter", param=path)
+    return ProtocolError(f"Unknown parameter: '{path}'. {known}", code="unknown_parameter", param=path)
 
 
 def an_object(value: Any, path: str) -> dict[str, Any]:
@@ -187,16 +187,16 @@ def free_json(max_bytes: int, *, max_values: int | None = None) -> Check:
                     if left < 0:
                         break
                     if max_values is not None and values > max_values:
-                        raise mistake(path, f"holds more than the allowed {max_values} values")
+                        raise invalid(path, f"holds more than the allowed {max_values} values")
                     texts += each if isinstance(each, dict) else ()
                     deeper += each.values() if isinstance(each, dict) else each
             left -= sum(len(each.encode()) for each in texts)
             if left < 0:
-                raise mistake(path, f"is larger than the allowed {max_bytes} bytes")
+                raise invalid(path, f"is larger than the allowed {max_bytes} bytes")
             if not deeper:
                 return value
             level = deeper
-        raise mistake(path, f"nests deeper than {MAX_DEPTH} levels")
+        raise invalid(path, f"nests deeper than {MAX_DEPTH} levels")
 
     return check
 

@@ -10,7 +10,7 @@ a reply, a turn that was not answered yet is answered without its audio.
 
 from __future__ import annotations
 
-from voice_agent.call.hearing import take_back_unsaved
+from voice_agent.call.input_audio import take_back_unsaved
 from voice_agent.call.record import Call
 
 

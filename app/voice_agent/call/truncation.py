@@ -7,7 +7,7 @@ from voice_agent.call.alignment import cut, heard_text
 from voice_agent.call.conversation import Entry
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.record import Call
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 
 def truncate_to_heard(call: Call, now_ms: int) -> None:
@@ -28,24 +28,24 @@ def truncate(call: Call, wish: TruncateItem) -> None:
     """The client, which plays the audio, says how much of an item was heard."""
     entry = call.conversation.get(wish.item_id)
     if entry is None:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item with item_id {wish.item_id!r} not found.", code="item_truncate_invalid_item_id", param="item_id"
         )
     item = entry.item
     if item.get("role") != "assistant" or item["status"] == "in_progress":
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Item {wish.item_id!r} cannot be truncated: only finished or cancelled assistant messages can.",
             code="invalid_value",
             param="item_id",
         )
     if wish.content_index != 0 or not item["content"] or item["content"][0]["type"] != "output_audio":
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Content part {wish.content_index} of item {wish.item_id!r} is no audio.",
             code="invalid_value",
             param="content_index",
         )
     if wish.audio_end_ms > entry.audio_ms:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Audio content of {entry.audio_ms}ms is already shorter than {wish.audio_end_ms}ms",
             code="invalid_value",
             param="audio_end_ms",

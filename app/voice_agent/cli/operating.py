@@ -16,7 +16,7 @@ from rich.table import Table
 from voice_agent.cli.options import AsJson, StoreUrl
 from voice_agent.client.options import one_of
 from voice_agent.errors import SettingsError
-from voice_agent.operate.drain import OBEYED_WITHIN_S, Drain, drain_color, drain_pod
+from voice_agent.operate.drain import OBEYED_WITHIN_S, ColorDrain, drain_color, drain_pod
 from voice_agent.operate.fleet import Fleet, RemotePod
 from voice_agent.operate.outlook import Outlook
 from voice_agent.runtime.fleet import count
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from voice_agent.runtime.fleet import ColorSum
-    from voice_agent.stores.base import PodBeat, Store
+    from voice_agent.stores.base import PodHeartbeat, Store
 
 HANDOFF = "handoff"
 MODES = (HANDOFF, "finish")
@@ -143,7 +143,7 @@ def table(found: Fleet) -> Table:
     return drawn
 
 
-def _numbers(of: PodBeat | ColorSum) -> list[str]:
+def _numbers(of: PodHeartbeat | ColorSum) -> list[str]:
     return [str(number) for number in (of.active_calls, of.calls_not_resumable, of.parked_calls, of.capacity)]
 
 
@@ -195,7 +195,7 @@ async def _drain(
     approve: Callable[[Outlook], None],
     *,
     wait: bool,
-) -> Drain:
+) -> ColorDrain:
     from voice_agent.runtime.clock import SystemClock
 
     clock = SystemClock()
@@ -216,6 +216,6 @@ async def _cancel(settings: Settings, url: str | None, color: str | None) -> tup
         return {"what": pod.url, "draining": False, "cancelled": cancelled}, told
     async with _opened(settings) as store:
         cancelled = await store.drain_wish(color) is not None
-        await store.wish_drain(color, None)
+        await store.request_drain(color, None)
     told = f"{color} takes calls again within {OBEYED_WITHIN_S} s." if cancelled else f"{color} was not asked to drain."
     return {"what": color, "cancelled": cancelled}, told

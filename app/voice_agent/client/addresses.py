@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
-from voice_agent.client.refusals import CallFailed, Refused
+from voice_agent.client.refusals import CallFailed, CallRefused
 
 PATH = "/v1/realtime"
 EXAMPLE = f"ws://127.0.0.1:8080{PATH}"
@@ -45,7 +45,7 @@ def _meant(url: str, parts: SplitResult) -> str:
     return f"{scheme}://{parts.netloc}{path if path.endswith('/realtime') else path.removesuffix('/v1') + PATH}"
 
 
-def elsewhere(refused: Refused, url: str) -> CallFailed:
+def with_path_hint(refused: CallRefused, url: str) -> CallFailed:
     """The same refusal, with the path to try where the address names one that no server has."""
     parts = urlsplit(url)
     if refused.status != 404 or "/realtime" in parts.path:
@@ -53,7 +53,7 @@ def elsewhere(refused: Refused, url: str) -> CallFailed:
     return CallFailed(f"{address(url)} takes no calls (404); try {_meant(url, parts)}")
 
 
-def nobody(url: str, error: BaseException, reason: str) -> CallFailed:
+def unreachable(url: str, error: BaseException, reason: str) -> CallFailed:
     """Nobody took the call, in words that say what to do about it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return CallFailed(f"the certificate of {address(url)} is not trusted: {error.verify_message}")

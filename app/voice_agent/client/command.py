@@ -15,13 +15,13 @@ from rich.console import Console
 from voice_agent.call.audio import PCM, PCMA, PCMU
 from voice_agent.client.addresses import PATH, check
 from voice_agent.client.connection import RealtimeCall
-from voice_agent.client.exchanges import Report, Sink, Spoken, Typed
-from voice_agent.client.lines import Lines
+from voice_agent.client.exchanges import AudioSink, Report, SpokenTurn, Typed
+from voice_agent.client.lines import CallLines
 from voice_agent.client.microphone import Loudspeaker, microphone
 from voice_agent.client.options import one_of
 from voice_agent.client.refusals import CallFailed
-from voice_agent.client.screen import Screen
-from voice_agent.client.talk import Talk
+from voice_agent.client.screen import CallScreen
+from voice_agent.client.scripted import ScriptedConversation
 from voice_agent.client.wav import WavWriter, read_wav
 from voice_agent.errors import SettingsError
 from voice_agent.settings import load_settings
@@ -71,7 +71,7 @@ def call(
     turns = [] if mic else _turns(wav or [], text or [])
     recorder = None if out is None else _recorder(out)
     chosen = FORMATS[audio]
-    listener = Lines(sys.stdout, quiet=quiet) if as_json else Screen(Console(), quiet=quiet)
+    listener = CallLines(sys.stdout, quiet=quiet) if as_json else CallScreen(Console(), quiet=quiet)
     report = Report()
     connection = RealtimeCall(
         server, model=model, api_key=api_key, audio_format=chosen, going_away=going_away, come_back_for_s=timeout
@@ -79,12 +79,14 @@ def call(
     failure: CallFailed | None = None
     try:
         with ExitStack() as until_the_end:
-            sinks: list[Sink] = []
+            sinks: list[AudioSink] = []
             if recorder is not None:
                 sinks.append(until_the_end.enter_context(closing(recorder)))
             if mic:
                 sinks.append(until_the_end.enter_context(closing(Loudspeaker())))
-            talk = Talk(connection, listener, report, audio_format=chosen, reply_within_s=timeout, sinks=sinks)
+            talk = ScriptedConversation(
+                connection, listener, report, audio_format=chosen, reply_within_s=timeout, sinks=sinks
+            )
             asyncio.run(_have(talk, connection, turns, microphone(chosen) if mic else None))
     except KeyboardInterrupt:
         pass  # hung up on the way here; what was said is summed up
@@ -105,7 +107,10 @@ def _replies(count: int) -> str:
 
 
 async def _have(
-    talk: Talk, connection: RealtimeCall, turns: Sequence[Spoken | Typed], voice: AsyncIterator[bytes] | None
+    talk: ScriptedConversation,
+    connection: RealtimeCall,
+    turns: Sequence[SpokenTurn | Typed],
+    voice: AsyncIterator[bytes] | None,
 ) -> None:
     async with connection:
         await talk.run(turns, voice)
@@ -125,11 +130,11 @@ def _checked(url: str) -> str:
     return url
 
 
-def _turns(recordings: Sequence[Path], texts: Sequence[str]) -> list[Spoken | Typed]:
-    turns: list[Spoken | Typed] = []
+def _turns(recordings: Sequence[Path], texts: Sequence[str]) -> list[SpokenTurn | Typed]:
+    turns: list[SpokenTurn | Typed] = []
     for path in recordings or ([] if texts else [SAMPLE]):
         try:
-            turns.append(Spoken(path.name, read_wav(path)))
+            turns.append(SpokenTurn(path.name, read_wav(path)))
         except CallFailed as error:
             raise SettingsError(f"--wav: {error}") from None
     return [*turns, *(Typed(text) for text in texts)]

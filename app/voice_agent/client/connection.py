@@ -32,11 +32,11 @@ from websockets.exceptions import ConnectionClosed
 
 from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.call.closing import BROKEN, HANG_UP, MAY_RESUME
-from voice_agent.client.addresses import address, elsewhere, nobody
+from voice_agent.client.addresses import address, unreachable, with_path_hint
 from voice_agent.client.backoff import Backoff
-from voice_agent.client.numbering import Numbering, Tally
 from voice_agent.client.outgoing import Outgoing
-from voice_agent.client.refusals import CallFailed, Refused, Unreachable, closed
+from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable, closed
+from voice_agent.client.sequence import SequenceChecker, Tally
 from voice_agent.client.sockets import HANDSHAKE_S, OpenSocket, Socket, open_socket
 
 NO_CODE = 1005
@@ -49,7 +49,7 @@ CAN_RESUME = {"resumable": "1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class ResumedConnection:
     """One resume: who serves now, and how long nobody did."""
 
     code: int
@@ -81,7 +81,7 @@ class RealtimeCall:
         self.pod = ""
         self.session: dict[str, Any] = {}
         self.tally = Tally()
-        self.on_resumed: Callable[[Resumed], None] = lambda resumed: None
+        self.on_resumed: Callable[[ResumedConnection], None] = lambda resumed: None
         self.on_waiting: Callable[[int, str], None] = lambda code, reason: None
         """Told after each try to resume that failed: what the old connection ended with, and why the try failed."""
         self._url = url
@@ -94,7 +94,7 @@ class RealtimeCall:
         self._backoff = backoff or Backoff(come_back_for_s)
         self._socket: Socket | None = None
         self._token: str | None = None
-        self._numbering = Numbering(self.tally)
+        self._numbering = SequenceChecker(self.tally)
         self._outgoing = Outgoing(audio_format)
         self._sending = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
@@ -112,9 +112,9 @@ class RealtimeCall:
         try:
             info = await self._connect({}, self._headers, HANDSHAKE_S, first=True)
         except (OSError, Unreachable) as error:
-            raise nobody(self._url, error, _reason(error)) from error
-        except Refused as refusal:
-            raise elsewhere(refusal, self._url) from refusal.__cause__
+            raise unreachable(self._url, error, _reason(error)) from error
+        except CallRefused as refusal:
+            raise with_path_hint(refusal, self._url) from refusal.__cause__
         self._outgoing.begin_at(int(info.get("input_audio_ms", 0)))
         return self
 
@@ -241,15 +241,15 @@ class RealtimeCall:
                 info = await self._connect(query, headers, within_s, first=False)
             except (OSError, Unreachable) as error:
                 failure, asked_s = error, None
-            except Refused as refusal:
-                if not refusal.may_pass:
+            except CallRefused as refusal:
+                if not refusal.retryable:
                     raise
                 failure, asked_s = refusal, refusal.retry_after_s
             else:
                 if self._hanging_up.is_set():
                     await self.hang_up()
                 else:
-                    self._came_back(info, Resumed(code, self.color, self.pod, time.monotonic() - lost_s))
+                    self._came_back(info, ResumedConnection(code, self.color, self.pod, time.monotonic() - lost_s))
                 return
             self.on_waiting(code, _reason(failure))
             pause_s = self._backoff.pause_s(asked_s)
@@ -261,7 +261,7 @@ class RealtimeCall:
             await asyncio.wait_for(self._hanging_up.wait(), seconds)
         return self._hanging_up.is_set()
 
-    def _came_back(self, info: dict[str, Any], resumed: Resumed) -> None:
+    def _came_back(self, info: dict[str, Any], resumed: ResumedConnection) -> None:
         self._backoff.mended()
         rewound = self._outgoing.rewind(int(info.get("input_audio_ms", 0)), info.get("last_client_event_id"))
         self.tally.resumes += 1

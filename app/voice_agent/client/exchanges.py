@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from voice_agent.call.audio import PCM, AudioFormat, from_linear
-from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.pacing import FRAME_MS
 from voice_agent.client.wav import encoded, end_of_speech_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpokenTurn:
     """A turn from a recording: PCM16 24 000 Hz."""
 
     name: str
@@ -52,7 +52,7 @@ class Report:
     """Why replies failed, those of no turn too."""
 
 
-class Listener(Protocol):
+class CallListener(Protocol):
     """Told what happens while it happens."""
 
     def connected(self, call: RealtimeCall) -> None: ...
@@ -62,14 +62,14 @@ class Listener(Protocol):
     def waiting(self, code: int, reason: str) -> None:
         """The connection is lost, and one try to resume failed."""
 
-    def resumed(self, resumed: Resumed) -> None: ...
+    def resumed(self, resumed: ResumedConnection) -> None: ...
     def going_away(self, time_left_ms: int) -> None:
         """The server announced that it will close the connection for a planned reason."""
 
     def mistake(self, message: str) -> None: ...
 
 
-class Sink(Protocol):
+class AudioSink(Protocol):
     """Takes the agent's voice, PCM16 24 000 Hz."""
 
     def write(self, pcm: bytes) -> None: ...
@@ -80,7 +80,7 @@ class Sink(Protocol):
 class Playing:
     """How far a recording has been spoken."""
 
-    def __init__(self, turn: Spoken, audio_format: AudioFormat) -> None:
+    def __init__(self, turn: SpokenTurn, audio_format: AudioFormat) -> None:
         self.name = turn.name
         self.total_ms = PCM.ms(len(turn.pcm))
         self.voiced_ms = end_of_speech_ms(turn.pcm, FRAME_MS)

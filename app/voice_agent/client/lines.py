@@ -8,12 +8,12 @@ from typing import Any, TextIO
 
 import orjson
 
-from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.exchanges import Exchange, Report
-from voice_agent.client.numbering import Tally
+from voice_agent.client.sequence import Tally
 
 
-class Lines:
+class CallLines:
     """Each line has `event` and `at_ms`, milliseconds since 1970; `quiet` leaves the summary only."""
 
     def __init__(self, out: TextIO, *, quiet: bool) -> None:
@@ -47,7 +47,7 @@ class Lines:
     def waiting(self, code: int, reason: str) -> None:
         self._write("waiting", code=code, reason=reason)
 
-    def resumed(self, resumed: Resumed) -> None:
+    def resumed(self, resumed: ResumedConnection) -> None:
         self._write("resumed", **asdict(resumed))
 
     def going_away(self, time_left_ms: int) -> None:

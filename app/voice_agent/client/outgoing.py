@@ -36,7 +36,7 @@ class Rewound:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class _SentEvent:
     event_id: str
     text: str
     at_bytes: int
@@ -52,8 +52,8 @@ class Outgoing:
         self._end_bytes = 0
         self._newest_at_bytes = 0
         self._cursor_bytes = 0
-        self._events: deque[_Event] = deque(maxlen=KEPT_EVENTS)
-        self._unsent: deque[_Event] = deque(maxlen=KEPT_EVENTS)
+        self._events: deque[_SentEvent] = deque(maxlen=KEPT_EVENTS)
+        self._unsent: deque[_SentEvent] = deque(maxlen=KEPT_EVENTS)
 
     @property
     def appended_ms(self) -> int:
@@ -75,7 +75,7 @@ class Outgoing:
 
     def add(self, event_id: str, text: str) -> None:
         """A client event, as the text to send."""
-        event = _Event(event_id, text, self._end_bytes)
+        event = _SentEvent(event_id, text, self._end_bytes)
         self._events.append(event)
         self._unsent.append(event)
 

@@ -34,19 +34,19 @@ class CallFailed(VoiceAgentError):
     """The call cannot be started or cannot go on; `str()` is one line that says what to do."""
 
 
-class Refused(CallFailed):
+class CallRefused(CallFailed):
     """The server answered with an HTTP status instead of an upgrade."""
 
     def __init__(self, status: int, body: bytes, retry_after_s: float | None) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
         advice = ADVICE.get(status)
-        if advice is None and self.may_pass:
+        if advice is None and self.retryable:
             advice = "try again later" if retry_after_s is None else f"try again in {retry_after_s:g} s"
         super().__init__(f"refused with {_said(status, body)}" + (f" ({advice})" if advice else ""))
 
     @property
-    def may_pass(self) -> bool:
+    def retryable(self) -> bool:
         """Whether trying again can help."""
         return self.status in WORTH_RETRYING
 

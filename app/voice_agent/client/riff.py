@@ -28,7 +28,7 @@ class NotReadableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class WavContent:
     """`pcm` is PCM16 little-endian, its channels interleaved, whole frames only."""
 
     pcm: bytes
@@ -45,7 +45,7 @@ class _Format:
     """Bytes of one sample."""
 
 
-def read(content: bytes) -> Recording:
+def read(content: bytes) -> WavContent:
     """The samples of a WAV file. Raises `NotReadableError`."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         raise NotReadableError("it is no WAV file")
@@ -76,12 +76,12 @@ def _format(chunk: bytes) -> _Format:
     return _Format(tag, channels, rate_hz, frame_bytes // channels)
 
 
-def _recording(data: bytes, form: _Format) -> Recording:
+def _recording(data: bytes, form: _Format) -> WavContent:
     # A file whose writer was killed may end within a sample.
     whole = len(data) // (form.width * form.channels) * (form.width * form.channels)
     if not whole:
         raise NotReadableError("it holds no samples")
-    return Recording(_pcm16(data[:whole], form), form.channels, form.rate_hz)
+    return WavContent(_pcm16(data[:whole], form), form.channels, form.rate_hz)
 
 
 def _pcm16(data: bytes, form: _Format) -> bytes:

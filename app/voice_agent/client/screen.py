@@ -10,12 +10,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from voice_agent.client.connection import RealtimeCall, Resumed
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.exchanges import Exchange, Report
-from voice_agent.client.numbering import Tally
+from voice_agent.client.sequence import Tally
 
 
-class Screen:
+class CallScreen:
     """Prints both sides of the conversation as it goes."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
@@ -69,7 +69,7 @@ class Screen:
             self._told_of_break = True
             self._line(f"[yellow]connection lost ({code}); trying to resume: {escape(reason)}[/]")
 
-    def resumed(self, resumed: Resumed) -> None:
+    def resumed(self, resumed: ResumedConnection) -> None:
         self._told_of_break = False
         self._line(
             f"[yellow]connection lost ({resumed.code}); resumed on the {escape(resumed.color)} pod "

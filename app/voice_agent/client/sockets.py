@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
 from voice_agent.client.addresses import address, check
-from voice_agent.client.refusals import CallFailed, Refused, Unreachable
+from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
 from voice_agent.settings import is_loopback
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -21,7 +21,7 @@ SILENT_FOR_S = 10.0
 CLOSING_S = 2.0
 
 
-class Transport(Protocol):
+class ClientSocket(Protocol):
     """The part of a connection below the protocol."""
 
     def abort(self) -> None:
@@ -32,7 +32,7 @@ class Socket(Protocol):
     """What is used of a `websockets` connection; every method raises `ConnectionClosed` once it is gone."""
 
     @property
-    def transport(self) -> Transport: ...
+    def transport(self) -> ClientSocket: ...
     @property
     def close_code(self) -> int | None: ...
     @property
@@ -43,7 +43,10 @@ class Socket(Protocol):
 
 
 OpenSocket = Callable[[str, Mapping[str, str]], Awaitable[Socket]]
-"""Connects to a URL with headers. Raises `OSError`, `Refused`, `Unreachable`, or `CallFailed` for a useless address."""
+"""Connects to a URL with headers.
+
+Raises `OSError`, `CallRefused`, `Unreachable`, or `CallFailed` for a useless address.
+"""
 
 
 async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
@@ -64,7 +67,7 @@ async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
     except InvalidStatus as refusal:
         wait = refusal.response.headers.get("Retry-After", "")
         status, body = refusal.response.status_code, bytes(refusal.response.body or b"")
-        raise Refused(status, body, float(wait) if wait.isdecimal() else None) from refusal
+        raise CallRefused(status, body, float(wait) if wait.isdecimal() else None) from refusal
     except InvalidMessage as error:
         # A load balancer hangs up like this when the pod behind it has just died.
         raise Unreachable(f"{address(url)} broke off the handshake") from error

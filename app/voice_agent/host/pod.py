@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from voice_agent.host.board import AWAY, LOOK_S, Board, HostDrain, Line, queues_of
-from voice_agent.host.siblings import Siblings
+from voice_agent.host.worker_ipc import WorkerIpc
+from voice_agent.host.worker_table import AWAY, LOOK_S, HostDrain, WorkerState, WorkerTable, queues_of
 from voice_agent.runtime.attachment import Attachment
 from voice_agent.runtime.fleet import Takers
 from voice_agent.runtime.pod import Pod
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,8 @@ class HostPod:
         *,
         name: str,
         slot: int,
-        board: Board,
-        siblings: Siblings,
+        board: WorkerTable,
+        siblings: WorkerIpc,
         page: Callable[[], bytes],
         merge: Callable[[Mapping[str, bytes]], bytes],
     ) -> None:
@@ -76,10 +76,10 @@ class HostPod:
     def write_line(self) -> None:
         """What this worker does right now."""
         if self._has_left:
-            self._board.write(self._slot, Line())
+            self._board.write(self._slot, WorkerState())
             return
         found, now_s = self._pod.status(), self._pod.clock.monotonic_s()
-        line = Line(self._pod.state, found.active_calls, found.parked_calls, found.capacity, now_s)
+        line = WorkerState(self._pod.state, found.active_calls, found.parked_calls, found.capacity, now_s)
         self._board.write(self._slot, line)
 
     def queues(self) -> set[int]:
@@ -112,7 +112,7 @@ class HostPod:
         """See `Pod.erase`: a sibling that has the call learns of it from the store."""
         return await self._pod.erase(call_id)
 
-    async def fleet(self) -> list[PodBeat]:
+    async def fleet(self) -> list[PodHeartbeat]:
         """Every living pod."""
         return await self._pod.fleet()
 

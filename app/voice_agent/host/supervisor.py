@@ -33,7 +33,7 @@ from typing import NoReturn
 import structlog
 
 from voice_agent.errors import SettingsError, VoiceAgentError
-from voice_agent.host.board import AWAY, Board, HostDrain, Line
+from voice_agent.host.worker_table import AWAY, HostDrain, WorkerState, WorkerTable
 from voice_agent.runtime.ports import Clock
 
 WAIT_S = 0.1
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Worker:
+class _WorkerProcess:
     """The worker of a slot, or where it was."""
 
     pid: int = 0
@@ -63,13 +63,13 @@ class _Worker:
 class Supervisor:
     """`run` returns the exit status when the last worker has left."""
 
-    def __init__(self, board: Board, work: Callable[[int], None], drain: HostDrain, clock: Clock) -> None:
+    def __init__(self, board: WorkerTable, work: Callable[[int], None], drain: HostDrain, clock: Clock) -> None:
         """`work` is what a worker does in its process, by slot; `drain` is how all leave on a signal."""
         self._board = board
         self._work = work
         self._drain = drain
         self._clock = clock
-        self._workers = [_Worker() for _ in range(board.workers)]
+        self._workers = [_WorkerProcess() for _ in range(board.workers)]
         self._signalled = 0
         self._leaving = False
         self._wakeup, self._waker = socket.socketpair()
@@ -188,7 +188,7 @@ class Supervisor:
             if pid:
                 worker.pid = 0
                 # Its siblings accept what waits for it from now on.
-                self._board.write(slot, Line())
+                self._board.write(slot, WorkerState())
                 ended.append((slot, os.waitstatus_to_exitcode(status)))
         return ended
 

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from voice_agent.observe.logs import dropped_lines
 from voice_agent.runtime.ports import Frames, PodStatus, StoreState
-from voice_agent.stores.base import Tallies
+from voice_agent.stores.base import PodCounters
 
 
 class Kind(Enum):
@@ -201,12 +201,12 @@ class Metrics:
         """For the web layer, which may have to ask others for their page."""
         return self.page()
 
-    def tallies(self) -> Tallies:
+    def counters(self) -> PodCounters:
         """The counters that a cutover watches, for the pod's heartbeat."""
         counted = self._counted
         within = zip(map(str, self._turn_bounds_s), accumulate(self._turns), strict=True)
         causes = dict(counted.causes)
-        return Tallies(counted.ended, counted.failed, counted.dropped, counted.resumed, dict(within), causes)
+        return PodCounters(counted.ended, counted.failed, counted.dropped, counted.resumed, dict(within), causes)
 
     def _sample(self) -> Iterable[Metric]:
         status = self._status() if self._status is not None else None

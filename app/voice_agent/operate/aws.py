@@ -43,7 +43,7 @@ def sentences(failed: str, error: type[CutoverError]) -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.NoRegionError) as raised:
         raise error(f"{failed}: {_one_line(raised)}; set up AWS as for the `aws` command") from raised
     except (exceptions.HTTPClientError, exceptions.ConnectionError) as raised:
-        raise error(f"{failed}: AWS does not answer: {_one_line(raised)}", may_pass=True) from raised
+        raise error(f"{failed}: AWS does not answer: {_one_line(raised)}", retryable=True) from raised
     except exceptions.BotoCoreError as raised:
         raise error(f"{failed}: {_one_line(raised)}") from raised
 
@@ -53,12 +53,12 @@ def _answered(failed: str, raised: Any, error: type[CutoverError]) -> CutoverErr
     code, message = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
     status = raised.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in THROTTLED:
-        return error(f"{failed}: AWS throttles {raised.operation_name} ({code}); try again", may_pass=True)
+        return error(f"{failed}: AWS throttles {raised.operation_name} ({code}); try again", retryable=True)
     if code in REFUSED:
         return error(f"{failed}: AWS does not allow {raised.operation_name}; grant it to who runs this: {message}")
     if code in NOT_KNOWN:
         return error(f"{failed}: AWS does not take these credentials ({code}); renew them: {message}")
-    return error(f"{failed}: {raised.operation_name} was refused with {code}: {message}", may_pass=status >= 500)
+    return error(f"{failed}: {raised.operation_name} was refused with {code}: {message}", retryable=status >= 500)
 
 
 def _one_line(raised: Exception) -> str:

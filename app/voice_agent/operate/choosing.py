@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from voice_agent.errors import SettingsError
-from voice_agent.operate.ports import Router, Watch
+from voice_agent.operate.ports import MetricsSource, Router
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import Store
 
@@ -91,7 +91,7 @@ def choose_router(options: RouterOptions) -> Router:
     return ArgoRouter(namespace=options.namespace, name=options.resource, color_label=options.color_label)
 
 
-def choose_watch(kind: str, store: Store, clock: Clock, *, prometheus: str | None, cloudwatch: str) -> Watch:
+def choose_watch(kind: str, store: Store, clock: Clock, *, prometheus: str | None, cloudwatch: str) -> MetricsSource:
     """The source of numbers. Raises as `choose_router`."""
     if kind == "prometheus":
         from voice_agent.operate.sources.prometheus import PrometheusWatch

@@ -28,15 +28,15 @@ from voice_agent.operate.choosing import (
     parse_targets,
     read_terraform,
 )
-from voice_agent.operate.conductor import Conductor, NothingToDo, Refused, at_first, forget, refusing
+from voice_agent.operate.context import Context
 from voice_agent.operate.dry_run import dry_run
-from voice_agent.operate.judging import Budget
-from voice_agent.operate.lines import Lines
-from voice_agent.operate.plan import Exit, Terms
+from voice_agent.operate.judging import ErrorBudget
+from voice_agent.operate.lines import CutoverLines
+from voice_agent.operate.plan import Exit, Options
 from voice_agent.operate.ports import FULL, CutoverError
-from voice_agent.operate.screen import Screen
+from voice_agent.operate.runner import CutoverRefused, NothingToDo, Runner, at_first, forget, refusing
+from voice_agent.operate.screen import CutoverScreen
 from voice_agent.operate.smoke import COLOR_KEY, SAID_FIRST, SmokeTerms, smoke_call, smoked
-from voice_agent.operate.world import World
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.settings import ROUTERS_KEY, Settings, load_settings
 from voice_agent.stores.factory import open_store
@@ -208,7 +208,7 @@ def cutover(
         delete=delete,
         force=force,
     )
-    budget = Budget(error_rate=max_error_rate, turn_p95_s=max_turn, dropped=max_dropped)
+    budget = ErrorBudget(error_rate=max_error_rate, turn_p95_s=max_turn, dropped=max_dropped)
     options = RouterOptions(
         kind=router,
         haproxy=haproxy,
@@ -230,7 +230,7 @@ def cutover(
     wish = _Wish(to, old, dry, forget, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
     clock = SystemClock()
     if as_json:
-        lines = Lines(sys.stdout, clock)
+        lines = CutoverLines(sys.stdout, clock)
         try:
             status = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, lines, clock))
         except SettingsError:
@@ -239,7 +239,7 @@ def cutover(
             status = error.exit_status
             lines.stopped(str(error), status)
     else:
-        with Screen(Console(), clock) as screen:
+        with CutoverScreen(Console(), clock) as screen:
             try:
                 status = asyncio.run(_cut_over(settings, options, terms, budget, smoke_terms, wish, screen, clock))
             except NothingToDo as nothing:
@@ -261,14 +261,14 @@ class _Wish:
     """Kind, Prometheus' address, CloudWatch's namespace."""
 
 
-def _terms(*, percents: str, watch_deadline_s: float | None, **more: Any) -> Terms:
+def _terms(*, percents: str, watch_deadline_s: float | None, **more: Any) -> Options:
     try:
         weights = tuple(int(percent) for percent in percents.split(","))
     except ValueError:
         raise SettingsError(f"--steps: {percents!r} is not a list of percents, such as 5,25,100") from None
     longest_s = more["drain_deadline_s"] + more["buffer_s"] + EXTRA_WATCH_S
     try:
-        return Terms(percents=weights, watch_deadline_s=watch_deadline_s or longest_s, **more)
+        return Options(percents=weights, watch_deadline_s=watch_deadline_s or longest_s, **more)
     except ValueError as error:
         raise SettingsError(f"{'--steps' if 'weights' in str(error) else '--deadline'}: {error}") from None
 
@@ -276,11 +276,11 @@ def _terms(*, percents: str, watch_deadline_s: float | None, **more: Any) -> Ter
 async def _cut_over(
     settings: Settings,
     options: RouterOptions,
-    terms: Terms,
-    budget: Budget,
+    terms: Options,
+    budget: ErrorBudget,
     smoke_terms: SmokeTerms | None,
     wish: _Wish,
-    teller: Screen | Lines,
+    teller: CutoverScreen | CutoverLines,
     clock: SystemClock,
 ) -> int:
     """Do it; returns the exit status (`plan.Exit`)."""
@@ -299,8 +299,8 @@ async def _cut_over(
             return Exit.NO_CALLER_LOST
         with refusing():
             watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
-            world = World(choose_router(options), watch, store, smoke, clock, teller)
-        conductor = Conductor(world, terms, budget)
+            world = Context(choose_router(options), watch, store, smoke, clock, teller)
+        conductor = Runner(world, terms, budget)
         if wish.dry and wish.to is not None:
             new, old = wish.to, wish.old
             progress = await at_first(lambda: conductor.begin(new, old), clock, teller)
@@ -309,7 +309,7 @@ async def _cut_over(
             for line in changes:
                 teller.said(line)
             if against:
-                raise Refused("; ".join(against))
+                raise CutoverRefused("; ".join(against))
             return Exit.NO_CALLER_LOST
         with _interrupting(conductor, teller):
             if wish.to is None:
@@ -320,7 +320,7 @@ async def _cut_over(
 
 
 @contextlib.contextmanager
-def _interrupting(conductor: Conductor, teller: Screen | Lines) -> Iterator[None]:
+def _interrupting(conductor: Runner, teller: CutoverScreen | CutoverLines) -> Iterator[None]:
     """The first Ctrl+C (or SIGTERM) rolls back; the second stops at once, and what is done stays."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

@@ -20,7 +20,7 @@ from voice_agent.operate.fleet import Fleet, FleetError, PodSilent, RemotePod
 from voice_agent.operate.outlook import Outlook, outlook
 from voice_agent.runtime.fleet import LEAVING, count
 from voice_agent.runtime.ports import Clock
-from voice_agent.stores.base import DrainWish, Store
+from voice_agent.stores.base import DrainRequest, Store
 
 OBEYED_WITHIN_S = 2
 """A pod learns the wish for its color with its next heartbeat."""
@@ -31,7 +31,7 @@ LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class ColorDrain:
     """What is known of a drain that was asked for; `str()` is for people."""
 
     what: str
@@ -71,7 +71,7 @@ class Drain:
 
 async def drain_pod(
     pod: RemotePod, mode: str | None, deadline_s: float | None, clock: Clock, *, wait: bool = False
-) -> Drain:
+) -> ColorDrain:
     """Let one pod's calls go, and `wait` for the last. Raises `FleetError`, also when somebody cancels it."""
     begun = await pod.drain(mode, deadline_s)
     active_calls = int(begun["active_calls"])
@@ -92,7 +92,7 @@ async def drain_pod(
 
     if wait:
         await until(is_empty, pod.url, begun["deadline_s"] + EXTRA_WAIT_S, clock)
-    return Drain(
+    return ColorDrain(
         what=pod.url,
         mode=begun["mode"],
         deadline_s=begun["deadline_s"],
@@ -114,7 +114,7 @@ async def drain_color(
     *,
     wait: bool = False,
     approve: Callable[[Outlook], None] = lambda expected: None,
-) -> Drain:
+) -> ColorDrain:
     """Ask every pod of a color to drain, and `wait` until none has a call left.
 
     `approve` is told before what is to be expected; what it raises ends it there, and nothing is asked of any pod.
@@ -126,9 +126,9 @@ async def drain_color(
         raise FleetError(f"there is no {color} pod to drain; there is: {there or 'no pod at all'}.")
     expected = outlook(fleet, await store.weights(), color, deadline_s)
     approve(expected)
-    watch = Watch(color, fleet)
-    wish = DrainWish(mode=mode, deadline_s=deadline_s, requested_at_ms=clock.wall_ms())
-    await store.wish_drain(color, wish)
+    watch = DrainWatch(color, fleet)
+    wish = DrainRequest(mode=mode, deadline_s=deadline_s, requested_at_ms=clock.wall_ms())
+    await store.request_drain(color, wish)
 
     async def is_drained() -> bool:
         try:
@@ -142,7 +142,7 @@ async def drain_color(
 
     if wait:
         await until(is_drained, color, deadline_s + EXTRA_WAIT_S, clock)
-    return Drain(
+    return ColorDrain(
         what=color,
         mode=mode,
         deadline_s=deadline_s,
@@ -171,7 +171,7 @@ class _Pod:
 
 
 @dataclass
-class Watch:
+class DrainWatch:
     """One look at the fleet after the other at a color under drain. Pure: the looks come from outside."""
 
     color: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from voice_agent.operate.context import Context
 from voice_agent.operate.fleet import Fleet
 from voice_agent.operate.outlook import price
-from voice_agent.operate.plan import Progress
+from voice_agent.operate.plan import CutoverProgress
 from voice_agent.operate.ports import Routing
 from voice_agent.operate.preflight import problems
 from voice_agent.operate.steps import planned
-from voice_agent.operate.world import World
 
 
-async def dry_run(world: World, progress: Progress) -> tuple[list[str], list[str]]:
+async def dry_run(world: Context, progress: CutoverProgress) -> tuple[list[str], list[str]]:
     """What speaks against this cutover, and every change it would make, a line each.
 
     Raises `CutoverError` and `StoreError` when something cannot be read.

@@ -9,7 +9,7 @@ import httpx
 
 from voice_agent.errors import VoiceAgentError
 from voice_agent.runtime.fleet import ColorSum, sum_by_color
-from voice_agent.stores.base import PodBeat, Tallies
+from voice_agent.stores.base import PodCounters, PodHeartbeat
 
 ANSWER_S = 5.0
 
@@ -26,7 +26,7 @@ class PodSilent(FleetError):
 class Fleet:
     """Every living pod, and the sums per color."""
 
-    pods: list[PodBeat]
+    pods: list[PodHeartbeat]
 
     @property
     def colors(self) -> dict[str, ColorSum]:
@@ -119,12 +119,12 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, ConnectionRefusedError) or (before is not None and _is_refusal(before))
 
 
-def _beat(said: dict[str, Any]) -> PodBeat:
+def _beat(said: dict[str, Any]) -> PodHeartbeat:
     """A pod of a newer version may say more, one of an older version less."""
-    tallies = said.get("tallies")
-    counted = None if tallies is None else Tallies(**_known(Tallies, tallies))
-    return PodBeat(**{**_known(PodBeat, said), "tallies": counted})
+    counters = said.get("counters")
+    counted = None if counters is None else PodCounters(**_known(PodCounters, counters))
+    return PodHeartbeat(**{**_known(PodHeartbeat, said), "counters": counted})
 
 
-def _known(kind: type[PodBeat | Tallies], said: dict[str, Any]) -> dict[str, Any]:
+def _known(kind: type[PodHeartbeat | PodCounters], said: dict[str, Any]) -> dict[str, Any]:
     return {field.name: said[field.name] for field in fields(kind) if field.name in said}

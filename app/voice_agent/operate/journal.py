@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from voice_agent.errors import StoreError
-from voice_agent.operate.plan import Progress, as_json, from_json
+from voice_agent.operate.plan import CutoverProgress, as_json, from_json
 from voice_agent.operate.ports import CutoverError
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import Store
@@ -45,7 +45,7 @@ class Journal:
         self._unanswered: bytes | None = None
         """A record that was to be saved; whether the store has it is not known."""
 
-    async def read(self) -> Progress | None:
+    async def read(self) -> CutoverProgress | None:
         """The last cutover, finished or not; None if there was none. Raises `CutoverError` for one it cannot read."""
         self._known = await self._store.note(RECORD)
         if self._known is None:
@@ -57,7 +57,7 @@ class Journal:
                 "the store holds a cutover that this version cannot read; finish it with the version that began it"
             ) from error
 
-    async def save(self, progress: Progress) -> None:
+    async def save(self, progress: CutoverProgress) -> None:
         """Replace the record, before the step it names begins; safe to ask again.
 
         Raises `LeaseLost` if somebody else has, and `StoreError`.
@@ -72,14 +72,14 @@ class Journal:
         self._unanswered = packed
         # A store that was emptied has forgotten the record, not somebody's newer one.
         for known in (self._known, None):
-            if await self._store.swap_note(RECORD, known, packed, ttl_s=KEPT_S):
+            if await self._store.compare_and_set(RECORD, known, packed, ttl_s=KEPT_S):
                 self._known, self._unanswered = packed, None
                 return
         raise LeaseLost("somebody else went on with this cutover")
 
     async def drop(self) -> None:
         """Forget the record that was read. Raises `LeaseLost` if it is another by now."""
-        if not await self._store.swap_note(RECORD, self._known, None, ttl_s=KEPT_S):
+        if not await self._store.compare_and_set(RECORD, self._known, None, ttl_s=KEPT_S):
             raise LeaseLost("somebody else went on with this cutover")
         self._known = None
 
@@ -87,7 +87,7 @@ class Journal:
         """Take the lease; waits for that of a tool that has died. Raises `CutoverError` while another is at work."""
         mine = self._signed()
         other: bytes | None = None
-        while not await self._store.swap_note(LEASE, None, mine, ttl_s=LEASE_S):
+        while not await self._store.compare_and_set(LEASE, None, mine, ttl_s=LEASE_S):
             found = await self._store.note(LEASE)
             if other is not None and found is not None and found != other:
                 raise CutoverError("another cutover is at work: wait for its end, or interrupt it")
@@ -101,7 +101,7 @@ class Journal:
         fresh = self._renewal = self._renewal or self._signed()
         # It may have run out while the store was away, or have been forgotten; nobody else took it then.
         for known in (self._lease, None):
-            if await self._store.swap_note(LEASE, known, fresh, ttl_s=LEASE_S):
+            if await self._store.compare_and_set(LEASE, known, fresh, ttl_s=LEASE_S):
                 self._lease, self._renewal = fresh, None
                 return
         raise LeaseLost("another cutover is at work")
@@ -111,7 +111,7 @@ class Journal:
         if self._lease is None:
             return
         with contextlib.suppress(StoreError):
-            await self._store.swap_note(LEASE, self._lease, None, ttl_s=LEASE_S)
+            await self._store.compare_and_set(LEASE, self._lease, None, ttl_s=LEASE_S)
         self._lease = None
 
     def _signed(self) -> bytes:

@@ -9,7 +9,7 @@ from voice_agent.operate.ports import Numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class ErrorBudget:
     """What the new color may do wrong, counted from the first shift on."""
 
     error_rate: float = 0.02
@@ -76,7 +76,7 @@ def percentile_s(within: Mapping[float, int], share: float) -> float | None:
     return below_s
 
 
-def breach(seen: Seen, budget: Budget) -> str | None:
+def breach(seen: Seen, budget: ErrorBudget) -> str | None:
     """Which limit is passed, in words; None while all is well."""
     if seen.dropped is not None and seen.dropped > budget.dropped:
         return f"{seen.dropped} dropped calls (limit {budget.dropped})"
@@ -89,7 +89,7 @@ def breach(seen: Seen, budget: Budget) -> str | None:
     return None
 
 
-class Stragglers:
+class EmptyFor:
     """Whether a color has been empty for long enough. What was not seen was not empty."""
 
     def __init__(self, buffer_s: float, longest_gap_s: float) -> None:

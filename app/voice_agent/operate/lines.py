@@ -7,13 +7,13 @@ from typing import Any, TextIO
 
 import orjson
 
-from voice_agent.operate.plan import Exit, Progress
+from voice_agent.operate.plan import CutoverProgress, Exit
 from voice_agent.operate.ports import Numbers
 from voice_agent.runtime.ports import Clock
 
 
-class Lines:
-    """`world.Teller`: each line has `event` (begun, step, look, said, over) and `at_ms`, milliseconds since 1970.
+class CutoverLines:
+    """`world.Reporter`: each line has `event` (begun, step, look, said, over) and `at_ms`, milliseconds since 1970.
 
     The last one, `over`, has `exit` (the command's exit status), `ok` (it is 0), `reason`, and `lost` and `why_lost`.
     """
@@ -21,7 +21,7 @@ class Lines:
     def __init__(self, out: TextIO, clock: Clock) -> None:
         self._out = out
         self._clock = clock
-        self._last: Progress | None = None
+        self._last: CutoverProgress | None = None
         """The record as it was last told."""
 
     def _write(self, event: str, **more: Any) -> None:
@@ -29,18 +29,18 @@ class Lines:
         self._out.write(orjson.dumps(line).decode() + "\n")
         self._out.flush()
 
-    def begun(self, progress: Progress, *, again: bool) -> None:
+    def begun(self, progress: CutoverProgress, *, again: bool) -> None:
         """Who goes where."""
         self._last = progress
         names = {"old": progress.old, "new": progress.new, "router": progress.router, "cutover_id": progress.cutover_id}
         self._write("begun", again=again, weights=dict(progress.before.weights), **names)
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: CutoverProgress) -> None:
         """A step, and the weights it wants."""
         self._last = progress
         self._write("step", step=progress.step.value, weights=dict(progress.routing.weights), reason=progress.reason)
 
-    def looked(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
+    def looked(self, progress: CutoverProgress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
         """Both colors' numbers; null for what is not known."""
         self._last = progress
         found = numbers or {}
@@ -56,7 +56,7 @@ class Lines:
         """A remark."""
         self._write("said", text=text)
 
-    def over(self, progress: Progress) -> None:
+    def over(self, progress: CutoverProgress) -> None:
         """How it ended."""
         self._write(
             "over",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from voice_agent.runtime.fleet import count
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 GONE_S = 5.0
 """A pod whose heartbeat has run out is told of once it was missing for so long: a store that was emptied shows nobody
@@ -58,7 +58,7 @@ class Losses:
         self._missing_since_s: dict[str, float] = {}
         self._told: set[str] = set()
 
-    def look(self, beats: Iterable[PodBeat], now_s: float) -> list[str]:
+    def look(self, beats: Iterable[PodHeartbeat], now_s: float) -> list[str]:
         """Take in all heartbeats; returns what is new of pods that fell silent or are back, a sentence each."""
         heard: set[str] = set()
         told: list[str] = []
@@ -128,11 +128,11 @@ def from_json(said: Mapping[str, Any]) -> dict[str, PodCount]:
     return {key: PodCount(**{name: pod[name] for name in known if name in pod}) for key, pod in said.items()}
 
 
-def _noted(known: PodCount | None, beat: PodBeat) -> PodCount:
+def _noted(known: PodCount | None, beat: PodHeartbeat) -> PodCount:
     dropped: dict[str, int] = {}
-    if beat.tallies is not None:
-        dropped = dict(beat.tallies.causes)
-        dropped[""] = beat.tallies.dropped - sum(dropped.values())
+    if beat.counters is not None:
+        dropped = dict(beat.counters.causes)
+        dropped[""] = beat.counters.dropped - sum(dropped.values())
     return PodCount(
         name=beat.name,
         color=beat.color,

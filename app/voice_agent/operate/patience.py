@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from voice_agent.errors import StoreError, StoreFull, StoreUnavailable
+from voice_agent.operate.context import Reporter
 from voice_agent.operate.ports import CutoverError
-from voice_agent.operate.world import Teller
 from voice_agent.runtime.ports import Clock
 
 LOOK_S = 1.0
@@ -32,18 +32,18 @@ class StoreAway(Unfinished):
     """The store was away for longer than is waited for; nothing was done meanwhile."""
 
 
-async def patiently(
+async def retry(
     deed: Callable[[], Awaitable[T]],
     clock: Clock,
-    teller: Teller,
-    whereabouts: str,
+    teller: Reporter,
+    position: str,
     *,
     pause_s: float = LOOK_S,
     store_patience_s: float = STORE_PATIENCE_S,
 ) -> T:
     """Do it, and for a while again when trying again can help.
 
-    Raises `StoreAway` with the `whereabouts` of the callers, or `CutoverError`.
+    Raises `StoreAway` with the `position` of the callers, or `CutoverError`.
     """
     began_s = clock.monotonic_s()
     told = ""
@@ -54,35 +54,35 @@ async def patiently(
             passed_s = clock.monotonic_s() - began_s
             store_is_away = isinstance(error, AWAY)
             if store_is_away and passed_s > store_patience_s:
-                raise StoreAway(store_away(passed_s, whereabouts)) from error
+                raise StoreAway(store_away(passed_s, position)) from error
             if not store_is_away and not isinstance(error, CutoverError):
                 raise CutoverError(str(error)) from error
-            if isinstance(error, CutoverError) and (not error.may_pass or passed_s > PATIENCE_S):
+            if isinstance(error, CutoverError) and (not error.retryable or passed_s > PATIENCE_S):
                 raise
             if str(error) != told:
                 told = str(error)
                 if isinstance(error, StoreError):
-                    teller.said(waits_for_store(error, whereabouts, store_patience_s))
+                    teller.said(waits_for_store(error, position, store_patience_s))
                 else:
                     teller.said(f"{error}; trying again")
         await clock.sleep(pause_s)
 
 
-def waits_for_store(why: StoreError, whereabouts: str, patience_s: float = STORE_PATIENCE_S) -> str:
+def waits_for_store(why: StoreError, position: str, patience_s: float = STORE_PATIENCE_S) -> str:
     """Said when it begins."""
     cut = "new calls" if isinstance(why, StoreFull) else "resumes on other pods"
     until = "it has room" if isinstance(why, StoreFull) else "it is back"
     return (
         f"waits up to {patience_s:g} s for the store, and does nothing meanwhile: {why}. "
-        f"{_sentence(whereabouts)}; {cut} are refused until {until}. Mend the store; "
+        f"{_sentence(position)}; {cut} are refused until {until}. Mend the store; "
         "do not restart or drain pods"
     )
 
 
-def store_away(seconds: float, whereabouts: str) -> str:
+def store_away(seconds: float, position: str) -> str:
     """Said at the end."""
     return (
-        f"the store has been away for {seconds:.0f} s. {_sentence(whereabouts)}. "
+        f"the store has been away for {seconds:.0f} s. {_sentence(position)}. "
         "Nothing was undone: when the store is back, the same command goes on, and --rollback undoes it"
     )
 

@@ -41,7 +41,7 @@ class Step(StrEnum):
     """The next weight is set; callers pinned to the old color still reach it."""
     HOLD = "hold"
     """The new color is watched under that weight."""
-    ALONE = "alone"
+    EXCLUSIVE = "alone"
     """The new color alone is in the rule: from now on cookies pin nobody to the old one."""
     DRAIN = "drain"
     WATCH = "watch"
@@ -52,7 +52,7 @@ class Step(StrEnum):
     RETURN = "return"
     HAND_BACK = "hand_back"
     WATCH_BACK = "watch_back"
-    REST = "rest"
+    RESTORE = "rest"
     ROLLED_BACK = "rolled_back"
     REFUSED = "refused"
     """Something spoke against it before anybody was called or moved."""
@@ -63,20 +63,20 @@ NEXT = {
     Step.PREFLIGHT: Step.SMOKE,
     Step.SMOKE: Step.SHIFT,
     Step.SHIFT: Step.HOLD,
-    Step.HOLD: Step.ALONE,
-    Step.ALONE: Step.DRAIN,
+    Step.HOLD: Step.EXCLUSIVE,
+    Step.EXCLUSIVE: Step.DRAIN,
     Step.DRAIN: Step.WATCH,
     Step.WATCH: Step.FINISH,
     Step.FINISH: Step.DONE,
     Step.REOPEN: Step.RETURN,
     Step.RETURN: Step.HAND_BACK,
     Step.HAND_BACK: Step.WATCH_BACK,
-    Step.WATCH_BACK: Step.REST,
-    Step.REST: Step.ROLLED_BACK,
+    Step.WATCH_BACK: Step.RESTORE,
+    Step.RESTORE: Step.ROLLED_BACK,
 }
 """What follows a step that succeeded. After a hold with weights left, `SHIFT` follows instead."""
 
-SETS_ROUTER = frozenset({Step.SHIFT, Step.ALONE, Step.RETURN, Step.REST})
+SETS_ROUTER = frozenset({Step.SHIFT, Step.EXCLUSIVE, Step.RETURN, Step.RESTORE})
 
 ROLLS_BACK_TO = {
     Step.PREPARE: Step.REFUSED,
@@ -84,7 +84,7 @@ ROLLS_BACK_TO = {
     Step.SMOKE: Step.ROLLED_BACK,
     Step.SHIFT: Step.REOPEN,
     Step.HOLD: Step.REOPEN,
-    Step.ALONE: Step.REOPEN,
+    Step.EXCLUSIVE: Step.REOPEN,
     Step.DRAIN: Step.REOPEN,
     Step.WATCH: Step.REOPEN,
 }
@@ -106,7 +106,7 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Options:
     """How a cutover is to be done. Seconds, unless the name says otherwise."""
 
     percents: tuple[int, ...] = (FULL,)
@@ -137,7 +137,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CutoverProgress:
     """How far a cutover is: all that a second run needs to go on."""
 
     cutover_id: str
@@ -147,7 +147,7 @@ class Progress:
     router: str
     """The router's name: a second run must mean the same one."""
     before: Routing
-    terms: Terms
+    terms: Options
     started_at_ms: int
     step: Step = Step.PREPARE
     step_at_ms: int = 0
@@ -179,7 +179,7 @@ class Progress:
     @property
     def routing(self) -> Routing:
         """What this step wants of the router; steps that do not touch it want what is there."""
-        if self.step in (Step.PREPARE, Step.PREFLIGHT, Step.SMOKE, Step.REST, Step.ROLLED_BACK, Step.REFUSED):
+        if self.step in (Step.PREPARE, Step.PREFLIGHT, Step.SMOKE, Step.RESTORE, Step.ROLLED_BACK, Step.REFUSED):
             return self.original
         if self.step in (Step.SHIFT, Step.HOLD):
             return Routing.split(self.new, self.terms.percents[self.stage], self.old)
@@ -209,7 +209,7 @@ class Progress:
         return Exit.REFUSED if self.step is Step.REFUSED else Exit.ROLLED_BACK
 
     @property
-    def whereabouts(self) -> str:
+    def position(self) -> str:
         """Where callers are, in words; during a step that sets the router: where they are about to be sent."""
         told = f"callers are sent to {self.routing}"
         if self.step in SETS_ROUTER:
@@ -224,7 +224,7 @@ class Progress:
         return max(0, self.drained_at_ms - self.shifted_at_ms) / SECOND_MS
 
 
-def advanced(progress: Progress, now_ms: int) -> Progress:
+def advanced(progress: CutoverProgress, now_ms: int) -> CutoverProgress:
     """The record after its step succeeded."""
     step = NEXT[progress.step]
     stage = progress.stage
@@ -236,18 +236,18 @@ def advanced(progress: Progress, now_ms: int) -> Progress:
     return replace(progress, step=step, stage=stage, step_at_ms=now_ms, shifted_at_ms=shifted_at_ms)
 
 
-def rolled_back(progress: Progress, reason: str, now_ms: int) -> Progress:
+def rolled_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverProgress:
     """The record after its step failed. Raises `KeyError` for a step that is not followed by a rollback."""
     return replace(progress, step=ROLLS_BACK_TO[progress.step], step_at_ms=now_ms, reason=reason)
 
 
-def called_back(progress: Progress, reason: str, now_ms: int) -> Progress:
+def called_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverProgress:
     """As `rolled_back`, when somebody asked for it: then nothing was refused."""
     back = rolled_back(progress, reason, now_ms)
     return replace(back, step=Step.ROLLED_BACK) if back.step is Step.REFUSED else back
 
 
-def as_json(progress: Progress) -> dict[str, Any]:
+def as_json(progress: CutoverProgress) -> dict[str, Any]:
     """For the journal."""
     terms = progress.terms
     return {
@@ -257,7 +257,7 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "router": progress.router,
         "before": dict(progress.before.weights),
         "differing": list(progress.before.differing),
-        "terms": {name: getattr(terms, name) for name in Terms.__dataclass_fields__},
+        "terms": {name: getattr(terms, name) for name in Options.__dataclass_fields__},
         "started_at_ms": progress.started_at_ms,
         "step": progress.step.value,
         "step_at_ms": progress.step_at_ms,
@@ -273,16 +273,16 @@ def as_json(progress: Progress) -> dict[str, Any]:
     }
 
 
-def from_json(said: Mapping[str, Any]) -> Progress:
+def from_json(said: Mapping[str, Any]) -> CutoverProgress:
     """The record from the journal. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
-    terms = {name: value for name, value in said["terms"].items() if name in Terms.__dataclass_fields__}
-    return Progress(
+    terms = {name: value for name, value in said["terms"].items() if name in Options.__dataclass_fields__}
+    return CutoverProgress(
         cutover_id=said["cutover_id"],
         old=said["old"],
         new=said["new"],
         router=said["router"],
         before=Routing(said["before"], tuple(said["differing"])),
-        terms=Terms(**{**terms, "percents": tuple(terms["percents"])}),
+        terms=Options(**{**terms, "percents": tuple(terms["percents"])}),
         started_at_ms=said["started_at_ms"],
         step=Step(said["step"]),
         step_at_ms=said["step_at_ms"],

@@ -17,11 +17,11 @@ FULL = 100
 
 
 class CutoverError(VoiceAgentError):
-    """A step could not be done; the sentence says what to look at. `may_pass`: trying again can help."""
+    """A step could not be done; the sentence says what to look at. `retryable`: trying again can help."""
 
-    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
-        self.may_pass = may_pass
+        self.retryable = retryable
 
 
 class RouterError(CutoverError):
@@ -121,7 +121,7 @@ class Numbers:
     """How many turns had their first audio within so many seconds (cumulative, with ``inf``); counters."""
 
 
-class Watch(Protocol):
+class MetricsSource(Protocol):
     """Counts calls by color."""
 
     @property

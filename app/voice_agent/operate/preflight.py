@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from voice_agent.call.codec import SCHEMA_REACH
 from voice_agent.operate.fleet import Fleet
 from voice_agent.runtime.fleet import LEFT, TAKES_CALLS, count
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 STORE_STATES = {
     "full": "cannot write to the store, which is full",
@@ -37,28 +37,28 @@ def problems(fleet: Fleet, old: str, new: str, healthy_targets: int | None) -> l
         found.append(Problem(f"the router's health checks pass no target of {new}"))
     found += _degraded(pods[old], of_old=True) + _degraded(pods[new], of_old=False)
     found += _versions(pods[new]) + _schemas(pods[old], pods[new])
-    room = sum(pod.capacity - pod.active_calls for pod in takers(pods[new]))
+    room = sum(pod.capacity - pod.active_calls for pod in ready_pods(pods[new]))
     needed = sum(pod.active_calls for pod in pods[old])
     if room < needed:
         found.append(Problem(f"{new} has room for {count(room, 'call')}, and {old} has {needed}: scale {new} up"))
     return found
 
 
-def _away(color: str, pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
+def _away(color: str, pods: Sequence[PodHeartbeat], *, of_old: bool) -> list[Problem]:
     if not pods:
         return [Problem(f"there is no {color} pod: deploy it, or name another color", of_old)]
-    if not takers(pods):
+    if not ready_pods(pods):
         states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods)
         return [Problem(f"no {color} pod takes calls ({states})", of_old)]
     return []
 
 
-def takers(pods: Sequence[PodBeat]) -> list[PodBeat]:
+def ready_pods(pods: Sequence[PodHeartbeat]) -> list[PodHeartbeat]:
     """Pods that take new calls."""
     return [pod for pod in pods if pod.status in TAKES_CALLS]
 
 
-def _degraded(pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
+def _degraded(pods: Sequence[PodHeartbeat], *, of_old: bool) -> list[Problem]:
     found = []
     for state, why in STORE_STATES.items():
         names = ", ".join(pod.name for pod in pods if _store_state(pod) == state)
@@ -67,20 +67,20 @@ def _degraded(pods: Sequence[PodBeat], *, of_old: bool) -> list[Problem]:
     return found
 
 
-def _store_state(pod: PodBeat) -> str:
+def _store_state(pod: PodHeartbeat) -> str:
     if pod.store in STORE_STATES:
         return pod.store
     return "degraded" if pod.status == "degraded" else "ok"
 
 
-def _versions(pods: Sequence[PodBeat]) -> list[Problem]:
+def _versions(pods: Sequence[PodHeartbeat]) -> list[Problem]:
     versions = sorted({pod.version for pod in pods})
     if len(versions) <= 1:
         return []
     return [Problem(f"pods of {pods[0].color} run different versions ({', '.join(versions)}): wait for its rollout")]
 
 
-def _schemas(old: Sequence[PodBeat], new: Sequence[PodBeat]) -> list[Problem]:
+def _schemas(old: Sequence[PodHeartbeat], new: Sequence[PodHeartbeat]) -> list[Problem]:
     # A pod of a version that does not say writes the first schema.
     of_old, of_new = ({pod.schema or 1 for pod in pods} for pods in (old, new))
     if max((abs(a - b) for a in of_old for b in of_new), default=0) <= SCHEMA_REACH:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from voice_agent.errors import StoreError
-from voice_agent.operate.ports import CutoverError, Numbers, Watch
+from voice_agent.operate.ports import CutoverError, MetricsSource, Numbers
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import Store
 
@@ -18,7 +18,7 @@ class Publisher(Protocol):
         """Bring them there."""
 
 
-async def publish_once(store: Store, watch: Watch, publisher: Publisher) -> Sequence[str]:
+async def publish_once(store: Store, watch: MetricsSource, publisher: Publisher) -> Sequence[str]:
     """Every color that has a pod, with 0 for one without calls; returns which. Raises `CutoverError`, `StoreError`.
 
     A color without a pod is left out: nobody knows how many calls it has.
@@ -30,7 +30,7 @@ async def publish_once(store: Store, watch: Watch, publisher: Publisher) -> Sequ
 
 
 async def publish_forever(
-    store: Store, watch: Watch, publisher: Publisher, clock: Clock, every_s: float, say: Callable[[str], None]
+    store: Store, watch: MetricsSource, publisher: Publisher, clock: Clock, every_s: float, say: Callable[[str], None]
 ) -> None:
     """Publish until cancelled; what goes wrong is said once, and tried again with the next turn."""
     trouble = ""

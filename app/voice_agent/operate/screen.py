@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from voice_agent.operate.plan import Progress, Step
+from voice_agent.operate.plan import CutoverProgress, Step
 from voice_agent.operate.ports import Numbers
 from voice_agent.runtime.fleet import count
 from voice_agent.runtime.ports import Clock
@@ -22,7 +22,7 @@ TITLES = {
     Step.SMOKE: "smoke call to {new}",
     Step.SHIFT: "shifting: {routing}",
     Step.HOLD: "watching {new}",
-    Step.ALONE: "{new} alone in the rule",
+    Step.EXCLUSIVE: "{new} alone in the rule",
     Step.DRAIN: "{old} hands its calls off",
     Step.WATCH: "watching {old} drain",
     Step.FINISH: "{old} stands by",
@@ -31,15 +31,15 @@ TITLES = {
     Step.RETURN: "rollback: weights back to {old}",
     Step.HAND_BACK: "rollback: {new} hands its calls back",
     Step.WATCH_BACK: "rollback: watching {new} drain",
-    Step.REST: "rollback: as it was before",
+    Step.RESTORE: "rollback: as it was before",
     Step.ROLLED_BACK: "rolled back",
     Step.REFUSED: "refused",
 }
 BAR = 24
 
 
-class Screen:
-    """`world.Teller` for people. A context: the live part is drawn while it is open."""
+class CutoverScreen:
+    """`world.Reporter` for people. A context: the live part is drawn while it is open."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
         self._console = console
@@ -62,19 +62,19 @@ class Screen:
         shown = f"[dim]{self._clock.monotonic_s() - self._began_s:7.1f} s[/]  {text}"
         self._console.print(shown, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def begun(self, progress: Progress, *, again: bool) -> None:
+    def begun(self, progress: CutoverProgress, *, again: bool) -> None:
         """A heading."""
         how = f"going on at {progress.step.value}" if again else f"now: {progress.before}"
         self._line(f"[bold]{escape(progress.old)} → {escape(progress.new)}[/] over {escape(progress.router)}, {how}")
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: CutoverProgress) -> None:
         """A line a step."""
         if progress.step is Step.REOPEN:
             self._line(f"[red]{escape(progress.reason)}[/]")
         words = {"old": progress.old, "new": progress.new, "routing": str(progress.routing)}
         self._line(escape(TITLES[progress.step].format(**words)))
 
-    def looked(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
+    def looked(self, progress: CutoverProgress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> None:
         """The live part; on anything but a terminal, a line when what it waits for changes."""
         if self._live is not None:
             self._live.update(self._drawn(progress, numbers, waits_for))
@@ -87,7 +87,7 @@ class Screen:
         """A line."""
         self._line(f"  {escape(text)}")
 
-    def over(self, progress: Progress) -> None:
+    def over(self, progress: CutoverProgress) -> None:
         """The last word."""
         for remark in progress.remarks:
             self._line(f"[yellow]{escape(remark)}[/]")
@@ -102,7 +102,7 @@ class Screen:
         color = "yellow" if progress.lost else "green"
         self._line(f"[{color}]{escape(progress.new)} serves all callers[/]{escape(drained)}")
 
-    def _drawn(self, progress: Progress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> Group:
+    def _drawn(self, progress: CutoverProgress, numbers: Mapping[str, Numbers] | None, waits_for: str) -> Group:
         table = Table("color", "weight", "active calls", "", "resumes", "errors", "dropped", box=None, pad_edge=False)
         most = max((of_color.active_calls for of_color in (numbers or {}).values()), default=0)
         for color in (progress.old, progress.new):
@@ -122,7 +122,7 @@ class Screen:
         return Group(table, Text(f"{progress.step.value}   {wait}   {passed_s:.0f} s   Ctrl+C rolls back", style="dim"))
 
 
-def lost(progress: Progress) -> str:
+def lost(progress: CutoverProgress) -> str:
     """How many callers were lost, and why."""
     were = "was" if progress.lost == 1 else "were"
     number = f"{count(progress.lost, 'caller')} {were}" if progress.lost else "no caller is known to be"

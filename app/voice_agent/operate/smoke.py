@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import voice_agent.client
-from voice_agent.client.connection import RealtimeCall, Resumed
-from voice_agent.client.exchanges import Exchange, Report, Spoken
+from voice_agent.client.connection import RealtimeCall, ResumedConnection
+from voice_agent.client.exchanges import Exchange, Report, SpokenTurn
 from voice_agent.client.refusals import CallFailed
-from voice_agent.client.talk import Talk
+from voice_agent.client.scripted import ScriptedConversation
 from voice_agent.client.wav import read_wav
 from voice_agent.operate.ports import CutoverError
 from voice_agent.runtime.ports import COLOR_HEADER, Clock
@@ -89,12 +89,12 @@ async def smoke_call(terms: SmokeTerms, clock: Clock) -> SmokeReport:
     )
     watcher.call = call
     began_s = clock.monotonic_s()
-    turns = [Spoken(path.name, read_wav(path)) for path in (FIRST, SECOND)]
+    turns = [SpokenTurn(path.name, read_wav(path)) for path in (FIRST, SECOND)]
     try:
         async with asyncio.timeout(terms.longest_s), call:
             watcher.cut_in = turns[1].name
             _check_color(terms, call)
-            await Talk(call, watcher, talked, reply_within_s=terms.reply_s).run(turns)
+            await ScriptedConversation(call, watcher, talked, reply_within_s=terms.reply_s).run(turns)
         report.reason = _fault(terms, call, talked, watcher)
     except TimeoutError:
         report.reason = f"the call was not over after {terms.longest_s:g} s"
@@ -180,7 +180,7 @@ class _Watcher:
     def __init__(self) -> None:
         self.call: RealtimeCall | None = None
         self.cut_in = ""
-        self.resumes: list[Resumed] = []
+        self.resumes: list[ResumedConnection] = []
         self.mistakes: list[str] = []
 
     def connected(self, call: RealtimeCall) -> None: ...
@@ -195,7 +195,7 @@ class _Watcher:
             self.cut_in = ""
             self.call.lose_connection()
 
-    def resumed(self, resumed: Resumed) -> None:
+    def resumed(self, resumed: ResumedConnection) -> None:
         """Kept."""
         self.resumes.append(resumed)
 

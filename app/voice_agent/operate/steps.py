@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from voice_agent.errors import StoreError
+from voice_agent.operate.context import Context
 from voice_agent.operate.fleet import Fleet
-from voice_agent.operate.judging import Budget, Stragglers, breach, since
+from voice_agent.operate.judging import EmptyFor, ErrorBudget, breach, since
 from voice_agent.operate.losses import Counts, Losses, number_lost, same_losses
 from voice_agent.operate.outlook import price
 from voice_agent.operate.patience import (
@@ -19,16 +20,15 @@ from voice_agent.operate.patience import (
     STORE_PATIENCE_S,
     StoreAway,
     Unfinished,
-    patiently,
+    retry,
     store_away,
     waits_for_store,
 )
-from voice_agent.operate.plan import SECOND_MS, Progress, Step
+from voice_agent.operate.plan import SECOND_MS, CutoverProgress, Step
 from voice_agent.operate.ports import CutoverError, Numbers, Routing, WatchError
-from voice_agent.operate.preflight import problems, takers
-from voice_agent.operate.world import World
+from voice_agent.operate.preflight import problems, ready_pods
 from voice_agent.runtime.fleet import count
-from voice_agent.stores.base import DrainWish
+from voice_agent.stores.base import DrainRequest
 
 LONGEST_GAP_S = 10.0
 """Two looks further apart say nothing about the time between them."""
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class Steps:
     """Does steps with the ports of a world; keeps what only this run knows."""
 
-    def __init__(self, world: World, budget: Budget, save: Callable[[Progress], Awaitable[None]]) -> None:
+    def __init__(self, world: Context, budget: ErrorBudget, save: Callable[[CutoverProgress], Awaitable[None]]) -> None:
         """`save` keeps a record; it raises `StoreError` and `CutoverError`."""
         self._world = world
         self._save = save
@@ -63,18 +63,18 @@ class Steps:
         """What each pod has lost, as far as this run knows; None: it has not looked yet."""
         return None if self._losses is None else self._losses.counts
 
-    async def do(self, progress: Progress) -> Progress:
+    async def do(self, progress: CutoverProgress) -> CutoverProgress:
         """Do the step of a record; returns the record with what was found out.
 
         Raises `CutoverError` when it failed, `Unfinished` when it was only too long.
         """
-        deeds: dict[Step, Callable[[Progress], Awaitable[Progress | None]]] = {
+        deeds: dict[Step, Callable[[CutoverProgress], Awaitable[CutoverProgress | None]]] = {
             Step.PREPARE: self._prepare,
             Step.PREFLIGHT: self._preflight,
             Step.SMOKE: self._smoke,
             Step.SHIFT: self._route,
             Step.HOLD: self._hold,
-            Step.ALONE: self._route,
+            Step.EXCLUSIVE: self._route,
             Step.DRAIN: self._drain,
             Step.WATCH: self._watch,
             Step.FINISH: self._finish,
@@ -82,26 +82,26 @@ class Steps:
             Step.RETURN: self._route,
             Step.HAND_BACK: self._hand_back,
             Step.WATCH_BACK: self._watch_back,
-            Step.REST: self._rest,
+            Step.RESTORE: self._rest,
         }
         if self._losses is None:
             self._losses = Losses((progress.old, progress.new), progress.counts)
         self._saved = progress.counts
-        self._whereabouts = progress.whereabouts
+        self._whereabouts = progress.position
         return await deeds[progress.step](progress) or progress
 
     # --- forth ----------------------------------------------------------------------
 
-    async def _prepare(self, progress: Progress) -> None:
+    async def _prepare(self, progress: CutoverProgress) -> None:
         if not progress.before.differing:
             await self._tell_weights(progress.before.weights)
         await self._take_back_wish(progress.new)
         if any(pod.color == progress.new for pod in (await self._fleet()).pods):
             await self._until_taking_calls(progress, progress.new)
 
-    async def _preflight(self, progress: Progress) -> None:
+    async def _preflight(self, progress: CutoverProgress) -> None:
         world = self._world
-        healthy = await self._patiently(lambda: world.router.healthy_targets(progress.new))
+        healthy = await self._retry(lambda: world.router.healthy_targets(progress.new))
         fleet = await self._fleet()
         found = problems(fleet, progress.old, progress.new, healthy)
         excused = [problem.text for problem in found if problem.of_old and progress.terms.force]
@@ -112,17 +112,17 @@ class Steps:
             raise CutoverError("; ".join(against))
         world.teller.said(price(fleet, progress.old, progress.terms.drain_deadline_s))
         # A source that is not there is better known now than with callers half way.
-        await self._patiently(lambda: world.watch.look([progress.new] if excused else [progress.old, progress.new]))
+        await self._retry(lambda: world.watch.look([progress.new] if excused else [progress.old, progress.new]))
 
-    async def _smoke(self, progress: Progress) -> None:
+    async def _smoke(self, progress: CutoverProgress) -> None:
         self._world.teller.said(await self._world.smoke(progress.new))
 
-    async def _route(self, progress: Progress) -> None:
+    async def _route(self, progress: CutoverProgress) -> None:
         if progress.step is Step.SHIFT and self._at_first is None:
-            self._at_first = await self._patiently(lambda: self._world.watch.look([progress.new]))
+            self._at_first = await self._retry(lambda: self._world.watch.look([progress.new]))
         await self._set_router(progress.routing)
 
-    async def _hold(self, progress: Progress) -> None:
+    async def _hold(self, progress: CutoverProgress) -> None:
         clock = self._world.clock
         began_s = clock.monotonic_s()
         seen_s = turned_s = began_s
@@ -143,12 +143,12 @@ class Steps:
                 raise CutoverError(f"for {PATIENCE_S:g} s nobody could say how {progress.new} does{told}")
             await clock.sleep(LOOK_S)
 
-    async def _drain(self, progress: Progress) -> None:
+    async def _drain(self, progress: CutoverProgress) -> None:
         await self._wish_drain(progress.old, progress)
 
-    async def _watch(self, progress: Progress) -> Progress:
+    async def _watch(self, progress: CutoverProgress) -> CutoverProgress:
         clock, terms = self._world.clock, progress.terms
-        stragglers = Stragglers(terms.buffer_s, LONGEST_GAP_S)
+        stragglers = EmptyFor(terms.buffer_s, LONGEST_GAP_S)
         began_s = there_s = turned_s = clock.monotonic_s()
         while True:
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
@@ -170,7 +170,7 @@ class Steps:
                 raise Unfinished(self._not_empty(progress, active_calls))
             await clock.sleep(LOOK_S)
 
-    def _not_empty(self, progress: Progress, active_calls: int | None) -> str:
+    def _not_empty(self, progress: CutoverProgress, active_calls: int | None) -> str:
         terms, silent = progress.terms, self._silent(progress.old)
         left = "how many calls it has is not known" if active_calls is None else f"it has {count(active_calls, 'call')}"
         if silent:
@@ -182,25 +182,25 @@ class Steps:
             f"({left}); {progress.new} serves all callers, and nothing was deleted{told}"
         )
 
-    async def _finish(self, progress: Progress) -> None:
+    async def _finish(self, progress: CutoverProgress) -> None:
         if progress.terms.delete:
-            for line in await self._patiently(lambda: self._world.router.retire(progress.old)):
+            for line in await self._retry(lambda: self._world.router.retire(progress.old)):
                 self._world.teller.said(line)
         await self._take_back_wish(progress.old)
         await self._fleet()  # The last word on who was lost.
 
     # --- back -----------------------------------------------------------------------
 
-    async def _reopen(self, progress: Progress) -> None:
+    async def _reopen(self, progress: CutoverProgress) -> None:
         await self._take_back_wish(progress.old)
         await self._until_taking_calls(progress, progress.old)
 
-    async def _hand_back(self, progress: Progress) -> None:
+    async def _hand_back(self, progress: CutoverProgress) -> None:
         await self._wish_drain(progress.new, progress)
 
-    async def _watch_back(self, progress: Progress) -> Progress:
+    async def _watch_back(self, progress: CutoverProgress) -> CutoverProgress:
         clock = self._world.clock
-        stragglers = Stragglers(SETTLED_S, LONGEST_GAP_S)
+        stragglers = EmptyFor(SETTLED_S, LONGEST_GAP_S)
         began_s = unseen_s = turned_s = clock.monotonic_s()
         while True:
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
@@ -218,7 +218,7 @@ class Steps:
                 return _remarked(progress, f"{progress.new} is not known to have handed all its calls back")
             await clock.sleep(LOOK_S)
 
-    async def _rest(self, progress: Progress) -> Progress | None:
+    async def _rest(self, progress: CutoverProgress) -> CutoverProgress | None:
         await self._take_back_wish(progress.new)
         # Back in the rule, it may be reached by callers whom a cookie pins to it: so it must take calls first.
         if progress.original != Routing.alone(progress.old):
@@ -237,21 +237,23 @@ class Steps:
         Wherever this is broken off, pods are told of no color that gets nobody: before the change only those are
         named that have callers both before and after it.
         """
-        told = await self._patiently(self._world.store.weights)
+        told = await self._retry(self._world.store.weights)
         routed = frozenset() if told is None else told.routed
         kept = {color: weight for color, weight in routing.weights.items() if weight and color in routed}
         if told is None or kept.keys() != routed:
             await self._tell_weights(kept)
-        await self._patiently(lambda: self._world.router.write(routing))
+        await self._retry(lambda: self._world.router.write(routing))
         await self._tell_weights(routing.weights)
 
     async def _tell_weights(self, weights: Mapping[str, int]) -> None:
         world = self._world
-        await self._patiently(lambda: world.store.tell_weights(weights, world.clock.wall_ms()))
+        await self._retry(lambda: world.store.tell_weights(weights, world.clock.wall_ms()))
 
     # --- the fleet and its numbers ------------------------------------------------------
 
-    async def _look(self, progress: Progress, waits_for: str, *, judge: bool = True) -> Mapping[str, Numbers] | None:
+    async def _look(
+        self, progress: CutoverProgress, waits_for: str, *, judge: bool = True
+    ) -> Mapping[str, Numbers] | None:
         """Fresh numbers of both colors, or None. Raises `CutoverError` once the new color passes a limit."""
         world = self._world
         progress = await self._count_losses(progress)
@@ -268,7 +270,7 @@ class Steps:
             self._judge(progress.new, numbers)
         return numbers
 
-    async def _count_losses(self, progress: Progress) -> Progress:
+    async def _count_losses(self, progress: CutoverProgress) -> CutoverProgress:
         """Look at all heartbeats, if the store shows them, whoever else counts; what is new is saved at once."""
         world = self._world
         assert self._losses is not None  # made with the first step
@@ -310,7 +312,7 @@ class Steps:
     def _silent(self, color: str) -> list[str]:
         return [] if self._losses is None else self._losses.silent(color)
 
-    async def _look_at_new(self, progress: Progress) -> Mapping[str, Numbers] | None:
+    async def _look_at_new(self, progress: CutoverProgress) -> Mapping[str, Numbers] | None:
         """When the old color is dead, that hides nothing of the new one."""
         with contextlib.suppress(WatchError):
             return await self._world.watch.look([progress.new])
@@ -323,7 +325,7 @@ class Steps:
             raise CutoverError(f"{color}: {passed}")
 
     async def _fleet(self) -> Fleet:
-        beats = await self._patiently(self._world.store.pods)
+        beats = await self._retry(self._world.store.pods)
         if self._losses is not None:
             for line in self._losses.look(beats, self._world.clock.monotonic_s()):
                 self._world.teller.said(line)
@@ -332,14 +334,14 @@ class Steps:
     async def _is_there(self, color: str) -> bool:
         return any(pod.color == color for pod in (await self._fleet()).pods)
 
-    async def _until_taking_calls(self, progress: Progress, color: str) -> None:
+    async def _until_taking_calls(self, progress: CutoverProgress, color: str) -> None:
         """Wait for a fresh heartbeat of a pod that takes calls: an older one may be from before it learnt of a wish."""
         clock = self._world.clock
         until_s = clock.monotonic_s() + PATIENCE_S
         known: dict[str, int] = {}
         while True:
             pods = [pod for pod in (await self._fleet()).pods if pod.color == color]
-            if any(known.get(pod.name, pod.beat_at_ms) != pod.beat_at_ms for pod in takers(pods)):
+            if any(known.get(pod.name, pod.beat_at_ms) != pod.beat_at_ms for pod in ready_pods(pods)):
                 return
             known = {pod.name: known.get(pod.name, pod.beat_at_ms) for pod in pods}
             if clock.monotonic_s() > until_s:
@@ -348,13 +350,13 @@ class Steps:
             self._world.teller.looked(progress, None, f"{color} pods to take calls")
             await clock.sleep(LOOK_S)
 
-    async def _wish_drain(self, color: str, progress: Progress) -> None:
+    async def _wish_drain(self, color: str, progress: CutoverProgress) -> None:
         # The same wish however often, and on whichever machine, this step is done: it keeps its deadline.
-        wish = DrainWish("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
-        await self._patiently(lambda: self._world.store.wish_drain(color, wish))
+        wish = DrainRequest("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
+        await self._retry(lambda: self._world.store.request_drain(color, wish))
 
     async def _take_back_wish(self, color: str) -> None:
-        await self._patiently(lambda: self._world.store.wish_drain(color, None))
+        await self._retry(lambda: self._world.store.request_drain(color, None))
 
     async def _check_wish(self, color: str) -> None:
         try:
@@ -364,24 +366,24 @@ class Steps:
         if wish is None:
             raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")
 
-    async def _patiently(self, deed: Callable[[], Awaitable[T]]) -> T:
-        return await patiently(deed, self._world.clock, self._world.teller, self._whereabouts)
+    async def _retry(self, deed: Callable[[], Awaitable[T]]) -> T:
+        return await retry(deed, self._world.clock, self._world.teller, self._whereabouts)
 
 
 def _active(numbers: Mapping[str, Numbers] | None, color: str) -> int | None:
     return numbers[color].active_calls if numbers is not None and color in numbers else None
 
 
-def _emptiness(color: str, stragglers: Stragglers, buffer_s: float, now_s: float) -> str:
+def _emptiness(color: str, stragglers: EmptyFor, buffer_s: float, now_s: float) -> str:
     empty_s = stragglers.empty_for_s(now_s)
     return f"{color} to be empty" if empty_s is None else f"{color} to stay empty for {buffer_s:g} s"
 
 
-def _remarked(progress: Progress, remark: str) -> Progress:
+def _remarked(progress: CutoverProgress, remark: str) -> CutoverProgress:
     return replace(progress, remarks=(*progress.remarks, remark))
 
 
-def planned(progress: Progress) -> list[Routing]:
+def planned(progress: CutoverProgress) -> list[Routing]:
     """Every routing that a cutover sets, in order."""
     shifts = [Routing.split(progress.new, percent, progress.old) for percent in progress.terms.percents]
     return [*shifts, Routing.alone(progress.new)]

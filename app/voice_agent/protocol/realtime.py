@@ -1,7 +1,7 @@
 """The OpenAI Realtime (GA) protocol, as a server: messages in, event texts out.
 
 Nothing here waits or remembers. `parse` takes one message of a caller and always gives
-an input for the call; whatever is wrong with it becomes a `Misspoke`, and so an
+an input for the call; whatever is wrong with it becomes a `InvalidEvent`, and so an
 ``error`` event. `frame` makes the text of one numbered server event.
 
 Both have a path for audio, which runs for every frame of every call. It does one JSON
@@ -29,14 +29,14 @@ from voice_agent.call.inputs import (
     CreateResponse,
     DeleteItem,
     FromCaller,
-    Misspoke,
+    InvalidEvent,
     RetrieveItem,
     TruncateItem,
     UpdateSession,
 )
 from voice_agent.call.items import check_item, item_id
-from voice_agent.call.shapes import Check, an_object, fields, integer, missing, mistake, shown, text, wrong_type
-from voice_agent.errors import ProtocolMistake
+from voice_agent.call.shapes import Check, an_object, fields, integer, invalid, missing, shown, text, wrong_type
+from voice_agent.errors import ProtocolError
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Audio in one event, as with OpenAI."""
@@ -95,7 +95,7 @@ _NOT_SERVED = {
 
 
 def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> FromCaller:
-    """What a caller's message asks for. Never raises: anything unacceptable is a `Misspoke`.
+    """What a caller's message asks for. Never raises: anything unacceptable is a `InvalidEvent`.
 
     `max_audio_bytes` bounds the decoded audio of one event. Whether audio holds whole
     samples, and whether the named items exist, is for the call to check. Fields that
@@ -112,7 +112,7 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
             if message.endswith('"}') and len(audio) <= max_audio_bytes:
                 return AppendAudio(audio)
     event = _load(message)
-    if isinstance(event, Misspoke):
+    if isinstance(event, InvalidEvent):
         return event
     event_id = None
     try:
@@ -123,23 +123,25 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
         if isinstance(happened, CreateItem) and parts:
             return replace(happened, audio=_decode_parts(parts, max_audio_bytes))
         return happened
-    except ProtocolMistake as error:
-        return Misspoke(error, event_id)
+    except ProtocolError as error:
+        return InvalidEvent(error, event_id)
 
 
-def _load(message: str | bytes) -> dict[str, Any] | Misspoke:
+def _load(message: str | bytes) -> dict[str, Any] | InvalidEvent:
     """The JSON object that a message is, or what is wrong with it."""
     if len(message) > LARGE_MESSAGE and _commas(message) > MAX_COMMAS:
-        return Misspoke(
-            ProtocolMistake(
+        return InvalidEvent(
+            ProtocolError(
                 f"The message holds more than {MAX_COMMAS} commas.", code="message_too_complex", limit="message_commas"
             )
         )
     try:
         event = orjson.loads(message)
     except orjson.JSONDecodeError as broken:
-        return Misspoke(ProtocolMistake(f"The message is not valid JSON in UTF-8: {broken.msg}.", code="invalid_json"))
-    return event if type(event) is dict else Misspoke(_no_event(event))
+        return InvalidEvent(
+            ProtocolError(f"The message is not valid JSON in UTF-8: {broken.msg}.", code="invalid_json")
+        )
+    return event if type(event) is dict else InvalidEvent(_no_event(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def parse_long(
         if size is not None:
             return _long(AppendAudio(b""), [(message, start, end)], size)
     event = _load(message)
-    if isinstance(event, Misspoke):
+    if isinstance(event, InvalidEvent):
         return event
     event_id = None
     try:
@@ -181,8 +183,8 @@ def parse_long(
         if not isinstance(happened, AppendAudio | CreateItem):
             return happened
         return _long(happened, *(yield from _measure_parts(parts, max_audio_bytes)))
-    except ProtocolMistake as error:
-        return Misspoke(error, event_id)
+    except ProtocolError as error:
+        return InvalidEvent(error, event_id)
 
 
 def _long(happened: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], size_bytes: int) -> FromCaller | Long:
@@ -265,7 +267,7 @@ def _event_id(event: dict[str, Any]) -> str | None:
     if not isinstance(event_id, str):
         raise wrong_type(event_id, "event_id", "a string")
     if len(event_id) > MAX_EVENT_ID_CHARS:
-        raise mistake(
+        raise invalid(
             "event_id",
             f"is {len(event_id)} characters long; at most {MAX_EVENT_ID_CHARS} are allowed",
             "string_above_max_length",
@@ -282,19 +284,19 @@ def _kind(event: dict[str, Any]) -> str:
     if kind in _EVENTS:
         return kind
     if kind in _NOT_SERVED:
-        raise ProtocolMistake(f"'{kind}' is not taken: {_NOT_SERVED[kind]}", code="unknown_event", param="type")
+        raise ProtocolError(f"'{kind}' is not taken: {_NOT_SERVED[kind]}", code="unknown_event", param="type")
     near = get_close_matches(kind[:64], _EVENTS, n=1)
     guess = f" Did you mean '{near[0]}'?" if near else ""
-    raise ProtocolMistake(
+    raise ProtocolError(
         f"Unknown event type {shown(kind)}.{guess} Known types: {', '.join(_EVENTS)}.",
         code="unknown_event",
         param="type",
     )
 
 
-def _no_event(value: Any) -> ProtocolMistake:
+def _no_event(value: Any) -> ProtocolError:
     wrong = wrong_type(value, "message", "an object with a 'type'")
-    return ProtocolMistake(wrong.message, code=wrong.code)
+    return ProtocolError(wrong.message, code=wrong.code)
 
 
 def _decode(audio: Any, path: str, max_bytes: int) -> bytes:
@@ -306,14 +308,14 @@ def _decode(audio: Any, path: str, max_bytes: int) -> bytes:
     try:
         decoded: bytes = pybase64.b64decode(audio, None, True)
     except ValueError:
-        raise mistake(path, "must be base64 with padding and without line breaks", "invalid_base64") from None
+        raise invalid(path, "must be base64 with padding and without line breaks", "invalid_base64") from None
     if len(decoded) > max_bytes:
         raise _too_much(path, len(decoded), max_bytes)
     return decoded
 
 
-def _too_much(path: str, size: int, max_bytes: int) -> ProtocolMistake:
-    return mistake(path, f"holds {size} bytes of audio; at most {max_bytes} are allowed", "audio_too_large")
+def _too_much(path: str, size: int, max_bytes: int) -> ProtocolError:
+    return invalid(path, f"holds {size} bytes of audio; at most {max_bytes} are allowed", "audio_too_large")
 
 
 def _decode_parts(parts: list[tuple[str, str]], max_bytes: int) -> bytes:

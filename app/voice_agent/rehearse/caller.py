@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 
 from voice_agent.call.audio import PCM
-from voice_agent.client.numbering import Numbering, Tally
 from voice_agent.client.outgoing import Outgoing
 from voice_agent.client.refusals import CallFailed
-from voice_agent.rehearse.conversation import MANUAL, Conversation, Found, said_by_caller
+from voice_agent.client.sequence import SequenceChecker, Tally
+from voice_agent.rehearse.conversation import MANUAL, Found, RehearsedConversation, said_by_caller
 from voice_agent.rehearse.phones import Phone
 from voice_agent.rehearse.timeline import CallLine
 from voice_agent.runtime.ports import Clock
@@ -50,12 +50,12 @@ class Caller:
         self.tally = Tally()
         self.waits = ""
         """What it is doing, for whoever looks on."""
-        self.talk = Conversation(name, seed)
+        self.talk = RehearsedConversation(name, seed)
         self._phone = phone
         self._record = record
         self._clock = clock
         self._chance = random.Random(seed)  # noqa: S311  # who talks when, not a secret
-        self._numbering = Numbering(self.tally)
+        self._numbering = SequenceChecker(self.tally)
         self._outgoing = Outgoing(PCM)
         self._sending = asyncio.Lock()
         self._connected = False

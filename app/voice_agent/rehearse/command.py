@@ -17,8 +17,8 @@ from voice_agent.extras import missing_extra
 from voice_agent.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
-    from voice_agent.rehearse.figures import Recording
-    from voice_agent.rehearse.script import Plan
+    from voice_agent.rehearse.figures import RehearsalRecording
+    from voice_agent.rehearse.script import RehearsalPlan
 
 DRAW_S = 0.25
 
@@ -49,7 +49,7 @@ def rehearse(
         raise SettingsError(f"rehearse {missing}")
     from voice_agent.rehearse.programs import find_haproxy
     from voice_agent.rehearse.screen import summary
-    from voice_agent.rehearse.script import Plan
+    from voice_agent.rehearse.script import RehearsalPlan
 
     find_haproxy()
     if report is not None and not report.absolute().parent.is_dir():
@@ -60,7 +60,9 @@ def rehearse(
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="va-rehearsal-")))
         else:
             directory = _new_directory(keep)
-        recording = asyncio.run(_play(Plan.short(callers) if short else Plan(callers), directory, console))
+        recording = asyncio.run(
+            _play(RehearsalPlan.short(callers) if short else RehearsalPlan(callers), directory, console)
+        )
     figures = recording.as_json()
     if report is not None:
         from voice_agent.rehearse.report import render
@@ -88,14 +90,14 @@ def _new_directory(wanted: Path) -> Path:
     return wanted.absolute()
 
 
-async def _play(plan: Plan, directory: Path, console: Console) -> Recording:
-    from voice_agent.rehearse.screen import Screen
+async def _play(plan: RehearsalPlan, directory: Path, console: Console) -> RehearsalRecording:
+    from voice_agent.rehearse.screen import RehearsalScreen
     from voice_agent.rehearse.script import DRAIN_DEADLINE_S, Rehearsal
-    from voice_agent.rehearse.stage import Stage
+    from voice_agent.rehearse.stage import RehearsalStage
 
     clock = SystemClock()
-    rehearsal = Rehearsal(plan, Stage(directory, clock, DRAIN_DEADLINE_S), directory, clock)
-    screen = Screen(console, rehearsal)
+    rehearsal = Rehearsal(plan, RehearsalStage(directory, clock, DRAIN_DEADLINE_S), directory, clock)
+    screen = RehearsalScreen(console, rehearsal)
     with ExitStack() as stack:
         if screen.live is not None:
             stack.enter_context(screen.live)

@@ -17,7 +17,7 @@ import numpy as np
 import pybase64
 
 from voice_agent.call.audio import PCM
-from voice_agent.client.numbering import Tally
+from voice_agent.client.sequence import Tally
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Answer:
+class HeardAnswer:
     """A reply as it arrives."""
 
     audio: bytearray = field(default_factory=bytearray)
@@ -56,7 +56,7 @@ class Answer:
     status: str = ""
 
 
-class Conversation:
+class RehearsedConversation:
     """One call's turns, one after the other: say, wait until `is_answered`, `judge`; at the end `compare`."""
 
     def __init__(self, name: str, seed: int) -> None:
@@ -65,7 +65,7 @@ class Conversation:
         self.turns = 0
         self._name = name
         self._noise = np.random.default_rng(seed)
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, HeardAnswer] = {}
         self._said: list[str] = []
         self._expected = ("", "")
 
@@ -92,7 +92,7 @@ class Conversation:
             case "error":
                 self.found.wrong_audio.append(f"turn {self.turns}: {event['error']}")
             case "response.created":
-                self._answers[event["response"]["id"]] = Answer()
+                self._answers[event["response"]["id"]] = HeardAnswer()
             case "response.output_audio.delta":
                 self._answer(event["response_id"]).audio += pybase64.b64decode(event["delta"])
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
@@ -100,9 +100,9 @@ class Conversation:
             case "response.done":
                 self._answer(event["response"]["id"]).status = event["response"]["status"]
 
-    def _answer(self, response_id: str) -> Answer:
+    def _answer(self, response_id: str) -> HeardAnswer:
         # Its first event may be the very one that is lost.
-        return self._answers.setdefault(response_id, Answer())
+        return self._answers.setdefault(response_id, HeardAnswer())
 
     @property
     def is_answered(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from voice_agent.rehearse.programs import ROOT, python_module
-from voice_agent.rehearse.stage import Stage
+from voice_agent.rehearse.stage import RehearsalStage
 from voice_agent.settings import environment_of_child
 
 BUFFER_S = 5
@@ -36,7 +36,13 @@ class Outcome:
 
 
 async def cut_over(
-    stage: Stage, to: str, drain_deadline_s: int, log: Path, on_line: Callable[[dict[str, Any]], None], *, smoke: bool
+    stage: RehearsalStage,
+    to: str,
+    drain_deadline_s: int,
+    log: Path,
+    on_line: Callable[[dict[str, Any]], None],
+    *,
+    smoke: bool,
 ) -> Outcome:
     """Run one cutover to its end; `on_line` gets each line as it comes. Cancelled, it kills the process."""
     options = {

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from voice_agent.rehearse.figures import Act, Recording
+from voice_agent.rehearse.figures import Act, RehearsalRecording
 from voice_agent.rehearse.timeline import CallLine, Mark, active_calls, percentile
 
 PAINT = {"blue": "#2f6fd0", "green": "#2e9d57"}
@@ -25,7 +25,7 @@ STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "a
 STYLE |= {"axes.spines.right": False, "axes.edgecolor": "#888888", "hatch.linewidth": 0.4}
 
 
-def active_plot(recording: Recording) -> str:
+def active_plot(recording: RehearsalRecording) -> str:
     """Active calls by color over time, with the cutovers marked."""
 
     def draw(axes: Axes) -> None:
@@ -46,7 +46,7 @@ def active_plot(recording: Recording) -> str:
     return _svg(draw, 3.4, "active")
 
 
-def gap_plot(recording: Recording) -> str:
+def gap_plot(recording: RehearsalRecording) -> str:
     """How long callers were without a connection, as a distribution."""
 
     def draw(axes: Axes) -> None:
@@ -76,7 +76,7 @@ def gap_plot(recording: Recording) -> str:
     return _svg(draw, 3.0, "gaps")
 
 
-def call_plot(recording: Recording) -> str:
+def call_plot(recording: RehearsalRecording) -> str:
     """A row for each caller: his calls one after the other, in the color that served each second."""
     rows: dict[str, list[CallLine]] = {}
     for call in sorted(recording.calls, key=lambda one: _order(one.line)):
@@ -106,11 +106,11 @@ def call_plot(recording: Recording) -> str:
     return _svg(draw, 1.2 + ROW_IN * len(rows), "calls")
 
 
-def _shifts(recording: Recording) -> list[Mark]:
+def _shifts(recording: RehearsalRecording) -> list[Mark]:
     return [mark for mark in recording.marks if mark.kind == "shift"]
 
 
-def _moving(recording: Recording) -> list[Act]:
+def _moving(recording: RehearsalRecording) -> list[Act]:
     """Cutovers that came as far as a shift, in order."""
     return [act for act in recording.acts if act.outcome.drain_seconds is not None]
 
@@ -120,7 +120,7 @@ def _order(line: CallLine) -> tuple[str, int, float]:
     return kind, int(number) if number.isdecimal() else 0, line.legs[0].from_s if line.legs else 0.0
 
 
-def _mark_time(axes: Axes, recording: Recording, *, label: bool) -> None:
+def _mark_time(axes: Axes, recording: RehearsalRecording, *, label: bool) -> None:
     """Where each cutover began, where each crash was."""
     axes.set_xlim(0, max(1.0, recording.seconds))
     axes.set_xlabel("seconds")

@@ -41,7 +41,7 @@ class Act:
 
 
 @dataclass(slots=True)
-class Recording:
+class RehearsalRecording:
     """All that is known of a rehearsal. Times are seconds since it began."""
 
     callers: int

@@ -20,7 +20,7 @@ from websockets.typing import Origin
 
 from voice_agent.call.closing import BROKEN, HANG_UP
 from voice_agent.client.connection import COME_BACK_AFTER
-from voice_agent.client.refusals import CallFailed, Refused, closed
+from voice_agent.client.refusals import CallFailed, CallRefused, closed
 from voice_agent.runtime.ports import Clock
 
 AGENT = "echo"
@@ -159,7 +159,7 @@ class WebSocketPhone:
                 close_timeout=CLOSING_S,
             )
         except InvalidStatus as refusal:
-            raise Refused(refusal.response.status_code, bytes(refusal.response.body or b""), None) from refusal
+            raise CallRefused(refusal.response.status_code, bytes(refusal.response.body or b""), None) from refusal
         except (OSError, InvalidHandshake) as error:
             raise CallFailed(f"no connection: {error}") from error
         self.connected(self._socket)
@@ -192,8 +192,8 @@ class WebSocketPhone:
             await self._clock.sleep(pause_s)
             try:
                 await self._connect(query)
-            except Refused as refusal:
-                if not refusal.may_pass:
+            except CallRefused as refusal:
+                if not refusal.retryable:
                     raise
                 failure = refusal
             except CallFailed as error:

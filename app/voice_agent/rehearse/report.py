@@ -7,7 +7,7 @@ from html import escape
 from voice_agent import __version__
 from voice_agent.operate.plan import Exit
 from voice_agent.rehearse.drawing import active_plot, call_plot, gap_plot
-from voice_agent.rehearse.figures import Recording, faults
+from voice_agent.rehearse.figures import RehearsalRecording, faults
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -71,7 +71,7 @@ FIGURES = {
 }
 
 
-def render(recording: Recording) -> str:
+def render(recording: RehearsalRecording) -> str:
     """The whole page."""
     against = recording.verdict
     figures = recording.as_json()
@@ -94,7 +94,7 @@ def render(recording: Recording) -> str:
     )
 
 
-def _acts(recording: Recording) -> list[str]:
+def _acts(recording: RehearsalRecording) -> list[str]:
     rows = []
     for act in recording.acts:
         drained = act.outcome.drain_seconds
@@ -108,7 +108,7 @@ def _acts(recording: Recording) -> list[str]:
     return rows
 
 
-def _bad_calls(recording: Recording) -> str:
+def _bad_calls(recording: RehearsalRecording) -> str:
     rows = [
         f"<tr><td>{escape(call.line.caller)}<td>{escape(call.line.call_id)}<td>{escape(faults(call.found))}"
         for call in recording.bad_calls

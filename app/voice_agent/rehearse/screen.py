@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from voice_agent.rehearse.figures import Recording
+from voice_agent.rehearse.figures import RehearsalRecording
 from voice_agent.rehearse.script import Rehearsal
 
 PHASES = {"starting": 0, "warm-up": 5, "blue to green": 10, "calm": 32, "back to blue": 36, "a faulty release": 56}
@@ -17,7 +17,7 @@ PHASES |= {"the faulty green": 62, "a good release": 66, "calls on": 72, "to gre
 """Where the script is, in percent of its usual time."""
 
 
-class Screen:
+class RehearsalScreen:
     """Draws a rehearsal while it runs; on what is no terminal, one line a phase."""
 
     def __init__(self, console: Console, rehearsal: Rehearsal) -> None:
@@ -62,7 +62,7 @@ class Screen:
         return table
 
 
-def summary(recording: Recording) -> Table:
+def summary(recording: RehearsalRecording) -> Table:
     """What came of it, for people."""
     figures = recording.as_json()
     table = Table("what", "how many", title="Rehearsal", title_justify="left")

@@ -26,9 +26,9 @@ from openai import AsyncOpenAI
 from voice_agent.operate.ports import CutoverError
 from voice_agent.rehearse.caller import Caller
 from voice_agent.rehearse.cutovers import Outcome, cut_over
-from voice_agent.rehearse.figures import Act, CallResult, Recording
+from voice_agent.rehearse.figures import Act, CallResult, RehearsalRecording
 from voice_agent.rehearse.phones import BrowserPhone, Phone, PlainPhone, SdkPhone
-from voice_agent.rehearse.stage import Stage
+from voice_agent.rehearse.stage import RehearsalStage
 from voice_agent.rehearse.timeline import Mark
 from voice_agent.runtime.ports import Clock
 
@@ -44,7 +44,7 @@ LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RehearsalPlan:
     """What is to be played."""
 
     callers: int = 40
@@ -57,16 +57,16 @@ class Plan:
     seed: int = 0
 
     @staticmethod
-    def short(callers: int) -> Plan:
+    def short(callers: int) -> RehearsalPlan:
         """What takes half a minute."""
-        return Plan(callers, is_short=True, warm_up_s=3.0, last_turns_s=2.0, plain_call_s=(1.0, 4.0))
+        return RehearsalPlan(callers, is_short=True, warm_up_s=3.0, last_turns_s=2.0, plain_call_s=(1.0, 4.0))
 
 
 class Rehearsal:
     """Plays the script on a stage. `recording` is filled while it runs, for whoever looks on."""
 
-    def __init__(self, plan: Plan, stage: Stage, directory: Path, clock: Clock) -> None:
-        self.recording = Recording(plan.callers, acts_planned=1 if plan.is_short else 4)
+    def __init__(self, plan: RehearsalPlan, stage: RehearsalStage, directory: Path, clock: Clock) -> None:
+        self.recording = RehearsalRecording(plan.callers, acts_planned=1 if plan.is_short else 4)
         self.phase = "starting"
         self.live: dict[int, Caller] = {}
         """Calls under way, by the number of their caller."""

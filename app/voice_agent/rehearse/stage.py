@@ -29,7 +29,7 @@ CALL_TTL_S = 1800
 
 
 @dataclass
-class Pod:
+class RehearsedPod:
     """One place in the fleet: a process comes after the other, under one name and one port."""
 
     name: str
@@ -44,13 +44,13 @@ class Pod:
         return f"http://127.0.0.1:{self.port}"
 
 
-class Stage:
+class RehearsalStage:
     """Starts everything and ends everything; a context."""
 
     def __init__(self, directory: Path, clock: Clock, drain_deadline_s: int) -> None:
         port, *ports = free_ports(1 + len(COLORS) * PODS_PER_COLOR)
         names = [(f"{color}-{number + 1}", color) for color in COLORS for number in range(PODS_PER_COLOR)]
-        self.pods = {name: Pod(name, color, at) for (name, color), at in zip(names, ports, strict=True)}
+        self.pods = {name: RehearsedPod(name, color, at) for (name, color), at in zip(names, ports, strict=True)}
         self.balancer = Balancer(directory, port, {pod.name: pod.port for pod in self.pods.values()}, clock)
         self.store_url = f"unix://{directory / 'store.sock'}"
         self._directory = directory
@@ -104,7 +104,7 @@ class Stage:
         finally:
             await store.close()
 
-    async def start(self, pod: Pod, **settings: object) -> None:
+    async def start(self, pod: RehearsedPod, **settings: object) -> None:
         """Start a process in a pod's place, and wait until it takes calls or drains by somebody's wish.
 
         `settings` differ from those of all others. Raises `CutoverError`.
@@ -145,7 +145,7 @@ class Stage:
         if program is not None:
             await program.kill()
 
-    async def _answers(self, pod: Pod) -> bool:
+    async def _answers(self, pod: RehearsedPod) -> bool:
         try:
             health = (await self._http.get(f"{pod.http}/healthz/realtime")).json()
         except (httpx.HTTPError, ValueError):

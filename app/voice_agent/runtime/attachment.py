@@ -78,7 +78,7 @@ class Attachment(Listener):
         """
         live, connection = self._live, self._connection
         if connection.closing is None:
-            if connection.is_deaf or (live.call.unsaved_bytes and live.is_backlogged):
+            if connection.reading_paused or (live.call.unsaved_bytes and live.is_backlogged):
                 return False
             live.was_heard = True
             if len(message) > LONG_MESSAGE or live.is_over_budget:

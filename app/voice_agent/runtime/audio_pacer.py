@@ -16,7 +16,7 @@ from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat, Converter
 from voice_agent.call.inputs import Input, ReplyAudio
 from voice_agent.call.record import Reply
-from voice_agent.call.replying import STALL_MS
+from voice_agent.call.responses import STALL_MS
 from voice_agent.runtime.ports import Clock
 from voice_agent.runtime.replay import Replay
 
@@ -25,7 +25,7 @@ PIECE_BYTES = 24 * 1024
 """Of an agent's audio: what is converted in one turn of the event loop, a millisecond's work."""
 
 
-class Sink(Protocol):
+class AudioOutput(Protocol):
     """Where the audio goes."""
 
     def feed(self, happened: Input) -> None:
@@ -39,7 +39,7 @@ class AudioPacer:
     """One reply's. Audio belongs to the text that was begun last."""
 
     def __init__(
-        self, sink: Sink, reply: Reply, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
+        self, sink: AudioOutput, reply: Reply, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
     ) -> None:
         self.on_piece: Callable[[int], None] = lambda from_chars: None
         """Called before the first audio of a piece, which says its text from a character on."""

@@ -73,7 +73,7 @@ class Committer:
         self._marked[call] = None
         self._wake.set()
 
-    def owes(self, call: Writer) -> bool:
+    def has_pending(self, call: Writer) -> bool:
         """Whether a write of this call is wanted or under way."""
         return any(call in some for some in (self._marked, self._urgent, self._in_flight, self.write_back.under_way))
 
@@ -150,7 +150,7 @@ class Committer:
     async def _round(self) -> None:
         try:
             if self.degraded:
-                self._let_go_on()
+                self._continue_unsaved()
             elif batch := self._gather():
                 await self._write(batch)
         finally:
@@ -179,11 +179,11 @@ class Committer:
             self._awaited += self._urgent.pop(call, [])
             self._marked.pop(call, None)
             if self.write_back.spares(call):
-                call.give_up_write()
+                call.release_unsaved()
                 call = next(iter(self._urgent or self._marked), None)
                 continue
             taken = self.take(call, self._in_flight)
-            if taken is None and not call.is_held:
+            if taken is None and not call.writes_paused:
                 self.write_back.written(call)  # It is another pod's now.
             if taken is not None:
                 batch.append((call, *taken))
@@ -232,12 +232,12 @@ class Committer:
                 full.append((call, write, waiting))
             elif outcome is WriteOutcome.REJECTED or (outcome is WriteOutcome.UNKNOWN and write.whole):
                 self._observer.store_failed("commit")
-                call.lost_in_store(waiting)
+                call.requeue_whole(waiting)
                 if self.write_back.reject(call):
                     size_bytes = write.size_bytes
                     log.error("the store rejects the write of a call", call_id=write.call_id, size_bytes=size_bytes)
             elif outcome is WriteOutcome.UNKNOWN:
-                call.lost_in_store(waiting)
+                call.requeue_whole(waiting)
                 if (again := self.take(call, self._in_flight)) is not None:
                     lost.append((call, *again))
             else:
@@ -290,11 +290,11 @@ class Committer:
             self._observer.limit_reached("store_full")
         self.write_back.give_up(why)
         for call, _, waiting in batch:
-            call.lost_in_store(waiting)
+            call.requeue_whole(waiting)
             self._marked[call] = None
-        self._let_go_on()
+        self._continue_unsaved()
 
-    def _let_go_on(self) -> None:
+    def _continue_unsaved(self) -> None:
         for waiting in self._urgent.values():
             self._awaited += waiting
         marked, self._marked, self._urgent = {**self._urgent, **self._marked}, {}, {}

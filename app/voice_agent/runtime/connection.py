@@ -17,7 +17,7 @@ from voice_agent.call.closing import INTERNAL_ERROR, REASONS, TRY_AGAIN_LATER
 from voice_agent.protocol.realtime import frame
 from voice_agent.runtime.ports import Observer, Transport
 
-LAST_WORDS_S = 2.0
+CLOSE_FLUSH_S = 2.0
 """How long a connection that is to be closed may take to send what is queued."""
 SENT_IN_TURN_BYTES = 256 * 1024
 """So much is sent in one turn of the event loop, about a millisecond of work, even to a caller who reads all at once:
@@ -40,7 +40,7 @@ class Connection:
         self.resumable = resumable
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
-        self.is_deaf = False
+        self.reading_paused = False
         """While nothing more may be taken from the caller, who may be about to be handed off; see `listen`."""
         self._listens = asyncio.Event()
         self._observer = observer
@@ -109,7 +109,7 @@ class Connection:
 
     def listen(self, now: bool) -> None:  # noqa: FBT001 - reads as a sentence
         """Take the caller's messages from now on, or not."""
-        self.is_deaf = not now
+        self.reading_paused = not now
         if now:
             self._listens.set()
         else:
@@ -117,12 +117,12 @@ class Connection:
 
     async def listening(self) -> None:
         """Wait while the connection is deaf."""
-        if self.is_deaf:
+        if self.reading_paused:
             await self._listens.wait()
 
     def _limit_last_words(self) -> None:
         if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
+            self._limit.reschedule(asyncio.get_running_loop().time() + CLOSE_FLUSH_S)
 
     def probe(self, answered: Callable[[], None]) -> None:
         """See `Transport.probe`."""
@@ -132,7 +132,7 @@ class Connection:
     async def run(self, transport: Transport, greeting: bytes) -> None:
         """Send the greeting, then events as they come, until the connection is to be closed; then close it.
 
-        A caller who does not read what is left within `LAST_WORDS_S` is cut off.
+        A caller who does not read what is left within `CLOSE_FLUSH_S` is cut off.
         """
         self._transport = transport
         try:

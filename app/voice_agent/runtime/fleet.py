@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from voice_agent.stores.base import PodBeat, RouterWeights
+from voice_agent.stores.base import PodHeartbeat, RouterWeights
 
 TAKES_CALLS = frozenset({"ok", "degraded"})
 OVERLOADED = "overloaded"
@@ -30,7 +30,7 @@ class ColorSum:
     calls_not_resumable: int = 0
 
 
-def sum_by_color(pods: Iterable[PodBeat]) -> dict[str, ColorSum]:
+def sum_by_color(pods: Iterable[PodHeartbeat]) -> dict[str, ColorSum]:
     """One sum per color that has a pod, by name."""
     sums: dict[str, ColorSum] = {}
     for pod in sorted(pods, key=lambda pod: pod.color):
@@ -44,7 +44,7 @@ def sum_by_color(pods: Iterable[PodBeat]) -> dict[str, ColorSum]:
     return sums
 
 
-def routed_colors(pods: Iterable[PodBeat], told: RouterWeights | None) -> frozenset[str] | None:
+def routed_colors(pods: Iterable[PodHeartbeat], told: RouterWeights | None) -> frozenset[str] | None:
     """The colors that callers are sent to, as far as is known; None: nothing is known.
 
     Those with a weight in what was told of the router, and those that took a call since then and at most
@@ -80,7 +80,7 @@ class Takers:
     """In words, where there is no such pod."""
 
 
-def takers(others: Sequence[PodBeat], routed: frozenset[str] | None) -> Takers:
+def takers(others: Sequence[PodHeartbeat], routed: frozenset[str] | None) -> Takers:
     """Which of the `others` take calls and are of a color in `routed` (None: of any color)."""
     if not others:
         return Takers((), "there is no other pod")

@@ -19,7 +19,7 @@ from voice_agent.runtime.parking import Parking
 from voice_agent.runtime.ports import StoreState
 from voice_agent.runtime.write_back import NO_ANSWER
 from voice_agent.runtime.writing import state_of
-from voice_agent.stores.base import DrainWish, PodBeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat
 
 if TYPE_CHECKING:
     from voice_agent.runtime.pod import Pod
@@ -56,7 +56,7 @@ class Heartbeat:
         self._taking: frozenset[str] = frozenset()
         """Pods of this color that took calls after this one had said that it is overloaded; empty: not known."""
         self._learned_at_s = float("-inf")
-        self._obeyed: DrainWish | None = None
+        self._obeyed: DrainRequest | None = None
         settings = pod.settings
         self._parking = Parking(pod)
         self._limits = Limits(settings.resume_window_s, settings.max_call_s, settings.idle_timeout_s)
@@ -67,11 +67,11 @@ class Heartbeat:
             await self._pod.clock.sleep(BEAT_S)
             await self.beat()
 
-    def facts(self) -> PodBeat:
+    def facts(self) -> PodHeartbeat:
         """What there is to say of the pod right now."""
         pod = self._pod
         status = pod.status()
-        return PodBeat(
+        return PodHeartbeat(
             name=pod.name,
             color=pod.color,
             version=pod.version,
@@ -82,7 +82,7 @@ class Heartbeat:
             started_at_ms=pod.started_at_ms,
             beat_at_ms=pod.clock.wall_ms(),
             schema=SCHEMA,
-            tallies=pod.tallies(),
+            counters=pod.counters(),
             keys=pod.admission.quota.told(),
             calls_not_resumable=pod.calls_not_resumable(),
             oldest_call_at_ms=pod.oldest_call_at_ms(),
@@ -137,31 +137,31 @@ class Heartbeat:
         state, error = self.store_state.value, str(self.failure) or NO_ANSWER
         log.warning("the store does not do what a heartbeat asks", store=self._pod.store.kind, state=state, error=error)
 
-    async def _say(self, beat: PodBeat) -> None:
+    async def _say(self, beat: PodHeartbeat) -> None:
         """That this pod lives; learn the color's wish, and what the others say."""
         store = self._pod.store
         try:
             wish = await store.beat(beat, ttl_s=BEAT_TTL_S)
         except StoreError as error:
             if state_of(error) is not StoreState.UNREACHABLE:
-                self._obey(await store.drain_wish(beat.color))
+                self._apply(await store.drain_wish(beat.color))
             raise
-        self._obey(wish)
+        self._apply(wish)
         await self._learn(beat)
 
-    async def _agree(self, _: PodBeat) -> None:
+    async def _agree(self, _: PodHeartbeat) -> None:
         """A store that came back empty is told again what was agreed."""
         for name, value in self._pod.agreed.items():
-            await self._pod.store.agree(name, value)
+            await self._pod.store.get_or_set(name, value)
 
-    async def _look(self, _: PodBeat) -> None:
+    async def _look(self, _: PodHeartbeat) -> None:
         """How full the store is, and whether it is as calls need it."""
         if self.store_state is not StoreState.OK:
             self._pod.fitness.is_another()
         await self._pod.committer.memory.look()
         await self._pod.fitness.look_again()
 
-    async def _learn(self, said: PodBeat) -> None:
+    async def _learn(self, said: PodHeartbeat) -> None:
         """What the others say, if it matters; asked for after this pod's own beat is in the store.
 
         So of two pods that are overloaded, the one that asked last knows of the other: never do all send callers away.
@@ -187,7 +187,7 @@ class Heartbeat:
         """Whether another pod of this color is known to take calls, and knows that this one does not."""
         return any(not self._pod.is_leaving(name) for name in self._taking)
 
-    def _obey(self, wish: DrainWish | None) -> None:
+    def _apply(self, wish: DrainRequest | None) -> None:
         if wish == self._obeyed:
             return
         self._obeyed = wish
@@ -195,7 +195,7 @@ class Heartbeat:
             log.info("drain wish taken back", color=self._pod.color)
         else:
             log.info("draining as wished", color=self._pod.color, mode=wish.mode, deadline_s=wish.deadline_s)
-        self._pod.obey(wish)
+        self._pod.apply(wish)
 
     async def leave(self) -> None:
         """Say for the last time what there is to say, so that a pod that left is known from a dead one.
@@ -270,7 +270,7 @@ class Heartbeat:
         live.notice_silence(silent_s)
         live.notice_silent_agent()
         over = ending(call, self._limits, now_ms=now_ms, silent_s=silent_s)
-        if over is not None and not live.is_held:
+        if over is not None and not live.writes_paused:
             if over.was_dropped:
                 pod.observer.call_dropped("handoff")
             live.finish(over.outcome, reason=over.reason)

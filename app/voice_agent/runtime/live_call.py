@@ -44,15 +44,15 @@ from voice_agent.call.inputs import (
 from voice_agent.call.machine import Attached
 from voice_agent.call.record import Call, Status
 from voice_agent.call.sparing import spare
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.committer import Committer
 from voice_agent.runtime.connection import Connection
+from voice_agent.runtime.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.long_messages import take_slowly
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.runtime.speaking import Performance
-from voice_agent.runtime.understanding import EARLY_PAUSE_MS, Understanding
 from voice_agent.speech.endpointing import Endpointer
 
 MAX_UNSAVED_EVENTS = 256
@@ -100,7 +100,7 @@ class LiveCall:
         """Whether what makes the pod hold more is refused."""
         self.taking_bytes = 0
         self.connection: Connection | None = None
-        self.superseded_by_other = False
+        self.is_fenced = False
         self.key_kept_at_s = clock.monotonic_s()
         """When the call key was bound last."""
         self.in_doubt = False
@@ -123,7 +123,7 @@ class LiveCall:
         self._reply: asyncio.Task[None] | None = None
         self._performance: Performance | None = None
         """What that task does, once the caller's words are known."""
-        self._understanding = Understanding(agent, clock, observer, call.call_id)
+        self._understanding = EarlyTranscription(agent, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         self._durable = asyncio.Event()
         self._endpointer: Endpointer | None = None
@@ -159,7 +159,7 @@ class LiveCall:
     def _let_out(self, frame: AppendAudio) -> bool:
         """Send a mirrored frame straight back, if that may be done unsaved; see `machine.let_out`."""
         connection = self.connection
-        if connection is None or self.superseded_by_other or (event := machine.let_out(self.call, frame)) is None:
+        if connection is None or self.is_fenced or (event := machine.let_out(self.call, frame)) is None:
             return False
         self._frames.came += 1
         connection.push_one(event)
@@ -177,7 +177,7 @@ class LiveCall:
 
     def feed(self, happened: Input) -> None:
         """Let something happen: the machine decides, this object does."""
-        if self.superseded_by_other:
+        if self.is_fenced:
             return
         effects = machine.step(self.call, happened, self._clock.wall_ms())
         if self.call.has_changes:
@@ -210,7 +210,7 @@ class LiveCall:
         call = self.call
         unsaved_bytes = call.unsaved_bytes + call.conversation.unsaved_bytes
         is_much = unsaved_bytes > MAX_UNSAVED_BYTES or len(call.unsaved_events) > MAX_UNSAVED_EVENTS
-        return is_much and not self.superseded_by_other
+        return is_much and not self.is_fenced
 
     async def wait_for_capacity(self) -> None:
         """Wait while too much is not durable yet."""
@@ -221,11 +221,11 @@ class LiveCall:
             self._committer.mark(self)
             await self._durable.wait()
 
-    async def durable(self) -> None:
+    async def wait_durable(self) -> None:
         """Wait until all that happened so far is durable, or the store is given up for now."""
         while True:
             await self._committer.flush(self)
-            if not self._held or self.superseded_by_other:
+            if not self._held or self.is_fenced:
                 return
             self._durable.clear()
             await self._durable.wait()
@@ -317,7 +317,7 @@ class LiveCall:
         connection = self.connection
         if not self.call.hearing.speaking or silent_s < MUTED_S or connection is None:
             return
-        if not connection.is_deaf and not self.is_backlogged:
+        if not connection.reading_paused and not self.is_backlogged:
             heard_from_at_s = self.heard_from_at_s
             connection.probe(lambda: self._caller_is_there(connection, heard_from_at_s))
 
@@ -343,9 +343,9 @@ class LiveCall:
         unsent_bytes = self.connection.unsent_bytes if self.connection is not None else 0
         return audio_bytes + call.conversation.held_bytes + call.unsaved_bytes + call.session_bytes + unsent_bytes
 
-    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
+    def weigh(self, more_bytes: int) -> ProtocolError | None:
         """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
-        if self._is_over or self.superseded_by_other:
+        if self._is_over or self.is_fenced:
             return None
         size_bytes = self.held_bytes + more_bytes
         if size_bytes <= MODEST_BYTES:
@@ -355,7 +355,7 @@ class LiveCall:
             return None
         self._observer.limit_reached("caller_bytes")
         budget = self.holder.budget
-        return ProtocolMistake(
+        return ProtocolError(
             f"Not taken: with {more_bytes} bytes more, what this API key's callers hold in the server's memory would "
             f"exceed {min(budget.key_bytes, budget.limit_bytes)} bytes, or what all callers hold {budget.limit_bytes}.",
             code="server_memory_budget",
@@ -363,7 +363,7 @@ class LiveCall:
 
     def weigh_again(self) -> None:
         """Count what is held by now, whether or not there is room for it; until there is, nothing more is taken."""
-        if not self._is_over and not self.superseded_by_other:
+        if not self._is_over and not self.is_fenced:
             self.holder.force(self.held_bytes)
             self.is_over_budget = self.holder.size_bytes > MODEST_BYTES and not self.holder.may_grow
 
@@ -424,7 +424,7 @@ class LiveCall:
     async def _save_for_handoff(self, connection: Connection) -> None:
         self.feed(HandoffPlanned())
         await self._committer.flush(self)
-        if self.connection is connection and (self._committer.owes(self) or not machine.is_saved(self.call)):
+        if self.connection is connection and (self._committer.has_pending(self) or not machine.is_saved(self.call)):
             # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
             connection.listen(False)
             self.feed(HandoffPlanned())
@@ -462,7 +462,7 @@ class LiveCall:
     # --- the committer's side ---------------------------------------------------
 
     @property
-    def is_held(self) -> bool:
+    def writes_paused(self) -> bool:
         """Whether somebody is about to take the call up again."""
         return self._held
 
@@ -479,7 +479,7 @@ class LiveCall:
 
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
         """See `committer.Writer`."""
-        if self._held or self.superseded_by_other:
+        if self._held or self.is_fenced:
             return None
         memory = self._committer.memory
         spare(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
@@ -493,14 +493,14 @@ class LiveCall:
 
     def question(self) -> CallWrite | None:
         """See `committer.Writer`."""
-        if self._held or self.superseded_by_other:
+        if self._held or self.is_fenced:
             return None
         call = self.call
         return CallWrite(call.call_id, call.epoch, claim=call.claim, doubted=call.doubted_claim)
 
-    def give_up_write(self) -> None:
+    def release_unsaved(self) -> None:
         """See `committer.Writer`."""
-        if not self._held and not self.superseded_by_other:
+        if not self._held and not self.is_fenced:
             self.committed(skip_write(self.call))
 
     def committed(self, events: list[OutboxEntry]) -> None:
@@ -515,7 +515,7 @@ class LiveCall:
                 self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._speech_ended_at_s)
                 self._speech_ended_at_s = None
 
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+    def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""
         self.call.write_whole = True
         self.call.wait_again(waiting)
@@ -523,27 +523,27 @@ class LiveCall:
     def unwritable(self) -> None:
         """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""
         self._observer.call_dropped("error")
-        self._abandon_ship(INTERNAL_ERROR)
+        self._drop_locally(INTERNAL_ERROR)
 
     def superseded(self) -> None:
         """See `committer.Writer`: another pod owns the call now."""
-        if not self.superseded_by_other:
+        if not self.is_fenced:
             log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
             # A caller who came back in doubt has no other connection: the owner is to be found with a resume.
-            self._abandon_ship(SERVICE_RESTART if self.in_doubt else ATTACHED_ELSEWHERE)
+            self._drop_locally(SERVICE_RESTART if self.in_doubt else ATTACHED_ELSEWHERE)
 
     def erased(self) -> None:
         """See `committer.Writer`."""
-        if self.superseded_by_other:
+        if self.is_fenced:
             return
         log.info("call erased by an administrator", call_id=self.call.call_id)
         if not self._is_over:
             self._is_over = True
             self._observer.call_ended("admin")
-        self._abandon_ship(CALL_ENDED)
+        self._drop_locally(CALL_ENDED)
 
-    def _abandon_ship(self, code: int) -> None:
-        self.superseded_by_other = True
+    def _drop_locally(self, code: int) -> None:
+        self.is_fenced = True
         self._durable.set()
         if self._reply is not None:
             self._reply.cancel()

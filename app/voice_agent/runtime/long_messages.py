@@ -18,12 +18,12 @@ from voice_agent.call.inputs import (
     CreateResponse,
     FromCaller,
     Input,
-    Misspoke,
+    InvalidEvent,
     StageAudio,
     UpdateSession,
 )
 from voice_agent.call.record import Call
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import Long, parse_long
 
 LONG_MESSAGE = 32 * 1024
@@ -45,7 +45,7 @@ class Hearer(Protocol):
     def feed(self, happened: Input) -> None:
         """Let something happen to the call."""
 
-    def weigh(self, more_bytes: int) -> ProtocolMistake | None:
+    def weigh(self, more_bytes: int) -> ProtocolError | None:
         """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
 
 
@@ -54,13 +54,13 @@ def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> 
     is_long = len(message) > LONG_MESSAGE
     audio_bytes = len(message) * 3 // 4
     if is_long and (too_much := live.weigh(audio_bytes)) is not None:
-        live.feed(Misspoke(too_much))
+        live.feed(InvalidEvent(too_much))
         return
     room = _Room(live, audio_bytes if is_long else 0)
     try:
         found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
         if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
-            live.feed(Misspoke(too_much, found.event_id))
+            live.feed(InvalidEvent(too_much, found.event_id))
         elif isinstance(found, Long):
             yield from _take_pieces(live, found, room)
         else:
@@ -93,7 +93,7 @@ def _take_pieces(live: Hearer, long: Long, room: _Room) -> Iterator[None]:
         return
     refused = machine.refusal(call, happened, long.size_bytes)
     if refused is not None:
-        live.feed(Misspoke(refused, event_id))
+        live.feed(InvalidEvent(refused, event_id))
     elif isinstance(happened, AppendAudio):
         left_bytes = long.size_bytes
         for piece in long.pieces():

@@ -74,7 +74,7 @@ class OwnName:
         if await self._beats(names):
             return False
         for name in names:
-            if not await self._store.swap_note(f"name:{name}", None, self._instance, ttl_s=RESERVED_S):
+            if not await self._store.compare_and_set(f"name:{name}", None, self._instance, ttl_s=RESERVED_S):
                 return False
             self._reserved.append(name)
         return True
@@ -83,4 +83,4 @@ class OwnName:
         """The pod has left: its name is free at once."""
         with suppress(StoreError):  # It runs out.
             for name in self._reserved:
-                await self._store.swap_note(f"name:{name}", self._instance, None, ttl_s=RESERVED_S)
+                await self._store.compare_and_set(f"name:{name}", self._instance, None, ttl_s=RESERVED_S)

@@ -62,7 +62,7 @@ class CallSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class ResumedCall:
     """A call taken over, and what its record said before."""
 
     live: LiveCall
@@ -199,7 +199,7 @@ class Ownership:
             if self._committer.lacks(live):
                 live.start_what_was_under_way()
             else:
-                live.superseded_by_other = True
+                live.is_fenced = True
                 until_ms = call.left_at_ms + self._settings.resume_window_s * 1000
                 self._admission.quota.unload(call.call_id, call.api_key_hash, until_ms)
                 live.holder.release()
@@ -215,20 +215,20 @@ class Ownership:
 
     async def take_over(
         self, call_id: str, request: StartCall | ResumeCall, *, api_key_hash: str | None
-    ) -> Resumed | NotClaimed:
+    ) -> ResumedCall | NotClaimed:
         """Own a call that exists. Raises `ConnectionRefused`: 503 if the store cannot say, or the caller has left.
 
         401 if the API key of the call's record was revoked: the call ends then, on whichever pod it was.
         """
         taken = await self._take_over(call_id, request, api_key_hash)
-        if isinstance(taken, Resumed) and taken.live.call.api_key_hash in self._revoked:
+        if isinstance(taken, ResumedCall) and taken.live.call.api_key_hash in self._revoked:
             await self._end(taken.live, "admin")
             raise ConnectionRefused(401, "revoked_api_key", "The API key of this call was revoked; the call has ended.")
         return taken
 
     async def _take_over(
         self, call_id: str, request: StartCall | ResumeCall, api_key_hash: str | None
-    ) -> Resumed | NotClaimed:
+    ) -> ResumedCall | NotClaimed:
         lock = self._taking.setdefault(call_id, asyncio.Lock())
         async with lock:
             held = self.calls.get(call_id)
@@ -246,7 +246,7 @@ class Ownership:
 
     async def _claim(
         self, call_id: str, live: LiveCall | None, api_key_hash: str | None, request: StartCall | ResumeCall
-    ) -> Resumed | NotClaimed:
+    ) -> ResumedCall | NotClaimed:
         settings = self._settings
         # The end of a connection is noticed a turn of the loop after what was sent on it.
         await asyncio.sleep(0)
@@ -295,11 +295,11 @@ class Ownership:
             return False
         return is_surely_newest(live.call, given_up_at_ms=committer.degraded_at_ms, last_event=last_event)
 
-    def _from_memory(self, live: LiveCall) -> Resumed:
+    def _from_memory(self, live: LiveCall) -> ResumedCall:
         call = live.call
-        return Resumed(live, "handoff" if call.handed_off else "drop", call.left_at_ms or self._clock.wall_ms())
+        return ResumedCall(live, "handoff" if call.handed_off else "drop", call.left_at_ms or self._clock.wall_ms())
 
-    async def _from_snapshot(self, claimed: Claimed) -> Resumed:
+    async def _from_snapshot(self, claimed: Claimed) -> ResumedCall:
         settings = self._settings
         restored = partial(
             restore,
@@ -330,9 +330,9 @@ class Ownership:
             raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
         live = self._keep(call, agent)
         live.start_what_was_under_way()
-        return Resumed(live, kind, left_at_ms)
+        return ResumedCall(live, kind, left_at_ms)
 
-    async def start_by_key(self, request: StartCall) -> Resumed | LiveCall:
+    async def start_by_key(self, request: StartCall) -> ResumedCall | LiveCall:
         """The call that a call key stands for: the one it is bound to, or a new one bound to it now.
 
         Two first connects at once make one call: whoever loses the race for the binding
@@ -364,7 +364,7 @@ class Ownership:
             raise unavailable("call_key_changed", "The call of this call_key ended just now; connect again.")
         return resumed
 
-    async def _resume_bound(self, call_id: str, request: StartCall) -> Resumed | None:
+    async def _resume_bound(self, call_id: str, request: StartCall) -> ResumedCall | None:
         taken = await self.take_over(call_id, request, api_key_hash=request.api_key_hash)
         if taken is NotClaimed.FOREIGN:
             raise ConnectionRefused(
@@ -372,7 +372,7 @@ class Ownership:
             )
         return None if isinstance(taken, NotClaimed) else taken
 
-    def _from_memory_by_key(self, request: StartCall, error: StoreError) -> Resumed:
+    def _from_memory_by_key(self, request: StartCall, error: StoreError) -> ResumedCall:
         for live in self.calls.values():
             call = live.call
             is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash

@@ -89,14 +89,14 @@ class Parking:
             stored[unloaded.api_key_hash] += unloaded.size_bytes
         large: dict[str, list[LiveCall]] = defaultdict(list)
         for live in self._parked():
-            if live.held_bytes > FLOOR_BYTES and not live.is_held:
+            if live.held_bytes > FLOOR_BYTES and not live.writes_paused:
                 large[live.call.api_key_hash].append(live)
                 stored[live.call.api_key_hash] += live.held_bytes
         for key, lives in large.items():
             for live in sorted(lives, key=lambda live: live.held_bytes, reverse=True):
                 if stored[key] <= self._stored_bytes:
                     break
-                if live.call.status is Status.PARKED and not live.is_held:  # Nobody came back while others ended.
+                if live.call.status is Status.PARKED and not live.writes_paused:  # Nobody came back while others ended.
                     stored[key] -= live.held_bytes
                     await self._abandon(live)
 

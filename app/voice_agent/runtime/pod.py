@@ -24,7 +24,7 @@ from voice_agent.runtime.fleet import OVERLOADED, Takers
 from voice_agent.runtime.heartbeat import Heartbeat
 from voice_agent.runtime.live_call import LiveCall
 from voice_agent.runtime.overload import ENTER_S
-from voice_agent.runtime.ownership import Agents, CallSettings, Ownership, Resumed
+from voice_agent.runtime.ownership import Agents, CallSettings, Ownership, ResumedCall
 from voice_agent.runtime.ports import (
     Arrival,
     CallSummary,
@@ -38,7 +38,7 @@ from voice_agent.runtime.ports import (
 from voice_agent.runtime.quota import KeyQuota
 from voice_agent.runtime.records import describe
 from voice_agent.runtime.store_fitness import StoreFitness
-from voice_agent.stores.base import DrainWish, NotClaimed, PodBeat, Store, Tallies
+from voice_agent.stores.base import DrainRequest, NotClaimed, PodCounters, PodHeartbeat, Store
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Pod:
         observer: Observer,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         agreed: Mapping[str, bytes] | None = None,
-        tallies: Callable[[], Tallies | None] = lambda: None,
+        counters: Callable[[], PodCounters | None] = lambda: None,
     ) -> None:
         """`calls_per_key`: the most calls of one API key in the fleet, 0 for no limit. `revoked`: hashes of API keys.
 
@@ -74,7 +74,7 @@ class Pod:
 
         `agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
 
-        `tallies`: what the observer has counted, for the heartbeat.
+        `counters`: what the observer has counted, for the heartbeat.
         """
         self.name = settings.pod
         self.color = settings.color
@@ -88,7 +88,7 @@ class Pod:
         self.store = store
         self._secret = secret
         self.agreed = dict(agreed or {})
-        self.tallies = tallies
+        self.counters = counters
         self.committer = Committer(store, clock, observer, lambda: list(self.ownership.calls.values()))
         self.admission.store_is_nearly_full = self._store_is_nearly_full
         self.ownership = Ownership(
@@ -156,11 +156,11 @@ class Pod:
         try:
             began_s = self.clock.monotonic_s()
             if request.call_key_hash is None:
-                found: Resumed | LiveCall = await self.ownership.make(request)
+                found: ResumedCall | LiveCall = await self.ownership.make(request)
             else:
                 found = await self.ownership.start_by_key(request)
             connection = Connection(self.observer, going_away=request.going_away, resumable=request.resumable)
-            if isinstance(found, Resumed):
+            if isinstance(found, ResumedCall):
                 return self._resumed(found, connection, request, began_s)
             self.observer.call_started()
             self._note_taken(request)
@@ -187,7 +187,7 @@ class Pod:
             raise
 
     def _resumed(
-        self, found: Resumed, connection: Connection, request: StartCall | ResumeCall, began_s: float
+        self, found: ResumedCall, connection: Connection, request: StartCall | ResumeCall, began_s: float
     ) -> Attachment:
         if request.is_gone() and found.live.connection is not None:
             raise unavailable("caller_left", "The caller left, and the call goes on over another connection.")
@@ -342,7 +342,7 @@ class Pod:
             live.erased()
         return True
 
-    async def fleet(self) -> list[PodBeat]:
+    async def fleet(self) -> list[PodHeartbeat]:
         """Every pod that is alive."""
         return await self.store.pods()
 
@@ -362,7 +362,7 @@ class Pod:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
         self._drainer.start(Drain(DrainMode(mode), deadline_s))
 
-    def obey(self, wish: DrainWish | None) -> None:
+    def apply(self, wish: DrainRequest | None) -> None:
         """Drain as an operator wishes of the pod's color, or end such a drain; a drain of this pod alone stays."""
         if wish is not None:
             known = wish.mode in DrainMode.__members__.values()

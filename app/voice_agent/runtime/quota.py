@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 KEY_DIGITS = 16
 """So many hex digits of a key's hash stand for the key: enough to tell keys apart, too few to be one."""
@@ -53,7 +53,7 @@ class KeyQuota:
         for call_id in [call_id for call_id, (_, until_ms) in self._unloaded.items() if until_ms <= now_ms]:
             self._drop_unloaded(call_id)
 
-    def learn(self, others: Iterable[PodBeat]) -> None:
+    def learn(self, others: Iterable[PodHeartbeat]) -> None:
         """What the other pods say they have, in place of what they said before."""
         self._elsewhere = Counter()
         for beat in others:

@@ -38,7 +38,7 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.record import Call
 from voice_agent.call.reply_items import settings_of
-from voice_agent.call.replying import playing_until_ms
+from voice_agent.call.responses import playing_until_ms
 from voice_agent.runtime.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.apology import apology
 from voice_agent.runtime.audio_pacer import AudioPacer
@@ -66,7 +66,7 @@ class Stage(Protocol):
     async def wait_for_capacity(self) -> None:
         """Wait while too much of the call is not durable yet."""
 
-    async def durable(self) -> None:
+    async def wait_durable(self) -> None:
         """Wait until all that happened so far is durable, or the store is given up for now."""
 
 
@@ -293,7 +293,7 @@ class _Steps:
             raise asyncio.CancelledError
         if number == len(reply.steps):
             stage.feed(ReplyStepBegun(self._response_id, name))
-            await stage.durable()
+            await stage.wait_durable()
         step = reply.steps[number]
         if step["name"] != name:
             raise ValueError(f"step {number} of the reply was {step['name']!r}, now it is {name!r}")

@@ -81,7 +81,7 @@ class WriteBack:
     def let_go_on(self, calls: Iterable[Writer]) -> None:
         """Let the events of these calls out unsaved; they are owed to the store."""
         for call in calls:
-            call.give_up_write()
+            call.release_unsaved()
             self.owed[call] = None
         # A call that ended is in nobody's list but this one. Its end is worth keeping, not its weight for ever.
         for call in list(self.owed)[: max(0, len(self.owed) - MAX_OWED)]:
@@ -95,7 +95,7 @@ class WriteBack:
         is_news = call not in self._rejected
         pause_s = PROBE_S if is_news else min(2 * self._rejected[call][0], MAX_PROBE_S)
         self._rejected[call] = pause_s, self._clock.monotonic_s() + pause_s
-        call.give_up_write()
+        call.release_unsaved()
         self.owed[call] = None
         return is_news
 
@@ -148,7 +148,7 @@ class WriteBack:
             if await self.write_some():
                 self.given_up = None
                 for call in self.owed:
-                    call.lost_in_store([])
+                    call.requeue_whole([])
                     self._committer.mark(call)
             elif self.given_up is StoreState.FULL:
                 self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)
@@ -173,10 +173,10 @@ class WriteBack:
         for call in calls:
             if size_bytes >= MAX_ROUND_BYTES:
                 break
-            call.lost_in_store([])
+            call.requeue_whole([])
             taken = self._committer.take(call, self.under_way)
             if taken is None:
-                if not call.is_held:
+                if not call.writes_paused:
                     self.written(call)
                 continue
             batch.append((call, *taken))
@@ -202,7 +202,7 @@ class WriteBack:
                 elif outcome is WriteOutcome.COMMITTED:
                     self._rejected.pop(call, None)
                 else:
-                    call.lost_in_store([])
+                    call.requeue_whole([])
                     self.owed[call] = None  # At the end, behind those that have not been tried.
             self.under_way.clear()
             await self._committer.notify_settled()

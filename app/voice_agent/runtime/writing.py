@@ -18,7 +18,7 @@ class Writer(Protocol):
     """A call, as the committer sees it."""
 
     @property
-    def is_held(self) -> bool:
+    def writes_paused(self) -> bool:
         """Whether it may not be written just now."""
 
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]] | None:
@@ -27,10 +27,10 @@ class Writer(Protocol):
     def committed(self, events: list[OutboxEntry]) -> None:
         """The write is durable: let its events out."""
 
-    def give_up_write(self) -> None:
+    def release_unsaved(self) -> None:
         """The store is given up for now: let events out unsaved, and write all of the call next time."""
 
-    def lost_in_store(self, waiting: list[OutboxEntry]) -> None:
+    def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """The store does not know the call, or a write may be lost: write all of it next time.
 
         `waiting` are events that waited for that write; they wait for the next one.

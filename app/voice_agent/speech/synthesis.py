@@ -37,7 +37,7 @@ _RATE, _PITCH, _RANGE = 1, 3, 4
 _LIST_TERMINATED, _WORD = 0, 1
 
 
-class _Event(ctypes.Structure):
+class _EspeakEvent(ctypes.Structure):
     """``espeak_EVENT``; `text_position` counts characters from 1."""
 
     _fields_ = (
@@ -52,7 +52,7 @@ class _Event(ctypes.Structure):
     )
 
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent))
 
 
 class Voice(NamedTuple):
@@ -145,7 +145,7 @@ class _Espeak:
         _check(library.espeak_Synth(encoded, len(encoded) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None), "text")
         return np.frombuffer(b"".join(self._pieces), "<i2"), self._rate_hz
 
-    def _take(self, samples: object, count: int, events: Iterator[_Event] | None) -> int:
+    def _take(self, samples: object, count: int, events: Iterator[_EspeakEvent] | None) -> int:
         if samples and count > 0:
             self._pieces.append(ctypes.string_at(samples, count * 2))  # type: ignore[arg-type]
         for event in takewhile(lambda event: event.type != _LIST_TERMINATED, events or ()):

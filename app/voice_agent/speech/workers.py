@@ -87,7 +87,7 @@ class SpeechWorkers:
         self._count = count or min(2, os.cpu_count() or 1)
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(MAX_WAITING_JOBS)
         self._tasks: list[asyncio.Task[None]] = []
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, _SpeechProcess] = {}
         self._started: list[asyncio.Future[None]] = []
 
     @property
@@ -155,7 +155,7 @@ class SpeechWorkers:
     async def _run(self, slot: int) -> None:
         """Start the worker of a slot, and do jobs on it from then on."""
         try:
-            self._workers[slot] = await _Worker.start()
+            self._workers[slot] = await _SpeechProcess.start()
         except (SpeechFailed, OSError) as error:
             self._started[slot].set_exception(SpeechFailed(str(error), retry=True))
             log.warning("speech worker does not start", reason=str(error))
@@ -201,7 +201,7 @@ class SpeechWorkers:
     async def _start_anew(self, slot: int) -> None:
         while True:
             try:
-                self._workers[slot] = await _Worker.start()
+                self._workers[slot] = await _SpeechProcess.start()
             except (SpeechFailed, OSError) as error:
                 log.warning("speech worker does not start", reason=str(error))
                 await asyncio.sleep(RETRY_START_S)
@@ -209,7 +209,7 @@ class SpeechWorkers:
                 return
 
 
-class _Worker:
+class _SpeechProcess:
     """One process and the socket to it."""
 
     def __init__(
@@ -225,7 +225,7 @@ class _Worker:
         return self._process.pid
 
     @classmethod
-    async def start(cls) -> _Worker:
+    async def start(cls) -> _SpeechProcess:
         """A worker whose models are loaded. Raises `SpeechFailed`."""
         ours, theirs = socket.socketpair()
         try:

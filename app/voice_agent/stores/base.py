@@ -85,7 +85,7 @@ class NotClaimed(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tallies:
+class PodCounters:
     """What a pod has counted since it started, for whoever watches a cutover without Prometheus."""
 
     ended: int = 0
@@ -100,7 +100,7 @@ class Tallies:
 
 
 @dataclass(frozen=True, slots=True)
-class PodBeat:
+class PodHeartbeat:
     """One pod's heartbeat."""
 
     name: str
@@ -116,7 +116,7 @@ class PodBeat:
     """By the store's clock, where it has one of its own."""
     schema: int = 0
     """Of the records it writes (design, section 4.7); 0: a version that does not say."""
-    tallies: Tallies | None = None
+    counters: PodCounters | None = None
     """None: a version that does not say."""
     keys: Mapping[str, int] = field(default_factory=dict)
     """Attached and parked calls by API key (the first digits of its hash), of keys that have any; empty too if the pod
@@ -135,7 +135,7 @@ class PodBeat:
 
 
 @dataclass(frozen=True, slots=True)
-class DrainWish:
+class DrainRequest:
     """What an operator asked of every pod of one color."""
 
     mode: str
@@ -271,19 +271,19 @@ class Store(ABC):
         """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
 
     @abstractmethod
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         """Say that a pod is alive, and learn what is wished of its color."""
 
     @abstractmethod
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         """Every pod whose heartbeat has not run out, by name; one that cannot be read is passed over."""
 
     @abstractmethod
-    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         """Ask every pod of a color to drain; None takes the wish back."""
 
     @abstractmethod
-    async def drain_wish(self, color: str) -> DrainWish | None:
+    async def drain_wish(self, color: str) -> DrainRequest | None:
         """What is wished of a color; what cannot be read is no wish."""
 
     @abstractmethod
@@ -295,7 +295,7 @@ class Store(ABC):
         """What the router is set to, as far as somebody has told; None: nobody has."""
 
     @abstractmethod
-    async def agree(self, name: str, proposal: bytes) -> bytes:
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
         """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""
 
     @abstractmethod
@@ -303,7 +303,7 @@ class Store(ABC):
         """What an operator's tool has noted under a name; None when nothing is. No call depends on a note."""
 
     @abstractmethod
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         """Replace a note for `ttl_s` if it is still `old`; None stands for no note. False: it is something else.
 
         Atomic. A note that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.

@@ -15,9 +15,9 @@ from voice_agent.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
     Claimed,
-    DrainWish,
+    DrainRequest,
     NotClaimed,
-    PodBeat,
+    PodHeartbeat,
     RouterWeights,
     Store,
     WriteOutcome,
@@ -65,8 +65,8 @@ class MemoryStore(Store):
         self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._retained: deque[tuple[float, str, _Kept]] = deque()
         """Calls that have ended, and when their items go, if that is before all else of them."""
-        self._pods: dict[str, tuple[PodBeat, float]] = {}
-        self._wishes: dict[str, DrainWish] = {}
+        self._pods: dict[str, tuple[PodHeartbeat, float]] = {}
+        self._wishes: dict[str, DrainRequest] = {}
         self._weights: RouterWeights | None = None
         self._agreed: dict[str, bytes] = {}
         self._notes: dict[str, tuple[bytes, float]] = {}
@@ -238,24 +238,24 @@ class MemoryStore(Store):
         self._bind(key_hash, bound[0])
         return bound[0]
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         now_s = self._now_s()
         self._pods = {name: kept for name, kept in self._pods.items() if kept[1] > now_s}
         self._pods[beat.name] = (beat, now_s + ttl_s)
         return self._wishes.get(beat.color)
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         return sorted(
             (beat for beat, expires_s in self._pods.values() if expires_s > self._now_s()), key=lambda beat: beat.name
         )
 
-    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         if wish is None:
             self._wishes.pop(color, None)
         else:
             self._wishes[color] = wish
 
-    async def drain_wish(self, color: str) -> DrainWish | None:
+    async def drain_wish(self, color: str) -> DrainRequest | None:
         return self._wishes.get(color)
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
@@ -264,14 +264,14 @@ class MemoryStore(Store):
     async def weights(self) -> RouterWeights | None:
         return self._weights
 
-    async def agree(self, name: str, proposal: bytes) -> bytes:
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
         return self._agreed.setdefault(name, proposal)
 
     async def note(self, name: str) -> bytes | None:
         found = self._notes.get(name)
         return found[0] if found is not None and found[1] > self._now_s() else None
 
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         if await self.note(name) not in (old, new):
             return False
         if new is None:

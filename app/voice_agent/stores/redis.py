@@ -29,9 +29,9 @@ from voice_agent.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
     Claimed,
-    DrainWish,
+    DrainRequest,
     NotClaimed,
-    PodBeat,
+    PodHeartbeat,
     RouterWeights,
     Store,
     StoreMemory,
@@ -76,7 +76,9 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN_PAUSE_S = 0.02
 AGAIN_PAUSE_MAX_S = 0.3
-SCRIPTS = tuple("commit stage erase bind_call_key beat list_pod read_fields wish_drain tell_weights swap_note".split())
+SCRIPTS = tuple(
+    "commit stage erase bind_call_key beat list_pod read_fields request_drain tell_weights compare_and_set".split()
+)
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
 IN_PAGES = ("claim", "load", "read")
@@ -273,7 +275,7 @@ class RedisStore(Store):
 
     # --- the fleet --------------------------------------------------------------
 
-    async def beat(self, beat: PodBeat, *, ttl_s: int) -> DrainWish | None:
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
         fields = [ttl_s, *(word for pair in beat_fields(beat).items() for word in pair)]
         await self._ask(self._read_clock, again=False)
@@ -281,7 +283,7 @@ class RedisStore(Store):
         await self._run("list_pod", [self.keys.pods], [beat.name, KEPT_POD_MS], again=False)
         return await self.drain_wish(beat.color)
 
-    async def pods(self) -> list[PodBeat]:
+    async def pods(self) -> list[PodHeartbeat]:
         """Two round trips: the names, then their beats. One that is odd is passed over."""
         listed: Any = await self._ask(
             lambda: self._redis.zrevrange(self.keys.pods, 0, MAX_PODS - 1), about=self.keys.pods
@@ -297,11 +299,11 @@ class RedisStore(Store):
         self._passed_over.tell("heartbeats", odd)
         return [beat for beat in beats if beat is not None]
 
-    async def wish_drain(self, color: str, wish: DrainWish | None) -> None:
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         """One script."""
-        await self._run("wish_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
+        await self._run("request_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
 
-    async def drain_wish(self, color: str) -> DrainWish | None:
+    async def drain_wish(self, color: str) -> DrainRequest | None:
         """One script. A wish that is odd is passed over."""
         return await self._read_fleet(self.keys.color(color), WISH_FIELDS, wish_of)
 
@@ -324,7 +326,7 @@ class RedisStore(Store):
         """One script. Weights that are odd are passed over."""
         return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
-    async def agree(self, name: str, proposal: bytes) -> bytes:
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
         """GET, and only where nothing is agreed yet SET NX and GET again: a server that is full refuses the SET."""
         key = self.keys.agreed(name)
 
@@ -343,10 +345,10 @@ class RedisStore(Store):
         found: Any = await self._ask(lambda: self._redis.get(key), about=key)
         return None if found is None else bytes(found)
 
-    async def swap_note(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         """One script."""
         arguments = [int(old is not None), old or b"", int(new is not None), new or b"", ttl_s]
-        return bool(await self._run("swap_note", [self.keys.note(name)], arguments))
+        return bool(await self._run("compare_and_set", [self.keys.note(name)], arguments))
 
     # --- talking to the server ----------------------------------------------------
 

@@ -1,7 +1,7 @@
 """How heartbeats, wishes and weights look in Redis, and what of them is passed over because it looks otherwise.
 
 Blue and green are different versions, and anybody may write into a server: what is not understood is passed over one
-by one and named, and hides nothing else. Of a heartbeat, tallies and keys may be missing alone.
+by one and named, and hides nothing else. Of a heartbeat, counters and keys may be missing alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 import structlog
 from redis import exceptions
 
-from voice_agent.stores.base import DrainWish, PodBeat, RouterWeights, Tallies
+from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
 from voice_agent.stores.redis_errors import words_of
 
 MAX_HASH_BYTES = 1024 * 1024
@@ -29,7 +29,7 @@ MAX_NUMBER = 2**53
 MAX_DEADLINE_S = 10**8
 """Three years: stops a number that no timer takes."""
 
-BEAT_FIELDS = tuple(PodBeat.__dataclass_fields__)
+BEAT_FIELDS = tuple(PodHeartbeat.__dataclass_fields__)
 WISH_FIELDS = ("drain",)
 WEIGHTS_FIELDS = ("weights", "told_at_ms")
 WISH_NUMBERS = (("deadline_s", MAX_DEADLINE_S), ("requested_at_ms", MAX_NUMBER))
@@ -62,15 +62,15 @@ class PassedOver:
         self._told[among] = found
 
 
-def beat_fields(beat: PodBeat) -> dict[Any, Any]:
+def beat_fields(beat: PodHeartbeat) -> dict[Any, Any]:
     """The hash of a heartbeat."""
     fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in BEAT_FIELDS}
-    fields["tallies"] = b"" if beat.tallies is None else orjson.dumps(beat.tallies)
+    fields["counters"] = b"" if beat.counters is None else orjson.dumps(beat.counters)
     fields["keys"] = orjson.dumps(dict(beat.keys)) if beat.keys else b""
     return fields
 
 
-def beat_of(name: str, answer: Any, say: Say) -> PodBeat | None:
+def beat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
     """The heartbeat of a pod from what `lua/read_fields.lua` answered; None if it has run out, or is odd."""
     try:
         found = _fields(BEAT_FIELDS, answer)
@@ -78,7 +78,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodBeat | None:
             return None
         if _text(found, "name") != name:
             raise Odd("it names another pod")
-        return PodBeat(
+        return PodHeartbeat(
             name=name,
             color=_text(found, "color"),
             version=_text(found, "version"),
@@ -89,7 +89,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodBeat | None:
             started_at_ms=_number(found, "started_at_ms", 0),
             beat_at_ms=_number(found, "beat_at_ms"),
             schema=_number(found, "schema", 0),
-            tallies=_part(found, "tallies", _tallies, None, say),
+            counters=_part(found, "counters", _counters, None, say),
             keys=_part(found, "keys", _counts, {}, say),
             calls_not_resumable=_number(found, "calls_not_resumable", 0),
             oldest_call_at_ms=_number(found, "oldest_call_at_ms", 0),
@@ -102,7 +102,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodBeat | None:
         return None
 
 
-def wish_of(answer: Any, say: Say) -> DrainWish | None:
+def wish_of(answer: Any, say: Say) -> DrainRequest | None:
     """What is wished of a color, from the same; None if nothing is, or it is odd. A newer version may say more."""
     try:
         found = _fields(WISH_FIELDS, answer)
@@ -113,7 +113,7 @@ def wish_of(answer: Any, say: Say) -> DrainWish | None:
         if not isinstance(mode, str) or not mode.isprintable() or len(mode) > MAX_TEXT_CHARS:
             raise Odd("its mode is no word")
         deadline_s, at_ms = (_number_in(wish, *bound) for bound in WISH_NUMBERS)
-        return DrainWish(mode, deadline_s, at_ms)
+        return DrainRequest(mode, deadline_s, at_ms)
     except ValueError as error:
         say(_why(error))
         return None
@@ -200,10 +200,10 @@ def _checked_counts(found: Any) -> dict[str, int]:
     return found
 
 
-def _tallies(packed: bytes) -> Tallies:
+def _counters(packed: bytes) -> PodCounters:
     """Counts of a pod, without what a newer version counts beside."""
-    found = {name: value for name, value in _object(packed).items() if name in Tallies.__dataclass_fields__}
+    found = {name: value for name, value in _object(packed).items() if name in PodCounters.__dataclass_fields__}
     turns, causes = (_checked_counts(found.pop(name, {})) for name in ("turns", "causes"))
     if not all(re.fullmatch(r"inf|\d{1,9}(\.\d{1,9})?", bound) for bound in turns):
         raise Odd("its turns are no counts")
-    return Tallies(**_checked_counts(found), turns=turns, causes=causes)
+    return PodCounters(**_checked_counts(found), turns=turns, causes=causes)

@@ -21,7 +21,7 @@ HANDOFF = "handoff"
 log = structlog.get_logger(__name__)
 
 
-class DrainRequest(BaseModel):
+class DrainBody(BaseModel):
     """The body of ``POST /admin/drain``; what is left out comes from the settings."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -95,12 +95,12 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
     return router
 
 
-async def _read_drain(request: Request) -> DrainRequest:
+async def _read_drain(request: Request) -> DrainBody:
     body = await request.body()
     if not body.strip():
-        return DrainRequest()
+        return DrainBody()
     try:
-        return DrainRequest.model_validate_json(body)
+        return DrainBody.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(map(str, first["loc"])) or None

@@ -220,7 +220,7 @@ class CallSocket(asyncio.Protocol, Transport):
                     await self._writable.wait()
         except TimeoutError:
             self._transport.abort()
-        self._say_goodbye(code, reason, CLOSING_S)
+        self._send_close(code, reason, CLOSING_S)
 
     def leave(self) -> None:
         """Nobody serves the connection any more; closed already, or else cut."""
@@ -324,7 +324,7 @@ class CallSocket(asyncio.Protocol, Transport):
         if self._is_open:
             self._gone = GOING_DOWN if self._gone is None else self._gone
             self._discard()
-            self._say_goodbye(GOING_DOWN, "", CLOSE_S)
+            self._send_close(GOING_DOWN, "", CLOSE_S)
             self._tell()
         self._transport.close()
 
@@ -496,10 +496,10 @@ class CallSocket(asyncio.Protocol, Transport):
         if self._gone is None:
             self._gone = code
         self._discard()
-        self._say_goodbye(code, reason, CLOSE_S)
+        self._send_close(code, reason, CLOSE_S)
         self._tell()
 
-    def _say_goodbye(self, code: int, reason: str, patience_s: float) -> None:
+    def _send_close(self, code: int, reason: str, patience_s: float) -> None:
         """Send a close frame, and cut the connection if the peer has not closed it in time.
 
         It is not closed at once: the kernel would answer what still comes in with a reset, and the peer lose the code.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voice_agent.web.handshake import Handshake
 
 
-class Exchange(HttpToolsProtocol):
+class HttpExchange(HttpToolsProtocol):
     """Requests of one connection and their answers. The connection itself stays its `Handshake`'s."""
 
     def __init__(

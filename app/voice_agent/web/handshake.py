@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.web.exchange import Exchange
+from voice_agent.web.exchange import HttpExchange
 from voice_agent.web.refusals import message
 from voice_agent.web.request_reader import RequestReader, RequestRefused, is_upgrade_request
 from voice_agent.web.upgrade import Upgrade, UpgradeHead
@@ -37,7 +37,7 @@ LINGER_BYTES = 1024 * 1024
 """So much of what a refused peer still sends is read and dropped meanwhile; then it is no longer read."""
 
 
-class State(Enum):
+class HandshakeState(Enum):
     """See this module's drawing."""
 
     READING = auto()
@@ -61,9 +61,9 @@ class Handshake(asyncio.Protocol):
         self._server_state = server_state
         self._connections: set[Any] = server_state.connections
         self._reader = RequestReader()
-        self._state = State.READING
+        self._state = HandshakeState.READING
         self._transport: asyncio.Transport
-        self._exchange: Exchange | None = None
+        self._exchange: HttpExchange | None = None
         """Made for the first request that is not refused at once."""
         self._address: Address | None = None
         """Where the caller of the last request for a WebSocket connects from."""
@@ -81,13 +81,13 @@ class Handshake(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect, and go on once a request is whole."""
-        if self._state is State.LINGERING:
+        if self._state is HandshakeState.LINGERING:
             self._dropped_bytes += len(data)
             if self._dropped_bytes > LINGER_BYTES:
                 self._transport.pause_reading()
             return
         self._reader.feed(data)
-        if self._state is State.READING:
+        if self._state is HandshakeState.READING:
             self._read_on()
         elif self._reader.has_begun:
             # One request at a time; what came is less than the kernel gives at once.
@@ -106,7 +106,7 @@ class Handshake(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends nothing more; it still gets its answer."""
         self._is_last = True
-        return self._state is State.ANSWERING
+        return self._state is HandshakeState.ANSWERING
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end, however it came."""
@@ -117,7 +117,7 @@ class Handshake(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn's: the server leaves now, and waits for an answer under way."""
-        if self._state is State.ANSWERING and self._exchange is not None:
+        if self._state is HandshakeState.ANSWERING and self._exchange is not None:
             self._exchange.shutdown()
         else:
             self._transport.close()
@@ -147,14 +147,14 @@ class Handshake(asyncio.Protocol):
 
     def answered(self) -> None:
         """The answer is complete: the next request may come, or has come already."""
-        if self._transport.is_closing() or self._state is not State.ANSWERING:
+        if self._transport.is_closing() or self._state is not HandshakeState.ANSWERING:
             return  # It still counts as being answered until the peer has taken all.
-        self._state = State.READING
+        self._state = HandshakeState.READING
         self._transport.resume_reading()
         self._shared.idles(self)
         if self._reader.has_begun:
             self._read_on()
-        if self._is_last and self._state is State.READING:
+        if self._is_last and self._state is HandshakeState.READING:
             self._transport.close()
 
     def refuse(self, refusal: ConnectionRefused) -> None:
@@ -164,7 +164,7 @@ class Handshake(asyncio.Protocol):
         self._shared.observer.refused(refusal.status, refusal.code)
         if isinstance(refusal, RequestRefused) and refusal.limit is not None:
             self._shared.observer.limit_reached(refusal.limit)
-        self._state = State.LINGERING
+        self._state = HandshakeState.LINGERING
         self._reader.take_rest()
         self._transport.write(message(refusal, self._named()))
         self._transport.write_eof()
@@ -199,7 +199,7 @@ class Handshake(asyncio.Protocol):
             if self._reader.take_expectation():
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
-        self._state = State.ANSWERING
+        self._state = HandshakeState.ANSWERING
         self._shared.answers(self)
         if (refusal := self._refusal_at_once(request)) is not None:
             # Without lingering, for that is half of the cost; callers send nothing before they are answered.
@@ -208,7 +208,7 @@ class Handshake(asyncio.Protocol):
             self._transport.close()
             return
         if self._exchange is None:
-            self._exchange = Exchange(self, self._config, self._server_state, self._transport)
+            self._exchange = HttpExchange(self, self._config, self._server_state, self._transport)
         if self._reader.has_begun:
             self._transport.pause_reading()
         self._exchange.parse(request)

@@ -26,7 +26,7 @@ FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ConnectRequest:
     """A checked request. `call_id` set: a resume with `resume_token`; else a start, which `call_key` may turn into one.
 
     `model` "" means the default agent; Azure's clients call it their deployment. `last_event` None goes on at the end
@@ -47,7 +47,7 @@ def is_resume(path: bytes, query: bytes) -> bool:
     return path.startswith(b"/realtime/") or NAMES_CALL.search(query) is not None
 
 
-def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:
+def parse(query: bytes, headers: Headers, path_call_id: str | None) -> ConnectRequest:
     """Read a request; raises `ConnectionRefused` (400) that names the parameter which is wrong.
 
     Parameters that mean nothing here are ignored, for clients add their own.
@@ -73,7 +73,7 @@ def parse(query: bytes, headers: Headers, path_call_id: str | None) -> Wanted:
     if last_event is not None and call_id is None and call_key is None:
         raise _bad("last_event_id", "To resume, give call_id and resume_token, or call_key, beside it.")
     going_away = _flag(fields, "going_away")
-    return Wanted(
+    return ConnectRequest(
         model=model,
         call_id=call_id,
         resume_token=fields.get("resume_token") or headers.get("x-resume-token"),

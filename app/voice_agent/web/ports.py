@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.fleet import Takers
 from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
-from voice_agent.stores.base import PodBeat
+from voice_agent.stores.base import PodHeartbeat
 
 
-class Attached(Protocol):
+class AttachedCall(Protocol):
     """A place taken on the pod. Exactly one of `serve` and `abandon` must be called."""
 
     @property
@@ -36,10 +36,10 @@ class CallPod(Protocol):
     def observer(self) -> Observer:
         """Told of refusals and of limits that were reached."""
 
-    async def start(self, request: StartCall) -> Attached:
+    async def start(self, request: StartCall) -> AttachedCall:
         """A new call, or the one of its key. Raises `ConnectionRefused`."""
 
-    async def resume(self, request: ResumeCall) -> Attached:
+    async def resume(self, request: ResumeCall) -> AttachedCall:
         """A call again. Raises `ConnectionRefused`."""
 
     def status(self) -> PodStatus:
@@ -54,7 +54,7 @@ class CallPod(Protocol):
     async def erase(self, call_id: str) -> bool:
         """End a call, on whichever pod, and erase what was said; False if there is none. Raises `StoreError`."""
 
-    async def fleet(self) -> list[PodBeat]:
+    async def fleet(self) -> list[PodHeartbeat]:
         """Every living pod. Raises `StoreError`."""
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:

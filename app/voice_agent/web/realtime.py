@@ -20,8 +20,8 @@ from voice_agent.runtime.admission import store_failed
 from voice_agent.runtime.ports import COLOR_HEADER, Arrival, ResumeCall, StartCall
 from voice_agent.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed, is_forwarded
 from voice_agent.web.call_socket import CallSocket
-from voice_agent.web.parameters import NEW_CALL_PATHS, Wanted, is_resume, parse
-from voice_agent.web.ports import Attached, CallPod
+from voice_agent.web.parameters import NEW_CALL_PATHS, ConnectRequest, is_resume, parse
+from voice_agent.web.ports import AttachedCall, CallPod
 from voice_agent.web.refusals import names_of, refuse_upgrade
 
 PATHS = (*NEW_CALL_PATHS, "/realtime/{call_id}")
@@ -75,7 +75,7 @@ class RealtimeSocket:
         finally:
             transport.leave()
 
-    async def _attach(self, scope: Scope) -> Attached:
+    async def _attach(self, scope: Scope) -> AttachedCall:
         headers = Headers(scope=scope)
         self._access.check_origin(headers)
         check_subprotocols(scope["subprotocols"])
@@ -115,7 +115,7 @@ class RealtimeSocket:
             is_gone=_is_gone_of(scope),
         )
 
-    def _resume(self, wanted: Wanted, call_id: str, scope: Scope, headers: Headers) -> ResumeCall:
+    def _resume(self, wanted: ConnectRequest, call_id: str, scope: Scope, headers: Headers) -> ResumeCall:
         if not wanted.resume_token:
             raise ConnectionRefused(403, "missing_resume_token", "A resume needs its token.", param="resume_token")
         if not is_resume_token(self._secret, call_id, wanted.resume_token):

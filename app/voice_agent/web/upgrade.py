@@ -46,7 +46,7 @@ SAID_BY_US = frozenset({"date", "connection", "content-length", "content-type"})
 log = structlog.get_logger(__name__)
 
 
-class State(Enum):
+class UpgradeState(Enum):
     """See this module's drawing."""
 
     ASKED = auto()
@@ -85,7 +85,7 @@ class Upgrade(asyncio.Protocol):
         self._app = app
         self._observer = observer
         self._max_message_bytes = max_message_bytes
-        self._state = State.ASKED
+        self._state = UpgradeState.ASKED
         self._early = bytearray()
         self._accept_key = b""
         self._refusal: Message | None = None
@@ -134,7 +134,7 @@ class Upgrade(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn's: the server leaves now."""
-        if self._state is State.ASKED:
+        if self._state is UpgradeState.ASKED:
             self._refuse(ConnectionRefused(503, "draining", "This pod leaves; connect again.", retry_after_s=1))
 
     # --- ASGI -------------------------------------------------------------------
@@ -146,9 +146,9 @@ class Upgrade(asyncio.Protocol):
             if not (isinstance(error, OSError) and self._transport.is_closing()):  # `_send` says that the caller left.
                 log.exception("the application failed")
         finally:
-            if self._state is State.ASKED:
+            if self._state is UpgradeState.ASKED:
                 self._refuse(ConnectionRefused(500, "internal_error", "The call could not be taken."))
-            elif self._state is State.ACCEPTED and self in self._connections:
+            elif self._state is UpgradeState.ACCEPTED and self in self._connections:
                 self._transport.close()
 
     async def _receive(self) -> Message:
@@ -170,7 +170,7 @@ class Upgrade(asyncio.Protocol):
                 self._refuse(ConnectionRefused(403, "forbidden", "This is not open to callers."))
 
     def _accept(self, event: Message) -> None:
-        self._state = State.ACCEPTED
+        self._state = UpgradeState.ACCEPTED
         lines = [b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"]
         named = [*self._server_state.default_headers, (b"sec-websocket-accept", self._accept_key)]
         named += event.get("headers", ())
@@ -190,14 +190,14 @@ class Upgrade(asyncio.Protocol):
 
     def _refuse(self, refusal: ConnectionRefused, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
         if self._transport.is_closing():
-            self._state = State.ANSWERED  # The caller has left; uvloop raises at a write.
+            self._state = UpgradeState.ANSWERED  # The caller has left; uvloop raises at a write.
             return
         self._observer.refused(refusal.status, refusal.code)
         self._answer(message(refusal, [*self._server_state.default_headers, *more]))
 
     def _answer(self, response: bytes) -> None:
         """The last thing that is sent here."""
-        self._state = State.ANSWERED
+        self._state = UpgradeState.ANSWERED
         if self._transport.get_write_buffer_size():
             # The peer has not read what it asked for before; while bytes wait to be sent, closing never ends.
             self._transport.abort()

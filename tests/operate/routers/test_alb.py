@@ -239,7 +239,7 @@ async def test_draining_targets_are_not_deregistered_again(balancer: Balancer, s
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "may_pass", "words"),
+    ("code", "status", "retryable", "words"),
     [
         ("Throttling", 400, True, "AWS throttles DescribeRules"),
         ("AccessDenied", 403, False, "AWS does not allow DescribeRules; grant it"),
@@ -249,14 +249,14 @@ async def test_draining_targets_are_not_deregistered_again(balancer: Balancer, s
     ],
 )
 async def test_a_refusal_says_what_to_do_and_whether_it_may_pass(
-    stubbed: Stubbed, code: str, status: int, may_pass: bool, words: str
+    stubbed: Stubbed, code: str, status: int, retryable: bool, words: str
 ) -> None:
     """One sentence without line breaks."""
     alb, stub = stubbed()
     stub.add_client_error("describe_rules", code, "line one\nline two", http_status_code=status)
     with pytest.raises(RouterError, match=words) as raised:
         await alb.read()
-    assert (raised.value.may_pass, "\n" in str(raised.value)) == (may_pass, False)
+    assert (raised.value.retryable, "\n" in str(raised.value)) == (retryable, False)
 
 
 async def test_a_rule_that_could_not_be_changed_is_named(balancer: Balancer, stubbed: Stubbed) -> None:
@@ -268,7 +268,7 @@ async def test_a_rule_that_could_not_be_changed_is_named(balancer: Balancer, stu
     stub.add_client_error("modify_rule", "Throttling", http_status_code=400)
     with pytest.raises(RouterError, match=r"rule 2 \(.*\) was not changed: AWS throttles") as raised:
         await alb.write(Routing.alone("green"))
-    assert raised.value.may_pass
+    assert raised.value.retryable
 
 
 async def test_somebody_elses_change_is_told(balancer: Balancer, stubbed: Stubbed) -> None:
@@ -291,7 +291,7 @@ async def test_an_unreachable_or_unconfigured_aws_is_told(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(RouterError, match="AWS does not answer") as raised:
         await router(balancer).read()
-    assert raised.value.may_pass
+    assert raised.value.retryable
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_process.url)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(RouterError, match=r"set up AWS as for the `aws` command"):

@@ -106,7 +106,7 @@ async def test_endless_concurrent_edits_are_told(kubernetes: FakeKubernetes, rou
     kubernetes.before_patch += [lambda: kubernetes.edit("httproutes", "voice-agent", lambda _: None)] * 9
     with pytest.raises(RouterError, match="changes it again and again") as raised:
         await router(kubernetes).write(Routing.alone("green"))
-    assert raised.value.may_pass
+    assert raised.value.retryable
 
 
 async def test_rules_that_differ_are_told_and_healed(kubernetes: FakeKubernetes, route: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ async def test_a_gateway_that_does_not_take_a_route_is_told(
     kubernetes.controllers["httproutes"] = says
     with pytest.raises(RouterError, match=words) as raised:
         await router(kubernetes).write(Routing.alone("green"))
-    assert raised.value.may_pass
+    assert raised.value.retryable
     with pytest.raises(RouterError, match=words):
         await router(kubernetes).write(Routing.alone("green"))
 
@@ -209,7 +209,7 @@ async def test_healthy_targets_are_ready_endpoints(kubernetes: FakeKubernetes, r
 
 
 @pytest.mark.parametrize(
-    ("method", "refusal", "words", "may_pass"),
+    ("method", "refusal", "words", "retryable"),
     [
         ("PATCH", (403, "Forbidden"), "does not allow to patch HTTPRoute voice/voice-agent .403.; grant it", False),
         ("GET", (401, "Unauthorized"), "does not allow to get", False),
@@ -223,13 +223,13 @@ async def test_what_the_api_refuses_is_told(
     method: str,
     refusal: tuple[int, str],
     words: str,
-    may_pass: bool,
+    retryable: bool,
 ) -> None:
     """And whether trying again can help."""
     kubernetes.refuse[method] = refusal
     with pytest.raises(RouterError, match=words) as raised:
         await router(kubernetes).write(Routing.alone("green"))
-    assert raised.value.may_pass is may_pass
+    assert raised.value.retryable is retryable
 
 
 async def test_no_cluster_is_told(kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ async def test_no_cluster_is_told(kubernetes: FakeKubernetes, monkeypatch: pytes
     kubernetes.url = "http://127.0.0.1:1"
     with pytest.raises(RouterError, match="the Kubernetes API does not answer") as raised:
         await router(kubernetes).read()
-    assert raised.value.may_pass
+    assert raised.value.retryable
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(RouterError, match="no access to a Kubernetes cluster"):

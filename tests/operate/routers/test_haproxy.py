@@ -321,7 +321,7 @@ async def test_its_faults_are_told_in_words(front: Front, tmp_path: Path) -> Non
         await front.router.healthy_targets("purple")
     with pytest.raises(RouterError, match="cannot be reached") as caught:
         await HaproxyRouter(str(tmp_path / "nobody.sock")).read()
-    assert caught.value.may_pass
+    assert caught.value.retryable
     with pytest.raises(RouterError, match="neither a socket's path nor host:port"):
         await HaproxyRouter("host:http").read()
     with contextlib.suppress(RouterError):

@@ -79,7 +79,7 @@ async def test_an_old_value_says_nothing_about_now(moto: Moto, age_s: int, is_fr
     else:
         with pytest.raises(WatchError, match="which says nothing about now") as raised:
             await watch.look(["blue"])
-        assert raised.value.may_pass
+        assert raised.value.retryable
 
 
 async def test_a_color_that_nobody_publishes_is_not_empty(moto: Moto) -> None:
@@ -107,7 +107,7 @@ async def test_a_source_that_begins_anew_adds_nothing(moto: Moto) -> None:
         stub.add_client_error("put_metric_data", "Throttling", http_status_code=400)
         with pytest.raises(WatchError, match="nothing was published in CloudWatch's namespace VoiceAgent") as raised:
             await publisher.publish({"blue": Numbers(1, dropped=7)})
-    assert raised.value.may_pass
+    assert raised.value.retryable
     await publisher.publish({"blue": Numbers(1, dropped=8)})
     assert (await watch.look(["blue"]))["blue"].dropped == 3
     await clock.sleep(10)
@@ -117,24 +117,24 @@ async def test_a_source_that_begins_anew_adds_nothing(moto: Moto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words", "may_pass"),
+    ("code", "words", "retryable"),
     [
         ("AccessDenied", "does not allow GetMetricData; grant it", False),
         ("Throttling", "AWS throttles GetMetricData", True),
     ],
 )
-async def test_a_refusal_is_told(moto: Moto, code: str, words: str, may_pass: bool) -> None:
+async def test_a_refusal_is_told(moto: Moto, code: str, words: str, retryable: bool) -> None:
     """It never means 0."""
     client = moto.client("cloudwatch")
     with Stubber(client) as stub:
         stub.add_client_error("get_metric_data", code, http_status_code=400)
         with pytest.raises(WatchError, match=words) as raised:
             await CloudWatchWatch(client=client, clock=StoppedClock()).look(["blue"])
-    assert raised.value.may_pass is may_pass
+    assert raised.value.retryable is retryable
 
 
-@pytest.mark.parametrize(("code", "may_pass"), [("InternalError", True), ("Forbidden", False)])
-async def test_an_answer_with_holes_is_told(moto: Moto, code: str, may_pass: bool) -> None:
+@pytest.mark.parametrize(("code", "retryable"), [("InternalError", True), ("Forbidden", False)])
+async def test_an_answer_with_holes_is_told(moto: Moto, code: str, retryable: bool) -> None:
     """CloudWatch can fail for one metric of many."""
     client = moto.client("cloudwatch")
     result: dict[str, Any] = {"Id": "m0", "Label": "ActiveCalls", "StatusCode": code, "Timestamps": [], "Values": []}
@@ -142,4 +142,4 @@ async def test_an_answer_with_holes_is_told(moto: Moto, code: str, may_pass: boo
         stub.add_response("get_metric_data", {"MetricDataResults": [result]})
         with pytest.raises(WatchError, match=f"{code} for ActiveCalls") as raised:
             await CloudWatchWatch(client=client, clock=StoppedClock()).look(["blue"])
-    assert raised.value.may_pass is may_pass
+    assert raised.value.retryable is retryable

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from voice_agent.operate import aws
-from voice_agent.operate.blocking import to_its_end
+from voice_agent.operate.blocking import run_to_completion
 from voice_agent.operate.ports import RouterError, Routing
 from voice_agent.operate.routers.weights import in_words, percents, same_split
 
@@ -62,19 +62,19 @@ class AlbRouter:
 
     async def read(self) -> Routing:
         """As `Router.read`. Raises `RouterError` also for a rule that forwards to a group of no color."""
-        return await to_its_end(self._read)
+        return await run_to_completion(self._read)
 
     async def changes(self, routing: Routing) -> Sequence[str]:
         """A line for each rule that is not as it should be."""
-        return await to_its_end(self._changes, self._checked(routing))
+        return await run_to_completion(self._changes, self._checked(routing))
 
     async def write(self, routing: Routing) -> None:
         """Change one rule after the other, and read all of them again."""
-        await to_its_end(self._write, self._checked(routing))
+        await run_to_completion(self._write, self._checked(routing))
 
     async def healthy_targets(self, color: str) -> int | None:
         """How many are `healthy`; None for a group that no listener uses, or whose checks are switched off."""
-        return await to_its_end(self._healthy, color)
+        return await run_to_completion(self._healthy, color)
 
     async def retire(self, color: str) -> Sequence[str]:
         """Deregister every target; the group itself stays. Raises `RouterError` while a rule leads to it.
@@ -82,7 +82,7 @@ class AlbRouter:
         Who registers targets by itself (an Auto Scaling group, ECS, the AWS Load Balancer Controller) has to be
         scaled down, too: it would register them again.
         """
-        return await to_its_end(self._retire, color)
+        return await run_to_completion(self._retire, color)
 
     # --- rules --------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class AlbRouter:
                 self._client.modify_rule(RuleArn=arn, Actions=actions)
         if left := self._changes(routing):
             raise RouterError(
-                f"the ALB is not as it was told to be, somebody else changes it: {left[0]}", may_pass=True
+                f"the ALB is not as it was told to be, somebody else changes it: {left[0]}", retryable=True
             )
 
     def _described(self) -> list[dict[str, Any]]:

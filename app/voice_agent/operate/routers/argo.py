@@ -106,7 +106,7 @@ class _State:
         for found in self.replica_sets:
             if _labels(found).get(HASH_LABEL) == pod_hash:
                 return found
-        raise RouterError(f"{self.what} has no ReplicaSet of its stable revision yet", may_pass=True)
+        raise RouterError(f"{self.what} has no ReplicaSet of its stable revision yet", retryable=True)
 
     def _color(self, template: Mapping[str, Any], whose: str) -> str:
         color = _labels(template).get(self.color_label)
@@ -176,7 +176,7 @@ class ArgoRouter:
             if self._clock.monotonic_s() > until_s:
                 says = state.status.get("message") or state.status.get("phase") or "nothing"
                 raise RouterError(
-                    f"{state.what} is not at {in_words(routing.weights)} yet; it says: {says}", may_pass=True
+                    f"{state.what} is not at {in_words(routing.weights)} yet; it says: {says}", retryable=True
                 )
             await self._clock.sleep(LOOK_S)
 

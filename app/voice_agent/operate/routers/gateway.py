@@ -70,7 +70,7 @@ class GatewayRouter(SplitObjectRouter):
             if self._clock.monotonic_s() > until_s:
                 raise RouterError(
                     f"{self._object} is written, but {missing}; look at its status and at the gateway's controller",
-                    may_pass=True,
+                    retryable=True,
                 )
             await self._clock.sleep(LOOK_S)
             route = await self._api.get(self.RESOURCE, self._object_name)

@@ -91,7 +91,7 @@ class HaproxyRouter:
             await self._tell(command)
         left = await self.changes(routing)
         if left:
-            raise RouterError(f"{self.name} took the change but does not show it: {left[0]}", may_pass=True)
+            raise RouterError(f"{self.name} took the change but does not show it: {left[0]}", retryable=True)
 
     async def healthy_targets(self, color: str) -> int | None:
         """Servers of ``voice_<color>`` whose health check passes."""
@@ -192,12 +192,12 @@ class HaproxyRouter:
                     with contextlib.suppress(OSError):
                         await writer.wait_closed()
         except TimeoutError:
-            raise RouterError(f"{self.name} did not answer within {ANSWER_S:g} s", may_pass=True) from None
+            raise RouterError(f"{self.name} did not answer within {ANSWER_S:g} s", retryable=True) from None
         except OSError as error:
             reason = error.strerror or str(error)
             raise RouterError(
                 f"{self.name} cannot be reached ({reason}): is it running, and may this user write to its socket?",
-                may_pass=True,
+                retryable=True,
             ) from error
         if answer.startswith(b"Permission denied"):
             raise RouterError(f"{self.name} lets nobody change it: its `stats socket` needs `level admin`")

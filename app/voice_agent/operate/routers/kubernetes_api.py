@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from voice_agent.operate.blocking import optional, to_its_end
+from voice_agent.operate.blocking import optional, run_to_completion
 from voice_agent.operate.ports import RouterError
 
 Object = dict[str, Any]
@@ -92,7 +92,7 @@ class KubernetesApi:
                 await asyncio.sleep(0.05 * 2**attempt)
         raise RouterError(
             f"{resource.kind} {self.namespace}/{name} was not changed: somebody else changes it again and again",
-            may_pass=True,
+            retryable=True,
         )
 
     async def ready_endpoints(self, service: str) -> int:
@@ -126,7 +126,7 @@ class KubernetesApi:
         path = {"group": resource.group, "version": resource.version, "plural": resource.plural}
         named = {} if name is None else {"name": name}
         what = f"{resource.kind} {self.namespace}/{name}" if name else f"{resource.plural} in {self.namespace}"
-        return await to_its_end(self._asked, verb, what, {**path, "namespace": self.namespace, **named, **more})
+        return await run_to_completion(self._asked, verb, what, {**path, "namespace": self.namespace, **named, **more})
 
     def _asked(self, verb: str, what: str, arguments: dict[str, Any]) -> Any:
         kubernetes = optional("kubernetes")
@@ -138,7 +138,7 @@ class KubernetesApi:
             raise _refused(verb.split("_", 1)[0], what, error) from error
         except (transport.HTTPError, OSError) as error:
             raise RouterError(
-                f"{what}: the Kubernetes API does not answer: {_one_line(error)}", may_pass=True
+                f"{what}: the Kubernetes API does not answer: {_one_line(error)}", retryable=True
             ) from error
 
     def _client(self, kubernetes: Any) -> Any:
@@ -172,13 +172,13 @@ class _Conflict(RouterError):
 def _refused(verb: str, what: str, error: Any) -> RouterError:
     reason = " ".join(str(error.reason or "no reason given").split())
     if error.status == 409:
-        return _Conflict(f"{what} was changed by somebody else", may_pass=True)
+        return _Conflict(f"{what} was changed by somebody else", retryable=True)
     if error.status == 404:
         return RouterError(f"there is no {what}; check the name and the namespace, and that its kind is installed")
     if error.status in {401, 403}:
         return RouterError(f"the Kubernetes API does not allow to {verb} {what} ({error.status}); grant it by RBAC")
     told = f"the Kubernetes API refused to {verb} {what}: {error.status} {reason}"
-    return RouterError(told, may_pass=error.status in PASSING)
+    return RouterError(told, retryable=error.status in PASSING)
 
 
 def _object(answer: Any, what: str) -> Object:

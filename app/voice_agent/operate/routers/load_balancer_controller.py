@@ -103,7 +103,7 @@ class IngressRouter(SplitObjectRouter):
                 raise RouterError(
                     f"{self._object} is written, but {missing}; look at its events and at "
                     "the log of the AWS Load Balancer Controller",
-                    may_pass=True,
+                    retryable=True,
                 )
             await self._clock.sleep(LOOK_S)
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from voice_agent.operate import aws
-from voice_agent.operate.blocking import to_its_end
+from voice_agent.operate.blocking import run_to_completion
 from voice_agent.operate.ports import Numbers, WatchError
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.ports import Clock
@@ -54,7 +54,7 @@ class CloudWatchWatch:
         """
         now_ms = self._clock.wall_ms()
         from_ms = now_ms - LATE_S * 1000 if self._from_ms is None else self._from_ms
-        found = await to_its_end(self._found, colors, from_ms, now_ms)
+        found = await run_to_completion(self._found, colors, from_ms, now_ms)
         fresh = _at(now_ms) - timedelta(seconds=(FRESH_PERIODS + 1) * PERIOD_S)
         active = {color: self._fresh(color, found[color, ACTIVE], fresh) for color in colors}
         for key, values in found.items():
@@ -74,13 +74,13 @@ class CloudWatchWatch:
         if not values:
             raise WatchError(
                 f"{self.name} has no {ACTIVE} of {color}: its calls are not known; is the publisher running?",
-                may_pass=True,
+                retryable=True,
             )
         last = max(values)
         if last < oldest:
             raise WatchError(
                 f"{self.name}: the last {ACTIVE} of {color} is of {last:%H:%M:%S} UTC, which says nothing about now",
-                may_pass=True,
+                retryable=True,
             )
         return round(values[last])
 
@@ -112,7 +112,7 @@ class CloudWatchWatch:
                     if result.get("StatusCode") in {"InternalError", "Forbidden"}:
                         raise WatchError(
                             f"{self.name} cannot be read: {result['StatusCode']} for {result.get('Label')}",
-                            may_pass=result["StatusCode"] == "InternalError",
+                            retryable=result["StatusCode"] == "InternalError",
                         )
                     values = zip(result["Timestamps"], result["Values"], strict=True)
                     found[asked[result["Id"]]].update({at.astimezone(UTC): value for at, value in values})
@@ -151,7 +151,7 @@ class CloudWatchPublisher:
         data = [value for color, found in numbers.items() for value in self._values(color, found, at)]
         if not data:
             return
-        await to_its_end(self._put, data)
+        await run_to_completion(self._put, data)
         self._published |= numbers
 
     def _put(self, data: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from voice_agent.errors import StoreError
 from voice_agent.operate.ports import Numbers, WatchError
 from voice_agent.runtime.ports import Clock
-from voice_agent.stores.base import PodBeat, Store, Tallies
+from voice_agent.stores.base import PodCounters, PodHeartbeat, Store
 
 SILENT_S = 120.0
 """A pod that fell silent with calls may be cut off from the store, and go on serving them: they count for so long.
@@ -25,9 +25,9 @@ class FleetWatch:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._seen: dict[str, tuple[PodBeat, float]] = {}
+        self._seen: dict[str, tuple[PodHeartbeat, float]] = {}
         """Each pod's newest heartbeat, and when it was seen."""
-        self._counted: dict[tuple[str, str, int], Tallies] = {}
+        self._counted: dict[tuple[str, str, int], PodCounters] = {}
 
     @property
     def name(self) -> str:
@@ -39,31 +39,31 @@ class FleetWatch:
         try:
             beats = await self._store.pods()
         except StoreError as error:
-            raise WatchError(f"the store does not say how the fleet is: {error}", may_pass=True) from error
+            raise WatchError(f"the store does not say how the fleet is: {error}", retryable=True) from error
         now_s = self._clock.monotonic_s()
         for beat in beats:
             self._seen[beat.name] = (beat, now_s)
-            if beat.tallies is not None:
-                self._counted[beat.color, beat.name, beat.started_at_ms] = beat.tallies
+            if beat.counters is not None:
+                self._counted[beat.color, beat.name, beat.started_at_ms] = beat.counters
         return {color: self._numbers(color, [beat for beat in beats if beat.color == color]) for color in colors}
 
-    def _numbers(self, color: str, beats: Sequence[PodBeat]) -> Numbers:
+    def _numbers(self, color: str, beats: Sequence[PodHeartbeat]) -> Numbers:
         if not beats:
-            raise WatchError(f"no {color} pod has a heartbeat: how many calls it has is not known", may_pass=True)
+            raise WatchError(f"no {color} pod has a heartbeat: how many calls it has is not known", retryable=True)
         active_calls = sum(beat.active_calls for beat in beats) + self._silent_calls(color, {it.name for it in beats})
-        counted = [tallies for (of, _, _), tallies in self._counted.items() if of == color]
+        counted = [counters for (of, _, _), counters in self._counted.items() if of == color]
         if not counted:
             return Numbers(active_calls)
         turns: dict[float, int] = {}
-        for tallies in counted:
-            for bound, count in tallies.turns.items():
+        for counters in counted:
+            for bound, count in counters.turns.items():
                 turns[float(bound)] = turns.get(float(bound), 0) + count
         return Numbers(
             active_calls,
-            ended=sum(tallies.ended for tallies in counted),
-            failed=sum(tallies.failed for tallies in counted),
-            dropped=sum(tallies.dropped for tallies in counted),
-            resumes=sum(tallies.resumed for tallies in counted),
+            ended=sum(counters.ended for counters in counted),
+            failed=sum(counters.failed for counters in counted),
+            dropped=sum(counters.dropped for counters in counted),
+            resumes=sum(counters.resumed for counters in counted),
             turns=turns,
         )
 

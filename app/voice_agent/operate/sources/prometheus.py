@@ -110,19 +110,19 @@ class PrometheusWatch:
         for color, count in self._by_color(down).items():
             raise WatchError(
                 f"{self.name} cannot scrape {round(count)} of the {color} pods: their calls are not known",
-                may_pass=True,
+                retryable=True,
             )
         for color in colors:
             if color not in ages or color not in calls:
                 raise WatchError(
                     f"{self.name} has no {ACTIVE} with {label}={color}: how many calls it has is not known",
-                    may_pass=True,
+                    retryable=True,
                 )
             if ages[color] > self.fresh_s:
                 raise WatchError(
                     f"{self.name} saw the calls of {color} {ages[color]:.0f} s ago, more than {self.fresh_s:g} s: "
                     "that says nothing about now",
-                    may_pass=True,
+                    retryable=True,
                 )
         return {color: round(calls[color]) for color in colors}
 
@@ -169,13 +169,13 @@ class PrometheusWatch:
             response = await http.get(f"{str(self.url).rstrip('/')}/api/v1/query", params={"query": query})
         except httpx.HTTPError as error:
             told = str(error) or type(error).__name__
-            raise WatchError(f"{self.name} does not answer: {told}", may_pass=True) from error
+            raise WatchError(f"{self.name} does not answer: {told}", retryable=True) from error
         answer = self._parsed(response)
         if answer.get("status") != "success":
             told = f"{answer.get('errorType', 'error')}: {answer.get('error', 'no reason given')}"
-            raise WatchError(f"{self.name} refused a query with {response.status_code}, {told}", may_pass=True)
+            raise WatchError(f"{self.name} refused a query with {response.status_code}, {told}", retryable=True)
         if warnings := answer.get("warnings"):
-            raise WatchError(f"{self.name} does not vouch for its answer: {warnings[0]}", may_pass=True)
+            raise WatchError(f"{self.name} does not vouch for its answer: {warnings[0]}", retryable=True)
         try:
             return [
                 _Sample(
@@ -195,10 +195,10 @@ class PrometheusWatch:
         if isinstance(answer, dict) and "status" in answer:
             return answer
         told = f"{self.name} answers with {response.status_code} and something that is not of Prometheus' API"
-        raise WatchError(f"{told}; check its address", may_pass=response.status_code >= 500)
+        raise WatchError(f"{told}; check its address", retryable=response.status_code >= 500)
 
     def _finite(self, value: str, query: str) -> float:
         number = float(value)
         if not math.isfinite(number) or number < 0:
-            raise WatchError(f"{self.name} says {value} to {query}, which is no number of calls", may_pass=True)
+            raise WatchError(f"{self.name} says {value} to {query}, which is no number of calls", retryable=True)
         return number

@@ -26,7 +26,7 @@ LINE = struct.Struct("=Biiid")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WorkerState:
     """What one worker says of itself. `written_s` is monotonic, which all processes of a machine share."""
 
     status: str = AWAY
@@ -52,7 +52,7 @@ class HostDrain:
     deadline_s: float
 
 
-class Board:
+class WorkerTable:
     """Made by the supervisor before it forks; the same memory in every worker."""
 
     def __init__(self, workers: int) -> None:
@@ -75,16 +75,16 @@ class Board:
         mode, deadline_s = (0, 0.0) if drain is None else (MODES.index(drain.mode), drain.deadline_s)
         HOST.pack_into(self._memory, 0, leaving, mode, deadline_s)
 
-    def line(self, slot: int) -> Line:
+    def line(self, slot: int) -> WorkerState:
         """What a worker last said."""
         status, active, parked, capacity, written_s = LINE.unpack_from(self._memory, HOST.size + slot * LINE.size)
-        return Line(STATUSES[status], active, parked, capacity, written_s)
+        return WorkerState(STATUSES[status], active, parked, capacity, written_s)
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[WorkerState]:
         """What all workers last said, by slot."""
         return [self.line(slot) for slot in range(self.workers)]
 
-    def write(self, slot: int, line: Line) -> None:
+    def write(self, slot: int, line: WorkerState) -> None:
         """Say it for a worker: its own, or one that is gone."""
         numbers = (line.active_calls, line.parked_calls, line.capacity)
         LINE.pack_into(
@@ -92,7 +92,7 @@ class Board:
         )
 
 
-def queues_of(slot: int, lines: Sequence[Line], now_s: float) -> set[int]:
+def queues_of(slot: int, lines: Sequence[WorkerState], now_s: float) -> set[int]:
     """Whose listening sockets a worker accepts from.
 
     Its own while it takes calls, and those of the workers before it that do not. Where no

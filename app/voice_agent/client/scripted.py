@@ -13,7 +13,16 @@ import pybase64
 
 from voice_agent.call.audio import PCM, AudioFormat, Converter
 from voice_agent.client.connection import RealtimeCall
-from voice_agent.client.exchanges import Exchange, Listener, Playing, Report, Sink, Spoken, Typed, silent_frame
+from voice_agent.client.exchanges import (
+    AudioSink,
+    CallListener,
+    Exchange,
+    Playing,
+    Report,
+    SpokenTurn,
+    Typed,
+    silent_frame,
+)
 from voice_agent.client.pacing import Metronome
 from voice_agent.client.refusals import CallFailed
 
@@ -21,18 +30,18 @@ TRANSCRIPTS = 16
 """So many turns may still wait for what was heard in them."""
 
 
-class Talk:
+class ScriptedConversation:
     """Plays turns into a call one after the other: the next begins when the reply to the last was heard."""
 
     def __init__(
         self,
         call: RealtimeCall,
-        listener: Listener,
+        listener: CallListener,
         report: Report,
         *,
         audio_format: AudioFormat = PCM,
         reply_within_s: float = 30.0,
-        sinks: Sequence[Sink] = (),
+        sinks: Sequence[AudioSink] = (),
     ) -> None:
         self._call = call
         self._listener = listener
@@ -55,7 +64,7 @@ class Talk:
         self._heard_until_s = 0.0
         self._turns_left = 0
 
-    async def run(self, turns: Sequence[Spoken | Typed], microphone: AsyncIterator[bytes] | None = None) -> None:
+    async def run(self, turns: Sequence[SpokenTurn | Typed], microphone: AsyncIterator[bytes] | None = None) -> None:
         """Have the conversation; what was said until then is in the report even when it fails half way.
 
         Raises `CallFailed`. With a microphone it ends when the agent hangs up, or by cancellation.
@@ -106,7 +115,7 @@ class Talk:
         async for frame in microphone:
             await self._call.append_audio(frame)
 
-    async def _take_turns(self, turns: Sequence[Spoken | Typed]) -> None:
+    async def _take_turns(self, turns: Sequence[SpokenTurn | Typed]) -> None:
         await self._configure()
         line = asyncio.create_task(self._hold_line())
         try:
@@ -123,7 +132,7 @@ class Talk:
             line.cancel()
             await asyncio.gather(line, return_exceptions=True)
 
-    async def _take_turn(self, turn: Spoken | Typed) -> None:
+    async def _take_turn(self, turn: SpokenTurn | Typed) -> None:
         self._begin_exchange()
         if isinstance(turn, Typed):
             await self._type(turn.text)

@@ -10,17 +10,26 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from voice_agent.errors import StoreError
+from voice_agent.operate.context import Context, Reporter
 from voice_agent.operate.journal import RENEW_S, Journal, LeaseLost
-from voice_agent.operate.judging import Budget
-from voice_agent.operate.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, patiently
-from voice_agent.operate.plan import ROLLS_BACK_TO, Exit, Progress, Step, Terms, advanced, called_back, rolled_back
+from voice_agent.operate.judging import ErrorBudget
+from voice_agent.operate.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, retry
+from voice_agent.operate.plan import (
+    ROLLS_BACK_TO,
+    CutoverProgress,
+    Exit,
+    Options,
+    Step,
+    advanced,
+    called_back,
+    rolled_back,
+)
 from voice_agent.operate.ports import CutoverError, Routing
 from voice_agent.operate.steps import Steps
-from voice_agent.operate.world import Teller, World
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import Store
 
-WRITES = frozenset({Step.SHIFT, Step.ALONE, Step.DRAIN})
+WRITES = frozenset({Step.SHIFT, Step.EXCLUSIVE, Step.DRAIN})
 """Not broken off when somebody interrupts: a router's half-sent change must not arrive after the one that undoes it."""
 
 
@@ -29,7 +38,7 @@ SAVE_PAUSE_S = 0.5
 T = TypeVar("T")
 
 
-class Refused(CutoverError):
+class CutoverRefused(CutoverError):
     """Nothing was begun; nobody was moved."""
 
     exit_status = Exit.REFUSED
@@ -37,22 +46,22 @@ class Refused(CutoverError):
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """What fails in it fails before anything was begun. Raises `Refused`, unless the error says more."""
+    """What fails in it fails before anything was begun. Raises `CutoverRefused`, unless the error says more."""
     try:
         yield
-    except (Refused, NothingToDo, StoreAway):
+    except (CutoverRefused, NothingToDo, StoreAway):
         raise
     except (CutoverError, StoreError) as error:
-        raise Refused(f"{error}; nothing was changed") from error
+        raise CutoverRefused(f"{error}; nothing was changed") from error
 
 
-async def at_first(deed: Callable[[], Awaitable[T]], clock: Clock, teller: Teller) -> T:
+async def at_first(deed: Callable[[], Awaitable[T]], clock: Clock, teller: Reporter) -> T:
     """Do what must be done before anything is begun; a failover of the store is waited for.
 
-    Raises `Refused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
+    Raises `CutoverRefused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
     """
     with refusing():
-        return await patiently(deed, clock, teller, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
+        return await retry(deed, clock, teller, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
 
 
 class Stuck(CutoverError):
@@ -65,10 +74,10 @@ class NothingToDo(CutoverError):
     exit_status = Exit.NO_CALLER_LOST
 
 
-class Conductor:
+class Runner:
     """One run. `run` or `roll_back` once; `interrupt` at any time, from a signal handler."""
 
-    def __init__(self, world: World, terms: Terms, budget: Budget) -> None:
+    def __init__(self, world: Context, terms: Options, budget: ErrorBudget) -> None:
         self._world = world
         self._terms = terms
         self._journal = Journal(world.store, world.clock)
@@ -79,19 +88,22 @@ class Conductor:
         """Roll back, unless it is being rolled back already."""
         self._interrupted.set()
 
-    async def run(self, new: str, *, old: str | None = None) -> Progress:
+    async def run(self, new: str, *, old: str | None = None) -> CutoverProgress:
         """Cut over to a color, or go on with a cutover to it. Returns the record, done or rolled back.
 
-        Raises `CutoverError`: `Refused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished` with
-        the next command to give; `StoreAway` at any time.
+        Raises `CutoverError`: `CutoverRefused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished`
+        with the next command to give; `StoreAway` at any time.
         """
         return await self._at_work(lambda: self.begin(new, old))
 
-    async def roll_back(self) -> Progress:
-        """Undo an unfinished cutover; returns the record. Raises `Refused` if there is none, and else as `run`."""
+    async def roll_back(self) -> CutoverProgress:
+        """Undo an unfinished cutover; returns the record.
+
+        Raises `CutoverRefused` if there is none, and else as `run`.
+        """
         return await self._at_work(self._begin_back)
 
-    async def _at_work(self, beginning: Callable[[], Awaitable[Progress]]) -> Progress:
+    async def _at_work(self, beginning: Callable[[], Awaitable[CutoverProgress]]) -> CutoverProgress:
         """Do all steps under the lease."""
         world = self._world
         await at_first(self._journal.hold, world.clock, world.teller)
@@ -104,7 +116,7 @@ class Conductor:
             await asyncio.gather(renewing, return_exceptions=True)
             await self._journal.release()
 
-    async def _to_its_end(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+    async def _to_its_end(self, progress: CutoverProgress, renewing: asyncio.Task[None]) -> CutoverProgress:
         try:
             while not progress.is_over:
                 # Saved before it is done: whoever comes after us starts with this step again.
@@ -119,16 +131,16 @@ class Conductor:
         self._world.teller.over(progress)
         return progress
 
-    def _counted(self, progress: Progress) -> Progress:
+    def _counted(self, progress: CutoverProgress) -> CutoverProgress:
         return replace(progress, counts=dict(self._steps.counts or progress.counts))
 
-    async def _save(self, progress: Progress) -> None:
+    async def _save(self, progress: CutoverProgress) -> None:
         world = self._world
-        await patiently(
-            lambda: self._journal.save(progress), world.clock, world.teller, progress.whereabouts, pause_s=SAVE_PAUSE_S
+        await retry(
+            lambda: self._journal.save(progress), world.clock, world.teller, progress.position, pause_s=SAVE_PAUSE_S
         )
 
-    async def begin(self, new: str, old: str | None) -> Progress:
+    async def begin(self, new: str, old: str | None) -> CutoverProgress:
         """The record with which `run` would begin; changes nothing. Raises as `run`."""
         known = await self._journal.read()
         if known is not None and not known.is_over:
@@ -140,7 +152,7 @@ class Conductor:
         routing = await self._world.router.read()
         serving = old or _serving(routing, new)
         now_ms = self._world.clock.wall_ms()
-        progress = Progress(
+        progress = CutoverProgress(
             cutover_id=f"cut_{secrets.token_hex(6)}",
             old=serving,
             new=new,
@@ -153,7 +165,7 @@ class Conductor:
         self._world.teller.begun(progress, again=False)
         return progress
 
-    async def _begin_back(self) -> Progress:
+    async def _begin_back(self) -> CutoverProgress:
         known = await self._journal.read()
         if known is None or known.is_over:
             raise CutoverError("no cutover is unfinished: to go back to the other color, cut over to it (--to)")
@@ -166,7 +178,7 @@ class Conductor:
             raise CutoverError(f"{known.old} is empty already; finish with --to {known.new}, then cut over back")
         return called_back(asked, "rollback asked for", self._world.clock.wall_ms())
 
-    def _check_same(self, known: Progress, new: str) -> None:
+    def _check_same(self, known: CutoverProgress, new: str) -> None:
         if known.new != new:
             raise CutoverError(
                 f"a cutover to {known.new} is unfinished (step {known.step.value}): "
@@ -180,7 +192,7 @@ class Conductor:
 
     # --- one step ---------------------------------------------------------------------
 
-    async def _step(self, progress: Progress, renewing: asyncio.Task[None]) -> Progress:
+    async def _step(self, progress: CutoverProgress, renewing: asyncio.Task[None]) -> CutoverProgress:
         """Do one step; returns the record for the next."""
         clock = self._world.clock
         if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
@@ -206,7 +218,7 @@ class Conductor:
                 task.cancel()
             await asyncio.gather(doing, interrupting, return_exceptions=True)
 
-    def _failed(self, progress: Progress, error: CutoverError | StoreError) -> Progress:
+    def _failed(self, progress: CutoverProgress, error: CutoverError | StoreError) -> CutoverProgress:
         if progress.step in ROLLS_BACK_TO:
             return rolled_back(progress, str(error), self._world.clock.wall_ms())
         if progress.is_rolling_back:

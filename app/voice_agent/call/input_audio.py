@@ -15,10 +15,10 @@ from voice_agent.call import events
 from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
-from voice_agent.call.record import Call, Clip, Hearing
-from voice_agent.call.replying import interrupt, mirror_frame, start_reply
+from voice_agent.call.record import Call, HeardClip, InputAudioBuffer
+from voice_agent.call.responses import interrupt, mirror_frame, start_reply
 from voice_agent.call.session import transcription_on
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 MAX_BUFFER_BYTES = 15 * 1024 * 1024
 """Uncommitted audio a call may hold: over five minutes of 24 kHz PCM."""
@@ -82,15 +82,15 @@ def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
 
 
 def check_append(call: Call, size_bytes: int) -> None:
-    """Raise `ProtocolMistake` if so much audio would not be taken, however it is cut."""
+    """Raise `ProtocolError` if so much audio would not be taken, however it is cut."""
     if size_bytes % call.input_format.sample_bytes:
         raise _half_a_sample(size_bytes)
     if call.listening is None and not call.mirror:
         _check_room(call, size_bytes)
 
 
-def _half_a_sample(size_bytes: int) -> ProtocolMistake:
-    return ProtocolMistake(
+def _half_a_sample(size_bytes: int) -> ProtocolError:
+    return ProtocolError(
         f"'audio' holds {size_bytes} bytes, which is no whole number of 16-bit samples.",
         code="invalid_value",
         param="audio",
@@ -100,7 +100,7 @@ def _half_a_sample(size_bytes: int) -> ProtocolMistake:
 def _check_room(call: Call, size_bytes: int) -> None:
     held = len(call.hearing.audio)
     if held + size_bytes > MAX_BUFFER_BYTES:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"The input audio buffer is full: it holds {held} bytes, with {size_bytes} more it would exceed "
             f"{MAX_BUFFER_BYTES}. Commit or clear it.",
             code="input_audio_buffer_full",
@@ -116,7 +116,7 @@ def commit(call: Call, now_ms: int) -> list[Effect]:
     hearing = call.hearing
     buffered_ms = len(hearing.audio) / call.input_format.bytes_per_ms
     if buffered_ms < MIN_COMMIT_MS:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Error committing input audio buffer: buffer too small. Expected at least {MIN_COMMIT_MS}ms of audio, "
             f"but buffer only has {buffered_ms:.2f}ms of audio.",
             code="input_audio_buffer_commit_empty",
@@ -139,7 +139,7 @@ def clear(call: Call) -> list[Effect]:
 def forget_buffer(call: Call) -> None:
     """Empty the buffer; the position stays."""
     old = call.hearing
-    call.hearing = Hearing(position=old.position, base_ms=old.base_ms)
+    call.hearing = InputAudioBuffer(position=old.position, base_ms=old.base_ms)
 
 
 def forget_audio(call: Call) -> None:
@@ -227,7 +227,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     with memoryview(hearing.audio) as held, held[: end - hearing.start] as said:
         audio = bytes(said)
     del hearing.audio[: len(audio)]
-    call.clip = Clip(item_id, audio, hearing.first_n)
+    call.clip = HeardClip(item_id, audio, hearing.first_n)
     previous = call.conversation.last_id
     hearing.saved = 0
     hearing.item_id = None
@@ -252,7 +252,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     return transcribe(call, call.clip, 0)
 
 
-def transcribe(call: Call, clip: Clip, content_index: int) -> list[Effect]:
+def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
     """Have it found out what was said in an item, unless too many are waiting for that."""
     if len(call.untranscribed) < MAX_UNTRANSCRIBED:
         call.untranscribed[clip.item_id] = clip

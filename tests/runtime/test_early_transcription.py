@@ -13,7 +13,7 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.understanding import Understanding
+from voice_agent.runtime.early_transcription import EarlyTranscription
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
@@ -37,9 +37,9 @@ class ParrotAgent(ScriptedAgent):
         return clip.audio.decode()
 
 
-def understanding(agent: ParrotAgent) -> Understanding:
+def understanding(agent: ParrotAgent) -> EarlyTranscription:
     """Of one call."""
-    return Understanding(agent, SystemClock(), CountingObserver(), "call")
+    return EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
 
 
 async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
@@ -106,7 +106,7 @@ async def test_the_time_of_recognition_is_told() -> None:
             clock.now_s += 0.5
             return "slow"
 
-    its = Understanding(SlowAgent(), clock, observer, "call")
+    its = EarlyTranscription(SlowAgent(), clock, observer, "call")
     assert await its.text_of("item", WHOLE) == "slow"
     assert observer.stages == [("stt", 0.5)]
 
@@ -147,7 +147,7 @@ class Swallowing(ScriptedAgent):
 async def test_a_cancellation_that_a_recogniser_swallows_is_one(*, raises: bool, early: bool) -> None:
     """The turn is left to whoever takes the call over; it does not count as understood, nor as not."""
     agent = Swallowing(raises=raises)
-    understanding = Understanding(agent, SystemClock(), CountingObserver(), "call")
+    understanding = EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
     clip = Clip(bytes(PCM.size(100)), PCM)
     if early:
         understanding.begin("item", clip)

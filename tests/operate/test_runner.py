@@ -13,40 +13,40 @@ import pytest
 
 from tests.operate.simulated import Counter, Died, SimPod, SimWorld
 from voice_agent.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
-from voice_agent.operate.conductor import Conductor, NothingToDo, Refused, Stuck, forget
 from voice_agent.operate.journal import LEASE, RECORD, Journal
-from voice_agent.operate.judging import Budget
+from voice_agent.operate.judging import ErrorBudget
 from voice_agent.operate.patience import StoreAway, Unfinished, waits_for_store
-from voice_agent.operate.plan import Progress, Step, Terms
+from voice_agent.operate.plan import CutoverProgress, Options, Step
 from voice_agent.operate.ports import CutoverError, Numbers, WatchError
-from voice_agent.stores.base import DrainWish, Tallies
+from voice_agent.operate.runner import CutoverRefused, NothingToDo, Runner, Stuck, forget
+from voice_agent.stores.base import DrainRequest, PodCounters
 
-TERMS = Terms(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
+TERMS = Options(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
 FORTH = "prepare preflight smoke shift hold shift hold alone drain watch finish".split()
 BACK = "reopen return hand_back watch_back rest".split()
 
 
 async def cut_over(
-    its: SimWorld, counter: Counter | None = None, *, to: str = "green", terms: Terms = TERMS
-) -> Progress:
-    return await Conductor(its.world(counter or Counter()), terms, Budget()).run(to)
+    its: SimWorld, counter: Counter | None = None, *, to: str = "green", terms: Options = TERMS
+) -> CutoverProgress:
+    return await Runner(its.world(counter or Counter()), terms, ErrorBudget()).run(to)
 
 
-async def cut_off(its: SimWorld, counter: Counter) -> Progress | None:
+async def cut_off(its: SimWorld, counter: Counter) -> CutoverProgress | None:
     """A run that dies, unless it is told to when nobody waits for it; returns what the journal says then."""
     with contextlib.suppress(Died):
         await cut_over(its, counter)
     return await Journal(its.store, its.clock).read()
 
 
-def check_done(its: SimWorld, progress: Progress) -> None:
+def check_done(its: SimWorld, progress: CutoverProgress) -> None:
     assert progress.step is Step.DONE
     assert its.router.rules == [{"green": 100}] * 2
     assert (its.calls("blue"), its.calls("green")) == (0, 8)
     check_rest(its)
 
 
-def check_rolled_back(its: SimWorld, progress: Progress) -> None:
+def check_rolled_back(its: SimWorld, progress: CutoverProgress) -> None:
     assert progress.step in (Step.ROLLED_BACK, Step.REFUSED)
     assert its.router.rules == [{"blue": 100, "green": 0}] * 2
     assert (its.calls("blue"), its.calls("green")) == (8, 0)
@@ -89,7 +89,7 @@ async def test_there_and_back() -> None:
 async def test_delete_retires_the_old_color_last() -> None:
     """Only once it was empty for the whole buffer."""
     its = SimWorld()
-    await cut_over(its, terms=Terms(hold_s=1, buffer_s=6, drain_deadline_s=60, delete=True))
+    await cut_over(its, terms=Options(hold_s=1, buffer_s=6, drain_deadline_s=60, delete=True))
     assert its.router.retired == ["blue"]
     assert its.teller.steps.index("finish") > its.teller.steps.index("watch")
 
@@ -131,7 +131,7 @@ def _dropping() -> SimWorld:
 
     def lose(world: SimWorld) -> None:
         if any(pod.draining for pod in world.of("blue")):
-            world.of("green")[0].tallies = Tallies(ended=1, dropped=1)
+            world.of("green")[0].counters = PodCounters(ended=1, dropped=1)
 
     its.per_second = lose
     return its
@@ -148,15 +148,15 @@ async def test_a_smoke_call_that_fails_moves_nobody() -> None:
 
 
 def _failing(world: SimWorld) -> None:
-    world.of("green")[0].tallies = Tallies(ended=10, failed=4)
+    world.of("green")[0].counters = PodCounters(ended=10, failed=4)
 
 
 def _slow(world: SimWorld) -> None:
-    world.of("green")[1].tallies = Tallies(turns={"0.5": 1, "5.0": 40, "inf": 40})
+    world.of("green")[1].counters = PodCounters(turns={"0.5": 1, "5.0": 40, "inf": 40})
 
 
 def _losing(world: SimWorld) -> None:
-    world.of("green")[1].tallies = Tallies(dropped=2)
+    world.of("green")[1].counters = PodCounters(dropped=2)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_an_interrupt_at_any_moment_rolls_back() -> None:
     for act_at in range(1, whole.calls + 1):
         its = SimWorld()
         counter = Counter(act_at=act_at)
-        conductor = Conductor(its.world(counter), TERMS, Budget())
+        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
         counter.act = conductor.interrupt
         progress = await conductor.run("green")
         outcomes.add(progress.step)
@@ -214,9 +214,9 @@ async def test_an_interrupt_waits_for_a_write_that_is_on_its_way() -> None:
     for act_at in (at + 1 for at, asked in enumerate(whole.asked) if asked == "write"):
         its = SimWorld()
         counter = Counter(act_at=act_at)
-        conductor = Conductor(its.world(counter), TERMS, Budget())
+        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
 
-        def interrupt(its: SimWorld = its, conductor: Conductor = conductor) -> None:
+        def interrupt(its: SimWorld = its, conductor: Runner = conductor) -> None:
             its.router.slow = 10_000
             conductor.interrupt()
 
@@ -248,10 +248,10 @@ async def test_an_unfinished_cutover_is_not_turned_round_by_accident() -> None:
     assert its.teller.steps[-1] == "shift"
     with pytest.raises(CutoverError, match=r"unfinished \(step shift\): finish it with --to green, .* --rollback"):
         await cut_over(its, to="blue")
-    progress = await Conductor(its.world(Counter()), TERMS, Budget()).roll_back()
+    progress = await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back()
     check_rolled_back(its, progress)
     with pytest.raises(CutoverError, match="no cutover is unfinished"):
-        await Conductor(its.world(Counter()), TERMS, Budget()).roll_back()
+        await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back()
 
 
 async def test_a_throttled_router_is_asked_again() -> None:
@@ -269,7 +269,7 @@ async def test_a_router_that_stays_away_is_rolled_back_or_said() -> None:
     with pytest.raises(Stuck, match=r"the rollback stopped at return: .*go on with --rollback"):
         await cut_over(its)
     its.router.fails = 0
-    check_rolled_back(its, await Conductor(its.world(Counter()), TERMS, Budget()).roll_back())
+    check_rolled_back(its, await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back())
 
 
 async def test_missing_data_never_counts_as_drained() -> None:
@@ -300,7 +300,7 @@ def cutting(at_most_s: float = 20.0) -> SimWorld:
             began.append(world.clock.now_s)
         if blue.not_resumable and began and world.clock.now_s - began[0] > at_most_s:
             blue.calls, blue.not_resumable = blue.calls - 1, 0
-            blue.tallies = Tallies(dropped=1, causes={"drain": 1})
+            blue.counters = PodCounters(dropped=1, causes={"drain": 1})
 
     its.per_second = cut
     return its
@@ -404,7 +404,7 @@ async def test_no_deadline_runs_while_the_store_is_away(back: bool) -> None:
 
     def pass_by(world: SimWorld) -> None:
         if "hold" in world.teller.steps and back and not began:
-            world.of("green")[0].tallies = Tallies(ended=1, dropped=1)
+            world.of("green")[0].counters = PodCounters(ended=1, dropped=1)
         if step in world.teller.steps and not began:
             began.append(world.clock.now_s)
             world.of("green" if back else "blue")[0].calls += 1
@@ -461,7 +461,7 @@ async def test_a_store_that_stays_away_stops_the_tool_with_the_next_command() ->
     """Nothing is done that is not known to be noted; once the store is back, the same command goes on."""
     whole = Counter()
     await cut_over(SimWorld(), whole)
-    for act_at in (whole.asked.index("write") + 2, whole.asked.index("wish_drain"), whole.asked.index("look") + 5):
+    for act_at in (whole.asked.index("write") + 2, whole.asked.index("request_drain"), whole.asked.index("look") + 5):
         its = SimWorld()
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 10_000)
@@ -485,13 +485,13 @@ async def test_what_is_refused_says_so_by_its_exit_status() -> None:
     its.smoke_fails = "silence"
     assert (await cut_over(its)).exit == 1
     its = SimWorld()
-    conductor = Conductor(its.world(Counter()), TERMS, Budget())
+    conductor = Runner(its.world(Counter()), TERMS, ErrorBudget())
     conductor.interrupt()
     assert (await conductor.run("green")).exit == 1
     its = SimWorld()
     its.store.refuses = True
     its.clock.passing.clear()
-    with pytest.raises(Refused, match="no such permission; nothing was changed") as refused:
+    with pytest.raises(CutoverRefused, match="no such permission; nothing was changed") as refused:
         await cut_over(its)
     assert refused.value.exit_status == 2
 
@@ -506,7 +506,7 @@ async def test_a_run_that_begins_in_a_failover_waits_for_its_end(rollback: bool)
         await cut_off(its, Counter(die_at=whole.asked.index("write") + 1))
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 3)
-        conductor = Conductor(its.world(counter), TERMS, Budget())
+        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
         if rollback:
             check_rolled_back(its, await conductor.roll_back())
         else:
@@ -534,7 +534,7 @@ async def test_force_leaves_a_dead_color() -> None:
         Step.REFUSED,
         "there is no blue pod: deploy it, or name another color",
     )
-    progress = await cut_over(its, terms=Terms(buffer_s=6, watch_deadline_s=60, force=True))
+    progress = await cut_over(its, terms=Options(buffer_s=6, watch_deadline_s=60, force=True))
     assert progress.step is Step.DONE
     assert progress.remarks == ("no blue pod is left; what became of its calls is not known here",)
     assert its.router.rules == [{"green": 100}] * 2
@@ -548,7 +548,7 @@ async def test_a_source_that_falls_silent_ends_a_hold_and_not_a_wait() -> None:
 
         async def blind(colors: list[str], step: str = step, look: object = look, its: SimWorld = its) -> object:
             if its.teller.steps[-1] == step:
-                raise WatchError("prometheus does not answer", may_pass=True)
+                raise WatchError("prometheus does not answer", retryable=True)
             return await look(colors)  # type: ignore[operator]
 
         its.watch.look = blind  # type: ignore[method-assign, assignment]
@@ -568,7 +568,7 @@ async def test_a_lease_that_could_not_be_renewed_twice_is_renewed_the_third_time
 ) -> None:
     """Whether the store was silent or said no, the steps go on as long as no other tool has the lease."""
     its = SimWorld()
-    swap, renewals = its.store.swap_note, 0
+    swap, renewals = its.store.compare_and_set, 0
 
     async def failing(name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         nonlocal renewals
@@ -578,7 +578,7 @@ async def test_a_lease_that_could_not_be_renewed_twice_is_renewed_the_third_time
                 raise failure
         return await swap(name, old, new, ttl_s=ttl_s)
 
-    monkeypatch.setattr(its.store, "swap_note", failing)
+    monkeypatch.setattr(its.store, "compare_and_set", failing)
     check_done(its, await cut_over(its))
     assert renewals > 2
 
@@ -604,8 +604,8 @@ async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
     Whatever time it was on the machine of whoever asked.
     """
     its = SimWorld()
-    await its.store.wish_drain("blue", DrainWish("finish", 9999, its.clock.wall_ms() + ahead_ms))
-    wished: list[DrainWish | None] = []
+    await its.store.request_drain("blue", DrainRequest("finish", 9999, its.clock.wall_ms() + ahead_ms))
+    wished: list[DrainRequest | None] = []
     its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
     progress = await cut_over(its, terms=replace(TERMS, force=True))
     assert progress.step is Step.DONE
@@ -617,9 +617,9 @@ async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> 
     whole = Counter()
     await cut_over(SimWorld(), whole)
     its = SimWorld()
-    wished: list[DrainWish | None] = []
+    wished: list[DrainRequest | None] = []
     its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
-    await cut_off(its, Counter(die_at=whole.asked.index("wish_drain") + 1, after=True))
+    await cut_off(its, Counter(die_at=whole.asked.index("request_drain") + 1, after=True))
     await its.clock.sleep(20)
     check_done(its, await cut_over(its))
     assert len({wish for wish in wished if wish is not None}) == 1
@@ -644,7 +644,7 @@ async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> No
     """A cutover clears the wish of the color it goes to."""
     its = SimWorld()
     its.router.rules = [{"blue": 100}] * 2
-    await its.store.wish_drain("green", DrainWish("handoff", 600, 1))
+    await its.store.request_drain("green", DrainRequest("handoff", 600, 1))
     await its.clock.sleep(3)
     assert its.takers("green") == []
     check_done(its, await cut_over(its))

@@ -30,7 +30,7 @@ class Tally:
     longest_break_s: float = 0.0
 
 
-class Numbering:
+class SequenceChecker:
     """Follows ``evt_<n>`` from one connection to the next.
 
     Ids of other shapes, and those of a server that never said where it begins, are let through unchecked.

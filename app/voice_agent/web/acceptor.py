@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from voice_agent.runtime.ports import Clock
 
 
-class Reception:
+class Acceptor:
     """Accepts for a started `uvicorn.Server`, from sockets that other processes hold open, too."""
 
     def __init__(
@@ -61,9 +61,9 @@ class Reception:
 
 
 class WorkerServer(VoiceServer):
-    """Serves one worker among several on a port: starts with no socket of its own, accepts through a `Reception`."""
+    """Serves one worker among several on a port: starts with no socket of its own, accepts through a `Acceptor`."""
 
-    def attend(self, reception: Reception, clock: Clock, look_s: float) -> None:
+    def configure(self, reception: Acceptor, clock: Clock, look_s: float) -> None:
         """To be called before `serve`."""
         self._reception = reception
         self._clock = clock

@@ -28,7 +28,7 @@ from voice_agent.call.audio import PCM
 from voice_agent.call.codec import take_write
 from voice_agent.call.effects import CloseConnection, CountLimit, StartReply, StopReply
 from voice_agent.call.record import Reply
-from voice_agent.call.replying import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
+from voice_agent.call.responses import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 

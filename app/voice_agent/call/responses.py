@@ -42,7 +42,7 @@ from voice_agent.call.reply_items import (
 )
 from voice_agent.call.session import check_response, settings_under
 from voice_agent.call.spoken_so_far import chunks_of
-from voice_agent.errors import ProtocolMistake
+from voice_agent.errors import ProtocolError
 
 MAX_REPLY_CHARS = 64 * 1024
 """Of one reply, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
@@ -57,7 +57,7 @@ MIRROR_NUMBERS_LEFT = NUMBERS_AHEAD - 100
 def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
     """The client asks for a reply."""
     if call.reply is not None:
-        raise ProtocolMistake(
+        raise ProtocolError(
             f"Conversation already has an active response in progress: {call.reply.response_id}. "
             "Wait until the response is finished before creating a new one.",
             code="conversation_already_has_active_response",
@@ -94,7 +94,7 @@ def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
         call.cut_off = ""
         return []
     if call.reply is None or response_id not in (None, call.reply.response_id):
-        raise ProtocolMistake(
+        raise ProtocolError(
             "Cancellation failed: no active response found"
             + (f" with id {response_id!r}." if response_id is not None else "."),
             code="response_cancel_not_active",
@@ -225,10 +225,10 @@ def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
         start_reply(call, {}, now_ms)
         assert call.reply is not None
     audio(call, ReplyAudio(call.reply.response_id, frame), now_ms)
-    if call.released + 1 == call.seq <= call.reserved:
+    if call.visible_seq + 1 == call.seq <= call.reserved:
         # Every event before this one was let out, and the store counts its number as used.
         [event] = call.take_unsaved_events(1)
-        call.released = event.n
+        call.visible_seq = event.n
         _save_in_time(call)
         return [LetOut(event)]
     return []
@@ -249,7 +249,7 @@ def let_out(call: Call, frame: bytes) -> OutboxEntry | None:
     call.hearing.position += size
     reply.audio_bytes += size
     playback.audio_bytes += size
-    n = call.seq = call.released = call.seq + 1
+    n = call.seq = call.visible_seq = call.seq + 1
     if call.reserving - n <= MIRROR_NUMBERS_LEFT:
         _save_in_time(call)
     return OutboxEntry(n, head[1], frame)

@@ -23,7 +23,7 @@ Answer = Callable[[Mapping[str, Any]], Awaitable[bytes]]
 log = structlog.get_logger(__name__)
 
 
-class Siblings:
+class WorkerIpc:
     """The other workers of the host, by slot."""
 
     def __init__(self, directory: Path, slot: int, workers: int) -> None:

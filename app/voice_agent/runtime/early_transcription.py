@@ -22,7 +22,7 @@ EARLY_PAUSE_MS = 240
 log = structlog.get_logger(__name__)
 
 
-class Understanding:
+class EarlyTranscription:
     """One call's transcriptions."""
 
     def __init__(self, agent: Agent, clock: Clock, observer: Observer, call_id: str) -> None:
