@@ -1,3 +1,45 @@
-"""A realtime voice-agent server whose calls outlive the pods that serve them."""
+"""A realtime voice-agent server whose calls outlive the pods that serve them.
+
+What authors of agents and stores import is here, and is what semantic versioning covers. It is loaded when it is first
+asked for (PEP 562), so that a command that needs none of it starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voice_agent.agents.base import Agent as Agent
+    from voice_agent.agents.base import Audio as Audio
+    from voice_agent.agents.base import Clip as Clip
+    from voice_agent.agents.base import FunctionCall as FunctionCall
+    from voice_agent.agents.base import HangUp as HangUp
+    from voice_agent.agents.base import Plan as Plan
+    from voice_agent.agents.base import Progress as Progress
+    from voice_agent.agents.base import ReplyPart as ReplyPart
+    from voice_agent.agents.base import Text as Text
+    from voice_agent.agents.base import Turn as Turn
+    from voice_agent.call.audio import PCM as PCM
+    from voice_agent.call.audio import PCMA as PCMA
+    from voice_agent.call.audio import PCMU as PCMU
+    from voice_agent.call.audio import AudioFormat as AudioFormat
+    from voice_agent.stores.base import Store as Store
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "voice_agent.agents.base": "Agent Audio Clip FunctionCall HangUp Plan Progress ReplyPart Text Turn",
+    "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
+    "voice_agent.stores.base": "Store",
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """One of the names above, from where it is defined."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])
