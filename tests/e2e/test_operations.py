@@ -21,7 +21,7 @@ import pytest
 
 from tests.e2e.pods import PodProcess, pods
 from tests.servers import free_port
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S
 from tests.web.bench_refusals import cpu_s
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.refusals import CallFailed
@@ -144,23 +144,10 @@ async def test_a_call_can_be_read_and_ended_from_outside(redis_url: str) -> None
             assert (record["status"], record["outcome"]) == ("ended", "admin")
 
 
-async def prepared(pod: PodProcess) -> None:
-    """Wait until the pod has done what it puts off to after its first health check; for that it opens files."""
-    maps = Path(f"/proc/{pod.process.pid}/maps")
-    await until(lambda: "_umath_linalg" in maps.read_text())
-    async with RealtimeCall(pod.url, model="echo") as call:
-        await call.append_audio(bytes(9600))
-        await call.send({"type": "input_audio_buffer.clear"})
-        async for event in call.events():
-            if event["type"] == "input_audio_buffer.cleared":
-                break
-
-
 async def test_a_pod_without_descriptors_serves_on_once_it_has_some() -> None:
     """Connections beyond them are closed at once: no accept fails for good, and none is tried again and again."""
     async with pods("memory://") as its:
-        pod = await its.start()
-        await prepared(pod)
+        pod = await its.start(agent="echo")  # It opens nothing more by itself.
         _, hard = resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
         silent = [await asyncio.open_connection("127.0.0.1", pod.port) for _ in range(2 * OPEN_FILES)]

@@ -27,7 +27,6 @@ from voice_agent.stores import embedded
 from voice_agent.stores import redis as redis_store
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.embedded import (
-    DEFAULT_DIR,
     MAX_SOCKET_PATH_BYTES,
     EmbeddedStore,
     Health,
@@ -261,10 +260,10 @@ def test_where_there_is_no_server_another_store_is_named(
         server_binary()
 
 
-def test_without_a_name_the_directory_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the working directory."""
-    monkeypatch.chdir(tmp_path)
-    assert EmbeddedStore("embedded://", ttl_s=100)._dir == tmp_path / DEFAULT_DIR
+def test_without_a_name_the_directory_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the program is started, it finds the calls of before."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert EmbeddedStore("embedded://", ttl_s=100)._dir == tmp_path / ".local/state/voice-agent/store"
 
 
 @pytest.mark.parametrize(("longer", "is_there"), [(0, True), (1, False)])
