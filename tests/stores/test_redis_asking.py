@@ -332,7 +332,7 @@ async def test_large_whole_writes_are_brought_in_parts(
     monkeypatch.setattr(store, "_stage", stage)
     monkeypatch.setattr(store, "_unlink", unlink)
     write = CallWrite("call_a", 1, 3, "made", items={"i": bytes(size)}, whole=whole, ends=ends)
-    keys, arguments = await store._run_of(write)
+    keys, arguments = await store._in_parts(write) if store._is_large(write) else store._at_once(write)
     assert bool(parts) is is_staged
     plain = store.keys.of_call("call_a")
     assert keys == ([*plain, *(f"{key}:made.1.3" for key in plain[1:])] if is_staged else plain)
@@ -349,7 +349,7 @@ def large(revision: int) -> CallWrite:
 async def test_a_large_write_is_brought_anew_after_one_that_broke_off(redis_url: str) -> None:
     """What it has left beside the call is taken away first: its entries would be refused as held already."""
     store = RedisStore(redis_url, ttl_s=10)
-    await store._run_of(large(1))  # And no more: its pod died.
+    await store._in_parts(large(1))  # And no more: its pod died.
     stage, brought = store._stage, []
 
     async def noted(keys: Any, part: Any) -> bool:

@@ -201,7 +201,8 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
         fields["reply_audio"] = b"%d %d" % (call.reply.audio_bytes, call.reply.piece_checksum)
     for group in groups:
         _ENCODE[group](call, fields)
-    _take_seen(call, fields)
+    if call.unsaved_seen:
+        _take_seen(call, fields)
     return fields
 
 

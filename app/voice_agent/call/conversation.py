@@ -174,6 +174,8 @@ class Conversation:
 
     def take_changes(self) -> tuple[dict[str, bytes], list[str]]:
         """Entries to put and ids to drop since the last call of this."""
+        if not self._changed and not self._dropped:
+            return {}, []
         put = self._pack(self._changed)
         dropped = list(self._dropped)
         self.nothing_changed()

@@ -482,7 +482,8 @@ class LiveCall:
         if self._held or self.is_fenced:
             return None
         memory = self._committer.memory
-        spare(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
+        if memory.is_scarce or memory.is_nearly_full or self.call.is_spared or not self.call.keeps_turns:
+            spare(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
         waiting = self.call.unsaved_events
         return take_write(self.call, self._clock.wall_ms()), waiting
 

@@ -173,7 +173,7 @@ class RedisStore(Store):
 
         Large whole writes are brought beside their calls before, part by part, and put in place by that script.
         """
-        runs = [await self._run_of(write) for write in writes]
+        runs = [await self._in_parts(write) if self._is_large(write) else self._at_once(write) for write in writes]
         beside = [keys[PLAIN_KEYS:] for keys, _ in runs]
         keys = [(self.keys.call_key(write.call_key_hash), write.call_id) for write in writes if write.call_key_hash]
         outcomes = await self._ask(lambda: self._run_all(self._scripts["commit"], runs, bind=keys), again=False)
@@ -186,18 +186,24 @@ class RedisStore(Store):
                 await self._unlink(staged)
         return told
 
-    async def _run_of(self, write: CallWrite) -> Question:
+    def _is_large(self, write: CallWrite) -> bool:
+        """Whether to bring a write in parts: a whole one of which something is kept."""
+        return write.whole and write.size_bytes >= STAGED_FROM_BYTES and bool(self.retention_s or not write.ends)
+
+    def _at_once(self, write: CallWrite) -> Question:
         """How a write is committed."""
+        return self.keys.of_call(write.call_id), commit_arguments(write, self.ttl_s, self.retention_s)
+
+    async def _in_parts(self, write: CallWrite) -> Question:
+        """How a large write is committed, once its parts were brought."""
         keys = self.keys.of_call(write.call_id)
-        if not write.whole or write.size_bytes < STAGED_FROM_BYTES or (write.ends and not self.retention_s):
-            return keys, commit_arguments(write, self.ttl_s, self.retention_s)
         # Under a name that no other write has: of two owners each brings its own.
         beside = [f"{key}:{write.claim}.{write.epoch}.{write.revision}" for key in keys[1:]]
         await self._unlink(beside)
         for part in parts_of(write):
             if not await self._stage(beside, part):
                 await self._unlink(beside)
-                return keys, commit_arguments(write, self.ttl_s, self.retention_s)  # Which is told why.
+                return self._at_once(write)  # Which is told why.
         counts = [len(write.items), len(write.events), len(write.speech)]
         rest = commit_arguments(replace(write, items={}, events=[], speech=[]), self.ttl_s, self.retention_s)
         return [*keys, *beside], [*rest, *counts]
