@@ -108,3 +108,19 @@ def test_the_versions_of_clients_are_those_that_are_locked() -> None:
     for name, more, version in rows:
         locked = node if name.startswith("@") or "Node" in more else python
         assert locked[name] == version, name
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    """From where the document is."""
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_the_first_page_is_short() -> None:
+    """Whoever comes for the first time reads all of it."""
+    assert len(text("README.md").splitlines()) <= 120
