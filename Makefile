@@ -32,6 +32,7 @@ $(RUN_STAMP): locks/run.txt pyproject.toml | $(BIN)/python
 
 $(STAMP): $(RUN_STAMP) locks/test.txt locks/deploy.txt
 	$(PIP) --require-hashes -r locks/test.txt -r locks/deploy.txt
+	@echo "$(CURDIR)/tests/former" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/former-name.pth
 	@touch $@
 
 tools: setup ## HAProxy and Prometheus, for the tests and the rehearsal, without root

@@ -1,0 +1,5 @@
+"""`python -m app`."""
+
+from voice_agent.__main__ import main
+
+main()

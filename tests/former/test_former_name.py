@@ -1,0 +1,26 @@
+"""Scripts that import the package by the name it had before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_a_module_of_the_former_name_is_the_module_of_today() -> None:
+    """The same objects, whichever name comes first."""
+    program = (
+        "from app.agents.base import Text; import voice_agent; from app.call import audio; "
+        "import voice_agent.call.audio as same; print(Text is voice_agent.Text, audio is same, same.__spec__.name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": f"{HERE}:{HERE.parents[1] / 'app'}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["True", "True", "voice_agent.call.audio"], done.stderr
