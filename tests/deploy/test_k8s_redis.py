@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,22 +115,32 @@ def test_a_pod_with_an_empty_disk_joins_and_does_not_take_over(pods: Pods) -> No
     wait_until(lambda: pods.server(emptied).get("kept") == "kept", "a replica that has the data")
 
 
-def follows(pods: Pods, host: str) -> bool:
-    """Whether the server there has a link to its master."""
-    return bool(pods.server(host).info("replication").get("master_link_status") == "up")
+def backed_up(pods: Pods, folder: Path) -> tuple[str, subprocess.CompletedProcess[str]] | None:
+    """The replica of which a copy should be and how making one went; None if meanwhile another became the master."""
+    master = pods.master()
+    replica = next(host for host in pods.hosts if host != master)
+    if not pods.is_whole() or pods.server(replica).info("replication").get("master_link_status") != "up":
+        return None
+    for copy in folder.iterdir():
+        copy.unlink()
+    for hour in range(5):
+        (folder / f"voice-20260101T0{hour}0000Z.rdb").write_bytes(b"REDIS0011")
+    done = pods.run("backup.sh", replica, BACKUPS=str(folder), KEEP="3")
+    return (replica, done) if pods.master() == master else None
 
 
 def test_backup_takes_a_replica_and_keeps_the_last(pods: Pods, tmp_path: Path) -> None:
     """The copy comes from a replica, old copies go, and what is no snapshot is refused and not kept."""
-    for hour in range(5):
-        (tmp_path / f"voice-20260101T0{hour}0000Z.rdb").write_bytes(b"REDIS0011")
-    master, replica, done = None, "", None
-    while master is None or master != pods.await_whole():  # On a busy machine a failover may come in between.
-        master = pods.await_whole()
-        replica = next(host for host in pods.hosts if host != master)
-        wait_until(partial(follows, pods, replica), "a replica that follows")
-        done = pods.run("backup.sh", replica, BACKUPS=str(tmp_path), KEEP="3")
-    assert done is not None
+    found: list[tuple[str, subprocess.CompletedProcess[str]]] = []
+
+    def is_copied() -> bool:
+        copied = backed_up(pods, tmp_path)
+        if copied is not None:
+            found.append(copied)
+        return copied is not None
+
+    wait_until(is_copied, "a copy")  # On a busy machine a failover may come in between.
+    [(replica, done)] = found
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"copied {replica} to ")
     kept = sorted(path.name for path in tmp_path.iterdir())
