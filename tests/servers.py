@@ -108,7 +108,8 @@ def binaries() -> dict[str, str]:
 @contextlib.contextmanager
 def redis_server(name: str = "valkey", *, password: str = "") -> Iterator[RedisServer]:
     """A server for the length of a block."""
-    with tempfile.TemporaryDirectory(prefix="va-") as directory:
+    # A child of a server that is killed may write on for a moment.
+    with tempfile.TemporaryDirectory(prefix="va-", ignore_cleanup_errors=True) as directory:
         server = RedisServer(binaries()[name], Path(directory), free_port(), password)
         server.start()
         try:

@@ -71,9 +71,13 @@ else:
 '''
 
 
+TILTED_S = 4 * PATIENCE_S
+"""A Sentinel whose timer comes late, as on a busy machine, does nothing for thirty seconds (TILT), again and again."""
+
+
 def wait_until(condition: Callable[[], Any], what: str) -> None:
     """Ask again and again; whoever does not answer yet will."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + TILTED_S
     while True:
         with contextlib.suppress(redis.RedisError, OSError):
             if condition():

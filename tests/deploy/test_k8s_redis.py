@@ -20,7 +20,7 @@ FOLDER = K8S / "redis"
 SCRIPTS = sorted(FOLDER.glob("*.sh"))
 
 
-pytestmark = pytest.mark.xdist_group("k8s-redis")
+pytestmark = [pytest.mark.xdist_group("k8s-redis"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
