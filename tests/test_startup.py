@@ -32,7 +32,7 @@ HEAVY = {
     "soxr",
     "websockets.asyncio.client",
 }
-"""Not to be imported by a server before it answers: numpy is for calls with 24 kHz, the rest for others."""
+"""Not to be imported by a server before it answers: what hears and speaks, dials out or moves callers needs them."""
 CPU_S = 2.0
 """Generous: about 0.5 s on the machine this was measured on, whose users are not to wait for CI's."""
 

@@ -16,8 +16,9 @@ import structlog
 import uvloop
 
 from voice_agent import __version__
-from voice_agent.agents.registry import AgentRegistry, load_agents
+from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_agent, load_agents
 from voice_agent.errors import StoreRefused
+from voice_agent.extras import missing_extra
 from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.agent_steps import StuckSteps
 from voice_agent.runtime.allocator import give_back_large_blocks
@@ -72,6 +73,8 @@ async def build(
     shows. Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
     """
     store = make_store(settings)
+    if not settings.agent and (missing := missing_extra(DEMO)) is not None:
+        log.warning("the demonstration is not installed", agent=default_agent(), missing=f"{FRONTDESK} {missing}")
     agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
     metrics = Metrics(version=__version__, color=settings.color)
     async with AsyncExitStack() as stack:

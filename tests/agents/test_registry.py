@@ -97,6 +97,14 @@ def test_packages_add_agents(monkeypatch: pytest.MonkeyPatch) -> None:
         load_agents(["echo"]).agent("third")
 
 
+def test_an_agent_whose_entry_point_is_called_otherwise_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named as its package names it, and answers to the name it has."""
+    entry = EntryPoint("package", f"{__name__}:make_third_party", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: make_third_party)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert load_agents(["package", "echo"]).agent("").name == "third"
+
+
 class Nameless(Echo):
     """Its name is no text."""
 

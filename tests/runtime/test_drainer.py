@@ -179,6 +179,15 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_wished: 
     assert call.tries == [(began_s + 8, True)]
 
 
+async def test_a_drain_that_was_cancelled_is_wished_no_more(its: Rig) -> None:
+    """The next one, of this pod alone, hands calls to others of its color, too."""
+    pod, _ = pod_of(its)
+    pod.apply(DrainRequest("finish", 8, 1))
+    assert pod._drainer.is_wished
+    assert pod.cancel_drain()
+    assert not pod._drainer.is_wished
+
+
 async def test_a_drain_that_was_cancelled_lets_nobody_go(its: Rig) -> None:
     """The pod waits for nothing any more, and whoever waits for the end of a drain waits for another one."""
     pod, _ = pod_of(its)

@@ -266,6 +266,17 @@ def test_without_a_name_the_directory_is_the_users(tmp_path: Path, monkeypatch: 
     assert EmbeddedStore("embedded://", ttl_s=100)._dir == tmp_path / ".local/state/voice-agent/store"
 
 
+def test_a_user_without_a_home_is_asked_for_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line."""
+
+    def homeless(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(SettingsError, match="name one: embedded:///path"):
+        EmbeddedStore("embedded://", ttl_s=100)
+
+
 @pytest.mark.parametrize(("longer", "is_there"), [(0, True), (1, False)])
 def test_the_socket_is_in_the_directory_while_its_path_is_short_enough(longer: int, is_there: bool) -> None:
     """Else under a name that every version makes of the directory: they share the server."""

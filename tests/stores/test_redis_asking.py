@@ -254,6 +254,13 @@ async def test_of_two_who_propose_at_once_the_first_is_agreed_on(redis_url: str)
     await other.close()
 
 
+async def test_a_store_that_keeps_nothing_is_not_asked_for_ever() -> None:
+    """One that evicts whatever comes; the start of a pod waits for the answer."""
+    server = LostServer(*[None, True] * 50)
+    with pytest.raises(StoreUnavailable, match="does not keep"):
+        await asks(server).get_or_set("secret", b"one")
+
+
 async def test_what_was_agreed_and_is_gone_is_agreed_anew() -> None:
     """A failover may lose it between two looks at it."""
     server = LostServer(None, True, None, None, b"other")

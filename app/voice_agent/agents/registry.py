@@ -89,19 +89,27 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     processes for hearing and speaking, None for as many as fit the machine. Raises `SettingsError` for a name that
     nobody has, an extra that is missing, and an entry point that cannot be loaded or makes no agent.
     """
-    names = names or [FRONTDESK if missing_extra(DEMO) is None else Echo.name]
+    names = names or [default_agent()]
     made: dict[str, Agent] = {agent.name: agent for agent in (Echo(), Loopback())}
     plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    default = ""
     for name in names:
+        agent = made.get(name)
         if name in plugins:
             agent = _load(plugins[name])
-            made[agent.name] = agent
         elif name == FRONTDESK:
-            made[name] = _frontdesk(speech_workers)
-        elif name not in made:
+            agent = _frontdesk(speech_workers)
+        if agent is None:
             known = ", ".join(repr(known) for known in sorted({FRONTDESK, *made, *plugins}))
             raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}.")
-    return AgentRegistry(made.values(), default=names[0])
+        made[agent.name] = agent
+        default = default or agent.name
+    return AgentRegistry(made.values(), default=default)
+
+
+def default_agent() -> str:
+    """Which one it is where none is named."""
+    return FRONTDESK if missing_extra(DEMO) is None else Echo.name
 
 
 def _frontdesk(speech_workers: int | None) -> Agent:

@@ -63,6 +63,7 @@ class Drainer:
             return False
         self._stop_task()
         self.done.clear()
+        self.is_wished = False
         self._pod.admission.draining = False
         log.info("drain cancelled")
         return True

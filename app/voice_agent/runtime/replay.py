@@ -25,10 +25,13 @@ from voice_agent.call.audio import AudioFormat
 from voice_agent.call.record import Reply
 
 _SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？।؟۔]\s*|\n\s*""")
+_BLANKS = re.compile(r"\s+")
 _WORD = re.compile(r"\S{0,99}\s+|\S{100}")
 """The rest of one; scripts without blanks have no other end."""
 LONGEST_SENTENCE = 400
 """Characters."""
+MOST_CLOSING = 32
+"""So many quotes and brackets may stand between a full stop and the blank behind it, which comes later."""
 
 
 class Replay:
@@ -62,6 +65,10 @@ class Replay:
         self._again = ""
         """The text that came, as long as what is durable is not passed."""
         self._passes_over = False
+        self._begun_sentences = 0
+        """Of what had been said; set when `_passes_over` is."""
+        self._ended_sentences = self._ended_at = 0
+        """Of what came again, and where the last of them ends: each is looked for once, however the text is cut."""
         self._piece_from = 0
         """Where the text of what is said now begins in all that came."""
         self._came = 0
@@ -93,6 +100,8 @@ class Replay:
             return delta[len(known) :]
         self._differ("text")
         self._passes_over = True
+        self._begun_sentences = sum(map(bool, _SENTENCE_END.split(self._begun)))
+        self._count_sentences(0)
         return self._pass_over(delta)
 
     def _pass_over(self, delta: str) -> str:
@@ -100,11 +109,11 @@ class Replay:
 
         Its beginning may have come before as part of what was the same: that was written, and never said.
         """
+        came = len(self._again)
         self._again += delta
-        begun = sum(map(bool, _SENTENCE_END.split(self._begun)))
-        ends = [0, *(end.end() for end in _SENTENCE_END.finditer(self._again))]
-        if len(ends) > begun:
-            passed_to = ends[begun]
+        self._count_sentences(came)
+        if self._ended_sentences == self._begun_sentences:
+            passed_to = self._ended_at
         elif word := _WORD.match(self._again, len(self._begun) + LONGEST_SENTENCE):
             passed_to = word.end()
         else:
@@ -113,6 +122,16 @@ class Replay:
         new_from = max(passed_to, self._piece_from)  # What was said in a piece of its own was let out with it.
         self.held_from = new_from - self._piece_from
         return self._again[new_from:]
+
+    def _count_sentences(self, came: int) -> None:
+        """Find the ends of sentences behind the characters that had come before."""
+        again = self._again
+        if self._ended_at == came and self._ended_sentences and (blanks := _BLANKS.match(again, came)):
+            self._ended_at = blanks.end()  # They belong to the end that was found, and are no other.
+        at = max(self._ended_at, came - MOST_CLOSING)
+        while self._ended_sentences < self._begun_sentences and (end := _SENTENCE_END.search(again, at)):
+            self._ended_sentences += 1
+            self._ended_at = at = end.end()
 
     def _differ(self, what: str) -> None:
         self.differs = what

@@ -78,7 +78,11 @@ class EmbeddedStore(RedisStore):
     needs_limit = False  # It is on this machine alone, for one user.
 
     def __init__(self, url: str, *, ttl_s: int) -> None:
-        self._dir = Path(unquote(url.partition("://")[2]) or DEFAULT_DIR).expanduser().absolute()
+        named = unquote(url.partition("://")[2])
+        try:
+            self._dir = Path(named or DEFAULT_DIR).expanduser().absolute()
+        except RuntimeError:
+            raise SettingsError(f"VOICE_STORE_URL: {url} needs a home directory; name one: embedded:///path") from None
         self._socket = _socket_path(self._dir)
         self._server: asyncio.subprocess.Process | None = None
         self._ensuring: asyncio.Task[None] | None = None

@@ -79,6 +79,8 @@ AGAIN_PAUSE_MAX_S = 0.3
 SCRIPTS = tuple(
     "commit stage erase bind_call_key beat list_pod read_fields request_drain tell_weights compare_and_set".split()
 )
+TRIES_TO_AGREE = 5
+"""What a store was told may be gone at once in a failover, and for good in one that evicts everything."""
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
 IN_PAGES = ("claim", "load", "read")
@@ -333,15 +335,20 @@ class RedisStore(Store):
         return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
     async def get_or_set(self, name: str, proposal: bytes) -> bytes:
-        """GET, and only where nothing is agreed yet SET NX and GET again: a server that is full refuses the SET."""
+        """GET, and only where nothing is agreed yet SET NX and GET again: a server that is full refuses the SET.
+
+        Raises `StoreUnavailable` for a store that keeps losing what it was told.
+        """
         key = self.keys.agreed(name)
 
         client: Any = self._redis
 
         async def run() -> bytes:
-            while (agreed := await client.get(key)) is None:
+            for _ in range(TRIES_TO_AGREE):
+                if (agreed := await client.get(key)) is not None:
+                    return bytes(agreed)
                 await client.set(key, proposal, nx=True)
-            return bytes(agreed)
+            raise StoreUnavailable(f"the store does not keep {key}")
 
         return await self._ask(run, about=key)
 
