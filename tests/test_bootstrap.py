@@ -11,7 +11,7 @@ from voice_agent import bootstrap
 from voice_agent.agents.registry import AgentRegistry
 from voice_agent.bootstrap import AGREED_SECRET, find_secret
 from voice_agent.errors import StoreRefused
-from voice_agent.runtime.naming import OwnName
+from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.settings import Settings
 from voice_agent.stores.memory import MemoryStore
 from voice_agent.web.turns import Turns

@@ -20,12 +20,12 @@ from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_
 from voice_agent.errors import StoreRefused
 from voice_agent.extras import missing_extra
 from voice_agent.observe.metrics import Metrics
-from voice_agent.runtime.agent_steps import StuckSteps
-from voice_agent.runtime.allocator import give_back_large_blocks
+from voice_agent.runtime.calls.agent_steps import StuckSteps
 from voice_agent.runtime.clock import SteadyClock, SystemClock
-from voice_agent.runtime.naming import OwnName
-from voice_agent.runtime.ownership import CallSettings
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.allocator import give_back_large_blocks
+from voice_agent.runtime.pod.naming import OwnName
+from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.settings import Settings
 from voice_agent.stores.base import Store
 from voice_agent.stores.factory import open_store

@@ -25,9 +25,9 @@ from voice_agent.host.worker_ipc import WorkerIpc
 from voice_agent.host.worker_table import LOOK_S, HostDrain, WorkerState, WorkerTable
 from voice_agent.observe.logs import configure_logs
 from voice_agent.observe.merging import merge
-from voice_agent.runtime.allocator import give_back_large_blocks
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.naming import OwnName
+from voice_agent.runtime.pod.allocator import give_back_large_blocks
+from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.settings import Settings
 from voice_agent.web.listening import bind_shared
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import socket
 
     from voice_agent.observe.metrics import Metrics
-    from voice_agent.runtime.pod import Pod
+    from voice_agent.runtime.pod.pod import Pod
 
 STORE_STOP_S = 5.0
 

@@ -10,7 +10,7 @@ from voice_agent.errors import ConnectionRefused
 from voice_agent.host.pod import HostPod, worker_name
 from voice_agent.host.worker_ipc import WorkerIpc
 from voice_agent.host.worker_table import WorkerTable
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StartCall
 
 KEY = "a" * 64

@@ -24,8 +24,8 @@ from tests.hostile.modes import Mode
 from tests.hostile.verdict import MIB, Verdict
 from tests.hostile.wire import HOST
 from tests.servers import RedisServer, redis_server
-from voice_agent.runtime.ended import ENDED_BYTES
-from voice_agent.runtime.parking import STORED_BYTES
+from voice_agent.runtime.pod.ended import ENDED_BYTES
+from voice_agent.runtime.pod.parking import STORED_BYTES
 
 TALKERS_KEY, HOSTILE_KEY = "key-of-those-who-talk", "key-of-those-who-mean-harm"
 DESCRIPTORS = 1024

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.operate.simulated import RecordingTeller, SimRouter
+from tests.runtime.pod.test_mixed_clocks import HOURS_MS, wrong
 from tests.runtime.rig import rig
-from tests.runtime.test_mixed_clocks import HOURS_MS, wrong
 from voice_agent.operate.context import Context
 from voice_agent.operate.judging import ErrorBudget
 from voice_agent.operate.plan import Options, Step

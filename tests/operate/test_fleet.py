@@ -14,7 +14,7 @@ from tests.web.rig import running
 from voice_agent.operate.drain import drain_pod
 from voice_agent.operate.fleet import FleetError, RemotePod
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.fleet import count
+from voice_agent.runtime.pod.fleet import count
 from voice_agent.stores.base import PodHeartbeat
 
 BEAT = PodHeartbeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)

@@ -20,7 +20,7 @@ from voice_agent.call import inputs, machine
 from voice_agent.call.record import Call
 from voice_agent.call.session import settings_under, transcription_on
 from voice_agent.protocol.realtime import parse
-from voice_agent.runtime.speaking import turn_of
+from voice_agent.runtime.calls.speaking import turn_of
 
 NULL_MEANS = {
     "session.audio.input.turn_detection": None,

@@ -16,9 +16,9 @@ from voice_agent.agents.base import Clip
 from voice_agent.call.record import Call
 from voice_agent.protocol.realtime import MAX_APPEND_BYTES
 from voice_agent.runtime.budget import Budget
-from voice_agent.runtime.committer import Committer
-from voice_agent.runtime.connection import Connection
-from voice_agent.runtime.live_call import LiveCall
+from voice_agent.runtime.calls.connection import Connection
+from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.durability.committer import Committer
 
 MIB = 1024 * 1024
 

@@ -14,10 +14,10 @@ from tests.waiting import PATIENCE_S
 from voice_agent.agents.base import Agent, Audio, Clip, Plan, ReplyPart, Text, Turn
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.attachment import Attachment
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.ownership import CallSettings
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.attachment import Attachment
+from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
 from voice_agent.stores.base import Store
 from voice_agent.stores.memory import MemoryStore

@@ -13,9 +13,9 @@ from voice_agent.agents.base import Deed
 from voice_agent.call import input_audio
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.outbox import Outbox
-from voice_agent.runtime.committer import Committer
-from voice_agent.runtime.speaking import _Steps
-from voice_agent.runtime.writing import Batch
+from voice_agent.runtime.calls.speaking import _Steps
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.durability.writing import Batch
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 

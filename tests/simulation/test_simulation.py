@@ -15,7 +15,7 @@ from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 from voice_agent.call.record import Call
 from voice_agent.call.sparing import spare
-from voice_agent.runtime import live_call
+from voice_agent.runtime.calls import live_call
 
 SHORT_RUN = 500
 SCARCE_RUN = 200

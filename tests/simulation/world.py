@@ -19,9 +19,9 @@ from tests.simulation.witness import Broken, Witness
 from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.attachment import Attachment
-from voice_agent.runtime.ownership import CallSettings
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.attachment import Attachment
+from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Frames, ResumeCall, StartCall
 from voice_agent.stores.memory import MemoryStore
 

@@ -25,7 +25,7 @@ from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.codec import take_write
 from voice_agent.call.record import Call
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.committer import Committer
+from voice_agent.runtime.durability.committer import Committer
 from voice_agent.stores.embedded import server_binary
 from voice_agent.stores.redis import RedisStore
 

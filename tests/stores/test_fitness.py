@@ -17,7 +17,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import rig
 from tests.servers import RedisServer, binaries, redis_server
 from voice_agent.errors import StoreUnfit
-from voice_agent.runtime.store_fitness import LOOK_AGAIN_S
+from voice_agent.runtime.durability.store_fitness import LOOK_AGAIN_S
 from voice_agent.stores.embedded import EmbeddedStore
 from voice_agent.stores.factory import open_store
 from voice_agent.stores.redis import RedisStore

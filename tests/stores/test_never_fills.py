@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtime.rig import ANSWER, Caller, Rig, ScriptedAgent, rig
 from tests.servers import redis_server
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.stores.redis import RedisStore
 
 MIB = 1024 * 1024

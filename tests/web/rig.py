@@ -18,7 +18,7 @@ from websockets.http11 import Response
 from tests.waiting import PATIENCE_S
 from voice_agent.errors import ConnectionRefused
 from voice_agent.observe.metrics import Metrics
-from voice_agent.runtime.fleet import Takers
+from voice_agent.runtime.pod.fleet import Takers
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.settings import Settings
 from voice_agent.stores.base import PodHeartbeat

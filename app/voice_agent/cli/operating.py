@@ -19,13 +19,13 @@ from voice_agent.errors import SettingsError
 from voice_agent.operate.drain import OBEYED_WITHIN_S, ColorDrain, drain_color, drain_pod
 from voice_agent.operate.fleet import Fleet, RemotePod
 from voice_agent.operate.outlook import Outlook
-from voice_agent.runtime.fleet import count
+from voice_agent.runtime.pod.fleet import count
 from voice_agent.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from voice_agent.runtime.fleet import ColorSum
+    from voice_agent.runtime.pod.fleet import ColorSum
     from voice_agent.stores.base import PodHeartbeat, Store
 
 HANDOFF = "handoff"

@@ -10,9 +10,9 @@ import orjson
 
 from voice_agent.host.worker_ipc import WorkerIpc
 from voice_agent.host.worker_table import AWAY, LOOK_S, HostDrain, WorkerState, WorkerTable, queues_of
-from voice_agent.runtime.attachment import Attachment
-from voice_agent.runtime.fleet import Takers
-from voice_agent.runtime.pod import Pod
+from voice_agent.runtime.pod.attachment import Attachment
+from voice_agent.runtime.pod.fleet import Takers
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
 from voice_agent.stores.base import PodHeartbeat
 

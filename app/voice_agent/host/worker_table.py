@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voice_agent.runtime.fleet import TAKES_CALLS
+from voice_agent.runtime.pod.fleet import TAKES_CALLS
 
 LOOK_S = 0.05
 SILENT_S = 1.0

@@ -18,7 +18,7 @@ from typing import Any
 from voice_agent.errors import StoreUnavailable
 from voice_agent.operate.fleet import Fleet, FleetError, PodSilent, RemotePod
 from voice_agent.operate.outlook import Outlook, outlook
-from voice_agent.runtime.fleet import LEAVING, count
+from voice_agent.runtime.pod.fleet import LEAVING, count
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import DrainRequest, Store
 

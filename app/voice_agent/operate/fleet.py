@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from voice_agent.errors import VoiceAgentError
-from voice_agent.runtime.fleet import ColorSum, sum_by_color
+from voice_agent.runtime.pod.fleet import ColorSum, sum_by_color
 from voice_agent.stores.base import PodCounters, PodHeartbeat
 
 ANSWER_S = 5.0

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from voice_agent.runtime.fleet import count
+from voice_agent.runtime.pod.fleet import count
 from voice_agent.stores.base import PodHeartbeat
 
 GONE_S = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from voice_agent.operate.fleet import Fleet
-from voice_agent.runtime.fleet import Takers, count, routed_colors, some, takers
+from voice_agent.runtime.pod.fleet import Takers, count, routed_colors, some, takers
 from voice_agent.stores.base import RouterWeights
 
 MINUTE_S = 60

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from voice_agent.call.codec import SCHEMA_REACH
 from voice_agent.operate.fleet import Fleet
-from voice_agent.runtime.fleet import LEFT, TAKES_CALLS, count
+from voice_agent.runtime.pod.fleet import LEFT, TAKES_CALLS, count
 from voice_agent.stores.base import PodHeartbeat
 
 STORE_STATES = {

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from voice_agent.operate.plan import CutoverProgress, Step
 from voice_agent.operate.ports import Numbers
-from voice_agent.runtime.fleet import count
+from voice_agent.runtime.pod.fleet import count
 from voice_agent.runtime.ports import Clock
 
 TITLES = {

@@ -27,7 +27,7 @@ from voice_agent.operate.patience import (
 from voice_agent.operate.plan import SECOND_MS, CutoverProgress, Step
 from voice_agent.operate.ports import CutoverError, Numbers, Routing, WatchError
 from voice_agent.operate.preflight import problems, ready_pods
-from voice_agent.runtime.fleet import count
+from voice_agent.runtime.pod.fleet import count
 from voice_agent.stores.base import DrainRequest
 
 LONGEST_GAP_S = 10.0

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.fleet import sum_by_color
+from voice_agent.runtime.pod.fleet import sum_by_color
 from voice_agent.settings import DAYS, Settings
 from voice_agent.web.access import Access
 from voice_agent.web.ports import CallPod

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
-from voice_agent.runtime.admission import record_unreadable, store_failed
+from voice_agent.runtime.pod.admission import record_unreadable, store_failed
 from voice_agent.settings import Settings
 from voice_agent.web import admin, health, realtime, refusals
 from voice_agent.web.access import Access

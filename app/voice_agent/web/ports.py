@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.fleet import Takers
+from voice_agent.runtime.pod.fleet import Takers
 from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.stores.base import PodHeartbeat
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from voice_agent.call.closing import INTERNAL_ERROR
 from voice_agent.call.tokens import is_resume_token
 from voice_agent.errors import ConnectionRefused, StoreError
-from voice_agent.runtime.admission import store_failed
+from voice_agent.runtime.pod.admission import store_failed
 from voice_agent.runtime.ports import COLOR_HEADER, Arrival, ResumeCall, StartCall
 from voice_agent.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed, is_forwarded
 from voice_agent.web.call_socket import CallSocket

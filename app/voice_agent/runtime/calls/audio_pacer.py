@@ -1,0 +1,145 @@
+"""Cuts, converts and paces an agent's audio.
+
+Audio is cut into chunks of 100 ms and let out at most the agent's `lead_ms` ahead of real time: so the server knows
+roughly what the caller has heard when barge-in cuts the reply, and a pod that dies has not sent what nobody has
+listened to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from voice_agent.agents.base import Agent
+from voice_agent.call.alignment import Alignment, said_at_ms
+from voice_agent.call.audio import AudioFormat, Converter
+from voice_agent.call.inputs import Input, ReplyAudio
+from voice_agent.call.record import Reply
+from voice_agent.call.responses import STALL_MS
+from voice_agent.runtime.calls.replay import Replay
+from voice_agent.runtime.ports import Clock
+
+CHUNK_MS = 100
+PIECE_BYTES = 24 * 1024
+"""Of an agent's audio: what is converted in one turn of the event loop, a millisecond's work."""
+
+
+class AudioOutput(Protocol):
+    """Where the audio goes."""
+
+    def feed(self, happened: Input) -> None:
+        """Take a chunk."""
+
+    async def wait_for_capacity(self) -> None:
+        """Wait while too much is not durable yet."""
+
+
+class AudioPacer:
+    """One reply's. Audio belongs to the text that was begun last."""
+
+    def __init__(
+        self, sink: AudioOutput, reply: Reply, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
+    ) -> None:
+        self.on_piece: Callable[[int], None] = lambda from_chars: None
+        """Called before the first audio of a piece, which says its text from a character on."""
+        self._sink = sink
+        self._response_id = reply.response_id
+        self._target = target
+        self._replay = replay
+        self._lead_s = agent.lead_ms / 1000
+        self._clock = clock
+        self._sent_bytes = reply.audio_bytes
+        self._chunk_bytes = target.size(CHUNK_MS)
+        self._converters: dict[str, Converter] = {}
+        self._pending = bytearray()
+        goes_on = not agent.replays and reply.item_id is not None
+        self._made_bytes = reply.audio_bytes - reply.piece.audio_from if goes_on else 0
+        """Of the audio that says the text begun last, as far as it is to be sent."""
+        self._is_said = bool(self._made_bytes)
+        """Whether audio came for that text, be it all dropped."""
+        self._from_chars: int | None = 0
+        """The character that the next audio begins with; None in the middle of a piece."""
+        self._chars = len(reply.text) - reply.piece.text_from if goes_on else 0
+        """Of that text."""
+        self._words: Alignment = []
+        self._is_told = True
+        """Whether the call knows of audio and words."""
+        self._began_s: float | None = None
+
+    async def begin(self, text: str) -> None:
+        """More text comes. If there was audio for the text before it, that is complete."""
+        await self.finish()
+        if self._is_said:
+            self._begin_piece()
+        self._chars += len(text)
+
+    async def begin_item(self) -> None:
+        """What comes now says none of the text before it."""
+        await self.finish()
+        self._begin_piece()
+
+    def _begin_piece(self) -> None:
+        self._is_said, self._from_chars = False, 0
+        self._made_bytes, self._chars, self._words = 0, 0, []
+        self._replay.begin_piece()
+
+    async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
+        """Send audio at its time, and tell the call how much there is to come."""
+        made_ms = self._target.ms(self._made_bytes)
+        self._words += [[made_ms + ms, min(chars, self._chars)] for ms, chars in words]
+        self._made_bytes += self._target.size(source.ms(len(audio)))
+        self._is_said = self._is_said or bool(audio)
+        self._is_told = False
+        converter = self._converters.setdefault(source.name, Converter(source, self._target))
+        for at in range(0, len(audio), PIECE_BYTES):
+            if at:
+                await asyncio.sleep(0)
+            self._pending += self._replay.audio(converter.convert(audio[at : at + PIECE_BYTES]))
+            while len(self._pending) >= self._chunk_bytes:
+                await self._send(self._chunk_bytes)
+
+    async def finish(self) -> None:
+        """Send what is left of the audio that was given, however short."""
+        self._replay.end_piece()
+        if self._replay.held_from is not None:
+            self._take_held(self._replay.held_from)
+        while self._pending:
+            await self._send(min(self._chunk_bytes, len(self._pending)))
+
+    def _take_held(self, from_chars: int) -> None:
+        """Of audio that was held, what says the text from a character on is to be sent."""
+        held = bytes(self._replay.held)
+        self._replay.held.clear()
+        self._replay.held_from = None
+        alignment = [[0, 0], *self._words, [self._target.ms(len(held)), self._chars]]
+        at_ms = said_at_ms(alignment, from_chars)
+        self._pending += held[self._target.size(at_ms) :]
+        self._made_bytes, self._is_told, self._from_chars = len(self._pending), False, from_chars
+        self._words = [[ms - at_ms, chars - from_chars] for ms, chars in self._words if chars > from_chars]
+
+    async def _send(self, size_bytes: int) -> None:
+        played_s = self._target.ms(self._sent_bytes) / 1000
+        now_s = self._clock.monotonic_s()
+        if self._began_s is None or now_s - played_s - self._began_s > STALL_MS / 1000:
+            # It begins here, or goes on after a pause: the caller hears it from now on.
+            self._began_s = now_s - played_s
+        await self._sleep_until(self._began_s + played_s - self._lead_s)
+        if self._from_chars is not None:
+            self.on_piece(self._from_chars)
+            self._from_chars = None
+        chunk = bytes(self._pending[:size_bytes])
+        del self._pending[:size_bytes]
+        self._sent_bytes += len(chunk)
+        if self._is_told:
+            part = ReplyAudio(self._response_id, chunk)
+        else:
+            part = ReplyAudio(self._response_id, chunk, self._made_bytes, list(self._words))
+            self._is_told = True
+        self._sink.feed(part)
+        await self._sink.wait_for_capacity()
+
+    async def _sleep_until(self, due_s: float) -> None:
+        wait_s = due_s - self._clock.monotonic_s()
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)

@@ -1,0 +1,72 @@
+"""Finding out what the caller said, and beginning with it before the turn is certainly over.
+
+Endpointing waits for half a second of silence (or what the session asks for) before a
+turn ends. Recognition need not wait as long: in a pause of `EARLY_PAUSE_MS` it starts on
+what was said so far. If the caller goes on, the attempt is dropped; if the turn ends, its
+result is there sooner. Nothing of an attempt is ever visible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from voice_agent.agents.base import Agent, Clip
+from voice_agent.runtime.calls.agent_steps import StepWatch, result_of
+from voice_agent.runtime.ports import Clock, Observer
+
+EARLY_PAUSE_MS = 240
+"""Longer than the pauses inside most sentences, shorter than the usual end of a turn."""
+
+log = structlog.get_logger(__name__)
+
+
+class EarlyTranscription:
+    """One call's transcriptions."""
+
+    def __init__(self, agent: Agent, clock: Clock, observer: Observer, call_id: str) -> None:
+        self._agent = agent
+        self._clock = clock
+        self._observer = observer
+        self._call_id = call_id
+        self._watch = StepWatch(agent.name, call_id, clock, observer)
+        self._early: tuple[str, asyncio.Task[str | None]] | None = None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether an attempt is under way or done for the pause that lasts."""
+        return self._early is not None
+
+    def begin(self, item_id: str, clip: Clip) -> None:
+        """Start on a turn that may be over."""
+        self.forget()
+        task = asyncio.create_task(self._transcribe(clip), name=f"{self._call_id} early")
+        self._early = (item_id, task)
+
+    def forget(self) -> None:
+        """The caller goes on speaking: what was understood so far is not all."""
+        if self._early is not None:
+            self._early[1].cancel()
+            self._early = None
+
+    async def text_of(self, item_id: str, clip: Clip) -> str | None:
+        """What was said in a turn that is over; None if the agent does not know or failed."""
+        started_s = self._clock.monotonic_s()
+        early, self._early = self._early, None
+        if early is not None and early[0] == item_id:
+            text = await early[1]
+        else:
+            if early is not None:
+                early[1].cancel()
+            text = await self._transcribe(clip) if clip.audio else None
+        self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
+        return text
+
+    async def _transcribe(self, clip: Clip) -> str | None:
+        try:
+            return await result_of(self._agent.transcribe(clip), self._watch)
+        except Exception:
+            # The root of the work: a recogniser that fails leaves the turn not understood.
+            log.exception("transcription failed", agent=self._agent.name, call_id=self._call_id)
+            return None

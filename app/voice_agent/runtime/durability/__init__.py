@@ -1,0 +1,1 @@
+"""What calls change is written in rounds, and written again when a store comes back."""

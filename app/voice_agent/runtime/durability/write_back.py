@@ -1,0 +1,253 @@
+"""While the store is given up: whose changes it lacks, and when it takes writes again.
+
+Calls go on from memory and their events are let out as they come. `run` tries the store again and
+writes each call whole, even to a store that came back empty; a write with an older epoch than the
+store's is refused like any other.
+
+A store that is full takes claims and erasures all the same, so it is asked about every call's
+epoch meanwhile; and it takes the end of a call, which frees memory. It counts as back after a
+write of the kind that failed, tried after pauses that grow from `PROBE_S` to `MAX_PROBE_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_agent.errors import StoreFull, StoreUnavailable
+from voice_agent.runtime.durability.writing import MAX_ROUND_BYTES, NOT_OURS, TRY_S, Batch, Writer, state_of, try_s
+from voice_agent.runtime.ports import Clock, StoreState
+from voice_agent.stores.base import Store, WriteOutcome
+
+if TYPE_CHECKING:
+    from voice_agent.runtime.durability.committer import Committer
+
+PROBE_S = 0.5
+MAX_PROBE_S = 8.0
+"""The longest pause between two tries of a store that is full: each sends whole calls to a server that is in need."""
+ASK_S = 1.0
+"""How often a store that is full is asked whether calls are still this pod's."""
+MAX_OWED = 2_000
+"""Calls remembered through an outage although they may have ended in it."""
+NO_MEMORY = "it has no memory left"
+NO_ANSWER = "no answer in time"
+
+log = structlog.get_logger(__name__)
+
+
+class WriteBack:
+    """A part of a `Committer`; `run` is to be a task for as long as the pod lives."""
+
+    def __init__(self, committer: Committer, store: Store, clock: Clock) -> None:
+        self.owed: dict[Writer, None] = {}
+        """Calls with changes that no store has: while it is given up, and until each is written back."""
+        self.given_up: StoreState | None = None
+        """Why the store is given up for now; None: it is not."""
+        self.given_up_at_ms = 0
+        """When, by the wall clock."""
+        self.failure: Exception = StoreUnavailable()
+        """What the store, or the way to it, said last when it took no write."""
+        self.under_way: set[Writer] = set()
+        """Calls that are being written back."""
+        self._committer = committer
+        self._store = store
+        self._clock = clock
+        self._rejected: dict[Writer, tuple[float, float]] = {}
+        """Owed calls whose own write is rejected: the pause after the last try, and when the next is due."""
+        self._told = StoreState.OK
+        """What the log was told last."""
+        self._probe_s = PROBE_S
+        self._next_probe_s = 0.0
+        self._next_ask_s = 0.0
+
+    @property
+    def state(self) -> StoreState:
+        """See the drawing in `committer`."""
+        return self.given_up or (StoreState.DEGRADED if self.owed else StoreState.OK)
+
+    def give_up(self, why: StoreState) -> None:
+        """From now on calls go on from memory."""
+        if why is self._told is StoreState.FULL:
+            self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)  # It took some writes and was full again.
+        if why is StoreState.FULL:
+            self.failure = StoreFull(NO_MEMORY)
+        self.given_up = why
+        self.given_up_at_ms = self._clock.wall_ms()
+        self._next_probe_s = self._clock.monotonic_s() + self._probe_s
+
+    def let_go_on(self, calls: Iterable[Writer]) -> None:
+        """Let the events of these calls out unsaved; they are owed to the store."""
+        for call in calls:
+            call.release_unsaved()
+            self.owed[call] = None
+        # A call that ended is in nobody's list but this one. Its end is worth keeping, not its weight for ever.
+        for call in list(self.owed)[: max(0, len(self.owed) - MAX_OWED)]:
+            self.written(call)
+
+    def reject(self, call: Writer) -> bool:
+        """The store rejects a call's write: this call alone goes on from memory and is tried again, later and later.
+
+        Returns whether that is news.
+        """
+        is_news = call not in self._rejected
+        pause_s = PROBE_S if is_news else min(2 * self._rejected[call][0], MAX_PROBE_S)
+        self._rejected[call] = pause_s, self._clock.monotonic_s() + pause_s
+        call.release_unsaved()
+        self.owed[call] = None
+        return is_news
+
+    def spares(self, call: Writer) -> bool:
+        """Whether a call is not to be written now: it is whole each time, however little has changed since."""
+        return call in self._rejected and self._clock.monotonic_s() < self._rejected[call][1]
+
+    def written(self, call: Writer) -> None:
+        """The store has all of a call, or it is no longer this pod's."""
+        self.owed.pop(call, None)
+        self._rejected.pop(call, None)
+
+    def tell(self) -> None:
+        """One line when the store is given up, and one when all is written again; nothing of what is in between."""
+        state = self.state
+        if state is self._told or (state is StoreState.DEGRADED and self._told is not StoreState.OK):
+            return
+        self._told = state
+        if state is StoreState.OK:
+            self._probe_s = PROBE_S
+            log.info("store is back; every call is written")
+        elif state is not StoreState.DEGRADED:
+            log.warning(
+                "store given up for now",
+                store=self._store.kind,
+                state=state.value,
+                error=str(self.failure) or NO_ANSWER,
+            )
+
+    async def run(self) -> None:
+        """Try the store while it is given up, and calls that it rejected; until cancelled."""
+        while True:
+            await self._clock.sleep(PROBE_S)
+            if self.given_up is None:
+                for call in self.owed:
+                    if not self.spares(call):
+                        self._committer.mark(call)
+                if self._rejected:
+                    await self._learn_owners(list(self._rejected))
+                continue
+            if self.given_up is StoreState.FULL:
+                await self._learn_owners(self._committer.all_calls())
+                await self._write([call for call in self.owed if call.has_ended])
+                if self._clock.monotonic_s() < self._next_probe_s:
+                    continue
+            else:
+                # It may come back empty.
+                for call in self._committer.all_calls():
+                    self.owed.setdefault(call)
+            if await self.write_some():
+                self.given_up = None
+                for call in self.owed:
+                    call.requeue_whole([])
+                    self._committer.mark(call)
+            elif self.given_up is StoreState.FULL:
+                self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)
+                self._next_probe_s = self._clock.monotonic_s() + self._probe_s
+            self.tell()
+
+    async def write_some(self) -> bool:
+        """Whether the store takes writes again. To answer is not enough: after a failover it may yet refuse them."""
+        if await self._write(list(self.owed)):
+            return True
+        if self.owed:
+            return False
+        return await (self._store_has_room() if self.given_up is StoreState.FULL else self.store_answers())
+
+    async def _write(self, calls: Sequence[Writer]) -> bool:
+        """Write some of the calls, in one round trip; whether a write went through that needs memory.
+
+        Calls go on meanwhile; what happens to one that is being written makes it owed once more.
+        """
+        batch: Batch = []
+        size_bytes = 0
+        for call in calls:
+            if size_bytes >= MAX_ROUND_BYTES:
+                break
+            call.requeue_whole([])
+            taken = self._committer.take(call, self.under_way)
+            if taken is None:
+                if not call.writes_paused:
+                    self.written(call)
+                continue
+            batch.append((call, *taken))
+            size_bytes += taken[0].size_bytes
+            call.committed(taken[1])  # At once, as everything while the store is away: later ones must not pass them.
+        if not batch:
+            return False
+        for call, _, _ in batch:
+            self.owed.pop(call, None)
+        outcomes: list[WriteOutcome] | None = None
+        try:
+            async with asyncio.timeout(try_s(size_bytes)):
+                outcomes = await self._store.commit([write for _, write, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+            self.given_up = state_of(error)
+            self.failure = error
+        finally:
+            for at, (call, _, _) in enumerate(batch):
+                outcome = outcomes[at] if outcomes is not None else None
+                if outcome in NOT_OURS:
+                    self._committer.not_ours(call, outcome)
+                elif outcome is WriteOutcome.COMMITTED:
+                    self._rejected.pop(call, None)
+                else:
+                    call.requeue_whole([])
+                    self.owed[call] = None  # At the end, behind those that have not been tried.
+            self.under_way.clear()
+            await self._committer.notify_settled()
+        if outcomes is None:
+            return False
+        if WriteOutcome.FULL in outcomes:
+            self.given_up, self.failure = StoreState.FULL, StoreFull(NO_MEMORY)
+            return False
+        if self.given_up is not StoreState.FULL:
+            return True
+        told = zip(batch, outcomes, strict=True)
+        return any(outcome is WriteOutcome.COMMITTED and not write.ends for (_, write, _), outcome in told)
+
+    async def _learn_owners(self, calls: Iterable[Writer]) -> None:
+        """Whatever keeps calls from being written, they may be claimed and erased: ask whether they are this pod's."""
+        if self._clock.monotonic_s() < self._next_ask_s:
+            return
+        self._next_ask_s = self._clock.monotonic_s() + ASK_S
+        asked = [(call, question) for call in calls if (question := call.question()) is not None]
+        try:
+            async with asyncio.timeout(TRY_S):
+                outcomes = await self._store.commit([question for _, question in asked])
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+            return
+        for (call, _), outcome in zip(asked, outcomes, strict=True):
+            if outcome in NOT_OURS:
+                self._committer.not_ours(call, outcome)
+
+    async def store_answers(self) -> bool:
+        """Whether it answers a ping."""
+        try:
+            async with asyncio.timeout(TRY_S):
+                await self._store.ping()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+            return False
+        return True
+
+    async def _store_has_room(self) -> bool:
+        """For a pod that has nothing to write."""
+        try:
+            async with asyncio.timeout(TRY_S):
+                memory = await self._store.memory()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
+            log.debug("store still away", error=str(error))
+            return False
+        return memory is None or not memory.limit_bytes or memory.used_bytes < memory.limit_bytes

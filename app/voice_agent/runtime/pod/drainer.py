@@ -1,0 +1,160 @@
+"""Carries out a drain: asks the plan which calls to let go of, until none is left."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.call.drain import Drain, DrainingCall, DrainMode
+from voice_agent.call.machine import is_quiet
+from voice_agent.call.record import Status
+from voice_agent.errors import StoreError
+from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.pod.fleet import Takers, routed_colors, some, takers
+from voice_agent.runtime.pod.signs_of_life import SignsOfLife
+
+if TYPE_CHECKING:
+    from voice_agent.runtime.pod.pod import Pod
+
+LOOK_S = 0.05
+ASK_FLEET_S = 1.0
+FLEET_ANSWER_S = 0.5
+STORE_IS_SILENT = Takers((), "the store does not say which other pods there are")
+NO_OTHER_COLOR = Takers((), "there is no pod of another color")
+UNSAVED = Takers((), "not every call is written to the store yet")
+
+log = structlog.get_logger(__name__)
+
+
+class Drainer:
+    """At most one drain at a time; `done` is set once the last attached call is gone."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self.done = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.is_wished = False
+        """Whether the drain under way was wished of the pod's color, and ends with that wish."""
+        self.waits = ""
+        """Why nobody is handed off, though that was asked for; empty if all goes as it was asked for."""
+
+    def start(self, drain: Drain, *, is_wished: bool = False) -> None:
+        """Begin, or go on with another mode and deadline counted from now.
+
+        What is wished of a color gives way to what was asked of this very pod.
+        """
+        if is_wished and self._pod.admission.draining and not self.is_wished:
+            return
+        self.is_wished = is_wished
+        self._stop_task()
+        self.done.clear()
+        self._pod.admission.draining = True
+        log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._pod.admission.active)
+        self._task = asyncio.create_task(self._run(drain), name="drain")
+        self._task.add_done_callback(self._report_crash)
+
+    def cancel(self) -> bool:
+        """Take calls again; those handed off stay where they went."""
+        if not self._pod.admission.draining:
+            return False
+        self._stop_task()
+        self.done.clear()
+        self.is_wished = False
+        self._pod.admission.draining = False
+        log.info("drain cancelled")
+        return True
+
+    def _stop_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self.waits = ""
+
+    def _report_crash(self, task: asyncio.Task[None]) -> None:
+        """The root of the drain: without it nobody would ever leave."""
+        if not task.cancelled() and task.exception() is not None:
+            log.error("drain failed; calls are cut off", exc_info=task.exception())
+            self.done.set()
+
+    async def _run(self, drain: Drain) -> None:
+        pod = self._pod
+        clock = pod.clock
+        started_s = clock.monotonic_s()
+        letting_go: dict[str, asyncio.Task[None]] = {}
+        warned: set[str] = set()
+        signs_of_life = SignsOfLife(clock)
+        others_take_calls = False
+        asked_s = float("-inf")
+        while pod.admission.active > 0:
+            elapsed_s = clock.monotonic_s() - started_s
+            if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
+                found = await self.takers()
+                self._tell(drain, found)
+                others_take_calls = bool(found.pods)
+                asked_s = clock.monotonic_s()
+            attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
+            signs_of_life.look(attached)
+            if others_take_calls or drain.left_s(elapsed_s) <= 0:
+                self._warn(attached, warned, drain, elapsed_s)
+            ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
+            for call_id in ids:
+                self._let_go(pod.ownership.calls[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
+            await clock.sleep(LOOK_S)
+        self.waits = ""
+        pod.observer.drain_finished(clock.monotonic_s() - started_s)
+        log.info("drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=SERVICE_RESTART)
+        self.done.set()
+
+    def _let_go(self, live: LiveCall, letting_go: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:
+        call_id = live.call.call_id
+        if call_id in letting_go and not letting_go[call_id].done():
+            return
+        if not live.call.resumable and call_id not in letting_go:  # Before the deadline the plan names no such call.
+            self._pod.observer.call_dropped("drain")
+        letting_go[call_id] = asyncio.create_task(live.hand_off(whatever_is_lost=is_last))
+
+    def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
+        for live in attached:
+            if live.call.call_id not in warned:
+                warned.add(live.call.call_id)
+                live.warn_of_drain(int(drain.left_s(elapsed_s) * 1000))
+
+    def _tell(self, drain: Drain, found: Takers) -> None:
+        """Keep why nobody is handed off, and log it when that changes."""
+        waits = found.why_none if drain.mode is DrainMode.HANDOFF else ""
+        if waits == self.waits:
+            return
+        self.waits = waits
+        if waits:
+            log.warning("handoff waits: calls are left to finish until the deadline", reason=waits)
+        else:
+            log.info("handoff goes on", to=some(found.pods))
+
+    async def takers(self) -> Takers:
+        """Who would take up this pod's calls, as the fleet's heartbeats and what was told of the router say."""
+        own = self._pod
+        try:
+            async with asyncio.timeout(FLEET_ANSWER_S):
+                pods = await own.store.pods()
+                told = await own.store.weights()
+        except (StoreError, TimeoutError):
+            return STORE_IS_SILENT
+        if own.committer.degraded:
+            return UNSAVED
+        others = [pod for pod in pods if pod.name != own.name]
+        routed = routed_colors([*others, own.heartbeat.facts()], told)
+        if self.is_wished:
+            # Those of its color are to drain as well, and for some seconds their heartbeats do not say so yet.
+            if others and all(pod.color == own.color for pod in others):
+                return NO_OTHER_COLOR
+            others = [pod for pod in others if pod.color != own.color]
+        return takers([pod for pod in others if not own.is_leaving(pod.name)], routed)
+
+
+def _facts(live: LiveCall) -> DrainingCall:
+    call = live.call
+    spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
+    return DrainingCall(call.call_id, call.resumable, is_quiet(call) and call.status is Status.ATTACHED, spread)

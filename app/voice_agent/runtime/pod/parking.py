@@ -1,0 +1,137 @@
+"""What calls without a caller may keep: parked ones in this pod's memory and in the store, ended ones in the store.
+
+A caller who connects, says much and drops the connection, again and again, leaves a parked call each time. In memory
+they may be as many as there are places, and take a quarter of the budget, their events for replay included; what
+exceeds that is unloaded and stays in the store. In the store the large ones of one API key may take `STORED_BYTES`,
+as far as this pod has parked them; beyond it the largest ends as abandoned. Small calls are not counted: there may be
+many when a network fails. What ended calls may keep is said in `ended`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_agent.call.record import Status
+from voice_agent.errors import StoreError, StoreRefused
+from voice_agent.runtime.budget import FLOOR_BYTES
+from voice_agent.runtime.calls.live_call import LiveCall
+
+if TYPE_CHECKING:
+    from voice_agent.runtime.pod.pod import Pod
+
+MEMORY_SHARE = 4
+"""Parked calls take at most the budget divided by this."""
+STORED_BYTES = 64 * 1024 * 1024
+"""Of one API key's large parked calls: stops connect-and-drop loops from filling the store."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unloaded:
+    api_key_hash: str
+    size_bytes: int
+    until_s: float
+    """When the store has forgotten it, if nobody has come back."""
+
+
+class Parking:
+    """One pod's parked calls; `enforce` is called about once a second."""
+
+    def __init__(self, pod: Pod, *, stored_bytes: int = STORED_BYTES) -> None:
+        self._pod = pod
+        self._stored_bytes = stored_bytes
+        self._unloaded: dict[str, _Unloaded] = {}
+
+    async def enforce(self) -> None:
+        """Erase, end and unload what exceeds the bounds."""
+        await self._bound_ended()
+        await self._bound_store()
+        await self._bound_memory()
+
+    def _parked(self) -> list[LiveCall]:
+        return [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
+
+    async def _bound_ended(self) -> None:
+        pod, ended = self._pod, self._pod.ownership.ended
+        while (call_id := ended.surplus(pod.clock.monotonic_s())) is not None:
+            try:
+                await pod.store.erase(call_id, pod.clock.wall_ms())
+            except StoreRefused as refused:
+                # Tried again and again, it would stand before all others for ever. The store lets go of it by its TTL.
+                log.warning("an ended call cannot be erased", call_id=call_id, error=str(refused))
+                ended.remove(call_id)
+                continue
+            except StoreError:
+                return  # It is tried again in a second.
+            ended.remove(call_id)
+            pod.observer.limit_reached("ended_bytes")
+            log.warning(
+                "ended calls of one key take too much of the store; the oldest is erased",
+                call_id=call_id,
+                limit_bytes=ended.limit_bytes,
+            )
+
+    async def _bound_store(self) -> None:
+        now_s = self._pod.clock.monotonic_s()
+        calls = self._pod.ownership.calls
+        self._unloaded = {
+            call_id: unloaded
+            for call_id, unloaded in self._unloaded.items()
+            if unloaded.until_s > now_s and call_id not in calls
+        }
+        stored: dict[str, int] = defaultdict(int)
+        for unloaded in self._unloaded.values():
+            stored[unloaded.api_key_hash] += unloaded.size_bytes
+        large: dict[str, list[LiveCall]] = defaultdict(list)
+        for live in self._parked():
+            if live.held_bytes > FLOOR_BYTES and not live.writes_paused:
+                large[live.call.api_key_hash].append(live)
+                stored[live.call.api_key_hash] += live.held_bytes
+        for key, lives in large.items():
+            for live in sorted(lives, key=lambda live: live.held_bytes, reverse=True):
+                if stored[key] <= self._stored_bytes:
+                    break
+                if live.call.status is Status.PARKED and not live.writes_paused:  # Nobody came back while others ended.
+                    stored[key] -= live.held_bytes
+                    await self._abandon(live)
+
+    async def _abandon(self, live: LiveCall) -> None:
+        log.warning(
+            "parked calls of one key take too much of the store; the largest ends",
+            call_id=live.call.call_id,
+            size_bytes=live.held_bytes,
+            limit_bytes=self._stored_bytes,
+        )
+        self._pod.observer.limit_reached("parked_bytes")
+        live.finish("abandoned")
+        # Until the end is written, a resume would find the call parked.
+        await self._pod.committer.flush(live)
+
+    async def _bound_memory(self) -> None:
+        """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""
+        parked = sorted(self._parked(), key=lambda live: (-_memory_bytes(live), live.call.left_at_ms))
+        size_bytes = sum(map(_memory_bytes, parked))
+        limit_bytes = self._pod.budget.limit_bytes // MEMORY_SHARE
+        while parked and size_bytes > limit_bytes:
+            live = parked.pop(0)
+            size_bytes -= _memory_bytes(live)
+            await self._unload(live)
+        surplus = len(parked) - self._pod.admission.capacity
+        for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
+            await self._unload(live)
+
+    async def _unload(self, live: LiveCall) -> None:
+        size_bytes = live.held_bytes
+        await self._pod.ownership.unload(live)
+        if size_bytes > FLOOR_BYTES and self._pod.ownership.calls.get(live.call.call_id) is not live:
+            until_s = self._pod.clock.monotonic_s() + self._pod.settings.ttl_s
+            self._unloaded[live.call.call_id] = _Unloaded(live.call.api_key_hash, size_bytes, until_s)
+
+
+def _memory_bytes(live: LiveCall) -> int:
+    return live.held_bytes + live.call.outbox.size_bytes

@@ -1,0 +1,158 @@
+"""Recognition that begins in a pause."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.runtime.alone import TimingObserver
+from tests.runtime.clocks import StoppedClock
+from tests.runtime.rig import CountingObserver, ScriptedAgent
+from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import Clip
+from voice_agent.call.audio import PCM
+from voice_agent.runtime.calls.early_transcription import EarlyTranscription
+from voice_agent.runtime.clock import SystemClock
+
+HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
+
+
+class ParrotAgent(ScriptedAgent):
+    """Understands the bytes themselves; notes what it was asked and what was given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bytes] = []
+        self.given_up: list[bytes] = []
+        self.may_answer = asyncio.Event()
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        self.asked.append(clip.audio)
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.given_up.append(clip.audio)
+            raise
+        return clip.audio.decode()
+
+
+def understanding(agent: ParrotAgent) -> EarlyTranscription:
+    """Of one call."""
+    return EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
+
+
+async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
+    """The attempt of the pause is the answer; the rest of the turn is only silence."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    agent.may_answer.set()
+    assert await its.text_of("item_1", WHOLE) == "half"
+    assert agent.asked == [b"half"]
+    assert not its.is_early
+
+
+async def test_a_caller_who_goes_on_is_heard_out() -> None:
+    """The attempt is dropped and all of the turn recognised."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    await asyncio.sleep(0)
+    its.forget()
+    agent.may_answer.set()
+    assert await its.text_of("item_1", WHOLE) == "whole"
+    async with asyncio.timeout(PATIENCE_S):
+        while agent.given_up != [b"half"]:
+            await asyncio.sleep(0)
+
+
+async def test_an_attempt_is_never_taken_for_another_turn() -> None:
+    """Only the item it was begun for gets its result."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    agent.may_answer.set()
+    assert await its.text_of("item_2", WHOLE) == "whole"
+
+
+async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
+    """Another has begun, the caller goes on, or another turn is over: a recogniser works on one turn of a call."""
+    agent = ParrotAgent()
+    its = understanding(agent)
+    its.begin("item_1", HALF)
+    await until(lambda: agent.asked == [b"half"])
+    its.begin("item_2", WHOLE)
+    assert its.is_early
+    await until(lambda: (agent.asked, agent.given_up) == ([b"half", b"whole"], [b"half"]))
+    its.forget()
+    its.forget()
+    assert not its.is_early
+    await until(lambda: agent.given_up == [b"half", b"whole"])
+    its.begin("item_3", HALF)
+    await until(lambda: len(agent.asked) == 3)
+    other = asyncio.create_task(its.text_of("item_4", WHOLE))
+    await until(lambda: agent.given_up == [b"half", b"whole", b"half"])
+    agent.may_answer.set()
+    assert await other == "whole"
+
+
+async def test_the_time_of_recognition_is_told() -> None:
+    """What the caller waits for it once the turn is over."""
+    clock, observer = StoppedClock(), TimingObserver()
+
+    class SlowAgent(ScriptedAgent):
+        async def transcribe(self, clip: Clip) -> str | None:
+            clock.now_s += 0.5
+            return "slow"
+
+    its = EarlyTranscription(SlowAgent(), clock, observer, "call")
+    assert await its.text_of("item", WHOLE) == "slow"
+    assert observer.stages == [("stt", 0.5)]
+
+
+async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
+    """None, not an exception; and lost audio is not even asked about."""
+
+    class BrokenAgent(ParrotAgent):
+        async def transcribe(self, clip: Clip) -> str | None:
+            raise RuntimeError("broken")
+
+    assert await understanding(BrokenAgent()).text_of("item_1", WHOLE) is None
+    deaf = ParrotAgent()
+    assert await understanding(deaf).text_of("item_1", Clip(b"", PCM)) is None
+    assert deaf.asked == []
+
+
+class Swallowing(ScriptedAgent):
+    """Makes of a cancellation what it likes."""
+
+    def __init__(self, *, raises: bool) -> None:
+        super().__init__()
+        self.raises = raises
+        self.asked = asyncio.Event()
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        try:
+            self.asked.set()
+            return await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            if self.raises:
+                raise RuntimeError("I was cancelled") from None
+            return "half of it"
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_cancellation_that_a_recogniser_swallows_is_one(*, raises: bool, early: bool) -> None:
+    """The turn is left to whoever takes the call over; it does not count as understood, nor as not."""
+    agent = Swallowing(raises=raises)
+    understanding = EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
+    clip = Clip(bytes(PCM.size(100)), PCM)
+    if early:
+        understanding.begin("item", clip)
+    work = asyncio.create_task(understanding.text_of("item", clip))
+    await agent.asked.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work

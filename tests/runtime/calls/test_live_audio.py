@@ -1,0 +1,341 @@
+"""What a live call hears: where its turns lie, and when it begins to understand them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
+from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
+from tests.runtime.calls.test_long_messages import talk
+from tests.runtime.rig import ScriptedAgent
+from tests.waiting import until
+from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.call.audio import PCM
+from voice_agent.call.inputs import (
+    AppendAudio,
+    CancelResponse,
+    ClearAudio,
+    CommitAudio,
+    CreateResponse,
+    FromCaller,
+    HandoffPlanned,
+    UpdateSession,
+)
+from voice_agent.call.record import NUMBERS_AHEAD, Call
+from voice_agent.runtime.calls import live_call
+from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
+from voice_agent.runtime.calls.live_call import MAX_EARLY_BYTES, MAX_UNSAVED_BYTES, MUTED_S
+from voice_agent.speech.endpointing import MAX_SPEECH_MS
+
+BEFORE = PCM.size(100_000)
+"""A call that has lasted for a while: its positions are no lengths."""
+NO_DETECTION = UpdateSession({"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+
+
+def frames(from_ms: int, to_ms: int) -> list[bytes]:
+    """Of the talk, which has voices from its first second to its third and from 5.5 s on."""
+    return [talk(PCM)[at : at + len(FRAME)] for at in range(PCM.size(from_ms), PCM.size(to_ms), len(FRAME))]
+
+
+def old_call() -> Call:
+    """A call that has lasted for a while."""
+    call = new_call()
+    call.hearing.position = BEFORE
+    return call
+
+
+def hear(its: Alone, from_ms: int, to_ms: int) -> None:
+    """The caller says this part of the talk."""
+    for frame in frames(from_ms, to_ms):
+        its.live.hear(AppendAudio(frame))
+
+
+def turns(call: Call) -> list[tuple[str, int]]:
+    """Where speech started and stopped, in milliseconds."""
+    at = {"input_audio_buffer.speech_started": "audio_start_ms", "input_audio_buffer.speech_stopped": "audio_end_ms"}
+    return [(event["type"], event[at[event["type"]]]) for event in emitted(call) if event["type"] in at]
+
+
+def nothing(_: object) -> None:
+    """In place of what turns lead to."""
+
+
+@cache
+def undisturbed() -> list[tuple[str, int]]:
+    """The turns of the talk, heard by one pod frame by frame."""
+    its = Alone(old_call())
+    its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    its.live._listen_ahead = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    hear(its, 0, 8000)
+    return turns(its.call)
+
+
+def is_near(found: list[tuple[str, int]], wanted: list[tuple[str, int]]) -> bool:
+    """Whether they are the same turns: a detector that has heard less of the noise may differ by some windows."""
+    pairs = zip(found, wanted, strict=False)
+    return len(found) == len(wanted) and all(a[0] == b[0] and abs(a[1] - b[1]) <= 100 for a, b in pairs)
+
+
+@pytest.mark.parametrize("cut_ms", [1500, 2900, 3200])
+async def test_a_take_over_in_an_utterance_moves_no_boundary(cut_ms: int) -> None:
+    """Neither the end of this turn nor the start of the next: positions go on, and so does the length of the turn."""
+    async with alone(old_call()) as blue:
+        hear(blue, 0, cut_ms)
+        assert blue.call.hearing.speaking
+        blue.live.feed(HandoffPlanned())
+        before = turns(blue.call)
+        call = moved(blue.call)
+    async with alone(call) as green:
+        green.live.start_what_was_under_way()
+        hear(green, cut_ms, 8000)
+        assert len(undisturbed()) == 3
+        assert is_near(before + turns(green.call), undisturbed())
+
+
+async def test_a_take_over_does_not_make_a_turn_longer_than_it_may_be() -> None:
+    """Its length counts from its start, wherever in the call that was."""
+    call = old_call()
+    heard = call.hearing
+    heard.speaking, heard.item_id = True, "item"
+    heard.audio += b"".join(frames(5600, 9600)) * 15
+    del heard.audio[PCM.size(MAX_SPEECH_MS - 1500) :]
+    heard.position += len(heard.audio)
+    async with alone(call) as its:
+        its.live.start_what_was_under_way()
+        hear(its, 6000, 7400)
+        assert turns(call) == []
+        hear(its, 7400, 7600)
+        assert [kind.rpartition("_")[2] for kind, _ in turns(call)] == ["stopped", "started"]
+
+
+@pytest.mark.parametrize("refused", [AppendAudio(bytes(len(FRAME) + 1)), AppendAudio(bytes(len(FRAME)), "again")])
+async def test_audio_that_is_not_taken_is_not_listened_to(refused: AppendAudio) -> None:
+    """Half a sample, or what had come before the connection broke: turns lie where they do without it."""
+    async with alone(old_call()) as its:
+        its.call.remember("again", heard_to=0)
+        its.call.resent_to = 0
+        hear(its, 0, 900)
+        came = its.observer.frames.came
+        its.live.hear(refused)
+        assert its.observer.frames.came - came == (refused.event_id is None)
+        hear(its, 900, 8000)
+        assert turns(its.call) == undisturbed()
+
+
+async def test_a_turn_is_understood_from_its_pause_on() -> None:
+    """Once, while the caller may still go on; when the turn ends, that is its result."""
+    async with alone() as its:
+        agent = its.agent
+        assert isinstance(agent, Recogniser)
+        looks: list[tuple[bool, int]] = []
+        for frame in frames(0, 4000):
+            its.live.hear(AppendAudio(frame))
+            await turns_pass(2)
+            looks.append((its.call.hearing.speaking, len(agent.asked)))
+        assert (True, 0) in looks
+        assert (True, 1) in looks
+        assert looks[-1] == (False, 1)
+        agent.may_understand.set()
+        await until(lambda: not its.call.untranscribed)
+        [item] = [item for item in its.call.conversation.items() if item["role"] == "user"]
+        assert item["content"][0]["transcript"] == f"{agent.asked[0]} bytes"
+
+
+@pytest.mark.parametrize(
+    ("pause_ms", "size_bytes", "begins"),
+    [
+        (EARLY_PAUSE_MS, MAX_EARLY_BYTES, True),
+        (EARLY_PAUSE_MS - 1, 960, False),
+        (EARLY_PAUSE_MS, MAX_EARLY_BYTES + 1, False),
+    ],
+)
+async def test_what_is_understood_early(pause_ms: int, size_bytes: int, *, begins: bool) -> None:
+    """What ends in a pause of that length, and is no longer than that."""
+    async with alone() as its:
+        its.call.hearing.speaking, its.call.hearing.item_id = True, "item"
+        its.call.hearing.audio += bytes(size_bytes)
+        its.live._listen_ahead(pause_ms)
+        assert its.live._understanding.is_early is begins
+
+
+@pytest.mark.parametrize("end", ["is ended", "is hung up", "is another pod's", "is erased", "moves"])
+async def test_what_was_begun_early_ends_with_the_call(end: str) -> None:
+    """Nobody will ask for it on this pod."""
+    async with alone() as its:
+        agent = its.agent
+        assert isinstance(agent, Recogniser)
+        connection = its.attach()
+        hear(its, 0, 2900)
+        its.live._listen_ahead(EARLY_PAUSE_MS)
+        await until(lambda: agent.asked)
+        if end == "is ended":
+            its.live.finish("admin")
+        elif end == "is hung up":
+            its.live.detach(connection, hung_up=True, planned=False)
+        elif end == "is another pod's":
+            its.live.superseded()
+        elif end == "is erased":
+            its.live.erased()
+        else:
+            await its.live.stop_work()
+        await until(lambda: agent.given_up)
+        assert not its.live._understanding.is_early
+
+
+async def test_audio_that_is_cleared_ends_the_utterance_it_was_of() -> None:
+    """What is said then is another one."""
+    async with alone() as its:
+        hear(its, 0, 2000)
+        its.live.hear(ClearAudio())
+        hear(its, 0, 2000)
+        assert [kind for kind, _ in turns(its.call)] == ["input_audio_buffer.speech_started"] * 2
+
+
+async def test_nobody_is_listened_to_for_turns_that_are_not_detected() -> None:
+    """The caller commits them, or there are none: it would cost time at every frame."""
+    async with alone() as its:
+        assert its.live._endpointer is not None
+        its.live.hear(NO_DETECTION)
+        assert its.live._endpointer is None
+    async with alone(new_call(mirror=True)) as its:
+        assert its.live._endpointer is None
+
+
+async def test_mirrored_audio_goes_straight_back_and_its_position_is_written_when_it_is_time() -> None:
+    """Neither of the rules' detours nor of a write is there one for each frame."""
+    async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
+        connection = its.attach()
+        its.live.hear(AppendAudio(FRAME))
+        await its.live.wait_durable()
+        its.live.feed = nothing  # type: ignore[method-assign, assignment]  # the detour
+        for _ in range(NUMBERS_AHEAD):
+            assert not its.committer.has_pending(its.live)
+            before = len(connection.pushed)
+            its.live.hear(AppendAudio(FRAME))
+            assert len(connection.pushed) == before + 1
+            if its.call.dirty:
+                break
+        assert its.committer.has_pending(its.live)
+
+
+async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> None:
+    """By the rules' detour, as the id is to be remembered."""
+    async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
+        connection = its.attach()
+        its.live.hear(AppendAudio(FRAME))
+        await its.live.wait_durable()
+        before = len(connection.pushed)
+        its.live.hear(AppendAudio(FRAME, "mine"))
+        assert connection.pushed[before:] == ["response.output_audio.delta"]
+        assert "mine" in its.call.seen
+
+
+async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reply waits no longer, and the recogniser is told to stop."""
+    monkeypatch.setattr(live_call, "TRANSCRIPTION_LIMIT_S", 0.01)
+    async with alone(manual_call()) as its:
+        agent = its.agent
+        assert isinstance(agent, Recogniser)
+        its.live.hear(AppendAudio(FRAME * 10))
+        its.live.hear(CommitAudio())
+        await until(lambda: not its.call.untranscribed)
+        assert agent.given_up == [10 * len(FRAME)]
+        assert its.live._transcribing == {}
+
+
+class EndlessAgent(ScriptedAgent):
+    """Goes on however often it is cancelled, until it may end."""
+
+    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        yield Text("I go on. ")
+        while not self.may_go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.may_go_on.wait()
+
+
+async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may go on for ever; when the call moves, that is no news."""
+    monkeypatch.setattr(live_call, "STOPS_WITHIN_S", 0.01)
+    agent = EndlessAgent()
+    agent.may_go_on.clear()
+    async with alone(agent=agent) as its:
+        its.live.hear(CreateResponse({}))
+        await until(lambda: its.call.reply is not None and its.call.reply.text)
+        its.live.hear(CancelResponse())
+        await turns_pass()
+        with capture_logs() as logs:
+            await its.live.stop_work()
+        assert logs == []
+        agent.may_go_on.set()
+
+
+def speaking() -> Call:
+    """A call in the middle of an utterance."""
+    call = new_call()
+    call.hearing.speaking, call.hearing.item_id = True, "item"
+    return call
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "change", "is_asked"),
+    [
+        (MUTED_S, {}, True),
+        (MUTED_S - 0.01, {}, False),
+        (60, {"speaking": False}, False),
+        (60, {"deaf": True}, False),
+        (60, {"unsaved_bytes": MAX_UNSAVED_BYTES + 1}, False),
+        (60, {"connected": False}, False),
+    ],
+    ids=str,
+)
+async def test_who_is_asked_for_a_sign_of_life(silent_s: float, change: dict[str, Any], *, is_asked: bool) -> None:
+    """Who has been silent for so long in the middle of an utterance, and whose messages are taken."""
+    async with alone(speaking()) as its:
+        connection = its.attach()
+        its.call.hearing.speaking = change.get("speaking", True)
+        its.call.unsaved_bytes = change.get("unsaved_bytes", 0)
+        connection.listen(not change.get("deaf"))
+        if not change.get("connected", True):
+            its.live.connection = None
+        its.live.notice_silence(silent_s)
+        assert bool(connection.asked) is is_asked
+
+
+@pytest.mark.parametrize("change", ["", "heard", "was heard", "another connection", "closing"])
+async def test_a_sign_of_life_after_silence_ends_the_utterance(change: str) -> None:
+    """Unless something came in front of it, or its connection is no longer the call's."""
+    async with alone(speaking()) as its:
+        connection = its.attach()
+        its.live.notice_silence(MUTED_S)
+        if change == "heard":
+            its.live.was_heard = True
+        elif change == "was heard":
+            its.live.heard_from_at_s += 1
+        elif change == "another connection":
+            its.live.connection = type(connection)()
+        elif change == "closing":
+            connection.close(1012)
+        connection.asked[0]()
+        assert its.call.hearing.speaking is bool(change)
+
+
+TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({}), NO_DETECTION]
+
+
+@pytest.mark.parametrize("happened", TAKEN, ids=lambda it: type(it).__name__)
+async def test_nothing_happens_to_a_call_that_another_pod_has(happened: FromCaller) -> None:
+    """Its state is what it was, and nothing is begun."""
+    async with alone(manual_call()) as its:
+        its.live.hear(AppendAudio(FRAME * 10))
+        its.live.superseded()
+        before = (its.call.seq, its.call.hearing.position, its.call.turns)
+        its.live.hear(happened)
+        assert (its.call.seq, its.call.hearing.position, its.call.turns) == before
+        assert its.live._reply is None

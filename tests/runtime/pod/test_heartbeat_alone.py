@@ -1,0 +1,310 @@
+"""One pod's heartbeat and upkeep by a clock of the test's: what is asked of the store, and what is done how often."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.call.calls import new_call
+from tests.runtime.clocks import StoppedClock
+from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent
+from tests.waiting import until
+from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
+from voice_agent.runtime.durability.write_back import NO_ANSWER
+from voice_agent.runtime.pod import heartbeat
+from voice_agent.runtime.pod.heartbeat import BEAT_S, BEAT_TTL_S, UPKEEP_S
+from voice_agent.runtime.pod.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
+from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.ports import StoreState
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, StoreMemory
+from voice_agent.stores.memory import MemoryStore
+
+
+class AnsweringStore(MemoryStore):
+    """Notes what a heartbeat asks, and fails or is silent as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(ttl_s=60)
+        self.asked: list[str] = []
+        self.failures: dict[str, Exception] = {}
+        self.silent: set[str] = set()
+        self.now_ms: float | None = None
+
+    async def _ask(self, question: str) -> None:
+        self.asked.append(question)
+        if question in self.silent:
+            await asyncio.Event().wait()
+        if question in self.failures:
+            raise self.failures[question]
+
+    def wall_ms(self) -> float | None:
+        return self.now_ms
+
+    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        await self._ask("beat")
+        return await super().beat(beat, ttl_s=ttl_s)
+
+    async def drain_wish(self, color: str) -> DrainRequest | None:
+        await self._ask("drain_wish")
+        return await super().drain_wish(color)
+
+    async def pods(self) -> list[PodHeartbeat]:
+        await self._ask("pods")
+        return await super().pods()
+
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
+        await self._ask("agree")
+        return await super().get_or_set(name, proposal)
+
+    async def memory(self) -> StoreMemory | None:
+        await self._ask("memory")
+        return None
+
+    async def shortcomings(self, calls: int) -> list[str]:
+        await self._ask("shortcomings")
+        return []
+
+
+class FollowingClock(StoppedClock):
+    """Notes what it is to follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.followed: list[tuple[float, bool]] = []
+
+    def follow(self, wall_ms: float, *, leaps: bool) -> None:
+        self.followed.append((wall_ms, leaps))
+
+
+def pod_on(store: MemoryStore, name: str = "a", **settings: Any) -> Pod:
+    """One that does nothing by itself."""
+    clock = settings.pop("clock", None) or StoppedClock()
+    return Rig(store, FixedAgents(ScriptedAgent())).unopened_pod(name, clock=clock, **settings)
+
+
+def counts(pod: Pod) -> dict[tuple[str, object], int]:
+    return pod.observer.counts  # type: ignore[attr-defined]  # the rig's
+
+
+ALL = ["beat", "agree", "memory", "shortcomings"]
+WITH_WISH = ["beat", "drain_wish", "agree", "memory", "shortcomings"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked", "state"),
+    [
+        (None, ALL, StoreState.OK),
+        (StoreRefused("no permission"), WITH_WISH, StoreState.REFUSED),
+        (StoreFull("no memory"), WITH_WISH, StoreState.FULL),
+        (StoreUnavailable("away"), ["beat"], StoreState.UNREACHABLE),
+        (TimeoutError(), ["beat"], StoreState.UNREACHABLE),
+        (ValueError("odd"), ["beat"], StoreState.UNREACHABLE),
+    ],
+)
+async def test_what_is_asked_of_a_store_that_failed(
+    failure: Exception | None, asked: list[str], state: StoreState
+) -> None:
+    """What it refuses keeps nothing else from being asked, and one that does not answer is asked nothing more.
+
+    The first failure is the one that counts. Afterwards it may be another server, so whether it is fit is asked again.
+    """
+    store = AnsweringStore()
+    pod = pod_on(store)
+    pod.agreed["secret"] = b"x"
+    if failure is not None:
+        store.failures = {"beat": failure, "agree": StoreFull("later")}
+    with capture_logs() as lines:
+        await pod.heartbeat.beat()
+    assert store.asked == asked
+    assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (state, failure)
+    assert counts(pod).get(("store_failed", "beat"), 0) == (failure is not None)
+    odd = [line for line in lines if line["log_level"] == "error"]
+    assert len(odd) == isinstance(failure, ValueError)
+    store.failures, store.asked = {}, []
+    await pod.heartbeat.beat()
+    assert store.asked == (ALL if failure is not None else ALL[:-1])
+    assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (StoreState.OK, None)
+
+
+async def test_a_store_that_is_silent_holds_up_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the next one nor the last; the log says what is known, which is nothing."""
+    monkeypatch.setattr(heartbeat, "ANSWER_S", 0.001)
+    store = AnsweringStore()
+    store.silent = {"beat"}
+    pod = pod_on(store)
+    with capture_logs() as lines:
+        await pod.heartbeat.beat()
+        await pod.heartbeat.leave()
+    assert [line.get("error") for line in lines if line["log_level"] == "warning"] == [NO_ANSWER, None]
+    assert pod.heartbeat.store_state is StoreState.UNREACHABLE
+
+
+async def test_each_change_of_the_stores_state_is_told_once() -> None:
+    """Nothing is said while it stays the same, or while those who write calls have said that it is given up."""
+    store = AnsweringStore()
+    pod = pod_on(store)
+    away, refused = StoreUnavailable("away"), StoreRefused("no permission")
+    told = []
+    for failure in (None, away, away, refused, None, None):
+        store.failures = {} if failure is None else {"beat": failure}
+        with capture_logs() as lines:
+            await pod.heartbeat.beat()
+        told.append([(line["log_level"], line.get("error")) for line in lines if line["log_level"] != "debug"])
+    assert told == [[], [("warning", "away")], [], [("warning", "no permission")], [("info", None)], []]
+    pod.committer.write_back.given_up = StoreState.UNREACHABLE
+    store.failures = {"beat": away}
+    with capture_logs() as lines:
+        await pod.heartbeat.beat()
+    assert lines == []
+    assert pod.heartbeat.store_state is StoreState.UNREACHABLE
+
+
+@pytest.mark.parametrize("failure", [None, StoreRefused("no")])
+async def test_the_stores_clock_is_followed_whatever_it_refuses(failure: Exception | None) -> None:
+    """And set by it only while nothing has been measured: a pod that has calls is led."""
+    store, clock = AnsweringStore(), FollowingClock()
+    pod = pod_on(store, clock=clock)
+    if failure is not None:
+        store.failures = {"beat": failure}
+    await pod.heartbeat.beat()
+    assert clock.followed == []
+    store.now_ms = 5e12
+    await pod.heartbeat.beat()
+    live: Any = SimpleNamespace(call=new_call(), connection=None)
+    pod.ownership.calls["call_a"] = live
+    await pod.heartbeat.beat()
+    assert clock.followed == [(5e12, True), (5e12, False)]
+
+
+async def test_the_fleet_is_asked_for_only_where_it_matters() -> None:
+    """To a pod that counts calls per key, or that is overloaded."""
+    store = AnsweringStore()
+    plain, counting = pod_on(store), pod_on(store, "b", calls_per_key=1)
+    for pod, asks in ((plain, False), (counting, True)):
+        store.asked = []
+        await pod.heartbeat.beat()
+        assert ("pods" in store.asked) == asks
+        pod.admission.overloaded = True
+        store.asked = []
+        await pod.heartbeat.beat()
+        assert "pods" in store.asked
+
+
+async def test_what_others_said_is_worth_as_much_as_a_heartbeat() -> None:
+    """Of a store that is silent since, so long and no longer."""
+    store, clock = AnsweringStore(), StoppedClock()
+    pod = pod_on(store, clock=clock, calls_per_key=1)
+    await store.beat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
+    await pod.heartbeat.beat()
+    store.failures = {"beat": StoreUnavailable("away")}
+    for later_s, is_known in ((0, True), (BEAT_TTL_S, True), (1, False)):
+        clock.now_s += later_s
+        await pod.heartbeat.beat()
+        assert pod.admission.quota.is_used_up("k") == is_known
+
+
+async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
+    """Sooner than its heartbeat says so: another one is needed."""
+    store = MemoryStore(ttl_s=60)
+    pods = [pod_on(store, name) for name in "bca"]
+    pod, leaving = pods[-1], set[str]()
+    pod.admission.overloaded = True
+    for one in pods:
+        await one.heartbeat.beat()
+    pod.is_leaving = leaving.__contains__
+    assert pod.heartbeat.others_take_calls
+    leaving.add("b")
+    assert pod.heartbeat.others_take_calls
+    leaving.add("c")
+    assert not pod.heartbeat.others_take_calls
+
+
+async def test_a_wish_is_obeyed_once() -> None:
+    """Each heartbeat brings it again; a drain that began anew each time would never come to its deadline."""
+    store = MemoryStore(ttl_s=60)
+    pod = pod_on(store)
+    with capture_logs() as lines:
+        for wish in (DrainRequest("finish", 60, 1), None):
+            await store.request_drain("blue", wish)
+            for _ in range(3):
+                await pod.heartbeat.beat()
+                await asyncio.sleep(0)
+    events = [line["event"] for line in lines if line["log_level"] != "debug"]
+    assert events == ["draining as wished", "drain started", "drained", "drain wish taken back", "drain cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("loop", "act", "every_s"),
+    [("run", "beat", BEAT_S), ("upkeep", "_look_after_all", UPKEEP_S), ("bound_parking", "_unload_surplus", UPKEEP_S)],
+)
+async def test_what_is_done_every_so_often_is_done_for_as_long_as_the_pod_lives(
+    monkeypatch: pytest.MonkeyPatch, loop: str, act: str, every_s: float
+) -> None:
+    """Again and again, and not before the time has come."""
+    pod, times = pod_on(MemoryStore(ttl_s=60)), list[float]()
+
+    def at_once() -> None:
+        times.append(pod.clock.monotonic_s())
+
+    async def acts() -> None:
+        at_once()
+
+    monkeypatch.setattr(pod.heartbeat, act, at_once if act == "_look_after_all" else acts)
+    task = asyncio.create_task(getattr(pod.heartbeat, loop)())
+    await until(lambda: len(times) > 2)
+    task.cancel()
+    assert times[:3] == [1000.0 + every_s * n for n in (1, 2, 3)]
+
+
+class LaggingClock(StoppedClock):
+    """Whoever sleeps wakes up so much later, or sooner."""
+
+    lag_s = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds + self.lag_s)
+
+    async def passes(self, seconds: float) -> None:
+        """Wait until whoever sleeps has put it forward by so much."""
+        end_s = self.now_s + seconds
+        await until(lambda: self.now_s > end_s)
+
+
+async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
+    """However long it lasts; how late the loop is is measured all the time, and is never less than nothing."""
+    clock = LaggingClock()
+    pod = pod_on(MemoryStore(ttl_s=60), clock=clock)
+    lags_s, seen, told = list[float](), list[bool](), Mock(wraps=pod.admission.second_is_over)
+    pod.observer.loop_lag = lags_s.append  # type: ignore[assignment, method-assign]  # a number
+    pod.admission.second_is_over = told  # type: ignore[method-assign]  # counted
+    began_s = clock.now_s
+    with capture_logs() as lines:
+        task = asyncio.create_task(pod.heartbeat.watch_loop())
+        for lag_s in (2 * ENTER_S, LEAVE_S / 2, -SAMPLE_S / 2):
+            clock.lag_s = lag_s
+            await clock.passes(4 * ENTER_AFTER)
+            seen.append(pod.admission.overloaded)
+        task.cancel()
+    assert seen == [True, False, False]
+    assert 0.8 < told.call_count / (clock.now_s - began_s) <= 1.0
+    assert [line["event"] for line in lines] == ["overloaded: no new calls", "no longer overloaded"]
+    assert counts(pod)["limit_reached", "overload"] == 1
+    assert {round(lag_s, 6) for lag_s in lags_s} == {2 * ENTER_S, LEAVE_S / 2, 0.0}
+
+
+async def test_one_look_after_the_calls_also_bounds_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both at once, for whoever does not want to wait."""
+    pod, done = pod_on(MemoryStore(ttl_s=60)), list[str]()
+
+    async def enforce() -> None:
+        done.append("bounded")
+
+    monkeypatch.setattr(pod.heartbeat._parking, "enforce", enforce)
+    monkeypatch.setattr(pod.heartbeat, "_look_after_all", lambda: done.append("looked"))
+    await pod.heartbeat.look_after_calls()
+    assert done == ["looked", "bounded"]
