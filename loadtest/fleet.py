@@ -15,7 +15,7 @@ import httpx
 
 from loadtest.peers.contenders import Ours
 from loadtest.peers.processor import cpu_s
-from loadtest.peers.stage import Server, Stage
+from loadtest.peers.stage import ResponseHost, Server
 from voice_agent.stores.factory import open_store
 
 READY_S = 30.0
@@ -23,7 +23,7 @@ ANSWER_S = 2.0
 LOOK_S = 0.05
 
 
-class ColorStage(Stage):
+class ColorStage(ResponseHost):
     """A stage whose pods have the color they are named after, and `settings` beside the usual ones."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
@@ -40,7 +40,7 @@ class Fleet:
 
     addresses: list[tuple[str, int]]
     headers: dict[str, str]
-    stage: Stage | None = None
+    stage: ResponseHost | None = None
     servers: list[Server] = field(default_factory=list)
 
     def server_cpu_s(self) -> float:
@@ -103,7 +103,7 @@ def running(url: str, api_key: str | None) -> Fleet:
     return Fleet([(target.hostname, target.port)], {"Authorization": f"Bearer {api_key}"} if api_key else {})
 
 
-async def _tell_weights(stage: Stage, colors: Sequence[str]) -> None:
+async def _tell_weights(stage: ResponseHost, colors: Sequence[str]) -> None:
     """Calls that are handed off go to any of the pods: the callers of a profile are their own load balancer."""
     assert stage.store is not None  # started with the first pod
     store = open_store(stage.store.url, ttl_s=1)

@@ -63,4 +63,4 @@ async def test_a_name_is_chosen_when_all_else_is_ready(monkeypatch: pytest.Monke
     monkeypatch.setattr(bootstrap, "OwnName", Noted)
     async with bootstrap.build(Settings(store_url="memory://", agent="echo"), own_name=True) as parts:
         assert order == ["agents", "name"]
-        assert [beat.name for beat in await parts.store.pods()] == [parts.pod.name]
+        assert [heartbeat.name for heartbeat in await parts.store.pods()] == [parts.pod.name]

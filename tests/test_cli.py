@@ -192,7 +192,7 @@ async def test_asking_a_color_to_drain_does_not_claim_that_it_does(served: Serve
     """Pods obey with their next heartbeat, so people and scripts are told who was asked."""
     asked = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--mode", "finish")
     last = asked.stdout.splitlines()[-1]
-    assert last.startswith("asked 1 blue pod to drain: finish, at most 5 s; pods obey within 2 s")
+    assert last.startswith("asked 1 blue pod to drain: finish, at most 5 s; pods act within 2 s")
     await served.until("draining")
     told = json.loads(voice_agent("drain", "--color", "blue", "--store", served.store, "--json", "--yes").stdout)
     assert told["waits"] == "there is no other pod"

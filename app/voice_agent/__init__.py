@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from voice_agent.agents.base import HangUp as HangUp
     from voice_agent.agents.base import Plan as Plan
     from voice_agent.agents.base import Progress as Progress
-    from voice_agent.agents.base import ReplyPart as ReplyPart
+    from voice_agent.agents.base import ResponsePart as ResponsePart
     from voice_agent.agents.base import Text as Text
     from voice_agent.agents.base import Turn as Turn
     from voice_agent.call.audio import PCM as PCM

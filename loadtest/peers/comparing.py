@@ -17,7 +17,7 @@ from loadtest.peers.measuring import (
     nearly_full,
 )
 from loadtest.peers.results import Comparison
-from loadtest.peers.stage import Server, Stage, opened
+from loadtest.peers.stage import ResponseHost, Server, opened
 from loadtest.peers.venvs import versions
 
 FEW_CALLS = 100
@@ -67,7 +67,7 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
     )
 
 
-async def _nearly_full(stage: Stage, servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
+async def _nearly_full(stage: ResponseHost, servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
     calls: dict[str, int] = {}
     for server in servers:
         tell(f"how many calls nearly fill the core of {server.name}")
@@ -82,7 +82,7 @@ PROBE_CALLS = 30
 
 
 async def _memory(
-    stage: Stage, contenders: Sequence[Contender], calls: dict[str, int], tell: Tell
+    stage: ResponseHost, contenders: Sequence[Contender], calls: dict[str, int], tell: Tell
 ) -> tuple[dict[str, float], dict[str, float], dict[str, int]]:
     idle: dict[str, float] = {}
     talking: dict[str, float] = {}

@@ -12,7 +12,7 @@ from loadtest.peers.contenders import Contender, Ours
 from loadtest.peers.holding import silent_calls
 from loadtest.peers.load import Load, find_most, run_load
 from loadtest.peers.ratios import in_turn
-from loadtest.peers.stage import Server, Stage, Store
+from loadtest.peers.stage import ResponseHost, Server, Store
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -38,7 +38,7 @@ class Measured:
 
 
 async def cost_rounds(
-    stage: Stage, servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
+    stage: ResponseHost, servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
 ) -> Measured:
     """CPU µs a frame of each server, with so many calls each, interleaved.
 
@@ -64,7 +64,7 @@ async def cost_rounds(
     return measured
 
 
-async def nearly_full(stage: Stage, server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
+async def nearly_full(stage: ResponseHost, server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
     """How many calls take about `FULL` of the server's core, at most `most`, with every frame back in time.
 
     Found from what a frame costs at `probe_calls`, and once more from what it costs there, for a frame gets cheaper
@@ -114,12 +114,12 @@ async def _run(server: Server, seconds: float, calls: int) -> Load:
     return await _in_time(server, None, calls, seconds)
 
 
-def store_of(stage: Stage, server: Server) -> Store | None:
+def store_of(stage: ResponseHost, server: Server) -> Store | None:
     """The store, for a server that has one."""
     return stage.store if isinstance(server.contender, Ours) else None
 
 
-async def memory(stage: Stage, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
+async def memory(stage: ResponseHost, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
     """KiB that one more call takes: silent, and with frames passing. On fresh servers.
 
     The slope between few calls and many, so that what every server holds anyway is not in it. Silent: from

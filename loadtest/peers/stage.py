@@ -87,7 +87,7 @@ class Store:
         return cpu_s(self.process.pid)
 
 
-class Stage:
+class ResponseHost:
     """Starts servers and the store; made by `opened`, which ends them all."""
 
     def __init__(self, directory: Path) -> None:
@@ -168,10 +168,10 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Stage]:
+async def opened() -> AsyncIterator[ResponseHost]:
     """A stage for the length of a block."""
     with tempfile.TemporaryDirectory(prefix="va-peers-") as directory:
-        stage = Stage(Path(directory))
+        stage = ResponseHost(Path(directory))
         try:
             yield stage
         finally:

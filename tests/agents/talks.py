@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from voice_agent.agents.base import Agent, Clip, Progress, ReplyPart, Turn
+from voice_agent.agents.base import Agent, Clip, Progress, ResponsePart, Turn
 from voice_agent.agents.frontdesk.dialog import decide
 from voice_agent.agents.frontdesk.memory import Memory
 
@@ -78,7 +78,7 @@ def turn(
     )
 
 
-async def parts_of(agent: Agent, asked: Turn) -> list[ReplyPart]:
+async def parts_of(agent: Agent, asked: Turn) -> list[ResponsePart]:
     """Everything the agent replies."""
-    parts: AsyncIterator[ReplyPart] = agent.reply(asked)
+    parts: AsyncIterator[ResponsePart] = agent.reply(asked)
     return [part async for part in parts]

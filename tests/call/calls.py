@@ -58,9 +58,9 @@ def manual_call(**more: Any) -> Call:
     return new_call(audio={"input": {"turn_detection": None}}, **more)
 
 
-def happen(call: Call, *happened: inputs.Input, now_ms: int = 0) -> list[Effect]:
+def happen(call: Call, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
     """Several things, one after the other; all their effects."""
-    return [effect for one in happened for effect in machine.step(call, one, now_ms)]
+    return [effect for one in event for effect in machine.step(call, one, now_ms)]
 
 
 def emitted(call: Call) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def append(count: int = 1, *, audio: bytes = FRAME) -> list[inputs.Input]:
 
 def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect]:
     """The caller speaks for `frames` frames, heard by voice activity detection."""
-    start = call.hearing.position
+    start = call.input_audio.position
     end = start + frames * len(FRAME)
     first = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, start),))
     last = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, end),))

@@ -18,7 +18,7 @@ from voice_agent.call.bounds import (
 )
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.codec import skip_write, take_write
-from voice_agent.call.effects import CountLimit, ResetEndpointing, StartReply, StopTranscribing, Transcribe
+from voice_agent.call.effects import CountLimit, ResetEndpointing, StartResponse, StopTranscribing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
 from voice_agent.call.record import Call, HeardClip, StagedAudio
 
@@ -78,13 +78,13 @@ def test_endless_speech_never_fills_the_memory() -> None:
     minute = bytes(48 * 60_000)
     most = 0
     for _ in range(40):
-        at = call.hearing.position
+        at = call.input_audio.position
         happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, at),)))
         most = max(most, kept_audio_bytes(call))
         take_write(call, 0)
     assert most <= MAX_AUDIO_BYTES + len(minute)
-    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
-    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     assert "audio_full" in [event["error"]["code"] for event in emitted(call) if event["type"] == "error"]
 
 
@@ -93,16 +93,16 @@ def test_speech_beside_turns_that_wait_is_cut_at_the_bound() -> None:
     call = new_call()
     piece = bytes(MAX_AUDIO_BYTES // 16)
     for _ in range(6):
-        at = call.hearing.position
+        at = call.input_audio.position
         boundaries = (inputs.VoiceBoundary(True, at), inputs.VoiceBoundary(False, at + len(piece)))
         happen(call, inputs.AppendAudio(piece, None, boundaries))
-    effects = happen(call, inputs.AppendAudio(piece, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    effects = happen(call, inputs.AppendAudio(piece, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     for _ in range(10):
         effects += happen(call, inputs.AppendAudio(piece))
         assert kept_audio_bytes(call) <= MAX_AUDIO_BYTES + PCM.size(300), "and the padding of what comes next"
     assert CountLimit("call_audio_bytes") in effects
     assert ResetEndpointing() in effects
-    assert not call.hearing.speaking
+    assert not call.input_audio.speaking
 
 
 def test_so_many_turns_at_once_wait_to_be_understood() -> None:
@@ -127,7 +127,7 @@ def test_a_full_conversation_takes_no_turn_of_any_kind(monkeypatch: pytest.Monke
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     items = len(call.conversation)
     effects = spoken_turn(call)
-    assert not any(isinstance(effect, StartReply) for effect in effects)
+    assert not any(isinstance(effect, StartResponse) for effect in effects)
     assert refusal(call)["code"] == "conversation_full"
     assert CountLimit("conversation") in effects
     happen(call, inputs.CreateResponse({}))
@@ -212,10 +212,10 @@ def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
     call = new_call()
     half = bytes(MAX_BUFFER_BYTES // 2)
     effects = happen(call, inputs.AppendAudio(half, None, (inputs.VoiceBoundary(True, 0),)), inputs.AppendAudio(half))
-    assert call.hearing.speaking
+    assert call.input_audio.speaking
     assert effects == []
     effects = happen(call, inputs.AppendAudio(bytes(over_bytes)))
-    assert call.hearing.speaking is not bool(over_bytes)
+    assert call.input_audio.speaking is not bool(over_bytes)
     assert (CountLimit("turn_bytes") in effects) is bool(over_bytes)
     assert (ResetEndpointing() in effects) is bool(over_bytes)
 
@@ -224,15 +224,15 @@ def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.
     """The utterance is over, its audio is gone, and the next one begins as if nothing had been said."""
     call = new_call()
     happen(call, *append(5))
-    position = call.hearing.position
+    position = call.input_audio.position
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
     spoken_turn(call, frames=10)
     assert refusal(call)["code"] == "conversation_full"
-    assert not call.hearing.speaking
-    assert call.hearing.position == position + 10 * len(FRAME)
-    assert len(call.hearing.audio) <= PCM.size(300)
+    assert not call.input_audio.speaking
+    assert call.input_audio.position == position + 10 * len(FRAME)
+    assert len(call.input_audio.audio) <= PCM.size(300)
     monkeypatch.undo()
-    assert any(isinstance(effect, StartReply) for effect in spoken_turn(call))
+    assert any(isinstance(effect, StartResponse) for effect in spoken_turn(call))
 
 
 def test_one_piece_alone_may_be_too_much() -> None:
@@ -240,14 +240,14 @@ def test_one_piece_alone_may_be_too_much() -> None:
     call = manual_call()
     happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES + 2)))
     assert refusal(call)["code"] == "input_audio_buffer_full"
-    assert call.hearing.position == len(call.hearing.audio) == 0
+    assert call.input_audio.position == len(call.input_audio.audio) == 0
 
 
 def test_audio_is_counted_once_whoever_still_needs_it() -> None:
     """The buffer, what is staged, and each turn that is the latest, is answered, or is not understood yet."""
     call = manual_call()
     assert kept_audio_bytes(call) == 0
-    call.hearing.audio += bytes(1)
+    call.input_audio.audio += bytes(1)
     call.staged = StagedAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
     call.clip = HeardClip("latest", bytes(100), 2)
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (111, 11)

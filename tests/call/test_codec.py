@@ -39,8 +39,8 @@ STEPS = st.lists(st.sampled_from(STEP_NAMES), max_size=60)
 
 def act(call: Call, step: str, number: int) -> None:
     """Let one of the named things happen."""
-    reply = call.reply.response_id if call.reply else "resp_0"
-    at = call.hearing.position
+    response = call.response.response_id if call.response else "resp_0"
+    at = call.input_audio.position
     turn_detection = {"type": "server_vad"} if step == "vad" else None
     choices: dict[str, list[inputs.Input]] = {
         "speak": [inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, at),))],
@@ -55,12 +55,12 @@ def act(call: Call, step: str, number: int) -> None:
         "vad": [inputs.UpdateSession({"audio": {"input": {"turn_detection": turn_detection}}})],
         "manual": [inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}})],
         "create": [inputs.CreateResponse({"metadata": {"n": str(number)}})],
-        "plan": [inputs.ReplyPlanned(reply, {"n": number}, {"state": number})],
-        "text": [inputs.ReplyText(reply, f"word {number} ")],
-        "audio": [inputs.ReplyAudio(reply, FRAME)],
-        "function": [inputs.ReplyFunctionCall(reply, "look", "{}")],
-        "finish": [inputs.ReplyFinished(reply)],
-        "fail": [inputs.ReplyFailed(reply, "broke")],
+        "plan": [inputs.ResponsePlanned(response, {"n": number}, {"state": number})],
+        "text": [inputs.ResponseText(response, f"word {number} ")],
+        "audio": [inputs.ResponseAudio(response, FRAME)],
+        "function": [inputs.ResponseFunctionCall(response, "look", "{}")],
+        "finish": [inputs.ResponseFinished(response)],
+        "fail": [inputs.ResponseFailed(response, "broke")],
         "cancel": [inputs.CancelResponse()],
         "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.untranscribed)],
         "lost": [inputs.ConnectionLost(hung_up=False)],
@@ -75,13 +75,13 @@ NOT_STORED = frozenset("visible_seq sent_seq cut_off staged resent_to missing_to
 def remembered(call: Call) -> dict[str, Any]:
     """All that a call is, field by field, without what was said and done since and is not durable yet."""
     waiting = {event_id for event_id, _, _ in call.unsaved_seen}
-    heard = call.hearing
+    heard = call.input_audio
     known = {event_id: at for event_id, at in call.seen.items() if event_id not in waiting}
     return {
         **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
         "outbox": call.outbox.after(0),
         "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],
-        "hearing": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
+        "input_audio": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
         "seen": list(known.items()),
         "seen_made": max((number for number, _ in known.values()), default=0),
         "last_client_event_id": next(reversed(known), None),
@@ -182,10 +182,10 @@ def test_every_field_that_is_written_is_known() -> None:
     """One that `restore` does not know would be kept twice, as an unknown one, and put back when it is long stale."""
     call = new_call()
     happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
-    happen(call, inputs.ReplyText(response_id(1), "Yes."), inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME))
     call.write_whole = True
     held = stored(call)
-    assert {"seen:1", "said:0", "reply_audio", "kept"} < held.fields.keys()
+    assert {"seen:1", "said:0", "response_audio", "kept"} < held.fields.keys()
     assert [name for name in held.fields if not is_known(name)] == []
     assert restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200).unknown_fields == {}
     assert not is_known("mood")
@@ -217,7 +217,7 @@ def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> Non
         assert again.seen_made == call.seen_made
 
 
-POSITIONS = {"seq", "updated_at", "hearing", "kept"}
+POSITIONS = {"seq", "updated_at", "input_audio", "kept"}
 """What every write carries."""
 
 
@@ -227,10 +227,10 @@ def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
     happen(call, inputs.UpdateSession({"instructions": "Be brief."}), *append(20))
     happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
     first = take_write(call, 1)
-    assert first.fields.keys() > POSITIONS | {"seen:1", "reply", "session"}
+    assert first.fields.keys() > POSITIONS | {"seen:1", "response", "session"}
     again = take_write(call, 2)
     assert again == CallWrite(CALL_ID, 1, first.revision + 1, fields=again.fields)
-    assert again.fields.keys() == POSITIONS | {"reply_audio"}
+    assert again.fields.keys() == POSITIONS | {"response_audio"}
     assert again.fields["updated_at"] == b"2"
     assert not call.has_changes
     call.write_whole = True
@@ -334,7 +334,7 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
     begun = new_call()
     begun.checkpoint_ms = 0
     happen(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
-    assert begun.hearing.item_id is not None
+    assert begun.input_audio.item_id is not None
     lost = manual_call()
     happen(lost, *append(20), inputs.CommitAudio())
     lost.write_whole = True
@@ -367,7 +367,7 @@ def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> Non
     held = asyncio.run(store.load(CALL_ID))
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert again.reply is not None
+    assert again.response is not None
     assert (again.clip, again.untranscribed) == (call.clip, call.untranscribed) == (call.clip, {"mine": call.clip})
     assert again.answered is None
 
@@ -380,7 +380,7 @@ def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     held = stored(call)
     held.speech.pop()
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert again.hearing == InputAudioBuffer(position=30 * len(FRAME), item_id=call.hearing.item_id)
+    assert again.input_audio == InputAudioBuffer(position=30 * len(FRAME), item_id=call.input_audio.item_id)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -428,13 +428,13 @@ def test_what_a_reply_left_is_emptied_once() -> None:
     """Else it would empty the words of the next one, which stand in the same fields."""
     call = new_call()
     happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    happen(call, inputs.ReplyText(response_id(1), "One."))
+    happen(call, inputs.ResponseText(response_id(1), "One."))
     assert take_write(call, 0).fields["said:0"]
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     assert take_write(call, 0).fields["said:0"] == b""
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(2), "Two."))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
     assert take_write(call, 0).fields["said:0"]
-    happen(call, inputs.ReplyPlanned(response_id(2), {}, {}))
+    happen(call, inputs.ResponsePlanned(response_id(2), {}, {}))
     assert "said:0" not in take_write(call, 0).fields
 
 
@@ -442,17 +442,19 @@ def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
     """Also once the reply is over, or has gone on to another item: what comes next is heard after it."""
     spoken = new_call()
     happen(spoken, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    happen(spoken, inputs.ReplyText(response_id(1), "Yes."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(spoken, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     over, goes_on, is_called = moved(spoken), moved(spoken), moved(spoken)
-    happen(over, inputs.ReplyFinished(response_id(1)))
-    happen(is_called, inputs.ReplyFunctionCall(response_id(1), "look", "{}"), inputs.ReplyText(response_id(1), "So"))
+    happen(over, inputs.ResponseFinished(response_id(1)))
+    happen(
+        is_called, inputs.ResponseFunctionCall(response_id(1), "look", "{}"), inputs.ResponseText(response_id(1), "So")
+    )
     for call in (over, goes_on, is_called):
         assert call.playback is not None
         assert call.playback.sent_ms == 1000
         assert moved(call).playback == call.playback
     again = moved(over)
     happen(again, inputs.CreateResponse({}), now_ms=100)
-    happen(again, inputs.ReplyAudio(response_id(2), FRAME * 50), now_ms=100)
+    happen(again, inputs.ResponseAudio(response_id(2), FRAME * 50), now_ms=100)
     assert again.playback is not None
     assert again.playback.started_at_ms == 1000
 
@@ -462,7 +464,7 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
     for whole in (False, True):
         call = new_call(instructions="Be brief.")
         happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-        happen(call, inputs.ReplyPlanned(response_id(1), {"n": 1}, {"state": 1}))
+        happen(call, inputs.ResponsePlanned(response_id(1), {"n": 1}, {"state": 1}))
         written = take_write(call, 0).items
         happen(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
         assert keeps_what_was_said(Snapshot({"session": b"{}"}, {}, [], []))

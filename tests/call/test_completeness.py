@@ -98,7 +98,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
         assert kept[:3] == (len(held.items), len(held.outbox), len(held.speech))
         again = owner.taken_over()
         assert again.missing == Missing()
-        assert again.hearing.saved == len(again.hearing.audio) == kept.utterance_bytes
+        assert again.input_audio.saved == len(again.input_audio.audio) == kept.utterance_bytes
         for of_id, clip in owner.call.untranscribed.items():
             assert again.untranscribed[of_id].audio in (b"", clip.audio)
         assert again.clip in (None, owner.call.clip)
@@ -145,7 +145,7 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
     held.outbox[:] = [entry for entry in held.outbox if data.draw(left)]
     held.speech[:] = [entry for entry in held.speech if data.draw(left)]
     owner.call = restore(held, epoch=owner.call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
-    under_way = owner.call.reply
+    under_way = owner.call.response
     for number, step in enumerate((step for step in then if step in STEP_NAMES), len(steps)):
         if step in ("skip", "write", "whole"):
             owner.write()
@@ -153,7 +153,7 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
             act(owner.call, step, number)
     owner.write()
     assert owner.taken_over().missing == Missing()
-    if under_way is not None and under_way is owner.call.reply and under_way.item_id is not None:
+    if under_way is not None and under_way is owner.call.response and under_way.item_id is not None:
         assert under_way.item_id in owner.call.conversation
 
 
@@ -161,16 +161,16 @@ def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> Non
     """The words under way stand in the reply; the item has the same id, so a client appends to what it knows."""
     owner = Owner(manual_call())
     happen(owner.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    reply = owner.call.reply
-    assert reply is not None
-    happen(owner.call, inputs.ReplyText(reply.response_id, "This was "))
+    response = owner.call.response
+    assert response is not None
+    happen(owner.call, inputs.ResponseText(response.response_id, "This was "))
     owner.write()
     held = owner.held()
     held.items.clear()
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    happen(again, inputs.ReplyText(reply.response_id, "said."), inputs.ReplyFinished(reply.response_id))
+    happen(again, inputs.ResponseText(response.response_id, "said."), inputs.ResponseFinished(response.response_id))
     (item,) = again.conversation.items()
-    assert (item["id"], item["status"]) == (reply.item_id, "completed")
+    assert (item["id"], item["status"]) == (response.item_id, "completed")
     assert "This was said." in str(item["content"])
 
 
@@ -181,18 +181,18 @@ def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
     seen: set[str] = set()
     for number in range(3):
         happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-        assert first.call.reply is not None
-        response_id = first.call.reply.response_id
-        happen(first.call, *(inputs.ReplyStepBegun(response_id, f"step {number}") for _ in range(9)))
-        seen |= {response_id, *(step["key"] for step in first.call.reply.steps)}
-        happen(first.call, inputs.ReplyText(response_id, "Yes."), inputs.ReplyFinished(response_id))
+        assert first.call.response is not None
+        response_id = first.call.response.response_id
+        happen(first.call, *(inputs.SideEffectBegun(response_id, f"step {number}") for _ in range(9)))
+        seen |= {response_id, *(step["key"] for step in first.call.response.side_effects)}
+        happen(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
     seen |= {item["id"] for item in first.call.conversation.items()}
     machine.attach(forgotten, first.call.seq, 0, resumable=True)
     happen(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    assert forgotten.reply is not None
-    happen(forgotten, inputs.ReplyStepBegun(forgotten.reply.response_id, "step"))
-    assert forgotten.reply.response_id not in seen
-    made = {forgotten.reply.response_id, forgotten.reply.steps[0]["key"], forgotten.conversation.last_id}
+    assert forgotten.response is not None
+    happen(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
+    assert forgotten.response.response_id not in seen
+    made = {forgotten.response.response_id, forgotten.response.side_effects[0]["key"], forgotten.conversation.last_id}
     assert not made & seen
 
 
@@ -200,17 +200,17 @@ def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
     """Whatever items were made in between; another step in its place has another key."""
     first = Owner(manual_call())
     happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    assert first.call.reply is not None
-    response_id = first.call.reply.response_id
+    assert first.call.response is not None
+    response_id = first.call.response.response_id
     first.write()
     keys: list[str] = []
     for name in ("book", "book", "pay"):
         again = first.taken_over()
         if keys:
             happen(again, inputs.CreateItem(dict(TEXT)))
-        happen(again, inputs.ReplyStepBegun(response_id, name))
-        assert again.reply is not None
-        keys.append(again.reply.steps[0]["key"])
+        happen(again, inputs.SideEffectBegun(response_id, name))
+        assert again.response is not None
+        keys.append(again.response.side_effects[0]["key"])
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -224,7 +224,7 @@ def test_speech_that_is_gone_is_asked_for_again() -> None:
     owner.write()
     assert owner.taken_over().heard_ms == said_ms + 400
     held = owner.held()
-    held.speech[:] = [entry for entry in held.speech if entry.item_id != owner.call.hearing.item_id]
+    held.speech[:] = [entry for entry in held.speech if entry.item_id != owner.call.input_audio.item_id]
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert again.heard_ms == said_ms
     assert again.last_client_event_id == "typed"
@@ -242,7 +242,7 @@ def test_of_an_utterance_in_pieces_none_is_kept_if_one_is_gone() -> None:
     assert len(held.speech) > 1
     del held.speech[0]
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    assert (again.heard_ms, bytes(again.hearing.audio)) == (0, b"")
+    assert (again.heard_ms, bytes(again.input_audio.audio)) == (0, b"")
 
 
 def test_of_a_turn_in_pieces_none_is_kept_if_one_is_gone() -> None:

@@ -26,7 +26,7 @@ STUCK = DrainingCall("stuck", False, True, 0.0)
 def test_a_drain_always_ends(calls: list[DrainingCall], mode: DrainMode, deadline_s: float, others: bool) -> None:
     """At the deadline every call is let go of, whatever it is doing."""
     plan = Drain(mode, deadline_s)
-    assert plan.let_go(calls, elapsed_s=deadline_s, others_take_calls=others) == [call.call_id for call in calls]
+    assert plan.to_hand_off(calls, elapsed_s=deadline_s, others_take_calls=others) == [call.call_id for call in calls]
 
 
 @given(CALLS, st.floats(1, 600), st.floats(0, 0.999))
@@ -36,38 +36,38 @@ def test_a_call_that_cannot_come_back_is_left_to_finish(
     """Before the deadline only resumable calls are sent away, and none by `finish`."""
     handoff = Drain(DrainMode.HANDOFF, deadline_s)
     resumable = {call.call_id for call in calls if call.resumable}
-    assert set(handoff.let_go(calls, elapsed_s=deadline_s * share, others_take_calls=True)) <= resumable
+    assert set(handoff.to_hand_off(calls, elapsed_s=deadline_s * share, others_take_calls=True)) <= resumable
     finish = Drain(DrainMode.FINISH, deadline_s)
-    assert finish.let_go(calls, elapsed_s=deadline_s * share, others_take_calls=True) == []
+    assert finish.to_hand_off(calls, elapsed_s=deadline_s * share, others_take_calls=True) == []
 
 
 def test_a_busy_call_waits_for_a_quiet_moment_until_half_the_deadline() -> None:
     """Mid-sentence is no moment for a handoff, but not for ever."""
     plan = Drain(DrainMode.HANDOFF, 600)
-    assert plan.let_go([QUIET, BUSY, STUCK], elapsed_s=299, others_take_calls=True) == ["quiet"]
-    assert plan.let_go([QUIET, BUSY, STUCK], elapsed_s=300, others_take_calls=True) == ["quiet", "busy"]
+    assert plan.to_hand_off([QUIET, BUSY, STUCK], elapsed_s=299, others_take_calls=True) == ["quiet"]
+    assert plan.to_hand_off([QUIET, BUSY, STUCK], elapsed_s=300, others_take_calls=True) == ["quiet", "busy"]
 
 
 def test_nobody_is_sent_away_while_no_other_pod_takes_calls() -> None:
     """A handoff into nothing would drop the call."""
     plan = Drain(DrainMode.HANDOFF, 600)
-    assert plan.let_go([QUIET, BUSY], elapsed_s=599, others_take_calls=False) == []
+    assert plan.to_hand_off([QUIET, BUSY], elapsed_s=599, others_take_calls=False) == []
 
 
 def test_handoffs_are_spread() -> None:
     """The other color is not stampeded: calls go over the first two seconds."""
     plan = Drain(DrainMode.HANDOFF, 600)
     late = DrainingCall("late", True, True, 1.0)
-    assert plan.let_go([QUIET, late], elapsed_s=1.9, others_take_calls=True) == ["quiet"]
-    assert plan.let_go([QUIET, late], elapsed_s=2.0, others_take_calls=True) == ["quiet", "late"]
+    assert plan.to_hand_off([QUIET, late], elapsed_s=1.9, others_take_calls=True) == ["quiet"]
+    assert plan.to_hand_off([QUIET, late], elapsed_s=2.0, others_take_calls=True) == ["quiet", "late"]
 
 
 def test_handoffs_are_spread_over_a_tenth_of_a_short_deadline() -> None:
     """Else most of it would be over before the last call goes."""
     plan = Drain(DrainMode.HANDOFF, 5)
     late = DrainingCall("late", True, True, 1.0)
-    assert plan.let_go([QUIET, late], elapsed_s=0.49, others_take_calls=True) == ["quiet"]
-    assert plan.let_go([QUIET, late], elapsed_s=0.5, others_take_calls=True) == ["quiet", "late"]
+    assert plan.to_hand_off([QUIET, late], elapsed_s=0.49, others_take_calls=True) == ["quiet"]
+    assert plan.to_hand_off([QUIET, late], elapsed_s=0.5, others_take_calls=True) == ["quiet", "late"]
 
 
 def test_what_is_left_of_a_drain_is_never_less_than_nothing() -> None:

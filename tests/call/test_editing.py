@@ -30,7 +30,7 @@ RESULT: dict[str, Any] = {"type": "function_call_output", "call_id": "c", "outpu
 
 def begin(call: Call) -> None:
     """The caller begins to speak."""
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 # --- the session ------------------------------------------------------------
@@ -66,8 +66,8 @@ def test_an_utterance_goes_on_under_other_settings() -> None:
     call = new_call()
     begin(call)
     happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
-    assert call.hearing.speaking
-    assert bytes(call.hearing.audio) == FRAME
+    assert call.input_audio.speaking
+    assert bytes(call.input_audio.audio) == FRAME
     assert call.listening is not None
     assert call.listening.mode == "semantic_vad"
 
@@ -76,9 +76,9 @@ def test_positions_begin_anew_with_a_new_format() -> None:
     """To the byte; how long the caller has been heard is not forgotten."""
     call = manual_call()
     happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
-    assert (call.hearing.position, call.hearing.base_ms, call.heard_ms) == (0, 100, 100)
+    assert (call.input_audio.position, call.input_audio.base_ms, call.heard_ms) == (0, 100, 100)
     happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
-    assert (call.hearing.position, call.hearing.base_ms) == (0, 100)
+    assert (call.input_audio.position, call.input_audio.base_ms) == (0, 100)
 
 
 @pytest.mark.parametrize("moves", [False, True])
@@ -96,9 +96,9 @@ def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, 
     machine.attach(again, again.seq, 0, resumable=True)
     assert again.last_client_event_id == "update"
     happen(again, *frames, update)
-    assert (again.hearing.base_ms, again.hearing.position) == (400, 0)
+    assert (again.input_audio.base_ms, again.input_audio.position) == (400, 0)
     happen(again, inputs.AppendAudio(bytes(160), "frame_20"))
-    assert again.hearing.position == 160
+    assert again.input_audio.position == 160
 
 
 def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
@@ -118,7 +118,7 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
     assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
     machine.attach(again, again.seq, 0, resumable=True)
     happen(again, *earlier, update, *later)
-    assert (again.hearing.base_ms, again.hearing.position) == (200, 1600)
+    assert (again.input_audio.base_ms, again.input_audio.position) == (200, 1600)
 
 
 # --- items ------------------------------------------------------------------
@@ -248,9 +248,14 @@ def test_an_item_is_shown_with_no_other_items_audio() -> None:
 def spoken_reply(call: Call) -> str:
     """A reply of a second; the id of its item."""
     happen(call, inputs.CreateResponse({}))
-    assert call.reply is not None
-    said = call.reply.response_id
-    happen(call, inputs.ReplyText(said, "one two"), inputs.ReplyAudio(said, FRAME * 50), inputs.ReplyFinished(said))
+    assert call.response is not None
+    said = call.response.response_id
+    happen(
+        call,
+        inputs.ResponseText(said, "one two"),
+        inputs.ResponseAudio(said, FRAME * 50),
+        inputs.ResponseFinished(said),
+    )
     assert call.playback is not None
     return call.playback.item_id
 
@@ -263,8 +268,8 @@ def test_what_was_deleted_is_not_answered() -> None:
     assert kept_audio_bytes(call) == 10 * len(FRAME)
     happen(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
     assert kept_audio_bytes(call) == 0
-    assert call.reply is not None
-    assert (call.reply.clip_id, call.reply.heard_ms) == ("", 0)
+    assert call.response is not None
+    assert (call.response.clip_id, call.response.heard_ms) == ("", 0)
 
 
 @pytest.mark.parametrize("fails_first", [False, True])
@@ -277,7 +282,7 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
         happen(call, inputs.CreateItem({**TYPED, "id": each}))
     happen(call, inputs.CreateItem({**TYPED, "id": "mine"}), inputs.CreateResponse({}))
     take_write(call, 0)
-    steps: list[inputs.Input] = [inputs.ReplyFailed(response_id(1), "broken"), inputs.DeleteItem("mine")]
+    steps: list[inputs.Input] = [inputs.ResponseFailed(response_id(1), "broken"), inputs.DeleteItem("mine")]
     happen(call, *(steps if fails_first else reversed(steps)))
     happen(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call
@@ -291,11 +296,11 @@ def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
         happen(call, inputs.CreateItem({**TYPED, "id": each}))
     happen(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
     for asked_to in ("mine", "other"):
-        assert call.reply is not None
-        assert call.reply.asked_to == asked_to
+        assert call.response is not None
+        assert call.response.asked_to == asked_to
         take_write(call, 0)
         happen(call, inputs.DeleteItem(asked_to))
-    assert orjson.loads(take_write(call, 0).fields["reply"])["asked_to"] == ""
+    assert orjson.loads(take_write(call, 0).fields["response"])["asked_to"] == ""
 
 
 @pytest.mark.parametrize("item", [TYPED, RULE, RESULT, SPOKEN])
@@ -336,9 +341,9 @@ def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) 
         [inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}})],
         [inputs.ClearAudio()],
     ],
-    ids=lambda happened: "-".join(type(each).__name__ for each in happened),
+    ids=lambda event: "-".join(type(each).__name__ for each in event),
 )
-def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(happened: list[inputs.Input]) -> None:
+def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(event: list[inputs.Input]) -> None:
     """Whatever a client does, the next owner knows all that has come of it, and has no id to give twice."""
     call = new_call()
     call.checkpoint_ms = 0
@@ -346,7 +351,7 @@ def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(happened: li
     happen(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
     call.write_whole = True
     stored = dict(take_write(call, 0).fields)
-    happen(call, *happened)
+    happen(call, *event)
     assert call.has_changes
     stored.update(take_write(call, 0).fields)
     call.write_whole = True

@@ -32,10 +32,10 @@ def test_a_part_of_a_reply_is_told_in_pieces_and_as_a_whole(modality: str, told:
     """Every piece names its place; the audio itself goes beside the body."""
     call = new_call(output_modalities=[modality])
     happen(call, inputs.CreateResponse({}))
-    happen(call, inputs.ReplyText(response_id(1), "Hi"), inputs.ReplyText(response_id(1), " there."))
+    happen(call, inputs.ResponseText(response_id(1), "Hi"), inputs.ResponseText(response_id(1), " there."))
     if modality == "audio":
-        happen(call, inputs.ReplyAudio(response_id(1), FRAME))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+        happen(call, inputs.ResponseAudio(response_id(1), FRAME))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     place = {"response_id": response_id(1), "item_id": item_id(1), "output_index": 0, "content_index": 0}
     assert [event for event in emitted(call) if "content_index" in event] == [{**place, **event} for event in told]
 

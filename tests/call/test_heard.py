@@ -56,17 +56,17 @@ def say_until(call: Call, moment_ms: int, *, audio_format: AudioFormat = PCM) ->
         spoken = speak(sentence)
         if sent_ms - LEAD_MS > moment_ms:
             return
-        happen(call, inputs.ReplyText(response_id(1), sentence), now_ms=max(0, sent_ms - LEAD_MS))
+        happen(call, inputs.ResponseText(response_id(1), sentence), now_ms=max(0, sent_ms - LEAD_MS))
         audio = Converter(PCM, audio_format).convert(spoken.audio)
         made: tuple[int, list[list[int]]] = (len(audio), spoken.words)
         for at in range(0, len(audio), audio_format.size(CHUNK_MS)):
             if sent_ms - LEAD_MS > moment_ms:
                 return
             chunk = audio[at : at + audio_format.size(CHUNK_MS)]
-            happen(call, inputs.ReplyAudio(response_id(1), chunk, *made), now_ms=max(0, sent_ms - LEAD_MS))
+            happen(call, inputs.ResponseAudio(response_id(1), chunk, *made), now_ms=max(0, sent_ms - LEAD_MS))
             sent_ms += audio_format.ms(len(chunk))
             made = (0, [])
-    happen(call, inputs.ReplyFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
+    happen(call, inputs.ResponseFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
 
 
 def kept_of(call: Call) -> str:
@@ -80,9 +80,9 @@ def cut(call: Call, how: str, moment_ms: int) -> None:
     truncation = inputs.TruncateItem(item_id, 0, moment_ms)
     if how == "barge-in":
         spoken_turn(call, now_ms=moment_ms)
-    elif how == "cancel and truncate" and call.reply is not None:
+    elif how == "cancel and truncate" and call.response is not None:
         happen(call, inputs.CancelResponse(), truncation, truncation, now_ms=moment_ms)
-    elif how == "truncate and cancel" and call.reply is not None:
+    elif how == "truncate and cancel" and call.response is not None:
         happen(call, truncation, inputs.CancelResponse(), now_ms=moment_ms)
     else:
         happen(call, truncation, now_ms=moment_ms)

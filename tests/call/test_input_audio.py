@@ -22,7 +22,7 @@ from tests.call.calls import (
 )
 from voice_agent.call import conversation, inputs, machine
 from voice_agent.call.codec import take_write
-from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, Transcribe
+from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
 
@@ -39,7 +39,7 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
         "conversation.item.done",
         "response.created",
     ]
-    assert effects == [Transcribe(item_id(1), FRAME * 25), StartReply(response_id(1))]
+    assert effects == [Transcribe(item_id(1), FRAME * 25), StartResponse(response_id(1))]
 
 
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
@@ -56,7 +56,7 @@ def test_silence_keeps_only_the_padding() -> None:
     """A caller who says nothing for long costs no memory and no writes."""
     call = new_call()
     happen(call, *append(99))
-    assert len(call.hearing.audio) == 15 * len(FRAME)
+    assert len(call.input_audio.audio) == 15 * len(FRAME)
     assert not call.unsaved_speech
     assert not call.has_changes
 
@@ -91,8 +91,8 @@ def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual:
     assert attached.rewound is not is_manual
     assert call.last_client_event_id == (f"frame_{kept - 1}" if kept else None)
     happen(call, *frames)
-    assert call.hearing.position == 20 * len(FRAME)
-    assert len(call.hearing.audio) == (20 if is_manual else 15) * len(FRAME)
+    assert call.input_audio.position == 20 * len(FRAME)
+    assert len(call.input_audio.audio) == (20 if is_manual else 15) * len(FRAME)
 
 
 def test_a_manual_turn_is_not_answered_until_asked() -> None:
@@ -101,7 +101,7 @@ def test_a_manual_turn_is_not_answered_until_asked() -> None:
     effects = happen(call, *append(10), inputs.CommitAudio())
     assert effects == [Transcribe(item_id(1), FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-    assert happen(call, inputs.CreateResponse({})) == [StartReply(response_id(1))]
+    assert happen(call, inputs.CreateResponse({})) == [StartResponse(response_id(1))]
 
 
 def test_committing_less_than_100_ms_is_refused() -> None:
@@ -128,7 +128,7 @@ def test_half_a_sample_is_refused() -> None:
     call = manual_call()
     happen(call, inputs.AppendAudio(b"\x00" * 481))
     assert emitted(call)[-1]["error"]["param"] == "audio"
-    assert call.hearing.position == 0
+    assert call.input_audio.position == 0
 
 
 def test_a_manual_buffer_is_bounded() -> None:
@@ -137,7 +137,7 @@ def test_a_manual_buffer_is_bounded() -> None:
     big = b"\x00" * (MAX_BUFFER_BYTES // 2)
     happen(call, inputs.AppendAudio(big), inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
     assert emitted(call)[-1]["error"]["code"] == "input_audio_buffer_full"
-    assert len(call.hearing.audio) == MAX_BUFFER_BYTES
+    assert len(call.input_audio.audio) == MAX_BUFFER_BYTES
 
 
 def test_speech_without_end_becomes_a_turn_at_the_limit() -> None:
@@ -177,7 +177,9 @@ def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
     """`interrupt_response: false` lets the agent go on talking."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": interrupts}}})
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "One two three."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(
+        call, inputs.ResponseText(response_id(1), "One two three."), inputs.ResponseAudio(response_id(1), FRAME * 50)
+    )
     spoken_turn(call, now_ms=400)
     assert ("response.done" in types(call)) is interrupts
 
@@ -186,7 +188,7 @@ def test_turning_detection_on_starts_with_an_empty_buffer() -> None:
     """What was appended by hand and not committed is not taken for the beginning of an utterance."""
     call = manual_call()
     happen(call, *append(30), inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
-    assert not call.hearing.audio
+    assert not call.input_audio.audio
     assert call.heard_ms == 600
 
 
@@ -195,7 +197,7 @@ def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
     call = new_call()
     happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(True, 0),)))
     happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
-    assert not call.hearing.speaking
+    assert not call.input_audio.speaking
     happen(call, inputs.CommitAudio())
     assert call.clip is not None
     assert call.clip.audio == FRAME * 10
@@ -205,17 +207,17 @@ def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> Non
     """The agent is told; what goes on is the next turn, and no barge-in on the answer to the first."""
     call = new_call()
     happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
-    here = call.hearing.position
+    here = call.input_audio.position
     stop = inputs.VoiceBoundary(False, here, goes_on=True)
     effects = happen(call, inputs.AppendAudio(FRAME, None, (stop,)))
     assert CountLimit("turn_length") in effects
-    assert call.reply is not None and call.reply.cut
+    assert call.response is not None and call.response.cut
     effects = happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
-    assert call.reply is not None
-    assert call.hearing.speaking and effects == []
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.hearing.position),)))
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
-    assert call.reply is None
+    assert call.response is not None
+    assert call.input_audio.speaking and effects == []
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.input_audio.position),)))
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    assert call.response is None
 
 
 def test_an_utterance_whose_audio_stops_is_complete() -> None:
@@ -224,9 +226,9 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     assert happen(call, inputs.AudioStopped()) == []
     happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
     effects = happen(call, inputs.AudioStopped())
-    assert effects == [Transcribe(item_id(1), FRAME * 11), StartReply(response_id(1)), ResetEndpointing()]
-    assert not call.hearing.speaking
-    assert call.reply is not None and not call.reply.cut
+    assert effects == [Transcribe(item_id(1), FRAME * 11), StartResponse(response_id(1)), ResetEndpointing()]
+    assert not call.input_audio.speaking
+    assert call.response is not None and not call.response.cut
 
 
 def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
@@ -257,7 +259,7 @@ def numbered(first: int, count: int) -> bytes:
 
 def begin(call: Call, audio: bytes = FRAME) -> list[Effect]:
     """The caller begins to speak with the first byte of `audio`."""
-    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 def stop(call: Call, at_bytes: int, audio: bytes) -> list[Effect]:
@@ -278,7 +280,7 @@ def test_a_turn_ends_where_its_end_was_heard() -> None:
     assert call.clip is not None
     assert call.clip.audio == numbered(20 - 15, 19)
     assert emitted(call)[1]["audio_end_ms"] == 480
-    assert bytes(call.hearing.audio) == numbered(24, 3)
+    assert bytes(call.input_audio.audio) == numbered(24, 3)
 
 
 def test_a_turn_ends_no_sooner_than_what_is_stored_of_it() -> None:
@@ -313,7 +315,7 @@ def test_padding_is_counted_back_from_where_speech_was_certain(began_at: int, kn
     boundary = inputs.VoiceBoundary(True, began_at * len(FRAME), known_at * len(FRAME))
     happen(call, inputs.AppendAudio(FRAME, None, (boundary,)))
     assert emitted(call)[0]["audio_start_ms"] == start_ms
-    assert len(call.hearing.audio) == (51 - start_ms // 20) * len(FRAME)
+    assert len(call.input_audio.audio) == (51 - start_ms // 20) * len(FRAME)
 
 
 def test_times_go_on_after_a_change_of_format() -> None:
@@ -339,7 +341,7 @@ def test_what_is_heard_after_detection_was_turned_off_means_nothing() -> None:
     boundaries = (inputs.VoiceBoundary(True, 0), inputs.VoiceBoundary(False, len(FRAME)))
     assert happen(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == []
     assert types(call) == []
-    assert bytes(call.hearing.audio) == FRAME
+    assert bytes(call.input_audio.audio) == FRAME
 
 
 def test_a_client_may_commit_what_is_being_said() -> None:
@@ -347,15 +349,15 @@ def test_a_client_may_commit_what_is_being_said() -> None:
     call = new_call()
     begin(call)
     assert happen(call, *append(9), inputs.CommitAudio()) == [Transcribe(item_id(1), FRAME * 10), ResetEndpointing()]
-    assert not call.hearing.speaking
-    assert call.reply is None
+    assert not call.input_audio.speaking
+    assert call.response is None
 
 
 def test_a_turn_is_answered_only_if_that_is_wanted() -> None:
     """`create_response: false` leaves it to the client."""
     call = detecting_call(create_response=False)
     assert spoken_turn(call) == [Transcribe(item_id(1), FRAME * 25)]
-    assert call.reply is None
+    assert call.response is None
 
 
 def test_what_is_said_beside_a_reply_is_a_turn_without_one() -> None:
@@ -363,8 +365,8 @@ def test_what_is_said_beside_a_reply_is_a_turn_without_one() -> None:
     call = detecting_call(interrupt_response=False)
     spoken_turn(call)
     assert spoken_turn(call) == [Transcribe(item_id(2), FRAME * 25)]
-    assert call.reply is not None
-    assert call.reply.response_id == response_id(1)
+    assert call.response is not None
+    assert call.response.response_id == response_id(1)
 
 
 # --- silence ----------------------------------------------------------------
@@ -379,14 +381,14 @@ def test_silence_is_answered_only_if_that_was_asked_for() -> None:
     """Without `idle_timeout_ms` a caller may be silent for as long as they like."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     assert happen(call, *append(300)) == []
 
 
 def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
     """It is the client's turn then."""
     call = detecting_call(idle_timeout_ms=2000, create_response=False)
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
     spoken_turn(call)
     assert happen(call, *append(300)) == []
 
@@ -394,7 +396,7 @@ def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
 def test_silence_becomes_no_turn_in_a_full_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is passed over without a word."""
     call = detecting_call(idle_timeout_ms=2000)
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
     emitted_before = call.seq
     assert happen(call, *append(300)) == []

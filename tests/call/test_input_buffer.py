@@ -18,14 +18,14 @@ from tests.call.calls import (
 from voice_agent.call import input_audio, inputs, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.codec import take_write
-from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartReply, StopReply, Transcribe
+from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, StopResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
 
 
 def begin(call: Call) -> list[Effect]:
     """The caller begins to speak."""
-    return happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)))
+    return happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 # --- what is stored of it ---------------------------------------------------
@@ -46,7 +46,7 @@ def test_each_turn_is_stored_under_numbers_of_its_own(is_manual: bool) -> None:
         assert call.clip is not None
         assert (call.clip.item_id, call.clip.first_n) == (item_id(number), pieces[0].n)
         assert b"".join(entry.audio for entry in pieces) == call.clip.audio
-        assert (call.hearing.saved, call.hearing.first_n, call.hearing.item_id) == (0, 0, None)
+        assert (call.input_audio.saved, call.input_audio.first_n, call.input_audio.item_id) == (0, 0, None)
         assert call.turns == number
 
 
@@ -107,7 +107,7 @@ def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
     unsaved_bytes = call.unsaved_bytes
     input_audio.take_back_unsaved(call)
     assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
-    assert (call.hearing.saved, call.hearing.first_n) == (0, 0)
+    assert (call.input_audio.saved, call.input_audio.first_n) == (0, 0)
     assert call.unsaved_bytes == unsaved_bytes - 10 * len(FRAME)
     call.keeps_turns = False
     input_audio.take_back_unsaved(call)
@@ -123,7 +123,7 @@ def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
     happen(call, *append(10))
     input_audio.take_back_unsaved(call)
     assert call.unsaved_speech == []
-    assert (call.hearing.saved, call.hearing.first_n) == (10 * len(FRAME), stored.n)
+    assert (call.input_audio.saved, call.input_audio.first_n) == (10 * len(FRAME), stored.n)
 
 
 def test_a_silent_call_is_written_every_other_second() -> None:
@@ -147,7 +147,7 @@ def test_no_byte_of_silence_is_lost_before_the_padding_is_full(size: int) -> Non
     call = new_call(audio={"input": {"format": {"type": "audio/pcmu"}}})
     for count in range(1, 350):
         happen(call, inputs.AppendAudio(bytes(size)))
-        assert len(call.hearing.audio) == min(count * size, 2400)
+        assert len(call.input_audio.audio) == min(count * size, 2400)
 
 
 def test_nothing_that_was_said_is_left_in_a_call_that_has_ended() -> None:
@@ -177,22 +177,22 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", len(FRAME))
     call = new_call()
     spoken_turn(call, frames=10)
-    assert begin(call) == [StopReply(response_id(1))]
+    assert begin(call) == [StopResponse(response_id(1))]
     assert happen(call, *append(9)) == []
     assert happen(call, *append(1)) == [
         CountLimit("call_audio_bytes"),
         Transcribe(item_id(2), FRAME * 10),
-        StartReply(response_id(2)),
+        StartResponse(response_id(2)),
         ResetEndpointing(),
     ]
-    assert call.reply is not None
-    assert call.reply.cut
+    assert call.response is not None
+    assert call.response.cut
     emitted_before = call.seq
     assert happen(call, *append(20)) == []
     assert call.seq == emitted_before
     assert begin(call) == [CountLimit("call_audio_bytes")]
     assert emitted(call)[-1]["error"]["code"] == "audio_full"
-    assert not call.hearing.speaking
+    assert not call.input_audio.speaking
 
 
 @pytest.mark.parametrize("less", [0, 1])
@@ -203,7 +203,7 @@ def test_speech_is_heard_where_there_is_room_for_a_piece_of_it(monkeypatch: pyte
     call = new_call()
     spoken_turn(call, frames=10)
     begin(call)
-    assert call.hearing.speaking is not bool(less)
+    assert call.input_audio.speaking is not bool(less)
 
 
 def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +212,8 @@ def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monk
     call = new_call()
     begin(call)
     happen(call, *append(10))
-    assert call.reply is not None
-    assert call.reply.cut
+    assert call.response is not None
+    assert call.response.cut
 
 
 def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,5 +240,5 @@ def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) 
 def test_it_is_known_before_its_audio_comes_whether_an_append_is_taken(kind: str, size: int, code: str | None) -> None:
     """A buffer is filled by calls alone that commit it themselves; where turns are detected they are cut instead."""
     call = new_call() if kind == "detecting" else manual_call(mirror=kind == "mirror")
-    mistake = machine.refusal(call, inputs.AppendAudio(b""), size)
-    assert (mistake.code if mistake is not None else None) == code
+    error = machine.refusal(call, inputs.AppendAudio(b""), size)
+    assert (error.code if error is not None else None) == code

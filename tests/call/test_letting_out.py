@@ -32,13 +32,13 @@ class Witness:
         self.fields: dict[str, bytes] = {}
         self.under_way: tuple[CallWrite, list[OutboxEntry]] | None = None
 
-    def happen(self, happened: inputs.Input) -> None:
-        if self.shortcut and isinstance(happened, inputs.AppendAudio):
-            event = machine.let_out(self.call, happened)
-            if event is not None:
-                self.send(event)
+    def happen(self, event: inputs.Input) -> None:
+        if self.shortcut and isinstance(event, inputs.AppendAudio):
+            out = machine.let_out(self.call, event)
+            if out is not None:
+                self.send(out)
                 return
-        for effect in machine.step(self.call, happened, 0):
+        for effect in machine.step(self.call, event, 0):
             if isinstance(effect, LetOut):
                 self.send(effect.event)
 
@@ -290,18 +290,18 @@ def test_what_is_let_out_is_counted_as_sent() -> None:
     for _ in range(3):
         its.happen(AUDIO)
         its.settle()
-    assert call.reply is not None
+    assert call.response is not None
     assert call.playback is not None
-    before = call.reply.audio_bytes
+    before = call.response.audio_bytes
     for _ in range(5):
         assert machine.let_out(call, AUDIO) is not None
-    assert call.reply.audio_bytes == before + 5 * len(FRAME)
-    assert call.playback.audio_bytes == call.reply.audio_bytes - call.reply.item_audio_from
+    assert call.response.audio_bytes == before + 5 * len(FRAME)
+    assert call.playback.audio_bytes == call.response.audio_bytes - call.response.item_audio_from
 
 
 def test_a_loopback_may_move_at_any_moment() -> None:
     """Its response is open all the time, and nothing is lost of it."""
     call = new_call(mirror=True)
     machine.step(call, AUDIO, 0)
-    assert call.reply is not None
+    assert call.response is not None
     assert machine.is_quiet(call)

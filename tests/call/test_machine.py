@@ -22,9 +22,17 @@ from voice_agent.call import inputs, machine
 from voice_agent.call.codec import take_write
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Entry
-from voice_agent.call.effects import CountLimit, StartReply, StopReply, Transcribe
+from voice_agent.call.effects import CountLimit, StartResponse, StopResponse, Transcribe
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, HeardClip, InputAudioBuffer, Playback, Reply, Status
+from voice_agent.call.record import (
+    REMEMBERED_CLIENT_EVENTS,
+    Call,
+    HeardClip,
+    InputAudioBuffer,
+    Playback,
+    Response,
+    Status,
+)
 from voice_agent.call.session import new_session
 from voice_agent.errors import ProtocolError
 
@@ -45,7 +53,7 @@ def test_events_are_numbered_from_one_without_gaps() -> None:
     """n counts up by one with every event."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseFinished(response_id(1)))
     assert [entry.n for entry in call.unsaved_events] == list(range(1, call.seq + 1))
 
 
@@ -216,7 +224,7 @@ def test_quiet_means_that_nobody_speaks_and_nothing_is_made() -> None:
     assert not machine.is_quiet(call)
     happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
     assert not machine.is_quiet(call)
-    happen(call, inputs.Transcribed(item_id(1), "hi"), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.Transcribed(item_id(1), "hi"), inputs.ResponseFinished(response_id(1)))
     assert machine.is_quiet(call)
     manual = manual_call()
     happen(manual, *append(1))
@@ -246,7 +254,7 @@ def test_changing_the_input_format_starts_the_buffer_afresh() -> None:
     """Positions of the new format go on in milliseconds where the old ones ended."""
     call = manual_call()
     happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
-    assert not call.hearing.audio
+    assert not call.input_audio.audio
     happen(call, inputs.AppendAudio(b"\xff" * 160 * 10), inputs.CommitAudio())
     assert call.heard_ms == 300
 
@@ -266,12 +274,12 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     """Nothing is left of what only a resume would need, whatever was going on."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     assert call.playback is not None
     effects = happen(call, inputs.EndCall("admin"), now_ms=7)
-    assert effects == [StopReply(response_id(1))]
-    assert [call.reply, call.playback, call.clip, call.answered] == [None] * 4
-    assert (call.reserved, len(call.hearing.audio), call.untranscribed) == (0, 0, {})
+    assert effects == [StopResponse(response_id(1))]
+    assert [call.response, call.playback, call.clip, call.answered] == [None] * 4
+    assert (call.reserved, len(call.input_audio.audio), call.untranscribed) == (0, 0, {})
     assert (call.status, call.outcome, call.ended_at_ms) == (Status.ENDED, "admin", 7)
 
 
@@ -288,7 +296,7 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         created_at_ms=0,
     )
     assert call.keeps_turns
-    for part in (call, InputAudioBuffer(), Entry({}, "a0"), Reply("resp_1", {}, 0), Playback("item_1", 0)):
+    for part in (call, InputAudioBuffer(), Entry({}, "a0"), Response("resp_1", {}, 0), Playback("item_1", 0)):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
         numbers.pop("keeps_turns", None)
         assert numbers
@@ -321,7 +329,7 @@ def test_the_callers_own_audio_that_comes_back_makes_no_handoff_wait() -> None:
     """It does not end by itself."""
     call = new_call(mirror=True)
     happen(call, *append(1))
-    assert call.reply is not None
+    assert call.response is not None
     assert machine.is_quiet(call)
 
 
@@ -341,17 +349,17 @@ def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_dura
     call.seq = call.visible_seq = 2
     call.visible_seq -= waiting
     call.reserving = call.reserved = reserved
-    before = call.hearing.position
+    before = call.input_audio.position
     event = machine.let_out(call, inputs.AppendAudio(FRAME, event_id))
     assert (event is not None) == goes_out
-    assert (call.seq, call.hearing.position - before) == ((3, len(FRAME)) if goes_out else (2, 0))
+    assert (call.seq, call.input_audio.position - before) == ((3, len(FRAME)) if goes_out else (2, 0))
 
 
 def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
     """Silence is not speech; in manual mode everything is."""
     silent, manual, speaking = new_call(), manual_call(), new_call()
     happen(silent, *append(3))
-    assert silent.hearing.audio
+    assert silent.input_audio.audio
     assert machine.is_saved(silent)
     happen(manual, *append(3))
     start = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))
@@ -362,7 +370,7 @@ def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
     for call in (manual, speaking):
         assert not machine.is_saved(call)
         happen(call, inputs.HandoffPlanned())
-        assert call.hearing.saved == len(call.hearing.audio)
+        assert call.input_audio.saved == len(call.input_audio.audio)
         assert not machine.is_saved(call)
         take_write(call, 0)
         assert machine.is_saved(call)
@@ -376,7 +384,7 @@ def test_a_new_owner_starts_what_was_under_way(mirror: bool) -> None:
     happen(call, spoken_item(FRAME * 10))
     assert machine.resume(call) == [Transcribe(item_id(1), FRAME * 10)]
     happen(call, inputs.CreateResponse({}))
-    assert machine.resume(call)[1:] == ([] if mirror else [StartReply(response_id(1))])
+    assert machine.resume(call)[1:] == ([] if mirror else [StartResponse(response_id(1))])
 
 
 def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
@@ -391,8 +399,8 @@ def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
     ]
     assert machine.refusal(call, inputs.AppendAudio(b""), 10) is None
     assert machine.refusal(call, spoken_item(), 10) is None
-    for happened, size_bytes, param in asked:
-        refused = machine.refusal(call, happened, size_bytes)
+    for event, size_bytes, param in asked:
+        refused = machine.refusal(call, event, size_bytes)
         assert refused is not None
         assert refused.param == param
     assert not call.has_changes
@@ -404,10 +412,10 @@ def test_a_second_connection_hears_afresh_what_is_not_saved() -> None:
     happen(silent, *append(3))
     silent.dirty.clear()
     assert machine.attach(silent, 0, 0, resumable=False).rewound
-    assert (silent.hearing.position, len(silent.hearing.audio)) == (0, 0)
+    assert (silent.input_audio.position, len(silent.input_audio.audio)) == (0, 0)
     happen(speaking, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(3))
     assert not machine.attach(speaking, 0, 0, resumable=False).rewound
-    assert speaking.hearing.position == speaking.hearing.durable_position == 4 * len(FRAME)
+    assert speaking.input_audio.position == speaking.input_audio.durable_position == 4 * len(FRAME)
 
 
 @pytest.mark.parametrize(
@@ -423,7 +431,7 @@ def test_what_is_played_waits_while_nobody_listens(left_at_ms: int, now_ms: int,
     call.dirty.clear()
     machine.attach(call, 0, now_ms, resumable=False)
     assert call.playback.started_at_ms == 1000 + moved_ms
-    assert ("reply" in call.dirty) == bool(left_at_ms)
+    assert ("response" in call.dirty) == bool(left_at_ms)
     assert call.left_at_ms == 0
 
 
@@ -550,12 +558,12 @@ def test_a_limit_that_a_mistake_met_is_counted() -> None:
 def test_parts_of_another_reply_than_the_one_under_way_are_ignored() -> None:
     """An agent may not know yet that it was cancelled."""
     call = new_call()
-    happen(call, inputs.ReplyText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
+    happen(call, inputs.ResponseText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
     before = types(call)
-    happen(call, inputs.ReplyText(response_id(2), "of a later one"), inputs.ReplyFinished("resp_old"))
+    happen(call, inputs.ResponseText(response_id(2), "of a later one"), inputs.ResponseFinished("resp_old"))
     assert types(call) == before == ["response.created"]
-    assert call.reply is not None
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    assert call.response is not None
+    happen(call, inputs.ResponseFinished(response_id(1)))
     assert types(call)[-1] == "response.done"
 
 
@@ -614,4 +622,4 @@ def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> 
     assert len(call.outbox) == 0
     assert call.staged is None
     assert types(call) == ["response.created"]
-    assert {"status", "reply"} <= call.dirty
+    assert {"status", "response"} <= call.dirty

@@ -11,7 +11,7 @@ from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Reply, StagedAudio, Status
+from voice_agent.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Response, StagedAudio, Status
 from voice_agent.errors import ProtocolError
 
 LINES = b"12345"
@@ -113,7 +113,7 @@ def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
     """The durable position lies within the buffer."""
     call = manual_call()
     happen(call, *append(13))
-    heard = call.hearing
+    heard = call.input_audio
     assert (heard.position, heard.start, heard.saved) == (13 * len(FRAME), 0, 10 * len(FRAME))
     assert heard.durable_position == 10 * len(FRAME)
     del heard.audio[: len(FRAME)]
@@ -124,9 +124,9 @@ def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
 
 def test_sizes_of_what_is_spoken_and_staged() -> None:
     """Of the open item alone, in whole milliseconds of its format; nothing staged weighs nothing."""
-    reply = Reply("resp_1", {}, 0)
-    reply.audio_bytes, reply.item_audio_from = 500, 200
-    assert reply.item_audio_bytes == 300
+    response = Response("resp_1", {}, 0)
+    response.audio_bytes, response.item_audio_from = 500, 200
+    assert response.item_audio_bytes == 300
     assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199
     call = new_call()
     assert call.staged_bytes == 0

@@ -26,9 +26,9 @@ from voice_agent.call import conversation, inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
 from voice_agent.call.codec import take_write
-from voice_agent.call.effects import CloseConnection, CountLimit, StartReply, StopReply
-from voice_agent.call.record import Reply
-from voice_agent.call.responses import APOLOGY_CHUNK_MS, MAX_REPLY_CHARS, STALL_MS
+from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
+from voice_agent.call.record import Response
+from voice_agent.call.responses import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 
@@ -39,10 +39,10 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
     happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyPlanned(response_id(1), {"text": "Hi."}, {"turn": 1}),
-        inputs.ReplyText(response_id(1), "Hi."),
-        inputs.ReplyAudio(response_id(1), FRAME),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponsePlanned(response_id(1), {"text": "Hi."}, {"turn": 1}),
+        inputs.ResponseText(response_id(1), "Hi."),
+        inputs.ResponseAudio(response_id(1), FRAME),
+        inputs.ResponseFinished(response_id(1)),
     )
     assert types(call) == [
         "response.created",
@@ -71,9 +71,9 @@ def test_a_text_reply_streams_text_only() -> None:
         call,
         HELLO,
         inputs.CreateResponse({}),
-        inputs.ReplyText(response_id(1), "Hi "),
-        inputs.ReplyText(response_id(1), "there."),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponseText(response_id(1), "Hi "),
+        inputs.ResponseText(response_id(1), "there."),
+        inputs.ResponseFinished(response_id(1)),
     )
     assert [kind for kind in types(call) if kind.startswith("response.")] == [
         "response.created",
@@ -92,7 +92,7 @@ def test_a_text_reply_streams_text_only() -> None:
 def test_only_one_reply_at_a_time() -> None:
     """A second `response.create` is an error that names the active response; the first goes on."""
     call = new_call()
-    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartReply(response_id(1))]
+    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartResponse(response_id(1))]
     error = emitted(call)[-1]["error"]
     assert error["code"] == "conversation_already_has_active_response"
     assert response_id(1) in error["message"]
@@ -104,11 +104,11 @@ def test_cancel_closes_what_was_open() -> None:
     effects = happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyText(response_id(1), "Hi."),
+        inputs.ResponseText(response_id(1), "Hi."),
         inputs.CancelResponse(),
-        inputs.ReplyText(response_id(1), " Too late."),
+        inputs.ResponseText(response_id(1), " Too late."),
     )
-    assert effects == [StartReply(response_id(1)), StopReply(response_id(1))]
+    assert effects == [StartResponse(response_id(1)), StopResponse(response_id(1))]
     done = emitted(call)[-1]
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     assert done["response"]["output"][0]["status"] == "incomplete"
@@ -119,17 +119,17 @@ def test_cancelling_nothing_is_an_error() -> None:
     call = new_call()
     happen(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse(response_id(9)))
     assert [event["type"] for event in emitted(call)] == ["error", "response.created", "error"]
-    assert call.reply is not None
+    assert call.response is not None
 
 
 def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
     """`response.done` says failed; the next response works."""
     call = new_call()
     effects = happen(
-        call, inputs.CreateResponse({}), inputs.ReplyFailed(response_id(1), "broke"), inputs.CreateResponse({})
+        call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broke"), inputs.CreateResponse({})
     )
     assert emitted(call)[1]["response"]["status"] == "failed"
-    assert effects[-1] == StartReply(response_id(2))
+    assert effects[-1] == StartResponse(response_id(2))
 
 
 def test_a_function_call_is_an_item_of_its_own() -> None:
@@ -138,9 +138,9 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
     happen(
         call,
         inputs.CreateResponse({}),
-        inputs.ReplyText(response_id(1), "Let me look."),
-        inputs.ReplyFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponseText(response_id(1), "Let me look."),
+        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
+        inputs.ResponseFinished(response_id(1)),
     )
     output = emitted(call)[-1]["response"]["output"]
     assert [item["type"] for item in output] == ["message", "function_call"]
@@ -155,7 +155,7 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
 def test_an_agent_can_hang_up() -> None:
     """After its last reply the connection is closed with 1000."""
     call = new_call()
-    effects = happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1), hang_up=True))
+    effects = happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1), hang_up=True))
     assert effects[-1] == CloseConnection(1000, "the agent hung up")
 
 
@@ -176,7 +176,7 @@ def test_the_voice_is_fixed_after_the_first_audio() -> None:
     happen(call, change)
     assert types(call) == ["session.updated"]
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME))
     happen(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
     assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
     assert call.session["audio"]["output"]["voice"] == "cedar"
@@ -188,7 +188,7 @@ def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> 
     spoken_turn(call)
     happen(call, *append(3))
     effects = spoken_turn(call)
-    assert not any(isinstance(effect, StartReply) for effect in effects)
+    assert not any(isinstance(effect, StartResponse) for effect in effects)
     assert call.turns == 2
 
 
@@ -199,8 +199,8 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
         call,
         HELLO,
         inputs.CreateResponse({"conversation": "none"}),
-        inputs.ReplyText(response_id(1), "Aside."),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponseText(response_id(1), "Aside."),
+        inputs.ResponseFinished(response_id(1)),
     )
     response = emitted(call)[-1]["response"]
     assert response["output"][0]["content"][0]["text"] == "Aside."
@@ -215,8 +215,8 @@ def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> No
     happen(
         call,
         inputs.CreateResponse({"conversation": "none"}),
-        inputs.ReplyFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
+        inputs.ResponseFinished(response_id(1)),
     )
     (item,) = emitted(call)[-1]["response"]["output"]
     assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", '{"order":7}')
@@ -229,9 +229,9 @@ def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None
     call = new_call()
     happen(call, inputs.CreateResponse({}))
     take_write(call, 0)
-    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     written = take_write(call, 0)
-    assert orjson.loads(written.fields["reply"])["functions_called"] == 1
+    assert orjson.loads(written.fields["response"])["functions_called"] == 1
     assert written.fields["counts"].split()[0] == b"%d" % call.items_made
 
 
@@ -239,13 +239,13 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 50))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     start_ms = call.idle_from_ms
     assert start_ms == 500 + 1000
     assert happen(call, *append(149)) == []
     effects = happen(call, *append(1))
-    assert effects[-1] == StartReply(response_id(2))
+    assert effects[-1] == StartResponse(response_id(2))
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
 
@@ -253,11 +253,11 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
 def test_a_caller_who_listens_is_not_asked_again() -> None:
     """While another reply is made nobody waits for the caller, however long ago the last one ended."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFinished(response_id(1)), inputs.CreateResponse({}))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
     assert call.idle_from_ms is not None
     assert happen(call, *append(200)) == []
     assert "input_audio_buffer.timeout_triggered" not in types(call)
-    happen(call, inputs.ReplyFinished(response_id(2)))
+    happen(call, inputs.ResponseFinished(response_id(2)))
     assert happen(call, *append(99)) == []
     assert happen(call, *append(1)) != []
 
@@ -266,22 +266,22 @@ def test_a_reply_without_end_ends_incomplete() -> None:
     """What fits is said, and the agent is stopped: else one reply would be shown in events of megabytes."""
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
-    effects = happen(call, *[inputs.ReplyText(response_id(1), "\x01" * 50_000)] * 3)
-    assert effects == [StopReply(response_id(1)), CountLimit("reply_text")]
+    effects = happen(call, *[inputs.ResponseText(response_id(1), "\x01" * 50_000)] * 3)
+    assert effects == [StopResponse(response_id(1)), CountLimit("reply_text")]
     done = emitted(call)[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
-    assert len(done["output"][0]["content"][0]["text"]) == MAX_REPLY_CHARS
-    assert call.reply is None
+    assert len(done["output"][0]["content"][0]["text"]) == MAX_RESPONSE_CHARS
+    assert call.response is None
 
 
 def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({}))
-    happen(call, HELLO, inputs.ReplyFailed(response_id(1), "broken"))
+    happen(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
     assert take_write(call, 0).fields["failed_to"] == call.failed_to.encode() != b""
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFailed(response_id(2), "broken"))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 0
 
 
@@ -291,11 +291,11 @@ def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
     for letter in "ab":
         call = new_call(call_id="call_" + letter * 26)
         happen(call, HELLO, inputs.CreateResponse({}))
-        assert call.reply is not None
-        happen(call, inputs.ReplyText(call.reply.response_id, "Hi."))
-        happen(call, inputs.ReplyFunctionCall(call.reply.response_id, "look_up", "{}"))
+        assert call.response is not None
+        happen(call, inputs.ResponseText(call.response.response_id, "Hi."))
+        happen(call, inputs.ResponseFunctionCall(call.response.response_id, "look_up", "{}"))
         items = list(call.conversation.items())
-        seen += [*(item["id"] for item in items), items[-1]["call_id"], call.reply.response_id]
+        seen += [*(item["id"] for item in items), items[-1]["call_id"], call.response.response_id]
     assert len(set(seen)) == len(seen) == 10
     assert max(map(len, seen)) <= 32
 
@@ -304,14 +304,14 @@ def test_usage_counts_the_audio_and_claims_nothing_else() -> None:
     """At OpenAI's rates, begun tokens included; text, which nobody counted, is left out, and so are the sums."""
     call = new_call()
     spoken_turn(call, frames=26)
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), FRAME * 16))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 16))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     assert emitted(call)[-1]["response"]["usage"] == {
         "input_token_details": {"audio_tokens": 6},
         "output_token_details": {"audio_tokens": 7},
     }
     happen(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
-    happen(call, inputs.ReplyText(response_id(2), "Hi."), inputs.ReplyFinished(response_id(2)))
+    happen(call, inputs.ResponseText(response_id(2), "Hi."), inputs.ResponseFinished(response_id(2)))
     assert emitted(call)[-1]["response"]["usage"] is None
 
 
@@ -321,15 +321,15 @@ def of_conversation(event: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("aside", [False, True])
 @pytest.mark.parametrize("spoken", [False, True])
-def test_every_event_of_a_reply_says_what_it_belongs_to(aside: bool, spoken: bool) -> None:
+def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoken: bool) -> None:
     """Response, item, place and previous item; a reply aside has the same events but those of the conversation."""
     call = new_call(output_modalities=["audio" if spoken else "text"])
     happen(call, HELLO)
     take_write(call, 0)
-    happen(call, inputs.CreateResponse({"conversation": "none"} if aside else {}))
-    happen(call, inputs.ReplyText(response_id(1), "Hi."))
-    happen(call, *([inputs.ReplyAudio(response_id(1), FRAME)] if spoken else []))
-    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."))
+    happen(call, *([inputs.ResponseAudio(response_id(1), FRAME)] if spoken else []))
+    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseFinished(response_id(1)))
 
     message, tool = item_id(2), item_id(3)
     of_reply = {"response_id": response_id(1), "output_index": 0}
@@ -349,7 +349,7 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(aside: bool, spoken: boo
         "status": "in_progress",
         "status_details": None,
         "output": [],
-        "conversation_id": None if aside else call.call_id.replace("call_", "conv_"),
+        "conversation_id": None if out_of_band else call.call_id.replace("call_", "conv_"),
         "output_modalities": ["audio" if spoken else "text"],
         "max_output_tokens": "inf",
         "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}},
@@ -387,7 +387,7 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(aside: bool, spoken: boo
             },
         },
     ]
-    assert emitted(call) == [event for event in expected if not aside or not of_conversation(event)]
+    assert emitted(call) == [event for event in expected if not out_of_band or not of_conversation(event)]
 
 
 def test_ids_differ_in_their_kind_alone_whatever_letters_they_have() -> None:
@@ -395,10 +395,12 @@ def test_ids_differ_in_their_kind_alone_whatever_letters_they_have() -> None:
     call_id = "call_itemrespcall_" + "a" * 13
     call = new_call(call_id=call_id)
     stem = call_id[5:21]
-    happen(call, inputs.CreateResponse({}), inputs.ReplyStepBegun(f"resp_{stem}_1", "book"))
-    assert call.reply is not None
-    assert [step["key"] for step in call.reply.steps] == [f"{call_id}:item_{stem}_1_0_{crc32(b'book'):08x}"]
-    happen(call, inputs.ReplyFunctionCall(f"resp_{stem}_1", "look_up", "{}"), inputs.ReplyFinished(f"resp_{stem}_1"))
+    happen(call, inputs.CreateResponse({}), inputs.SideEffectBegun(f"resp_{stem}_1", "book"))
+    assert call.response is not None
+    assert [step["key"] for step in call.response.side_effects] == [f"{call_id}:item_{stem}_1_0_{crc32(b'book'):08x}"]
+    happen(
+        call, inputs.ResponseFunctionCall(f"resp_{stem}_1", "look_up", "{}"), inputs.ResponseFinished(f"resp_{stem}_1")
+    )
     done = emitted(call)[-1]["response"]
     assert done["output"][0]["call_id"] == f"fc_{stem}_1"
     assert done["conversation_id"] == "conv_" + call_id[5:]
@@ -415,7 +417,7 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
     params = {"output_modalities": ["audio"], "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}}}
     asked_to, items_to = "" if said == "nothing" else item_id(1), call.conversation.last_rank
     clip = (item_id(1), 1, 500) if said == "spoken" else ("", 0, 0)
-    assert call.reply == Reply(
+    assert call.response == Response(
         response_id(1), params, 7000, *clip, asked_to=asked_to, items_to=items_to, cut=False, piece=Piece(0, 0, 0, [])
     )
     assert call.answered is call.clip
@@ -437,8 +439,8 @@ def test_a_cancel_of_nothing_says_what_was_not_found(given: str | None, found: s
 def test_after_an_interruption_only_what_was_interrupted_may_be_cancelled() -> None:
     """A cancel of another response is the error it is, and does not count as the one that is expected."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "Hi."))
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "Hi."))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
     happen(call, inputs.CancelResponse(response_id(9)))
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
     behind = call.seq
@@ -450,7 +452,7 @@ def test_nothing_said_opens_nothing() -> None:
     """Neither text nor audio without content is an item."""
     call = new_call()
     happen(call, inputs.CreateResponse({}))
-    happen(call, inputs.ReplyText(response_id(1), ""), inputs.ReplyAudio(response_id(1), b""))
+    happen(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), b""))
     assert types(call) == ["response.created"]
 
 
@@ -458,33 +460,35 @@ def test_a_reply_may_be_as_long_as_the_bound() -> None:
     """Only the character beyond it ends it."""
     call = new_call(output_modalities=["text"])
     happen(call, inputs.CreateResponse({}))
-    assert happen(call, inputs.ReplyText(response_id(1), "x" * MAX_REPLY_CHARS)) == []
-    assert call.reply is not None
-    assert happen(call, inputs.ReplyText(response_id(1), "x"))[0] == StopReply(response_id(1))
+    assert happen(call, inputs.ResponseText(response_id(1), "x" * MAX_RESPONSE_CHARS)) == []
+    assert call.response is not None
+    assert happen(call, inputs.ResponseText(response_id(1), "x"))[0] == StopResponse(response_id(1))
 
 
 def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
     """An agent tells once how much it made and where the words are; what is known is not written again."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one two"))
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
-    assert call.reply is not None
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two"))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
+    assert call.response is not None
     words: list[list[int]]
     for made_bytes, words in [(0, []), (4 * len(FRAME), [[20, 4]])]:
         take_write(call, 0)
-        happen(call, inputs.ReplyAudio(response_id(1), FRAME, made_bytes, words))
-        assert call.reply.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
+        happen(call, inputs.ResponseAudio(response_id(1), FRAME, made_bytes, words))
+        assert call.response.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
         assert "piece" not in take_write(call, 0).fields
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
-    assert call.reply.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
+    assert call.response.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
     assert orjson.loads(take_write(call, 0).fields["piece"])["made_bytes"] == 5 * len(FRAME)
 
 
 def test_chunks_of_an_item_share_their_event() -> None:
     """Packed once: a chunk costs its audio. The next item has one of its own."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), *[inputs.ReplyAudio(response_id(1), FRAME)] * 3)
-    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.CreateResponse({}), *[inputs.ResponseAudio(response_id(1), FRAME)] * 3)
+    happen(
+        call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME)
+    )
     heads = [entry.head for entry in call.unsaved_events if entry.audio]
     assert len({id(head) for head in heads}) == 2
     assert [orjson.loads(head)["item_id"] for head in heads] == [item_id(1)] * 3 + [item_id(3)]
@@ -494,8 +498,8 @@ def test_chunks_of_an_item_share_their_event() -> None:
 def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> None:
     """By as much as it is too late; a delay that no client lets its caller hear does not count."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyAudio(response_id(1), FRAME * 50), now_ms=3000)
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
+    happen(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=3000)
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
     assert call.playback is not None
     assert call.playback.started_at_ms == 3000 + moved_ms
 
@@ -504,10 +508,10 @@ def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> No
 def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: int) -> None:
     """Or at once, if nothing is playing any more; on another pod, too."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyAudio(response_id(1), FRAME * 100))
-    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 100))
+    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     for owner in (moved(call), call):
-        happen(owner, inputs.ReplyAudio(response_id(1), FRAME), now_ms=now_ms)
+        happen(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
         assert owner.playback is not None
         assert owner.playback.started_at_ms == starts_at_ms
 
@@ -519,7 +523,7 @@ def test_loopback_is_played_as_it_comes() -> None:
     happen(call, *append(1), now_ms=5000)
     assert call.playback is not None
     assert call.playback.started_at_ms == 0
-    assert call.hearing.position == 2 * len(FRAME)
+    assert call.input_audio.position == 2 * len(FRAME)
 
 
 @pytest.mark.parametrize(
@@ -531,33 +535,35 @@ def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now
     happen(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
     happen(call, inputs.AppendAudio(bytes(8 * 500)), inputs.CreateResponse({}))
     if speaks:
-        happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50), now_ms=1000)
-    happen(call, inputs.ReplyFinished(response_id(1)), now_ms=now_ms)
+        happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
+    happen(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
     assert call.idle_from_ms == 1500 + left_ms
 
 
 def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> None:
     """Of the piece before, the words are kept that were sent."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one two three four"))
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
-    happen(call, inputs.ReplyDiverged(response_id(1), 4))
-    assert call.reply is not None
-    assert call.reply.alignment == [[0, 0], [100, 4]]
-    assert call.reply.piece == Piece(4, 5 * len(FRAME), 0, [])
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two three four"))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
+    happen(call, inputs.ResponseDiverged(response_id(1), 4))
+    assert call.response is not None
+    assert call.response.alignment == [[0, 0], [100, 4]]
+    assert call.response.piece == Piece(4, 5 * len(FRAME), 0, [])
 
 
 def test_another_voice_says_no_other_item_anew() -> None:
     """Whatever a record holds: an item begins where it began, and where none is open nothing is to be said."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "First. "))
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME), inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
-    happen(call, inputs.ReplyDiverged(response_id(1), 3))
-    assert call.reply is not None
-    assert call.reply.alignment == []
-    happen(call, inputs.ReplyText(response_id(1), "Second."), inputs.ReplyAudio(response_id(1), FRAME))
-    happen(call, inputs.ReplyDiverged(response_id(1), 0))
-    assert call.reply.piece == Piece(7, 2 * len(FRAME), 0, [])
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "First. "))
+    happen(
+        call, inputs.ResponseAudio(response_id(1), FRAME), inputs.ResponseFunctionCall(response_id(1), "look_up", "{}")
+    )
+    happen(call, inputs.ResponseDiverged(response_id(1), 3))
+    assert call.response is not None
+    assert call.response.alignment == []
+    happen(call, inputs.ResponseText(response_id(1), "Second."), inputs.ResponseAudio(response_id(1), FRAME))
+    happen(call, inputs.ResponseDiverged(response_id(1), 0))
+    assert call.response.piece == Piece(7, 2 * len(FRAME), 0, [])
 
 
 def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
@@ -565,7 +571,7 @@ def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({}), HELLO)
     audio = bytes(range(240)) * 50
-    happen(call, inputs.ReplyFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
+    happen(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
     chunks = [entry.audio for entry in call.unsaved_events if entry.audio]
     assert b"".join(chunks) == audio
     assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
@@ -582,7 +588,7 @@ def test_an_apology_for_what_was_deleted_comes_last() -> None:
     """There is nothing left behind which it could stand."""
     call = new_call()
     happen(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
-    happen(call, inputs.ReplyFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
+    happen(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]
 
 
@@ -592,4 +598,4 @@ def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch)
     happen(call, HELLO)
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     assert happen(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
-    assert happen(call, inputs.CreateResponse({"conversation": "none"})) == [StartReply(response_id(1))]
+    assert happen(call, inputs.CreateResponse({"conversation": "none"})) == [StartResponse(response_id(1))]

@@ -231,8 +231,8 @@ def test_the_voice_is_free_until_heard(session: dict[str, Any]) -> None:
     """Once heard, the voice can only be set to what it is."""
     assert merge(session, spoken(voice="cedar"))["audio"]["output"]["voice"] == "cedar"
     assert merge(session, spoken(voice="marin"), voice_locked=True) == session
-    mistake = refused(session, spoken(voice="cedar"), voice_locked=True)
-    assert (mistake.code, mistake.param) == ("cannot_update_voice", "session.audio.output.voice")
+    error = refused(session, spoken(voice="cedar"), voice_locked=True)
+    assert (error.code, error.param) == ("cannot_update_voice", "session.audio.output.voice")
 
 
 # --- refusals --------------------------------------------------------------
@@ -314,10 +314,10 @@ def test_a_wrong_update_changes_nothing_and_says_where(
     """A wrong update is refused as a whole, with the dotted path of the field in error and in the sentence."""
     if isinstance(patch, dict):
         patch = {"instructions": "never applied", **patch}
-    mistake = refused(session, patch)
-    assert (mistake.code, mistake.param) == (code, param)
-    assert f"'{param}'" in mistake.message
-    assert len(mistake.message) < 500
+    error = refused(session, patch)
+    assert (error.code, error.param) == (code, param)
+    assert f"'{param}'" in error.message
+    assert len(error.message) < 500
 
 
 def rate(rate_hz: int) -> dict[str, Any]:
@@ -401,9 +401,9 @@ def test_a_voice_may_have_a_short_name_or_a_long_one(session: dict[str, Any], vo
 )
 def test_a_beta_field_is_answered_with_its_new_name(session: dict[str, Any], field: str, ga_field: str) -> None:
     """A client of the old protocol is told where each field has moved."""
-    mistake = refused(session, {field: "x"})
-    assert (mistake.code, mistake.param) == ("unknown_parameter", f"session.{field}")
-    assert f"'{ga_field}'" in mistake.message
+    error = refused(session, {field: "x"})
+    assert (error.code, error.param) == ("unknown_parameter", f"session.{field}")
+    assert f"'{ga_field}'" in error.message
 
 
 # --- one response ----------------------------------------------------------
@@ -501,10 +501,10 @@ def test_metadata_at_its_limits_is_taken(session: dict[str, Any]) -> None:
 def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
     """Each field within its own bound, and together too much: the error names the largest and the limit."""
     many = [{"type": "function", "name": f"f{number}", "description": "\x01" * 2000} for number in range(100)]
-    mistake = refused(session, {"tools": many, "instructions": "x" * 1000})
-    assert mistake.param == "session.tools"
-    assert str(MAX_SESSION_BYTES) in mistake.message
-    assert mistake.limit == "session_bytes"
+    error = refused(session, {"tools": many, "instructions": "x" * 1000})
+    assert error.param == "session.tools"
+    assert str(MAX_SESSION_BYTES) in error.message
+    assert error.limit == "session_bytes"
 
 
 def test_settings_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,9 +107,9 @@ def test_free_json_is_bounded_in_values() -> None:
 )
 def test_a_value_of_another_type_is_named_as_json_has_it(value: object, got: str) -> None:
     """What was wanted and what came instead."""
-    mistake = wrong_type(value, "session.voice", "a string")
-    assert mistake.param == "session.voice"
-    assert f"must be a string, but it is {got}" in str(mistake)
+    error = wrong_type(value, "session.voice", "a string")
+    assert error.param == "session.voice"
+    assert f"must be a string, but it is {got}" in str(error)
 
 
 @pytest.mark.parametrize("value", ["x" * 11, "\u00e9" * 6])

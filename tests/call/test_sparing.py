@@ -79,7 +79,7 @@ def test_an_utterance_is_not_checkpointed_and_the_client_is_told_so() -> None:
     write(store, call, is_scarce=False)
     again = crashed(store, call)
     assert again.heard_ms == call.heard_ms == 5000
-    assert bytes(again.hearing.audio) == 5 * SECOND
+    assert bytes(again.input_audio.audio) == 5 * SECOND
 
 
 def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> None:
@@ -91,7 +91,7 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     again = crashed(store, call)
     assert again.answered is not None
     assert again.answered.audio == SECOND
-    happen(call, inputs.Transcribed(item_id(1), "hello"), inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.Transcribed(item_id(1), "hello"), inputs.ResponseFinished(response_id(1)))
     write(store, call, is_scarce=True)
     assert kept(store, call)[0] == 0
 
@@ -127,7 +127,7 @@ def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
         assert kept(store, call)[0] == left
         assert crashed(store, call).heard_ms == call.heard_ms == (1000 if planned else 0)
         machine.attach(call, None, 5, resumable=True)
-        assert bytes(call.hearing.audio) == SECOND
+        assert bytes(call.input_audio.audio) == SECOND
 
 
 def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whole_or_not_at_all() -> None:

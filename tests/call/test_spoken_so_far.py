@@ -13,7 +13,7 @@ from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import restore, take_write
-from voice_agent.call.record import Call, Reply
+from voice_agent.call.record import Call, Response
 from voice_agent.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
 
 STEPS = st.lists(
@@ -60,28 +60,28 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
     call = new_call(outbox_bytes=0)
     record = Record(call)
     for number, (what, size) in enumerate(steps):
-        if call.reply is None:
+        if call.response is None:
             happen(call, HELLO, inputs.CreateResponse({}))
-        assert call.reply is not None
-        reply_id = call.reply.response_id
+        assert call.response is not None
+        reply_id = call.response.response_id
         if what == "text":
-            happen(call, inputs.ReplyText(reply_id, f"{number} " * size))
+            happen(call, inputs.ResponseText(reply_id, f"{number} " * size))
         elif what == "audio":
             words = [[ms, ms // 20] for ms in range(20, 20 * size, 20)]
-            happen(call, inputs.ReplyAudio(reply_id, FRAME * size, len(FRAME) * size + number, words))
+            happen(call, inputs.ResponseAudio(reply_id, FRAME * size, len(FRAME) * size + number, words))
         elif what == "function":
-            happen(call, inputs.ReplyFunctionCall(reply_id, "look_up", "{}"))
+            happen(call, inputs.ResponseFunctionCall(reply_id, "look_up", "{}"))
         elif what == "differs":
-            happen(call, inputs.ReplyDiverged(reply_id, len(call.reply.text) // 2))
+            happen(call, inputs.ResponseDiverged(reply_id, len(call.response.text) // 2))
         elif what == "end":
-            happen(call, inputs.ReplyFinished(reply_id))
+            happen(call, inputs.ResponseFinished(reply_id))
         else:
             call.write_whole = call.write_whole or what == "whole"
             record.write()
     record.write()
     found = record.restored()
-    assert found.reply == call.reply
-    assert found.reply is not None or not [
+    assert found.response == call.response
+    assert found.response is not None or not [
         name for name, value in record.fields.items() if name[:5] == "said:" and value
     ]
 
@@ -89,9 +89,9 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
 def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
     """What comes after it is all that a write carries of the text."""
     call = new_call(outbox_bytes=0)
-    happen(call, HELLO, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
+    happen(call, HELLO, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
     take_write(call, 0)
-    happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"), inputs.ReplyText(response_id(1), "y"))
+    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
     assert [name for name in take_write(call, 0).fields if name.startswith("said:")] == ["said:2"]
 
 
@@ -103,36 +103,36 @@ def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
         record = Record(call)
         costs = []
         for _ in range(6000):
-            happen(call, inputs.ReplyText(response_id(1), "token "))
+            happen(call, inputs.ResponseText(response_id(1), "token "))
             if spoken:
-                happen(call, inputs.ReplyAudio(response_id(1), FRAME, len(FRAME)))
+                happen(call, inputs.ResponseAudio(response_id(1), FRAME, len(FRAME)))
             costs.append(record.write())
         assert sum(costs[-1000:]) < 1.1 * sum(costs[1000:2000])
         assert max(costs) < 4000
 
 
-def a_reply(number: int, chars: int, entries: int) -> Reply:
+def a_reply(number: int, chars: int, entries: int) -> Response:
     """One that has said so much."""
-    reply = Reply(f"resp_{number}", {}, 0, item_id=f"item_{number}")
-    reply.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
-    reply.alignment = [[at, at] for at in range(entries)]
-    return reply
+    response = Response(f"resp_{number}", {}, 0, item_id=f"item_{number}")
+    response.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
+    response.alignment = [[at, at] for at in range(entries)]
+    return response
 
 
 @pytest.mark.parametrize("chars", [0, 1, CHUNK_CHARS, CHUNK_CHARS + 1, 3 * CHUNK_CHARS - 1])
 @pytest.mark.parametrize("entries", [0, 1, CHUNK_ENTRIES, CHUNK_ENTRIES + 1, 3 * CHUNK_ENTRIES - 1])
 def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int) -> None:
     """Its fields are those that will be emptied; who reads it writes none of them again, then only the last ones."""
-    reply = a_reply(1, chars, entries)
+    response = a_reply(1, chars, entries)
     fields: dict[str, bytes] = {}
-    take_chunks(reply, fields, whole=False)
-    assert sorted(fields) == sorted(chunks_of(reply))
+    take_chunks(response, fields, whole=False)
+    assert sorted(fields) == sorted(chunks_of(response))
     everything: dict[str, bytes] = {}
-    take_chunks(reply, everything, whole=True)
+    take_chunks(response, everything, whole=True)
     assert everything == fields
     again = a_reply(1, 0, 0)
     restore_chunks(again, fields)
-    assert again == reply
+    assert again == response
     more: dict[str, bytes] = {}
     take_chunks(again, more, whole=False)
     assert more == {}
@@ -140,8 +140,8 @@ def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int)
     again.alignment.append([entries, chars])
     take_chunks(again, more, whole=False)
     assert list(more) == [f"said:{chars // CHUNK_CHARS}", f"aligned:{entries // CHUNK_ENTRIES}"]
-    restore_chunks(reply, fields | more)
-    assert reply == again
+    restore_chunks(response, fields | more)
+    assert response == again
 
 
 def test_what_an_earlier_reply_has_left_is_not_read() -> None:
@@ -149,11 +149,11 @@ def test_what_an_earlier_reply_has_left_is_not_read() -> None:
     for chunks in range(3):
         fields: dict[str, bytes] = {}
         take_chunks(a_reply(1, 3 * CHUNK_CHARS, 3 * CHUNK_ENTRIES), fields, whole=True)
-        reply = a_reply(2, chunks * CHUNK_CHARS, chunks * CHUNK_ENTRIES)
-        take_chunks(reply, fields, whole=True)
+        response = a_reply(2, chunks * CHUNK_CHARS, chunks * CHUNK_ENTRIES)
+        take_chunks(response, fields, whole=True)
         again = a_reply(2, 0, 0)
         restore_chunks(again, fields)
-        assert again == reply
+        assert again == response
 
 
 def life_of_replies() -> list[tuple[list[inputs.Input], int]]:
@@ -162,38 +162,55 @@ def life_of_replies() -> list[tuple[list[inputs.Input], int]]:
     made = 100 * len(FRAME)
     return [
         ([HELLO, inputs.CreateResponse({})], 0),
-        ([inputs.ReplyPlanned(first, {"say": "this"}, {"turn": 1})], 0),
-        ([inputs.ReplyStepBegun(first, "book")], 0),
-        ([inputs.ReplyStepDone(first, 0, {"table": 7})], 0),
-        ([inputs.ReplyText(first, "One two. ")], 0),
-        ([inputs.ReplyAudio(first, FRAME, made, [[10, 4]])], 0),
-        ([inputs.ReplyAudio(first, FRAME)], 20),
-        ([inputs.ReplyAudio(first, FRAME, made, [[10, 4], [30, 9]])], 5000),
-        ([inputs.ReplyText(first, "Three. ")], 5000),
-        ([inputs.ReplyAudio(first, FRAME * 3)], 5000),
-        ([inputs.ReplyDiverged(first, 12)], 5000),
-        ([inputs.ReplyAudio(first, FRAME)], 5000),
-        ([inputs.ReplyDiverged(first)], 5000),
-        ([inputs.ReplyText(first, "Four. ")], 5000),
-        ([inputs.ReplyFunctionCall(first, "look_up", '{"order":7}')], 5000),
-        ([inputs.ReplyAudio(first, FRAME)], 5000),
-        ([inputs.ReplyText(first, "Five. "), inputs.ReplyAudio(first, FRAME), inputs.ReplyText(first, "Six. ")], 5000),
-        ([inputs.ReplyFailed(first, "broken", inputs.Apology("Sorry.", FRAME))], 5000),
-        ([inputs.CreateResponse({}), inputs.ReplyText(second, "Seven. "), inputs.ReplyAudio(second, FRAME * 9)], 6000),
+        ([inputs.ResponsePlanned(first, {"say": "this"}, {"turn": 1})], 0),
+        ([inputs.SideEffectBegun(first, "book")], 0),
+        ([inputs.SideEffectDone(first, 0, {"table": 7})], 0),
+        ([inputs.ResponseText(first, "One two. ")], 0),
+        ([inputs.ResponseAudio(first, FRAME, made, [[10, 4]])], 0),
+        ([inputs.ResponseAudio(first, FRAME)], 20),
+        ([inputs.ResponseAudio(first, FRAME, made, [[10, 4], [30, 9]])], 5000),
+        ([inputs.ResponseText(first, "Three. ")], 5000),
+        ([inputs.ResponseAudio(first, FRAME * 3)], 5000),
+        ([inputs.ResponseDiverged(first, 12)], 5000),
+        ([inputs.ResponseAudio(first, FRAME)], 5000),
+        ([inputs.ResponseDiverged(first)], 5000),
+        ([inputs.ResponseText(first, "Four. ")], 5000),
+        ([inputs.ResponseFunctionCall(first, "look_up", '{"order":7}')], 5000),
+        ([inputs.ResponseAudio(first, FRAME)], 5000),
+        (
+            [
+                inputs.ResponseText(first, "Five. "),
+                inputs.ResponseAudio(first, FRAME),
+                inputs.ResponseText(first, "Six. "),
+            ],
+            5000,
+        ),
+        ([inputs.ResponseFailed(first, "broken", inputs.Apology("Sorry.", FRAME))], 5000),
+        (
+            [
+                inputs.CreateResponse({}),
+                inputs.ResponseText(second, "Seven. "),
+                inputs.ResponseAudio(second, FRAME * 9),
+            ],
+            6000,
+        ),
         ([inputs.CancelResponse()], 6000),
         ([inputs.TruncateItem(item_id(7), 0, 60)], 6000),
-        ([inputs.CreateResponse({}), inputs.ReplyText(third, "Eight. "), inputs.ReplyAudio(third, FRAME * 9)], 7000),
-        ([inputs.ReplyFinished(third)], 7000),
+        (
+            [inputs.CreateResponse({}), inputs.ResponseText(third, "Eight. "), inputs.ResponseAudio(third, FRAME * 9)],
+            7000,
+        ),
+        ([inputs.ResponseFinished(third)], 7000),
         ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], 7040),
-        ([inputs.CreateResponse({"conversation": "none"}), inputs.ReplyText(fourth, "Aside.")], 8000),
-        ([inputs.ReplyFunctionCall(fourth, "look_up", '{"order":8}')], 8000),
-        ([inputs.ReplyFinished(fourth)], 8000),
+        ([inputs.CreateResponse({"conversation": "none"}), inputs.ResponseText(fourth, "Aside.")], 8000),
+        ([inputs.ResponseFunctionCall(fourth, "look_up", '{"order":8}')], 8000),
+        ([inputs.ResponseFinished(fourth)], 8000),
     ]
 
 
 def known_of(call: Call) -> dict[str, Any]:
     """All that a call knows of its replies."""
-    names = "reply playback agent_state failed_to voice_locked items_made replies_made idle_from_ms".split()
+    names = "response playback agent_state failed_to voice_locked items_made replies_made idle_from_ms".split()
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
     return {"said": said, **{name: getattr(call, name) for name in names}}
@@ -203,12 +220,12 @@ def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
     """After each single thing that happens another pod knows as much; and the conversation knows its own size."""
     call = new_call(outbox_bytes=0)
     record = Record(call)
-    for number, (happened, now_ms) in enumerate(life_of_replies()):
-        happen(call, *happened, now_ms=now_ms)
+    for number, (event, now_ms) in enumerate(life_of_replies()):
+        happen(call, *event, now_ms=now_ms)
         assert "error" not in types(call), number
         entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
         assert call.conversation.packed_bytes == sum(len(entry.pack()) for entry in entries if entry), number
         record.write()
-        assert known_of(record.restored()) == known_of(call), (number, happened[-1])
+        assert known_of(record.restored()) == known_of(call), (number, event[-1])
     assert call.replies_made == 4
     assert call.playback is None

@@ -80,7 +80,7 @@ def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, who
     assert third.clip is not None
     assert third.clip.audio == WHOLE
     assert third.untranscribed["mine"].audio == WHOLE
-    assert bytes(third.hearing.audio) == (FRAME * 20 if speaks else b"")
+    assert bytes(third.input_audio.audio) == (FRAME * 20 if speaks else b"")
 
 
 def test_what_a_crash_left_is_trimmed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.call.calls import FRAME, FRAME_MS, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, cut, heard_text
-from voice_agent.call.effects import StopReply
+from voice_agent.call.effects import StopResponse
 from voice_agent.call.record import Call
 
 TEXT = "One two three. Four five six."
@@ -59,11 +59,11 @@ def test_barge_in_cuts_the_item_at_what_was_played() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "one two three four five six"),
-        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        inputs.ResponseText(response_id(1), "one two three four five six"),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=1000,
     )
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)), now_ms=1400)
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=1400)
     done, truncated = emitted(call)[-2:]
     assert done["response"]["status"] == "cancelled"
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
@@ -79,9 +79,9 @@ def test_barge_in_after_the_reply_was_sent_still_cuts_what_is_playing() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "one two three four"),
-        inputs.ReplyAudio(response_id(1), FRAME * 100),
-        inputs.ReplyFinished(response_id(1)),
+        inputs.ResponseText(response_id(1), "one two three four"),
+        inputs.ResponseAudio(response_id(1), FRAME * 100),
+        inputs.ResponseFinished(response_id(1)),
         now_ms=1000,
     )
     spoken_turn(call, now_ms=2000)
@@ -94,8 +94,8 @@ def test_the_client_knows_best_how_much_was_heard() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "one two three four"),
-        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        inputs.ResponseText(response_id(1), "one two three four"),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=0,
     )
     spoken_turn(call, now_ms=500)
@@ -112,12 +112,12 @@ def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "one two three four"),
-        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        inputs.ResponseText(response_id(1), "one two three four"),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=0,
     )
     effects = happen(call, inputs.TruncateItem(item_id(2), 0, 500), now_ms=600)
-    assert effects == [StopReply(response_id(1))]
+    assert effects == [StopResponse(response_id(1))]
     done, truncated = emitted(call)[-2:]
     assert done["type"] == "response.done"
     assert (done["response"]["status"], done["response"]["output"][0]["status"]) == ("cancelled", "incomplete")
@@ -126,7 +126,7 @@ def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
     item = call.conversation.get(item_id(2))
     assert item is not None
     assert item.item["content"][0]["transcript"] == "one two"
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME))
     assert emitted(call)[-1] == truncated
 
 
@@ -134,7 +134,7 @@ def test_a_client_that_interrupts_may_name_more_than_was_spoken_and_cancel_too()
     """It does not know how far the server is: one cancel may follow, and a second one is the error it was."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
     happen(call, inputs.TruncateItem(item_id(2), 0, 5000), inputs.CancelResponse(response_id(1)))
     assert emitted(call)[-1] == {
         "type": "conversation.item.truncated",
@@ -150,9 +150,9 @@ def test_after_an_interruption_the_next_response_is_cancelled_like_any_other() -
     """The cancel that was expected never came; one that comes later is for the new response."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50), inputs.TruncateItem(item_id(2), 0, 100))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50), inputs.TruncateItem(item_id(2), 0, 100))
     happen(call, inputs.CreateResponse({}))
-    assert happen(call, inputs.CancelResponse()) == [StopReply(response_id(2))]
+    assert happen(call, inputs.CancelResponse()) == [StopResponse(response_id(2))]
     happen(call, inputs.CancelResponse())
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
 
@@ -162,20 +162,23 @@ def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
     """Another part, or an item that is not there: an error, and the response goes on."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50))
     assert happen(call, wish) == []
     assert emitted(call)[-1]["type"] == "error"
-    assert call.reply is not None
+    assert call.response is not None
 
 
 def test_what_is_being_written_is_not_truncated() -> None:
     """Only speech has milliseconds."""
     call = new_call(output_modalities=["text"])
     happen(
-        call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "one"), inputs.TruncateItem(item_id(1), 0, 0)
+        call,
+        inputs.CreateResponse({}),
+        inputs.ResponseText(response_id(1), "one"),
+        inputs.TruncateItem(item_id(1), 0, 0),
     )
     assert emitted(call)[-1]["error"]["param"] == "item_id"
-    assert call.reply is not None
+    assert call.response is not None
 
 
 def kept(call: Call) -> str:
@@ -185,7 +188,9 @@ def kept(call: Call) -> str:
 
 def barge_in(call: Call, now_ms: int) -> None:
     """The caller begins to speak."""
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.hearing.position),)), now_ms=now_ms)
+    happen(
+        call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=now_ms
+    )
 
 
 def test_a_piece_lasts_as_long_as_the_audio_made_of_it() -> None:
@@ -195,8 +200,8 @@ def test_a_piece_lasts_as_long_as_the_audio_made_of_it() -> None:
     audio = FRAME * 50
     happen(
         call,
-        inputs.ReplyText(response_id(1), "a b c d e f g h i j"),
-        inputs.ReplyAudio(response_id(1), audio, 4 * len(audio)),
+        inputs.ResponseText(response_id(1), "a b c d e f g h i j"),
+        inputs.ResponseAudio(response_id(1), audio, 4 * len(audio)),
     )
     happen(call, inputs.CancelResponse())
     assert kept(call) == "a b"
@@ -207,7 +212,7 @@ def test_a_piece_of_which_little_audio_is_made_yet_is_said_at_the_usual_pace() -
     """A voice that speaks while it makes: a second of audio for a hundred words is not all of it."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "one two " * 50), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseText(response_id(1), "one two " * 50), inputs.ResponseAudio(response_id(1), FRAME * 50))
     happen(call, inputs.CancelResponse())
     assert kept(call) == "one two one two"
 
@@ -218,9 +223,9 @@ def test_a_sentence_that_was_not_begun_is_not_kept() -> None:
     spoken_turn(call)
     happen(
         call,
-        inputs.ReplyText(response_id(1), "One. "),
-        inputs.ReplyAudio(response_id(1), FRAME * 50),
-        inputs.ReplyText(response_id(1), "And two."),
+        inputs.ResponseText(response_id(1), "One. "),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
+        inputs.ResponseText(response_id(1), "And two."),
         inputs.CancelResponse(),
     )
     assert kept(call) == "One."
@@ -232,8 +237,8 @@ def test_a_pause_of_the_agent_is_not_heard_as_speech(moves: bool) -> None:
     call = new_call()
     spoken_turn(call)
     say: list[inputs.Input] = [
-        inputs.ReplyText(response_id(1), "one two three four "),
-        inputs.ReplyAudio(response_id(1), FRAME * 50),
+        inputs.ResponseText(response_id(1), "one two three four "),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
     ]
     happen(call, *say, now_ms=0)
     if moves:
@@ -248,8 +253,12 @@ def test_a_change_of_format_does_not_change_what_was_said_when() -> None:
     """An item is cut by its own audio's format, whatever the session's is by then."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "one two three four"), inputs.ReplyAudio(response_id(1), FRAME * 50))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(
+        call,
+        inputs.ResponseText(response_id(1), "one two three four"),
+        inputs.ResponseAudio(response_id(1), FRAME * 50),
+    )
+    happen(call, inputs.ResponseFinished(response_id(1)))
     happen(call, inputs.UpdateSession({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}))
     happen(call, inputs.TruncateItem(item_id(2), 0, 500))
     assert kept(call) == "one two"
@@ -259,9 +268,9 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
     """Clients that interrupt before anything was heard delete the item, and may cancel its response, too."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
     effects = happen(call, inputs.DeleteItem(item_id(2)), inputs.CancelResponse(response_id(1)))
-    assert effects == [StopReply(response_id(1))]
+    assert effects == [StopResponse(response_id(1))]
     assert [event["type"] for event in emitted(call)[-2:]] == ["response.done", "conversation.item.deleted"]
     assert item_id(2) not in call.conversation
     spoken_turn(call)
@@ -271,13 +280,18 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
 def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool = True) -> str:
     """The agent says something; the item's id."""
     happen(call, inputs.CreateResponse({}), now_ms=now_ms)
-    assert call.reply is not None
-    reply_id = call.reply.response_id
-    happen(call, inputs.ReplyText(reply_id, text), inputs.ReplyAudio(reply_id, FRAME * (ms // FRAME_MS)), now_ms=now_ms)
-    assert call.reply.item_id is not None
-    said = call.reply.item_id
+    assert call.response is not None
+    reply_id = call.response.response_id
+    happen(
+        call,
+        inputs.ResponseText(reply_id, text),
+        inputs.ResponseAudio(reply_id, FRAME * (ms // FRAME_MS)),
+        now_ms=now_ms,
+    )
+    assert call.response.item_id is not None
+    said = call.response.item_id
     if ends:
-        happen(call, inputs.ReplyFinished(reply_id), now_ms=now_ms)
+        happen(call, inputs.ResponseFinished(reply_id), now_ms=now_ms)
     return said
 
 
@@ -330,7 +344,7 @@ def test_an_item_that_was_said_before_is_cut_alone(ends: bool) -> None:
     first = spoken(call, "one two three four")
     second = spoken(call, "five six seven eight", now_ms=1000, ends=ends)
     assert happen(call, inputs.TruncateItem(first, 0, 200), now_ms=1200) == []
-    assert (call.reply is None) == ends
+    assert (call.response is None) == ends
     barge_in(call, 1300)
     assert cuts(call) == [(first, 200), (second, 300)]
 
@@ -383,10 +397,12 @@ def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, au
     happen(call, inputs.CreateItem({**TYPED, "id": "typed"}))
     ids = {"unknown": "unknown", "typed by the user": "typed", "nothing": "nothing", "spoken": spoken(call, "one two")}
     happen(call, inputs.CreateResponse({"output_modalities": ["text"]}))
-    happen(call, inputs.ReplyText(response_id(2), "three"), inputs.ReplyFunctionCall(response_id(2), "look_up", "{}"))
-    assert call.reply is not None
-    ids["written"], ids["a tool's call"] = call.reply.output_ids
-    happen(call, inputs.ReplyFinished(response_id(2)))
+    happen(
+        call, inputs.ResponseText(response_id(2), "three"), inputs.ResponseFunctionCall(response_id(2), "look_up", "{}")
+    )
+    assert call.response is not None
+    ids["written"], ids["a tool's call"] = call.response.output_ids
+    happen(call, inputs.ResponseFinished(response_id(2)))
     call.conversation.add({"id": "nothing", **NOTHING_SAID})
     happen(call, inputs.TruncateItem(ids[said], content_index, audio_end_ms))
     assert emitted(call)[-1]["error"]["param"] == param
@@ -400,7 +416,7 @@ def test_what_is_said_aside_is_not_truncated() -> None:
     """It is no item of the conversation, and goes on."""
     call = new_call()
     happen(call, inputs.CreateResponse({"conversation": "none"}))
-    happen(call, inputs.ReplyText(response_id(1), "one two"), inputs.ReplyAudio(response_id(1), FRAME * 50))
+    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
     assert happen(call, inputs.TruncateItem(item_id(1), 0, 500)) == []
     assert emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id"
-    assert call.reply is not None
+    assert call.response is not None

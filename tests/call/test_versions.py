@@ -33,11 +33,11 @@ def test_a_call_of_the_first_version_goes_on() -> None:
     """A reply under way, half an utterance, two turns, remembered client events: everything is understood."""
     call = restore(recorded("schema-1"), epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert call.seq == 26
-    assert call.reply is not None
-    assert call.reply.response_id == "resp_2"
-    assert call.reply.text == "The second answer"
-    assert call.reply.audio_bytes == 9600
-    assert len(call.hearing.audio) == 5 * 960
+    assert call.response is not None
+    assert call.response.response_id == "resp_2"
+    assert call.response.text == "The second answer"
+    assert call.response.audio_bytes == 9600
+    assert len(call.input_audio.audio) == 5 * 960
     assert [item["id"] for item in call.conversation.items()] == ["item_1", "item_2", "item_3", "item_4"]
     assert "client_1" in call.seen
     assert call.turns == 2
@@ -54,12 +54,12 @@ def test_a_version_back_finds_all_it_knows() -> None:
     call.write_whole = True
     after = take_write(call, 5)
     assert set(before.fields) <= set(after.fields) | {"claimed_at", "epoch"}
-    for name in ("counts", "hearing", "clip", "untranscribed", "agent", "seen:1", "voice_locked", "mirror"):
+    for name in ("counts", "input_audio", "clip", "untranscribed", "agent", "seen:1", "voice_locked", "mirror"):
         assert after.fields[name] == before.fields[name], name
-    reply, old = orjson.loads(after.fields["reply"]), orjson.loads(before.fields["reply"])
+    response, old = orjson.loads(after.fields["response"]), orjson.loads(before.fields["response"])
     # Text and audio of a reply under way stand in fields of their own by now; formats still change at once.
     elsewhere = {"text", "audio_bytes"}
-    assert {name: reply[name] for name in old if name not in elsewhere} == {
+    assert {name: response[name] for name in old if name not in elsewhere} == {
         name: value for name, value in old.items() if name not in elsewhere
     }
     assert set(after.items) == set(before.items)
@@ -70,15 +70,15 @@ def test_what_a_version_ahead_added_survives_this_one() -> None:
     ahead = recorded("schema-1")
     ahead.fields["schema"] = b"%d" % (SCHEMA + 1)
     ahead.fields["mood"] = b"\x00sunny"
-    reply = orjson.loads(ahead.fields["reply"])
-    ahead.fields["reply"] = orjson.dumps({**reply, "tempo": {"bpm": 90}})
+    response = orjson.loads(ahead.fields["response"])
+    ahead.fields["response"] = orjson.dumps({**response, "tempo": {"bpm": 90}})
     playback = orjson.loads(ahead.fields["playback"])
     ahead.fields["playback"] = orjson.dumps({**playback, "speaker": "left"})
     call = restore(ahead, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
     call.write_whole = True
     after = take_write(call, 5)
     assert after.fields["mood"] == b"\x00sunny"
-    assert orjson.loads(after.fields["reply"])["tempo"] == {"bpm": 90}
+    assert orjson.loads(after.fields["response"])["tempo"] == {"bpm": 90}
     assert orjson.loads(after.fields["playback"])["speaker"] == "left"
 
 
@@ -87,5 +87,5 @@ def test_what_a_version_ahead_tells_of_a_piece_of_speech_is_left_aside() -> None
     ahead = recorded("schema-1")
     ahead.fields["piece"] = orjson.dumps({"made_bytes": 9600, "pitch": 2})
     call = restore(ahead, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
-    assert call.reply is not None
-    assert call.reply.piece.made_bytes == 9600
+    assert call.response is not None
+    assert call.response.piece.made_bytes == 9600

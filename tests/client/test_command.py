@@ -57,7 +57,7 @@ class Notes:
     def going_away(self, time_left_ms: int) -> None:
         self.told.append(("going_away", time_left_ms))
 
-    def mistake(self, message: str) -> None:
+    def failed(self, message: str) -> None:
         self.told.append(("mistake", message))
 
 

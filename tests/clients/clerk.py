@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from tests.e2e.caller_of_tools import CallerOfTools
-from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
 from voice_agent.speech.workers import SpeechWorkers
@@ -39,7 +39,7 @@ class Clerk(CallerOfTools):
         """By the recognizer of the built-in agents."""
         return await self._workers.transcribe(clip.audio, clip.format)
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """A tool's call or output, a story, or what was said."""
         last = turn.items[-1] if turn.items else {}
         said = said_since_last_reply(turn.items).text

@@ -581,7 +581,7 @@ async def test_one_call_key_makes_one_call(store: Store) -> None:
     assert await store.bind_call_key("forgotten", "call_new", instead_of=winner) == "call_new"
 
 
-def beat(name: str, **more: Any) -> PodHeartbeat:
+def heartbeat(name: str, **more: Any) -> PodHeartbeat:
     """A heartbeat."""
     given: dict[str, Any] = {
         "color": "blue",
@@ -591,29 +591,29 @@ def beat(name: str, **more: Any) -> PodHeartbeat:
         "parked_calls": 1,
         "capacity": 10,
         "started_at_ms": 1,
-        "beat_at_ms": 2,
+        "heartbeat_at_ms": 2,
     }
     return PodHeartbeat(name=name, **{**given, **more})
 
 
 async def test_the_fleet_is_every_pod_that_beats(store: Store) -> None:
     """By name, with its numbers."""
-    await store.beat(beat("b"), ttl_s=5)
-    await store.beat(beat("a", active_calls=0, status="draining"), ttl_s=5)
-    told = [replace(pod, beat_at_ms=beat("a").beat_at_ms) for pod in await store.pods()]
-    assert told == [beat("a", active_calls=0, status="draining"), beat("b")]
+    await store.heartbeat(heartbeat("b"), ttl_s=5)
+    await store.heartbeat(heartbeat("a", active_calls=0, status="draining"), ttl_s=5)
+    told = [replace(pod, heartbeat_at_ms=heartbeat("a").heartbeat_at_ms) for pod in await store.pods()]
+    assert told == [heartbeat("a", active_calls=0, status="draining"), heartbeat("b")]
 
 
 async def test_a_color_learns_what_is_wished_of_it(store: Store) -> None:
     """With its next beat; a wish taken back is gone."""
     wish = DrainRequest("handoff", 60, 7)
-    assert await store.beat(beat("a"), ttl_s=5) is None
+    assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None
     await store.request_drain("blue", wish)
-    assert await store.drain_wish("blue") == wish
-    assert await store.beat(beat("a"), ttl_s=5) == wish
-    assert await store.beat(beat("g", color="green"), ttl_s=5) is None
+    assert await store.drain_request("blue") == wish
+    assert await store.heartbeat(heartbeat("a"), ttl_s=5) == wish
+    assert await store.heartbeat(heartbeat("g", color="green"), ttl_s=5) is None
     await store.request_drain("blue", None)
-    assert await store.beat(beat("a"), ttl_s=5) is None
+    assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None
 
 
 async def test_what_the_router_is_set_to_is_kept(store: Store) -> None:
@@ -631,7 +631,7 @@ async def test_what_the_router_is_set_to_is_kept(store: Store) -> None:
 async def test_a_heartbeat_tells_what_a_drain_costs(store: Store) -> None:
     """Calls that cannot come back, the oldest one, and when the last was taken."""
     costs = {"calls_not_resumable": 2, "oldest_call_at_ms": 17, "took_call_at_ms": 19}
-    await store.beat(beat("a", **costs), ttl_s=5)
+    await store.heartbeat(heartbeat("a", **costs), ttl_s=5)
     (told,) = await store.pods()
     assert {name: getattr(told, name) for name in costs} == costs
 
@@ -644,33 +644,33 @@ async def test_the_first_proposal_is_agreed_on(store: Store) -> None:
 
 async def test_a_note_is_replaced_by_whoever_knows_it(store: Store) -> None:
     """Of two who both saw the old note one replaces it; who asks again because the answer was lost is told yes."""
-    assert await store.note("cutover") is None
+    assert await store.get("cutover") is None
     assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
     assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
     assert not await store.compare_and_set("cutover", None, b"two", ttl_s=TTL_S)
     assert not await store.compare_and_set("cutover", b"0", b"two", ttl_s=TTL_S)
     assert await store.compare_and_set("cutover", b"one", b"", ttl_s=TTL_S)
-    assert await store.note("cutover") == b""
+    assert await store.get("cutover") == b""
     assert not await store.compare_and_set("cutover", None, None, ttl_s=TTL_S)
     assert await store.compare_and_set("cutover", b"", None, ttl_s=TTL_S)
-    assert await store.note("cutover") is None
+    assert await store.get("cutover") is None
     assert await store.compare_and_set("cutover", b"", None, ttl_s=TTL_S)
 
 
 async def test_a_heartbeat_brings_its_keys_calls(store: Store) -> None:
     """With the next beat those that have none any more are gone."""
-    await store.beat(beat("a", keys={"0123456789abcdef": 2, "open": 1}), ttl_s=5)
-    await store.beat(beat("b"), ttl_s=5)
+    await store.heartbeat(heartbeat("a", keys={"0123456789abcdef": 2, "open": 1}), ttl_s=5)
+    await store.heartbeat(heartbeat("b"), ttl_s=5)
     assert [pod.keys for pod in await store.pods()] == [{"0123456789abcdef": 2, "open": 1}, {}]
-    await store.beat(beat("a"), ttl_s=5)
+    await store.heartbeat(heartbeat("a"), ttl_s=5)
     assert [pod.keys for pod in await store.pods()] == [{}, {}]
 
 
 async def test_a_heartbeat_brings_its_counters(store: Store) -> None:
     """What a pod has counted is read as it was written."""
     counted = PodCounters(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4}, causes={"drain": 2})
-    await store.beat(beat("a", schema=1, counters=counted), ttl_s=5)
-    await store.beat(beat("b"), ttl_s=5)
+    await store.heartbeat(heartbeat("a", schema=1, counters=counted), ttl_s=5)
+    await store.heartbeat(heartbeat("b"), ttl_s=5)
     assert [(pod.schema, pod.counters) for pod in await store.pods()] == [(1, counted), (0, None)]
 
 
@@ -732,7 +732,7 @@ async def test_what_has_expired_is_unknown_on_a_real_server(redis_url: str) -> N
     client = store._redis
     await store.commit([first_write()])
     await store.bind_call_key("k", "call_a")
-    await store.beat(beat("a"), ttl_s=5)
+    await store.heartbeat(heartbeat("a"), ttl_s=5)
     assert await client.ttl("voice:pod:a") == 5
     for key in ("call:{call_a}", "voice:callkey:k", "voice:pod:a"):
         await client.pexpire(key, 1)
@@ -777,12 +777,12 @@ async def test_memory_forgets_what_has_expired() -> None:
     for n in range(50):
         await store.commit([first_write(f"call_{n}")])
         await store.bind_call_key(f"key_{n}", f"call_{n}")
-        await store.beat(beat(f"pod_{n}"), ttl_s=5)
+        await store.heartbeat(heartbeat(f"pod_{n}"), ttl_s=5)
     now[0] = TTL_S - 1
     await store.commit([CallWrite("call_0", 1)])
     await store.find_call_key("key_0")
     now[0] = TTL_S
-    await store.beat(beat("pod_z"), ttl_s=5)
+    await store.heartbeat(heartbeat("pod_z"), ttl_s=5)
     assert await store.find_call_key("key_0") == "call_0"
     assert (list(store._calls), list(store._keys), list(store._pods)) == (["call_0"], ["key_0"], ["pod_z"])
 

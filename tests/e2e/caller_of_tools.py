@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from voice_agent.agents.base import Audio, FunctionCall, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, FunctionCall, ResponsePart, Text, Turn
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 
@@ -20,7 +20,7 @@ class CallerOfTools(Echo):
 
     name = "tools"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """One call, or speech of 24 kHz PCM that sounds like nothing."""
         last = turn.items[-1] if turn.items else {}
         if last.get("type") == "function_call_output":

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
 
@@ -51,7 +51,7 @@ class Parrot:
     async def transcribe(self, clip: Clip) -> str | None:
         return None
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         said = said_since_last_reply(turn.items).text or "nothing"
         for number in range(SENTENCES):
             yield Text(sentence(number, said))
@@ -63,7 +63,7 @@ class Broken(Parrot):
 
     name = "broken"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         yield Text("That is easy. ")
         wrong: Any = "It is not."
         yield wrong

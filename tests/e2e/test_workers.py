@@ -39,7 +39,7 @@ def pid_of(host: PodProcess, name: str) -> int:
 async def fleet(host: PodProcess) -> dict[str, dict[str, Any]]:
     """Every pod, by name."""
     async with httpx.AsyncClient(base_url=host.http) as admin:
-        return {beat["name"]: beat for beat in (await admin.get("/admin/fleet")).json()["pods"]}
+        return {heartbeat["name"]: heartbeat for heartbeat in (await admin.get("/admin/fleet")).json()["pods"]}
 
 
 async def start(its: Pods, **settings: Any) -> PodProcess:
@@ -93,7 +93,7 @@ async def test_two_workers_share_the_port_the_fleet_and_the_figures(redis_url: s
             assert {line["call_id"] for line in listed["calls"]} == {call.call_id for call in made}
 
             async def all_in_fleet() -> bool:
-                return {name: beat["active_calls"] for name, beat in (await fleet(host)).items()} == {
+                return {name: heartbeat["active_calls"] for name, heartbeat in (await fleet(host)).items()} == {
                     name: len(calls) for name, calls in on.items()
                 }
 

@@ -35,7 +35,7 @@ async def tell(*pods: Pod) -> None:
     """Two rounds of heartbeats: all know of all."""
     for _ in range(2):
         for pod in pods:
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
 
 
 async def test_an_overloaded_worker_leaves_its_connections_to_the_others() -> None:
@@ -55,9 +55,9 @@ async def test_a_host_whose_workers_are_all_overloaded_is_unhealthy_only_if_it_i
         hosts = workers(its)
         own = [host._pod for host in hosts]
         for pod in own:
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
         own[0].admission.overloaded = True
-        await own[0].heartbeat.beat()
+        await own[0].heartbeat.heartbeat()
         assert own[0].status().status == "overloaded"
         own[1].admission.overloaded = True
         for host in hosts:

@@ -15,7 +15,7 @@ from voice_agent.operate.sources.fleet import FleetWatch
 from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights, Store
 from voice_agent.stores.memory import MemoryStore
 
-BEAT_S = 2.0
+HEARTBEAT_S = 2.0
 
 
 class Died(BaseException):
@@ -65,7 +65,7 @@ class SimPod:
     schema: int = 1
     version: str = "1"
     counters: PodCounters = field(default_factory=PodCounters)
-    beat_at_s: float = 0.0
+    heartbeat_at_s: float = 0.0
 
 
 class SimRouter:
@@ -193,9 +193,9 @@ class SimStore(MemoryStore):
         if self.is_away:
             raise StoreUnavailable("no answer in time")
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         self._check()
-        return await super().beat(beat, ttl_s=ttl_s)
+        return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
     async def pods(self) -> list[PodHeartbeat]:
         self._check()
@@ -203,9 +203,9 @@ class SimStore(MemoryStore):
             raise StoreRefused("no such permission")
         return await super().pods()
 
-    async def drain_wish(self, color: str) -> DrainRequest | None:
+    async def drain_request(self, color: str) -> DrainRequest | None:
         self._check()
-        return await super().drain_wish(color)
+        return await super().drain_request(color)
 
     async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         self._check()
@@ -221,7 +221,7 @@ class SimStore(MemoryStore):
 
     async def note(self, name: str) -> bytes | None:
         self._check()
-        return await super().note(name)
+        return await super().get(name)
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         self._check()
@@ -246,7 +246,7 @@ class SimWorld:
         self.per_second: Callable[[SimWorld], None] = lambda world: None
         """A test's own course of events."""
         self.clock.passing.append(self._pass)
-        self.beat()
+        self.heartbeat()
 
     def world(self, counter: Counter) -> Context:
         """The ports, each call of which is counted."""
@@ -275,19 +275,19 @@ class SimWorld:
         """Its living pods."""
         return [pod for pod in self.pods if pod.color == color and pod.alive]
 
-    def takers(self, color: str) -> list[SimPod]:
+    def ready_pods(self, color: str) -> list[SimPod]:
         """Its pods that take calls."""
         return [pod for pod in self.of(color) if not pod.draining]
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Every pod that is due says that it lives, and learns its color's wish."""
         for pod in self.pods:
-            if pod.alive and not self.store.is_away and self.clock.now_s - pod.beat_at_s >= BEAT_S:
-                pod.beat_at_s = self.clock.now_s
-                wish = _now(self.store.beat(self._beat_of(pod), ttl_s=7))
+            if pod.alive and not self.store.is_away and self.clock.now_s - pod.heartbeat_at_s >= HEARTBEAT_S:
+                pod.heartbeat_at_s = self.clock.now_s
+                wish = _now(self.store.heartbeat(self._heartbeat_of(pod), ttl_s=7))
                 pod.draining = wish is not None
 
-    def _beat_of(self, pod: SimPod) -> PodHeartbeat:
+    def _heartbeat_of(self, pod: SimPod) -> PodHeartbeat:
         return PodHeartbeat(
             name=pod.name,
             color=pod.color,
@@ -297,7 +297,7 @@ class SimWorld:
             parked_calls=0,
             capacity=pod.capacity,
             started_at_ms=1,
-            beat_at_ms=self.clock.wall_ms(),
+            heartbeat_at_ms=self.clock.wall_ms(),
             schema=pod.schema,
             store=pod.store,
             counters=pod.counters,
@@ -305,7 +305,7 @@ class SimWorld:
         )
 
     def _pass(self, now_s: float) -> None:
-        self.beat()
+        self.heartbeat()
         self.per_second(self)
         # Draining pods hand their calls off, one each, to where resumes are sent.
         told = None if self.store.is_away else _now(self.store.weights())
@@ -313,16 +313,16 @@ class SimWorld:
         sent_to = {color for rule in self.router.rules for color, weight in rule.items() if weight > 0}
         if routed - sent_to:
             self.broken.append(f"{now_s}: pods are told that callers are sent to {routed - sent_to}")
-        to = [color for color, weight in self.router.rules[1].items() if weight > 0 and self.takers(color)]
+        to = [color for color, weight in self.router.rules[1].items() if weight > 0 and self.ready_pods(color)]
         to = [color for color in to if color in routed]
         for pod in self.pods:
             if pod.alive and pod.draining and pod.calls > pod.not_resumable and to:
                 pod.calls -= 1
-                self.takers(to[-1])[0].calls += 1
+                self.ready_pods(to[-1])[0].calls += 1
         for number, rule in enumerate(self.router.rules):
             for color in rule:
                 # With a weight, or by a cookie: whoever is sent there must be served.
-                if self.of(color) and not self.takers(color):
+                if self.of(color) and not self.ready_pods(color):
                     self.broken.append(f"{now_s}: rule {number} sends callers to {color}, which drains")
 
 

@@ -14,7 +14,7 @@ from voice_agent.operate.fleet import Fleet, FleetError
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
-BEAT_MS = 2000
+HEARTBEAT_MS = 2000
 
 
 class SteppedClock:
@@ -41,30 +41,30 @@ class SteppedClock:
 class ShownStore(MemoryStore):
     """Shows the heartbeats that a test says, or fails."""
 
-    def __init__(self, *beats: PodHeartbeat) -> None:
+    def __init__(self, *heartbeats: PodHeartbeat) -> None:
         super().__init__(ttl_s=60)
-        self.beats = list(beats)
+        self.heartbeats = list(heartbeats)
         self.silent = False
 
     async def pods(self) -> list[PodHeartbeat]:
         if self.silent:
             raise StoreUnavailable("no answer")
-        return self.beats
+        return self.heartbeats
 
 
-def beat(name: str, active: int = 0, *, status: str = "ok", color: str = "blue", at_ms: int = 0) -> PodHeartbeat:
+def heartbeat(name: str, active: int = 0, *, status: str = "ok", color: str = "blue", at_ms: int = 0) -> PodHeartbeat:
     return PodHeartbeat(name, color, "1", status, active, 0, 10, 0, at_ms)
 
 
 def obeying(pod: PodHeartbeat, active: int = 0) -> PodHeartbeat:
     """Its next heartbeat."""
-    return replace(pod, status="draining", active_calls=active, beat_at_ms=pod.beat_at_ms + BEAT_MS)
+    return replace(pod, status="draining", active_calls=active, heartbeat_at_ms=pod.heartbeat_at_ms + HEARTBEAT_MS)
 
 
 def test_a_color_is_drained_when_its_last_pod_says_so() -> None:
     """One pod without calls is not enough, nor is another color's."""
-    one, two = beat("one", 1), beat("two", 2)
-    watch = DrainWatch("blue", Fleet([one, two, beat("other", 5, color="green")]))
+    one, two = heartbeat("one", 1), heartbeat("two", 2)
+    watch = DrainWatch("blue", Fleet([one, two, heartbeat("other", 5, color="green")]))
     assert (watch.drained, watch.active_calls) == (False, 3)
     watch.look(Fleet([obeying(one), obeying(two, 1)]), 1)
     assert (watch.drained, watch.active_calls) == (False, 1)
@@ -74,11 +74,11 @@ def test_a_color_is_drained_when_its_last_pod_says_so() -> None:
 
 def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
     """It may still show a drain that was cancelled since; a pod without calls that takes new ones is not drained."""
-    stale = beat("one", status="draining")
+    stale = heartbeat("one", status="draining")
     watch = DrainWatch("blue", Fleet([stale]))
     watch.look(Fleet([stale]), 1)
     assert not watch.drained
-    watch.look(Fleet([replace(stale, status="ok", beat_at_ms=BEAT_MS)]), 2)
+    watch.look(Fleet([replace(stale, status="ok", heartbeat_at_ms=HEARTBEAT_MS)]), 2)
     assert not watch.drained
     watch.look(Fleet([obeying(stale)]), 3)
     assert watch.drained
@@ -86,7 +86,7 @@ def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
 
 def test_a_pod_that_starts_meanwhile_is_waited_for() -> None:
     """It may have taken calls before it knew of the wish."""
-    one, late = beat("one"), beat("late", 1, at_ms=500)
+    one, late = heartbeat("one"), heartbeat("late", 1, at_ms=500)
     watch = DrainWatch("blue", Fleet([one]))
     watch.look(Fleet([obeying(one), late]), 1)
     assert not watch.drained
@@ -96,7 +96,7 @@ def test_a_pod_that_starts_meanwhile_is_waited_for() -> None:
 
 def test_a_pod_that_left_counts_as_gone_only_after_a_while() -> None:
     """A store that lost its memory shows nobody until each pod's next heartbeat: that is not an empty color."""
-    one = beat("one", 3)
+    one = heartbeat("one", 3)
     watch = DrainWatch("blue", Fleet([one]))
     watch.look(Fleet([]), 10)
     watch.look(Fleet([]), 10 + GONE_S - 0.1)
@@ -113,33 +113,33 @@ def test_a_pod_that_left_counts_as_gone_only_after_a_while() -> None:
 
 async def test_a_color_without_pods_cannot_be_drained() -> None:
     """Nor is anything wished of it, which would surprise the next pod that starts; the sentence says who is there."""
-    store = ShownStore(beat("one"), beat("two"), beat("three", color="green"))
+    store = ShownStore(heartbeat("one"), heartbeat("two"), heartbeat("three", color="green"))
     words = r"^there is no purple pod to drain; there is: blue \(2 pods\), green \(1 pod\)\.$"
     for wait in (False, True):
         with pytest.raises(FleetError, match=words):
             await drain_color(store, "purple", "handoff", 5, SteppedClock(), wait=wait)
-    assert await store.drain_wish("purple") is None
+    assert await store.drain_request("purple") is None
     with pytest.raises(FleetError, match="no pod at all"):
         await drain_color(ShownStore(), "blue", "handoff", 5, SteppedClock(), wait=True)
 
 
 async def test_asking_is_told_as_asking() -> None:
     """Before a heartbeat nothing is known to drain, in JSON neither."""
-    store = ShownStore(beat("one", 2, status="draining"), beat("two"))
+    store = ShownStore(heartbeat("one", 2, status="draining"), heartbeat("two"))
     asked = await drain_color(store, "blue", "finish", 5, SteppedClock())
-    assert await store.drain_wish("blue") == DrainRequest("finish", 5, 100_000)
+    assert await store.drain_request("blue") == DrainRequest("finish", 5, 100_000)
     assert (asked.draining, asked.drained, asked.active_calls, asked.asked) == (False, False, 2, ("one", "two"))
-    assert str(asked).startswith("asked 2 blue pods to drain: finish, at most 5 s; pods obey within 2 s")
+    assert str(asked).startswith("asked 2 blue pods to drain: finish, at most 5 s; pods act within 2 s")
 
 
 async def test_waiting_outlasts_a_silence_of_the_store() -> None:
     """A failover in the middle of a drain ends neither, nor does it make a pod gone that could not be seen."""
-    one = beat("one", 1)
+    one = heartbeat("one", 1)
     store = ShownStore(one)
 
     def meanwhile(sleeps: int) -> None:
         store.silent = 2 <= sleeps <= 2 + GONE_S / LOOK_S
-        store.beats = [obeying(one)] if sleeps == 5 + GONE_S / LOOK_S else []
+        store.heartbeats = [obeying(one)] if sleeps == 5 + GONE_S / LOOK_S else []
 
     done = await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
     assert (done.draining, done.drained, done.active_calls, done.gone) == (True, True, 0, ())
@@ -148,11 +148,11 @@ async def test_waiting_outlasts_a_silence_of_the_store() -> None:
 
 async def test_a_pod_that_vanishes_during_the_wait_is_named() -> None:
     """Killed or retired, it has no call any more, but whoever reads the result should know."""
-    one, two = beat("one", 1), beat("two")
+    one, two = heartbeat("one", 1), heartbeat("two")
     store = ShownStore(one, two)
 
     def meanwhile(sleeps: int) -> None:
-        store.beats = [obeying(two)]
+        store.heartbeats = [obeying(two)]
 
     clock = SteppedClock(meanwhile)
     done = await drain_color(store, "blue", "handoff", 60, clock, wait=True)
@@ -162,11 +162,13 @@ async def test_a_pod_that_vanishes_during_the_wait_is_named() -> None:
 
 async def test_a_pod_that_left_without_a_call_is_drained() -> None:
     """Its last heartbeat says so: it is neither waited for nor told as gone."""
-    one = beat("one", 1)
+    one = heartbeat("one", 1)
     store = ShownStore(one)
 
     def meanwhile(sleeps: int) -> None:
-        store.beats = [replace(obeying(one), status="left")] if sleeps == 2 else store.beats if sleeps < 2 else []
+        store.heartbeats = (
+            [replace(obeying(one), status="left")] if sleeps == 2 else store.heartbeats if sleeps < 2 else []
+        )
 
     done = await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
     assert (done.drained, done.gone) == (True, ())
@@ -174,7 +176,7 @@ async def test_a_pod_that_left_without_a_call_is_drained() -> None:
 
 async def test_a_wait_ends_when_the_drain_is_cancelled() -> None:
     """There is nothing left to wait for, and it must not look like success."""
-    store = ShownStore(beat("one", 1))
+    store = ShownStore(heartbeat("one", 1))
     cancelling: list[asyncio.Task[None]] = []
 
     def meanwhile(sleeps: int) -> None:

@@ -17,7 +17,7 @@ from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.fleet import count
 from voice_agent.stores.base import PodHeartbeat
 
-BEAT = PodHeartbeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
+HEARTBEAT = PodHeartbeat("a", "blue", "2", "ok", 1, 0, 10, 0, 0)
 
 
 class Answers:
@@ -39,8 +39,8 @@ class Answers:
 
 async def test_a_pod_of_a_newer_version_may_say_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blue and green are different versions; what is not known is passed over."""
-    Answers(monkeypatch, fleet={"pods": [asdict(BEAT) | {"mood": "good"}]})
-    assert (await RemotePod("http://pod").fleet()).pods == [BEAT]
+    Answers(monkeypatch, fleet={"pods": [asdict(HEARTBEAT) | {"mood": "good"}]})
+    assert (await RemotePod("http://pod").fleet()).pods == [HEARTBEAT]
 
 
 @pytest.mark.parametrize(

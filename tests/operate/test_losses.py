@@ -15,9 +15,9 @@ GREEN = PodHeartbeat("green-1", "green", "1", "ok", 0, 0, 10, 1, 0, counters=Pod
 COLORS = ("blue", "green")
 
 
-def dropped(beat: PodHeartbeat, **causes: int) -> PodHeartbeat:
+def dropped(heartbeat: PodHeartbeat, **causes: int) -> PodHeartbeat:
     """A later heartbeat that counts so many."""
-    return replace(beat, counters=PodCounters(dropped=sum(causes.values()), causes=causes))
+    return replace(heartbeat, counters=PodCounters(dropped=sum(causes.values()), causes=causes))
 
 
 def test_only_what_is_lost_meanwhile_counts() -> None:

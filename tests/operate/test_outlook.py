@@ -58,6 +58,6 @@ def test_who_takes_over_and_what_it_costs(pods: list[PodHeartbeat], weights: Rou
 
 def test_the_age_of_a_call_is_a_difference_of_one_clock() -> None:
     """The pod's heartbeat and its call are both told by the store's clock; what the tool's says does not matter."""
-    behind = replace(BLUE, name="blue-2", beat_at_ms=1000, oldest_call_at_ms=400)
+    behind = replace(BLUE, name="blue-2", heartbeat_at_ms=1000, oldest_call_at_ms=400)
     assert outlook(Fleet([BLUE, behind]), None, "blue", 60).oldest_call_s == 300
     assert outlook(Fleet([behind]), None, "blue", 60).oldest_call_s == 0

@@ -56,7 +56,7 @@ def check_rolled_back(its: SimWorld, progress: CutoverProgress) -> None:
 def check_rest(its: SimWorld) -> None:
     """Nobody was sent to a color that drains, and no wish is left behind."""
     assert its.broken == []
-    assert its.store._wishes == {}
+    assert its.store._requests == {}
     told = its.store._weights
     assert told is None or [told.weights] * 2 == its.router.rules
 
@@ -317,7 +317,7 @@ async def test_a_caller_lost_on_the_old_color_is_a_loss() -> None:
     assert (
         "blue has 8 calls: 1 cannot resume, and is lost unless ended within 60 s of the drain" in its.teller.said_lines
     )
-    kept = await its.store.note(RECORD)
+    kept = await its.store.get(RECORD)
     assert kept is not None
     assert (orjson.loads(kept)["lost"], tuple(orjson.loads(kept)["why_lost"])) == (1, LOST)
     check_rest(its)
@@ -384,7 +384,7 @@ async def test_a_store_that_is_away_for_75_seconds_is_waited_for() -> None:
     """Whenever that begins: nothing is undone and nobody is lost; where callers are is said meanwhile."""
     whole = Counter()
     await cut_over(SimWorld(), whole)
-    for act_at in range(whole.asked.index("drain_wish") + 1, whole.calls):
+    for act_at in range(whole.asked.index("drain_request") + 1, whole.calls):
         its = SimWorld()
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 75)
@@ -589,7 +589,7 @@ async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
 
     def take_back(world: SimWorld) -> None:
         if any(pod.draining for pod in world.of("blue")) and "watch" in world.teller.steps:
-            world.store._wishes.pop("blue", None)
+            world.store._requests.pop("blue", None)
 
     its.per_second = take_back
     progress = await cut_over(its)
@@ -606,7 +606,7 @@ async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
     its = SimWorld()
     await its.store.request_drain("blue", DrainRequest("finish", 9999, its.clock.wall_ms() + ahead_ms))
     wished: list[DrainRequest | None] = []
-    its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
+    its.per_second = lambda world: wished.append(world.store._requests.get("blue"))
     progress = await cut_over(its, terms=replace(TERMS, force=True))
     assert progress.step is Step.DONE
     assert [wish.mode for wish in wished if wish][-1] == "handoff"
@@ -618,7 +618,7 @@ async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> 
     await cut_over(SimWorld(), whole)
     its = SimWorld()
     wished: list[DrainRequest | None] = []
-    its.per_second = lambda world: wished.append(world.store._wishes.get("blue"))
+    its.per_second = lambda world: wished.append(world.store._requests.get("blue"))
     await cut_off(its, Counter(die_at=whole.asked.index("request_drain") + 1, after=True))
     await its.clock.sleep(20)
     check_done(its, await cut_over(its))
@@ -646,7 +646,7 @@ async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> No
     its.router.rules = [{"blue": 100}] * 2
     await its.store.request_drain("green", DrainRequest("handoff", 600, 1))
     await its.clock.sleep(3)
-    assert its.takers("green") == []
+    assert its.ready_pods("green") == []
     check_done(its, await cut_over(its))
 
 
@@ -679,7 +679,7 @@ async def test_a_pod_that_left_does_not_keep_a_cutover_from_beginning() -> None:
     """Its last heartbeat is of the version before, whose rollout is through."""
     its = SimWorld()
     its.pods.append(SimPod("green-9", "green", version="0", status="left"))
-    its.beat()
+    its.heartbeat()
     its.pods.pop()
     check_done(its, await cut_over(its))
 

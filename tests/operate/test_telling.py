@@ -78,7 +78,7 @@ async def test_a_run_that_ends_before_its_end_tells_and_keeps_who_was_lost() -> 
     """In the middle of the watch: in the record as soon as it is seen, and in the last line."""
     whole = Counter()
     await cut_over(cutting(), whole)
-    last_look = len(whole.asked) - whole.asked[::-1].index("drain_wish")
+    last_look = len(whole.asked) - whole.asked[::-1].index("drain_request")
     left = await cut_off(cutting(), Counter(die_at=last_look))
     assert left is not None
     assert (left.step, left.lost, left.why_lost) == (Step.WATCH, 1, LOST)

@@ -15,12 +15,12 @@ import pytest
 from tests.call.calls import emitted, happen, new_call
 from tests.protocol.client_events import REFUSED, SESSION, TAKEN
 from tests.protocol.sdk_fields import Field, fields
-from voice_agent.agents.base import Deed
+from voice_agent.agents.base import SideEffect
 from voice_agent.call import inputs, machine
 from voice_agent.call.record import Call
 from voice_agent.call.session import settings_under, transcription_on
 from voice_agent.protocol.realtime import parse
-from voice_agent.runtime.calls.speaking import turn_of
+from voice_agent.runtime.calls.responding import turn_of
 
 NULL_MEANS = {
     "session.audio.input.turn_detection": None,
@@ -83,7 +83,7 @@ def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     """All that an event does to such a call."""
     call = configured_call()
     machine.step(call, parse(orjson.dumps(event)), 0)
-    reply = call.reply
+    reply = call.response
     said = [{**body, "error": None} if body["type"] == "error" else body for body in emitted(call)[3:]]
     return said, call.session, reply and reply.params
 
@@ -187,7 +187,7 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
     machine.step(call, parse(orjson.dumps(event)), 0)
     if any(body["type"] == "error" for body in emitted(call)):
         return None
-    if call.reply is None:
+    if call.response is None:
         machine.step(call, inputs.CreateResponse({}), 0)
     turn = turn_of(call, None, _never)
     told = asdict(replace(turn, items=list(turn.items)))
@@ -195,7 +195,7 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
     return told, call.listening, call.input_format, output_format, transcription_on(call.session)
 
 
-async def _never(name: str, deed: Deed) -> Any:
+async def _never(name: str, run: SideEffect) -> Any:
     raise AssertionError
 
 

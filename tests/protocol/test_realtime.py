@@ -52,11 +52,11 @@ def said(kind: str, **more: Any) -> str:
     return json.dumps({"type": kind, **more})
 
 
-def mistake_in(message: str | bytes, **limits: int) -> ProtocolError:
+def error_in(message: str | bytes, **limits: int) -> ProtocolError:
     """The mistake a message is."""
     found = parse(message, **limits)
     assert isinstance(found, InvalidEvent), found
-    return found.mistake
+    return found.error
 
 
 # --- what is right ---------------------------------------------------------
@@ -204,7 +204,7 @@ WRONG: list[tuple[str | bytes, str, str | None]] = [
 )
 def test_a_mistake_is_named(message: str | bytes, code: str, param: str | None) -> None:
     """Whatever is wrong with a message comes back as one short mistake with a code and the field's path."""
-    found = mistake_in(message)
+    found = error_in(message)
     assert (found.code, found.param) == (code, param)
     assert len(found.message) < 700
     orjson.dumps(found.message)
@@ -220,10 +220,10 @@ def test_the_callers_event_id_comes_with_the_mistake() -> None:
 
 def test_a_misspelt_type_gets_a_guess() -> None:
     """An unknown type is answered with the nearest one and the list of all."""
-    message = mistake_in(said("session.updte")).message
+    message = error_in(said("session.updte")).message
     assert "Did you mean 'session.update'?" in message
-    assert "'response.cancel'" in mistake_in(said("output_audio_buffer.clear")).message
-    assert "WebRTC" in mistake_in(said("output_audio_buffer.clear")).message
+    assert "'response.cancel'" in error_in(said("output_audio_buffer.clear")).message
+    assert "WebRTC" in error_in(said("output_audio_buffer.clear")).message
     for kind in VALID:
         assert kind in message
 
@@ -233,13 +233,13 @@ def test_audio_has_a_limit_that_is_named() -> None:
     at_limit, over = (b64encode(bytes(size)).decode() for size in (999, 1000))
     assert parse(said(APPEND, audio=at_limit), max_audio_bytes=999) == AppendAudio(bytes(999))
     for audio in (over, over * 50):
-        found = mistake_in(said(APPEND, audio=audio), max_audio_bytes=999)
+        found = error_in(said(APPEND, audio=audio), max_audio_bytes=999)
         assert (found.code, found.param) == ("audio_too_large", "audio")
         assert "at most 999" in found.message
     parts = [{"type": "input_audio", "audio": b64encode(bytes(600)).decode()}] * 2
     item = {"type": "message", "role": "user", "content": parts}
     assert isinstance(parse(said("conversation.item.create", item=item), max_audio_bytes=1200), CreateItem)
-    found = mistake_in(said("conversation.item.create", item=item), max_audio_bytes=999)
+    found = error_in(said("conversation.item.create", item=item), max_audio_bytes=999)
     assert (found.code, found.param) == ("audio_too_large", "item.content[1].audio")
 
 
@@ -256,7 +256,7 @@ def test_the_largest_append_fits_into_the_largest_message() -> None:
 def test_a_message_of_a_million_values_is_not_even_parsed(as_bytes: bool) -> None:
     """A message that would take seconds to parse is refused by its commas; as much text with fewer is read."""
     message = said("session.update", session={"tools": [[]] * 1_000_000})
-    assert mistake_in(message.encode() if as_bytes else message).code == "message_too_complex"
+    assert error_in(message.encode() if as_bytes else message).code == "message_too_complex"
     text = "No, " * 65_000
     item = {"type": "function_call_output", "call_id": "c", "output": text}
     assert isinstance(parse(said("conversation.item.create", item=item)), CreateItem)
@@ -293,10 +293,10 @@ def take(message: str | bytes) -> None:
         if isinstance(found, CreateItem):
             orjson.dumps(found.item)
         if isinstance(found, InvalidEvent):
-            raise found.mistake
-    except ProtocolError as mistake:
-        assert len(mistake.message) < 1000  # noqa: PT017  # most messages raise nothing
-        orjson.dumps([mistake.message, mistake.code, mistake.param])
+            raise found.error
+    except ProtocolError as error:
+        assert len(error.message) < 1000  # noqa: PT017  # most messages raise nothing
+        orjson.dumps([error.message, error.code, error.param])
 
 
 @given(st.binary() | st.text(st.characters(), max_size=200))
@@ -339,7 +339,7 @@ def test_random_messages_reach_every_input() -> None:
     rng = Random(7)
     found = [parse(random_message(rng)) for _ in range(6000)]
     assert {type(each) for each in found} == set(get_args(FromCaller))
-    codes = {each.mistake.code for each in found if isinstance(each, InvalidEvent)}
+    codes = {each.error.code for each in found if isinstance(each, InvalidEvent)}
     assert codes >= {
         "invalid_json", "invalid_type", "missing_required_parameter", "unknown_event", "unknown_parameter",
         "invalid_base64", "invalid_value", "string_above_max_length",
@@ -367,7 +367,7 @@ def test_a_foreign_event_id_is_none_of_ours(given_id: str) -> None:
 
 def _told(meaning: FromCaller) -> object:
     """An input as something that can be compared: errors are equal if they say the same."""
-    return (str(meaning.mistake), meaning.event_id) if isinstance(meaning, InvalidEvent) else meaning
+    return (str(meaning.error), meaning.event_id) if isinstance(meaning, InvalidEvent) else meaning
 
 
 HOT = '{"type":"input_audio_buffer.append","audio":"%s"}'
@@ -409,7 +409,7 @@ def joined(meaning: FromCaller | Long) -> object:
     if isinstance(meaning, Long):
         audio = b"".join(meaning.pieces())
         assert len(audio) == meaning.size_bytes > SLICE_BYTES
-        meaning = replace(meaning.happened, audio=audio)
+        meaning = replace(meaning.event, audio=audio)
     return _told(meaning)
 
 

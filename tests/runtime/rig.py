@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tests.waiting import PATIENCE_S
-from voice_agent.agents.base import Agent, Audio, Clip, Plan, ReplyPart, Text, Turn
+from voice_agent.agents.base import Agent, Audio, Clip, Plan, ResponsePart, Text, Turn
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.clock import SystemClock
@@ -62,7 +62,7 @@ class ScriptedAgent:
     async def transcribe(self, clip: Clip) -> str | None:
         return self.transcript
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
         number = turn.progress.plan["number"] if turn.progress.plan else turn.state.get("number", 0) + 1
         if not turn.progress.plan:

@@ -30,16 +30,16 @@ class Slow:
     """Takes each message at the second offer."""
 
     def __init__(self) -> None:
-        self.happened: list[object] = []
+        self.event: list[object] = []
 
     def take(self, message: str | bytes) -> bool:
-        self.happened.append(message)
-        return self.happened.count(message) > 1
+        self.event.append(message)
+        return self.event.count(message) > 1
 
     async def ready(self) -> None:
-        self.happened.append("ready")
+        self.event.append("ready")
 
-    def hold(self, size_bytes: int) -> str | None:
+    def reserve(self, size_bytes: int) -> str | None:
         return None
 
     def limit_reached(self, limit: str) -> None: ...
@@ -52,5 +52,5 @@ async def test_a_message_is_offered_until_it_is_taken() -> None:
         transport.say(message)
     transport.drop(1001)
     assert await Transport.deliver(transport, listener) == 1001
-    assert listener.happened == ["one", "ready", "one", "two", "ready", "two"]
+    assert listener.event == ["one", "ready", "one", "two", "ready", "two"]
     assert Transport.write(transport, b"{}") is False

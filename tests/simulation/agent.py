@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.witness import Witness
-from voice_agent.agents.base import Agent, Audio, Clip, FunctionCall, Plan, ReplyPart, Text, Turn
+from voice_agent.agents.base import Agent, Audio, Clip, FunctionCall, Plan, ResponsePart, Text, Turn
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
@@ -31,7 +31,7 @@ def piece_audio(word: str, number: int) -> bytes:
 class WordAgent:
     """Answers ``say 3`` with three pieces of a word that it draws anew for each reply, and writes down in its plan.
 
-    ``deed 2`` does a deed in the world before the first piece, ``call 2`` asks the client to
+    ``run 2`` does a deed in the world before the first piece, ``call 2`` asks the client to
     run a function after the last. Drawing the word a second time would be seen by the caller.
     """
 
@@ -52,7 +52,7 @@ class WordAgent:
         await asyncio.sleep(self._random.uniform(0.01, 0.4))
         return blake2b(clip.audio, digest_size=8).hexdigest()
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         command, pieces = _command(turn)
         await asyncio.sleep(self._random.uniform(0.001, 0.1))
         plan = turn.progress.plan

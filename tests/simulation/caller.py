@@ -50,7 +50,7 @@ class Phone(Protocol):
 class Line:
     """One thing to say.
 
-    ``say``, ``deed`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
+    ``say``, ``run`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
     itself; ``talk`` with so many frames that voice activity detection has to find.
     """
 
@@ -59,7 +59,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Reply:
+class Response:
     """A response as it arrives."""
 
     text: str = ""
@@ -104,7 +104,7 @@ class Caller:
         self._made = 0
         self._may_be_outdone = False
         self._losers: list[asyncio.Future[None]] = []
-        self._replies: dict[str, Reply] = {}
+        self._replies: dict[str, Response] = {}
         self._items: list[str] = []
         self._committed = 0
         self._appended = bytearray()
@@ -182,7 +182,7 @@ class Caller:
             self._outgoing.append(audio[at : at + size])
             self._flush()
 
-    async def _reply(self, number: int) -> Reply | None:
+    async def _reply(self, number: int) -> Response | None:
         """The n-th response once it is done; None if the call was forgotten meanwhile."""
         await self._until(lambda: any(r.status for r in list(self._replies.values())[number : number + 1]))
         return None if self._forgotten else list(self._replies.values())[number]
@@ -194,7 +194,7 @@ class Caller:
 
     # --- what it should hear ---------------------------------------------------
 
-    def _check(self, line: Line, reply: Reply, speech: bytes) -> None:
+    def _check(self, line: Line, reply: Response, speech: bytes) -> None:
         if reply.status != "completed":
             self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
         if self.model == "echo":
@@ -386,7 +386,7 @@ class Caller:
             case "input_audio_buffer.committed":
                 self._committed += 1
             case "response.created":
-                self._replies[event["response"]["id"]] = Reply()
+                self._replies[event["response"]["id"]] = Response()
             case "response.output_audio.delta":
                 self._replies[event["response_id"]].audio += pybase64.b64decode(event["delta"])
             case "response.output_audio_transcript.delta" | "response.output_text.delta":

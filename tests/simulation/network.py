@@ -146,8 +146,8 @@ class StoreLink(Store):
     async def ping(self) -> None:
         await self._ask(self._server.ping, changes=False)
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        wish: DrainRequest | None = await self._ask(lambda: self._server.beat(beat, ttl_s=ttl_s))
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        wish: DrainRequest | None = await self._ask(lambda: self._server.heartbeat(heartbeat, ttl_s=ttl_s))
         return wish
 
     async def pods(self) -> list[PodHeartbeat]:
@@ -157,8 +157,8 @@ class StoreLink(Store):
     async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         await self._ask(lambda: self._server.request_drain(color, wish))
 
-    async def drain_wish(self, color: str) -> DrainRequest | None:
-        wish: DrainRequest | None = await self._ask(lambda: self._server.drain_wish(color))
+    async def drain_request(self, color: str) -> DrainRequest | None:
+        wish: DrainRequest | None = await self._ask(lambda: self._server.drain_request(color))
         return wish
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
@@ -172,8 +172,8 @@ class StoreLink(Store):
         agreed: bytes = await self._ask(lambda: self._server.get_or_set(name, proposal))
         return agreed
 
-    async def note(self, name: str) -> bytes | None:
-        found: bytes | None = await self._ask(lambda: self._server.note(name))
+    async def get(self, name: str) -> bytes | None:
+        found: bytes | None = await self._ask(lambda: self._server.get(name))
         return found
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:

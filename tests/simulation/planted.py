@@ -9,11 +9,11 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.simulation.schedule import Schedule
-from voice_agent.agents.base import Deed
+from voice_agent.agents.base import SideEffect
 from voice_agent.call import input_audio
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.outbox import Outbox
-from voice_agent.runtime.calls.speaking import _Steps
+from voice_agent.runtime.calls.responding import _SideEffects
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Batch
 from voice_agent.stores.base import WriteOutcome
@@ -75,11 +75,11 @@ def no_flush_at_handoff() -> Iterator[None]:
 def tool_run_again() -> Iterator[None]:
     """A reply that goes on elsewhere does its deeds again instead of asking the record."""
 
-    async def forgetful(self: _Steps, name: str, deed: Deed) -> Any:
+    async def forgetful(self: _SideEffects, name: str, run: SideEffect) -> Any:
         self._begun += 1
-        return await deed(f"{self._stage.call.owner}:{self._stage.call.epoch}:{self._begun}")
+        return await run(f"{self._host.call.owner}:{self._host.call.epoch}:{self._begun}")
 
-    with patch.object(_Steps, "__call__", forgetful):
+    with patch.object(_SideEffects, "__call__", forgetful):
         yield
 
 

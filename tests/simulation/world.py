@@ -419,9 +419,9 @@ class World:
 
 def _heard_ms(call: Call) -> int:
     """What a pod has taken of its caller's words; between utterances that is not the padding of the next one."""
-    hearing = call.hearing
-    waits = call.listening is None or hearing.speaking
-    return hearing.base_ms + call.input_format.ms(hearing.position if waits else hearing.durable_position)
+    buffer = call.input_audio
+    waits = call.listening is None or buffer.speaking
+    return buffer.base_ms + call.input_format.ms(buffer.position if waits else buffer.durable_position)
 
 
 def _settle(answer: Any, status: int) -> None:

@@ -96,18 +96,18 @@ async def test_a_pod_tells_it_in_one_line_and_once(store: RedisStore) -> None:
         async with rig(store) as its:
             pod = await its.pod("a", clock=clock, capacity=CALLS)
             clock.leap(LOOK_AGAIN_S)
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
             told = [line for line in lines if line["event"] == TOLD]
             assert [line["log_level"] for line in told] == ["warning"]
             assert told[0]["why"].count("CONFIG SET") == 2
             await put(store, maxmemory="200mb")
             clock.leap(LOOK_AGAIN_S)
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
             await put(store, **{"maxmemory-policy": "noeviction"})
             await store._redis.set("voice:pods", "x")
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
             await store._redis.delete("voice:pods")
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
     told = [line for line in lines if line["event"] == TOLD]
     assert [line["why"].count("CONFIG SET") for line in told] == [2, 1]
     assert len([line for line in lines if line["event"] == "the store is as calls need it"]) == 1
@@ -139,7 +139,7 @@ async def test_a_server_that_lacks_a_command_keeps_a_pod_from_starting(name: str
             assert "\n" not in str(told.value)
             with capture_logs() as lines:
                 for _ in range(2):
-                    await its.unopened_pod("b").heartbeat.beat()
+                    await its.unopened_pod("b").heartbeat.heartbeat()
             assert "GETEX" in next(line["why"] for line in lines if line["event"] == TOLD)
         await store.close()
 

@@ -20,7 +20,7 @@ EVERYTHING: dict[str, Any] = {
     "speech": [SpeechEntry(1, "item_1", bytes(1000))],
 }
 ENDED = {"status": b"ended", "outcome": b"hangup"}
-BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
+HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
 
 
 @pytest.fixture(params=binaries())
@@ -107,16 +107,16 @@ async def test_a_call_is_erased_all_the_same(full: RedisStore) -> None:
 async def test_the_fleet_stays_in_sight(full: RedisStore) -> None:
     """Heartbeats are written, also the first of a pod; drains are wished, seen and taken back; notes are swapped."""
     wish = DrainRequest("finish", 5, 7)
-    assert await full.beat(BEAT, ttl_s=5) is None
+    assert await full.heartbeat(HEARTBEAT, ttl_s=5) is None
     await full.request_drain("blue", wish)
-    assert await full.beat(BEAT, ttl_s=5) == wish
+    assert await full.heartbeat(HEARTBEAT, ttl_s=5) == wish
     await full.request_drain("blue", None)
     await full.tell_weights({"green": 100}, 0)
     told = await full.weights()
     assert told is not None
     assert told.weights == {"green": 100}
-    assert await full.drain_wish("blue") is None
-    assert [beat.name for beat in await full.pods()] == ["pod-a"]
+    assert await full.drain_request("blue") is None
+    assert [heartbeat.name for heartbeat in await full.pods()] == ["pod-a"]
     assert await full.compare_and_set("progress", None, b"1", ttl_s=5)
     await limit(full, 0)
     assert await full.get_or_set("secret", b"x") == b"x"

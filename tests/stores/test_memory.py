@@ -20,11 +20,11 @@ async def test_a_heartbeat_lasts_so_long_and_no_longer(now_s: float, is_there: b
     """A pod whose time is over is none."""
     clock = [0.0]
     store = MemoryStore(ttl_s=60, now_s=lambda: clock[0])
-    beat = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
-    await store.beat(beat, ttl_s=7)
+    heartbeat = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, heartbeat_at_ms=0)
+    await store.heartbeat(heartbeat, ttl_s=7)
     clock[0] = now_s
     assert [pod.name for pod in await store.pods()] == (["a"] if is_there else [])
-    await store.beat(PodHeartbeat("b", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0), ttl_s=7)
+    await store.heartbeat(PodHeartbeat("b", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, heartbeat_at_ms=0), ttl_s=7)
     assert [pod.name for pod in await store.pods()] == list(store._pods) == (["a", "b"] if is_there else ["b"])
 
 
@@ -66,10 +66,10 @@ async def test_a_note_lasts_so_long_and_no_longer(store: MemoryStore, clock: lis
     """Then there is none, and another one may be made."""
     assert await store.compare_and_set("name", None, b"one", ttl_s=7)
     clock[0] = 6.75
-    assert await store.note("name") == b"one"
+    assert await store.get("name") == b"one"
     assert not await store.compare_and_set("name", None, b"two", ttl_s=7)
     clock[0] = 7.0
-    assert await store.note("name") is None
+    assert await store.get("name") is None
     assert await store.compare_and_set("name", None, b"two", ttl_s=7)
 
 

@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.redis import RedisStore
-from voice_agent.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, beat_fields
+from voice_agent.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, heartbeat_fields
 
-BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
-GOOD = beat_fields(BEAT) | {"name": "odd"}
+HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
+GOOD = heartbeat_fields(HEARTBEAT) | {"name": "odd"}
 WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
 
@@ -23,7 +23,7 @@ WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 async def store(redis_url: str) -> AsyncIterator[RedisStore]:
     """With one pod in its fleet."""
     made = RedisStore(redis_url, ttl_s=10)
-    await made.beat(BEAT, ttl_s=5)
+    await made.heartbeat(HEARTBEAT, ttl_s=5)
     yield made
     await made.close()
 
@@ -55,11 +55,11 @@ async def test_an_odd_heartbeat_hides_no_other(store: RedisStore, kind: str) -> 
     await store._redis.zadd("voice:pods", {"odd": 1})
     with capture_logs() as lines:
         for _ in range(3):
-            assert [beat.name for beat in await store.pods()] == ["pod-a"]
+            assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a"]
     assert [line["entry"] for line in lines] == ["voice:pod:odd"]
     await store._redis.delete("voice:pod:odd")
     await store._redis.hset("voice:pod:odd", mapping=GOOD)
-    assert [beat.name for beat in await store.pods()] == ["odd", "pod-a"]
+    assert [heartbeat.name for heartbeat in await store.pods()] == ["odd", "pod-a"]
 
 
 async def test_what_is_no_heartbeat_hides_none(store: RedisStore) -> None:
@@ -68,13 +68,13 @@ async def test_what_is_no_heartbeat_hides_none(store: RedisStore) -> None:
     await store._redis.set("voice:pod:odd", "x")
     names: dict[Any, float] = {b"\xff\xfe": now_ms - 2000, "odd": now_ms - 2000}
     await store._redis.zadd("voice:pods", names | {f"old-{n}": now_ms - 1000 for n in range(MAX_PODS)})
-    await store.beat(BEAT, ttl_s=5)
+    await store.heartbeat(HEARTBEAT, ttl_s=5)
     with capture_logs() as lines:
-        assert [beat.name for beat in await store.pods()] == ["pod-a"]
+        assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a"]
     assert lines == []
     await store._redis.zremrangebyscore("voice:pods", now_ms - 1000, now_ms - 1000)
     with capture_logs() as lines:
-        assert [beat.name for beat in await store.pods()] == ["pod-a"]
+        assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a"]
     assert [("WRONGTYPE" in line["why"], line["entry"]) for line in lines] == [(True, "voice:pod:odd")]
 
 
@@ -95,8 +95,8 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisS
     """Without that part."""
     await store._redis.hset("voice:pod:pod-a", part, value)
     with capture_logs() as lines:
-        [beat] = await store.pods()
-    assert (beat.name, beat.active_calls, beat.counters, beat.keys) == ("pod-a", 1, None, {})
+        [heartbeat] = await store.pods()
+    assert (heartbeat.name, heartbeat.active_calls, heartbeat.counters, heartbeat.keys) == ("pod-a", 1, None, {})
     assert [line["why"].partition(":")[0] for line in lines] == [f"its {part}"]
 
 
@@ -124,15 +124,15 @@ async def test_an_odd_wish_is_none_and_can_be_replaced(store: RedisStore, wish: 
     else:
         await store._redis.hset("voice:color:blue", "drain", wish)
     with capture_logs() as lines:
-        assert await store.beat(BEAT, ttl_s=5) is None
-        assert await store.drain_wish("blue") is None
-        await store.drain_wish("green")
-        assert await store.drain_wish("blue") is None
+        assert await store.heartbeat(HEARTBEAT, ttl_s=5) is None
+        assert await store.drain_request("blue") is None
+        await store.drain_request("green")
+        assert await store.drain_request("blue") is None
     assert [line["entry"] for line in lines] == ["voice:color:blue"]
     await store.request_drain("blue", None)
     if wish is not None:
         await store.request_drain("blue", DrainRequest("finish", 5, 7))
-        assert await store.drain_wish("blue") == DrainRequest("finish", 5, 7)
+        assert await store.drain_request("blue") == DrainRequest("finish", 5, 7)
 
 
 @pytest.mark.parametrize(

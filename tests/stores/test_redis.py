@@ -206,7 +206,7 @@ async def test_a_claim_that_arrives_too_late_takes_nothing(redis_url: str) -> No
     """It waited in a buffer while its asker was told that nobody answers; by now another pod may have the call."""
     store = RedisStore(redis_url, ttl_s=10)
     await store.commit([MAKE])
-    await store.beat(PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+    await store.heartbeat(PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
     assert store._server_ahead_ms is not None
     store._server_ahead_ms -= 10_000
     with pytest.raises(StoreUnavailable):
@@ -293,10 +293,10 @@ async def test_a_staged_write_of_which_a_part_has_expired_is_not_put_in_place(re
 async def test_a_heartbeat_that_says_too_little_is_passed_over(redis_url: str) -> None:
     """Pods of another version may say other things; the rest of the fleet is shown all the same."""
     store = RedisStore(redis_url, ttl_s=10)
-    await store.beat(PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+    await store.heartbeat(PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
     await store._redis.hset("voice:pod:pod-x", mapping={"name": "pod-x", "color": "green"})
     await store._redis.zadd("voice:pods", {"pod-x": 1})
-    assert [beat.name for beat in await store.pods()] == ["pod-a"]
+    assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a"]
     await store.close()
 
 
@@ -306,7 +306,7 @@ async def test_a_wish_of_a_newer_version_is_understood(redis_url: str) -> None:
     await store._redis.hset(
         "voice:color:blue", "drain", b'{"mode":"finish","deadline_s":5,"requested_at_ms":7,"new":1}'
     )
-    assert await store.drain_wish("blue") == DrainRequest("finish", 5, 7)
+    assert await store.drain_request("blue") == DrainRequest("finish", 5, 7)
     await store.close()
 
 
@@ -404,9 +404,9 @@ async def test_the_servers_clock_is_known_from_the_first_heartbeat_on(redis_url:
     store = RedisStore(redis_url, ttl_s=10)
     await store.open()
     try:
-        beat = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, beat_at_ms=0)
+        heartbeat = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, started_at_ms=0, heartbeat_at_ms=0)
         before_s, _ = await store._redis.time()
-        await store.beat(beat, ttl_s=7)
+        await store.heartbeat(heartbeat, ttl_s=7)
         known_ms = store.wall_ms()
         after_s, _ = await store._redis.time()
         assert known_ms is not None
@@ -441,16 +441,16 @@ async def test_two_installations_share_a_server(redis_url: str) -> None:
     """Under prefixes of their own, neither sees the other's calls, pods, keys and wishes; nothing is outside them."""
     async with opened(redis_url, "a:") as ours, opened(redis_url, "b:") as theirs:
         await ours.commit([CallWrite("call_a", 1, fields={"status": b"attached"}, whole=True, call_key_hash="k")])
-        await ours.beat(PodHeartbeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
+        await ours.heartbeat(PodHeartbeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
         await ours.request_drain("blue", DrainRequest("handoff", 1, 1))
         await ours.get_or_set("secret", b"ours")
         await ours.compare_and_set("cutover", None, b"ours", ttl_s=10)
         assert await theirs.load("call_a") is None
         assert await theirs.find_call_key("k") is None
         assert await theirs.pods() == []
-        assert await theirs.drain_wish("blue") is None
+        assert await theirs.drain_request("blue") is None
         assert await theirs.get_or_set("secret", b"theirs") == b"theirs"
-        assert await theirs.note("cutover") is None
+        assert await theirs.get("cutover") is None
         async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
             keys = {str(key) for key in await client.keys("*")}
     assert {key[:2] for key in keys} == {"a:", "b:"}
@@ -463,7 +463,7 @@ async def test_another_programs_keys_are_nobodys_business(redis_url: str) -> Non
         await client.set("pods", "another program's")
         await client.set("pod:pod", "another program's")
     async with opened(redis_url) as store:
-        await store.beat(PodHeartbeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
+        await store.heartbeat(PodHeartbeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)
         assert [pod.name for pod in await store.pods()] == ["pod"]
 
 

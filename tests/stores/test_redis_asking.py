@@ -16,7 +16,7 @@ from voice_agent.stores.base import Claim, NotClaimed, PodHeartbeat, StoreMemory
 from voice_agent.stores.redis import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS, RedisStore
 from voice_agent.stores.redis_format import STAGED_FROM_BYTES
 
-BEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
+HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
 ENOUGH = 100
 """More questions than anything asks."""
 
@@ -133,7 +133,7 @@ ONCE: dict[str, tuple[Callable[[RedisStore], Awaitable[Any]], int]] = {
     "a write": (lambda store: store.commit([CallWrite("call_a", 1)]), 0),
     "a large write": (lambda store: store.commit([LARGE]), 0),
     "a claim that has no name": (lambda store: store.claim(Claim("call_a", "pod-b", "green", 5)), 0),
-    "the clock of a heartbeat": (lambda store: store.beat(BEAT, ttl_s=5), 0),
+    "the clock of a heartbeat": (lambda store: store.heartbeat(HEARTBEAT, ttl_s=5), 0),
 }
 AGAIN: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "a claim that has a name": lambda store: store.claim(Claim("call_a", "pod-b", "green", 5, name="b")),
@@ -142,9 +142,9 @@ AGAIN: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "a call key": lambda store: store.bind_call_key("k", "call_a"),
     "who has a call key": lambda store: store.find_call_key("k"),
     "a wish": lambda store: store.request_drain("blue", None),
-    "what is wished": lambda store: store.drain_wish("blue"),
+    "what is wished": lambda store: store.drain_request("blue"),
     "the fleet": lambda store: store.pods(),
-    "a note": lambda store: store.note("cutover"),
+    "a note": lambda store: store.get("cutover"),
     "another note": lambda store: store.compare_and_set("cutover", None, b"1", ttl_s=5),
     "an agreement": lambda store: store.get_or_set("secret", b"1"),
 }
@@ -175,7 +175,7 @@ async def test_a_heartbeat_is_asked_once(lost_at: int, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(asking, "ask_all", ask_all)
     with pytest.raises(StoreUnavailable):
-        await asks(LostServer((1_700_000_000, 0))).beat(BEAT, ttl_s=5)
+        await asks(LostServer((1_700_000_000, 0))).heartbeat(HEARTBEAT, ttl_s=5)
     assert len(asked) == lost_at
 
 
@@ -273,9 +273,9 @@ async def test_exactly_so_many_pods_are_listed(redis_url: str, monkeypatch: pyte
     store = RedisStore(redis_url, ttl_s=10)
     names = ("pod-c", "pod-b", "pod-a")
     for name in names:
-        await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
+        await store.heartbeat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, 1), ttl_s=5)
     await store._redis.zadd(store.keys.pods, {name: at for at, name in enumerate(names)})
-    assert [beat.name for beat in await store.pods()] == ["pod-a", "pod-b"]
+    assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a", "pod-b"]
     await store.close()
 
 

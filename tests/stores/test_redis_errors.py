@@ -14,7 +14,7 @@ from voice_agent.stores.redis_errors import (
     FINAL,
     PASSING,
     PASSING_CODES,
-    UrlMistake,
+    InvalidUrl,
     concerns_one_run,
     is_elsewhere,
     meaning,
@@ -110,7 +110,7 @@ def test_a_write_that_fails_alone_is_unknown_or_rejected(words: str, outcome: Wr
 @pytest.mark.parametrize(
     ("error", "url", "reason"),
     [
-        (UrlMistake("ours"), "redis://u:p@host", "ours"),
+        (InvalidUrl("ours"), "redis://u:p@host", "ours"),
         (ValueError("p"), "redis://u:p@host", "check the host and port, and percent-encode"),
         (TypeError("f() got an unexpected keyword argument 'x'"), URL, "unknown parameter 'x'"),
         (ValueError("theirs"), URL, "theirs"),

@@ -11,36 +11,36 @@ from structlog.testing import capture_logs
 
 from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
 from voice_agent.stores.redis_fleet import (
-    BEAT_FIELDS,
+    HEARTBEAT_FIELDS,
     MAX_DEADLINE_S,
     MAX_NUMBER,
     MAX_TEXT_CHARS,
     PassedOver,
-    beat_fields,
-    beat_of,
+    heartbeat_fields,
+    heartbeat_of,
+    request_of,
     weights_of,
-    wish_of,
 )
 
 LEAST = {"name": "a", "color": "blue", "version": "1", "status": "ok", "active_calls": "2", "capacity": "9"}
-LEAST |= {"beat_at_ms": "7"}
+LEAST |= {"heartbeat_at_ms": "7"}
 """What a heartbeat cannot do without."""
 WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
 
-def read_beat(**fields: Any) -> tuple[PodHeartbeat | None, list[str]]:
+def read_heartbeat(**fields: Any) -> tuple[PodHeartbeat | None, list[str]]:
     """A heartbeat with these fields besides the least, and what is odd about it; None takes a field away."""
     found: dict[str, Any] = LEAST | fields
-    answer = [found.get(name) for name in BEAT_FIELDS]
+    answer = [found.get(name) for name in HEARTBEAT_FIELDS]
     odd: list[str] = []
     packed = [value.encode() if isinstance(value, str) else value for value in answer]
-    return beat_of("a", packed, odd.append), odd
+    return heartbeat_of("a", packed, odd.append), odd
 
 
-def read_wish(wish: Any) -> tuple[DrainRequest | None, list[str]]:
+def read_request(wish: Any) -> tuple[DrainRequest | None, list[str]]:
     """A wish, and what is odd about it."""
     odd: list[str] = []
-    return wish_of([wish if isinstance(wish, bytes) else orjson.dumps(wish)], odd.append), odd
+    return request_of([wish if isinstance(wish, bytes) else orjson.dumps(wish)], odd.append), odd
 
 
 def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterWeights | None, list[str]]:
@@ -68,19 +68,19 @@ def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterW
 )
 def test_a_heartbeat_is_read_as_it_was_written(more: dict[str, Any]) -> None:
     """All that a pod says, and where it has nothing to say."""
-    beat = PodHeartbeat("a", "blue", "1", "ok", 1, 2, 3, 4, MAX_NUMBER, **more)
-    fields = beat_fields(beat)
-    assert read_beat(**fields) == (beat, [])
+    heartbeat = PodHeartbeat("a", "blue", "1", "ok", 1, 2, 3, 4, MAX_NUMBER, **more)
+    fields = heartbeat_fields(heartbeat)
+    assert read_heartbeat(**fields) == (heartbeat, [])
 
 
 def test_what_an_older_version_does_not_say_counts_for_nothing() -> None:
     """Neither as an oddity nor as a number."""
-    assert read_beat() == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [])
+    assert read_heartbeat() == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [])
     said = PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7)
     numbers = (said.schema, said.calls_not_resumable, said.oldest_call_at_ms)
     assert (*numbers, said.took_call_at_ms, said.forwarded_call_at_ms) == (0, 0, 0, 0, 0)
     assert PodCounters() == PodCounters(ended=0, failed=0, dropped=0, resumed=0, turns={}, causes={})
-    assert read_beat(counters=b"{}") == (
+    assert read_heartbeat(counters=b"{}") == (
         PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7, counters=PodCounters(0, 0, 0, 0)),
         [],
     )
@@ -88,7 +88,7 @@ def test_what_an_older_version_does_not_say_counts_for_nothing() -> None:
 
 def test_a_heartbeat_that_has_run_out_is_none_and_not_odd() -> None:
     """Nothing stands there any more."""
-    assert read_beat(**dict.fromkeys(LEAST)) == (None, [])
+    assert read_heartbeat(**dict.fromkeys(LEAST)) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_a_heartbeat_that_has_run_out_is_none_and_not_odd() -> None:
         ("schema", "soon", "its schema is no number"),
         ("capacity", str(MAX_NUMBER + 1), "its capacity is no number"),
         ("capacity", "0" * 17, "its capacity is no number"),
-        ("beat_at_ms", "9" * 5000, "its beat_at_ms is no number"),
+        ("heartbeat_at_ms", "9" * 5000, "its heartbeat_at_ms is no number"),
     ],
 )
 def test_a_heartbeat_that_is_odd_is_passed_over(name: str, value: Any, why: str) -> None:
     """And it is said why, without a word of what stands there."""
-    assert read_beat(**{name: value}) == (None, [why])
+    assert read_heartbeat(**{name: value}) == (None, [why])
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_heartbeat_that_is_odd_is_passed_over(name: str, value: Any, why: str)
 )
 def test_the_longest_label_and_the_largest_number_are_read(name: str, value: str) -> None:
     """What is too much begins above them."""
-    beat, odd = read_beat(**{name: value})
-    assert str(getattr(beat, name)) == value
+    heartbeat, odd = read_heartbeat(**{name: value})
+    assert str(getattr(heartbeat, name)) == value
     assert odd == []
 
 
@@ -139,14 +139,14 @@ def test_the_longest_label_and_the_largest_number_are_read(name: str, value: str
 )
 def test_a_heartbeat_can_do_without_a_part_that_is_odd(name: str, value: bytes, why: str) -> None:
     """The pod is seen, without that part."""
-    assert read_beat(**{name: value}) == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [why])
+    assert read_heartbeat(**{name: value}) == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [why])
 
 
 def test_what_a_newer_version_counts_beside_is_left_aside() -> None:
     """Of its counters the ones that are known are read."""
-    beat, odd = read_beat(counters=b'{"ended":1,"new":"x"}')
-    assert beat is not None
-    assert (beat.counters, odd) == (PodCounters(ended=1), [])
+    heartbeat, odd = read_heartbeat(counters=b'{"ended":1,"new":"x"}')
+    assert heartbeat is not None
+    assert (heartbeat.counters, odd) == (PodCounters(ended=1), [])
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_what_a_newer_version_counts_beside_is_left_aside() -> None:
 def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
     """Something of another type, or something huge, of whatever kind was asked for."""
     odd: list[str] = []
-    assert beat_of("a", answer, odd.append) is None
-    assert wish_of(answer, odd.append) is None
+    assert heartbeat_of("a", answer, odd.append) is None
+    assert request_of(answer, odd.append) is None
     assert weights_of(answer, odd.append) is None
     assert odd == [why] * 3
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
 )
 def test_a_wish_is_read(more: dict[str, Any], wish: DrainRequest) -> None:
     """Up to the longest deadline there is."""
-    assert read_wish(WISH | more) == (wish, [])
+    assert read_request(WISH | more) == (wish, [])
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_a_wish_is_read(more: dict[str, Any], wish: DrainRequest) -> None:
 )
 def test_a_wish_that_is_odd_is_none(wish: Any, why: str) -> None:
     """And it is said why."""
-    assert read_wish(wish) == (None, [why])
+    assert read_request(wish) == (None, [why])
 
 
 def test_nobody_wishes_or_tells_anything() -> None:
     """Which is not odd."""
     odd: list[str] = []
-    assert wish_of([None], odd.append) is None
+    assert request_of([None], odd.append) is None
     assert weights_of([None, None], odd.append) is None
     assert odd == []
 

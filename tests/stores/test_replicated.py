@@ -271,8 +271,8 @@ async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
     """Heartbeats, call keys and wishes live in other slots than calls, and work all the same."""
     store = open_store(cluster.url, ttl_s=60)
     for name in ("pod-a", "pod-b", "pod-c"):
-        await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, int(time.time() * 1000)), ttl_s=60)
-    assert [beat.name for beat in await store.pods()] == ["pod-a", "pod-b", "pod-c"]
+        await store.heartbeat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, int(time.time() * 1000)), ttl_s=60)
+    assert [heartbeat.name for heartbeat in await store.pods()] == ["pod-a", "pod-b", "pod-c"]
     assert await store.bind_call_key("k" * 64, "call_k") == "call_k"
     assert await store.get_or_set("secret", b"one") == b"one"
     await store.close()

@@ -42,7 +42,7 @@ class Taker(Listener):
     async def ready(self) -> None:
         raise AssertionError
 
-    def hold(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int) -> None:
         """Anything may be held."""
 
     def limit_reached(self, limit: str) -> None:
@@ -95,17 +95,17 @@ async def least_us(run: Callable[[], object]) -> float:
     return best
 
 
-async def served(taker: Taker) -> CallSocket:
+async def served(ready_pod: Taker) -> CallSocket:
     """A connection whose messages the taker gets."""
     socket = CallSocket(cast("asyncio.Transport", Sink()), set(), max_message_bytes=MESSAGE_BYTES * 2)
-    asyncio.get_running_loop().create_task(socket.deliver(taker))
+    asyncio.get_running_loop().create_task(socket.deliver(ready_pod))
     await asyncio.sleep(0)
     return socket
 
 
-async def burst_us(data: bytes, taker: Taker) -> tuple[float, float]:
+async def burst_us(data: bytes, ready_pod: Taker) -> tuple[float, float]:
     """Microseconds of all callbacks that work on the data, read as uvloop does, and of the longest turn."""
-    socket = await served(taker)
+    socket = await served(ready_pod)
     begun = turn = time.process_time_ns()
     longest = 0
     for at in range(0, len(data), READ_BYTES):

@@ -18,7 +18,7 @@ from websockets.http11 import Response
 from tests.waiting import PATIENCE_S
 from voice_agent.errors import ConnectionRefused
 from voice_agent.observe.metrics import Metrics
-from voice_agent.runtime.pod.fleet import Takers
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.settings import Settings
 from voice_agent.stores.base import PodHeartbeat
@@ -84,9 +84,9 @@ class ScriptedPod:
         self.attachments: list[ScriptedAttachment] = []
         self.drains: list[tuple[str, float]] = []
         self.records: dict[str, dict[str, Any]] = {}
-        self.beats: list[PodHeartbeat] = []
+        self.heartbeats: list[PodHeartbeat] = []
         self.fleet_error: Exception | None = None
-        self.taking_over = Takers(("pod-b",))
+        self.taking_over = ReadyPods(("pod-b",))
 
     async def start(self, request: StartCall) -> ScriptedAttachment:
         return self._attach(request)
@@ -121,9 +121,9 @@ class ScriptedPod:
     async def fleet(self) -> list[PodHeartbeat]:
         if self.fleet_error is not None:
             raise self.fleet_error
-        return self.beats
+        return self.heartbeats
 
-    async def takers(self) -> Takers:
+    async def ready_pods(self) -> ReadyPods:
         return self.taking_over
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:

@@ -100,7 +100,7 @@ class Fickle(Listener):
     async def ready(self) -> None:
         await asyncio.sleep(0)
 
-    def hold(self, size_bytes: int) -> str | None:
+    def reserve(self, size_bytes: int) -> str | None:
         return "no room" if size_bytes > 300_000 else None
 
     def limit_reached(self, limit: str) -> None: ...

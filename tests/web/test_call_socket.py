@@ -27,7 +27,7 @@ class Taker(Listener):
         self.willing = asyncio.Event()
         self.refused = asyncio.Event()
         self.fault: Exception | None = None
-        self.room_bytes = 10_000_000
+        self.reserved_bytes = 10_000_000
         self.held_bytes = 0
         self.limits: list[str] = []
 
@@ -40,9 +40,9 @@ class Taker(Listener):
         self.taken.append(message)
         return True
 
-    def hold(self, size_bytes: int) -> str | None:
+    def reserve(self, size_bytes: int) -> str | None:
         self.held_bytes = size_bytes
-        return "no room" if size_bytes > self.room_bytes else None
+        return "no room" if size_bytes > self.reserved_bytes else None
 
     def limit_reached(self, limit: str) -> None:
         self.limits.append(limit)
@@ -101,19 +101,19 @@ async def connected(*, is_paused: bool = False, **options: Any) -> AsyncIterator
 async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
     """Nothing is lost or reordered, and no more than the read buffers are filled meanwhile."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         for n in range(3000):
             peer.say(1, b"%d " % n + b"x" * 10_000)
-        await taker.refused.wait()
+        await ready_pod.refused.wait()
         stuck = asyncio.create_task(peer.writer.drain())
         done, _ = await asyncio.wait({stuck}, timeout=0.2)
         assert not done
-        taker.willing.set()
+        ready_pod.willing.set()
         await stuck
         peer.say(8, struct.pack("!H", 1000))
         assert await over == 1000
-        assert [str(text).partition(" ")[0] for text in taker.taken] == [str(n) for n in range(3000)]
+        assert [str(text).partition(" ")[0] for text in ready_pod.taken] == [str(n) for n in range(3000)]
 
 
 class Ticking:
@@ -194,49 +194,49 @@ async def test_pings_of_a_burst_are_answered_by_the_newest() -> None:
 async def test_what_came_before_the_connection_broke_is_delivered() -> None:
     """Even what the listener was not ready for, and what was not read yet."""
     async with connected() as (socket, peer, connections):
-        taker = Taker()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.writer.write(b"".join(Frame(Opcode.TEXT, b"%d" % n).serialize(mask=True) for n in range(100)))
-        await taker.refused.wait()
+        await ready_pod.refused.wait()
         socket.abort()
         while connections:
             await asyncio.sleep(0)
         assert not over.done()
-        taker.willing.set()
+        ready_pod.willing.set()
         assert await over == 1006
-        assert taker.taken == [str(n) for n in range(100)]
+        assert ready_pod.taken == [str(n) for n in range(100)]
 
 
 async def test_half_a_message_is_charged_until_it_is_whole() -> None:
     """The listener knows how much is held for it, and that it is held no longer."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        taker.willing.set()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         data = Frame(Opcode.BINARY, bytes(900_000)).serialize(mask=True)
         peer.writer.write(data[:-1])
-        while taker.held_bytes < 900_000 - 1:
+        while ready_pod.held_bytes < 900_000 - 1:
             await asyncio.sleep(0)
         peer.writer.write(data[-1:])
-        while not taker.taken:
+        while not ready_pod.taken:
             await asyncio.sleep(0)
-        assert taker.held_bytes == 0
+        assert ready_pod.held_bytes == 0
         over.cancel()
 
 
 async def test_a_message_that_is_not_taken_yet_is_charged() -> None:
     """As long as the listener works on it, in several turns, it is held."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.say(2, bytes(900_000))
-        await taker.refused.wait()
-        while taker.held_bytes != 900_000:
+        await ready_pod.refused.wait()
+        while ready_pod.held_bytes != 900_000:
             await asyncio.sleep(0)
-        taker.willing.set()
-        while not taker.taken:
+        ready_pod.willing.set()
+        while not ready_pod.taken:
             await asyncio.sleep(0)
-        assert taker.held_bytes == 0
+        assert ready_pod.held_bytes == 0
         over.cancel()
 
 
@@ -260,13 +260,13 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
 
     async with AsyncExitStack() as stack:
         overs = []
-        takers = [Slicing() for _ in range(12)]
-        for taker in takers:
+        ready_pods = [Slicing() for _ in range(12)]
+        for ready_pod in ready_pods:
             socket, peer, _ = await stack.enter_async_context(connected(turns=turns))
-            overs.append(asyncio.create_task(socket.deliver(taker)))
+            overs.append(asyncio.create_task(socket.deliver(ready_pod)))
             peer.say(1, b"x" * 10)
         longest_s = 0.0
-        while any(taker.left > 0 for taker in takers):
+        while any(ready_pod.left > 0 for ready_pod in ready_pods):
             before_s = clock.now_s
             await asyncio.sleep(0)
             longest_s = max(longest_s, clock.now_s - before_s)
@@ -279,25 +279,25 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
 async def test_a_message_for_which_there_is_no_room_closes_the_connection(is_willing: bool) -> None:
     """With 1013, for later or elsewhere there may be room; nothing of it is held, and nothing after it is read."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        taker.room_bytes = 500_000
+        ready_pod = Taker()
+        ready_pod.reserved_bytes = 500_000
         if is_willing:
-            taker.willing.set()
-        over = asyncio.create_task(socket.deliver(taker))
+            ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.say(2, bytes(900_000))
         peer.say(1, b"after")
         assert await peer.frame() == (8, struct.pack("!H", 1013) + b"no room")
         assert await over == 1013
-        assert taker.held_bytes == 0
+        assert ready_pod.held_bytes == 0
         assert socket._reader.held_bytes == 0
-        assert taker.taken == []
+        assert ready_pod.taken == []
 
 
 async def test_a_message_that_never_ends_is_given_up() -> None:
     """Closed with 1008 and a reason that names the bound, unless it grows by enough."""
     async with connected(message_s=3600) as (socket, peer, _):
-        taker = Taker()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.writer.write(BEGIN)
         while socket._watch is None:
             await asyncio.sleep(0)
@@ -305,10 +305,10 @@ async def test_a_message_that_never_ends_is_given_up() -> None:
         while socket._reader.held_bytes < MESSAGE_PROGRESS_BYTES:
             await asyncio.sleep(0)
         socket._look_at_progress()
-        assert not taker.limits
+        assert not ready_pod.limits
         peer.writer.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True))
         socket._look_at_progress()
-        assert taker.limits == ["message_progress"]
+        assert ready_pod.limits == ["message_progress"]
         assert await over == 1008
         code, reason = (await peer.frame())[1][:2], b"message_progress: an incomplete message must grow"
         assert code == struct.pack("!H", 1008)
@@ -318,9 +318,9 @@ async def test_a_message_that_never_ends_is_given_up() -> None:
 async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() -> None:
     """Each look finds another one begun, or none."""
     async with connected(message_s=3600) as (socket, peer, _):
-        taker = Taker()
-        taker.willing.set()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         for n in range(3):
             peer.writer.write(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
             while socket._watch is None or socket._reader.begun != n + 1:
@@ -328,22 +328,22 @@ async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() ->
             if n:
                 socket._look_at_progress()
             peer.say(0, b"b")
-            while len(taker.taken) <= n:
+            while len(ready_pod.taken) <= n:
                 await asyncio.sleep(0)
         socket._look_at_progress()
         assert socket._watch is None
-        assert taker.limits == []
+        assert ready_pod.limits == []
         over.cancel()
 
 
 async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -> None:
     """The handshake pauses it when much comes early."""
     async with connected(is_paused=True) as (socket, peer, _):
-        taker = Taker()
-        taker.willing.set()
+        ready_pod = Taker()
+        ready_pod.willing.set()
         peer.say(1, b"early")
-        over = asyncio.create_task(socket.deliver(taker))
-        while not taker.taken:
+        over = asyncio.create_task(socket.deliver(ready_pod))
+        while not ready_pod.taken:
             await asyncio.sleep(0)
         over.cancel()
 
@@ -351,15 +351,15 @@ async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -
 async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
     """Its pong may stand behind a message that the listener cannot take."""
     async with connected(ping_s=0.01) as (socket, peer, _):
-        taker = Taker()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.say(1, b"x")
-        await taker.refused.wait()
+        await ready_pod.refused.wait()
         for _ in range(4):
             assert await peer.frame() == (PING, b"")
         peer.say(PONG, b"")
-        taker.willing.set()
-        while not taker.taken:
+        ready_pod.willing.set()
+        while not ready_pod.taken:
             await asyncio.sleep(0)
         assert socket._gone is None
         over.cancel()
@@ -368,20 +368,20 @@ async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
 async def test_a_listener_that_stops_in_the_middle_gets_the_rest_later() -> None:
     """The first message it refuses comes again, before those behind it."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        taker.willing.set()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         peer.say(1, b"a")
-        while not taker.taken:
+        while not ready_pod.taken:
             await asyncio.sleep(0)
-        taker.willing.clear()
+        ready_pod.willing.clear()
         peer.say(1, b"b")
         peer.say(2, b"c")
         peer.say(8, b"")
-        await taker.refused.wait()
-        taker.willing.set()
+        await ready_pod.refused.wait()
+        ready_pod.willing.set()
         assert await over == 1005
-        assert taker.taken == ["a", "b", b"c"]
+        assert ready_pod.taken == ["a", "b", b"c"]
 
 
 async def test_a_peer_that_does_not_read_is_waited_for() -> None:
@@ -440,9 +440,9 @@ async def test_a_peer_that_answers_pings_stays() -> None:
 async def test_a_fault_of_the_listener_is_raised_where_it_is_served() -> None:
     """Not in the event loop's callback, where nobody would close the connection."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        taker.fault = ValueError("ours")
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        ready_pod.fault = ValueError("ours")
+        over = asyncio.create_task(socket.deliver(ready_pod))
         await asyncio.sleep(0)
         peer.say(1, b"a")
         with pytest.raises(ValueError, match="ours"):
@@ -496,7 +496,7 @@ def test_the_reader_forgets_nothing_it_was_not_given() -> None:
     reader = FrameReader(10)
     reader.feed(b"\xff\x00")
     assert reader.read() is None
-    assert reader.mistake is not None
+    assert reader.peer_error is not None
     reader.feed(Frame(Opcode.TEXT, b"x").serialize(mask=True))
     assert reader.read() is None
 
@@ -504,14 +504,14 @@ def test_the_reader_forgets_nothing_it_was_not_given() -> None:
 async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
     """Only the answer to that ping is one; while it is waited for, no other is asked for."""
     async with connected() as (socket, peer, _):
-        taker = Taker()
-        taker.willing.set()
-        over = asyncio.create_task(socket.deliver(taker))
+        ready_pod = Taker()
+        ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
         seen: list[list[str | bytes]] = []
         answered = asyncio.Event()
 
         def note() -> None:
-            seen.append(list(taker.taken))
+            seen.append(list(ready_pod.taken))
             answered.set()
 
         socket.probe(note)

@@ -32,7 +32,7 @@ class Echo(Listener):
         self._socket._transport.write(bytes((frame[0] ^ BINARY_BIT,)) + frame[1:])
         return True
 
-    def hold(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int) -> None:
         """Anything may be held."""
 
     def limit_reached(self, limit: str) -> None:

@@ -46,7 +46,7 @@ def read(data: bytes, *, limit: int = LIMIT) -> tuple[list[object], int | None]:
     """The messages in `data`, and the code of the mistake if there is one."""
     reader = FrameReader(limit)
     messages = all_of(reader, data)
-    return messages, None if reader.mistake is None else reader.mistake.code
+    return messages, None if reader.peer_error is None else reader.peer_error.code
 
 
 MESSAGES = st.one_of(
@@ -81,7 +81,7 @@ def test_messages_arrive_whole_however_they_are_cut(
     at = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for begin, end in pairwise(at):
         came += all_of(reader, data[begin:end])
-    assert reader.mistake is None
+    assert reader.peer_error is None
     assert came == [message for message, _ in sent]
     assert reader.is_idle
 
@@ -92,7 +92,7 @@ def test_any_bytes_give_messages_or_a_mistake(data: bytes, cut: int) -> None:
     whole = read(data)
     reader = FrameReader(LIMIT)
     pieces = [*all_of(reader, data[:cut]), *all_of(reader, data[cut:])]
-    assert (pieces, reader.mistake.code if reader.mistake else None) == whole
+    assert (pieces, reader.peer_error.code if reader.peer_error else None) == whole
 
 
 @given(
@@ -116,10 +116,10 @@ def test_a_large_text_is_checked_in_pieces_and_given_as_its_utf8(
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        assert (came, reader.mistake and reader.mistake.code) == ([], 1007)
+        assert (came, reader.peer_error and reader.peer_error.code) == ([], 1007)
     else:
         assert came in ([(TEXT, text)], [(TEXT, payload)])
-        assert reader.mistake is None
+        assert reader.peer_error is None
 
 
 @given(

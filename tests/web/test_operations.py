@@ -81,7 +81,7 @@ async def test_admin_shows_and_ends_calls() -> None:
             assert (response.status_code, response.json()["error"]["code"]) == (404, "call_not_found")
 
 
-def beat(name: str, color: str, status: str, active: int) -> PodHeartbeat:
+def heartbeat(name: str, color: str, status: str, active: int) -> PodHeartbeat:
     """A pod's heartbeat."""
     return PodHeartbeat(name, color, "1", status, active, 1, 10, 0, 0, calls_not_resumable=1)
 
@@ -89,10 +89,10 @@ def beat(name: str, color: str, status: str, active: int) -> PodHeartbeat:
 async def test_admin_sums_the_fleet_per_color() -> None:
     """Every pod, and what the pods of each color add up to."""
     async with running() as server:
-        server.pod.beats = [
-            beat("b", "green", "ok", 3),
-            beat("a", "blue", "draining", 2),
-            beat("c", "green", "failing", 4),
+        server.pod.heartbeats = [
+            heartbeat("b", "green", "ok", 3),
+            heartbeat("a", "blue", "draining", 2),
+            heartbeat("c", "green", "failing", 4),
         ]
         fleet = (await server.http.get("/admin/fleet")).json()
         assert [pod["name"] for pod in fleet["pods"]] == ["b", "a", "c"]

@@ -43,26 +43,26 @@ class Progress:
     functions_called: int = 0
 
 
-Deed = Callable[[str], Awaitable[Any]]
+SideEffect = Callable[[str], Awaitable[Any]]
 """Something done in the world under an idempotency key; gives what survives JSON."""
 
 
-class Once(Protocol):
-    """Does a deed at most once per reply, whatever dies meanwhile.
+class RunOnce(Protocol):
+    """Has a side effect at most once per reply, whatever dies meanwhile.
 
-    The key is durable before `deed` is called, its result before anything said after it
-    is heard. A reply asked for again gets the results in the order in which the deeds were
-    begun. A pod that dies in the middle of a deed leaves its outcome unknown: the next owner
+    The key is durable before `run` is called, its result before anything said after it
+    is heard. A reply asked for again gets the results in the order in which they were
+    begun. A pod that dies in the middle of one leaves its outcome unknown: the next owner
     calls it again with the same key, by which the other side must tell that it knows it.
     """
 
-    async def __call__(self, name: str, deed: Deed) -> Any:
-        """The deed's result; `name` is what it is called in the record."""
+    async def __call__(self, name: str, run: SideEffect) -> Any:
+        """The side effect's result; `name` is what it is called in the record."""
 
 
-async def _unrecorded(name: str, deed: Deed) -> Any:
+async def _unrecorded(name: str, run: SideEffect) -> Any:
     """For an agent that is asked outside a call."""
-    return await deed(token_hex(16))
+    return await run(token_hex(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Turn:
     was_cut: bool = False
     """The caller was still speaking when the turn was ended, for it had grown too long: music on hold, a television."""
     progress: Progress = field(default_factory=Progress)
-    once: Once = _unrecorded
+    once: RunOnce = _unrecorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class HangUp:
     """End the call once what was said so far has been heard."""
 
 
-ReplyPart = Plan | Text | Audio | FunctionCall | HangUp
+ResponsePart = Plan | Text | Audio | FunctionCall | HangUp
 
 
 class Agent(Protocol):
@@ -179,7 +179,7 @@ class Agent(Protocol):
     async def transcribe(self, clip: Clip) -> str | None:
         """What was said; None when the agent does not know, "" when there was no speech in it."""
 
-    def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """Stream a reply. Cancelled (closed) when the caller barges in."""
 
 

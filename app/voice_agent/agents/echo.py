@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 
 MAX_ECHO_CHARS = 64 * 1024
@@ -28,7 +28,7 @@ class Echo:
         """Always None: an echo understands nothing."""
         return None
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """The clip if there is one and speech is wanted, else the text typed since the last reply."""
         if turn.clip is not None and turn.wants_audio:
             yield Audio(turn.clip.audio, turn.clip.format)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from voice_agent.agents.base import Clip, ReplyPart, Turn
+from voice_agent.agents.base import Clip, ResponsePart, Turn
 
 
 class Loopback:
@@ -29,8 +29,8 @@ class Loopback:
         """Always None: nothing is listened to."""
         return None
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """Yields nothing."""
-        nothing: tuple[ReplyPart, ...] = ()
+        nothing: tuple[ResponsePart, ...] = ()
         for part in nothing:
             yield part

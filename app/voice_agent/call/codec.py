@@ -18,8 +18,16 @@ from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEnt
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT, Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, HeardClip, InputAudioBuffer, Playback, Reply, Status
-from voice_agent.call.reply_items import open_again
+from voice_agent.call.record import (
+    REMEMBERED_CLIENT_EVENTS,
+    Call,
+    HeardClip,
+    InputAudioBuffer,
+    Playback,
+    Response,
+    Status,
+)
+from voice_agent.call.response_items import open_again
 from voice_agent.call.session import new_session
 from voice_agent.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
@@ -38,7 +46,7 @@ SAID = ""
 """Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
 among the items, so that all that was said goes at one time and the record, which stays, tells nothing."""
 
-Shape = TypeVar("Shape", Reply, Playback)
+Shape = TypeVar("Shape", Response, Playback)
 
 
 def take_write(call: Call, now_ms: int) -> CallWrite:
@@ -81,7 +89,7 @@ def _count_kept(call: Call, write: CallWrite) -> None:
         stored.extend([entry.n for entry in write.speech])
     while stored and stored[0] < write.keep_speech_from:
         stored.popleft()
-    counts = (len(call.conversation), len(call.outbox), len(stored), call.hearing.saved)
+    counts = (len(call.conversation), len(call.outbox), len(stored), call.input_audio.saved)
     write.fields[KEPT] = KEPT_FORMAT % counts
 
 
@@ -125,9 +133,9 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
         fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
     clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
     speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
-    hearing = call.hearing
-    if hearing.item_id is not None and hearing.saved:
-        speech.append(SpeechEntry(hearing.first_n, hearing.item_id, bytes(hearing.audio[: hearing.saved])))
+    buffer = call.input_audio
+    if buffer.item_id is not None and buffer.saved:
+        speech.append(SpeechEntry(buffer.first_n, buffer.item_id, bytes(buffer.audio[: buffer.saved])))
     if call.staged is not None and call.keeps_turns:
         speech += call.staged.entries
     write = CallWrite(
@@ -168,11 +176,11 @@ def _all_saved(call: Call) -> None:
 
 def _oldest_speech(call: Call) -> int:
     clips = _kept_clips(call)
-    if not clips and not call.hearing.first_n and call.staged is None:
+    if not clips and not call.input_audio.first_n and call.staged is None:
         return call.speech_made + 1  # As in nearly every write of a call whose caller is silent.
     kept = [clip.first_n for clip in clips if clip.audio]
-    if call.hearing.first_n:
-        kept.append(call.hearing.first_n)
+    if call.input_audio.first_n:
+        kept.append(call.input_audio.first_n)
     if call.staged is not None and call.keeps_turns:
         kept.append(call.staged.first_n)
     return min(kept, default=call.speech_made + 1)
@@ -190,15 +198,15 @@ def _kept_clips(call: Call) -> list[HeardClip]:
 
 
 def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
-    hearing = call.hearing
-    position = (hearing.base_ms, hearing.durable_position, hearing.speaking, hearing.first_n)
+    buffer = call.input_audio
+    position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
     fields = {
         "seq": b"%d" % call.numbers_to_save(),
         "updated_at": b"%d" % now_ms,
-        "hearing": b"%d %d %d %d " % position + (hearing.item_id or "").encode(),
+        "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }
-    if call.reply is not None:
-        fields["reply_audio"] = b"%d %d" % (call.reply.audio_bytes, call.reply.piece_checksum)
+    if call.response is not None:
+        fields["response_audio"] = b"%d %d" % (call.response.audio_bytes, call.response.piece_checksum)
     for group in groups:
         _ENCODE[group](call, fields)
     if call.unsaved_seen:
@@ -207,7 +215,7 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
 
 
 def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
-    durable = call.hearing.durable_position
+    durable = call.input_audio.durable_position
     waiting = []
     for event_id, number, heard_to in call.unsaved_seen:
         if heard_to > durable:
@@ -258,8 +266,8 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
     fields["voice_locked"] = b"%d" % call.voice_locked
 
 
-def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
-    fields["reply"] = _flat(call.reply, ELSEWHERE) if call.reply else b""
+def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
+    fields["response"] = _flat(call.response, ELSEWHERE) if call.response else b""
     fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
     fields["playback"] = _flat(call.playback) if call.playback else b""
     for name in call.fields_to_empty:
@@ -268,12 +276,12 @@ def _encode_reply(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
-    fields["piece"] = orjson.dumps(asdict(call.reply.piece)) if call.reply else b""
+    fields["piece"] = orjson.dumps(asdict(call.response.piece)) if call.response else b""
 
 
 def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
-    if call.reply is not None:
-        take_chunks(call.reply, fields, whole=call.write_whole)
+    if call.response is not None:
+        take_chunks(call.response, fields, whole=call.write_whole)
 
 
 def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
@@ -294,7 +302,7 @@ _ENCODE = {
     "status": _encode_status,
     "counts": _encode_counts,
     "session": _encode_session,
-    "reply": _encode_reply,
+    "response": _encode_response,
     "piece": _encode_piece,
     "said": _encode_said,
     "agent": _encode_agent,
@@ -305,8 +313,8 @@ ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "pi
 """Of a reply: what changes more often than the rest, and has record fields of its own."""
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
-    left_at handed_off resumable counts session voice_locked reply reply_audio piece playback idle_from agent clip
-    failed_to clips clip_bytes untranscribed seq updated_at hearing kept epoch revision claim""".split()
+    left_at handed_off resumable counts session voice_locked response response_audio piece playback idle_from agent clip
+    failed_to clips clip_bytes untranscribed seq updated_at input_audio kept epoch revision claim""".split()
 )
 
 
@@ -388,8 +396,8 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.write_whole = any(call.missing)
     call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
     call.stored_speech.extend(entry.n for entry in snapshot.speech)
-    _restore_reply(call, fields)
-    _restore_hearing(call, fields, snapshot.speech)
+    _restore_response(call, fields)
+    _restore_input_audio(call, fields, snapshot.speech)
     _restore_seen(call, fields)
     return call
 
@@ -408,22 +416,22 @@ def _event_number(digits: bytes) -> int:
     return number
 
 
-def _restore_reply(call: Call, fields: dict[str, bytes]) -> None:
-    if fields.get("reply"):
-        values = orjson.loads(fields["reply"])
+def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
+    if fields.get("response"):
+        values = orjson.loads(fields["response"])
         piece = orjson.loads(fields.get("piece") or b"{}")
-        call.reply = _shaped(Reply, {**values, "piece": _piece(piece)})
-        sent, _, checksum = fields.get("reply_audio", b"0").partition(b" ")
-        call.reply.audio_bytes, call.reply.piece_checksum = int(sent), int(checksum or b"0")
-        restore_chunks(call.reply, fields)
-        open_again(call, call.reply)
+        call.response = _shaped(Response, {**values, "piece": _piece(piece)})
+        sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
+        call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
+        restore_chunks(call.response, fields)
+        open_again(call, call.response)
     if fields.get("idle_from"):
         call.idle_from_ms = int(fields["idle_from"])
     if fields.get("playback"):
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
-        if call.reply is not None and call.reply.item_id == call.playback.item_id:
+        if call.response is not None and call.response.item_id == call.playback.item_id:
             # It grows with every chunk, and is written with the reply's other fields only.
-            call.playback.audio_bytes = call.reply.item_audio_bytes
+            call.playback.audio_bytes = call.response.item_audio_bytes
 
 
 def _piece(values: dict[str, Any]) -> Piece:
@@ -431,7 +439,7 @@ def _piece(values: dict[str, Any]) -> Piece:
     return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
 
 
-def _flat(value: Reply | Playback, without: frozenset[str] = frozenset()) -> bytes:
+def _flat(value: Response | Playback, without: frozenset[str] = frozenset()) -> bytes:
     fields = {name: field for name, field in asdict(value).items() if name not in without}
     return orjson.dumps({**fields.pop("extras"), **fields})
 
@@ -442,15 +450,15 @@ def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
     return shape(**known, extras={name: value for name, value in values.items() if name not in known})
 
 
-def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
     """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
     pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
         pieces[entry.item_id].append(entry)
-    base_ms, position, speaking, first_n, item_id = fields.get("hearing", b"0 0 0 0 ").decode().split(" ")
+    base_ms, position, speaking, first_n, item_id = fields.get("input_audio", b"0 0 0 0 ").decode().split(" ")
 
     audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
-    call.hearing = InputAudioBuffer(
+    call.input_audio = InputAudioBuffer(
         audio=audio,
         position=int(position),
         base_ms=int(base_ms),
@@ -462,9 +470,9 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
     kept = Kept.unpack(fields)
     if kept is not None and len(audio) != kept.utterance_bytes:
         # It is not known which part is left, and a client that sends again must begin where something is missing.
-        call.hearing.position -= kept.utterance_bytes
-        call.hearing.audio = bytearray()
-        call.hearing.saved = call.hearing.first_n = 0
+        call.input_audio.position -= kept.utterance_bytes
+        call.input_audio.audio = bytearray()
+        call.input_audio.saved = call.input_audio.first_n = 0
 
     first = orjson.loads(fields.get("clips") or b"null")
     sizes = orjson.loads(fields.get("clip_bytes") or b"{}")
@@ -483,8 +491,8 @@ def _restore_hearing(call: Call, fields: dict[str, bytes], speech: list[SpeechEn
 
     call.failed_to = fields.get("failed_to", b"").decode()
     call.clip = clip(fields.get("clip", b"").decode())
-    if call.reply is not None:
-        call.answered = clip(call.reply.clip_id, call.reply.clip_n)
+    if call.response is not None:
+        call.answered = clip(call.response.clip_id, call.response.clip_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
         call.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
 
@@ -508,5 +516,5 @@ def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
 
 def _forget_appends(call: Call) -> None:
     """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
-    for event_id in [event_id for event_id, (_, heard_to) in call.seen.items() if heard_to > call.hearing.position]:
+    for event_id in [event_id for event_id, (_, heard_to) in call.seen.items() if heard_to > call.input_audio.position]:
         del call.seen[event_id]

@@ -39,7 +39,7 @@ class Drain:
         """How long calls may still stay."""
         return max(0.0, self.deadline_s - elapsed_s)
 
-    def let_go(self, calls: Iterable[DrainingCall], *, elapsed_s: float, others_take_calls: bool) -> list[str]:
+    def to_hand_off(self, calls: Iterable[DrainingCall], *, elapsed_s: float, others_take_calls: bool) -> list[str]:
         """Ids of the calls to close with 1012 now.
 
         At the deadline that is all of them, so a drain always ends. Before it, a handoff

@@ -49,8 +49,8 @@ def update_session(call: Call, wish: UpdateSession) -> list[Effect]:
 def _begin_positions_anew(call: Call) -> None:
     """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
     forget_buffer(call)
-    call.hearing.base_ms += call.input_format.ms(call.hearing.position)
-    call.hearing.position = 0
+    call.input_audio.base_ms += call.input_format.ms(call.input_audio.position)
+    call.input_audio.position = 0
     call.seen.update({event_id: (number, 0) for event_id, (number, _) in call.seen.items()})
     call.unsaved_seen = [(event_id, number, 0) for event_id, (number, _) in call.seen.items()]
 
@@ -60,7 +60,7 @@ def _switch_turn_detection(call: Call, *, is_on: bool) -> None:
     if is_on:
         forget_buffer(call)
     else:
-        call.hearing.speaking = False
+        call.input_audio.speaking = False
 
 
 def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
@@ -76,7 +76,7 @@ def check_new_item(call: Call, wish: CreateItem, audio_bytes: int) -> None:
         )
     if not call.conversation.has_room_for(size):
         raise conversation_full(call, "item")
-    if item_id is not None and (item_id in call.conversation or item_id == call.hearing.item_id):
+    if item_id is not None and (item_id in call.conversation or item_id == call.input_audio.item_id):
         raise ProtocolError(
             f"Item with id {item_id!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
         )
@@ -200,10 +200,10 @@ def _refer_no_more(call: Call, item_id: str, before: str) -> list[Effect]:
     if call.failed_to == item_id:
         call.failed_to = before
     call.mark("turn")
-    if call.reply is not None and call.reply.asked_to == item_id:
-        call.reply.asked_to = before
-        call.mark("reply")
+    if call.response is not None and call.response.asked_to == item_id:
+        call.response.asked_to = before
+        call.mark("response")
     if call.playback is not None and call.playback.item_id == item_id:
         call.playback = None
-        call.mark("reply")
+        call.mark("response")
     return [StopTranscribing(item_id)] if call.untranscribed.pop(item_id, None) is not None else []

@@ -8,14 +8,14 @@ from voice_agent.call.changes import OutboxEntry
 
 
 @dataclass(frozen=True, slots=True)
-class StartReply:
-    """Ask the agent for the reply `response_id`, from where `Call.reply` says it is."""
+class StartResponse:
+    """Ask the agent for the reply `response_id`, from where `Call.response` says it is."""
 
     response_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class StopReply:
+class StopResponse:
     """The reply `response_id` is over; whatever the agent still makes of it is unwanted."""
 
     response_id: str
@@ -67,5 +67,12 @@ class LetOut:
 
 
 Effect = (
-    StartReply | StopReply | Transcribe | StopTranscribing | ResetEndpointing | CloseConnection | CountLimit | LetOut
+    StartResponse
+    | StopResponse
+    | Transcribe
+    | StopTranscribing
+    | ResetEndpointing
+    | CloseConnection
+    | CountLimit
+    | LetOut
 )

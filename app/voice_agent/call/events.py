@@ -58,15 +58,15 @@ def going_away(time_left_ms: int, reason: str) -> Body:
     return {"type": "call.going_away", "time_left_ms": time_left_ms, "reason": reason}
 
 
-def error(mistake: ProtocolError, event_id: str | None = None) -> Body:
+def error(error: ProtocolError, event_id: str | None = None) -> Body:
     """The caller's mistake; `event_id` is the caller's own id of the event that was wrong."""
     return {
         "type": "error",
         "error": {
             "type": "invalid_request_error",
-            "code": mistake.code,
-            "message": mistake.message,
-            "param": mistake.param,
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
             "event_id": event_id,
         },
     }

@@ -16,7 +16,7 @@ from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_fu
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.record import Call, HeardClip, InputAudioBuffer
-from voice_agent.call.responses import interrupt, mirror_frame, start_reply
+from voice_agent.call.responses import interrupt, mirror_frame, start_response
 from voice_agent.call.session import transcription_on
 from voice_agent.errors import ProtocolError
 
@@ -40,45 +40,45 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         raise _half_a_sample(size)
     if call.mirror:
         return mirror_frame(call, frame.audio, now_ms)
-    hearing = call.hearing
+    buffer = call.input_audio
     listening = call.listening
     effects: list[Effect] = []
-    if len(hearing.audio) + size > UNCHECKED_BYTES or call.untranscribed:
+    if len(buffer.audio) + size > UNCHECKED_BYTES or call.untranscribed:
         if listening is None:
             _check_room(call, size)
-        elif hearing.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
-            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
+        elif buffer.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
+            effects = [CountLimit("call_audio_bytes"), *_speech_stopped(call, buffer.position, now_ms, cut=True)]
             effects.append(ResetEndpointing())
-    hearing.audio += frame.audio
-    hearing.position += size
+    buffer.audio += frame.audio
+    buffer.position += size
     for boundary in frame.boundaries:
         if boundary.started:
             effects += _speech_started(call, boundary, now_ms)
-        elif hearing.speaking:
+        elif buffer.speaking:
             effects += [CountLimit("turn_length")] if boundary.goes_on else []
             effects += _speech_stopped(call, boundary.at_bytes, now_ms, cut=boundary.goes_on)
     if listening is None:
         _checkpoint(call)
-    elif hearing.speaking:
-        if len(hearing.audio) > MAX_BUFFER_BYTES:
-            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, hearing.position, now_ms, cut=True)]
+    elif buffer.speaking:
+        if len(buffer.audio) > MAX_BUFFER_BYTES:
+            effects += [CountLimit("turn_bytes"), *_speech_stopped(call, buffer.position, now_ms, cut=True)]
             effects.append(ResetEndpointing())
         elif frame.boundaries and call.checkpoint_ms:
             # It began just now. Not sooner than here, for it may have ended in the same piece.
-            _save_up_to(call, hearing.position)
+            _save_up_to(call, buffer.position)
         _checkpoint(call)
     else:
         _keep_padding(call, audio_format.size(listening.prefix_padding_ms))
-        if listening.idle_timeout_ms and call.idle_from_ms is not None and call.reply is None:
+        if listening.idle_timeout_ms and call.idle_from_ms is not None and call.response is None:
             effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
     return effects
 
 
 def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
     """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
-    if not call.hearing.speaking:
+    if not call.input_audio.speaking:
         return []
-    return [*_speech_stopped(call, call.hearing.position, now_ms), ResetEndpointing()]
+    return [*_speech_stopped(call, call.input_audio.position, now_ms), ResetEndpointing()]
 
 
 def check_append(call: Call, size_bytes: int) -> None:
@@ -98,7 +98,7 @@ def _half_a_sample(size_bytes: int) -> ProtocolError:
 
 
 def _check_room(call: Call, size_bytes: int) -> None:
-    held = len(call.hearing.audio)
+    held = len(call.input_audio.audio)
     if held + size_bytes > MAX_BUFFER_BYTES:
         raise ProtocolError(
             f"The input audio buffer is full: it holds {held} bytes, with {size_bytes} more it would exceed "
@@ -113,8 +113,8 @@ def _check_room(call: Call, size_bytes: int) -> None:
 
 def commit(call: Call, now_ms: int) -> list[Effect]:
     """The caller says that the turn is complete. It is not answered until asked for."""
-    hearing = call.hearing
-    buffered_ms = len(hearing.audio) / call.input_format.bytes_per_ms
+    buffer = call.input_audio
+    buffered_ms = len(buffer.audio) / call.input_format.bytes_per_ms
     if buffered_ms < MIN_COMMIT_MS:
         raise ProtocolError(
             f"Error committing input audio buffer: buffer too small. Expected at least {MIN_COMMIT_MS}ms of audio, "
@@ -123,9 +123,9 @@ def commit(call: Call, now_ms: int) -> list[Effect]:
         )
     if call.conversation.is_full:
         raise conversation_full(call, None)
-    was_speaking = hearing.speaking
-    hearing.speaking = False
-    effects = _commit_up_to(call, hearing.position)
+    was_speaking = buffer.speaking
+    buffer.speaking = False
+    effects = _commit_up_to(call, buffer.position)
     return [*effects, ResetEndpointing()] if was_speaking else effects
 
 
@@ -138,8 +138,8 @@ def clear(call: Call) -> list[Effect]:
 
 def forget_buffer(call: Call) -> None:
     """Empty the buffer; the position stays."""
-    old = call.hearing
-    call.hearing = InputAudioBuffer(position=old.position, base_ms=old.base_ms)
+    old = call.input_audio
+    call.input_audio = InputAudioBuffer(position=old.position, base_ms=old.base_ms)
 
 
 def forget_audio(call: Call) -> None:
@@ -152,13 +152,13 @@ def forget_audio(call: Call) -> None:
 
 def flush(call: Call) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
-    if call.hearing.speaking or call.listening is None:
-        _save_up_to(call, call.hearing.position)
+    if call.input_audio.speaking or call.listening is None:
+        _save_up_to(call, call.input_audio.position)
 
 
 def forget_unsaved(call: Call) -> None:
     """Take back what was appended but is not saved, which between utterances is the padding of the next one."""
-    heard = call.hearing
+    heard = call.input_audio
     surplus = len(heard.audio) - heard.saved
     if surplus:
         del heard.audio[heard.saved :]
@@ -168,13 +168,13 @@ def forget_unsaved(call: Call) -> None:
 
 def position_ms(call: Call, at_bytes: int) -> int:
     """A position in the current format as milliseconds since the start of the call's audio."""
-    return call.hearing.base_ms + call.input_format.ms(at_bytes)
+    return call.input_audio.base_ms + call.input_format.ms(at_bytes)
 
 
 def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
-    hearing = call.hearing
+    buffer = call.input_audio
     listening = call.listening
-    if listening is None or hearing.speaking:
+    if listening is None or buffer.speaking:
         return []
     padding = call.input_format.size(listening.prefix_padding_ms)
     if kept_audio_bytes(call) + MAX_PIECE_BYTES > MAX_AUDIO_BYTES:
@@ -183,9 +183,9 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
         call.emit(events.error(full))
         return [CountLimit(full.limit)]
     # A piece of any size may end behind it: what a piece that ended there would have left begins the turn.
-    start = max(boundary.at_bytes - padding, boundary.known_at - padding, hearing.start)
-    del hearing.audio[: start - hearing.start]
-    hearing.speaking = True
+    start = max(boundary.at_bytes - padding, boundary.known_at - padding, buffer.start)
+    del buffer.audio[: start - buffer.start]
+    buffer.speaking = True
     item_id = _allot_item(call)
     call.emit(events.speech_started(position_ms(call, start), item_id))
     # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
@@ -194,44 +194,44 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
 
 def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
     """The turn is complete; `cut`: it is made to be, while the caller speaks."""
-    hearing = call.hearing
+    buffer = call.input_audio
     listening = call.listening
-    end = min(max(end, hearing.start + hearing.saved), hearing.position)
+    end = min(max(end, buffer.start + buffer.saved), buffer.position)
     call.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
     if call.conversation.is_full:
         full = conversation_full(call, None)
         forget_buffer(call)
         call.emit(events.error(full))
         return [CountLimit(full.limit)]
-    hearing.speaking = False
+    buffer.speaking = False
     effects = _commit_up_to(call, end)
-    if listening is not None and listening.create_response and call.reply is None:
-        effects += start_reply(call, {}, now_ms, cut=cut)
+    if listening is not None and listening.create_response and call.response is None:
+        effects += start_response(call, {}, now_ms, cut=cut)
     return effects
 
 
 def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
     """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
     assert call.idle_from_ms is not None
-    here_ms = position_ms(call, call.hearing.position)
+    here_ms = position_ms(call, call.input_audio.position)
     if here_ms - call.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
         return []
     call.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
-    return _commit_up_to(call, call.hearing.position) + start_reply(call, {}, now_ms)
+    return _commit_up_to(call, call.input_audio.position) + start_response(call, {}, now_ms)
 
 
 def _commit_up_to(call: Call, end: int) -> list[Effect]:
-    hearing = call.hearing
+    buffer = call.input_audio
     item_id = _allot_item(call)
     _save_up_to(call, end)
-    with memoryview(hearing.audio) as held, held[: end - hearing.start] as said:
+    with memoryview(buffer.audio) as held, held[: end - buffer.start] as said:
         audio = bytes(said)
-    del hearing.audio[: len(audio)]
-    call.clip = HeardClip(item_id, audio, hearing.first_n)
+    del buffer.audio[: len(audio)]
+    call.clip = HeardClip(item_id, audio, buffer.first_n)
     previous = call.conversation.last_id
-    hearing.saved = 0
-    hearing.item_id = None
-    hearing.first_n = 0
+    buffer.saved = 0
+    buffer.item_id = None
+    buffer.first_n = 0
     entry = call.conversation.add(
         {
             "id": item_id,
@@ -245,7 +245,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     entry.audio_ms = call.input_format.ms(len(audio))
     call.turns += 1
     call.idle_from_ms = None
-    call.mark("counts", "turn", "reply")
+    call.mark("counts", "turn", "response")
     call.emit(events.input_audio_committed(previous, item_id))
     call.emit(events.item_added(previous, entry.item))
     call.emit(events.item_done(previous, entry.item))
@@ -264,26 +264,26 @@ def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
 
 
 def _allot_item(call: Call) -> str:
-    hearing = call.hearing
-    if hearing.item_id is None:
-        hearing.item_id = call.new_item_id()
+    buffer = call.input_audio
+    if buffer.item_id is None:
+        buffer.item_id = call.new_item_id()
         call.mark("counts")
-    return hearing.item_id
+    return buffer.item_id
 
 
 def _checkpoint(call: Call) -> None:
-    hearing = call.hearing
-    unsaved = len(hearing.audio) - hearing.saved
+    buffer = call.input_audio
+    unsaved = len(buffer.audio) - buffer.saved
     checkpoint_ms = call.checkpoint_ms
     if call.is_spared:
         return
     if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
-        _save_up_to(call, hearing.position)
+        _save_up_to(call, buffer.position)
 
 
 def take_back_unsaved(call: Call) -> None:
     """What was to be saved of the unfinished utterance with the next write is not, nor turns that are not kept."""
-    held = call.hearing
+    held = call.input_audio
     waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]
     held.saved -= sum(len(entry.audio) for entry in waiting)
     if waiting and waiting[0].n == held.first_n:
@@ -294,21 +294,21 @@ def take_back_unsaved(call: Call) -> None:
 
 
 def _save_up_to(call: Call, end: int) -> None:
-    hearing = call.hearing
-    upto = end - hearing.start
-    if upto <= hearing.saved:
+    buffer = call.input_audio
+    upto = end - buffer.start
+    if upto <= buffer.saved:
         return
     item_id = _allot_item(call)
-    for at in range(hearing.saved, upto, MAX_PIECE_BYTES):
-        entry = call.add_speech(item_id, bytes(hearing.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
-        hearing.first_n = hearing.first_n or entry.n
-    hearing.saved = upto
+    for at in range(buffer.saved, upto, MAX_PIECE_BYTES):
+        entry = call.add_speech(item_id, bytes(buffer.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
+        buffer.first_n = buffer.first_n or entry.n
+    buffer.saved = upto
 
 
 def _keep_padding(call: Call, padding: int) -> None:
-    hearing = call.hearing
-    surplus = max(len(hearing.audio) - padding, 0)
-    del hearing.audio[:surplus]
+    buffer = call.input_audio
+    surplus = max(len(buffer.audio) - padding, 0)
+    del buffer.audio[:surplus]
     due = call.input_format.size(SILENT_SAVE_MS)
-    if hearing.start // due != (hearing.start - surplus) // due:
+    if buffer.start // due != (buffer.start - surplus) // due:
         call.mark("counts")

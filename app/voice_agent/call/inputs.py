@@ -128,7 +128,7 @@ class CancelResponse:
 class InvalidEvent:
     """The caller sent something `wire` could not accept; it becomes an `error` event."""
 
-    mistake: ProtocolError
+    error: ProtocolError
     event_id: str | None = None
 
 
@@ -158,7 +158,7 @@ class Transcribed:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyPlanned:
+class ResponsePlanned:
     """The agent decided what to say."""
 
     response_id: str
@@ -167,7 +167,7 @@ class ReplyPlanned:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyText:
+class ResponseText:
     """More text, or more of the transcript.
 
     `joins`: it is said by the audio that says the text before it, some of which another pod has sent already.
@@ -179,7 +179,7 @@ class ReplyText:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyAudio:
+class ResponseAudio:
     """More speech: one chunk in the call's output format.
 
     It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now, and `words`
@@ -193,7 +193,7 @@ class ReplyAudio:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyFunctionCall:
+class ResponseFunctionCall:
     """The agent wants the client to run a tool. `arguments` is JSON text."""
 
     response_id: str
@@ -202,7 +202,7 @@ class ReplyFunctionCall:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyStepBegun:
+class SideEffectBegun:
     """The agent is about to do something that must not be done twice."""
 
     response_id: str
@@ -210,7 +210,7 @@ class ReplyStepBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyStepDone:
+class SideEffectDone:
     """The reply's step with this number (from 0) gave `result`, which survives JSON."""
 
     response_id: str
@@ -219,7 +219,7 @@ class ReplyStepDone:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyFinished:
+class ResponseFinished:
     """The agent said all it had to say; with `hang_up` the call ends after it."""
 
     response_id: str
@@ -227,7 +227,7 @@ class ReplyFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyDiverged:
+class ResponseDiverged:
     """The agent was asked again on another pod, and what it says is not what was said.
 
     `said_to` None: its text is another, and goes on with a sentence of its own. Else only its voice is, or the pieces
@@ -247,7 +247,7 @@ class Apology:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyFailed:
+class ResponseFailed:
     """The agent broke; `message` is fit for the caller."""
 
     response_id: str
@@ -257,15 +257,15 @@ class ReplyFailed:
 
 FromAgent = (
     Transcribed
-    | ReplyPlanned
-    | ReplyText
-    | ReplyAudio
-    | ReplyFunctionCall
-    | ReplyStepBegun
-    | ReplyStepDone
-    | ReplyDiverged
-    | ReplyFinished
-    | ReplyFailed
+    | ResponsePlanned
+    | ResponseText
+    | ResponseAudio
+    | ResponseFunctionCall
+    | SideEffectBegun
+    | SideEffectDone
+    | ResponseDiverged
+    | ResponseFinished
+    | ResponseFailed
 )
 
 # --- from the runtime ------------------------------------------------------

@@ -21,8 +21,8 @@ from voice_agent.call.effects import (
     CountLimit,
     Effect,
     ResetEndpointing,
-    StartReply,
-    StopReply,
+    StartResponse,
+    StopResponse,
     Transcribe,
 )
 from voice_agent.call.record import Call, Status
@@ -30,11 +30,11 @@ from voice_agent.call.session import transcription_on
 from voice_agent.errors import ProtocolError
 
 
-def step(call: Call, happened: inputs.Input, now_ms: int) -> list[Effect]:
+def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
     """Let one thing happen to a call. Inputs of replies that are over are ignored."""
     if call.status is Status.ENDED:
         return []
-    taken: list[Effect] = _HANDLERS[type(happened)](call, happened, now_ms)
+    taken: list[Effect] = _HANDLERS[type(event)](call, event, now_ms)
     return taken
 
 
@@ -49,35 +49,40 @@ def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
     return responses.let_out(call, frame.audio)
 
 
-def refusal(call: Call, happened: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
+def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
     """What is wrong with an input whose audio, of so many bytes, will come in pieces; nothing changes."""
     try:
-        if isinstance(happened, inputs.AppendAudio):
+        if isinstance(event, inputs.AppendAudio):
             input_audio.check_append(call, audio_bytes)
         else:
-            editing.check_new_item(call, happened, audio_bytes)
-    except ProtocolError as mistake:
-        return mistake
+            editing.check_new_item(call, event, audio_bytes)
+    except ProtocolError as error:
+        return error
     return None
 
 
 def resume(call: Call) -> list[Effect]:
     """What a new owner must start: transcriptions and the reply that were under way."""
     effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.untranscribed.items()]
-    if call.reply is not None and not call.mirror:
-        effects.append(StartReply(call.reply.response_id))
+    if call.response is not None and not call.mirror:
+        effects.append(StartResponse(call.response.response_id))
     return effects
 
 
 def is_quiet(call: Call) -> bool:
     """Whether this is a good moment for a handoff: nobody speaks and nothing is being made."""
-    waits = call.listening is None and bool(call.hearing.audio)
-    return (call.reply is None or call.mirror) and not call.hearing.speaking and not waits and not call.untranscribed
+    waits = call.listening is None and bool(call.input_audio.audio)
+    return (
+        (call.response is None or call.mirror)
+        and not call.input_audio.speaking
+        and not waits
+        and not call.untranscribed
+    )
 
 
 def is_saved(call: Call) -> bool:
     """Whether everything the caller has said so far has been handed to a write."""
-    held = call.hearing
+    held = call.input_audio
     waits = call.listening is None or held.speaking
     return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
 
@@ -105,13 +110,13 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     numbering goes on after it. `resumable`: it can come back.
     """
     # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
-    heard_to = call.hearing.position
+    heard_to = call.input_audio.position
     input_audio.flush(call)
     input_audio.forget_unsaved(call)
     if call.playback is not None and call.left_at_ms:
         # Nobody was listening meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
-        call.mark("reply")
+        call.mark("response")
     editing.drop_staged(call)
     call.resent_to = None if last_event is None else 0
     call.status = Status.ATTACHED
@@ -130,7 +135,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
         # The client has seen an event since the greeting that told it, so that has arrived.
         call.missing = NOTHING_MISSING
     call.missing_told_at = start
-    return Attached(start, gap, replay, rewound=call.hearing.position != heard_to, missing=call.missing)
+    return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.missing)
 
 
 def _missing(call: Call, start: int) -> tuple[int, int] | None:
@@ -158,125 +163,125 @@ def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
     return overdue
 
 
-def _from_caller(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
-    event_id = happened.event_id
+def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    event_id = event.event_id
     if event_id is not None and call.recognises(event_id):
         return []
     try:
-        effects = _apply(call, happened, now_ms)
-    except ProtocolError as mistake:
-        call.emit(events.error(mistake, event_id))
-        effects = [CountLimit(mistake.limit)] if mistake.limit else []
+        effects = _apply(call, event, now_ms)
+    except ProtocolError as error:
+        call.emit(events.error(error, event_id))
+        effects = [CountLimit(error.limit)] if error.limit else []
     if event_id is not None:
-        call.remember(event_id, heard_to=call.hearing.position if isinstance(happened, inputs.AppendAudio) else 0)
+        call.remember(event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0)
     return effects
 
 
-def _apply(call: Call, happened: inputs.FromCaller, now_ms: int) -> list[Effect]:
-    match happened:
+def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
+    match event:
         case inputs.AppendAudio():
-            return input_audio.append(call, happened, now_ms)
+            return input_audio.append(call, event, now_ms)
         case inputs.CommitAudio():
             return input_audio.commit(call, now_ms)
         case inputs.ClearAudio():
             return input_audio.clear(call)
         case inputs.UpdateSession():
-            return editing.update_session(call, happened)
+            return editing.update_session(call, event)
         case inputs.CreateItem():
-            return editing.create_item(call, happened)
+            return editing.create_item(call, event)
         case inputs.RetrieveItem():
-            return editing.retrieve_item(call, happened)
+            return editing.retrieve_item(call, event)
         case inputs.TruncateItem():
-            return responses.truncate(call, happened, now_ms)
+            return responses.truncate(call, event, now_ms)
         case inputs.DeleteItem():
-            return editing.delete_item(call, happened, now_ms)
+            return editing.delete_item(call, event, now_ms)
         case inputs.CreateResponse(params):
             return responses.create(call, params, now_ms)
         case inputs.CancelResponse(response_id):
             return responses.cancel(call, response_id, now_ms)
-        case inputs.InvalidEvent(mistake):
-            raise mistake
+        case inputs.InvalidEvent(error):
+            raise error
         case _:
-            assert_never(happened)
+            assert_never(event)
 
 
-def _from_agent(call: Call, happened: inputs.FromAgent, now_ms: int) -> list[Effect]:
-    if isinstance(happened, inputs.Transcribed):
-        return _transcribed(call, happened)
-    if call.reply is None or call.reply.response_id != happened.response_id:
+def _from_agent(call: Call, event: inputs.FromAgent, now_ms: int) -> list[Effect]:
+    if isinstance(event, inputs.Transcribed):
+        return _transcribed(call, event)
+    if call.response is None or call.response.response_id != event.response_id:
         return []
-    match happened:
-        case inputs.ReplyAudio():
-            return responses.audio(call, happened, now_ms)
-        case inputs.ReplyText():
-            return responses.text(call, happened, now_ms)
-        case inputs.ReplyPlanned():
-            return responses.planned(call, happened)
-        case inputs.ReplyFunctionCall():
-            return responses.function_call(call, happened)
-        case inputs.ReplyStepBegun():
-            return responses.step_begun(call, happened)
-        case inputs.ReplyStepDone():
-            return responses.step_done(call, happened)
-        case inputs.ReplyDiverged():
-            return responses.diverged(call, happened)
-        case inputs.ReplyFinished():
-            return responses.finished(call, happened, now_ms)
-        case inputs.ReplyFailed():
-            return responses.failed(call, happened, now_ms)
+    match event:
+        case inputs.ResponseAudio():
+            return responses.audio(call, event, now_ms)
+        case inputs.ResponseText():
+            return responses.text(call, event, now_ms)
+        case inputs.ResponsePlanned():
+            return responses.planned(call, event)
+        case inputs.ResponseFunctionCall():
+            return responses.function_call(call, event)
+        case inputs.SideEffectBegun():
+            return responses.step_begun(call, event)
+        case inputs.SideEffectDone():
+            return responses.step_done(call, event)
+        case inputs.ResponseDiverged():
+            return responses.diverged(call, event)
+        case inputs.ResponseFinished():
+            return responses.finished(call, event, now_ms)
+        case inputs.ResponseFailed():
+            return responses.failed(call, event, now_ms)
         case _:
-            assert_never(happened)
+            assert_never(event)
 
 
-def _transcribed(call: Call, happened: inputs.Transcribed) -> list[Effect]:
-    if happened.item_id not in call.untranscribed:
+def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
+    if event.item_id not in call.untranscribed:
         return []
-    del call.untranscribed[happened.item_id]
+    del call.untranscribed[event.item_id]
     call.mark("turn")
-    entry = call.conversation.get(happened.item_id)
+    entry = call.conversation.get(event.item_id)
     if entry is None:
         return []
     index = editing.spoken_index(entry.item)
-    entry.item["content"][index]["transcript"] = happened.text
-    call.conversation.touch(happened.item_id)
+    entry.item["content"][index]["transcript"] = event.text
+    call.conversation.touch(event.item_id)
     if not transcription_on(call.session):
         return []
-    if happened.text is None:
-        call.emit(events.transcription_failed(happened.item_id, index))
+    if event.text is None:
+        call.emit(events.transcription_failed(event.item_id, index))
         return []
-    if happened.text:
-        call.emit(events.transcription_delta(happened.item_id, index, happened.text))
-    call.emit(events.transcription_completed(happened.item_id, index, happened.text, entry.audio_ms / 1000))
+    if event.text:
+        call.emit(events.transcription_delta(event.item_id, index, event.text))
+    call.emit(events.transcription_completed(event.item_id, index, event.text, entry.audio_ms / 1000))
     return []
 
 
-def _from_runtime(call: Call, happened: inputs.FromRuntime, now_ms: int) -> list[Effect]:
-    if isinstance(happened, inputs.StageAudio):
-        editing.stage_audio(call, happened)
+def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
+    if isinstance(event, inputs.StageAudio):
+        editing.stage_audio(call, event)
         return []
-    if isinstance(happened, inputs.AudioStopped):
+    if isinstance(event, inputs.AudioStopped):
         return input_audio.stop_without_audio(call, now_ms)
-    if isinstance(happened, inputs.EndCall):
-        return end(call, happened.outcome, now_ms)
-    if isinstance(happened, inputs.HandoffPlanned):
+    if isinstance(event, inputs.EndCall):
+        return end(call, event.outcome, now_ms)
+    if isinstance(event, inputs.HandoffPlanned):
         # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
         input_audio.flush(call)
         call.handed_off = True
         call.reserved = 0
         call.mark("status")
         return []
-    if isinstance(happened, inputs.DrainAnnounced):
-        call.emit(events.going_away(happened.time_left_ms, "drain"))
+    if isinstance(event, inputs.DrainAnnounced):
+        call.emit(events.going_away(event.time_left_ms, "drain"))
         return []
     call.sent_seq = call.visible_seq
     call.reserved = 0
-    if happened.hung_up:
+    if event.hung_up:
         return end(call, "hangup", now_ms)
     editing.drop_staged(call)
     input_audio.flush(call)
     call.status = Status.PARKED
     call.left_at_ms = now_ms
-    call.handed_off = happened.planned
+    call.handed_off = event.planned
     call.mark("status")
     return []
 
@@ -286,8 +291,8 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
 
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
-    effects: list[Effect] = [StopReply(call.reply.response_id)] if call.reply else []
-    call.reply = call.staged = None
+    effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
+    call.response = call.staged = None
     call.playback = None
     call.reserved = 0
     input_audio.forget_audio(call)
@@ -295,7 +300,7 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     call.status = Status.ENDED
     call.outcome = outcome
     call.ended_at_ms = now_ms
-    call.mark("status", "reply")
+    call.mark("status", "response")
     return effects
 
 

@@ -1,6 +1,6 @@
 """A call: its state in memory.
 
-Theory of operation. The functions in `hearing`, `replying`, `editing` and `machine`
+Theory of operation. The functions in `input_audio`, `responses`, `editing` and `machine`
 change a `Call` and mark what they changed; `emit` numbers a server event.
 `codec.take_write` collects all of it into one `CallWrite`, which the runtime makes
 durable before it lets the events out. So whatever a caller was told is in the store,
@@ -70,7 +70,7 @@ class InputAudioBuffer:
 
 
 @dataclass(slots=True)
-class Reply:
+class Response:
     """The response under way."""
 
     response_id: str
@@ -101,10 +101,10 @@ class Reply:
     item_audio_from: int = 0
     """Where the open item begins in all that the reply has said."""
     functions_called: int = 0
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each step."""
+    side_effects: list[dict[str, Any]] = field(default_factory=list)
+    """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each."""
     output_ids: list[str] = field(default_factory=list)
-    aside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    out_of_band: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
     saved: tuple[int, int] = (0, 0)
@@ -198,9 +198,9 @@ class Call:
     replies_made: int = 0
     turns: int = 0
     speech_made: int = 0
-    hearing: InputAudioBuffer = field(default_factory=InputAudioBuffer)
+    input_audio: InputAudioBuffer = field(default_factory=InputAudioBuffer)
     conversation: Conversation = field(default_factory=Conversation)
-    reply: Reply | None = None
+    response: Response | None = None
     cut_off: str = ""
     """The response that the client stopped by truncating or deleting what it said, until the next one: it may be
     cancelled, too. Not stored: after a resume that is an error like any other."""
@@ -377,12 +377,12 @@ class Call:
     @property
     def heard_ms(self) -> int:
         """How much input audio is durable: where a client that re-sends should go on."""
-        return self.hearing.base_ms + self.input_format.ms(self.hearing.durable_position)
+        return self.input_audio.base_ms + self.input_format.ms(self.input_audio.durable_position)
 
     @property
     def heard_bytes(self) -> int:
         """The same to the byte: all the caller's audio, counted as if it had been in the current input format."""
-        return self.input_format.size(self.hearing.base_ms) + self.hearing.durable_position
+        return self.input_format.size(self.input_audio.base_ms) + self.input_audio.durable_position
 
     @property
     def staged_bytes(self) -> int:

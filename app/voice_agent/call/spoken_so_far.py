@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from voice_agent.call.record import Reply
+from voice_agent.call.record import Response
 
 CHUNK_CHARS = 1024
 CHUNK_ENTRIES = 64
@@ -21,25 +21,25 @@ TEXT, ALIGNMENT = "said:", "aligned:"
 """What the names of the fields begin with; a number follows, counting up from 0."""
 
 
-def take_chunks(reply: Reply, fields: dict[str, bytes], *, whole: bool) -> None:
+def take_chunks(response: Response, fields: dict[str, bytes], *, whole: bool) -> None:
     """Put the chunks into a write that are not stored yet; `whole`: all of them."""
-    saved_chars, saved_entries = (0, 0) if whole else reply.saved
-    _take(fields, TEXT, reply.response_id, reply.text, saved_chars, CHUNK_CHARS)
-    _take(fields, ALIGNMENT, reply.item_id, reply.alignment, saved_entries, CHUNK_ENTRIES)
-    reply.saved = (len(reply.text), len(reply.alignment))
+    saved_chars, saved_entries = (0, 0) if whole else response.saved
+    _take(fields, TEXT, response.response_id, response.text, saved_chars, CHUNK_CHARS)
+    _take(fields, ALIGNMENT, response.item_id, response.alignment, saved_entries, CHUNK_ENTRIES)
+    response.saved = (len(response.text), len(response.alignment))
 
 
-def chunks_of(reply: Reply) -> list[str]:
+def chunks_of(response: Response) -> list[str]:
     """The names of the fields that a reply takes, to be emptied once it is over."""
-    sizes = ((TEXT, CHUNK_CHARS, len(reply.text)), (ALIGNMENT, CHUNK_ENTRIES, len(reply.alignment)))
+    sizes = ((TEXT, CHUNK_CHARS, len(response.text)), (ALIGNMENT, CHUNK_ENTRIES, len(response.alignment)))
     return [f"{name}{n}" for name, size, length in sizes for n in range(-(-length // size))]
 
 
-def restore_chunks(reply: Reply, fields: Mapping[str, bytes]) -> None:
+def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
     """Give a reply its text and alignment back."""
-    reply.text = "".join(_read(fields, TEXT, reply.response_id)) or reply.text
-    reply.alignment = _read(fields, ALIGNMENT, reply.item_id)
-    reply.saved = (len(reply.text), len(reply.alignment))
+    response.text = "".join(_read(fields, TEXT, response.response_id)) or response.text
+    response.alignment = _read(fields, ALIGNMENT, response.item_id)
+    response.saved = (len(response.text), len(response.alignment))
 
 
 def is_chunk(name: str) -> bool:

@@ -18,7 +18,7 @@ def truncate_to_heard(call: Call, now_ms: int) -> None:
     entry = call.conversation.get(playback.item_id)
     heard_ms = max(0, now_ms - playback.started_at_ms)
     call.playback = None
-    call.mark("reply")
+    call.mark("response")
     if entry is None or heard_ms >= entry.audio_ms:
         return
     _cut(call, entry, heard_ms)
@@ -52,7 +52,7 @@ def truncate(call: Call, wish: TruncateItem) -> None:
         )
     if call.playback is not None and call.playback.item_id == wish.item_id:
         call.playback = None
-        call.mark("reply")
+        call.mark("response")
     _cut(call, entry, wish.audio_end_ms)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from voice_agent.cli.options import AsJson, StoreUrl
 from voice_agent.client.options import one_of
 from voice_agent.errors import SettingsError
-from voice_agent.operate.drain import OBEYED_WITHIN_S, ColorDrain, drain_color, drain_pod
+from voice_agent.operate.drain import APPLIED_WITHIN_S, ColorDrain, drain_color, drain_pod
 from voice_agent.operate.fleet import Fleet, RemotePod
 from voice_agent.operate.outlook import Outlook
 from voice_agent.runtime.pod.fleet import count
@@ -77,7 +77,7 @@ def drain(
         def approve(expected: Outlook) -> None:
             if not as_json:
                 print(expected)
-            if wanted == HANDOFF and not yes and not expected.takers.pods:
+            if wanted == HANDOFF and not yes and not expected.ready_pods.pods:
                 _ask(expected, can_answer=not as_json and sys.stdin.isatty())
 
         done = asyncio.run(_drain(settings, url, color, wanted, deadline, approve, wait=wait))
@@ -90,8 +90,8 @@ def _ask(expected: Outlook, *, can_answer: bool) -> None:
     color = expected.color
     if not can_answer:
         raise SettingsError(
-            f"{color} is not asked to drain, for {expected.takers.why_none}: its calls would wait for the deadline. "
-            "Give --yes to drain it all the same, or --mode finish"
+            f"{color} is not asked to drain, for {expected.ready_pods.why_none}: its calls would wait for the "
+            "deadline. Give --yes to drain it all the same, or --mode finish"
         )
     if not typer.confirm(f"Drain {color} all the same? Its calls wait for the deadline, {expected.deadline_s:g} s"):
         raise SettingsError(f"{color} is not asked to drain")
@@ -138,8 +138,8 @@ def table(found: Fleet) -> Table:
         for pod in (pod for pod in found.pods if pod.color == color):
             words = map(escape, (color, pod.name, pod.version, pod.status, pod.store))
             drawn.add_row(*words, *_numbers(pod))
-        takers = f"{total.taking_calls} {'takes' if total.taking_calls == 1 else 'take'} calls"
-        drawn.add_row(escape(color), f"= {count(total.pods, 'pod')}", "", takers, "", *_numbers(total), style="bold")
+        taking = f"{total.taking_calls} {'takes' if total.taking_calls == 1 else 'take'} calls"
+        drawn.add_row(escape(color), f"= {count(total.pods, 'pod')}", "", taking, "", *_numbers(total), style="bold")
     return drawn
 
 
@@ -215,7 +215,8 @@ async def _cancel(settings: Settings, url: str | None, color: str | None) -> tup
         told = f"{pod.url} takes calls again." if cancelled else f"{pod.url} was not draining."
         return {"what": pod.url, "draining": False, "cancelled": cancelled}, told
     async with _opened(settings) as store:
-        cancelled = await store.drain_wish(color) is not None
+        cancelled = await store.drain_request(color) is not None
         await store.request_drain(color, None)
-    told = f"{color} takes calls again within {OBEYED_WITHIN_S} s." if cancelled else f"{color} was not asked to drain."
+    undone = f"{color} takes calls again within {APPLIED_WITHIN_S} s."
+    told = undone if cancelled else f"{color} was not asked to drain."
     return {"what": color, "cancelled": cancelled}, told

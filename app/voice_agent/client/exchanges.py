@@ -66,7 +66,7 @@ class CallListener(Protocol):
     def going_away(self, time_left_ms: int) -> None:
         """The server announced that it will close the connection for a planned reason."""
 
-    def mistake(self, message: str) -> None: ...
+    def failed(self, message: str) -> None: ...
 
 
 class AudioSink(Protocol):

@@ -53,7 +53,7 @@ class CallLines:
     def going_away(self, time_left_ms: int) -> None:
         self._write("going_away", time_left_ms=time_left_ms)
 
-    def mistake(self, message: str) -> None:
+    def failed(self, message: str) -> None:
         self._write("error", message=message)
 
     def summary(self, report: Report, call_id: str | None, tally: Tally, failure: str | None) -> None:

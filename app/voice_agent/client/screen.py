@@ -79,7 +79,7 @@ class CallScreen:
     def going_away(self, time_left_ms: int) -> None:
         self._line(f"[yellow]this pod will leave in {time_left_ms / 1000:.1f} s[/]")
 
-    def mistake(self, message: str) -> None:
+    def failed(self, message: str) -> None:
         self._line(f"[red]error[/]   {escape(message)}")
 
     def summary(self, report: Report, call_id: str | None, tally: Tally, failure: str | None) -> None:

@@ -57,7 +57,7 @@ class ScriptedConversation:
         self._now = Exchange()
         self._turn_of: dict[str, Exchange] = {}
         self._asked_at_s: float | None = None
-        self._early_reply: str | None = None
+        self._early_response: str | None = None
         self._last_sign_s = 0.0
         self._replied = asyncio.Event()
         self._configured = asyncio.Event()
@@ -218,11 +218,11 @@ class ScriptedConversation:
             self._now.color = self._call.color
             self._listener.answered(self._now)
         elif kind == "response.done":
-            self._reply_done(event["response"])
+            self._response_done(event["response"])
         elif kind == "call.going_away":
             self._listener.going_away(int(event["time_left_ms"]))
         elif kind == "error":
-            self._mistaken(event["error"])
+            self._failed(event["error"])
 
     def _spoke(self, what: str, event: dict[str, Any]) -> None:
         """The server heard the caller begin, stop, or complete a turn."""
@@ -251,8 +251,8 @@ class ScriptedConversation:
     def _first_of_reply(self, response_id: str) -> None:
         """Time the reply, unless it began before the turn was over: then it answers a part of it."""
         if self._asked_at_s is None:
-            self._early_reply = response_id
-        elif self._now.latency_s is None and response_id != self._early_reply:
+            self._early_response = response_id
+        elif self._now.latency_s is None and response_id != self._early_response:
             self._now.latency_s = time.monotonic() - self._asked_at_s
 
     def _play(self, audio: bytes) -> None:
@@ -263,17 +263,17 @@ class ScriptedConversation:
         for sink in self._sinks:
             sink.write(pcm)
 
-    def _reply_done(self, response: dict[str, Any]) -> None:
+    def _response_done(self, response: dict[str, Any]) -> None:
         if response["status"] == "failed":
             details = response.get("status_details") or {}
             self._now.failed = str((details.get("error") or {}).get("message", "the reply failed"))
             self._report.failures.append(self._now.failed)
-            self._listener.mistake(self._now.failed)
+            self._listener.failed(self._now.failed)
         if response["status"] != "cancelled" and self._asked_at_s is not None:
             self._replied.set()
 
-    def _mistaken(self, error: dict[str, Any]) -> None:
+    def _failed(self, error: dict[str, Any]) -> None:
         message = str(error["message"])
         if error.get("event_id") == self._configure_id:
             raise CallFailed(f"the server refused the session's settings: {message}")
-        self._listener.mistake(message)
+        self._listener.failed(message)

@@ -11,7 +11,7 @@ import orjson
 from voice_agent.host.worker_ipc import WorkerIpc
 from voice_agent.host.worker_table import AWAY, LOOK_S, HostDrain, WorkerState, WorkerTable, queues_of
 from voice_agent.runtime.pod.attachment import Attachment
-from voice_agent.runtime.pod.fleet import Takers
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
 from voice_agent.stores.base import PodHeartbeat
@@ -152,9 +152,9 @@ class HostPod:
         await self._siblings.ask(question)
         return True
 
-    async def takers(self) -> Takers:
-        """See `Pod.takers`; a sibling that drains as well is none."""
-        return await self._pod.takers()
+    async def ready_pods(self) -> ReadyPods:
+        """See `Pod.ready_pods`; a sibling that drains as well is none."""
+        return await self._pod.ready_pods()
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:
         """Take calls again; whether a drain was under way; None if there is no worker called `only`."""

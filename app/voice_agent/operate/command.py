@@ -227,7 +227,7 @@ def cutover(
         if calls and not no_smoke
         else None
     )
-    wish = _Wish(to, old, dry, forget, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
+    wish = _SplitRequest(to, old, dry, forget, (watch, prometheus, outputs.get("cloudwatch_namespace", cloudwatch)))
     clock = SystemClock()
     if as_json:
         lines = CutoverLines(sys.stdout, clock)
@@ -249,7 +249,7 @@ def cutover(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _SplitRequest:
     """What is to be done, and who counts meanwhile."""
 
     to: str | None
@@ -279,7 +279,7 @@ async def _cut_over(
     terms: Options,
     budget: ErrorBudget,
     smoke_terms: SmokeTerms | None,
-    wish: _Wish,
+    wish: _SplitRequest,
     teller: CutoverScreen | CutoverLines,
     clock: SystemClock,
 ) -> int:

@@ -22,10 +22,10 @@ from voice_agent.runtime.pod.fleet import LEAVING, count
 from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import DrainRequest, Store
 
-OBEYED_WITHIN_S = 2
+APPLIED_WITHIN_S = 2
 """A pod learns the wish for its color with its next heartbeat."""
 EXTRA_WAIT_S = 10
-"""How much longer than the deadline a wait takes: pods obey late, and say so late."""
+"""How much longer than the deadline a wait takes: pods act late, and say so late."""
 GONE_S = 5.0
 LOOK_S = 0.5
 
@@ -46,7 +46,7 @@ class ColorDrain:
     """The pods of a color."""
     gone: tuple[str, ...] = ()
     """Those that have left the fleet meanwhile, or the one pod if it left while it had calls."""
-    takers: tuple[str, ...] = ()
+    ready_pods: tuple[str, ...] = ()
     """Pods that are expected to take calls over."""
     waits: str = ""
     """Why no call is handed off, as far as was known when the drain was asked for."""
@@ -66,7 +66,7 @@ class ColorDrain:
             waits = f" Handoff waits: {self.waits}." if self.waits and self.active_calls else ""
             return f"{self.what} is draining: {terms}; {count(self.active_calls, 'call')} left.{waits}"
         asked = f"asked {count(len(self.asked), f'{self.what} pod')} to drain: {terms}"
-        return f"{asked}; pods obey within {OBEYED_WITHIN_S} s (--wait waits until they are empty)."
+        return f"{asked}; pods act within {APPLIED_WITHIN_S} s (--wait waits until they are empty)."
 
 
 async def drain_pod(
@@ -100,7 +100,7 @@ async def drain_pod(
         drained=active_calls == 0,
         active_calls=active_calls,
         gone=tuple(gone),
-        takers=tuple(begun.get("takers", ())),
+        ready_pods=tuple(begun.get("takers", ())),
         waits=begun.get("waits", ""),
     )
 
@@ -132,7 +132,7 @@ async def drain_color(
 
     async def is_drained() -> bool:
         try:
-            if await store.drain_wish(color) is None:
+            if await store.drain_request(color) is None:
                 raise FleetError(f"{color} is no longer asked to drain: that was cancelled, or the store was emptied.")
             watch.look(Fleet(await store.pods()), clock.monotonic_s())
         except StoreUnavailable:
@@ -151,8 +151,8 @@ async def drain_color(
         active_calls=watch.active_calls,
         asked=tuple(sorted(watch.pods)),
         gone=tuple(sorted(watch.gone)),
-        takers=expected.takers.pods,
-        waits=expected.takers.why_none if mode == "handoff" else "",
+        ready_pods=expected.ready_pods.pods,
+        waits=expected.ready_pods.why_none if mode == "handoff" else "",
         calls_not_resumable=expected.calls_not_resumable,
         oldest_call_s=expected.oldest_call_s,
     )
@@ -162,7 +162,7 @@ async def drain_color(
 class _Pod:
     """What is known of one pod of a color under drain."""
 
-    beat_at_ms: int
+    heartbeat_at_ms: int
     """Of the heartbeat from before the wish: it says nothing about its effect."""
     active_calls: int
     empty: bool = False
@@ -179,8 +179,8 @@ class DrainWatch:
     pods: dict[str, _Pod] = field(init=False)
 
     def __post_init__(self) -> None:
-        of_color = [beat for beat in self.fleet.pods if beat.color == self.color]
-        self.pods = {beat.name: _Pod(beat.beat_at_ms, beat.active_calls) for beat in of_color}
+        of_color = [heartbeat for heartbeat in self.fleet.pods if heartbeat.color == self.color]
+        self.pods = {heartbeat.name: _Pod(heartbeat.heartbeat_at_ms, heartbeat.active_calls) for heartbeat in of_color}
 
     @property
     def drained(self) -> bool:
@@ -199,15 +199,15 @@ class DrainWatch:
 
     def look(self, fleet: Fleet, now_s: float) -> None:
         """Take in what the fleet looks like; a pod of the color that has come since is watched, too."""
-        beats = {beat.name: beat for beat in fleet.pods if beat.color == self.color}
-        for name, beat in beats.items():
+        heartbeats = {heartbeat.name: heartbeat for heartbeat in fleet.pods if heartbeat.color == self.color}
+        for name, heartbeat in heartbeats.items():
             # A newcomer's first heartbeat may be from before it knew of the wish.
-            pod = self.pods.setdefault(name, _Pod(beat.beat_at_ms, beat.active_calls))
+            pod = self.pods.setdefault(name, _Pod(heartbeat.heartbeat_at_ms, heartbeat.active_calls))
             pod.away_since_s, pod.gone = None, False
-            pod.active_calls = beat.active_calls
-            news = beat.beat_at_ms != pod.beat_at_ms
-            pod.empty = news and beat.status in LEAVING and beat.active_calls == 0
-        for pod in (pod for name, pod in self.pods.items() if name not in beats):
+            pod.active_calls = heartbeat.active_calls
+            news = heartbeat.heartbeat_at_ms != pod.heartbeat_at_ms
+            pod.empty = news and heartbeat.status in LEAVING and heartbeat.active_calls == 0
+        for pod in (pod for name, pod in self.pods.items() if name not in heartbeats):
             pod.away_since_s = now_s if pod.away_since_s is None else pod.away_since_s
             pod.gone = now_s - pod.away_since_s >= GONE_S
 

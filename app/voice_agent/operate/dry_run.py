@@ -24,7 +24,7 @@ async def dry_run(world: Context, progress: CutoverProgress) -> tuple[list[str],
     except Exception as error:  # noqa: BLE001  # whatever it is, it is what a cutover would stumble over
         against.append(str(error))
     changes: list[str] = []
-    if await world.store.drain_wish(progress.new) is not None:
+    if await world.store.drain_request(progress.new) is not None:
         changes.append(f"take back the drain of {progress.new}")
     changes.append(f"smoke call to {progress.new}")
     for routing in planned(progress):

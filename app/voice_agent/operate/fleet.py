@@ -52,7 +52,7 @@ class RemotePod:
         """What this pod knows of all pods."""
         found = await self._ask("GET", "/admin/fleet")
         try:
-            return Fleet([_beat(said) for said in found["pods"]])
+            return Fleet([_heartbeat(said) for said in found["pods"]])
         except (LookupError, TypeError, AttributeError) as error:
             raise FleetError(f"{self.url} says of its fleet what this version does not understand.") from error
 
@@ -119,7 +119,7 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, ConnectionRefusedError) or (before is not None and _is_refusal(before))
 
 
-def _beat(said: dict[str, Any]) -> PodHeartbeat:
+def _heartbeat(said: dict[str, Any]) -> PodHeartbeat:
     """A pod of a newer version may say more, one of an older version less."""
     counters = said.get("counters")
     counted = None if counters is None else PodCounters(**_known(PodCounters, counters))

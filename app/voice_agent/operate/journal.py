@@ -47,7 +47,7 @@ class Journal:
 
     async def read(self) -> CutoverProgress | None:
         """The last cutover, finished or not; None if there was none. Raises `CutoverError` for one it cannot read."""
-        self._known = await self._store.note(RECORD)
+        self._known = await self._store.get(RECORD)
         if self._known is None:
             return None
         try:
@@ -88,7 +88,7 @@ class Journal:
         mine = self._signed()
         other: bytes | None = None
         while not await self._store.compare_and_set(LEASE, None, mine, ttl_s=LEASE_S):
-            found = await self._store.note(LEASE)
+            found = await self._store.get(LEASE)
             if other is not None and found is not None and found != other:
                 raise CutoverError("another cutover is at work: wait for its end, or interrupt it")
             other = found

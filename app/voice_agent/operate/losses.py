@@ -58,15 +58,15 @@ class Losses:
         self._missing_since_s: dict[str, float] = {}
         self._told: set[str] = set()
 
-    def look(self, beats: Iterable[PodHeartbeat], now_s: float) -> list[str]:
+    def look(self, heartbeats: Iterable[PodHeartbeat], now_s: float) -> list[str]:
         """Take in all heartbeats; returns what is new of pods that fell silent or are back, a sentence each."""
         heard: set[str] = set()
         told: list[str] = []
-        for beat in beats:
-            if beat.color in self._colors:
-                key = f"{beat.name} {beat.started_at_ms}"
+        for heartbeat in heartbeats:
+            if heartbeat.color in self._colors:
+                key = f"{heartbeat.name} {heartbeat.started_at_ms}"
                 heard.add(key)
-                self.counts[key] = _noted(self.counts.get(key), beat)
+                self.counts[key] = _noted(self.counts.get(key), heartbeat)
         told += [f"{self.counts[key].name} is heard of again" for key in sorted(heard & self._told)]
         self._told -= heard
         self._missing_since_s = {key: self._missing_since_s.get(key, now_s) for key in self.counts if key not in heard}
@@ -128,16 +128,16 @@ def from_json(said: Mapping[str, Any]) -> dict[str, PodCount]:
     return {key: PodCount(**{name: pod[name] for name in known if name in pod}) for key, pod in said.items()}
 
 
-def _noted(known: PodCount | None, beat: PodHeartbeat) -> PodCount:
+def _noted(known: PodCount | None, heartbeat: PodHeartbeat) -> PodCount:
     dropped: dict[str, int] = {}
-    if beat.counters is not None:
-        dropped = dict(beat.counters.causes)
-        dropped[""] = beat.counters.dropped - sum(dropped.values())
+    if heartbeat.counters is not None:
+        dropped = dict(heartbeat.counters.causes)
+        dropped[""] = heartbeat.counters.dropped - sum(dropped.values())
     return PodCount(
-        name=beat.name,
-        color=beat.color,
-        calls=beat.active_calls,
-        not_resumable=beat.calls_not_resumable,
+        name=heartbeat.name,
+        color=heartbeat.color,
+        calls=heartbeat.active_calls,
+        not_resumable=heartbeat.calls_not_resumable,
         before=dropped if known is None else known.before,
         dropped=dropped,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from voice_agent.operate.fleet import Fleet
-from voice_agent.runtime.pod.fleet import Takers, count, routed_colors, some, takers
+from voice_agent.runtime.pod.fleet import ReadyPods, count, ready_pods, routed_colors, some
 from voice_agent.stores.base import RouterWeights
 
 MINUTE_S = 60
@@ -17,7 +17,7 @@ class Outlook:
     """Who takes over, and what it costs; `str()` is for people."""
 
     color: str
-    takers: Takers
+    ready_pods: ReadyPods
     """Pods of other colors: all of its own drain."""
     calls: int
     calls_not_resumable: int
@@ -26,10 +26,11 @@ class Outlook:
     deadline_s: float
 
     def __str__(self) -> str:
-        if self.takers.pods:
-            says = f"{some(self.takers.pods)} {'is' if len(self.takers.pods) == 1 else 'are'} expected to take over"
+        if self.ready_pods.pods:
+            pods = self.ready_pods.pods
+            says = f"{some(pods)} {'is' if len(pods) == 1 else 'are'} expected to take over"
         else:
-            says = f"nobody is expected to take over: {self.takers.why_none}"
+            says = f"nobody is expected to take over: {self.ready_pods.why_none}"
         if not self.calls:
             return f"{says}; {self.color} has no call."
         oldest = f"the oldest {_age(self.oldest_call_s)} old" if self.oldest_call_s else "how old is not known"
@@ -45,10 +46,10 @@ def outlook(fleet: Fleet, told: RouterWeights | None, color: str, deadline_s: fl
     """How a drain of a color would go, by the heartbeats and by what was told of the router."""
     own = [pod for pod in fleet.pods if pod.color == color]
     others = [pod for pod in fleet.pods if pod.color != color]
-    ages_ms = [pod.beat_at_ms - pod.oldest_call_at_ms for pod in own if pod.oldest_call_at_ms]
+    ages_ms = [pod.heartbeat_at_ms - pod.oldest_call_at_ms for pod in own if pod.oldest_call_at_ms]
     return Outlook(
         color=color,
-        takers=takers(others, routed_colors(fleet.pods, told)),
+        ready_pods=ready_pods(others, routed_colors(fleet.pods, told)),
         calls=sum(pod.active_calls for pod in own),
         calls_not_resumable=sum(pod.calls_not_resumable for pod in own),
         oldest_call_s=max(0, *ages_ms, 0) // 1000,

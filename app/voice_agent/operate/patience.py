@@ -12,7 +12,7 @@ from voice_agent.runtime.ports import Clock
 
 LOOK_S = 1.0
 PATIENCE_S = 30.0
-"""For a router or a source of numbers that does not do its part, and for pods that do not obey yet."""
+"""For a router or a source of numbers that does not do its part, and for pods that do not act yet."""
 STORE_PATIENCE_S = 600.0
 """For a store that does not answer or is full: without it nothing can be undone either, and calls go on meanwhile."""
 AWAY = (StoreUnavailable, StoreFull)

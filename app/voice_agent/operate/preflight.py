@@ -37,10 +37,10 @@ def problems(fleet: Fleet, old: str, new: str, healthy_targets: int | None) -> l
         found.append(Problem(f"the router's health checks pass no target of {new}"))
     found += _degraded(pods[old], of_old=True) + _degraded(pods[new], of_old=False)
     found += _versions(pods[new]) + _schemas(pods[old], pods[new])
-    room = sum(pod.capacity - pod.active_calls for pod in ready_pods(pods[new]))
+    left = sum(pod.capacity - pod.active_calls for pod in ready_pods(pods[new]))
     needed = sum(pod.active_calls for pod in pods[old])
-    if room < needed:
-        found.append(Problem(f"{new} has room for {count(room, 'call')}, and {old} has {needed}: scale {new} up"))
+    if left < needed:
+        found.append(Problem(f"{new} has room for {count(left, 'call')}, and {old} has {needed}: scale {new} up"))
     return found
 
 

@@ -23,7 +23,7 @@ async def publish_once(store: Store, watch: MetricsSource, publisher: Publisher)
 
     A color without a pod is left out: nobody knows how many calls it has.
     """
-    colors = sorted({beat.color for beat in await store.pods()})
+    colors = sorted({heartbeat.color for heartbeat in await store.pods()})
     if colors:
         await publisher.publish(await watch.look(colors))
     return colors

@@ -149,8 +149,8 @@ def _fault(terms: SmokeTerms, call: RealtimeCall, talked: Report, watcher: _Watc
             return "no sound came after a turn"
         if exchange.latency_s > terms.first_audio_s:
             return f"the first audio came after {exchange.latency_s:.2f} s (limit {terms.first_audio_s:g} s)"
-    if watcher.mistakes:
-        return f"the server said: {watcher.mistakes[0]}"
+    if watcher.errors:
+        return f"the server said: {watcher.errors[0]}"
     return ""
 
 
@@ -181,7 +181,7 @@ class _Watcher:
         self.call: RealtimeCall | None = None
         self.cut_in = ""
         self.resumes: list[ResumedConnection] = []
-        self.mistakes: list[str] = []
+        self.errors: list[str] = []
 
     def connected(self, call: RealtimeCall) -> None: ...
     def heard(self, exchange: Exchange) -> None: ...
@@ -199,6 +199,6 @@ class _Watcher:
         """Kept."""
         self.resumes.append(resumed)
 
-    def mistake(self, message: str) -> None:
+    def failed(self, message: str) -> None:
         """Kept."""
-        self.mistakes.append(message)
+        self.errors.append(message)

@@ -95,7 +95,7 @@ class Steps:
     async def _prepare(self, progress: CutoverProgress) -> None:
         if not progress.before.differing:
             await self._tell_weights(progress.before.weights)
-        await self._take_back_wish(progress.new)
+        await self._withdraw_request(progress.new)
         if any(pod.color == progress.new for pod in (await self._fleet()).pods):
             await self._until_taking_calls(progress, progress.new)
 
@@ -144,7 +144,7 @@ class Steps:
             await clock.sleep(LOOK_S)
 
     async def _drain(self, progress: CutoverProgress) -> None:
-        await self._wish_drain(progress.old, progress)
+        await self._request_drain(progress.old, progress)
 
     async def _watch(self, progress: CutoverProgress) -> CutoverProgress:
         clock, terms = self._world.clock, progress.terms
@@ -153,7 +153,7 @@ class Steps:
         while True:
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
             began_s, there_s = began_s + away_s, there_s + away_s
-            await self._check_wish(progress.old)
+            await self._check_request(progress.old)
             numbers = await self._look(
                 progress, _emptiness(progress.old, stragglers, terms.buffer_s, clock.monotonic_s())
             )
@@ -186,17 +186,17 @@ class Steps:
         if progress.terms.delete:
             for line in await self._retry(lambda: self._world.router.retire(progress.old)):
                 self._world.teller.said(line)
-        await self._take_back_wish(progress.old)
+        await self._withdraw_request(progress.old)
         await self._fleet()  # The last word on who was lost.
 
     # --- back -----------------------------------------------------------------------
 
     async def _reopen(self, progress: CutoverProgress) -> None:
-        await self._take_back_wish(progress.old)
+        await self._withdraw_request(progress.old)
         await self._until_taking_calls(progress, progress.old)
 
     async def _hand_back(self, progress: CutoverProgress) -> None:
-        await self._wish_drain(progress.new, progress)
+        await self._request_drain(progress.new, progress)
 
     async def _watch_back(self, progress: CutoverProgress) -> CutoverProgress:
         clock = self._world.clock
@@ -219,7 +219,7 @@ class Steps:
             await clock.sleep(LOOK_S)
 
     async def _rest(self, progress: CutoverProgress) -> CutoverProgress | None:
-        await self._take_back_wish(progress.new)
+        await self._withdraw_request(progress.new)
         # Back in the rule, it may be reached by callers whom a cookie pins to it: so it must take calls first.
         if progress.original != Routing.alone(progress.old):
             try:
@@ -275,7 +275,7 @@ class Steps:
         world = self._world
         assert self._losses is not None  # made with the first step
         try:
-            beats = await world.store.pods()
+            heartbeats = await world.store.pods()
         except StoreError as error:
             self._losses.look_failed()
             if not isinstance(error, AWAY):
@@ -287,7 +287,7 @@ class Steps:
         if self._store_away_since_s is not None:
             world.teller.said("the store is back")
             self._store_away_since_s = None
-        for line in self._losses.look(beats, world.clock.monotonic_s()):
+        for line in self._losses.look(heartbeats, world.clock.monotonic_s()):
             world.teller.said(line)
         counted = replace(progress, counts=dict(self._losses.counts))
         if not same_losses(counted.counts, self._saved):
@@ -325,11 +325,11 @@ class Steps:
             raise CutoverError(f"{color}: {passed}")
 
     async def _fleet(self) -> Fleet:
-        beats = await self._retry(self._world.store.pods)
+        heartbeats = await self._retry(self._world.store.pods)
         if self._losses is not None:
-            for line in self._losses.look(beats, self._world.clock.monotonic_s()):
+            for line in self._losses.look(heartbeats, self._world.clock.monotonic_s()):
                 self._world.teller.said(line)
-        return Fleet(beats)
+        return Fleet(heartbeats)
 
     async def _is_there(self, color: str) -> bool:
         return any(pod.color == color for pod in (await self._fleet()).pods)
@@ -341,26 +341,26 @@ class Steps:
         known: dict[str, int] = {}
         while True:
             pods = [pod for pod in (await self._fleet()).pods if pod.color == color]
-            if any(known.get(pod.name, pod.beat_at_ms) != pod.beat_at_ms for pod in ready_pods(pods)):
+            if any(known.get(pod.name, pod.heartbeat_at_ms) != pod.heartbeat_at_ms for pod in ready_pods(pods)):
                 return
-            known = {pod.name: known.get(pod.name, pod.beat_at_ms) for pod in pods}
+            known = {pod.name: known.get(pod.name, pod.heartbeat_at_ms) for pod in pods}
             if clock.monotonic_s() > until_s:
                 states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods) or "there is none"
                 raise CutoverError(f"no {color} pod takes calls ({states})")
             self._world.teller.looked(progress, None, f"{color} pods to take calls")
             await clock.sleep(LOOK_S)
 
-    async def _wish_drain(self, color: str, progress: CutoverProgress) -> None:
+    async def _request_drain(self, color: str, progress: CutoverProgress) -> None:
         # The same wish however often, and on whichever machine, this step is done: it keeps its deadline.
         wish = DrainRequest("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
         await self._retry(lambda: self._world.store.request_drain(color, wish))
 
-    async def _take_back_wish(self, color: str) -> None:
+    async def _withdraw_request(self, color: str) -> None:
         await self._retry(lambda: self._world.store.request_drain(color, None))
 
-    async def _check_wish(self, color: str) -> None:
+    async def _check_request(self, color: str) -> None:
         try:
-            wish = await self._world.store.drain_wish(color)
+            wish = await self._world.store.drain_request(color)
         except AWAY:
             return
         if wish is None:

@@ -146,9 +146,9 @@ def _load(message: str | bytes) -> dict[str, Any] | InvalidEvent:
 
 @dataclass(frozen=True, slots=True)
 class Long:
-    """An input whose audio is decoded piece by piece; in `happened` it is missing. It is known to be base64."""
+    """An input whose audio is decoded piece by piece; in `event` it is missing. It is known to be base64."""
 
-    happened: AppendAudio | CreateItem
+    event: AppendAudio | CreateItem
     texts: list[tuple[str, int, int]]
     """Where the audio's base64 stands: a text, from where and up to where."""
     size_bytes: int

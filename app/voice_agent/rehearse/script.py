@@ -8,7 +8,7 @@
 All cutovers run through the command line. The pod that is killed holds only calls that can
 be resumed by then: from the act before on it is spared new ones, and those that cannot
 resume have ended. A caller that cannot come back loses its call with its pod, whatever
-anybody does; what a cutover owes him is to wait for his end, and that is what is tested.
+anybody does; what a cutover must do is wait for his end, and that is what is tested.
 """
 
 from __future__ import annotations

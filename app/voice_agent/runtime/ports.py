@@ -37,7 +37,7 @@ class Listener(Protocol):
     async def ready(self) -> None:
         """Wait until messages can be taken again."""
 
-    def hold(self, size_bytes: int) -> str | None:
+    def reserve(self, size_bytes: int) -> str | None:
         """The transport holds so many bytes for it, of messages that are incomplete or not taken.
 
         Told when they are many, and when they are few again. None, or the reason to close with: that is too much.

@@ -112,7 +112,7 @@ class PodHeartbeat:
     parked_calls: int
     capacity: int
     started_at_ms: int
-    beat_at_ms: int
+    heartbeat_at_ms: int
     """By the store's clock, where it has one of its own."""
     schema: int = 0
     """Of the records it writes (design, section 4.7); 0: a version that does not say."""
@@ -271,7 +271,7 @@ class Store(ABC):
         """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
 
     @abstractmethod
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         """Say that a pod is alive, and learn what is wished of its color."""
 
     @abstractmethod
@@ -283,7 +283,7 @@ class Store(ABC):
         """Ask every pod of a color to drain; None takes the wish back."""
 
     @abstractmethod
-    async def drain_wish(self, color: str) -> DrainRequest | None:
+    async def drain_request(self, color: str) -> DrainRequest | None:
         """What is wished of a color; what cannot be read is no wish."""
 
     @abstractmethod
@@ -299,12 +299,12 @@ class Store(ABC):
         """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""
 
     @abstractmethod
-    async def note(self, name: str) -> bytes | None:
-        """What an operator's tool has noted under a name; None when nothing is. No call depends on a note."""
+    async def get(self, name: str) -> bytes | None:
+        """What an operator's tool keeps under a name; None when nothing is. No call depends on it."""
 
     @abstractmethod
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        """Replace a note for `ttl_s` if it is still `old`; None stands for no note. False: it is something else.
+        """Replace a value for `ttl_s` if it is still `old`; None stands for no value. False: it is something else.
 
-        Atomic. A note that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.
+        Atomic. A value that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.
         """

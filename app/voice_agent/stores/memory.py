@@ -66,7 +66,7 @@ class MemoryStore(Store):
         self._retained: deque[tuple[float, str, _Kept]] = deque()
         """Calls that have ended, and when their items go, if that is before all else of them."""
         self._pods: dict[str, tuple[PodHeartbeat, float]] = {}
-        self._wishes: dict[str, DrainRequest] = {}
+        self._requests: dict[str, DrainRequest] = {}
         self._weights: RouterWeights | None = None
         self._agreed: dict[str, bytes] = {}
         self._notes: dict[str, tuple[bytes, float]] = {}
@@ -238,25 +238,26 @@ class MemoryStore(Store):
         self._bind(key_hash, bound[0])
         return bound[0]
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         now_s = self._now_s()
         self._pods = {name: kept for name, kept in self._pods.items() if kept[1] > now_s}
-        self._pods[beat.name] = (beat, now_s + ttl_s)
-        return self._wishes.get(beat.color)
+        self._pods[heartbeat.name] = (heartbeat, now_s + ttl_s)
+        return self._requests.get(heartbeat.color)
 
     async def pods(self) -> list[PodHeartbeat]:
         return sorted(
-            (beat for beat, expires_s in self._pods.values() if expires_s > self._now_s()), key=lambda beat: beat.name
+            (heartbeat for heartbeat, expires_s in self._pods.values() if expires_s > self._now_s()),
+            key=lambda heartbeat: heartbeat.name,
         )
 
     async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         if wish is None:
-            self._wishes.pop(color, None)
+            self._requests.pop(color, None)
         else:
-            self._wishes[color] = wish
+            self._requests[color] = wish
 
-    async def drain_wish(self, color: str) -> DrainRequest | None:
-        return self._wishes.get(color)
+    async def drain_request(self, color: str) -> DrainRequest | None:
+        return self._requests.get(color)
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
         self._weights = RouterWeights(dict(weights), now_ms)
@@ -267,12 +268,12 @@ class MemoryStore(Store):
     async def get_or_set(self, name: str, proposal: bytes) -> bytes:
         return self._agreed.setdefault(name, proposal)
 
-    async def note(self, name: str) -> bytes | None:
+    async def get(self, name: str) -> bytes | None:
         found = self._notes.get(name)
         return found[0] if found is not None and found[1] > self._now_s() else None
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        if await self.note(name) not in (old, new):
+        if await self.get(name) not in (old, new):
             return False
         if new is None:
             self._notes.pop(name, None)

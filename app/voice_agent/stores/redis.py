@@ -48,17 +48,17 @@ from voice_agent.stores.redis_errors import (
 )
 from voice_agent.stores.redis_fitness import COMMANDS, Facts, facts_of, lack, shortcomings
 from voice_agent.stores.redis_fleet import (
-    BEAT_FIELDS,
     CALL_ID,
+    HEARTBEAT_FIELDS,
     MAX_HASH_BYTES,
     MAX_PODS,
     WEIGHTS_FIELDS,
     WISH_FIELDS,
     PassedOver,
-    beat_fields,
-    beat_of,
+    heartbeat_fields,
+    heartbeat_of,
+    request_of,
     weights_of,
-    wish_of,
 )
 from voice_agent.stores.redis_format import (
     STAGED_FROM_BYTES,
@@ -283,13 +283,13 @@ class RedisStore(Store):
 
     # --- the fleet --------------------------------------------------------------
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
-        fields = [ttl_s, *(word for pair in beat_fields(beat).items() for word in pair)]
+        fields = [ttl_s, *(word for pair in heartbeat_fields(heartbeat).items() for word in pair)]
         await self._ask(self._read_clock, again=False)
-        await self._run("beat", [self.keys.pod(beat.name)], fields, again=False)
-        await self._run("list_pod", [self.keys.pods], [beat.name, KEPT_POD_MS], again=False)
-        return await self.drain_wish(beat.color)
+        await self._run("beat", [self.keys.pod(heartbeat.name)], fields, again=False)
+        await self._run("list_pod", [self.keys.pods], [heartbeat.name, KEPT_POD_MS], again=False)
+        return await self.drain_request(heartbeat.color)
 
     async def pods(self) -> list[PodHeartbeat]:
         """Two round trips: the names, then their beats. One that is odd is passed over."""
@@ -297,23 +297,23 @@ class RedisStore(Store):
             lambda: self._redis.zrevrange(self.keys.pods, 0, MAX_PODS - 1), about=self.keys.pods
         )
         names = sorted(name.decode(errors="backslashreplace") for name in listed)
-        runs = [([self.keys.pod(name)], [MAX_HASH_BYTES, *BEAT_FIELDS]) for name in names]
+        runs = [([self.keys.pod(name)], [MAX_HASH_BYTES, *HEARTBEAT_FIELDS]) for name in names]
         answers = await self._ask(lambda: self._run_all(self._scripts["read_fields"], runs)) if runs else []
         odd: dict[str, str] = {}
-        beats = [
-            beat_of(name, answer, partial(odd.__setitem__, self.keys.pod(name)))
+        heartbeats = [
+            heartbeat_of(name, answer, partial(odd.__setitem__, self.keys.pod(name)))
             for name, answer in zip(names, answers, strict=True)
         ]
         self._passed_over.tell("heartbeats", odd)
-        return [beat for beat in beats if beat is not None]
+        return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
 
     async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
         """One script."""
         await self._run("request_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
 
-    async def drain_wish(self, color: str) -> DrainRequest | None:
+    async def drain_request(self, color: str) -> DrainRequest | None:
         """One script. A wish that is odd is passed over."""
-        return await self._read_fleet(self.keys.color(color), WISH_FIELDS, wish_of)
+        return await self._read_fleet(self.keys.color(color), WISH_FIELDS, request_of)
 
     async def _read_fleet(
         self, key: str, fields: Sequence[str], read: Callable[[Any, Callable[[str], None]], Answer]
@@ -352,16 +352,16 @@ class RedisStore(Store):
 
         return await self._ask(run, about=key)
 
-    async def note(self, name: str) -> bytes | None:
+    async def get(self, name: str) -> bytes | None:
         """One command."""
-        key = self.keys.note(name)
+        key = self.keys.value(name)
         found: Any = await self._ask(lambda: self._redis.get(key), about=key)
         return None if found is None else bytes(found)
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         """One script."""
         arguments = [int(old is not None), old or b"", int(new is not None), new or b"", ttl_s]
-        return bool(await self._run("compare_and_set", [self.keys.note(name)], arguments))
+        return bool(await self._run("compare_and_set", [self.keys.value(name)], arguments))
 
     # --- talking to the server ----------------------------------------------------
 

@@ -24,7 +24,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.stores.base import StoreMemory
 from voice_agent.stores.redis import Question, RedisStore
 from voice_agent.stores.redis_connections import options, read_place
-from voice_agent.stores.redis_errors import UrlMistake, unusable
+from voice_agent.stores.redis_errors import InvalidUrl, unusable
 from voice_agent.stores.redis_format import Script
 
 MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
@@ -36,7 +36,7 @@ class ClusterStore(RedisStore):
     def __init__(self, url: str, *, ttl_s: int) -> None:
         place = read_place(url)
         if place.path:
-            raise SettingsError(unusable(url, UrlMistake("a cluster has no numbered databases")))
+            raise SettingsError(unusable(url, InvalidUrl("a cluster has no numbered databases")))
         common: dict[str, Any] = {**place.tls, **place.credentials, **options(place.tuning)}
         self._node_options = {
             **{key: value for key, value in common.items() if key != "ssl"},

@@ -29,7 +29,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from voice_agent.errors import SettingsError
-from voice_agent.stores.redis_errors import UrlMistake, unusable
+from voice_agent.stores.redis_errors import InvalidUrl, unusable
 
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 
@@ -78,7 +78,7 @@ def tuning_of(url: str) -> tuple[str, Tuning]:
         except ValueError:
             ours[name] = 0
         if not 0 < ours[name] < math.inf:
-            raise SettingsError(unusable(url, UrlMistake(f"{name} must be a number above 0")))
+            raise SettingsError(unusable(url, InvalidUrl(f"{name} must be a number above 0")))
     if not ours:
         return url, Tuning()
     return urlunsplit(parts._replace(query=urlencode(others))), Tuning(**ours)
@@ -100,9 +100,9 @@ def one_server(url: str) -> tuple[redis.Redis, Tuning]:
     try:
         parts = urlsplit(url)
         if parts.scheme.lower() != "unix" and "@" in parts.path + parts.query + parts.fragment:
-            raise UrlMistake(AT_AFTER_HOST)
+            raise InvalidUrl(AT_AFTER_HOST)
         if parts.scheme.lower() != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
-            raise UrlMistake("the database is not a number")
+            raise InvalidUrl("the database is not a number")
         plain, tuning = tuning_of(url)
         pool = redis.BlockingConnectionPool.from_url(
             plain, max_connections=tuning.connections, timeout=tuning.timeout_s, **options(tuning)
@@ -121,11 +121,11 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
         parts = urlsplit(plain)
         credentials, _, hosts = parts.netloc.rpartition("@")
         if "@" in parts.path + parts.query + parts.fragment:
-            raise UrlMistake(AT_AFTER_HOST)
+            raise InvalidUrl(AT_AFTER_HOST)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         unknown = sorted(set(query) - {*own, *TLS})
         if unknown:
-            raise UrlMistake(f"unknown parameter {unknown[0]!r}")
+            raise InvalidUrl(f"unknown parameter {unknown[0]!r}")
         nodes = tuple(_node(host) for host in hosts.split(","))
     except ValueError as error:
         raise SettingsError(unusable(url, error)) from None
@@ -138,7 +138,7 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
     if "ssl_check_hostname" in tls:
         tls["ssl_check_hostname"] = tls["ssl_check_hostname"].lower() in ("1", "true", "yes")
     if tls and "ssl" not in tls:
-        raise SettingsError(unusable(url, UrlMistake("TLS options need a rediss+… scheme")))
+        raise SettingsError(unusable(url, InvalidUrl("TLS options need a rediss+… scheme")))
     path = tuple(unquote(part) for part in parts.path.split("/") if part)
     return Place(nodes, path, {k: v for k, v in given.items() if v}, tls, query, tuning)
 
@@ -146,7 +146,7 @@ def read_place(url: str, *, own: tuple[str, ...] = ()) -> Place:
 def _node(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise UrlMistake("each host is written host:port")
+        raise InvalidUrl("each host is written host:port")
     return host.strip("[]"), int(port)
 
 

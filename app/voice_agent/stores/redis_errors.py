@@ -113,13 +113,13 @@ def outcome_of_failure(error: Exception) -> WriteOutcome:
     return WriteOutcome.UNKNOWN if "WRONGTYPE" in str(error) else WriteOutcome.REJECTED
 
 
-class UrlMistake(ValueError):
+class InvalidUrl(ValueError):
     """What is wrong with a URL, in words that quote none of its values."""
 
 
 def unusable(url: str, error: Exception) -> str:
     """One line about a URL that makes no connection; the client's own words may quote parts of a password."""
-    if isinstance(error, UrlMistake):
+    if isinstance(error, InvalidUrl):
         reason = str(error)
     elif "@" in url:
         reason = "check the host and port, and percent-encode special characters in the user name and password"

@@ -29,7 +29,7 @@ MAX_NUMBER = 2**53
 MAX_DEADLINE_S = 10**8
 """Three years: stops a number that no timer takes."""
 
-BEAT_FIELDS = tuple(PodHeartbeat.__dataclass_fields__)
+HEARTBEAT_FIELDS = tuple(PodHeartbeat.__dataclass_fields__)
 WISH_FIELDS = ("drain",)
 WEIGHTS_FIELDS = ("weights", "told_at_ms")
 WISH_NUMBERS = (("deadline_s", MAX_DEADLINE_S), ("requested_at_ms", MAX_NUMBER))
@@ -62,18 +62,18 @@ class PassedOver:
         self._told[among] = found
 
 
-def beat_fields(beat: PodHeartbeat) -> dict[Any, Any]:
+def heartbeat_fields(heartbeat: PodHeartbeat) -> dict[Any, Any]:
     """The hash of a heartbeat."""
-    fields: dict[Any, Any] = {name: str(getattr(beat, name)) for name in BEAT_FIELDS}
-    fields["counters"] = b"" if beat.counters is None else orjson.dumps(beat.counters)
-    fields["keys"] = orjson.dumps(dict(beat.keys)) if beat.keys else b""
+    fields: dict[Any, Any] = {name: str(getattr(heartbeat, name)) for name in HEARTBEAT_FIELDS}
+    fields["counters"] = b"" if heartbeat.counters is None else orjson.dumps(heartbeat.counters)
+    fields["keys"] = orjson.dumps(dict(heartbeat.keys)) if heartbeat.keys else b""
     return fields
 
 
-def beat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
+def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
     """The heartbeat of a pod from what `lua/read_fields.lua` answered; None if it has run out, or is odd."""
     try:
-        found = _fields(BEAT_FIELDS, answer)
+        found = _fields(HEARTBEAT_FIELDS, answer)
         if not found:
             return None
         if _text(found, "name") != name:
@@ -87,7 +87,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
             parked_calls=_number(found, "parked_calls", 0),
             capacity=_number(found, "capacity"),
             started_at_ms=_number(found, "started_at_ms", 0),
-            beat_at_ms=_number(found, "beat_at_ms"),
+            heartbeat_at_ms=_number(found, "heartbeat_at_ms"),
             schema=_number(found, "schema", 0),
             counters=_part(found, "counters", _counters, None, say),
             keys=_part(found, "keys", _counts, {}, say),
@@ -102,7 +102,7 @@ def beat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
         return None
 
 
-def wish_of(answer: Any, say: Say) -> DrainRequest | None:
+def request_of(answer: Any, say: Say) -> DrainRequest | None:
     """What is wished of a color, from the same; None if nothing is, or it is odd. A newer version may say more."""
     try:
         found = _fields(WISH_FIELDS, answer)

@@ -39,6 +39,6 @@ class Keys:
         """What all pods agreed on."""
         return f"{self._prefix}voice:agreed:{name}"
 
-    def note(self, name: str) -> str:
+    def value(self, name: str) -> str:
         """What an operator's tool has noted."""
-        return f"{self._prefix}voice:note:{name}"
+        return f"{self._prefix}voice:value:{name}"

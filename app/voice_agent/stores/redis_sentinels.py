@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from voice_agent.errors import SettingsError
 from voice_agent.stores.redis_connections import Tuning, options, read_place
-from voice_agent.stores.redis_errors import FAILURES, FINAL, UrlMistake, unusable
+from voice_agent.stores.redis_errors import FAILURES, FINAL, InvalidUrl, unusable
 
 SENTINEL_ANSWER_S = 0.5
 """A sentinel that does not answer sooner is not waited for."""
@@ -36,7 +36,7 @@ def sentinel_master(url: str) -> tuple[redis.Redis, Tuning]:
             raise ValueError
     except ValueError:
         raise SettingsError(
-            unusable(url, UrlMistake("after the sentinels comes /<service> and maybe /<database number>"))
+            unusable(url, InvalidUrl("after the sentinels comes /<service> and maybe /<database number>"))
         ) from None
     secrets = {name.removeprefix("sentinel_"): value for name, value in place.query.items()}
     asking = {

@@ -69,7 +69,7 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
     async def fleet() -> Response:
         pods = await pod.fleet()
         colors = {color: asdict(found) for color, found in sum_by_color(pods).items()}
-        return _json({"pods": [asdict(beat) for beat in pods], "colors": colors})
+        return _json({"pods": [asdict(heartbeat) for heartbeat in pods], "colors": colors})
 
     @router.post("/drain")
     async def drain(request: Request) -> Response:
@@ -81,7 +81,7 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
         answer: dict[str, Any] = {"draining": True, "mode": mode, "deadline_s": deadline_s}
         answer["active_calls"] = pod.status().active_calls
         if mode == HANDOFF and "pod" not in request.query_params:
-            found = await pod.takers()
+            found = await pod.ready_pods()
             answer |= {"takers": found.pods, "waits": found.why_none}
         return _json(answer)
 

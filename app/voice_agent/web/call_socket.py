@@ -375,8 +375,8 @@ class CallSocket(asyncio.Protocol, Transport):
         """Nothing is left, or some of it; all that follows from it."""
         reader = self._reader
         if reader.is_stopped:
-            if reader.mistake is not None and self._is_open:
-                self._fail(*reader.mistake)
+            if reader.peer_error is not None and self._is_open:
+                self._fail(*reader.peer_error)
             elif self._gone is not None:
                 self._tell()
             return
@@ -397,11 +397,11 @@ class CallSocket(asyncio.Protocol, Transport):
         if self._served is None:
             return
         self._charged_bytes = unread_bytes
-        if (refusal := self._served.hold(unread_bytes)) is not None:
+        if (refusal := self._served.reserve(unread_bytes)) is not None:
             self._reader.stop()
             self._fail(TRY_AGAIN_LATER, refusal)
             self._charged_bytes = 0
-            self._served.hold(0)
+            self._served.reserve(0)
 
     def _look_at_progress(self) -> None:
         reader = self._reader

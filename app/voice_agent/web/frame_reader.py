@@ -1,7 +1,7 @@
 """Reading a peer's WebSocket frames (RFC 6455); nothing here waits or touches a socket.
 
 `FrameReader.feed` takes bytes cut anywhere, and `read` gives whole messages, one by one, so
-that whoever reads can stop in between. What breaks the protocol sets `mistake`, the close
+that whoever reads can stop in between. What breaks the protocol sets `peer_error`, the close
 code and reason to fail with; what came before it is still given. Rules and their codes:
 
 ====================================================  =====  ======================
@@ -57,7 +57,7 @@ TOO_BIG = 1009
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
-class Mistake(NamedTuple):
+class PeerError(NamedTuple):
     """How the peer broke the protocol: what to close with."""
 
     code: int
@@ -67,7 +67,7 @@ class Mistake(NamedTuple):
 class _Broken(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
-        self.mistake = Mistake(code, reason)
+        self.peer_error = PeerError(code, reason)
 
 
 class FrameReader:
@@ -93,11 +93,11 @@ class FrameReader:
         "has_more",
         "is_idle",
         "is_stopped",
-        "mistake",
+        "peer_error",
     )
 
     def __init__(self, max_bytes: int) -> None:
-        self.mistake: Mistake | None = None
+        self.peer_error: PeerError | None = None
         """Set once the peer broke the protocol."""
         self.is_stopped = False
         """From then on, or from `stop`, nothing more is read."""
@@ -160,7 +160,7 @@ class FrameReader:
                     self._look_whether_idle()
                     return None
         except _Broken as broken:
-            self.mistake = broken.mistake
+            self.peer_error = broken.peer_error
             self.stop()
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.pod.fleet import Takers
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.stores.base import PodHeartbeat
 
@@ -60,7 +60,7 @@ class CallPod(Protocol):
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
         """Let the calls of every worker behind this port go, or of the pod called `only`; False: it is not here."""
 
-    async def takers(self) -> Takers:
+    async def ready_pods(self) -> ReadyPods:
         """Who would take up the calls that are handed off from behind this port."""
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:

@@ -13,8 +13,8 @@ from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import ScriptedAgent
 from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.audio import PCM, PCMU, Converter
-from voice_agent.call.inputs import Input, ReplyAudio
-from voice_agent.call.record import Reply
+from voice_agent.call.inputs import Input, ResponseAudio
+from voice_agent.call.record import Response
 from voice_agent.call.responses import STALL_MS
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 from voice_agent.runtime.calls.replay import Replay
@@ -27,14 +27,14 @@ class RecordingSink:
 
     def __init__(self, clock: StoppedClock) -> None:
         self.clock = clock
-        self.fed: list[ReplyAudio] = []
+        self.fed: list[ResponseAudio] = []
         self.at_s: list[float] = []
         self.waits = 0
 
-    def feed(self, happened: Input) -> None:
-        assert isinstance(happened, ReplyAudio)
+    def feed(self, event: Input) -> None:
+        assert isinstance(event, ResponseAudio)
         assert self.waits == len(self.fed), "not before the store can bear it"
-        self.fed.append(happened)
+        self.fed.append(event)
         self.at_s.append(self.clock.now_s - 1000)
 
     async def wait_for_capacity(self) -> None:
@@ -51,15 +51,15 @@ class RecordingSink:
 
 
 def pacing(
-    reply: Reply | None = None, *, replays: bool = True, lead_ms: int = LEAD_MS, target: Any = PCM
+    response: Response | None = None, *, replays: bool = True, lead_ms: int = LEAD_MS, target: Any = PCM
 ) -> tuple[AudioPacer, RecordingSink]:
     """A pacer for what goes on of a reply."""
-    reply = reply or Reply("resp_1", {}, 0)
+    response = response or Response("resp_1", {}, 0)
     agent, clock = ScriptedAgent(), StoppedClock()
     agent.lead_ms, agent.replays = lead_ms, replays
     sink = RecordingSink(clock)
-    replay = Replay(reply, target, replays=replays, speaks=True)
-    return AudioPacer(sink, reply, target, replay, clock, agent=agent), sink
+    replay = Replay(response, target, replays=replays, speaks=True)
+    return AudioPacer(sink, response, target, replay, clock, agent=agent), sink
 
 
 def speech(ms: int, *, seed: int = 0) -> bytes:
@@ -67,9 +67,9 @@ def speech(ms: int, *, seed: int = 0) -> bytes:
     return b"".join(((seed + number) % 30_000).to_bytes(2, "little") for number in range(PCM.size(ms) // 2))
 
 
-def said(text: str, audio: bytes, *, made_bytes: int = 0, words: Alignment | None = None) -> Reply:
+def said(text: str, audio: bytes, *, made_bytes: int = 0, words: Alignment | None = None) -> Response:
     """A reply whose open item is one piece of which so much was sent."""
-    return Reply(
+    return Response(
         "resp_1",
         {},
         0,
@@ -143,10 +143,10 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
 )
 async def test_who_goes_on_in_an_open_piece_counts_from_its_beginning(is_open: bool, told: Any) -> None:
     """What was made of it before, and of its text; in a new item there is nothing before."""
-    reply = said("one two three", speech(100))
-    reply.piece = Piece(4, PCM.size(20))
-    reply.item_id = "item_1" if is_open else None
-    pacer, sink = pacing(reply, replays=False)
+    response = said("one two three", speech(100))
+    response.piece = Piece(4, PCM.size(20))
+    response.item_id = "item_1" if is_open else None
+    pacer, sink = pacing(response, replays=False)
     await pacer.say(speech(100), PCM, [[10, 4], [50, 99]])
     assert sink.told == [told]
     await pacer.begin("four")
@@ -232,8 +232,8 @@ async def test_what_another_pod_sent_counts_as_sent() -> None:
 @pytest.mark.parametrize(("words", "from_ms"), [([[250, 4], [500, 8]], 250), ([], 307)])
 async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment, from_ms: int) -> None:
     """It is cut at the word, in chunks like all audio, and told as if that were its beginning."""
-    reply = said("one two three", speech(300), made_bytes=PCM.size(800), words=[[250, 4], [500, 8]])
-    pacer, sink = pacing(reply)
+    response = said("one two three", speech(300), made_bytes=PCM.size(800), words=[[250, 4], [500, 8]])
+    pacer, sink = pacing(response)
     told: list[int] = []
     pacer.on_piece = told.append
     await pacer.begin("one two three")

@@ -167,9 +167,9 @@ async def test_what_waits_to_be_read_is_charged_to_the_caller() -> None:
         pod = await its.pod()
         attachment = await pod.start(StartCall(model="scripted", api_key_hash="key"))
         before_bytes = pod.budget.used_by("key")
-        assert attachment.hold(1_000_000) is None
+        assert attachment.reserve(1_000_000) is None
         assert pod.budget.used_by("key") == before_bytes + 1_000_000
-        refusal = attachment.hold(pod.budget.limit_bytes)
+        refusal = attachment.reserve(pod.budget.limit_bytes)
         assert refusal is not None
         assert refusal.startswith("incomplete_messages:")
         assert str(pod.budget.key_bytes) in refusal
@@ -320,8 +320,8 @@ async def test_a_connection_on_which_nothing_can_be_sent_is_closed(error: Except
     connection = Connection(CountingObserver(), going_away=False, resumable=True)
     transport = BrokenTransport(error)
     connection.push(entries(1, b""))
-    connection.listen(False)
-    waiting = asyncio.create_task(connection.listening())
+    connection.pause_reading()
+    waiting = asyncio.create_task(connection.reading())
     await connection.run(transport, b"{}")
     assert transport.closed is not None
     assert transport.closed[0] == 1011
@@ -332,10 +332,10 @@ async def test_a_connection_on_which_nothing_can_be_sent_is_closed(error: Except
 async def test_whoever_waits_until_a_connection_listens_waits_as_long_as_it_is_deaf() -> None:
     """Each time anew; one that is closed is deaf no more."""
     connection = Connection(CountingObserver(), going_away=False, resumable=True)
-    await connection.listening()
+    await connection.reading()
     for closes in (False, True):
-        connection.listen(False)
-        waiting = asyncio.create_task(connection.listening())
+        connection.pause_reading()
+        waiting = asyncio.create_task(connection.reading())
         for _ in range(3):
             await asyncio.sleep(0)
         assert connection.reading_paused
@@ -343,7 +343,7 @@ async def test_whoever_waits_until_a_connection_listens_waits_as_long_as_it_is_d
         if closes:
             connection.close(1012)
         else:
-            connection.listen(True)
+            connection.resume_reading()
         async with asyncio.timeout(PATIENCE_S):
             await waiting
         assert not connection.reading_paused

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.call.calls import emitted, happen, new_call, response_id
-from tests.runtime.calls.test_speaking import RecordingStage
+from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import PATIENCE_S
@@ -23,7 +23,7 @@ from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
 from voice_agent.runtime.calls.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
 from voice_agent.runtime.calls.apology import WORDS, apology
-from voice_agent.runtime.calls.speaking import SILENT_S, Performance
+from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun
 from voice_agent.speech.synthesis import speak
 
 Fault = Callable[["Faulty"], AsyncIterator[Any]]
@@ -182,7 +182,7 @@ async def test_an_agent_that_stays_silent_is_given_up() -> None:
         await caller.transport.event("response.output_audio_transcript.delta")
         live = pod.ownership.calls[caller.call_id]
         live.notice_silent_agent()
-        assert live.call.reply is not None
+        assert live.call.response is not None
         clock.leap(SILENT_S + 1)
         done = await caller.transport.event("response.done")
         assert done["response"]["status"] == "failed"
@@ -211,7 +211,7 @@ async def test_an_agent_that_has_failed_is_silent_no_longer() -> None:
         live.feed(inputs.AppendAudio(bytes(PCM.size(1000)), None))
         live.feed(inputs.CommitAudio())
         live.feed(inputs.CreateResponse({}))
-        assert live.call.reply is not None
+        assert live.call.response is not None
         clock.leap(SILENT_S + 1)
         live.notice_silent_agent()
         understood.set()
@@ -256,7 +256,7 @@ async def test_a_cancellation_that_an_agent_swallows_is_one(fault: Fault) -> Non
             await pod.close()
         held = await its.store.load(caller.call_id)
         assert held is not None
-        assert held.fields["reply"]
+        assert held.fields["response"]
 
 
 @pytest.mark.parametrize("audio_format", FORMATS.values())
@@ -271,7 +271,7 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     call = new_call()
     typed = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "one"}]})
     happen(call, typed, inputs.CreateResponse({}), typed)
-    happen(call, inputs.ReplyFailed(response_id(1), "broken", apology(PCM)))
+    happen(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant", "user"]
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
 
@@ -279,10 +279,10 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
 def test_a_written_reply_has_a_written_apology_and_one_aside_none() -> None:
     """No audio where none is wanted; a client that asks aside reads the status."""
     call = new_call(output_modalities=["text"])
-    happen(call, inputs.CreateResponse({}), inputs.ReplyFailed(response_id(1), "broken", apology(PCM)))
+    happen(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": WORDS}]
     happen(call, inputs.CreateResponse({"conversation": "none"}))
-    happen(call, inputs.ReplyFailed(response_id(2), "broken", apology(PCM)))
+    happen(call, inputs.ResponseFailed(response_id(2), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"] == []
     assert not any(entry.audio for entry in call.unsaved_events)
 
@@ -301,11 +301,11 @@ async def test_an_agent_that_blocks_the_event_loop_is_named_once() -> None:
     agent, observer, call = Faulty(blocks), CountingObserver(), new_call()
     happen(call, inputs.CreateResponse({}))
     with capture_logs() as logs:
-        await Performance(RecordingStage(call, agent.clock), agent, agent.clock, observer).run()
+        await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, observer).run()
     [told] = [line for line in logs if "blocks the event loop" in line["event"]]
     assert (told["agent"], told["seconds"]) == ("faulty", BLOCKED_S)
     assert observer.counts["agent_fault", "blocked"] == 3
-    assert call.reply is None
+    assert call.response is None
 
 
 async def test_an_agent_that_never_gives_the_event_loop_back_is_named_by_a_thread() -> None:
@@ -328,7 +328,7 @@ async def test_an_agent_that_never_gives_the_event_loop_back_is_named_by_a_threa
     agent, call, looking = Faulty(hangs), new_call(), threading.Thread(target=look)
     happen(call, inputs.CreateResponse({}))
     with capture_logs() as logs:
-        await Performance(RecordingStage(call, agent.clock), agent, agent.clock, CountingObserver()).run()
+        await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, CountingObserver()).run()
     looking.join()
     [line] = [line for line in logs if "does not end" in line["event"]]
     assert (line["agent"], line["seconds"]) == ("faulty", STUCK_S)
@@ -361,15 +361,15 @@ async def test_watching_changes_nothing_of_what_is_awaited() -> None:
     assert await task == "was cancelled"
 
 
-async def test_a_deed_whose_result_cannot_be_kept_fails_the_reply_and_not_the_call() -> None:
+async def test_a_side_effect_whose_result_cannot_be_kept_fails_the_reply_and_not_the_call() -> None:
     """What does not survive JSON would make the call's record unwritable."""
 
-    async def deed(_: str) -> object:
+    async def run(_: str) -> object:
         return object()
 
     async def does(agent: Faulty) -> AsyncIterator[Any]:
         once: Callable[..., Awaitable[Any]] = agent.turns[-1].once
-        yield Text(str(await once("deed", deed)))
+        yield Text(str(await once("deed", run)))
 
     async with rig(None, Faulty(does)) as its:
         caller = await its.start(await its.pod(), "faulty")

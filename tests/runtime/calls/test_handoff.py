@@ -116,16 +116,16 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
         pod = await its.pod()
         caller = await its.start(pod)
         await its.store.request_drain("blue", DrainRequest("evacuate", 600, 1))
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.draining
         assert pod.drains_as_wished
         pod.drain("finish", 600)
         await its.store.request_drain("blue", None)
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.draining
         pod.drain("handoff", 0.3)
         await its.store.request_drain("blue", DrainRequest("handoff", 600, 2))
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         async with asyncio.timeout(PATIENCE_S):
             await pod.wait_drained()
         await caller.task

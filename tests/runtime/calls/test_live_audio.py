@@ -16,7 +16,7 @@ from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
 from tests.runtime.rig import ScriptedAgent
 from tests.waiting import until
-from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import (
     AppendAudio,
@@ -47,7 +47,7 @@ def frames(from_ms: int, to_ms: int) -> list[bytes]:
 def old_call() -> Call:
     """A call that has lasted for a while."""
     call = new_call()
-    call.hearing.position = BEFORE
+    call.input_audio.position = BEFORE
     return call
 
 
@@ -88,7 +88,7 @@ async def test_a_take_over_in_an_utterance_moves_no_boundary(cut_ms: int) -> Non
     """Neither the end of this turn nor the start of the next: positions go on, and so does the length of the turn."""
     async with alone(old_call()) as blue:
         hear(blue, 0, cut_ms)
-        assert blue.call.hearing.speaking
+        assert blue.call.input_audio.speaking
         blue.live.feed(HandoffPlanned())
         before = turns(blue.call)
         call = moved(blue.call)
@@ -102,7 +102,7 @@ async def test_a_take_over_in_an_utterance_moves_no_boundary(cut_ms: int) -> Non
 async def test_a_take_over_does_not_make_a_turn_longer_than_it_may_be() -> None:
     """Its length counts from its start, wherever in the call that was."""
     call = old_call()
-    heard = call.hearing
+    heard = call.input_audio
     heard.speaking, heard.item_id = True, "item"
     heard.audio += b"".join(frames(5600, 9600)) * 15
     del heard.audio[PCM.size(MAX_SPEECH_MS - 1500) :]
@@ -138,7 +138,7 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
         for frame in frames(0, 4000):
             its.live.hear(AppendAudio(frame))
             await turns_pass(2)
-            looks.append((its.call.hearing.speaking, len(agent.asked)))
+            looks.append((its.call.input_audio.speaking, len(agent.asked)))
         assert (True, 0) in looks
         assert (True, 1) in looks
         assert looks[-1] == (False, 1)
@@ -159,8 +159,8 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
 async def test_what_is_understood_early(pause_ms: int, size_bytes: int, *, begins: bool) -> None:
     """What ends in a pause of that length, and is no longer than that."""
     async with alone() as its:
-        its.call.hearing.speaking, its.call.hearing.item_id = True, "item"
-        its.call.hearing.audio += bytes(size_bytes)
+        its.call.input_audio.speaking, its.call.input_audio.item_id = True, "item"
+        its.call.input_audio.audio += bytes(size_bytes)
         its.live._listen_ahead(pause_ms)
         assert its.live._understanding.is_early is begins
 
@@ -253,7 +253,7 @@ async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypat
 class EndlessAgent(ScriptedAgent):
     """Goes on however often it is cancelled, until it may end."""
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         yield Text("I go on. ")
         while not self.may_go_on.is_set():
             with suppress(asyncio.CancelledError):
@@ -267,7 +267,7 @@ async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest
     agent.may_go_on.clear()
     async with alone(agent=agent) as its:
         its.live.hear(CreateResponse({}))
-        await until(lambda: its.call.reply is not None and its.call.reply.text)
+        await until(lambda: its.call.response is not None and its.call.response.text)
         its.live.hear(CancelResponse())
         await turns_pass()
         with capture_logs() as logs:
@@ -279,7 +279,7 @@ async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest
 def speaking() -> Call:
     """A call in the middle of an utterance."""
     call = new_call()
-    call.hearing.speaking, call.hearing.item_id = True, "item"
+    call.input_audio.speaking, call.input_audio.item_id = True, "item"
     return call
 
 
@@ -299,9 +299,9 @@ async def test_who_is_asked_for_a_sign_of_life(silent_s: float, change: dict[str
     """Who has been silent for so long in the middle of an utterance, and whose messages are taken."""
     async with alone(speaking()) as its:
         connection = its.attach()
-        its.call.hearing.speaking = change.get("speaking", True)
+        its.call.input_audio.speaking = change.get("speaking", True)
         its.call.unsaved_bytes = change.get("unsaved_bytes", 0)
-        connection.listen(not change.get("deaf"))
+        (connection.pause_reading if change.get("deaf") else connection.resume_reading)()
         if not change.get("connected", True):
             its.live.connection = None
         its.live.notice_silence(silent_s)
@@ -323,19 +323,19 @@ async def test_a_sign_of_life_after_silence_ends_the_utterance(change: str) -> N
         elif change == "closing":
             connection.close(1012)
         connection.asked[0]()
-        assert its.call.hearing.speaking is bool(change)
+        assert its.call.input_audio.speaking is bool(change)
 
 
 TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({}), NO_DETECTION]
 
 
 @pytest.mark.parametrize("happened", TAKEN, ids=lambda it: type(it).__name__)
-async def test_nothing_happens_to_a_call_that_another_pod_has(happened: FromCaller) -> None:
+async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller) -> None:
     """Its state is what it was, and nothing is begun."""
     async with alone(manual_call()) as its:
         its.live.hear(AppendAudio(FRAME * 10))
         its.live.superseded()
-        before = (its.call.seq, its.call.hearing.position, its.call.turns)
-        its.live.hear(happened)
-        assert (its.call.seq, its.call.hearing.position, its.call.turns) == before
+        before = (its.call.seq, its.call.input_audio.position, its.call.turns)
+        its.live.hear(event)
+        assert (its.call.seq, its.call.input_audio.position, its.call.turns) == before
         assert its.live._reply is None

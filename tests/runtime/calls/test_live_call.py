@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
 from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
 from voice_agent.runtime.calls import live_call
 from voice_agent.runtime.pod.heartbeat import ASK_EPOCH_S
@@ -43,23 +43,23 @@ class WatchedAgent(ScriptedAgent):
             raise
         return "hello"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
         yield Text("Let me see. ")
         try:
             await self.may_go_on.wait()
         except asyncio.CancelledError:
             self.given_up.append("reply")
-            await self._deed_too_late(turn)
+            await self._side_effect_too_late(turn)
             raise
         yield Text("Here.")
 
-    async def _deed_too_late(self, turn: Turn) -> None:
-        async def deed(key: str) -> None:
+    async def _side_effect_too_late(self, turn: Turn) -> None:
+        async def run(key: str) -> None:
             self.deeds.append(key)
 
         with pytest.raises(asyncio.CancelledError):
-            await turn.once("book", deed)
+            await turn.once("book", run)
 
 
 async def speak(pod: Pod, caller: Caller) -> None:
@@ -97,7 +97,7 @@ class StubbornAgent(ScriptedAgent):
         super().__init__()
         self.swallowed = False
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         yield Text("I go on. ")
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -189,7 +189,7 @@ async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monk
         live = blue.ownership.calls[caller.call_id]
         live.feed(AppendAudio(FRAME * 150, None, (VoiceBoundary(True, 0),)))
         await caller.transport.event("input_audio_buffer.speech_started")
-        assert live.call.hearing.speaking
+        assert live.call.input_audio.speaking
         await live.hand_off()
         await caller.task
         again = await its.resume(green, caller.call_id, 0)
@@ -210,7 +210,7 @@ async def test_an_utterance_under_way_goes_on_after_a_take_over() -> None:
         again = await its.resume(green, caller.call_id, 0)
         assert (await again.greeting())["session"]["call"]["input_audio_ms"] == 100
         taken = green.ownership.calls[caller.call_id]
-        assert taken.call.hearing.speaking
+        assert taken.call.input_audio.speaking
         taken.feed(AppendAudio(FRAME * 10, None))
         taken.feed(CommitAudio())
         await again.transport.event("input_audio_buffer.committed")
@@ -286,8 +286,8 @@ class LateAgent(ScriptedAgent):
         self.refused = asyncio.Event()
         self.deeds: list[str] = []
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
-        async def deed(key: str) -> None:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
+        async def run(key: str) -> None:
             self.deeds.append(key)
 
         self.turns.append(turn)
@@ -302,7 +302,7 @@ class LateAgent(ScriptedAgent):
         finally:
             await self.second.wait()
             with pytest.raises(asyncio.CancelledError):
-                await turn.once("book", deed)
+                await turn.once("book", run)
             self.refused.set()
 
 

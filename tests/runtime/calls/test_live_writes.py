@@ -93,7 +93,7 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
     """Not given up, not asked about, and not tried again and again for whoever waits for it."""
     async with alone() as its:
         its.live.feed(typed("before"))
-        await its.live.hold()
+        await its.live.pause_writes()
         assert await stored_items(its) == ["before"]
         its.live.feed(typed("meanwhile"))
         its.live.release_unsaved()
@@ -110,7 +110,7 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
         await turns_pass(50)
         assert (len(flushes), waiting.done()) == (1, False)
         assert await stored_items(its) == ["before"]
-        its.live.let_go()
+        its.live.resume_writes()
         await waiting
         assert await stored_items(its) == ["before", "meanwhile"]
 
@@ -118,11 +118,11 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
 async def test_a_call_that_is_let_go_is_written_though_nobody_waits() -> None:
     """What changed while it was held waits for no other change."""
     async with alone() as its:
-        await its.live.hold()
+        await its.live.pause_writes()
         its.live.feed(typed("meanwhile"))
         await its.committer.flush(its.live)
         assert not its.committer.has_pending(its.live)
-        its.live.let_go()
+        its.live.resume_writes()
         await until(lambda: not its.committer.has_pending(its.live))
         assert await stored_items(its) == ["meanwhile"]
 
@@ -130,7 +130,7 @@ async def test_a_call_that_is_let_go_is_written_though_nobody_waits() -> None:
 async def test_who_waits_for_a_held_call_that_is_lost_waits_no_longer() -> None:
     """Another pod has it: it will never be durable here."""
     async with alone() as its:
-        await its.live.hold()
+        await its.live.pause_writes()
         waiting = asyncio.create_task(its.live.wait_durable())
         await turns_pass()
         assert not waiting.done()
@@ -153,7 +153,7 @@ async def test_holding_waits_for_a_round_that_has_begun() -> None:
 
         await its.live.wait_durable()
         its.store.after_round = slow_round
-        holding = asyncio.create_task(its.live.hold())
+        holding = asyncio.create_task(its.live.pause_writes())
         its.live.feed(typed("before"))
         await until(lambda: not its.store.gate.is_set())
         await turns_pass()
@@ -190,7 +190,7 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
         assert not connection.reading_paused
         kept = await stored(its)
         assert kept.handed_off
-        assert kept.heard_bytes == its.call.hearing.position
+        assert kept.heard_bytes == its.call.input_audio.position
         assert len(kept.conversation) == len(its.call.conversation)
 
 
@@ -497,7 +497,7 @@ async def test_a_call_holds_the_sum_of_its_parts() -> None:
         assert its.live.held_bytes == its.call.session_bytes
         connection = its.attach()
         happen(its.call, typed("mine"))
-        its.call.hearing.audio += bytes(3)
+        its.call.input_audio.audio += bytes(3)
         its.call.add_speech("item", bytes(50))
         its.live.taking_bytes = 700
         connection.push([OutboxEntry(1, HEAD, bytes(9000))])

@@ -108,13 +108,13 @@ class Line:
         held = await self.pod.store.load(self.live.call.call_id)
         assert held is not None
         call = restore(held, epoch=1, outbox_bytes=8 * MIB, checkpoint_ms=200)
-        heard = call.hearing
-        assert call.clip is None or not call.hearing.first_n or call.clip.first_n < call.hearing.first_n
+        heard = call.input_audio
+        assert call.clip is None or not call.input_audio.first_n or call.clip.first_n < call.input_audio.first_n
         return {
             "events": [event for event in self.events if event["type"] != "session.updated"],
             "items": held.items,
             "clip": (call.clip.item_id, call.clip.audio) if call.clip else None,
-            "hearing": (bytes(heard.audio), heard.position, heard.base_ms, heard.item_id, heard.speaking),
+            "input_audio": (bytes(heard.audio), heard.position, heard.base_ms, heard.item_id, heard.speaking),
             "seen": (list(call.seen), call.last_client_event_id),
             "turns": call.turns,
         }
@@ -197,11 +197,11 @@ async def test_a_long_append_waits_for_the_store() -> None:
         await until(lambda: caller.live.is_backlogged)
         call = caller.live.call
         assert call.unsaved_bytes <= MAX_UNSAVED_BYTES + SLICE_BYTES
-        assert call.hearing.position < 6 * MIB
+        assert call.input_audio.position < 6 * MIB
         store.gate.set()
         await saying
         await pod.committer.flush(caller.live)
-        assert call.hearing.position == 6 * MIB
+        assert call.input_audio.position == 6 * MIB
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "unsaved_bytes"]
 
@@ -247,7 +247,7 @@ async def test_what_is_wrong_is_known_before_anything_is_taken(event: dict[str, 
         speech = call.speech_made
         await caller.say(event)
         assert caller.errors == [code]
-        assert (call.hearing.position, len(call.hearing.audio), call.speech_made) == (960, 960, speech)
+        assert (call.input_audio.position, len(call.input_audio.audio), call.speech_made) == (960, 960, speech)
         assert "e" in call.seen
 
 
@@ -257,7 +257,7 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
         caller = await line(await its.pod(), resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES), event_id="mine")).decode()
-        while caller.live.call.hearing.position < 4 * SLICE_BYTES:
+        while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
             assert not caller.attachment.take(message)
             await caller.attachment.ready()
         assert "mine" not in caller.live.call.seen
@@ -267,7 +267,7 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
         again = Line(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(append(bytes(6 * SLICE_BYTES), event_id="mine"))
         assert "mine" in again.live.call.seen
-        assert again.live.call.hearing.position == 10 * SLICE_BYTES
+        assert again.live.call.input_audio.position == 10 * SLICE_BYTES
 
 
 async def test_a_message_is_not_repeated_for_its_id_in_slices_either() -> None:
@@ -280,9 +280,9 @@ async def test_a_message_is_not_repeated_for_its_id_in_slices_either() -> None:
         await caller.attachment.abandon()
         again = Line(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(message)
-        assert again.live.call.hearing.position == 3 * SLICE_BYTES
+        assert again.live.call.input_audio.position == 3 * SLICE_BYTES
         await again.say(message)
-        assert again.live.call.hearing.position == 6 * SLICE_BYTES
+        assert again.live.call.input_audio.position == 6 * SLICE_BYTES
 
 
 async def test_a_message_that_is_cut_by_a_close_is_dropped() -> None:
@@ -291,12 +291,12 @@ async def test_a_message_that_is_cut_by_a_close_is_dropped() -> None:
         caller = await line(await its.pod(), resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES))).decode()
-        while caller.live.call.hearing.position < 4 * SLICE_BYTES:
+        while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
             caller.attachment.take(message)
         assert caller.live.connection is not None
         caller.live.connection.close(1012)
         assert caller.attachment.take(message)
-        assert caller.live.call.hearing.position == 4 * SLICE_BYTES
+        assert caller.live.call.input_audio.position == 4 * SLICE_BYTES
 
 
 async def test_a_handoff_waits_for_no_long_message() -> None:
@@ -306,7 +306,7 @@ async def test_a_handoff_waits_for_no_long_message() -> None:
         caller = await line(pod, resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES))).decode()
-        while caller.live.call.hearing.position < 4 * SLICE_BYTES:
+        while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
             caller.attachment.take(message)
         await caller.live.hand_off()
         assert caller.attachment.take(message)
@@ -369,7 +369,7 @@ async def test_messages_of_other_transports_are_taken_in_slices() -> None:
         caller = await line(await its.pod())
         await caller.say(update(detects=False))
         assert await OneMessage().deliver(caller.attachment) == 1006
-        assert caller.live.call.hearing.position == 10 * SLICE_BYTES
+        assert caller.live.call.input_audio.position == 10 * SLICE_BYTES
 
 
 async def test_an_utterance_of_minutes_is_not_recognised_in_each_of_its_pauses() -> None:
@@ -386,11 +386,11 @@ async def test_an_utterance_of_minutes_is_not_recognised_in_each_of_its_pauses()
         caller = await line(await its.pod())
         call = caller.live.call
         await caller.say(append(talk(PCM)[: PCM.size(2_500)]))
-        assert call.hearing.speaking
+        assert call.input_audio.speaking
         caller.live._listen_ahead(pause_ms=300)
         await until(lambda: clips)
         caller.live._listen_ahead(pause_ms=0)
-        call.hearing.audio += bytes(2 * MIB)
+        call.input_audio.audio += bytes(2 * MIB)
         caller.live._listen_ahead(pause_ms=300)
         assert not caller.live._understanding.is_early
 
@@ -403,9 +403,9 @@ async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypat
         caller = await line(pod, resumable=True)
         await caller.say(append(talk(PCM)[: PCM.size(2_900)]))
         call = caller.live.call
-        assert call.hearing.speaking
-        call.hearing.audio += talk(PCM)[PCM.size(5_600) : PCM.size(9_500)] * 20
-        call.hearing.position += PCM.size(3_900) * 20
+        assert call.input_audio.speaking
+        call.input_audio.audio += talk(PCM)[PCM.size(5_600) : PCM.size(9_500)] * 20
+        call.input_audio.position += PCM.size(3_900) * 20
         await caller.attachment.abandon()
         feed = Endpointer.feed
 
@@ -417,7 +417,7 @@ async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypat
         again = await its.resume(other, caller.attachment.call_id, 0)
         assert again.call_id in other.ownership.calls
         assert sum(fed) <= PCM.size(500 + 3000)
-        assert other.ownership.calls[again.call_id].call.hearing.speaking
+        assert other.ownership.calls[again.call_id].call.input_audio.speaking
 
 
 async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:

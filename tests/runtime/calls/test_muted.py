@@ -39,7 +39,7 @@ async def test_a_short_gap_in_a_sentence_ends_nothing() -> None:
         live.notice_silence(MUTED_S - 0.1)
         caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
         await caller.transport.event("error")
-        assert live.call.hearing.speaking
+        assert live.call.input_audio.speaking
         live.notice_silence(MUTED_S)
         await caller.transport.event("response.created")
 
@@ -60,7 +60,7 @@ async def test_a_network_that_stands_still_ends_no_sentence() -> None:
         caller.transport.say({"type": "input_audio_buffer.append", "audio": ""})
         caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
         await caller.transport.event("error")
-        assert live.call.hearing.speaking
+        assert live.call.input_audio.speaking
 
 
 async def test_nobody_is_taken_for_muted_who_is_not_listened_to() -> None:
@@ -71,10 +71,10 @@ async def test_nobody_is_taken_for_muted_who_is_not_listened_to() -> None:
         await speaking(pod, caller)
         live = pod.ownership.calls[caller.call_id]
         assert live.connection is not None
-        live.connection.listen(False)
+        live.connection.pause_reading()
         live.notice_silence(60)
-        assert live.call.hearing.speaking
-        live.connection.listen(True)
+        assert live.call.input_audio.speaking
+        live.connection.resume_reading()
         await caller.gone()
         live.notice_silence(60)
-        assert live.call.hearing.speaking
+        assert live.call.input_audio.speaking

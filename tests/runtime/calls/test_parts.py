@@ -8,7 +8,7 @@ import pytest
 
 from voice_agent.agents.base import Audio, FunctionCall, HangUp, Plan, Text
 from voice_agent.call.audio import FORMATS, PCM
-from voice_agent.runtime.calls.parts import NoReplyPart, checked, json_of
+from voice_agent.runtime.calls.parts import NoResponsePart, checked, json_of
 
 SOUND = bytes(960)
 
@@ -59,7 +59,7 @@ def test_words_may_begin_together(words: Any) -> None:
 )
 def test_words_that_do_not_ascend_are_none(words: Any) -> None:
     """Neither in time nor in the text may one begin before the one in front of it, or before the audio does."""
-    with pytest.raises(NoReplyPart):
+    with pytest.raises(NoResponsePart):
         checked(Audio(SOUND, PCM, words))
 
 
@@ -84,12 +84,12 @@ def test_words_that_do_not_ascend_are_none(words: Any) -> None:
 )
 def test_what_cannot_be_kept_is_no_part(part: Any) -> None:
     """It is found before anything of it is durable."""
-    with pytest.raises(NoReplyPart):
+    with pytest.raises(NoResponsePart):
         checked(part)
 
 
 def test_a_result_is_what_the_record_gives_back() -> None:
     """What does not survive JSON is named."""
     assert json_of({"seats": (1, 2)}, "result") == {"seats": [1, 2]}
-    with pytest.raises(NoReplyPart, match="a result that does not survive JSON"):
+    with pytest.raises(NoResponsePart, match="a result that does not survive JSON"):
         json_of({"seats": {1, 2}}, "result")

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.call.calls import emitted, happen, moved, new_call
-from tests.runtime.calls.test_speaking import RecordingStage
+from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
-from voice_agent.agents.base import Audio, Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, Piece, said_to
 from voice_agent.call.audio import FORMATS, PCM, PCMU
-from voice_agent.call.record import Call, Reply
+from voice_agent.call.record import Call, Response
 from voice_agent.runtime.calls import replay
 from voice_agent.runtime.calls.replay import Replay
-from voice_agent.runtime.calls.speaking import Performance
+from voice_agent.runtime.calls.responding import ResponseRun
 
 SENTENCES = ("one two three. ", "four five six seven. ", "eight nine. ")
 OTHERS = ("eins zwei drei. ", "vier fuenf sechs. ", "sieben acht neun. ", "zehn. ")
@@ -36,17 +36,17 @@ class Died(BaseException):
     """The pod is gone."""
 
 
-class DyingStage(RecordingStage):
+class DyingHost(RecordingHost):
     """Its pod is lost before the n-th thing that happens."""
 
     def __init__(self, call: Call, clock: StoppedClock, dies_at: int) -> None:
         super().__init__(call, clock)
         self.dies_at = dies_at
 
-    def feed(self, happened: inputs.Input) -> None:
+    def feed(self, event: inputs.Input) -> None:
         if len(self.fed) == self.dies_at:
             raise Died
-        super().feed(happened)
+        super().feed(event)
 
 
 class Speaker:
@@ -72,7 +72,7 @@ class Speaker:
     async def transcribe(self, clip: Clip) -> str | None:
         return None
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         for sentence in self.sentences:
             yield Text(sentence)
             if turn.wants_audio:
@@ -113,11 +113,11 @@ async def interrupted(
     call.voice_locked = has_spoken
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     try:
-        await Performance(DyingStage(call, clock, dies_at), first, clock, CountingObserver()).run()
+        await ResponseRun(DyingHost(call, clock, dies_at), first, clock, CountingObserver()).run()
     except Died:
         call = moved(call)
         clock.now_s += 3
-        await Performance(RecordingStage(call, clock), second, clock, observer).run()
+        await ResponseRun(RecordingHost(call, clock), second, clock, observer).run()
         return call, observer, True
     return call, observer, False
 
@@ -126,9 +126,9 @@ async def steps(agent: Any, **session: Any) -> int:
     """How many things happen in a reply that nothing interrupts."""
     clock, call = StoppedClock(), new_call(**session)
     happen(call, inputs.CreateResponse({}))
-    stage = RecordingStage(call, clock)
-    await Performance(stage, agent, clock, CountingObserver()).run()
-    return len(stage.fed)
+    host = RecordingHost(call, clock)
+    await ResponseRun(host, agent, clock, CountingObserver()).run()
+    return len(host.fed)
 
 
 @pytest.mark.parametrize("audio_format", FORMATS.values())
@@ -242,7 +242,7 @@ async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> Call:
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     for agent, moment in zip(agents, (*dies_at, 1000), strict=True):
         try:
-            await Performance(DyingStage(call, clock, moment), agent, clock, CountingObserver()).run()
+            await ResponseRun(DyingHost(call, clock, moment), agent, clock, CountingObserver()).run()
         except Died:
             call = moved(call)
             clock.now_s += 3
@@ -271,7 +271,7 @@ async def test_an_agent_that_has_never_spoken_says_all_it_has_to_say_in_writing(
     """Another text passes over the sentences it wrote, though they were meant to be spoken."""
 
     class Writer(Speaker):
-        async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
             for sentence in self.sentences:
                 yield Text(sentence)
 
@@ -329,7 +329,7 @@ async def test_an_agent_that_goes_on_by_itself_is_not_compared() -> None:
     class GoesOn(Speaker):
         replays = False
 
-        async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+        async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
             yield Text("and so on.")
 
     call, observer, _ = await interrupted(Speaker(), GoesOn(), 3)
@@ -383,13 +383,13 @@ def again(
 
     The text of its last piece begins at a character (None: it has no item) and is said by `audio`, behind `before`.
     """
-    reply = Reply("resp_1", {}, 0, text=text, audio_bytes=len(before) + len(audio), functions_called=functions)
+    response = Response("resp_1", {}, 0, text=text, audio_bytes=len(before) + len(audio), functions_called=functions)
     if piece_from is not None:
-        reply.output_ids = ["item_1"]
-        reply.item_id = "item_1" if is_open else None
-        reply.piece = Piece(piece_from, len(before), PCM.size(made_ms), words or [])
-        reply.piece_checksum = crc32(audio)
-    return Replay(reply, PCM, replays=replays, speaks=speaks)
+        response.output_ids = ["item_1"]
+        response.item_id = "item_1" if is_open else None
+        response.piece = Piece(piece_from, len(before), PCM.size(made_ms), words or [])
+        response.piece_checksum = crc32(audio)
+    return Replay(response, PCM, replays=replays, speaks=speaks)
 
 
 def test_of_a_new_reply_all_is_new() -> None:

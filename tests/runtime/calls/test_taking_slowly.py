@@ -28,14 +28,14 @@ class Scale:
         self.taken: list[tuple[Input, int]] = []
         self._refusal = None if has_room else NO_ROOM
 
-    def hear(self, happened: FromCaller) -> None:
+    def hear(self, event: FromCaller) -> None:
         """Note it and let it happen."""
-        self.feed(happened)
+        self.feed(event)
 
-    def feed(self, happened: Input) -> None:
+    def feed(self, event: Input) -> None:
         """Note it and let it happen."""
-        self.taken.append((happened, self.taking_bytes))
-        machine.step(self.call, happened, 0)
+        self.taken.append((event, self.taking_bytes))
+        machine.step(self.call, event, 0)
 
     def weigh(self, more_bytes: int) -> ProtocolError | None:
         """As the test wants."""
@@ -65,14 +65,14 @@ CLEAR = {"type": "input_audio_buffer.clear"}
 @pytest.mark.parametrize("size", [0, LONG_MESSAGE])
 async def test_a_short_message_is_weighed_if_it_makes_the_call_hold_more(size: int, *, has_room: bool) -> None:
     """At its length, after it was read: the error names its event, and what frees memory is always taken."""
-    for event, grows in ((TYPED, True), (append(bytes(960)), True), (CLEAR, False)):
+    for message, grows in ((TYPED, True), (append(bytes(960)), True), (CLEAR, False)):
         scale = Scale(has_room=has_room)
-        take(scale, message := text(event, size=size))
-        assert scale.weighed == [len(message)] * grows
-        [(happened, kept)] = scale.taken
-        assert isinstance(happened, InvalidEvent) is (grows and not has_room)
-        assert isinstance(happened, FromCaller)
-        assert (happened.event_id, kept) == ("mine", 0)
+        take(scale, sent := text(message, size=size))
+        assert scale.weighed == [len(sent)] * grows
+        [(event, kept)] = scale.taken
+        assert isinstance(event, InvalidEvent) is (grows and not has_room)
+        assert isinstance(event, FromCaller)
+        assert (event.event_id, kept) == ("mine", 0)
         assert scale.taking_bytes == 0
 
 
@@ -83,7 +83,7 @@ async def test_a_long_message_that_has_no_room_is_not_even_read(event: dict[str,
     message = text(event, size=LONG_MESSAGE + 1)
     assert take(scale, message) == []
     assert scale.weighed == [len(message) * 3 // 4]
-    assert [happened for happened, _ in scale.taken] == [InvalidEvent(NO_ROOM)]
+    assert [event for event, _ in scale.taken] == [InvalidEvent(NO_ROOM)]
     assert scale.taking_bytes == 0
 
 
@@ -92,8 +92,8 @@ async def test_a_long_message_without_audio_is_weighed_once() -> None:
     scale = Scale()
     take(scale, message := text(TYPED, size=LONG_MESSAGE + 1))
     assert scale.weighed == [len(message) * 3 // 4]
-    [(happened, _)] = scale.taken
-    assert isinstance(happened, CreateItem)
+    [(event, _)] = scale.taken
+    assert isinstance(event, CreateItem)
 
 
 AUDIO_BYTES = 5 * SLICE_BYTES - 960
@@ -107,9 +107,9 @@ async def test_room_for_a_long_append_is_kept_as_far_as_the_call_does_not_hold_i
     assert scale.weighed == [len(message) * 3 // 4]
     assert kept[0] == len(message) * 3 // 4
     heard_bytes = 0
-    for happened, room in scale.taken:
-        assert isinstance(happened, AppendAudio)
-        heard_bytes += len(happened.audio)
+    for event, room in scale.taken:
+        assert isinstance(event, AppendAudio)
+        heard_bytes += len(event.audio)
         assert heard_bytes + room == AUDIO_BYTES
     assert heard_bytes == AUDIO_BYTES
     assert scale.taking_bytes == 0
@@ -123,9 +123,9 @@ async def test_room_for_a_long_item_is_kept_as_far_as_it_is_not_stored() -> None
     assert kept[0] == len(message) * 3 // 4
     *pieces, (last, _) = scale.taken
     staged_bytes = 0
-    for happened, room in pieces:
-        assert isinstance(happened, StageAudio)
-        staged_bytes += len(happened.audio)
+    for event, room in pieces:
+        assert isinstance(event, StageAudio)
+        staged_bytes += len(event.audio)
         assert staged_bytes + room == kept[0]
     assert staged_bytes == AUDIO_BYTES
     assert isinstance(last, CreateItem)
@@ -172,6 +172,6 @@ async def test_a_message_that_comes_again_is_taken_once() -> None:
     scale.call.resent_to = 0
     take(scale, orjson.dumps(append(bytes(AUDIO_BYTES))).decode())
     before = len(scale.taken)
-    assert scale.call.hearing.position == 2 * AUDIO_BYTES
+    assert scale.call.input_audio.position == 2 * AUDIO_BYTES
     take(scale, message)
     assert len(scale.taken) == before

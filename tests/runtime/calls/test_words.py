@@ -10,7 +10,7 @@ import pytest
 
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.waiting import until
-from voice_agent.agents.base import Clip, ReplyPart, Text, Turn
+from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 
 SENTENCES = 6
@@ -36,7 +36,7 @@ class Parrot:
     async def transcribe(self, clip: Clip) -> str | None:
         return None
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
         said = said_since_last_reply(turn.items).text or "nothing"
         for number in range(1, SENTENCES + 1):

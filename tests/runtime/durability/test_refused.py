@@ -76,14 +76,14 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         pod = its.unopened_pod("a")
         metrics = Metrics(version="1", color="blue")
         metrics.watch(pod.status, pod.calls_not_resumable)
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.status().store == "redis:ok"
         if refusal.state is StoreState.FULL:
             pod.agreed["new"] = b"x"
         await refusal.begin(admin)
         with capture_logs() as lines:
             for _ in range(3):
-                await pod.heartbeat.beat()
+                await pod.heartbeat.heartbeat()
         status = pod.status()
         assert (status.status, status.store_state) == ("degraded", refusal.state)
         assert (refusal.reason in status.store) == (refusal.state is StoreState.REFUSED)
@@ -96,7 +96,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         assert 'state="unreachable",version="1"} 0' in page
         await refusal.end(admin)
         with capture_logs() as lines:
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
         assert [line["event"] for line in lines].count("the store takes heartbeats again") == 1
         assert pod.status().store == "redis:ok"
 
@@ -107,7 +107,7 @@ async def test_a_wish_is_obeyed_though_the_heartbeat_is_refused(store: RedisStor
     async with rig(store) as its:
         pod = its.unopened_pod("a")
         await store.request_drain("blue", DrainRequest("finish", 60, 1))
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.draining
         assert pod.status().store.startswith("redis:refused (voice:pods: WRONGTYPE")
 

@@ -41,7 +41,7 @@ class MeasuredStore(MemoryStore):
 async def look(pod: Pod, store: MeasuredStore, share: float) -> None:
     """A heartbeat, when so much is used."""
     store.share = share
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
 
 
 async def test_new_calls_are_refused_by_name_and_calls_that_come_back_are_taken() -> None:
@@ -71,10 +71,10 @@ async def test_while_the_store_is_away_nobody_is_refused_for_how_full_it_was() -
     class AwayStore(MeasuredStore):
         is_away = False
 
-        async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
             if self.is_away:
                 raise StoreUnavailable("away")
-            return await super().beat(beat, ttl_s=ttl_s)
+            return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
     store = AwayStore(ttl_s=60)
     async with rig(store) as its:
@@ -126,7 +126,7 @@ async def test_a_pod_that_writes_much_looks_sooner_than_with_its_next_heartbeat(
         caller = await its.start(pod)
         await caller.greeting()
         live = pod.ownership.calls[caller.call_id]
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         before = store.looks
         store.share = 0.85
         live.call.emit({"type": "heavy"}, bytes(LIMIT_BYTES // LOOK_SHARE))
@@ -142,7 +142,7 @@ async def test_a_store_that_cannot_say_or_has_no_limit_is_never_nearly_full() ->
     """As the memory store."""
     async with rig() as its:
         pod = await its.pod()
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert not pod.committer.memory.is_scarce
         assert pod.committer.memory.round_bytes(MAX_ROUND_BYTES) == MAX_ROUND_BYTES
 

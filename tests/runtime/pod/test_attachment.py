@@ -69,7 +69,7 @@ async def test_a_place_is_given_back_once_nothing_is_sent_any_more(is_cancelled:
         serving = asyncio.create_task(attachment.serve(transport))
         transport.say(TYPED)
         await transport.until(lambda it: len(it.events) == 2)
-        assert attachment.hold(MIB) is None
+        assert attachment.reserve(MIB) is None
         transport.drop()
         await transport.is_cancelled.wait()
         for _ in range(3):
@@ -141,12 +141,12 @@ async def test_nothing_is_taken_while_a_handoff_is_decided_or_once_the_connectio
         caller = await line(pod)
         connection = caller.live.connection
         assert connection is not None
-        connection.listen(False)
+        connection.pause_reading()
         assert not caller.attachment.take(MESSAGE)
         ready = asyncio.create_task(caller.attachment.ready())
         await turns()
         assert not ready.done()
-        connection.listen(True)
+        connection.resume_reading()
         await ready
         assert caller.attachment.take(MESSAGE)
         connection.close(1012)
@@ -178,5 +178,5 @@ async def test_a_long_message_leaves_others_a_turn_between_its_slices() -> None:
         assert slices > 3
         assert slices <= passed <= 10 * slices
         await offer(caller.attachment, append(bytes(MIB)))
-        assert caller.live.call.hearing.position == 3 * MIB
+        assert caller.live.call.input_audio.position == 3 * MIB
         await caller.attachment.abandon()

@@ -13,7 +13,7 @@ from tests.runtime.faulty import FaultyStore
 from tests.runtime.pod.test_ownership import until_given_up
 from tests.runtime.rig import ANSWER, TYPED, Caller, FixedAgents, Rig, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Agent, ReplyPart, Text, Turn
+from voice_agent.agents.base import Agent, ResponsePart, Text, Turn
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.pod.pod import Pod
@@ -294,7 +294,7 @@ class BusyAgent(ScriptedAgent):
         super().__init__()
         self.stopped = 0
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
         yield Text("Let me see. ")
         try:

@@ -21,7 +21,7 @@ from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
 from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _facts
-from voice_agent.runtime.pod.fleet import Takers
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StoreState
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
@@ -135,7 +135,7 @@ async def test_a_handoff_goes_on_as_soon_as_somebody_takes_calls(its: Rig) -> No
         pod.drain("handoff", 16)
         await looks(4)
         assert (call.warned, call.tries) == ([], [])
-        await its.store.beat(GREEN, ttl_s=600)
+        await its.store.heartbeat(GREEN, ttl_s=600)
         await until(lambda: call.tries)
         began_s = clock.now_s
         await until(lambda: clock.now_s > began_s + 1)
@@ -153,7 +153,7 @@ async def test_a_handoff_goes_on_as_soon_as_somebody_takes_calls(its: Rig) -> No
 async def test_nothing_is_given_up_in_the_last_second_before_the_deadline(its: Rig) -> None:
     """A deadline so short that it is always near."""
     pod, _ = pod_of(its)
-    await its.store.beat(GREEN, ttl_s=600)
+    await its.store.heartbeat(GREEN, ttl_s=600)
     call = Attached(pod, goes_at=-1)
     pod.drain("handoff", 0.75)
     await until(lambda: call.tries and call.tries[-1][1])
@@ -162,14 +162,14 @@ async def test_nothing_is_given_up_in_the_last_second_before_the_deadline(its: R
     assert all(whatever_is_lost == (at_s >= 0.75) for at_s, whatever_is_lost in call.tries)
 
 
-@pytest.mark.parametrize("is_wished", [False, True])
-async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_wished: bool) -> None:
+@pytest.mark.parametrize("is_requested", [False, True])
+async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requested: bool) -> None:
     """With its own mode, and a deadline that is counted from now."""
     pod, clock = pod_of(its)
     call, began_s = Attached(pod), 0.0
     for mode, deadline_s in (("handoff", 1), ("finish", 8)):
         began_s = clock.now_s - 1000.0
-        if is_wished:
+        if is_requested:
             pod.apply(DrainRequest(mode, deadline_s, 1))
         else:
             pod.drain(mode, deadline_s)
@@ -183,9 +183,9 @@ async def test_a_drain_that_was_cancelled_is_wished_no_more(its: Rig) -> None:
     """The next one, of this pod alone, hands calls to others of its color, too."""
     pod, _ = pod_of(its)
     pod.apply(DrainRequest("finish", 8, 1))
-    assert pod._drainer.is_wished
+    assert pod._drainer.is_requested
     assert pod.cancel_drain()
-    assert not pod._drainer.is_wished
+    assert not pod._drainer.is_requested
 
 
 async def test_a_drain_that_was_cancelled_lets_nobody_go(its: Rig) -> None:
@@ -228,24 +228,24 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
     """A pod of this color counts unless all of the color drain; what is not written yet, nobody could take over."""
     pod, _ = pod_of(its)
     pod.apply(DrainRequest("finish", 60, 1))
-    assert await pod.takers() == Takers((), "there is no other pod")
+    assert await pod.ready_pods() == ReadyPods((), "there is no other pod")
     pod.cancel_drain()
-    await its.store.beat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
+    await its.store.heartbeat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
     fresh, _ = pod_of(its, "blue-3")
-    assert await fresh.takers() == Takers(("blue-2",))
+    assert await fresh.ready_pods() == ReadyPods(("blue-2",))
     fresh.apply(DrainRequest("finish", 60, 1))
-    assert await fresh.takers() == NO_OTHER_COLOR
-    await its.store.beat(GREEN, ttl_s=600)
-    assert await fresh.takers() == Takers(("green-1",))
+    assert await fresh.ready_pods() == NO_OTHER_COLOR
+    await its.store.heartbeat(GREEN, ttl_s=600)
+    assert await fresh.ready_pods() == ReadyPods(("green-1",))
     fresh.drain("finish", 60)
     fresh.apply(DrainRequest("finish", 60, 2))
-    assert await fresh.takers() == Takers(("blue-2", "green-1"))
+    assert await fresh.ready_pods() == ReadyPods(("blue-2", "green-1"))
     fresh.cancel_drain()
     fresh.committer.write_back.given_up = StoreState.FULL
-    assert await fresh.takers() == UNSAVED
+    assert await fresh.ready_pods() == UNSAVED
     monkeypatch.setattr(drainer, "FLEET_ANSWER_S", 0.001)
     with patch.object(its.store, "weights", asyncio.Event().wait):
-        assert await fresh.takers() == STORE_IS_SILENT
+        assert await fresh.ready_pods() == STORE_IS_SILENT
 
 
 def facts(number: int, **changes: Any) -> Any:
@@ -270,8 +270,8 @@ def test_calls_are_spread_over_all_of_the_time_there_is() -> None:
 def test_a_call_is_quiet_while_it_is_attached_and_nobody_speaks() -> None:
     """One that has ended, and says so still, is none to hand off."""
     speaking = new_call()
-    speaking.hearing.speaking = True
+    speaking.input_audio.speaking = True
     assert not is_quiet(speaking)
     assert facts(1).quiet
-    assert not facts(1, hearing=speaking.hearing).quiet
+    assert not facts(1, buffer=speaking.input_audio).quiet
     assert not facts(1, status=Status.ENDED).quiet

@@ -6,7 +6,7 @@ from voice_agent.runtime.pod.fleet import ColorSum, count, sum_by_color
 from voice_agent.stores.base import PodHeartbeat, RouterWeights
 
 
-def beat(name: str, color: str, status: str, number: int) -> PodHeartbeat:
+def heartbeat(name: str, color: str, status: str, number: int) -> PodHeartbeat:
     """A pod whose figures are all different."""
     return PodHeartbeat(
         name=name,
@@ -17,14 +17,18 @@ def beat(name: str, color: str, status: str, number: int) -> PodHeartbeat:
         parked_calls=10 * number,
         capacity=100 * number,
         started_at_ms=0,
-        beat_at_ms=0,
+        heartbeat_at_ms=0,
         calls_not_resumable=1000 * number,
     )
 
 
 def test_every_figure_is_summed_by_color() -> None:
     """Colors in the order of their names; a pod that drains counts, and takes nothing."""
-    pods = [beat("c", "green", "ok", 1), beat("a", "blue", "degraded", 2), beat("b", "blue", "draining", 3)]
+    pods = [
+        heartbeat("c", "green", "ok", 1),
+        heartbeat("a", "blue", "degraded", 2),
+        heartbeat("b", "blue", "draining", 3),
+    ]
     sums = sum_by_color(pods)
     assert list(sums) == ["blue", "green"]
     assert sums["blue"] == ColorSum(2, 1, 5, 50, 500, 5000)

@@ -33,16 +33,16 @@ async def test_an_overloaded_pod_is_unhealthy_only_while_another_of_its_color_ta
         pod, green = its.unopened_pod("a"), its.unopened_pod("g", "green")
         pod.admission.overloaded = True
         for one in (green, pod):
-            await one.heartbeat.beat()
+            await one.heartbeat.heartbeat()
         assert (pod.state, pod.status().status) == ("overloaded", "degraded")
         assert pod.status().store == "memory:ok"
         other = its.unopened_pod("b")
         for one in (other, pod):
-            await one.heartbeat.beat()
+            await one.heartbeat.heartbeat()
         assert pod.status().status == "overloaded"
         other.admission.draining = True
         for one in (other, pod):
-            await one.heartbeat.beat()
+            await one.heartbeat.heartbeat()
         assert pod.status().status == "degraded"
         pod.admission.overloaded = False
         assert pod.status().status == "ok"
@@ -54,10 +54,10 @@ async def test_a_pod_that_cannot_ask_is_its_colors_last() -> None:
     pods = fleet(store, "ab")
     pods["a"].admission.overloaded = True
     for pod in (pods["b"], pods["a"]):
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
     assert pods["a"].status().status == "overloaded"
     store.is_away = True
-    await pods["a"].heartbeat.beat()
+    await pods["a"].heartbeat.heartbeat()
     assert pods["a"].status().status == "degraded"
 
 
@@ -68,7 +68,7 @@ async def test_a_pod_that_closes_says_so_once_more() -> None:
         await pod.open()
         caller = await its.start(pod)
         await caller.greeting()
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         before = (await its.store.pods())[0]
         await caller.gone()
         await pod.close()
@@ -90,7 +90,7 @@ async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> No
     async with rig(Unlisted(ttl_s=60)) as its:
         pod = await its.pod(calls_per_key=1)
         await its.store.request_drain("blue", DrainRequest("finish", 60, 1))
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.draining
 
 
@@ -102,7 +102,7 @@ async def test_a_store_that_comes_back_empty_is_told_what_the_pods_agreed_on() -
         async with bootstrap.build(settings) as parts:
             secret = await bootstrap.find_secret(settings, store)
             store._agreed.clear()
-            await parts.pod.heartbeat.beat()
+            await parts.pod.heartbeat.heartbeat()
             assert await bootstrap.find_secret(settings, store) == secret
 
 
@@ -113,8 +113,8 @@ class InTwoSteps(MemoryStore):
         super().__init__(ttl_s=60, now_s=lambda: 0.0)
         self.gates: dict[asyncio.Task[None], asyncio.Event] = {}
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        wish = await super().beat(beat, ttl_s=ttl_s)
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        wish = await super().heartbeat(heartbeat, ttl_s=ttl_s)
         await self._wait()
         return wish
 
@@ -140,7 +140,7 @@ async def act(steps: Sequence[tuple[str, str]]) -> None:
         if step in {"busy", "calm"}:
             pods[name].admission.overloaded = step == "busy"
         elif step == "say" and name not in beating:
-            asking = beating[name] = asyncio.create_task(pods[name].heartbeat.beat())
+            asking = beating[name] = asyncio.create_task(pods[name].heartbeat.heartbeat())
             while asking not in store.gates:
                 await asyncio.sleep(0)
         elif step == "ask" and name in beating:

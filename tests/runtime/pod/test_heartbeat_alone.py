@@ -17,7 +17,7 @@ from tests.waiting import until
 from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
 from voice_agent.runtime.durability.write_back import NO_ANSWER
 from voice_agent.runtime.pod import heartbeat
-from voice_agent.runtime.pod.heartbeat import BEAT_S, BEAT_TTL_S, UPKEEP_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, HEARTBEAT_TTL_S, UPKEEP_S
 from voice_agent.runtime.pod.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StoreState
@@ -45,13 +45,13 @@ class AnsweringStore(MemoryStore):
     def wall_ms(self) -> float | None:
         return self.now_ms
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         await self._ask("beat")
-        return await super().beat(beat, ttl_s=ttl_s)
+        return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
-    async def drain_wish(self, color: str) -> DrainRequest | None:
-        await self._ask("drain_wish")
-        return await super().drain_wish(color)
+    async def drain_request(self, color: str) -> DrainRequest | None:
+        await self._ask("drain_request")
+        return await super().drain_request(color)
 
     async def pods(self) -> list[PodHeartbeat]:
         await self._ask("pods")
@@ -92,7 +92,7 @@ def counts(pod: Pod) -> dict[tuple[str, object], int]:
 
 
 ALL = ["beat", "agree", "memory", "shortcomings"]
-WITH_WISH = ["beat", "drain_wish", "agree", "memory", "shortcomings"]
+WITH_WISH = ["beat", "drain_request", "agree", "memory", "shortcomings"]
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ async def test_what_is_asked_of_a_store_that_failed(
     if failure is not None:
         store.failures = {"beat": failure, "agree": StoreFull("later")}
     with capture_logs() as lines:
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
     assert store.asked == asked
     assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (state, failure)
     assert counts(pod).get(("store_failed", "beat"), 0) == (failure is not None)
     odd = [line for line in lines if line["log_level"] == "error"]
     assert len(odd) == isinstance(failure, ValueError)
     store.failures, store.asked = {}, []
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
     assert store.asked == (ALL if failure is not None else ALL[:-1])
     assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (StoreState.OK, None)
 
@@ -138,7 +138,7 @@ async def test_a_store_that_is_silent_holds_up_no_heartbeat(monkeypatch: pytest.
     store.silent = {"beat"}
     pod = pod_on(store)
     with capture_logs() as lines:
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         await pod.heartbeat.leave()
     assert [line.get("error") for line in lines if line["log_level"] == "warning"] == [NO_ANSWER, None]
     assert pod.heartbeat.store_state is StoreState.UNREACHABLE
@@ -153,13 +153,13 @@ async def test_each_change_of_the_stores_state_is_told_once() -> None:
     for failure in (None, away, away, refused, None, None):
         store.failures = {} if failure is None else {"beat": failure}
         with capture_logs() as lines:
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
         told.append([(line["log_level"], line.get("error")) for line in lines if line["log_level"] != "debug"])
     assert told == [[], [("warning", "away")], [], [("warning", "no permission")], [("info", None)], []]
     pod.committer.write_back.given_up = StoreState.UNREACHABLE
     store.failures = {"beat": away}
     with capture_logs() as lines:
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
     assert lines == []
     assert pod.heartbeat.store_state is StoreState.UNREACHABLE
 
@@ -171,13 +171,13 @@ async def test_the_stores_clock_is_followed_whatever_it_refuses(failure: Excepti
     pod = pod_on(store, clock=clock)
     if failure is not None:
         store.failures = {"beat": failure}
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
     assert clock.followed == []
     store.now_ms = 5e12
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
     live: Any = SimpleNamespace(call=new_call(), connection=None)
     pod.ownership.calls["call_a"] = live
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
     assert clock.followed == [(5e12, True), (5e12, False)]
 
 
@@ -187,11 +187,11 @@ async def test_the_fleet_is_asked_for_only_where_it_matters() -> None:
     plain, counting = pod_on(store), pod_on(store, "b", calls_per_key=1)
     for pod, asks in ((plain, False), (counting, True)):
         store.asked = []
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert ("pods" in store.asked) == asks
         pod.admission.overloaded = True
         store.asked = []
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert "pods" in store.asked
 
 
@@ -199,12 +199,12 @@ async def test_what_others_said_is_worth_as_much_as_a_heartbeat() -> None:
     """Of a store that is silent since, so long and no longer."""
     store, clock = AnsweringStore(), StoppedClock()
     pod = pod_on(store, clock=clock, calls_per_key=1)
-    await store.beat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
-    await pod.heartbeat.beat()
+    await store.heartbeat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
+    await pod.heartbeat.heartbeat()
     store.failures = {"beat": StoreUnavailable("away")}
-    for later_s, is_known in ((0, True), (BEAT_TTL_S, True), (1, False)):
+    for later_s, is_known in ((0, True), (HEARTBEAT_TTL_S, True), (1, False)):
         clock.now_s += later_s
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.admission.quota.is_used_up("k") == is_known
 
 
@@ -215,7 +215,7 @@ async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
     pod, leaving = pods[-1], set[str]()
     pod.admission.overloaded = True
     for one in pods:
-        await one.heartbeat.beat()
+        await one.heartbeat.heartbeat()
     pod.is_leaving = leaving.__contains__
     assert pod.heartbeat.others_take_calls
     leaving.add("b")
@@ -232,7 +232,7 @@ async def test_a_wish_is_obeyed_once() -> None:
         for wish in (DrainRequest("finish", 60, 1), None):
             await store.request_drain("blue", wish)
             for _ in range(3):
-                await pod.heartbeat.beat()
+                await pod.heartbeat.heartbeat()
                 await asyncio.sleep(0)
     events = [line["event"] for line in lines if line["log_level"] != "debug"]
     assert events == ["draining as wished", "drain started", "drained", "drain wish taken back", "drain cancelled"]
@@ -240,7 +240,11 @@ async def test_a_wish_is_obeyed_once() -> None:
 
 @pytest.mark.parametrize(
     ("loop", "act", "every_s"),
-    [("run", "beat", BEAT_S), ("upkeep", "_look_after_all", UPKEEP_S), ("bound_parking", "_unload_surplus", UPKEEP_S)],
+    [
+        ("run", "beat", HEARTBEAT_S),
+        ("upkeep", "_look_after_all", UPKEEP_S),
+        ("bound_parking", "_unload_surplus", UPKEEP_S),
+    ],
 )
 async def test_what_is_done_every_so_often_is_done_for_as_long_as_the_pod_lives(
     monkeypatch: pytest.MonkeyPatch, loop: str, act: str, every_s: float

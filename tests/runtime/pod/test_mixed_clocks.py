@@ -23,10 +23,10 @@ async def test_a_pod_two_hours_ahead_hides_no_other(redis_url: str) -> None:
     try:
         for name, at_ms in (("a", 0), ("ahead", 2 * HOURS_MS), ("behind", -2 * HOURS_MS), ("b", 0)):
             told_ms = SystemClock().wall_ms() + at_ms
-            await store.beat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 10, 0, told_ms), ttl_s=7)
+            await store.heartbeat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 10, 0, told_ms), ttl_s=7)
         pods = await store.pods()
         assert [pod.name for pod in pods] == ["a", "ahead", "b", "behind"]
-        assert max(pod.beat_at_ms for pod in pods) - min(pod.beat_at_ms for pod in pods) < 10_000
+        assert max(pod.heartbeat_at_ms for pod in pods) - min(pod.heartbeat_at_ms for pod in pods) < 10_000
     finally:
         await store.close()
 
@@ -61,8 +61,8 @@ async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> 
             pod = await its.pod("ahead", clock=wrong(2 * HOURS_MS))
             started_ms = pod.heartbeat.facts().started_at_ms
             assert began_ms - 1000 <= started_ms <= SystemClock().wall_ms() + 1000
-            await pod.heartbeat.beat()
-            assert [beat.started_at_ms for beat in await store.pods()] == [started_ms]
+            await pod.heartbeat.heartbeat()
+            assert [heartbeat.started_at_ms for heartbeat in await store.pods()] == [started_ms]
     finally:
         await store.close()
 

@@ -14,7 +14,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, FixedAgents, MirrorAgent, ScriptedAgent, rig
 from tests.waiting import until
-from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.codec import restore
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.record import Call, Status
@@ -217,18 +217,18 @@ class Doer(ScriptedAgent):
         self.store = store
         self.was_durable: list[bool] = []
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
-        async def deed(key: str) -> None:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
+        async def run(key: str) -> None:
             held = await self.store.load(turn.call_id)
             assert held is not None
-            self.was_durable.append(key.encode() in held.fields["reply"])
+            self.was_durable.append(key.encode() in held.fields["response"])
 
         await self.may_go_on.wait()
-        await turn.once("book", deed)
+        await turn.once("book", run)
         yield Text("booked")
 
 
-async def test_a_deed_waits_while_its_call_is_being_taken_up() -> None:
+async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
     """Nothing of the call can be written then, so neither can the deed's key."""
     store = FaultyStore()
     agent = Doer(store)
@@ -243,7 +243,7 @@ async def test_a_deed_waits_while_its_call_is_being_taken_up() -> None:
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
         await until(lambda: live.writes_paused)
         agent.may_go_on.set()
-        await until(lambda: live.call.reply is not None and live.call.reply.steps)
+        await until(lambda: live.call.response is not None and live.call.response.side_effects)
         await pod.committer.flush(live)
         assert agent.was_durable == []
         store.claim_gate.set()
@@ -324,7 +324,7 @@ async def test_a_call_that_the_store_did_not_take_goes_on_in_memory() -> None:
         await unloading
         store.is_away = False
         agent.may_go_on.set()
-        await until(lambda: live.call.reply is None)
+        await until(lambda: live.call.response is None)
         again = await its.resume(pod, caller.call_id, 0)
         done = await again.transport.event("response.done")
         assert done["response"]["status"] == "completed"

@@ -129,7 +129,7 @@ async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
 
 async def _resumes(its: Rig, pod: Pod, caller: Line) -> None:
     await its.resume(pod, caller.attachment.call_id, 0)
-    assert len(pod.ownership.calls[caller.attachment.call_id].call.hearing.audio) == 3 * MIB
+    assert len(pod.ownership.calls[caller.attachment.call_id].call.input_audio.audio) == 3 * MIB
 
 
 async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
@@ -194,7 +194,7 @@ async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
         store.gate.set()
         await enforcing
         assert ended(first, second, third, fourth) == [1]
-        fourth.live.let_go()
+        fourth.live.resume_writes()
         store.claim_gate.set()
         await asyncio.gather(*resumes)
 

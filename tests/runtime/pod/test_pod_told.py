@@ -15,12 +15,12 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import ReplyPart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.completeness import Missing
 from voice_agent.call.machine import Attached
 from voice_agent.errors import ConnectionRefused, StoreRefused, StoreUnfit
 from voice_agent.runtime.durability.write_back import PROBE_S
-from voice_agent.runtime.pod.heartbeat import BEAT_S, UPKEEP_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, UPKEEP_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
 from voice_agent.stores.base import DrainRequest
@@ -261,14 +261,14 @@ async def test_a_call_is_read_wherever_it_is() -> None:
     ],
 )
 async def test_the_store_is_as_writes_find_it_or_else_heartbeats(
-    given_up: StoreState | None, beat: StoreState, told_as: str
+    given_up: StoreState | None, heartbeat: StoreState, told_as: str
 ) -> None:
     """With the reason of whichever is told, where the store refuses. Only a store that is well makes a pod well."""
     async with rig() as its:
         pod = its.unopened_pod("a")
         pod.committer.write_back.given_up = given_up
         pod.committer.write_back.failure = StoreRefused("no write")
-        pod.heartbeat.store_state, pod.heartbeat.failure = beat, StoreRefused("no heartbeat")
+        pod.heartbeat.store_state, pod.heartbeat.failure = heartbeat, StoreRefused("no heartbeat")
         status = pod.status()
         assert status.store == f"memory:{told_as}"
         assert status.status == ("ok" if told_as == "ok" else "degraded")
@@ -298,13 +298,13 @@ async def test_a_pod_is_degraded_until_every_call_is_written() -> None:
     ],
 )
 async def test_a_store_that_is_nearly_full_takes_no_new_calls_while_it_can_be_reached(
-    is_nearly_full: bool, beat: StoreState, code: str | None
+    is_nearly_full: bool, heartbeat: StoreState, code: str | None
 ) -> None:
     """In an outage they go on from memory."""
     async with rig() as its:
         pod = its.unopened_pod("a")
         pod.committer.memory.is_nearly_full = is_nearly_full
-        pod.heartbeat.store_state = beat
+        pod.heartbeat.store_state = heartbeat
         refusal = pod.refusal_of_new_calls()
         assert (None if refusal is None else refusal.code) == code
 
@@ -530,7 +530,7 @@ async def test_a_pod_is_in_the_fleet_as_soon_as_it_is_open_and_says_so_again() -
         assert 0 <= pod.started_at_ms - now_ms <= 1000 * PATIENCE_S
         store._pods.clear()
         await asyncio.sleep(0)
-        clock.leap(BEAT_S)
+        clock.leap(HEARTBEAT_S)
         await until(store.pods)
 
 
@@ -541,7 +541,7 @@ class WaitingAgent(ScriptedAgent):
         super().__init__()
         self.was_stopped = False
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         yield Text("Let me see. ")
         try:
             await asyncio.Event().wait()
@@ -567,7 +567,7 @@ async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> 
         held = await its.store.load(caller.call_id)
         assert held is not None
         assert held.outbox[-1].n == live.call.seq
-        assert held.fields["reply"]
+        assert held.fields["response"]
         [last] = await its.store.pods()
         assert last.status == "left"
         await caller.gone()

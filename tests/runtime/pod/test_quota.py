@@ -11,7 +11,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import Caller, Rig, rig
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.pod.heartbeat import BEAT_TTL_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_TTL_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.quota import KEY_DIGITS, KeyQuota
 from voice_agent.runtime.ports import ResumeCall, StartCall
@@ -86,7 +86,7 @@ async def test_a_parked_call_counts_after_it_has_left_the_memory_until_its_windo
         assert pod.admission.quota.calls_of(KEY) == 2
         clock.leap(121)
         await pod.heartbeat.look_after_calls()
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert pod.admission.quota.calls_of(KEY) == 0
 
 
@@ -108,7 +108,7 @@ async def test_the_calls_of_other_pods_count_as_of_their_last_heartbeat() -> Non
         await start(its, one)
         await (await start(its, two)).gone()
         for pod in (one, two, three):
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
         await start(its, three)
         refused = await refusal(three)
         assert "has 3 calls" in refused.message
@@ -127,7 +127,7 @@ async def test_a_call_that_was_taken_over_counts_once_when_its_old_owner_has_lea
         one.committer.mark(live)
         await until(lambda: not one.calls())
         for pod in (one, two, one):
-            await pod.heartbeat.beat()
+            await pod.heartbeat.heartbeat()
         assert [pod.admission.quota.calls_of(KEY) for pod in (one, two)] == [1, 1]
 
 
@@ -137,11 +137,11 @@ async def test_a_pod_that_died_counts_for_nothing_once_its_heartbeat_has_run_out
     async with rig(MemoryStore(ttl_s=60, now_s=clock.monotonic_s)) as its:
         pod = await its.pod(calls_per_key=1)
         dead = PodHeartbeat("dead", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1})
-        await its.store.beat(dead, ttl_s=BEAT_TTL_S)
-        await pod.heartbeat.beat()
+        await its.store.heartbeat(dead, ttl_s=HEARTBEAT_TTL_S)
+        await pod.heartbeat.heartbeat()
         assert (await refusal(pod)).status == 429
-        clock.leap(BEAT_TTL_S)
-        await pod.heartbeat.beat()
+        clock.leap(HEARTBEAT_TTL_S)
+        await pod.heartbeat.heartbeat()
         await start(its, pod)
 
 
@@ -150,13 +150,15 @@ async def test_what_others_had_is_forgotten_when_the_store_is_silent_for_longer_
     clock, store = LeapingClock(), FaultyStore()
     async with rig(store) as its:
         pod = await its.pod(calls_per_key=1, clock=clock)
-        await store.beat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1}), ttl_s=600)
-        await pod.heartbeat.beat()
+        await store.heartbeat(
+            PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={KEY[:KEY_DIGITS]: 1}), ttl_s=600
+        )
+        await pod.heartbeat.heartbeat()
         store.is_away = True
-        await pod.heartbeat.beat()
+        await pod.heartbeat.heartbeat()
         assert (await refusal(pod)).status == 429
-        clock.leap(BEAT_TTL_S + 1)
-        await pod.heartbeat.beat()
+        clock.leap(HEARTBEAT_TTL_S + 1)
+        await pod.heartbeat.heartbeat()
         assert not pod.admission.quota.is_used_up(KEY)
 
 
@@ -249,8 +251,8 @@ async def test_a_heartbeat_tells_the_keys_only_where_there_is_a_quota() -> None:
         await start(its, with_quota, OTHER)
         await start(its, without)
         for pod in (with_quota, without):
-            await pod.heartbeat.beat()
-        assert [dict(beat.keys) for beat in await its.store.pods()] == [{OTHER[:KEY_DIGITS]: 1}, {}]
+            await pod.heartbeat.heartbeat()
+        assert [dict(heartbeat.keys) for heartbeat in await its.store.pods()] == [{OTHER[:KEY_DIGITS]: 1}, {}]
 
 
 async def test_nobody_takes_up_a_call_of_a_revoked_key() -> None:

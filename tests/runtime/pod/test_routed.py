@@ -15,7 +15,7 @@ from tests.runtime.rig import Caller, Rig, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR
-from voice_agent.runtime.pod.fleet import NAMED, ROUTED_FOR_MS, Takers, routed_colors, some, takers
+from voice_agent.runtime.pod.fleet import NAMED, ROUTED_FOR_MS, ReadyPods, ready_pods, routed_colors, some
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Arrival
 from voice_agent.stores.base import DrainRequest, PodHeartbeat, RouterWeights
@@ -91,28 +91,28 @@ async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("others", "routed", "found"),
     [
-        ([], None, Takers((), "there is no other pod")),
-        ([GREEN], None, Takers(("green-1",))),
-        ([replace(GREEN, status="degraded")], frozenset({"green"}), Takers(("green-1",))),
-        ([replace(GREEN, status="draining")], None, Takers((), "no other pod takes calls (green-1 is draining)")),
+        ([], None, ReadyPods((), "there is no other pod")),
+        ([GREEN], None, ReadyPods(("green-1",))),
+        ([replace(GREEN, status="degraded")], frozenset({"green"}), ReadyPods(("green-1",))),
+        ([replace(GREEN, status="draining")], None, ReadyPods((), "no other pod takes calls (green-1 is draining)")),
         (
             [GREEN],
             frozenset({"blue"}),
-            Takers((), "callers are not sent to green, whose pods take calls: they are sent to blue"),
+            ReadyPods((), "callers are not sent to green, whose pods take calls: they are sent to blue"),
         ),
         (
             [GREEN],
             frozenset(),
-            Takers((), "callers are not sent to green, whose pods take calls: the router is being changed"),
+            ReadyPods((), "callers are not sent to green, whose pods take calls: the router is being changed"),
         ),
-        ([GREEN, BLUE], frozenset({"blue"}), Takers(("blue-1",))),
+        ([GREEN, BLUE], frozenset({"blue"}), ReadyPods(("blue-1",))),
     ],
 )
 def test_who_takes_over_is_named_or_why_nobody_does(
-    others: list[PodHeartbeat], routed: frozenset[str] | None, found: Takers
+    others: list[PodHeartbeat], routed: frozenset[str] | None, found: ReadyPods
 ) -> None:
     """Pods that take calls and are of a color that callers are sent to."""
-    assert takers(others, routed) == found
+    assert ready_pods(others, routed) == found
 
 
 def test_a_long_list_of_pods_is_cut_short() -> None:
@@ -149,7 +149,7 @@ async def test_a_drain_waits_while_callers_are_not_sent_elsewhere(
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         with capture_logs() as lines:
             await store.request_drain("blue", DrainRequest("handoff", 600, 1))
-            await blue.heartbeat.beat()
+            await blue.heartbeat.heartbeat()
             await stays(store, blue, caller)
         why = "callers are not sent to green, whose pods take calls: they are sent to blue"
         assert blue.status().drain_waits == why
@@ -170,7 +170,7 @@ async def test_a_call_taken_elsewhere_shows_where_callers_are_sent(monkeypatch: 
         blue.drain("handoff", 600)
         await stays(store, blue, caller)
         await its.start(green)
-        await green.heartbeat.beat()
+        await green.heartbeat.heartbeat()
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
         await caller.task
@@ -184,7 +184,7 @@ async def test_a_smoke_call_does_not_show_where_callers_are_sent(monkeypatch: py
         smoke = await its.start(green, resumable=True, arrival=Arrival.ASKED_FOR)
         await smoke.gone()
         await its.resume(green, smoke.call_id, arrival=Arrival.ASKED_FOR)
-        await green.heartbeat.beat()
+        await green.heartbeat.heartbeat()
         blue.drain("handoff", 600)
         await stays(store, blue, caller)
         assert green.heartbeat.facts().took_call_at_ms == 0
@@ -208,13 +208,13 @@ async def test_pods_of_a_color_that_drains_hand_nobody_to_each_other() -> None:
     async with rig() as its:
         one, _ = its.unopened_pod("blue-1"), await its.pod("blue-2")
         await its.store.request_drain("blue", DrainRequest("handoff", 600, 1))
-        await one.heartbeat.beat()
+        await one.heartbeat.heartbeat()
         assert one.draining
-        assert await one._drainer.takers() == NO_OTHER_COLOR
+        assert await one._drainer.ready_pods() == NO_OTHER_COLOR
         green = await its.pod("green-1", "green")
-        assert (await one._drainer.takers()).pods == (green.name,)
+        assert (await one._drainer.ready_pods()).pods == (green.name,)
         one.drain("handoff", 600)
-        assert (await one._drainer.takers()).pods == ("blue-2", green.name)
+        assert (await one._drainer.ready_pods()).pods == ("blue-2", green.name)
 
 
 async def test_a_drain_that_waits_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.clock import SteadyClock
-from voice_agent.runtime.pod.heartbeat import BEAT_S, UPKEEP_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, UPKEEP_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StartCall
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
@@ -32,9 +32,9 @@ class SilentStore(FaultyStore):
         super().__init__()
         self.is_away = True
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         self._check()
-        return await super().beat(beat, ttl_s=ttl_s)
+        return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ async def test_a_pod_whose_first_heartbeat_failed_shows_up_with_a_later_one(
     pod = await its.pod(clock=clock)
     assert pod.heartbeat.failure is not None
     store.is_away = False
-    clock.leap(BEAT_S)
+    clock.leap(HEARTBEAT_S)
     await until(lambda: pod.heartbeat.failure is None)
-    assert [beat.name for beat in await store.pods()] == [pod.name]
+    assert [heartbeat.name for heartbeat in await store.pods()] == [pod.name]
 
 
 async def test_a_caller_who_never_says_anything_is_let_go(its: Rig, clock: LeapingClock) -> None:
@@ -167,15 +167,15 @@ class ToldTheTime(MemoryStore):
     def wall_ms(self) -> float | None:
         return 1_800_000_000_000.0
 
-    async def beat(self, beat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
         if not self.is_well:
             raise StoreUnavailable("not now")
-        return await super().beat(beat, ttl_s=ttl_s)
+        return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
 
 async def test_a_wrong_clock_does_not_wait_for_a_store_that_is_well() -> None:
     """The store tells the time with every question; what else it answers does not matter."""
     pod: Pod = Rig(ToldTheTime(ttl_s=60), FixedAgents(ScriptedAgent())).unopened_pod("a", clock=SteadyClock())
-    await pod.heartbeat.beat()
+    await pod.heartbeat.heartbeat()
     assert pod.heartbeat.failure is not None
     assert abs(pod.clock.wall_ms() - 1_800_000_000_000) < 60_000

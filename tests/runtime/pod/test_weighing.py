@@ -28,7 +28,7 @@ async def test_a_message_that_does_not_fit_is_not_taken() -> None:
         await greedy.say(update(detects=False), append(bytes(3 * MIB)), append(bytes(3 * MIB)))
         assert greedy.errors == ["server_memory_budget"]
         assert str(4 * MIB) in greedy.events[-1]["error"]["message"]
-        assert greedy.live.call.hearing.position == 3 * MIB
+        assert greedy.live.call.input_audio.position == 3 * MIB
         await other.say(update(detects=False), append(bytes(3 * MIB)))
         assert other.errors == []
         assert isinstance(pod.observer, CountingObserver)
@@ -49,9 +49,9 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
         await caller.say({"type": "input_audio_buffer.clear"})
         await pod.committer.flush(caller.live)
         await pod.heartbeat.look_after_calls()
-        position = caller.live.call.hearing.position
+        position = caller.live.call.input_audio.position
         await caller.say(append(bytes(960)))
-        assert caller.live.call.hearing.position == position + 960
+        assert caller.live.call.input_audio.position == position + 960
 
 
 async def test_a_modest_call_never_suffers() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
-from voice_agent.agents.base import Audio, Clip, HangUp, Plan, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, HangUp, Plan, ResponsePart, Text, Turn
 from voice_agent.agents.frontdesk import dialog
 from voice_agent.agents.frontdesk.dialog import Answer
 from voice_agent.agents.frontdesk.memory import Memory
@@ -45,7 +45,7 @@ class FrontDesk:
         """See `voice_agent.speech.recognition`. Raises `SpeechFailed`."""
         return await self._workers.transcribe(clip.audio, clip.format)
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """The plan, then sentence by sentence the text and its audio, so that the first is heard early."""
         plan = turn.progress.plan
         if plan is None:

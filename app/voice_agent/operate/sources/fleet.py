@@ -37,20 +37,25 @@ class FleetWatch:
     async def look(self, colors: Sequence[str]) -> Mapping[str, Numbers]:
         """Look at all heartbeats. Raises `WatchError` for a color that has none: that does not mean no calls."""
         try:
-            beats = await self._store.pods()
+            heartbeats = await self._store.pods()
         except StoreError as error:
             raise WatchError(f"the store does not say how the fleet is: {error}", retryable=True) from error
         now_s = self._clock.monotonic_s()
-        for beat in beats:
-            self._seen[beat.name] = (beat, now_s)
-            if beat.counters is not None:
-                self._counted[beat.color, beat.name, beat.started_at_ms] = beat.counters
-        return {color: self._numbers(color, [beat for beat in beats if beat.color == color]) for color in colors}
+        for heartbeat in heartbeats:
+            self._seen[heartbeat.name] = (heartbeat, now_s)
+            if heartbeat.counters is not None:
+                self._counted[heartbeat.color, heartbeat.name, heartbeat.started_at_ms] = heartbeat.counters
+        return {
+            color: self._numbers(color, [heartbeat for heartbeat in heartbeats if heartbeat.color == color])
+            for color in colors
+        }
 
-    def _numbers(self, color: str, beats: Sequence[PodHeartbeat]) -> Numbers:
-        if not beats:
+    def _numbers(self, color: str, heartbeats: Sequence[PodHeartbeat]) -> Numbers:
+        if not heartbeats:
             raise WatchError(f"no {color} pod has a heartbeat: how many calls it has is not known", retryable=True)
-        active_calls = sum(beat.active_calls for beat in beats) + self._silent_calls(color, {it.name for it in beats})
+        active_calls = sum(heartbeat.active_calls for heartbeat in heartbeats) + self._silent_calls(
+            color, {it.name for it in heartbeats}
+        )
         counted = [counters for (of, _, _), counters in self._counted.items() if of == color]
         if not counted:
             return Numbers(active_calls)
@@ -71,7 +76,7 @@ class FleetWatch:
         """Calls of pods of a color that have not been heard of for a short while."""
         since_s = self._clock.monotonic_s() - SILENT_S
         return sum(
-            beat.active_calls
-            for beat, seen_s in self._seen.values()
-            if beat.color == color and beat.name not in heard and seen_s > since_s
+            heartbeat.active_calls
+            for heartbeat, seen_s in self._seen.values()
+            if heartbeat.color == color and heartbeat.name not in heard and seen_s > since_s
         )

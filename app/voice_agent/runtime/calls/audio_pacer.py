@@ -14,8 +14,8 @@ from typing import Protocol
 from voice_agent.agents.base import Agent
 from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat, Converter
-from voice_agent.call.inputs import Input, ReplyAudio
-from voice_agent.call.record import Reply
+from voice_agent.call.inputs import Input, ResponseAudio
+from voice_agent.call.record import Response
 from voice_agent.call.responses import STALL_MS
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.ports import Clock
@@ -28,7 +28,7 @@ PIECE_BYTES = 24 * 1024
 class AudioOutput(Protocol):
     """Where the audio goes."""
 
-    def feed(self, happened: Input) -> None:
+    def feed(self, event: Input) -> None:
         """Take a chunk."""
 
     async def wait_for_capacity(self) -> None:
@@ -39,28 +39,28 @@ class AudioPacer:
     """One reply's. Audio belongs to the text that was begun last."""
 
     def __init__(
-        self, sink: AudioOutput, reply: Reply, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
+        self, sink: AudioOutput, response: Response, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
     ) -> None:
         self.on_piece: Callable[[int], None] = lambda from_chars: None
         """Called before the first audio of a piece, which says its text from a character on."""
         self._sink = sink
-        self._response_id = reply.response_id
+        self._response_id = response.response_id
         self._target = target
         self._replay = replay
         self._lead_s = agent.lead_ms / 1000
         self._clock = clock
-        self._sent_bytes = reply.audio_bytes
+        self._sent_bytes = response.audio_bytes
         self._chunk_bytes = target.size(CHUNK_MS)
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
-        goes_on = not agent.replays and reply.item_id is not None
-        self._made_bytes = reply.audio_bytes - reply.piece.audio_from if goes_on else 0
+        goes_on = not agent.replays and response.item_id is not None
+        self._made_bytes = response.audio_bytes - response.piece.audio_from if goes_on else 0
         """Of the audio that says the text begun last, as far as it is to be sent."""
         self._is_said = bool(self._made_bytes)
         """Whether audio came for that text, be it all dropped."""
         self._from_chars: int | None = 0
         """The character that the next audio begins with; None in the middle of a piece."""
-        self._chars = len(reply.text) - reply.piece.text_from if goes_on else 0
+        self._chars = len(response.text) - response.piece.text_from if goes_on else 0
         """Of that text."""
         self._words: Alignment = []
         self._is_told = True
@@ -132,9 +132,9 @@ class AudioPacer:
         del self._pending[:size_bytes]
         self._sent_bytes += len(chunk)
         if self._is_told:
-            part = ReplyAudio(self._response_id, chunk)
+            part = ResponseAudio(self._response_id, chunk)
         else:
-            part = ReplyAudio(self._response_id, chunk, self._made_bytes, list(self._words))
+            part = ResponseAudio(self._response_id, chunk, self._made_bytes, list(self._words))
             self._is_told = True
         self._sink.feed(part)
         await self._sink.wait_for_capacity()

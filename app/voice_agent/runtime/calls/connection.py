@@ -41,8 +41,8 @@ class Connection:
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
         self.reading_paused = False
-        """While nothing more may be taken from the caller, who may be about to be handed off; see `listen`."""
-        self._listens = asyncio.Event()
+        """While nothing more may be taken from the caller, who may be about to be handed off; see `pause_reading`."""
+        self._reading = asyncio.Event()
         self._observer = observer
         self._frames = observer.frames
         self._unsent: deque[OutboxEntry] = deque()
@@ -104,23 +104,25 @@ class Connection:
             self._unsent_bytes = 0
         self._open = None
         self._wake.set()
-        self._limit_last_words()
-        self.listen(True)
+        self._limit_close_flush()
+        self.resume_reading()
 
-    def listen(self, now: bool) -> None:  # noqa: FBT001 - reads as a sentence
-        """Take the caller's messages from now on, or not."""
-        self.reading_paused = not now
-        if now:
-            self._listens.set()
-        else:
-            self._listens.clear()
+    def pause_reading(self) -> None:
+        """Take none of the client's messages until `resume_reading`."""
+        self.reading_paused = True
+        self._reading.clear()
 
-    async def listening(self) -> None:
-        """Wait while the connection is deaf."""
+    def resume_reading(self) -> None:
+        """Take the client's messages from now on."""
+        self.reading_paused = False
+        self._reading.set()
+
+    async def reading(self) -> None:
+        """Wait while reading is paused."""
         if self.reading_paused:
-            await self._listens.wait()
+            await self._reading.wait()
 
-    def _limit_last_words(self) -> None:
+    def _limit_close_flush(self) -> None:
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + CLOSE_FLUSH_S)
 
@@ -138,7 +140,7 @@ class Connection:
         try:
             async with asyncio.timeout(None) as self._limit:
                 if self.closing is not None:
-                    self._limit_last_words()
+                    self._limit_close_flush()
                 await self._send(transport, greeting)
         except TimeoutError:
             log.info("caller did not read the last events")

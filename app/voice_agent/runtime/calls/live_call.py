@@ -25,8 +25,8 @@ from voice_agent.call.effects import (
     Effect,
     LetOut,
     ResetEndpointing,
-    StartReply,
-    StopReply,
+    StartResponse,
+    StopResponse,
     StopTranscribing,
     Transcribe,
 )
@@ -50,7 +50,7 @@ from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.calls.long_messages import take_slowly
-from voice_agent.runtime.calls.speaking import Performance
+from voice_agent.runtime.calls.responding import ResponseRun
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
@@ -121,7 +121,7 @@ class LiveCall:
         self._held = False
         self._is_over = False
         self._reply: asyncio.Task[None] | None = None
-        self._performance: Performance | None = None
+        self._response_run: ResponseRun | None = None
         """What that task does, once the caller's words are known."""
         self._understanding = EarlyTranscription(agent, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
@@ -140,20 +140,20 @@ class LiveCall:
         """As `receive`, of a long message, or while the call holds more than it may: see `long_messages`."""
         return take_slowly(self, message, max_audio_bytes=self._max_audio_bytes)
 
-    def hear(self, happened: FromCaller) -> None:
+    def hear(self, event: FromCaller) -> None:
         """Let something take effect that the caller sent, and listen to it if it is audio."""
-        if type(happened) is AppendAudio:
-            if self.call.reserved and self._let_out(happened):
+        if type(event) is AppendAudio:
+            if self.call.reserved and self._let_out(event):
                 return
-            if happened.event_id is not None and self.call.recognises(happened.event_id):
+            if event.event_id is not None and self.call.recognises(event.event_id):
                 return
             self._frames.came += 1
-            if self._endpointer is not None and len(happened.audio) % self.call.input_format.sample_bytes == 0:
-                boundaries = self._endpointer.feed(happened.audio)
+            if self._endpointer is not None and len(event.audio) % self.call.input_format.sample_bytes == 0:
+                boundaries = self._endpointer.feed(event.audio)
                 if boundaries:
-                    happened = AppendAudio(happened.audio, happened.event_id, boundaries)
-        self.feed(happened)
-        if self._endpointer is not None and self.call.hearing.speaking:
+                    event = AppendAudio(event.audio, event.event_id, boundaries)
+        self.feed(event)
+        if self._endpointer is not None and self.call.input_audio.speaking:
             self._listen_ahead(self._endpointer.pause_ms)
 
     def _let_out(self, frame: AppendAudio) -> bool:
@@ -169,17 +169,17 @@ class LiveCall:
 
     def _listen_ahead(self, pause_ms: int) -> None:
         """In a pause that may be the end of the turn, start to understand it."""
-        hearing = self.call.hearing
+        buffer = self.call.input_audio
         if pause_ms < EARLY_PAUSE_MS:
             self._understanding.forget()
-        elif hearing.item_id is not None and not self._understanding.is_early and len(hearing.audio) <= MAX_EARLY_BYTES:
-            self._understanding.begin(hearing.item_id, Clip(bytes(hearing.audio), self.call.input_format))
+        elif buffer.item_id is not None and not self._understanding.is_early and len(buffer.audio) <= MAX_EARLY_BYTES:
+            self._understanding.begin(buffer.item_id, Clip(bytes(buffer.audio), self.call.input_format))
 
-    def feed(self, happened: Input) -> None:
+    def feed(self, event: Input) -> None:
         """Let something happen: the machine decides, this object does."""
         if self.is_fenced:
             return
-        effects = machine.step(self.call, happened, self._clock.wall_ms())
+        effects = machine.step(self.call, event, self._clock.wall_ms())
         if self.call.has_changes:
             self._committer.mark(self)
         for effect in effects:
@@ -194,7 +194,7 @@ class LiveCall:
 
     def _hear_again(self) -> None:
         """Listen to the end of what was saved of an utterance, for the pause that may end it could have begun there."""
-        heard, listening = self.call.hearing, self.call.listening
+        heard, listening = self.call.input_audio, self.call.listening
         if self._endpointer is None or not heard.speaking or listening is None:
             return
         size = self.call.input_format.size(listening.silence_duration_ms + SETTLE_MS)
@@ -235,11 +235,11 @@ class LiveCall:
             case LetOut(event):
                 if self.connection is not None:
                     self.connection.push_one(event)
-            case StartReply():
+            case StartResponse():
                 self._speech_ended_at_s = self._clock.monotonic_s()
-                self._reply = self._start(self._perform_when_transcribed())
-            case StopReply():
-                self._stop_reply()
+                self._reply = self._start(self._run_when_transcribed())
+            case StopResponse():
+                self._stop_response()
             case Transcribe(item_id, audio):
                 clip = Clip(audio, self.call.input_format)
                 self._transcribing[item_id] = self._start(self._transcribe(item_id, clip))
@@ -255,10 +255,10 @@ class LiveCall:
             case _:
                 assert_never(effect)
 
-    def _stop_reply(self) -> None:
+    def _stop_response(self) -> None:
         if self._reply is not None:
             self._reply.cancel()
-        self._reply = self._performance = None
+        self._reply = self._response_run = None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(work, name=self.call.call_id)
@@ -269,24 +269,24 @@ class LiveCall:
         if detection is None or call.mirror:
             self._endpointer = None
             return
-        hearing = call.hearing
-        at_bytes = hearing.position if at_bytes is None else at_bytes
+        buffer = call.input_audio
+        at_bytes = buffer.position if at_bytes is None else at_bytes
         self._endpointer = Endpointer(
             call.input_format,
             threshold=detection.threshold,
             prefix_padding_ms=detection.prefix_padding_ms,
             silence_duration_ms=detection.silence_duration_ms,
-            speaking=hearing.speaking,
-            spoken_bytes=at_bytes - hearing.start,
+            speaking=buffer.speaking,
+            spoken_bytes=at_bytes - buffer.start,
             at_bytes=at_bytes,
         )
 
-    async def _perform_when_transcribed(self) -> None:
+    async def _run_when_transcribed(self) -> None:
         if self._transcribing:
             await asyncio.wait(self._transcribing.values(), timeout=TRANSCRIPTION_LIMIT_S)
-        if self.call.reply is not None:
-            self._performance = Performance(self, self._agent, self._clock, self._observer)
-            await self._performance.run()
+        if self.call.response is not None:
+            self._response_run = ResponseRun(self, self._agent, self._clock, self._observer)
+            await self._response_run.run()
 
     async def _transcribe(self, item_id: str, clip: Clip) -> None:
         try:
@@ -304,9 +304,9 @@ class LiveCall:
 
     def notice_silent_agent(self) -> None:
         """Whoever waits for an answer waits no longer than an agent may take."""
-        if self._performance is not None and self._performance.is_silent:
-            self._performance.give_up()
-            self._stop_reply()
+        if self._response_run is not None and self._response_run.is_silent:
+            self._response_run.give_up()
+            self._stop_response()
 
     def notice_silence(self, silent_s: float) -> None:
         """Nothing has come for so long: if that was in an utterance, and the caller is there, the utterance is over.
@@ -315,7 +315,7 @@ class LiveCall:
         behind all audio that was sent before it.
         """
         connection = self.connection
-        if not self.call.hearing.speaking or silent_s < MUTED_S or connection is None:
+        if not self.call.input_audio.speaking or silent_s < MUTED_S or connection is None:
             return
         if not connection.reading_paused and not self.is_backlogged:
             heard_from_at_s = self.heard_from_at_s
@@ -419,14 +419,14 @@ class LiveCall:
                 await self._save_for_handoff(connection)
         if whatever_is_lost or not self._committer.lacks(self):
             connection.close(SERVICE_RESTART)
-        connection.listen(True)
+        connection.resume_reading()
 
     async def _save_for_handoff(self, connection: Connection) -> None:
         self.feed(HandoffPlanned())
         await self._committer.flush(self)
         if self.connection is connection and (self._committer.has_pending(self) or not machine.is_saved(self.call)):
             # The caller spoke on while that was written; what comes from now on is sent again to the next owner.
-            connection.listen(False)
+            connection.pause_reading()
             self.feed(HandoffPlanned())
             await self._committer.flush(self)
 
@@ -466,13 +466,13 @@ class LiveCall:
         """Whether somebody is about to take the call up again."""
         return self._held
 
-    async def hold(self) -> None:
+    async def pause_writes(self) -> None:
         """Write what changed, then let no new write start: the epoch is about to change."""
         await self._committer.flush(self)
         self._held = True
         await self._committer.settle(self)
 
-    def let_go(self) -> None:
+    def resume_writes(self) -> None:
         """Writes may start again."""
         self._held = False
         self._committer.mark(self)

@@ -39,10 +39,10 @@ class Hearer(Protocol):
     taking_bytes: int
     """Audio of the message that is being taken, as far as the call does not hold it yet: room for it is kept."""
 
-    def hear(self, happened: FromCaller) -> None:
+    def hear(self, event: FromCaller) -> None:
         """Let the caller's input take effect."""
 
-    def feed(self, happened: Input) -> None:
+    def feed(self, event: Input) -> None:
         """Let something happen to the call."""
 
     def weigh(self, more_bytes: int) -> ProtocolError | None:
@@ -56,20 +56,20 @@ def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> 
     if is_long and (too_much := live.weigh(audio_bytes)) is not None:
         live.feed(InvalidEvent(too_much))
         return
-    room = _Room(live, audio_bytes if is_long else 0)
+    reservation = _Reservation(live, audio_bytes if is_long else 0)
     try:
         found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
         if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
             live.feed(InvalidEvent(too_much, found.event_id))
         elif isinstance(found, Long):
-            yield from _take_pieces(live, found, room)
+            yield from _take_pieces(live, found, reservation)
         else:
             live.hear(found)
     finally:
-        room.keep(0)
+        reservation.keep(0)
 
 
-class _Room:
+class _Reservation:
     """What is kept of the call's `taking_bytes` for one message.
 
     Another one may be taken meanwhile: of a message whose connection was replaced the rest is let go later.
@@ -86,25 +86,25 @@ class _Room:
         self.size_bytes = size_bytes
 
 
-def _take_pieces(live: Hearer, long: Long, room: _Room) -> Iterator[None]:
-    happened, call = long.happened, live.call
-    event_id = happened.event_id
+def _take_pieces(live: Hearer, long: Long, reservation: _Reservation) -> Iterator[None]:
+    event, call = long.event, live.call
+    event_id = event.event_id
     if event_id is not None and call.recognises(event_id):
         return
-    refused = machine.refusal(call, happened, long.size_bytes)
+    refused = machine.refusal(call, event, long.size_bytes)
     if refused is not None:
         live.feed(InvalidEvent(refused, event_id))
-    elif isinstance(happened, AppendAudio):
+    elif isinstance(event, AppendAudio):
         left_bytes = long.size_bytes
         for piece in long.pieces():
             yield
             left_bytes -= len(piece)
-            room.keep(left_bytes)
+            reservation.keep(left_bytes)
             live.hear(AppendAudio(piece, None if left_bytes else event_id))
     else:
         for piece in long.pieces():
             yield
-            room.keep(room.size_bytes - len(piece))
-            live.feed(StageAudio(happened.item.get("id"), piece))
+            reservation.keep(reservation.size_bytes - len(piece))
+            live.feed(StageAudio(event.item.get("id"), piece))
         yield
-        live.feed(CreateItem(happened.item, b"", happened.previous_item_id, event_id, staged=True))
+        live.feed(CreateItem(event.item, b"", event.previous_item_id, event_id, staged=True))

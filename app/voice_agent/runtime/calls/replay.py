@@ -22,7 +22,7 @@ from zlib import crc32
 
 from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
 from voice_agent.call.audio import AudioFormat
-from voice_agent.call.record import Reply
+from voice_agent.call.record import Response
 
 _SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？।؟۔]\s*|\n\s*""")
 _BLANKS = re.compile(r"\s+")
@@ -37,30 +37,30 @@ MOST_CLOSING = 32
 class Replay:
     """Tells of what an agent yields what is new."""
 
-    def __init__(self, reply: Reply, target: AudioFormat, *, replays: bool, speaks: bool) -> None:
+    def __init__(self, response: Response, target: AudioFormat, *, replays: bool, speaks: bool) -> None:
         """`replays`: the agent begins at the start; one that does not goes on by itself, and all it yields is new.
 
         `speaks`: what it says is heard, so that text without audio has not been said yet.
         """
-        piece = reply.piece
-        self._durable = reply.text if replays else ""
+        piece = response.piece
+        self._durable = response.text if replays else ""
         self._at = 0
         """So much of the text came again; less than all of it only while it is the same."""
-        self._is_open = replays and reply.item_id is not None
+        self._is_open = replays and response.item_id is not None
         self._last_from = piece.text_from if self._is_open else len(self._durable)
         """Where the text of the last piece begins."""
-        self._left_bytes = reply.audio_bytes - piece.audio_from if self._is_open else 0
-        self._durable_checksum = reply.piece_checksum
+        self._left_bytes = response.audio_bytes - piece.audio_from if self._is_open else 0
+        self._durable_checksum = response.piece_checksum
         self._checksum = 0
-        self.said_to = self._last_from + _said_chars(reply, target)
+        self.said_to = self._last_from + _said_chars(response, target)
         """Where, in all of the text, the first word begins that was not sent to its end."""
         if self._left_bytes:
             self._begun = self._durable[: self.said_to + 1]
         else:
             self._begun = self._durable[: self._last_from] if speaks else self._durable
         """What had been said, with the beginning of the word that was cut off."""
-        self._uncalled = reply.functions_called if replays else 0
-        self._is_beyond = not replays or not reply.output_ids
+        self._uncalled = response.functions_called if replays else 0
+        self._is_beyond = not replays or not response.output_ids
         """Something came that is neither durable nor audio."""
         self._again = ""
         """The text that came, as long as what is durable is not passed."""
@@ -205,10 +205,10 @@ class Replay:
             self._differ("text")
 
 
-def _said_chars(reply: Reply, target: AudioFormat) -> int:
+def _said_chars(response: Response, target: AudioFormat) -> int:
     """Of the last piece's text: where the first word begins that was not sent to its end."""
-    piece = reply.piece
-    text = reply.text[piece.text_from :]
+    piece = response.piece
+    text = response.text[piece.text_from :]
     made_ms = ends_after_ms(len(text), target.ms(piece.made_bytes))
     alignment = [*entries_of(piece, [0, 0]), [made_ms, len(text)]]
-    return said_to(text, alignment, target.ms(reply.audio_bytes - piece.audio_from))
+    return said_to(text, alignment, target.ms(response.audio_bytes - piece.audio_from))

@@ -96,12 +96,12 @@ class Attachment(Listener):
 
     async def ready(self) -> None:
         """Wait until `take` may say yes, or go on with a long message."""
-        await self._connection.listening()
+        await self._connection.reading()
         await self._live.wait_for_capacity()
         if self._slices is not None:
             await asyncio.sleep(0)
 
-    def hold(self, size_bytes: int) -> str | None:
+    def reserve(self, size_bytes: int) -> str | None:
         """Charge what waits to be read to the pod's budget."""
         if self._unread.resize(size_bytes):
             return None

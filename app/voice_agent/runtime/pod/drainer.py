@@ -14,7 +14,7 @@ from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreError
 from voice_agent.runtime.calls.live_call import LiveCall
-from voice_agent.runtime.pod.fleet import Takers, routed_colors, some, takers
+from voice_agent.runtime.pod.fleet import ReadyPods, ready_pods, routed_colors, some
 from voice_agent.runtime.pod.signs_of_life import SignsOfLife
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
 FLEET_ANSWER_S = 0.5
-STORE_IS_SILENT = Takers((), "the store does not say which other pods there are")
-NO_OTHER_COLOR = Takers((), "there is no pod of another color")
-UNSAVED = Takers((), "not every call is written to the store yet")
+STORE_IS_SILENT = ReadyPods((), "the store does not say which other pods there are")
+NO_OTHER_COLOR = ReadyPods((), "there is no pod of another color")
+UNSAVED = ReadyPods((), "not every call is written to the store yet")
 
 log = structlog.get_logger(__name__)
 
@@ -37,19 +37,19 @@ class Drainer:
         self._pod = pod
         self.done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.is_wished = False
+        self.is_requested = False
         """Whether the drain under way was wished of the pod's color, and ends with that wish."""
         self.waits = ""
         """Why nobody is handed off, though that was asked for; empty if all goes as it was asked for."""
 
-    def start(self, drain: Drain, *, is_wished: bool = False) -> None:
+    def start(self, drain: Drain, *, is_requested: bool = False) -> None:
         """Begin, or go on with another mode and deadline counted from now.
 
         What is wished of a color gives way to what was asked of this very pod.
         """
-        if is_wished and self._pod.admission.draining and not self.is_wished:
+        if is_requested and self._pod.admission.draining and not self.is_requested:
             return
-        self.is_wished = is_wished
+        self.is_requested = is_requested
         self._stop_task()
         self.done.clear()
         self._pod.admission.draining = True
@@ -63,7 +63,7 @@ class Drainer:
             return False
         self._stop_task()
         self.done.clear()
-        self.is_wished = False
+        self.is_requested = False
         self._pod.admission.draining = False
         log.info("drain cancelled")
         return True
@@ -91,7 +91,7 @@ class Drainer:
         while pod.admission.active > 0:
             elapsed_s = clock.monotonic_s() - started_s
             if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
-                found = await self.takers()
+                found = await self.ready_pods()
                 self._tell(drain, found)
                 others_take_calls = bool(found.pods)
                 asked_s = clock.monotonic_s()
@@ -99,7 +99,7 @@ class Drainer:
             signs_of_life.look(attached)
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
                 self._warn(attached, warned, drain, elapsed_s)
-            ids = drain.let_go(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
+            ids = drain.to_hand_off(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
                 self._let_go(pod.ownership.calls[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
             await clock.sleep(LOOK_S)
@@ -122,7 +122,7 @@ class Drainer:
                 warned.add(live.call.call_id)
                 live.warn_of_drain(int(drain.left_s(elapsed_s) * 1000))
 
-    def _tell(self, drain: Drain, found: Takers) -> None:
+    def _tell(self, drain: Drain, found: ReadyPods) -> None:
         """Keep why nobody is handed off, and log it when that changes."""
         waits = found.why_none if drain.mode is DrainMode.HANDOFF else ""
         if waits == self.waits:
@@ -133,7 +133,7 @@ class Drainer:
         else:
             log.info("handoff goes on", to=some(found.pods))
 
-    async def takers(self) -> Takers:
+    async def ready_pods(self) -> ReadyPods:
         """Who would take up this pod's calls, as the fleet's heartbeats and what was told of the router say."""
         own = self._pod
         try:
@@ -146,12 +146,12 @@ class Drainer:
             return UNSAVED
         others = [pod for pod in pods if pod.name != own.name]
         routed = routed_colors([*others, own.heartbeat.facts()], told)
-        if self.is_wished:
+        if self.is_requested:
             # Those of its color are to drain as well, and for some seconds their heartbeats do not say so yet.
             if others and all(pod.color == own.color for pod in others):
                 return NO_OTHER_COLOR
             others = [pod for pod in others if pod.color != own.color]
-        return takers([pod for pod in others if not own.is_leaving(pod.name)], routed)
+        return ready_pods([pod for pod in others if not own.is_leaving(pod.name)], routed)
 
 
 def _facts(live: LiveCall) -> DrainingCall:

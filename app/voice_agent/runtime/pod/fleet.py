@@ -72,7 +72,7 @@ def routed_colors(pods: Iterable[PodHeartbeat], told: RouterWeights | None) -> f
 
 
 @dataclass(frozen=True, slots=True)
-class Takers:
+class ReadyPods:
     """Who is expected to take up calls that are handed off."""
 
     pods: tuple[str, ...]
@@ -80,19 +80,19 @@ class Takers:
     """In words, where there is no such pod."""
 
 
-def takers(others: Sequence[PodHeartbeat], routed: frozenset[str] | None) -> Takers:
+def ready_pods(others: Sequence[PodHeartbeat], routed: frozenset[str] | None) -> ReadyPods:
     """Which of the `others` take calls and are of a color in `routed` (None: of any color)."""
     if not others:
-        return Takers((), "there is no other pod")
+        return ReadyPods((), "there is no other pod")
     taking = [pod for pod in others if pod.status in TAKES_CALLS]
     if not taking:
-        return Takers((), f"no other pod takes calls ({some(f'{pod.name} is {pod.status}' for pod in others)})")
+        return ReadyPods((), f"no other pod takes calls ({some(f'{pod.name} is {pod.status}' for pod in others)})")
     found = tuple(pod.name for pod in taking if routed is None or pod.color in routed)
     if not found:
         there = ", ".join(sorted({pod.color for pod in taking}))
         to = f"they are sent to {', '.join(sorted(routed))}" if routed else "the router is being changed"
-        return Takers((), f"callers are not sent to {there}, whose pods take calls: {to}")
-    return Takers(found)
+        return ReadyPods((), f"callers are not sent to {there}, whose pods take calls: {to}")
+    return ReadyPods(found)
 
 
 def some(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a pod does every so often: say that it lives, obey its color's wish, look after silent calls."""
+"""What a pod does every so often: say that it lives, apply its color's request, look after silent calls."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from voice_agent.stores.base import DrainRequest, PodHeartbeat
 if TYPE_CHECKING:
     from voice_agent.runtime.pod.pod import Pod
 
-BEAT_S = 2.0
-BEAT_TTL_S = 7
+HEARTBEAT_S = 2.0
+HEARTBEAT_TTL_S = 7
 """Three beats may be missed before a pod is taken for dead."""
 LEFT_TTL_S = 5
 """Whoever looks once a second sees it, though an answer be late."""
@@ -56,7 +56,7 @@ class Heartbeat:
         self._taking: frozenset[str] = frozenset()
         """Pods of this color that took calls after this one had said that it is overloaded; empty: not known."""
         self._learned_at_s = float("-inf")
-        self._obeyed: DrainRequest | None = None
+        self._applied: DrainRequest | None = None
         settings = pod.settings
         self._parking = Parking(pod)
         self._limits = Limits(settings.resume_window_s, settings.max_call_s, settings.idle_timeout_s)
@@ -64,8 +64,8 @@ class Heartbeat:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            await self._pod.clock.sleep(BEAT_S)
-            await self.beat()
+            await self._pod.clock.sleep(HEARTBEAT_S)
+            await self.heartbeat()
 
     def facts(self) -> PodHeartbeat:
         """What there is to say of the pod right now."""
@@ -80,7 +80,7 @@ class Heartbeat:
             parked_calls=status.parked_calls,
             capacity=status.capacity,
             started_at_ms=pod.started_at_ms,
-            beat_at_ms=pod.clock.wall_ms(),
+            heartbeat_at_ms=pod.clock.wall_ms(),
             schema=SCHEMA,
             counters=pod.counters(),
             keys=pod.admission.quota.told(),
@@ -91,15 +91,15 @@ class Heartbeat:
             store=pod.store_state.value,
         )
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """One heartbeat; learns the color's wish, what other pods say, and how full the store is.
 
         What the store refuses of it keeps nothing else from being asked.
         """
         pod = self._pod
         pod.admission.quota.expire(pod.clock.wall_ms())
-        beat = self.facts()
-        if beat.status != OVERLOADED:
+        heartbeat = self.facts()
+        if heartbeat.status != OVERLOADED:
             # From now on others may think that this pod takes calls, and send theirs here.
             self._taking = frozenset()
         failures: list[Exception] = []
@@ -107,7 +107,7 @@ class Heartbeat:
             async with asyncio.timeout(ANSWER_S):
                 for question in (self._say, self._agree, self._look):
                     try:
-                        await question(beat)
+                        await question(heartbeat)
                     except StoreError as error:
                         failures.append(error)
                         if state_of(error) is StoreState.UNREACHABLE:
@@ -137,17 +137,17 @@ class Heartbeat:
         state, error = self.store_state.value, str(self.failure) or NO_ANSWER
         log.warning("the store does not do what a heartbeat asks", store=self._pod.store.kind, state=state, error=error)
 
-    async def _say(self, beat: PodHeartbeat) -> None:
+    async def _say(self, heartbeat: PodHeartbeat) -> None:
         """That this pod lives; learn the color's wish, and what the others say."""
         store = self._pod.store
         try:
-            wish = await store.beat(beat, ttl_s=BEAT_TTL_S)
+            wish = await store.heartbeat(heartbeat, ttl_s=HEARTBEAT_TTL_S)
         except StoreError as error:
             if state_of(error) is not StoreState.UNREACHABLE:
-                self._apply(await store.drain_wish(beat.color))
+                self._apply(await store.drain_request(heartbeat.color))
             raise
         self._apply(wish)
-        await self._learn(beat)
+        await self._learn(heartbeat)
 
     async def _agree(self, _: PodHeartbeat) -> None:
         """A store that came back empty is told again what was agreed."""
@@ -169,17 +169,19 @@ class Heartbeat:
         quota = self._pod.admission.quota
         if said.status != OVERLOADED and not quota.limit:
             return
-        others = [beat for beat in await self._pod.store.pods() if beat.name != said.name]
+        others = [heartbeat for heartbeat in await self._pod.store.pods() if heartbeat.name != said.name]
         quota.learn(others)
         self._learned_at_s = self._pod.clock.monotonic_s()
         if said.status == OVERLOADED:
-            taking = (beat for beat in others if beat.color == said.color and beat.status in TAKES_CALLS)
-            self._taking = frozenset(beat.name for beat in taking)
+            taking = (
+                heartbeat for heartbeat in others if heartbeat.color == said.color and heartbeat.status in TAKES_CALLS
+            )
+            self._taking = frozenset(heartbeat.name for heartbeat in taking)
 
     def _forget_others(self) -> None:
         """The store is silent: what was learned is worth as much as a heartbeat."""
         self._taking = frozenset()
-        if self._pod.clock.monotonic_s() - self._learned_at_s > BEAT_TTL_S:
+        if self._pod.clock.monotonic_s() - self._learned_at_s > HEARTBEAT_TTL_S:
             self._pod.admission.quota.learn([])
 
     @property
@@ -188,9 +190,9 @@ class Heartbeat:
         return any(not self._pod.is_leaving(name) for name in self._taking)
 
     def _apply(self, wish: DrainRequest | None) -> None:
-        if wish == self._obeyed:
+        if wish == self._applied:
             return
-        self._obeyed = wish
+        self._applied = wish
         if wish is None:
             log.info("drain wish taken back", color=self._pod.color)
         else:
@@ -205,7 +207,7 @@ class Heartbeat:
         last = replace(self.facts(), status=LEFT, keys={})
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._pod.store.beat(last, ttl_s=LEFT_TTL_S)
+                await self._pod.store.heartbeat(last, ttl_s=LEFT_TTL_S)
         except (StoreError, TimeoutError):
             log.warning("could not leave the fleet; the heartbeat will run out", pod=self._pod.name)
 

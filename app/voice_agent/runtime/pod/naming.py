@@ -55,23 +55,25 @@ class OwnName:
 
     async def _becomes_free(self, names: list[str]) -> bool:
         """Whether nobody has the names, or nobody any more who was there; False once one of them is heard of."""
-        before = await self._beats(names)
+        before = await self._heartbeats(names)
         until_s = self._clock.monotonic_s() + LONGEST_WAIT_S
         while not await self._is_free(names):
             if self._clock.monotonic_s() >= until_s:
                 return False
             await self._clock.sleep(LOOK_S)
-            now = await self._beats(names)
-            if any(beat != before.get(name) for name, beat in now.items()):
+            now = await self._heartbeats(names)
+            if any(heartbeat != before.get(name) for name, heartbeat in now.items()):
                 return False
         return True
 
-    async def _beats(self, names: list[str]) -> dict[str, int]:
-        beats = [beat for beat in await self._store.pods() if beat.name in names and beat.status != LEFT]
-        return {beat.name: beat.beat_at_ms for beat in beats}
+    async def _heartbeats(self, names: list[str]) -> dict[str, int]:
+        heartbeats = [
+            heartbeat for heartbeat in await self._store.pods() if heartbeat.name in names and heartbeat.status != LEFT
+        ]
+        return {heartbeat.name: heartbeat.heartbeat_at_ms for heartbeat in heartbeats}
 
     async def _is_free(self, names: list[str]) -> bool:
-        if await self._beats(names):
+        if await self._heartbeats(names):
             return False
         for name in names:
             if not await self._store.compare_and_set(f"name:{name}", None, self._instance, ttl_s=RESERVED_S):

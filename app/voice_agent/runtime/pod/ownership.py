@@ -234,7 +234,7 @@ class Ownership:
             held = self.calls.get(call_id)
             try:
                 if held is not None:
-                    await held.hold()
+                    await held.pause_writes()
                 return await self._claim(call_id, held, api_key_hash, request)
             except RecordUnreadable as error:
                 why = {"schema": error.schema, "damage": error.damage}
@@ -242,7 +242,7 @@ class Ownership:
                 raise record_unreadable(error) from error
             finally:
                 if held is not None:
-                    held.let_go()
+                    held.resume_writes()
 
     async def _claim(
         self, call_id: str, live: LiveCall | None, api_key_hash: str | None, request: StartCall | ResumeCall

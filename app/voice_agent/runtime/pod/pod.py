@@ -22,7 +22,7 @@ from voice_agent.runtime.durability.store_fitness import StoreFitness
 from voice_agent.runtime.pod.admission import Admission, unavailable
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.drainer import Drainer
-from voice_agent.runtime.pod.fleet import OVERLOADED, Takers
+from voice_agent.runtime.pod.fleet import OVERLOADED, ReadyPods
 from voice_agent.runtime.pod.heartbeat import Heartbeat
 from voice_agent.runtime.pod.overload import ENTER_S
 from voice_agent.runtime.pod.ownership import Agents, CallSettings, Ownership, ResumedCall
@@ -116,7 +116,7 @@ class Pod:
         self._start("upkeep", self.heartbeat.upkeep())
         self._start("parking", self.heartbeat.bound_parking())
         self._start("overload", self.heartbeat.watch_loop())
-        await self.heartbeat.beat()
+        await self.heartbeat.heartbeat()
         # By the store's clock, which the first heartbeat has told: others compare it with what happened to them.
         self.started_at_ms = self.clock.wall_ms()
         self._start("heartbeat", self.heartbeat.run())
@@ -356,7 +356,7 @@ class Pod:
     @property
     def drains_as_wished(self) -> bool:
         """Whether the drain under way was wished of the pod's color."""
-        return self.draining and self._drainer.is_wished
+        return self.draining and self._drainer.is_requested
 
     def drain(self, mode: str, deadline_s: float) -> None:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
@@ -367,8 +367,8 @@ class Pod:
         if wish is not None:
             known = wish.mode in DrainMode.__members__.values()
             mode = DrainMode(wish.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
-            self._drainer.start(Drain(mode, wish.deadline_s), is_wished=True)
-        elif self._drainer.is_wished:
+            self._drainer.start(Drain(mode, wish.deadline_s), is_requested=True)
+        elif self._drainer.is_requested:
             self._drainer.cancel()
 
     async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
@@ -378,9 +378,9 @@ class Pod:
         self.drain(mode, deadline_s)
         return True
 
-    async def takers(self) -> Takers:
+    async def ready_pods(self) -> ReadyPods:
         """Who would take up the calls that this pod hands off."""
-        return await self._drainer.takers()
+        return await self._drainer.ready_pods()
 
     async def end_drain(self, *, only: str | None = None) -> bool | None:
         """Take calls again; None if `only` is another pod's name."""

@@ -56,8 +56,8 @@ class KeyQuota:
     def learn(self, others: Iterable[PodHeartbeat]) -> None:
         """What the other pods say they have, in place of what they said before."""
         self._elsewhere = Counter()
-        for beat in others:
-            self._elsewhere.update(beat.keys)
+        for heartbeat in others:
+            self._elsewhere.update(heartbeat.keys)
 
     def told(self) -> dict[str, int]:
         """What this pod has, for its heartbeat: only keys that have calls, so no more of them than calls."""

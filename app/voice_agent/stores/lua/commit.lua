@@ -103,10 +103,10 @@ end
 -- A server at its maxmemory refuses a command that may need memory, unless the script has written before. So the
 -- first one is of that kind and changes nothing that matters: what it lets pass is written to the end.
 local SMALL_BYTES = 65536
-local room = whole and redis.pcall('SET', KEYS[1], '') or redis.pcall('HSET', KEYS[1], 'epoch', epoch)
-if type(room) == 'table' and room.err then
-  if not string.find(room.err, 'OOM', 1, true) then
-    return room
+local probe = whole and redis.pcall('SET', KEYS[1], '') or redis.pcall('HSET', KEYS[1], 'epoch', epoch)
+if type(probe) == 'table' and probe.err then
+  if not string.find(probe.err, 'OOM', 1, true) then
+    return probe
   end
   if not ends then
     return 'full'

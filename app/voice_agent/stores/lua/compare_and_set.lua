@@ -1,9 +1,9 @@
--- Replaces a note if it still says what the asker believes.
+-- Replaces a value if it still says what the asker believes.
 --
--- KEYS  1 the note
--- ARGV  1 "1": the old note is 2; "0": there is none   2 old note
---       3 "1": the new note is 4; "0": remove it   4 new note   5 ttl in seconds
--- Returns 1 when the note is the new one now, 0 when it is something else. A false GET is no note.
+-- KEYS  1 the value
+-- ARGV  1 "1": the old value is 2; "0": there is none   2 old value
+--       3 "1": the new value is 4; "0": remove it   4 new value   5 ttl in seconds
+-- Returns 1 when the value is the new one now, 0 when it is something else. A false GET is no value.
 --
 -- Writes nothing before a command that needs no memory; see beat.lua.
 

@@ -7,9 +7,9 @@
 -- Returns "staged", or "full", when nothing of the part was written.
 
 -- Only the first command of a script is refused for want of memory; this one changes nothing that matters.
-local room = redis.pcall('HSET', KEYS[1], ' ', '')
-if type(room) == 'table' and room.err then
-  return string.find(room.err, 'OOM', 1, true) and 'full' or room
+local probe = redis.pcall('HSET', KEYS[1], ' ', '')
+if type(probe) == 'table' and probe.err then
+  return string.find(probe.err, 'OOM', 1, true) and 'full' or probe
 end
 redis.call('HDEL', KEYS[1], ' ') -- which no item is called
 

@@ -20,15 +20,15 @@ Said = str | tuple[int, int, Alignment]
 
 def say(call: Call, *said: Said) -> None:
     """Let the reply under way go on."""
-    assert call.reply is not None
-    reply_id = call.reply.response_id
+    assert call.response is not None
+    reply_id = call.response.response_id
     for part in said:
         if isinstance(part, str):
-            happen(call, inputs.ReplyText(reply_id, part))
+            happen(call, inputs.ResponseText(reply_id, part))
         else:
             ms, made_ms, words = part
             made_bytes = made_ms // FRAME_MS * len(FRAME)
-            happen(call, inputs.ReplyAudio(reply_id, FRAME * (ms // FRAME_MS), made_bytes, words))
+            happen(call, inputs.ResponseAudio(reply_id, FRAME * (ms // FRAME_MS), made_bytes, words))
 
 
 def audio(ms: int, made_ms: int = 0, words: Alignment | None = None) -> tuple[int, int, Alignment]:
@@ -65,9 +65,9 @@ def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Ali
     happen(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+        happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     say(call, *said)
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     entry = last_of(call)
     assert entry.item["content"][0]["transcript"] == "".join(part for part in said if isinstance(part, str))
     assert entry.alignment == alignment
@@ -79,9 +79,9 @@ def test_text_that_joins_a_piece_is_said_by_its_audio() -> None:
     call = new_call()
     happen(call, inputs.CreateResponse({}))
     say(call, "one ", audio(200))
-    happen(call, inputs.ReplyText(response_id(1), "two", joins=True))
+    happen(call, inputs.ResponseText(response_id(1), "two", joins=True))
     say(call, audio(800))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     assert last_of(call).alignment == [[0, 0], [1000, 7]]
 
 
@@ -92,7 +92,7 @@ def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> N
     happen(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        happen(call, inputs.ReplyFunctionCall(response_id(1), "look_up", "{}"))
+        happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     say(call, "one two. ", audio(1000), "three four five six seven eight.", audio(800))
     happen(call, inputs.CancelResponse())
     entry = last_of(call)
@@ -105,9 +105,9 @@ def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> N
     [
         (False, "audio", inputs.CancelResponse(), "one two."),
         (True, "audio", inputs.CancelResponse(), ""),
-        (True, "audio", inputs.ReplyFinished(response_id(2)), "one two."),
+        (True, "audio", inputs.ResponseFinished(response_id(2)), "one two."),
         (True, "text", inputs.CancelResponse(), "one two."),
-        (True, "text", inputs.ReplyFinished(response_id(2)), "one two."),
+        (True, "text", inputs.ResponseFinished(response_id(2)), "one two."),
     ],
 )
 def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
@@ -117,7 +117,7 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
     call = new_call()
     happen(call, inputs.CreateResponse({}))
     say(call, *([audio(100)] if has_spoken else []))
-    happen(call, inputs.ReplyFinished(response_id(1)))
+    happen(call, inputs.ResponseFinished(response_id(1)))
     happen(call, inputs.CreateResponse({"output_modalities": [modality]}))
     say(call, "one two.")
     happen(call, ends)
@@ -130,16 +130,16 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
 @pytest.mark.parametrize("aside", [False, True])
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("is_lost", [False, True])
-def test_the_next_owner_has_the_open_item_once(aside: bool, is_open: bool, is_lost: bool) -> None:
+def test_the_next_owner_has_the_open_item_once(out_of_band: bool, is_open: bool, is_lost: bool) -> None:
     """Whether the store has it still, or has lost it; one aside is none of the conversation."""
     call = new_call()
-    happen(call, inputs.CreateResponse({"conversation": "none"} if aside else {}))
+    happen(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
     say(call, *(["one two. "] if is_open else []))
     call.write_whole = True
     write = take_write(call, 0)
     found = restore(
         Snapshot(write.fields, {} if is_lost else write.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0
     )
-    expected = [item_id(1)] if is_open and not aside else []
+    expected = [item_id(1)] if is_open and not out_of_band else []
     assert [item["id"] for item in found.conversation.items()] == expected
     assert len(found.conversation) == len(expected)

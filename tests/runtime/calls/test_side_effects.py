@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from tests.runtime.rig import ANSWER, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S
-from voice_agent.agents.base import FunctionCall, ReplyPart, Text, Turn
+from voice_agent.agents.base import FunctionCall, ResponsePart, Text, Turn
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -27,7 +27,7 @@ class Booker(ScriptedAgent):
         await self.answers.wait()
         return f"table {sorted(set(self.keys)).index(key) + 1}"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         first = await turn.once("book", self.book)
         yield Text(f"{first}, ")
         second = await turn.once("book", self.book)
@@ -40,7 +40,7 @@ class Booker(ScriptedAgent):
     may_end: asyncio.Event
 
 
-async def test_a_deed_that_was_done_is_not_done_again_elsewhere() -> None:
+async def test_a_side_effect_that_was_done_is_not_done_again_elsewhere() -> None:
     """The next owner takes the results from the record; so does whoever listens."""
     agent = Booker()
     agent.may_end = asyncio.Event()
@@ -63,7 +63,7 @@ async def test_a_deed_that_was_done_is_not_done_again_elsewhere() -> None:
         await again.gone(1000)
 
 
-async def test_a_deed_in_the_middle_of_which_a_pod_dies_is_asked_for_under_the_same_key() -> None:
+async def test_a_side_effect_in_the_middle_of_which_a_pod_dies_is_asked_for_under_the_same_key() -> None:
     """Its outcome is unknown: the other side knows the key, which was durable before it was first used."""
     agent = Booker()
     agent.may_end = asyncio.Event()
@@ -79,7 +79,7 @@ async def test_a_deed_in_the_middle_of_which_a_pod_dies_is_asked_for_under_the_s
                 await asyncio.sleep(0.01)
         held = await store.load(caller.call_id)
         assert held is not None
-        assert agent.keys[0].encode() in held.fields["reply"]
+        assert agent.keys[0].encode() in held.fields["response"]
         again = await its.resume(green, caller.call_id, 0)
         async with asyncio.timeout(PATIENCE_S):
             while len(agent.keys) < 2:
@@ -115,15 +115,15 @@ class Changeable(ScriptedAgent):
         super().__init__()
         self.deeds: list[str] = []
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
         name = f"deed {len(self.turns)}"
 
-        async def deed(key: str) -> str:
+        async def run(key: str) -> str:
             self.deeds.append(name)
             return name
 
-        yield Text(await turn.once(name, deed))
+        yield Text(await turn.once(name, run))
         await self.may_go_on.wait()
 
 

@@ -13,15 +13,15 @@ from structlog.testing import capture_logs
 from tests.call.calls import CALL_ID, emitted, happen, item_id, new_call, response_id, spoken_turn, types
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
-from voice_agent.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ReplyPart, Text, Turn
+from voice_agent.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ResponsePart, Text, Turn
 from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM
 from voice_agent.call.record import Call
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS
-from voice_agent.runtime.calls.speaking import SILENT_S, Performance, turn_of
+from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun, turn_of
 
 
-class RecordingStage:
+class RecordingHost:
     """Feeds the call, and notes when."""
 
     def __init__(self, call: Call, clock: StoppedClock, *, finishes: bool = True) -> None:
@@ -35,15 +35,15 @@ class RecordingStage:
         self.made_durable: list[int] = []
         """How many things had happened whenever all of them were to be durable."""
 
-    def feed(self, happened: inputs.Input) -> None:
-        if isinstance(happened, inputs.ReplyFinished) and not self.finishes:
+    def feed(self, event: inputs.Input) -> None:
+        if isinstance(event, inputs.ResponseFinished) and not self.finishes:
             return
-        self.fed.append((happened, self.clock.now_s))
-        machine.step(self.call, happened, self.clock.wall_ms())
+        self.fed.append((event, self.clock.now_s))
+        machine.step(self.call, event, self.clock.wall_ms())
 
     async def wait_for_capacity(self) -> None:
         """Everything is durable at once."""
-        self.waited_for.append(len(self.times(inputs.ReplyAudio)))
+        self.waited_for.append(len(self.times(inputs.ResponseAudio)))
 
     async def wait_durable(self) -> None:
         """Everything is durable at once."""
@@ -51,7 +51,7 @@ class RecordingStage:
 
     def times(self, kind: type[inputs.Input]) -> list[float]:
         """When inputs of a kind came."""
-        return [at_s for happened, at_s in self.fed if isinstance(happened, kind)]
+        return [at_s for event, at_s in self.fed if isinstance(event, kind)]
 
 
 class Leaving(ScriptedAgent):
@@ -62,32 +62,32 @@ class Leaving(ScriptedAgent):
         self.hangs_up = hangs_up
         self.lead_ms = lead_ms
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         yield Text("goodbye")
         yield Audio(bytes(self.chunks * PCM.size(CHUNK_MS)), PCM)
         if self.hangs_up:
             yield HangUp()
 
 
-async def spoken(*, hangs_up: bool, lead_ms: int, finishes: bool = True) -> RecordingStage:
+async def spoken(*, hangs_up: bool, lead_ms: int, finishes: bool = True) -> RecordingHost:
     """A reply of three seconds, from its start to its end."""
     clock = StoppedClock()
     call = new_call()
     happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
-    stage = RecordingStage(call, clock, finishes=finishes)
-    await Performance(stage, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver()).run()
-    return stage
+    host = RecordingHost(call, clock, finishes=finishes)
+    await ResponseRun(host, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver()).run()
+    return host
 
 
 async def test_an_agents_hang_up_waits_until_what_was_said_has_been_heard() -> None:
     """Sent ahead of its time, the goodbye would be cut off by the close of the connection."""
-    stage = await spoken(hangs_up=True, lead_ms=60_000)
-    first_s, *_, last_s = stage.times(inputs.ReplyAudio)
-    (finished_s,) = stage.times(inputs.ReplyFinished)
+    host = await spoken(hangs_up=True, lead_ms=60_000)
+    first_s, *_, last_s = host.times(inputs.ResponseAudio)
+    (finished_s,) = host.times(inputs.ResponseFinished)
     assert last_s == first_s
     assert finished_s - first_s == 3.0
-    finished = stage.fed[-1][0]
-    assert isinstance(finished, inputs.ReplyFinished)
+    finished = host.fed[-1][0]
+    assert isinstance(finished, inputs.ResponseFinished)
     assert finished.hang_up
 
 
@@ -97,26 +97,26 @@ async def test_a_hang_up_waits_though_another_pod_has_said_all(heard_s: float) -
     before = await spoken(hangs_up=False, lead_ms=60_000, finishes=False)
     clock, call = before.clock, before.call
     clock.now_s += heard_s
-    stage = RecordingStage(call, clock)
-    await Performance(stage, Leaving(hangs_up=True, lead_ms=60_000), clock, CountingObserver()).run()
-    assert stage.times(inputs.ReplyAudio) == []
-    (finished_s,) = stage.times(inputs.ReplyFinished)
-    assert round(finished_s - before.times(inputs.ReplyAudio)[0], 6) == 3.0
+    host = RecordingHost(call, clock)
+    await ResponseRun(host, Leaving(hangs_up=True, lead_ms=60_000), clock, CountingObserver()).run()
+    assert host.times(inputs.ResponseAudio) == []
+    (finished_s,) = host.times(inputs.ResponseFinished)
+    assert round(finished_s - before.times(inputs.ResponseAudio)[0], 6) == 3.0
 
 
 async def test_a_reply_without_a_hang_up_is_over_when_it_is_made() -> None:
     """The caller's next turn need not wait until it has been heard."""
-    stage = await spoken(hangs_up=False, lead_ms=60_000)
-    assert stage.times(inputs.ReplyFinished) == stage.times(inputs.ReplyAudio)[:1]
+    host = await spoken(hangs_up=False, lead_ms=60_000)
+    assert host.times(inputs.ResponseFinished) == host.times(inputs.ResponseAudio)[:1]
 
 
 async def test_audio_is_let_out_as_far_ahead_as_the_agent_wants() -> None:
     """Each chunk so long before its time, and none later."""
-    stage = await spoken(hangs_up=False, lead_ms=400)
-    times = stage.times(inputs.ReplyAudio)
+    host = await spoken(hangs_up=False, lead_ms=400)
+    times = host.times(inputs.ResponseAudio)
     due = [max(0.0, n * CHUNK_MS / 1000 - 0.4) for n in range(30)]
     assert [round(at_s - times[0], 6) for at_s in times] == [round(at_s, 6) for at_s in due]
-    assert set(stage.waited_for) >= set(range(1, 31)), "no chunk comes before the store can bear it"
+    assert set(host.waited_for) >= set(range(1, 31)), "no chunk comes before the store can bear it"
 
 
 class Told:
@@ -140,22 +140,22 @@ class Acting(ScriptedAgent):
         super().__init__()
         self.act = act
 
-    def reply(self, turn: Turn) -> AsyncIterator[ReplyPart]:
+    def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         return self.act(turn)
 
 
-def performance(act: Callable[[Turn], AsyncIterator[Any]], call: Call | None = None) -> tuple[Performance, Any, Any]:
+def response_run(act: Callable[[Turn], AsyncIterator[Any]], call: Call | None = None) -> tuple[ResponseRun, Any, Any]:
     """An agent's reply, its stage, and what is told of it."""
     clock, told = StoppedClock(), Told()
     call = call or new_call()
-    if call.reply is None:
+    if call.response is None:
         happen(call, inputs.CreateResponse({}))
-    stage = RecordingStage(call, clock)
+    host = RecordingHost(call, clock)
     observer: Any = told
-    return Performance(stage, Acting(act), clock, observer), stage, told
+    return ResponseRun(host, Acting(act), clock, observer), host, told
 
 
-async def no_deed(name: str, deed: Any) -> Any:
+async def no_side_effect(name: str, run: Any) -> Any:
     raise AssertionError
 
 
@@ -164,12 +164,12 @@ def test_an_agent_is_told_all_it_may_know() -> None:
     call = new_call(instructions="Be brief.", tools=[{"type": "function", "name": "look_up"}])
     spoken_turn(call, now_ms=7000)
     happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "later"}))
-    assert call.reply is not None
-    happen(call, inputs.ReplyPlanned(response_id(1), {"say": "this"}, {"turn": 1}))
-    happen(call, inputs.ReplyText(response_id(1), "Hi."), inputs.ReplyAudio(response_id(1), bytes(960)))
+    assert call.response is not None
+    happen(call, inputs.ResponsePlanned(response_id(1), {"say": "this"}, {"turn": 1}))
+    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), bytes(960)))
     call.failed_to = "item_before"
     clip = Clip(b"", PCM)
-    turn = turn_of(call, clip, no_deed)
+    turn = turn_of(call, clip, no_side_effect)
     assert turn == Turn(
         call_id=CALL_ID,
         response_id=response_id(1),
@@ -190,7 +190,7 @@ def test_an_agent_is_told_all_it_may_know() -> None:
         failed_to="item_before",
         was_cut=False,
         progress=Progress({"say": "this"}, "Hi.", 960, 0),
-        once=no_deed,
+        once=no_side_effect,
     )
     assert [item["id"] for item in turn.items] == [item_id(1)]
 
@@ -201,7 +201,7 @@ def test_what_a_response_was_asked_with_counts_more_than_the_session() -> None:
     typed = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     params = {"max_output_tokens": 100, "metadata": {"a": "b"}, "input": [typed], "output_modalities": ["text"]}
     happen(call, inputs.CreateItem(typed), inputs.CreateResponse(params))
-    turn = turn_of(call, None, no_deed)
+    turn = turn_of(call, None, no_side_effect)
     assert (turn.max_output_tokens, turn.metadata, turn.wants_audio) == (100, {"a": "b"}, False)
     assert [item["content"] for item in turn.items] == [typed["content"]]
     assert [item.get("id") for item in turn.items] == [None]
@@ -220,7 +220,7 @@ async def test_an_agent_hears_what_it_answers(answers_speech: bool) -> None:
     if answers_speech:
         spoken_turn(call)
         happen(call, inputs.CancelResponse())
-    its, _, _ = performance(act, call)
+    its, _, _ = response_run(act, call)
     await its.run()
     assert call.clip is None or len(call.clip.audio) == PCM.size(500)
     assert heard == [Clip(call.clip.audio, PCM) if call.clip else None]
@@ -231,18 +231,18 @@ async def test_stages_of_a_reply_are_measured_once_each() -> None:
     """Until it is decided, and from there to the first audio."""
 
     async def act(_: Turn) -> AsyncIterator[Any]:
-        stage.clock.now_s += 2
+        host.clock.now_s += 2
         yield Plan({"say": "Hi."}, {"turn": 1})
         yield Text("Hi.")
-        stage.clock.now_s += 1
+        host.clock.now_s += 1
         yield Audio(bytes(4800), PCM)
-        stage.clock.now_s += 5
+        host.clock.now_s += 5
         yield Audio(bytes(4800), PCM)
 
-    its, stage, told = performance(act)
+    its, host, told = response_run(act)
     await its.run()
     assert told.stages == [("think", 2.0), ("tts", 1.0)]
-    assert stage.fed[0] == (inputs.ReplyPlanned(response_id(1), {"say": "Hi."}, {"turn": 1}), 1002.0)
+    assert host.fed[0] == (inputs.ResponsePlanned(response_id(1), {"say": "Hi."}, {"turn": 1}), 1002.0)
 
 
 async def test_text_joins_what_is_said_already_if_one_audio_says_both() -> None:
@@ -254,13 +254,16 @@ async def test_text_joins_what_is_said_already_if_one_audio_says_both() -> None:
             yield Audio(bytes(4800), PCM)
 
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ReplyText(response_id(1), "One. "))
-    happen(call, inputs.ReplyAudio(response_id(1), bytes(4800)), inputs.ReplyText(response_id(1), "T"))
-    happen(call, inputs.ReplyAudio(response_id(1), bytes(960)))
-    its, stage, _ = performance(act, call)
+    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "One. "))
+    happen(call, inputs.ResponseAudio(response_id(1), bytes(4800)), inputs.ResponseText(response_id(1), "T"))
+    happen(call, inputs.ResponseAudio(response_id(1), bytes(960)))
+    its, host, _ = response_run(act, call)
     await its.run()
-    said = [happened for happened, _ in stage.fed if isinstance(happened, inputs.ReplyText)]
-    assert said == [inputs.ReplyText(response_id(1), "wo. ", joins=True), inputs.ReplyText(response_id(1), "Three. ")]
+    said = [event for event, _ in host.fed if isinstance(event, inputs.ResponseText)]
+    assert said == [
+        inputs.ResponseText(response_id(1), "wo. ", joins=True),
+        inputs.ResponseText(response_id(1), "Three. "),
+    ]
 
 
 async def test_every_part_waits_for_the_store_and_leaves_others_their_turn() -> None:
@@ -277,12 +280,12 @@ async def test_every_part_waits_for_the_store_and_leaves_others_their_turn() -> 
             turns += 1
             await asyncio.sleep(0)
 
-    its, stage, _ = performance(act)
+    its, host, _ = response_run(act)
     watching = asyncio.create_task(others())
     await its.run()
     assert turns == 5
     watching.cancel()
-    assert stage.waited_for == [0] * 5
+    assert host.waited_for == [0] * 5
 
 
 async def test_what_is_left_of_the_audio_comes_before_what_follows_it() -> None:
@@ -294,11 +297,11 @@ async def test_what_is_left_of_the_audio_comes_before_what_follows_it() -> None:
         yield FunctionCall("look_up", "{}")
         yield Audio(bytes(PCM.size(50)), PCM)
 
-    its, stage, _ = performance(act)
+    its, host, _ = response_run(act)
     await its.run()
-    kinds = [type(happened) for happened, _ in stage.fed]
-    audio = inputs.ReplyAudio
-    assert kinds == [inputs.ReplyText, audio, audio, inputs.ReplyFunctionCall, audio, inputs.ReplyFinished]
+    kinds = [type(event) for event, _ in host.fed]
+    audio = inputs.ResponseAudio
+    assert kinds == [inputs.ResponseText, audio, audio, inputs.ResponseFunctionCall, audio, inputs.ResponseFinished]
 
 
 async def test_an_agent_is_silent_once_it_owes_a_part_for_so_long() -> None:
@@ -309,19 +312,19 @@ async def test_an_agent_is_silent_once_it_owes_a_part_for_so_long() -> None:
         await may_go_on.wait()
         yield Text("At last.")
 
-    its, stage, told = performance(act)
-    stage.clock.now_s += SILENT_S
+    its, host, told = response_run(act)
+    host.clock.now_s += SILENT_S
     assert not its.is_silent
     running = asyncio.create_task(its.run())
     await asyncio.sleep(0)
-    stage.clock.now_s += SILENT_S - 0.5
+    host.clock.now_s += SILENT_S - 0.5
     assert not its.is_silent
-    stage.clock.now_s += 0.5
+    host.clock.now_s += 0.5
     assert its.is_silent
     may_go_on.set()
     await running
     assert not its.is_silent
-    stage.clock.now_s += SILENT_S
+    host.clock.now_s += SILENT_S
     assert not its.is_silent
     assert told.faults == []
 
@@ -337,19 +340,19 @@ async def test_an_agent_has_tidied_up_when_its_reply_is_over() -> None:
             tidied.append("yes")
             raise RuntimeError("while tidying up")
 
-    its, stage, told = performance(act)
+    its, host, told = response_run(act)
     with capture_logs() as logs:
         await its.run()
         assert tidied == ["yes"]
     assert [line["event"] for line in logs] == ["agent failed to reply", "agent raised at the end of a reply"]
     assert told.faults == ["no_part"]
-    assert emitted(stage.call)[-1]["response"]["status"] == "failed"
+    assert emitted(host.call)[-1]["response"]["status"] == "failed"
 
 
 async def test_what_cannot_be_tidied_up_is_left_alone() -> None:
     """A list is no generator: that it is no reply is all there is to tell."""
     wrong: Any = lambda _: ["Hello."]  # noqa: E731 an agent of one line
-    its, _, told = performance(wrong)
+    its, _, told = response_run(wrong)
     with capture_logs() as logs:
         await its.run()
     assert [line["event"] for line in logs] == ["agent failed to reply"]
@@ -363,7 +366,7 @@ async def test_an_agent_that_is_no_generator_is_closed_like_one() -> None:
         return ["Hello."]
 
     made: Any = act()
-    its, _, told = performance(lambda _: made)
+    its, _, told = response_run(lambda _: made)
     await its.run()
     assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
     assert told.faults == ["raised"]
@@ -374,41 +377,41 @@ async def test_an_agent_that_fails_when_its_reply_is_over_is_not_heard_of(is_fol
     """The client cancelled it; the response that follows is none of its business."""
 
     async def act(_: Turn) -> AsyncIterator[Any]:
-        happen(stage.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
+        happen(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
         yield Text("too late")
         raise RuntimeError("later still")
 
-    its, stage, told = performance(act)
+    its, host, told = response_run(act)
     with capture_logs() as logs:
         await its.run()
     assert (logs, told.faults) == ([], [])
-    assert types(stage.call) == ["response.created", "response.done", *(["response.created"] if is_followed else [])]
-    assert (stage.call.reply is not None) == is_followed
+    assert types(host.call) == ["response.created", "response.done", *(["response.created"] if is_followed else [])]
+    assert (host.call.response is not None) == is_followed
 
 
-async def test_a_deed_is_done_once_its_key_is_durable_and_its_result_is_kept() -> None:
+async def test_a_side_effect_is_done_once_its_key_is_durable_and_its_result_is_kept() -> None:
     """In the order in which deeds were begun."""
     keys: list[tuple[str, int]] = []
 
     async def book(key: str) -> str:
-        keys.append((key, stage.made_durable[-1]))
+        keys.append((key, host.made_durable[-1]))
         return f"table {len(keys)}"
 
     async def act(turn: Turn) -> AsyncIterator[Any]:
         yield Text(await turn.once("book", book))
         yield Text(await turn.once("book", book))
 
-    its, stage, _ = performance(act)
+    its, host, _ = response_run(act)
     await its.run()
-    happened = [one for one, _ in stage.fed]
-    steps = [one for one in happened if isinstance(one, inputs.ReplyStepBegun | inputs.ReplyStepDone)]
+    event = [one for one, _ in host.fed]
+    steps = [one for one in event if isinstance(one, inputs.SideEffectBegun | inputs.SideEffectDone)]
     assert steps == [
-        inputs.ReplyStepBegun(response_id(1), "book"),
-        inputs.ReplyStepDone(response_id(1), 0, "table 1"),
-        inputs.ReplyStepBegun(response_id(1), "book"),
-        inputs.ReplyStepDone(response_id(1), 1, "table 2"),
+        inputs.SideEffectBegun(response_id(1), "book"),
+        inputs.SideEffectDone(response_id(1), 0, "table 1"),
+        inputs.SideEffectBegun(response_id(1), "book"),
+        inputs.SideEffectDone(response_id(1), 1, "table 2"),
     ]
-    assert [wait_durable for _, wait_durable in keys] == [happened.index(steps[0]) + 1, happened.index(steps[1]) + 3]
+    assert [wait_durable for _, wait_durable in keys] == [event.index(steps[0]) + 1, event.index(steps[1]) + 3]
     assert len({key for key, _ in keys}) == 2
 
 
@@ -418,19 +421,19 @@ async def test_nothing_is_done_any_more_when_the_reply_is_over(is_followed: bool
     done: list[str] = []
     raised: list[type[BaseException]] = []
 
-    async def deed(key: str) -> None:
+    async def run(key: str) -> None:
         done.append(key)
 
     async def act(turn: Turn) -> AsyncIterator[Any]:
-        happen(stage.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
+        happen(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
         try:
-            yield Text(str(await turn.once("deed", deed)))
+            yield Text(str(await turn.once("deed", run)))
         except BaseException as error:
             raised.append(type(error))
             raise
 
-    its, stage, told = performance(act)
+    its, host, told = response_run(act)
     await its.run()
-    assert (done, stage.fed, told.faults) == ([], [], [])
+    assert (done, host.fed, told.faults) == ([], [], [])
     assert raised == [asyncio.CancelledError]
-    assert stage.call.reply is None or stage.call.reply.steps == []
+    assert host.call.response is None or host.call.response.side_effects == []

@@ -15,34 +15,34 @@ from voice_agent.agents.base import (
     Agent,
     Audio,
     Clip,
-    Deed,
     FunctionCall,
     HangUp,
-    Once,
     Plan,
     Progress,
-    ReplyPart,
+    ResponsePart,
+    RunOnce,
+    SideEffect,
     Text,
     Turn,
 )
 from voice_agent.call.inputs import (
     Input,
-    ReplyDiverged,
-    ReplyFailed,
-    ReplyFinished,
-    ReplyFunctionCall,
-    ReplyPlanned,
-    ReplyStepBegun,
-    ReplyStepDone,
-    ReplyText,
+    ResponseDiverged,
+    ResponseFailed,
+    ResponseFinished,
+    ResponseFunctionCall,
+    ResponsePlanned,
+    ResponseText,
+    SideEffectBegun,
+    SideEffectDone,
 )
 from voice_agent.call.record import Call
-from voice_agent.call.reply_items import settings_of
+from voice_agent.call.response_items import settings_of
 from voice_agent.call.responses import playing_until_ms
 from voice_agent.runtime.calls.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.calls.apology import apology
 from voice_agent.runtime.calls.audio_pacer import AudioPacer
-from voice_agent.runtime.calls.parts import NoReplyPart, checked, json_of
+from voice_agent.runtime.calls.parts import NoResponsePart, checked, json_of
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -55,12 +55,12 @@ _END: Any = object()
 log = structlog.get_logger(__name__)
 
 
-class Stage(Protocol):
+class ResponseHost(Protocol):
     """Where a reply is performed: the live call."""
 
     call: Call
 
-    def feed(self, happened: Input) -> None:
+    def feed(self, event: Input) -> None:
         """Let something happen to the call."""
 
     async def wait_for_capacity(self) -> None:
@@ -70,14 +70,14 @@ class Stage(Protocol):
         """Wait until all that happened so far is durable, or the store is given up for now."""
 
 
-def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
+def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
     """Everything the agent may know for the reply under way."""
-    reply = call.reply
-    assert reply is not None
+    response = call.response
+    assert response is not None
     settings = settings_of(call)
     return Turn(
         call_id=call.call_id,
-        response_id=reply.response_id,
+        response_id=response.response_id,
         instructions=settings.instructions,
         voice=settings.voice,
         speed=call.session["audio"]["output"]["speed"],
@@ -90,36 +90,36 @@ def turn_of(call: Call, clip: Clip | None, once: Once) -> Turn:
         metadata=settings.metadata or {},
         items=_conversation_of(call) if settings.input_items is None else settings.input_items,
         clip=clip,
-        now_ms=reply.started_at_ms,
+        now_ms=response.started_at_ms,
         state=call.agent_state,
         failed_to=call.failed_to,
-        was_cut=reply.cut,
-        progress=Progress(reply.plan, reply.text, reply.audio_bytes, reply.functions_called),
+        was_cut=response.cut,
+        progress=Progress(response.plan, response.text, response.audio_bytes, response.functions_called),
         once=once,
     )
 
 
 def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
     """What had been said when the reply was asked for; on every pod the same, without what the reply says itself."""
-    assert call.reply is not None
-    return call.conversation.items(to_rank=call.reply.items_to)
+    assert call.response is not None
+    return call.conversation.items(to_rank=call.response.items_to)
 
 
-class Performance:
+class ResponseRun:
     """A reply as its agent makes it: fed to the call part by part, until it is over or cancelled."""
 
-    def __init__(self, stage: Stage, agent: Agent, clock: Clock, observer: Observer) -> None:
-        call = self._call = stage.call
-        reply = call.reply
-        assert reply is not None
-        self._stage = stage
+    def __init__(self, host: ResponseHost, agent: Agent, clock: Clock, observer: Observer) -> None:
+        call = self._call = host.call
+        response = call.response
+        assert response is not None
+        self._host = host
         self._agent = agent
         self._clock = clock
         self._observer = observer
-        self._response_id = reply.response_id
+        self._response_id = response.response_id
         self._watch = StepWatch(agent.name, call.call_id, clock, observer)
         self._waits_since_s: float | None = None
-        """Since when the agent owes a part."""
+        """Since when a part is due from the agent."""
         self._decided_s = self._started_s = clock.monotonic_s()
         self._has_spoken = self._hangs_up = self._told_of_difference = False
 
@@ -135,12 +135,12 @@ class Performance:
 
     async def run(self) -> None:
         """Have the reply made. Never raises but when it is cancelled."""
-        parts: AsyncIterator[ReplyPart] | None = None
+        parts: AsyncIterator[ResponsePart] | None = None
         try:
             parts = self._agent.reply(self._begin())
             while (part := await self._next(parts)) is not _END:
                 await self._take(checked(part))
-                await self._stage.wait_for_capacity()
+                await self._host.wait_for_capacity()
                 # An agent that yields without ever waiting leaves the others their turn.
                 await asyncio.sleep(0)
             await self._finish()
@@ -149,7 +149,7 @@ class Performance:
             if task is None or task.cancelling():
                 raise
             self._failed("raised", "something it waited for was cancelled")
-        except NoReplyPart as error:
+        except NoResponsePart as error:
             self._failed("no_part", str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 `_failed` logs it
             # The root of the reply's task: whatever an agent does wrong must not end the call, nor the pod.
@@ -160,24 +160,24 @@ class Performance:
     def _begin(self) -> Turn:
         """Not done by the constructor: what is odd about the agent, or in the record, is to end as an apology."""
         call, agent = self._call, self._agent
-        reply = call.reply
-        assert reply is not None
+        response = call.response
+        assert response is not None
         target = settings_of(call).output_format
         speaks = settings_of(call).wants_audio and call.voice_locked
-        self._replay = Replay(reply, target, replays=agent.replays, speaks=speaks)
-        self._speech = AudioPacer(self._stage, reply, target, self._replay, self._clock, agent=agent)
+        self._replay = Replay(response, target, replays=agent.replays, speaks=speaks)
+        self._speech = AudioPacer(self._host, response, target, self._replay, self._clock, agent=agent)
         self._speech.on_piece = self._piece_begins
         clip = Clip(call.answered.audio, call.input_format) if call.answered else None
-        return turn_of(call, clip, _Steps(self._stage, reply.response_id))
+        return turn_of(call, clip, _SideEffects(self._host, response.response_id))
 
-    async def _next(self, parts: AsyncIterator[ReplyPart]) -> ReplyPart:
+    async def _next(self, parts: AsyncIterator[ResponsePart]) -> ResponsePart:
         self._waits_since_s = self._clock.monotonic_s()
         try:
             return await result_of(anext(parts, _END), self._watch)
         finally:
             self._waits_since_s = None
 
-    async def _close(self, parts: AsyncIterator[ReplyPart] | None) -> None:
+    async def _close(self, parts: AsyncIterator[ResponsePart] | None) -> None:
         if isinstance(parts, Coroutine):
             parts.close()  # It was to be a generator, and yields nothing: it is never waited for.
         close = getattr(parts, "aclose", None)
@@ -189,11 +189,11 @@ class Performance:
             # The agent's way of tidying up; the reply is over.
             log.exception("agent raised at the end of a reply", call_id=self._call.call_id, agent=self._agent.name)
 
-    async def _take(self, part: ReplyPart) -> None:
-        feed, response_id = self._stage.feed, self._response_id
+    async def _take(self, part: ResponsePart) -> None:
+        feed, response_id = self._host.feed, self._response_id
         match part:
             case Plan(plan, state):
-                feed(ReplyPlanned(response_id, dict(plan), dict(state)))
+                feed(ResponsePlanned(response_id, dict(plan), dict(state)))
                 self._decided_s = self._clock.monotonic_s()
                 self._observer.turn_stage("think", self._decided_s - self._started_s)
             case Text(delta):
@@ -201,7 +201,7 @@ class Performance:
                 new = self._replay.text(delta)
                 self._compare()
                 if new:
-                    feed(ReplyText(response_id, new, joins=self._replay.begins_at(0) is not None))
+                    feed(ResponseText(response_id, new, joins=self._replay.begins_at(0) is not None))
             case Audio(audio, audio_format, words):
                 if not self._has_spoken:
                     self._has_spoken = True
@@ -210,7 +210,7 @@ class Performance:
             case FunctionCall(name, arguments):
                 await self._speech.begin_item()
                 if self._replay.is_new_call():
-                    feed(ReplyFunctionCall(response_id, name, arguments))
+                    feed(ResponseFunctionCall(response_id, name, arguments))
             case HangUp():
                 self._hangs_up = True
             case _:
@@ -222,7 +222,7 @@ class Performance:
         self._compare()
         if self._hangs_up:
             await self._heard()
-        self._stage.feed(ReplyFinished(self._response_id, self._hangs_up))
+        self._host.feed(ResponseFinished(self._response_id, self._hangs_up))
 
     async def _heard(self) -> None:
         """Wait until the caller has heard everything, also of what another pod sent before it lost the call."""
@@ -235,18 +235,18 @@ class Performance:
         """Tell once that the reply, made again, is another; its text goes on in an item of its own."""
         if self._replay.differs == "text" and not self._told_of_difference:
             self._tell_of_difference()
-            self._stage.feed(ReplyDiverged(self._response_id))
+            self._host.feed(ResponseDiverged(self._response_id))
 
     def _piece_begins(self, from_chars: int) -> None:
         """Let the call know what text the audio says that comes now, where that is not the rest of what it said."""
-        at, reply = self._replay.begins_at(from_chars), self._call.reply
-        if at is None or reply is None:
+        at, response = self._replay.begins_at(from_chars), self._call.response
+        if at is None or response is None:
             return
         is_other = self._replay.differs == "audio" and not self._told_of_difference
         if is_other:
             self._tell_of_difference()
-        if is_other or at != reply.piece.text_from:
-            self._stage.feed(ReplyDiverged(self._response_id, at))
+        if is_other or at != response.piece.text_from:
+            self._host.feed(ResponseDiverged(self._response_id, at))
 
     def _tell_of_difference(self) -> None:
         self._told_of_difference = True
@@ -260,8 +260,8 @@ class Performance:
         )
 
     def _failed(self, kind: str, why: str, error: BaseException | None = None) -> None:
-        reply = self._call.reply
-        if reply is None or reply.response_id != self._response_id:
+        response = self._call.response
+        if response is None or response.response_id != self._response_id:
             return
         self._observer.agent_fault(kind)
         log.error(
@@ -274,30 +274,30 @@ class Performance:
             exc_info=error,
         )
         message = f"The agent {self._agent.name!r} failed to reply."
-        self._stage.feed(ReplyFailed(self._response_id, message, apology(settings_of(self._call).output_format)))
+        self._host.feed(ResponseFailed(self._response_id, message, apology(settings_of(self._call).output_format)))
 
 
-class _Steps:
-    """`Turn.once`: deeds under keys that outlive the pod."""
+class _SideEffects:
+    """`Turn.once`: side effects under keys that outlive the pod."""
 
-    def __init__(self, stage: Stage, response_id: str) -> None:
-        self._stage = stage
+    def __init__(self, host: ResponseHost, response_id: str) -> None:
+        self._host = host
         self._response_id = response_id
         self._begun = 0
 
-    async def __call__(self, name: str, deed: Deed) -> Any:
-        stage, number = self._stage, self._begun
+    async def __call__(self, name: str, run: SideEffect) -> Any:
+        host, number = self._host, self._begun
         self._begun += 1
-        reply = stage.call.reply
-        if reply is None or reply.response_id != self._response_id:
+        response = host.call.response
+        if response is None or response.response_id != self._response_id:
             raise asyncio.CancelledError
-        if number == len(reply.steps):
-            stage.feed(ReplyStepBegun(self._response_id, name))
-            await stage.wait_durable()
-        step = reply.steps[number]
+        if number == len(response.side_effects):
+            host.feed(SideEffectBegun(self._response_id, name))
+            await host.wait_durable()
+        step = response.side_effects[number]
         if step["name"] != name:
             raise ValueError(f"step {number} of the reply was {step['name']!r}, now it is {name!r}")
         if "result" not in step:
-            result = json_of(await deed(step["key"]), "result of a deed")
-            stage.feed(ReplyStepDone(self._response_id, number, result))
+            result = json_of(await run(step["key"]), "result of a side effect")
+            host.feed(SideEffectDone(self._response_id, number, result))
         return step["result"]

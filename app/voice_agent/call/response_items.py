@@ -1,0 +1,127 @@
+"""The items of a reply: opened, filled piece by piece, and closed with what was said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voice_agent.call import events
+from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
+from voice_agent.call.record import Call, Response
+from voice_agent.call.session import ResponseSettings, settings_under
+
+
+def settings_of(call: Call) -> ResponseSettings:
+    """What holds for the reply under way: the session's settings under those of `response.create`."""
+    return settings_under(call.session, call.response.params if call.response else {})
+
+
+def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
+    """The id of the message item under way; a new one, at the end or behind the item `after`, if there is none."""
+    if response.item_id is not None:
+        return response.item_id
+    item_id = response.item_id = call.new_item_id()
+    response.item_text_from, response.item_audio_from = len(response.text), response.audio_bytes
+    begin_piece(call, response, len(response.text))
+    response.output_ids.append(item_id)
+    call.mark("counts", "response")
+    previous = after or call.conversation.last_id
+    item = _in_progress(item_id)
+    out_of_band = not settings_of(call).in_conversation
+    if out_of_band:
+        response.out_of_band[item_id] = item
+    else:
+        call.conversation.add(item, after=after)
+    index = index_of(response)
+    call.emit(events.output_item_added(response.response_id, index, item))
+    if not out_of_band:
+        call.emit(events.item_added(previous, item))
+    call.emit(events.content_part_added(response.response_id, item_id, index, settings_of(call).wants_audio))
+    return item_id
+
+
+def open_again(call: Call, response: Response) -> None:
+    """Give the message item under way back to a conversation whose store has lost it: its words are the reply's."""
+    if response.item_id is not None and item_of(call, response, response.item_id) is None:
+        call.conversation.add(_in_progress(response.item_id))
+
+
+def _in_progress(item_id: str) -> dict[str, Any]:
+    return {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": "in_progress",
+        "role": "assistant",
+        "content": [],
+    }
+
+
+def finish_item(call: Call, response: Response, status: str) -> None:
+    """Close the message item under way, if there is one; ``incomplete``: with what was sent of it."""
+    item_id = response.item_id
+    if item_id is None:
+        return
+    response.item_id = None
+    spoken = settings_of(call).wants_audio
+    index = index_of(response)
+    audio_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
+    said, alignment = _said(call, response, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
+    response.alignment, response.saved = [], (response.saved[0], 0)
+    if spoken:
+        part: dict[str, Any] = {"type": "output_audio", "transcript": said}
+        call.emit(events.output_audio_done(response.response_id, item_id, index))
+        call.emit(events.output_audio_transcript_done(response.response_id, item_id, index, said))
+    else:
+        part = {"type": "output_text", "text": said}
+        call.emit(events.output_text_done(response.response_id, item_id, index, said))
+    call.emit(events.content_part_done(response.response_id, item_id, index, spoken, said))
+    entry = call.conversation.get(item_id)
+    item = response.out_of_band[item_id] if entry is None else entry.item
+    item.update(status=status, content=[part])
+    if entry is not None:
+        entry.audio_ms, entry.alignment = audio_ms, alignment
+        call.conversation.touch(item_id)
+        call.emit(events.item_done(call.conversation.before(item_id), item))
+    call.emit(events.output_item_done(response.response_id, index, item))
+
+
+def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
+    """The text of the open item and its alignment; cut short, without what was to be said after that."""
+    said = response.text[response.item_text_from :]
+    if not response.item_audio_bytes and not (cut_at_ms == 0 and call.voice_locked):
+        # An agent that has never spoken says all it has to say in writing.
+        return said, None
+    piece = response.piece
+    made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, response.audio_bytes - piece.audio_from))
+    if cut_at_ms is not None:
+        made_ms = ends_after_ms(len(response.text) - piece.text_from, made_ms)
+    entries = entries_now(call, response)
+    alignment = [*response.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
+    if cut_at_ms is None:
+        return said, alignment
+    said = heard_text(said, alignment, cut_at_ms)
+    return said, cut(alignment, cut_at_ms, len(said))
+
+
+def begin_piece(call: Call, response: Response, text_from: int) -> None:
+    """Audio that comes from now on says the text from a character on."""
+    response.piece, response.piece_checksum = Piece(text_from, response.audio_bytes), 0
+    call.mark("piece")
+
+
+def entries_now(call: Call, response: Response) -> Alignment:
+    """The alignment of the last piece, counted from the beginning of its item."""
+    piece = response.piece
+    at_ms = settings_of(call).output_format.ms(piece.audio_from - response.item_audio_from)
+    return entries_of(piece, [at_ms, piece.text_from - response.item_text_from])
+
+
+def index_of(response: Response) -> int:
+    """The ``output_index`` of the newest item."""
+    return len(response.output_ids) - 1
+
+
+def item_of(call: Call, response: Response, item_id: str) -> dict[str, Any] | None:
+    """An item that the reply made; None if it was deleted since."""
+    entry = call.conversation.get(item_id)
+    return response.out_of_band.get(item_id) if entry is None else entry.item
