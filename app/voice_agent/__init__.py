@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "voice_agent.agents.base": "Agent Audio Clip FunctionCall HangUp Plan Progress ReplyPart Text Turn",
+    "voice_agent.agents.base": "Agent Audio Clip FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.stores.base": "Store",
 }
