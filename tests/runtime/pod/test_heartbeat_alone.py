@@ -241,7 +241,7 @@ async def test_a_wish_is_obeyed_once() -> None:
 @pytest.mark.parametrize(
     ("loop", "act", "every_s"),
     [
-        ("run", "beat", HEARTBEAT_S),
+        ("run", "heartbeat", HEARTBEAT_S),
         ("upkeep", "_look_after_all", UPKEEP_S),
         ("bound_parking", "_unload_surplus", UPKEEP_S),
     ],

@@ -248,7 +248,7 @@ async def test_a_call_is_read_wherever_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_up", "beat", "told_as"),
+    ("given_up", "heartbeat", "told_as"),
     [
         (None, StoreState.OK, "ok"),
         (None, StoreState.UNREACHABLE, "unreachable"),
@@ -288,7 +288,7 @@ async def test_a_pod_is_degraded_until_every_call_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_nearly_full", "beat", "code"),
+    ("is_nearly_full", "heartbeat", "code"),
     [
         (False, StoreState.OK, None),
         (False, StoreState.UNREACHABLE, None),
