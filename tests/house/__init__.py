@@ -1,0 +1,1 @@
+"""How large the parts of this tree are, and which of them import which: see ``python -m tests.house --help``."""
