@@ -49,7 +49,6 @@ BEING_CUT = frozenset(
         "app/voice_agent/runtime/pod/ownership.py::Ownership.__init__",
         "app/voice_agent/runtime/pod/pod.py",
         "app/voice_agent/runtime/pod/pod.py::Pod.__init__",
-        "app/voice_agent/stores/redis.py",
         "app/voice_agent/web/call_socket.py",
     }
 )

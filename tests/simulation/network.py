@@ -28,7 +28,7 @@ from voice_agent.stores.base import (
 from voice_agent.stores.memory import MemoryStore
 
 ANSWER_S = 2.0
-"""As `stores.redis` waits."""
+"""As `stores.redis_client` waits."""
 
 
 class StoreLink(Store):

@@ -23,8 +23,7 @@ from redis import exceptions
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import CallWrite
 from voice_agent.errors import SettingsError, StoreUnavailable
-from voice_agent.stores import embedded
-from voice_agent.stores import redis as redis_store
+from voice_agent.stores import embedded, redis_client
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.embedded import (
     MAX_SOCKET_PATH_BYTES,
@@ -412,7 +411,7 @@ async def test_a_server_that_cannot_be_started_is_an_outage(failure: Exception, 
 
 async def test_a_store_is_open_once_a_client_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What listens in the directory may be no store."""
-    monkeypatch.setattr(redis_store, "AGAIN_FOR_S", 0)
+    monkeypatch.setattr(redis_client, "AGAIN_FOR_S", 0)
     store = Scripted(tmp_path)
     with pytest.raises(StoreUnavailable):
         await store.open()

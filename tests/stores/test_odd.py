@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.redis import RedisStore
-from voice_agent.stores.redis_fleet import MAX_HASH_BYTES, MAX_PODS, heartbeat_fields
+from voice_agent.stores.redis_fleet_format import MAX_HASH_BYTES, MAX_PODS, heartbeat_fields
 
 HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
 GOOD = heartbeat_fields(HEARTBEAT) | {"name": "odd"}

@@ -22,7 +22,8 @@ from redis.backoff import NoBackoff
 
 from voice_agent.errors import SettingsError
 from voice_agent.stores.base import StoreMemory
-from voice_agent.stores.redis import Question, RedisStore
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_client import Question
 from voice_agent.stores.redis_connections import options, read_place
 from voice_agent.stores.redis_errors import InvalidUrl, unusable
 from voice_agent.stores.redis_format import Script

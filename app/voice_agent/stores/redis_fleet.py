@@ -1,209 +1,113 @@
-"""How heartbeats, wishes and weights look in Redis, and what of them is passed over because it looks otherwise.
-
-Blue and green are different versions, and anybody may write into a server: what is not understood is passed over one
-by one and named, and hides nothing else. Of a heartbeat, counters and keys may be missing alone.
-"""
+"""What a store in Redis keeps for the pods together: heartbeats, drain requests, the router's weights, values."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import orjson
-import structlog
-from redis import exceptions
 
-from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
-from voice_agent.stores.redis_errors import words_of
+from voice_agent.errors import StoreUnavailable
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, RouterWeights
+from voice_agent.stores.redis_client import Answer, RedisClient
+from voice_agent.stores.redis_fleet_format import (
+    HEARTBEAT_FIELDS,
+    MAX_HASH_BYTES,
+    MAX_PODS,
+    WEIGHTS_FIELDS,
+    WISH_FIELDS,
+    heartbeat_fields,
+    heartbeat_of,
+    request_of,
+    weights_of,
+)
 
-MAX_HASH_BYTES = 1024 * 1024
-"""Of a heartbeat or a wish: stops one that is huge from being sent to every pod every two seconds. One with the keys of
-ten thousand calls has a third of it."""
-MAX_PODS = 1000
-"""Of those that beat last: stops a list of names that is no list of pods."""
-MAX_TEXT_CHARS = 200
-"""Of a name or a label: stops what would fill a terminal."""
-MAX_NUMBER = 2**53
-"""What every JSON reader takes for a whole number."""
-MAX_DEADLINE_S = 10**8
-"""Three years: stops a number that no timer takes."""
-
-HEARTBEAT_FIELDS = tuple(PodHeartbeat.__dataclass_fields__)
-WISH_FIELDS = ("drain",)
-WEIGHTS_FIELDS = ("weights", "told_at_ms")
-WISH_NUMBERS = (("deadline_s", MAX_DEADLINE_S), ("requested_at_ms", MAX_NUMBER))
-CALL_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-"""What a call key may be bound to; `lua/bind_call_key.lua` looks for the same."""
-
-log = structlog.get_logger(__name__)
-
-Part = TypeVar("Part")
-Say = Callable[[str], None]
-"""To be told what is odd."""
+TRIES_TO_AGREE = 5
+"""What a store was told may be gone at once in a failover, and for good in one that evicts everything."""
+KEPT_POD_MS = 3_600_000
+"""How long the list of pods keeps a name after its last heartbeat."""
 
 
-class Odd(ValueError):
-    """Something is not what this version reads; says what is wrong, and quotes nothing of it."""
+class RedisFleet(RedisClient):
+    """The verbs for pods and operators."""
 
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
+        fields = [ttl_s, *(word for pair in heartbeat_fields(heartbeat).items() for word in pair)]
+        await self._ask(self._read_clock, again=False)
+        await self._run("beat", [self.keys.pod(heartbeat.name)], fields, again=False)
+        await self._run("list_pod", [self.keys.pods], [heartbeat.name, KEPT_POD_MS], again=False)
+        return await self.drain_request(heartbeat.color)
 
-class PassedOver:
-    """Names what is passed over, once for as long as it stands there."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, Mapping[str, str]] = {}
-
-    def tell(self, among: str, found: Mapping[str, str]) -> None:
-        """`found`: all that is odd now `among` some entries, and why."""
-        before = self._told.get(among, {})
-        for entry, why in found.items():
-            if before.get(entry) != why:
-                log.warning("passed over in the store", entry=entry, why=why)
-        self._told[among] = found
-
-
-def heartbeat_fields(heartbeat: PodHeartbeat) -> dict[Any, Any]:
-    """The hash of a heartbeat."""
-    fields: dict[Any, Any] = {name: str(getattr(heartbeat, name)) for name in HEARTBEAT_FIELDS}
-    fields["counters"] = b"" if heartbeat.counters is None else orjson.dumps(heartbeat.counters)
-    fields["keys"] = orjson.dumps(dict(heartbeat.keys)) if heartbeat.keys else b""
-    return fields
-
-
-def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
-    """The heartbeat of a pod from what `lua/read_fields.lua` answered; None if it has run out, or is odd."""
-    try:
-        found = _fields(HEARTBEAT_FIELDS, answer)
-        if not found:
-            return None
-        if _text(found, "name") != name:
-            raise Odd("it names another pod")
-        return PodHeartbeat(
-            name=name,
-            color=_text(found, "color"),
-            version=_text(found, "version"),
-            status=_text(found, "status"),
-            active_calls=_number(found, "active_calls"),
-            parked_calls=_number(found, "parked_calls", 0),
-            capacity=_number(found, "capacity"),
-            started_at_ms=_number(found, "started_at_ms", 0),
-            heartbeat_at_ms=_number(found, "heartbeat_at_ms"),
-            schema=_number(found, "schema", 0),
-            counters=_part(found, "counters", _counters, None, say),
-            keys=_part(found, "keys", _counts, {}, say),
-            calls_not_resumable=_number(found, "calls_not_resumable", 0),
-            oldest_call_at_ms=_number(found, "oldest_call_at_ms", 0),
-            took_call_at_ms=_number(found, "took_call_at_ms", 0),
-            forwarded_call_at_ms=_number(found, "forwarded_call_at_ms", 0),
-            store=_text(found, "store", "ok"),
+    async def pods(self) -> list[PodHeartbeat]:
+        """Two round trips: the names, then their beats. One that is odd is passed over."""
+        listed: Any = await self._ask(
+            lambda: self._redis.zrevrange(self.keys.pods, 0, MAX_PODS - 1), about=self.keys.pods
         )
-    except ValueError as error:
-        say(_why(error))
-        return None
+        names = sorted(name.decode(errors="backslashreplace") for name in listed)
+        runs = [([self.keys.pod(name)], [MAX_HASH_BYTES, *HEARTBEAT_FIELDS]) for name in names]
+        answers = await self._ask(lambda: self._run_all(self._scripts["read_fields"], runs)) if runs else []
+        odd: dict[str, str] = {}
+        heartbeats = [
+            heartbeat_of(name, answer, partial(odd.__setitem__, self.keys.pod(name)))
+            for name, answer in zip(names, answers, strict=True)
+        ]
+        self._passed_over.tell("heartbeats", odd)
+        return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
 
+    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
+        """One script."""
+        await self._run("request_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
 
-def request_of(answer: Any, say: Say) -> DrainRequest | None:
-    """What is wished of a color, from the same; None if nothing is, or it is odd. A newer version may say more."""
-    try:
-        found = _fields(WISH_FIELDS, answer)
-        if not found:
-            return None
-        wish = _object(found["drain"])
-        mode = wish.get("mode")
-        if not isinstance(mode, str) or not mode.isprintable() or len(mode) > MAX_TEXT_CHARS:
-            raise Odd("its mode is no word")
-        deadline_s, at_ms = (_number_in(wish, *bound) for bound in WISH_NUMBERS)
-        return DrainRequest(mode, deadline_s, at_ms)
-    except ValueError as error:
-        say(_why(error))
-        return None
+    async def drain_request(self, color: str) -> DrainRequest | None:
+        """One script. A wish that is odd is passed over."""
+        return await self._read_fleet(self.keys.color(color), WISH_FIELDS, request_of)
 
+    async def _read_fleet(
+        self, key: str, fields: Sequence[str], read: Callable[[Any, Callable[[str], None]], Answer]
+    ) -> Answer:
+        """What some fields of a key say; what is odd is named."""
+        question = ([key], [MAX_HASH_BYTES, *fields])
+        [answer] = await self._ask(lambda: self._run_all(self._scripts["read_fields"], [question]), about=key)
+        odd: dict[str, str] = {}
+        found = read(answer, partial(odd.__setitem__, key))
+        self._passed_over.tell(key, odd)
+        return found
 
-def weights_of(answer: Any, say: Say) -> RouterWeights | None:
-    """What the router is set to, from the same; None if nobody has told, or it is odd."""
-    try:
-        found = _fields(WEIGHTS_FIELDS, answer)
-        return RouterWeights(_counts(found["weights"]), _number(found, "told_at_ms")) if "weights" in found else None
-    except ValueError as error:
-        say(_why(error))
-        return None
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        """One script, which takes the time from the server."""
+        await self._run("tell_weights", [self.keys.routing], [orjson.dumps(dict(weights))])
 
+    async def weights(self) -> RouterWeights | None:
+        """One script. Weights that are odd are passed over."""
+        return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
-def _why(error: ValueError) -> str:
-    """Others than ours quote what stands there."""
-    if isinstance(error, Odd):
-        return str(error)
-    return "no UTF-8" if isinstance(error, UnicodeDecodeError) else "no JSON"
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
+        """GET, and only where nothing is agreed yet SET NX and GET again: a server that is full refuses the SET.
 
+        Raises `StoreUnavailable` for a store that keeps losing what it was told.
+        """
+        key = self.keys.agreed(name)
 
-def _fields(names: tuple[str, ...], answer: Any) -> dict[str, bytes]:
-    """The fields that are there."""
-    if isinstance(answer, exceptions.RedisError):
-        raise Odd(words_of(answer))
-    if isinstance(answer, int):
-        raise Odd(f"{answer} bytes, more than {MAX_HASH_BYTES}")
-    return {name: value for name, value in zip(names, answer, strict=True) if value is not None}
+        client: Any = self._redis
 
+        async def run() -> bytes:
+            for _ in range(TRIES_TO_AGREE):
+                if (agreed := await client.get(key)) is not None:
+                    return bytes(agreed)
+                await client.set(key, proposal, nx=True)
+            raise StoreUnavailable(f"the store does not keep {key}")
 
-def _text(found: Mapping[str, bytes], name: str, without: str | None = None) -> str:
-    text = found[name].decode() if name in found else without
-    if text is None:
-        raise Odd(f"it has no {name}")
-    if not text.isprintable() or len(text) > MAX_TEXT_CHARS:
-        raise Odd(f"its {name} is no label")
-    return text
+        return await self._ask(run, about=key)
 
+    async def get(self, name: str) -> bytes | None:
+        """One command."""
+        key = self.keys.value(name)
+        found: Any = await self._ask(lambda: self._redis.get(key), about=key)
+        return None if found is None else bytes(found)
 
-def _number(found: Mapping[str, bytes], name: str, without: int | None = None) -> int:
-    digits = found.get(name)
-    if digits is None and without is not None:
-        return without
-    if digits is None:
-        raise Odd(f"it has no {name}")
-    if not digits.isdigit() or len(digits) > len(str(MAX_NUMBER)) or int(digits) > MAX_NUMBER:
-        raise Odd(f"its {name} is no number")
-    return int(digits)
-
-
-def _part(found: Mapping[str, bytes], name: str, read: Callable[[bytes], Part], without: Part, say: Say) -> Part:
-    """A part of a heartbeat that it can do without."""
-    try:
-        return read(found[name]) if found.get(name) else without
-    except ValueError as error:
-        say(f"its {name}: {_why(error)}")
-        return without
-
-
-def _number_in(wish: Mapping[str, Any], name: str, most: int) -> int:
-    value = wish.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise Odd(f"its {name} is no number")
-    return int(value)
-
-
-def _object(packed: bytes) -> dict[str, Any]:
-    found = orjson.loads(packed)
-    if not isinstance(found, dict):
-        raise Odd("no JSON object")
-    return found
-
-
-def _counts(packed: bytes) -> dict[str, int]:
-    return _checked_counts(_object(packed))
-
-
-def _checked_counts(found: Any) -> dict[str, int]:
-    if not isinstance(found, dict) or not all(
-        type(count) is int and 0 <= count <= MAX_NUMBER for count in found.values()
-    ):
-        raise Odd("they are no counts")
-    return found
-
-
-def _counters(packed: bytes) -> PodCounters:
-    """Counts of a pod, without what a newer version counts beside."""
-    found = {name: value for name, value in _object(packed).items() if name in PodCounters.__dataclass_fields__}
-    turns, causes = (_checked_counts(found.pop(name, {})) for name in ("turns", "causes"))
-    if not all(re.fullmatch(r"inf|\d{1,9}(\.\d{1,9})?", bound) for bound in turns):
-        raise Odd("its turns are no counts")
-    return PodCounters(**_checked_counts(found), turns=turns, causes=causes)
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        """One script."""
+        arguments = [int(old is not None), old or b"", int(new is not None), new or b"", ttl_s]
+        return bool(await self._run("compare_and_set", [self.keys.value(name)], arguments))

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the binding
 -- ARGV  1 call id   2 ttl in seconds   3 a call that has ended and may be replaced, or ""
--- Returns the call id that is bound now. What is no call id (`redis_fleet.CALL_ID`) binds nothing.
+-- Returns the call id that is bound now. What is no call id (`redis_fleet_format.CALL_ID`) binds nothing.
 
 local bound = redis.call('GET', KEYS[1])
 if bound and (#bound > 64 or not string.find(bound, '^[%w_-]+$')) then

@@ -10,7 +10,7 @@ from redis import exceptions
 from structlog.testing import capture_logs
 
 from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
-from voice_agent.stores.redis_fleet import (
+from voice_agent.stores.redis_fleet_format import (
     HEARTBEAT_FIELDS,
     MAX_DEADLINE_S,
     MAX_NUMBER,

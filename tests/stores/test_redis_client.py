@@ -11,9 +11,10 @@ from redis import exceptions
 
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.errors import StoreDeclined, StoreRefused, StoreUnavailable
-from voice_agent.stores import redis as asking
+from voice_agent.stores import redis_client as asking
 from voice_agent.stores.base import Claim, NotClaimed, PodHeartbeat, StoreMemory, WriteOutcome
-from voice_agent.stores.redis import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS, RedisStore
+from voice_agent.stores.redis import RedisStore
+from voice_agent.stores.redis_client import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS
 from voice_agent.stores.redis_format import STAGED_FROM_BYTES
 
 HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
@@ -269,7 +270,7 @@ async def test_what_was_agreed_and_is_gone_is_agreed_anew() -> None:
 
 async def test_exactly_so_many_pods_are_listed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that beat last."""
-    monkeypatch.setattr(asking, "MAX_PODS", 2)
+    monkeypatch.setattr("voice_agent.stores.redis_fleet.MAX_PODS", 2)
     store = RedisStore(redis_url, ttl_s=10)
     names = ("pod-c", "pod-b", "pod-a")
     for name in names:

@@ -1,0 +1,147 @@
+"""How a store in Redis or Valkey is asked: scripts in pipelines, and what is asked again when a server is lost.
+
+What takes effect once however often it is asked (everything but a pod's writes, which
+the committer asks again itself) is asked again for a second when a server is lost: with
+growing pauses of random length, so that the pods do not ask in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import redis.asyncio as redis
+from redis import exceptions
+
+from voice_agent.errors import StoreUnavailable
+from voice_agent.stores.base import Store
+from voice_agent.stores.redis_connections import Tuning, one_server
+from voice_agent.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning
+from voice_agent.stores.redis_fleet_format import PassedOver
+from voice_agent.stores.redis_format import Script
+from voice_agent.stores.redis_keys import Keys
+from voice_agent.stores.redis_pipeline import Command, ask_all
+from voice_agent.stores.redis_sentinels import sentinel_master
+
+CLAIM_MARGIN_MS = 100
+"""A claim must have arrived so long before its asker gives up and tells the client to try elsewhere."""
+AGAIN_FOR_S = 1.0
+AGAIN_PAUSE_S = 0.02
+AGAIN_PAUSE_MAX_S = 0.3
+SCRIPTS = tuple(
+    "commit stage erase bind_call_key beat list_pod read_fields request_drain tell_weights compare_and_set".split()
+)
+IN_PAGES = ("claim", "load", "read")
+"""Scripts that read calls."""
+
+Answer = TypeVar("Answer")
+Question = tuple[Sequence[str], Sequence[Any]]
+"""Keys and arguments of one run of a script."""
+
+
+class RedisClient(Store):
+    """One pool of connections, the scripts, and the clock of the server. What is asked is in the subclasses."""
+
+    def __init__(self, url: str, *, ttl_s: int, made: tuple[Any, Tuning] | None = None) -> None:
+        """`made`: the client of a subclass that makes its own connections, and how those are tuned."""
+        super().__init__(ttl_s=ttl_s)
+        self._url = url
+        self.keys = Keys()
+        self._scripts = {name: Script(name) for name in SCRIPTS}
+        self._scripts.update({name: Script("pages", name) for name in IN_PAGES})
+        if made is None:
+            made = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
+        self._redis: redis.Redis
+        self._redis, self.tuning = made
+        self._passed_over = PassedOver()
+        self._server_ahead_ms: float | None = None
+        """The server's clock less this machine's monotonic one, as of the last heartbeat."""
+
+    def use_prefix(self, prefix: str) -> None:
+        """Put `prefix` before all keys."""
+        self.keys = Keys(prefix)
+
+    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True) -> Any:
+        answers = await self._ask(
+            lambda: self._run_all(self._scripts[name], [(keys, arguments)]), again=again, about=keys[0]
+        )
+        if isinstance(answers[0], exceptions.RedisError):
+            raise meaning(answers[0], self._url, keys[0])
+        return answers[0]
+
+    async def _run_all(
+        self, script: Script, runs: Sequence[Question], *, bind: Sequence[tuple[str, str]] = ()
+    ) -> list[Any]:
+        """Run a script several times; answers that are errors of one run alone are among the answers."""
+        return await self._run_on(self._redis, script, runs, bind)
+
+    async def _run_on(
+        self, node: redis.Redis, script: Script, runs: Sequence[Question], bind: Sequence[tuple[str, str]]
+    ) -> list[Any]:
+        """Run a script several times in one pipeline; load it first if the server does not know it."""
+        answers = await self._pipeline(node, script, runs, bind)
+        missing = [at for at, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        if missing:
+            await node.script_load(script.text)
+            again = await self._pipeline(node, script, [runs[at] for at in missing], ())
+            for at, answer in zip(missing, again, strict=True):
+                answers[at] = answer
+        for answer in answers:
+            if isinstance(answer, Exception) and not concerns_one_run(answer):
+                raise answer
+        return answers
+
+    async def _pipeline(
+        self, node: redis.Redis, script: Script, runs: Iterable[Question], bind: Sequence[tuple[str, str]]
+    ) -> list[Any]:
+        commands: list[Command] = [("SET", key, call_id, "NX", "EX", self.ttl_s) for key, call_id in bind]
+        commands += [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in runs]
+        answers = await ask_all(node, commands)
+        for answer in answers[: len(bind)]:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers[len(bind) :]
+
+    async def _ask(self, question: Callable[[], Awaitable[Answer]], *, again: bool = True, about: str = "") -> Answer:
+        """Ask, and where it may take effect twice and a server was lost, ask again for a while.
+
+        `about`: the key that a refusal is to name.
+        """
+        until_s = _now_s() + AGAIN_FOR_S
+        longest_s = AGAIN_PAUSE_S
+        while True:
+            try:
+                return await question()
+            except FAILURES as error:
+                await self._lost(error)
+                told = meaning(error, self._url, about)
+                pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret
+                if not again or not isinstance(told, StoreUnavailable) or _now_s() + pause_s > until_s:
+                    raise told from error
+            longest_s = min(2 * longest_s, AGAIN_PAUSE_MAX_S)
+            await asyncio.sleep(pause_s)
+
+    async def _lost(self, error: Exception) -> None:
+        """After a failover the same name may lead to another server; connections that are open do not follow it."""
+        if is_elsewhere(error):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    def wall_ms(self) -> float | None:
+        """The server's clock, as of the last heartbeat."""
+        return None if self._server_ahead_ms is None else _now_s() * 1000 + self._server_ahead_ms
+
+    async def _read_clock(self) -> None:
+        seconds, micros = await self._redis.time()
+        self._server_ahead_ms = seconds * 1000 + micros / 1000 - _now_s() * 1000
+
+    async def _server_ms(self) -> int | None:
+        """By when, on the server's clock, a question asked now must have arrived; None while that is not known."""
+        if self._server_ahead_ms is None:
+            return None
+        return int(_now_s() * 1000 + self._server_ahead_ms + self.tuning.timeout_s * 1000 - CLAIM_MARGIN_MS)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
