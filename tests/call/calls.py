@@ -8,11 +8,12 @@ import orjson
 
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.effects import Effect
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
-from voice_agent.call.session import new_session
+from voice_agent.call.session_config import new_session
+from voice_agent.call.writes import take_write
 
 FRAME = b"\x01\x00" * 480
 """20 ms of PCM."""

@@ -17,10 +17,10 @@ from voice_agent.call.bounds import (
     kept_audio_bytes,
 )
 from voice_agent.call.changes import SpeechEntry
-from voice_agent.call.codec import skip_write, take_write
 from voice_agent.call.effects import CountLimit, ResetEndpointing, StartResponse, StopTranscribing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from voice_agent.call.record import Call, HeardClip, StagedAudio
+from voice_agent.call.record import Call, HeardClip, PendingItemAudio
+from voice_agent.call.writes import skip_write, take_write
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)
@@ -176,7 +176,7 @@ def test_events_of_a_write_that_was_lost_count_again() -> None:
     happen(call, inputs.ClearAudio(), inputs.ClearAudio())
     waiting, counted = call.unsaved_events, call.unsaved_bytes
     take_write(call, 0)
-    call.wait_again(waiting)
+    call.requeue_events(waiting)
     assert call.unsaved_bytes == counted
 
 
@@ -248,7 +248,7 @@ def test_audio_is_counted_once_whoever_still_needs_it() -> None:
     call = manual_call()
     assert kept_audio_bytes(call) == 0
     call.input_audio.audio += bytes(1)
-    call.staged = StagedAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
+    call.pending_audio = PendingItemAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
     call.clip = HeardClip("latest", bytes(100), 2)
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (111, 11)
     call.answered = HeardClip("answered", bytes(1000), 3)

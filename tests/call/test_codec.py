@@ -14,20 +14,12 @@ from tests.call.calls import CALL_ID, FRAME, append, happen, item_id, manual_cal
 from tests.call.test_versions import recorded
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, Snapshot
-from voice_agent.call.codec import (
-    SCHEMA,
-    SCHEMA_REACH,
-    epoch_of,
-    is_known,
-    keeps_what_was_said,
-    restore,
-    skip_write,
-    take_write,
-)
+from voice_agent.call.codec import SCHEMA, SCHEMA_REACH, epoch_of, is_known, keeps_what_was_said, restore
 from voice_agent.call.completeness import Kept
+from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call, HeardClip, InputAudioBuffer, Status
-from voice_agent.call.session import new_session
-from voice_agent.call.sparing import spare
+from voice_agent.call.session_config import new_session
+from voice_agent.call.writes import skip_write, take_write
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 from voice_agent.stores.memory import MemoryStore
 
@@ -68,7 +60,9 @@ def act(call: Call, step: str, number: int) -> None:
     happen(call, *choices[step], now_ms=number * 10)
 
 
-NOT_STORED = frozenset("visible_seq sent_seq cut_off staged resent_to missing_told_at delta_head trimmed_to".split())
+NOT_STORED = frozenset(
+    "visible_seq sent_seq cut_off pending_audio resent_to missing_told_at delta_head trimmed_to".split()
+)
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 
@@ -322,9 +316,9 @@ def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
     assert kept() == (0, [3, 5])  # A turn in one piece.
     happen(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
     assert kept() == (5, [5])
-    happen(call, inputs.ClearAudio(), inputs.StageAudio("mine", FRAME))
+    happen(call, inputs.ClearAudio(), inputs.AppendItemAudio("mine", FRAME))
     assert kept() == (7, [7])
-    spare(call, is_scarce=True, is_nearly_full=True)
+    apply_memory_pressure(call, is_scarce=True, is_nearly_full=True)
     assert kept() == (8, [])
     assert kept() == (0, [])
 
@@ -343,8 +337,8 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
     lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert lost.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
     full = manual_call()
-    happen(full, inputs.StageAudio("mine", FRAME))
-    spare(full, is_scarce=True, is_nearly_full=True)
+    happen(full, inputs.AppendItemAudio("mine", FRAME))
+    apply_memory_pressure(full, is_scarce=True, is_nearly_full=True)
     for call in (begun, lost, full):
         call.write_whole = True
         write = take_write(call, 0)

@@ -12,10 +12,11 @@ from tests.call.calls import FRAME, append, happen, manual_call, new_call
 from tests.call.test_codec import STEP_NAMES, TEXT, act
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import OutboxEntry, Snapshot
-from voice_agent.call.codec import restore, skip_write, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
+from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call
-from voice_agent.call.sparing import spare
+from voice_agent.call.writes import skip_write, take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
@@ -82,15 +83,15 @@ def test_a_record_counts_exactly_what_the_store_holds(
         elif step == "handoff":
             happen(call, inputs.HandoffPlanned())
         elif step == "stage":
-            happen(call, inputs.StageAudio(f"mine_{number}", bytes([number, 0]) * 480))
+            happen(call, inputs.AppendItemAudio(f"mine_{number}", bytes([number, 0]) * 480))
         elif step == "staged":
-            staged_id = call.staged.item_id if call.staged is not None else f"mine_{number}"
-            happen(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, staged=True))
+            staged_id = call.pending_audio.item_id if call.pending_audio is not None else f"mine_{number}"
+            happen(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, audio_appended=True))
         elif step in ("write", "whole"):
             call.write_whole = call.write_whole or step == "whole"
         else:
             act(call, step, number)
-        spare(owner.call, **memory[number % len(memory)])
+        apply_memory_pressure(owner.call, **memory[number % len(memory)])
         owner.write()
         held = owner.held()
         kept = Kept.unpack(held.fields)

@@ -21,10 +21,10 @@ from tests.call.calls import (
     types,
 )
 from voice_agent.call import conversation, inputs, machine
-from voice_agent.call.codec import take_write
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
+from voice_agent.call.writes import take_write
 
 
 def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:

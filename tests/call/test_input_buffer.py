@@ -17,10 +17,10 @@ from tests.call.calls import (
 )
 from voice_agent.call import input_audio, inputs, machine
 from voice_agent.call.bounds import kept_audio_bytes
-from voice_agent.call.codec import take_write
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, StopResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
+from voice_agent.call.writes import take_write
 
 
 def begin(call: Call) -> list[Effect]:
@@ -95,7 +95,7 @@ def test_without_checkpoints_speech_is_stored_in_large_pieces(monkeypatch: pytes
 def test_speech_waits_for_no_write_while_the_store_is_short_of_memory() -> None:
     """No write is due for it."""
     call = manual_call()
-    call.is_spared = True
+    call.under_memory_pressure = True
     happen(call, *append(50))
     assert not call.has_changes
 
@@ -105,12 +105,12 @@ def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
     call = manual_call()
     happen(call, *append(10), inputs.CommitAudio(), *append(10))
     unsaved_bytes = call.unsaved_bytes
-    input_audio.take_back_unsaved(call)
+    input_audio.release_unsaved_speech(call)
     assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
     assert (call.input_audio.saved, call.input_audio.first_n) == (0, 0)
     assert call.unsaved_bytes == unsaved_bytes - 10 * len(FRAME)
     call.keeps_turns = False
-    input_audio.take_back_unsaved(call)
+    input_audio.release_unsaved_speech(call)
     assert call.unsaved_speech == []
     assert call.unsaved_bytes == unsaved_bytes - 20 * len(FRAME)
 
@@ -121,7 +121,7 @@ def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
     happen(call, *append(10))
     [stored] = take_write(call, 0).speech
     happen(call, *append(10))
-    input_audio.take_back_unsaved(call)
+    input_audio.release_unsaved_speech(call)
     assert call.unsaved_speech == []
     assert (call.input_audio.saved, call.input_audio.first_n) == (10 * len(FRAME), stored.n)
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.call.calls import FRAME, new_call
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
-from voice_agent.call.codec import restore, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.effects import LetOut
 from voice_agent.call.record import NUMBERS_AHEAD, Call
+from voice_agent.call.writes import take_write
 
 AUDIO = inputs.AppendAudio(FRAME)
 TYPED = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]})

@@ -19,7 +19,6 @@ from tests.call.calls import (
     types,
 )
 from voice_agent.call import inputs, machine
-from voice_agent.call.codec import take_write
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Entry
 from voice_agent.call.effects import CountLimit, StartResponse, StopResponse, Transcribe
@@ -33,7 +32,8 @@ from voice_agent.call.record import (
     Response,
     Status,
 )
-from voice_agent.call.session import new_session
+from voice_agent.call.session_config import new_session
+from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
 
@@ -345,7 +345,7 @@ def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_dura
     call = new_call(mirror=True, outbox_bytes=0)
     happen(call, *append(1))
     machine.release(call, call.unsaved_events)
-    call.take_unsaved_events(call.seq)
+    call.pop_unsaved_events(call.seq)
     call.seq = call.visible_seq = 2
     call.visible_seq -= waiting
     call.reserving = call.reserved = reserved
@@ -439,15 +439,15 @@ def test_a_call_is_attached_with_whoever_has_come() -> None:
     """Nothing is left of the connection before but that its client could come back."""
     call = new_call()
     machine.attach(call, 0, 0, resumable=True)
-    happen(call, inputs.StageAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
+    happen(call, inputs.AppendItemAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
     assert (call.status, call.handed_off, call.left_at_ms) == (Status.PARKED, True, 5)
     assert "status" in call.dirty
     call.dirty.clear()
-    happen(call, inputs.StageAudio(None, FRAME))
+    happen(call, inputs.AppendItemAudio(None, FRAME))
     machine.attach(call, None, 9, resumable=False)
     assert (call.status, call.handed_off, call.left_at_ms) == (Status.ATTACHED, False, 0)
     assert call.resumable
-    assert call.staged is None
+    assert call.pending_audio is None
     assert "status" in call.dirty
     happen(call, inputs.HandoffPlanned(), inputs.ConnectionLost(hung_up=False))
     assert not call.handed_off
@@ -482,7 +482,7 @@ def test_what_a_client_missed_is_replayed_or_named(
     again = machine.attach(call, 0, 0, resumable=True)
     assert [entry.n for entry in again.replay] == ([3, 4, 5, 6] if last_event <= 8 else [])
     assert again.gap == ((1, 2) if last_event <= 8 else (1, last_event))
-    assert (call.items_made, call.replies_made) == (max(0, last_event - 8),) * 2
+    assert (call.items_made, call.responses_made) == (max(0, last_event - 8),) * 2
 
 
 @pytest.mark.parametrize(("last_event", "gap"), [(4, (5, 6)), (5, (6, 6)), (6, None), (8, None), (9, (9, 9))])
@@ -616,10 +616,10 @@ def test_a_drain_is_announced_as_an_event() -> None:
 def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> None:
     """Those that wait still go out; the end is in the next write with what it took away."""
     call = new_call()
-    happen(call, inputs.StageAudio(None, FRAME), inputs.CreateResponse({}))
+    happen(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateResponse({}))
     call.dirty.clear()
     happen(call, inputs.EndCall("admin"))
     assert len(call.outbox) == 0
-    assert call.staged is None
+    assert call.pending_audio is None
     assert types(call) == ["response.created"]
     assert {"status", "response"} <= call.dirty

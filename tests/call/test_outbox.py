@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, SPARED_SHARE, Outbox, entry_bytes
+from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, PRESSURE_SHARE, Outbox, entry_bytes
 
 SIZE = 100
 """Of each event here, unless it is said to be larger."""
@@ -63,19 +63,19 @@ def test_without_a_limit_nothing_is_kept() -> None:
 
 def test_a_spared_outbox_keeps_a_quarter_and_then_all_again() -> None:
     """What was let go of does not come back; what comes later finds all of the room. A byte of a limit stays one."""
-    box = outbox(2 * SPARED_SHARE * SIZE, 2 * SPARED_SHARE)
-    box.spare(on=False)
-    assert len(held(box)) == 2 * SPARED_SHARE
-    box.spare(on=True)
+    box = outbox(2 * PRESSURE_SHARE * SIZE, 2 * PRESSURE_SHARE)
+    box.reduce(on=False)
+    assert len(held(box)) == 2 * PRESSURE_SHARE
+    box.reduce(on=True)
     assert held(box) == [7, 8]
     box.add(event(9))
     assert held(box) == [8, 9]
-    box.spare(on=False)
+    box.reduce(on=False)
     for n in range(10, 20):
         box.add(event(n))
     assert held(box) == list(range(12, 20))
     least = outbox(1, 1)
-    least.spare(on=True)
+    least.reduce(on=True)
     least.add(event(2))
     assert held(least) == [2]
 

@@ -11,7 +11,14 @@ from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.record import NUMBERS_AHEAD, REMEMBERED_CLIENT_EVENTS, Playback, Response, StagedAudio, Status
+from voice_agent.call.record import (
+    NUMBERS_AHEAD,
+    REMEMBERED_CLIENT_EVENTS,
+    PendingItemAudio,
+    Playback,
+    Response,
+    Status,
+)
 from voice_agent.errors import ProtocolError
 
 LINES = b"12345"
@@ -29,10 +36,10 @@ def test_what_the_next_write_carries_is_counted_to_the_byte() -> None:
     assert call.unsaved_bytes == call.outbox.size_bytes == event_bytes
     call.add_speech("item_1", FRAME)
     assert call.unsaved_bytes == event_bytes + len(FRAME)
-    [first] = call.take_unsaved_events(1)
+    [first] = call.pop_unsaved_events(1)
     assert call.unsaved_bytes == len(HEAD) + ENTRY_OVERHEAD_BYTES + len(FRAME)
     assert [entry.n for entry in call.unsaved_events] == [2]
-    call.wait_again([first])
+    call.requeue_events([first])
     assert call.unsaved_bytes == event_bytes + len(FRAME)
     assert [entry.n for entry in call.unsaved_events] == [1, 2]
 
@@ -53,7 +60,7 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     happen(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
     assert call.dirty == set()
     assert call.has_changes
-    call.take_unsaved_events(1)
+    call.pop_unsaved_events(1)
     assert not call.has_changes
     for change in ("dirty", "unsaved_speech", "write_whole"):
         other = new_call()
@@ -65,7 +72,7 @@ def test_ids_of_forgotten_events_are_passed_over_one_by_one() -> None:
     """No more than those: ids stay short, and an older owner's are not met."""
     call = new_call()
     call.pass_over_ids(3)
-    assert (call.items_made, call.replies_made) == (3, 3)
+    assert (call.items_made, call.responses_made) == (3, 3)
     assert "counts" in call.dirty
     assert call.new_item_id().endswith("_4")
     assert call.new_response_id().endswith("_4")
@@ -129,10 +136,10 @@ def test_sizes_of_what_is_spoken_and_staged() -> None:
     assert response.item_audio_bytes == 300
     assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199
     call = new_call()
-    assert call.staged_bytes == 0
-    call.staged = StagedAudio("item_1", [SpeechEntry(4, "item_1", LINES), SpeechEntry(5, "item_1", LINES)])
-    assert call.staged_bytes == 2 * len(LINES)
-    assert call.staged.first_n == 4
+    assert call.pending_audio_bytes == 0
+    call.pending_audio = PendingItemAudio("item_1", [SpeechEntry(4, "item_1", LINES), SpeechEntry(5, "item_1", LINES)])
+    assert call.pending_audio_bytes == 2 * len(LINES)
+    assert call.pending_audio.first_n == 4
 
 
 def test_what_comes_first_reaches_no_input_position() -> None:

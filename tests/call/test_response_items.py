@@ -10,9 +10,10 @@ from tests.call.calls import FRAME, FRAME_MS, happen, item_id, new_call, respons
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.conversation import Entry
 from voice_agent.call.record import Call
+from voice_agent.call.writes import take_write
 
 Said = str | tuple[int, int, Alignment]
 """Text, or audio: so many milliseconds of it, of so many that were made, and where words begin."""
@@ -127,7 +128,7 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
     assert entry.alignment == (None if kept else [[0, 0]])
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("out_of_band", [False, True])
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_the_next_owner_has_the_open_item_once(out_of_band: bool, is_open: bool, is_lost: bool) -> None:

@@ -25,10 +25,10 @@ from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import conversation, inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
-from voice_agent.call.codec import take_write
 from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
 from voice_agent.call.record import Response
-from voice_agent.call.responses import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
+from voice_agent.call.response_output import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
+from voice_agent.call.writes import take_write
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
 
@@ -319,7 +319,7 @@ def of_conversation(event: dict[str, Any]) -> bool:
     return str(event["type"]).startswith("conversation.")
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("out_of_band", [False, True])
 @pytest.mark.parametrize("spoken", [False, True])
 def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoken: bool) -> None:
     """Response, item, place and previous item; a reply aside has the same events but those of the conversation."""

@@ -1,28 +1,30 @@
-"""The session: its defaults, what an update changes, and what is refused and how it is said."""
+"""`session.update`: what it changes, what is refused and how that is said."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-import orjson
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from voice_agent.call import session as settings
+from tests.call.calls import FRAME, append, emitted, happen, manual_call, moved, new_call
+from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM, PCMA, PCMU
-from voice_agent.call.session import (
-    MAX_SESSION_BYTES,
-    check_response,
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore
+from voice_agent.call.effects import ResetEndpointing
+from voice_agent.call.record import Call
+from voice_agent.call.session import MAX_SESSION_BYTES, merge_session
+from voice_agent.call.session_config import (
     input_format,
-    merge_session,
     new_session,
-    response_settings,
     settings_under,
     transcription_on,
     turn_detection,
     wants_audio,
 )
+from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
 TOOL = {"type": "function", "name": "book", "description": "Book a table.", "parameters": {"type": "object"}}
@@ -64,44 +66,6 @@ def spoken(**changes: Any) -> dict[str, Any]:
 def detection(**changes: Any) -> dict[str, Any]:
     """A patch of turn detection."""
     return heard(turn_detection=changes)
-
-
-# --- a new session ---------------------------------------------------------
-
-
-def test_a_new_session_is_the_sdks_session(session: dict[str, Any]) -> None:
-    """The official SDK reads every field of a new session with the type it declares."""
-    model = RealtimeSessionCreateRequest.model_validate(session, strict=True)
-    assert model.model_dump(mode="json", exclude_unset=True) == session
-    assert set(model.model_extra or {}) == {"object", "id", "expires_at"}
-
-
-def test_a_new_session_listens_and_speaks(session: dict[str, Any]) -> None:
-    """Without any update a call has server turn detection, speech in 24 kHz PCM both ways, and no transcription."""
-    found = turn_detection(session)
-    assert found is not None
-    assert (found.mode, found.threshold, found.prefix_padding_ms, found.silence_duration_ms) == (
-        "server_vad", 0.5, 300, 500,
-    )  # fmt: skip
-    assert (found.create_response, found.interrupt_response, found.idle_timeout_ms) == (True, True, None)
-    assert session["audio"]["output"]["speed"] == 1
-    assert input_format(session) is PCM
-    assert settings_under(session, {}).output_format is PCM
-    assert wants_audio(session)
-    assert not transcription_on(session)
-
-
-def test_sessions_share_nothing() -> None:
-    """Changing one session's object leaves the next new one as it should be."""
-    one = new_session("call_1", "m", "v", expires_at_s=0)
-    one["audio"]["input"]["turn_detection"]["threshold"] = 0.9
-    one["tools"].append(TOOL)
-    two = new_session("call_1", "m", "v", expires_at_s=0)
-    assert two["audio"]["input"]["turn_detection"]["threshold"] == 0.5
-    assert two["tools"] == []
-
-
-# --- merging ---------------------------------------------------------------
 
 
 def test_only_given_fields_change(session: dict[str, Any]) -> None:
@@ -406,98 +370,6 @@ def test_a_beta_field_is_answered_with_its_new_name(session: dict[str, Any], fie
     assert f"'{ga_field}'" in error.message
 
 
-# --- one response ----------------------------------------------------------
-
-
-def test_a_response_takes_the_sessions_settings(session: dict[str, Any]) -> None:
-    """Without parameters everything comes from the session."""
-    session = merge(session, {"instructions": "Be brief.", "tools": [TOOL], **spoken(voice="cedar")})
-    found = response_settings(session, {})
-    assert (found.instructions, found.tools, found.voice) == ("Be brief.", [TOOL], "cedar")
-    assert found.wants_audio
-    assert found.in_conversation
-    assert (found.output_format, found.max_output_tokens, found.tool_choice) == (PCM, "inf", "auto")
-    assert found.metadata is None
-    assert found.input_items is None
-    assert found.parallel_tool_calls
-
-
-def test_a_response_overrides_the_session(session: dict[str, Any]) -> None:
-    """Each parameter takes the session's place, for this response only."""
-    found = response_settings(
-        session,
-        {
-            "output_modalities": ["text"],
-            "instructions": "",
-            "tools": [TOOL],
-            "tool_choice": "required",
-            "max_output_tokens": 7,
-            "metadata": {"topic": "x"},
-            "conversation": "none",
-            "audio": {"output": {"format": {"type": "audio/pcmu"}, "voice": "cedar"}},
-            "input": [
-                {"type": "item_reference", "id": "item_1"},
-                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
-            ],
-        },
-    )
-    assert not found.wants_audio
-    assert not found.in_conversation
-    assert (found.instructions, found.tools, found.tool_choice) == ("", [TOOL], "required")
-    assert (found.max_output_tokens, found.metadata) == (7, {"topic": "x"})
-    assert (found.output_format, found.voice) == (PCMU, "cedar")
-    assert found.input_items is not None
-    assert found.input_items[0] == {"type": "item_reference", "id": "item_1"}
-    assert found.input_items[1]["content"] == [{"type": "input_text", "text": "hi"}]
-    assert session["output_modalities"] == ["audio"]
-
-
-@pytest.mark.parametrize(
-    ("params", "code", "param"),
-    [
-        ({"modalities": ["text"]}, "unknown_parameter", "response.modalities"),
-        ({"output_modalities": "audio"}, "invalid_type", "response.output_modalities"),
-        ({"conversation": "other"}, "invalid_value", "response.conversation"),
-        ({"metadata": {str(n): "" for n in range(17)}}, "invalid_value", "response.metadata"),
-        ({"metadata": {"k" * 65: ""}}, "invalid_value", "response.metadata"),
-        ({"metadata": {"k": "v" * 513}}, "invalid_value", "response.metadata.k"),
-        ({"metadata": {"k": 1}}, "invalid_type", "response.metadata.k"),
-        ({"audio": {"output": {"speed": 1}}}, "unknown_parameter", "response.audio.output.speed"),
-        ({"audio": {"input": {}}}, "unknown_parameter", "response.audio.input"),
-        ({"input": [{"type": "message", "role": "user"}]}, "missing_required_parameter", "response.input[0].content"),
-        ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "response.input[0].id"),
-        (
-            {"input": [{"type": "function_call_output", "call_id": "c", "output": "x" * 200_000}] * 3},
-            "invalid_value",
-            "response.input",
-        ),
-        (
-            {"input": [{"type": "function_call_output", "call_id": "c", "output": "x" * 300_000}]},
-            "string_above_max_length",
-            "response.input[0].output",
-        ),
-        (
-            {"input": [{"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "AAAA"}]}]},
-            "invalid_value",
-            "response.input[0].content[0].audio",
-        ),
-    ],
-)
-def test_wrong_parameters_of_a_response_are_refused(
-    session: dict[str, Any], params: dict[str, Any], code: str, param: str
-) -> None:
-    """The mistake names the parameter under `response`."""
-    with pytest.raises(ProtocolError) as caught:
-        response_settings(session, params)
-    assert (caught.value.code, caught.value.param) == (code, param)
-
-
-def test_metadata_at_its_limits_is_taken(session: dict[str, Any]) -> None:
-    """Sixteen pairs of 64 and 512 characters are allowed."""
-    metadata = {f"{n:064d}": "v" * 512 for n in range(16)}
-    assert response_settings(session, {"metadata": metadata}).metadata == metadata
-
-
 def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
     """Each field within its own bound, and together too much: the error names the largest and the limit."""
     many = [{"type": "function", "name": f"f{number}", "description": "\x01" * 2000} for number in range(100)]
@@ -507,21 +379,94 @@ def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
     assert error.limit == "session_bytes"
 
 
-def test_settings_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the byte of their JSON."""
-    given = {"instructions": "\u00e9\n", "metadata": {"a": "b"}}
-    size = len(orjson.dumps(given))
-    monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size)
-    assert check_response(given) == given
-    monkeypatch.setattr(settings, "MAX_RESPONSE_BYTES", size - 1)
-    with pytest.raises(ProtocolError, match=f"at most {size - 1} are allowed"):
-        check_response(given)
+# --- what an update changes of the call -------------------------------------
 
 
-def test_what_a_response_brings_along_is_bounded() -> None:
-    """As JSON, which is what is stored."""
-    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "\x01" * 100_000}]}
-    with pytest.raises(ProtocolError) as caught:
-        check_response({"conversation": "none", "input": [item]})
-    assert caught.value.param == "response.input"
-    assert caught.value.limit == "response_bytes"
+def begin(call: Call) -> None:
+    """The caller begins to speak."""
+    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+
+
+@pytest.mark.parametrize(
+    ("patch", "resets"),
+    [
+        ({"instructions": "Be brief."}, False),
+        ({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}, False),
+        ({"audio": {"input": {"transcription": {"model": "whisper-1"}}}}, False),
+        ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 24_000}}}}, False),
+        ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, True),
+        ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}, True),
+        ({"audio": {"input": {"turn_detection": None}}}, True),
+    ],
+)
+def test_a_caller_is_listened_to_afresh_only_where_listening_changes(patch: dict[str, Any], resets: bool) -> None:
+    """By the format of what is heard or the way turns are found."""
+    assert happen(new_call(), inputs.UpdateSession(patch)) == ([ResetEndpointing()] if resets else [])
+
+
+def test_an_update_is_answered_with_the_whole_session() -> None:
+    """As it is now."""
+    call = new_call()
+    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    assert call.session["instructions"] == "Be brief."
+    assert emitted(call) == [{"type": "session.updated", "session": call.session}]
+
+
+def test_an_utterance_goes_on_under_other_settings() -> None:
+    """Detection that was on and stays on forgets nothing, however it is set."""
+    call = new_call()
+    begin(call)
+    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
+    assert call.input_audio.speaking
+    assert bytes(call.input_audio.audio) == FRAME
+    assert call.listening is not None
+    assert call.listening.mode == "semantic_vad"
+
+
+def test_positions_begin_anew_with_a_new_format() -> None:
+    """To the byte; how long the caller has been heard is not forgotten."""
+    call = manual_call()
+    happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    assert (call.input_audio.position, call.input_audio.base_ms, call.heard_ms) == (0, 100, 100)
+    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    assert (call.input_audio.position, call.input_audio.base_ms) == (0, 100)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("is_written", [False, True])
+def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, moves: bool) -> None:
+    """It was dealt with when the format changed: a client that sends it again after a resume is not heard twice."""
+    call = new_call()
+    frames = [inputs.AppendAudio(FRAME, f"frame_{number}") for number in range(20)]
+    happen(call, *frames)
+    if is_written:
+        take_write(call, 0)
+    update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
+    happen(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
+    again = moved(call) if moves else call
+    machine.attach(again, again.seq, 0, resumable=True)
+    assert again.last_client_event_id == "update"
+    happen(again, *frames, update)
+    assert (again.input_audio.base_ms, again.input_audio.position) == (400, 0)
+    happen(again, inputs.AppendAudio(bytes(160), "frame_20"))
+    assert again.input_audio.position == 160
+
+
+def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
+    """What was sent in the old one is not asked for again, however far it reached."""
+    call = manual_call()
+    earlier = [inputs.AppendAudio(FRAME, f"earlier_{number}") for number in range(10)]
+    update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
+    later = [inputs.AppendAudio(bytes(160), f"later_{number}") for number in range(10)]
+    happen(call, *earlier, update, *later)
+    take_write(call, 0)
+    call.write_whole = True
+    write = take_write(call, 0)
+    assert write.speech
+    again = restore(
+        Snapshot(write.fields, write.items, write.events, []), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
+    )
+    assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
+    machine.attach(again, again.seq, 0, resumable=True)
+    happen(again, *earlier, update, *later)
+    assert (again.input_audio.base_ms, again.input_audio.position) == (200, 1600)

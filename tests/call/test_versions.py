@@ -8,7 +8,8 @@ from pathlib import Path
 import orjson
 
 from voice_agent.call.changes import OutboxEntry, Snapshot, SpeechEntry
-from voice_agent.call.codec import SCHEMA, restore, take_write
+from voice_agent.call.codec import SCHEMA, restore
+from voice_agent.call.writes import take_write
 
 RECORDS = Path(__file__).parent / "records"
 """Calls as released versions stored them; never edited, only added to."""

@@ -128,12 +128,12 @@ def test_a_method_that_leaves_its_base_alone_is_changed_too(monkeypatch: pytest.
 
 def test_a_mutant_dies_by_the_test_that_notices_it_and_lives_without() -> None:
     """One process has the tests ready and tries several mutants; none leaves anything behind."""
-    key = "app/voice_agent/call/ranks.py::rank_between | drop kept.append(low)"
-    noticing, other = (f"tests/call/test_ranks.py::{name}" for name in (ALTERNATING, SHORT))
+    key = "app/voice_agent/call/fractional_index.py::rank_between | drop kept.append(low)"
+    noticing, other = (f"tests/call/test_fractional_index.py::{name}" for name in (ALTERNATING, SHORT))
     file = key.partition("::")[0]
     jobs = [Job(file, key, dict.fromkeys(tests, 1.0)) for tests in ([other], [other, noticing], [other])]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mutants.trial", "tests/call/test_ranks.py"],
+        [sys.executable, "-m", "tests.mutants.trial", "tests/call/test_fractional_index.py"],
         input="".join(json.dumps(asdict(job)) + "\n" for job in jobs),
         stdout=subprocess.PIPE,
         text=True,
@@ -157,7 +157,7 @@ def test_a_test_that_takes_far_too_long_is_told_to_hang(monkeypatch: pytest.Monk
 
 def test_what_was_tried_is_not_tried_again_until_it_may_end_otherwise(tmp_path: Path) -> None:
     """A mutant that died stays dead while its file is the same; one that survived is tried on tests that changed."""
-    dead, alive, new = choose("app/voice_agent/call/ranks.py", None, 0)[:3]
+    dead, alive, new = choose("app/voice_agent/call/fractional_index.py", None, 0)[:3]
     journal = Journal(tmp_path / "journal", "tests of one day")
     journal.note(dead, "killed", "a test", 1.0)
     journal.note(alive, "survived", "", 1.0)

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from voice_agent.call import events
-from voice_agent.call.session import merge_session, new_session, response_settings, turn_detection
+from voice_agent.call.session import merge_session
+from voice_agent.call.session_config import new_session, settings_under, turn_detection
 from voice_agent.protocol.realtime import frame, pack, parse
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     patch = {"type": "realtime", "instructions": "be brief", "audio": {"input": {"turn_detection": {"threshold": 0.6}}}}
     merge_us = cpu_us(lambda: merge_session(session, patch, voice_locked=False), 2000)
     print(f"merge_session: {merge_us:.1f} µs")
-    print(f"response_settings, no params: {cpu_us(lambda: response_settings(session, {}), 20_000):.2f} µs")
+    print(f"settings_under, no params: {cpu_us(lambda: settings_under(session, {}), 20_000):.2f} µs")
     print(f"turn_detection: {cpu_us(lambda: turn_detection(session), 20_000):.2f} µs")
 
 

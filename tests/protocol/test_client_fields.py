@@ -18,7 +18,7 @@ from tests.protocol.sdk_fields import Field, fields
 from voice_agent.agents.base import SideEffect
 from voice_agent.call import inputs, machine
 from voice_agent.call.record import Call
-from voice_agent.call.session import settings_under, transcription_on
+from voice_agent.call.session_config import settings_under, transcription_on
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.calls.responding import turn_of
 

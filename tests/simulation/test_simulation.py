@@ -13,8 +13,8 @@ from tests.simulation.caller import Line
 from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
+from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call
-from voice_agent.call.sparing import spare
 from voice_agent.runtime.calls import live_call
 
 SHORT_RUN = 500
@@ -98,8 +98,8 @@ def test_the_contract_holds_while_the_stores_memory_is_scarce(monkeypatch: pytes
     """Calls keep less in it, and yet nothing that was said is lost or said twice, whatever else goes wrong."""
 
     def spared(call: Call, **_: bool) -> None:
-        spare(call, is_scarce=True, is_nearly_full=False)
+        apply_memory_pressure(call, is_scarce=True, is_nearly_full=False)
 
-    monkeypatch.setattr(live_call, "spare", spared)
+    monkeypatch.setattr(live_call, "apply_memory_pressure", spared)
     tally = search(range(SCARCE_RUN))
     assert not tally.broken, report(tally.broken[0])

@@ -22,8 +22,8 @@ from tests.runtime.rig import CountingObserver
 from tests.servers import RedisServer, free_port
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry
-from voice_agent.call.codec import take_write
 from voice_agent.call.record import Call
+from voice_agent.call.writes import take_write
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.stores.embedded import server_binary

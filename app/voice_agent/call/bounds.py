@@ -28,7 +28,7 @@ def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
     for clip in (call.answered, None if without_latest else call.clip):
         if clip is not None:
             clips[id(clip)] = len(clip.audio)
-    return len(call.input_audio.audio) + call.staged_bytes + sum(clips.values())
+    return len(call.input_audio.audio) + call.pending_audio_bytes + sum(clips.values())
 
 
 def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolError:

@@ -1,8 +1,11 @@
-"""How a call becomes writes, and how a snapshot becomes a call again.
+"""The format of a call's record: its fields encoded for a write, and a snapshot decoded into a call again.
 
-Every write carries the input position, so that remembered client events, heard audio
-and the position never disagree after a crash. Everything else is written only when it
-changed: bytes per write do not depend on the length of the call.
+A record is a hash of byte strings. Fields that change together form a *group* (`GROUPS`), by whose name the rules mark
+them as changed (`Call.mark`); text and audio of the response under way change with every token and have fields of
+their own (`response_chunks`, `ELSEWHERE`). Fields that this version does not know are kept as they are: a newer
+version of a neighbouring release wrote them. What goes into which write says `writes`.
+
+`restore` trusts nothing that it reads: whatever is missing or of another kind is `RecordUnreadable`.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from typing import Any, TypeVar
 import orjson
 
 from voice_agent.call.alignment import Piece
-from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from voice_agent.call.completeness import KEPT, KEPT_FORMAT, Kept, missing, replayable
+from voice_agent.call.changes import Snapshot, SpeechEntry
+from voice_agent.call.completeness import Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import (
@@ -27,9 +30,9 @@ from voice_agent.call.record import (
     Response,
     Status,
 )
+from voice_agent.call.response_chunks import is_chunk, restore_chunks, take_chunks
 from voice_agent.call.response_items import open_again
-from voice_agent.call.session import new_session
-from voice_agent.call.spoken_so_far import is_chunk, restore_chunks, take_chunks
+from voice_agent.call.session_config import new_session
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
 SCHEMA = 1
@@ -49,155 +52,19 @@ among the items, so that all that was said goes at one time and the record, whic
 Shape = TypeVar("Shape", Response, Playback)
 
 
-def take_write(call: Call, now_ms: int) -> CallWrite:
-    """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
-    call.revision += 1
-    if call.status is Status.ENDED:
-        return _take_end(call, now_ms)
-    if call.write_whole:
-        return _take_whole(call, now_ms)
-    items, dropped = call.conversation.take_changes()
-    write = CallWrite(
-        call.call_id,
-        call.epoch,
-        call.revision,
-        call.claim,
-        call.doubted_claim,
-        fields=_fields(call, call.dirty, now_ms),
-        items=items,
-        dropped_items=dropped,
-        events=_events_to_keep(call),
-        speech=call.unsaved_speech,
-    )
-    oldest = (call.outbox.first_n, _oldest_speech(call))
-    if oldest[0] != call.trimmed_to[0]:
-        write.keep_events_from = oldest[0] or call.seq + 1
-    if oldest[1] != call.trimmed_to[1]:
-        write.keep_speech_from = oldest[1]
-    call.trimmed_to = oldest
-    _count_kept(call, write)
-    _all_saved(call)
-    return write
-
-
-def _count_kept(call: Call, write: CallWrite) -> None:
-    """Have the record count what the store holds once the write is done."""
-    stored = call.stored_speech
-    if write.whole:
-        stored.clear()
-    if write.speech:
-        stored.extend([entry.n for entry in write.speech])
-    while stored and stored[0] < write.keep_speech_from:
-        stored.popleft()
-    counts = (len(call.conversation), len(call.outbox), len(stored), call.input_audio.saved)
-    write.fields[KEPT] = KEPT_FORMAT % counts
-
-
-def _events_to_keep(call: Call) -> list[OutboxEntry]:
-    """What is new in the outbox: of all that waits, what it has not let go of already."""
-    oldest = call.outbox.first_n
-    return [event for event in call.unsaved_events if event.n >= oldest] if oldest else []
-
-
-def _take_end(call: Call, now_ms: int) -> CallWrite:
-    """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
-    fields = {"seq": b"%d" % call.seq, "updated_at": b"%d" % now_ms}
-    for group in ("identity", "status", "counts"):
-        _ENCODE[group](call, fields)
-    items, dropped = (call.conversation.pack_all(), []) if call.write_whole else call.conversation.take_changes()
-    items[SAID] = orjson.dumps({"session": call.session, "agent": call.agent_state})
-    write = CallWrite(
-        call.call_id,
-        call.epoch,
-        call.revision,
-        call.claim,
-        call.doubted_claim,
-        fields=fields,
-        items=items,
-        dropped_items=dropped,
-        whole=call.write_whole,
-        call_key_hash=call.call_key_hash,
-        ends=True,
-    )
-    _all_saved(call)
-    return write
-
-
-def _take_whole(call: Call, now_ms: int) -> CallWrite:
-    fields = _fields(call, GROUPS, now_ms)
-    fields.update(call.unknown_fields)
-    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
-    for event_id, (number, heard_to) in call.seen.items():
-        if event_id in waiting:
-            continue
-        fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
-    clips = {clip.first_n: clip for clip in _kept_clips(call) if clip.audio}
-    speech = [SpeechEntry(n, clip.item_id, clip.audio) for n, clip in clips.items()]
-    buffer = call.input_audio
-    if buffer.item_id is not None and buffer.saved:
-        speech.append(SpeechEntry(buffer.first_n, buffer.item_id, bytes(buffer.audio[: buffer.saved])))
-    if call.staged is not None and call.keeps_turns:
-        speech += call.staged.entries
-    write = CallWrite(
-        call.call_id,
-        call.epoch,
-        call.revision,
-        call.claim,
-        call.doubted_claim,
-        fields=fields,
-        items=call.conversation.pack_all(),
-        events=call.outbox.after(0),
-        speech=sorted(speech),
-        whole=True,
-        call_key_hash=call.call_key_hash,
-    )
-    call.trimmed_to = (call.outbox.first_n, _oldest_speech(call))
-    _count_kept(call, write)
-    _all_saved(call)
-    return write
-
-
-def skip_write(call: Call) -> list[OutboxEntry]:
-    """Let the events that wait go out unsaved; the next write will carry everything."""
-    waiting = call.unsaved_events
-    _all_saved(call)
-    call.conversation.nothing_changed()
-    call.write_whole = True
-    return waiting
-
-
-def _all_saved(call: Call) -> None:
-    call.unsaved_events = []
-    call.unsaved_speech = []
-    call.unsaved_bytes = 0
-    call.dirty = set()
-    call.write_whole = False
-
-
-def _oldest_speech(call: Call) -> int:
-    clips = _kept_clips(call)
-    if not clips and not call.input_audio.first_n and call.staged is None:
-        return call.speech_made + 1  # As in nearly every write of a call whose caller is silent.
-    kept = [clip.first_n for clip in clips if clip.audio]
-    if call.input_audio.first_n:
-        kept.append(call.input_audio.first_n)
-    if call.staged is not None and call.keeps_turns:
-        kept.append(call.staged.first_n)
-    return min(kept, default=call.speech_made + 1)
-
-
-def _kept_clips(call: Call) -> list[HeardClip]:
+def kept_clips(call: Call) -> list[HeardClip]:
     """Turns whose audio may still be needed: the one that is answered, the latest, those nobody has understood yet.
 
     Of two with one id, which a client may give again, the newer comes later.
     """
     if not call.keeps_turns:
         return []
-    latest = None if call.is_spared else call.clip
+    latest = None if call.under_memory_pressure else call.clip
     return [*(clip for clip in (call.answered, latest) if clip is not None), *call.untranscribed.values()]
 
 
-def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
+def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
+    """The record's fields that every write carries, and those of some groups."""
     buffer = call.input_audio
     position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
     fields = {
@@ -214,6 +81,14 @@ def _fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[
     return fields
 
 
+def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
+    """All fields of the record of a call that has ended."""
+    fields = {"seq": b"%d" % call.seq, "updated_at": b"%d" % now_ms}
+    for group in ("identity", "status", "counts"):
+        _ENCODE[group](call, fields)
+    return fields
+
+
 def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
     durable = call.input_audio.durable_position
     waiting = []
@@ -221,11 +96,11 @@ def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
         if heard_to > durable:
             waiting.append((event_id, number, heard_to))
         else:
-            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = _seen(event_id, number, heard_to)
+            fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
     call.unsaved_seen = waiting
 
 
-def _seen(event_id: str, number: int, heard_to: int) -> bytes:
+def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:
     """The number, for an append the input position that it reaches, and the id."""
     if heard_to:
         return b"%d:%d %s" % (number, heard_to, event_id.encode())
@@ -258,7 +133,7 @@ def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_counts(call: Call, fields: dict[str, bytes]) -> None:
-    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.replies_made, call.turns, call.speech_made)
+    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.responses_made, call.turns, call.speech_made)
 
 
 def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
@@ -292,7 +167,7 @@ def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
     fields["clip"] = call.clip.item_id.encode() if call.clip else b""
     fields["failed_to"] = call.failed_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
-    kept = _kept_clips(call)
+    kept = kept_clips(call)
     fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in kept})
     fields["clip_bytes"] = orjson.dumps({clip.item_id: len(clip.audio) for clip in kept})
 
@@ -390,7 +265,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
     int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
-    call.items_made, call.replies_made, call.turns, call.speech_made = map(int, fields["counts"].split())
+    call.items_made, call.responses_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
     call.missing = missing(snapshot)
     call.write_whole = any(call.missing)

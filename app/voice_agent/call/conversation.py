@@ -18,7 +18,7 @@ from typing import Any, overload
 import orjson
 
 from voice_agent.call.alignment import Alignment
-from voice_agent.call.ranks import rank_between
+from voice_agent.call.fractional_index import rank_between
 
 MAX_ITEMS = 20_000
 """Stops a call of a million tiny items, which cost far more in memory than their bytes."""

@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voice_agent.call.session import ResponseSettings
+from voice_agent.call.session_config import ResponseSettings
 from voice_agent.errors import ProtocolError
 
 Body = dict[str, Any]

@@ -15,9 +15,10 @@ from voice_agent.call import events
 from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
+from voice_agent.call.loopback import mirror_frame
 from voice_agent.call.record import Call, HeardClip, InputAudioBuffer
-from voice_agent.call.responses import interrupt, mirror_frame, start_response
-from voice_agent.call.session import transcription_on
+from voice_agent.call.responses import interrupt, start_response
+from voice_agent.call.session_config import transcription_on
 from voice_agent.errors import ProtocolError
 
 MAX_BUFFER_BYTES = 15 * 1024 * 1024
@@ -275,13 +276,13 @@ def _checkpoint(call: Call) -> None:
     buffer = call.input_audio
     unsaved = len(buffer.audio) - buffer.saved
     checkpoint_ms = call.checkpoint_ms
-    if call.is_spared:
+    if call.under_memory_pressure:
         return
     if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
         _save_up_to(call, buffer.position)
 
 
-def take_back_unsaved(call: Call) -> None:
+def release_unsaved_speech(call: Call) -> None:
     """What was to be saved of the unfinished utterance with the next write is not, nor turns that are not kept."""
     held = call.input_audio
     waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]

@@ -72,14 +72,15 @@ class CreateItem:
 
     `item` has a known type, a role where it is a message, and checked content parts;
     audio parts were taken out into `audio` (decoded, all parts joined; b"" if none).
-    `previous_item_id` None appends, "root" prepends. `staged`: the audio has come before, by `StageAudio`.
+    `previous_item_id` None appends, "root" prepends. `audio_appended`: the audio has come before, by
+    `AppendItemAudio`.
     """
 
     item: dict[str, Any]
     audio: bytes = b""
     previous_item_id: str | None = None
     event_id: str | None = None
-    staged: bool = False
+    audio_appended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +301,7 @@ class EndCall:
 
 
 @dataclass(frozen=True, slots=True)
-class StageAudio:
+class AppendItemAudio:
     """A piece of the audio of the item that the next `CreateItem` makes; `item_id` is the caller's id for it, if any.
 
     Nobody sees it before the item is there.
@@ -315,6 +316,6 @@ class AudioStopped:
     """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
 
 
-FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | StageAudio | AudioStopped
+FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | AppendItemAudio | AudioStopped
 
 Input = FromCaller | FromAgent | FromRuntime

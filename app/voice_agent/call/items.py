@@ -1,133 +1,176 @@
-"""Conversation items: the rules for those a caller puts in.
+"""What a client does to the conversation's items: create, retrieve and delete them (`truncation` cuts them).
 
-The shapes are those of ``ConversationItem`` in the official SDK. Audio is never kept
-inside an item: `check_item` takes it out, and an item says of it only that it is there
-(``{"type": "input_audio", "transcript": …}``).
+An item comes checked (`item_checks`) and with its audio taken out of it. Long audio comes before its item, piece by
+piece (`append_item_audio`): it is stored under the id that the item will have, and belongs to nothing until the item
+refers to it, so a crash in between leaves only entries that the next write of the next owner trims.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from voice_agent.call.shapes import Check, an_object, array, fields, free_json, invalid, missing, one_of, shown, text
+import orjson
 
-KIB = 1024
-MAX_TEXT_BYTES = 256 * KIB
-"""One text part, one function's arguments or output."""
-MAX_PARTS = 64
-MAX_AUDIO_CHARS = 20 * 1024 * KIB
-"""Base64 of 15 MiB of audio."""
-
-MAX_ITEM_BYTES = 512 * KIB
-"""All texts of an item together."""
-
-item_id = text(64, min_bytes=1, pattern=r"[!-~]+", means="printable ASCII characters without blanks")
-"""The check for an item's id: frameworks put dots, colons and slashes of their own into it."""
-
-
-class CheckedItem(NamedTuple):
-    """An item fit to be stored, and the base64 texts of its audio parts, each with its path."""
-
-    item: dict[str, Any]
-    """Without ``id`` if the caller gave none."""
-    audio_base64: list[tuple[str, str]]
+from voice_agent.call import events
+from voice_agent.call.bounds import (
+    MAX_AUDIO_BYTES,
+    MAX_PACKED_ITEM_BYTES,
+    MAX_RETRIEVED_BYTES,
+    audio_full,
+    conversation_full,
+    kept_audio_bytes,
+)
+from voice_agent.call.effects import Effect, StopTranscribing
+from voice_agent.call.input_audio import MAX_PIECE_BYTES, transcribe
+from voice_agent.call.inputs import AppendItemAudio, CreateItem, DeleteItem, RetrieveItem
+from voice_agent.call.record import Call, HeardClip, PendingItemAudio
+from voice_agent.call.responses import cancel_item
+from voice_agent.errors import ProtocolError
 
 
-_TEXT = text(MAX_TEXT_BYTES)
-_WRITTEN: dict[str, Check] = {"type": _TEXT, "text": _TEXT}
-_SPOKEN: dict[str, Check] = {"type": _TEXT, "audio": text(MAX_AUDIO_CHARS), "transcript": _TEXT}
-
-_written = fields(_WRITTEN, required=("text",))
-_spoken = fields(_SPOKEN)
-_PARTS: dict[str, dict[str, Check]] = {
-    "system": {"input_text": _written},
-    "user": {"input_text": _written, "input_audio": _spoken},
-    "assistant": {"output_text": _written, "output_audio": _spoken},
-}
-_ALIASES = {("assistant", "text"): "output_text", ("assistant", "audio"): "output_audio"}
-"""What parts were called before the GA protocol."""
-
-_COMMON: dict[str, Check] = {
-    "id": item_id,
-    "object": one_of("realtime.item"),
-    "type": _TEXT,
-    "status": one_of("completed", "incomplete", "in_progress"),
-}
-_CALL_ID = text(128, min_bytes=1)
-_ITEMS = {
-    "message": fields(
-        {**_COMMON, "role": one_of(*_PARTS), "content": array(an_object, MAX_PARTS, min_items=1)},
-        required=("role", "content"),
-    ),
-    "function_call": fields(
-        {**_COMMON, "call_id": _CALL_ID, "name": text(64, min_bytes=1), "arguments": _TEXT},
-        required=("name", "arguments"),
-    ),
-    "function_call_output": fields({**_COMMON, "call_id": _CALL_ID, "output": _TEXT}, required=("call_id", "output")),
-}
-_bounded = free_json(MAX_ITEM_BYTES)
-_REFERENCE = fields({"type": one_of("item_reference"), "id": item_id}, required=("id",))
-
-
-def check_item(raw: Any, path: str = "item") -> CheckedItem:
-    """Check an item as a caller wrote it; unknown fields and kinds are mistakes, ``status`` is ours to say.
-
-    Raises `ProtocolError`, whose `param` starts with `path`.
-    """
-    kind = _kind(an_object(raw, path), _ITEMS, path)
-    given: dict[str, Any] = _ITEMS[kind](raw, path)
-    item = {"id": given.pop("id", None), "object": "realtime.item", "type": kind, "status": "completed"}
-    if item["id"] is None:
-        del item["id"]
-    audio: list[tuple[str, str]] = []
-    if kind == "message":
-        role = given["role"]
-        parts = enumerate(given["content"])
-        given["content"] = [_check_part(part, role, f"{path}.content[{index}]", audio) for index, part in parts]
-    for settled in ("object", "type", "status"):
-        given.pop(settled, None)
-    return CheckedItem(_bounded({**item, **given}, path), audio)
-
-
-def check_input_item(raw: Any, path: str) -> dict[str, Any]:
-    """Check an entry of a response's own ``input``: an item, or an ``item_reference`` to one of the conversation."""
-    if an_object(raw, path).get("type") == "item_reference":
-        reference: dict[str, Any] = _REFERENCE(raw, path)
-        return reference
-    item, audio = check_item(raw, path)
-    if audio:
-        raise invalid(
-            audio[0][0], "is not taken here; create the item first, then name it with {'type': 'item_reference'}"
+def check_new_item(call: Call, request: CreateItem, audio_bytes: int) -> None:
+    """Raise `ProtocolError` if an item with so much audio would not be added."""
+    item_id = request.item.get("id")
+    size = len(orjson.dumps(request.item))
+    if size > MAX_PACKED_ITEM_BYTES:
+        raise ProtocolError(
+            f"'item' takes {size} bytes as JSON; at most {MAX_PACKED_ITEM_BYTES} are allowed.",
+            code="item_too_large",
+            param="item",
+            limit="item_bytes",
         )
-    return item
+    if not call.conversation.has_room_for(size):
+        raise conversation_full(call, "item")
+    if item_id is not None and (item_id in call.conversation or item_id == call.input_audio.item_id):
+        raise ProtocolError(
+            f"Item with id {item_id!r} already exists.", code="item_create_duplicate_item_id", param="item.id"
+        )
+    after = request.previous_item_id
+    if after not in (None, "root") and after not in call.conversation:
+        raise ProtocolError(
+            f"Previous item with id {after!r} not found.",
+            code="item_create_invalid_previous_item_id",
+            param="previous_item_id",
+        )
+    if audio_bytes % call.input_format.sample_bytes:
+        raise ProtocolError(
+            f"The item's audio holds {audio_bytes} bytes, which is no whole number of 16-bit samples.",
+            code="invalid_value",
+            param="item.content",
+        )
+    other_bytes = kept_audio_bytes(call, without_latest=True) - call.pending_audio_bytes
+    if audio_bytes and other_bytes + audio_bytes > MAX_AUDIO_BYTES:
+        raise audio_full(call, audio_bytes, "item.content")
 
 
-def _check_part(raw: dict[str, Any], role: str, path: str, audio: list[tuple[str, str]]) -> dict[str, Any]:
-    alias = _ALIASES.get((role, raw["type"])) if isinstance(raw.get("type"), str) else None
-    if alias:
-        raw = {**raw, "type": alias}
-    kind = _kind(raw, _PARTS[role], path)
-    part: dict[str, Any] = _PARTS[role][kind](raw, path)
-    if "text" in part:
-        return part
-    sound = part.pop("audio", None)
-    transcript = part.get("transcript")
-    if role == "assistant" and sound:
-        raise invalid(f"{path}.audio", "cannot be set: only this server speaks as the assistant; give the transcript")
-    if not sound and transcript is None:
-        raise missing(f"{path}.audio" if role == "user" else f"{path}.transcript")
-    if sound:
-        audio.append((f"{path}.audio", sound))
-    return {"type": kind, "transcript": transcript}
+def append_item_audio(call: Call, piece: AppendItemAudio) -> None:
+    """Store a piece of an item's audio; `drop_pending_audio` takes all of it back."""
+    if call.pending_audio is None:
+        call.pending_audio = PendingItemAudio(piece.item_id or call.new_item_id())
+    call.pending_audio.entries.append(call.add_speech(call.pending_audio.item_id, piece.audio))
 
 
-def _kind(raw: dict[str, Any], known: dict[str, Check], path: str) -> str:
-    """The ``type`` of an item or a part, if it is one of the known."""
-    if "type" not in raw:
-        raise missing(f"{path}.type")
-    kind = raw["type"]
-    if kind == "input_image":
-        raise invalid(f"{path}.type", "is 'input_image'; this server does not take images")
-    if isinstance(kind, str) and kind.startswith("mcp_"):
-        raise invalid(f"{path}.type", f"is {shown(kind)}; this server does not take MCP items")
-    return str(one_of(*known)(kind, f"{path}.type"))
+def drop_pending_audio(call: Call) -> None:
+    """The item for which audio came will not be created. What is stored of that audio goes with the next write."""
+    call.pending_audio = None
+
+
+def create_item(call: Call, request: CreateItem) -> list[Effect]:
+    """Add an item that the client made."""
+    pending = call.pending_audio if request.audio_appended else None
+    audio_bytes = len(request.audio) if pending is None else call.pending_audio_bytes
+    try:
+        check_new_item(call, request, audio_bytes)
+        return _add_item(call, request, pending)
+    finally:
+        drop_pending_audio(call)
+
+
+def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:
+    item = dict(request.item)
+    if item.get("id") is None:
+        item["id"] = pending.item_id if pending is not None else call.new_item_id()
+        call.mark("counts")
+    first = request.previous_item_id == "root"
+    entry = call.conversation.add(item, after=None if first else request.previous_item_id, first=first)
+    previous = call.conversation.before(item["id"])
+    if pending is not None:
+        clip: HeardClip | None = HeardClip(
+            item["id"], b"".join(piece.audio for piece in pending.entries), pending.first_n
+        )
+    else:
+        clip = _keep_clip(call, item["id"], request.audio) if request.audio else None
+    if clip is not None:
+        entry.audio_ms = call.input_format.ms(len(clip.audio))
+        call.clip = clip
+        call.mark("turn")
+    if item.get("role") == "user":
+        if clip is None and call.conversation.last_id == item["id"]:
+            call.clip = None
+            call.mark("turn")
+        call.turns += 1
+        call.mark("counts")
+    call.emit(events.item_added(previous, item))
+    call.emit(events.item_done(previous, item))
+    return transcribe(call, clip, spoken_index(item)) if clip is not None else []
+
+
+def spoken_index(item: Mapping[str, Any]) -> int:
+    """Which part of an item holds the caller's audio."""
+    return next((at for at, part in enumerate(item["content"]) if part["type"] == "input_audio"), 0)
+
+
+def _keep_clip(call: Call, item_id: str, audio: bytes) -> HeardClip:
+    pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
+    entries = [call.add_speech(item_id, piece) for piece in pieces]
+    return HeardClip(item_id, audio, entries[0].n)
+
+
+def retrieve_item(call: Call, request: RetrieveItem) -> list[Effect]:
+    """Show an item as the server holds it, with the audio of the caller's latest turn."""
+    entry = call.conversation.get(request.item_id)
+    if entry is None:
+        raise ProtocolError(
+            f"Item with item_id {request.item_id!r} not found.", code="item_retrieve_invalid_item_id", param="item_id"
+        )
+    clip = call.clip
+    audio = clip.audio if clip is not None and clip.item_id == request.item_id else b""
+    if len(audio) > MAX_RETRIEVED_BYTES:
+        raise ProtocolError(
+            f"Item {request.item_id!r} has {len(audio)} bytes of audio; at most {MAX_RETRIEVED_BYTES} are shown.",
+            code="audio_too_large",
+            param="item_id",
+            limit="retrieved_audio",
+        )
+    call.emit(events.item_retrieved(entry.item, with_audio=bool(audio)), audio)
+    return []
+
+
+def delete_item(call: Call, request: DeleteItem, now_ms: int) -> list[Effect]:
+    """Take an item out of the conversation. Clients that interrupt before anything was heard delete what is spoken."""
+    if request.item_id not in call.conversation:
+        raise ProtocolError(
+            f"Item with item_id {request.item_id!r} not found.", code="item_delete_invalid_item_id", param="item_id"
+        )
+    effects = cancel_item(call, request.item_id, now_ms)
+    before = call.conversation.before(request.item_id) or ""
+    call.conversation.drop(request.item_id)
+    call.emit(events.item_deleted(request.item_id))
+    return effects + _clear_references(call, request.item_id, before)
+
+
+def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
+    """An item was deleted, and the client may give its id to another; `before` is the item in front of it or ""."""
+    if call.clip is not None and call.clip.item_id == item_id:
+        call.clip = None
+    if call.failed_to == item_id:
+        call.failed_to = before
+    call.mark("turn")
+    if call.response is not None and call.response.asked_to == item_id:
+        call.response.asked_to = before
+        call.mark("response")
+    if call.playback is not None and call.playback.item_id == item_id:
+        call.playback = None
+        call.mark("response")
+    return [StopTranscribing(item_id)] if call.untranscribed.pop(item_id, None) is not None else []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import assert_never, get_args
 
-from voice_agent.call import editing, events, input_audio, inputs, responses
+from voice_agent.call import events, input_audio, inputs, items, loopback, response_output, responses, session
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.effects import (
@@ -26,7 +26,7 @@ from voice_agent.call.effects import (
     Transcribe,
 )
 from voice_agent.call.record import Call, Status
-from voice_agent.call.session import transcription_on
+from voice_agent.call.session_config import transcription_on
 from voice_agent.errors import ProtocolError
 
 
@@ -46,7 +46,7 @@ def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
     seq = call.seq
     if seq >= call.reserved or call.visible_seq != seq or frame.event_id is not None:
         return None
-    return responses.let_out(call, frame.audio)
+    return loopback.let_out(call, frame.audio)
 
 
 def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
@@ -55,7 +55,7 @@ def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_byt
         if isinstance(event, inputs.AppendAudio):
             input_audio.check_append(call, audio_bytes)
         else:
-            editing.check_new_item(call, event, audio_bytes)
+            items.check_new_item(call, event, audio_bytes)
     except ProtocolError as error:
         return error
     return None
@@ -117,7 +117,7 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
         # Nobody was listening meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
         call.mark("response")
-    editing.drop_staged(call)
+    items.drop_pending_audio(call)
     call.resent_to = None if last_event is None else 0
     call.status = Status.ATTACHED
     call.left_at_ms = 0
@@ -157,7 +157,7 @@ def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
     call.reserve()
     overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
     if overdue:
-        call.take_unsaved_events(len(overdue))
+        call.pop_unsaved_events(len(overdue))
         call.visible_seq = overdue[-1].n
         call.mark("counts")
     return overdue
@@ -186,15 +186,15 @@ def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
         case inputs.ClearAudio():
             return input_audio.clear(call)
         case inputs.UpdateSession():
-            return editing.update_session(call, event)
+            return session.update_session(call, event)
         case inputs.CreateItem():
-            return editing.create_item(call, event)
+            return items.create_item(call, event)
         case inputs.RetrieveItem():
-            return editing.retrieve_item(call, event)
+            return items.retrieve_item(call, event)
         case inputs.TruncateItem():
             return responses.truncate(call, event, now_ms)
         case inputs.DeleteItem():
-            return editing.delete_item(call, event, now_ms)
+            return items.delete_item(call, event, now_ms)
         case inputs.CreateResponse(params):
             return responses.create(call, params, now_ms)
         case inputs.CancelResponse(response_id):
@@ -212,23 +212,23 @@ def _from_agent(call: Call, event: inputs.FromAgent, now_ms: int) -> list[Effect
         return []
     match event:
         case inputs.ResponseAudio():
-            return responses.audio(call, event, now_ms)
+            return response_output.audio(call, event, now_ms)
         case inputs.ResponseText():
-            return responses.text(call, event, now_ms)
+            return response_output.text(call, event, now_ms)
         case inputs.ResponsePlanned():
-            return responses.planned(call, event)
+            return response_output.planned(call, event)
         case inputs.ResponseFunctionCall():
-            return responses.function_call(call, event)
+            return response_output.function_call(call, event)
         case inputs.SideEffectBegun():
-            return responses.step_begun(call, event)
+            return response_output.side_effect_begun(call, event)
         case inputs.SideEffectDone():
-            return responses.step_done(call, event)
+            return response_output.side_effect_done(call, event)
         case inputs.ResponseDiverged():
-            return responses.diverged(call, event)
+            return response_output.diverged(call, event)
         case inputs.ResponseFinished():
-            return responses.finished(call, event, now_ms)
+            return response_output.finished(call, event, now_ms)
         case inputs.ResponseFailed():
-            return responses.failed(call, event, now_ms)
+            return response_output.failed(call, event, now_ms)
         case _:
             assert_never(event)
 
@@ -241,7 +241,7 @@ def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
     entry = call.conversation.get(event.item_id)
     if entry is None:
         return []
-    index = editing.spoken_index(entry.item)
+    index = items.spoken_index(entry.item)
     entry.item["content"][index]["transcript"] = event.text
     call.conversation.touch(event.item_id)
     if not transcription_on(call.session):
@@ -256,8 +256,8 @@ def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
 
 
 def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
-    if isinstance(event, inputs.StageAudio):
-        editing.stage_audio(call, event)
+    if isinstance(event, inputs.AppendItemAudio):
+        items.append_item_audio(call, event)
         return []
     if isinstance(event, inputs.AudioStopped):
         return input_audio.stop_without_audio(call, now_ms)
@@ -277,7 +277,7 @@ def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Ef
     call.reserved = 0
     if event.hung_up:
         return end(call, "hangup", now_ms)
-    editing.drop_staged(call)
+    items.drop_pending_audio(call)
     input_audio.flush(call)
     call.status = Status.PARKED
     call.left_at_ms = now_ms
@@ -292,7 +292,7 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
     effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
-    call.response = call.staged = None
+    call.response = call.pending_audio = None
     call.playback = None
     call.reserved = 0
     input_audio.forget_audio(call)

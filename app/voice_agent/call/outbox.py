@@ -9,7 +9,7 @@ from voice_agent.call.changes import OutboxEntry
 
 ENTRY_OVERHEAD_BYTES = 48
 """What an entry costs beside its own bytes, roughly the same in Python and in a Redis stream."""
-SPARED_SHARE = 4
+PRESSURE_SHARE = 4
 
 
 class Outbox:
@@ -35,9 +35,9 @@ class Outbox:
         if self._size_bytes > self._limit_bytes:
             self._trim()
 
-    def spare(self, *, on: bool) -> None:
+    def reduce(self, *, on: bool) -> None:
         """Keep a quarter of the limit only, or all of it again."""
-        self._limit_bytes = -(-self._full_bytes // SPARED_SHARE) if on else self._full_bytes
+        self._limit_bytes = -(-self._full_bytes // PRESSURE_SHARE) if on else self._full_bytes
         self._trim()
 
     def _trim(self) -> None:

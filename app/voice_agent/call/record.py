@@ -22,7 +22,7 @@ from voice_agent.call.changes import OutboxEntry, SpeechEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
-from voice_agent.call.session import TurnDetection, input_format, turn_detection
+from voice_agent.call.session_config import TurnDetection, input_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
 NUMBERS_AHEAD = 512
@@ -150,7 +150,7 @@ class HeardClip:
 
 
 @dataclass(slots=True)
-class StagedAudio:
+class PendingItemAudio:
     """Audio of an item that is about to be created: stored piece by piece, and visible to nobody before the item is."""
 
     item_id: str
@@ -195,7 +195,7 @@ class Call:
     sent_seq: int = 0
     """Number of the newest event that a caller can have seen from this pod."""
     items_made: int = 0
-    replies_made: int = 0
+    responses_made: int = 0
     turns: int = 0
     speech_made: int = 0
     input_audio: InputAudioBuffer = field(default_factory=InputAudioBuffer)
@@ -211,7 +211,7 @@ class Call:
     """What the reply under way answers: the caller may have gone on since."""
     untranscribed: dict[str, HeardClip] = field(default_factory=dict)
     """Spoken items whose words are not known yet; their audio is kept until they are."""
-    staged: StagedAudio | None = None
+    pending_audio: PendingItemAudio | None = None
     """Never restored: whoever takes the call over has it trimmed, and the client creates the item again."""
     failed_to: str = ""
     """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
@@ -231,7 +231,7 @@ class Call:
     """Client event id, its number, and the input position from which on it may be made durable."""
     unsaved_events: list[OutboxEntry] = field(default_factory=list)
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
-    is_spared: bool = False
+    under_memory_pressure: bool = False
     """The store is short of memory: see `sparing`."""
     keeps_turns: bool = True
     """Whether the audio of turns that are not answered or understood yet is stored; not in a store nearly full."""
@@ -307,14 +307,14 @@ class Call:
         self.mark("counts")
         return entry
 
-    def take_unsaved_events(self, count: int) -> list[OutboxEntry]:
+    def pop_unsaved_events(self, count: int) -> list[OutboxEntry]:
         """Take back the oldest of the events that wait for the store: they need not be written."""
         taken = self.unsaved_events[:count]
         del self.unsaved_events[:count]
         self.unsaved_bytes -= sum(map(entry_bytes, taken))
         return taken
 
-    def wait_again(self, events: list[OutboxEntry]) -> None:
+    def requeue_events(self, events: list[OutboxEntry]) -> None:
         """Events of a write that did not land wait for the next one."""
         self.unsaved_events = events + self.unsaved_events
         self.unsaved_bytes += sum(map(entry_bytes, events))
@@ -346,7 +346,7 @@ class Call:
         Each item and each response was told in an event of its own.
         """
         self.items_made += forgotten_events
-        self.replies_made += forgotten_events
+        self.responses_made += forgotten_events
         self.mark("counts")
 
     def new_item_id(self) -> str:
@@ -359,8 +359,8 @@ class Call:
 
     def new_response_id(self) -> str:
         """The next response id."""
-        self.replies_made += 1
-        return f"resp_{self.stem}_{self.replies_made}"
+        self.responses_made += 1
+        return f"resp_{self.stem}_{self.responses_made}"
 
     @property
     def stem(self) -> str:
@@ -385,9 +385,9 @@ class Call:
         return self.input_format.size(self.input_audio.base_ms) + self.input_audio.durable_position
 
     @property
-    def staged_bytes(self) -> int:
+    def pending_audio_bytes(self) -> int:
         """Audio of the item that is about to be created."""
-        return sum(len(entry.audio) for entry in self.staged.entries) if self.staged is not None else 0
+        return sum(len(entry.audio) for entry in self.pending_audio.entries) if self.pending_audio is not None else 0
 
     def recognises(self, event_id: str) -> bool:
         """Whether a client event comes again that has taken effect before.

@@ -7,7 +7,7 @@ from typing import Any
 from voice_agent.call import events
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from voice_agent.call.record import Call, Response
-from voice_agent.call.session import ResponseSettings, settings_under
+from voice_agent.call.session_config import ResponseSettings, settings_under
 
 
 def settings_of(call: Call) -> ResponseSettings:

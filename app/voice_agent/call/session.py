@@ -1,37 +1,25 @@
-"""The session: what a caller may configure, and how `session.update` and `response.create` change it.
+"""`session.update`: how a client's settings change a call.
 
-The shape is that of the OpenAI Realtime (GA) protocol, ``RealtimeSessionCreateRequest``
-in the official SDK. A session is a plain JSON object that is never changed in place:
-`merge_session` makes a new one. The accessors below are how everybody else reads it.
-
-``docs/protocol.md`` says of each field what it does.
+The patch is checked (`session_checks`), merged into a new session, and taken by the call as a whole or not at all.
+What follows from it: another input format begins the positions of the caller's audio at 0 again, and turn detection
+that is switched on or off empties the buffer or ends the utterance under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import orjson
-
-from voice_agent.call.audio import FORMATS, PCM, AudioFormat
-from voice_agent.call.session_fields import (
-    EAGERNESS_SILENCE_MS,
-    RESPONSE,
-    SERVER_VAD,
-    SESSION,
-    VAD,
-    VAD_DEFAULTS,
-    VAD_MODE,
-)
-from voice_agent.call.shapes import an_object, invalid, one_of, text
-from voice_agent.errors import ProtocolError
+from voice_agent.call import events
+from voice_agent.call.effects import Effect, ResetEndpointing
+from voice_agent.call.input_audio import forget_buffer
+from voice_agent.call.inputs import UpdateSession
+from voice_agent.call.json_checks import an_object, invalid, one_of, text
+from voice_agent.call.record import Call
+from voice_agent.call.session_checks import SESSION, VAD, VAD_MODE, check_size
+from voice_agent.call.session_config import SERVER_VAD, VAD_DEFAULTS, input_format, turn_detection
 
 MAX_SESSION_BYTES = 512 * 1024
 """Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
-MAX_RESPONSE_BYTES = 512 * 1024
-"""Of one `response.create`: it is kept with the reply, and written again while the reply goes on."""
 MAX_MODEL_BYTES = 256
 """Of the model that a client names in its session: it is looked at and not kept."""
 
@@ -39,36 +27,43 @@ _SERVER_SET = ("id", "object", "expires_at")
 _KIND = one_of("realtime")
 _MODEL_NAME = text(MAX_MODEL_BYTES)
 
-# --- making and changing a session -----------------------------------------
+
+def update_session(call: Call, update: UpdateSession) -> list[Effect]:
+    """Merge new settings in; all or none of them take effect."""
+    before = call.session
+    after = merge_session(before, update.patch, voice_locked=call.voice_locked)
+    effects: list[Effect] = []
+    format_changes = input_format(after) != input_format(before)
+    if format_changes:
+        _restart_positions(call)
+    if format_changes or turn_detection(after) != turn_detection(before):
+        effects.append(ResetEndpointing())
+    was_on, is_on = call.listening is not None, turn_detection(after) is not None
+    if is_on != was_on:
+        _switch_turn_detection(call, is_on=is_on)
+    call.use_session(after)
+    if "session" not in call.dirty:
+        call.unsaved_bytes += call.session_bytes
+    call.mark("session")
+    call.emit(events.session_updated(after))
+    return effects
 
 
-def new_session(call_id: str, model: str, voice: str, *, expires_at_s: int) -> dict[str, Any]:
-    """A session as it is before the first `session.update`; `expires_at_s` counts seconds since 1970 UTC."""
-    return {
-        "type": "realtime",
-        "object": "realtime.session",
-        "id": call_id,
-        "model": model,
-        "output_modalities": ["audio"],
-        "instructions": "",
-        "tools": [],
-        "tool_choice": "auto",
-        "max_output_tokens": "inf",
-        "tracing": None,
-        "truncation": "auto",
-        "prompt": None,
-        "expires_at": expires_at_s,
-        "audio": {
-            "input": {
-                "format": PCM.as_json(),
-                "transcription": None,
-                "noise_reduction": None,
-                "turn_detection": dict(SERVER_VAD),
-            },
-            "output": {"format": PCM.as_json(), "voice": voice, "speed": 1.0},
-        },
-        "include": None,
-    }
+def _restart_positions(call: Call) -> None:
+    """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
+    forget_buffer(call)
+    call.input_audio.base_ms += call.input_format.ms(call.input_audio.position)
+    call.input_audio.position = 0
+    call.seen.update({event_id: (number, 0) for event_id, (number, _) in call.seen.items()})
+    call.unsaved_seen = [(event_id, number, 0) for event_id, (number, _) in call.seen.items()]
+
+
+def _switch_turn_detection(call: Call, *, is_on: bool) -> None:
+    """Turned on, it starts with an empty buffer; turned off, what was being said is the client's to commit."""
+    if is_on:
+        forget_buffer(call)
+    else:
+        call.input_audio.speaking = False
 
 
 def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locked: bool) -> dict[str, Any]:
@@ -102,22 +97,8 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
     if given_in.get("turn_detection") is not None:
         given_in["turn_detection"] = _merge_turn_detection(heard["turn_detection"], given_in["turn_detection"])
     merged = {**session, **given, "audio": {"input": {**heard, **given_in}, "output": {**spoken, **given_out}}}
-    _check_size(merged, "session", MAX_SESSION_BYTES, limit="session_bytes")
+    check_size(merged, "session", MAX_SESSION_BYTES, limit="session_bytes")
     return merged
-
-
-def _check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit: str) -> None:
-    """Bound what is stored: as JSON, in which some characters take six bytes each."""
-    size = len(orjson.dumps(settings))
-    if size > max_bytes:
-        largest = max(settings, key=lambda name: len(orjson.dumps(settings[name])))
-        raise ProtocolError(
-            f"'{path}.{largest}' is too large: with it the {path} takes {size} bytes as JSON; "
-            f"at most {max_bytes} are allowed.",
-            code=f"{path}_too_large",
-            param=f"{path}.{largest}",
-            limit=limit,
-        )
 
 
 def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -126,123 +107,3 @@ def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any])
     kind = (current or SERVER_VAD)["type"] if named is None else VAD_MODE(named, f"{path}.type")
     base = current if current is not None and current["type"] == kind else VAD_DEFAULTS[kind]
     return {**base, **VAD[kind](given, path)}
-
-
-# --- reading a session -----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TurnDetection:
-    """How the server finds the caller's turns; both modes in the same terms."""
-
-    mode: Literal["server_vad", "semantic_vad"]
-    threshold: float
-    """0.0 to 1.0; higher needs louder speech."""
-    prefix_padding_ms: int
-    silence_duration_ms: int
-    create_response: bool
-    interrupt_response: bool
-    idle_timeout_ms: int | None
-
-
-def turn_detection(session: Mapping[str, Any]) -> TurnDetection | None:
-    """The turn detection in force; None: the caller commits turns by itself."""
-    given = session["audio"]["input"]["turn_detection"]
-    if given is None:
-        return None
-    silence_ms = EAGERNESS_SILENCE_MS.get(given.get("eagerness", ""), SERVER_VAD["silence_duration_ms"])
-    return TurnDetection(
-        mode=given["type"],
-        threshold=given.get("threshold", SERVER_VAD["threshold"]),
-        prefix_padding_ms=given.get("prefix_padding_ms", SERVER_VAD["prefix_padding_ms"]),
-        silence_duration_ms=given.get("silence_duration_ms", silence_ms),
-        create_response=given["create_response"],
-        interrupt_response=given["interrupt_response"],
-        idle_timeout_ms=given.get("idle_timeout_ms"),
-    )
-
-
-def input_format(session: Mapping[str, Any]) -> AudioFormat:
-    """What the caller sends."""
-    return FORMATS[session["audio"]["input"]["format"]["type"]]
-
-
-def wants_audio(session: Mapping[str, Any]) -> bool:
-    """Whether replies are spoken."""
-    return "audio" in session["output_modalities"]
-
-
-def transcription_on(session: Mapping[str, Any]) -> bool:
-    """Whether the caller wants to be told what was understood."""
-    return session["audio"]["input"]["transcription"] is not None
-
-
-# --- one response ----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseSettings:
-    """What holds for one response: the session's settings under those of its `response.create`."""
-
-    output_modalities: list[str]
-    instructions: str
-    voice: str
-    output_format: AudioFormat
-    tools: list[dict[str, Any]]
-    tool_choice: str | dict[str, Any]
-    parallel_tool_calls: bool
-    max_output_tokens: int | str
-    """1 to 4096, or ``inf``."""
-    truncation: str | dict[str, Any]
-    """What a long conversation is cut to: ``auto``, ``disabled`` or a ``retention_ratio``."""
-    metadata: dict[str, str] | None
-    in_conversation: bool
-    """False: the response stays outside the conversation (``conversation: "none"``)."""
-    input_items: list[dict[str, Any]] | None
-    """What to answer instead of the conversation, as items and ``item_reference``; None: the conversation."""
-
-    @property
-    def wants_audio(self) -> bool:
-        """Whether the reply is spoken."""
-        return "audio" in self.output_modalities
-
-
-def check_response(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``response`` object of a `response.create` ({} if absent) as it is kept.
-
-    Raises `ProtocolError`, whose `param` starts with ``response.``.
-    """
-    if not params:
-        return {}
-    given: dict[str, Any] = RESPONSE(params, "response")
-    _check_size(given, "response", MAX_RESPONSE_BYTES, limit="response_bytes")
-    return given
-
-
-def response_settings(session: Mapping[str, Any], params: Mapping[str, Any]) -> ResponseSettings:
-    """Check `params` as `check_response` does, and fill in the rest."""
-    return settings_under(session, check_response(params))
-
-
-def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> ResponseSettings:
-    """What holds for a response: `given`, which `check_response` passed, and the session's settings for the rest."""
-    own = given.get("audio", {}).get("output", {})
-    spoken = session["audio"]["output"]
-
-    def effective(name: str) -> Any:
-        return given[name] if name in given else session[name]
-
-    return ResponseSettings(
-        output_modalities=effective("output_modalities"),
-        instructions=effective("instructions"),
-        voice=own.get("voice", spoken["voice"]),
-        output_format=FORMATS[own.get("format", spoken["format"])["type"]],
-        tools=effective("tools"),
-        tool_choice=effective("tool_choice"),
-        parallel_tool_calls=given.get("parallel_tool_calls", session.get("parallel_tool_calls", True)),
-        max_output_tokens=effective("max_output_tokens"),
-        truncation=session["truncation"],
-        metadata=given.get("metadata"),
-        in_conversation=given.get("conversation", "auto") == "auto",
-        input_items=given.get("input"),
-    )

@@ -24,36 +24,36 @@ def truncate_to_heard(call: Call, now_ms: int) -> None:
     _cut(call, entry, heard_ms)
 
 
-def truncate(call: Call, wish: TruncateItem) -> None:
+def truncate(call: Call, request: TruncateItem) -> None:
     """The client, which plays the audio, says how much of an item was heard."""
-    entry = call.conversation.get(wish.item_id)
+    entry = call.conversation.get(request.item_id)
     if entry is None:
         raise ProtocolError(
-            f"Item with item_id {wish.item_id!r} not found.", code="item_truncate_invalid_item_id", param="item_id"
+            f"Item with item_id {request.item_id!r} not found.", code="item_truncate_invalid_item_id", param="item_id"
         )
     item = entry.item
     if item.get("role") != "assistant" or item["status"] == "in_progress":
         raise ProtocolError(
-            f"Item {wish.item_id!r} cannot be truncated: only finished or cancelled assistant messages can.",
+            f"Item {request.item_id!r} cannot be truncated: only finished or cancelled assistant messages can.",
             code="invalid_value",
             param="item_id",
         )
-    if wish.content_index != 0 or not item["content"] or item["content"][0]["type"] != "output_audio":
+    if request.content_index != 0 or not item["content"] or item["content"][0]["type"] != "output_audio":
         raise ProtocolError(
-            f"Content part {wish.content_index} of item {wish.item_id!r} is no audio.",
+            f"Content part {request.content_index} of item {request.item_id!r} is no audio.",
             code="invalid_value",
             param="content_index",
         )
-    if wish.audio_end_ms > entry.audio_ms:
+    if request.audio_end_ms > entry.audio_ms:
         raise ProtocolError(
-            f"Audio content of {entry.audio_ms}ms is already shorter than {wish.audio_end_ms}ms",
+            f"Audio content of {entry.audio_ms}ms is already shorter than {request.audio_end_ms}ms",
             code="invalid_value",
             param="audio_end_ms",
         )
-    if call.playback is not None and call.playback.item_id == wish.item_id:
+    if call.playback is not None and call.playback.item_id == request.item_id:
         call.playback = None
         call.mark("response")
-    _cut(call, entry, wish.audio_end_ms)
+    _cut(call, entry, request.audio_end_ms)
 
 
 def _cut(call: Call, entry: Entry, heard_ms: int) -> None:

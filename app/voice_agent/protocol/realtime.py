@@ -34,8 +34,8 @@ from voice_agent.call.inputs import (
     TruncateItem,
     UpdateSession,
 )
-from voice_agent.call.items import check_item, item_id
-from voice_agent.call.shapes import Check, an_object, fields, integer, invalid, missing, shown, text, wrong_type
+from voice_agent.call.item_checks import check_item, item_id
+from voice_agent.call.json_checks import Check, an_object, fields, integer, invalid, missing, shown, text, wrong_type
 from voice_agent.errors import ProtocolError
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024

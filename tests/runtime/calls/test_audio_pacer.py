@@ -15,7 +15,7 @@ from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
 from voice_agent.call.record import Response
-from voice_agent.call.responses import STALL_MS
+from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 from voice_agent.runtime.calls.replay import Replay
 

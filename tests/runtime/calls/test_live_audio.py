@@ -329,7 +329,7 @@ async def test_a_sign_of_life_after_silence_ends_the_utterance(change: str) -> N
 TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({}), NO_DETECTION]
 
 
-@pytest.mark.parametrize("happened", TAKEN, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("event", TAKEN, ids=lambda it: type(it).__name__)
 async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller) -> None:
     """Its state is what it was, and nothing is begun."""
     async with alone(manual_call()) as its:

@@ -402,7 +402,7 @@ async def test_a_call_keeps_less_in_a_store_that_is_short_of_memory(*, is_scarce
         for scarce, full in ((is_scarce, is_nearly_full), (False, False)):
             its.committer.memory.is_scarce, its.committer.memory.is_nearly_full = scarce, full
             its.live.take_write()
-            assert (its.call.is_spared, its.call.keeps_turns) == (scarce, not full)
+            assert (its.call.under_memory_pressure, its.call.keeps_turns) == (scarce, not full)
 
 
 async def test_the_first_audio_of_a_reply_is_timed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.call.calls import manual_call
 from tests.runtime.calls.test_long_messages import append, item
 from voice_agent.call import machine
-from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller, Input, InvalidEvent, StageAudio
+from voice_agent.call.inputs import AppendAudio, AppendItemAudio, CreateItem, FromCaller, Input, InvalidEvent
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import MAX_APPEND_BYTES, SLICE_BYTES
 from voice_agent.runtime.calls.long_messages import LONG_MESSAGE, take_slowly
@@ -122,14 +122,14 @@ async def test_room_for_a_long_item_is_kept_as_far_as_it_is_not_stored() -> None
     kept = take(scale, message)
     assert kept[0] == len(message) * 3 // 4
     *pieces, (last, _) = scale.taken
-    staged_bytes = 0
+    pending_audio_bytes = 0
     for event, room in pieces:
-        assert isinstance(event, StageAudio)
-        staged_bytes += len(event.audio)
-        assert staged_bytes + room == kept[0]
-    assert staged_bytes == AUDIO_BYTES
+        assert isinstance(event, AppendItemAudio)
+        pending_audio_bytes += len(event.audio)
+        assert pending_audio_bytes + room == kept[0]
+    assert pending_audio_bytes == AUDIO_BYTES
     assert isinstance(last, CreateItem)
-    assert last.staged
+    assert last.audio_appended
     assert scale.taking_bytes == 0
 
 
@@ -160,7 +160,7 @@ async def test_a_message_of_a_connection_that_was_replaced_gives_back_its_own_ro
     older.close()  # type: ignore[attr-defined]  # it is a generator
     assert scale.taking_bytes == kept
     for _ in newer:
-        assert scale.taking_bytes + scale.call.staged_bytes == kept
+        assert scale.taking_bytes + scale.call.pending_audio_bytes == kept
     assert scale.taking_bytes == 0
 
 

@@ -16,7 +16,8 @@ from tests.runtime.writers import OneCall
 from tests.waiting import until
 from voice_agent.call import machine
 from voice_agent.call.changes import CallWrite
-from voice_agent.call.codec import SAID, take_write
+from voice_agent.call.codec import SAID
+from voice_agent.call.writes import take_write
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability import write_back
 from voice_agent.runtime.durability.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer

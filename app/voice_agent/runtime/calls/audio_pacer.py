@@ -16,7 +16,7 @@ from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
 from voice_agent.call.record import Response
-from voice_agent.call.responses import STALL_MS
+from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.ports import Clock
 

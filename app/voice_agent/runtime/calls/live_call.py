@@ -18,7 +18,6 @@ from voice_agent.call import machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
-from voice_agent.call.codec import skip_write, take_write
 from voice_agent.call.effects import (
     CloseConnection,
     CountLimit,
@@ -42,8 +41,9 @@ from voice_agent.call.inputs import (
     Transcribed,
 )
 from voice_agent.call.machine import Attached
+from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call, Status
-from voice_agent.call.sparing import spare
+from voice_agent.call.writes import skip_write, take_write
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
@@ -482,8 +482,8 @@ class LiveCall:
         if self._held or self.is_fenced:
             return None
         memory = self._committer.memory
-        if memory.is_scarce or memory.is_nearly_full or self.call.is_spared or not self.call.keeps_turns:
-            spare(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
+        if memory.is_scarce or memory.is_nearly_full or self.call.under_memory_pressure or not self.call.keeps_turns:
+            apply_memory_pressure(self.call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
         waiting = self.call.unsaved_events
         return take_write(self.call, self._clock.wall_ms()), waiting
 
@@ -519,7 +519,7 @@ class LiveCall:
     def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """See `committer.Writer`."""
         self.call.write_whole = True
-        self.call.wait_again(waiting)
+        self.call.requeue_events(waiting)
 
     def unwritable(self) -> None:
         """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""

@@ -14,12 +14,12 @@ from typing import Protocol
 from voice_agent.call import machine
 from voice_agent.call.inputs import (
     AppendAudio,
+    AppendItemAudio,
     CreateItem,
     CreateResponse,
     FromCaller,
     Input,
     InvalidEvent,
-    StageAudio,
     UpdateSession,
 )
 from voice_agent.call.record import Call
@@ -105,6 +105,6 @@ def _take_pieces(live: Hearer, long: Long, reservation: _Reservation) -> Iterato
         for piece in long.pieces():
             yield
             reservation.keep(reservation.size_bytes - len(piece))
-            live.feed(StageAudio(event.item.get("id"), piece))
+            live.feed(AppendItemAudio(event.item.get("id"), piece))
         yield
-        live.feed(CreateItem(event.item, b"", event.previous_item_id, event_id, staged=True))
+        live.feed(CreateItem(event.item, b"", event.previous_item_id, event_id, audio_appended=True))

@@ -21,7 +21,7 @@ from voice_agent.call.codec import READS_SCHEMAS, restore
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
 from voice_agent.call.record import Call, Status
-from voice_agent.call.session import new_session
+from voice_agent.call.session_config import new_session
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
 from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.live_call import LiveCall

@@ -1,4 +1,7 @@
-"""The fields a session and a response may have, as tables of checks.
+"""The fields a client may set in a session and in a response, as tables of checks (`json_checks`).
+
+`SESSION` takes the ``session`` of a `session.update`, `check_response` the ``response`` of a `response.create`. Each
+returns what to keep, or raises `ProtocolError` naming the field.
 
 Sources: ``RealtimeSessionCreateRequest`` and ``RealtimeResponseCreateParams`` of the
 official OpenAI SDK. Where that gives no bound there is one here, since whatever passes
@@ -7,11 +10,14 @@ is stored with the call.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from voice_agent.call.audio import FORMATS
-from voice_agent.call.items import check_input_item
-from voice_agent.call.shapes import (
+from voice_agent.call.item_checks import check_input_item
+from voice_agent.call.json_checks import (
     Check,
     an_object,
     array,
@@ -27,6 +33,8 @@ from voice_agent.call.shapes import (
     text,
     wrong_type,
 )
+from voice_agent.call.session_config import EAGERNESS_SILENCE_MS
+from voice_agent.errors import ProtocolError
 
 KIB = 1024
 MAX_INSTRUCTIONS_BYTES = 64 * KIB
@@ -40,24 +48,8 @@ MAX_INPUT_VALUES = 4 * KIB
 MAX_INPUT_ITEMS = 256
 MAX_INPUT_BYTES = 512 * KIB
 """What a response may be given to answer in place of the conversation."""
-
-SERVER_VAD: dict[str, Any] = {
-    "type": "server_vad",
-    "threshold": 0.5,
-    "prefix_padding_ms": 300,
-    "silence_duration_ms": 500,
-    "create_response": True,
-    "interrupt_response": True,
-    "idle_timeout_ms": None,
-}
-SEMANTIC_VAD: dict[str, Any] = {
-    "type": "semantic_vad",
-    "eagerness": "auto",
-    "create_response": True,
-    "interrupt_response": True,
-}
-EAGERNESS_SILENCE_MS = {"low": 1500, "medium": 800, "auto": 800, "high": 400}
-"""`semantic_vad` here ends a turn by silence alone; the eagerness says after how much of it."""
+MAX_RESPONSE_BYTES = 512 * KIB
+"""Of one `response.create`: it is kept with the response, and written again while that goes on."""
 
 
 def _format(value: Any, path: str) -> dict[str, Any]:
@@ -241,7 +233,6 @@ VAD = {
         ),
     ),
 }
-VAD_DEFAULTS = {"server_vad": SERVER_VAD, "semantic_vad": SEMANTIC_VAD}
 
 
 def _metadata(value: Any, path: str) -> dict[str, str]:
@@ -274,3 +265,29 @@ RESPONSE = fields(
     },
     hints=_BETA_HINTS,
 )
+
+
+def check_response(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``response`` object of a `response.create` ({} if absent) as it is kept.
+
+    Raises `ProtocolError`, whose `param` starts with ``response.``.
+    """
+    if not params:
+        return {}
+    given: dict[str, Any] = RESPONSE(params, "response")
+    check_size(given, "response", MAX_RESPONSE_BYTES, limit="response_bytes")
+    return given
+
+
+def check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit: str) -> None:
+    """Raise `ProtocolError`, naming the largest field, if the settings take more than `max_bytes` as JSON."""
+    size = len(orjson.dumps(settings))
+    if size > max_bytes:
+        largest = max(settings, key=lambda name: len(orjson.dumps(settings[name])))
+        raise ProtocolError(
+            f"'{path}.{largest}' is too large: with it the {path} takes {size} bytes as JSON; "
+            f"at most {max_bytes} are allowed.",
+            code=f"{path}_too_large",
+            param=f"{path}.{largest}",
+            limit=limit,
+        )

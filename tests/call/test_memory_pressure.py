@@ -6,10 +6,11 @@ import asyncio
 
 from tests.call.calls import happen, item_id, manual_call, response_id
 from voice_agent.call import inputs, machine
-from voice_agent.call.codec import restore, take_write
-from voice_agent.call.outbox import SPARED_SHARE
+from voice_agent.call.codec import restore
+from voice_agent.call.memory_pressure import apply_memory_pressure
+from voice_agent.call.outbox import PRESSURE_SHARE
 from voice_agent.call.record import Call, Status
-from voice_agent.call.sparing import spare
+from voice_agent.call.writes import take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
@@ -26,7 +27,7 @@ def a_call() -> Call:
 
 def write(store: MemoryStore, call: Call, *, is_scarce: bool, is_nearly_full: bool = False) -> None:
     """As the runtime does."""
-    spare(call, is_scarce=is_scarce, is_nearly_full=is_nearly_full)
+    apply_memory_pressure(call, is_scarce=is_scarce, is_nearly_full=is_nearly_full)
     assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
 
 
@@ -52,16 +53,16 @@ def test_an_outbox_is_cut_to_a_quarter_with_the_next_write_and_grows_again() -> 
     write(store, call, is_scarce=False)
     assert kept(store, call)[1] == 20 * 4000
     write(store, call, is_scarce=True)
-    assert kept(store, call)[1] <= OUTBOX_BYTES // SPARED_SHARE
+    assert kept(store, call)[1] <= OUTBOX_BYTES // PRESSURE_SHARE
     for _ in range(20):
         call.emit({"type": "audio"}, bytes(4000))
     write(store, call, is_scarce=True)
-    assert kept(store, call)[1] <= OUTBOX_BYTES // SPARED_SHARE
+    assert kept(store, call)[1] <= OUTBOX_BYTES // PRESSURE_SHARE
     write(store, call, is_scarce=False)
     for _ in range(10):
         call.emit({"type": "audio"}, bytes(4000))
     write(store, call, is_scarce=False)
-    assert kept(store, call)[1] > OUTBOX_BYTES // SPARED_SHARE
+    assert kept(store, call)[1] > OUTBOX_BYTES // PRESSURE_SHARE
 
 
 def test_an_utterance_is_not_checkpointed_and_the_client_is_told_so() -> None:
@@ -138,14 +139,14 @@ def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whol
         store, call = MemoryStore(ttl_s=60), a_call()
         write(store, call, is_scarce=False)
         for number, piece in enumerate(pieces):
-            happen(call, inputs.StageAudio("mine", piece))
-            spare(call, is_scarce=number in full, is_nearly_full=number in full)
+            happen(call, inputs.AppendItemAudio("mine", piece))
+            apply_memory_pressure(call, is_scarce=number in full, is_nearly_full=number in full)
             assert call.write_whole is (number - 1 in full and number not in full)
             assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
-        happen(call, inputs.CreateItem(dict(item), staged=True))
+        happen(call, inputs.CreateItem(dict(item), audio_appended=True))
         write(store, call, is_scarce=False)
         assert crashed(store, call).untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))
     other = manual_call()
-    spare(other, is_scarce=True, is_nearly_full=True)
-    spare(other, is_scarce=False, is_nearly_full=False)
+    apply_memory_pressure(other, is_scarce=True, is_nearly_full=True)
+    apply_memory_pressure(other, is_scarce=False, is_nearly_full=False)
     assert not take_write(other, 0).whole

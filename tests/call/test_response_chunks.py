@@ -12,9 +12,10 @@ from tests.call.calls import FRAME, happen, item_id, new_call, response_id, type
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.record import Call, Response
-from voice_agent.call.spoken_so_far import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
+from voice_agent.call.response_chunks import CHUNK_CHARS, CHUNK_ENTRIES, chunks_of, restore_chunks, take_chunks
+from voice_agent.call.writes import take_write
 
 STEPS = st.lists(
     st.one_of(
@@ -210,7 +211,7 @@ def life_of_replies() -> list[tuple[list[inputs.Input], int]]:
 
 def known_of(call: Call) -> dict[str, Any]:
     """All that a call knows of its replies."""
-    names = "response playback agent_state failed_to voice_locked items_made replies_made idle_from_ms".split()
+    names = "response playback agent_state failed_to voice_locked items_made responses_made idle_from_ms".split()
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
     return {"said": said, **{name: getattr(call, name) for name in names}}
@@ -227,5 +228,5 @@ def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
         assert call.conversation.packed_bytes == sum(len(entry.pack()) for entry in entries if entry), number
         record.write()
         assert known_of(record.restored()) == known_of(call), (number, event[-1])
-    assert call.replies_made == 4
+    assert call.responses_made == 4
     assert call.playback is None

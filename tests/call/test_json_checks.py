@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from voice_agent.call.shapes import (
+from voice_agent.call.json_checks import (
     MAX_DEPTH,
     Check,
     array,

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from tests.call.calls import FRAME, append, emitted, happen, manual_call, types
 from voice_agent.call import inputs, machine
-from voice_agent.call.codec import restore, take_write
+from voice_agent.call.codec import restore
 from voice_agent.call.effects import Transcribe
 from voice_agent.call.record import Call
+from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
 
 SPOKEN = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
@@ -21,10 +22,10 @@ WHOLE = b"".join(PIECES)
 
 def stage(*pieces: bytes) -> list[inputs.Input]:
     """Pieces of the item's audio."""
-    return [inputs.StageAudio("mine", piece) for piece in pieces]
+    return [inputs.AppendItemAudio("mine", piece) for piece in pieces]
 
 
-CREATE = inputs.CreateItem(dict(SPOKEN), staged=True, event_id="create_1")
+CREATE = inputs.CreateItem(dict(SPOKEN), audio_appended=True, event_id="create_1")
 
 
 def write(store: MemoryStore, call: Call) -> None:
@@ -58,7 +59,7 @@ def test_pieces_and_a_whole_make_the_same_item() -> None:
     assert emitted(pieces) == emitted(whole)
     assert pieces.clip is not None
     assert pieces.clip.audio == WHOLE
-    assert pieces.staged is None
+    assert pieces.pending_audio is None
 
 
 @given(st.integers(0, 5), st.booleans(), st.booleans())
@@ -116,7 +117,7 @@ def test_a_lost_connection_takes_the_pieces_back() -> None:
     write(store, call)
     happen(call, inputs.ConnectionLost(hung_up=False))
     write(store, call)
-    assert call.staged is None
+    assert call.pending_audio is None
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     assert held.speech == []
@@ -129,4 +130,4 @@ def test_an_item_that_is_refused_in_the_end_takes_the_pieces_back() -> None:
     happen(call, inputs.CreateItem({**SPOKEN, "content": [{"type": "input_text", "text": "hi"}]}))
     happen(call, *stage(*PIECES), CREATE)
     assert types(call)[-1] == "error"
-    assert call.staged is None
+    assert call.pending_audio is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.call.ranks import rank_between
+from voice_agent.call.fractional_index import rank_between
 
 MANY = 20_000
 

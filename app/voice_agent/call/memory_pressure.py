@@ -10,16 +10,16 @@ a reply, a turn that was not answered yet is answered without its audio.
 
 from __future__ import annotations
 
-from voice_agent.call.input_audio import take_back_unsaved
+from voice_agent.call.input_audio import release_unsaved_speech
 from voice_agent.call.record import Call
 
 
-def spare(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
+def apply_memory_pressure(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
     """To be called before each write."""
-    if call.staged is not None and not call.keeps_turns and not is_nearly_full:
+    if call.pending_audio is not None and not call.keeps_turns and not is_nearly_full:
         call.write_whole = True  # What came of the item's audio was let go of, and is no part of it without the rest.
-    call.is_spared = is_scarce
+    call.under_memory_pressure = is_scarce
     call.keeps_turns = not is_nearly_full
-    call.outbox.spare(on=is_scarce)
+    call.outbox.reduce(on=is_scarce)
     if is_scarce and not call.handed_off:
-        take_back_unsaved(call)
+        release_unsaved_speech(call)

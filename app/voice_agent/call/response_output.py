@@ -1,0 +1,234 @@
+"""What the agent makes of a response: its plan, text, audio, tool calls and side effects, and how it ends.
+
+Each part is an input of its own and is stored as it comes, so another pod goes on after exactly what is durable. Text
+comes before the audio that says it; where each piece of text is in the audio is its alignment (see `alignment`). A
+side effect is stored with its idempotency key before it is done, and with its result before what is said after it.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import orjson
+
+from voice_agent.call import events
+from voice_agent.call.effects import CloseConnection, CountLimit, Effect, StopResponse
+from voice_agent.call.inputs import (
+    Apology,
+    ResponseAudio,
+    ResponseDiverged,
+    ResponseFailed,
+    ResponseFinished,
+    ResponseFunctionCall,
+    ResponsePlanned,
+    ResponseText,
+    SideEffectBegun,
+    SideEffectDone,
+)
+from voice_agent.call.record import Call, Playback, Response
+from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
+from voice_agent.call.responses import close, playing_until_ms
+
+MAX_RESPONSE_CHARS = 64 * 1024
+"""Of one response, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
+APOLOGY_CHUNK_MS = 100
+"""As the audio of agents."""
+STALL_MS = 20
+"""Audio that comes so much too late does not keep a caller waiting, whose client buffers that much."""
+
+
+def planned(call: Call, part: ResponsePlanned) -> list[Effect]:
+    """The agent decided. From now on a resume follows this plan."""
+    assert call.response is not None
+    call.response.plan = part.plan
+    call.agent_state = part.state
+    call.mark("response", "agent")
+    return []
+
+
+def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
+    """More text, or more of the transcript of what is about to be spoken."""
+    response = call.response
+    assert response is not None
+    if not part.delta:
+        return []
+    item_id = open_item(call, response)
+    if response.audio_bytes > response.piece.audio_from and not part.joins:
+        response.alignment += entries_now(call, response)
+        begin_piece(call, response, len(response.text))
+    left = MAX_RESPONSE_CHARS - len(response.text)
+    response.text += part.delta[:left]
+    call.mark("said")
+    spoken = settings_of(call).wants_audio
+    delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
+    call.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
+    if len(part.delta) <= left:
+        return []
+    close(call, "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}, now_ms)
+    return [StopResponse(response.response_id), CountLimit("reply_text")]
+
+
+def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
+    """More speech."""
+    response = call.response
+    assert response is not None
+    if not part.audio:
+        return []
+    item_id = open_item(call, response)
+    playback = _playback_of(call, item_id, now_ms)
+    response.audio_bytes += len(part.audio)
+    if not call.mirror:
+        response.piece_checksum = crc32(part.audio, response.piece_checksum)
+    playback.audio_bytes = response.item_audio_bytes
+    piece = response.piece
+    if part.made_bytes and (part.made_bytes, part.words) != (piece.made_bytes, piece.words):
+        piece.made_bytes, piece.words = part.made_bytes, part.words
+        call.mark("piece")
+    if call.delta_head[0] != item_id:
+        call.delta_head = (
+            item_id,
+            orjson.dumps(events.output_audio_delta(response.response_id, item_id, index_of(response))),
+        )
+    call.emit_packed(call.delta_head[1], part.audio)
+    return []
+
+
+def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
+    """How the item is played, more of which comes now: it goes on where it stopped, if it had to wait for that."""
+    playback = call.playback
+    if playback is None or playback.item_id != item_id:
+        bytes_per_ms = settings_of(call).output_format.bytes_per_ms
+        playback = call.playback = Playback(item_id, max(now_ms, playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
+        if not call.voice_locked:
+            call.voice_locked = True
+            call.mark("session")
+        call.mark("response")
+    elif not call.mirror and (waited_ms := now_ms - playing_until_ms(call)) > STALL_MS:
+        playback.started_at_ms += waited_ms
+        call.mark("response")
+    return playback
+
+
+def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
+    """The agent asks the client to run a tool; the client answers with `function_call_output`."""
+    response = call.response
+    assert response is not None
+    finish_item(call, response, "completed")
+    item_id = call.new_item_id()
+    call.mark("counts", "response")
+    previous = call.conversation.last_id
+    item = {
+        "id": item_id,
+        "object": "realtime.item",
+        "type": "function_call",
+        "status": "in_progress",
+        "name": part.name,
+        "call_id": item_id.replace("item", "fc", 1),
+        "arguments": "",
+    }
+    out_of_band = not settings_of(call).in_conversation
+    if out_of_band:
+        response.out_of_band[item_id] = item
+    else:
+        call.conversation.add(item)
+    response.output_ids.append(item_id)
+    response.functions_called += 1
+    index = index_of(response)
+    call.emit(events.output_item_added(response.response_id, index, item))
+    if not out_of_band:
+        call.emit(events.item_added(previous, item))
+    call.emit(
+        events.function_call_arguments_delta(response.response_id, item_id, index, item["call_id"], part.arguments)
+    )
+    item.update(status="completed", arguments=part.arguments)
+    call.emit(
+        events.function_call_arguments_done(
+            response.response_id, item_id, index, item["call_id"], part.name, part.arguments
+        )
+    )
+    if not out_of_band:
+        call.conversation.touch(item_id)
+        call.emit(events.item_done(previous, item))
+    call.emit(events.output_item_done(response.response_id, index, item))
+    return []
+
+
+def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
+    """The agent is about to do something in the world: the step gets its idempotency key before it is done.
+
+    The key is made of the call's id and an item id that only this step of this response can have. So it is the same
+    one where the store has lost the step and the response does it again, and nobody else's where the store has lost
+    the response too.
+    """
+    response = call.response
+    assert response is not None
+    item_id = response.response_id.replace("resp", "item", 1)
+    step = f"{len(response.side_effects)}_{crc32(part.name.encode()):08x}"
+    response.side_effects.append({"name": part.name, "key": f"{call.call_id}:{item_id}_{step}"})
+    call.mark("response")
+    return []
+
+
+def side_effect_done(call: Call, part: SideEffectDone) -> list[Effect]:
+    """What a step gave; a resume takes it from here instead of doing the step again."""
+    assert call.response is not None
+    call.response.side_effects[part.number]["result"] = part.result
+    call.mark("response")
+    return []
+
+
+def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
+    """What comes now is not the rest of what was said: it is not joined to it as if it were."""
+    response = call.response
+    assert response is not None
+    if part.said_to is None:
+        finish_item(call, response, "incomplete")
+        call.mark("response")
+    elif response.item_id is not None:
+        sent_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
+        response.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
+        begin_piece(call, response, max(part.said_to, response.item_text_from))
+        call.mark("said")
+    return []
+
+
+def finished(call: Call, part: ResponseFinished, now_ms: int) -> list[Effect]:
+    """The agent said all it had to say."""
+    close(call, "completed", None, now_ms)
+    if part.hang_up:
+        return [CloseConnection(1000, "the agent hung up")]
+    return []
+
+
+def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
+    """The agent broke; the call goes on, with what the caller says next.
+
+    What broke the agent once would break it again: joined to the next turn it would make the call useless.
+    """
+    response = call.response
+    assert response is not None
+    call.failed_to = response.asked_to
+    call.mark("turn")
+    finish_item(call, response, "incomplete")
+    if part.apology is not None and settings_of(call).in_conversation:
+        _apologize(call, response, part.apology, now_ms)
+    error = {"type": "server_error", "code": "agent_failed", "message": part.message}
+    close(call, "failed", {"type": "failed", "error": error}, now_ms)
+    return []
+
+
+def _apologize(call: Call, response: Response, apology: Apology, now_ms: int) -> None:
+    """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
+    behind = next(
+        (id_ for id_ in (*reversed(response.output_ids), response.asked_to) if id_ in call.conversation), None
+    )
+    item_id = open_item(call, response, after=behind)
+    spoken = settings_of(call).wants_audio
+    response.text += apology.words
+    delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
+    call.emit(delta(response.response_id, item_id, index_of(response), apology.words))
+    chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)
+    for at in range(0, len(apology.audio) if spoken else 0, chunk_bytes):
+        chunk = apology.audio[at : at + chunk_bytes]
+        audio(call, ResponseAudio(response.response_id, chunk, len(apology.audio)), now_ms)
+    finish_item(call, response, "completed")
