@@ -38,8 +38,6 @@ PARAMETER_LISTS = {
 
 BEING_CUT = frozenset(
     {
-        "app/voice_agent/call/codec.py",
-        "app/voice_agent/call/responses.py",
         "app/voice_agent/client/command.py::call",
         "app/voice_agent/client/connection.py::RealtimeCall.__init__",
         "app/voice_agent/operate/command.py::cutover",
