@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call test test-slow test-clients load simulate chaos hostile mutants house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call test test-slow test-clients load simulate chaos hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,7 +84,10 @@ hostile: setup ## hostile callers of every kind beside 20 who talk; a minute eac
 mutants: setup ## change one line at a time of call, runtime and stores: do tests notice? for example: make mutants ARGS="--sample 300"
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-house: setup ## how large files, functions and classes are; `make house ARGS=--imports` draws which folder imports which
+docs: setup ## write what the documents have from the code: settings, metrics, who imports whom
+	$(BIN)/python -m tests.documents
+
+house: setup ## how large files, functions and classes are, and what is too large; for scripts: make house ARGS=--json
 	$(BIN)/python -m tests.house $(ARGS)
 
 PEERS := $(BIN)/python -m loadtest.peers

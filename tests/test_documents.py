@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import documents
 from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,22 @@ def functions(path: str) -> set[str]:
         return set()
     parsed = ast.walk(ast.parse(text(path)))
     return {node.name for node in parsed if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+@pytest.mark.parametrize("document", documents.PARTS)
+def test_what_is_made_from_the_code_is_of_today(document: str) -> None:
+    """Settings, metrics, who imports whom; `make docs` writes them."""
+    assert text(document) == documents.made(document)
+
+
+def test_a_table_has_a_heading_and_every_cell() -> None:
+    """Those with nothing in them, too."""
+    assert documents.table([("a", "b", "c"), ("1", "", ""), ("", "", "2")]).splitlines() == [
+        "| a | b | c |",
+        "| --- | --- | --- |",
+        "| 1 | | |",
+        "| | | 2 |",
+    ]
 
 
 def test_every_limit_that_is_counted_stands_in_the_table() -> None:

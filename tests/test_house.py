@@ -30,12 +30,6 @@ def test_only_the_settings_read_the_environment() -> None:
     assert measure(APP).environment == ["app/voice_agent/settings.py"]
 
 
-def test_the_drawing_is_of_today() -> None:
-    """`python -m tests.house --imports` draws it anew."""
-    document = imports.DRAWING.read_text(encoding="utf-8")
-    assert imports.drawn(document) == document
-
-
 def test_only_lines_of_code_count(tmp_path: Path) -> None:
     """No comment, no docstring, no blank line; a text of several lines that is a value does."""
     found = written(

@@ -60,18 +60,6 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
     assert settings.allowed_origins == ("https://app.example.com", "http://localhost:3000")
 
 
-def test_the_document_lists_every_setting() -> None:
-    """Name, default and meaning, as `Settings` has them; a failure prints the table to paste."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        unset = field.default_factory is not None or field.default in (None, ())
-        default = "" if unset else f"`{field.default}`"
-        rows.append(f"| `VOICE_{name.upper()}` | {default} | {field.description} |")
-    table = "\n".join(rows)
-    document = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert table in document, table
-
-
 def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command-line option wins; one that was not given changes nothing."""
     monkeypatch.setenv("VOICE_PORT", "9000")

@@ -33,13 +33,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.house",
         description="Measure app/: code lines of files and functions, parameters, methods and attributes of classes.",
-        epilog="example: python -m tests.house --imports draws the folders' imports anew into ARCHITECTURE.md",
+        epilog="example: python -m tests.house --json; `make docs` puts the drawing of --imports into ARCHITECTURE.md",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--imports", action="store_true", help="draw the imports into ARCHITECTURE.md, and no more")
+    parser.add_argument("--imports", action="store_true", help="print only the drawing of who imports whom")
     asked = parser.parse_args()
     if asked.imports:
-        print("drawn anew" if imports.draw() else "as it was")
+        print(imports.drawing())
         return 0
     found, tests = measure(APP), measure(TESTS)
     findings = judge(found)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import graphlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import grimp
 
-from tests.house.measures import ROOT
-
 PACKAGE = "voice_agent"
-DRAWING = ROOT / "ARCHITECTURE.md"
-BEGIN, END = "<!-- drawn by `python -m tests.house --imports` -->", "<!-- end of the drawing -->"
 DRAWN_APART = frozenset({"runtime/calls", "runtime/durability", "runtime/pod"})
 """Folders that are drawn beside the one they are in."""
 
@@ -69,18 +63,6 @@ def _id(name: str) -> str:
     return name.strip("_").replace("/", "_")
 
 
-def drawn(text: str) -> str:
-    """A document with the drawing of today between `BEGIN` and `END`. Raises `ValueError` without those lines."""
-    drawing = mermaid(reduced(folders(modules())))
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    if pattern.search(text) is None:
-        raise ValueError(f"the lines {BEGIN} and {END} are missing")
-    return pattern.sub(lambda _: f"{BEGIN}\n{drawing}\n{END}", text)
-
-
-def draw(path: Path = DRAWING) -> bool:
-    """Put the drawing of today into the document; whether that changed it."""
-    before = path.read_text(encoding="utf-8")
-    after = drawn(before)
-    path.write_text(after, encoding="utf-8")
-    return after != before
+def drawing() -> str:
+    """Of the folders as they are."""
+    return mermaid(reduced(folders(modules())))
