@@ -10,16 +10,18 @@ import difflib
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
 
 PREFIX = "VOICE_"
@@ -85,7 +87,7 @@ class Settings(BaseSettings):
     """A longer WebSocket message is closed with 1009."""
     caller_bytes: Annotated[int, Field(ge=16 * MIB, le=64 * 1024 * MIB)] = 256 * MIB
     """What all callers together may make this pod hold beside the outboxes, in bytes; those of one API key half."""
-    drain_mode: Literal["handoff", "finish"] = "handoff"
+    drain_mode: DrainMode = DrainMode.HANDOFF
     """What a drain does with attached calls: `handoff` to another pod, or let them `finish`."""
     drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
     """After so many seconds of a drain, whatever is left is closed with 1012."""
@@ -315,6 +317,7 @@ _PROBLEMS = {
     "string_too_short": "is empty",
     "string_pattern_mismatch": "is not a label (letters, digits, '.', '_' and '-')",
     "literal_error": "is not known",
+    "enum": "is not known",
 }
 
 
@@ -344,7 +347,6 @@ def allowed_values(field: str) -> str:
     bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
     if bounds:
         return f"{bounds['ge']}–{bounds['le']}"
-    choices = (
-        getattr(info.annotation, "__args__", ()) if getattr(info.annotation, "__origin__", None) is Literal else ()
-    )
-    return ", ".join(map(str, choices))
+    if isinstance(info.annotation, type) and issubclass(info.annotation, StrEnum):
+        return ", ".join(info.annotation)
+    return ", ".join(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ""

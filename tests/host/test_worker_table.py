@@ -5,10 +5,12 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.host.worker_table import SILENT_S, STATUSES, HostDrain, WorkerState, WorkerTable, queues_of
+from voice_agent.call.drain import DrainMode
+from voice_agent.host.worker_table import SILENT_S, STATES, HostDrain, WorkerState, WorkerTable, queues_of
+from voice_agent.stores.base import PodState
 
 LINES = st.lists(
-    st.builds(WorkerState, status=st.sampled_from(STATUSES), written_s=st.sampled_from([0.0, 9.0, 10.0])),
+    st.builds(WorkerState, status=st.sampled_from(STATES), written_s=st.sampled_from([0.0, 9.0, 10.0])),
     min_size=1,
     max_size=6,
 )
@@ -34,23 +36,23 @@ def test_every_queue_is_served_by_one_worker_that_is_fit_for_it(lines: list[Work
 
 def test_a_silent_worker_takes_no_calls() -> None:
     """One whose loop hangs cannot say so."""
-    assert WorkerState("ok", written_s=NOW_S).takes_calls(NOW_S)
-    assert not WorkerState("ok", written_s=NOW_S - SILENT_S).takes_calls(NOW_S)
-    assert not WorkerState("draining", written_s=NOW_S).takes_calls(NOW_S)
+    assert WorkerState(PodState.OK, written_s=NOW_S).takes_calls(NOW_S)
+    assert not WorkerState(PodState.OK, written_s=NOW_S - SILENT_S).takes_calls(NOW_S)
+    assert not WorkerState(PodState.DRAINING, written_s=NOW_S).takes_calls(NOW_S)
 
 
 def test_a_board_is_the_same_memory_after_a_fork() -> None:
     """What a child writes the parent reads, and what it says of the host too."""
     board = WorkerTable(2)
     assert board.lines() == [WorkerState(), WorkerState()]
-    said = WorkerState("degraded", active_calls=3, parked_calls=1, capacity=200, written_s=5.5)
+    said = WorkerState(PodState.DEGRADED, active_calls=3, parked_calls=1, capacity=200, written_s=5.5)
     child = os.fork()
     if child == 0:
         board.write(1, said)
-        board.wish(HostDrain("finish", 30.0), leaving=True)
+        board.wish(HostDrain(DrainMode.FINISH, 30.0), leaving=True)
         os._exit(0)
     os.waitpid(child, 0)
     assert board.lines() == [WorkerState(), said]
-    assert (board.drain, board.is_leaving) == (HostDrain("finish", 30.0), True)
+    assert (board.drain, board.is_leaving) == (HostDrain(DrainMode.FINISH, 30.0), True)
     board.wish(None)
     assert (board.drain, board.is_leaving) == (None, False)

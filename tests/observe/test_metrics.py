@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from voice_agent.observe.metrics import TABLE, Metrics
 from voice_agent.runtime.ports import Observer, PodStatus, StoreState
+from voice_agent.stores.base import PodState
 
 DESIGNED: dict[str, set[str]] = {
     "voice_active_calls": set(),
@@ -39,7 +40,7 @@ DESIGNED: dict[str, set[str]] = {
 def status(**changes: object) -> PodStatus:
     """A pod's status with some fields changed."""
     fields: dict[str, object] = {
-        "status": "ok",
+        "status": PodState.OK,
         "pod": "pod-a",
         "color": "green",
         "version": "1.2",
@@ -112,7 +113,7 @@ def test_gauges_are_read_from_the_pod_when_somebody_asks(metrics: Metrics) -> No
     assert value(metrics, "voice_capacity_calls") == 10
     assert value(metrics, "voice_calls_not_resumable") == 1
     assert value(metrics, "voice_draining") == 0
-    now = status(status="draining")
+    now = status(status=PodState.DRAINING)
     assert value(metrics, "voice_active_calls") == 0
     assert value(metrics, "voice_draining") == 1
 

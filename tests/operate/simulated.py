@@ -219,7 +219,7 @@ class SimStore(MemoryStore):
         self._check()
         await super().tell_weights(weights, now_ms)
 
-    async def note(self, name: str) -> bytes | None:
+    async def get(self, name: str) -> bytes | None:
         self._check()
         return await super().get(name)
 

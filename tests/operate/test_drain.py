@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import StoreUnavailable
 from voice_agent.operate.drain import GONE_S, LOOK_S, ColorDrain, DrainWatch, drain_color
 from voice_agent.operate.fleet import Fleet, FleetError
@@ -117,16 +118,16 @@ async def test_a_color_without_pods_cannot_be_drained() -> None:
     words = r"^there is no purple pod to drain; there is: blue \(2 pods\), green \(1 pod\)\.$"
     for wait in (False, True):
         with pytest.raises(FleetError, match=words):
-            await drain_color(store, "purple", "handoff", 5, SteppedClock(), wait=wait)
+            await drain_color(store, "purple", DrainMode.HANDOFF, 5, SteppedClock(), wait=wait)
     assert await store.drain_request("purple") is None
     with pytest.raises(FleetError, match="no pod at all"):
-        await drain_color(ShownStore(), "blue", "handoff", 5, SteppedClock(), wait=True)
+        await drain_color(ShownStore(), "blue", DrainMode.HANDOFF, 5, SteppedClock(), wait=True)
 
 
 async def test_asking_is_told_as_asking() -> None:
     """Before a heartbeat nothing is known to drain, in JSON neither."""
     store = ShownStore(heartbeat("one", 2, status="draining"), heartbeat("two"))
-    asked = await drain_color(store, "blue", "finish", 5, SteppedClock())
+    asked = await drain_color(store, "blue", DrainMode.FINISH, 5, SteppedClock())
     assert await store.drain_request("blue") == DrainRequest("finish", 5, 100_000)
     assert (asked.draining, asked.drained, asked.active_calls, asked.asked) == (False, False, 2, ("one", "two"))
     assert str(asked).startswith("asked 2 blue pods to drain: finish, at most 5 s; pods act within 2 s")
@@ -141,7 +142,7 @@ async def test_waiting_outlasts_a_silence_of_the_store() -> None:
         store.silent = 2 <= sleeps <= 2 + GONE_S / LOOK_S
         store.heartbeats = [obeying(one)] if sleeps == 5 + GONE_S / LOOK_S else []
 
-    done = await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
+    done = await drain_color(store, "blue", DrainMode.HANDOFF, 60, SteppedClock(meanwhile), wait=True)
     assert (done.draining, done.drained, done.active_calls, done.gone) == (True, True, 0, ())
     assert str(done) == "blue is drained."
 
@@ -155,7 +156,7 @@ async def test_a_pod_that_vanishes_during_the_wait_is_named() -> None:
         store.heartbeats = [obeying(two)]
 
     clock = SteppedClock(meanwhile)
-    done = await drain_color(store, "blue", "handoff", 60, clock, wait=True)
+    done = await drain_color(store, "blue", DrainMode.HANDOFF, 60, clock, wait=True)
     assert (done.drained, done.gone, str(done)) == (True, ("one",), "blue is drained; gone meanwhile: one.")
     assert clock.sleeps >= GONE_S / LOOK_S
 
@@ -170,7 +171,7 @@ async def test_a_pod_that_left_without_a_call_is_drained() -> None:
             [replace(obeying(one), status="left")] if sleeps == 2 else store.heartbeats if sleeps < 2 else []
         )
 
-    done = await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
+    done = await drain_color(store, "blue", DrainMode.HANDOFF, 60, SteppedClock(meanwhile), wait=True)
     assert (done.drained, done.gone) == (True, ())
 
 
@@ -183,7 +184,7 @@ async def test_a_wait_ends_when_the_drain_is_cancelled() -> None:
         cancelling.append(asyncio.ensure_future(store.request_drain("blue", None)))
 
     with pytest.raises(FleetError, match="no longer asked to drain"):
-        await drain_color(store, "blue", "handoff", 60, SteppedClock(meanwhile), wait=True)
+        await drain_color(store, "blue", DrainMode.HANDOFF, 60, SteppedClock(meanwhile), wait=True)
     await asyncio.gather(*cancelling)
 
 

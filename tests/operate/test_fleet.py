@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers import free_port
 from tests.web.rig import running
+from voice_agent.call.drain import DrainMode
 from voice_agent.operate.drain import drain_pod
 from voice_agent.operate.fleet import FleetError, RemotePod
 from voice_agent.runtime.clock import SystemClock
@@ -105,7 +106,7 @@ async def test_a_drain_without_waiting_tells_what_is_so(calls: int) -> None:
     """A pod without calls is drained at once; one with a call is draining."""
     async with running() as server:
         server.pod.active = calls
-        done = await drain_pod(RemotePod(f"http://127.0.0.1:{server.port}"), "handoff", 7, SystemClock())
+        done = await drain_pod(RemotePod(f"http://127.0.0.1:{server.port}"), DrainMode.HANDOFF, 7, SystemClock())
     assert (done.draining, done.drained, done.active_calls) == (True, calls == 0, calls)
     assert (done.mode, done.deadline_s) == ("handoff", 7)
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.runtime.rig import MemoryTransport
 from voice_agent.runtime.ports import Frames, PodStatus, ResumeCall, StartCall, Transport
+from voice_agent.stores.base import PodState
 
 
 def test_a_client_that_says_nothing_can_do_nothing_special() -> None:
@@ -22,7 +23,7 @@ def test_a_client_that_says_nothing_can_do_nothing_special() -> None:
 )
 def test_the_state_of_a_store_is_one_word(store: str, state: str) -> None:
     """Without the kind of the store before it and the reason behind."""
-    status = PodStatus("ok", "a", "blue", "1", active_calls=0, parked_calls=0, capacity=1, store=store)
+    status = PodStatus(PodState.OK, "a", "blue", "1", active_calls=0, parked_calls=0, capacity=1, store=store)
     assert status.store_state == state
 
 

@@ -16,6 +16,7 @@ from tests.simulation.network import Connection, StoreLink
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
+from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
 from voice_agent.errors import ConnectionRefused
@@ -320,7 +321,7 @@ class World:
                     self.loop.spawn(host.process, self._drain(host, MIN_DRAIN_S + fault.lasts_s))
             case "drain-cancel":
                 if host.ready:
-                    host.process.context.run(host.pod.drain, "handoff", MIN_DRAIN_S + 2 * fault.lasts_s)
+                    host.process.context.run(host.pod.drain, DrainMode.HANDOFF, MIN_DRAIN_S + 2 * fault.lasts_s)
                     self.loop.at(fault.lasts_s, self._cancel_drain, host)
             case "cut" | "move":
                 self._disturb(fault)
@@ -350,7 +351,7 @@ class World:
 
     async def _drain(self, host: Host, deadline_s: float) -> None:
         """SIGTERM: drain, close, leave."""
-        host.pod.drain("handoff", deadline_s)
+        host.pod.drain(DrainMode.HANDOFF, deadline_s)
         await host.pod.wait_drained()
         await host.pod.close()
         self.loop.at(0.0, self._leave, host)

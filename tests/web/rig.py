@@ -21,7 +21,7 @@ from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall, Transport
 from voice_agent.settings import Settings
-from voice_agent.stores.base import PodHeartbeat
+from voice_agent.stores.base import PodHeartbeat, PodState
 from voice_agent.web.application import build_app
 from voice_agent.web.handshakes import HandshakeLimits
 from voice_agent.web.listening import bind
@@ -73,7 +73,7 @@ class ScriptedPod:
         self.started_at_ms = 0
         self.observer = Metrics(version="1.2", color="green")
         self.active = 0
-        self.health = "ok"
+        self.health = PodState.OK
         self.draining = False
         self.drains_as_wished = False
         self.drained = asyncio.Event()
@@ -103,7 +103,7 @@ class ScriptedPod:
         return self.attachments[-1]
 
     def status(self) -> PodStatus:
-        status = "draining" if self.draining else self.health
+        status = PodState.DRAINING if self.draining else self.health
         return PodStatus(status, self.name, self.color, self.version, self.active, 1, 10, "memory:ok")
 
     def calls(self) -> list[CallSummary]:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.web.rig import CALL_ID, running
 from voice_agent.errors import StoreUnavailable
-from voice_agent.stores.base import PodHeartbeat
+from voice_agent.stores.base import PodHeartbeat, PodState
 
 HEALTH_FIELDS = {"status", "color", "pod", "version", "active_calls", "parked_calls", "capacity", "store"}
 HEALTH_FIELDS |= {"drain_waits"}
@@ -22,7 +22,7 @@ HEALTH_FIELDS |= {"drain_waits"}
 async def test_health_says_whether_the_pod_takes_calls(health: str, status: int) -> None:
     """200 while it serves, else 503 with `Retry-After`; the same fields always; alive in every case."""
     async with running() as server:
-        server.pod.health = health
+        server.pod.health = PodState(health)
         response = await server.http.get("/healthz/realtime")
         assert response.status_code == status
         assert ("Retry-After" in response.headers) == (status == 503)
@@ -197,7 +197,7 @@ async def test_what_is_read_answers_head_and_options(path: str) -> None:
         got, head = await server.http.get(path), await server.http.head(path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["Content-Type"] == got.headers["Content-Type"]
-        server.pod.health = "failing"
+        server.pod.health = PodState.FAILING
         if path == "/healthz/realtime":
             assert (await server.http.head(path)).status_code == 503
         allowed = await server.http.options(path)

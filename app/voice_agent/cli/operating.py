@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.cli.options import AsJson, StoreUrl
 from voice_agent.client.options import one_of
 from voice_agent.errors import SettingsError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from voice_agent.runtime.pod.fleet import ColorSum
     from voice_agent.stores.base import PodHeartbeat, Store
 
-HANDOFF = "handoff"
-MODES = (HANDOFF, "finish")
 PIPE_COLUMNS = 200
 """How wide a table is where no terminal says so: whoever reads it line by line finds a pod in one line."""
 
@@ -45,7 +44,8 @@ def drain(
     ] = None,
     store: StoreUrl = None,
     mode: Annotated[
-        str | None, typer.Option(parser=one_of(*MODES), metavar="|".join(MODES), help="Default: VOICE_DRAIN_MODE.")
+        DrainMode | None,
+        typer.Option(parser=one_of(*DrainMode), metavar="|".join(DrainMode), help="Default: VOICE_DRAIN_MODE."),
     ] = None,
     deadline: Annotated[
         int | None, typer.Option(min=0, metavar="SECONDS", help="Default: VOICE_DRAIN_DEADLINE.")
@@ -77,7 +77,7 @@ def drain(
         def approve(expected: Outlook) -> None:
             if not as_json:
                 print(expected)
-            if wanted == HANDOFF and not yes and not expected.ready_pods.pods:
+            if wanted is DrainMode.HANDOFF and not yes and not expected.ready_pods.pods:
                 _ask(expected, can_answer=not as_json and sys.stdin.isatty())
 
         done = asyncio.run(_drain(settings, url, color, wanted, deadline, approve, wait=wait))
@@ -190,7 +190,7 @@ async def _drain(
     settings: Settings,
     url: str | None,
     color: str | None,
-    mode: str | None,
+    mode: DrainMode | None,
     deadline: int | None,
     approve: Callable[[Outlook], None],
     *,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.host.worker_ipc import WorkerIpc
-from voice_agent.host.worker_table import AWAY, LOOK_S, HostDrain, WorkerState, WorkerTable, queues_of
+from voice_agent.host.worker_table import LOOK_S, HostDrain, WorkerState, WorkerTable, queues_of
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
-from voice_agent.stores.base import PodHeartbeat
+from voice_agent.stores.base import PodHeartbeat, PodState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,9 +123,9 @@ class HostPod:
         """The host: fit for calls if one worker is, its numbers those of all."""
         self.write_line()
         own, now_s = self._pod.status(), self._pod.clock.monotonic_s()
-        lines = [line for line in self._board.lines() if line.status != AWAY]
+        lines = [line for line in self._board.lines() if line.status is not None]
         fit = [line.status for line in lines if line.takes_calls(now_s)]
-        best = "ok" if "ok" in fit else "degraded"
+        best = PodState.OK if PodState.OK in fit else PodState.DEGRADED
         return replace(
             own,
             status=best if fit else own.status,
@@ -141,7 +142,7 @@ class HostPod:
             found += [CallSummary(**call) for call in orjson.loads(said)]
         return found
 
-    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+    async def begin_drain(self, mode: DrainMode, deadline_s: float, *, only: str | None = None) -> bool:
         """Drain all workers, or the one called `only`; False if there is none of that name."""
         question = {"ask": "drain", "mode": mode, "deadline_s": deadline_s}
         if only is not None and only != self._host:
@@ -185,7 +186,7 @@ class HostPod:
             case {"ask": "calls"}:
                 return orjson.dumps([asdict(call) for call in self._pod.calls()])
             case {"ask": "drain", "mode": str(mode), "deadline_s": float() | int() as deadline_s}:
-                self._pod.drain(mode, deadline_s)
+                self._pod.drain(DrainMode(mode), deadline_s)
                 self.write_line()
                 return orjson.dumps(True)
             case {"ask": "cancel"}:

@@ -33,7 +33,7 @@ from typing import NoReturn
 import structlog
 
 from voice_agent.errors import SettingsError, VoiceAgentError
-from voice_agent.host.worker_table import AWAY, HostDrain, WorkerState, WorkerTable
+from voice_agent.host.worker_table import HostDrain, WorkerState, WorkerTable
 from voice_agent.runtime.ports import Clock
 
 WAIT_S = 0.1
@@ -102,7 +102,7 @@ class Supervisor:
     def _start_first(self) -> int | None:
         """Start one worker; its exit status if it leaves before it serves: what is wrong is wrong for all."""
         self._start(0)
-        while self._board.line(0).status == AWAY:
+        while self._board.line(0).status is None:
             self._wait(FIRST_WAIT_S)
             self._pass_signals_on()
             for _, status in self._reap():

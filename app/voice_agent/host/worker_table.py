@@ -12,15 +12,17 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.runtime.pod.fleet import TAKES_CALLS
+from voice_agent.stores.base import PodState
 
 LOOK_S = 0.05
 SILENT_S = 1.0
 """A worker that has not written for so long hangs, and others accept its connections."""
 
-AWAY = "away"
-STATUSES = (AWAY, "ok", "degraded", "draining", "overloaded", "failing")
-MODES = ("", "handoff", "finish")
+STATES = (None, *PodState)
+"""By the byte of a line. None: there is no worker."""
+MODES = (None, *DrainMode)
 HOST = struct.Struct("=BBd")
 LINE = struct.Struct("=Biiid")
 
@@ -29,7 +31,8 @@ LINE = struct.Struct("=Biiid")
 class WorkerState:
     """What one worker says of itself. `written_s` is monotonic, which all processes of a machine share."""
 
-    status: str = AWAY
+    status: PodState | None = None
+    """None: there is no worker, or it has stopped accepting connections."""
     active_calls: int = 0
     parked_calls: int = 0
     capacity: int = 0
@@ -41,14 +44,14 @@ class WorkerState:
 
     def answers(self, now_s: float) -> bool:
         """Whether there is a worker, and its loop turns."""
-        return self.status != AWAY and now_s - self.written_s < SILENT_S
+        return self.status is not None and now_s - self.written_s < SILENT_S
 
 
 @dataclass(frozen=True, slots=True)
 class HostDrain:
     """The host is to drain: no worker of it takes calls, those that start later neither."""
 
-    mode: str
+    mode: DrainMode
     deadline_s: float
 
 
@@ -67,8 +70,9 @@ class WorkerTable:
     @property
     def drain(self) -> HostDrain | None:
         """What the whole host was asked for, if it was."""
-        _, mode, deadline_s = HOST.unpack_from(self._memory)
-        return HostDrain(MODES[mode], deadline_s) if mode else None
+        _, said, deadline_s = HOST.unpack_from(self._memory)
+        mode = MODES[said]
+        return None if mode is None else HostDrain(mode, deadline_s)
 
     def wish(self, drain: HostDrain | None, *, leaving: bool = False) -> None:
         """Say what all workers are to do; None: to take calls, and to stay."""
@@ -78,7 +82,7 @@ class WorkerTable:
     def line(self, slot: int) -> WorkerState:
         """What a worker last said."""
         status, active, parked, capacity, written_s = LINE.unpack_from(self._memory, HOST.size + slot * LINE.size)
-        return WorkerState(STATUSES[status], active, parked, capacity, written_s)
+        return WorkerState(STATES[status], active, parked, capacity, written_s)
 
     def lines(self) -> list[WorkerState]:
         """What all workers last said, by slot."""
@@ -87,9 +91,7 @@ class WorkerTable:
     def write(self, slot: int, line: WorkerState) -> None:
         """Say it for a worker: its own, or one that is gone."""
         numbers = (line.active_calls, line.parked_calls, line.capacity)
-        LINE.pack_into(
-            self._memory, HOST.size + slot * LINE.size, STATUSES.index(line.status), *numbers, line.written_s
-        )
+        LINE.pack_into(self._memory, HOST.size + slot * LINE.size, STATES.index(line.status), *numbers, line.written_s)
 
 
 def queues_of(slot: int, lines: Sequence[WorkerState], now_s: float) -> set[int]:

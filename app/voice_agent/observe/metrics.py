@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from voice_agent.observe.logs import dropped_lines
 from voice_agent.runtime.ports import Frames, PodStatus, StoreState
-from voice_agent.stores.base import PodCounters
+from voice_agent.stores.base import PodCounters, PodState
 
 
 class Kind(Enum):
@@ -215,7 +215,7 @@ class Metrics:
             "voice_capacity_calls": [((), status.capacity if status else 0)],
             "voice_calls_not_resumable": [((), self._not_resumable())],
             "voice_parked_calls": [((), status.parked_calls if status else 0)],
-            "voice_draining": [((), 1 if status and status.status == "draining" else 0)],
+            "voice_draining": [((), 1 if status and status.status is PodState.DRAINING else 0)],
             "voice_store_state": [
                 ((state.value,), 1 if status and status.store_state == state else 0) for state in StoreState
             ],

@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import StoreUnavailable
 from voice_agent.operate.fleet import Fleet, FleetError, PodSilent, RemotePod
 from voice_agent.operate.outlook import Outlook, outlook
 from voice_agent.runtime.pod.fleet import LEAVING, count
 from voice_agent.runtime.ports import Clock
-from voice_agent.stores.base import DrainRequest, Store
+from voice_agent.stores.base import DrainRequest, PodState, Store
 
 APPLIED_WITHIN_S = 2
 """A pod learns the wish for its color with its next heartbeat."""
@@ -70,7 +71,7 @@ class ColorDrain:
 
 
 async def drain_pod(
-    pod: RemotePod, mode: str | None, deadline_s: float | None, clock: Clock, *, wait: bool = False
+    pod: RemotePod, mode: DrainMode | None, deadline_s: float | None, clock: Clock, *, wait: bool = False
 ) -> ColorDrain:
     """Let one pod's calls go, and `wait` for the last. Raises `FleetError`, also when somebody cancels it."""
     begun = await pod.drain(mode, deadline_s)
@@ -83,7 +84,7 @@ async def drain_pod(
             health = await pod.health()
         except PodSilent:
             return False
-        if health is not None and health["status"] != "draining":
+        if health is not None and health["status"] != PodState.DRAINING:
             raise FleetError(f"{pod.url} is {health['status']}: the drain was cancelled.")
         if health is None and active_calls:
             gone.append(pod.url)
@@ -108,7 +109,7 @@ async def drain_pod(
 async def drain_color(
     store: Store,
     color: str,
-    mode: str,
+    mode: DrainMode,
     deadline_s: int,
     clock: Clock,
     *,
@@ -152,7 +153,7 @@ async def drain_color(
         asked=tuple(sorted(watch.pods)),
         gone=tuple(sorted(watch.gone)),
         ready_pods=expected.ready_pods.pods,
-        waits=expected.ready_pods.why_none if mode == "handoff" else "",
+        waits=expected.ready_pods.why_none if mode is DrainMode.HANDOFF else "",
         calls_not_resumable=expected.calls_not_resumable,
         oldest_call_s=expected.oldest_call_s,
     )

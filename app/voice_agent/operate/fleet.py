@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import VoiceAgentError
 from voice_agent.runtime.pod.fleet import ColorSum, sum_by_color
 from voice_agent.stores.base import PodCounters, PodHeartbeat
@@ -56,7 +57,7 @@ class RemotePod:
         except (LookupError, TypeError, AttributeError) as error:
             raise FleetError(f"{self.url} says of its fleet what this version does not understand.") from error
 
-    async def drain(self, mode: str | None, deadline_s: float | None) -> dict[str, Any]:
+    async def drain(self, mode: DrainMode | None, deadline_s: float | None) -> dict[str, Any]:
         """Start a drain; None leaves it to the pod's settings. Returns its mode, deadline and calls."""
         wish = {"mode": mode, "deadline_s": deadline_s}
         return await self._ask("POST", "/admin/drain", {key: value for key, value in wish.items() if value is not None})

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from voice_agent.call.codec import SCHEMA_REACH
 from voice_agent.operate.fleet import Fleet
-from voice_agent.runtime.pod.fleet import LEFT, TAKES_CALLS, count
-from voice_agent.stores.base import PodHeartbeat
+from voice_agent.runtime.pod.fleet import TAKES_CALLS, count
+from voice_agent.runtime.ports import StoreState
+from voice_agent.stores.base import PodHeartbeat, PodState
 
 STORE_STATES = {
-    "full": "cannot write to the store, which is full",
-    "refused": "cannot write to the store, which refuses it (their log says why)",
-    "unreachable": "cannot reach the store",
-    "degraded": "cannot reach the store well",
+    StoreState.FULL: "cannot write to the store, which is full",
+    StoreState.REFUSED: "cannot write to the store, which refuses it (their log says why)",
+    StoreState.UNREACHABLE: "cannot reach the store",
+    StoreState.DEGRADED: "cannot reach the store well",
 }
 """What of a pod's store keeps callers from being moved."""
 
@@ -30,7 +31,7 @@ class Problem:
 
 def problems(fleet: Fleet, old: str, new: str, healthy_targets: int | None) -> list[Problem]:
     """Everything that speaks against this cutover; empty if nothing does."""
-    there = [pod for pod in fleet.pods if pod.status != LEFT]
+    there = [pod for pod in fleet.pods if pod.status != PodState.LEFT]
     pods = {color: [pod for pod in there if pod.color == color] for color in (old, new)}
     found = [*_away(old, pods[old], of_old=True), *_away(new, pods[new], of_old=False)]
     if healthy_targets == 0:
@@ -70,7 +71,7 @@ def _degraded(pods: Sequence[PodHeartbeat], *, of_old: bool) -> list[Problem]:
 def _store_state(pod: PodHeartbeat) -> str:
     if pod.store in STORE_STATES:
         return pod.store
-    return "degraded" if pod.status == "degraded" else "ok"
+    return StoreState.DEGRADED if pod.status == PodState.DEGRADED else StoreState.OK
 
 
 def _versions(pods: Sequence[PodHeartbeat]) -> list[Problem]:

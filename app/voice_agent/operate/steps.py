@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import StoreError
 from voice_agent.operate.context import Context
 from voice_agent.operate.fleet import Fleet
@@ -352,7 +353,7 @@ class Steps:
 
     async def _request_drain(self, color: str, progress: CutoverProgress) -> None:
         # The same wish however often, and on whichever machine, this step is done: it keeps its deadline.
-        wish = DrainRequest("handoff", progress.terms.drain_deadline_s, progress.step_at_ms)
+        wish = DrainRequest(DrainMode.HANDOFF, progress.terms.drain_deadline_s, progress.step_at_ms)
         await self._retry(lambda: self._world.store.request_drain(color, wish))
 
     async def _withdraw_request(self, color: str) -> None:

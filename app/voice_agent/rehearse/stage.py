@@ -14,8 +14,10 @@ from voice_agent.errors import StoreError
 from voice_agent.operate.ports import CutoverError
 from voice_agent.rehearse.balancer import Balancer
 from voice_agent.rehearse.programs import Program, free_ports, python_module
+from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.runtime.ports import Clock
 from voice_agent.settings import environment_of_child
+from voice_agent.stores.base import PodState
 from voice_agent.stores.embedded import server_binary
 from voice_agent.stores.factory import open_store
 
@@ -150,7 +152,7 @@ class RehearsalStage:
             health = (await self._http.get(f"{pod.http}/healthz/realtime")).json()
         except (httpx.HTTPError, ValueError):
             return False
-        return bool(health.get("pod") == pod.name and health.get("status") in ("ok", "degraded", "draining"))
+        return bool(health.get("pod") == pod.name and health.get("status") in (*TAKES_CALLS, PodState.DRAINING))
 
     async def record(self, call_id: str) -> dict[str, Any]:
         """A call's record, from the first pod that shows it; empty if none does."""

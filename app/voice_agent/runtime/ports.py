@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
+from voice_agent.stores.base import PodState
+
 COLOR_HEADER = "X-Voice-Color"
 """In a request: the color that the router is to send it to, whatever the weights."""
 
@@ -222,8 +224,8 @@ class ResumeCall:
 class PodStatus:
     """What `/healthz/realtime` and `fleet` say of this pod."""
 
-    status: str
-    """ok, degraded (both serve), draining, overloaded or failing (these take nothing new)."""
+    status: PodState
+    """It takes new calls in those of `fleet.TAKES_CALLS`; never `LEFT`."""
     pod: str
     color: str
     version: str

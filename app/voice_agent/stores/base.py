@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 
 from voice_agent.call.changes import CallWrite, Snapshot
 
@@ -99,6 +99,21 @@ class PodCounters:
     """Of `dropped`: how many by each cause (see `runtime.ports.Observer.call_dropped`); empty: not said."""
 
 
+class PodState(StrEnum):
+    """What a pod says of itself, as one word."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    """It takes calls, and something is wrong: its store, or it is overloaded and no other pod of its color is not."""
+    DRAINING = "draining"
+    OVERLOADED = "overloaded"
+    """It takes no new calls for now."""
+    FAILING = "failing"
+    """A task of the pod itself ended: it is to be replaced."""
+    LEFT = "left"
+    """In its last heartbeat: it has let go of its calls, and its process ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodHeartbeat:
     """One pod's heartbeat."""
@@ -107,7 +122,7 @@ class PodHeartbeat:
     color: str
     version: str
     status: str
-    """ok, degraded, draining, overloaded or failing; left: its last heartbeat."""
+    """A `PodState`. A pod of a newer version may say another word: such a pod takes no calls."""
     active_calls: int
     parked_calls: int
     capacity: int
@@ -139,6 +154,7 @@ class DrainRequest:
     """What an operator asked of every pod of one color."""
 
     mode: str
+    """A `DrainMode`. A tool of a newer version may say another word."""
     deadline_s: int
     requested_at_ms: int
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.fleet import sum_by_color
 from voice_agent.settings import DAYS, Settings
 from voice_agent.web.access import Access
 from voice_agent.web.ports import CallPod
-
-HANDOFF = "handoff"
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ class DrainBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    mode: Literal["handoff", "finish"] | None = None
+    mode: DrainMode | None = None
     deadline_s: float | None = Field(default=None, ge=0, le=1 * DAYS, allow_inf_nan=False)
 
 
@@ -80,7 +79,7 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
             raise _no_such_pod()
         answer: dict[str, Any] = {"draining": True, "mode": mode, "deadline_s": deadline_s}
         answer["active_calls"] = pod.status().active_calls
-        if mode == HANDOFF and "pod" not in request.query_params:
+        if mode is DrainMode.HANDOFF and "pod" not in request.query_params:
             found = await pod.ready_pods()
             answer |= {"takers": found.pods, "waits": found.why_none}
         return _json(answer)

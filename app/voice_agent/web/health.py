@@ -7,10 +7,10 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.web.ports import CallPod, MetricsPage
 from voice_agent.web.reading import READ, options
 
-SERVES = frozenset({"ok", "degraded"})
 RETRY_AFTER_S = 1
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 UNCACHED = {"Cache-Control": "no-store"}
@@ -23,7 +23,7 @@ def routes(pod: CallPod, metrics: MetricsPage) -> APIRouter:
     @router.api_route("/healthz/realtime", methods=READ)
     async def realtime() -> Response:
         status = pod.status()
-        serves = status.status in SERVES
+        serves = status.status in TAKES_CALLS
         headers = UNCACHED if serves else UNCACHED | {"Retry-After": str(RETRY_AFTER_S)}
         return JSONResponse(asdict(status), status_code=200 if serves else 503, headers=headers)
 

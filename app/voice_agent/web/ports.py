@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
@@ -57,7 +58,7 @@ class CallPod(Protocol):
     async def fleet(self) -> list[PodHeartbeat]:
         """Every living pod. Raises `StoreError`."""
 
-    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+    async def begin_drain(self, mode: DrainMode, deadline_s: float, *, only: str | None = None) -> bool:
         """Let the calls of every worker behind this port go, or of the pod called `only`; False: it is not here."""
 
     async def ready_pods(self) -> ReadyPods:
@@ -88,7 +89,7 @@ class LeavingPod(Protocol):
     def draining(self) -> bool:
         """Whether the pod takes nothing new."""
 
-    def drain(self, mode: str, deadline_s: float) -> None:
+    def drain(self, mode: DrainMode, deadline_s: float) -> None:
         """Let calls go from now on."""
 
     def refusal_of_new_calls(self) -> ConnectionRefused | None:

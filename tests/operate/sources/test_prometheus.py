@@ -23,6 +23,7 @@ from voice_agent.observe.metrics import CONTENT_TYPE, Metrics
 from voice_agent.operate.ports import Numbers, WatchError
 from voice_agent.operate.sources.prometheus import PrometheusWatch
 from voice_agent.runtime.ports import PodStatus
+from voice_agent.stores.base import PodState
 
 pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
 
@@ -50,7 +51,7 @@ class Pod:
         self.metrics.watch(self._status)
 
     def _status(self) -> PodStatus:
-        return PodStatus("ok", "pod", self.color, "1", self.calls, 0, 100, "memory:ok")
+        return PodStatus(PodState.OK, "pod", self.color, "1", self.calls, 0, 100, "memory:ok")
 
 
 class Pods:

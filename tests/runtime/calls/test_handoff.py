@@ -12,6 +12,7 @@ from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import Snapshot
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.durability.write_back import MAX_PROBE_S
 from voice_agent.runtime.pod.attachment import Attachment
@@ -119,11 +120,11 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
         await pod.heartbeat.heartbeat()
         assert pod.draining
         assert pod.drains_as_wished
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         await its.store.request_drain("blue", None)
         await pod.heartbeat.heartbeat()
         assert pod.draining
-        pod.drain("handoff", 0.3)
+        pod.drain(DrainMode.HANDOFF, 0.3)
         await its.store.request_drain("blue", DrainRequest("handoff", 600, 2))
         await pod.heartbeat.heartbeat()
         async with asyncio.timeout(PATIENCE_S):

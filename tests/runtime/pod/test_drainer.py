@@ -17,6 +17,7 @@ from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Rig, rig
 from tests.waiting import until
+from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
 from voice_agent.runtime.pod import drainer
@@ -96,7 +97,7 @@ async def test_a_handoff_to_nobody_ends_at_its_deadline(its: Rig) -> None:
     took: list[float] = []
     pod.observer.drain_finished = took.append  # type: ignore[assignment, method-assign]  # a number
     with capture_logs() as lines:
-        pod.drain("handoff", 4)
+        pod.drain(DrainMode.HANDOFF, 4)
         await pod.wait_drained()
         await looks(2)
     assert back.tries == [(4.0, True)]
@@ -115,7 +116,7 @@ async def test_a_call_that_nobody_can_take_up_again_is_counted_as_dropped_at_the
     pod, _ = pod_of(its)
     never = Attached(pod, resumable=False, goes_at=3)
     with capture_logs() as lines:
-        pod.drain("finish", 4)
+        pod.drain(DrainMode.FINISH, 4)
         await looks(8)
         assert pod.status().drain_waits == ""
         await pod.wait_drained()
@@ -132,7 +133,7 @@ async def test_a_handoff_goes_on_as_soon_as_somebody_takes_calls(its: Rig) -> No
     call = Attached(pod, goes_at=3)
     call.may_end.clear()
     with capture_logs() as lines:
-        pod.drain("handoff", 16)
+        pod.drain(DrainMode.HANDOFF, 16)
         await looks(4)
         assert (call.warned, call.tries) == ([], [])
         await its.store.heartbeat(GREEN, ttl_s=600)
@@ -155,7 +156,7 @@ async def test_nothing_is_given_up_in_the_last_second_before_the_deadline(its: R
     pod, _ = pod_of(its)
     await its.store.heartbeat(GREEN, ttl_s=600)
     call = Attached(pod, goes_at=-1)
-    pod.drain("handoff", 0.75)
+    pod.drain(DrainMode.HANDOFF, 0.75)
     await until(lambda: call.tries and call.tries[-1][1])
     pod.cancel_drain()
     assert call.tries[0][0] < 0.75
@@ -167,14 +168,14 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
     """With its own mode, and a deadline that is counted from now."""
     pod, clock = pod_of(its)
     call, began_s = Attached(pod), 0.0
-    for mode, deadline_s in (("handoff", 1), ("finish", 8)):
+    for mode, deadline_s in ((DrainMode.HANDOFF, 1), (DrainMode.FINISH, 8)):
         began_s = clock.now_s - 1000.0
         if is_requested:
             pod.apply(DrainRequest(mode, deadline_s, 1))
         else:
             pod.drain(mode, deadline_s)
         await looks(4)
-        assert (pod.status().drain_waits != "") == (mode == "handoff")
+        assert (pod.status().drain_waits != "") == (mode is DrainMode.HANDOFF)
     await pod.wait_drained()
     assert call.tries == [(began_s + 8, True)]
 
@@ -193,12 +194,12 @@ async def test_a_drain_that_was_cancelled_lets_nobody_go(its: Rig) -> None:
     pod, _ = pod_of(its)
     problems: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
-    pod.drain("finish", 4)
+    pod.drain(DrainMode.FINISH, 4)
     await pod.wait_drained()
     assert pod.cancel_drain()
     assert not pod._drainer.done.is_set()
     call = Attached(pod)
-    pod.drain("handoff", 4)
+    pod.drain(DrainMode.HANDOFF, 4)
     await looks(4)
     assert pod.status().drain_waits
     assert pod.cancel_drain()
@@ -213,10 +214,10 @@ async def test_a_drain_may_be_asked_for_again_after_one_that_broke(its: Rig) -> 
     pod, _ = pod_of(its)
     call = Attached(pod)
     with patch.object(pod.ownership, "calls", None), capture_logs() as lines:
-        pod.drain("finish", 4)
+        pod.drain(DrainMode.FINISH, 4)
         await pod.wait_drained()
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["drain failed; calls are cut off"]
-    pod.drain("finish", 4)
+    pod.drain(DrainMode.FINISH, 4)
     assert not pod._drainer.done.is_set()
     await pod.wait_drained()
     assert call.tries == [(4.0, True)]
@@ -237,7 +238,7 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
     assert await fresh.ready_pods() == NO_OTHER_COLOR
     await its.store.heartbeat(GREEN, ttl_s=600)
     assert await fresh.ready_pods() == ReadyPods(("green-1",))
-    fresh.drain("finish", 60)
+    fresh.drain(DrainMode.FINISH, 60)
     fresh.apply(DrainRequest("finish", 60, 2))
     assert await fresh.ready_pods() == ReadyPods(("blue-2", "green-1"))
     fresh.cancel_drain()

@@ -13,6 +13,7 @@ from tests.waiting import PATIENCE_S
 from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import CallWrite
+from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.ports import ResumeCall, StartCall
 from voice_agent.stores.base import WriteOutcome
@@ -280,7 +281,7 @@ async def test_a_drain_hands_quiet_calls_over_and_then_ends() -> None:
         one, two = await its.pod("a"), await its.pod("b")
         caller = await its.start(one, resumable=True, going_away=True)
         await caller.greeting()
-        one.drain("handoff", 600)
+        one.drain(DrainMode.HANDOFF, 600)
         assert one.status().status == "draining"
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
         await asyncio.wait_for(one.wait_drained(), PATIENCE_S)
@@ -298,7 +299,7 @@ async def test_a_drain_without_another_pod_waits_for_the_deadline() -> None:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        pod.drain("handoff", 0.5)
+        pod.drain(DrainMode.HANDOFF, 0.5)
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1012
         await asyncio.wait_for(pod.wait_drained(), PATIENCE_S)
         snapshot = await its.store.load(caller.call_id)
@@ -311,7 +312,7 @@ async def test_a_cancelled_drain_takes_calls_again() -> None:
     async with rig() as its:
         pod = await its.pod()
         await its.start(pod)
-        pod.drain("finish", 60)
+        pod.drain(DrainMode.FINISH, 60)
         assert pod.cancel_drain()
         assert pod.status().status == "ok"
         await its.start(pod)
@@ -322,11 +323,11 @@ async def test_an_administrator_drains_this_pod_or_another_by_its_name() -> None
     async with rig() as its:
         pod = await its.pod("a")
         await its.start(pod)
-        assert await pod.begin_drain("finish", 60, only="b") is False
+        assert await pod.begin_drain(DrainMode.FINISH, 60, only="b") is False
         assert not pod.draining
         assert await pod.end_drain(only="b") is None
         assert await pod.end_drain(only="a") is False
-        assert await pod.begin_drain("finish", 60, only="a") is True
+        assert await pod.begin_drain(DrainMode.FINISH, 60, only="a") is True
         assert pod.draining
         assert not pod.drains_as_wished
         assert await pod.end_drain(only="b") is None
@@ -341,7 +342,7 @@ async def test_a_drain_that_breaks_keeps_the_process_from_leaving_no_longer(capl
         pod = await its.pod()
         await its.start(pod)
         with patch.object(pod.ownership, "calls", None):
-            pod.drain("finish", 60)
+            pod.drain(DrainMode.FINISH, 60)
             async with asyncio.timeout(PATIENCE_S):
                 await pod.wait_drained()
 
@@ -462,7 +463,7 @@ async def test_a_caller_who_does_not_read_cannot_hold_up_a_drain() -> None:
         serving = asyncio.create_task(attachment.serve(stuck))
         await stuck.event("session.created")
         stuck.say(TYPED)
-        one.drain("handoff", 1)
+        one.drain(DrainMode.HANDOFF, 1)
         await asyncio.wait_for(one.wait_drained(), PATIENCE_S)
         await serving
         assert stuck.closed is not None

@@ -17,6 +17,7 @@ from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.completeness import Missing
+from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import Attached
 from voice_agent.errors import ConnectionRefused, StoreRefused, StoreUnfit
 from voice_agent.runtime.durability.write_back import PROBE_S
@@ -342,7 +343,7 @@ async def test_each_connection_takes_a_place_and_whoever_is_refused_takes_none()
         await (await its.resume(pod, second.call_id, 0)).greeting()
         await second.task
         assert pod.admission.active == 2
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         assert await refused(pod, resume(again.call_id)) == "draining"
         assert await refused(pod, StartCall("scripted", "key", call_key_hash=key)) == "draining"
         counts = pod.observer.counts  # type: ignore[attr-defined]
@@ -416,7 +417,7 @@ async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
         pod.apply(DrainRequest("finish", 600, 1))
         assert pod.cancel_drain()
         assert not pod.drains_as_wished
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         pod.apply(None)
         assert pod.draining
         assert not pod.drains_as_wished
@@ -428,7 +429,7 @@ async def test_a_drain_is_waited_for_until_the_last_attached_call_is_gone() -> N
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         waiting = asyncio.create_task(pod.wait_drained())
         for _ in range(20):
             await asyncio.sleep(0)

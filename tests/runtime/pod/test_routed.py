@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Caller, Rig, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.drain import DrainMode
 from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR
 from voice_agent.runtime.pod.fleet import NAMED, ROUTED_FOR_MS, ReadyPods, ready_pods, routed_colors, some
@@ -82,7 +83,7 @@ async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.Monk
     async with two_colors(monkeypatch, store) as (its, blue, green):
         caller = await its.start(blue, resumable=True, arrival=Arrival.DIRECT)
         assert (blue.heartbeat.facts().forwarded_call_at_ms, green.heartbeat.facts().took_call_at_ms) == (0, 0)
-        blue.drain("handoff", 600)
+        blue.drain(DrainMode.HANDOFF, 600)
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
         await caller.task
@@ -167,7 +168,7 @@ async def test_a_call_taken_elsewhere_shows_where_callers_are_sent(monkeypatch: 
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
-        blue.drain("handoff", 600)
+        blue.drain(DrainMode.HANDOFF, 600)
         await stays(store, blue, caller)
         await its.start(green)
         await green.heartbeat.heartbeat()
@@ -185,7 +186,7 @@ async def test_a_smoke_call_does_not_show_where_callers_are_sent(monkeypatch: py
         await smoke.gone()
         await its.resume(green, smoke.call_id, arrival=Arrival.ASKED_FOR)
         await green.heartbeat.heartbeat()
-        blue.drain("handoff", 600)
+        blue.drain(DrainMode.HANDOFF, 600)
         await stays(store, blue, caller)
         assert green.heartbeat.facts().took_call_at_ms == 0
 
@@ -195,7 +196,7 @@ async def test_another_pod_of_the_same_color_takes_over(monkeypatch: pytest.Monk
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
-        blue.drain("handoff", 600)
+        blue.drain(DrainMode.HANDOFF, 600)
         await stays(store, blue, caller)
         await its.pod("blue-2", "blue")
         async with asyncio.timeout(PATIENCE_S):
@@ -213,7 +214,7 @@ async def test_pods_of_a_color_that_drains_hand_nobody_to_each_other() -> None:
         assert await one._drainer.ready_pods() == NO_OTHER_COLOR
         green = await its.pod("green-1", "green")
         assert (await one._drainer.ready_pods()).pods == (green.name,)
-        one.drain("handoff", 600)
+        one.drain(DrainMode.HANDOFF, 600)
         assert (await one._drainer.ready_pods()).pods == ("blue-2", green.name)
 
 
@@ -222,7 +223,7 @@ async def test_a_drain_that_waits_ends_at_its_deadline(monkeypatch: pytest.Monke
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
-        blue.drain("handoff", 0.3)
+        blue.drain(DrainMode.HANDOFF, 0.3)
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
         assert caller.transport.closed is not None
@@ -237,9 +238,9 @@ async def test_a_silent_store_is_the_reason_that_is_told(monkeypatch: pytest.Mon
         await store.tell_weights({"green": 100}, blue.clock.wall_ms())
         await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         store.is_away = True
-        blue.drain("handoff", 600)
+        blue.drain(DrainMode.HANDOFF, 600)
         await until(lambda: blue.status().drain_waits == "the store does not say which other pods there are")
-        blue.drain("finish", 600)
+        blue.drain(DrainMode.FINISH, 600)
         asked = store.asked_pods
         await until(lambda: store.asked_pods > asked + 3)
         assert blue.status().drain_waits == ""

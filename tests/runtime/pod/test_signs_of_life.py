@@ -10,6 +10,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Status
 from voice_agent.runtime.pod.signs_of_life import ANSWER_S, SignsOfLife
 
@@ -37,7 +38,7 @@ async def test_a_drain_does_not_wait_for_a_peer_that_has_never_given_a_sign_of_l
         await caller.greeting()
         asked = questions(caller.transport)
         live = pod.ownership.calls[caller.call_id]
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         await until(lambda: asked)
         clock.leap(ANSWER_S + 1)
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1011
@@ -58,7 +59,7 @@ async def test_a_drain_waits_for_callers_who_listen_and_for_those_who_have_spoke
         for caller in (listens, silent):
             await caller.greeting()
         asked = questions(silent.transport)
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         await until(lambda: asked)
         clock.leap(ANSWER_S + 1)
         await silent.transport.until(lambda it: it.closed)
@@ -76,7 +77,7 @@ async def test_a_probe_that_was_not_sent_is_sent_at_a_later_look() -> None:
             caller.transport.answers_probes = False
             await caller.greeting()
         asked = questions(late.transport)
-        pod.drain("finish", 600)
+        pod.drain(DrainMode.FINISH, 600)
         await until(lambda: asked)
         late.transport.answers_probes = True
         before = len(asked)

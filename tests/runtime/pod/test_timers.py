@@ -13,6 +13,7 @@ from tests.runtime.pod.test_ended import hung_up
 from tests.runtime.pod.test_signs_of_life import questions
 from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
+from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.clock import SteadyClock
@@ -100,7 +101,7 @@ async def test_a_drain_ends_at_its_deadline_though_the_store_has_never_answered(
     caller = await its.start(pod)
     await caller.greeting()
     begun = questions(caller.transport)
-    pod.drain("handoff", 300)
+    pod.drain(DrainMode.HANDOFF, 300)
     await until(lambda: begun)
     clock.leap(301)
     assert (await caller.transport.until(lambda it: it.closed))[0] == 1012

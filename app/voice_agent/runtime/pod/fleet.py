@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from voice_agent.stores.base import PodHeartbeat, RouterWeights
+from voice_agent.stores.base import PodHeartbeat, PodState, RouterWeights
 
-TAKES_CALLS = frozenset({"ok", "degraded"})
-OVERLOADED = "overloaded"
-LEFT = "left"
-"""Of a pod's last heartbeat: it has let go of its calls, and its process ends."""
-LEAVING = frozenset({"draining", LEFT})
+TAKES_CALLS = frozenset({PodState.OK, PodState.DEGRADED})
+LEAVING = frozenset({PodState.DRAINING, PodState.LEFT})
 ROUTED_FOR_MS = 60_000
 """A color that took a call is taken for routed for so long, until something newer is known."""
 NAMED = 4

@@ -15,11 +15,11 @@ from voice_agent.errors import StoreError
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.write_back import NO_ANSWER
 from voice_agent.runtime.durability.writing import state_of
-from voice_agent.runtime.pod.fleet import LEFT, OVERLOADED, TAKES_CALLS
+from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.runtime.pod.overload import SAMPLE_S, OverloadDetector
 from voice_agent.runtime.pod.parking import Parking
 from voice_agent.runtime.ports import StoreState
-from voice_agent.stores.base import DrainRequest, PodHeartbeat
+from voice_agent.stores.base import DrainRequest, PodHeartbeat, PodState
 
 if TYPE_CHECKING:
     from voice_agent.runtime.pod.pod import Pod
@@ -99,7 +99,7 @@ class Heartbeat:
         pod = self._pod
         pod.admission.quota.expire(pod.clock.wall_ms())
         heartbeat = self.facts()
-        if heartbeat.status != OVERLOADED:
+        if heartbeat.status != PodState.OVERLOADED:
             # From now on others may think that this pod takes calls, and send theirs here.
             self._taking = frozenset()
         failures: list[Exception] = []
@@ -167,12 +167,12 @@ class Heartbeat:
         So of two pods that are overloaded, the one that asked last knows of the other: never do all send callers away.
         """
         quota = self._pod.admission.quota
-        if said.status != OVERLOADED and not quota.limit:
+        if said.status != PodState.OVERLOADED and not quota.limit:
             return
         others = [heartbeat for heartbeat in await self._pod.store.pods() if heartbeat.name != said.name]
         quota.learn(others)
         self._learned_at_s = self._pod.clock.monotonic_s()
-        if said.status == OVERLOADED:
+        if said.status == PodState.OVERLOADED:
             taking = (
                 heartbeat for heartbeat in others if heartbeat.color == said.color and heartbeat.status in TAKES_CALLS
             )
@@ -204,7 +204,7 @@ class Heartbeat:
 
         It stays readable for `LEFT_TTL_S`; the counts per key are those of other pods by now.
         """
-        last = replace(self.facts(), status=LEFT, keys={})
+        last = replace(self.facts(), status=PodState.LEFT, keys={})
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._pod.store.heartbeat(last, ttl_s=LEFT_TTL_S)

@@ -12,9 +12,8 @@ from contextlib import suppress
 import structlog
 
 from voice_agent.errors import StoreError
-from voice_agent.runtime.pod.fleet import LEFT
 from voice_agent.runtime.ports import Clock
-from voice_agent.stores.base import Store
+from voice_agent.stores.base import PodState, Store
 
 RESERVED_S = 10
 """How long a name is kept for a pod that starts; by then its heartbeat shows it."""
@@ -68,7 +67,9 @@ class OwnName:
 
     async def _heartbeats(self, names: list[str]) -> dict[str, int]:
         heartbeats = [
-            heartbeat for heartbeat in await self._store.pods() if heartbeat.name in names and heartbeat.status != LEFT
+            heartbeat
+            for heartbeat in await self._store.pods()
+            if heartbeat.name in names and heartbeat.status != PodState.LEFT
         ]
         return {heartbeat.name: heartbeat.heartbeat_at_ms for heartbeat in heartbeats}
 

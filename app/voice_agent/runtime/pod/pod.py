@@ -22,7 +22,7 @@ from voice_agent.runtime.durability.store_fitness import StoreFitness
 from voice_agent.runtime.pod.admission import Admission, unavailable
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.drainer import Drainer
-from voice_agent.runtime.pod.fleet import OVERLOADED, ReadyPods
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.heartbeat import Heartbeat
 from voice_agent.runtime.pod.overload import ENTER_S
 from voice_agent.runtime.pod.ownership import Agents, CallSettings, Ownership, ResumedCall
@@ -38,7 +38,7 @@ from voice_agent.runtime.ports import (
     StartCall,
     StoreState,
 )
-from voice_agent.stores.base import DrainRequest, NotClaimed, PodCounters, PodHeartbeat, Store
+from voice_agent.stores.base import DrainRequest, NotClaimed, PodCounters, PodHeartbeat, PodState, Store
 
 log = structlog.get_logger(__name__)
 
@@ -225,15 +225,15 @@ class Pod:
     # --- what operators see ---------------------------------------------------
 
     @property
-    def state(self) -> str:
+    def state(self) -> PodState:
         """What the pod says of itself to other pods, as one word."""
         if self.draining:
-            return "draining"
+            return PodState.DRAINING
         if any(task.done() for task in self._tasks):
-            return "failing"
+            return PodState.FAILING
         if self.admission.is_full or self.admission.overloaded:
-            return OVERLOADED
-        return "ok" if self.store_state is StoreState.OK else "degraded"
+            return PodState.OVERLOADED
+        return PodState.OK if self.store_state is StoreState.OK else PodState.DEGRADED
 
     @property
     def store_state(self) -> StoreState:
@@ -255,8 +255,10 @@ class Pod:
         until then it is `degraded`: a load balancer must not lose its last target, through which calls come back.
         """
         state = self.state
+        if state is PodState.OVERLOADED and not self.heartbeat.others_take_calls:
+            state = PodState.DEGRADED
         return PodStatus(
-            status="degraded" if state == OVERLOADED and not self.heartbeat.others_take_calls else state,
+            status=state,
             pod=self.name,
             color=self.color,
             version=self.version,
@@ -358,9 +360,9 @@ class Pod:
         """Whether the drain under way was wished of the pod's color."""
         return self.draining and self._drainer.is_requested
 
-    def drain(self, mode: str, deadline_s: float) -> None:
+    def drain(self, mode: DrainMode, deadline_s: float) -> None:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
-        self._drainer.start(Drain(DrainMode(mode), deadline_s))
+        self._drainer.start(Drain(mode, deadline_s))
 
     def apply(self, wish: DrainRequest | None) -> None:
         """Drain as an operator wishes of the pod's color, or end such a drain; a drain of this pod alone stays."""
@@ -371,7 +373,7 @@ class Pod:
         elif self._drainer.is_requested:
             self._drainer.cancel()
 
-    async def begin_drain(self, mode: str, deadline_s: float, *, only: str | None = None) -> bool:
+    async def begin_drain(self, mode: DrainMode, deadline_s: float, *, only: str | None = None) -> bool:
         """Drain as an administrator wishes; False if `only` is another pod's name."""
         if only not in {None, self.name}:
             return False
