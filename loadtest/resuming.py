@@ -22,10 +22,11 @@ from loadtest.latencies import Latencies
 from loadtest.peers.caller import CLOSE_OPCODE, FRAME_S, PING_OPCODE, PONG
 from loadtest.peers.dialects import DIFFERENT, dialect
 from loadtest.peers.holding import upgrade_request
+from voice_agent.call.event_ids import PREFIX, event_id
 
 SPEECH = dialect("realtime")
 FRAME_MS = round(FRAME_S * 1000)
-ID_MARK = b'{"event_id":"evt_'
+ID_MARK = b'{"event_id":"' + PREFIX.encode()
 GREETING = b'"type":"session.created"'
 CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"
 GREETING_S = 5.0
@@ -291,7 +292,7 @@ class ResumingCaller:
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s or FIRST_PAUSE_S)
             self.at = (self.at + 1) % len(self.addresses)
             last = max(0, self._seen - self.replay)
-            query = urlencode({"call_id": self._call["id"], "last_event_id": f"evt_{last}"})
+            query = urlencode({"call_id": self._call["id"], "last_event_id": event_id(last)})
             with contextlib.suppress(OSError, TimeoutError):
                 if await self._connect(query, {"X-Resume-Token": self._call["resume_token"]}):
                     return

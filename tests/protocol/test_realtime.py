@@ -39,9 +39,7 @@ from voice_agent.protocol.realtime import (
     MAX_MESSAGE_BYTES,
     SLICE_BYTES,
     Long,
-    event_id,
     parse,
-    parse_event_id,
     parse_long,
 )
 
@@ -346,25 +344,6 @@ def test_random_messages_reach_every_input() -> None:
         "invalid_json", "invalid_type", "missing_required_parameter", "unknown_event", "unknown_parameter",
         "invalid_base64", "invalid_value", "string_above_max_length",
     }  # fmt: skip
-
-
-# --- ids -------------------------------------------------------------------
-
-
-@given(st.integers(min_value=0, max_value=2**53))
-def test_an_event_id_is_read_back(n: int) -> None:
-    """The id of an event names its number."""
-    assert parse_event_id(event_id(n)) == n
-
-
-@pytest.mark.parametrize(
-    "given_id",
-    ["", "evt_", "evt_-1", "evt_01", "evt_1 ", "evt_1\n", "evt_1.5", "EVT_1", "event_1", "evt_١",
-     "evt_9007199254740993", "evt_" + "9" * 5000],
-)  # fmt: skip
-def test_a_foreign_event_id_is_none_of_ours(given_id: str) -> None:
-    """Anything but `evt_` and a plain number up to 2**53 is not an id of this server."""
-    assert parse_event_id(given_id) is None
 
 
 def _told(meaning: FromCaller) -> object:

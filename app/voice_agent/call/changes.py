@@ -14,7 +14,7 @@ class OutboxEntry(NamedTuple):
     """One numbered server event as it is kept for replay."""
 
     n: int
-    """Position in the outbox; the event's id is ``evt_<n>``."""
+    """Position in the outbox; the event's id is `event_ids.event_id` of it."""
     head: bytes
     """The event as JSON, without its id and without its audio."""
     audio: bytes

@@ -20,6 +20,7 @@ from voice_agent.call.alignment import Piece
 from voice_agent.call.changes import Snapshot, SpeechEntry
 from voice_agent.call.completeness import Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
+from voice_agent.call.event_ids import MAX_EVENT_NUMBER
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import (
     REMEMBERED_CLIENT_EVENTS,
@@ -40,8 +41,6 @@ SCHEMA_REACH = 1
 """Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
 READS_SCHEMAS = (SCHEMA - SCHEMA_REACH, SCHEMA + SCHEMA_REACH)
 """The lowest and the highest schema that this version reads."""
-MAX_EVENT_NUMBER = 2**53
-"""Beyond it clients cannot tell one event's number from the next."""
 DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
 """What reading raises where a field is missing, or is something else than its kind."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-PREFIX = "evt_"
+from voice_agent.call.event_ids import event_id, event_number
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class SequenceChecker:
     @property
     def last_event_id(self) -> str:
         """The newest event seen, as a resume wants it."""
-        return f"{PREFIX}{self._last_n or 0}"
+        return event_id(self._last_n or 0)
 
     def begin(self, greeting: dict[str, Any], gap: dict[str, Any] | None, *, first: bool) -> None:
         """Start on a new connection: the greeting's id is the position that it starts from."""
@@ -73,8 +73,5 @@ class SequenceChecker:
 
 def number(event: dict[str, Any]) -> int | None:
     """41 for an event with the id ``evt_41``; None for ids of another shape."""
-    event_id = event.get("event_id")
-    if not isinstance(event_id, str) or not event_id.startswith(PREFIX):
-        return None
-    digits = event_id.removeprefix(PREFIX)
-    return int(digits) if digits.isascii() and digits.isdecimal() else None
+    given = event.get("event_id")
+    return event_number(given) if isinstance(given, str) else None

@@ -11,7 +11,6 @@ in and 0.6 µs out for 20 ms of PCM (``python -m tests.protocol.bench_realtime``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from typing import Any
 import orjson
 import pybase64
 
+from voice_agent.call.event_ids import PREFIX
 from voice_agent.call.inputs import (
     AppendAudio,
     CancelResponse,
@@ -328,21 +328,9 @@ def _decode_parts(parts: list[tuple[str, str]], max_bytes: int) -> bytes:
 
 # --- to the caller ---------------------------------------------------------
 
-_EVENT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,15})")
+_FRAME = b'{"event_id":"' + PREFIX.encode() + b'%d",%b'
+_AUDIO_FRAME = _FRAME + b',"delta":"%b"}'
 _RETRIEVED = b'{"type":"conversation.item.retrieved"'
-
-
-def event_id(n: int) -> str:
-    """The id of the n-th event of a call."""
-    return f"evt_{n}"
-
-
-def parse_event_id(given: str) -> int | None:
-    """The number in an event's id; None if it is none of ours."""
-    match = _EVENT_ID.fullmatch(given)
-    if match is None or (n := int(match[1])) > 2**53:
-        return None
-    return n
 
 
 def pack(body: Mapping[str, Any]) -> bytes:
@@ -353,10 +341,10 @@ def pack(body: Mapping[str, Any]) -> bytes:
 def frame(n: int, head: bytes, audio: bytes) -> bytes:
     """The n-th event as JSON text, from its packed body and the audio that belongs to it (b"" if none)."""
     if not audio:
-        return b'{"event_id":"evt_%d",%b' % (n, head[1:])
+        return _FRAME % (n, head[1:])
     if head.startswith(_RETRIEVED):
         return frame(n, _with_item_audio(head, audio), b"")
-    return b'{"event_id":"evt_%d",%b,"delta":"%b"}' % (n, head[1:-1], pybase64.b64encode(audio))
+    return _AUDIO_FRAME % (n, head[1:-1], pybase64.b64encode(audio))
 
 
 def greeting(n: int, session: Mapping[str, Any], call: Mapping[str, Any]) -> bytes:

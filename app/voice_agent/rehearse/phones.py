@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from voice_agent.call.closing import BROKEN, HANG_UP
+from voice_agent.call.event_ids import event_id
 from voice_agent.client.connection import COME_BACK_AFTER
 from voice_agent.client.refusals import CallFailed, CallRefused, closed
 from voice_agent.runtime.ports import Clock
@@ -57,7 +58,7 @@ class _Position:
 
     def __init__(self) -> None:
         self.call: dict[str, Any] = {}
-        self.last_event_id = "evt_0"
+        self.last_event_id = event_id(0)
 
     def see(self, event: dict[str, Any]) -> None:
         if event["type"] == "session.created":

@@ -8,15 +8,13 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 
+from voice_agent.call.event_ids import MAX_EVENT_NUMBER, PREFIX, event_number
 from voice_agent.errors import ConnectionRefused
 
 CALL_ID = re.compile(r"call_[a-z2-7]{26}")
-EVENT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,15})")
 CALL_KEY = re.compile(r"[\x21-\x7e]{22,256}")
 """At least 128 bits even in base64, which puts six bits into a character."""
 MODEL = re.compile(r"[\w.:/@+-]{1,128}")
-MAX_EVENT_NUMBER = 2**53
-"""What every client can hold: a number of JSON is a double there."""
 NEW_CALL_PATHS = ("/realtime", "/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 """Where calls start: our own, OpenAI's, and Azure's two, of which its SDK uses the second."""
 NOT_CALLS = frozenset({"transcription", "translation"})
@@ -119,12 +117,9 @@ def _fields(query: bytes) -> dict[str, str]:
 def _event(event_id: str | None) -> int | None:
     if event_id is None:
         return None
-    match = EVENT_ID.fullmatch(event_id)
-    if match is None:
-        raise _bad("last_event_id", "An event id is 'evt_' and a number.")
-    number = int(match[1])
-    if number > MAX_EVENT_NUMBER:
-        raise _bad("last_event_id", f"No event has a number above {MAX_EVENT_NUMBER}.")
+    number = event_number(event_id)
+    if number is None:
+        raise _bad("last_event_id", f"An event id is '{PREFIX}' and a number of at most {MAX_EVENT_NUMBER}.")
     return number
 
 

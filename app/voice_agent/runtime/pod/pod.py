@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from voice_agent.call.drain import Drain, DrainMode
+from voice_agent.call.event_ids import event_id
 from voice_agent.call.machine import Attached
 from voice_agent.call.record import Status
 from voice_agent.call.tokens import resume_token
@@ -412,7 +413,7 @@ def _gap(attached: Attached) -> dict[str, Any] | None:
     lost = {part: count for part, count in attached.missing._asdict().items() if count and part != "events"}
     if first is None and not lost:
         return None
-    return {"from": None if first is None else f"evt_{first}", "to": None if last is None else f"evt_{last}", **lost}
+    return {"from": None if first is None else event_id(first), "to": None if last is None else event_id(last), **lost}
 
 
 def _not_claimed(why: NotClaimed) -> ConnectionRefused:
