@@ -17,6 +17,7 @@ from loadtest.outcome import Check, Outcome
 from loadtest.pacing import Pace
 from loadtest.resuming import Findings, ResumingCaller
 from loadtest.timeline import Timeline, watched
+from voice_agent.call.closing import CloseCode
 
 MIB = 1024 * 1024
 AT_ONCE = 20
@@ -238,6 +239,6 @@ async def cutover(tell: Tell, *, calls: int, seconds: float, outbox_bytes: int) 
         await scene.settle()
         return scene.outcome(
             "cutover",
-            Check("handed off", scene.findings.codes.get(1012, 0), calls, least=True),
+            Check("handed off", scene.findings.codes.get(CloseCode.SERVICE_RESTART, 0), calls, least=True),
             drained_s=round(drained_s, 2),
         )

@@ -21,14 +21,14 @@ import orjson
 from loadtest.latencies import Latencies
 from loadtest.peers.caller import CLOSE_OPCODE, FRAME_S, PING_OPCODE, PONG
 from loadtest.peers.dialects import DIFFERENT, dialect
-from loadtest.peers.holding import upgrade_request
+from loadtest.peers.holding import CLOSE, upgrade_request
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.event_ids import PREFIX, event_id
 
 SPEECH = dialect("realtime")
 FRAME_MS = round(FRAME_S * 1000)
 ID_MARK = b'{"event_id":"' + PREFIX.encode()
 GREETING = b'"type":"session.created"'
-CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"
 GREETING_S = 5.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -118,7 +118,7 @@ class Line(asyncio.Protocol):
 
     def _take(self, first: int, payload: bytes) -> None:
         if first == CLOSE_OPCODE:
-            self.lost(int.from_bytes(payload[:2]) if len(payload) >= 2 else 1005)
+            self.lost(int.from_bytes(payload[:2]) if len(payload) >= 2 else CloseCode.NO_STATUS_RCVD)
         elif first == PING_OPCODE:
             self.write(PONG)
         elif first < CLOSE_OPCODE:
@@ -131,7 +131,7 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Without a close frame it is 1006."""
-        self.lost(1006)
+        self.lost(CloseCode.ABNORMAL_CLOSURE)
 
     def lost(self, code: int) -> None:
         """The connection is of no more use."""
@@ -204,7 +204,7 @@ class ResumingCaller:
         if self._line is not None and self.open.is_set():
             line = self._line
             line.cut()
-            self.lost(line, 1006)
+            self.lost(line, CloseCode.ABNORMAL_CLOSURE)
 
     def hang_up(self) -> None:
         """End the call."""

@@ -11,7 +11,7 @@ from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
-from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.completeness import Kept, missing
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.ports import Transport
@@ -310,7 +310,7 @@ class Connection(Transport):
     async def close(self, code: int, reason: str) -> None:
         if self._over is None:
             self._over = code
-            if code == SERVICE_RESTART:
+            if code == CloseCode.SERVICE_RESTART:
                 self._witness.handed_off(self.pod, self.call_id, self.heard_ms())
             self.down.put(code, last=True)
             self.up.cut(code, 0.002)

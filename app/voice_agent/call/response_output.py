@@ -12,6 +12,7 @@ from zlib import crc32
 import orjson
 
 from voice_agent.call import events
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import CloseConnection, CountLimit, Effect, StopResponse
 from voice_agent.call.inputs import (
     Apology,
@@ -196,7 +197,7 @@ def finished(call: Call, part: ResponseFinished, now_ms: int) -> list[Effect]:
     """The agent said all it had to say."""
     close(call, "completed", None, now_ms)
     if part.hang_up:
-        return [CloseConnection(1000, "the agent hung up")]
+        return [CloseConnection(CloseCode.NORMAL_CLOSURE, "the agent hung up")]
     return []
 
 

@@ -31,7 +31,7 @@ import orjson
 from websockets.exceptions import ConnectionClosed
 
 from voice_agent.call.audio import PCM, AudioFormat
-from voice_agent.call.closing import BROKEN, HANG_UP, MAY_RESUME
+from voice_agent.call.closing import MAY_RESUME, CloseCode
 from voice_agent.client.addresses import address, unreachable, with_path_hint
 from voice_agent.client.backoff import Backoff
 from voice_agent.client.outgoing import Outgoing
@@ -39,11 +39,10 @@ from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable, cl
 from voice_agent.client.sequence import SequenceChecker, Tally
 from voice_agent.client.sockets import HANDSHAKE_S, OpenSocket, Socket, open_socket
 
-NO_CODE = 1005
-"""Stands for a close frame without a code: some proxies end connections so."""
 LAST_TRY_S = 1.0
 """The try that begins at the deadline gets so long."""
-COME_BACK_AFTER = MAY_RESUME | {NO_CODE}
+COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
+"""Some proxies end connections without a code."""
 CAN_RESUME = {"resumable": "1"}
 """Says so to the server: else a drain could not hand the call off and would wait for its end."""
 
@@ -131,7 +130,7 @@ class RealtimeCall:
         if self._catching_up is not None:
             self._catching_up.cancel()
         if self._socket is not None:
-            await self._socket.close(HANG_UP)
+            await self._socket.close(CloseCode.NORMAL_CLOSURE)
 
     def lose_connection(self) -> None:
         """Drop the connection as a network might, to see the call resumed; `events` notices by itself."""
@@ -169,8 +168,8 @@ class RealtimeCall:
             except ConnectionClosed:
                 pass
             lost_s = time.monotonic()
-            code = socket.close_code or BROKEN
-            if self._hanging_up.is_set() or code == HANG_UP:
+            code = socket.close_code or CloseCode.ABNORMAL_CLOSURE
+            if self._hanging_up.is_set() or code == CloseCode.NORMAL_CLOSURE:
                 return
             if code not in COME_BACK_AFTER:
                 raise closed(code, socket.close_reason or "")
@@ -200,7 +199,7 @@ class RealtimeCall:
                 greeting = _parsed(await socket.recv())
                 info = self._greeted(greeting, first=first)
             except ConnectionClosed as error:
-                code = socket.close_code or BROKEN
+                code = socket.close_code or CloseCode.ABNORMAL_CLOSURE
                 if code in COME_BACK_AFTER:
                     raise Unreachable(f"closed with {code} before the greeting") from error
                 raise closed(code, socket.close_reason or "") from error

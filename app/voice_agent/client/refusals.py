@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from voice_agent.call.closing import ATTACHED_ELSEWHERE, BAD_DATA, CALL_ENDED, NOT_ALLOWED, TIMED_OUT, TOO_BIG
+from voice_agent.call.closing import CloseCode
 from voice_agent.errors import VoiceAgentError
 
 ADVICE = {
@@ -18,12 +18,12 @@ ADVICE = {
     404: "the call's record has expired or the path is wrong",
     410: "start a new call",
     429: "end another call first",
-    BAD_DATA: "the server could not read a message",
-    NOT_ALLOWED: "the server does not allow this; its log says why",
-    TOO_BIG: "send audio in smaller pieces",
-    ATTACHED_ELSEWHERE: "another client resumed this call; only one may hold it",
-    TIMED_OUT: "start a new call",
-    CALL_ENDED: "start a new call",
+    CloseCode.INVALID_DATA: "the server could not read a message",
+    CloseCode.POLICY_VIOLATION: "the server does not allow this; its log says why",
+    CloseCode.MESSAGE_TOO_BIG: "send audio in smaller pieces",
+    CloseCode.ATTACHED_ELSEWHERE: "another client resumed this call; only one may hold it",
+    CloseCode.CALL_TIMED_OUT: "start a new call",
+    CloseCode.CALL_ENDED: "start a new call",
 }
 LONGEST = 200
 """So many characters of a server's message are shown."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
+from voice_agent.call.closing import CloseCode
 from voice_agent.client.addresses import address, check
 from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
 from voice_agent.settings import is_loopback
@@ -39,7 +40,7 @@ class Socket(Protocol):
     def close_reason(self) -> str | None: ...
     async def recv(self) -> str | bytes: ...
     async def send(self, message: str) -> None: ...
-    async def close(self, code: int = 1000) -> None: ...
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None: ...
 
 
 OpenSocket = Callable[[str, Mapping[str, str]], Awaitable[Socket]]

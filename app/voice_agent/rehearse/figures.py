@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.call.closing import CloseCode
 from voice_agent.rehearse.conversation import Found
 from voice_agent.rehearse.cutovers import Outcome
 from voice_agent.rehearse.timeline import CallLine, Mark, percentile
@@ -64,7 +64,7 @@ class RehearsalRecording:
     def resumes_by_cause(self) -> dict[str, int]:
         """How many resumes followed a handoff, and how many a connection that broke with its pod."""
         codes = Counter(code for call in self.calls for code in call.line.resumed_after)
-        handoffs = codes.pop(SERVICE_RESTART, 0)
+        handoffs = codes.pop(CloseCode.SERVICE_RESTART, 0)
         return {"handoff": handoffs, "crash": codes.total()}
 
     @property

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin
 
-from voice_agent.call.closing import BROKEN, HANG_UP
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.event_ids import event_id
 from voice_agent.client.connection import COME_BACK_AFTER
 from voice_agent.client.refusals import CallFailed, CallRefused, closed
@@ -113,7 +113,7 @@ class SdkPhone:
     async def hang_up(self) -> None:
         """The SDK's close."""
         if self._connection is not None:
-            await self._connection.close(code=HANG_UP)
+            await self._connection.close(code=CloseCode.NORMAL_CLOSURE)
 
 
 class WebSocketPhone:
@@ -176,7 +176,7 @@ class WebSocketPhone:
                     yield event
             except ConnectionClosed:
                 pass
-            code = socket.close_code or BROKEN
+            code = socket.close_code or CloseCode.ABNORMAL_CLOSURE
             if self._is_over:
                 return
             if code not in COME_BACK_AFTER:
@@ -215,7 +215,7 @@ class WebSocketPhone:
         """Close with 1000."""
         self._is_over = True
         if self._socket is not None:
-            await self._socket.close(HANG_UP)
+            await self._socket.close(CloseCode.NORMAL_CLOSURE)
 
 
 class BrowserPhone(WebSocketPhone):

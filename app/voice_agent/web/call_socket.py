@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from voice_agent.call.closing import BROKEN, TRY_AGAIN_LATER
+from voice_agent.call.closing import CloseCode
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.ports import Listener, Transport
 from voice_agent.web.frame_reader import FrameReader
@@ -51,9 +51,6 @@ PING_S = 20.0
 that has not answered one by the time of the next is dead."""
 PROBE = b"?"
 """Content of the ping that asks whether a silent peer is there; the keepalive's have none."""
-KEEPALIVE_LOST = 1011
-GOING_DOWN = 1012
-NOT_ALLOWED = 1008
 MESSAGE_S = 30.0
 MESSAGE_PROGRESS_BYTES = 32 * 1024
 """An incomplete message grows by so much every `MESSAGE_S`, or the peer is closed: nobody holds halves of messages for
@@ -316,15 +313,15 @@ class CallSocket(asyncio.Protocol, Transport):
             self._writable.set()
             self._writable = None
         if self._gone is None:
-            self._gone = BROKEN
+            self._gone = CloseCode.ABNORMAL_CLOSURE
         self._tell()
 
     def shutdown(self) -> None:
         """uvicorn's: the server leaves now."""
         if self._is_open:
-            self._gone = GOING_DOWN if self._gone is None else self._gone
+            self._gone = CloseCode.SERVICE_RESTART if self._gone is None else self._gone
             self._discard()
-            self._send_close(GOING_DOWN, "", CLOSE_S)
+            self._send_close(CloseCode.SERVICE_RESTART, "", CLOSE_S)
             self._tell()
         self._transport.close()
 
@@ -356,7 +353,7 @@ class CallSocket(asyncio.Protocol, Transport):
     def _break(self, fault: Exception) -> None:
         """The listener is at fault."""
         self._fault = fault
-        self._gone = BROKEN
+        self._gone = CloseCode.ABNORMAL_CLOSURE
         self._discard()
         self._tell()
 
@@ -399,7 +396,7 @@ class CallSocket(asyncio.Protocol, Transport):
         self._charged_bytes = unread_bytes
         if (refusal := self._served.reserve(unread_bytes)) is not None:
             self._reader.stop()
-            self._fail(TRY_AGAIN_LATER, refusal)
+            self._fail(CloseCode.TRY_AGAIN_LATER, refusal)
             self._charged_bytes = 0
             self._served.reserve(0)
 
@@ -414,7 +411,7 @@ class CallSocket(asyncio.Protocol, Transport):
             if self._served is not None:
                 self._served.limit_reached("message_progress")
             reader.stop()
-            self._fail(NOT_ALLOWED, _TOO_SLOW % (MESSAGE_PROGRESS_BYTES, self._message_s))
+            self._fail(CloseCode.POLICY_VIOLATION, _TOO_SLOW % (MESSAGE_PROGRESS_BYTES, self._message_s))
             return
         self._progress = (reader.begun, reader.held_bytes)
         self._watch = self._loop.call_later(self._message_s, self._look_at_progress)
@@ -515,7 +512,7 @@ class CallSocket(asyncio.Protocol, Transport):
 
     def _keep_alive(self) -> None:
         if self._pinged and not self._reading_paused:
-            self._fail(KEEPALIVE_LOST, "keepalive ping timeout")
+            self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
             return
         self._pinged = True
         self._transport.write(control_frame(PING, b""))

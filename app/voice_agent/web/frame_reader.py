@@ -21,6 +21,7 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
+from websockets.frames import EXTERNAL_CLOSE_CODES, CloseCode
 from websockets.speedups import apply_mask
 
 from voice_agent.web.frames import (
@@ -34,7 +35,6 @@ from voice_agent.web.frames import (
     MASK_BYTES,
     MASKED,
     MAX_CONTROL_BYTES,
-    NO_STATUS,
     OPCODE,
     PONG,
     RESERVED,
@@ -50,11 +50,6 @@ LARGE_TEXT_BYTES = 256 * 1024
 """A text longer than this is checked piece by piece and given as its UTF-8: as a str it would take up to four times as
 much, and 40 ms for 21 MB, if only one of its characters is an emoji."""
 _Utf8 = codecs.getincrementaldecoder("utf-8")
-
-PROTOCOL_ERROR = 1002
-NOT_UTF8 = 1007
-TOO_BIG = 1009
-_SENDABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
 class PeerError(NamedTuple):
@@ -216,23 +211,23 @@ class FrameReader:
         """Refuse a frame by its header, before any of its payload is waited for."""
         opcode = first & OPCODE
         if first & RESERVED:
-            raise _Broken(PROTOCOL_ERROR, "reserved bits are set")
+            raise _Broken(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         if not second & MASKED:
-            raise _Broken(PROTOCOL_ERROR, "frame is not masked")
+            raise _Broken(CloseCode.PROTOCOL_ERROR, "frame is not masked")
         if opcode & CONTROL:
             if opcode > PONG:
-                raise _Broken(PROTOCOL_ERROR, "unknown opcode")
+                raise _Broken(CloseCode.PROTOCOL_ERROR, "unknown opcode")
             if not first & FINAL:
-                raise _Broken(PROTOCOL_ERROR, "control frame is fragmented")
+                raise _Broken(CloseCode.PROTOCOL_ERROR, "control frame is fragmented")
             if size > MAX_CONTROL_BYTES:
-                raise _Broken(PROTOCOL_ERROR, "control frame is too long")
+                raise _Broken(CloseCode.PROTOCOL_ERROR, "control frame is too long")
             return
         if opcode > BINARY:
-            raise _Broken(PROTOCOL_ERROR, "unknown opcode")
+            raise _Broken(CloseCode.PROTOCOL_ERROR, "unknown opcode")
         if (opcode == CONTINUATION) != bool(self._kind):
-            raise _Broken(PROTOCOL_ERROR, "fragments out of order")
+            raise _Broken(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         if len(self._parts) + size > self._max_bytes:
-            raise _Broken(TOO_BIG, f"message is longer than {self._max_bytes} bytes")
+            raise _Broken(CloseCode.MESSAGE_TOO_BIG, f"message is longer than {self._max_bytes} bytes")
 
     def _take(self, first: int, payload: bytes) -> Message | None:
         """A whole frame; the message that it is or completes."""
@@ -278,22 +273,22 @@ def _check_utf8(decoder: codecs.IncrementalDecoder, piece: bytes | bytearray, *,
     try:
         decoder.decode(piece, is_end)
     except UnicodeDecodeError:
-        raise _Broken(NOT_UTF8, "text is not UTF-8") from None
+        raise _Broken(CloseCode.INVALID_DATA, "text is not UTF-8") from None
 
 
 def _text(payload: bytes | bytearray) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError:
-        raise _Broken(NOT_UTF8, "text is not UTF-8") from None
+        raise _Broken(CloseCode.INVALID_DATA, "text is not UTF-8") from None
 
 
 def _closing(payload: bytes) -> Closing:
     if not payload:
-        return Closing(NO_STATUS, "")
+        return Closing(CloseCode.NO_STATUS_RCVD, "")
     if len(payload) == 1:
-        raise _Broken(PROTOCOL_ERROR, "close frame is too short")
+        raise _Broken(CloseCode.PROTOCOL_ERROR, "close frame is too short")
     code = payload[0] << 8 | payload[1]
-    if code not in _SENDABLE and not 3000 <= code < 5000:
-        raise _Broken(PROTOCOL_ERROR, "close code may not be sent")
+    if code not in EXTERNAL_CLOSE_CODES and not 3000 <= code < 5000:
+        raise _Broken(CloseCode.PROTOCOL_ERROR, "close code may not be sent")
     return Closing(code, _text(payload[2:]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from websockets.frames import CloseCode
 from websockets.speedups import apply_mask
 
 TEXT = 0x1
@@ -34,8 +35,6 @@ MASK_BYTES = 4
 
 _HOT_FIRST = FINAL | TEXT
 _HOT_SECOND = MASKED | TWO_BYTES
-
-NO_STATUS = 1005
 
 Message = tuple[int, "str | bytes | Closing"]
 """What a peer sent: TEXT with str (bytes if large), BINARY, PING, PONG with bytes, CLOSE with `Closing`."""
@@ -74,7 +73,7 @@ def text_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """A close frame; code 1005 makes an empty one, and a long reason is cut."""
-    payload = b"" if code == NO_STATUS else code.to_bytes(2, "big") + fitting(reason).encode()
+    payload = b"" if code == CloseCode.NO_STATUS_RCVD else code.to_bytes(2, "big") + fitting(reason).encode()
     return control_frame(CLOSE, payload)
 
 

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from voice_agent.call.closing import INTERNAL_ERROR
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.tokens import is_resume_token
 from voice_agent.errors import ConnectionRefused, StoreError
 from voice_agent.runtime.pod.admission import store_failed
@@ -69,7 +69,7 @@ class RealtimeSocket:
             await attached.serve(transport)
         except Exception:
             log_call.exception("connection failed")
-            await transport.close(INTERNAL_ERROR, "internal error")
+            await transport.close(CloseCode.INTERNAL_ERROR, "internal error")
         else:
             log_call.info("disconnected")
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.closing import INTERNAL_ERROR, REASONS, TRY_AGAIN_LATER
+from voice_agent.call.closing import REASONS, CloseCode
 from voice_agent.protocol.realtime import frame
 from voice_agent.runtime.ports import Observer, Transport
 
@@ -87,7 +87,9 @@ class Connection:
         # The backlog counts, not the news: a single large event must be able to go out.
         if self._unsent_bytes > MAX_UNSENT_BYTES:
             self._observer.limit_reached("unsent_bytes")
-            self.close(TRY_AGAIN_LATER, f"too slow: over {MAX_UNSENT_BYTES} bytes wait to be read", at_once=True)
+            self.close(
+                CloseCode.TRY_AGAIN_LATER, f"too slow: over {MAX_UNSENT_BYTES} bytes wait to be read", at_once=True
+            )
             return
         for entry in events:
             self._unsent.append(entry)
@@ -149,7 +151,7 @@ class Connection:
             log.exception("sending failed")
         finally:
             self._limit = self._open = self._transport = None
-        self.close(INTERNAL_ERROR)  # Unless it is closing already.
+        self.close(CloseCode.INTERNAL_ERROR)  # Unless it is closing already.
         assert self.closing is not None
         await transport.close(*self.closing)
 

@@ -17,7 +17,7 @@ from voice_agent.agents.base import Agent, Clip
 from voice_agent.call import machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.changes import CallWrite, OutboxEntry
-from voice_agent.call.closing import ATTACHED_ELSEWHERE, CALL_ENDED, INTERNAL_ERROR, SERVICE_RESTART, TIMED_OUT
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import (
     CloseConnection,
     CountLimit,
@@ -372,7 +372,7 @@ class LiveCall:
     def attach(self, connection: Connection, last_event: int | None) -> Attached:
         """Give the call to a new connection; an older one is closed with 4409."""
         if self.connection is not None:
-            self.connection.close(ATTACHED_ELSEWHERE, at_once=True)
+            self.connection.close(CloseCode.ATTACHED_ELSEWHERE, at_once=True)
         self.connection = connection
         self.heard_from_at_s = self.attached_at_s = self._clock.monotonic_s()
         attached = machine.attach(self.call, last_event, self._clock.wall_ms(), resumable=connection.resumable)
@@ -396,13 +396,14 @@ class LiveCall:
         if self.connection is not None and self.connection.going_away and self.connection.closing is None:
             self.feed(DrainAnnounced(time_left_ms))
 
-    def finish(self, outcome: str, code: int = CALL_ENDED, reason: str = "") -> None:
+    def finish(self, outcome: str, code: int = CloseCode.CALL_ENDED, reason: str = "") -> None:
         """End the call from this side and close its connection once all events have been sent."""
         self.feed(EndCall(outcome))
         self._over(outcome)
         connection = self.connection
         if connection is not None:
-            self._start(self._close_when_sent(connection, TIMED_OUT if outcome == "timeout" else code, reason))
+            code = CloseCode.CALL_TIMED_OUT if outcome == "timeout" else code
+            self._start(self._close_when_sent(connection, code, reason))
 
     async def hand_off(self, *, whatever_is_lost: bool = False) -> None:
         """Close the connection with 1012 so that the client comes back on another pod.
@@ -418,7 +419,7 @@ class LiveCall:
             async with asyncio.timeout(LAST_FLUSH_S if whatever_is_lost else None):
                 await self._save_for_handoff(connection)
         if whatever_is_lost or not self._committer.lacks(self):
-            connection.close(SERVICE_RESTART)
+            connection.close(CloseCode.SERVICE_RESTART)
         connection.resume_reading()
 
     async def _save_for_handoff(self, connection: Connection) -> None:
@@ -524,14 +525,14 @@ class LiveCall:
     def unwritable(self) -> None:
         """See `committer.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""
         self._observer.call_dropped("error")
-        self._drop_locally(INTERNAL_ERROR)
+        self._drop_locally(CloseCode.INTERNAL_ERROR)
 
     def superseded(self) -> None:
         """See `committer.Writer`: another pod owns the call now."""
         if not self.is_fenced:
             log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
             # A caller who came back in doubt has no other connection: the owner is to be found with a resume.
-            self._drop_locally(SERVICE_RESTART if self.in_doubt else ATTACHED_ELSEWHERE)
+            self._drop_locally(CloseCode.SERVICE_RESTART if self.in_doubt else CloseCode.ATTACHED_ELSEWHERE)
 
     def erased(self) -> None:
         """See `committer.Writer`."""
@@ -541,7 +542,7 @@ class LiveCall:
         if not self._is_over:
             self._is_over = True
             self._observer.call_ended("admin")
-        self._drop_locally(CALL_ENDED)
+        self._drop_locally(CloseCode.CALL_ENDED)
 
     def _drop_locally(self, code: int) -> None:
         self.is_fenced = True

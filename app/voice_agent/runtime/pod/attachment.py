@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_agent.call.closing import BROKEN, HANG_UP, INTERNAL_ERROR, SERVICE_RESTART
+from voice_agent.call.closing import CloseCode
 from voice_agent.protocol.realtime import greeting
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -52,7 +52,7 @@ class Attachment(Listener):
         """Greet, replay, and carry messages both ways until the connection is over."""
         live, connection = self._live, self._connection
         sender: asyncio.Task[None] | None = None
-        code = BROKEN
+        code: int = CloseCode.ABNORMAL_CLOSURE
         try:
             info = self._pod.greeting_of(live, self._attached, resumed=self._resumed)
             hello = greeting(self._attached.start, live.call.session, info)
@@ -61,7 +61,7 @@ class Attachment(Listener):
         except Exception:
             # The root of the connection: a fault of ours must not take the call along. It is parked.
             log.exception("connection failed", call_id=live.call.call_id)
-            await transport.close(INTERNAL_ERROR, "internal error: reconnect")
+            await transport.close(CloseCode.INTERNAL_ERROR, "internal error: reconnect")
         finally:
             try:
                 if sender is not None:
@@ -69,7 +69,7 @@ class Attachment(Listener):
                     await asyncio.gather(sender, return_exceptions=True)
             finally:
                 # A hang-up is one also if this side has decided to close meanwhile: it was sent before the caller knew.
-                await self._leave(hung_up=code == HANG_UP)
+                await self._leave(hung_up=code == CloseCode.NORMAL_CLOSURE)
 
     def take(self, message: str | bytes) -> bool:
         """One message of the caller; False while the call waits for the store, or is being handed off.
@@ -122,7 +122,7 @@ class Attachment(Listener):
 
     async def _leave(self, *, hung_up: bool) -> None:
         closing = self._connection.closing
-        planned = closing is not None and closing[0] == SERVICE_RESTART
+        planned = closing is not None and closing[0] == CloseCode.SERVICE_RESTART
         try:
             self._live.detach(self._connection, hung_up=hung_up, planned=planned)
             await self._pod.committer.flush(self._live)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_agent.call.closing import SERVICE_RESTART
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.drain import Drain, DrainingCall, DrainMode
 from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
@@ -105,7 +105,9 @@ class Drainer:
             await clock.sleep(LOOK_S)
         self.waits = ""
         pod.observer.drain_finished(clock.monotonic_s() - started_s)
-        log.info("drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=SERVICE_RESTART)
+        log.info(
+            "drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=int(CloseCode.SERVICE_RESTART)
+        )
         self.done.set()
 
     def _let_go(self, live: LiveCall, letting_go: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:

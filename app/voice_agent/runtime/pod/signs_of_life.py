@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from functools import partial
 
-from voice_agent.call.closing import INTERNAL_ERROR
+from voice_agent.call.closing import CloseCode
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.ports import Clock
@@ -37,7 +37,7 @@ class SignsOfLife:
                 continue
             asked_at_s = self._asked_at_s.setdefault(connection, now_s)
             if now_s - asked_at_s >= ANSWER_S:
-                connection.close(INTERNAL_ERROR, "no sign of life", at_once=True)
+                connection.close(CloseCode.INTERNAL_ERROR, "no sign of life", at_once=True)
             elif asked_at_s != math.inf:
                 # At each look: nothing is asked while the answer to somebody else's probe is awaited.
                 connection.probe(partial(self._asked_at_s.__setitem__, connection, math.inf))
