@@ -274,5 +274,5 @@ def test_a_call_is_quiet_while_it_is_attached_and_nobody_speaks() -> None:
     speaking.input_audio.speaking = True
     assert not is_quiet(speaking)
     assert facts(1).quiet
-    assert not facts(1, buffer=speaking.input_audio).quiet
+    assert not facts(1, input_audio=speaking.input_audio).quiet
     assert not facts(1, status=Status.ENDED).quiet
