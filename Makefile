@@ -91,15 +91,14 @@ house: setup ## how large files, functions and classes are, and what is too larg
 	$(BIN)/python -m tests.house $(ARGS)
 
 PEERS := $(BIN)/python -m loadtest.peers
-# Exists once the committer's bench is there.
-COMMIT_BENCH := $(wildcard tests/stores/bench_commit.py)
 
 bench: setup ## what a frame, a commit and a call cost, beside the bare echo; some minutes
 	$(PEERS) compare --only voice-agent --only voice-agent-no-outbox --most-rounds 0 $(ARGS)
 	$(BIN)/python -m tests.speech.bench_endpointing
 	$(BIN)/python -m tests.protocol.bench_realtime
 	$(BIN)/python -m tests.web.bench_refusals
-	$(if $(COMMIT_BENCH),$(BIN)/python -m tests.stores.bench_commit)
+	$(BIN)/python -m tests.stores.bench_commit
+	$(BIN)/python -m tests.stores.bench_call
 
 bench-peers: setup ## this server beside other people's, the table goes into docs/performance.md; 20 minutes
 	$(PEERS) compare --report docs/performance.md $(ARGS)
