@@ -59,7 +59,7 @@ def manual_call(**more: Any) -> Call:
     return new_call(audio={"input": {"turn_detection": None}}, **more)
 
 
-def happen(call: Call, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
+def feed(call: Call, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
     """Several things, one after the other; all their effects."""
     return [effect for one in event for effect in machine.step(call, one, now_ms)]
 
@@ -85,7 +85,7 @@ def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect
     end = start + frames * len(FRAME)
     first = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, start),))
     last = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, end),))
-    return happen(call, first, *append(frames - 2), last, now_ms=now_ms)
+    return feed(call, first, *append(frames - 2), last, now_ms=now_ms)
 
 
 def moved(call: Call) -> Call:

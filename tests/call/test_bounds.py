@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, new_call, spoken_turn, types
+from tests.call.calls import FRAME, append, emitted, feed, item_id, manual_call, new_call, spoken_turn, types
 from voice_agent.call import conversation, inputs
 from voice_agent.call.audio import PCM
 from voice_agent.call.bounds import (
@@ -35,8 +35,8 @@ def refusal(call: Call) -> dict[str, Any]:
 def test_audio_that_is_shown_is_bounded() -> None:
     """A minute of audio is not sent back for a message of sixty bytes; the error names size and limit."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES + 2)), inputs.CommitAudio())
-    effects = happen(call, inputs.RetrieveItem(item_id(1)))
+    feed(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES + 2)), inputs.CommitAudio())
+    effects = feed(call, inputs.RetrieveItem(item_id(1)))
     assert refusal(call)["code"] == "audio_too_large"
     assert str(MAX_RETRIEVED_BYTES + 2) in refusal(call)["message"]
     assert str(MAX_RETRIEVED_BYTES) in refusal(call)["message"]
@@ -46,7 +46,7 @@ def test_audio_that_is_shown_is_bounded() -> None:
 def test_audio_up_to_the_bound_is_shown() -> None:
     """Twenty seconds are."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem(item_id(1)))
+    feed(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem(item_id(1)))
     assert types(call)[-1] == "conversation.item.retrieved"
     assert len(call.unsaved_events[-1].audio) == MAX_RETRIEVED_BYTES
 
@@ -54,8 +54,8 @@ def test_audio_up_to_the_bound_is_shown() -> None:
 def test_turns_that_nobody_has_understood_count() -> None:
     """What is committed stays until it is understood; there is no room for as much again."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio())
-    effects = happen(call, inputs.AppendAudio(HALF))
+    feed(call, inputs.AppendAudio(HALF), inputs.CommitAudio())
+    effects = feed(call, inputs.AppendAudio(HALF))
     assert refusal(call)["code"] == "audio_full"
     assert str(MAX_AUDIO_BYTES) in refusal(call)["message"]
     assert effects == [CountLimit("call_audio_bytes")]
@@ -65,10 +65,10 @@ def test_turns_that_nobody_has_understood_count() -> None:
 def test_a_turn_that_was_understood_makes_room_for_an_item() -> None:
     """Only the latest turn is kept then, and the new item takes its place; a second one that waits does not fit."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(HALF), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "one"))
-    happen(call, inputs.CreateItem(dict(SPOKEN), HALF))
+    feed(call, inputs.AppendAudio(HALF), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "one"))
+    feed(call, inputs.CreateItem(dict(SPOKEN), HALF))
     assert types(call)[-1] == "conversation.item.done"
-    happen(call, inputs.CreateItem(dict(SPOKEN), HALF))
+    feed(call, inputs.CreateItem(dict(SPOKEN), HALF))
     assert refusal(call)["code"] == "audio_full"
 
 
@@ -79,12 +79,12 @@ def test_endless_speech_never_fills_the_memory() -> None:
     most = 0
     for _ in range(40):
         at = call.input_audio.position
-        happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, at),)))
+        feed(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, at),)))
         most = max(most, kept_audio_bytes(call))
         take_write(call, 0)
     assert most <= MAX_AUDIO_BYTES + len(minute)
-    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
-    happen(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(minute, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     assert "audio_full" in [event["error"]["code"] for event in emitted(call) if event["type"] == "error"]
 
 
@@ -95,10 +95,10 @@ def test_speech_beside_turns_that_wait_is_cut_at_the_bound() -> None:
     for _ in range(6):
         at = call.input_audio.position
         boundaries = (inputs.VoiceBoundary(True, at), inputs.VoiceBoundary(False, at + len(piece)))
-        happen(call, inputs.AppendAudio(piece, None, boundaries))
-    effects = happen(call, inputs.AppendAudio(piece, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+        feed(call, inputs.AppendAudio(piece, None, boundaries))
+    effects = feed(call, inputs.AppendAudio(piece, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     for _ in range(10):
-        effects += happen(call, inputs.AppendAudio(piece))
+        effects += feed(call, inputs.AppendAudio(piece))
         assert kept_audio_bytes(call) <= MAX_AUDIO_BYTES + PCM.size(300), "and the padding of what comes next"
     assert CountLimit("call_audio_bytes") in effects
     assert ResetEndpointing() in effects
@@ -110,7 +110,7 @@ def test_so_many_turns_at_once_wait_to_be_understood() -> None:
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
     effects = []
     for _ in range(MAX_UNTRANSCRIBED + 3):
-        effects += happen(call, *append(5), inputs.CommitAudio())
+        effects += feed(call, *append(5), inputs.CommitAudio())
     assert sum(isinstance(effect, Transcribe) for effect in effects) == MAX_UNTRANSCRIBED
     assert effects.count(CountLimit("untranscribed_items")) == 3
     assert len(call.conversation) == MAX_UNTRANSCRIBED + 3
@@ -121,8 +121,8 @@ def test_a_full_conversation_takes_no_turn_of_any_kind(monkeypatch: pytest.Monke
     """Neither an item, nor a commit, nor a response, nor an utterance; each says so, and nothing is left over."""
     monkeypatch.setattr(conversation, "MAX_BYTES", 1000)
     call = new_call()
-    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
-    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
+    feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
+    feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 850}))
     assert refusal(call)["code"] == "conversation_full"
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     items = len(call.conversation)
@@ -130,10 +130,10 @@ def test_a_full_conversation_takes_no_turn_of_any_kind(monkeypatch: pytest.Monke
     assert not any(isinstance(effect, StartResponse) for effect in effects)
     assert refusal(call)["code"] == "conversation_full"
     assert CountLimit("conversation") in effects
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     assert refusal(call)["code"] == "conversation_full"
-    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
-    happen(call, *append(10), inputs.CommitAudio())
+    feed(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
+    feed(call, *append(10), inputs.CommitAudio())
     assert refusal(call)["code"] == "conversation_full"
     assert len(call.conversation) == items
 
@@ -142,7 +142,7 @@ def test_an_item_is_bounded_as_it_is_stored() -> None:
     """Characters that JSON writes as six bytes count as six."""
     call = new_call()
     content = [{"type": "input_text", "text": "\x01" * 200_000}]
-    happen(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
+    feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
     assert refusal(call)["code"] == "item_too_large"
     assert str(MAX_PACKED_ITEM_BYTES) in refusal(call)["message"]
 
@@ -152,7 +152,7 @@ def test_no_piece_of_speech_is_large(checkpoint_ms: int) -> None:
     """Whatever the checkpoint interval, speech is stored as it grows, in pieces of a bounded size."""
     call = manual_call()
     call.checkpoint_ms = checkpoint_ms
-    happen(call, inputs.AppendAudio(bytes(3 * MAX_PIECE_BYTES + 2)))
+    feed(call, inputs.AppendAudio(bytes(3 * MAX_PIECE_BYTES + 2)))
     assert sum(len(piece.audio) for piece in call.unsaved_speech) == 3 * MAX_PIECE_BYTES + 2
     assert max(len(piece.audio) for piece in call.unsaved_speech) == MAX_PIECE_BYTES
 
@@ -160,9 +160,9 @@ def test_no_piece_of_speech_is_large(checkpoint_ms: int) -> None:
 def test_what_the_next_write_carries_is_counted() -> None:
     """Events, speech, items and the session: the count is about the write, and 0 after it."""
     call = manual_call()
-    happen(call, *append(100, audio=FRAME * 5), inputs.UpdateSession({"instructions": "x" * 20_000}))
+    feed(call, *append(100, audio=FRAME * 5), inputs.UpdateSession({"instructions": "x" * 20_000}))
     for _ in range(5):
-        happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
+        feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
     counted = call.unsaved_bytes + call.conversation.unsaved_bytes
     write = take_write(call, 0)
     weight = write.size_bytes
@@ -173,7 +173,7 @@ def test_what_the_next_write_carries_is_counted() -> None:
 def test_events_of_a_write_that_was_lost_count_again() -> None:
     """They wait for the next one."""
     call = manual_call()
-    happen(call, inputs.ClearAudio(), inputs.ClearAudio())
+    feed(call, inputs.ClearAudio(), inputs.ClearAudio())
     waiting, counted = call.unsaved_events, call.unsaved_bytes
     take_write(call, 0)
     call.requeue_events(waiting)
@@ -183,7 +183,7 @@ def test_events_of_a_write_that_was_lost_count_again() -> None:
 def test_a_buffer_that_is_refused_says_what_it_holds() -> None:
     """The error names the limit."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES)), inputs.AppendAudio(FRAME))
+    feed(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES)), inputs.AppendAudio(FRAME))
     assert refusal(call)["code"] == "input_audio_buffer_full"
     assert str(MAX_BUFFER_BYTES) in refusal(call)["message"]
 
@@ -191,8 +191,8 @@ def test_a_buffer_that_is_refused_says_what_it_holds() -> None:
 def test_a_deleted_item_lets_its_audio_go() -> None:
     """Nobody is asked any more what was said in it: else created and deleted items would pile up unseen."""
     call = manual_call()
-    happen(call, inputs.CreateItem({**SPOKEN, "id": "mine"}, HALF))
-    assert happen(call, inputs.DeleteItem("mine")) == [StopTranscribing("mine")]
+    feed(call, inputs.CreateItem({**SPOKEN, "id": "mine"}, HALF))
+    assert feed(call, inputs.DeleteItem("mine")) == [StopTranscribing("mine")]
     assert not call.untranscribed
 
 
@@ -200,7 +200,7 @@ def test_what_no_store_took_holds_nobody_back() -> None:
     """The store is given up for now: all of the call is written when it is back, and until then nothing is unsaved."""
     call = manual_call()
     for _ in range(5):
-        happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
+        feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}))
     skip_write(call)
     assert call.unsaved_bytes == call.conversation.unsaved_bytes == 0
     assert len(take_write(call, 0).items) == 5
@@ -211,10 +211,10 @@ def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
     """Not sooner: to the byte it may be as long as a turn that is committed by hand."""
     call = new_call()
     half = bytes(MAX_BUFFER_BYTES // 2)
-    effects = happen(call, inputs.AppendAudio(half, None, (inputs.VoiceBoundary(True, 0),)), inputs.AppendAudio(half))
+    effects = feed(call, inputs.AppendAudio(half, None, (inputs.VoiceBoundary(True, 0),)), inputs.AppendAudio(half))
     assert call.input_audio.speaking
     assert effects == []
-    effects = happen(call, inputs.AppendAudio(bytes(over_bytes)))
+    effects = feed(call, inputs.AppendAudio(bytes(over_bytes)))
     assert call.input_audio.speaking is not bool(over_bytes)
     assert (CountLimit("turn_bytes") in effects) is bool(over_bytes)
     assert (ResetEndpointing() in effects) is bool(over_bytes)
@@ -223,7 +223,7 @@ def test_an_utterance_is_cut_where_a_buffer_is_full(over_bytes: int) -> None:
 def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """The utterance is over, its audio is gone, and the next one begins as if nothing had been said."""
     call = new_call()
-    happen(call, *append(5))
+    feed(call, *append(5))
     position = call.input_audio.position
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
     spoken_turn(call, frames=10)
@@ -238,7 +238,7 @@ def test_what_a_full_conversation_did_not_take_is_forgotten(monkeypatch: pytest.
 def test_one_piece_alone_may_be_too_much() -> None:
     """However little is there before it; nothing of it is taken."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES + 2)))
+    feed(call, inputs.AppendAudio(bytes(MAX_BUFFER_BYTES + 2)))
     assert refusal(call)["code"] == "input_audio_buffer_full"
     assert call.input_audio.position == len(call.input_audio.audio) == 0
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import CALL_ID, FRAME, append, happen, item_id, manual_call, moved, new_call, response_id
+from tests.call.calls import CALL_ID, FRAME, append, feed, item_id, manual_call, moved, new_call, response_id
 from tests.call.test_versions import recorded
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, Snapshot
@@ -57,7 +57,7 @@ def act(call: Call, step: str, number: int) -> None:
         "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.untranscribed)],
         "lost": [inputs.ConnectionLost(hung_up=False)],
     }
-    happen(call, *choices[step], now_ms=number * 10)
+    feed(call, *choices[step], now_ms=number * 10)
 
 
 NOT_STORED = frozenset(
@@ -148,8 +148,8 @@ def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
     store = MemoryStore(ttl_s=60)
     asyncio.run(store.commit([take_write(call, 0)]))
     for number in range(30):
-        happen(call, inputs.AppendAudio(FRAME, f"frame_{number}"))
-    happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"))
+        feed(call, inputs.AppendAudio(FRAME, f"frame_{number}"))
+    feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"))
     asyncio.run(store.commit([take_write(call, 0)]))
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
@@ -175,8 +175,8 @@ def test_fields_of_a_newer_version_survive() -> None:
 def test_every_field_that_is_written_is_known() -> None:
     """One that `restore` does not know would be kept twice, as an unknown one, and put back when it is long stale."""
     call = new_call()
-    happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
-    happen(call, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME))
+    feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME))
     call.write_whole = True
     held = stored(call)
     assert {"seen:1", "said:0", "response_audio", "kept"} < held.fields.keys()
@@ -200,7 +200,7 @@ def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
 def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> None:
     """A hash has none, and the ring of remembered ids begins anywhere."""
     call = new_call()
-    happen(call, *(inputs.CreateItem(dict(TEXT), event_id=f"event_{n}") for n in range(20)))
+    feed(call, *(inputs.CreateItem(dict(TEXT), event_id=f"event_{n}") for n in range(20)))
     call.write_whole = True
     held = stored(call)
     turned = Snapshot(dict(reversed(held.fields.items())), held.items, held.outbox, held.speech)
@@ -218,8 +218,8 @@ POSITIONS = {"seq", "updated_at", "input_audio", "kept"}
 def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
     """No group of fields, no item and no event goes twice, nothing is trimmed again, and it has the next number."""
     call = manual_call()
-    happen(call, inputs.UpdateSession({"instructions": "Be brief."}), *append(20))
-    happen(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
+    feed(call, inputs.UpdateSession({"instructions": "Be brief."}), *append(20))
+    feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
     first = take_write(call, 1)
     assert first.fields.keys() > POSITIONS | {"seen:1", "response", "session"}
     again = take_write(call, 2)
@@ -306,17 +306,17 @@ def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
         assert counted.speech == len(call.stored_speech)
         return write.keep_speech_from, list(call.stored_speech)
 
-    happen(call, *append(20))
+    feed(call, *append(20))
     assert kept() == (0, [1, 2])
-    happen(call, inputs.CommitAudio(), *append(20), inputs.CommitAudio())
+    feed(call, inputs.CommitAudio(), *append(20), inputs.CommitAudio())
     assert kept() == (0, [1, 2, 3, 4])
-    happen(call, inputs.Transcribed(item_id(1), "one"), *append(20))
+    feed(call, inputs.Transcribed(item_id(1), "one"), *append(20))
     assert kept() == (3, [3, 4, 5, 6])
     call.write_whole = True
     assert kept() == (0, [3, 5])  # A turn in one piece.
-    happen(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
+    feed(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
     assert kept() == (5, [5])
-    happen(call, inputs.ClearAudio(), inputs.AppendItemAudio("mine", FRAME))
+    feed(call, inputs.ClearAudio(), inputs.AppendItemAudio("mine", FRAME))
     assert kept() == (7, [7])
     apply_memory_pressure(call, is_scarce=True, is_nearly_full=True)
     assert kept() == (8, [])
@@ -327,17 +327,17 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
     """Of an utterance that has just begun, of a turn whose audio is lost, of an item in a store that is nearly full."""
     begun = new_call()
     begun.checkpoint_ms = 0
-    happen(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
+    feed(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
     assert begun.input_audio.item_id is not None
     lost = manual_call()
-    happen(lost, *append(20), inputs.CommitAudio())
+    feed(lost, *append(20), inputs.CommitAudio())
     lost.write_whole = True
     held = stored(lost)
     held.speech.clear()
     lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert lost.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
     full = manual_call()
-    happen(full, inputs.AppendItemAudio("mine", FRAME))
+    feed(full, inputs.AppendItemAudio("mine", FRAME))
     apply_memory_pressure(full, is_scarce=True, is_nearly_full=True)
     for call in (begun, lost, full):
         call.write_whole = True
@@ -353,9 +353,9 @@ def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> Non
     call = manual_call()
     call.write_whole = True
     store = MemoryStore(ttl_s=60)
-    happen(call, inputs.CreateItem(dict(item), FRAME * 5), inputs.CreateResponse({}))
+    feed(call, inputs.CreateItem(dict(item), FRAME * 5), inputs.CreateResponse({}))
     asyncio.run(store.commit([take_write(call, 0)]))
-    happen(call, inputs.DeleteItem("mine"), inputs.CreateItem(dict(item), FRAME * 7))
+    feed(call, inputs.DeleteItem("mine"), inputs.CreateItem(dict(item), FRAME * 7))
     call.write_whole = whole
     asyncio.run(store.commit([take_write(call, 0)]))
     held = asyncio.run(store.load(CALL_ID))
@@ -369,7 +369,7 @@ def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> Non
 def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     """At the position where it began; the item that it will become keeps its id."""
     call = manual_call()
-    happen(call, *append(30), inputs.CommitAudio(), *append(20))
+    feed(call, *append(30), inputs.CommitAudio(), *append(20))
     call.write_whole = True
     held = stored(call)
     held.speech.pop()
@@ -381,12 +381,12 @@ def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
 def test_an_append_is_remembered_with_the_write_that_carries_its_audio(whole: bool) -> None:
     """Not with the one before, also if that is of the whole call; all others with the next write."""
     call = manual_call()
-    happen(call, *(inputs.AppendAudio(FRAME, f"event_{number}") for number in range(1, 16)))
-    happen(call, inputs.CreateItem(dict(TEXT), event_id="event_16"))
+    feed(call, *(inputs.AppendAudio(FRAME, f"event_{number}") for number in range(1, 16)))
+    feed(call, inputs.CreateItem(dict(TEXT), event_id="event_16"))
     call.write_whole = whole
     write = take_write(call, 0)
     assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in (*range(1, 11), 16)}
-    happen(call, *append(5))
+    feed(call, *append(5))
     write = take_write(call, 0)
     assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in range(11, 16)}
 
@@ -394,7 +394,7 @@ def test_an_append_is_remembered_with_the_write_that_carries_its_audio(whole: bo
 def test_an_id_that_came_twice_is_as_new_as_when_it_came_last() -> None:
     """Clients may use one again."""
     call = new_call()
-    happen(call, *(inputs.CreateItem(dict(TEXT), event_id=event_id) for event_id in ("a", "b", "a")))
+    feed(call, *(inputs.CreateItem(dict(TEXT), event_id=event_id) for event_id in ("a", "b", "a")))
     again = moved(call)
     assert list(again.seen.items()) == [("b", (2, 0)), ("a", (3, 0))]
     assert again.last_client_event_id == "a"
@@ -405,10 +405,10 @@ def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
     ulaw = {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}
     for new_appends in (0, 30):
         call = manual_call()
-        happen(call, *(inputs.AppendAudio(FRAME, f"old_{number}") for number in range(30)), inputs.CommitAudio())
+        feed(call, *(inputs.AppendAudio(FRAME, f"old_{number}") for number in range(30)), inputs.CommitAudio())
         take_write(call, 0)
-        happen(call, inputs.UpdateSession(ulaw))
-        happen(call, *(inputs.AppendAudio(bytes(160), f"new_{number}") for number in range(new_appends)))
+        feed(call, inputs.UpdateSession(ulaw))
+        feed(call, *(inputs.AppendAudio(bytes(160), f"new_{number}") for number in range(new_appends)))
         call.write_whole = True
         held = stored(call)
         held.speech.clear()
@@ -421,25 +421,25 @@ def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
 def test_what_a_reply_left_is_emptied_once() -> None:
     """Else it would empty the words of the next one, which stand in the same fields."""
     call = new_call()
-    happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    happen(call, inputs.ResponseText(response_id(1), "One."))
+    feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(1), "One."))
     assert take_write(call, 0).fields["said:0"]
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     assert take_write(call, 0).fields["said:0"] == b""
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
     assert take_write(call, 0).fields["said:0"]
-    happen(call, inputs.ResponsePlanned(response_id(2), {}, {}))
+    feed(call, inputs.ResponsePlanned(response_id(2), {}, {}))
     assert "said:0" not in take_write(call, 0).fields
 
 
 def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
     """Also once the reply is over, or has gone on to another item: what comes next is heard after it."""
     spoken = new_call()
-    happen(spoken, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    happen(spoken, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    feed(spoken, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    feed(spoken, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     over, goes_on, is_called = moved(spoken), moved(spoken), moved(spoken)
-    happen(over, inputs.ResponseFinished(response_id(1)))
-    happen(
+    feed(over, inputs.ResponseFinished(response_id(1)))
+    feed(
         is_called, inputs.ResponseFunctionCall(response_id(1), "look", "{}"), inputs.ResponseText(response_id(1), "So")
     )
     for call in (over, goes_on, is_called):
@@ -447,8 +447,8 @@ def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
         assert call.playback.sent_ms == 1000
         assert moved(call).playback == call.playback
     again = moved(over)
-    happen(again, inputs.CreateResponse({}), now_ms=100)
-    happen(again, inputs.ResponseAudio(response_id(2), FRAME * 50), now_ms=100)
+    feed(again, inputs.CreateResponse({}), now_ms=100)
+    feed(again, inputs.ResponseAudio(response_id(2), FRAME * 50), now_ms=100)
     assert again.playback is not None
     assert again.playback.started_at_ms == 1000
 
@@ -457,10 +457,10 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
     """Its session and its agent's state stand among the items, and go with them; the record tells nothing of it."""
     for whole in (False, True):
         call = new_call(instructions="Be brief.")
-        happen(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-        happen(call, inputs.ResponsePlanned(response_id(1), {"n": 1}, {"state": 1}))
+        feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+        feed(call, inputs.ResponsePlanned(response_id(1), {"n": 1}, {"state": 1}))
         written = take_write(call, 0).items
-        happen(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
+        feed(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
         assert keeps_what_was_said(Snapshot({"session": b"{}"}, {}, [], []))
         call.write_whole = whole
         write = take_write(call, 8)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, append, happen, manual_call, new_call
+from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from tests.call.test_codec import STEP_NAMES, TEXT, act
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import OutboxEntry, Snapshot
@@ -81,12 +81,12 @@ def test_a_record_counts_exactly_what_the_store_holds(
         elif step == "ahead":
             machine.attach(call, call.seq + 3, 0, resumable=True)
         elif step == "handoff":
-            happen(call, inputs.HandoffPlanned())
+            feed(call, inputs.HandoffPlanned())
         elif step == "stage":
-            happen(call, inputs.AppendItemAudio(f"mine_{number}", bytes([number, 0]) * 480))
+            feed(call, inputs.AppendItemAudio(f"mine_{number}", bytes([number, 0]) * 480))
         elif step == "staged":
             staged_id = call.pending_audio.item_id if call.pending_audio is not None else f"mine_{number}"
-            happen(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, audio_appended=True))
+            feed(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, audio_appended=True))
         elif step in ("write", "whole"):
             call.write_whole = call.write_whole or step == "whole"
         else:
@@ -110,7 +110,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
 def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() -> None:
     """Items, events and speech are counted; the next write replaces all, and a later claim finds nothing missing."""
     owner = Owner(manual_call())
-    happen(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)), *append(20))
+    feed(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)), *append(20))
     owner.write()
     held = owner.held()
     held.items.popitem()
@@ -161,15 +161,15 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
 def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> None:
     """The words under way stand in the reply; the item has the same id, so a client appends to what it knows."""
     owner = Owner(manual_call())
-    happen(owner.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     response = owner.call.response
     assert response is not None
-    happen(owner.call, inputs.ResponseText(response.response_id, "This was "))
+    feed(owner.call, inputs.ResponseText(response.response_id, "This was "))
     owner.write()
     held = owner.held()
     held.items.clear()
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    happen(again, inputs.ResponseText(response.response_id, "said."), inputs.ResponseFinished(response.response_id))
+    feed(again, inputs.ResponseText(response.response_id, "said."), inputs.ResponseFinished(response.response_id))
     (item,) = again.conversation.items()
     assert (item["id"], item["status"]) == (response.item_id, "completed")
     assert "This was said." in str(item["content"])
@@ -181,17 +181,17 @@ def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
     forgotten = first.taken_over()
     seen: set[str] = set()
     for number in range(3):
-        happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+        feed(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
         assert first.call.response is not None
         response_id = first.call.response.response_id
-        happen(first.call, *(inputs.SideEffectBegun(response_id, f"step {number}") for _ in range(9)))
+        feed(first.call, *(inputs.SideEffectBegun(response_id, f"step {number}") for _ in range(9)))
         seen |= {response_id, *(step["key"] for step in first.call.response.side_effects)}
-        happen(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
+        feed(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
     seen |= {item["id"] for item in first.call.conversation.items()}
     machine.attach(forgotten, first.call.seq, 0, resumable=True)
-    happen(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    feed(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     assert forgotten.response is not None
-    happen(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
+    feed(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
     assert forgotten.response.response_id not in seen
     made = {forgotten.response.response_id, forgotten.response.side_effects[0]["key"], forgotten.conversation.last_id}
     assert not made & seen
@@ -200,7 +200,7 @@ def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
 def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
     """Whatever items were made in between; another step in its place has another key."""
     first = Owner(manual_call())
-    happen(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
+    feed(first.call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     assert first.call.response is not None
     response_id = first.call.response.response_id
     first.write()
@@ -208,8 +208,8 @@ def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
     for name in ("book", "book", "pay"):
         again = first.taken_over()
         if keys:
-            happen(again, inputs.CreateItem(dict(TEXT)))
-        happen(again, inputs.SideEffectBegun(response_id, name))
+            feed(again, inputs.CreateItem(dict(TEXT)))
+        feed(again, inputs.SideEffectBegun(response_id, name))
         assert again.response is not None
         keys.append(again.response.side_effects[0]["key"])
     assert keys[0] == keys[1] != keys[2]
@@ -218,10 +218,10 @@ def test_a_step_that_the_store_has_lost_is_done_under_the_same_key() -> None:
 def test_speech_that_is_gone_is_asked_for_again() -> None:
     """The input position is where the lost utterance began, and its appends are not taken for known."""
     owner = Owner(manual_call())
-    happen(owner.call, *(inputs.AppendAudio(FRAME, f"first_{n}") for n in range(10)), inputs.CommitAudio())
+    feed(owner.call, *(inputs.AppendAudio(FRAME, f"first_{n}") for n in range(10)), inputs.CommitAudio())
     said_ms = owner.call.heard_ms
-    happen(owner.call, inputs.CreateItem(dict(TEXT), event_id="typed"))
-    happen(owner.call, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
+    feed(owner.call, inputs.CreateItem(dict(TEXT), event_id="typed"))
+    feed(owner.call, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
     owner.write()
     assert owner.taken_over().heard_ms == said_ms + 400
     held = owner.held()
@@ -230,14 +230,14 @@ def test_speech_that_is_gone_is_asked_for_again() -> None:
     assert again.heard_ms == said_ms
     assert again.last_client_event_id == "typed"
     assert list(again.seen) == [*(f"first_{n}" for n in range(10)), "typed"]
-    happen(again, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
+    feed(again, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
     assert again.heard_ms == said_ms + 400
 
 
 def test_of_an_utterance_in_pieces_none_is_kept_if_one_is_gone() -> None:
     """What is left of it would be spliced, or heard twice by a client that sends again."""
     owner = Owner(manual_call())
-    happen(owner.call, *append(40))
+    feed(owner.call, *append(40))
     owner.write()
     held = owner.held()
     assert len(held.speech) > 1
@@ -249,7 +249,7 @@ def test_of_an_utterance_in_pieces_none_is_kept_if_one_is_gone() -> None:
 def test_of_a_turn_in_pieces_none_is_kept_if_one_is_gone() -> None:
     """It is understood and answered without its audio, not by what is left of it; other turns keep theirs."""
     owner = Owner(manual_call())
-    happen(owner.call, *append(30), inputs.CommitAudio(), *append(30), inputs.CommitAudio(), inputs.CreateResponse({}))
+    feed(owner.call, *append(30), inputs.CommitAudio(), *append(30), inputs.CommitAudio(), inputs.CreateResponse({}))
     owner.write()
     assert len(owner.held().speech) == 6
     for gone in range(6):
@@ -267,7 +267,7 @@ def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:
     assert [entry.n for entry in replayable(entries, 5)] == [4, 5]
     assert replayable(entries, 6) == []
     owner = Owner(new_call())
-    happen(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)))
+    feed(owner.call, *(inputs.CreateItem(dict(TEXT)) for _ in range(3)))
     owner.write()
     held = owner.held()
     del held.outbox[2]
@@ -280,11 +280,11 @@ def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:
 def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_between() -> None:
     """Numbering goes on after a client that outlived an outage; nobody can be sent what it alone has seen."""
     call = new_call()
-    happen(call, inputs.CreateItem(dict(TEXT)))
+    feed(call, inputs.CreateItem(dict(TEXT)))
     take_write(call, 0)
     seen = call.seq
     assert machine.attach(call, seen + 5, 0, resumable=True).gap == (seen + 1, seen + 5)
-    happen(call, inputs.CreateItem(dict(TEXT)))
+    feed(call, inputs.CreateItem(dict(TEXT)))
     write = take_write(call, 0)
     assert write.keep_events_from == seen + 6
     machine.release(call, write.events)
@@ -296,7 +296,7 @@ def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_betwee
 def test_events_of_a_whole_write_are_let_go_like_any_others() -> None:
     """Of a call that was made in an outage, say, all was written at once."""
     owner = Owner(new_call())
-    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)))
     skip_write(owner.call)
     owner.write()
     assert owner.held().outbox
@@ -308,11 +308,11 @@ def test_events_of_a_whole_write_are_let_go_like_any_others() -> None:
 def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it() -> None:
     """An owner with `VOICE_OUTBOX_BYTES=0` lets them go; they would be followed by a hole."""
     owner = Owner(new_call())
-    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)))
     owner.write()
     assert owner.held().outbox
     owner.call = owner.taken_over(outbox_bytes=0)
-    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)))
     owner.write()
     assert owner.held().outbox == []
     assert machine.attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.seq)
@@ -321,7 +321,7 @@ def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it
 def test_a_record_without_counts_is_not_checked() -> None:
     """One that an early release wrote."""
     owner = Owner(new_call())
-    happen(owner.call, inputs.CreateItem(dict(TEXT)))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)))
     owner.write()
     held = owner.held()
     del held.fields["kept"]
@@ -354,7 +354,7 @@ def test_what_a_newer_version_counts_is_left_aside() -> None:
 def test_whatever_is_missing_the_next_write_is_of_all(lost: str) -> None:
     """So record and parts agree again; where nothing is missing it is of what changed."""
     owner = Owner(manual_call())
-    happen(owner.call, inputs.CreateItem(dict(TEXT)), *append(20))
+    feed(owner.call, inputs.CreateItem(dict(TEXT)), *append(20))
     owner.write()
     assert not take_write(owner.taken_over(), 0).whole
     held = owner.held()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.call.calls import emitted, happen, item_id, new_call
+from tests.call.calls import emitted, feed, item_id, new_call
 from voice_agent.call import conversation as bounds
 from voice_agent.call import inputs
 from voice_agent.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation, Entry
@@ -155,7 +155,7 @@ def test_items_count_before_they_are_written() -> None:
     text = "x" * 200_000
     content = [{"type": "input_text", "text": text}] * 2
     for _ in range(50):
-        happen(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
+        feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
     error = emitted(call)[-1]["error"]
     assert error["code"] == "conversation_full"
     assert str(MAX_BYTES) in error["message"]
@@ -174,7 +174,7 @@ def message(item_id: str, after: str | None = None) -> inputs.CreateItem:
 def test_items_are_put_where_the_client_wants_them() -> None:
     """At the end, in front, or behind an item; each event names the item before."""
     call = new_call()
-    happen(call, message("b"), message("a", "root"), message("c", "b"), message("x", "a"))
+    feed(call, message("b"), message("a", "root"), message("c", "b"), message("x", "a"))
     assert [item["id"] for item in call.conversation.items()] == ["a", "x", "b", "c"]
     added = [event["previous_item_id"] for event in emitted(call) if event["type"] == "conversation.item.added"]
     assert added == [None, None, "b", "a"]
@@ -183,7 +183,7 @@ def test_items_are_put_where_the_client_wants_them() -> None:
 def test_ids_must_be_new_and_places_known() -> None:
     """A duplicate id or an unknown previous item is refused with the field's name."""
     call = new_call()
-    happen(call, message("a"), message("a"), message("b", "nowhere"))
+    feed(call, message("a"), message("a"), message("b", "nowhere"))
     errors = [event["error"]["param"] for event in emitted(call) if event["type"] == "error"]
     assert errors == ["item.id", "previous_item_id"]
     assert len(call.conversation) == 1
@@ -192,7 +192,7 @@ def test_ids_must_be_new_and_places_known() -> None:
 def test_items_can_be_shown_and_deleted() -> None:
     """Retrieve shows an item, delete takes it out, and an unknown id is an error."""
     call = new_call()
-    happen(call, message("a"), inputs.RetrieveItem("a"), inputs.DeleteItem("a"), inputs.RetrieveItem("a"))
+    feed(call, message("a"), inputs.RetrieveItem("a"), inputs.DeleteItem("a"), inputs.RetrieveItem("a"))
     retrieved, deleted, error = emitted(call)[2:]
     assert retrieved["item"]["content"][0]["text"] == "a"
     assert deleted == {"type": "conversation.item.deleted", "item_id": "a"}
@@ -203,7 +203,7 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     """Audio of a created item is kept beside the conversation, raw."""
     call = new_call()
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
-    happen(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
+    feed(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
     assert list(call.untranscribed) == [item_id(1)]
     assert call.unsaved_events[-1].audio == b"\x01\x02" * 500
 

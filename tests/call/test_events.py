@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.call.calls import FRAME, emitted, happen, item_id, new_call, response_id
+from tests.call.calls import FRAME, emitted, feed, item_id, new_call, response_id
 from voice_agent.call import events, inputs
 
 SPOKEN: list[dict[str, Any]] = [
@@ -31,11 +31,11 @@ WRITTEN: list[dict[str, Any]] = [
 def test_a_part_of_a_reply_is_told_in_pieces_and_as_a_whole(modality: str, told: list[dict[str, Any]]) -> None:
     """Every piece names its place; the audio itself goes beside the body."""
     call = new_call(output_modalities=[modality])
-    happen(call, inputs.CreateResponse({}))
-    happen(call, inputs.ResponseText(response_id(1), "Hi"), inputs.ResponseText(response_id(1), " there."))
+    feed(call, inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(1), "Hi"), inputs.ResponseText(response_id(1), " there."))
     if modality == "audio":
-        happen(call, inputs.ResponseAudio(response_id(1), FRAME))
-    happen(call, inputs.ResponseFinished(response_id(1)))
+        feed(call, inputs.ResponseAudio(response_id(1), FRAME))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     place = {"response_id": response_id(1), "item_id": item_id(1), "output_index": 0, "content_index": 0}
     assert [event for event in emitted(call) if "content_index" in event] == [{**place, **event} for event in told]
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from tests.call.calls import emitted, happen, moved, new_call, response_id, spoken_turn
+from tests.call.calls import emitted, feed, moved, new_call, response_id, spoken_turn
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU, AudioFormat, Converter
 from voice_agent.call.record import Call
@@ -56,17 +56,17 @@ def say_until(call: Call, moment_ms: int, *, audio_format: AudioFormat = PCM) ->
         spoken = speak(sentence)
         if sent_ms - LEAD_MS > moment_ms:
             return
-        happen(call, inputs.ResponseText(response_id(1), sentence), now_ms=max(0, sent_ms - LEAD_MS))
+        feed(call, inputs.ResponseText(response_id(1), sentence), now_ms=max(0, sent_ms - LEAD_MS))
         audio = Converter(PCM, audio_format).convert(spoken.audio)
         made: tuple[int, list[list[int]]] = (len(audio), spoken.words)
         for at in range(0, len(audio), audio_format.size(CHUNK_MS)):
             if sent_ms - LEAD_MS > moment_ms:
                 return
             chunk = audio[at : at + audio_format.size(CHUNK_MS)]
-            happen(call, inputs.ResponseAudio(response_id(1), chunk, *made), now_ms=max(0, sent_ms - LEAD_MS))
+            feed(call, inputs.ResponseAudio(response_id(1), chunk, *made), now_ms=max(0, sent_ms - LEAD_MS))
             sent_ms += audio_format.ms(len(chunk))
             made = (0, [])
-    happen(call, inputs.ResponseFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
+    feed(call, inputs.ResponseFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
 
 
 def kept_of(call: Call) -> str:
@@ -81,11 +81,11 @@ def cut(call: Call, how: str, moment_ms: int) -> None:
     if how == "barge-in":
         spoken_turn(call, now_ms=moment_ms)
     elif how == "cancel and truncate" and call.response is not None:
-        happen(call, inputs.CancelResponse(), truncation, truncation, now_ms=moment_ms)
+        feed(call, inputs.CancelResponse(), truncation, truncation, now_ms=moment_ms)
     elif how == "truncate and cancel" and call.response is not None:
-        happen(call, truncation, inputs.CancelResponse(), now_ms=moment_ms)
+        feed(call, truncation, inputs.CancelResponse(), now_ms=moment_ms)
     else:
-        happen(call, truncation, now_ms=moment_ms)
+        feed(call, truncation, now_ms=moment_ms)
     assert not [event for event in emitted(call) if event["type"] == "error"]
 
 

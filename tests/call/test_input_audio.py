@@ -12,7 +12,7 @@ from tests.call.calls import (
     FRAME,
     append,
     emitted,
-    happen,
+    feed,
     item_id,
     manual_call,
     new_call,
@@ -45,7 +45,7 @@ def test_a_spoken_turn_has_openais_events_in_openais_order() -> None:
 def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
     """`prefix_padding_ms` of audio from before the speech belongs to the turn, and its start says so."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": 100}}})
-    happen(call, *append(50))
+    feed(call, *append(50))
     spoken_turn(call, frames=10)
     assert emitted(call)[0]["audio_start_ms"] == 900
     assert call.clip is not None
@@ -55,7 +55,7 @@ def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
 def test_silence_keeps_only_the_padding() -> None:
     """A caller who says nothing for long costs no memory and no writes."""
     call = new_call()
-    happen(call, *append(99))
+    feed(call, *append(99))
     assert len(call.input_audio.audio) == 15 * len(FRAME)
     assert not call.unsaved_speech
     assert not call.has_changes
@@ -64,14 +64,14 @@ def test_silence_keeps_only_the_padding() -> None:
 def test_the_stored_position_stays_in_front_of_audio_that_only_memory_has() -> None:
     """A client that re-sends from `input_audio_ms` sends again what a crash would lose."""
     call = new_call()
-    happen(call, *append(50))
+    feed(call, *append(50))
     assert call.heard_ms == 1000 - 300
 
 
 def test_speech_is_checkpointed_as_it_grows() -> None:
     """While the caller speaks, a piece is handed to the store every checkpoint interval."""
     call = new_call()
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(24))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(24))
     pieces = [entry.audio for entry in call.unsaved_speech]
     assert b"".join(pieces) == FRAME * 21
     assert call.heard_ms == 420
@@ -83,14 +83,14 @@ def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual:
     """Its caller comes back and sends again from `input_audio_ms`: what that covers is ignored, the rest is heard."""
     call = manual_call() if is_manual else new_call()
     frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
-    happen(call, *frames)
+    feed(call, *frames)
     if is_written:
         take_write(call, 0)
     attached = machine.attach(call, call.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     assert attached.rewound is not is_manual
     assert call.last_client_event_id == (f"frame_{kept - 1}" if kept else None)
-    happen(call, *frames)
+    feed(call, *frames)
     assert call.input_audio.position == 20 * len(FRAME)
     assert len(call.input_audio.audio) == (20 if is_manual else 15) * len(FRAME)
 
@@ -98,16 +98,16 @@ def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual:
 def test_a_manual_turn_is_not_answered_until_asked() -> None:
     """With `turn_detection: null`, commit makes an item and nothing else."""
     call = manual_call()
-    effects = happen(call, *append(10), inputs.CommitAudio())
+    effects = feed(call, *append(10), inputs.CommitAudio())
     assert effects == [Transcribe(item_id(1), FRAME * 10)]
     assert types(call)[-3:] == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-    assert happen(call, inputs.CreateResponse({})) == [StartResponse(response_id(1))]
+    assert feed(call, inputs.CreateResponse({})) == [StartResponse(response_id(1))]
 
 
 def test_committing_less_than_100_ms_is_refused() -> None:
     """The error says how much there is and how much is needed."""
     call = manual_call()
-    happen(call, *append(4), inputs.CommitAudio())
+    feed(call, *append(4), inputs.CommitAudio())
     error = emitted(call)[-1]["error"]
     assert error["code"] == "input_audio_buffer_commit_empty"
     assert "100ms" in error["message"]
@@ -117,16 +117,16 @@ def test_committing_less_than_100_ms_is_refused() -> None:
 def test_clear_forgets_the_buffer_and_listens_afresh() -> None:
     """After a clear nothing is left to commit."""
     call = manual_call()
-    assert happen(call, *append(10), inputs.ClearAudio()) == [ResetEndpointing()]
+    assert feed(call, *append(10), inputs.ClearAudio()) == [ResetEndpointing()]
     assert types(call)[-1] == "input_audio_buffer.cleared"
-    happen(call, inputs.CommitAudio())
+    feed(call, inputs.CommitAudio())
     assert types(call)[-1] == "error"
 
 
 def test_half_a_sample_is_refused() -> None:
     """PCM that is no whole number of samples is an error and changes nothing."""
     call = manual_call()
-    happen(call, inputs.AppendAudio(b"\x00" * 481))
+    feed(call, inputs.AppendAudio(b"\x00" * 481))
     assert emitted(call)[-1]["error"]["param"] == "audio"
     assert call.input_audio.position == 0
 
@@ -135,7 +135,7 @@ def test_a_manual_buffer_is_bounded() -> None:
     """Beyond its limit the buffer takes nothing more and says so."""
     call = manual_call()
     big = b"\x00" * (MAX_BUFFER_BYTES // 2)
-    happen(call, inputs.AppendAudio(big), inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
+    feed(call, inputs.AppendAudio(big), inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
     assert emitted(call)[-1]["error"]["code"] == "input_audio_buffer_full"
     assert len(call.input_audio.audio) == MAX_BUFFER_BYTES
 
@@ -144,8 +144,8 @@ def test_speech_without_end_becomes_a_turn_at_the_limit() -> None:
     """A caller who never pauses is cut into turns instead of filling the memory."""
     call = new_call()
     big = b"\x00" * (MAX_BUFFER_BYTES // 2)
-    happen(call, inputs.AppendAudio(big, None, (inputs.VoiceBoundary(True, 0),)))
-    effects = happen(call, inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
+    feed(call, inputs.AppendAudio(big, None, (inputs.VoiceBoundary(True, 0),)))
+    effects = feed(call, inputs.AppendAudio(big), inputs.AppendAudio(FRAME))
     assert "input_audio_buffer.committed" in types(call)
     assert ResetEndpointing() in effects
 
@@ -159,10 +159,10 @@ def test_what_is_stored_of_a_turn_is_what_was_said(sizes: list[int], write_every
     for number, size in enumerate(sizes):
         audio = bytes([number, number + 1]) * (24 * size)
         said += audio
-        happen(call, inputs.AppendAudio(audio))
+        feed(call, inputs.AppendAudio(audio))
         if write_every and number % write_every == 0:
             stored += b"".join(entry.audio for entry in take_write(call, 0).speech)
-    happen(call, inputs.CommitAudio())
+    feed(call, inputs.CommitAudio())
     stored += b"".join(entry.audio for entry in take_write(call, 0).speech)
     if len(said) >= 4800:
         assert stored == said
@@ -177,9 +177,7 @@ def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
     """`interrupt_response: false` lets the agent go on talking."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": interrupts}}})
     spoken_turn(call)
-    happen(
-        call, inputs.ResponseText(response_id(1), "One two three."), inputs.ResponseAudio(response_id(1), FRAME * 50)
-    )
+    feed(call, inputs.ResponseText(response_id(1), "One two three."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     spoken_turn(call, now_ms=400)
     assert ("response.done" in types(call)) is interrupts
 
@@ -187,7 +185,7 @@ def test_barge_in_stops_the_reply_only_if_wanted(interrupts: bool) -> None:
 def test_turning_detection_on_starts_with_an_empty_buffer() -> None:
     """What was appended by hand and not committed is not taken for the beginning of an utterance."""
     call = manual_call()
-    happen(call, *append(30), inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
+    feed(call, *append(30), inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}))
     assert not call.input_audio.audio
     assert call.heard_ms == 600
 
@@ -195,10 +193,10 @@ def test_turning_detection_on_starts_with_an_empty_buffer() -> None:
 def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
     """Half an utterance can be committed by hand, and nobody waits for its end any more."""
     call = new_call()
-    happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(True, 0),)))
-    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
+    feed(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(True, 0),)))
+    feed(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
     assert not call.input_audio.speaking
-    happen(call, inputs.CommitAudio())
+    feed(call, inputs.CommitAudio())
     assert call.clip is not None
     assert call.clip.audio == FRAME * 10
 
@@ -206,26 +204,26 @@ def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
 def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> None:
     """The agent is told; what goes on is the next turn, and no barge-in on the answer to the first."""
     call = new_call()
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
     here = call.input_audio.position
     stop = inputs.VoiceBoundary(False, here, goes_on=True)
-    effects = happen(call, inputs.AppendAudio(FRAME, None, (stop,)))
+    effects = feed(call, inputs.AppendAudio(FRAME, None, (stop,)))
     assert CountLimit("turn_length") in effects
     assert call.response is not None and call.response.cut
-    effects = happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
+    effects = feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
     assert call.response is not None
     assert call.input_audio.speaking and effects == []
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.input_audio.position),)))
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(False, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
     assert call.response is None
 
 
 def test_an_utterance_whose_audio_stops_is_complete() -> None:
     """The client was muted within it, or sends no silence; what comes then is heard afresh."""
     call = new_call()
-    assert happen(call, inputs.AudioStopped()) == []
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
-    effects = happen(call, inputs.AudioStopped())
+    assert feed(call, inputs.AudioStopped()) == []
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(10))
+    effects = feed(call, inputs.AudioStopped())
     assert effects == [Transcribe(item_id(1), FRAME * 11), StartResponse(response_id(1)), ResetEndpointing()]
     assert not call.input_audio.speaking
     assert call.response is not None and not call.response.cut
@@ -235,13 +233,13 @@ def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
     """What was taken back is not remembered in the store; what comes again is, when it is kept."""
     call = new_call()
     frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
-    happen(call, *frames)
+    feed(call, *frames)
     machine.attach(call, call.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
     assert len(written) == kept
     call.resent_to = None
-    happen(call, *frames[kept:])
+    feed(call, *frames[kept:])
     spoken_turn(call)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
     assert len(written) == 20 - kept
@@ -259,12 +257,12 @@ def numbered(first: int, count: int) -> bytes:
 
 def begin(call: Call, audio: bytes = FRAME) -> list[Effect]:
     """The caller begins to speak with the first byte of `audio`."""
-    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    return feed(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 def stop(call: Call, at_bytes: int, audio: bytes) -> list[Effect]:
     """The caller was heard to stop."""
-    return happen(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(False, at_bytes),)))
+    return feed(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(False, at_bytes),)))
 
 
 # --- where a turn begins and ends -------------------------------------------
@@ -274,7 +272,7 @@ def test_a_turn_ends_where_its_end_was_heard() -> None:
     """What came behind that, in the same piece, stays in the buffer."""
     call = new_call()
     call.checkpoint_ms = 0
-    happen(call, inputs.AppendAudio(numbered(0, 20)))
+    feed(call, inputs.AppendAudio(numbered(0, 20)))
     begin(call, numbered(20, 4))
     stop(call, 24 * len(FRAME), numbered(24, 3))
     assert call.clip is not None
@@ -311,9 +309,9 @@ def test_a_turn_ends_no_later_than_its_audio() -> None:
 def test_padding_is_counted_back_from_where_speech_was_certain(began_at: int, known_at: int, start_ms: int) -> None:
     """As if a piece had ended there: a turn begins at the same place however its audio was cut."""
     call = new_call()
-    happen(call, *append(50))
+    feed(call, *append(50))
     boundary = inputs.VoiceBoundary(True, began_at * len(FRAME), known_at * len(FRAME))
-    happen(call, inputs.AppendAudio(FRAME, None, (boundary,)))
+    feed(call, inputs.AppendAudio(FRAME, None, (boundary,)))
     assert emitted(call)[0]["audio_start_ms"] == start_ms
     assert len(call.input_audio.audio) == (51 - start_ms // 20) * len(FRAME)
 
@@ -321,8 +319,8 @@ def test_padding_is_counted_back_from_where_speech_was_certain(began_at: int, kn
 def test_times_go_on_after_a_change_of_format() -> None:
     """They count all the audio of the call."""
     call = new_call()
-    happen(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
-    happen(call, inputs.AppendAudio(bytes(160 * 20)))
+    feed(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, inputs.AppendAudio(bytes(160 * 20)))
     begin(call, bytes(160))
     assert emitted(call)[-1]["audio_start_ms"] == 1000 + 400 - 300
 
@@ -339,7 +337,7 @@ def test_what_is_heard_after_detection_was_turned_off_means_nothing() -> None:
     """The client commits its turns itself then."""
     call = manual_call()
     boundaries = (inputs.VoiceBoundary(True, 0), inputs.VoiceBoundary(False, len(FRAME)))
-    assert happen(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == []
+    assert feed(call, inputs.AppendAudio(FRAME, None, boundaries), inputs.AudioStopped()) == []
     assert types(call) == []
     assert bytes(call.input_audio.audio) == FRAME
 
@@ -348,7 +346,7 @@ def test_a_client_may_commit_what_is_being_said() -> None:
     """The utterance ends there, unanswered until asked for, and what goes on is listened to afresh."""
     call = new_call()
     begin(call)
-    assert happen(call, *append(9), inputs.CommitAudio()) == [Transcribe(item_id(1), FRAME * 10), ResetEndpointing()]
+    assert feed(call, *append(9), inputs.CommitAudio()) == [Transcribe(item_id(1), FRAME * 10), ResetEndpointing()]
     assert not call.input_audio.speaking
     assert call.response is None
 
@@ -374,30 +372,30 @@ def test_what_is_said_beside_a_reply_is_a_turn_without_one() -> None:
 
 def test_silence_before_any_reply_is_not_answered() -> None:
     """Nobody waits for the caller yet."""
-    assert happen(detecting_call(idle_timeout_ms=2000), *append(300)) == []
+    assert feed(detecting_call(idle_timeout_ms=2000), *append(300)) == []
 
 
 def test_silence_is_answered_only_if_that_was_asked_for() -> None:
     """Without `idle_timeout_ms` a caller may be silent for as long as they like."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseFinished(response_id(1)))
-    assert happen(call, *append(300)) == []
+    feed(call, inputs.ResponseFinished(response_id(1)))
+    assert feed(call, *append(300)) == []
 
 
 def test_silence_after_the_caller_has_spoken_is_not_answered() -> None:
     """It is the client's turn then."""
     call = detecting_call(idle_timeout_ms=2000, create_response=False)
-    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
     spoken_turn(call)
-    assert happen(call, *append(300)) == []
+    assert feed(call, *append(300)) == []
 
 
 def test_silence_becomes_no_turn_in_a_full_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is passed over without a word."""
     call = detecting_call(idle_timeout_ms=2000)
-    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
     emitted_before = call.seq
-    assert happen(call, *append(300)) == []
+    assert feed(call, *append(300)) == []
     assert call.seq == emitted_before

@@ -8,7 +8,7 @@ from tests.call.calls import (
     FRAME,
     append,
     emitted,
-    happen,
+    feed,
     item_id,
     manual_call,
     new_call,
@@ -25,7 +25,7 @@ from voice_agent.call.writes import take_write
 
 def begin(call: Call) -> list[Effect]:
     """The caller begins to speak."""
-    return happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    return feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 # --- what is stored of it ---------------------------------------------------
@@ -37,9 +37,9 @@ def test_each_turn_is_stored_under_numbers_of_its_own(is_manual: bool) -> None:
     call = manual_call() if is_manual else new_call()
     for number in (1, 2):
         if is_manual:
-            happen(call, *append(35), inputs.CommitAudio())
+            feed(call, *append(35), inputs.CommitAudio())
         else:
-            happen(call, *append(20))
+            feed(call, *append(20))
             spoken_turn(call, frames=35)
         pieces = [entry for entry in take_write(call, 0).speech if entry.item_id == item_id(number)]
         assert len(pieces) > 1
@@ -53,7 +53,7 @@ def test_each_turn_is_stored_under_numbers_of_its_own(is_manual: bool) -> None:
 def test_the_length_of_a_turn_is_told_with_its_words() -> None:
     """In seconds of its audio."""
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
-    happen(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hi"))
+    feed(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hi"))
     assert emitted(call)[-1]["usage"] == {"type": "duration", "seconds": 0.2}
 
 
@@ -65,8 +65,8 @@ def test_an_utterance_under_way_is_saved_when_its_connection_goes(how: str) -> N
     for call in (speaking, silent):
         call.checkpoint_ms = 0
     begin(speaking)
-    happen(speaking, *append(3), gone)
-    happen(silent, *append(4), gone)
+    feed(speaking, *append(3), gone)
+    feed(silent, *append(4), gone)
     assert b"".join(entry.audio for entry in speaking.unsaved_speech) == FRAME * 4
     assert silent.unsaved_speech == []
 
@@ -74,9 +74,9 @@ def test_an_utterance_under_way_is_saved_when_its_connection_goes(how: str) -> N
 def test_an_empty_buffer_takes_no_id() -> None:
     """The item that the client makes next has the first one, connections or not."""
     call = manual_call()
-    happen(call, inputs.ConnectionLost(hung_up=False))
+    feed(call, inputs.ConnectionLost(hung_up=False))
     machine.attach(call, None, 0, resumable=True)
-    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x"}))
+    feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x"}))
     assert call.conversation.last_id == item_id(1)
 
 
@@ -86,9 +86,9 @@ def test_without_checkpoints_speech_is_stored_in_large_pieces(monkeypatch: pytes
     call = new_call()
     call.checkpoint_ms = 0
     begin(call)
-    happen(call, *append(28))
+    feed(call, *append(28))
     assert call.unsaved_speech == []
-    happen(call, *append(1))
+    feed(call, *append(1))
     assert [entry.audio for entry in call.unsaved_speech] == [FRAME * 30]
 
 
@@ -96,14 +96,14 @@ def test_speech_waits_for_no_write_while_the_store_is_short_of_memory() -> None:
     """No write is due for it."""
     call = manual_call()
     call.under_memory_pressure = True
-    happen(call, *append(50))
+    feed(call, *append(50))
     assert not call.has_changes
 
 
 def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
     """It counts as not saved again; where turns are not kept either, their audio goes, too."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio(), *append(10))
+    feed(call, *append(10), inputs.CommitAudio(), *append(10))
     unsaved_bytes = call.unsaved_bytes
     input_audio.release_unsaved_speech(call)
     assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
@@ -118,9 +118,9 @@ def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
 def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
     """Only what was to come with the next write is."""
     call = manual_call()
-    happen(call, *append(10))
+    feed(call, *append(10))
     [stored] = take_write(call, 0).speech
-    happen(call, *append(10))
+    feed(call, *append(10))
     input_audio.release_unsaved_speech(call)
     assert call.unsaved_speech == []
     assert (call.input_audio.saved, call.input_audio.first_n) == (10 * len(FRAME), stored.n)
@@ -130,14 +130,14 @@ def test_a_silent_call_is_written_every_other_second() -> None:
     """So far behind is the position from which a client sends again after a crash."""
     call = new_call()
     padding = 15
-    happen(call, *append(100 + padding - 1))
+    feed(call, *append(100 + padding - 1))
     assert not call.has_changes
-    happen(call, *append(1))
+    feed(call, *append(1))
     assert call.has_changes
     take_write(call, 0)
-    happen(call, *append(99))
+    feed(call, *append(99))
     assert not call.has_changes
-    happen(call, *append(1))
+    feed(call, *append(1))
     assert call.has_changes
 
 
@@ -146,14 +146,14 @@ def test_no_byte_of_silence_is_lost_before_the_padding_is_full(size: int) -> Non
     """Nor is more kept, however the audio is cut."""
     call = new_call(audio={"input": {"format": {"type": "audio/pcmu"}}})
     for count in range(1, 350):
-        happen(call, inputs.AppendAudio(bytes(size)))
+        feed(call, inputs.AppendAudio(bytes(size)))
         assert len(call.input_audio.audio) == min(count * size, 2400)
 
 
 def test_nothing_that_was_said_is_left_in_a_call_that_has_ended() -> None:
     """Neither in the buffer nor waiting for a write."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio(), *append(20), inputs.EndCall("admin"))
+    feed(call, *append(10), inputs.CommitAudio(), *append(20), inputs.EndCall("admin"))
     assert kept_audio_bytes(call) == 0
     assert call.unsaved_speech == []
 
@@ -165,9 +165,9 @@ def test_audio_counts_in_however_small_pieces_it_comes(monkeypatch: pytest.Monke
     """Beside a turn that waits to be understood; the bound itself is allowed."""
     monkeypatch.setattr(input_audio, "MAX_AUDIO_BYTES", 20 * len(FRAME))
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio())
-    assert happen(call, *append(10)) == []
-    assert happen(call, *append(1)) == [CountLimit("call_audio_bytes")]
+    feed(call, *append(10), inputs.CommitAudio())
+    assert feed(call, *append(10)) == []
+    assert feed(call, *append(1)) == [CountLimit("call_audio_bytes")]
     assert kept_audio_bytes(call) == 20 * len(FRAME)
 
 
@@ -178,8 +178,8 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     call = new_call()
     spoken_turn(call, frames=10)
     assert begin(call) == [StopResponse(response_id(1))]
-    assert happen(call, *append(9)) == []
-    assert happen(call, *append(1)) == [
+    assert feed(call, *append(9)) == []
+    assert feed(call, *append(1)) == [
         CountLimit("call_audio_bytes"),
         Transcribe(item_id(2), FRAME * 10),
         StartResponse(response_id(2)),
@@ -188,7 +188,7 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     assert call.response is not None
     assert call.response.cut
     emitted_before = call.seq
-    assert happen(call, *append(20)) == []
+    assert feed(call, *append(20)) == []
     assert call.seq == emitted_before
     assert begin(call) == [CountLimit("call_audio_bytes")]
     assert emitted(call)[-1]["error"]["code"] == "audio_full"
@@ -211,7 +211,7 @@ def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monk
     monkeypatch.setattr(input_audio, "MAX_BUFFER_BYTES", 10 * len(FRAME))
     call = new_call()
     begin(call)
-    happen(call, *append(10))
+    feed(call, *append(10))
     assert call.response is not None
     assert call.response.cut
 
@@ -220,7 +220,7 @@ def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) 
     """With the place of its audio."""
     monkeypatch.setattr(input_audio, "MAX_UNTRANSCRIBED", 0)
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
-    assert happen(call, *append(10), inputs.CommitAudio()) == [CountLimit("untranscribed_items")]
+    assert feed(call, *append(10), inputs.CommitAudio()) == [CountLimit("untranscribed_items")]
     assert (emitted(call)[-1]["item_id"], emitted(call)[-1]["content_index"]) == (item_id(1), 0)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.call.calls import FRAME, append, emitted, happen, item_id, manual_call, moved, new_call, response_id, types
-from voice_agent.agents.turns import said_since_last_reply
+from tests.call.calls import FRAME, append, emitted, feed, item_id, manual_call, moved, new_call, response_id, types
+from voice_agent.agents.turns import said_since_last_response
 from voice_agent.call import inputs, items, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.completeness import KEPT
@@ -29,13 +29,13 @@ RESULT: dict[str, Any] = {"type": "function_call_output", "call_id": "c", "outpu
 
 def begin(call: Call) -> None:
     """The caller begins to speak."""
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 def test_half_a_sample_in_an_item_is_refused() -> None:
     """Its audio is whole samples, or it is not taken."""
     call = new_call()
-    assert happen(call, inputs.CreateItem(dict(SPOKEN), bytes(3))) == []
+    assert feed(call, inputs.CreateItem(dict(SPOKEN), bytes(3))) == []
     assert emitted(call)[-1]["error"]["param"] == "item.content"
     assert len(call.conversation) == 0
 
@@ -44,7 +44,7 @@ def test_the_id_of_what_is_being_said_is_taken() -> None:
     """The client has heard of it with the start of the speech."""
     call = new_call()
     begin(call)
-    happen(call, inputs.CreateItem({**TYPED, "id": emitted(call)[0]["item_id"]}))
+    feed(call, inputs.CreateItem({**TYPED, "id": emitted(call)[0]["item_id"]}))
     assert emitted(call)[-1]["error"]["code"] == "item_create_duplicate_item_id"
 
 
@@ -53,7 +53,7 @@ def test_an_item_may_be_as_large_as_its_bound(monkeypatch: pytest.MonkeyPatch, l
     """To the byte of its JSON."""
     monkeypatch.setattr(items, "MAX_PACKED_ITEM_BYTES", len(orjson.dumps(TYPED)) - less)
     call = new_call()
-    effects = happen(call, inputs.CreateItem(dict(TYPED)))
+    effects = feed(call, inputs.CreateItem(dict(TYPED)))
     assert effects == ([CountLimit("item_bytes")] if less else [])
     assert len(call.conversation) == 1 - less
 
@@ -65,20 +65,20 @@ def test_an_item_may_have_as_much_audio_as_there_is_room(
 ) -> None:
     """To the byte, in pieces or at once; what comes with the item is counted once."""
     call = manual_call()
-    happen(call, *append(3))
+    feed(call, *append(3))
     monkeypatch.setattr(items, "MAX_AUDIO_BYTES", 13 * len(FRAME) - less)
     if staged:
-        happen(call, *(inputs.AppendItemAudio(None, FRAME * 5) for _ in range(2)))
-    effects = happen(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else FRAME * 10, audio_appended=staged))
+        feed(call, *(inputs.AppendItemAudio(None, FRAME * 5) for _ in range(2)))
+    effects = feed(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else FRAME * 10, audio_appended=staged))
     assert effects == ([CountLimit("call_audio_bytes")] if less else [Transcribe(item_id(1), FRAME * 10)])
 
 
 def test_where_there_is_no_room_for_audio_there_is_for_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes none."""
     call = manual_call()
-    happen(call, *append(3))
+    feed(call, *append(3))
     monkeypatch.setattr(items, "MAX_AUDIO_BYTES", 0)
-    happen(call, inputs.CreateItem(dict(TYPED)))
+    feed(call, inputs.CreateItem(dict(TYPED)))
     assert types(call)[-1] == "conversation.item.done"
 
 
@@ -89,11 +89,11 @@ def test_the_audio_of_an_item_without_an_id_is_stored_under_the_one_it_gets(
     """All of it, in pieces of a bounded size, and whoever takes the call over finds it by the first one's number."""
     monkeypatch.setattr(items, "MAX_PIECE_BYTES", 5 * len(FRAME))
     call = manual_call()
-    happen(call, inputs.CreateItem(dict(SPOKEN), FRAME))
+    feed(call, inputs.CreateItem(dict(SPOKEN), FRAME))
     audio = bytes(range(1, 245)) * 48
     if staged:
-        happen(call, inputs.AppendItemAudio(None, audio[:4800]), inputs.AppendItemAudio(None, audio[4800:]))
-    happen(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else audio, audio_appended=staged))
+        feed(call, inputs.AppendItemAudio(None, audio[:4800]), inputs.AppendItemAudio(None, audio[4800:]))
+    feed(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else audio, audio_appended=staged))
     pieces = call.unsaved_speech[1:]
     assert {entry.item_id for entry in pieces} == {call.conversation.last_id} == {item_id(2)}
     assert b"".join(entry.audio for entry in pieces) == audio
@@ -105,7 +105,7 @@ def test_the_audio_of_an_item_without_an_id_is_stored_under_the_one_it_gets(
 def test_an_item_that_comes_between_pieces_is_not_the_one_they_are_for() -> None:
     """It is the typed item it would have been, and the pieces are forgotten."""
     call = manual_call()
-    assert happen(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateItem(dict(TYPED))) == []
+    assert feed(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateItem(dict(TYPED))) == []
     assert call.clip is None
     assert call.pending_audio is None
 
@@ -125,7 +125,7 @@ def test_what_the_caller_said_last_is_what_they_typed_last(
 ) -> None:
     """A reply is to the newest turn, spoken or not; what is no turn changes nothing about that."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(dict(item), previous_item_id=where))
+    feed(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(dict(item), previous_item_id=where))
     assert (call.clip is not None) is clip_stays
     assert call.turns == turns
 
@@ -133,10 +133,10 @@ def test_what_the_caller_said_last_is_what_they_typed_last(
 def test_an_item_with_audio_is_what_the_caller_said_last() -> None:
     """With its length, and the words in the part they belong to."""
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
-    happen(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(deepcopy(SPOKEN), FRAME * 5))
+    feed(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(deepcopy(SPOKEN), FRAME * 5))
     assert call.clip is not None
     assert (call.clip.item_id, call.turns) == (item_id(2), 2)
-    happen(call, inputs.Transcribed(item_id(2), "hello"))
+    feed(call, inputs.Transcribed(item_id(2), "hello"))
     completed = emitted(call)[-1]
     assert (completed["content_index"], completed["transcript"], completed["usage"]["seconds"]) == (1, "hello", 0.1)
     entry = call.conversation.get(item_id(2))
@@ -147,18 +147,18 @@ def test_an_item_with_audio_is_what_the_caller_said_last() -> None:
 def test_an_item_is_shown_with_no_other_items_audio() -> None:
     """What the caller said last belongs to one item."""
     call = manual_call()
-    happen(call, inputs.CreateItem({**SPOKEN, "id": "other"}), *append(10), inputs.CommitAudio())
-    happen(call, inputs.RetrieveItem("other"))
+    feed(call, inputs.CreateItem({**SPOKEN, "id": "other"}), *append(10), inputs.CommitAudio())
+    feed(call, inputs.RetrieveItem("other"))
     assert "audio" not in emitted(call)[-1]["item"]["content"][1]
     assert call.unsaved_events[-1].audio == b""
 
 
-def spoken_reply(call: Call) -> str:
+def spoken_response(call: Call) -> str:
     """A reply of a second; the id of its item."""
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     assert call.response is not None
     said = call.response.response_id
-    happen(
+    feed(
         call,
         inputs.ResponseText(said, "one two"),
         inputs.ResponseAudio(said, FRAME * 50),
@@ -171,10 +171,10 @@ def spoken_reply(call: Call) -> str:
 def test_what_was_deleted_is_not_answered() -> None:
     """No reply is told of its audio; a reply to something else is."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hello"))
-    happen(call, inputs.CreateItem({**RULE, "id": "rule"}), inputs.DeleteItem("rule"))
+    feed(call, *append(10), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hello"))
+    feed(call, inputs.CreateItem({**RULE, "id": "rule"}), inputs.DeleteItem("rule"))
     assert kept_audio_bytes(call) == 10 * len(FRAME)
-    happen(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
+    feed(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
     assert kept_audio_bytes(call) == 0
     assert call.response is not None
     assert (call.response.clip_id, call.response.heard_ms) == ("", 0)
@@ -187,27 +187,27 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
     """The agent failed on an item, the client deletes it and makes it anew; what was in front of it is not asked."""
     call = new_call()
     for each in front:
-        happen(call, inputs.CreateItem({**TYPED, "id": each}))
-    happen(call, inputs.CreateItem({**TYPED, "id": "mine"}), inputs.CreateResponse({}))
+        feed(call, inputs.CreateItem({**TYPED, "id": each}))
+    feed(call, inputs.CreateItem({**TYPED, "id": "mine"}), inputs.CreateResponse({}))
     take_write(call, 0)
     steps: list[inputs.Input] = [inputs.ResponseFailed(response_id(1), "broken"), inputs.DeleteItem("mine")]
-    happen(call, *(steps if fails_first else reversed(steps)))
-    happen(call, inputs.CreateItem({**TYPED, "id": "mine"}))
+    feed(call, *(steps if fails_first else reversed(steps)))
+    feed(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call
-    assert said_since_last_reply(again.conversation.items(), failed_to=again.failed_to).items == 1
+    assert said_since_last_response(again.conversation.items(), failed_to=again.failed_to).items == 1
 
 
 def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
     """Whoever goes on with the reply knows to which item it failed; another one's deletion is nothing to it."""
     call = new_call()
     for each in ("earlier", "other", "mine"):
-        happen(call, inputs.CreateItem({**TYPED, "id": each}))
-    happen(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
+        feed(call, inputs.CreateItem({**TYPED, "id": each}))
+    feed(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
     for asked_to in ("mine", "other"):
         assert call.response is not None
         assert call.response.asked_to == asked_to
         take_write(call, 0)
-        happen(call, inputs.DeleteItem(asked_to))
+        feed(call, inputs.DeleteItem(asked_to))
     assert orjson.loads(take_write(call, 0).fields["response"])["asked_to"] == ""
 
 
@@ -215,14 +215,14 @@ def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
 def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) -> None:
     """For an item of any kind: it has none of the audio that the one before it had, and is not what is being played."""
     call = new_call()
-    happen(call, inputs.CreateItem({**SPOKEN, "id": "again"}, FRAME), inputs.DeleteItem("again"))
-    happen(call, inputs.CreateItem({**item, "id": "again"}), inputs.RetrieveItem("again"))
+    feed(call, inputs.CreateItem({**SPOKEN, "id": "again"}, FRAME), inputs.DeleteItem("again"))
+    feed(call, inputs.CreateItem({**item, "id": "again"}), inputs.RetrieveItem("again"))
     assert emitted(call)[-1]["item"]["content" if "content" in item else "output"] == item.get("content", "x")
-    spoken = spoken_reply(call)
-    happen(call, inputs.DeleteItem("again"))
+    spoken = spoken_response(call)
+    feed(call, inputs.DeleteItem("again"))
     assert call.playback is not None
-    happen(call, inputs.DeleteItem(spoken))
-    happen(call, inputs.CreateItem({**item, "id": spoken}, FRAME * 50 if item is SPOKEN else b""))
+    feed(call, inputs.DeleteItem(spoken))
+    feed(call, inputs.CreateItem({**item, "id": spoken}, FRAME * 50 if item is SPOKEN else b""))
     begin(call)
     assert types(call)[-1] == "input_audio_buffer.speech_started"
 
@@ -255,11 +255,11 @@ def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(event: list[
     """Whatever a client does, the next owner knows all that has come of it, and has no id to give twice."""
     call = new_call()
     call.checkpoint_ms = 0
-    spoken_reply(call)
-    happen(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
+    spoken_response(call)
+    feed(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
     call.write_whole = True
     stored = dict(take_write(call, 0).fields)
-    happen(call, *event)
+    feed(call, *event)
     assert call.has_changes
     stored.update(take_write(call, 0).fields)
     call.write_whole = True

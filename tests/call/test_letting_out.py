@@ -33,7 +33,7 @@ class Witness:
         self.fields: dict[str, bytes] = {}
         self.under_way: tuple[CallWrite, list[OutboxEntry]] | None = None
 
-    def happen(self, event: inputs.Input) -> None:
+    def feed(self, event: inputs.Input) -> None:
         if self.shortcut and isinstance(event, inputs.AppendAudio):
             out = machine.let_out(self.call, event)
             if out is not None:
@@ -89,27 +89,27 @@ def play(witness: Witness, steps: list[tuple[str, int]]) -> None:
         match step:
             case "frames":
                 for _ in range(times):
-                    witness.happen(AUDIO)
+                    witness.feed(AUDIO)
             case "item":
-                witness.happen(TYPED)
+                witness.feed(TYPED)
             case "update":
-                witness.happen(inputs.UpdateSession({"type": "realtime", "instructions": f"{number}"}))
+                witness.feed(inputs.UpdateSession({"type": "realtime", "instructions": f"{number}"}))
             case "named":
-                witness.happen(replace(AUDIO, event_id=f"e{number}"))
+                witness.feed(replace(AUDIO, event_id=f"e{number}"))
             case "odd":
-                witness.happen(inputs.AppendAudio(b"x"))
+                witness.feed(inputs.AppendAudio(b"x"))
             case "write":
                 witness.write()
             case "written":
                 witness.written()
             case "plan":
-                witness.happen(inputs.HandoffPlanned())
+                witness.feed(inputs.HandoffPlanned())
             case "lose":
-                witness.happen(inputs.ConnectionLost(hung_up=False))
+                witness.feed(inputs.ConnectionLost(hung_up=False))
             case "attach":
                 machine.attach(witness.call, None, 0, resumable=True)
             case _:
-                witness.happen(inputs.EndCall("admin"))
+                witness.feed(inputs.EndCall("admin"))
 
 
 @given(STEPS)
@@ -132,11 +132,11 @@ def test_the_shortcut_does_what_the_machine_does(steps: list[tuple[str, int]]) -
 def test_a_new_owner_never_gives_a_number_again(steps: list[tuple[str, int]], planned: bool) -> None:
     """Whenever the pod dies; and after a planned handoff the numbers go on without a gap."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.settle()
     play(witness, [step for step in steps if step[0] != "end"])
     if planned:
-        witness.happen(inputs.HandoffPlanned())
+        witness.feed(inputs.HandoffPlanned())
         witness.settle()
     seen = witness.sent[-1].n
     fields = {"call_id": b"call_x", "session": b"", "created_at": b"0", "status": b"attached", **witness.fields}
@@ -158,12 +158,12 @@ def test_a_new_owner_never_gives_a_number_again(steps: list[tuple[str, int]], pl
 def test_a_steady_stream_is_let_out_with_few_writes(shortcut: bool) -> None:
     """After the first events are durable a minute of frames needs a write every two seconds, and waits for none."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=shortcut)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.settle()
     writes = 0
     for _ in range(3000):
         before = len(witness.sent)
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
         assert len(witness.sent) == before + 1
         if witness.call.has_changes:
             writes += 1
@@ -176,19 +176,19 @@ def test_where_no_item_is_known_to_go_on_a_frame_goes_the_long_way(happens: str)
     """The next owner goes on in the same item, and what was cancelled in a new response."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
     for _ in range(3):
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
         witness.settle()
     if happens == "the client cancels the response":
-        witness.happen(inputs.CancelResponse())
+        witness.feed(inputs.CancelResponse())
     else:
-        witness.happen(inputs.HandoffPlanned())
+        witness.feed(inputs.HandoffPlanned())
         witness.settle()
         whole = take_write_of_all(witness.call)
         witness.call = restore(Snapshot(whole.fields, whole.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=200)
         machine.attach(witness.call, witness.sent[-1].n, 0, resumable=True)
     witness.settle()
     for _ in range(3):
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
         witness.settle()
     bodies = [orjson.loads(event.head) for event in witness.sent if event.audio]
     assert [body["type"] for body in bodies] == ["response.output_audio.delta"] * 6
@@ -204,26 +204,26 @@ def take_write_of_all(call: Call) -> CallWrite:
 def test_a_call_that_waited_once_waits_for_one_write_only() -> None:
     """Frames that came during a slow write go out with it; the one after them waits for nothing."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.write()
     for _ in range(5):
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
     assert witness.sent == []
     witness.written()
     assert witness.call.unsaved_events == []
     behind = len(witness.sent)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     assert len(witness.sent) == behind + 1
 
 
 def test_what_is_not_audio_waits_for_its_own_write() -> None:
     """An item that came during a write is not durable with it, and what follows it does not overtake it."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.write()
-    witness.happen(AUDIO)
-    witness.happen(TYPED)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
+    witness.feed(TYPED)
+    witness.feed(AUDIO)
     witness.written()
     assert witness.sent[-1].audio
     assert not witness.call.unsaved_events[0].audio
@@ -234,10 +234,10 @@ def test_what_is_not_audio_waits_for_its_own_write() -> None:
 def test_with_numbers_used_up_frames_wait_for_the_store() -> None:
     """A store that hangs stops the mirror when the numbers taken in advance run out."""
     witness = Witness(new_call(mirror=True, outbox_bytes=0), shortcut=True)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.settle()
     for _ in range(2 * NUMBERS_AHEAD):
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
     assert witness.sent[-1].n <= witness.stored
     assert len(witness.call.unsaved_events) > NUMBERS_AHEAD // 2
     witness.settle()
@@ -248,11 +248,11 @@ def test_with_numbers_used_up_frames_wait_for_the_store() -> None:
 def test_only_a_mirror_without_an_outbox_lets_out(mirror: bool, outbox_bytes: int) -> None:
     """Everything else is durable before it is visible."""
     witness = Witness(new_call(mirror=mirror, outbox_bytes=outbox_bytes), shortcut=True)
-    witness.happen(AUDIO)
+    witness.feed(AUDIO)
     witness.settle()
     before = len(witness.sent)
     for _ in range(10):
-        witness.happen(AUDIO)
+        witness.feed(AUDIO)
     assert len(witness.sent) == before
 
 
@@ -261,11 +261,11 @@ def test_nothing_is_let_out_of_a_call_that_is_about_to_move() -> None:
     call = new_call(mirror=True, outbox_bytes=0)
     its = Witness(call, shortcut=True)
     for _ in range(3):
-        its.happen(AUDIO)
+        its.feed(AUDIO)
         its.settle()
     assert machine.let_out(call, AUDIO) is not None
     assert call.numbers_to_save() == call.seq + NUMBERS_AHEAD
-    its.happen(inputs.HandoffPlanned())
+    its.feed(inputs.HandoffPlanned())
     assert machine.let_out(call, AUDIO) is None
     assert int(take_write(call, 0).fields["seq"]) == call.seq
     machine.release(call, [])
@@ -277,7 +277,7 @@ def test_half_a_sample_is_not_let_out() -> None:
     call = new_call(mirror=True, outbox_bytes=0)
     its = Witness(call, shortcut=True)
     for _ in range(3):
-        its.happen(AUDIO)
+        its.feed(AUDIO)
         its.settle()
     for odd in (b"", b"x", FRAME + b"x"):
         assert machine.let_out(call, inputs.AppendAudio(odd)) is None
@@ -289,7 +289,7 @@ def test_what_is_let_out_is_counted_as_sent() -> None:
     call = new_call(mirror=True, outbox_bytes=0)
     its = Witness(call, shortcut=True)
     for _ in range(3):
-        its.happen(AUDIO)
+        its.feed(AUDIO)
         its.settle()
     assert call.response is not None
     assert call.playback is not None

@@ -10,7 +10,7 @@ from tests.call.calls import (
     FRAME,
     append,
     emitted,
-    happen,
+    feed,
     item_id,
     manual_call,
     new_call,
@@ -53,17 +53,17 @@ def test_events_are_numbered_from_one_without_gaps() -> None:
     """n counts up by one with every event."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseFinished(response_id(1)))
     assert [entry.n for entry in call.unsaved_events] == list(range(1, call.seq + 1))
 
 
 def test_a_client_event_that_took_effect_is_ignored_when_sent_again_after_a_resume() -> None:
     """The same `event_id` twice makes one item; `last_client_event_id` says which was last."""
     call = new_call()
-    happen(call, text_item("a"), text_item("b"))
+    feed(call, text_item("a"), text_item("b"))
     assert call.last_client_event_id == "b"
     machine.attach(call, call.seq, 0, resumable=True)
-    happen(call, text_item("a"), text_item("b"), text_item("c"))
+    feed(call, text_item("a"), text_item("b"), text_item("c"))
     assert len(call.conversation) == 3
     assert call.last_client_event_id == "c"
 
@@ -71,16 +71,16 @@ def test_a_client_event_that_took_effect_is_ignored_when_sent_again_after_a_resu
 def test_an_id_that_comes_again_on_one_connection_is_another_event() -> None:
     """The protocol's own examples repeat ids: each event gets its answer."""
     call = new_call()
-    happen(call, text_item("a"), text_item("a"), inputs.DeleteItem(item_id(9), "a"))
+    feed(call, text_item("a"), text_item("a"), inputs.DeleteItem(item_id(9), "a"))
     assert types(call) == ["conversation.item.added", "conversation.item.done"] * 2 + ["error"]
 
 
 def test_without_a_last_event_no_id_is_taken_for_one_that_comes_again() -> None:
     """A page that was reloaded counts from 0 again."""
     call = new_call()
-    happen(call, text_item("evt-0"), text_item("evt-1"))
+    feed(call, text_item("evt-0"), text_item("evt-1"))
     machine.attach(call, None, 0, resumable=True)
-    happen(call, text_item("evt-0"), text_item("evt-1"))
+    feed(call, text_item("evt-0"), text_item("evt-1"))
     assert len(call.conversation) == 4
 
 
@@ -97,10 +97,10 @@ def test_without_a_last_event_no_id_is_taken_for_one_that_comes_again() -> None:
 def test_ids_are_recognised_only_as_far_as_they_come_again(sent_again: list[str], taken: list[str]) -> None:
     """From the first that is not known, or does not come in the old order, ids are those of new events."""
     call = new_call()
-    happen(call, text_item("a"), text_item("b"), text_item("c"))
+    feed(call, text_item("a"), text_item("b"), text_item("c"))
     machine.attach(call, call.seq, 0, resumable=True)
     before = len(call.conversation)
-    happen(call, *(text_item(event_id) for event_id in sent_again))
+    feed(call, *(text_item(event_id) for event_id in sent_again))
     assert len(call.conversation) - before == len(taken)
     assert call.last_client_event_id == taken[-1]
 
@@ -108,9 +108,9 @@ def test_ids_are_recognised_only_as_far_as_they_come_again(sent_again: list[str]
 def test_an_event_without_an_id_says_nothing_of_those_that_come_again() -> None:
     """It is a new one, and what follows may be known yet."""
     call = new_call()
-    happen(call, text_item("a"))
+    feed(call, text_item("a"))
     machine.attach(call, call.seq, 0, resumable=True)
-    happen(call, text_item(), text_item("a"))
+    feed(call, text_item(), text_item("a"))
     assert len(call.conversation) == 2
 
 
@@ -118,7 +118,7 @@ def test_the_last_256_client_events_are_remembered() -> None:
     """Memory of client events is bounded."""
     call = new_call()
     for number in range(REMEMBERED_CLIENT_EVENTS + 1):
-        happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
+        feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
     assert "e0" not in call.seen
     assert "e1" in call.seen
     assert len(call.seen) == REMEMBERED_CLIENT_EVENTS
@@ -127,10 +127,10 @@ def test_the_last_256_client_events_are_remembered() -> None:
 def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
     """It is the last to be forgotten, and the last that took effect."""
     call = new_call()
-    happen(call, text_item("again"))
+    feed(call, text_item("again"))
     for number in range(REMEMBERED_CLIENT_EVENTS - 1):
-        happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
-    happen(call, text_item("again"), text_item("new"))
+        feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
+    feed(call, text_item("again"), text_item("new"))
     assert "e0" not in call.seen
     assert list(call.seen)[-2:] == ["again", "new"]
 
@@ -138,7 +138,7 @@ def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
 def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
     """An `error` event carries message, code, param and the offending event's id."""
     call = new_call()
-    happen(call, inputs.DeleteItem(item_id(9), "mine"), text_item())
+    feed(call, inputs.DeleteItem(item_id(9), "mine"), text_item())
     error = emitted(call)[0]
     assert error["error"]["event_id"] == "mine"
     assert error["error"]["param"] == "item_id"
@@ -148,18 +148,18 @@ def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
 def test_a_hang_up_ends_the_call_and_any_other_loss_parks_it() -> None:
     """Close code 1000 is final; everything else waits for the caller."""
     ended, parked = new_call(), new_call()
-    happen(ended, inputs.ConnectionLost(hung_up=True), now_ms=5)
-    happen(parked, inputs.ConnectionLost(hung_up=False), now_ms=5)
+    feed(ended, inputs.ConnectionLost(hung_up=True), now_ms=5)
+    feed(parked, inputs.ConnectionLost(hung_up=False), now_ms=5)
     assert (ended.status, ended.outcome, ended.ended_at_ms) == (Status.ENDED, "hangup", 5)
     assert (parked.status, parked.left_at_ms) == (Status.PARKED, 5)
-    assert happen(ended, text_item()) == []
+    assert feed(ended, text_item()) == []
     assert len(ended.conversation) == 0
 
 
 def test_losing_the_connection_flushes_what_was_said() -> None:
     """Half a turn that was not checkpointed yet is durable with the parking."""
     call = manual_call()
-    happen(call, *append(3), inputs.ConnectionLost(hung_up=False, planned=True))
+    feed(call, *append(3), inputs.ConnectionLost(hung_up=False, planned=True))
     assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
     assert call.heard_ms == 60
     assert call.handed_off
@@ -168,7 +168,7 @@ def test_losing_the_connection_flushes_what_was_said() -> None:
 def test_a_resume_starts_after_the_last_event_seen() -> None:
     """Nothing is missing, so there is no gap."""
     call = new_call()
-    happen(call, text_item(), text_item(), text_item())
+    feed(call, text_item(), text_item(), text_item())
     machine.release(call, call.unsaved_events[:4])
     attached = machine.attach(call, 2, 0, resumable=False)
     assert (attached.start, attached.gap) == (2, None)
@@ -178,7 +178,7 @@ def test_a_resume_starts_after_the_last_event_seen() -> None:
 def test_a_resume_without_a_last_event_begins_with_what_nobody_has_seen() -> None:
     """Events that still wait for the store follow by themselves; none comes twice, none is skipped."""
     call = new_call()
-    happen(call, text_item(), text_item())
+    feed(call, text_item(), text_item())
     machine.release(call, call.unsaved_events[:3])
     attached = machine.attach(call, None, 0, resumable=True)
     assert (attached.start, attached.gap, attached.replay) == (3, None, [])
@@ -189,7 +189,7 @@ def test_events_that_are_no_longer_held_are_named() -> None:
     """The outbox is bounded by bytes; what fell out is the gap."""
     call = new_call(outbox_bytes=600)
     for _ in range(5):
-        happen(call, text_item())
+        feed(call, text_item())
     machine.release(call, call.unsaved_events)
     attached = machine.attach(call, 1, 0, resumable=False)
     assert attached.start == 1
@@ -199,7 +199,7 @@ def test_events_that_are_no_longer_held_are_named() -> None:
 def test_without_an_outbox_everything_missed_is_a_gap() -> None:
     """`VOICE_OUTBOX_BYTES=0` keeps no events and says so."""
     call = new_call(outbox_bytes=0)
-    happen(call, text_item(), text_item())
+    feed(call, text_item(), text_item())
     machine.release(call, call.unsaved_events[:3])
     assert machine.attach(call, 1, 0, resumable=False).gap == (2, 3)
     assert machine.attach(call, 3, 0, resumable=False).gap is None
@@ -208,11 +208,11 @@ def test_without_an_outbox_everything_missed_is_a_gap() -> None:
 def test_a_client_that_has_seen_more_than_the_store_is_believed() -> None:
     """Numbering goes on after the client's id, and the gap says what nobody remembers."""
     call = new_call()
-    happen(call, text_item())
+    feed(call, text_item())
     machine.release(call, call.unsaved_events)
     attached = machine.attach(call, 10, 0, resumable=False)
     assert (attached.start, attached.gap) == (10, (3, 10))
-    happen(call, text_item())
+    feed(call, text_item())
     assert call.unsaved_events[-1].n == 12
 
 
@@ -220,14 +220,14 @@ def test_quiet_means_that_nobody_speaks_and_nothing_is_made() -> None:
     """Speech, an uncommitted manual buffer, a transcription and a reply each make a handoff wait."""
     call = new_call()
     assert machine.is_quiet(call)
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)))
     assert not machine.is_quiet(call)
-    happen(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
+    feed(call, inputs.AppendAudio(FRAME * 10, None, (inputs.VoiceBoundary(False, 9600),)))
     assert not machine.is_quiet(call)
-    happen(call, inputs.Transcribed(item_id(1), "hi"), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.Transcribed(item_id(1), "hi"), inputs.ResponseFinished(response_id(1)))
     assert machine.is_quiet(call)
     manual = manual_call()
-    happen(manual, *append(1))
+    feed(manual, *append(1))
     assert not machine.is_quiet(manual)
 
 
@@ -236,7 +236,7 @@ def test_transcripts_go_to_clients_that_asked() -> None:
     quiet, curious = new_call(), new_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
     for call in (quiet, curious):
         spoken_turn(call)
-        happen(call, inputs.Transcribed(item_id(1), "hello"))
+        feed(call, inputs.Transcribed(item_id(1), "hello"))
         entry = call.conversation.get(item_id(1))
         assert entry is not None
         assert entry.item["content"][0]["transcript"] == "hello"
@@ -246,23 +246,23 @@ def test_transcripts_go_to_clients_that_asked() -> None:
         "conversation.item.input_audio_transcription.completed",
     ]
     spoken_turn(curious)
-    happen(curious, inputs.Transcribed(item_id(2), None))
+    feed(curious, inputs.Transcribed(item_id(2), None))
     assert types(curious)[-1] == "conversation.item.input_audio_transcription.failed"
 
 
 def test_changing_the_input_format_starts_the_buffer_afresh() -> None:
     """Positions of the new format go on in milliseconds where the old ones ended."""
     call = manual_call()
-    happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
     assert not call.input_audio.audio
-    happen(call, inputs.AppendAudio(b"\xff" * 160 * 10), inputs.CommitAudio())
+    feed(call, inputs.AppendAudio(b"\xff" * 160 * 10), inputs.CommitAudio())
     assert call.heard_ms == 300
 
 
 def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     """The next owner may be quicker than this pod's last write: speech and reason are saved before the close."""
     call = manual_call()
-    happen(call, *append(3), inputs.HandoffPlanned())
+    feed(call, *append(3), inputs.HandoffPlanned())
     assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
     assert call.handed_off
     assert "status" in call.dirty
@@ -274,9 +274,9 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     """Nothing is left of what only a resume would need, whatever was going on."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     assert call.playback is not None
-    effects = happen(call, inputs.EndCall("admin"), now_ms=7)
+    effects = feed(call, inputs.EndCall("admin"), now_ms=7)
     assert effects == [StopResponse(response_id(1))]
     assert [call.response, call.playback, call.clip, call.answered] == [None] * 4
     assert (call.reserved, len(call.input_audio.audio), call.untranscribed) == (0, 0, {})
@@ -321,14 +321,14 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
 def test_each_thing_that_is_going_on_makes_a_handoff_wait(say: list[inputs.Input], is_quiet: bool) -> None:
     """By itself. What is kept of silence is nothing that anybody said."""
     call = new_call()
-    happen(call, *say)
+    feed(call, *say)
     assert machine.is_quiet(call) == is_quiet
 
 
 def test_the_callers_own_audio_that_comes_back_makes_no_handoff_wait() -> None:
     """It does not end by itself."""
     call = new_call(mirror=True)
-    happen(call, *append(1))
+    feed(call, *append(1))
     assert call.response is not None
     assert machine.is_quiet(call)
 
@@ -343,7 +343,7 @@ def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_dura
 ) -> None:
     """The third of a call's events; else nothing has changed, and it goes the long way."""
     call = new_call(mirror=True, outbox_bytes=0)
-    happen(call, *append(1))
+    feed(call, *append(1))
     machine.release(call, call.unsaved_events)
     call.pop_unsaved_events(call.seq)
     call.seq = call.visible_seq = 2
@@ -358,18 +358,18 @@ def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_dura
 def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
     """Silence is not speech; in manual mode everything is."""
     silent, manual, speaking = new_call(), manual_call(), new_call()
-    happen(silent, *append(3))
+    feed(silent, *append(3))
     assert silent.input_audio.audio
     assert machine.is_saved(silent)
-    happen(manual, *append(3))
+    feed(manual, *append(3))
     start = inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))
-    happen(speaking, start)
+    feed(speaking, start)
     take_write(speaking, 0)
     assert machine.is_saved(speaking)
-    happen(speaking, *append(1))
+    feed(speaking, *append(1))
     for call in (manual, speaking):
         assert not machine.is_saved(call)
-        happen(call, inputs.HandoffPlanned())
+        feed(call, inputs.HandoffPlanned())
         assert call.input_audio.saved == len(call.input_audio.audio)
         assert not machine.is_saved(call)
         take_write(call, 0)
@@ -381,16 +381,16 @@ def test_a_new_owner_starts_what_was_under_way(mirror: bool) -> None:
     """Transcriptions, and the reply, unless that is the caller's own audio."""
     call = new_call(mirror=mirror)
     assert machine.resume(call) == []
-    happen(call, spoken_item(FRAME * 10))
+    feed(call, spoken_item(FRAME * 10))
     assert machine.resume(call) == [Transcribe(item_id(1), FRAME * 10)]
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     assert machine.resume(call)[1:] == ([] if mirror else [StartResponse(response_id(1))])
 
 
 def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
     """Of an append or of an item, by its size; nothing has changed."""
     call = manual_call()
-    happen(call, text_item(id="mine"))
+    feed(call, text_item(id="mine"))
     take_write(call, 0)
     asked: list[tuple[inputs.AppendAudio | inputs.CreateItem, int, str]] = [
         (inputs.AppendAudio(b""), 11, "audio"),
@@ -409,11 +409,11 @@ def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
 def test_a_second_connection_hears_afresh_what_is_not_saved() -> None:
     """Speech under way is saved; the silence before an utterance is forgotten and sent again."""
     silent, speaking = new_call(), new_call()
-    happen(silent, *append(3))
+    feed(silent, *append(3))
     silent.dirty.clear()
     assert machine.attach(silent, 0, 0, resumable=False).rewound
     assert (silent.input_audio.position, len(silent.input_audio.audio)) == (0, 0)
-    happen(speaking, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(3))
+    feed(speaking, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(3))
     assert not machine.attach(speaking, 0, 0, resumable=False).rewound
     assert speaking.input_audio.position == speaking.input_audio.durable_position == 4 * len(FRAME)
 
@@ -439,17 +439,17 @@ def test_a_call_is_attached_with_whoever_has_come() -> None:
     """Nothing is left of the connection before but that its client could come back."""
     call = new_call()
     machine.attach(call, 0, 0, resumable=True)
-    happen(call, inputs.AppendItemAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
+    feed(call, inputs.AppendItemAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
     assert (call.status, call.handed_off, call.left_at_ms) == (Status.PARKED, True, 5)
     assert "status" in call.dirty
     call.dirty.clear()
-    happen(call, inputs.AppendItemAudio(None, FRAME))
+    feed(call, inputs.AppendItemAudio(None, FRAME))
     machine.attach(call, None, 9, resumable=False)
     assert (call.status, call.handed_off, call.left_at_ms) == (Status.ATTACHED, False, 0)
     assert call.resumable
     assert call.pending_audio is None
     assert "status" in call.dirty
-    happen(call, inputs.HandoffPlanned(), inputs.ConnectionLost(hung_up=False))
+    feed(call, inputs.HandoffPlanned(), inputs.ConnectionLost(hung_up=False))
     assert not call.handed_off
 
 
@@ -550,20 +550,20 @@ def test_a_limit_that_a_mistake_met_is_counted() -> None:
     """A mistake that met none is an event and nothing else."""
     call = new_call()
     limited = inputs.InvalidEvent(ProtocolError("m", code="c", limit="item_bytes"))
-    assert happen(call, limited) == [CountLimit("item_bytes")]
-    assert happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"))) == []
+    assert feed(call, limited) == [CountLimit("item_bytes")]
+    assert feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"))) == []
     assert types(call) == ["error", "error"]
 
 
 def test_parts_of_another_reply_than_the_one_under_way_are_ignored() -> None:
     """An agent may not know yet that it was cancelled."""
     call = new_call()
-    happen(call, inputs.ResponseText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(1), "nobody asked"), inputs.CreateResponse({}))
     before = types(call)
-    happen(call, inputs.ResponseText(response_id(2), "of a later one"), inputs.ResponseFinished("resp_old"))
+    feed(call, inputs.ResponseText(response_id(2), "of a later one"), inputs.ResponseFinished("resp_old"))
     assert types(call) == before == ["response.created"]
     assert call.response is not None
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     assert types(call)[-1] == "response.done"
 
 
@@ -571,16 +571,16 @@ def test_parts_of_another_reply_than_the_one_under_way_are_ignored() -> None:
 def test_what_was_understood_is_told_and_stored(text: str | None, told: list[str]) -> None:
     """Once: nothing is known of an item any more that was understood before, or that has gone."""
     call = new_call(audio={"input": {"transcription": {"model": "whisper-1"}}})
-    happen(call, spoken_item(FRAME * 75, id="mine"))
+    feed(call, spoken_item(FRAME * 75, id="mine"))
     take_write(call, 0)
-    happen(call, inputs.Transcribed("mine", text), inputs.Transcribed("mine", "again"))
+    feed(call, inputs.Transcribed("mine", text), inputs.Transcribed("mine", "again"))
     assert [kind.rpartition(".")[2] for kind in types(call)] == told
     assert emitted(call)[-1].get("usage", {}).get("seconds") == (None if text is None else 1.5)
     assert call.untranscribed == {}
     assert "turn" in call.dirty
     assert call.conversation.take_changes()[0].keys() == {"mine"}
     call.untranscribed["gone"] = HeardClip("gone", FRAME, 1)
-    happen(call, inputs.Transcribed("gone", "hi"))
+    feed(call, inputs.Transcribed("gone", "hi"))
     assert call.untranscribed == {}
     assert len(types(call)) == len(told)
 
@@ -598,7 +598,7 @@ def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> Non
         machine.release(call, call.unsaved_events)
         call.reserved = 5
         call.dirty.clear()
-        happen(call, leave)
+        feed(call, leave)
         assert call.reserved == 0
         assert "status" in call.dirty
         assert call.sent_seq == isinstance(leave, inputs.ConnectionLost)
@@ -607,7 +607,7 @@ def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> Non
 def test_a_drain_is_announced_as_an_event() -> None:
     """With the time that is left."""
     call = new_call()
-    happen(call, inputs.DrainAnnounced(1500))
+    feed(call, inputs.DrainAnnounced(1500))
     (event,) = emitted(call)
     assert (event["type"], event["reason"]) == ("call.going_away", "drain")
     assert not call.handed_off
@@ -616,9 +616,9 @@ def test_a_drain_is_announced_as_an_event() -> None:
 def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> None:
     """Those that wait still go out; the end is in the next write with what it took away."""
     call = new_call()
-    happen(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateResponse({}))
+    feed(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateResponse({}))
     call.dirty.clear()
-    happen(call, inputs.EndCall("admin"))
+    feed(call, inputs.EndCall("admin"))
     assert len(call.outbox) == 0
     assert call.pending_audio is None
     assert types(call) == ["response.created"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.call.calls import happen, item_id, manual_call, response_id
+from tests.call.calls import feed, item_id, manual_call, response_id
 from voice_agent.call import inputs, machine
 from voice_agent.call.codec import restore
 from voice_agent.call.memory_pressure import apply_memory_pressure
@@ -68,15 +68,15 @@ def test_an_outbox_is_cut_to_a_quarter_with_the_next_write_and_grows_again() -> 
 def test_an_utterance_is_not_checkpointed_and_the_client_is_told_so() -> None:
     """After a crash the client sends again from an earlier position; none of it is taken for stored."""
     store, call = MemoryStore(ttl_s=60), a_call()
-    happen(call, inputs.AppendAudio(SECOND, None))
+    feed(call, inputs.AppendAudio(SECOND, None))
     write(store, call, is_scarce=False)
     for _ in range(3):
-        happen(call, inputs.AppendAudio(SECOND, None))
+        feed(call, inputs.AppendAudio(SECOND, None))
         write(store, call, is_scarce=True)
     assert kept(store, call)[0] == len(SECOND)
     assert (call.heard_ms, crashed(store, call).heard_ms) == (1000, 1000)
     write(store, call, is_scarce=False)
-    happen(call, inputs.AppendAudio(SECOND, None))
+    feed(call, inputs.AppendAudio(SECOND, None))
     write(store, call, is_scarce=False)
     again = crashed(store, call)
     assert again.heard_ms == call.heard_ms == 5000
@@ -87,12 +87,12 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     """While memory is scarce, and no longer."""
     store, call = MemoryStore(ttl_s=60), a_call()
     write(store, call, is_scarce=True)
-    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio(), inputs.CreateResponse({}))
+    feed(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio(), inputs.CreateResponse({}))
     write(store, call, is_scarce=True)
     again = crashed(store, call)
     assert again.answered is not None
     assert again.answered.audio == SECOND
-    happen(call, inputs.Transcribed(item_id(1), "hello"), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.Transcribed(item_id(1), "hello"), inputs.ResponseFinished(response_id(1)))
     write(store, call, is_scarce=True)
     assert kept(store, call)[0] == 0
 
@@ -100,10 +100,10 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
 def test_a_store_nearly_full_keeps_no_audio_of_turns_for_a_next_owner() -> None:
     """The turn is: it is understood and answered here, and after a crash without its audio."""
     store, call = MemoryStore(ttl_s=60), a_call()
-    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
+    feed(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
     write(store, call, is_scarce=False)
     assert kept(store, call)[0] == len(SECOND)
-    happen(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
+    feed(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio())
     write(store, call, is_scarce=True, is_nearly_full=True)
     assert kept(store, call)[0] == 0
     again = crashed(store, call)
@@ -119,10 +119,10 @@ def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
     for planned, left in ((False, 0), (True, len(SECOND))):
         store, call = MemoryStore(ttl_s=60), a_call()
         write(store, call, is_scarce=True)
-        happen(call, inputs.AppendAudio(SECOND, None))
+        feed(call, inputs.AppendAudio(SECOND, None))
         if planned:
-            happen(call, inputs.HandoffPlanned())
-        happen(call, inputs.ConnectionLost(hung_up=False, planned=planned))
+            feed(call, inputs.HandoffPlanned())
+        feed(call, inputs.ConnectionLost(hung_up=False, planned=planned))
         write(store, call, is_scarce=True)
         assert call.status is Status.PARKED
         assert kept(store, call)[0] == left
@@ -139,11 +139,11 @@ def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whol
         store, call = MemoryStore(ttl_s=60), a_call()
         write(store, call, is_scarce=False)
         for number, piece in enumerate(pieces):
-            happen(call, inputs.AppendItemAudio("mine", piece))
+            feed(call, inputs.AppendItemAudio("mine", piece))
             apply_memory_pressure(call, is_scarce=number in full, is_nearly_full=number in full)
             assert call.write_whole is (number - 1 in full and number not in full)
             assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
-        happen(call, inputs.CreateItem(dict(item), audio_appended=True))
+        feed(call, inputs.CreateItem(dict(item), audio_appended=True))
         write(store, call, is_scarce=False)
         assert crashed(store, call).untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))
     other = manual_call()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.call.calls import happen, new_call
+from tests.call.calls import feed, new_call
 from voice_agent.call import inputs
 from voice_agent.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
 from voice_agent.call.record import Call
@@ -15,7 +15,7 @@ GIVEN_UP_MS = 5000
 def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> Call:
     """A call whose connection was lost at a time."""
     call = new_call()
-    happen(call, inputs.ConnectionLost(hung_up, planned), now_ms=now_ms)
+    feed(call, inputs.ConnectionLost(hung_up, planned), now_ms=now_ms)
     return call
 
 

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, append, emitted, happen, manual_call, types
+from tests.call.calls import FRAME, append, emitted, feed, manual_call, types
 from voice_agent.call import inputs, machine
 from voice_agent.call.codec import restore
 from voice_agent.call.effects import Transcribe
@@ -53,8 +53,8 @@ def stored_call() -> tuple[MemoryStore, Call]:
 def test_pieces_and_a_whole_make_the_same_item() -> None:
     """The same events, the same item, the same audio."""
     pieces, whole = manual_call(), manual_call()
-    in_pieces = happen(pieces, *stage(*PIECES), CREATE)
-    at_once = happen(whole, inputs.CreateItem(dict(SPOKEN), WHOLE, event_id="create_1"))
+    in_pieces = feed(pieces, *stage(*PIECES), CREATE)
+    at_once = feed(whole, inputs.CreateItem(dict(SPOKEN), WHOLE, event_id="create_1"))
     assert in_pieces == at_once == [Transcribe("mine", WHOLE)]
     assert emitted(pieces) == emitted(whole)
     assert pieces.clip is not None
@@ -67,15 +67,15 @@ def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, who
     """Pieces that were stored belong to no item; the client creates it again, with the same id, with its own audio."""
     store, call = stored_call()
     if speaks:
-        happen(call, *append(20))  # Its speech, stored before, keeps the pieces from being trimmed.
-    happen(call, *stage(*PIECES[:survived]))
+        feed(call, *append(20))  # Its speech, stored before, keeps the pieces from being trimmed.
+    feed(call, *stage(*PIECES[:survived]))
     write(store, call)
     again = taken_over(store, call)
     assert "mine" not in again.conversation
     assert again.clip is None
     assert "create_1" not in again.seen
     again.write_whole = whole
-    happen(again, *stage(*PIECES), CREATE)
+    feed(again, *stage(*PIECES), CREATE)
     write(store, again)
     third = taken_over(store, again)
     assert third.clip is not None
@@ -87,10 +87,10 @@ def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, who
 def test_what_a_crash_left_is_trimmed() -> None:
     """The next owner's first write takes it out of the store."""
     store, call = stored_call()
-    happen(call, *stage(*PIECES[:3]))
+    feed(call, *stage(*PIECES[:3]))
     write(store, call)
     again = taken_over(store, call)
-    happen(again, inputs.ClearAudio())
+    feed(again, inputs.ClearAudio())
     write(store, again)
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
@@ -100,10 +100,10 @@ def test_what_a_crash_left_is_trimmed() -> None:
 def test_pieces_survive_a_write_of_the_whole_call() -> None:
     """The store came back empty while an item's audio was on its way."""
     store, call = stored_call()
-    happen(call, *stage(*PIECES[:3]))
+    feed(call, *stage(*PIECES[:3]))
     call.write_whole = True
     write(store, call)
-    happen(call, *stage(*PIECES[3:]), CREATE)
+    feed(call, *stage(*PIECES[3:]), CREATE)
     write(store, call)
     again = taken_over(store, call)
     assert again.clip is not None
@@ -113,9 +113,9 @@ def test_pieces_survive_a_write_of_the_whole_call() -> None:
 def test_a_lost_connection_takes_the_pieces_back() -> None:
     """Nothing is left of them in memory, and the next write trims what is stored."""
     store, call = stored_call()
-    happen(call, *stage(*PIECES[:3]))
+    feed(call, *stage(*PIECES[:3]))
     write(store, call)
-    happen(call, inputs.ConnectionLost(hung_up=False))
+    feed(call, inputs.ConnectionLost(hung_up=False))
     write(store, call)
     assert call.pending_audio is None
     held = asyncio.run(store.load(call.call_id))
@@ -126,8 +126,8 @@ def test_a_lost_connection_takes_the_pieces_back() -> None:
 def test_an_item_that_is_refused_in_the_end_takes_the_pieces_back() -> None:
     """Its id was taken while the pieces came."""
     call = manual_call()
-    happen(call, *stage(*PIECES[:3]))
-    happen(call, inputs.CreateItem({**SPOKEN, "content": [{"type": "input_text", "text": "hi"}]}))
-    happen(call, *stage(*PIECES), CREATE)
+    feed(call, *stage(*PIECES[:3]))
+    feed(call, inputs.CreateItem({**SPOKEN, "content": [{"type": "input_text", "text": "hi"}]}))
+    feed(call, *stage(*PIECES), CREATE)
     assert types(call)[-1] == "error"
     assert call.pending_audio is None

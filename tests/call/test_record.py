@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.call.calls import FRAME, append, happen, manual_call, new_call
+from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
@@ -57,7 +57,7 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     """An event alone too: that a client made a mistake changes nothing else, and it is told at once."""
     call = new_call()
     assert not call.has_changes
-    happen(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
+    feed(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
     assert call.dirty == set()
     assert call.has_changes
     call.pop_unsaved_events(1)
@@ -108,18 +108,18 @@ def test_only_a_call_that_lets_audio_out_takes_numbers_in_advance(
 def test_positions_go_on_in_milliseconds_over_a_change_of_format() -> None:
     """`heard_bytes` counts as if all of it had been in the current format."""
     call = manual_call()
-    happen(call, *append(10), inputs.CommitAudio())
+    feed(call, *append(10), inputs.CommitAudio())
     assert (call.heard_ms, call.heard_bytes) == (200, PCM.size(200))
-    happen(call, inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
     assert (call.heard_ms, call.heard_bytes) == (200, PCMU.size(200))
-    happen(call, inputs.AppendAudio(bytes(PCMU.size(300))), inputs.CommitAudio())
+    feed(call, inputs.AppendAudio(bytes(PCMU.size(300))), inputs.CommitAudio())
     assert (call.heard_ms, call.heard_bytes) == (500, PCMU.size(500))
 
 
 def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
     """The durable position lies within the buffer."""
     call = manual_call()
-    happen(call, *append(13))
+    feed(call, *append(13))
     heard = call.input_audio
     assert (heard.position, heard.start, heard.saved) == (13 * len(FRAME), 0, 10 * len(FRAME))
     assert heard.durable_position == 10 * len(FRAME)
@@ -145,8 +145,8 @@ def test_sizes_of_what_is_spoken_and_staged() -> None:
 def test_what_comes_first_reaches_no_input_position() -> None:
     """A client event without audio is durable with the next write, however little was heard until then."""
     call = new_call()
-    happen(call, inputs.InvalidEvent(ProtocolError("m", code="c"), "e1"))
-    happen(call, inputs.AppendAudio(FRAME, "e2"))
+    feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), "e1"))
+    feed(call, inputs.AppendAudio(FRAME, "e2"))
     assert call.seen == {"e1": (1, 0), "e2": (2, len(FRAME))}
 
 

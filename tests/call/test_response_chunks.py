@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, happen, item_id, new_call, response_id, types
+from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
@@ -62,20 +62,20 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
     record = Record(call)
     for number, (what, size) in enumerate(steps):
         if call.response is None:
-            happen(call, HELLO, inputs.CreateResponse({}))
+            feed(call, HELLO, inputs.CreateResponse({}))
         assert call.response is not None
-        reply_id = call.response.response_id
+        response_id = call.response.response_id
         if what == "text":
-            happen(call, inputs.ResponseText(reply_id, f"{number} " * size))
+            feed(call, inputs.ResponseText(response_id, f"{number} " * size))
         elif what == "audio":
             words = [[ms, ms // 20] for ms in range(20, 20 * size, 20)]
-            happen(call, inputs.ResponseAudio(reply_id, FRAME * size, len(FRAME) * size + number, words))
+            feed(call, inputs.ResponseAudio(response_id, FRAME * size, len(FRAME) * size + number, words))
         elif what == "function":
-            happen(call, inputs.ResponseFunctionCall(reply_id, "look_up", "{}"))
+            feed(call, inputs.ResponseFunctionCall(response_id, "look_up", "{}"))
         elif what == "differs":
-            happen(call, inputs.ResponseDiverged(reply_id, len(call.response.text) // 2))
+            feed(call, inputs.ResponseDiverged(response_id, len(call.response.text) // 2))
         elif what == "end":
-            happen(call, inputs.ResponseFinished(reply_id))
+            feed(call, inputs.ResponseFinished(response_id))
         else:
             call.write_whole = call.write_whole or what == "whole"
             record.write()
@@ -90,9 +90,9 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
 def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
     """What comes after it is all that a write carries of the text."""
     call = new_call(outbox_bytes=0)
-    happen(call, HELLO, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
+    feed(call, HELLO, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
     take_write(call, 0)
-    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
+    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
     assert [name for name in take_write(call, 0).fields if name.startswith("said:")] == ["said:2"]
 
 
@@ -100,19 +100,19 @@ def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
     """In the bytes of its write, whether the agent speaks or writes."""
     for spoken in (False, True):
         call = new_call(outbox_bytes=0, output_modalities=["audio" if spoken else "text"])
-        happen(call, HELLO, inputs.CreateResponse({}))
+        feed(call, HELLO, inputs.CreateResponse({}))
         record = Record(call)
         costs = []
         for _ in range(6000):
-            happen(call, inputs.ResponseText(response_id(1), "token "))
+            feed(call, inputs.ResponseText(response_id(1), "token "))
             if spoken:
-                happen(call, inputs.ResponseAudio(response_id(1), FRAME, len(FRAME)))
+                feed(call, inputs.ResponseAudio(response_id(1), FRAME, len(FRAME)))
             costs.append(record.write())
         assert sum(costs[-1000:]) < 1.1 * sum(costs[1000:2000])
         assert max(costs) < 4000
 
 
-def a_reply(number: int, chars: int, entries: int) -> Response:
+def a_response(number: int, chars: int, entries: int) -> Response:
     """One that has said so much."""
     response = Response(f"resp_{number}", {}, 0, item_id=f"item_{number}")
     response.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
@@ -124,14 +124,14 @@ def a_reply(number: int, chars: int, entries: int) -> Response:
 @pytest.mark.parametrize("entries", [0, 1, CHUNK_ENTRIES, CHUNK_ENTRIES + 1, 3 * CHUNK_ENTRIES - 1])
 def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int) -> None:
     """Its fields are those that will be emptied; who reads it writes none of them again, then only the last ones."""
-    response = a_reply(1, chars, entries)
+    response = a_response(1, chars, entries)
     fields: dict[str, bytes] = {}
     take_chunks(response, fields, whole=False)
     assert sorted(fields) == sorted(chunks_of(response))
     everything: dict[str, bytes] = {}
     take_chunks(response, everything, whole=True)
     assert everything == fields
-    again = a_reply(1, 0, 0)
+    again = a_response(1, 0, 0)
     restore_chunks(again, fields)
     assert again == response
     more: dict[str, bytes] = {}
@@ -149,15 +149,15 @@ def test_what_an_earlier_reply_has_left_is_not_read() -> None:
     """Wherever the next one ends: each chunk tells whose it is."""
     for chunks in range(3):
         fields: dict[str, bytes] = {}
-        take_chunks(a_reply(1, 3 * CHUNK_CHARS, 3 * CHUNK_ENTRIES), fields, whole=True)
-        response = a_reply(2, chunks * CHUNK_CHARS, chunks * CHUNK_ENTRIES)
+        take_chunks(a_response(1, 3 * CHUNK_CHARS, 3 * CHUNK_ENTRIES), fields, whole=True)
+        response = a_response(2, chunks * CHUNK_CHARS, chunks * CHUNK_ENTRIES)
         take_chunks(response, fields, whole=True)
-        again = a_reply(2, 0, 0)
+        again = a_response(2, 0, 0)
         restore_chunks(again, fields)
         assert again == response
 
 
-def life_of_replies() -> list[tuple[list[inputs.Input], int]]:
+def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
     """All that can happen to replies, one thing at a time, each with its moment."""
     first, second, third, fourth = map(response_id, range(1, 5))
     made = 100 * len(FRAME)
@@ -221,8 +221,8 @@ def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
     """After each single thing that happens another pod knows as much; and the conversation knows its own size."""
     call = new_call(outbox_bytes=0)
     record = Record(call)
-    for number, (event, now_ms) in enumerate(life_of_replies()):
-        happen(call, *event, now_ms=now_ms)
+    for number, (event, now_ms) in enumerate(life_of_responses()):
+        feed(call, *event, now_ms=now_ms)
         assert "error" not in types(call), number
         entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
         assert call.conversation.packed_bytes == sum(len(entry.pack()) for entry in entries if entry), number

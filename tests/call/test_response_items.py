@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.call.calls import FRAME, FRAME_MS, happen, item_id, new_call, response_id
+from tests.call.calls import FRAME, FRAME_MS, feed, item_id, new_call, response_id
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
@@ -22,14 +22,14 @@ Said = str | tuple[int, int, Alignment]
 def say(call: Call, *said: Said) -> None:
     """Let the reply under way go on."""
     assert call.response is not None
-    reply_id = call.response.response_id
+    response_id = call.response.response_id
     for part in said:
         if isinstance(part, str):
-            happen(call, inputs.ResponseText(reply_id, part))
+            feed(call, inputs.ResponseText(response_id, part))
         else:
             ms, made_ms, words = part
             made_bytes = made_ms // FRAME_MS * len(FRAME)
-            happen(call, inputs.ResponseAudio(reply_id, FRAME * (ms // FRAME_MS), made_bytes, words))
+            feed(call, inputs.ResponseAudio(response_id, FRAME * (ms // FRAME_MS), made_bytes, words))
 
 
 def audio(ms: int, made_ms: int = 0, words: Alignment | None = None) -> tuple[int, int, Alignment]:
@@ -63,12 +63,12 @@ TOO_SHORT: list[Said] = ["one two " * 50, audio(1000)]
 def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Alignment | None, is_second: bool) -> None:
     """Counted from its own beginning, whatever its reply said before; what was not spoken has no alignment."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+        feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     say(call, *said)
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     entry = last_of(call)
     assert entry.item["content"][0]["transcript"] == "".join(part for part in said if isinstance(part, str))
     assert entry.alignment == alignment
@@ -78,11 +78,11 @@ def test_an_item_knows_when_each_piece_was_said(said: list[Said], alignment: Ali
 def test_text_that_joins_a_piece_is_said_by_its_audio() -> None:
     """Though some of that came before: where the piece ends is where its audio does."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     say(call, "one ", audio(200))
-    happen(call, inputs.ResponseText(response_id(1), "two", joins=True))
+    feed(call, inputs.ResponseText(response_id(1), "two", joins=True))
     say(call, audio(800))
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     assert last_of(call).alignment == [[0, 0], [1000, 7]]
 
 
@@ -90,12 +90,12 @@ def test_text_that_joins_a_piece_is_said_by_its_audio() -> None:
 def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> None:
     """The text of the piece under way is taken to last as long as so many characters usually do."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     if is_second:
         say(call, "Hi. ", audio(300))
-        happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+        feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     say(call, "one two. ", audio(1000), "three four five six seven eight.", audio(800))
-    happen(call, inputs.CancelResponse())
+    feed(call, inputs.CancelResponse())
     entry = last_of(call)
     assert entry.item["content"][0]["transcript"] == "one two. three four"
     assert entry.alignment == [[0, 0], [1000, 9], [1800, 19]]
@@ -116,12 +116,12 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
 ) -> None:
     """What an agent with a voice was about to say when it was stopped is not kept; what is written is read."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     say(call, *([audio(100)] if has_spoken else []))
-    happen(call, inputs.ResponseFinished(response_id(1)))
-    happen(call, inputs.CreateResponse({"output_modalities": [modality]}))
+    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({"output_modalities": [modality]}))
     say(call, "one two.")
-    happen(call, ends)
+    feed(call, ends)
     entry = last_of(call)
     part: dict[str, Any] = entry.item["content"][0]
     assert part.get("transcript", part.get("text")) == kept
@@ -134,7 +134,7 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
 def test_the_next_owner_has_the_open_item_once(out_of_band: bool, is_open: bool, is_lost: bool) -> None:
     """Whether the store has it still, or has lost it; one aside is none of the conversation."""
     call = new_call()
-    happen(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
+    feed(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
     say(call, *(["one two. "] if is_open else []))
     call.write_whole = True
     write = take_write(call, 0)

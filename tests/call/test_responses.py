@@ -12,7 +12,7 @@ from tests.call.calls import (
     FRAME,
     append,
     emitted,
-    happen,
+    feed,
     item_id,
     manual_call,
     moved,
@@ -21,7 +21,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.agents.turns import said_since_last_response
 from voice_agent.call import conversation, inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
@@ -36,7 +36,7 @@ HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type
 def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
     """Item, content part, transcript, audio; each opened, streamed and closed."""
     call = new_call()
-    happen(
+    feed(
         call,
         inputs.CreateResponse({}),
         inputs.ResponsePlanned(response_id(1), {"text": "Hi."}, {"turn": 1}),
@@ -67,7 +67,7 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
 def test_a_text_reply_streams_text_only() -> None:
     """`output_modalities: ["text"]` gives text events and no audio."""
     call = new_call(output_modalities=["text"])
-    happen(
+    feed(
         call,
         HELLO,
         inputs.CreateResponse({}),
@@ -92,7 +92,7 @@ def test_a_text_reply_streams_text_only() -> None:
 def test_only_one_reply_at_a_time() -> None:
     """A second `response.create` is an error that names the active response; the first goes on."""
     call = new_call()
-    assert happen(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartResponse(response_id(1))]
+    assert feed(call, inputs.CreateResponse({}), inputs.CreateResponse({})) == [StartResponse(response_id(1))]
     error = emitted(call)[-1]["error"]
     assert error["code"] == "conversation_already_has_active_response"
     assert response_id(1) in error["message"]
@@ -101,7 +101,7 @@ def test_only_one_reply_at_a_time() -> None:
 def test_cancel_closes_what_was_open() -> None:
     """The client cancels: the item ends incomplete, the response cancelled, the agent is stopped."""
     call = new_call()
-    effects = happen(
+    effects = feed(
         call,
         inputs.CreateResponse({}),
         inputs.ResponseText(response_id(1), "Hi."),
@@ -117,7 +117,7 @@ def test_cancel_closes_what_was_open() -> None:
 def test_cancelling_nothing_is_an_error() -> None:
     """Neither without a reply nor with another reply's id does cancel do anything."""
     call = new_call()
-    happen(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse(response_id(9)))
+    feed(call, inputs.CancelResponse(), inputs.CreateResponse({}), inputs.CancelResponse(response_id(9)))
     assert [event["type"] for event in emitted(call)] == ["error", "response.created", "error"]
     assert call.response is not None
 
@@ -125,7 +125,7 @@ def test_cancelling_nothing_is_an_error() -> None:
 def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
     """`response.done` says failed; the next response works."""
     call = new_call()
-    effects = happen(
+    effects = feed(
         call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broke"), inputs.CreateResponse({})
     )
     assert emitted(call)[1]["response"]["status"] == "failed"
@@ -135,7 +135,7 @@ def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
 def test_a_function_call_is_an_item_of_its_own() -> None:
     """Arguments are streamed and the item can be answered by its call_id."""
     call = new_call()
-    happen(
+    feed(
         call,
         inputs.CreateResponse({}),
         inputs.ResponseText(response_id(1), "Let me look."),
@@ -155,7 +155,7 @@ def test_a_function_call_is_an_item_of_its_own() -> None:
 def test_an_agent_can_hang_up() -> None:
     """After its last reply the connection is closed with 1000."""
     call = new_call()
-    effects = happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1), hang_up=True))
+    effects = feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1), hang_up=True))
     assert effects[-1] == CloseConnection(1000, "the agent hung up")
 
 
@@ -163,7 +163,7 @@ def test_loopback_gives_every_frame_back_inside_one_response() -> None:
     """Frames come back as deltas in order, without speech events or turns."""
     call = new_call(mirror=True)
     frames = [bytes([number, 0]) * 480 for number in range(5)]
-    happen(call, *(inputs.AppendAudio(frame) for frame in frames))
+    feed(call, *(inputs.AppendAudio(frame) for frame in frames))
     assert [entry.audio for entry in call.unsaved_events if entry.audio] == frames
     assert types(call).count("response.created") == 1
     assert types(call)[-5:] == ["response.output_audio.delta"] * 5
@@ -173,11 +173,11 @@ def test_the_voice_is_fixed_after_the_first_audio() -> None:
     """A voice may be chosen before the agent spoke, not after."""
     call = new_call()
     change = inputs.UpdateSession({"audio": {"output": {"voice": "cedar"}}})
-    happen(call, change)
+    feed(call, change)
     assert types(call) == ["session.updated"]
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME))
-    happen(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME))
+    feed(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
     assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
     assert call.session["audio"]["output"]["voice"] == "cedar"
 
@@ -186,7 +186,7 @@ def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> 
     """With `interrupt_response: false` a turn said into a reply is kept but not answered by itself."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
     spoken_turn(call)
-    happen(call, *append(3))
+    feed(call, *append(3))
     effects = spoken_turn(call)
     assert not any(isinstance(effect, StartResponse) for effect in effects)
     assert call.turns == 2
@@ -195,7 +195,7 @@ def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> 
 def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
     """`conversation: "none"` gives a response with output and no conversation events."""
     call = new_call(output_modalities=["text"])
-    happen(
+    feed(
         call,
         HELLO,
         inputs.CreateResponse({"conversation": "none"}),
@@ -212,7 +212,7 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
 def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> None:
     """Its arguments are streamed all the same."""
     call = new_call(output_modalities=["text"])
-    happen(
+    feed(
         call,
         inputs.CreateResponse({"conversation": "none"}),
         inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
@@ -227,9 +227,9 @@ def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> No
 def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None:
     """The next owner gives its id to no other item, and does not call it again."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     take_write(call, 0)
-    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     written = take_write(call, 0)
     assert orjson.loads(written.fields["response"])["functions_called"] == 1
     assert written.fields["counts"].split()[0] == b"%d" % call.items_made
@@ -239,12 +239,12 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     start_ms = call.idle_from_ms
     assert start_ms == 500 + 1000
-    assert happen(call, *append(149)) == []
-    effects = happen(call, *append(1))
+    assert feed(call, *append(149)) == []
+    effects = feed(call, *append(1))
     assert effects[-1] == StartResponse(response_id(2))
     triggered = next(e for e in emitted(call) if e["type"] == "input_audio_buffer.timeout_triggered")
     assert (triggered["audio_start_ms"], triggered["audio_end_ms"]) == (1500, 3500)
@@ -253,21 +253,21 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
 def test_a_caller_who_listens_is_not_asked_again() -> None:
     """While another reply is made nobody waits for the caller, however long ago the last one ended."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
-    happen(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
     assert call.idle_from_ms is not None
-    assert happen(call, *append(200)) == []
+    assert feed(call, *append(200)) == []
     assert "input_audio_buffer.timeout_triggered" not in types(call)
-    happen(call, inputs.ResponseFinished(response_id(2)))
-    assert happen(call, *append(99)) == []
-    assert happen(call, *append(1)) != []
+    feed(call, inputs.ResponseFinished(response_id(2)))
+    assert feed(call, *append(99)) == []
+    assert feed(call, *append(1)) != []
 
 
-def test_a_reply_without_end_ends_incomplete() -> None:
+def test_a_response_without_end_ends_incomplete() -> None:
     """What fits is said, and the agent is stopped: else one reply would be shown in events of megabytes."""
     call = new_call()
-    happen(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
-    effects = happen(call, *[inputs.ResponseText(response_id(1), "\x01" * 50_000)] * 3)
-    assert effects == [StopResponse(response_id(1)), CountLimit("reply_text")]
+    feed(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
+    effects = feed(call, *[inputs.ResponseText(response_id(1), "\x01" * 50_000)] * 3)
+    assert effects == [StopResponse(response_id(1)), CountLimit("response_text")]
     done = emitted(call)[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
     assert len(done["output"][0]["content"][0]["text"]) == MAX_RESPONSE_CHARS
@@ -277,12 +277,12 @@ def test_a_reply_without_end_ends_incomplete() -> None:
 def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
     call = new_call()
-    happen(call, HELLO, inputs.CreateResponse({}))
-    happen(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
+    feed(call, HELLO, inputs.CreateResponse({}))
+    feed(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
+    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_to).items == 1
     assert take_write(call, 0).fields["failed_to"] == call.failed_to.encode() != b""
-    happen(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 0
+    feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
+    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_to).items == 0
 
 
 def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
@@ -290,10 +290,10 @@ def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
     seen = []
     for letter in "ab":
         call = new_call(call_id="call_" + letter * 26)
-        happen(call, HELLO, inputs.CreateResponse({}))
+        feed(call, HELLO, inputs.CreateResponse({}))
         assert call.response is not None
-        happen(call, inputs.ResponseText(call.response.response_id, "Hi."))
-        happen(call, inputs.ResponseFunctionCall(call.response.response_id, "look_up", "{}"))
+        feed(call, inputs.ResponseText(call.response.response_id, "Hi."))
+        feed(call, inputs.ResponseFunctionCall(call.response.response_id, "look_up", "{}"))
         items = list(call.conversation.items())
         seen += [*(item["id"] for item in items), items[-1]["call_id"], call.response.response_id]
     assert len(set(seen)) == len(seen) == 10
@@ -304,14 +304,14 @@ def test_usage_counts_the_audio_and_claims_nothing_else() -> None:
     """At OpenAI's rates, begun tokens included; text, which nobody counted, is left out, and so are the sums."""
     call = new_call()
     spoken_turn(call, frames=26)
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 16))
-    happen(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 16))
+    feed(call, inputs.ResponseFinished(response_id(1)))
     assert emitted(call)[-1]["response"]["usage"] == {
         "input_token_details": {"audio_tokens": 6},
         "output_token_details": {"audio_tokens": 7},
     }
-    happen(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
-    happen(call, inputs.ResponseText(response_id(2), "Hi."), inputs.ResponseFinished(response_id(2)))
+    feed(call, inputs.UpdateSession({"output_modalities": ["text"]}), HELLO, inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(2), "Hi."), inputs.ResponseFinished(response_id(2)))
     assert emitted(call)[-1]["response"]["usage"] is None
 
 
@@ -324,17 +324,17 @@ def of_conversation(event: dict[str, Any]) -> bool:
 def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoken: bool) -> None:
     """Response, item, place and previous item; a reply aside has the same events but those of the conversation."""
     call = new_call(output_modalities=["audio" if spoken else "text"])
-    happen(call, HELLO)
+    feed(call, HELLO)
     take_write(call, 0)
-    happen(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
-    happen(call, inputs.ResponseText(response_id(1), "Hi."))
-    happen(call, *([inputs.ResponseAudio(response_id(1), FRAME)] if spoken else []))
-    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."))
+    feed(call, *([inputs.ResponseAudio(response_id(1), FRAME)] if spoken else []))
+    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseFinished(response_id(1)))
 
     message, tool = item_id(2), item_id(3)
-    of_reply = {"response_id": response_id(1), "output_index": 0}
-    of_part = {**of_reply, "item_id": message, "content_index": 0}
-    of_call = {**of_reply, "output_index": 1, "item_id": tool, "call_id": tool.replace("item", "fc")}
+    of_response = {"response_id": response_id(1), "output_index": 0}
+    of_part = {**of_response, "item_id": message, "content_index": 0}
+    of_call = {**of_response, "output_index": 1, "item_id": tool, "call_id": tool.replace("item", "fc")}
     kind, words = ("audio", "transcript") if spoken else ("text", "text")
     text = "output_audio_transcript" if spoken else "output_text"
     began: dict[str, Any] = {"id": message, "object": "realtime.item", "type": "message", "status": "in_progress"}
@@ -361,7 +361,7 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoke
     audio_done = [{"type": "response.output_audio.done", **of_part}] if spoken else []
     expected: list[dict[str, Any]] = [
         {"type": "response.created", "response": resource},
-        {"type": "response.output_item.added", **of_reply, "item": began},
+        {"type": "response.output_item.added", **of_response, "item": began},
         {"type": "conversation.item.added", "previous_item_id": item_id(1), "item": began},
         {"type": "response.content_part.added", **of_part, "part": {"type": kind, words: ""}},
         {"type": f"response.{text}.delta", **of_part, "delta": "Hi."},
@@ -370,13 +370,13 @@ def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoke
         {"type": f"response.{text}.done", **of_part, words: "Hi."},
         {"type": "response.content_part.done", **of_part, "part": {"type": kind, words: "Hi."}},
         {"type": "conversation.item.done", "previous_item_id": item_id(1), "item": said},
-        {"type": "response.output_item.done", **of_reply, "item": said},
-        {"type": "response.output_item.added", **of_reply, "output_index": 1, "item": asked},
+        {"type": "response.output_item.done", **of_response, "item": said},
+        {"type": "response.output_item.added", **of_response, "output_index": 1, "item": asked},
         {"type": "conversation.item.added", "previous_item_id": message, "item": asked},
         {"type": "response.function_call_arguments.delta", **of_call, "delta": "{}"},
         {"type": "response.function_call_arguments.done", **of_call, "name": "look_up", "arguments": "{}"},
         {"type": "conversation.item.done", "previous_item_id": message, "item": called},
-        {"type": "response.output_item.done", **of_reply, "output_index": 1, "item": called},
+        {"type": "response.output_item.done", **of_response, "output_index": 1, "item": called},
         {
             "type": "response.done",
             "response": {
@@ -395,10 +395,10 @@ def test_ids_differ_in_their_kind_alone_whatever_letters_they_have() -> None:
     call_id = "call_itemrespcall_" + "a" * 13
     call = new_call(call_id=call_id)
     stem = call_id[5:21]
-    happen(call, inputs.CreateResponse({}), inputs.SideEffectBegun(f"resp_{stem}_1", "book"))
+    feed(call, inputs.CreateResponse({}), inputs.SideEffectBegun(f"resp_{stem}_1", "book"))
     assert call.response is not None
     assert [step["key"] for step in call.response.side_effects] == [f"{call_id}:item_{stem}_1_0_{crc32(b'book'):08x}"]
-    happen(
+    feed(
         call, inputs.ResponseFunctionCall(f"resp_{stem}_1", "look_up", "{}"), inputs.ResponseFinished(f"resp_{stem}_1")
     )
     done = emitted(call)[-1]["response"]
@@ -413,7 +413,7 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
     if said == "spoken":
         spoken_turn(call, now_ms=7000)
     else:
-        happen(call, *([HELLO] if said == "typed" else []), inputs.CreateResponse({}), now_ms=7000)
+        feed(call, *([HELLO] if said == "typed" else []), inputs.CreateResponse({}), now_ms=7000)
     params = {"output_modalities": ["audio"], "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}}}
     asked_to, items_to = "" if said == "nothing" else item_id(1), call.conversation.last_rank
     clip = (item_id(1), 1, 500) if said == "spoken" else ("", 0, 0)
@@ -430,7 +430,7 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
 def test_a_cancel_of_nothing_says_what_was_not_found(given: str | None, found: str) -> None:
     """And names the parameter if there was one."""
     call = new_call()
-    happen(call, inputs.CancelResponse(given))
+    feed(call, inputs.CancelResponse(given))
     error = emitted(call)[-1]["error"]
     assert error["message"] == f"Cancellation failed: {found}"
     assert error["param"] == ("response_id" if given else None)
@@ -439,45 +439,45 @@ def test_a_cancel_of_nothing_says_what_was_not_found(given: str | None, found: s
 def test_after_an_interruption_only_what_was_interrupted_may_be_cancelled() -> None:
     """A cancel of another response is the error it is, and does not count as the one that is expected."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "Hi."))
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
-    happen(call, inputs.CancelResponse(response_id(9)))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "Hi."))
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
+    feed(call, inputs.CancelResponse(response_id(9)))
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
     behind = call.seq
-    happen(call, inputs.CancelResponse(response_id(1)))
+    feed(call, inputs.CancelResponse(response_id(1)))
     assert call.seq == behind
 
 
 def test_nothing_said_opens_nothing() -> None:
     """Neither text nor audio without content is an item."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}))
-    happen(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), b""))
+    feed(call, inputs.CreateResponse({}))
+    feed(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), b""))
     assert types(call) == ["response.created"]
 
 
 def test_a_reply_may_be_as_long_as_the_bound() -> None:
     """Only the character beyond it ends it."""
     call = new_call(output_modalities=["text"])
-    happen(call, inputs.CreateResponse({}))
-    assert happen(call, inputs.ResponseText(response_id(1), "x" * MAX_RESPONSE_CHARS)) == []
+    feed(call, inputs.CreateResponse({}))
+    assert feed(call, inputs.ResponseText(response_id(1), "x" * MAX_RESPONSE_CHARS)) == []
     assert call.response is not None
-    assert happen(call, inputs.ResponseText(response_id(1), "x"))[0] == StopResponse(response_id(1))
+    assert feed(call, inputs.ResponseText(response_id(1), "x"))[0] == StopResponse(response_id(1))
 
 
 def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
     """An agent tells once how much it made and where the words are; what is known is not written again."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two"))
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two"))
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
     assert call.response is not None
     words: list[list[int]]
     for made_bytes, words in [(0, []), (4 * len(FRAME), [[20, 4]])]:
         take_write(call, 0)
-        happen(call, inputs.ResponseAudio(response_id(1), FRAME, made_bytes, words))
+        feed(call, inputs.ResponseAudio(response_id(1), FRAME, made_bytes, words))
         assert call.response.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
         assert "piece" not in take_write(call, 0).fields
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
     assert call.response.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
     assert orjson.loads(take_write(call, 0).fields["piece"])["made_bytes"] == 5 * len(FRAME)
 
@@ -485,8 +485,8 @@ def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
 def test_chunks_of_an_item_share_their_event() -> None:
     """Packed once: a chunk costs its audio. The next item has one of its own."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), *[inputs.ResponseAudio(response_id(1), FRAME)] * 3)
-    happen(
+    feed(call, inputs.CreateResponse({}), *[inputs.ResponseAudio(response_id(1), FRAME)] * 3)
+    feed(
         call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME)
     )
     heads = [entry.head for entry in call.unsaved_events if entry.audio]
@@ -498,8 +498,8 @@ def test_chunks_of_an_item_share_their_event() -> None:
 def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> None:
     """By as much as it is too late; a delay that no client lets its caller hear does not count."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=3000)
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
+    feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=3000)
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
     assert call.playback is not None
     assert call.playback.started_at_ms == 3000 + moved_ms
 
@@ -508,10 +508,10 @@ def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> No
 def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: int) -> None:
     """Or at once, if nothing is playing any more; on another pod, too."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 100))
-    happen(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 100))
+    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     for owner in (moved(call), call):
-        happen(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
+        feed(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
         assert owner.playback is not None
         assert owner.playback.started_at_ms == starts_at_ms
 
@@ -519,8 +519,8 @@ def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: 
 def test_loopback_is_played_as_it_comes() -> None:
     """A pause of the caller is none of the agent's; each frame counts as heard once."""
     call = new_call(mirror=True)
-    happen(call, *append(1), now_ms=0)
-    happen(call, *append(1), now_ms=5000)
+    feed(call, *append(1), now_ms=0)
+    feed(call, *append(1), now_ms=5000)
     assert call.playback is not None
     assert call.playback.started_at_ms == 0
     assert call.input_audio.position == 2 * len(FRAME)
@@ -532,20 +532,20 @@ def test_loopback_is_played_as_it_comes() -> None:
 def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now_ms: int, left_ms: int) -> None:
     """By the caller's own audio, in whatever formats it came; what was not spoken is heard at once."""
     call = manual_call()
-    happen(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
-    happen(call, inputs.AppendAudio(bytes(8 * 500)), inputs.CreateResponse({}))
+    feed(call, *append(50), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, inputs.AppendAudio(bytes(8 * 500)), inputs.CreateResponse({}))
     if speaks:
-        happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
-    happen(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
+        feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
+    feed(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
     assert call.idle_from_ms == 1500 + left_ms
 
 
 def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> None:
     """Of the piece before, the words are kept that were sent."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two three four"))
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
-    happen(call, inputs.ResponseDiverged(response_id(1), 4))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two three four"))
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
+    feed(call, inputs.ResponseDiverged(response_id(1), 4))
     assert call.response is not None
     assert call.response.alignment == [[0, 0], [100, 4]]
     assert call.response.piece == Piece(4, 5 * len(FRAME), 0, [])
@@ -554,24 +554,24 @@ def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> 
 def test_another_voice_says_no_other_item_anew() -> None:
     """Whatever a record holds: an item begins where it began, and where none is open nothing is to be said."""
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "First. "))
-    happen(
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "First. "))
+    feed(
         call, inputs.ResponseAudio(response_id(1), FRAME), inputs.ResponseFunctionCall(response_id(1), "look_up", "{}")
     )
-    happen(call, inputs.ResponseDiverged(response_id(1), 3))
+    feed(call, inputs.ResponseDiverged(response_id(1), 3))
     assert call.response is not None
     assert call.response.alignment == []
-    happen(call, inputs.ResponseText(response_id(1), "Second."), inputs.ResponseAudio(response_id(1), FRAME))
-    happen(call, inputs.ResponseDiverged(response_id(1), 0))
+    feed(call, inputs.ResponseText(response_id(1), "Second."), inputs.ResponseAudio(response_id(1), FRAME))
+    feed(call, inputs.ResponseDiverged(response_id(1), 0))
     assert call.response.piece == Piece(7, 2 * len(FRAME), 0, [])
 
 
 def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
     """All of its audio; its item stands behind what is answered, and in front of what came since."""
     call = new_call()
-    happen(call, HELLO, inputs.CreateResponse({}), HELLO)
+    feed(call, HELLO, inputs.CreateResponse({}), HELLO)
     audio = bytes(range(240)) * 50
-    happen(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
+    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
     chunks = [entry.audio for entry in call.unsaved_events if entry.audio]
     assert b"".join(chunks) == audio
     assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
@@ -587,15 +587,15 @@ def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
 def test_an_apology_for_what_was_deleted_comes_last() -> None:
     """There is nothing left behind which it could stand."""
     call = new_call()
-    happen(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
-    happen(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
+    feed(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
+    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]
 
 
 def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said aside takes no room in it."""
     call = new_call()
-    happen(call, HELLO)
+    feed(call, HELLO)
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
-    assert happen(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
-    assert happen(call, inputs.CreateResponse({"conversation": "none"})) == [StartResponse(response_id(1))]
+    assert feed(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
+    assert feed(call, inputs.CreateResponse({"conversation": "none"})) == [StartResponse(response_id(1))]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from tests.call.calls import FRAME, append, emitted, happen, manual_call, moved, new_call
+from tests.call.calls import FRAME, append, emitted, feed, manual_call, moved, new_call
 from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM, PCMA, PCMU
 from voice_agent.call.changes import Snapshot
@@ -384,7 +384,7 @@ def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
 
 def begin(call: Call) -> None:
     """The caller begins to speak."""
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
 @pytest.mark.parametrize(
@@ -401,13 +401,13 @@ def begin(call: Call) -> None:
 )
 def test_a_caller_is_listened_to_afresh_only_where_listening_changes(patch: dict[str, Any], resets: bool) -> None:
     """By the format of what is heard or the way turns are found."""
-    assert happen(new_call(), inputs.UpdateSession(patch)) == ([ResetEndpointing()] if resets else [])
+    assert feed(new_call(), inputs.UpdateSession(patch)) == ([ResetEndpointing()] if resets else [])
 
 
 def test_an_update_is_answered_with_the_whole_session() -> None:
     """As it is now."""
     call = new_call()
-    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    feed(call, inputs.UpdateSession({"instructions": "Be brief."}))
     assert call.session["instructions"] == "Be brief."
     assert emitted(call) == [{"type": "session.updated", "session": call.session}]
 
@@ -416,7 +416,7 @@ def test_an_utterance_goes_on_under_other_settings() -> None:
     """Detection that was on and stays on forgets nothing, however it is set."""
     call = new_call()
     begin(call)
-    happen(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
+    feed(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
     assert call.input_audio.speaking
     assert bytes(call.input_audio.audio) == FRAME
     assert call.listening is not None
@@ -426,9 +426,9 @@ def test_an_utterance_goes_on_under_other_settings() -> None:
 def test_positions_begin_anew_with_a_new_format() -> None:
     """To the byte; how long the caller has been heard is not forgotten."""
     call = manual_call()
-    happen(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, *append(5), inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
     assert (call.input_audio.position, call.input_audio.base_ms, call.heard_ms) == (0, 100, 100)
-    happen(call, inputs.UpdateSession({"instructions": "Be brief."}))
+    feed(call, inputs.UpdateSession({"instructions": "Be brief."}))
     assert (call.input_audio.position, call.input_audio.base_ms) == (0, 100)
 
 
@@ -438,17 +438,17 @@ def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, 
     """It was dealt with when the format changed: a client that sends it again after a resume is not heard twice."""
     call = new_call()
     frames = [inputs.AppendAudio(FRAME, f"frame_{number}") for number in range(20)]
-    happen(call, *frames)
+    feed(call, *frames)
     if is_written:
         take_write(call, 0)
     update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
-    happen(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
+    feed(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
     again = moved(call) if moves else call
     machine.attach(again, again.seq, 0, resumable=True)
     assert again.last_client_event_id == "update"
-    happen(again, *frames, update)
+    feed(again, *frames, update)
     assert (again.input_audio.base_ms, again.input_audio.position) == (400, 0)
-    happen(again, inputs.AppendAudio(bytes(160), "frame_20"))
+    feed(again, inputs.AppendAudio(bytes(160), "frame_20"))
     assert again.input_audio.position == 160
 
 
@@ -458,7 +458,7 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
     earlier = [inputs.AppendAudio(FRAME, f"earlier_{number}") for number in range(10)]
     update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
     later = [inputs.AppendAudio(bytes(160), f"later_{number}") for number in range(10)]
-    happen(call, *earlier, update, *later)
+    feed(call, *earlier, update, *later)
     take_write(call, 0)
     call.write_whole = True
     write = take_write(call, 0)
@@ -468,5 +468,5 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
     )
     assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
     machine.attach(again, again.seq, 0, resumable=True)
-    happen(again, *earlier, update, *later)
+    feed(again, *earlier, update, *later)
     assert (again.input_audio.base_ms, again.input_audio.position) == (200, 1600)

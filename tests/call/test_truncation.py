@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, FRAME_MS, emitted, happen, item_id, moved, new_call, response_id, spoken_turn
+from tests.call.calls import FRAME, FRAME_MS, emitted, feed, item_id, moved, new_call, response_id, spoken_turn
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, cut, heard_text
 from voice_agent.call.effects import StopResponse
@@ -57,13 +57,13 @@ def test_barge_in_cuts_the_item_at_what_was_played() -> None:
     """400 ms after the first chunk the caller speaks: 400 ms of the reply stay."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "one two three four five six"),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=1000,
     )
-    happen(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=1400)
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=1400)
     done, truncated = emitted(call)[-2:]
     assert done["response"]["status"] == "cancelled"
     assert done["response"]["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
@@ -77,7 +77,7 @@ def test_barge_in_after_the_reply_was_sent_still_cuts_what_is_playing() -> None:
     """The reply is done but the caller is still listening to it."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "one two three four"),
         inputs.ResponseAudio(response_id(1), FRAME * 100),
@@ -92,14 +92,14 @@ def test_the_client_knows_best_how_much_was_heard() -> None:
     """After the server's own cut, the client may name another point within what was sent, not beyond."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "one two three four"),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=0,
     )
     spoken_turn(call, now_ms=500)
-    happen(call, inputs.TruncateItem(item_id(2), 0, 750), inputs.TruncateItem(item_id(2), 0, 1001))
+    feed(call, inputs.TruncateItem(item_id(2), 0, 750), inputs.TruncateItem(item_id(2), 0, 1001))
     truncated, error = emitted(call)[-2:]
     assert truncated["audio_end_ms"] == 750
     assert error["error"]["param"] == "audio_end_ms"
@@ -110,13 +110,13 @@ def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
     """Clients that interrupt truncate first: the response ends as cancelled, and the cut is told after it."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "one two three four"),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
         now_ms=0,
     )
-    effects = happen(call, inputs.TruncateItem(item_id(2), 0, 500), now_ms=600)
+    effects = feed(call, inputs.TruncateItem(item_id(2), 0, 500), now_ms=600)
     assert effects == [StopResponse(response_id(1))]
     done, truncated = emitted(call)[-2:]
     assert done["type"] == "response.done"
@@ -126,7 +126,7 @@ def test_an_item_that_is_being_spoken_stops_where_it_is_truncated() -> None:
     item = call.conversation.get(item_id(2))
     assert item is not None
     assert item.item["content"][0]["transcript"] == "one two"
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME))
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME))
     assert emitted(call)[-1] == truncated
 
 
@@ -134,15 +134,15 @@ def test_a_client_that_interrupts_may_name_more_than_was_spoken_and_cancel_too()
     """It does not know how far the server is: one cancel may follow, and a second one is the error it was."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    happen(call, inputs.TruncateItem(item_id(2), 0, 5000), inputs.CancelResponse(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    feed(call, inputs.TruncateItem(item_id(2), 0, 5000), inputs.CancelResponse(response_id(1)))
     assert emitted(call)[-1] == {
         "type": "conversation.item.truncated",
         "item_id": item_id(2),
         "content_index": 0,
         "audio_end_ms": 1000,
     }
-    happen(call, inputs.CancelResponse())
+    feed(call, inputs.CancelResponse())
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
 
 
@@ -150,20 +150,20 @@ def test_after_an_interruption_the_next_response_is_cancelled_like_any_other() -
     """The cancel that was expected never came; one that comes later is for the new response."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50), inputs.TruncateItem(item_id(2), 0, 100))
-    happen(call, inputs.CreateResponse({}))
-    assert happen(call, inputs.CancelResponse()) == [StopResponse(response_id(2))]
-    happen(call, inputs.CancelResponse())
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50), inputs.TruncateItem(item_id(2), 0, 100))
+    feed(call, inputs.CreateResponse({}))
+    assert feed(call, inputs.CancelResponse()) == [StopResponse(response_id(2))]
+    feed(call, inputs.CancelResponse())
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
 
 
-@pytest.mark.parametrize("wish", [inputs.TruncateItem(item_id(2), 1, 0), inputs.TruncateItem(item_id(9), 0, 0)])
-def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
+@pytest.mark.parametrize("truncation", [inputs.TruncateItem(item_id(2), 1, 0), inputs.TruncateItem(item_id(9), 0, 0)])
+def test_a_wrong_truncation_stops_nothing(truncation: inputs.TruncateItem) -> None:
     """Another part, or an item that is not there: an error, and the response goes on."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseAudio(response_id(1), FRAME * 50))
-    assert happen(call, wish) == []
+    feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50))
+    assert feed(call, truncation) == []
     assert emitted(call)[-1]["type"] == "error"
     assert call.response is not None
 
@@ -171,7 +171,7 @@ def test_a_wrong_truncation_stops_nothing(wish: inputs.TruncateItem) -> None:
 def test_what_is_being_written_is_not_truncated() -> None:
     """Only speech has milliseconds."""
     call = new_call(output_modalities=["text"])
-    happen(
+    feed(
         call,
         inputs.CreateResponse({}),
         inputs.ResponseText(response_id(1), "one"),
@@ -188,9 +188,7 @@ def kept(call: Call) -> str:
 
 def barge_in(call: Call, now_ms: int) -> None:
     """The caller begins to speak."""
-    happen(
-        call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=now_ms
-    )
+    feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=now_ms)
 
 
 def test_a_piece_lasts_as_long_as_the_audio_made_of_it() -> None:
@@ -198,12 +196,12 @@ def test_a_piece_lasts_as_long_as_the_audio_made_of_it() -> None:
     call = new_call()
     spoken_turn(call)
     audio = FRAME * 50
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "a b c d e f g h i j"),
         inputs.ResponseAudio(response_id(1), audio, 4 * len(audio)),
     )
-    happen(call, inputs.CancelResponse())
+    feed(call, inputs.CancelResponse())
     assert kept(call) == "a b"
     assert emitted(call)[-1]["response"]["output"][0]["content"][0]["transcript"] == "a b"
 
@@ -212,8 +210,8 @@ def test_a_piece_of_which_little_audio_is_made_yet_is_said_at_the_usual_pace() -
     """A voice that speaks while it makes: a second of audio for a hundred words is not all of it."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "one two " * 50), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    happen(call, inputs.CancelResponse())
+    feed(call, inputs.ResponseText(response_id(1), "one two " * 50), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    feed(call, inputs.CancelResponse())
     assert kept(call) == "one two one two"
 
 
@@ -221,7 +219,7 @@ def test_a_sentence_that_was_not_begun_is_not_kept() -> None:
     """Its text had come, its audio not: a cancelled reply leaves what was sent of it."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "One. "),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
@@ -240,10 +238,10 @@ def test_a_pause_of_the_agent_is_not_heard_as_speech(moves: bool) -> None:
         inputs.ResponseText(response_id(1), "one two three four "),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
     ]
-    happen(call, *say, now_ms=0)
+    feed(call, *say, now_ms=0)
     if moves:
         call = moved(call)
-    happen(call, *say, now_ms=3000)
+    feed(call, *say, now_ms=3000)
     barge_in(call, 3500)
     assert emitted(call)[-1]["audio_end_ms"] == 1500
     assert kept(call) == "one two three four one two"
@@ -253,14 +251,14 @@ def test_a_change_of_format_does_not_change_what_was_said_when() -> None:
     """An item is cut by its own audio's format, whatever the session's is by then."""
     call = new_call()
     spoken_turn(call)
-    happen(
+    feed(
         call,
         inputs.ResponseText(response_id(1), "one two three four"),
         inputs.ResponseAudio(response_id(1), FRAME * 50),
     )
-    happen(call, inputs.ResponseFinished(response_id(1)))
-    happen(call, inputs.UpdateSession({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}))
-    happen(call, inputs.TruncateItem(item_id(2), 0, 500))
+    feed(call, inputs.ResponseFinished(response_id(1)))
+    feed(call, inputs.UpdateSession({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}))
+    feed(call, inputs.TruncateItem(item_id(2), 0, 500))
     assert kept(call) == "one two"
 
 
@@ -268,8 +266,8 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
     """Clients that interrupt before anything was heard delete the item, and may cancel its response, too."""
     call = new_call()
     spoken_turn(call)
-    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    effects = happen(call, inputs.DeleteItem(item_id(2)), inputs.CancelResponse(response_id(1)))
+    feed(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    effects = feed(call, inputs.DeleteItem(item_id(2)), inputs.CancelResponse(response_id(1)))
     assert effects == [StopResponse(response_id(1))]
     assert [event["type"] for event in emitted(call)[-2:]] == ["response.done", "conversation.item.deleted"]
     assert item_id(2) not in call.conversation
@@ -279,19 +277,19 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
 
 def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool = True) -> str:
     """The agent says something; the item's id."""
-    happen(call, inputs.CreateResponse({}), now_ms=now_ms)
+    feed(call, inputs.CreateResponse({}), now_ms=now_ms)
     assert call.response is not None
-    reply_id = call.response.response_id
-    happen(
+    response_id = call.response.response_id
+    feed(
         call,
-        inputs.ResponseText(reply_id, text),
-        inputs.ResponseAudio(reply_id, FRAME * (ms // FRAME_MS)),
+        inputs.ResponseText(response_id, text),
+        inputs.ResponseAudio(response_id, FRAME * (ms // FRAME_MS)),
         now_ms=now_ms,
     )
     assert call.response.item_id is not None
     said = call.response.item_id
     if ends:
-        happen(call, inputs.ResponseFinished(reply_id), now_ms=now_ms)
+        feed(call, inputs.ResponseFinished(response_id), now_ms=now_ms)
     return said
 
 
@@ -330,7 +328,7 @@ def test_what_was_cut_once_is_not_cut_again_by_a_voice(by_client: bool) -> None:
     call = new_call()
     said = spoken(call, "one two three four")
     if by_client:
-        happen(call, inputs.TruncateItem(said, 0, 300), now_ms=400)
+        feed(call, inputs.TruncateItem(said, 0, 300), now_ms=400)
     else:
         spoken_turn(call, now_ms=300)
     spoken_turn(call, now_ms=600)
@@ -343,7 +341,7 @@ def test_an_item_that_was_said_before_is_cut_alone(ends: bool) -> None:
     call = new_call()
     first = spoken(call, "one two three four")
     second = spoken(call, "five six seven eight", now_ms=1000, ends=ends)
-    assert happen(call, inputs.TruncateItem(first, 0, 200), now_ms=1200) == []
+    assert feed(call, inputs.TruncateItem(first, 0, 200), now_ms=1200) == []
     assert (call.response is None) == ends
     barge_in(call, 1300)
     assert cuts(call) == [(first, 200), (second, 300)]
@@ -353,7 +351,7 @@ def test_all_of_an_item_may_be_named() -> None:
     """A client that played it to its end takes nothing away."""
     call = new_call()
     said = spoken(call, "one two three four")
-    happen(call, inputs.TruncateItem(said, 0, 1000))
+    feed(call, inputs.TruncateItem(said, 0, 1000))
     assert cuts(call) == [(said, 1000)]
     assert kept(call) == "one two three four"
 
@@ -369,7 +367,7 @@ def test_what_is_left_is_aligned_as_it_was_said(alignment: Alignment | None, lef
     entry = call.conversation.get(said)
     assert entry is not None
     entry.alignment = alignment
-    happen(call, inputs.TruncateItem(said, 0, 500))
+    feed(call, inputs.TruncateItem(said, 0, 500))
     assert kept(call) == left
     assert entry.alignment == [[0, 0], [500, len(left)]]
     assert call.conversation.packed_bytes == len(entry.pack())
@@ -394,17 +392,17 @@ NOTHING_SAID = {"type": "message", "role": "assistant", "status": "incomplete", 
 def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, audio_end_ms: int, param: str) -> None:
     """The error says what is wrong, and nothing changes."""
     call = new_call()
-    happen(call, inputs.CreateItem({**TYPED, "id": "typed"}))
+    feed(call, inputs.CreateItem({**TYPED, "id": "typed"}))
     ids = {"unknown": "unknown", "typed by the user": "typed", "nothing": "nothing", "spoken": spoken(call, "one two")}
-    happen(call, inputs.CreateResponse({"output_modalities": ["text"]}))
-    happen(
+    feed(call, inputs.CreateResponse({"output_modalities": ["text"]}))
+    feed(
         call, inputs.ResponseText(response_id(2), "three"), inputs.ResponseFunctionCall(response_id(2), "look_up", "{}")
     )
     assert call.response is not None
     ids["written"], ids["a tool's call"] = call.response.output_ids
-    happen(call, inputs.ResponseFinished(response_id(2)))
+    feed(call, inputs.ResponseFinished(response_id(2)))
     call.conversation.add({"id": "nothing", **NOTHING_SAID})
-    happen(call, inputs.TruncateItem(ids[said], content_index, audio_end_ms))
+    feed(call, inputs.TruncateItem(ids[said], content_index, audio_end_ms))
     assert emitted(call)[-1]["error"]["param"] == param
     assert (emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id") == (said == "unknown")
     assert cuts(call) == []
@@ -415,8 +413,8 @@ def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, au
 def test_what_is_said_aside_is_not_truncated() -> None:
     """It is no item of the conversation, and goes on."""
     call = new_call()
-    happen(call, inputs.CreateResponse({"conversation": "none"}))
-    happen(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    assert happen(call, inputs.TruncateItem(item_id(1), 0, 500)) == []
+    feed(call, inputs.CreateResponse({"conversation": "none"}))
+    feed(call, inputs.ResponseText(response_id(1), "one two"), inputs.ResponseAudio(response_id(1), FRAME * 50))
+    assert feed(call, inputs.TruncateItem(item_id(1), 0, 500)) == []
     assert emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id"
     assert call.response is not None

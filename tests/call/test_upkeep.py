@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.call.calls import happen, new_call
+from tests.call.calls import feed, new_call
 from voice_agent.call.inputs import ConnectionLost
 from voice_agent.call.record import Call
 from voice_agent.call.upkeep import Limits, ending
@@ -34,7 +34,7 @@ def test_a_caller_who_sends_nothing_at_all_is_let_go() -> None:
 def test_a_parked_call_waits_for_its_window() -> None:
     """However long it had been silent before."""
     call = new_call()
-    happen(call, ConnectionLost(hung_up=False, planned=False), now_ms=10_000)
+    feed(call, ConnectionLost(hung_up=False, planned=False), now_ms=10_000)
     assert outcome(call, now_s=129.9, silent_s=5000) is None
     assert outcome(call, now_s=130) == "abandoned"
 
@@ -43,7 +43,7 @@ def test_only_what_was_handed_off_and_never_fetched_was_dropped() -> None:
     """By a deploy, that is: a caller who lost the connection did not come back by themselves."""
     for planned in (False, True):
         call = new_call()
-        happen(call, ConnectionLost(hung_up=False, planned=planned), now_ms=0)
+        feed(call, ConnectionLost(hung_up=False, planned=planned), now_ms=0)
         found = ending(call, LIMITS, now_ms=120_000, silent_s=0)
         assert found is not None
         assert found.was_dropped is planned

@@ -49,10 +49,10 @@ def test_a_board_is_the_same_memory_after_a_fork() -> None:
     child = os.fork()
     if child == 0:
         board.write(1, said)
-        board.wish(HostDrain(DrainMode.FINISH, 30.0), leaving=True)
+        board.set_drain(HostDrain(DrainMode.FINISH, 30.0), leaving=True)
         os._exit(0)
     os.waitpid(child, 0)
     assert board.lines() == [WorkerState(), said]
     assert (board.drain, board.is_leaving) == (HostDrain(DrainMode.FINISH, 30.0), True)
-    board.wish(None)
+    board.set_drain(None)
     assert (board.drain, board.is_leaving) == (None, False)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.call.calls import emitted, happen, new_call
+from tests.call.calls import emitted, feed, new_call
 from tests.protocol.client_events import REFUSED, SESSION, TAKEN
 from tests.protocol.sdk_fields import Field, fields
 from voice_agent.agents.base import SideEffect
@@ -70,7 +70,7 @@ def configured_call() -> Call:
     call = new_call()
     session = {**SESSION, "audio": {**SESSION["audio"], "output": {**SESSION["audio"]["output"], "voice": "marin"}}}
     item = {"id": "spoken", "type": "message", "role": "assistant", "status": "completed"}
-    happen(
+    feed(
         call,
         inputs.UpdateSession(session),
         inputs.CreateItem({**item, "content": [{"type": "output_audio", "transcript": "Hi."}]}),

@@ -106,10 +106,10 @@ async def test_a_call_is_erased_all_the_same(full: RedisStore) -> None:
 
 async def test_the_fleet_stays_in_sight(full: RedisStore) -> None:
     """Heartbeats are written, also the first of a pod; drains are wished, seen and taken back; notes are swapped."""
-    wish = DrainRequest("finish", 5, 7)
+    request = DrainRequest("finish", 5, 7)
     assert await full.heartbeat(HEARTBEAT, ttl_s=5) is None
-    await full.request_drain("blue", wish)
-    assert await full.heartbeat(HEARTBEAT, ttl_s=5) == wish
+    await full.request_drain("blue", request)
+    assert await full.heartbeat(HEARTBEAT, ttl_s=5) == request
     await full.request_drain("blue", None)
     await full.tell_weights({"green": 100}, 0)
     told = await full.weights()

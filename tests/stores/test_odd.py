@@ -101,7 +101,7 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisS
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "drain",
     [
         b"",
         b"drain!",
@@ -117,12 +117,12 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisS
         None,
     ],
 )
-async def test_an_odd_wish_is_none_and_can_be_replaced(store: RedisStore, wish: bytes | None) -> None:
-    """Heartbeats are taken all the same. None: something else stands there, which no wish replaces."""
-    if wish is None:
+async def test_an_odd_drain_request_is_none_and_can_be_replaced(store: RedisStore, drain: bytes | None) -> None:
+    """Heartbeats are taken all the same. None: something else stands there, which no request replaces."""
+    if drain is None:
         await store._redis.set("voice:color:blue", "x")
     else:
-        await store._redis.hset("voice:color:blue", "drain", wish)
+        await store._redis.hset("voice:color:blue", "drain", drain)
     with capture_logs() as lines:
         assert await store.heartbeat(HEARTBEAT, ttl_s=5) is None
         assert await store.drain_request("blue") is None
@@ -130,7 +130,7 @@ async def test_an_odd_wish_is_none_and_can_be_replaced(store: RedisStore, wish: 
         assert await store.drain_request("blue") is None
     assert [line["entry"] for line in lines] == ["voice:color:blue"]
     await store.request_drain("blue", None)
-    if wish is not None:
+    if drain is not None:
         await store.request_drain("blue", DrainRequest("finish", 5, 7))
         assert await store.drain_request("blue") == DrainRequest("finish", 5, 7)
 

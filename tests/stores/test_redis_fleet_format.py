@@ -1,4 +1,4 @@
-"""What is read of heartbeats, wishes and weights: everything this version writes, and no more than it understands."""
+"""What is read of heartbeats, drain requests and weights: all that this version writes, and no more than it knows."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def read_heartbeat(**fields: Any) -> tuple[PodHeartbeat | None, list[str]]:
     return heartbeat_of("a", packed, odd.append), odd
 
 
-def read_request(wish: Any) -> tuple[DrainRequest | None, list[str]]:
-    """A wish, and what is odd about it."""
+def read_request(drain: Any) -> tuple[DrainRequest | None, list[str]]:
+    """A drain request, and what is odd about it."""
     odd: list[str] = []
-    return request_of([wish if isinstance(wish, bytes) else orjson.dumps(wish)], odd.append), odd
+    return request_of([drain if isinstance(drain, bytes) else orjson.dumps(drain)], odd.append), odd
 
 
 def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterWeights | None, list[str]]:
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "wish"),
+    ("more", "drain"),
     [
         ({}, DrainRequest("finish", 5, 7)),
         ({"new": 1}, DrainRequest("finish", 5, 7)),
@@ -178,13 +178,13 @@ def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
         ),
     ],
 )
-def test_a_wish_is_read(more: dict[str, Any], wish: DrainRequest) -> None:
+def test_a_drain_request_is_read(more: dict[str, Any], drain: DrainRequest) -> None:
     """Up to the longest deadline there is."""
-    assert read_request(WISH | more) == (wish, [])
+    assert read_request(WISH | more) == (drain, [])
 
 
 @pytest.mark.parametrize(
-    ("wish", "why"),
+    ("drain", "why"),
     [
         (b"{", "no JSON"),
         (b"[]", "no JSON object"),
@@ -199,9 +199,9 @@ def test_a_wish_is_read(more: dict[str, Any], wish: DrainRequest) -> None:
         ({"mode": "finish"}, "its deadline_s is no number"),
     ],
 )
-def test_a_wish_that_is_odd_is_none(wish: Any, why: str) -> None:
+def test_a_drain_request_that_is_odd_is_none(drain: Any, why: str) -> None:
     """And it is said why."""
-    assert read_request(wish) == (None, [why])
+    assert read_request(drain) == (None, [why])
 
 
 def test_nobody_wishes_or_tells_anything() -> None:

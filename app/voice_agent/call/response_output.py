@@ -66,7 +66,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     if len(part.delta) <= left:
         return []
     close(call, "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}, now_ms)
-    return [StopResponse(response.response_id), CountLimit("reply_text")]
+    return [StopResponse(response.response_id), CountLimit("response_text")]
 
 
 def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:

@@ -148,7 +148,7 @@ class HostPod:
         if only is not None and only != self._host:
             return (await self._answer_of(only, question)) is not None
         # First of all on the board: nobody is to be handed to a sibling that drains as well.
-        self._board.wish(HostDrain(mode, deadline_s))
+        self._board.set_drain(HostDrain(mode, deadline_s))
         await self.answer(question)
         await self._siblings.ask(question)
         return True
@@ -162,7 +162,7 @@ class HostPod:
         question = {"ask": "cancel"}
         if only is not None and only != self._host:
             return await self._answer_of(only, question)
-        self._board.wish(None)
+        self._board.set_drain(None)
         answers = [await self.answer(question), *(await self._siblings.ask(question)).values()]
         return any(map(orjson.loads, answers))
 

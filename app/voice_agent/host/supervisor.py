@@ -204,7 +204,7 @@ class Supervisor:
         while self._signalled:
             self._signalled -= 1
             # First of all on the board: nobody is to be handed to a sibling that leaves as well.
-            self._board.wish(self._board.drain or self._drain, leaving=True)
+            self._board.set_drain(self._board.drain or self._drain, leaving=True)
             self._leaving = True
             for worker in self._workers:
                 if worker.pid:

@@ -74,7 +74,7 @@ class WorkerTable:
         mode = MODES[said]
         return None if mode is None else HostDrain(mode, deadline_s)
 
-    def wish(self, drain: HostDrain | None, *, leaving: bool = False) -> None:
+    def set_drain(self, drain: HostDrain | None, *, leaving: bool = False) -> None:
         """Say what all workers are to do; None: to take calls, and to stay."""
         mode, deadline_s = (0, 0.0) if drain is None else (MODES.index(drain.mode), drain.deadline_s)
         HOST.pack_into(self._memory, 0, leaving, mode, deadline_s)

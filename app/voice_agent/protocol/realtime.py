@@ -119,10 +119,10 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
         event_id = _event_id(event)
         if event.get("type") == _APPEND:
             return AppendAudio(_decode(event.get("audio"), "audio", max_audio_bytes), event_id)
-        happened, parts = _read(event, event_id)
-        if isinstance(happened, CreateItem) and parts:
-            return replace(happened, audio=_decode_parts(parts, max_audio_bytes))
-        return happened
+        parsed, parts = _read(event, event_id)
+        if isinstance(parsed, CreateItem) and parts:
+            return replace(parsed, audio=_decode_parts(parts, max_audio_bytes))
+        return parsed
     except ProtocolError as error:
         return InvalidEvent(error, event_id)
 
@@ -176,20 +176,20 @@ def parse_long(
     try:
         event_id = _event_id(event)
         if event.get("type") == _APPEND:
-            happened: FromCaller = AppendAudio(b"", event_id)
+            parsed: FromCaller = AppendAudio(b"", event_id)
             parts: Sequence[tuple[str, Any]] = [("audio", event.get("audio"))]
         else:
-            happened, parts = _read(event, event_id)
-        if not isinstance(happened, AppendAudio | CreateItem):
-            return happened
-        return _long(happened, *(yield from _measure_parts(parts, max_audio_bytes)))
+            parsed, parts = _read(event, event_id)
+        if not isinstance(parsed, AppendAudio | CreateItem):
+            return parsed
+        return _long(parsed, *(yield from _measure_parts(parts, max_audio_bytes)))
     except ProtocolError as error:
         return InvalidEvent(error, event_id)
 
 
-def _long(happened: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], size_bytes: int) -> FromCaller | Long:
-    long = Long(happened, texts, size_bytes)
-    return long if size_bytes > SLICE_BYTES else replace(happened, audio=b"".join(long.pieces()))
+def _long(parsed: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], size_bytes: int) -> FromCaller | Long:
+    long = Long(parsed, texts, size_bytes)
+    return long if size_bytes > SLICE_BYTES else replace(parsed, audio=b"".join(long.pieces()))
 
 
 def _measure(base64: str, start: int, end: int, max_bytes: int) -> Generator[None, None, int | None]:

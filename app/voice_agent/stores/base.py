@@ -43,7 +43,7 @@ class WriteOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A pod's wish to own a call.
+    """A pod's request to own a call.
 
     `api_key_hash` is compared with the record's field of that name; None skips the
     comparison (a resume token is proof enough).
@@ -288,19 +288,19 @@ class Store(ABC):
 
     @abstractmethod
     async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        """Say that a pod is alive, and learn what is wished of its color."""
+        """Say that a pod is alive, and return the drain request of its color."""
 
     @abstractmethod
     async def pods(self) -> list[PodHeartbeat]:
         """Every pod whose heartbeat has not run out, by name; one that cannot be read is passed over."""
 
     @abstractmethod
-    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
-        """Ask every pod of a color to drain; None takes the wish back."""
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
+        """Ask every pod of a color to drain; None removes the request."""
 
     @abstractmethod
     async def drain_request(self, color: str) -> DrainRequest | None:
-        """What is wished of a color; what cannot be read is no wish."""
+        """The drain request of a color; None if there is none or it cannot be read."""
 
     @abstractmethod
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:

@@ -250,11 +250,11 @@ class MemoryStore(Store):
             key=lambda heartbeat: heartbeat.name,
         )
 
-    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
-        if wish is None:
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
+        if request is None:
             self._requests.pop(color, None)
         else:
-            self._requests[color] = wish
+            self._requests[color] = request
 
     async def drain_request(self, color: str) -> DrainRequest | None:
         return self._requests.get(color)

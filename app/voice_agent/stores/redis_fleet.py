@@ -56,12 +56,12 @@ class RedisFleet(RedisClient):
         self._passed_over.tell("heartbeats", odd)
         return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
 
-    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
         """One script."""
-        await self._run("request_drain", [self.keys.color(color)], [] if wish is None else [orjson.dumps(wish)])
+        await self._run("request_drain", [self.keys.color(color)], [] if request is None else [orjson.dumps(request)])
 
     async def drain_request(self, color: str) -> DrainRequest | None:
-        """One script. A wish that is odd is passed over."""
+        """One script. A request that is odd is passed over."""
         return await self._read_fleet(self.keys.color(color), WISH_FIELDS, request_of)
 
     async def _read_fleet(

@@ -1,4 +1,4 @@
-"""How heartbeats, wishes and weights look in Redis, and what of them is passed over because it looks otherwise.
+"""How heartbeats, drain requests and weights look in Redis, and what of them is passed over because it looks otherwise.
 
 Blue and green are different versions, and anybody may write into a server: what is not understood is passed over one
 by one and named, and hides nothing else. Of a heartbeat, counters and keys may be missing alone.
@@ -18,8 +18,8 @@ from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, Rou
 from voice_agent.stores.redis_errors import words_of
 
 MAX_HASH_BYTES = 1024 * 1024
-"""Of a heartbeat or a wish: stops one that is huge from being sent to every pod every two seconds. One with the keys of
-ten thousand calls has a third of it."""
+"""Of a heartbeat or a drain request: stops one that is huge from being sent to every pod every two seconds. One with
+the keys of ten thousand calls has a third of it."""
 MAX_PODS = 1000
 """Of those that beat last: stops a list of names that is no list of pods."""
 MAX_TEXT_CHARS = 200
@@ -103,16 +103,16 @@ def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
 
 
 def request_of(answer: Any, say: Say) -> DrainRequest | None:
-    """What is wished of a color, from the same; None if nothing is, or it is odd. A newer version may say more."""
+    """The drain request of a color, from the same; None if there is none, or it is odd. Newer versions may say more."""
     try:
         found = _fields(WISH_FIELDS, answer)
         if not found:
             return None
-        wish = _object(found["drain"])
-        mode = wish.get("mode")
+        request = _object(found["drain"])
+        mode = request.get("mode")
         if not isinstance(mode, str) or not mode.isprintable() or len(mode) > MAX_TEXT_CHARS:
             raise Odd("its mode is no word")
-        deadline_s, at_ms = (_number_in(wish, *bound) for bound in WISH_NUMBERS)
+        deadline_s, at_ms = (_number_in(request, *bound) for bound in WISH_NUMBERS)
         return DrainRequest(mode, deadline_s, at_ms)
     except ValueError as error:
         say(_why(error))
@@ -174,8 +174,8 @@ def _part(found: Mapping[str, bytes], name: str, read: Callable[[bytes], Part], 
         return without
 
 
-def _number_in(wish: Mapping[str, Any], name: str, most: int) -> int:
-    value = wish.get(name)
+def _number_in(request: Mapping[str, Any], name: str, most: int) -> int:
+    value = request.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise Odd(f"its {name} is no number")
     return int(value)

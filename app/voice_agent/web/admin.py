@@ -72,9 +72,9 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
 
     @router.post("/drain")
     async def drain(request: Request) -> Response:
-        wish = await _read_drain(request)
-        mode = wish.mode or settings.drain_mode
-        deadline_s = settings.drain_deadline if wish.deadline_s is None else wish.deadline_s
+        asked = await _read_drain(request)
+        mode = asked.mode or settings.drain_mode
+        deadline_s = settings.drain_deadline if asked.deadline_s is None else asked.deadline_s
         if not await pod.begin_drain(mode, deadline_s, only=request.query_params.get("pod")):
             raise _no_such_pod()
         answer: dict[str, Any] = {"draining": True, "mode": mode, "deadline_s": deadline_s}

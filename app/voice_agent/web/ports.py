@@ -83,7 +83,7 @@ class LeavingPod(Protocol):
 
     @property
     def drains_as_wished(self) -> bool:
-        """Whether the drain under way was wished of the pod's color."""
+        """Whether the drain under way was requested of the pod's color."""
 
     @property
     def draining(self) -> bool:

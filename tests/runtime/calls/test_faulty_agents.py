@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.call.calls import emitted, happen, new_call, response_id
+from tests.call.calls import emitted, feed, new_call, response_id
 from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import PATIENCE_S
 from voice_agent.agents.base import Audio, Clip, Plan, Text, Turn
-from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.agents.turns import said_since_last_response
 from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
 from voice_agent.runtime.calls.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
@@ -56,7 +56,7 @@ class Faulty:
 
 
 async def answer(turn: Turn) -> AsyncIterator[Any]:
-    yield Text(f"You said {said_since_last_reply(turn.items, failed_to=turn.failed_to).text}.")
+    yield Text(f"You said {said_since_last_response(turn.items, failed_to=turn.failed_to).text}.")
 
 
 def not_a_generator(_: Faulty) -> Any:
@@ -270,19 +270,19 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     """The apology stands where the answer would stand, in front of what came meanwhile."""
     call = new_call()
     typed = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "one"}]})
-    happen(call, typed, inputs.CreateResponse({}), typed)
-    happen(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
+    feed(call, typed, inputs.CreateResponse({}), typed)
+    feed(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant", "user"]
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_to).items == 1
+    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_to).items == 1
 
 
 def test_a_written_reply_has_a_written_apology_and_one_aside_none() -> None:
     """No audio where none is wanted; a client that asks aside reads the status."""
     call = new_call(output_modalities=["text"])
-    happen(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": WORDS}]
-    happen(call, inputs.CreateResponse({"conversation": "none"}))
-    happen(call, inputs.ResponseFailed(response_id(2), "broken", apology(PCM)))
+    feed(call, inputs.CreateResponse({"conversation": "none"}))
+    feed(call, inputs.ResponseFailed(response_id(2), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"] == []
     assert not any(entry.audio for entry in call.unsaved_events)
 
@@ -299,7 +299,7 @@ async def test_an_agent_that_blocks_the_event_loop_is_named_once() -> None:
         yield Text("That was quick.")
 
     agent, observer, call = Faulty(blocks), CountingObserver(), new_call()
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     with capture_logs() as logs:
         await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, observer).run()
     [told] = [line for line in logs if "blocks the event loop" in line["event"]]
@@ -326,7 +326,7 @@ async def test_an_agent_that_never_gives_the_event_loop_back_is_named_by_a_threa
         told.set()
 
     agent, call, looking = Faulty(hangs), new_call(), threading.Thread(target=look)
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     with capture_logs() as logs:
         await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, CountingObserver()).run()
     looking.join()

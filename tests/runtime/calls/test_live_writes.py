@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.call.calls import FRAME, happen, manual_call
+from tests.call.calls import FRAME, feed, manual_call
 from tests.runtime.alone import Alone, QuietConnection, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.bounds import kept_audio_bytes
@@ -496,7 +496,7 @@ async def test_a_call_holds_the_sum_of_its_parts() -> None:
     async with alone() as its:
         assert its.live.held_bytes == its.call.session_bytes
         connection = its.attach()
-        happen(its.call, typed("mine"))
+        feed(its.call, typed("mine"))
         its.call.input_audio.audio += bytes(3)
         its.call.add_speech("item", bytes(50))
         its.live.taking_bytes = 700

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.call.calls import emitted, happen, moved, new_call
+from tests.call.calls import emitted, feed, moved, new_call
 from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
@@ -111,7 +111,7 @@ async def interrupted(
     clock, observer = StoppedClock(), CountingObserver()
     call = new_call(**session)
     call.voice_locked = has_spoken
-    happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
+    feed(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     try:
         await ResponseRun(DyingHost(call, clock, dies_at), first, clock, CountingObserver()).run()
     except Died:
@@ -125,7 +125,7 @@ async def interrupted(
 async def steps(agent: Any, **session: Any) -> int:
     """How many things happen in a reply that nothing interrupts."""
     clock, call = StoppedClock(), new_call(**session)
-    happen(call, inputs.CreateResponse({}))
+    feed(call, inputs.CreateResponse({}))
     host = RecordingHost(call, clock)
     await ResponseRun(host, agent, clock, CountingObserver()).run()
     return len(host.fed)
@@ -239,7 +239,7 @@ async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> Call:
     """A reply of several owners in turn; each but the last may die."""
     clock, call = StoppedClock(), new_call()
     call.voice_locked = True
-    happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
+    feed(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     for agent, moment in zip(agents, (*dies_at, 1000), strict=True):
         try:
             await ResponseRun(DyingHost(call, clock, moment), agent, clock, CountingObserver()).run()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.call.calls import CALL_ID, emitted, happen, item_id, new_call, response_id, spoken_turn, types
+from tests.call.calls import CALL_ID, emitted, feed, item_id, new_call, response_id, spoken_turn, types
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
 from voice_agent.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ResponsePart, Text, Turn
@@ -73,7 +73,7 @@ async def spoken(*, hangs_up: bool, lead_ms: int, finishes: bool = True) -> Reco
     """A reply of three seconds, from its start to its end."""
     clock = StoppedClock()
     call = new_call()
-    happen(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
+    feed(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     host = RecordingHost(call, clock, finishes=finishes)
     await ResponseRun(host, Leaving(hangs_up=hangs_up, lead_ms=lead_ms), clock, CountingObserver()).run()
     return host
@@ -149,7 +149,7 @@ def response_run(act: Callable[[Turn], AsyncIterator[Any]], call: Call | None = 
     clock, told = StoppedClock(), Told()
     call = call or new_call()
     if call.response is None:
-        happen(call, inputs.CreateResponse({}))
+        feed(call, inputs.CreateResponse({}))
     host = RecordingHost(call, clock)
     observer: Any = told
     return ResponseRun(host, Acting(act), clock, observer), host, told
@@ -163,10 +163,10 @@ def test_an_agent_is_told_all_it_may_know() -> None:
     """By the session; the items are those up to the response."""
     call = new_call(instructions="Be brief.", tools=[{"type": "function", "name": "look_up"}])
     spoken_turn(call, now_ms=7000)
-    happen(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "later"}))
+    feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "later"}))
     assert call.response is not None
-    happen(call, inputs.ResponsePlanned(response_id(1), {"say": "this"}, {"turn": 1}))
-    happen(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), bytes(960)))
+    feed(call, inputs.ResponsePlanned(response_id(1), {"say": "this"}, {"turn": 1}))
+    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), bytes(960)))
     call.failed_to = "item_before"
     clip = Clip(b"", PCM)
     turn = turn_of(call, clip, no_side_effect)
@@ -200,7 +200,7 @@ def test_what_a_response_was_asked_with_counts_more_than_the_session() -> None:
     call = new_call()
     typed = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     params = {"max_output_tokens": 100, "metadata": {"a": "b"}, "input": [typed], "output_modalities": ["text"]}
-    happen(call, inputs.CreateItem(typed), inputs.CreateResponse(params))
+    feed(call, inputs.CreateItem(typed), inputs.CreateResponse(params))
     turn = turn_of(call, None, no_side_effect)
     assert (turn.max_output_tokens, turn.metadata, turn.wants_audio) == (100, {"a": "b"}, False)
     assert [item["content"] for item in turn.items] == [typed["content"]]
@@ -219,7 +219,7 @@ async def test_an_agent_hears_what_it_answers(answers_speech: bool) -> None:
     call = new_call()
     if answers_speech:
         spoken_turn(call)
-        happen(call, inputs.CancelResponse())
+        feed(call, inputs.CancelResponse())
     its, _, _ = response_run(act, call)
     await its.run()
     assert call.clip is None or len(call.clip.audio) == PCM.size(500)
@@ -254,9 +254,9 @@ async def test_text_joins_what_is_said_already_if_one_audio_says_both() -> None:
             yield Audio(bytes(4800), PCM)
 
     call = new_call()
-    happen(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "One. "))
-    happen(call, inputs.ResponseAudio(response_id(1), bytes(4800)), inputs.ResponseText(response_id(1), "T"))
-    happen(call, inputs.ResponseAudio(response_id(1), bytes(960)))
+    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "One. "))
+    feed(call, inputs.ResponseAudio(response_id(1), bytes(4800)), inputs.ResponseText(response_id(1), "T"))
+    feed(call, inputs.ResponseAudio(response_id(1), bytes(960)))
     its, host, _ = response_run(act, call)
     await its.run()
     said = [event for event, _ in host.fed if isinstance(event, inputs.ResponseText)]
@@ -377,7 +377,7 @@ async def test_an_agent_that_fails_when_its_reply_is_over_is_not_heard_of(is_fol
     """The client cancelled it; the response that follows is none of its business."""
 
     async def act(_: Turn) -> AsyncIterator[Any]:
-        happen(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
+        feed(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
         yield Text("too late")
         raise RuntimeError("later still")
 
@@ -425,7 +425,7 @@ async def test_nothing_is_done_any_more_when_the_reply_is_over(is_followed: bool
         done.append(key)
 
     async def act(turn: Turn) -> AsyncIterator[Any]:
-        happen(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
+        feed(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
         try:
             yield Text(str(await turn.once("deed", run)))
         except BaseException as error:

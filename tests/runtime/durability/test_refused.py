@@ -101,7 +101,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         assert pod.status().store == "redis:ok"
 
 
-async def test_a_wish_is_obeyed_though_the_heartbeat_is_refused(store: RedisStore) -> None:
+async def test_a_drain_request_is_applied_though_the_heartbeat_is_refused(store: RedisStore) -> None:
     """What the store refuses keeps nothing else from being asked."""
     await store._redis.set("voice:pods", "x")
     async with rig(store) as its:

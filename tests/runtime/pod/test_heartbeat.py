@@ -114,9 +114,9 @@ class InTwoSteps(MemoryStore):
         self.gates: dict[asyncio.Task[None], asyncio.Event] = {}
 
     async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        wish = await super().heartbeat(heartbeat, ttl_s=ttl_s)
+        request = await super().heartbeat(heartbeat, ttl_s=ttl_s)
         await self._wait()
-        return wish
+        return request
 
     async def pods(self) -> list[PodHeartbeat]:
         found = await super().pods()

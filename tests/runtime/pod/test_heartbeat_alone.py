@@ -224,18 +224,18 @@ async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
     assert not pod.heartbeat.others_take_calls
 
 
-async def test_a_wish_is_obeyed_once() -> None:
+async def test_a_drain_request_is_applied_once() -> None:
     """Each heartbeat brings it again; a drain that began anew each time would never come to its deadline."""
     store = MemoryStore(ttl_s=60)
     pod = pod_on(store)
     with capture_logs() as lines:
-        for wish in (DrainRequest("finish", 60, 1), None):
-            await store.request_drain("blue", wish)
+        for request in (DrainRequest("finish", 60, 1), None):
+            await store.request_drain("blue", request)
             for _ in range(3):
                 await pod.heartbeat.heartbeat()
                 await asyncio.sleep(0)
     events = [line["event"] for line in lines if line["log_level"] != "debug"]
-    assert events == ["draining as wished", "drain started", "drained", "drain wish taken back", "drain cancelled"]
+    assert events == ["draining as requested", "drain started", "drained", "drain request removed", "drain cancelled"]
 
 
 @pytest.mark.parametrize(

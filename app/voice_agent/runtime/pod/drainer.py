@@ -38,14 +38,14 @@ class Drainer:
         self.done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_requested = False
-        """Whether the drain under way was wished of the pod's color, and ends with that wish."""
+        """Whether the drain under way was requested of the pod's color, and ends with that request."""
         self.waits = ""
         """Why nobody is handed off, though that was asked for; empty if all goes as it was asked for."""
 
     def start(self, drain: Drain, *, is_requested: bool = False) -> None:
         """Begin, or go on with another mode and deadline counted from now.
 
-        What is wished of a color gives way to what was asked of this very pod.
+        What is requested of a color gives way to what was asked of this very pod.
         """
         if is_requested and self._pod.admission.draining and not self.is_requested:
             return

@@ -92,7 +92,7 @@ class Heartbeat:
         )
 
     async def heartbeat(self) -> None:
-        """One heartbeat; learns the color's wish, what other pods say, and how full the store is.
+        """One heartbeat; learns the color's drain request, what other pods say, and how full the store is.
 
         What the store refuses of it keeps nothing else from being asked.
         """
@@ -138,15 +138,15 @@ class Heartbeat:
         log.warning("the store does not do what a heartbeat asks", store=self._pod.store.kind, state=state, error=error)
 
     async def _say(self, heartbeat: PodHeartbeat) -> None:
-        """That this pod lives; learn the color's wish, and what the others say."""
+        """That this pod lives; learn the color's drain request, and what the others say."""
         store = self._pod.store
         try:
-            wish = await store.heartbeat(heartbeat, ttl_s=HEARTBEAT_TTL_S)
+            request = await store.heartbeat(heartbeat, ttl_s=HEARTBEAT_TTL_S)
         except StoreError as error:
             if state_of(error) is not StoreState.UNREACHABLE:
                 self._apply(await store.drain_request(heartbeat.color))
             raise
-        self._apply(wish)
+        self._apply(request)
         await self._learn(heartbeat)
 
     async def _agree(self, _: PodHeartbeat) -> None:
@@ -189,15 +189,15 @@ class Heartbeat:
         """Whether another pod of this color is known to take calls, and knows that this one does not."""
         return any(not self._pod.is_leaving(name) for name in self._taking)
 
-    def _apply(self, wish: DrainRequest | None) -> None:
-        if wish == self._applied:
+    def _apply(self, request: DrainRequest | None) -> None:
+        if request == self._applied:
             return
-        self._applied = wish
-        if wish is None:
-            log.info("drain wish taken back", color=self._pod.color)
+        self._applied = request
+        if request is None:
+            log.info("drain request removed", color=self._pod.color)
         else:
-            log.info("draining as wished", color=self._pod.color, mode=wish.mode, deadline_s=wish.deadline_s)
-        self._pod.apply(wish)
+            log.info("draining as requested", color=self._pod.color, mode=request.mode, deadline_s=request.deadline_s)
+        self._pod.apply(request)
 
     async def leave(self) -> None:
         """Say for the last time what there is to say, so that a pod that left is known from a dead one.

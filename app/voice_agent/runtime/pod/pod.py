@@ -358,24 +358,24 @@ class Pod:
 
     @property
     def drains_as_wished(self) -> bool:
-        """Whether the drain under way was wished of the pod's color."""
+        """Whether the drain under way was requested of the pod's color."""
         return self.draining and self._drainer.is_requested
 
     def drain(self, mode: DrainMode, deadline_s: float) -> None:
         """Take nothing new from now on and let attached calls go. A second call changes mode and deadline."""
         self._drainer.start(Drain(mode, deadline_s))
 
-    def apply(self, wish: DrainRequest | None) -> None:
-        """Drain as an operator wishes of the pod's color, or end such a drain; a drain of this pod alone stays."""
-        if wish is not None:
-            known = wish.mode in DrainMode.__members__.values()
-            mode = DrainMode(wish.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
-            self._drainer.start(Drain(mode, wish.deadline_s), is_requested=True)
+    def apply(self, request: DrainRequest | None) -> None:
+        """Drain as an operator requests of the pod's color, or end such a drain; a drain of this pod alone stays."""
+        if request is not None:
+            known = request.mode in DrainMode.__members__.values()
+            mode = DrainMode(request.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
+            self._drainer.start(Drain(mode, request.deadline_s), is_requested=True)
         elif self._drainer.is_requested:
             self._drainer.cancel()
 
     async def begin_drain(self, mode: DrainMode, deadline_s: float, *, only: str | None = None) -> bool:
-        """Drain as an administrator wishes; False if `only` is another pod's name."""
+        """Drain as an administrator requests; False if `only` is another pod's name."""
         if only not in {None, self.name}:
             return False
         self.drain(mode, deadline_s)

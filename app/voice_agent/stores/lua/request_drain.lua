@@ -1,9 +1,9 @@
--- Notes what an operator wishes of a color, or takes it back.
+-- Sets the drain request of a color, or removes it.
 --
 -- KEYS  1 the color's hash
--- ARGV  1 the wish; nothing: there is none any more
+-- ARGV  1 the request; absent: remove it
 --
--- Begins with what needs no memory; see beat.lua. Where something else stands, nothing is wished that could be taken back.
+-- Begins with what needs no memory; see beat.lua. Where something else stands, there is no request that could be removed.
 
 if not ARGV[1] and redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
   return 1

@@ -1,4 +1,4 @@
-"""What a client wishes of replies, and who hears of it."""
+"""What a client sets for its responses, and who is told of it: through `live_call` and `responding`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ TOOL = {"type": "function", "name": "book", "description": "", "parameters": {"t
 RATIO = {"type": "retention_ratio", "retention_ratio": 0.5}
 
 
-async def test_what_a_client_wishes_of_a_reply_reaches_the_agent() -> None:
-    """The session's wishes, and over them those of one response."""
+async def test_what_a_client_sets_for_a_response_reaches_the_agent() -> None:
+    """The settings of the session, and over them those of one response."""
     agent = ScriptedAgent()
     async with rig(None, agent) as its:
         caller = await its.start(await its.pod())
