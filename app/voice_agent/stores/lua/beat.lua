@@ -8,6 +8,6 @@
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('HSET', KEYS[1], 'beat_at_ms', string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
+redis.call('HSET', KEYS[1], 'heartbeat_at_ms', string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
