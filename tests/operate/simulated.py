@@ -1,4 +1,4 @@
-"""A small world without clock, sockets or chance, in which a cutover can be cut off anywhere."""
+"""A fleet, its callers and a router without clock, sockets or chance, in which a cutover can be cut off anywhere."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class SimRouter:
         return [f"{color} retired"]
 
 
-class RecordingTeller:
+class RecordingReporter:
     """Keeps what it was told."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class Cut:
 
 @dataclass
 class Counter:
-    """Counts what the tool asks of the world."""
+    """Counts what the tool asks of its ports."""
 
     die_at: int | None = None
     after: bool = False
@@ -166,14 +166,14 @@ class Counter:
     calls: int = 0
     asked: list[str] = field(default_factory=list)
 
-    async def pass_on(self, name: str, deed: Callable[..., Awaitable[Any]], *args: Any, **more: Any) -> Any:
+    async def pass_on(self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, **more: Any) -> Any:
         self.calls += 1
         self.asked.append(name)
         if self.calls == self.act_at:
             self.act()
         if self.calls == self.die_at and not self.after:
             raise Died
-        done = await deed(*args, **more)
+        done = await run(*args, **more)
         if self.calls == self.die_at and self.after:
             raise Died
         return done
@@ -207,9 +207,9 @@ class SimStore(MemoryStore):
         self._check()
         return await super().drain_request(color)
 
-    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
         self._check()
-        await super().request_drain(color, wish)
+        await super().request_drain(color, request)
 
     async def weights(self) -> RouterWeights | None:
         self._check()
@@ -228,7 +228,7 @@ class SimStore(MemoryStore):
         return await super().compare_and_set(name, old, new, ttl_s=ttl_s)
 
 
-class SimWorld:
+class Simulation:
     """Callers, four pods and a router. Every quarter of a second the promises are checked."""
 
     def __init__(self) -> None:
@@ -236,19 +236,19 @@ class SimWorld:
         self.store = SimStore(ttl_s=60, now_s=self.clock.monotonic_s)
         self.router = SimRouter()
         self.watch = FleetWatch(self.store, self.clock)
-        self.teller = RecordingTeller()
+        self.reporter = RecordingReporter()
         self.pods = [SimPod(f"{color}-{n}", color) for color in ("blue", "green") for n in range(2)]
         for pod in self.pods[:2]:
             pod.calls = 4
         self.broken: list[str] = []
         self.smokes: list[str] = []
         self.smoke_fails = ""
-        self.per_second: Callable[[SimWorld], None] = lambda world: None
+        self.per_second: Callable[[Simulation], None] = lambda simulation: None
         """A test's own course of events."""
         self.clock.passing.append(self._pass)
         self.heartbeat()
 
-    def world(self, counter: Counter) -> Context:
+    def context(self, counter: Counter) -> Context:
         """The ports, each call of which is counted."""
         smoke: Any = Cut(self, counter)
         return Context(
@@ -257,7 +257,7 @@ class SimWorld:
             store=cast("Store", Cut(self.store, counter)),
             smoke=smoke.smoke,
             clock=Cut(self.clock, counter),
-            teller=self.teller,
+            reporter=self.reporter,
         )
 
     async def smoke(self, color: str) -> str:
@@ -284,8 +284,8 @@ class SimWorld:
         for pod in self.pods:
             if pod.alive and not self.store.is_away and self.clock.now_s - pod.heartbeat_at_s >= HEARTBEAT_S:
                 pod.heartbeat_at_s = self.clock.now_s
-                wish = _now(self.store.heartbeat(self._heartbeat_of(pod), ttl_s=7))
-                pod.draining = wish is not None
+                request = _now(self.store.heartbeat(self._heartbeat_of(pod), ttl_s=7))
+                pod.draining = request is not None
 
     def _heartbeat_of(self, pod: SimPod) -> PodHeartbeat:
         return PodHeartbeat(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.operate.simulated import RecordingTeller, SimRouter
+from tests.operate.simulated import RecordingReporter, SimRouter
 from tests.runtime.pod.test_mixed_clocks import HOURS_MS, wrong
 from tests.runtime.rig import rig
 from voice_agent.operate.context import Context
@@ -13,7 +13,7 @@ from voice_agent.operate.sources.fleet import FleetWatch
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.stores.redis import RedisStore
 
-TERMS = Options(hold_s=0.5, buffer_s=1, drain_deadline_s=20, watch_deadline_s=60)
+OPTIONS = Options(hold_s=0.5, buffer_s=1, drain_deadline_s=20, watch_deadline_s=60)
 
 
 class WrongClock(SystemClock):
@@ -32,15 +32,15 @@ async def test_clocks_that_are_wrong_stop_no_cutover_and_lose_no_caller(redis_ur
             blue = await its.pod("blue-1", "blue", clock=wrong(-2 * HOURS_MS))
             await its.pod("green-1", "green", clock=wrong(2 * HOURS_MS))
             caller = await its.start(blue, resumable=True)
-            clock, teller = WrongClock(), RecordingTeller()
+            clock, reporter = WrongClock(), RecordingReporter()
 
             async def smoke(color: str) -> str:
                 return f"{color} answers"
 
-            world = Context(SimRouter(), FleetWatch(store, clock), store, smoke, clock, teller)
-            progress = await Runner(world, TERMS, ErrorBudget()).run("green")
+            context = Context(SimRouter(), FleetWatch(store, clock), store, smoke, clock, reporter)
+            progress = await Runner(context, OPTIONS, ErrorBudget()).run("green")
             assert (progress.step, progress.exit, progress.reason) == (Step.DONE, 0, "")
-            assert "blue has 1 call: all can resume" in teller.said_lines
+            assert "blue has 1 call: all can resume" in reporter.said_lines
             await caller.task
             assert caller.transport.closed is not None
             assert caller.transport.closed[0] == 1012

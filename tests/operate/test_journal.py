@@ -51,9 +51,9 @@ async def test_a_record_whose_answer_was_lost_is_replaced_by_the_next() -> None:
 async def test_the_lease_of_a_dead_tool_is_waited_for() -> None:
     """It runs out by itself; then the next tool has it."""
     store, clock = rig()
-    await Journal(store, clock).hold()
+    await Journal(store, clock).acquire()
     began_s = clock.now_s
-    await Journal(store, clock).hold()
+    await Journal(store, clock).acquire()
     assert 14 <= clock.now_s - began_s <= 16
 
 
@@ -61,8 +61,8 @@ async def test_the_lease_of_a_living_tool_is_respected() -> None:
     """As soon as it is seen to be renewed; the lease stays with the first."""
     store, clock = rig()
     first = Journal(store, clock)
-    await first.hold()
-    second = asyncio.create_task(Journal(store, clock).hold())
+    await first.acquire()
+    second = asyncio.create_task(Journal(store, clock).acquire())
     await clock.sleep(4)
     await first.renew()
     with pytest.raises(CutoverError, match="another cutover is at work"):
@@ -74,7 +74,7 @@ async def test_a_lost_answer_loses_no_lease() -> None:
     """Neither of a renewal nor of a record: both are asked for again."""
     store, clock = rig()
     journal = Journal(store, clock)
-    await journal.hold()
+    await journal.acquire()
     store.lost = 1
     with pytest.raises(StoreUnavailable):
         await journal.renew()
@@ -91,11 +91,11 @@ async def test_a_lease_that_ran_out_unseen_is_taken_again_and_a_taken_one_is_not
     """The store was away for longer than the lease lasts: whoever is first has it."""
     store, clock = rig()
     journal = Journal(store, clock)
-    await journal.hold()
+    await journal.acquire()
     await clock.sleep(20)
     await journal.renew()
     await clock.sleep(20)
-    await Journal(store, clock).hold()
+    await Journal(store, clock).acquire()
     with pytest.raises(LeaseLost):
         await journal.renew()
 
@@ -116,7 +116,7 @@ async def test_an_emptied_store_is_told_again() -> None:
     """Both notes are gone; the tool that is at work writes them anew."""
     store, clock = rig()
     journal = Journal(store, clock)
-    await journal.hold()
+    await journal.acquire()
     await journal.save(PROGRESS)
     store._notes.clear()
     await journal.renew()
@@ -137,6 +137,6 @@ async def test_a_store_that_refuses_the_end_of_the_lease_spoils_no_result() -> N
     """The lease runs out by itself; a cutover that is done is not told as one that failed."""
     store, clock = rig()
     journal = Journal(store, clock)
-    await journal.hold()
+    await journal.acquire()
     store.lost, store.failure = 1, StoreRefused("NOPERM")
     await journal.release()

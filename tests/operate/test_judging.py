@@ -63,23 +63,23 @@ def test_the_percentile_is_in_the_bucket_of_the_true_one(times_s: list[float]) -
 
 def test_a_color_is_empty_when_it_was_for_the_whole_buffer() -> None:
     """One call, a look without a number, or a long time without a look starts the wait anew."""
-    stragglers = EmptyFor(buffer_s=10, longest_gap_s=5)
+    empty_for = EmptyFor(buffer_s=10, longest_gap_s=5)
     looks: list[tuple[float, int | None]] = [(0, 2), (2, 0), (6, 0), (10, 0), (11.9, 0)]
-    assert not any(stragglers.look(calls, at_s) for at_s, calls in looks)
-    assert stragglers.look(0, 12)
+    assert not any(empty_for.look(calls, at_s) for at_s, calls in looks)
+    assert empty_for.look(0, 12)
     for interruption in (1, None):
-        assert not stragglers.look(interruption, 13)
-        assert not stragglers.look(0, 14)
-        assert not stragglers.look(0, 18)
-        assert not stragglers.look(0, 22)
-        assert stragglers.look(0, 24)
-    assert not stragglers.look(0, 40)
-    assert not stragglers.look(0, 44)
+        assert not empty_for.look(interruption, 13)
+        assert not empty_for.look(0, 14)
+        assert not empty_for.look(0, 18)
+        assert not empty_for.look(0, 22)
+        assert empty_for.look(0, 24)
+    assert not empty_for.look(0, 40)
+    assert not empty_for.look(0, 44)
 
 
 @pytest.mark.parametrize("buffer_s", [0, 5])
 def test_without_a_look_nothing_is_empty(buffer_s: float) -> None:
     """Not even with a buffer of nothing."""
-    stragglers = EmptyFor(buffer_s, 5)
-    assert stragglers.empty_for_s(100) is None
-    assert not stragglers.look(None, 100)
+    empty_for = EmptyFor(buffer_s, 5)
+    assert empty_for.empty_for_s(100) is None
+    assert not empty_for.look(None, 100)

@@ -27,7 +27,7 @@ PROGRESS = CutoverProgress(
     new="green",
     router="two rules",
     before=Routing({"blue": 100, "green": 0}),
-    terms=Options(percents=(5, 25, 100)),
+    options=Options(percents=(5, 25, 100)),
     started_at_ms=1000,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from tests.operate.simulated import SimWorld
+from tests.operate.simulated import Simulation
 from voice_agent.errors import StoreUnavailable
 from voice_agent.operate.ports import Numbers, WatchError
 from voice_agent.operate.publishing import publish_forever
@@ -25,7 +25,7 @@ class RecordingPublisher:
         self.got.append({color: found.active_calls for color, found in numbers.items()})
 
 
-async def run(its: SimWorld, publisher: RecordingPublisher, seconds: float) -> list[str]:
+async def run(its: Simulation, publisher: RecordingPublisher, seconds: float) -> list[str]:
     """Publish for a while; returns what was said."""
     said: list[str] = []
     task = asyncio.create_task(publish_forever(its.store, its.watch, publisher, its.clock, 10, said.append))
@@ -37,7 +37,7 @@ async def run(its: SimWorld, publisher: RecordingPublisher, seconds: float) -> l
 
 async def test_a_color_without_calls_is_published_as_0_and_one_without_pods_not_at_all() -> None:
     """No data and no calls are two things."""
-    its, publisher = SimWorld(), RecordingPublisher()
+    its, publisher = Simulation(), RecordingPublisher()
     assert await run(its, publisher, 5) == []
     assert publisher.got == [{"blue": 8, "green": 0}]
     for pod in its.of("blue"):
@@ -49,7 +49,7 @@ async def test_a_color_without_calls_is_published_as_0_and_one_without_pods_not_
 
 async def test_trouble_is_said_once_and_gone_on_with() -> None:
     """A throttled service, or a store that is away, ends nothing."""
-    its, publisher = SimWorld(), RecordingPublisher()
+    its, publisher = Simulation(), RecordingPublisher()
     publisher.fails = 3
     pods = its.store.pods
     said = await run(its, publisher, 55)

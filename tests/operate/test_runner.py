@@ -11,7 +11,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from tests.operate.simulated import Counter, Died, SimPod, SimWorld
+from tests.operate.simulated import Counter, Died, SimPod, Simulation
 from voice_agent.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from voice_agent.operate.journal import LEASE, RECORD, Journal
 from voice_agent.operate.judging import ErrorBudget
@@ -21,39 +21,39 @@ from voice_agent.operate.ports import CutoverError, Numbers, WatchError
 from voice_agent.operate.runner import CutoverRefused, NothingToDo, Runner, Stuck, forget
 from voice_agent.stores.base import DrainRequest, PodCounters
 
-TERMS = Options(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
+OPTIONS = Options(percents=(25, 100), hold_s=4, buffer_s=6, drain_deadline_s=60, watch_deadline_s=120)
 FORTH = "prepare preflight smoke shift hold shift hold alone drain watch finish".split()
 BACK = "reopen return hand_back watch_back rest".split()
 
 
 async def cut_over(
-    its: SimWorld, counter: Counter | None = None, *, to: str = "green", terms: Options = TERMS
+    its: Simulation, counter: Counter | None = None, *, to: str = "green", options: Options = OPTIONS
 ) -> CutoverProgress:
-    return await Runner(its.world(counter or Counter()), terms, ErrorBudget()).run(to)
+    return await Runner(its.context(counter or Counter()), options, ErrorBudget()).run(to)
 
 
-async def cut_off(its: SimWorld, counter: Counter) -> CutoverProgress | None:
+async def cut_off(its: Simulation, counter: Counter) -> CutoverProgress | None:
     """A run that dies, unless it is told to when nobody waits for it; returns what the journal says then."""
     with contextlib.suppress(Died):
         await cut_over(its, counter)
     return await Journal(its.store, its.clock).read()
 
 
-def check_done(its: SimWorld, progress: CutoverProgress) -> None:
+def check_done(its: Simulation, progress: CutoverProgress) -> None:
     assert progress.step is Step.DONE
     assert its.router.rules == [{"green": 100}] * 2
     assert (its.calls("blue"), its.calls("green")) == (0, 8)
     check_rest(its)
 
 
-def check_rolled_back(its: SimWorld, progress: CutoverProgress) -> None:
+def check_rolled_back(its: Simulation, progress: CutoverProgress) -> None:
     assert progress.step in (Step.ROLLED_BACK, Step.REFUSED)
     assert its.router.rules == [{"blue": 100, "green": 0}] * 2
     assert (its.calls("blue"), its.calls("green")) == (8, 0)
     check_rest(its)
 
 
-def check_rest(its: SimWorld) -> None:
+def check_rest(its: Simulation) -> None:
     """Nobody was sent to a color that drains, and no wish is left behind."""
     assert its.broken == []
     assert its.store._requests == {}
@@ -63,10 +63,10 @@ def check_rest(its: SimWorld) -> None:
 
 async def test_callers_move_step_by_step() -> None:
     """Smoke before the first weight, both weights, then green alone, then blue drains and stays empty."""
-    its = SimWorld()
+    its = Simulation()
     progress = await cut_over(its)
     check_done(its, progress)
-    assert its.teller.steps == FORTH
+    assert its.reporter.steps == FORTH
     assert its.smokes == ["green"]
     assert progress.drain_seconds is not None
     assert 0 < progress.drain_seconds < 30
@@ -75,7 +75,7 @@ async def test_callers_move_step_by_step() -> None:
 
 async def test_there_and_back() -> None:
     """The way back is a cutover like the one there; a third to where all are already does nothing."""
-    its = SimWorld()
+    its = Simulation()
     await cut_over(its)
     progress = await cut_over(its, to="blue")
     assert progress.step is Step.DONE
@@ -88,20 +88,20 @@ async def test_there_and_back() -> None:
 
 async def test_delete_retires_the_old_color_last() -> None:
     """Only once it was empty for the whole buffer."""
-    its = SimWorld()
-    await cut_over(its, terms=Options(hold_s=1, buffer_s=6, drain_deadline_s=60, delete=True))
+    its = Simulation()
+    await cut_over(its, options=Options(hold_s=1, buffer_s=6, drain_deadline_s=60, delete=True))
     assert its.router.retired == ["blue"]
-    assert its.teller.steps.index("finish") > its.teller.steps.index("watch")
+    assert its.reporter.steps.index("finish") > its.reporter.steps.index("watch")
 
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_run_that_dies_anywhere_is_gone_on_with(after: bool) -> None:
     """Before or after each of the tool's requests: the next run ends as the first would have."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
+    await cut_over(Simulation(), whole)
     assert whole.calls > 80
     for die_at in range(1, whole.calls + 1):
-        its = SimWorld()
+        its = Simulation()
         left = await cut_off(its, Counter(die_at=die_at, after=after))
         check_done(its, await cut_over(its) if left is None or not left.is_over else left)
 
@@ -125,13 +125,13 @@ async def test_a_rollback_that_dies_anywhere_is_gone_on_with(after: bool) -> Non
     assert gone_on_with > 20
 
 
-def _dropping() -> SimWorld:
-    """A world in which green loses a call as soon as blue drains."""
-    its = SimWorld()
+def _dropping() -> Simulation:
+    """A simulation in which green loses a call as soon as blue drains."""
+    its = Simulation()
 
-    def lose(world: SimWorld) -> None:
-        if any(pod.draining for pod in world.of("blue")):
-            world.of("green")[0].counters = PodCounters(ended=1, dropped=1)
+    def lose(simulation: Simulation) -> None:
+        if any(pod.draining for pod in simulation.of("blue")):
+            simulation.of("green")[0].counters = PodCounters(ended=1, dropped=1)
 
     its.per_second = lose
     return its
@@ -139,24 +139,24 @@ def _dropping() -> SimWorld:
 
 async def test_a_smoke_call_that_fails_moves_nobody() -> None:
     """Nothing has been changed, so nothing is undone; the reason is the smoke call's."""
-    its = SimWorld()
+    its = Simulation()
     its.smoke_fails = "green answered after 3.1 s (limit 2 s)"
     progress = await cut_over(its)
     check_rolled_back(its, progress)
     assert progress.reason == its.smoke_fails
-    assert its.teller.steps == ["prepare", "preflight", "smoke"]
+    assert its.reporter.steps == ["prepare", "preflight", "smoke"]
 
 
-def _failing(world: SimWorld) -> None:
-    world.of("green")[0].counters = PodCounters(ended=10, failed=4)
+def _failing(simulation: Simulation) -> None:
+    simulation.of("green")[0].counters = PodCounters(ended=10, failed=4)
 
 
-def _slow(world: SimWorld) -> None:
-    world.of("green")[1].counters = PodCounters(turns={"0.5": 1, "5.0": 40, "inf": 40})
+def _slow(simulation: Simulation) -> None:
+    simulation.of("green")[1].counters = PodCounters(turns={"0.5": 1, "5.0": 40, "inf": 40})
 
 
-def _losing(world: SimWorld) -> None:
-    world.of("green")[1].counters = PodCounters(dropped=2)
+def _losing(simulation: Simulation) -> None:
+    simulation.of("green")[1].counters = PodCounters(dropped=2)
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,21 @@ def _losing(world: SimWorld) -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["hold", "watch"])
-async def test_a_limit_that_is_passed_rolls_back(harm: Callable[[SimWorld], None], reason: str, step: str) -> None:
+async def test_a_limit_that_is_passed_rolls_back(harm: Callable[[Simulation], None], reason: str, step: str) -> None:
     """In a hold and while blue drains, for errors, for latency and for dropped calls."""
-    its = SimWorld()
-    its.per_second = lambda world: harm(world) if world.teller.steps and world.teller.steps[-1] == step else None
+    its = Simulation()
+    its.per_second = lambda simulation: (
+        harm(simulation) if simulation.reporter.steps and simulation.reporter.steps[-1] == step else None
+    )
     progress = await cut_over(its)
     check_rolled_back(its, progress)
     assert re.search(reason, progress.reason), progress.reason
-    assert its.teller.steps[-5:] == BACK
+    assert its.reporter.steps[-5:] == BACK
 
 
 async def test_what_green_did_before_is_not_held_against_it() -> None:
     """Only what is counted after the first shift."""
-    its = SimWorld()
+    its = Simulation()
     for harm in (_failing, _losing):
         harm(its)
     check_done(its, await cut_over(its))
@@ -189,14 +191,14 @@ async def test_what_green_did_before_is_not_held_against_it() -> None:
 async def test_an_interrupt_at_any_moment_rolls_back() -> None:
     """Ctrl-C at each of the tool's requests: callers and calls are where they were, or the cutover was through."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
+    await cut_over(Simulation(), whole)
     outcomes: set[Step] = set()
     for act_at in range(1, whole.calls + 1):
-        its = SimWorld()
+        its = Simulation()
         counter = Counter(act_at=act_at)
-        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
-        counter.act = conductor.interrupt
-        progress = await conductor.run("green")
+        runner = Runner(its.context(counter), OPTIONS, ErrorBudget())
+        counter.act = runner.interrupt
+        progress = await runner.run("green")
         outcomes.add(progress.step)
         if progress.step is Step.DONE:
             assert progress.drained_at_ms is not None
@@ -210,74 +212,74 @@ async def test_an_interrupt_at_any_moment_rolls_back() -> None:
 async def test_an_interrupt_waits_for_a_write_that_is_on_its_way() -> None:
     """A router's answer takes its time, and a request that nobody waits for arrives all the same: after the undoing."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
+    await cut_over(Simulation(), whole)
     for act_at in (at + 1 for at, asked in enumerate(whole.asked) if asked == "write"):
-        its = SimWorld()
+        its = Simulation()
         counter = Counter(act_at=act_at)
-        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
+        runner = Runner(its.context(counter), OPTIONS, ErrorBudget())
 
-        def interrupt(its: SimWorld = its, conductor: Runner = conductor) -> None:
+        def interrupt(its: Simulation = its, runner: Runner = runner) -> None:
             its.router.slow = 10_000
-            conductor.interrupt()
+            runner.interrupt()
 
         counter.act = interrupt
-        progress = await conductor.run("green")
+        progress = await runner.run("green")
         await asyncio.gather(*its.router.writing)
         check_rolled_back(its, progress)
 
 
 async def test_two_at_once_are_refused() -> None:
     """The second one says so while the first is at work, and changes nothing."""
-    its = SimWorld()
+    its = Simulation()
     first = asyncio.create_task(cut_over(its))
-    while "shift" not in its.teller.steps:
+    while "shift" not in its.reporter.steps:
         await asyncio.sleep(0)
     with pytest.raises(CutoverError, match="another cutover is at work"):
         await cut_over(its)
     check_done(its, await first)
-    assert its.teller.steps == FORTH
+    assert its.reporter.steps == FORTH
 
 
 async def test_an_unfinished_cutover_is_not_turned_round_by_accident() -> None:
     """`--to blue` in the middle of one to green is refused with what to do; `--rollback` undoes it."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
-    its = SimWorld()
+    await cut_over(Simulation(), whole)
+    its = Simulation()
     with pytest.raises(Died):
         await cut_over(its, Counter(die_at=whole.asked.index("write") + 1, after=True))
-    assert its.teller.steps[-1] == "shift"
+    assert its.reporter.steps[-1] == "shift"
     with pytest.raises(CutoverError, match=r"unfinished \(step shift\): finish it with --to green, .* --rollback"):
         await cut_over(its, to="blue")
-    progress = await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back()
+    progress = await Runner(its.context(Counter()), OPTIONS, ErrorBudget()).roll_back()
     check_rolled_back(its, progress)
     with pytest.raises(CutoverError, match="no cutover is unfinished"):
-        await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back()
+        await Runner(its.context(Counter()), OPTIONS, ErrorBudget()).roll_back()
 
 
 async def test_a_throttled_router_is_asked_again() -> None:
     """A write that changed one rule of two is repeated until both agree."""
-    its = SimWorld()
+    its = Simulation()
     its.router.fails = 5
     check_done(its, await cut_over(its))
-    assert "the second rule was not changed: throttled; trying again" in its.teller.said_lines
+    assert "the second rule was not changed: throttled; trying again" in its.reporter.said_lines
 
 
 async def test_a_router_that_stays_away_is_rolled_back_or_said() -> None:
     """When it cannot even be put back, that is said, with the command to give once it can."""
-    its = SimWorld()
+    its = Simulation()
     its.router.fails = 10_000
     with pytest.raises(Stuck, match=r"the rollback stopped at return: .*go on with --rollback"):
         await cut_over(its)
     its.router.fails = 0
-    check_rolled_back(its, await Runner(its.world(Counter()), TERMS, ErrorBudget()).roll_back())
+    check_rolled_back(its, await Runner(its.context(Counter()), OPTIONS, ErrorBudget()).roll_back())
 
 
 async def test_missing_data_never_counts_as_drained() -> None:
     """All blue pods die in the drain: nobody says 0, so the wait ends at its deadline, and green goes on serving."""
-    its = SimWorld()
+    its = Simulation()
 
-    def die(world: SimWorld) -> None:
-        for pod in world.of("blue"):
+    def die(simulation: Simulation) -> None:
+        for pod in simulation.of("blue"):
             if pod.draining:
                 pod.alive = False
 
@@ -288,17 +290,17 @@ async def test_missing_data_never_counts_as_drained() -> None:
     assert its.router.retired == []
 
 
-def cutting(at_most_s: float = 20.0) -> SimWorld:
-    """A world in which blue has a call that cannot resume, and cuts it off some time after its drain began."""
-    its = SimWorld()
+def cutting(at_most_s: float = 20.0) -> Simulation:
+    """A simulation in which blue has a call that cannot resume, and cuts it off some time after its drain began."""
+    its = Simulation()
     blue = its.of("blue")[0]
     blue.not_resumable = 1
     began: list[float] = []
 
-    def cut(world: SimWorld) -> None:
+    def cut(simulation: Simulation) -> None:
         if blue.draining:
-            began.append(world.clock.now_s)
-        if blue.not_resumable and began and world.clock.now_s - began[0] > at_most_s:
+            began.append(simulation.clock.now_s)
+        if blue.not_resumable and began and simulation.clock.now_s - began[0] > at_most_s:
             blue.calls, blue.not_resumable = blue.calls - 1, 0
             blue.counters = PodCounters(dropped=1, causes={"drain": 1})
 
@@ -315,7 +317,8 @@ async def test_a_caller_lost_on_the_old_color_is_a_loss() -> None:
     progress = await cut_over(its)
     assert (progress.step, progress.exit, progress.lost, progress.why_lost) == (Step.DONE, 3, 1, LOST)
     assert (
-        "blue has 8 calls: 1 cannot resume, and is lost unless ended within 60 s of the drain" in its.teller.said_lines
+        "blue has 8 calls: 1 cannot resume, and is lost unless ended within 60 s of the drain"
+        in its.reporter.said_lines
     )
     kept = await its.store.get(RECORD)
     assert kept is not None
@@ -337,30 +340,30 @@ async def test_a_loss_is_told_whichever_run_ends_it(after: bool) -> None:
 
 async def test_a_pod_that_dies_with_calls_is_named_and_what_it_loses_counts() -> None:
     """Its resumable calls go on elsewhere; those that are not are lost with it, though no counter says so."""
-    its = SimWorld()
+    its = Simulation()
     victim = its.of("blue")[1]
     victim.not_resumable = 2
 
-    def kill(world: SimWorld) -> None:
-        if "hold" in world.teller.steps and victim.alive:
+    def kill(simulation: Simulation) -> None:
+        if "hold" in simulation.reporter.steps and victim.alive:
             victim.alive = False
 
     its.per_second = kill
-    progress = await cut_over(its, terms=replace(TERMS, watch_deadline_s=300))
+    progress = await cut_over(its, options=replace(OPTIONS, watch_deadline_s=300))
     assert (progress.step, progress.exit, progress.lost) == (Step.DONE, 3, 2)
     assert progress.why_lost == ("2 on blue-1 (blue): it fell silent, and they cannot resume",)
     told = "blue-1 (blue) has fallen silent: it had 4 calls, 2 of which cannot resume"
-    assert its.teller.said_lines.count(told) == 1
+    assert its.reporter.said_lines.count(told) == 1
 
 
 async def test_silent_pods_are_named_when_nobody_can_say_how_green_does() -> None:
     """All of green dies in the hold with a call each: the reason says which pods they were."""
-    its = SimWorld()
+    its = Simulation()
     for pod in its.of("green"):
         pod.calls = 1
 
-    def die(world: SimWorld) -> None:
-        for pod in world.of("green") if world.teller.looks > 3 else []:
+    def die(simulation: Simulation) -> None:
+        for pod in simulation.of("green") if simulation.reporter.looks > 3 else []:
             pod.alive = False
 
     its.per_second = die
@@ -369,13 +372,13 @@ async def test_silent_pods_are_named_when_nobody_can_say_how_green_does() -> Non
     assert progress.exit == 1
 
 
-def _away(its: SimWorld, seconds: float) -> Callable[[], None]:
+def _away(its: Simulation, seconds: float) -> Callable[[], None]:
     """Begins an outage of the store."""
 
     def begin() -> None:
         ends_s = its.clock.now_s + seconds
         its.store.is_away = True
-        its.per_second = lambda world: setattr(world.store, "is_away", world.clock.now_s < ends_s)
+        its.per_second = lambda simulation: setattr(simulation.store, "is_away", simulation.clock.now_s < ends_s)
 
     return begin
 
@@ -383,12 +386,12 @@ def _away(its: SimWorld, seconds: float) -> Callable[[], None]:
 async def test_a_store_that_is_away_for_75_seconds_is_waited_for() -> None:
     """Whenever that begins: nothing is undone and nobody is lost; where callers are is said meanwhile."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
+    await cut_over(Simulation(), whole)
     for act_at in range(whole.asked.index("drain_request") + 1, whole.calls):
-        its = SimWorld()
+        its = Simulation()
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 75)
-        progress = await cut_over(its, counter, terms=replace(TERMS, watch_deadline_s=300))
+        progress = await cut_over(its, counter, options=replace(OPTIONS, watch_deadline_s=300))
         assert progress.step is Step.DONE, (act_at, whole.asked[act_at - 1], progress.reason)
         check_done(its, progress)
         assert progress.exit == 0
@@ -397,22 +400,22 @@ async def test_a_store_that_is_away_for_75_seconds_is_waited_for() -> None:
 @pytest.mark.parametrize("back", [False, True])
 async def test_no_deadline_runs_while_the_store_is_away(back: bool) -> None:
     """Neither that for an empty old color, nor that for a new one to be handed back: pods are told nothing then."""
-    its = SimWorld()
+    its = Simulation()
     its.of("green" if back else "blue")[0].not_resumable = 1
     step = "watch_back" if back else "watch"
     began: list[float] = []
 
-    def pass_by(world: SimWorld) -> None:
-        if "hold" in world.teller.steps and back and not began:
-            world.of("green")[0].counters = PodCounters(ended=1, dropped=1)
-        if step in world.teller.steps and not began:
-            began.append(world.clock.now_s)
-            world.of("green" if back else "blue")[0].calls += 1
+    def pass_by(simulation: Simulation) -> None:
+        if "hold" in simulation.reporter.steps and back and not began:
+            simulation.of("green")[0].counters = PodCounters(ended=1, dropped=1)
+        if step in simulation.reporter.steps and not began:
+            began.append(simulation.clock.now_s)
+            simulation.of("green" if back else "blue")[0].calls += 1
         if began:
-            away_s = world.clock.now_s - began[0]
-            world.store.is_away = 1 < away_s < 200
+            away_s = simulation.clock.now_s - began[0]
+            simulation.store.is_away = 1 < away_s < 200
             if away_s > 215:
-                for pod in world.pods:
+                for pod in simulation.pods:
                     pod.calls, pod.not_resumable = pod.calls - pod.not_resumable, 0
 
     its.per_second = pass_by
@@ -423,18 +426,18 @@ async def test_no_deadline_runs_while_the_store_is_away(back: bool) -> None:
 
 async def test_a_store_that_refuses_is_not_waited_for() -> None:
     """In a hold it says nothing of the new color, and that rolls back: no later try is answered otherwise."""
-    its = SimWorld()
+    its = Simulation()
     since: list[float] = []
 
-    def refuse(world: SimWorld) -> None:
-        if "hold" in world.teller.steps and not since:
-            since.append(world.clock.now_s)
-        world.store.refuses_pods = bool(since) and world.clock.now_s - since[0] < 60
+    def refuse(simulation: Simulation) -> None:
+        if "hold" in simulation.reporter.steps and not since:
+            since.append(simulation.clock.now_s)
+        simulation.store.refuses_pods = bool(since) and simulation.clock.now_s - since[0] < 60
 
     its.per_second = refuse
     with pytest.raises(Stuck, match="It was begun because: for 30 s nobody could say how green does"):
         await cut_over(its)
-    assert not [line for line in its.teller.said_lines if line.startswith("waits up to")]
+    assert not [line for line in its.reporter.said_lines if line.startswith("waits up to")]
 
 
 def test_what_a_full_store_keeps_from_callers_is_said() -> None:
@@ -446,23 +449,23 @@ def test_what_a_full_store_keeps_from_callers_is_said() -> None:
 async def test_where_callers_are_is_said_while_the_store_is_away() -> None:
     """At hold: how they are split, that calls go on, and what not to do; once, not every second."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
-    its = SimWorld()
+    await cut_over(Simulation(), whole)
+    its = Simulation()
     counter = Counter(act_at=whole.asked.index("look", whole.asked.index("write")) + 3)
     counter.act = _away(its, 75)
     check_done(its, await cut_over(its, counter))
-    (told,) = [line for line in its.teller.said_lines if line.startswith("waits up to 600 s for the store")]
+    (told,) = [line for line in its.reporter.said_lines if line.startswith("waits up to 600 s for the store")]
     assert "Callers are sent to blue 75 green 25; calls under way go on where they are" in told
     assert "do not restart or drain pods" in told
-    assert "the store is back" in its.teller.said_lines
+    assert "the store is back" in its.reporter.said_lines
 
 
 async def test_a_store_that_stays_away_stops_the_tool_with_the_next_command() -> None:
     """Nothing is done that is not known to be noted; once the store is back, the same command goes on."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
+    await cut_over(Simulation(), whole)
     for act_at in (whole.asked.index("write") + 2, whole.asked.index("request_drain"), whole.asked.index("look") + 5):
-        its = SimWorld()
+        its = Simulation()
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 10_000)
         with pytest.raises(
@@ -470,25 +473,25 @@ async def test_a_store_that_stays_away_stops_the_tool_with_the_next_command() ->
         ) as stopped:
             await cut_over(its, counter)
         assert "the same command goes on, and --rollback undoes it" in str(stopped.value)
-        its.per_second = lambda world: setattr(world.store, "is_away", False)
+        its.per_second = lambda simulation: setattr(simulation.store, "is_away", False)
         await its.clock.sleep(20)
         check_done(its, await cut_over(its))
 
 
 async def test_what_is_refused_says_so_by_its_exit_status() -> None:
     """2: nobody was moved. 1: it was begun and undone, also on the first Ctrl-C."""
-    its = SimWorld()
+    its = Simulation()
     its.of("green")[0].version = "2"
     await its.clock.sleep(3)
     assert (await cut_over(its)).exit == 2
-    its = SimWorld()
+    its = Simulation()
     its.smoke_fails = "silence"
     assert (await cut_over(its)).exit == 1
-    its = SimWorld()
-    conductor = Runner(its.world(Counter()), TERMS, ErrorBudget())
-    conductor.interrupt()
-    assert (await conductor.run("green")).exit == 1
-    its = SimWorld()
+    its = Simulation()
+    runner = Runner(its.context(Counter()), OPTIONS, ErrorBudget())
+    runner.interrupt()
+    assert (await runner.run("green")).exit == 1
+    its = Simulation()
     its.store.refuses = True
     its.clock.passing.clear()
     with pytest.raises(CutoverRefused, match="no such permission; nothing was changed") as refused:
@@ -500,23 +503,23 @@ async def test_what_is_refused_says_so_by_its_exit_status() -> None:
 async def test_a_run_that_begins_in_a_failover_waits_for_its_end(rollback: bool) -> None:
     """What takes over an unfinished cutover would else end for good with 2, and callers be left half way."""
     for act_at in (1, 2):  # The lease, and the record.
-        its = SimWorld()
+        its = Simulation()
         whole = Counter()
-        await cut_over(SimWorld(), whole)
+        await cut_over(Simulation(), whole)
         await cut_off(its, Counter(die_at=whole.asked.index("write") + 1))
         counter = Counter(act_at=act_at)
         counter.act = _away(its, 3)
-        conductor = Runner(its.world(counter), TERMS, ErrorBudget())
+        runner = Runner(its.context(counter), OPTIONS, ErrorBudget())
         if rollback:
-            check_rolled_back(its, await conductor.roll_back())
+            check_rolled_back(its, await runner.roll_back())
         else:
-            check_done(its, await conductor.run("green"))
-        assert any(line.startswith("waits up to 30 s for the store") for line in its.teller.said_lines)
+            check_done(its, await runner.run("green"))
+        assert any(line.startswith("waits up to 30 s for the store") for line in its.reporter.said_lines)
 
 
 async def test_a_run_that_does_not_learn_what_was_begun_does_not_call_it_refused() -> None:
     """2 would say that nobody was moved: an earlier run may have done that."""
-    its = SimWorld()
+    its = Simulation()
     its.store.is_away = True
     with pytest.raises(StoreAway, match=r"away for 3\d s\. Whether a cutover is under way is not known") as away:
         await cut_over(its)
@@ -525,7 +528,7 @@ async def test_a_run_that_does_not_learn_what_was_begun_does_not_call_it_refused
 
 async def test_force_leaves_a_dead_color() -> None:
     """Without a single blue pod a cutover is refused; with --force green gets everybody."""
-    its = SimWorld()
+    its = Simulation()
     for pod in its.of("blue"):
         pod.alive = False
     await its.clock.sleep(8)
@@ -534,7 +537,7 @@ async def test_force_leaves_a_dead_color() -> None:
         Step.REFUSED,
         "there is no blue pod: deploy it, or name another color",
     )
-    progress = await cut_over(its, terms=Options(buffer_s=6, watch_deadline_s=60, force=True))
+    progress = await cut_over(its, options=Options(buffer_s=6, watch_deadline_s=60, force=True))
     assert progress.step is Step.DONE
     assert progress.remarks == ("no blue pod is left; what became of its calls is not known here",)
     assert its.router.rules == [{"green": 100}] * 2
@@ -543,11 +546,11 @@ async def test_force_leaves_a_dead_color() -> None:
 async def test_a_source_that_falls_silent_ends_a_hold_and_not_a_wait() -> None:
     """Nobody goes on shifting blind; with everybody on green already, only the wait for blue ends."""
     for step, ends in (("hold", Step.ROLLED_BACK), ("watch", None)):
-        its = SimWorld()
+        its = Simulation()
         look = its.watch.look
 
-        async def blind(colors: list[str], step: str = step, look: object = look, its: SimWorld = its) -> object:
-            if its.teller.steps[-1] == step:
+        async def blind(colors: list[str], step: str = step, look: object = look, its: Simulation = its) -> object:
+            if its.reporter.steps[-1] == step:
                 raise WatchError("prometheus does not answer", retryable=True)
             return await look(colors)  # type: ignore[operator]
 
@@ -567,7 +570,7 @@ async def test_a_lease_that_could_not_be_renewed_twice_is_renewed_the_third_time
     monkeypatch: pytest.MonkeyPatch, failure: StoreError
 ) -> None:
     """Whether the store was silent or said no, the steps go on as long as no other tool has the lease."""
-    its = SimWorld()
+    its = Simulation()
     swap, renewals = its.store.compare_and_set, 0
 
     async def failing(name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
@@ -585,11 +588,11 @@ async def test_a_lease_that_could_not_be_renewed_twice_is_renewed_the_third_time
 
 async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
     """`drain --color blue --cancel` from anywhere is a way to stop a cutover."""
-    its = SimWorld()
+    its = Simulation()
 
-    def take_back(world: SimWorld) -> None:
-        if any(pod.draining for pod in world.of("blue")) and "watch" in world.teller.steps:
-            world.store._requests.pop("blue", None)
+    def take_back(simulation: Simulation) -> None:
+        if any(pod.draining for pod in simulation.of("blue")) and "watch" in simulation.reporter.steps:
+            simulation.store._requests.pop("blue", None)
 
     its.per_second = take_back
     progress = await cut_over(its)
@@ -603,11 +606,11 @@ async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
 
     Whatever time it was on the machine of whoever asked.
     """
-    its = SimWorld()
+    its = Simulation()
     await its.store.request_drain("blue", DrainRequest("finish", 9999, its.clock.wall_ms() + ahead_ms))
     wished: list[DrainRequest | None] = []
-    its.per_second = lambda world: wished.append(world.store._requests.get("blue"))
-    progress = await cut_over(its, terms=replace(TERMS, force=True))
+    its.per_second = lambda simulation: wished.append(simulation.store._requests.get("blue"))
+    progress = await cut_over(its, options=replace(OPTIONS, force=True))
     assert progress.step is Step.DONE
     assert [wish.mode for wish in wished if wish][-1] == "handoff"
 
@@ -615,10 +618,10 @@ async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
 async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> None:
     """It is the same wish, so pods go on with the drain that they have begun."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
-    its = SimWorld()
+    await cut_over(Simulation(), whole)
+    its = Simulation()
     wished: list[DrainRequest | None] = []
-    its.per_second = lambda world: wished.append(world.store._requests.get("blue"))
+    its.per_second = lambda simulation: wished.append(simulation.store._requests.get("blue"))
     await cut_off(its, Counter(die_at=whole.asked.index("request_drain") + 1, after=True))
     await its.clock.sleep(20)
     check_done(its, await cut_over(its))
@@ -628,8 +631,8 @@ async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> 
 async def test_another_router_does_not_go_on_with_a_cutover() -> None:
     """The weights to put back are those of the first."""
     whole = Counter()
-    await cut_over(SimWorld(), whole)
-    its = SimWorld()
+    await cut_over(Simulation(), whole)
+    its = Simulation()
     await cut_off(its, Counter(die_at=whole.asked.index("write") + 1))
     its.router.name = "three rules"
     with pytest.raises(CutoverError, match="begun with another router: two rules"):
@@ -642,7 +645,7 @@ async def test_another_router_does_not_go_on_with_a_cutover() -> None:
 
 async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:
     """A cutover clears the wish of the color it goes to."""
-    its = SimWorld()
+    its = Simulation()
     its.router.rules = [{"blue": 100}] * 2
     await its.store.request_drain("green", DrainRequest("handoff", 600, 1))
     await its.clock.sleep(3)
@@ -665,7 +668,7 @@ async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> No
 )
 async def test_preflight_names_what_is_wrong(change: Callable[[object], None], reason: str) -> None:
     """Before anybody is called or moved."""
-    its = SimWorld()
+    its = Simulation()
     for pod in its.of("green"):
         change(pod)
     await its.clock.sleep(8)
@@ -677,7 +680,7 @@ async def test_preflight_names_what_is_wrong(change: Callable[[object], None], r
 
 async def test_a_pod_that_left_does_not_keep_a_cutover_from_beginning() -> None:
     """Its last heartbeat is of the version before, whose rollout is through."""
-    its = SimWorld()
+    its = Simulation()
     its.pods.append(SimPod("green-9", "green", version="0", status="left"))
     its.heartbeat()
     its.pods.pop()
@@ -686,7 +689,7 @@ async def test_a_pod_that_left_does_not_keep_a_cutover_from_beginning() -> None:
 
 async def test_counts_of_a_pod_that_leaves_stay_counted() -> None:
     """A color's counters never shrink, so no loss hides behind a restart."""
-    its = SimWorld()
+    its = Simulation()
     _losing(its)
     await its.clock.sleep(3)
     before = (await its.watch.look(["green"]))["green"]
@@ -699,15 +702,15 @@ async def test_counts_of_a_pod_that_leaves_stay_counted() -> None:
 
 async def test_a_pod_that_falls_silent_keeps_its_calls_for_a_while() -> None:
     """It may be cut off from the store and serve on: its color is not empty because its heartbeat is missing."""
-    its = SimWorld()
+    its = Simulation()
     cut_off = its.of("blue")[1]
 
-    def silence(world: SimWorld) -> None:
+    def silence(simulation: Simulation) -> None:
         if cut_off.draining:
             cut_off.alive = False
 
     its.per_second = silence
-    progress = await cut_over(its, terms=replace(TERMS, watch_deadline_s=300))
+    progress = await cut_over(its, options=replace(OPTIONS, watch_deadline_s=300))
     assert progress.step is Step.DONE
     assert progress.drain_seconds is not None
     assert progress.drain_seconds > 100

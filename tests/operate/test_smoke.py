@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 
 from tests.e2e.house_agents import install
 from tests.e2e.pods import pods
-from voice_agent.operate.smoke import SmokeReport, SmokeTerms, smoke_call
+from voice_agent.operate.smoke import SmokeOptions, SmokeReport, smoke_call
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.ports import COLOR_HEADER
 
@@ -26,7 +26,7 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_p
         its.packages.append(tmp_path)
         its.agents = "frontdesk,broken"
         pod = await its.start("green", speech_workers=1, api_keys="k" * 32)
-        good = SmokeTerms(pod.url, "green", api_key="k" * 32, first_audio_s=20.0)
+        good = SmokeOptions(pod.url, "green", api_key="k" * 32, first_audio_s=20.0)
         asked = {
             "good": good,
             "color": replace(good, color="blue"),
@@ -38,7 +38,7 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_p
             "mute": replace(good, model="loopback", longest_s=8.0),
         }
         clock = SystemClock()
-        reports = await asyncio.gather(*(smoke_call(terms, clock) for terms in asked.values()))
+        reports = await asyncio.gather(*(smoke_call(options, clock) for options in asked.values()))
     found = dict(zip(asked, reports, strict=True))
     assert {name for name, report in found.items() if report.ok} == {"good"}
     well = found["good"]
@@ -64,8 +64,8 @@ async def test_the_router_is_shown_the_color_and_the_key() -> None:
 
     async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/realtime"
-        for terms in (SmokeTerms(url), SmokeTerms(url, "green"), SmokeTerms(url, "green", "k" * 32)):
-            assert "404" in (await smoke_call(terms, SystemClock())).reason
+        for options in (SmokeOptions(url), SmokeOptions(url, "green"), SmokeOptions(url, "green", "k" * 32)):
+            assert "404" in (await smoke_call(options, SystemClock())).reason
     assert asked == [None, "green", f"green:{'k' * 32}"]
 
 

@@ -34,9 +34,9 @@ from voice_agent.operate.judging import ErrorBudget
 from voice_agent.operate.lines import CutoverLines
 from voice_agent.operate.plan import Exit, Options
 from voice_agent.operate.ports import FULL, CutoverError
-from voice_agent.operate.runner import CutoverRefused, NothingToDo, Runner, at_first, forget, refusing
+from voice_agent.operate.runner import CutoverRefused, NothingToDo, Runner, forget, refusing, retry_at_start
 from voice_agent.operate.screen import CutoverScreen
-from voice_agent.operate.smoke import COLOR_KEY, SAID_FIRST, SmokeTerms, smoke_call, smoked
+from voice_agent.operate.smoke import COLOR_KEY, SAID_FIRST, SmokeOptions, smoke_call, smoked
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.settings import ROUTERS_KEY, Settings, load_settings
 from voice_agent.stores.factory import open_store
@@ -75,7 +75,7 @@ def smoke(
 
     Example: voice-agent smoke --url wss://voice.example.com/v1/realtime --color green --limit 1.5
     """
-    terms = SmokeTerms(_call_url(url), color, _color_key(color_key), model, api_key, expect, limit, timeout)
+    terms = SmokeOptions(_call_url(url), color, _color_key(color_key), model, api_key, expect, limit, timeout)
     report = asyncio.run(smoke_call(terms, SystemClock()))
     if as_json:
         print(json.dumps(report.as_json()))
@@ -223,7 +223,7 @@ def cutover(
         raise SettingsError("--smoke-url: where does the smoke call go? Or give --no-smoke")
     key = _color_key(color_key or outputs.get("color_key"))
     smoke_terms = (
-        SmokeTerms(_call_url(calls), None, key, smoke_model, api_key, smoke_expect, smoke_limit)
+        SmokeOptions(_call_url(calls), None, key, smoke_model, api_key, smoke_expect, smoke_limit)
         if calls and not no_smoke
         else None
     )
@@ -278,9 +278,9 @@ async def _cut_over(
     options: RouterOptions,
     terms: Options,
     budget: ErrorBudget,
-    smoke_terms: SmokeTerms | None,
+    smoke_terms: SmokeOptions | None,
     wish: _SplitRequest,
-    teller: CutoverScreen | CutoverLines,
+    reporter: CutoverScreen | CutoverLines,
     clock: SystemClock,
 ) -> int:
     """Do it; returns the exit status (`plan.Exit`)."""
@@ -293,34 +293,34 @@ async def _cut_over(
     store = open_store(settings.store_url, ttl_s=settings.call_ttl, key_prefix=settings.key_prefix)
     kind, prometheus, cloudwatch = wish.watch
     try:
-        await at_first(store.open, clock, teller)
+        await retry_at_start(store.open, clock, reporter)
         if wish.forget:
-            teller.said(await at_first(lambda: forget(store, clock), clock, teller))
+            reporter.said(await retry_at_start(lambda: forget(store, clock), clock, reporter))
             return Exit.NO_CALLER_LOST
         with refusing():
             watch = choose_watch(kind, store, clock, prometheus=prometheus, cloudwatch=cloudwatch)
-            world = Context(choose_router(options), watch, store, smoke, clock, teller)
-        conductor = Runner(world, terms, budget)
+            context = Context(choose_router(options), watch, store, smoke, clock, reporter)
+        runner = Runner(context, terms, budget)
         if wish.dry and wish.to is not None:
             new, old = wish.to, wish.old
-            progress = await at_first(lambda: conductor.begin(new, old), clock, teller)
+            progress = await retry_at_start(lambda: runner.begin(new, old), clock, reporter)
             with refusing():
-                against, changes = await dry_run(world, progress)
+                against, changes = await dry_run(context, progress)
             for line in changes:
-                teller.said(line)
+                reporter.said(line)
             if against:
                 raise CutoverRefused("; ".join(against))
             return Exit.NO_CALLER_LOST
-        with _interrupting(conductor, teller):
+        with _interrupting(runner, reporter):
             if wish.to is None:
-                return (await conductor.roll_back()).exit
-            return (await conductor.run(wish.to, old=wish.old)).exit
+                return (await runner.roll_back()).exit
+            return (await runner.run(wish.to, old=wish.old)).exit
     finally:
         await store.close()
 
 
 @contextlib.contextmanager
-def _interrupting(conductor: Runner, teller: CutoverScreen | CutoverLines) -> Iterator[None]:
+def _interrupting(runner: Runner, reporter: CutoverScreen | CutoverLines) -> Iterator[None]:
     """The first Ctrl+C (or SIGTERM) rolls back; the second stops at once, and what is done stays."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -331,8 +331,8 @@ def _interrupting(conductor: Runner, teller: CutoverScreen | CutoverLines) -> It
         nonlocal count
         count += 1
         if count == 1:
-            teller.said("interrupted: rolling back; once more stops at once")
-            conductor.interrupt()
+            reporter.said("interrupted: rolling back; once more stops at once")
+            runner.interrupt()
         else:
             task.cancel()
 

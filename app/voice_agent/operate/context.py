@@ -44,4 +44,4 @@ class Context:
     store: Store
     smoke: Smoke
     clock: Clock
-    teller: Reporter
+    reporter: Reporter

@@ -60,13 +60,13 @@ class ColorDrain:
         return asdict(self)
 
     def __str__(self) -> str:
-        terms = f"{self.mode}, at most {self.deadline_s:g} s"
+        options = f"{self.mode}, at most {self.deadline_s:g} s"
         if self.drained:
             return f"{self.what} is drained" + (f"; gone meanwhile: {', '.join(self.gone)}." if self.gone else ".")
         if self.draining:
             waits = f" Handoff waits: {self.waits}." if self.waits and self.active_calls else ""
-            return f"{self.what} is draining: {terms}; {count(self.active_calls, 'call')} left.{waits}"
-        asked = f"asked {count(len(self.asked), f'{self.what} pod')} to drain: {terms}"
+            return f"{self.what} is draining: {options}; {count(self.active_calls, 'call')} left.{waits}"
+        asked = f"asked {count(len(self.asked), f'{self.what} pod')} to drain: {options}"
         return f"{asked}; pods act within {APPLIED_WITHIN_S} s (--wait waits until they are empty)."
 
 
@@ -128,8 +128,8 @@ async def drain_color(
     expected = outlook(fleet, await store.weights(), color, deadline_s)
     approve(expected)
     watch = DrainWatch(color, fleet)
-    wish = DrainRequest(mode=mode, deadline_s=deadline_s, requested_at_ms=clock.wall_ms())
-    await store.request_drain(color, wish)
+    request = DrainRequest(mode=mode, deadline_s=deadline_s, requested_at_ms=clock.wall_ms())
+    await store.request_drain(color, request)
 
     async def is_drained() -> bool:
         try:

@@ -11,28 +11,28 @@ from voice_agent.operate.preflight import problems
 from voice_agent.operate.steps import planned
 
 
-async def dry_run(world: Context, progress: CutoverProgress) -> tuple[list[str], list[str]]:
+async def dry_run(context: Context, progress: CutoverProgress) -> tuple[list[str], list[str]]:
     """What speaks against this cutover, and every change it would make, a line each.
 
     Raises `CutoverError` and `StoreError` when something cannot be read.
     """
-    fleet = Fleet(await world.store.pods())
-    healthy = await world.router.healthy_targets(progress.new)
+    fleet = Fleet(await context.store.pods())
+    healthy = await context.router.healthy_targets(progress.new)
     against = [problem.text for problem in problems(fleet, progress.old, progress.new, healthy)]
     try:
-        await world.watch.look([progress.old, progress.new])
+        await context.watch.look([progress.old, progress.new])
     except Exception as error:  # noqa: BLE001  # whatever it is, it is what a cutover would stumble over
         against.append(str(error))
     changes: list[str] = []
-    if await world.store.drain_request(progress.new) is not None:
+    if await context.store.drain_request(progress.new) is not None:
         changes.append(f"take back the drain of {progress.new}")
     changes.append(f"smoke call to {progress.new}")
     for routing in planned(progress):
-        changes += [f"{routing}: {change}" for change in await world.router.changes(routing)] or [f"{routing}"]
+        changes += [f"{routing}: {change}" for change in await context.router.changes(routing)] or [f"{routing}"]
         if routing != Routing.alone(progress.new):
-            changes.append(f"watch {progress.new} for {progress.terms.hold_s:g} s")
-    cost = price(fleet, progress.old, progress.terms.drain_deadline_s)
-    changes.append(f"drain {progress.old} by handoff, within {progress.terms.drain_deadline_s} s; {cost}")
-    changes.append(f"wait until {progress.old} has had no call for {progress.terms.buffer_s:g} s")
-    changes.append(f"retire {progress.old}" if progress.terms.delete else f"let {progress.old} stand by")
+            changes.append(f"watch {progress.new} for {progress.options.hold_s:g} s")
+    cost = price(fleet, progress.old, progress.options.drain_deadline_s)
+    changes.append(f"drain {progress.old} by handoff, within {progress.options.drain_deadline_s} s; {cost}")
+    changes.append(f"wait until {progress.old} has had no call for {progress.options.buffer_s:g} s")
+    changes.append(f"retire {progress.old}" if progress.options.delete else f"let {progress.old} stand by")
     return against, changes

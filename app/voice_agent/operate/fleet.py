@@ -59,8 +59,10 @@ class RemotePod:
 
     async def drain(self, mode: DrainMode | None, deadline_s: float | None) -> dict[str, Any]:
         """Start a drain; None leaves it to the pod's settings. Returns its mode, deadline and calls."""
-        wish = {"mode": mode, "deadline_s": deadline_s}
-        return await self._ask("POST", "/admin/drain", {key: value for key, value in wish.items() if value is not None})
+        request = {"mode": mode, "deadline_s": deadline_s}
+        return await self._ask(
+            "POST", "/admin/drain", {key: value for key, value in request.items() if value is not None}
+        )
 
     async def cancel_drain(self) -> bool:
         """Take calls again; False if there was no drain."""

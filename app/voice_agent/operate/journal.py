@@ -32,7 +32,7 @@ class LeaseLost(CutoverError):
 
 
 class Journal:
-    """One tool's view of it. `hold` first, `renew` now and then, `release` at the end."""
+    """One tool's view of it. `acquire` first, `renew` now and then, `release` at the end."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -83,7 +83,7 @@ class Journal:
             raise LeaseLost("somebody else went on with this cutover")
         self._known = None
 
-    async def hold(self) -> None:
+    async def acquire(self) -> None:
         """Take the lease; waits for that of a tool that has died. Raises `CutoverError` while another is at work."""
         mine = self._signed()
         other: bytes | None = None

@@ -13,7 +13,7 @@ from voice_agent.runtime.ports import Clock
 
 
 class CutoverLines:
-    """`world.Reporter`: each line has `event` (begun, step, look, said, over) and `at_ms`, milliseconds since 1970.
+    """`context.Reporter`: each line has `event` (begun, step, look, said, over) and `at_ms`, milliseconds since 1970.
 
     The last one, `over`, has `exit` (the command's exit status), `ok` (it is 0), `reason`, and `lost` and `why_lost`.
     """

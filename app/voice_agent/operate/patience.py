@@ -33,9 +33,9 @@ class StoreAway(Unfinished):
 
 
 async def retry(
-    deed: Callable[[], Awaitable[T]],
+    run: Callable[[], Awaitable[T]],
     clock: Clock,
-    teller: Reporter,
+    reporter: Reporter,
     position: str,
     *,
     pause_s: float = LOOK_S,
@@ -49,7 +49,7 @@ async def retry(
     told = ""
     while True:
         try:
-            return await deed()
+            return await run()
         except (CutoverError, StoreError) as error:
             passed_s = clock.monotonic_s() - began_s
             store_is_away = isinstance(error, AWAY)
@@ -62,9 +62,9 @@ async def retry(
             if str(error) != told:
                 told = str(error)
                 if isinstance(error, StoreError):
-                    teller.said(waits_for_store(error, position, store_patience_s))
+                    reporter.said(waits_for_store(error, position, store_patience_s))
                 else:
-                    teller.said(f"{error}; trying again")
+                    reporter.said(f"{error}; trying again")
         await clock.sleep(pause_s)
 
 

@@ -147,7 +147,7 @@ class CutoverProgress:
     router: str
     """The router's name: a second run must mean the same one."""
     before: Routing
-    terms: Options
+    options: Options
     started_at_ms: int
     step: Step = Step.PREPARE
     step_at_ms: int = 0
@@ -182,7 +182,7 @@ class CutoverProgress:
         if self.step in (Step.PREPARE, Step.PREFLIGHT, Step.SMOKE, Step.RESTORE, Step.ROLLED_BACK, Step.REFUSED):
             return self.original
         if self.step in (Step.SHIFT, Step.HOLD):
-            return Routing.split(self.new, self.terms.percents[self.stage], self.old)
+            return Routing.split(self.new, self.options.percents[self.stage], self.old)
         return Routing.alone(self.old if self.is_rolling_back else self.new)
 
     @property
@@ -228,7 +228,7 @@ def advanced(progress: CutoverProgress, now_ms: int) -> CutoverProgress:
     """The record after its step succeeded."""
     step = NEXT[progress.step]
     stage = progress.stage
-    if progress.step is Step.HOLD and stage + 1 < len(progress.terms.percents):
+    if progress.step is Step.HOLD and stage + 1 < len(progress.options.percents):
         step, stage = Step.SHIFT, stage + 1
     shifted_at_ms = progress.shifted_at_ms
     if progress.step is Step.SHIFT and shifted_at_ms is None:
@@ -241,7 +241,7 @@ def rolled_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverP
     return replace(progress, step=ROLLS_BACK_TO[progress.step], step_at_ms=now_ms, reason=reason)
 
 
-def called_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverProgress:
+def rolled_back_on_request(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverProgress:
     """As `rolled_back`, when somebody asked for it: then nothing was refused."""
     back = rolled_back(progress, reason, now_ms)
     return replace(back, step=Step.ROLLED_BACK) if back.step is Step.REFUSED else back
@@ -249,7 +249,7 @@ def called_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverP
 
 def as_json(progress: CutoverProgress) -> dict[str, Any]:
     """For the journal."""
-    terms = progress.terms
+    options = progress.options
     return {
         "cutover_id": progress.cutover_id,
         "old": progress.old,
@@ -257,7 +257,7 @@ def as_json(progress: CutoverProgress) -> dict[str, Any]:
         "router": progress.router,
         "before": dict(progress.before.weights),
         "differing": list(progress.before.differing),
-        "terms": {name: getattr(terms, name) for name in Options.__dataclass_fields__},
+        "terms": {name: getattr(options, name) for name in Options.__dataclass_fields__},
         "started_at_ms": progress.started_at_ms,
         "step": progress.step.value,
         "step_at_ms": progress.step_at_ms,
@@ -275,14 +275,14 @@ def as_json(progress: CutoverProgress) -> dict[str, Any]:
 
 def from_json(said: Mapping[str, Any]) -> CutoverProgress:
     """The record from the journal. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
-    terms = {name: value for name, value in said["terms"].items() if name in Options.__dataclass_fields__}
+    options = {name: value for name, value in said["terms"].items() if name in Options.__dataclass_fields__}
     return CutoverProgress(
         cutover_id=said["cutover_id"],
         old=said["old"],
         new=said["new"],
         router=said["router"],
         before=Routing(said["before"], tuple(said["differing"])),
-        terms=Options(**{**terms, "percents": tuple(terms["percents"])}),
+        options=Options(**{**options, "percents": tuple(options["percents"])}),
         started_at_ms=said["started_at_ms"],
         step=Step(said["step"]),
         step_at_ms=said["step_at_ms"],

@@ -1,4 +1,4 @@
-"""What a cutover needs of the world: a router that sends callers to colors, and a watch that counts their calls.
+"""What a cutover needs from outside: a router that sends callers to colors, and a watch that counts their calls.
 
 One adapter a router in `voice_agent.operate.routers`, one a source in `voice_agent.operate.sources`. An
 adapter never guesses: what it cannot read or write is a `CutoverError`, never a 0.

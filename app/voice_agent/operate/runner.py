@@ -21,8 +21,8 @@ from voice_agent.operate.plan import (
     Options,
     Step,
     advanced,
-    called_back,
     rolled_back,
+    rolled_back_on_request,
 )
 from voice_agent.operate.ports import CutoverError, Routing
 from voice_agent.operate.steps import Steps
@@ -55,13 +55,13 @@ def refusing() -> Iterator[None]:
         raise CutoverRefused(f"{error}; nothing was changed") from error
 
 
-async def at_first(deed: Callable[[], Awaitable[T]], clock: Clock, teller: Reporter) -> T:
+async def retry_at_start(run: Callable[[], Awaitable[T]], clock: Clock, reporter: Reporter) -> T:
     """Do what must be done before anything is begun; a failover of the store is waited for.
 
     Raises `CutoverRefused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
     """
     with refusing():
-        return await retry(deed, clock, teller, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
+        return await retry(run, clock, reporter, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
 
 
 class Stuck(CutoverError):
@@ -77,11 +77,11 @@ class NothingToDo(CutoverError):
 class Runner:
     """One run. `run` or `roll_back` once; `interrupt` at any time, from a signal handler."""
 
-    def __init__(self, world: Context, terms: Options, budget: ErrorBudget) -> None:
-        self._world = world
-        self._terms = terms
-        self._journal = Journal(world.store, world.clock)
-        self._steps = Steps(world, budget, self._journal.save)
+    def __init__(self, context: Context, options: Options, budget: ErrorBudget) -> None:
+        self._context = context
+        self._terms = options
+        self._journal = Journal(context.store, context.clock)
+        self._steps = Steps(context, budget, self._journal.save)
         self._interrupted = asyncio.Event()
 
     def interrupt(self) -> None:
@@ -94,50 +94,54 @@ class Runner:
         Raises `CutoverError`: `CutoverRefused` or `NothingToDo` before anything was done, later `Stuck` or `Unfinished`
         with the next command to give; `StoreAway` at any time.
         """
-        return await self._at_work(lambda: self.begin(new, old))
+        return await self._run_with_lease(lambda: self.begin(new, old))
 
     async def roll_back(self) -> CutoverProgress:
         """Undo an unfinished cutover; returns the record.
 
         Raises `CutoverRefused` if there is none, and else as `run`.
         """
-        return await self._at_work(self._begin_back)
+        return await self._run_with_lease(self._begin_back)
 
-    async def _at_work(self, beginning: Callable[[], Awaitable[CutoverProgress]]) -> CutoverProgress:
+    async def _run_with_lease(self, beginning: Callable[[], Awaitable[CutoverProgress]]) -> CutoverProgress:
         """Do all steps under the lease."""
-        world = self._world
-        await at_first(self._journal.hold, world.clock, world.teller)
+        context = self._context
+        await retry_at_start(self._journal.acquire, context.clock, context.reporter)
         renewing = asyncio.create_task(self._renew())
         try:
-            progress = await at_first(beginning, world.clock, world.teller)
-            return await self._to_its_end(progress, renewing)
+            progress = await retry_at_start(beginning, context.clock, context.reporter)
+            return await self._run_to_completion(progress, renewing)
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await self._journal.release()
 
-    async def _to_its_end(self, progress: CutoverProgress, renewing: asyncio.Task[None]) -> CutoverProgress:
+    async def _run_to_completion(self, progress: CutoverProgress, renewing: asyncio.Task[None]) -> CutoverProgress:
         try:
             while not progress.is_over:
                 # Saved before it is done: whoever comes after us starts with this step again.
                 await self._save(progress)
-                self._world.teller.step(progress)
+                self._context.reporter.step(progress)
                 progress = self._counted(await self._step(progress, renewing))
             await self._save(progress)
         except (Stuck, Unfinished):
             with contextlib.suppress(CutoverError, StoreError):
                 await self._journal.save(self._counted(progress))
             raise
-        self._world.teller.over(progress)
+        self._context.reporter.over(progress)
         return progress
 
     def _counted(self, progress: CutoverProgress) -> CutoverProgress:
         return replace(progress, counts=dict(self._steps.counts or progress.counts))
 
     async def _save(self, progress: CutoverProgress) -> None:
-        world = self._world
+        context = self._context
         await retry(
-            lambda: self._journal.save(progress), world.clock, world.teller, progress.position, pause_s=SAVE_PAUSE_S
+            lambda: self._journal.save(progress),
+            context.clock,
+            context.reporter,
+            progress.position,
+            pause_s=SAVE_PAUSE_S,
         )
 
     async def begin(self, new: str, old: str | None) -> CutoverProgress:
@@ -145,24 +149,24 @@ class Runner:
         known = await self._journal.read()
         if known is not None and not known.is_over:
             self._check_same(known, new)
-            terms = replace(self._terms, percents=known.terms.percents)
-            progress = replace(known, terms=terms, rollback_asked=False)
-            self._world.teller.begun(progress, again=True)
+            options = replace(self._terms, percents=known.options.percents)
+            progress = replace(known, options=options, rollback_asked=False)
+            self._context.reporter.begun(progress, again=True)
             return progress
-        routing = await self._world.router.read()
+        routing = await self._context.router.read()
         serving = old or _serving(routing, new)
-        now_ms = self._world.clock.wall_ms()
+        now_ms = self._context.clock.wall_ms()
         progress = CutoverProgress(
             cutover_id=f"cut_{secrets.token_hex(6)}",
             old=serving,
             new=new,
-            router=self._world.router.name,
+            router=self._context.router.name,
             before=routing,
-            terms=self._terms,
+            options=self._terms,
             started_at_ms=now_ms,
             step_at_ms=now_ms,
         )
-        self._world.teller.begun(progress, again=False)
+        self._context.reporter.begun(progress, again=False)
         return progress
 
     async def _begin_back(self) -> CutoverProgress:
@@ -170,13 +174,13 @@ class Runner:
         if known is None or known.is_over:
             raise CutoverError("no cutover is unfinished: to go back to the other color, cut over to it (--to)")
         self._check_same(known, known.new)
-        self._world.teller.begun(known, again=True)
+        self._context.reporter.begun(known, again=True)
         asked = replace(known, rollback_asked=True)
         if known.is_rolling_back:
             return asked
         if known.step not in ROLLS_BACK_TO:
             raise CutoverError(f"{known.old} is empty already; finish with --to {known.new}, then cut over back")
-        return called_back(asked, "rollback asked for", self._world.clock.wall_ms())
+        return rolled_back_on_request(asked, "rollback asked for", self._context.clock.wall_ms())
 
     def _check_same(self, known: CutoverProgress, new: str) -> None:
         if known.new != new:
@@ -184,7 +188,7 @@ class Runner:
                 f"a cutover to {known.new} is unfinished (step {known.step.value}): "
                 f"finish it with --to {known.new}, or undo it with --rollback"
             )
-        if known.router != self._world.router.name:
+        if known.router != self._context.router.name:
             raise CutoverError(
                 f"the unfinished cutover to {known.new} was begun with another router: {known.router}; "
                 "if that is no more, --forget"
@@ -194,9 +198,9 @@ class Runner:
 
     async def _step(self, progress: CutoverProgress, renewing: asyncio.Task[None]) -> CutoverProgress:
         """Do one step; returns the record for the next."""
-        clock = self._world.clock
+        clock = self._context.clock
         if self._interrupted.is_set() and progress.step in ROLLS_BACK_TO:
-            return called_back(progress, "interrupted", clock.wall_ms())
+            return rolled_back_on_request(progress, "interrupted", clock.wall_ms())
         doing = asyncio.create_task(self._steps.do(progress))
         interrupting = asyncio.create_task(self._interrupted.wait())
         waited: set[asyncio.Task[Any]] = {doing, renewing}
@@ -207,7 +211,7 @@ class Runner:
             if renewing.done():
                 renewing.result()
             if not doing.done():
-                return called_back(progress, "interrupted", clock.wall_ms())
+                return rolled_back_on_request(progress, "interrupted", clock.wall_ms())
             return advanced(doing.result(), clock.wall_ms())
         except (LeaseLost, Unfinished, asyncio.CancelledError):
             raise
@@ -220,7 +224,7 @@ class Runner:
 
     def _failed(self, progress: CutoverProgress, error: CutoverError | StoreError) -> CutoverProgress:
         if progress.step in ROLLS_BACK_TO:
-            return rolled_back(progress, str(error), self._world.clock.wall_ms())
+            return rolled_back(progress, str(error), self._context.clock.wall_ms())
         if progress.is_rolling_back:
             raise Stuck(
                 f"the rollback stopped at {progress.step.value}: {error}. It was begun because: {progress.reason}. "
@@ -233,7 +237,7 @@ class Runner:
     async def _renew(self) -> None:
         """Keep the lease until cancelled; ends with `LeaseLost`."""
         while True:
-            await self._world.clock.sleep(RENEW_S)
+            await self._context.clock.sleep(RENEW_S)
             try:
                 await self._journal.renew()
             except StoreError:
@@ -258,7 +262,7 @@ async def forget(store: Store, clock: Clock) -> str:
     Raises `CutoverError` if there is none, or a tool is at work at it.
     """
     journal = Journal(store, clock)
-    await journal.hold()
+    await journal.acquire()
     try:
         known = await journal.read()
         if known is None or known.is_over:

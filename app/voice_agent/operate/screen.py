@@ -39,7 +39,7 @@ BAR = 24
 
 
 class CutoverScreen:
-    """`world.Reporter` for people. A context: the live part is drawn while it is open."""
+    """`context.Reporter` for people. A context: the live part is drawn while it is open."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
         self._console = console

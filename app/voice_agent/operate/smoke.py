@@ -36,7 +36,7 @@ COME_BACK_FOR_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class SmokeTerms:
+class SmokeOptions:
     """What to call, and what must be true of it."""
 
     url: str
@@ -80,24 +80,24 @@ class SmokeReport:
         return asdict(self)
 
 
-async def smoke_call(terms: SmokeTerms, clock: Clock) -> SmokeReport:
+async def smoke_call(options: SmokeOptions, clock: Clock) -> SmokeReport:
     """Make the call. Never raises for what is wrong with the server: that is in the report."""
     report, talked, watcher = SmokeReport(), Report(), _Watcher()
-    headers = {COLOR_HEADER: color_asked(terms.color, terms.color_key)} if terms.color else {}
+    headers = {COLOR_HEADER: color_asked(options.color, options.color_key)} if options.color else {}
     call = RealtimeCall(
-        terms.url, model=terms.model, api_key=terms.api_key, headers=headers, come_back_for_s=COME_BACK_FOR_S
+        options.url, model=options.model, api_key=options.api_key, headers=headers, come_back_for_s=COME_BACK_FOR_S
     )
     watcher.call = call
     began_s = clock.monotonic_s()
     turns = [SpokenTurn(path.name, read_wav(path)) for path in (FIRST, SECOND)]
     try:
-        async with asyncio.timeout(terms.longest_s), call:
+        async with asyncio.timeout(options.longest_s), call:
             watcher.cut_in = turns[1].name
-            _check_color(terms, call)
-            await ScriptedConversation(call, watcher, talked, reply_within_s=terms.reply_s).run(turns)
-        report.reason = _fault(terms, call, talked, watcher)
+            _check_color(options, call)
+            await ScriptedConversation(call, watcher, talked, reply_within_s=options.reply_s).run(turns)
+        report.reason = _fault(options, call, talked, watcher)
     except TimeoutError:
-        report.reason = f"the call was not over after {terms.longest_s:g} s"
+        report.reason = f"the call was not over after {options.longest_s:g} s"
     except CallFailed as failure:
         report.reason = str(failure)
     report.ok = not report.reason
@@ -118,18 +118,18 @@ def color_asked(color: str, key: str | None) -> str:
     return color if key is None else f"{color}:{key}"
 
 
-def _check_color(terms: SmokeTerms, call: RealtimeCall) -> None:
-    if terms.color is not None and call.color != terms.color:
+def _check_color(options: SmokeOptions, call: RealtimeCall) -> None:
+    if options.color is not None and call.color != options.color:
         raise CallFailed(
-            f"a {call.color or 'nameless'} pod answered instead of {terms.color}: "
+            f"a {call.color or 'nameless'} pod answered instead of {options.color}: "
             f"does the router send {COLOR_HEADER} to its color, and was it given the router's key ({ROUTERS_KEY})?"
         )
 
 
-def _fault(terms: SmokeTerms, call: RealtimeCall, talked: Report, watcher: _Watcher) -> str:
+def _fault(options: SmokeOptions, call: RealtimeCall, talked: Report, watcher: _Watcher) -> str:
     """The first thing that is wrong, or nothing."""
     first, second = talked.exchanges[0], talked.exchanges[-1]
-    missing = [word for word in _words(terms.expect) if word not in _words(first.heard)]
+    missing = [word for word in _words(options.expect) if word not in _words(first.heard)]
     colors = {call.color, *(exchange.color for exchange in talked.exchanges if exchange.color)}
     if missing:
         return f"the transcript lacks {' '.join(missing)!r}: heard {first.heard!r}"
@@ -147,8 +147,8 @@ def _fault(terms: SmokeTerms, call: RealtimeCall, talked: Report, watcher: _Watc
     for exchange in talked.exchanges:
         if exchange.latency_s is None:
             return "no sound came after a turn"
-        if exchange.latency_s > terms.first_audio_s:
-            return f"the first audio came after {exchange.latency_s:.2f} s (limit {terms.first_audio_s:g} s)"
+        if exchange.latency_s > options.first_audio_s:
+            return f"the first audio came after {exchange.latency_s:.2f} s (limit {options.first_audio_s:g} s)"
     if watcher.errors:
         return f"the server said: {watcher.errors[0]}"
     return ""
@@ -166,11 +166,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
-async def smoked(terms: SmokeTerms, clock: Clock) -> str:
+async def smoked(options: SmokeOptions, clock: Clock) -> str:
     """`smoke_call` for a cutover: one line when all is well. Raises `CutoverError` with the reason when it is not."""
-    report = await smoke_call(terms, clock)
+    report = await smoke_call(options, clock)
     if not report.ok:
-        raise CutoverError(f"the smoke call of {terms.color} failed: {report.reason}")
+        raise CutoverError(f"the smoke call of {options.color} failed: {report.reason}")
     return report.reason
 
 

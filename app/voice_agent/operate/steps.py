@@ -43,19 +43,21 @@ T = TypeVar("T")
 
 
 class Steps:
-    """Does steps with the ports of a world; keeps what only this run knows."""
+    """Does the steps of one run; keeps what only this run knows."""
 
-    def __init__(self, world: Context, budget: ErrorBudget, save: Callable[[CutoverProgress], Awaitable[None]]) -> None:
+    def __init__(
+        self, context: Context, budget: ErrorBudget, save: Callable[[CutoverProgress], Awaitable[None]]
+    ) -> None:
         """`save` keeps a record; it raises `StoreError` and `CutoverError`."""
-        self._world = world
+        self._context = context
         self._save = save
         self._budget = budget
-        self._at_first: Mapping[str, Numbers] | None = None
+        self._baseline: Mapping[str, Numbers] | None = None
         """The first look since callers were moved."""
         self._losses: Losses | None = None
         self._saved: Counts = {}
         """What the record says of each pod."""
-        self._whereabouts = ""
+        self._position = ""
         """Where callers are during this step."""
         self._store_away_since_s: float | None = None
 
@@ -69,7 +71,7 @@ class Steps:
 
         Raises `CutoverError` when it failed, `Unfinished` when it was only too long.
         """
-        deeds: dict[Step, Callable[[CutoverProgress], Awaitable[CutoverProgress | None]]] = {
+        handlers: dict[Step, Callable[[CutoverProgress], Awaitable[CutoverProgress | None]]] = {
             Step.PREPARE: self._prepare,
             Step.PREFLIGHT: self._preflight,
             Step.SMOKE: self._smoke,
@@ -83,13 +85,13 @@ class Steps:
             Step.RETURN: self._route,
             Step.HAND_BACK: self._hand_back,
             Step.WATCH_BACK: self._watch_back,
-            Step.RESTORE: self._rest,
+            Step.RESTORE: self._restore,
         }
         if self._losses is None:
             self._losses = Losses((progress.old, progress.new), progress.counts)
         self._saved = progress.counts
-        self._whereabouts = progress.position
-        return await deeds[progress.step](progress) or progress
+        self._position = progress.position
+        return await handlers[progress.step](progress) or progress
 
     # --- forth ----------------------------------------------------------------------
 
@@ -101,38 +103,38 @@ class Steps:
             await self._until_taking_calls(progress, progress.new)
 
     async def _preflight(self, progress: CutoverProgress) -> None:
-        world = self._world
-        healthy = await self._retry(lambda: world.router.healthy_targets(progress.new))
+        context = self._context
+        healthy = await self._retry(lambda: context.router.healthy_targets(progress.new))
         fleet = await self._fleet()
         found = problems(fleet, progress.old, progress.new, healthy)
-        excused = [problem.text for problem in found if problem.of_old and progress.terms.force]
+        excused = [problem.text for problem in found if problem.of_old and progress.options.force]
         for text in excused:
-            world.teller.said(text)
+            context.reporter.said(text)
         against = [problem.text for problem in found if problem.text not in excused]
         if against:
             raise CutoverError("; ".join(against))
-        world.teller.said(price(fleet, progress.old, progress.terms.drain_deadline_s))
+        context.reporter.said(price(fleet, progress.old, progress.options.drain_deadline_s))
         # A source that is not there is better known now than with callers half way.
-        await self._retry(lambda: world.watch.look([progress.new] if excused else [progress.old, progress.new]))
+        await self._retry(lambda: context.watch.look([progress.new] if excused else [progress.old, progress.new]))
 
     async def _smoke(self, progress: CutoverProgress) -> None:
-        self._world.teller.said(await self._world.smoke(progress.new))
+        self._context.reporter.said(await self._context.smoke(progress.new))
 
     async def _route(self, progress: CutoverProgress) -> None:
-        if progress.step is Step.SHIFT and self._at_first is None:
-            self._at_first = await self._retry(lambda: self._world.watch.look([progress.new]))
+        if progress.step is Step.SHIFT and self._baseline is None:
+            self._baseline = await self._retry(lambda: self._context.watch.look([progress.new]))
         await self._set_router(progress.routing)
 
     async def _hold(self, progress: CutoverProgress) -> None:
-        clock = self._world.clock
+        clock = self._context.clock
         began_s = clock.monotonic_s()
         seen_s = turned_s = began_s
         while True:
             # Neither time under this weight, nor a silence that is held against the new color.
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
             began_s, seen_s = began_s + away_s, seen_s + away_s
-            left_s = progress.terms.hold_s - (clock.monotonic_s() - began_s)
-            weight = progress.terms.percents[progress.stage]
+            left_s = progress.options.hold_s - (clock.monotonic_s() - began_s)
+            weight = progress.options.percents[progress.stage]
             waits_for = f"{max(0.0, left_s):.0f} s at {weight} %" if left_s > 0 else ""
             if await self._look(progress, waits_for) is not None:
                 seen_s = clock.monotonic_s()
@@ -148,45 +150,45 @@ class Steps:
         await self._request_drain(progress.old, progress)
 
     async def _watch(self, progress: CutoverProgress) -> CutoverProgress:
-        clock, terms = self._world.clock, progress.terms
-        stragglers = EmptyFor(terms.buffer_s, LONGEST_GAP_S)
+        clock, options = self._context.clock, progress.options
+        empty_for = EmptyFor(options.buffer_s, LONGEST_GAP_S)
         began_s = there_s = turned_s = clock.monotonic_s()
         while True:
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
             began_s, there_s = began_s + away_s, there_s + away_s
             await self._check_request(progress.old)
             numbers = await self._look(
-                progress, _emptiness(progress.old, stragglers, terms.buffer_s, clock.monotonic_s())
+                progress, _emptiness(progress.old, empty_for, options.buffer_s, clock.monotonic_s())
             )
             now_s = clock.monotonic_s()
             active_calls = _active(numbers, progress.old)
-            if stragglers.look(active_calls, now_s):
-                empty_s = stragglers.empty_for_s(now_s) or 0.0
+            if empty_for.look(active_calls, now_s):
+                empty_s = empty_for.empty_for_s(now_s) or 0.0
                 return replace(progress, drained_at_ms=clock.wall_ms() - int(empty_s * SECOND_MS))
-            if active_calls is not None or not terms.force or await self._is_there(progress.old):
+            if active_calls is not None or not options.force or await self._is_there(progress.old):
                 there_s = now_s
             elif now_s - there_s > UNSEEN_S:
                 return _remarked(progress, f"no {progress.old} pod is left; what became of its calls is not known here")
-            if now_s - began_s > terms.watch_deadline_s:
+            if now_s - began_s > options.watch_deadline_s:
                 raise Unfinished(self._not_empty(progress, active_calls))
             await clock.sleep(LOOK_S)
 
     def _not_empty(self, progress: CutoverProgress, active_calls: int | None) -> str:
-        terms, silent = progress.terms, self._silent(progress.old)
+        options, silent = progress.options, self._silent(progress.old)
         left = "how many calls it has is not known" if active_calls is None else f"it has {count(active_calls, 'call')}"
         if silent:
             left += f"; {', '.join(silent)} fell silent with calls"
         lost = number_lost(self.counts or {})
         told = f". So far {count(lost, 'caller')} {'was' if lost == 1 else 'were'} lost" if lost else ""
         return (
-            f"{progress.old} was not empty for {terms.buffer_s:g} s within {terms.watch_deadline_s:g} s "
+            f"{progress.old} was not empty for {options.buffer_s:g} s within {options.watch_deadline_s:g} s "
             f"({left}); {progress.new} serves all callers, and nothing was deleted{told}"
         )
 
     async def _finish(self, progress: CutoverProgress) -> None:
-        if progress.terms.delete:
-            for line in await self._retry(lambda: self._world.router.retire(progress.old)):
-                self._world.teller.said(line)
+        if progress.options.delete:
+            for line in await self._retry(lambda: self._context.router.retire(progress.old)):
+                self._context.reporter.said(line)
         await self._withdraw_request(progress.old)
         await self._fleet()  # The last word on who was lost.
 
@@ -200,8 +202,8 @@ class Steps:
         await self._request_drain(progress.new, progress)
 
     async def _watch_back(self, progress: CutoverProgress) -> CutoverProgress:
-        clock = self._world.clock
-        stragglers = EmptyFor(SETTLED_S, LONGEST_GAP_S)
+        clock = self._context.clock
+        empty_for = EmptyFor(SETTLED_S, LONGEST_GAP_S)
         began_s = unseen_s = turned_s = clock.monotonic_s()
         while True:
             away_s, turned_s = self._away_s(turned_s), clock.monotonic_s()
@@ -211,15 +213,15 @@ class Steps:
             active_calls = _active(numbers, progress.new)
             if active_calls is not None or await self._is_there(progress.new):
                 unseen_s = now_s
-            if stragglers.look(active_calls, now_s):
+            if empty_for.look(active_calls, now_s):
                 return progress
             if now_s - unseen_s > UNSEEN_S:
                 return _remarked(progress, f"no {progress.new} pod is left to hand its calls back")
-            if now_s - began_s > progress.terms.drain_deadline_s + EXTRA_WAIT_S:
+            if now_s - began_s > progress.options.drain_deadline_s + EXTRA_WAIT_S:
                 return _remarked(progress, f"{progress.new} is not known to have handed all its calls back")
             await clock.sleep(LOOK_S)
 
-    async def _rest(self, progress: CutoverProgress) -> CutoverProgress | None:
+    async def _restore(self, progress: CutoverProgress) -> CutoverProgress | None:
         await self._withdraw_request(progress.new)
         # Back in the rule, it may be reached by callers whom a cookie pins to it: so it must take calls first.
         if progress.original != Routing.alone(progress.old):
@@ -238,17 +240,17 @@ class Steps:
         Wherever this is broken off, pods are told of no color that gets nobody: before the change only those are
         named that have callers both before and after it.
         """
-        told = await self._retry(self._world.store.weights)
+        told = await self._retry(self._context.store.weights)
         routed = frozenset() if told is None else told.routed
         kept = {color: weight for color, weight in routing.weights.items() if weight and color in routed}
         if told is None or kept.keys() != routed:
             await self._tell_weights(kept)
-        await self._retry(lambda: self._world.router.write(routing))
+        await self._retry(lambda: self._context.router.write(routing))
         await self._tell_weights(routing.weights)
 
     async def _tell_weights(self, weights: Mapping[str, int]) -> None:
-        world = self._world
-        await self._retry(lambda: world.store.tell_weights(weights, world.clock.wall_ms()))
+        context = self._context
+        await self._retry(lambda: context.store.tell_weights(weights, context.clock.wall_ms()))
 
     # --- the fleet and its numbers ------------------------------------------------------
 
@@ -256,40 +258,40 @@ class Steps:
         self, progress: CutoverProgress, waits_for: str, *, judge: bool = True
     ) -> Mapping[str, Numbers] | None:
         """Fresh numbers of both colors, or None. Raises `CutoverError` once the new color passes a limit."""
-        world = self._world
+        context = self._context
         progress = await self._count_losses(progress)
         try:
-            numbers = await world.watch.look([progress.old, progress.new])
+            numbers = await context.watch.look([progress.old, progress.new])
         except WatchError as error:
-            seen = await self._look_at_new(progress) if progress.terms.force else None
+            seen = await self._look_at_new(progress) if progress.options.force else None
             if seen is None:
-                world.teller.looked(progress, None, str(error))
+                context.reporter.looked(progress, None, str(error))
                 return None
             numbers = seen
-        world.teller.looked(progress, numbers, waits_for)
+        context.reporter.looked(progress, numbers, waits_for)
         if judge:
             self._judge(progress.new, numbers)
         return numbers
 
     async def _count_losses(self, progress: CutoverProgress) -> CutoverProgress:
         """Look at all heartbeats, if the store shows them, whoever else counts; what is new is saved at once."""
-        world = self._world
+        context = self._context
         assert self._losses is not None  # made with the first step
         try:
-            heartbeats = await world.store.pods()
+            heartbeats = await context.store.pods()
         except StoreError as error:
             self._losses.look_failed()
             if not isinstance(error, AWAY):
                 self._store_away_since_s = None
             elif self._store_away_since_s is None:
-                self._store_away_since_s = world.clock.monotonic_s()
-                world.teller.said(waits_for_store(error, self._whereabouts))
+                self._store_away_since_s = context.clock.monotonic_s()
+                context.reporter.said(waits_for_store(error, self._position))
             return replace(progress, counts=dict(self._losses.counts))
         if self._store_away_since_s is not None:
-            world.teller.said("the store is back")
+            context.reporter.said("the store is back")
             self._store_away_since_s = None
-        for line in self._losses.look(heartbeats, world.clock.monotonic_s()):
-            world.teller.said(line)
+        for line in self._losses.look(heartbeats, context.clock.monotonic_s()):
+            context.reporter.said(line)
         counted = replace(progress, counts=dict(self._losses.counts))
         if not same_losses(counted.counts, self._saved):
             with contextlib.suppress(StoreError):  # The next look tries again.
@@ -304,10 +306,10 @@ class Steps:
         """
         if self._store_away_since_s is None:
             return 0.0
-        now_s = self._world.clock.monotonic_s()
+        now_s = self._context.clock.monotonic_s()
         away_s = now_s - self._store_away_since_s
         if away_s > STORE_PATIENCE_S:
-            raise StoreAway(store_away(away_s, self._whereabouts))
+            raise StoreAway(store_away(away_s, self._position))
         return now_s - turned_s
 
     def _silent(self, color: str) -> list[str]:
@@ -316,20 +318,20 @@ class Steps:
     async def _look_at_new(self, progress: CutoverProgress) -> Mapping[str, Numbers] | None:
         """When the old color is dead, that hides nothing of the new one."""
         with contextlib.suppress(WatchError):
-            return await self._world.watch.look([progress.new])
+            return await self._context.watch.look([progress.new])
         return None
 
     def _judge(self, color: str, numbers: Mapping[str, Numbers]) -> None:
-        self._at_first = self._at_first or numbers
-        passed = breach(since(self._at_first[color], numbers[color]), self._budget)
+        self._baseline = self._baseline or numbers
+        passed = breach(since(self._baseline[color], numbers[color]), self._budget)
         if passed is not None:
             raise CutoverError(f"{color}: {passed}")
 
     async def _fleet(self) -> Fleet:
-        heartbeats = await self._retry(self._world.store.pods)
+        heartbeats = await self._retry(self._context.store.pods)
         if self._losses is not None:
-            for line in self._losses.look(heartbeats, self._world.clock.monotonic_s()):
-                self._world.teller.said(line)
+            for line in self._losses.look(heartbeats, self._context.clock.monotonic_s()):
+                self._context.reporter.said(line)
         return Fleet(heartbeats)
 
     async def _is_there(self, color: str) -> bool:
@@ -337,7 +339,7 @@ class Steps:
 
     async def _until_taking_calls(self, progress: CutoverProgress, color: str) -> None:
         """Wait for a fresh heartbeat of a pod that takes calls: an older one may be from before it learnt of a wish."""
-        clock = self._world.clock
+        clock = self._context.clock
         until_s = clock.monotonic_s() + PATIENCE_S
         known: dict[str, int] = {}
         while True:
@@ -348,35 +350,35 @@ class Steps:
             if clock.monotonic_s() > until_s:
                 states = ", ".join(f"{pod.name} is {pod.status}" for pod in pods) or "there is none"
                 raise CutoverError(f"no {color} pod takes calls ({states})")
-            self._world.teller.looked(progress, None, f"{color} pods to take calls")
+            self._context.reporter.looked(progress, None, f"{color} pods to take calls")
             await clock.sleep(LOOK_S)
 
     async def _request_drain(self, color: str, progress: CutoverProgress) -> None:
         # The same wish however often, and on whichever machine, this step is done: it keeps its deadline.
-        wish = DrainRequest(DrainMode.HANDOFF, progress.terms.drain_deadline_s, progress.step_at_ms)
-        await self._retry(lambda: self._world.store.request_drain(color, wish))
+        request = DrainRequest(DrainMode.HANDOFF, progress.options.drain_deadline_s, progress.step_at_ms)
+        await self._retry(lambda: self._context.store.request_drain(color, request))
 
     async def _withdraw_request(self, color: str) -> None:
-        await self._retry(lambda: self._world.store.request_drain(color, None))
+        await self._retry(lambda: self._context.store.request_drain(color, None))
 
     async def _check_request(self, color: str) -> None:
         try:
-            wish = await self._world.store.drain_request(color)
+            request = await self._context.store.drain_request(color)
         except AWAY:
             return
-        if wish is None:
+        if request is None:
             raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")
 
-    async def _retry(self, deed: Callable[[], Awaitable[T]]) -> T:
-        return await retry(deed, self._world.clock, self._world.teller, self._whereabouts)
+    async def _retry(self, run: Callable[[], Awaitable[T]]) -> T:
+        return await retry(run, self._context.clock, self._context.reporter, self._position)
 
 
 def _active(numbers: Mapping[str, Numbers] | None, color: str) -> int | None:
     return numbers[color].active_calls if numbers is not None and color in numbers else None
 
 
-def _emptiness(color: str, stragglers: EmptyFor, buffer_s: float, now_s: float) -> str:
-    empty_s = stragglers.empty_for_s(now_s)
+def _emptiness(color: str, empty_for: EmptyFor, buffer_s: float, now_s: float) -> str:
+    empty_s = empty_for.empty_for_s(now_s)
     return f"{color} to be empty" if empty_s is None else f"{color} to stay empty for {buffer_s:g} s"
 
 
@@ -386,5 +388,5 @@ def _remarked(progress: CutoverProgress, remark: str) -> CutoverProgress:
 
 def planned(progress: CutoverProgress) -> list[Routing]:
     """Every routing that a cutover sets, in order."""
-    shifts = [Routing.split(progress.new, percent, progress.old) for percent in progress.terms.percents]
+    shifts = [Routing.split(progress.new, percent, progress.old) for percent in progress.options.percents]
     return [*shifts, Routing.alone(progress.new)]
