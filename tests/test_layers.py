@@ -17,11 +17,6 @@ IN_A_CIRCLE = frozenset(
     {
         "voice_agent.runtime.durability.committer",
         "voice_agent.runtime.durability.write_back",
-        "voice_agent.runtime.pod.attachment",
-        "voice_agent.runtime.pod.drainer",
-        "voice_agent.runtime.pod.heartbeat",
-        "voice_agent.runtime.pod.parking",
-        "voice_agent.runtime.pod.pod",
         "voice_agent.web.exchange",
         "voice_agent.web.handshake",
         "voice_agent.web.handshakes",

@@ -24,7 +24,7 @@ from voice_agent.runtime.calls.agent_steps import StuckSteps
 from voice_agent.runtime.clock import SteadyClock, SystemClock
 from voice_agent.runtime.pod.allocator import give_back_large_blocks
 from voice_agent.runtime.pod.naming import OwnName
-from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.settings import Settings
 from voice_agent.stores.base import Store
@@ -98,23 +98,21 @@ async def build(
             stack.push_async_callback(name.give_back)
         pod = Pod(
             settings=call_settings(settings),
+            limits=pod_limits(settings),
+            ports=PodPorts(
+                store=store,
+                agents=agents,
+                clock=SteadyClock(),
+                observer=metrics,
+                counters=metrics.counters,
+                next_turn=NextTurn(Turns.of(asyncio.get_running_loop())).wait,
+            ),
             version=__version__,
             secret=secret,
-            capacity=settings.max_calls,
-            calls_per_key=settings.max_calls_per_key,
             revoked=revoked(settings),
-            overload_lag_s=settings.overload_lag_ms / 1000,
-            caller_bytes=settings.caller_bytes,
-            key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
-            store=store,
-            agents=agents,
-            clock=SteadyClock(),
-            observer=metrics,
-            counters=metrics.counters,
             agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
         )
-        pod.next_turn = NextTurn(Turns.of(asyncio.get_running_loop())).wait
-        metrics.watch(pod.status, pod.calls_not_resumable)
+        metrics.watch(pod.status, pod.view.calls_not_resumable)
         stack.push_async_callback(pod.close)
         await pod.open()
         front = show(pod, metrics)
@@ -142,6 +140,17 @@ def call_settings(settings: Settings) -> CallSettings:
         idle_timeout_s=settings.idle_timeout,
         checkpoint_ms=settings.input_checkpoint_ms,
         outbox_bytes=settings.outbox_bytes,
+    )
+
+
+def pod_limits(settings: Settings) -> PodLimits:
+    """How much the pod takes. With API keys none of them may hold more than half of what all callers may."""
+    return PodLimits(
+        capacity=settings.max_calls,
+        caller_bytes=settings.caller_bytes,
+        key_bytes=settings.caller_bytes // 2 if settings.api_keys else 0,
+        calls_per_key=settings.max_calls_per_key,
+        overload_lag_s=settings.overload_lag_ms / 1000,
     )
 
 

@@ -43,10 +43,6 @@ BEING_CUT = frozenset(
         "app/voice_agent/operate/command.py::cutover",
         "app/voice_agent/operate/steps.py",
         "app/voice_agent/runtime/calls/live_call.py",
-        "app/voice_agent/runtime/pod/ownership.py",
-        "app/voice_agent/runtime/pod/ownership.py::Ownership.__init__",
-        "app/voice_agent/runtime/pod/pod.py",
-        "app/voice_agent/runtime/pod/pod.py::Pod.__init__",
         "app/voice_agent/web/call_socket.py",
     }
 )

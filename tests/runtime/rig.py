@@ -16,10 +16,11 @@ from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.attachment import Attachment
-from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
+from voice_agent.runtime.pod.parking import STORED_BYTES, Parking
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
-from voice_agent.stores.base import Store
+from voice_agent.stores.base import PodCounters, Store
 from voice_agent.stores.memory import MemoryStore
 
 SECRET = b"a secret for tests"
@@ -197,23 +198,26 @@ class Rig:
         key_bytes: int = 0,
         clock: FleetClock | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        counters: Callable[[], PodCounters | None] = lambda: None,
         **settings: Any,
     ) -> Pod:
         """One that does nothing by itself: its heartbeats are the test's."""
         return Pod(
             settings=CallSettings(pod=name, color=color, **settings),
+            limits=PodLimits(
+                capacity=capacity, caller_bytes=caller_bytes, key_bytes=key_bytes, calls_per_key=calls_per_key
+            ),
+            ports=PodPorts(
+                store=self.store,
+                agents=self.agents,
+                clock=clock or SystemClock(),
+                observer=CountingObserver(),
+                random_bytes=random_bytes,
+                counters=counters,
+            ),
             version="1",
             secret=SECRET,
-            capacity=capacity,
-            calls_per_key=calls_per_key,
             revoked=revoked,
-            caller_bytes=caller_bytes,
-            key_bytes=key_bytes,
-            store=self.store,
-            agents=self.agents,
-            clock=clock or SystemClock(),
-            observer=CountingObserver(),
-            random_bytes=random_bytes,
         )
 
     async def start(self, pod: Pod, model: str = "scripted", **request: Any) -> Caller:
@@ -232,6 +236,14 @@ async def rig(store: Store | None = None, *agents: Agent) -> AsyncIterator[Rig]:
     finally:
         for pod in made.pods:
             await pod.close()
+
+
+def parking_of(pod: Pod, *, stored_bytes: int = STORED_BYTES) -> Parking:
+    """The bounds of a pod's parked calls, enforced when the test does; the pod's own know nothing of them."""
+    own = pod.upkeep.parking
+    return Parking(
+        own._ports, pod.owned, pod.committer, pod.budget, pod.admission, ttl_s=own._ttl_s, stored_bytes=stored_bytes
+    )
 
 
 TYPED = {

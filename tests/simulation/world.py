@@ -21,7 +21,7 @@ from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.attachment import Attachment
-from voice_agent.runtime.pod.ownership import CallSettings
+from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Frames, ResumeCall, StartCall
 from voice_agent.stores.memory import MemoryStore
@@ -184,7 +184,7 @@ class World:
         host = Host(name, process, pod)
         process.on_death = lambda: self._died(host)
         self._watch(pod.committer)
-        calls = pod.ownership.calls
+        calls = pod.owned.by_id
         link.remembers = lambda call_id: calls[call_id].call.epoch if call_id in calls else None
 
         async def open_pod() -> None:
@@ -220,17 +220,16 @@ class World:
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
             settings=CallSettings(pod=name, color="blue" if name.endswith("0") else "green", resume_window_s=60),
+            limits=PodLimits(capacity=10, caller_bytes=256 * 1024 * 1024),
+            ports=PodPorts(
+                store=link,
+                agents=self.cast,
+                clock=self.clock,
+                observer=Silence(),
+                random_bytes=self.random.randbytes,
+            ),
             version="1",
             secret=SECRET,
-            capacity=10,
-            calls_per_key=0,
-            caller_bytes=256 * 1024 * 1024,
-            key_bytes=0,
-            store=link,
-            agents=self.cast,
-            clock=self.clock,
-            observer=Silence(),
-            random_bytes=self.random.randbytes,
         )
 
     def _died(self, host: Host) -> None:
@@ -279,7 +278,7 @@ class World:
             await attachment.abandon()
             return
         connection.call_id = attachment.call_id
-        live = host.pod.ownership.calls[attachment.call_id]
+        live = host.pod.owned.by_id[attachment.call_id]
         committer = host.pod.committer
         # At its deadline a drain may have to leave without the store.
         connection.heard_ms = lambda: 0 if committer.degraded or committer.has_pending(live) else _heard_ms(live.call)
@@ -361,7 +360,7 @@ class World:
 
     def _cancel_drain(self, host: Host) -> None:
         if host.process.alive:
-            host.process.context.run(host.pod.cancel_drain)
+            host.process.context.run(host.pod.drainer.cancel)
 
     def _continue(self, host: Host) -> None:
         if self.random.random() < 0.5:

@@ -1,4 +1,7 @@
-"""Which calls a draining pod lets go of, and when. Pure: the runtime brings the facts and carries out the plan."""
+"""Which calls a draining pod lets go of, and when: here, in `Drain.to_hand_off`, a drain decides.
+
+Pure: the runtime (`runtime.pod.drainer`) brings the facts and carries out the plan.
+"""
 
 from __future__ import annotations
 

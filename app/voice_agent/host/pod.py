@@ -57,7 +57,7 @@ class HostPod:
         self._merge = merge
         self._names = [worker_name(name, other) for other in range(board.workers)]
         self._has_left = False
-        pod.is_leaving = self._is_leaving
+        pod.others.is_leaving = self._is_leaving
 
     # --- the board ----------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class HostPod:
             self._board.write(self._slot, WorkerState())
             return
         found, now_s = self._pod.status(), self._pod.clock.monotonic_s()
-        line = WorkerState(self._pod.state, found.active_calls, found.parked_calls, found.capacity, now_s)
+        line = WorkerState(self._pod.view.state, found.active_calls, found.parked_calls, found.capacity, now_s)
         self._board.write(self._slot, line)
 
     def queues(self) -> set[int]:
@@ -137,7 +137,7 @@ class HostPod:
 
     async def all_calls(self) -> list[CallSummary]:
         """The calls of every worker."""
-        found = self._pod.calls()
+        found = self._pod.view.calls()
         for said in (await self._siblings.ask({"ask": "calls"})).values():
             found += [CallSummary(**call) for call in orjson.loads(said)]
         return found
@@ -184,13 +184,13 @@ class HostPod:
             case {"ask": "metrics"}:
                 return self._page()
             case {"ask": "calls"}:
-                return orjson.dumps([asdict(call) for call in self._pod.calls()])
+                return orjson.dumps([asdict(call) for call in self._pod.view.calls()])
             case {"ask": "drain", "mode": str(mode), "deadline_s": float() | int() as deadline_s}:
                 self._pod.drain(DrainMode(mode), deadline_s)
                 self.write_line()
                 return orjson.dumps(True)
             case {"ask": "cancel"}:
-                was_draining = self._pod.cancel_drain()
+                was_draining = self._pod.drainer.cancel()
                 self.write_line()
                 return orjson.dumps(was_draining)
         return NOBODY

@@ -31,7 +31,10 @@ class CallPod(Protocol):
     name: str
     color: str
     version: str
-    started_at_ms: int
+
+    @property
+    def started_at_ms(self) -> int:
+        """When it was opened."""
 
     @property
     def observer(self) -> Observer:

@@ -180,7 +180,7 @@ async def test_an_agent_that_stays_silent_is_given_up() -> None:
         caller.transport.say(TYPED)
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio_transcript.delta")
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.notice_silent_agent()
         assert live.call.response is not None
         clock.leap(SILENT_S + 1)
@@ -207,7 +207,7 @@ async def test_an_agent_that_has_failed_is_silent_no_longer() -> None:
         caller.transport.say(ANSWER)
         await caller.transport.event("response.done")
         agent.fault = None
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.feed(inputs.AppendAudio(bytes(PCM.size(1000)), None))
         live.feed(inputs.CommitAudio())
         live.feed(inputs.CreateResponse({}))

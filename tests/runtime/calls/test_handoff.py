@@ -41,7 +41,7 @@ async def test_a_handoff_that_the_store_prevents_drops_nothing_of_what_is_said()
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.is_away = True
         handoff = asyncio.create_task(live.hand_off())
         said = 0
@@ -62,21 +62,21 @@ async def test_a_call_whose_write_is_rejected_stays_where_it_is() -> None:
         pod = await its.pod(clock=clock)
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.rejects.add(caller.call_id)
         await live.hand_off()
         assert caller.transport.closed is None
         caller.transport.say(item(1))
         await caller.transport.event("conversation.item.done")
         await caller.gone()
-        await pod.ownership.unload(live)
-        assert pod.ownership.calls == {caller.call_id: live}
+        await pod.owned.unload(live)
+        assert pod.owned.by_id == {caller.call_id: live}
         assert pod.committer.lacks(live)
         store.rejects.clear()
         clock.leap(MAX_PROBE_S + 0.1)
         await until(lambda: not pod.committer.lacks(live))
-        await pod.ownership.unload(live)
-        assert pod.ownership.calls == {}
+        await pod.owned.unload(live)
+        assert pod.owned.by_id == {}
 
 
 @pytest.mark.parametrize("code", [1011, 1012, 1013])
@@ -86,7 +86,7 @@ async def test_a_hang_up_that_crosses_a_close_ends_the_call(code: int) -> None:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        connection = pod.ownership.calls[caller.call_id].connection
+        connection = pod.owned.by_id[caller.call_id].connection
         assert connection is not None
         caller.transport.drop(1000)
         connection.close(code)
@@ -104,7 +104,7 @@ async def test_only_a_handoff_is_one(code: int) -> None:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         assert live.connection is not None
         live.connection.close(code)
         await caller.task
@@ -139,7 +139,7 @@ async def test_a_fenced_call_keeps_nobody_waiting() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         for _ in range(3000):
             caller.transport.say(TYPED)
@@ -160,7 +160,7 @@ async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "first"})
         pod.committer.mark(live)
@@ -264,7 +264,7 @@ async def test_a_caller_who_left_while_the_call_was_found_keeps_nobody_from_it()
         await caller.gone()
         attachment = await resume_and_leave()
         await attachment.abandon()
-        assert (pod.admission.active, pod.parked_calls) == (0, 1)
+        assert (pod.admission.active, pod.view.parked_calls) == (0, 1)
 
 
 async def test_a_pod_that_is_cut_off_takes_no_caller_back_whom_another_pod_has_served() -> None:

@@ -24,7 +24,7 @@ async def test_frames_come_back_while_the_store_is_busy() -> None:
         caller = await its.start(pod, "mirror", resumable=True)
         caller.transport.say(said(FRAMES[0]))
         await caller.transport.event(DELTA)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await until(lambda: live.call.reserved)
         store.gate.clear()
         for frame in FRAMES[1:]:
@@ -47,7 +47,7 @@ async def test_the_position_of_what_came_back_is_written_now_and_then() -> None:
         for number, frame in enumerate(FRAMES + FRAMES, 1):
             caller.transport.say(said(frame))
             await caller.transport.event(DELTA, number)
-        live = blue.ownership.calls[caller.call_id]
+        live = blue.owned.by_id[caller.call_id]
         await until(lambda: not blue.committer.has_pending(live))
         again = await its.resume(green, caller.call_id, live.call.seq)
         known = (await again.greeting())["session"]["call"]["input_audio_ms"]
@@ -61,7 +61,7 @@ async def test_audio_that_comes_when_the_caller_is_gone_is_no_fault() -> None:
         caller = await its.start(pod, "mirror", resumable=True)
         caller.transport.say(said(FRAMES[0]))
         await caller.transport.event(DELTA)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await until(lambda: live.call.reserved)
         live.connection = None
         live.receive('{"type":"input_audio_buffer.append","audio":"AAAAAAAA"}')

@@ -15,8 +15,8 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
 from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
 from voice_agent.runtime.calls import live_call
-from voice_agent.runtime.pod.heartbeat import ASK_EPOCH_S
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S
 from voice_agent.stores.base import Claim
 from voice_agent.stores.memory import MemoryStore
 
@@ -64,7 +64,7 @@ class WatchedAgent(ScriptedAgent):
 
 async def speak(pod: Pod, caller: Caller) -> None:
     """A turn of the caller's, committed and to be understood."""
-    live = pod.ownership.calls[caller.call_id]
+    live = pod.owned.by_id[caller.call_id]
     live.feed(AppendAudio(FRAME * 30, None, (VoiceBoundary(True, 0),)))
     live.feed(AppendAudio(FRAME * 10, None, (VoiceBoundary(False, 30 * len(FRAME)),)))
     await caller.transport.event("input_audio_buffer.committed")
@@ -115,7 +115,7 @@ async def test_an_agent_that_does_not_stop_holds_no_call_up(monkeypatch: pytest.
         caller = await its.start(pod)
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio_transcript.delta")
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         with capture_logs() as logs:
             await asyncio.wait_for(live.stop_work(), PATIENCE_S)
         assert agent.swallowed
@@ -135,7 +135,7 @@ async def test_a_reply_waits_until_the_turn_is_understood() -> None:
         await speak(pod, caller)
         await caller.transport.event("response.created")
         await until(lambda: agent.listening)
-        await pod.ownership.calls[caller.call_id].wait_durable()
+        await pod.owned.by_id[caller.call_id].wait_durable()
         assert agent.turns == []
         agent.may_understand.set()
         await caller.transport.event("response.done")
@@ -160,7 +160,7 @@ async def test_what_is_done_for_a_call_ends_with_it(is_fenced: bool) -> None:
             await caller.gone(1000)
         await until(lambda: agent.given_up)
         assert agent.given_up == ["transcription"]
-        assert pod.calls() == []
+        assert pod.view.calls() == []
 
 
 async def test_a_reply_ends_when_another_pod_has_the_call() -> None:
@@ -186,7 +186,7 @@ async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monk
     async with rig() as its:
         blue, green = await its.pod("blue"), await its.pod("green", "green")
         caller = await its.start(blue, resumable=True)
-        live = blue.ownership.calls[caller.call_id]
+        live = blue.owned.by_id[caller.call_id]
         live.feed(AppendAudio(FRAME * 150, None, (VoiceBoundary(True, 0),)))
         await caller.transport.event("input_audio_buffer.speech_started")
         assert live.call.input_audio.speaking
@@ -202,14 +202,14 @@ async def test_an_utterance_under_way_goes_on_after_a_take_over() -> None:
     async with rig() as its:
         blue, green = await its.pod("blue"), await its.pod("green", "green")
         caller = await its.start(blue, resumable=True)
-        live = blue.ownership.calls[caller.call_id]
+        live = blue.owned.by_id[caller.call_id]
         live.feed(AppendAudio(FRAME * 5, None, (VoiceBoundary(True, 0),)))
         await caller.transport.event("input_audio_buffer.speech_started")
         await live.hand_off()
         await caller.task
         again = await its.resume(green, caller.call_id, 0)
         assert (await again.greeting())["session"]["call"]["input_audio_ms"] == 100
-        taken = green.ownership.calls[caller.call_id]
+        taken = green.owned.by_id[caller.call_id]
         assert taken.call.input_audio.speaking
         taken.feed(AppendAudio(FRAME * 10, None))
         taken.feed(CommitAudio())
@@ -226,7 +226,7 @@ async def test_a_handoff_of_a_call_without_a_connection_is_none() -> None:
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         await caller.gone()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await live.hand_off()
         assert not live.call.handed_off
 
@@ -236,7 +236,7 @@ async def test_what_a_caller_sends_again_is_listened_to_from_its_start() -> None
     async with rig() as its:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         for seconds in (0, 1):
             listening = live._endpointer
             for _ in range(50 * seconds):
@@ -266,14 +266,14 @@ async def test_a_call_that_was_written_is_not_asked_about_again_at_once() -> Non
         pod = await its.pod(clock=clock)
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await live.wait_durable()
         for _ in range(3):
             clock.leap(ASK_EPOCH_S + 0.1)
-            await pod.heartbeat.look_after_calls()
+            await pod.upkeep.look_after_calls()
             assert pod.committer.has_pending(live)
             await live.wait_durable()
-            await pod.heartbeat.look_after_calls()
+            await pod.upkeep.look_after_calls()
             assert not pod.committer.has_pending(live)
 
 

@@ -86,7 +86,7 @@ class Line:
     def __init__(self, pod: Pod, attachment: Attachment) -> None:
         self.pod = pod
         self.attachment = attachment
-        self.live: LiveCall = pod.ownership.calls[attachment.call_id]
+        self.live: LiveCall = pod.owned.by_id[attachment.call_id]
 
     async def say(self, *events: dict[str, Any]) -> int:
         """Messages of the caller, one after the other."""
@@ -325,7 +325,7 @@ async def test_an_item_of_minutes_is_stored_in_slices() -> None:
         assert not caller.errors
         await caller.attachment.abandon()
         await its.resume(other, caller.attachment.call_id, 0)
-        again = other.ownership.calls[caller.attachment.call_id].call
+        again = other.owned.by_id[caller.attachment.call_id].call
         assert again.clip is not None
         assert again.clip.audio == audio
         assert "mine" in again.seen
@@ -415,9 +415,9 @@ async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypat
 
         monkeypatch.setattr(Endpointer, "feed", noted)
         again = await its.resume(other, caller.attachment.call_id, 0)
-        assert again.call_id in other.ownership.calls
+        assert again.call_id in other.owned.by_id
         assert sum(fed) <= PCM.size(500 + 3000)
-        assert other.ownership.calls[again.call_id].call.input_audio.speaking
+        assert other.owned.by_id[again.call_id].call.input_audio.speaking
 
 
 async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:

@@ -13,7 +13,7 @@ FRAME = bytes(960)
 
 async def speaking(pod: Pod, caller: Caller) -> None:
     """The caller is in the middle of a sentence."""
-    pod.ownership.calls[caller.call_id].feed(AppendAudio(FRAME * 30, None, (VoiceBoundary(True, 0),)))
+    pod.owned.by_id[caller.call_id].feed(AppendAudio(FRAME * 30, None, (VoiceBoundary(True, 0),)))
     await caller.transport.event("input_audio_buffer.speech_started")
 
 
@@ -35,7 +35,7 @@ async def test_a_short_gap_in_a_sentence_ends_nothing() -> None:
         pod = await its.pod(clock=clock)
         caller = await its.start(pod)
         await speaking(pod, caller)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.notice_silence(MUTED_S - 0.1)
         caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
         await caller.transport.event("error")
@@ -52,7 +52,7 @@ async def test_a_network_that_stands_still_ends_no_sentence() -> None:
         caller = await its.start(pod)
         caller.transport.answers_probes = False
         await speaking(pod, caller)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.notice_silence(60)
         caller.transport.answers_probes = True
         live.notice_silence(60)
@@ -69,7 +69,7 @@ async def test_nobody_is_taken_for_muted_who_is_not_listened_to() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await speaking(pod, caller)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         assert live.connection is not None
         live.connection.pause_reading()
         live.notice_silence(60)

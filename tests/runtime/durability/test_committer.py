@@ -77,7 +77,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         pod = await its.pod()
         callers = [await its.start(pod) for _ in range(12)]
         for caller in callers:
-            live = pod.ownership.calls[caller.call_id]
+            live = pod.owned.by_id[caller.call_id]
             live.call.emit({"type": "heavy"}, bytes(900_000))
             await live.wait_durable()
         store.is_away = True
@@ -89,7 +89,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         for caller in callers:
             held = await store.load(caller.call_id)
             assert held is not None
-            assert held.outbox[-1].n == pod.ownership.calls[caller.call_id].call.seq
+            assert held.outbox[-1].n == pod.owned.by_id[caller.call_id].call.seq
         most = max(store.rounds)
         assert most <= MAX_ROUND_BYTES // 900_000 + 1
 
@@ -138,10 +138,10 @@ async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> No
         callers = [await its.start(pod) for _ in range(12)]
         store.gate.clear()
         for caller in callers[:-1]:
-            live = pod.ownership.calls[caller.call_id]
+            live = pod.owned.by_id[caller.call_id]
             live.call.emit({"type": "heavy"}, bytes(900_000))
             pod.committer.mark(live)
-        last = pod.ownership.calls[callers[-1].call_id]
+        last = pod.owned.by_id[callers[-1].call_id]
         last.call.emit({"type": "light"})
         store.gate.set()
         await pod.committer.flush(last)
@@ -157,7 +157,7 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "first"})
         pod.committer.mark(live)
@@ -179,7 +179,7 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         caller = await its.start(pod)
         await caller.greeting()
         store.is_away = True
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "first"})
         pod.committer.mark(live)
         await until(lambda: pod.committer.degraded)
@@ -205,7 +205,7 @@ async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -
         pod = await its.pod()
         callers = [await its.start(pod) for _ in range(12)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
-        lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         store.round_bytes.clear()
 
         async def flush(live: LiveCall) -> None:
@@ -238,7 +238,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
         pod = await its.pod()
         callers = [await its.start(pod) for _ in range(2)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
-        lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
         for live in lives:
@@ -258,7 +258,7 @@ async def test_those_who_wait_keep_no_other_call_waiting() -> None:
         pod = await its.pod()
         callers = [await its.start(pod) for _ in range(13)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
-        patient, *urgent = lives = [pod.ownership.calls[caller.call_id] for caller in callers]
+        patient, *urgent = lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.rounds.clear()
         patient.call.emit({"type": "light"})
@@ -293,7 +293,7 @@ async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
             await caller.greeting()
             await caller.gone(1000)
             ended.append(caller.call_id)
-            assert len(pod.committer.write_back.owed) <= 3 + len(pod.ownership.calls)
+            assert len(pod.committer.write_back.owed) <= 3 + len(pod.owned.by_id)
         store.is_away = False
         await until(lambda: not pod.committer.is_behind)
         held = [await store.load(call_id) for call_id in ended]
@@ -343,7 +343,7 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
     async with rig(store) as its:
         pod = await its.pod()
         caller = await its.start(pod)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "light"})
         impatient, patient = (asyncio.create_task(pod.committer.flush(live)) for _ in range(2))
@@ -361,7 +361,7 @@ async def test_a_round_carries_all_that_is_marked() -> None:
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        lives = [pod.ownership.calls[(await its.start(pod)).call_id] for _ in range(4)]
+        lives = [pod.owned.by_id[(await its.start(pod)).call_id] for _ in range(4)]
         await until(lambda: not any(map(pod.committer.has_pending, lives)))
         store.rounds.clear()
         for live in lives:

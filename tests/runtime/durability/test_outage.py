@@ -84,7 +84,7 @@ async def test_a_write_back_yields_to_a_newer_owner(server: RedisServer) -> None
         one, two = await its.pod("a"), await its.pod("b")
         first = await its.start(one)
         await first.greeting()
-        live = one.ownership.calls[first.call_id]
+        live = one.owned.by_id[first.call_id]
         second = await its.resume(two, first.call_id, 0)
         await second.greeting()
         live.requeue_whole([])

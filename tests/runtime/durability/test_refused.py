@@ -75,11 +75,11 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
     async with rig(store) as its:
         pod = its.unopened_pod("a")
         metrics = Metrics(version="1", color="blue")
-        metrics.watch(pod.status, pod.calls_not_resumable)
+        metrics.watch(pod.status, pod.view.calls_not_resumable)
         await pod.heartbeat.heartbeat()
         assert pod.status().store == "redis:ok"
         if refusal.state is StoreState.FULL:
-            pod.agreed["new"] = b"x"
+            pod.heartbeat.agreed["new"] = b"x"
         await refusal.begin(admin)
         with capture_logs() as lines:
             for _ in range(3):

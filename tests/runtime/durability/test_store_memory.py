@@ -96,7 +96,7 @@ async def test_calls_are_spared_from_80_percent_on_and_until_there_is_memory_for
         pod = await its.pod(clock=clock)
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "heavy"}, bytes(400_000))
         live.call.emit({"type": "heavy"}, bytes(400_000))
         await pod.committer.flush(live)
@@ -125,7 +125,7 @@ async def test_a_pod_that_writes_much_looks_sooner_than_with_its_next_heartbeat(
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await pod.heartbeat.heartbeat()
         before = store.looks
         store.share = 0.85

@@ -84,7 +84,7 @@ async def test_a_record_of_another_schema_is_refused_and_left_alone(store: Redis
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
         assert pod.status().store == "redis:ok"
-        assert [live.call_id for live in pod.calls()] == [caller.call_id]
+        assert [live.call_id for live in pod.view.calls()] == [caller.call_id]
 
 
 DAMAGE: dict[str, dict[str, bytes]] = {
@@ -126,7 +126,7 @@ async def test_a_damaged_record_is_refused_and_not_overwritten(store: RedisStore
         assert {key: dumped for key, (dumped, _) in (await all_of(store)).items() if key in parts} == {
             key: dumped for key, (dumped, _) in parts.items()
         }
-        assert pod.calls() == []
+        assert pod.view.calls() == []
         assert await pod.erase("call_a")
         with pytest.raises(ConnectionRefused) as gone:
             await its.resume(pod, "call_a", 20)
@@ -165,7 +165,7 @@ async def test_a_record_that_is_damaged_beside_its_owner_is_written_again(store:
         pod = await its.pod("a")
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await caller.gone()
         await pod.committer.flush(live)
         await store._redis.hset(f"call:{{{caller.call_id}}}:items", mapping={b"\xff": b"{}"})
@@ -176,7 +176,7 @@ async def test_a_record_that_is_damaged_beside_its_owner_is_written_again(store:
         again = await its.resume(pod, caller.call_id, 0)
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
-        assert pod.ownership.calls[caller.call_id] is live
+        assert pod.owned.by_id[caller.call_id] is live
         assert await pod.call_record(caller.call_id)
 
 

@@ -33,11 +33,11 @@ async def test_a_fault_before_the_greeting_parks_the_call() -> None:
         pod = await its.pod()
         attachment = await pod.start(StartCall("scripted", "key"))
         transport = MemoryTransport()
-        with patch.object(pod, "greeting_of", side_effect=RuntimeError("a fault of ours")):
+        with patch.object(pod.greeter, "greet", side_effect=RuntimeError("a fault of ours")):
             await attachment.serve(transport)
         assert transport.closed is not None
         assert transport.closed[0] == 1011
-        assert (pod.admission.active, pod.parked_calls) == (0, 1)
+        assert (pod.admission.active, pod.view.parked_calls) == (0, 1)
 
 
 class ClingingTransport(MemoryTransport):
@@ -64,7 +64,7 @@ async def test_a_place_is_given_back_once_nothing_is_sent_any_more(is_cancelled:
     async with rig() as its:
         pod = await its.pod()
         attachment = await pod.start(StartCall("scripted", "key", resumable=True))
-        live = pod.ownership.calls[attachment.call_id]
+        live = pod.owned.by_id[attachment.call_id]
         transport = ClingingTransport()
         serving = asyncio.create_task(attachment.serve(transport))
         transport.say(TYPED)
@@ -79,7 +79,7 @@ async def test_a_place_is_given_back_once_nothing_is_sent_any_more(is_cancelled:
             serving.cancel()
         transport.may_end.set()
         await asyncio.gather(serving, return_exceptions=True)
-        assert (pod.admission.active, pod.parked_calls) == (0, 1)
+        assert (pod.admission.active, pod.view.parked_calls) == (0, 1)
         live.weigh_again()
         assert pod.budget.used_by("key") == live.held_bytes
 
@@ -91,7 +91,7 @@ async def test_a_connection_has_ended_once_the_store_knows_that_its_call_is_park
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await pod.committer.flush(live)
         store.gate.clear()
         caller.transport.drop()

@@ -66,7 +66,7 @@ async def test_a_key_is_bound_again_now_and_then_and_not_twice_at_once() -> None
         pod = await its.pod(clock=clock, ttl_s=60)
         caller = await its.start(pod, call_key_hash=KEY, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         answer = asyncio.Event()
 
         async def answered(*_: str) -> str:
@@ -76,19 +76,19 @@ async def test_a_key_is_bound_again_now_and_then_and_not_twice_at_once() -> None
         with patch.object(store, "bind_call_key", AsyncMock(side_effect=answered)) as bind:
             clock.leap(20)
             for _ in range(3):
-                await pod.heartbeat.look_after_calls()
+                await pod.upkeep.look_after_calls()
                 await turns()
-            pod.ownership.keep_key(live)
+            pod.owned.keep_key(live)
             await turns()
             assert bind.call_count == 1
             answer.set()
-            await until(lambda: not pod.ownership._keeping)
-            await pod.heartbeat.look_after_calls()
+            await until(lambda: not pod.owned.call_keys._keeping)
+            await pod.upkeep.look_after_calls()
             await turns()
             assert bind.call_count == 1
         with patch.object(store, "bind_call_key", side_effect=[StoreUnavailable("lost"), caller.call_id]) as bind:
             clock.leap(20)
-            await pod.heartbeat.look_after_calls()
+            await pod.upkeep.look_after_calls()
             await until(lambda: bind.call_count == 1)
             clock.leap(20)
             await until(lambda: bind.call_count == 2)
@@ -133,7 +133,7 @@ async def test_two_resumes_at_once_are_one_after_the_other() -> None:
         await caller.greeting()
         await caller.gone()
         again = await asyncio.gather(*(its.resume(green, caller.call_id, 0) for _ in range(2)))
-        live = green.ownership.calls[caller.call_id]
+        live = green.owned.by_id[caller.call_id]
         assert live.call.epoch == 3
         assert [one.attachment._live for one in again] == [live, live]
         assert green.admission.quota.calls_of("key") == 1
@@ -157,13 +157,13 @@ async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: boo
         pod = await its.pod(calls_per_key=9)
         first = await its.start(pod, resumable=True)
         await first.greeting()
-        before = pod.ownership.calls[first.call_id]
+        before = pod.owned.by_id[first.call_id]
         if not meanwhile:
             await claim(Claim(first.call_id, "other", "green", 0, None, "other"))
         with patch.object(store, "claim", after_another):
             again = await its.resume(pod, first.call_id, 0)
         assert before.is_fenced
-        live = pod.ownership.calls[first.call_id]
+        live = pod.owned.by_id[first.call_id]
         assert live is not before
         assert live.call.epoch == 3
         assert pod.admission.quota.calls_of("key") == 1
@@ -180,7 +180,7 @@ async def test_a_claim_without_an_answer_takes_no_call_while_the_store_is_well_o
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         with (
             patch.object(store, "claim", side_effect=StoreUnavailable("lost")),
             pytest.raises(ConnectionRefused) as refusal,
@@ -207,11 +207,11 @@ async def test_a_claim_whose_answer_was_lost_counts_once() -> None:
         pod = await its.pod()
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         with patch.object(store, "claim", answer_is_lost), pytest.raises(ConnectionRefused):
             await its.resume(pod, caller.call_id, 0)
         again = await its.resume(pod, caller.call_id, 0)
-        assert pod.ownership.calls[caller.call_id] is live
+        assert pod.owned.by_id[caller.call_id] is live
         assert (await again.greeting())["session"]["call"]["epoch"] == 2
 
 
@@ -239,7 +239,7 @@ async def test_a_call_that_was_erased_while_it_was_claimed_is_not_taken_up() -> 
         with pytest.raises(ConnectionRefused) as refusal:
             await its.resume(pod, caller.call_id, 0)
         assert refusal.value.status == 410
-        assert pod.calls() == []
+        assert pod.view.calls() == []
 
 
 async def test_a_call_that_the_store_has_lost_is_written_whole_at_once() -> None:
@@ -256,7 +256,7 @@ async def test_a_call_that_the_store_has_lost_is_written_whole_at_once() -> None
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         await caller.gone()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         with patch.object(store, "claim", lost_meanwhile):
             taken = await pod.ownership.take_over(caller.call_id, ResumeCall(caller.call_id), api_key_hash=None)
         assert taken.live is live  # type: ignore[union-attr]
@@ -318,15 +318,15 @@ async def test_a_call_that_leaves_the_memory_is_all_in_the_store_and_nothing_goe
     async with rig(None, agent) as its:
         pod = await its.pod()
         caller = await parked(its, pod)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "last"})
-        await pod.ownership.unload(live)
+        await pod.owned.unload(live)
         assert agent.stopped == 1
         held = await its.store.load(caller.call_id)
         assert held is not None
         assert held.outbox[-1].n == live.call.seq
         assert live.take_write() is None
-        assert pod.calls() == []
+        assert pod.view.calls() == []
 
 
 async def test_a_call_stays_undisturbed_while_the_store_lacks_it() -> None:
@@ -338,7 +338,7 @@ async def test_a_call_stays_undisturbed_while_the_store_lacks_it() -> None:
         other = await its.start(pod)
         store.is_away = True
         await until_given_up(pod, clock, other)
-        await pod.ownership.unload(pod.ownership.calls[caller.call_id])
+        await pod.owned.unload(pod.owned.by_id[caller.call_id])
         await turns()
         assert (len(agent.turns), agent.stopped) == (1, 0)
         store.is_away = False
@@ -352,8 +352,8 @@ async def test_a_call_that_left_the_memory_counts_until_its_window_is_over() -> 
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         await caller.gone()
-        live = pod.ownership.calls[caller.call_id]
-        await pod.ownership.unload(live)
+        live = pod.owned.by_id[caller.call_id]
+        await pod.owned.unload(live)
         quota, until_ms = pod.admission.quota, live.call.left_at_ms + 120_000
         quota.expire(until_ms - 1)
         assert quota.calls_of("key") == 1
@@ -370,7 +370,7 @@ async def test_only_what_an_ended_call_leaves_counts_as_such(retention_s: int | 
     item = {"type": "message", "role": "user", "content": [page, page]}
     async with rig(store) as its:
         pod = await its.pod()
-        ended = pod.ownership.ended
+        ended = pod.owned.ended
         ended.limit_bytes = 0
         now_s = pod.clock.monotonic_s
         callers = []
@@ -380,8 +380,8 @@ async def test_only_what_an_ended_call_leaves_counts_as_such(retention_s: int | 
             await callers[-1].transport.event("conversation.item.done")
         unloaded, over = callers
         await unloaded.gone()
-        await pod.ownership.unload(pod.ownership.calls[unloaded.call_id])
-        assert pod.ownership.ended.surplus(now_s()) is None
+        await pod.owned.unload(pod.owned.by_id[unloaded.call_id])
+        assert pod.owned.ended.surplus(now_s()) is None
         with patch.object(pod.store, "erase", side_effect=StoreUnavailable("later")):
             await over.gone(1000)
             assert ended.surplus(now_s()) == (None if retention_s == 0 else over.call_id)

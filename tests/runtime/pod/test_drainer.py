@@ -21,7 +21,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
 from voice_agent.runtime.pod import drainer
-from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _facts
+from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StoreState
@@ -61,7 +61,7 @@ class Attached:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self._pod = pod
-        pod.ownership.calls[self.call.call_id] = self  # type: ignore[assignment]  # as a drain sees it
+        pod.owned.by_id[self.call.call_id] = self  # type: ignore[assignment]  # as a drain sees it
         pod.admission.active += 1
 
     def warn_of_drain(self, time_left_ms: int) -> None:
@@ -158,7 +158,7 @@ async def test_nothing_is_given_up_in_the_last_second_before_the_deadline(its: R
     call = Attached(pod, goes_at=-1)
     pod.drain(DrainMode.HANDOFF, 0.75)
     await until(lambda: call.tries and call.tries[-1][1])
-    pod.cancel_drain()
+    pod.drainer.cancel()
     assert call.tries[0][0] < 0.75
     assert all(whatever_is_lost == (at_s >= 0.75) for at_s, whatever_is_lost in call.tries)
 
@@ -171,7 +171,7 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
     for mode, deadline_s in ((DrainMode.HANDOFF, 1), (DrainMode.FINISH, 8)):
         began_s = clock.now_s - 1000.0
         if is_requested:
-            pod.apply(DrainRequest(mode, deadline_s, 1))
+            pod.drainer.apply(DrainRequest(mode, deadline_s, 1))
         else:
             pod.drain(mode, deadline_s)
         await looks(4)
@@ -183,10 +183,10 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
 async def test_a_drain_that_was_cancelled_is_wished_no_more(its: Rig) -> None:
     """The next one, of this pod alone, hands calls to others of its color, too."""
     pod, _ = pod_of(its)
-    pod.apply(DrainRequest("finish", 8, 1))
-    assert pod._drainer.is_requested
-    assert pod.cancel_drain()
-    assert not pod._drainer.is_requested
+    pod.drainer.apply(DrainRequest("finish", 8, 1))
+    assert pod.drainer.is_requested
+    assert pod.drainer.cancel()
+    assert not pod.drainer.is_requested
 
 
 async def test_a_drain_that_was_cancelled_lets_nobody_go(its: Rig) -> None:
@@ -196,29 +196,29 @@ async def test_a_drain_that_was_cancelled_lets_nobody_go(its: Rig) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
     pod.drain(DrainMode.FINISH, 4)
     await pod.wait_drained()
-    assert pod.cancel_drain()
-    assert not pod._drainer.done.is_set()
+    assert pod.drainer.cancel()
+    assert not pod.drainer.done.is_set()
     call = Attached(pod)
     pod.drain(DrainMode.HANDOFF, 4)
     await looks(4)
     assert pod.status().drain_waits
-    assert pod.cancel_drain()
-    assert not pod.cancel_drain()
+    assert pod.drainer.cancel()
+    assert not pod.drainer.cancel()
     await looks(200)
     assert (call.tries, call.warned, problems) == ([], [], [])
-    assert (pod.draining, pod.status().drain_waits, pod._drainer.done.is_set()) == (False, "", False)
+    assert (pod.draining, pod.status().drain_waits, pod.drainer.done.is_set()) == (False, "", False)
 
 
 async def test_a_drain_may_be_asked_for_again_after_one_that_broke(its: Rig) -> None:
     """The first one cuts its calls off, and the log says so; the second one waits for them."""
     pod, _ = pod_of(its)
     call = Attached(pod)
-    with patch.object(pod.ownership, "calls", None), capture_logs() as lines:
+    with patch.object(pod.owned, "by_id", None), capture_logs() as lines:
         pod.drain(DrainMode.FINISH, 4)
         await pod.wait_drained()
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["drain failed; calls are cut off"]
     pod.drain(DrainMode.FINISH, 4)
-    assert not pod._drainer.done.is_set()
+    assert not pod.drainer.done.is_set()
     await pod.wait_drained()
     assert call.tries == [(4.0, True)]
 
@@ -228,20 +228,20 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
 ) -> None:
     """A pod of this color counts unless all of the color drain; what is not written yet, nobody could take over."""
     pod, _ = pod_of(its)
-    pod.apply(DrainRequest("finish", 60, 1))
+    pod.drainer.apply(DrainRequest("finish", 60, 1))
     assert await pod.ready_pods() == ReadyPods((), "there is no other pod")
-    pod.cancel_drain()
+    pod.drainer.cancel()
     await its.store.heartbeat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
     fresh, _ = pod_of(its, "blue-3")
     assert await fresh.ready_pods() == ReadyPods(("blue-2",))
-    fresh.apply(DrainRequest("finish", 60, 1))
+    fresh.drainer.apply(DrainRequest("finish", 60, 1))
     assert await fresh.ready_pods() == NO_OTHER_COLOR
     await its.store.heartbeat(GREEN, ttl_s=600)
     assert await fresh.ready_pods() == ReadyPods(("green-1",))
     fresh.drain(DrainMode.FINISH, 60)
-    fresh.apply(DrainRequest("finish", 60, 2))
+    fresh.drainer.apply(DrainRequest("finish", 60, 2))
     assert await fresh.ready_pods() == ReadyPods(("blue-2", "green-1"))
-    fresh.cancel_drain()
+    fresh.drainer.cancel()
     fresh.committer.write_back.given_up = StoreState.FULL
     assert await fresh.ready_pods() == UNSAVED
     monkeypatch.setattr(drainer, "FLEET_ANSWER_S", 0.001)
@@ -256,7 +256,7 @@ def facts(number: int, **changes: Any) -> Any:
     for name, value in changes.items():
         setattr(call, name, value)
     live: Any = SimpleNamespace(call=call)
-    return _facts(live)
+    return _draining(live)
 
 
 def test_calls_are_spread_over_all_of_the_time_there_is() -> None:

@@ -6,12 +6,11 @@ import pytest
 
 from tests.runtime.calls.test_long_messages import Line, line
 from tests.runtime.faulty import FaultyStore
-from tests.runtime.rig import CountingObserver, rig
+from tests.runtime.rig import CountingObserver, parking_of, rig
 from tests.waiting import until
 from voice_agent.errors import ConnectionRefused, StoreRefused
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.pod.ended import EndedCalls
-from voice_agent.runtime.pod.parking import Parking
 from voice_agent.runtime.pod.pod import Pod
 
 KIB = 1024
@@ -26,7 +25,7 @@ async def hung_up(pod: Pod, pages: int, **request: str) -> Line:
         await caller.say({"type": "conversation.item.create", "item": PAGE})
     caller.live.finish("hangup")
     await pod.committer.flush(caller.live)
-    await until(lambda: caller.attachment.call_id not in pod.ownership.calls)
+    await until(lambda: caller.attachment.call_id not in pod.owned.by_id)
     return caller
 
 
@@ -41,10 +40,10 @@ async def test_conversations_of_a_keys_ended_calls_take_no_more_than_they_may() 
     """The oldest is erased first, those of another key stay, and a resume of it is told that it has ended."""
     async with rig() as its:
         pod = await its.pod()
-        pod.ownership.ended.limit_bytes = 2 * MIB
+        pod.owned.ended.limit_bytes = 2 * MIB
         oldest, newer, newest = [await hung_up(pod, 2) for _ in range(3)]
         other = await hung_up(pod, 2, api_key_hash="other")
-        await Parking(pod).enforce()
+        await parking_of(pod).enforce()
         assert [await is_kept(pod, caller) for caller in (oldest, newer, newest, other)] == [False, True, True, True]
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "ended_bytes"] == 1
@@ -57,8 +56,8 @@ async def test_filling_and_hanging_up_fills_no_store() -> None:
     """Forty times: what stays is what one key's ended calls may take."""
     async with rig() as its:
         pod = await its.pod()
-        pod.ownership.ended.limit_bytes = 2 * MIB
-        parking = Parking(pod)
+        pod.owned.ended.limit_bytes = 2 * MIB
+        parking = parking_of(pod)
         callers = []
         for _ in range(40):
             callers.append(await hung_up(pod, 1))
@@ -71,9 +70,9 @@ async def test_while_the_store_is_away_nothing_is_given_up() -> None:
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        pod.ownership.ended.limit_bytes = MIB
+        pod.owned.ended.limit_bytes = MIB
         caller = await hung_up(pod, 3)
-        parking = Parking(pod)
+        parking = parking_of(pod)
         store.is_away = True
         await parking.enforce()
         store.is_away = False
@@ -96,10 +95,10 @@ async def test_one_that_cannot_be_erased_does_not_stand_before_the_others() -> N
     store = Refusing()
     async with rig(store) as its:
         pod = await its.pod()
-        pod.ownership.ended.limit_bytes = MIB
+        pod.owned.ended.limit_bytes = MIB
         first, second = [await hung_up(pod, 3) for _ in range(2)]
         store.refuses = first.attachment.call_id
-        await Parking(pod).enforce()
+        await parking_of(pod).enforce()
         assert [await is_kept(pod, caller) for caller in (first, second)] == [True, False]
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "ended_bytes"] == 1

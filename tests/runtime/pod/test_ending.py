@@ -15,8 +15,8 @@ from tests.runtime.rig import ANSWER, TYPED, Caller, Rig, ScriptedAgent, rig
 from voice_agent.call.codec import SAID
 from voice_agent.call.record import Call
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
-from voice_agent.runtime.pod.heartbeat import ASK_EPOCH_S, UPKEEP_S
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
 from voice_agent.stores.memory import MemoryStore
 
 SPEECH = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(48_000)).decode()}
@@ -98,7 +98,7 @@ async def test_an_event_made_together_with_the_end_reaches_the_caller() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "last"})
         live.finish("agent")
         await caller.transport.event("last")
@@ -159,7 +159,7 @@ async def test_a_silent_call_that_was_erased_elsewhere_is_closed_within_two_seco
         blue, green = await its.pod("blue", clock=clock), await its.pod("green", color="green")
         caller = await its.start(blue)
         await caller.greeting()
-        await until(lambda: not blue.committer.has_pending(blue.ownership.calls[caller.call_id]))
+        await until(lambda: not blue.committer.has_pending(blue.owned.by_id[caller.call_id]))
         assert await green.erase(caller.call_id)
         clock.leap(ASK_EPOCH_S + UPKEEP_S)
         await caller.transport.until(lambda it: it.closed)

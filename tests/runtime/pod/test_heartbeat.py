@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
 from voice_agent import bootstrap
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.settings import Settings
-from voice_agent.stores.base import DrainRequest, PodHeartbeat
+from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
 
 NAMES = ("a", "b")
@@ -34,7 +35,7 @@ async def test_an_overloaded_pod_is_unhealthy_only_while_another_of_its_color_ta
         pod.admission.overloaded = True
         for one in (green, pod):
             await one.heartbeat.heartbeat()
-        assert (pod.state, pod.status().status) == ("overloaded", "degraded")
+        assert (pod.view.state, pod.status().status) == ("overloaded", "degraded")
         assert pod.status().store == "memory:ok"
         other = its.unopened_pod("b")
         for one in (other, pod):
@@ -64,7 +65,8 @@ async def test_a_pod_that_cannot_ask_is_its_colors_last() -> None:
 async def test_a_pod_that_closes_says_so_once_more() -> None:
     """With what it has counted to the end: whoever looks on knows that nothing was lost with it."""
     async with rig() as its:
-        pod = its.unopened_pod("a")
+        ended = itertools.count(1)
+        pod = its.unopened_pod("a", counters=lambda: PodCounters(ended=next(ended)))
         await pod.open()
         caller = await its.start(pod)
         await caller.greeting()
@@ -75,7 +77,7 @@ async def test_a_pod_that_closes_says_so_once_more() -> None:
         (last,) = await its.store.pods()
         assert (before.active_calls, before.calls_not_resumable) == (1, 1)
         assert (last.status, last.active_calls, last.calls_not_resumable) == ("left", 0, 0)
-        assert last.counters == pod.counters()
+        assert last.counters == PodCounters(ended=3)
 
 
 async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> None:

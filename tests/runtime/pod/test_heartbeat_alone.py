@@ -1,11 +1,10 @@
-"""One pod's heartbeat and upkeep by a clock of the test's: what is asked of the store, and what is done how often."""
+"""One pod's heartbeat by a clock of the test's: what is asked of the store, and how often."""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,8 +16,8 @@ from tests.waiting import until
 from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
 from voice_agent.runtime.durability.write_back import NO_ANSWER
 from voice_agent.runtime.pod import heartbeat
-from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, HEARTBEAT_TTL_S, UPKEEP_S
-from voice_agent.runtime.pod.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S
+from voice_agent.runtime.pod.other_pods import HEARTBEAT_TTL_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import StoreState
 from voice_agent.stores.base import DrainRequest, PodHeartbeat, StoreMemory
@@ -115,20 +114,20 @@ async def test_what_is_asked_of_a_store_that_failed(
     """
     store = AnsweringStore()
     pod = pod_on(store)
-    pod.agreed["secret"] = b"x"
+    pod.heartbeat.agreed["secret"] = b"x"
     if failure is not None:
         store.failures = {"beat": failure, "agree": StoreFull("later")}
     with capture_logs() as lines:
         await pod.heartbeat.heartbeat()
     assert store.asked == asked
-    assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (state, failure)
+    assert (pod.store_health.heartbeat_state, pod.store_health.heartbeat_failure) == (state, failure)
     assert counts(pod).get(("store_failed", "beat"), 0) == (failure is not None)
     odd = [line for line in lines if line["log_level"] == "error"]
     assert len(odd) == isinstance(failure, ValueError)
     store.failures, store.asked = {}, []
     await pod.heartbeat.heartbeat()
     assert store.asked == (ALL if failure is not None else ALL[:-1])
-    assert (pod.heartbeat.store_state, pod.heartbeat.failure) == (StoreState.OK, None)
+    assert (pod.store_health.heartbeat_state, pod.store_health.heartbeat_failure) == (StoreState.OK, None)
 
 
 async def test_a_store_that_is_silent_holds_up_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +140,7 @@ async def test_a_store_that_is_silent_holds_up_no_heartbeat(monkeypatch: pytest.
         await pod.heartbeat.heartbeat()
         await pod.heartbeat.leave()
     assert [line.get("error") for line in lines if line["log_level"] == "warning"] == [NO_ANSWER, None]
-    assert pod.heartbeat.store_state is StoreState.UNREACHABLE
+    assert pod.store_health.heartbeat_state is StoreState.UNREACHABLE
 
 
 async def test_each_change_of_the_stores_state_is_told_once() -> None:
@@ -161,7 +160,7 @@ async def test_each_change_of_the_stores_state_is_told_once() -> None:
     with capture_logs() as lines:
         await pod.heartbeat.heartbeat()
     assert lines == []
-    assert pod.heartbeat.store_state is StoreState.UNREACHABLE
+    assert pod.store_health.heartbeat_state is StoreState.UNREACHABLE
 
 
 @pytest.mark.parametrize("failure", [None, StoreRefused("no")])
@@ -176,7 +175,7 @@ async def test_the_stores_clock_is_followed_whatever_it_refuses(failure: Excepti
     store.now_ms = 5e12
     await pod.heartbeat.heartbeat()
     live: Any = SimpleNamespace(call=new_call(), connection=None)
-    pod.ownership.calls["call_a"] = live
+    pod.owned.by_id["call_a"] = live
     await pod.heartbeat.heartbeat()
     assert clock.followed == [(5e12, True), (5e12, False)]
 
@@ -216,12 +215,12 @@ async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
     pod.admission.overloaded = True
     for one in pods:
         await one.heartbeat.heartbeat()
-    pod.is_leaving = leaving.__contains__
-    assert pod.heartbeat.others_take_calls
+    pod.others.is_leaving = leaving.__contains__
+    assert pod.others.take_calls
     leaving.add("b")
-    assert pod.heartbeat.others_take_calls
+    assert pod.others.take_calls
     leaving.add("c")
-    assert not pod.heartbeat.others_take_calls
+    assert not pod.others.take_calls
 
 
 async def test_a_drain_request_is_applied_once() -> None:
@@ -238,77 +237,15 @@ async def test_a_drain_request_is_applied_once() -> None:
     assert events == ["draining as requested", "drain started", "drained", "drain request removed", "drain cancelled"]
 
 
-@pytest.mark.parametrize(
-    ("loop", "act", "every_s"),
-    [
-        ("run", "heartbeat", HEARTBEAT_S),
-        ("upkeep", "_look_after_all", UPKEEP_S),
-        ("bound_parking", "_unload_surplus", UPKEEP_S),
-    ],
-)
-async def test_what_is_done_every_so_often_is_done_for_as_long_as_the_pod_lives(
-    monkeypatch: pytest.MonkeyPatch, loop: str, act: str, every_s: float
-) -> None:
+async def test_a_heartbeat_comes_every_so_often_for_as_long_as_the_pod_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again, and not before the time has come."""
     pod, times = pod_on(MemoryStore(ttl_s=60)), list[float]()
 
-    def at_once() -> None:
+    async def beats() -> None:
         times.append(pod.clock.monotonic_s())
 
-    async def acts() -> None:
-        at_once()
-
-    monkeypatch.setattr(pod.heartbeat, act, at_once if act == "_look_after_all" else acts)
-    task = asyncio.create_task(getattr(pod.heartbeat, loop)())
+    monkeypatch.setattr(pod.heartbeat, "heartbeat", beats)
+    task = asyncio.create_task(pod.heartbeat.run())
     await until(lambda: len(times) > 2)
     task.cancel()
-    assert times[:3] == [1000.0 + every_s * n for n in (1, 2, 3)]
-
-
-class LaggingClock(StoppedClock):
-    """Whoever sleeps wakes up so much later, or sooner."""
-
-    lag_s = 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds + self.lag_s)
-
-    async def passes(self, seconds: float) -> None:
-        """Wait until whoever sleeps has put it forward by so much."""
-        end_s = self.now_s + seconds
-        await until(lambda: self.now_s > end_s)
-
-
-async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
-    """However long it lasts; how late the loop is is measured all the time, and is never less than nothing."""
-    clock = LaggingClock()
-    pod = pod_on(MemoryStore(ttl_s=60), clock=clock)
-    lags_s, seen, told = list[float](), list[bool](), Mock(wraps=pod.admission.second_is_over)
-    pod.observer.loop_lag = lags_s.append  # type: ignore[assignment, method-assign]  # a number
-    pod.admission.second_is_over = told  # type: ignore[method-assign]  # counted
-    began_s = clock.now_s
-    with capture_logs() as lines:
-        task = asyncio.create_task(pod.heartbeat.watch_loop())
-        for lag_s in (2 * ENTER_S, LEAVE_S / 2, -SAMPLE_S / 2):
-            clock.lag_s = lag_s
-            await clock.passes(4 * ENTER_AFTER)
-            seen.append(pod.admission.overloaded)
-        task.cancel()
-    assert seen == [True, False, False]
-    assert 0.8 < told.call_count / (clock.now_s - began_s) <= 1.0
-    assert [line["event"] for line in lines] == ["overloaded: no new calls", "no longer overloaded"]
-    assert counts(pod)["limit_reached", "overload"] == 1
-    assert {round(lag_s, 6) for lag_s in lags_s} == {2 * ENTER_S, LEAVE_S / 2, 0.0}
-
-
-async def test_one_look_after_the_calls_also_bounds_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both at once, for whoever does not want to wait."""
-    pod, done = pod_on(MemoryStore(ttl_s=60)), list[str]()
-
-    async def enforce() -> None:
-        done.append("bounded")
-
-    monkeypatch.setattr(pod.heartbeat._parking, "enforce", enforce)
-    monkeypatch.setattr(pod.heartbeat, "_look_after_all", lambda: done.append("looked"))
-    await pod.heartbeat.look_after_calls()
-    assert done == ["looked", "bounded"]
+    assert times[:3] == [1000.0 + HEARTBEAT_S * n for n in (1, 2, 3)]

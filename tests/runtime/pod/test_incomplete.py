@@ -127,7 +127,7 @@ async def test_what_a_pod_still_has_is_written_again(store: Store, part: str) ->
         second = await its.resume(green, caller.call_id, 0)
         assert gap(await second.greeting()) is None
         await second.transport.event("conversation.item.done", 4)
-        assert len(green.ownership.calls[caller.call_id].call.conversation) == 4
+        assert len(green.owned.by_id[caller.call_id].call.conversation) == 4
 
 
 async def test_a_call_without_a_record_is_unknown_whatever_is_left_of_it(redis_url: str) -> None:

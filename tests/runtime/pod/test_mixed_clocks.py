@@ -44,9 +44,9 @@ async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> No
             await caller.gone()
             again = await its.resume(green, caller.call_id)
             await again.gone()
-            await blue.heartbeat.look_after_calls()
-            await green.heartbeat.look_after_calls()
-            assert green.ownership.calls[caller.call_id].call.status is Status.PARKED
+            await blue.upkeep.look_after_calls()
+            await green.upkeep.look_after_calls()
+            assert green.owned.by_id[caller.call_id].call.status is Status.PARKED
     finally:
         await store.close()
 
@@ -59,7 +59,7 @@ async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> 
         async with rig(store) as its:
             began_ms = SystemClock().wall_ms()
             pod = await its.pod("ahead", clock=wrong(2 * HOURS_MS))
-            started_ms = pod.heartbeat.facts().started_at_ms
+            started_ms = pod.facts.now().started_at_ms
             assert began_ms - 1000 <= started_ms <= SystemClock().wall_ms() + 1000
             await pod.heartbeat.heartbeat()
             assert [heartbeat.started_at_ms for heartbeat in await store.pods()] == [started_ms]
@@ -76,7 +76,7 @@ async def test_a_clock_that_is_set_ends_no_call() -> None:
         parked, attached = await its.start(pod, resumable=True), await its.start(pod)
         await parked.gone()
         machine_ms[0] += 48 * HOURS_MS
-        await pod.heartbeat.look_after_calls()
-        calls = pod.ownership.calls
+        await pod.upkeep.look_after_calls()
+        calls = pod.owned.by_id
         assert calls[parked.call_id].call.status is Status.PARKED
         assert calls[attached.call_id].call.status is Status.ATTACHED

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.runtime.faulty import until
-from tests.runtime.rig import rig
-from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.overload import (
     ENTER_AFTER,
     ENTER_S,
@@ -120,40 +116,6 @@ def test_it_does_not_flap_and_does_not_stick(lags_s: list[float]) -> None:
     assert not loop.detector.overloaded
 
 
-class LateClock(SystemClock):
-    """Time in which a sample of the loop takes `lag_s` longer than it should, and no time at all really."""
-
-    def __init__(self) -> None:
-        self.lag_s = 0.0
-        self.now_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds == SAMPLE_S:
-            self.now_s += seconds + self.lag_s
-            await asyncio.sleep(0)
-        else:
-            await super().sleep(seconds)
-
-
-async def test_a_pod_whose_loop_is_late_refuses_new_calls_until_it_is_calm() -> None:
-    """The pod's own timer tells it; both ends of it are seen."""
-    async with rig() as its:
-        clock = LateClock()
-        pod = await its.pod(clock=clock)
-        clock.lag_s = LATE_S
-        await until(lambda: pod.admission.overloaded)
-        refusal = pod.refusal_of_new_calls()
-        assert refusal is not None
-        assert (refusal.status, refusal.code, refusal.retry_after_s) == (503, "overloaded", 1)
-        assert pod.observer.counts["limit_reached", "overload"] == 1  # type: ignore[attr-defined]
-        clock.lag_s = EARLY_S
-        await until(lambda: not pod.admission.overloaded)
-        assert pod.refusal_of_new_calls() is None
-
-
 def test_the_limit_can_be_another_or_none() -> None:
     """Both limits move together; 0 is never."""
     for enter_s, was_overloaded in ((LATE_S, False), (LATE_S / 1.1, True), (0.0, False)):
@@ -167,22 +129,6 @@ def test_the_limit_can_be_another_or_none() -> None:
     assert loop.detector.overloaded
     loop.go_on(10 * SECOND_S, 3.9 * LEAVE_S)
     assert not loop.detector.overloaded
-
-
-async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
-    """Though its timers are on time: the work of each turn is bounded, and there is more than that."""
-    async with rig() as its:
-        clock = LateClock()
-
-        async def next_turn() -> None:
-            clock.now_s += LATE_S
-
-        pod = its.unopened_pod("a", clock=clock)
-        pod.next_turn = next_turn
-        watching = asyncio.create_task(pod.heartbeat.watch_loop())
-        await until(lambda: pod.admission.overloaded)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 def test_a_second_counts_by_its_median_and_the_limits_are_exact() -> None:

@@ -20,7 +20,7 @@ from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.record import Call, Status
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
 from voice_agent.runtime.calls.live_call import LiveCall
-from voice_agent.runtime.pod import ownership
+from voice_agent.runtime.durability import claims
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import ResumeCall
 from voice_agent.stores.base import Claim
@@ -54,7 +54,7 @@ async def test_a_call_key_lives_as_long_as_its_call() -> None:
         await caller.greeting()
         for _ in range(8):
             clock.leap(25)
-            await blue.heartbeat.look_after_calls()
+            await blue.upkeep.look_after_calls()
         await caller.gone()
         again = await its.start(green, call_key_hash=KEY, resumable=True)
         assert again.call_id == caller.call_id
@@ -102,7 +102,7 @@ async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
     async with rig(store) as its:
         pod = await its.pod()
         caller = await its.start(pod, call_key_hash=KEY, resumable=True)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "seen"})
         pod.committer.mark(live)
         await caller.transport.event("seen")
@@ -135,14 +135,14 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         store.claim_gate.clear()
         with patch.object(pod.committer.write_back, "write_some", return_value=False):
             resume = asyncio.create_task(its.resume(pod, caller.call_id))
-            live = pod.ownership.calls[caller.call_id]
+            live = pod.owned.by_id[caller.call_id]
             await until(lambda: live.writes_paused)
             clock.leap(200)
-            await pod.heartbeat.look_after_calls()
+            await pod.upkeep.look_after_calls()
             store.is_away = True
             store.claim_gate.set()
             again = await resume
-        assert pod.ownership.calls[caller.call_id] is live
+        assert pod.owned.by_id[caller.call_id] is live
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
         store.is_away = False
@@ -165,7 +165,7 @@ async def test_a_call_that_the_store_has_lost_goes_on_from_memory() -> None:
         again = await its.resume(pod, caller.call_id, 0)
         await again.transport.event("conversation.item.done")
         assert (await again.greeting())["session"]["call"]["epoch"] == 2
-        await pod.committer.flush(pod.ownership.calls[caller.call_id])
+        await pod.committer.flush(pod.owned.by_id[caller.call_id])
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["epoch"] == b"2"
@@ -185,7 +185,7 @@ async def test_a_call_that_ends_while_its_key_is_raced_for_is_no_call_to_resume(
         ):
             await its.start(pod, call_key_hash=KEY)
         assert (refusal.value.status, refusal.value.code) == (503, "call_key_changed")
-        assert (pod.admission.active, pod.calls()) == (0, [])
+        assert (pod.admission.active, pod.view.calls()) == (0, [])
 
 
 @pytest.mark.parametrize("by_key", [False, True])
@@ -238,7 +238,7 @@ async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
         caller = await its.start(pod, resumable=True)
         caller.transport.say(ANSWER)
         await caller.transport.event("response.created")
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
         await until(lambda: live.writes_paused)
@@ -259,7 +259,7 @@ async def parked(its_pod: Pod, caller: Caller) -> LiveCall:
     caller.transport.say(ANSWER)
     await caller.transport.event("response.output_audio.delta")
     await caller.gone()
-    return its_pod.ownership.calls[caller.call_id]
+    return its_pod.owned.by_id[caller.call_id]
 
 
 async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
@@ -271,15 +271,15 @@ async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
         first, second, _ = [await parked(pod, await its.start(pod, resumable=True)) for _ in range(3)]
         pod.admission.capacity = 1
         store.gate.clear()
-        unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
+        unloading = asyncio.create_task(pod.upkeep.parking.enforce())
         await until(lambda: pod.committer.has_pending(first))
         resume = asyncio.create_task(its.resume(pod, second.call.call_id, 0))
         await until(lambda: pod.committer.has_pending(second))
         store.gate.set()
         again = await resume
         await unloading
-        assert first.call.call_id not in pod.ownership.calls
-        assert pod.ownership.calls[second.call.call_id] is second
+        assert first.call.call_id not in pod.owned.by_id
+        assert pod.owned.by_id[second.call.call_id] is second
         agent.may_go_on.set()
         await again.transport.event("response.done")
 
@@ -292,18 +292,18 @@ async def test_a_call_that_is_being_taken_up_stays_in_memory() -> None:
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         await caller.gone()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
         await until(lambda: live.writes_paused)
         pod.admission.capacity = 0
-        unloading = asyncio.create_task(pod.heartbeat._unload_surplus())
+        unloading = asyncio.create_task(pod.upkeep.parking.enforce())
         await pod.committer.flush(live)
         await pod.committer.flush(live)
         store.claim_gate.set()
         again = await resume
         await unloading
-        assert pod.ownership.calls[caller.call_id] is live
+        assert pod.owned.by_id[caller.call_id] is live
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
 
@@ -317,7 +317,7 @@ async def test_a_call_that_the_store_did_not_take_goes_on_in_memory() -> None:
         caller = await its.start(pod, resumable=True)
         live = await parked(pod, caller)
         store.is_away = True
-        unloading = asyncio.create_task(pod.ownership.unload(live))
+        unloading = asyncio.create_task(pod.owned.unload(live))
         assert isinstance(pod.observer, CountingObserver)
         await until(lambda: pod.observer.counts.get(("store_failed", "commit")))
         clock.leap(LONG_S)
@@ -348,7 +348,7 @@ async def test_a_pod_without_the_agent_sends_the_caller_to_another_one() -> None
         assert (refusal.value.status, refusal.value.code) == (503, "agent_unknown")
         assert refusal.value.retry_after_s is not None
         assert green.admission.active == 0
-        assert green.calls() == []
+        assert green.view.calls() == []
         again = await its.resume(blue, caller.call_id, 0)
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done", 2)
@@ -372,7 +372,7 @@ async def test_time_in_which_a_dead_pod_spoke_to_nobody_is_not_counted_as_heard(
         again = await its.resume(green, caller.call_id)
         await again.transport.event("response.done")
         clock.leap(0.3)
-        live = green.ownership.calls[caller.call_id]
+        live = green.owned.by_id[caller.call_id]
         assert live.call.status is Status.ATTACHED
         live.feed(AppendAudio(bytes(960), None, (VoiceBoundary(True, 0),)))
         truncated = await again.transport.event("conversation.item.truncated")
@@ -387,8 +387,8 @@ async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: py
         threads.append(threading.current_thread())
         return restore(*arguments, **more)
 
-    monkeypatch.setattr(ownership, "restore", noted)
-    monkeypatch.setattr(ownership, "LONG_CONVERSATION", 2)
+    monkeypatch.setattr(claims, "restore", noted)
+    monkeypatch.setattr(claims, "LONG_CONVERSATION", 2)
     async with rig() as its:
         blue, green = await its.pod(), await its.pod("pod-b", "green")
         for items in (2, 3):
@@ -399,5 +399,5 @@ async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: py
             await caller.gone()
             again = await its.resume(green, caller.call_id, 0)
             await again.transport.event("conversation.item.done", items)
-            assert len(green.ownership.calls[caller.call_id].call.conversation) == items
+            assert len(green.owned.by_id[caller.call_id].call.conversation) == items
     assert [thread is threading.main_thread() for thread in threads] == [True, False]

@@ -10,14 +10,14 @@ import pytest
 from tests.runtime.calls.test_long_messages import Line, append, line, update
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
-from tests.runtime.rig import CountingObserver, Rig, rig
+from tests.runtime.rig import CountingObserver, Rig, parking_of, rig
 from tests.waiting import until
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.record import Status
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.calls.live_call import LiveCall
-from voice_agent.runtime.pod.parking import MEMORY_SHARE, Parking
+from voice_agent.runtime.pod.parking import MEMORY_SHARE
 from voice_agent.runtime.pod.pod import Pod
 
 MIB = 1024 * 1024
@@ -44,7 +44,7 @@ async def test_the_largest_parked_call_of_a_key_ends_when_they_take_too_much() -
         pod = await its.pod()
         callers = [await left(pod, size) for size in (2 * MIB, 3 * MIB, 2 * MIB)]
         other = await left(pod, 3 * MIB, api_key_hash="other")
-        await Parking(pod, stored_bytes=5 * MIB).enforce()
+        await parking_of(pod, stored_bytes=5 * MIB).enforce()
         assert ended(*callers, other) == [1]
         assert callers[1].live.call.outcome == "abandoned"
         assert isinstance(pod.observer, CountingObserver)
@@ -60,7 +60,7 @@ async def test_small_parked_calls_never_end_for_their_number() -> None:
     async with rig() as its:
         pod = await its.pod()
         callers = [await left(pod, FLOOR_BYTES // 2) for _ in range(20)]
-        await Parking(pod, stored_bytes=MIB).enforce()
+        await parking_of(pod, stored_bytes=MIB).enforce()
         assert ended(*callers) == []
 
 
@@ -69,11 +69,11 @@ async def test_what_was_unloaded_still_counts() -> None:
     async with rig() as its:
         clock = LeapingClock()
         pod = await its.pod(clock=clock, ttl_s=100)
-        parking = Parking(pod, stored_bytes=5 * MIB)
+        parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
         pod.budget.limit_bytes = 0
         await parking.enforce()
-        assert first.attachment.call_id not in pod.ownership.calls
+        assert first.attachment.call_id not in pod.owned.by_id
         pod.budget.limit_bytes = 256 * MIB
         second = await left(pod, 3 * MIB)
         await parking.enforce()
@@ -88,7 +88,7 @@ async def test_one_that_came_back_counts_no_more() -> None:
     """It is attached, and nobody's parked call ends for it."""
     async with rig() as its:
         pod = await its.pod()
-        parking = Parking(pod, stored_bytes=5 * MIB)
+        parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
         pod.budget.limit_bytes = 0
         await parking.enforce()
@@ -105,8 +105,8 @@ async def test_parked_calls_take_a_quarter_of_the_budget_the_largest_go_first() 
         pod = await its.pod()
         small, large, middle = [await left(pod, size) for size in (MIB, 3 * MIB, 2 * MIB)]
         pod.budget.limit_bytes = 16 * MIB
-        await Parking(pod).enforce()
-        calls = pod.ownership.calls
+        await parking_of(pod).enforce()
+        calls = pod.owned.by_id
         assert [caller.attachment.call_id in calls for caller in (small, large, middle)] == [True, False, True]
         assert large.live.holder.size_bytes == 0
         await _resumes(its, pod, large)
@@ -121,26 +121,26 @@ async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
             call = caller.live.call
             call.outbox.add(OutboxEntry(call.seq, b"", bytes(MIB // 2)))
         pod.budget.limit_bytes = 8 * MIB
-        await Parking(pod).enforce()
-        kept = [caller for caller in callers if caller.attachment.call_id in pod.ownership.calls]
+        await parking_of(pod).enforce()
+        kept = [caller for caller in callers if caller.attachment.call_id in pod.owned.by_id]
         assert len(kept) == 3
         assert ended(*callers) == []
 
 
 async def _resumes(its: Rig, pod: Pod, caller: Line) -> None:
     await its.resume(pod, caller.attachment.call_id, 0)
-    assert len(pod.ownership.calls[caller.attachment.call_id].call.input_audio.audio) == 3 * MIB
+    assert len(pod.owned.by_id[caller.attachment.call_id].call.input_audio.audio) == 3 * MIB
 
 
 async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
     """Connect, say much, drop: in memory and in the store stays what one key's parked calls may take."""
     async with rig() as its:
         pod = await its.pod()
-        parking = Parking(pod, stored_bytes=4 * MIB)
+        parking = parking_of(pod, stored_bytes=4 * MIB)
         for _ in range(40):
             await left(pod, MIB)
             await parking.enforce()
-        parked = [live for live in pod.ownership.calls.values() if live.call.status is Status.PARKED]
+        parked = [live for live in pod.owned.by_id.values() if live.call.status is Status.PARKED]
         assert sum(live.held_bytes for live in parked) <= 4 * MIB
         assert len(parked) == 3
 
@@ -155,9 +155,9 @@ async def test_what_is_just_within_a_bound_stays() -> None:
         pod.budget.limit_bytes = MEMORY_SHARE * in_memory_bytes
         for capacity in (3, 4):
             pod.admission.capacity = capacity
-            await Parking(pod, stored_bytes=held_bytes).enforce()
+            await parking_of(pod, stored_bytes=held_bytes).enforce()
         assert ended(*callers) == []
-        assert list(pod.ownership.calls.values()) == [caller.live for caller in callers]
+        assert list(pod.owned.by_id.values()) == [caller.live for caller in callers]
 
 
 async def test_as_many_parked_calls_as_there_are_places_stay_in_memory() -> None:
@@ -168,8 +168,8 @@ async def test_as_many_parked_calls_as_there_are_places_stay_in_memory() -> None
         for number, caller in enumerate(callers):
             caller.live.call.left_at_ms += number
         pod.admission.capacity = 3
-        await Parking(pod).enforce()
-        assert list(pod.ownership.calls.values()) == [caller.live for caller in callers[2:]]
+        await parking_of(pod).enforce()
+        assert list(pod.owned.by_id.values()) == [caller.live for caller in callers[2:]]
 
 
 async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
@@ -184,10 +184,10 @@ async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
         store.claim_gate.clear()
         resumes = [asyncio.create_task(its.resume(pod, first.attachment.call_id, 0))]
         await until(lambda: first.live.writes_paused)
-        await Parking(pod, stored_bytes=13 * MIB).enforce()
+        await parking_of(pod, stored_bytes=13 * MIB).enforce()
         assert ended(first, second, third, fourth) == []
         store.gate.clear()
-        enforcing = asyncio.create_task(Parking(pod, stored_bytes=0).enforce())
+        enforcing = asyncio.create_task(parking_of(pod, stored_bytes=0).enforce())
         await until(lambda: ended(second))
         third.live.call.status = Status.ATTACHED
         fourth.live._held = True
@@ -203,12 +203,12 @@ async def test_small_calls_that_were_unloaded_do_not_count() -> None:
     """As those in memory: a network that fails parks many at once."""
     async with rig() as its:
         pod = await its.pod()
-        parking = Parking(pod, stored_bytes=3 * MIB)
+        parking = parking_of(pod, stored_bytes=3 * MIB)
         for _ in range(20):
             await left(pod, FLOOR_BYTES // 2)
         pod.budget.limit_bytes = 0
         await parking.enforce()
-        assert pod.ownership.calls == {}
+        assert pod.owned.by_id == {}
         pod.budget.limit_bytes = 256 * MIB
         large = await left(pod, 2 * MIB)
         await parking.enforce()
@@ -219,10 +219,10 @@ async def test_a_call_that_stayed_in_memory_after_all_is_not_counted_as_unloaded
     """Its caller came back just then and hung up: what it kept is gone."""
     async with rig() as its:
         pod = await its.pod()
-        parking = Parking(pod, stored_bytes=5 * MIB)
+        parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
         pod.budget.limit_bytes = 0
-        with patch.object(pod.ownership, "unload"):
+        with patch.object(pod.owned, "unload"):
             await parking.enforce()
         pod.budget.limit_bytes = 256 * MIB
         first.live.finish("hangup")
@@ -238,7 +238,7 @@ async def test_calls_that_shrink_while_others_are_unloaded_do_no_harm() -> None:
         callers = [await left(pod, 0) for _ in range(2)]
         for caller in callers:
             caller.live.call.outbox.add(OutboxEntry(1, b"", bytes(MIB // 2)))
-        unload, unloaded = pod.ownership.unload, list[LiveCall]()
+        unload, unloaded = pod.owned.unload, list[LiveCall]()
 
         async def unload_and_shrink(live: LiveCall) -> None:
             await unload(live)
@@ -247,6 +247,6 @@ async def test_calls_that_shrink_while_others_are_unloaded_do_no_harm() -> None:
                 caller.live.call.outbox.clear()
 
         pod.budget.limit_bytes = 0
-        with patch.object(pod.ownership, "unload", unload_and_shrink):
-            await Parking(pod).enforce()
+        with patch.object(pod.owned, "unload", unload_and_shrink):
+            await parking_of(pod).enforce()
         assert {live.call.call_id for live in unloaded} == {caller.attachment.call_id for caller in callers}

@@ -130,7 +130,7 @@ async def test_nothing_is_visible_before_it_is_durable() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        await pod.committer.flush(pod.ownership.calls[caller.call_id])
+        await pod.committer.flush(pod.owned.by_id[caller.call_id])
         store.gate.clear()
         store.asked.clear()
         caller.transport.say(TYPED)
@@ -208,7 +208,7 @@ async def test_a_full_pod_refuses_with_503_and_counts_right() -> None:
     async with rig() as its:
         pod = await its.pod(capacity=1)
         caller = await its.start(pod)
-        assert pod.state == "overloaded"
+        assert pod.view.state == "overloaded"
         with pytest.raises(ConnectionRefused) as refusal:
             await pod.start(StartCall("scripted", "key"))
         assert (refusal.value.status, refusal.value.retry_after_s) == (503, 1)
@@ -264,13 +264,13 @@ async def test_a_pod_that_lost_a_call_forgets_it_and_closes_with_4409() -> None:
         one, two = await its.pod("a"), await its.pod("b")
         first = await its.start(one)
         await first.greeting()
-        await one.committer.flush(one.ownership.calls[first.call_id])
+        await one.committer.flush(one.owned.by_id[first.call_id])
         await its.resume(two, first.call_id, 0)
         closed = await first.transport.until(lambda it: it.closed)
         await first.task
         assert closed[0] == 4409
-        assert one.calls() == []
-        assert len(two.calls()) == 1
+        assert one.view.calls() == []
+        assert len(two.view.calls()) == 1
         assert isinstance(one.observer, CountingObserver)
         assert one.observer.counts["write_fenced", None] == 1
 
@@ -313,7 +313,7 @@ async def test_a_cancelled_drain_takes_calls_again() -> None:
         pod = await its.pod()
         await its.start(pod)
         pod.drain(DrainMode.FINISH, 60)
-        assert pod.cancel_drain()
+        assert pod.drainer.cancel()
         assert pod.status().status == "ok"
         await its.start(pod)
 
@@ -341,7 +341,7 @@ async def test_a_drain_that_breaks_keeps_the_process_from_leaving_no_longer(capl
     async with rig() as its:
         pod = await its.pod()
         await its.start(pod)
-        with patch.object(pod.ownership, "calls", None):
+        with patch.object(pod.owned, "by_id", None):
             pod.drain(DrainMode.FINISH, 60)
             async with asyncio.timeout(PATIENCE_S):
                 await pod.wait_drained()
@@ -351,14 +351,14 @@ async def test_calls_that_cannot_come_back_are_counted() -> None:
     """Attached ones whose client never said that it can: a drain waits for them."""
     async with rig() as its:
         pod = await its.pod()
-        assert pod.calls_not_resumable() == 0
+        assert pod.view.calls_not_resumable() == 0
         await its.start(pod, resumable=True)
-        assert pod.calls_not_resumable() == 0
+        assert pod.view.calls_not_resumable() == 0
         caller = await its.start(pod)
-        assert pod.calls_not_resumable() == 1
+        assert pod.view.calls_not_resumable() == 1
         await caller.greeting()
         await caller.gone()
-        assert pod.calls_not_resumable() == 0
+        assert pod.view.calls_not_resumable() == 0
 
 
 async def test_loopback_returns_every_frame_in_order() -> None:
@@ -389,7 +389,7 @@ async def test_an_abandoned_call_ends_after_the_resume_window() -> None:
         caller = await its.start(pod)
         await caller.gone()
         async with asyncio.timeout(PATIENCE_S):
-            while pod.calls():
+            while pod.view.calls():
                 await asyncio.sleep(0.05)
         with pytest.raises(ConnectionRefused) as refusal:
             await pod.resume(ResumeCall(caller.call_id))
@@ -406,7 +406,7 @@ async def test_parked_calls_beyond_the_capacity_leave_the_memory_and_not_the_sto
             await caller.gone()
             gone.append(caller.call_id)
         async with asyncio.timeout(PATIENCE_S):
-            while len(pod.calls()) > 2:
+            while len(pod.view.calls()) > 2:
                 await asyncio.sleep(0.05)
         back = await its.resume(pod, gone[0], 0)
         assert (await back.greeting())["session"]["call"]["gap"] is None
@@ -418,7 +418,7 @@ async def test_a_call_that_cannot_be_written_does_not_stop_the_others() -> None:
         pod = await its.pod()
         bad, good = await its.start(pod), await its.start(pod)
         await bad.greeting()
-        live = pod.ownership.calls[bad.call_id]
+        live = pod.owned.by_id[bad.call_id]
         await pod.committer.flush(live)
         live.call.agent_state = {"not json": object()}
         live.call.mark("agent")
@@ -436,7 +436,7 @@ async def test_a_fault_while_listening_parks_the_call() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live._max_audio_bytes = None  # type: ignore[assignment]  # makes parsing raise
         caller.transport.say({"type": "input_audio_buffer.append", "audio": "AAAA"})
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1011

@@ -21,8 +21,9 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import Attached
 from voice_agent.errors import ConnectionRefused, StoreRefused, StoreUnfit
 from voice_agent.runtime.durability.write_back import PROBE_S
-from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, UPKEEP_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.upkeep import UPKEEP_S
 from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, StoreState
 from voice_agent.stores.base import DrainRequest
 from voice_agent.stores.memory import MemoryStore
@@ -74,7 +75,7 @@ async def test_after_a_crash_the_last_write_is_when_its_caller_was_left_alone() 
         blue, green = [await its.pod(color, color, clock=clock, **AT_LEISURE) for color in ("blue", "green")]
         caller = await its.start(blue, resumable=True)
         await caller.greeting()
-        await blue.committer.flush(blue.ownership.calls[caller.call_id])
+        await blue.committer.flush(blue.owned.by_id[caller.call_id])
         written_ms = clock.wall_ms() - 1000 * LONG_S
         store._calls[caller.call_id].fields["updated_at"] = b"%d" % written_ms
         with told(green, "call_resumed") as resumes:
@@ -92,7 +93,7 @@ async def test_who_comes_back_to_the_same_pod_comes_after_a_drop_or_a_handoff(ha
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         if handed_off:
-            await pod.ownership.calls[caller.call_id].hand_off()
+            await pod.owned.by_id[caller.call_id].hand_off()
             await caller.task
         with told(pod, "call_resumed") as resumes:
             await its.resume(pod, caller.call_id, 0)
@@ -142,8 +143,8 @@ async def test_a_client_that_has_come_back_can_come_back_again() -> None:
         await lost(caller)
         again = await its.resume(pod, caller.call_id, 0)
         await again.greeting()
-        assert pod.ownership.calls[caller.call_id].call.resumable
-        assert pod.calls_not_resumable() == 0
+        assert pod.owned.by_id[caller.call_id].call.resumable
+        assert pod.view.calls_not_resumable() == 0
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,8 @@ async def test_a_caller_is_told_which_events_and_how_much_else_is_gone(
     async with rig() as its:
         pod = await its.pod()
         caller = await its.start(pod)
-        live = pod.ownership.calls[caller.call_id]
-        greeting = pod.greeting_of(live, Attached(5, gap, [], rewound=False, missing=missing), resumed=True)
+        live = pod.owned.by_id[caller.call_id]
+        greeting = pod.greeter.describe(live.call, Attached(5, gap, [], rewound=False, missing=missing), resumed=True)
         assert greeting["gap"] == found
 
 
@@ -182,11 +183,11 @@ async def test_when_calls_were_taken_is_told_by_the_stores_clock(store_ms: float
     clock = LeapingClock()
     async with rig(DatedStore(ttl_s=60)) as its:
         pod = await its.pod(clock=clock)
-        assert (pod.took_call_at_ms(), pod.forwarded_call_at_ms()) == (0, 0)
+        assert (pod.arrivals.took_call_at_ms(), pod.arrivals.forwarded_call_at_ms()) == (0, 0)
         await its.start(pod, arrival=Arrival.FORWARDED)
         clock.leap(LONG_S)
         now_ms = store_ms or clock.wall_ms()
-        for at_ms in (pod.took_call_at_ms(), pod.forwarded_call_at_ms()):
+        for at_ms in (pod.arrivals.took_call_at_ms(), pod.arrivals.forwarded_call_at_ms()):
             assert 0 <= now_ms - at_ms - 1000 * LONG_S <= 1000 * PATIENCE_S
 
 
@@ -203,7 +204,7 @@ async def test_a_resume_shows_where_callers_are_sent_as_a_new_call_does(
         caller = await its.start(blue, resumable=True, arrival=arrival)
         await its.resume(green, caller.call_id, 0, arrival=arrival)
         for pod in (blue, green):
-            assert (pod.took_call_at_ms() > 0, pod.forwarded_call_at_ms() > 0) == (took, forwarded)
+            assert (pod.arrivals.took_call_at_ms() > 0, pod.arrivals.forwarded_call_at_ms() > 0) == (took, forwarded)
 
 
 async def test_the_oldest_attached_call_is_told() -> None:
@@ -214,12 +215,12 @@ async def test_the_oldest_attached_call_is_told() -> None:
         callers, began_ms = [], []
         for _ in range(3):
             callers.append(await its.start(pod))
-            began_ms.append(pod.ownership.calls[callers[-1].call_id].call.created_at_ms)
+            began_ms.append(pod.owned.by_id[callers[-1].call_id].call.created_at_ms)
             clock.leap(10)
         for caller, at_ms in zip(callers, began_ms, strict=True):
-            assert pod.oldest_call_at_ms() == at_ms
+            assert pod.view.oldest_call_at_ms() == at_ms
             await lost(caller)
-        assert pod.oldest_call_at_ms() == 0
+        assert pod.view.oldest_call_at_ms() == 0
 
 
 @pytest.mark.parametrize(("key_bytes", "each"), [(0, 500), (200, 200)])
@@ -236,7 +237,7 @@ async def test_a_call_is_read_wherever_it_is() -> None:
         blue, green = await its.pod("blue-1"), await its.pod("green-1", "green")
         caller = await its.start(blue, resumable=True)
         await caller.greeting()
-        await blue.committer.flush(blue.ownership.calls[caller.call_id])
+        await blue.committer.flush(blue.owned.by_id[caller.call_id])
         for pod in (blue, green):
             record = await pod.call_record(caller.call_id)
             assert record is not None
@@ -269,7 +270,7 @@ async def test_the_store_is_as_writes_find_it_or_else_heartbeats(
         pod = its.unopened_pod("a")
         pod.committer.write_back.given_up = given_up
         pod.committer.write_back.failure = StoreRefused("no write")
-        pod.heartbeat.store_state, pod.heartbeat.failure = heartbeat, StoreRefused("no heartbeat")
+        pod.store_health.heartbeat_state, pod.store_health.heartbeat_failure = heartbeat, StoreRefused("no heartbeat")
         status = pod.status()
         assert status.store == f"memory:{told_as}"
         assert status.status == ("ok" if told_as == "ok" else "degraded")
@@ -285,7 +286,7 @@ async def test_a_pod_is_degraded_until_every_call_is_written() -> None:
         store.rejects.add(caller.call_id)
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
-        assert (pod.status().store, pod.state) == ("memory:degraded", "degraded")
+        assert (pod.status().store, pod.view.state) == ("memory:degraded", "degraded")
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ async def test_a_store_that_is_nearly_full_takes_no_new_calls_while_it_can_be_re
     async with rig() as its:
         pod = its.unopened_pod("a")
         pod.committer.memory.is_nearly_full = is_nearly_full
-        pod.heartbeat.store_state = heartbeat
+        pod.store_health.heartbeat_state = heartbeat
         refusal = pod.refusal_of_new_calls()
         assert (None if refusal is None else refusal.code) == code
 
@@ -332,7 +333,7 @@ async def test_each_connection_takes_a_place_and_whoever_is_refused_takes_none()
         assert await refused(pod, resume(unknown)) == "call_not_found"
         first = await its.start(pod, call_key_hash=key, resumable=True)
         second = await its.start(pod, resumable=True)
-        assert (pod.admission.active, pod.state) == (2, "overloaded")
+        assert (pod.admission.active, pod.view.state) == (2, "overloaded")
         assert await refused(pod, StartCall("scripted", "key")) == "at_capacity"
         assert await refused(pod, StartCall("scripted", "key", call_key_hash="l" * 64)) == "at_capacity"
         again = await its.start(pod, call_key_hash=key, resumable=True)
@@ -371,7 +372,7 @@ async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_bein
         pod, other = await its.pod(clock=clock), await its.pod("pod-b")
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await pod.committer.flush(live)
         if is_being_written:
             store.is_away = True
@@ -391,7 +392,7 @@ async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_bein
             assert not erasing.done()
             store.gate.set()
         assert await erasing is True
-        assert pod.calls() == []
+        assert pod.view.calls() == []
         await caller.task
         held = await store.load(caller.call_id)
         assert held is not None
@@ -410,15 +411,15 @@ async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
         pod = await its.pod()
         await its.start(pod)
         assert not pod.drains_as_wished
-        pod.apply(DrainRequest("finish", 600, 1))
+        pod.drainer.apply(DrainRequest("finish", 600, 1))
         assert pod.drains_as_wished
-        pod.apply(None)
+        pod.drainer.apply(None)
         assert not pod.draining
-        pod.apply(DrainRequest("finish", 600, 1))
-        assert pod.cancel_drain()
+        pod.drainer.apply(DrainRequest("finish", 600, 1))
+        assert pod.drainer.cancel()
         assert not pod.drains_as_wished
         pod.drain(DrainMode.FINISH, 600)
-        pod.apply(None)
+        pod.drainer.apply(None)
         assert pod.draining
         assert not pod.drains_as_wished
 
@@ -447,11 +448,11 @@ async def test_a_pod_of_which_a_part_has_crashed_says_that_it_fails() -> None:
     clock = LeapingClock()
     async with rig() as its:
         pod = await its.pod(clock=clock)
-        assert pod.state == "ok"
-        with patch.object(pod.heartbeat, "_look_after_all", side_effect=RuntimeError("broken")), capture_logs() as logs:
+        assert pod.view.state == "ok"
+        with patch.object(pod.upkeep, "look_after_all", side_effect=RuntimeError("broken")), capture_logs() as logs:
             await asyncio.sleep(0)
             clock.leap(UPKEEP_S)
-            await until(lambda: pod.state == "failing")
+            await until(lambda: pod.view.state == "failing")
             await until(lambda: logs)
         assert pod.status().status == "failing"
         assert [line["task"] for line in logs if line["event"] == "pod task crashed"] == ["upkeep"]
@@ -484,7 +485,7 @@ async def test_a_pod_looks_after_its_event_loop_and_its_parked_calls() -> None:
             await until(lambda: lags)
         pod.admission.capacity = 1
         clock.leap(UPKEEP_S)
-        await until(lambda: len(pod.calls()) == 1)
+        await until(lambda: len(pod.view.calls()) == 1)
 
 
 async def test_only_what_crashes_is_told_as_a_crash() -> None:
@@ -559,7 +560,7 @@ async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> 
         caller = await its.start(pod, resumable=True)
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio_transcript.delta")
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "last"})
         pod.committer.mark(live)
         await pod.close()

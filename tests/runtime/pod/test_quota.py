@@ -11,7 +11,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import Caller, Rig, rig
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.pod.heartbeat import HEARTBEAT_TTL_S
+from voice_agent.runtime.pod.other_pods import HEARTBEAT_TTL_S
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.quota import KEY_DIGITS, KeyQuota
 from voice_agent.runtime.ports import ResumeCall, StartCall
@@ -39,7 +39,7 @@ async def refusal(pod: Pod, key: str = KEY, **request: object) -> ConnectionRefu
 
 def counted(pod: Pod) -> Counter[str]:
     """Calls that a pod has, one by one."""
-    return Counter(live.call.api_key_hash[:KEY_DIGITS] for live in pod.ownership.calls.values())
+    return Counter(live.call.api_key_hash[:KEY_DIGITS] for live in pod.owned.by_id.values())
 
 
 async def test_a_key_may_have_so_many_calls_and_another_key_does_not_suffer() -> None:
@@ -76,8 +76,8 @@ async def test_a_parked_call_counts_after_it_has_left_the_memory_until_its_windo
             caller = await start(its, pod)
             await caller.gone()
             parked.append(caller.call_id)
-        await pod.heartbeat.look_after_calls()
-        assert len(pod.calls()) == 1
+        await pod.upkeep.look_after_calls()
+        assert len(pod.view.calls()) == 1
         assert (await refusal(pod)).status == 429
         back = await its.resume(pod, parked[0], 0)
         await back.greeting()
@@ -85,7 +85,7 @@ async def test_a_parked_call_counts_after_it_has_left_the_memory_until_its_windo
         await back.gone(1000)
         assert pod.admission.quota.calls_of(KEY) == 2
         clock.leap(121)
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         await pod.heartbeat.heartbeat()
         assert pod.admission.quota.calls_of(KEY) == 0
 
@@ -123,9 +123,9 @@ async def test_a_call_that_was_taken_over_counts_once_when_its_old_owner_has_lea
         await first.gone()
         second = await its.resume(two, first.call_id, 0)
         await second.greeting()
-        live = one.ownership.calls[first.call_id]
+        live = one.owned.by_id[first.call_id]
         one.committer.mark(live)
-        await until(lambda: not one.calls())
+        await until(lambda: not one.view.calls())
         for pod in (one, two, one):
             await pod.heartbeat.heartbeat()
         assert [pod.admission.quota.calls_of(KEY) for pod in (one, two)] == [1, 1]
@@ -191,7 +191,7 @@ async def test_a_call_key_that_two_wanted_first_counts_once() -> None:
         for caller in callers:
             await caller.greeting()
         for pod in pods:
-            for live in pod.ownership.calls.values():
+            for live in pod.owned.by_id.values():
                 pod.committer.mark(live)
         await until(lambda: sum(pod.admission.quota.told().get(KEY[:KEY_DIGITS], 0) for pod in pods) == 1)
 
@@ -231,7 +231,7 @@ async def test_a_start_that_is_broken_off_leaves_no_call(waits_in: str) -> None:
             starting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await starting
-        assert pod.calls() == []
+        assert pod.view.calls() == []
         assert pod.admission.quota.calls_of(KEY) == 0
         assert pod.status().active_calls == 0
         (call_id,) = call_ids
@@ -263,12 +263,12 @@ async def test_nobody_takes_up_a_call_of_a_revoked_key() -> None:
         with pytest.raises(ConnectionRefused) as refused:
             await new.resume(ResumeCall(bad.call_id, 0))
         assert (refused.value.status, refused.value.code) == (401, "revoked_api_key")
-        assert new.calls() == []
+        assert new.view.calls() == []
         assert new.status().active_calls == 0
         snapshot = await its.store.load(bad.call_id)
         assert snapshot is not None
         assert snapshot.fields["status"] == b"ended"
-        old.committer.mark(old.ownership.calls[bad.call_id])
+        old.committer.mark(old.owned.by_id[bad.call_id])
         assert (await bad.transport.until(lambda it: it.closed))[0] == 4409
         await (await its.resume(new, good.call_id, 0)).greeting()
 

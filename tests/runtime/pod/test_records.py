@@ -18,7 +18,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         caller = await its.start(pod, resumable=True)
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
 
         async def read() -> dict[str, Any]:
             await pod.committer.flush(live)

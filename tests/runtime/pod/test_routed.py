@@ -82,7 +82,7 @@ async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.Monk
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
         caller = await its.start(blue, resumable=True, arrival=Arrival.DIRECT)
-        assert (blue.heartbeat.facts().forwarded_call_at_ms, green.heartbeat.facts().took_call_at_ms) == (0, 0)
+        assert (blue.facts.now().forwarded_call_at_ms, green.facts.now().took_call_at_ms) == (0, 0)
         blue.drain(DrainMode.HANDOFF, 600)
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
@@ -188,7 +188,7 @@ async def test_a_smoke_call_does_not_show_where_callers_are_sent(monkeypatch: py
         await green.heartbeat.heartbeat()
         blue.drain(DrainMode.HANDOFF, 600)
         await stays(store, blue, caller)
-        assert green.heartbeat.facts().took_call_at_ms == 0
+        assert green.facts.now().took_call_at_ms == 0
 
 
 async def test_another_pod_of_the_same_color_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +211,11 @@ async def test_pods_of_a_color_that_drains_hand_nobody_to_each_other() -> None:
         await its.store.request_drain("blue", DrainRequest("handoff", 600, 1))
         await one.heartbeat.heartbeat()
         assert one.draining
-        assert await one._drainer.ready_pods() == NO_OTHER_COLOR
+        assert await one.drainer.ready_pods() == NO_OTHER_COLOR
         green = await its.pod("green-1", "green")
-        assert (await one._drainer.ready_pods()).pods == (green.name,)
+        assert (await one.drainer.ready_pods()).pods == (green.name,)
         one.drain(DrainMode.HANDOFF, 600)
-        assert (await one._drainer.ready_pods()).pods == ("blue-2", green.name)
+        assert (await one.drainer.ready_pods()).pods == ("blue-2", green.name)
 
 
 async def test_a_drain_that_waits_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +254,9 @@ async def test_a_heartbeat_tells_what_a_drain_would_cost(monkeypatch: pytest.Mon
         await its.start(blue)
         back, gone = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED), await its.start(blue)
         await gone.gone()
-        told = blue.heartbeat.facts()
+        told = blue.facts.now()
         assert (told.active_calls, told.calls_not_resumable) == (2, 1)
         assert before_ms <= told.oldest_call_at_ms <= told.took_call_at_ms <= blue.clock.wall_ms()
         assert back.transport.closed is None
-        of_none = green.heartbeat.facts()
+        of_none = green.facts.now()
         assert (of_none.calls_not_resumable, of_none.oldest_call_at_ms, of_none.took_call_at_ms) == (0, 0, 0)

@@ -37,7 +37,7 @@ async def test_a_drain_does_not_wait_for_a_peer_that_has_never_given_a_sign_of_l
         caller.transport.answers_probes = False
         await caller.greeting()
         asked = questions(caller.transport)
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         pod.drain(DrainMode.FINISH, 600)
         await until(lambda: asked)
         clock.leap(ANSWER_S + 1)

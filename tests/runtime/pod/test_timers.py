@@ -17,8 +17,9 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.clock import SteadyClock
-from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S, UPKEEP_S
+from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.upkeep import UPKEEP_S
 from voice_agent.runtime.ports import StartCall
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 from voice_agent.stores.memory import MemoryStore
@@ -60,10 +61,10 @@ async def test_a_pod_whose_first_heartbeat_failed_shows_up_with_a_later_one(
 ) -> None:
     """Else it would take calls for ever, and no drain would reach it."""
     pod = await its.pod(clock=clock)
-    assert pod.heartbeat.failure is not None
+    assert pod.store_health.heartbeat_failure is not None
     store.is_away = False
     clock.leap(HEARTBEAT_S)
-    await until(lambda: pod.heartbeat.failure is None)
+    await until(lambda: pod.store_health.heartbeat_failure is None)
     assert [heartbeat.name for heartbeat in await store.pods()] == [pod.name]
 
 
@@ -87,7 +88,7 @@ async def test_a_call_whose_upgrade_failed_ends_after_its_window(its: Rig, clock
     """Nobody was ever attached to it; it waits for nobody for ever."""
     pod = await its.pod(clock=clock, resume_window_s=120)
     attachment = await pod.start(StartCall(model="scripted", api_key_hash="key"))
-    live = pod.ownership.calls[attachment.call_id]
+    live = pod.owned.by_id[attachment.call_id]
     await attachment.abandon()
     assert pod.status().parked_calls == 1
     clock.leap(121)
@@ -127,7 +128,7 @@ async def test_calls_are_looked_after_while_the_store_hangs() -> None:
     store, clock = HangingStore(), LeapingClock()
     async with rig(store) as its:
         pod = await its.pod(clock=clock, idle_timeout_s=600)
-        pod.ownership.ended.limit_bytes = MIB
+        pod.owned.ended.limit_bytes = MIB
         await hung_up(pod, 3)
         caller = await its.start(pod)
         await caller.greeting()
@@ -145,11 +146,11 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.gone()
-        live = pod.ownership.calls[caller.call_id]
+        live = pod.owned.by_id[caller.call_id]
         await until(lambda: not pod.committer.has_pending(live))
         live.call.mark("agent")
         store.gate.clear()
-        leaving = asyncio.create_task(pod.ownership.unload(live))
+        leaving = asyncio.create_task(pod.owned.unload(live))
         await until(lambda: pod.committer._in_flight)
         live.finish("abandoned")
         store.gate.set()
@@ -178,5 +179,5 @@ async def test_a_wrong_clock_does_not_wait_for_a_store_that_is_well() -> None:
     """The store tells the time with every question; what else it answers does not matter."""
     pod: Pod = Rig(ToldTheTime(ttl_s=60), FixedAgents(ScriptedAgent())).unopened_pod("a", clock=SteadyClock())
     await pod.heartbeat.heartbeat()
-    assert pod.heartbeat.failure is not None
+    assert pod.store_health.heartbeat_failure is not None
     assert abs(pod.clock.wall_ms() - 1_800_000_000_000) < 60_000

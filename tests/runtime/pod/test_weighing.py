@@ -42,13 +42,13 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
         caller = await line(pod)
         await caller.say(update(detects=False), *[append(bytes(20_000))] * 60)
         pod.budget.key_bytes = FLOOR_BYTES
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         await caller.say(append(bytes(960), event_id="refused"))
         assert caller.errors == ["server_memory_budget"]
         assert caller.events[-1]["error"]["event_id"] == "refused"
         await caller.say({"type": "input_audio_buffer.clear"})
         await pod.committer.flush(caller.live)
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         position = caller.live.call.input_audio.position
         await caller.say(append(bytes(960)))
         assert caller.live.call.input_audio.position == position + 960
@@ -64,7 +64,7 @@ async def test_a_modest_call_never_suffers() -> None:
         for _ in range(3):
             await caller.say(append(bytes(300_000)), *[append(bytes(960))] * 20, TYPED)
             await pod.committer.flush(caller.live)
-            await pod.heartbeat.look_after_calls()
+            await pod.upkeep.look_after_calls()
             assert caller.live.holder.size_bytes > FLOOR_BYTES
             await caller.say({"type": "input_audio_buffer.commit"})
             await caller.say({"type": "conversation.item.delete", "item_id": caller.live.call.conversation.last_id})
@@ -96,7 +96,7 @@ async def test_everything_a_call_holds_is_weighed() -> None:
         assert grown[2] >= 0
         assert grown[3] >= MIB
         assert grown[4] >= 10_000
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         assert caller.live.holder.size_bytes == caller.live.held_bytes
 
 
@@ -113,7 +113,7 @@ async def test_what_is_gone_weighs_nothing() -> None:
         fenced.live.call.mark("counts")
         await pod.committer.flush(fenced.live)
         await parked.attachment.abandon()
-        await pod.ownership.unload(parked.live)
+        await pod.owned.unload(parked.live)
         for caller in (over, fenced, parked):
             caller.live.weigh_again()
             assert caller.live.weigh(MIB) is None
@@ -139,9 +139,9 @@ async def test_room_for_a_message_is_kept_while_it_is_taken() -> None:
         caller = await line(pod)
         message = orjson.dumps(append(bytes(3 * MIB))).decode()
         assert not caller.attachment.take(message)
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         assert caller.live.holder.size_bytes >= 3 * MIB
         while not caller.attachment.take(message):
             await caller.attachment.ready()
-        await pod.heartbeat.look_after_calls()
+        await pod.upkeep.look_after_calls()
         assert caller.live.holder.size_bytes < MIB

@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import structlog
 
 from voice_agent.call.closing import CloseCode
-from voice_agent.protocol.realtime import greeting
+from voice_agent.call.machine import Attached
+from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.calls.long_messages import LONG_MESSAGE
-from voice_agent.runtime.ports import Listener, Transport
-
-if TYPE_CHECKING:
-    from voice_agent.runtime.pod.pod import Pod
-
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.pod.admission import Admission
+from voice_agent.runtime.pod.greeting import Greeter
+from voice_agent.runtime.ports import Listener, Observer, Transport
 
 log = structlog.get_logger(__name__)
 
 
 class Attachment(Listener):
-    """Holds a place on the pod. Exactly one of `serve` and `abandon` must be called."""
+    """Holds a place on the pod. `attach` comes first; after it exactly one of `serve` and `abandon` must be called."""
 
     def __init__(
         self,
-        pod: Pod,
         live: LiveCall,
         connection: Connection,
-        last_event: int | None,
         *,
-        resumed: bool = False,
+        resumed: bool,
+        unread: Holder,
+        greeter: Greeter,
+        committer: Committer,
+        admission: Admission,
+        observer: Observer,
     ) -> None:
-        self._pod = pod
+        """`unread` is what messages take of the pod's budget until they are taken; `resumed`: the caller comes back."""
         self._live = live
         self._connection = connection
         self._resumed = resumed
-        self._unread = pod.budget.holder(live.call.api_key_hash)
-        self._attached = live.attach(connection, last_event)
+        self._unread = unread
+        self._greeter = greeter
+        self._committer = committer
+        self._admission = admission
+        self._observer = observer
+        self._attached: Attached | None = None
+        """Since `attach`: from where the call goes on over this connection."""
         self._slices: Iterator[None] | None = None
         """What is left to do of the message that is being taken."""
+
+    def attach(self, last_event: int | None) -> None:
+        """Give the call to the connection, from behind the event that the client saw last; None: from now on."""
+        self._attached = self._live.attach(self._connection, last_event)
 
     @property
     def call_id(self) -> str:
@@ -50,12 +61,12 @@ class Attachment(Listener):
 
     async def serve(self, transport: Transport) -> None:
         """Greet, replay, and carry messages both ways until the connection is over."""
-        live, connection = self._live, self._connection
+        live, connection, attached = self._live, self._connection, self._attached
+        assert attached is not None, "serve before attach"
         sender: asyncio.Task[None] | None = None
         code: int = CloseCode.ABNORMAL_CLOSURE
         try:
-            info = self._pod.greeting_of(live, self._attached, resumed=self._resumed)
-            hello = greeting(self._attached.start, live.call.session, info)
+            hello = self._greeter.greet(live.call, attached, resumed=self._resumed)
             sender = asyncio.create_task(connection.run(transport, hello))
             code = await transport.deliver(self)
         except Exception:
@@ -105,7 +116,7 @@ class Attachment(Listener):
         """Charge what waits to be read to the pod's budget."""
         if self._unread.resize(size_bytes):
             return None
-        budget = self._pod.budget
+        budget = self._unread.budget
         self.limit_reached("incomplete_messages")
         return (
             f"incomplete_messages: no room, of {budget.limit_bytes} bytes for all and {budget.key_bytes} for a key: "
@@ -114,7 +125,7 @@ class Attachment(Listener):
 
     def limit_reached(self, limit: str) -> None:
         """Count it."""
-        self._pod.observer.limit_reached(limit)
+        self._observer.limit_reached(limit)
 
     async def abandon(self) -> None:
         """The upgrade failed: park the call."""
@@ -125,7 +136,7 @@ class Attachment(Listener):
         planned = closing is not None and closing[0] == CloseCode.SERVICE_RESTART
         try:
             self._live.detach(self._connection, hung_up=hung_up, planned=planned)
-            await self._pod.committer.flush(self._live)
+            await self._committer.flush(self._live)
         finally:
             self._unread.release()
-            self._pod.admission.give_back()
+            self._admission.give_back()

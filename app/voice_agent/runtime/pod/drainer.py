@@ -1,10 +1,15 @@
-"""Carries out a drain: asks the plan which calls to let go of, until none is left."""
+"""Carries out a drain: asks the plan which calls to let go of, until none is left.
+
+How a drain decides is not here. Which calls go at which moment is `Drain.to_hand_off` in `call.drain`, a pure function;
+whether there is another pod to take them is `ready_pods` in `runtime.pod.fleet`, pure as well; that this one is not
+asked while the store is silent or lacks something is `Drainer.ready_pods` below. `Drainer._run` gathers the facts for
+them every `LOOK_S`, and does as they say.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,11 +19,15 @@ from voice_agent.call.machine import is_quiet
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreError
 from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.pod.admission import Admission
+from voice_agent.runtime.pod.facts import PodFacts
 from voice_agent.runtime.pod.fleet import ReadyPods, ready_pods, routed_colors, some
+from voice_agent.runtime.pod.options import PodPorts
+from voice_agent.runtime.pod.other_pods import OtherPods
+from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.pod.signs_of_life import SignsOfLife
-
-if TYPE_CHECKING:
-    from voice_agent.runtime.pod.pod import Pod
+from voice_agent.stores.base import DrainRequest
 
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
@@ -33,8 +42,21 @@ log = structlog.get_logger(__name__)
 class Drainer:
     """At most one drain at a time; `done` is set once the last attached call is gone."""
 
-    def __init__(self, pod: Pod) -> None:
-        self._pod = pod
+    def __init__(
+        self,
+        ports: PodPorts,
+        admission: Admission,
+        committer: Committer,
+        owned: OwnedCalls,
+        others: OtherPods,
+        facts: PodFacts,
+    ) -> None:
+        self._ports = ports
+        self._admission = admission
+        self._committer = committer
+        self._owned = owned
+        self._others = others
+        self._facts = facts
         self.done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_requested = False
@@ -47,24 +69,33 @@ class Drainer:
 
         What is requested of a color gives way to what was asked of this very pod.
         """
-        if is_requested and self._pod.admission.draining and not self.is_requested:
+        if is_requested and self._admission.draining and not self.is_requested:
             return
         self.is_requested = is_requested
         self._stop_task()
         self.done.clear()
-        self._pod.admission.draining = True
-        log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._pod.admission.active)
+        self._admission.draining = True
+        log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._admission.active)
         self._task = asyncio.create_task(self._run(drain), name="drain")
         self._task.add_done_callback(self._report_crash)
 
+    def apply(self, request: DrainRequest | None) -> None:
+        """Drain as an operator asks of the pod's color, or end such a drain; a drain of this pod alone stays."""
+        if request is not None:
+            known = request.mode in DrainMode.__members__.values()
+            mode = DrainMode(request.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
+            self.start(Drain(mode, request.deadline_s), is_requested=True)
+        elif self.is_requested:
+            self.cancel()
+
     def cancel(self) -> bool:
-        """Take calls again; those handed off stay where they went."""
-        if not self._pod.admission.draining:
+        """Take calls again, False if no drain was under way; those handed off stay where they went."""
+        if not self._admission.draining:
             return False
         self._stop_task()
         self.done.clear()
         self.is_requested = False
-        self._pod.admission.draining = False
+        self._admission.draining = False
         log.info("drain cancelled")
         return True
 
@@ -80,31 +111,30 @@ class Drainer:
             self.done.set()
 
     async def _run(self, drain: Drain) -> None:
-        pod = self._pod
-        clock = pod.clock
+        clock = self._ports.clock
         started_s = clock.monotonic_s()
         letting_go: dict[str, asyncio.Task[None]] = {}
         warned: set[str] = set()
         signs_of_life = SignsOfLife(clock)
         others_take_calls = False
         asked_s = float("-inf")
-        while pod.admission.active > 0:
+        while self._admission.active > 0:
             elapsed_s = clock.monotonic_s() - started_s
             if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
                 found = await self.ready_pods()
                 self._tell(drain, found)
                 others_take_calls = bool(found.pods)
                 asked_s = clock.monotonic_s()
-            attached = [live for live in pod.ownership.calls.values() if live.connection is not None]
+            attached = self._owned.attached()
             signs_of_life.look(attached)
             if others_take_calls or drain.left_s(elapsed_s) <= 0:
                 self._warn(attached, warned, drain, elapsed_s)
-            ids = drain.to_hand_off(map(_facts, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
+            ids = drain.to_hand_off(map(_draining, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
-                self._let_go(pod.ownership.calls[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
+                self._let_go(self._owned.by_id[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
             await clock.sleep(LOOK_S)
         self.waits = ""
-        pod.observer.drain_finished(clock.monotonic_s() - started_s)
+        self._ports.observer.drain_finished(clock.monotonic_s() - started_s)
         log.info(
             "drained", seconds=round(clock.monotonic_s() - started_s, 3), closed_with=int(CloseCode.SERVICE_RESTART)
         )
@@ -115,7 +145,7 @@ class Drainer:
         if call_id in letting_go and not letting_go[call_id].done():
             return
         if not live.call.resumable and call_id not in letting_go:  # Before the deadline the plan names no such call.
-            self._pod.observer.call_dropped("drain")
+            self._ports.observer.call_dropped("drain")
         letting_go[call_id] = asyncio.create_task(live.hand_off(whatever_is_lost=is_last))
 
     def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
@@ -137,26 +167,26 @@ class Drainer:
 
     async def ready_pods(self) -> ReadyPods:
         """Who would take up this pod's calls, as the fleet's heartbeats and what was told of the router say."""
-        own = self._pod
         try:
             async with asyncio.timeout(FLEET_ANSWER_S):
-                pods = await own.store.pods()
-                told = await own.store.weights()
+                pods = await self._ports.store.pods()
+                told = await self._ports.store.weights()
         except (StoreError, TimeoutError):
             return STORE_IS_SILENT
-        if own.committer.degraded:
+        if self._committer.degraded:
             return UNSAVED
+        own = self._facts.now()
         others = [pod for pod in pods if pod.name != own.name]
-        routed = routed_colors([*others, own.heartbeat.facts()], told)
+        routed = routed_colors([*others, own], told)
         if self.is_requested:
             # Those of its color are to drain as well, and for some seconds their heartbeats do not say so yet.
             if others and all(pod.color == own.color for pod in others):
                 return NO_OTHER_COLOR
             others = [pod for pod in others if pod.color != own.color]
-        return ready_pods([pod for pod in others if not own.is_leaving(pod.name)], routed)
+        return ready_pods([pod for pod in others if not self._others.is_leaving(pod.name)], routed)
 
 
-def _facts(live: LiveCall) -> DrainingCall:
+def _draining(live: LiveCall) -> DrainingCall:
     call = live.call
     spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
     return DrainingCall(call.call_id, call.resumable, is_quiet(call) and call.status is Status.ATTACHED, spread)

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from voice_agent.call.record import Status
 from voice_agent.errors import StoreError, StoreRefused
-from voice_agent.runtime.budget import FLOOR_BYTES
+from voice_agent.runtime.budget import FLOOR_BYTES, Budget
 from voice_agent.runtime.calls.live_call import LiveCall
-
-if TYPE_CHECKING:
-    from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.pod.admission import Admission
+from voice_agent.runtime.pod.options import PodPorts
+from voice_agent.runtime.pod.owned_calls import OwnedCalls
 
 MEMORY_SHARE = 4
 """Parked calls take at most the budget divided by this."""
@@ -42,8 +42,24 @@ class _Unloaded:
 class Parking:
     """One pod's parked calls; `enforce` is called about once a second."""
 
-    def __init__(self, pod: Pod, *, stored_bytes: int = STORED_BYTES) -> None:
-        self._pod = pod
+    def __init__(
+        self,
+        ports: PodPorts,
+        owned: OwnedCalls,
+        committer: Committer,
+        budget: Budget,
+        admission: Admission,
+        *,
+        ttl_s: int,
+        stored_bytes: int = STORED_BYTES,
+    ) -> None:
+        """`ttl_s` is how long the store keeps a call that is not written."""
+        self._ports = ports
+        self._owned = owned
+        self._committer = committer
+        self._budget = budget
+        self._admission = admission
+        self._ttl_s = ttl_s
         self._stored_bytes = stored_bytes
         self._unloaded: dict[str, _Unloaded] = {}
 
@@ -53,14 +69,11 @@ class Parking:
         await self._bound_store()
         await self._bound_memory()
 
-    def _parked(self) -> list[LiveCall]:
-        return [live for live in self._pod.ownership.calls.values() if live.call.status is Status.PARKED]
-
     async def _bound_ended(self) -> None:
-        pod, ended = self._pod, self._pod.ownership.ended
-        while (call_id := ended.surplus(pod.clock.monotonic_s())) is not None:
+        ports, ended = self._ports, self._owned.ended
+        while (call_id := ended.surplus(ports.clock.monotonic_s())) is not None:
             try:
-                await pod.store.erase(call_id, pod.clock.wall_ms())
+                await ports.store.erase(call_id, ports.clock.wall_ms())
             except StoreRefused as refused:
                 # Tried again and again, it would stand before all others for ever. The store lets go of it by its TTL.
                 log.warning("an ended call cannot be erased", call_id=call_id, error=str(refused))
@@ -69,7 +82,7 @@ class Parking:
             except StoreError:
                 return  # It is tried again in a second.
             ended.remove(call_id)
-            pod.observer.limit_reached("ended_bytes")
+            ports.observer.limit_reached("ended_bytes")
             log.warning(
                 "ended calls of one key take too much of the store; the oldest is erased",
                 call_id=call_id,
@@ -77,18 +90,17 @@ class Parking:
             )
 
     async def _bound_store(self) -> None:
-        now_s = self._pod.clock.monotonic_s()
-        calls = self._pod.ownership.calls
+        now_s = self._ports.clock.monotonic_s()
         self._unloaded = {
             call_id: unloaded
             for call_id, unloaded in self._unloaded.items()
-            if unloaded.until_s > now_s and call_id not in calls
+            if unloaded.until_s > now_s and self._owned.get(call_id) is None
         }
         stored: dict[str, int] = defaultdict(int)
         for unloaded in self._unloaded.values():
             stored[unloaded.api_key_hash] += unloaded.size_bytes
         large: dict[str, list[LiveCall]] = defaultdict(list)
-        for live in self._parked():
+        for live in self._owned.parked():
             if live.held_bytes > FLOOR_BYTES and not live.writes_paused:
                 large[live.call.api_key_hash].append(live)
                 stored[live.call.api_key_hash] += live.held_bytes
@@ -107,29 +119,29 @@ class Parking:
             size_bytes=live.held_bytes,
             limit_bytes=self._stored_bytes,
         )
-        self._pod.observer.limit_reached("parked_bytes")
+        self._ports.observer.limit_reached("parked_bytes")
         live.finish("abandoned")
         # Until the end is written, a resume would find the call parked.
-        await self._pod.committer.flush(live)
+        await self._committer.flush(live)
 
     async def _bound_memory(self) -> None:
         """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""
-        parked = sorted(self._parked(), key=lambda live: (-_memory_bytes(live), live.call.left_at_ms))
+        parked = sorted(self._owned.parked(), key=lambda live: (-_memory_bytes(live), live.call.left_at_ms))
         size_bytes = sum(map(_memory_bytes, parked))
-        limit_bytes = self._pod.budget.limit_bytes // MEMORY_SHARE
+        limit_bytes = self._budget.limit_bytes // MEMORY_SHARE
         while parked and size_bytes > limit_bytes:
             live = parked.pop(0)
             size_bytes -= _memory_bytes(live)
             await self._unload(live)
-        surplus = len(parked) - self._pod.admission.capacity
+        surplus = len(parked) - self._admission.capacity
         for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
             await self._unload(live)
 
     async def _unload(self, live: LiveCall) -> None:
         size_bytes = live.held_bytes
-        await self._pod.ownership.unload(live)
-        if size_bytes > FLOOR_BYTES and self._pod.ownership.calls.get(live.call.call_id) is not live:
-            until_s = self._pod.clock.monotonic_s() + self._pod.settings.ttl_s
+        await self._owned.unload(live)
+        if size_bytes > FLOOR_BYTES and not self._owned.has(live):
+            until_s = self._ports.clock.monotonic_s() + self._ttl_s
             self._unloaded[live.call.call_id] = _Unloaded(live.call.api_key_hash, size_bytes, until_s)
 
 

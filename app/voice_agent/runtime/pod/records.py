@@ -1,12 +1,57 @@
-"""A call as an operator reads it: its record and its transcript."""
+"""A call as an operator reads it, and erases it: its record and its transcript."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import epoch_of, keeps_what_was_said, restore
 from voice_agent.call.record import Call
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.pod.owned_calls import OwnedCalls
+from voice_agent.runtime.ports import Clock
+from voice_agent.stores.base import Store
+
+log = structlog.get_logger(__name__)
+
+
+class CallRecords:
+    """All calls of the store, on whichever pod they are; of those that this pod owns it knows best."""
+
+    def __init__(self, store: Store, clock: Clock, owned: OwnedCalls, committer: Committer) -> None:
+        self._store = store
+        self._clock = clock
+        self._owned = owned
+        self._committer = committer
+
+    async def read(self, call_id: str) -> dict[str, Any] | None:
+        """A call's record and transcript, from memory or from the store; None: unknown. Raises `StoreError`."""
+        live = self._owned.get(call_id)
+        if live is not None:
+            return describe(live.call)
+        snapshot = await self._store.load(call_id)
+        return None if snapshot is None else describe(snapshot)
+
+    async def erase(self, call_id: str) -> bool:
+        """End a call, and erase what was said; False if there is none. Raises `StoreError`.
+
+        Another pod learns of it with its next write, and within `upkeep.ASK_EPOCH_S` and `UPKEEP_S` of a silent call.
+        """
+        live = self._owned.get(call_id)
+        erased = await self._store.erase(call_id, self._clock.wall_ms())
+        if not erased and live is not None:
+            # The store has lost it, or has not got it yet, or has no memory for it.
+            await self._committer.flush(live)
+            await self._committer.settle(live)
+            await self._store.erase(call_id, self._clock.wall_ms())
+        elif not erased:
+            return False
+        log.info("call erased", call_id=call_id)
+        if live is not None:
+            live.erased()
+        return True
 
 
 def describe(source: Call | Snapshot) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What is done about a call that is looked after, by how long ago what happened."""
+"""What is done about a call that is looked after, by how long ago what happened; and how often calls are."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from unittest.mock import Mock, create_autospec
 
@@ -10,9 +11,11 @@ import pytest
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig
+from tests.waiting import until
 from voice_agent.call.record import Call, Status
 from voice_agent.runtime.calls.live_call import LiveCall
-from voice_agent.runtime.pod.heartbeat import ASK_EPOCH_S
+from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -34,9 +37,9 @@ class LookedAfter:
         assert not state
         self.marked, self.kept = Mock(), Mock()
         self.pod.committer.mark = self.marked  # type: ignore[method-assign]  # whether it was told
-        self.pod.ownership.keep_key = self.kept  # type: ignore[method-assign]  # the same
-        self.pod.ownership.calls["call_a"] = self.live
-        self.pod.heartbeat._look_after_all()
+        self.pod.owned.keep_key = self.kept  # type: ignore[method-assign]  # the same
+        self.pod.owned.by_id["call_a"] = self.live
+        self.pod.upkeep.look_after_all()
 
     @property
     def dropped(self) -> int:
@@ -91,3 +94,42 @@ def test_a_call_whose_time_is_over_ends() -> None:
         at = LookedAfter(call=parked(handed_off=handed_off))
         at.live.finish.assert_called_once_with("abandoned", reason="")
         assert at.dropped == handed_off
+
+
+def idle_pod() -> Pod:
+    """One that does nothing by itself."""
+    return Rig(MemoryStore(ttl_s=60), FixedAgents()).unopened_pod("a", clock=StoppedClock())
+
+
+@pytest.mark.parametrize("loop", ["run", "bound_parking"])
+async def test_calls_are_looked_after_for_as_long_as_the_pod_lives(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+    """Again and again, and not before the time has come."""
+    pod, times = idle_pod(), list[float]()
+
+    def at_once() -> None:
+        times.append(pod.clock.monotonic_s())
+
+    async def acts() -> None:
+        at_once()
+
+    if loop == "run":
+        monkeypatch.setattr(pod.upkeep, "look_after_all", at_once)
+    else:
+        monkeypatch.setattr(pod.upkeep.parking, "enforce", acts)
+    task = asyncio.create_task(getattr(pod.upkeep, loop)())
+    await until(lambda: len(times) > 2)
+    task.cancel()
+    assert times[:3] == [1000.0 + UPKEEP_S * n for n in (1, 2, 3)]
+
+
+async def test_one_look_after_the_calls_also_bounds_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both at once, for whoever does not want to wait."""
+    pod, done = idle_pod(), list[str]()
+
+    async def enforce() -> None:
+        done.append("bounded")
+
+    monkeypatch.setattr(pod.upkeep.parking, "enforce", enforce)
+    monkeypatch.setattr(pod.upkeep, "look_after_all", lambda: done.append("looked"))
+    await pod.upkeep.look_after_calls()
+    assert done == ["looked", "bounded"]

@@ -1,0 +1,105 @@
+"""Whose a call is, as the store says: a claim adds one to the epoch and hands back everything the store holds.
+
+A claim whose answer was lost may have taken effect. Each has a name, and is asked for again under it: it counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from voice_agent.call.codec import READS_SCHEMAS, restore
+from voice_agent.call.record import Call
+from voice_agent.errors import RecordUnreadable, StoreError
+from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.stores.base import Claim, Claimed, NotClaimed, Store
+
+NAME_BYTES = 12
+"""Of chance, in a claim's name."""
+LONG_CONVERSATION = 500
+"""Items of a call that is read in a thread: twenty thousand take as long to read as other calls may have to wait."""
+
+log = structlog.get_logger(__name__)
+
+
+class ClaimAnswer(NamedTuple):
+    """What the store said to a claim, and the claim's name, which the call's writes are to bear from now on."""
+
+    outcome: Claimed | NotClaimed
+    name: str
+
+
+class Claims:
+    """One pod's claims. `pod` and `color` are told to the store as the call's new owner."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        observer: Observer,
+        random_bytes: Callable[[int], bytes],
+        *,
+        pod: str,
+        color: str,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._random_bytes = random_bytes
+        self._pod = pod
+        self._color = color
+
+    def new_name(self) -> str:
+        """A claim's name: nobody else's."""
+        return self._random_bytes(NAME_BYTES).hex()
+
+    async def claim(self, call_id: str, held: Call | None, *, api_key_hash: str | None) -> ClaimAnswer:
+        """Ask for a call, of which this pod has `held` in memory. Changes who owns `held` in nothing: see `Call.own`.
+
+        Raises `StoreError` without an answer, and whether the claim took effect is not known then, as after a
+        cancellation; `RecordUnreadable` for a record that this version cannot read; the next write of `held` heals it.
+        """
+        name = (held.doubted_claim if held is not None else "") or self.new_name()
+        claim = Claim(call_id, self._pod, self._color, self._clock.wall_ms(), api_key_hash, name, READS_SCHEMAS)
+        if held is not None:
+            # Whatever keeps the answer away, a cancellation too: until there is one it may have taken effect.
+            held.doubted_claim = name
+        started_s = self._clock.monotonic_s()
+        try:
+            outcome = await self._store.claim(claim)
+        except StoreError:
+            self._observer.store_failed("claim")
+            raise
+        except RecordUnreadable:
+            if held is not None:
+                held.write_whole = True  # Here is what the record lacks.
+            raise
+        self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
+        return ClaimAnswer(outcome, name)
+
+    async def read(self, claimed: Claimed, *, outbox_bytes: int, checkpoint_ms: int) -> Call:
+        """The call that was claimed, with `left_at_ms` set; a long one is read in a thread. Raises `RecordUnreadable`.
+
+        What the store had lost of it is logged and counted.
+        """
+        restored = partial(
+            restore,
+            claimed.snapshot,
+            epoch=claimed.epoch,
+            outbox_bytes=outbox_bytes,
+            checkpoint_ms=checkpoint_ms,
+        )
+        is_long = len(claimed.snapshot.items) > LONG_CONVERSATION
+        call = await asyncio.to_thread(restored) if is_long else restored()
+        # A pod that died could not say when its caller was left alone: at its last write they still spoke.
+        call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+        if any(call.missing):
+            log.warning("the store had lost a part of a call", call_id=call.call_id, **call.missing._asdict())
+            for part, count in call.missing._asdict().items():
+                if count:
+                    self._observer.call_incomplete(part)
+        return call

@@ -1,0 +1,44 @@
+"""What a pod says of itself to the others, with each heartbeat."""
+
+from __future__ import annotations
+
+from voice_agent.call.codec import SCHEMA
+from voice_agent.runtime.pod.arrivals import Arrivals
+from voice_agent.runtime.pod.options import PodPorts
+from voice_agent.runtime.pod.quota import KeyQuota
+from voice_agent.runtime.pod.view import PodView
+from voice_agent.stores.base import PodHeartbeat
+
+
+class PodFacts:
+    """One pod's."""
+
+    def __init__(self, ports: PodPorts, view: PodView, arrivals: Arrivals, quota: KeyQuota) -> None:
+        self.started_at_ms = ports.clock.wall_ms()
+        self._ports = ports
+        self._view = view
+        self._arrivals = arrivals
+        self._quota = quota
+
+    def now(self) -> PodHeartbeat:
+        """What there is to say right now."""
+        view, status = self._view, self._view.status()
+        return PodHeartbeat(
+            name=status.pod,
+            color=status.color,
+            version=status.version,
+            status=view.state,
+            active_calls=status.active_calls,
+            parked_calls=status.parked_calls,
+            capacity=status.capacity,
+            started_at_ms=self.started_at_ms,
+            heartbeat_at_ms=self._ports.clock.wall_ms(),
+            schema=SCHEMA,
+            counters=self._ports.counters(),
+            keys=self._quota.told(),
+            calls_not_resumable=view.calls_not_resumable(),
+            oldest_call_at_ms=view.oldest_call_at_ms(),
+            took_call_at_ms=self._arrivals.took_call_at_ms(),
+            forwarded_call_at_ms=self._arrivals.forwarded_call_at_ms(),
+            store=status.store_state,
+        )
