@@ -159,12 +159,7 @@ async def test_a_claim_fences_the_owner_before(store: Store) -> None:
     await store.commit([first_write()])
     taken = await store.claim(claim())
     assert isinstance(taken, Claimed)
-    assert (taken.epoch, taken.previous_owner, taken.previous_status, taken.previous_color) == (
-        2,
-        "pod-a",
-        "attached",
-        "blue",
-    )
+    assert (taken.epoch, taken.previous_owner, taken.previous_status) == (2, "pod-a", "attached")
     assert taken.snapshot.fields["owner"] == b"pod-b"
     late = CallWrite("call_a", 1, fields={"seq": b"9"}, items={"x": b"y"}, events=[OutboxEntry(1, b"{}", b"")])
     assert await store.commit([late, first_write()]) == [WriteOutcome.SUPERSEDED] * 2

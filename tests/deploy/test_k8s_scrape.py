@@ -20,7 +20,8 @@ from tests.deploy.prometheus import every, known_series, program, rules
 from tests.deploy.world import Object, world
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
-from voice_agent.observe.metrics import CONTENT_TYPE, TABLE, Kind, Metrics
+from voice_agent.observe.metrics import TABLE, Kind, Metrics
+from voice_agent.web.health import PROMETHEUS_TEXT
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def pod(color: str) -> Iterator[int]:
     class Door(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Type", PROMETHEUS_TEXT)
             self.end_headers()
             self.wfile.write(page)
 

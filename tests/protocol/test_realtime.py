@@ -36,12 +36,12 @@ from voice_agent.call.session_config import new_session
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import (
     MAX_APPEND_BYTES,
-    MAX_MESSAGE_BYTES,
     SLICE_BYTES,
     Long,
     parse,
     parse_long,
 )
+from voice_agent.settings import Settings
 
 SDK_CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
 SESSION = new_session("call_1", "frontdesk", "marin", expires_at_s=0)
@@ -246,7 +246,7 @@ def test_audio_has_a_limit_that_is_named() -> None:
 def test_the_largest_append_fits_into_the_largest_message() -> None:
     """15 MiB of audio are taken in one event, as by OpenAI, and its text is within the socket's bound."""
     message = said(APPEND, event_id="e" * 512, audio=b64encode(bytes(MAX_APPEND_BYTES)).decode())
-    assert len(message) <= MAX_MESSAGE_BYTES
+    assert len(message) <= Settings.model_fields["max_message_bytes"].default
     found = parse(message)
     assert isinstance(found, AppendAudio)
     assert len(found.audio) == MAX_APPEND_BYTES

@@ -30,11 +30,9 @@ def test_gaps_lie_between_legs() -> None:
     assert line(("blue", 1, None)).gaps_s == []
 
 
-def test_a_call_has_a_color_only_while_it_is_served() -> None:
-    """Not in the gap, not before, not after."""
-    call = line(("blue", 1, 4), ("green", 5, 6))
-    assert [call.color_at(at_s) for at_s in (0.5, 1, 3.9, 4.2, 5, 6)] == [None, "blue", "blue", None, "green", None]
-    assert call.is_on is None
+def test_a_call_is_on_a_pod_only_while_it_is_served() -> None:
+    """Not after its last connection."""
+    assert line(("blue", 1, 4), ("green", 5, 6)).is_on is None
     assert line(("blue", 1, None)).is_on == "blue-1"
 
 

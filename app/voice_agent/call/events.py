@@ -72,14 +72,6 @@ def error(error: ProtocolError, event_id: str | None = None) -> Body:
     }
 
 
-def server_error(code: str, message: str, event_id: str | None = None) -> Body:
-    """Something of ours went wrong and the call goes on."""
-    return {
-        "type": "error",
-        "error": {"type": "server_error", "code": code, "message": message, "param": None, "event_id": event_id},
-    }
-
-
 # --- the caller's audio ----------------------------------------------------
 
 
@@ -196,11 +188,6 @@ def transcription_failed(
 def cancelled(reason: str) -> Body:
     """`status_details` of a cancelled response: ``turn_detected`` or ``client_cancelled``."""
     return {"type": "cancelled", "reason": reason}
-
-
-def incomplete(reason: str) -> Body:
-    """`status_details` of a response that stopped early: ``max_output_tokens`` or ``content_filter``."""
-    return {"type": "incomplete", "reason": reason}
 
 
 def failed(code: str, message: str) -> Body:

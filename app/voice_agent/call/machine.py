@@ -17,10 +17,8 @@ from voice_agent.call import events, input_audio, inputs, items, loopback, respo
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.effects import (
-    CloseConnection,
     CountLimit,
     Effect,
-    ResetEndpointing,
     StartResponse,
     StopResponse,
     Transcribe,
@@ -311,4 +309,4 @@ _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
 }
 """By the kind of input; looking into a union takes longer than all that is done to a frame."""
 
-__all__ = ["CloseConnection", "ResetEndpointing", "attach", "end", "is_quiet", "resume", "step"]
+__all__ = ["attach", "end", "is_quiet", "resume", "step"]

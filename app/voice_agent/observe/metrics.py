@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import accumulate
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client import generate_latest as generate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -133,8 +133,6 @@ TABLE = (
     Spec("voice_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop ran a timer.", buckets=FAST_S),
 )
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
 
 @dataclass(slots=True)
 class Counted:
@@ -194,7 +192,7 @@ class Metrics:
         self._not_resumable = not_resumable
 
     def page(self) -> bytes:
-        """Everything in Prometheus' text format; see `CONTENT_TYPE`."""
+        """Everything in Prometheus' text format."""
         return generate(self.registry)
 
     async def read(self) -> bytes:

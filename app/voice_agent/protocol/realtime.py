@@ -40,8 +40,6 @@ from voice_agent.errors import ProtocolError
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Audio in one event, as with OpenAI."""
-MAX_MESSAGE_BYTES = 21 * 1024 * 1024
-"""What the socket must let through, so that the largest append is read: its base64 and some JSON."""
 MAX_EVENT_ID_CHARS = 512
 LARGE_MESSAGE = 256 * 1024
 SLICE_BYTES = 24 * 1024

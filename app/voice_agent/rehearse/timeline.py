@@ -55,13 +55,6 @@ class CallLine:
         """What the connection before each resume ended with; 1006 is a crash."""
         return [leg.ended_with for leg in self.legs[:-1]]
 
-    def color_at(self, at_s: float) -> str | None:
-        """Who serves at a moment; None in a gap, before and after the call."""
-        for leg in self.legs:
-            if leg.from_s <= at_s and (leg.to_s is None or at_s < leg.to_s):
-                return leg.color
-        return None
-
     @property
     def is_on(self) -> str | None:
         """The pod that serves now."""

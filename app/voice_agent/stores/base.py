@@ -64,15 +64,13 @@ class Claim:
 class Claimed:
     """The call is the claimant's, under `epoch`.
 
-    The snapshot is taken after the claim; `previous_owner`, `previous_status` and
-    `previous_color` are what the record said before it.
+    The snapshot is taken after the claim; `previous_owner` and `previous_status` are what the record said before it.
     """
 
     epoch: int
     snapshot: Snapshot
     previous_owner: str
     previous_status: str
-    previous_color: str
 
 
 class NotClaimed(Enum):

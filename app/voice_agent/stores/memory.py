@@ -207,13 +207,8 @@ class MemoryStore(Store):
             claimed_at=b"%d" % claim.now_ms,
             claim=claim.name.encode(),
         )
-        return Claimed(
-            epoch,
-            self._snapshot(kept),
-            before.get("owner", b"").decode(),
-            before.get("status", b"").decode(),
-            before.get("color", b"").decode(),
-        )
+        previous_owner, previous_status = (before.get(name, b"").decode() for name in ("owner", "status"))
+        return Claimed(epoch, self._snapshot(kept), previous_owner, previous_status)
 
     @staticmethod
     def _snapshot(kept: _Kept) -> Snapshot:

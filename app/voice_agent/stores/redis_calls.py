@@ -98,9 +98,9 @@ class RedisCalls(RedisClient):
             raise RecordUnreadable(*more)
         if outcome != b"claimed":
             return NotClaimed(outcome.decode())
-        epoch, owner, status, color, *held = more
+        epoch, owner, status, *held = more
         snapshot = await self._read(claim.call_id, Reading(*held), [epoch, claim.name])
-        before = (word.decode(errors="backslashreplace") for word in (owner, status, color))
+        before = (word.decode(errors="backslashreplace") for word in (owner, status))
         return Claimed(epoch, snapshot, *before)
 
     async def _read(self, call_id: str, reading: Reading, owned: list[Any]) -> Snapshot:

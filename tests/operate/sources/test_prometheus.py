@@ -19,11 +19,12 @@ import pytest
 from tests.deploy.prometheus import program
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
-from voice_agent.observe.metrics import CONTENT_TYPE, Metrics
+from voice_agent.observe.metrics import Metrics
 from voice_agent.operate.ports import Numbers, WatchError
 from voice_agent.operate.sources.prometheus import PrometheusWatch
 from voice_agent.runtime.ports import PodStatus
 from voice_agent.stores.base import PodState
+from voice_agent.web.health import PROMETHEUS_TEXT
 
 pytestmark = pytest.mark.xdist_group("prometheus")  # one server for all of them
 
@@ -66,7 +67,7 @@ class Pods:
                 pod = pods.get(self.path.strip("/"))
                 up = pod is not None and pod.is_up
                 self.send_response(200 if up else 503)
-                self.send_header("Content-Type", CONTENT_TYPE)
+                self.send_header("Content-Type", PROMETHEUS_TEXT)
                 self.end_headers()
                 if pod is not None and up:
                     self.wfile.write(pod.metrics.page() if pod.page is None else pod.page)

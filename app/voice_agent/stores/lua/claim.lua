@@ -7,19 +7,19 @@
 --         later, out of some buffer, would take the call from whoever was given it meanwhile
 --       9 and 10 the lowest and the highest schema that the claimant reads; "": any
 -- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, {"schema", that of the record}, which change nothing, or
---         {"claimed", epoch, owner, status and color before, record, ids of all items, a page}
+--         {"claimed", epoch, owner and status before, record, ids of all items, a page}
 
-local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'color', 'api_key_hash', 'claim', 'schema')
+local before = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'status', 'api_key_hash', 'claim', 'schema')
 if not before[1] then
   return { 'unknown' }
 end
-if ARGV[5] == '1' and (before[5] or '') ~= ARGV[6] then
+if ARGV[5] == '1' and (before[4] or '') ~= ARGV[6] then
   return { 'foreign' }
 end
 if before[3] == 'ended' then
   return { 'ended' }
 end
-local schema = before[7] or ''
+local schema = before[6] or ''
 if ARGV[9] ~= '' and (not string.find(schema, '^%d+$') or tonumber(schema) < tonumber(ARGV[9])
   or tonumber(schema) > tonumber(ARGV[10])) then
   return { 'schema', string.sub(schema, 1, 20) }
@@ -38,12 +38,12 @@ for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[4])
 end
 local epoch = tonumber(before[1])
-if ARGV[7] == '' or before[6] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
+if ARGV[7] == '' or before[5] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
   epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3],
   'claim', ARGV[7])
 return {
-  'claimed', epoch, before[2] or '', before[3] or '', before[4] or '',
+  'claimed', epoch, before[2] or '', before[3] or '',
   redis.call('HGETALL', KEYS[1]), ids, page,
 }
