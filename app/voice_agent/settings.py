@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     outbox_bytes: Annotated[int, Field(ge=0, le=1024 * MIB)] = 1 * MIB
     """How much of a call's recent events is kept for replay; 0 keeps none."""
     agent: Annotated[tuple[str, ...], NoDecode] = ()
-    """Agents served beside `echo` and `loopback`, separated by commas; the first is the default. Unset: `frontdesk`."""
+    """Agents beside `echo` and `loopback`: names, `file.py:Class`, separated by commas; the first is the default."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

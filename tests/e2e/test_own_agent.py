@@ -39,6 +39,7 @@ async def said(call: RealtimeCall) -> str:
     raise AssertionError("the call ended")
 
 
+@pytest.mark.parametrize("by", ["package", "file"])
 @pytest.mark.parametrize(
     ("document", "name", "class_name", "expected"),
     [
@@ -47,13 +48,14 @@ async def said(call: RealtimeCall) -> str:
     ],
 )
 async def test_an_agent_of_ones_own_answers(
-    tmp_path: Path, document: str, name: str, class_name: str, expected: str
+    tmp_path: Path, document: str, name: str, class_name: str, expected: str, by: str
 ) -> None:
-    """Copied from the document into a package, named in its entry points and on the command line."""
+    """Copied from the document into a package, named in its entry points and on the command line; or into a file."""
     install(tmp_path, blocks(document)[-1], name, f"my_package:{class_name}")
     async with pods("memory://") as its:
-        its.packages.append(tmp_path)
-        pod = await its.start(agent=name)
+        if by == "package":
+            its.packages.append(tmp_path)
+        pod = await its.start(agent=name if by == "package" else f"{tmp_path}/my_package.py:{class_name}")
         async with RealtimeCall(pod.url) as call:
             await call.send(MANUAL)
             assert re.fullmatch(expected, await said(call))

@@ -1,7 +1,8 @@
 """Which agents there are, and which one answers to a model's name.
 
 A package adds an agent with an entry point of the group ``voice_agent.agents``: it
-names a callable that takes nothing and returns an `Agent`. A pod makes and opens the agents that its settings name,
+names a callable that takes nothing and returns an `Agent`. A file names one too, as ``agent.py:Clock``, without being
+installed. A pod makes and opens the agents that its settings name,
 and beside them `echo` and `loopback`, which cost nothing.
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from importlib.metadata import EntryPoint, entry_points
+from functools import partial
+from importlib.metadata import entry_points
 
 from voice_agent.agents.base import Agent, GetsReady
 from voice_agent.agents.echo import Echo
+from voice_agent.agents.files import FILE, load_from_file
 from voice_agent.agents.loopback import Loopback
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.extras import missing_extra
@@ -86,8 +89,9 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     """The agents called `names`, the first of which is the default, and `echo` and `loopback`.
 
     Without names it is `frontdesk`, or `echo` where the extra that it needs is not installed. `speech_workers`:
-    processes for hearing and speaking, None for as many as fit the machine. Raises `SettingsError` for a name that
-    nobody has, an extra that is missing, and an entry point that cannot be loaded or makes no agent.
+    processes for hearing and speaking, None for as many as fit the machine. A name may also be ``file.py:Class``.
+    Raises `SettingsError` for a name that nobody has, an extra that is missing, and an entry point or a file that
+    cannot be loaded or makes no agent.
     """
     names = names or [default_agent()]
     made: dict[str, Agent] = {agent.name: agent for agent in (Echo(), Loopback())}
@@ -96,7 +100,9 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     for name in names:
         agent = made.get(name)
         if name in plugins:
-            agent = _load(plugins[name])
+            agent = _made(name, plugins[name].value, plugins[name].load)
+        elif FILE.fullmatch(name):
+            agent = _made(name, name, partial(load_from_file, name))
         elif name == FRONTDESK:
             agent = _frontdesk(speech_workers)
         if agent is None:
@@ -121,17 +127,12 @@ def _frontdesk(speech_workers: int | None) -> Agent:
     return FrontDesk(SpeechWorkers(speech_workers))
 
 
-def _load(entry_point: EntryPoint) -> Agent:
+def _made(name: str, where: str, load: Callable[[], Callable[[], Agent]]) -> Agent:
     try:
-        make: Callable[[], Agent] = entry_point.load()
-        agent = make()
+        agent = load()()
     except Exception as error:
-        raise SettingsError(
-            f"The agent {entry_point.name!r} of {entry_point.value!r} cannot be loaded: {error}"
-        ) from error
+        raise SettingsError(f"The agent {name!r} of {where!r} cannot be loaded: {error}") from error
     lacks = [name for name in _NEEDED if not hasattr(agent, name)]
     if lacks or not isinstance(agent.name, str):
-        raise SettingsError(
-            f"{entry_point.value!r} made something that is no agent: it has no {', '.join(lacks) or 'name'}."
-        )
+        raise SettingsError(f"{where!r} made something that is no agent: it has no {', '.join(lacks) or 'name'}.")
     return agent

@@ -71,9 +71,9 @@ Ctrl+C hands its calls over and leaves; a second one leaves at once.
 
 
 def _own_command() -> str:
-    """How the user reached this program: by its path if that is below the current folder."""
-    path = Path(sys.argv[0])
+    """How the user reaches this program from another terminal, where no environment may be active: by its path."""
+    path = Path(sys.argv[0]).absolute()
     try:
-        return str(path.absolute().relative_to(Path.cwd()))
+        return str(path.relative_to(Path.cwd()))
     except ValueError:
-        return "voice-agent"
+        return str(path) if path.name == "voice-agent" else "voice-agent"
