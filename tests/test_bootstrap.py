@@ -14,7 +14,7 @@ from voice_agent.errors import StoreRefused
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.settings import Settings
 from voice_agent.stores.memory import MemoryStore
-from voice_agent.web.turns import Turns
+from voice_agent.websocket.loop_scheduler import LoopScheduler
 
 
 class Waiting:
@@ -33,7 +33,7 @@ async def test_a_pod_is_as_late_as_its_callers_messages() -> None:
     """What tells it that it is overloaded waits in the same line as they."""
     order: list[str] = []
     async with bootstrap.build(Settings(store_url="memory://", agent="echo")) as parts:
-        Turns.of(asyncio.get_running_loop()).line_up(Waiting(order))
+        LoopScheduler.of(asyncio.get_running_loop()).queue_new(Waiting(order))
         await parts.pod.loop_watch.next_turn()
         order.append("pod")
     assert order == ["caller", "pod"]

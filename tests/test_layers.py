@@ -68,6 +68,9 @@ def test_imports_go_one_way(copied: Path) -> None:
         ("web/health.py", "import prometheus_client"),
         ("web/health.py", "from voice_agent.observe import metrics"),
         ("observe/metrics.py", "import redis"),
+        ("websocket/frames.py", "import uvicorn"),
+        ("websocket/websocket.py", "from voice_agent.call import closing"),
+        ("websocket/websocket.py", "from voice_agent.runtime import ports"),
     ],
 )
 def test_a_planted_violation_is_found(copied: Path, module: str, planted: str) -> None:

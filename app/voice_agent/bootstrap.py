@@ -83,7 +83,7 @@ async def build(
         await asyncio.gather(store.open(), asyncio.to_thread(import_module, "voice_agent.web.server"))
         from voice_agent.web.access import revoked
         from voice_agent.web.application import build_app
-        from voice_agent.web.turns import NextTurn, Turns
+        from voice_agent.websocket.loop_scheduler import LoopScheduler, NextShare
 
         secret = await find_secret(settings, store)
         stuck = StuckSteps()
@@ -105,7 +105,7 @@ async def build(
                 clock=SteadyClock(),
                 observer=metrics,
                 counters=metrics.counters,
-                next_turn=NextTurn(Turns.of(asyncio.get_running_loop())).wait,
+                next_turn=NextShare(LoopScheduler.of(asyncio.get_running_loop())).wait,
             ),
             version=__version__,
             secret=secret,

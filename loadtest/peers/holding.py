@@ -10,10 +10,11 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from voice_agent.call.closing import CloseCode
+from voice_agent.websocket.frames import close_frame, masked
 
 HANDSHAKE_S = 20.0
-CLOSE = b"\x88\x82\0\0\0\0" + CloseCode.NORMAL_CLOSURE.to_bytes(2, "big")
-"""A masked close frame with 1000: the call is over, the server keeps nothing for it to come back to."""
+CLOSE = masked(close_frame(CloseCode.NORMAL_CLOSURE, ""), bytes(4))
+"""A close frame with 1000: the call is over, the server keeps nothing for it to come back to."""
 AT_ONCE = 20
 """So many handshakes are under way at a time."""
 

@@ -10,8 +10,8 @@ from tests.deploy.aws_lint import MARGIN_S
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
 from tests.deploy.world import Object, World, containers, labels, of_agents, settings_of, title
 from voice_agent.runtime.ports import COLOR_HEADER
-from voice_agent.web.call_socket import PING_S
 from voice_agent.web.parameters import NEW_CALL_PATHS
+from voice_agent.websocket.keepalive import PING_S
 
 ALB = "alb.ingress.kubernetes.io/"
 OUTSIDE = ("/realtime", "/v1/realtime", "/openai", "/twilio")

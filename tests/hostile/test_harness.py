@@ -16,8 +16,8 @@ from tests.hostile.modes import MODES
 from tests.hostile.run import Plan, run_mode
 from tests.hostile.verdict import P99_MS, Verdict
 from tests.hostile.wire import frame
-from voice_agent.web.frame_reader import FrameReader
-from voice_agent.web.frames import BINARY
+from voice_agent.websocket.frame_reader import FrameReader
+from voice_agent.websocket.frames import BINARY
 
 SMALL = Plan(seconds=4.0, talkers=3)
 

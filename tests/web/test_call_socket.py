@@ -13,10 +13,13 @@ from websockets.frames import Frame, Opcode
 
 from tests.waiting import PATIENCE_S
 from voice_agent.runtime.ports import Listener
-from voice_agent.web.call_socket import MAX_UNWRITTEN_BYTES, MESSAGE_PROGRESS_BYTES, PONGS, CallSocket
-from voice_agent.web.frame_reader import FrameReader
-from voice_agent.web.frames import PING, PONG
-from voice_agent.web.turns import RUN_S, SHARE_S, WINDOW_S, Turns
+from voice_agent.web.call_socket import CallSocket
+from voice_agent.websocket import websocket
+from voice_agent.websocket.frame_reader import FrameReader
+from voice_agent.websocket.frame_writer import MAX_UNWRITTEN_BYTES
+from voice_agent.websocket.frames import PING, PONG
+from voice_agent.websocket.loop_scheduler import RUN_S, SHARE_S, WINDOW_S, LoopScheduler
+from voice_agent.websocket.message_receiver import MESSAGE_PROGRESS_BYTES, PONGS
 
 
 class Taker(Listener):
@@ -153,8 +156,11 @@ FLOODS = {
 async def test_a_burst_lets_others_have_their_turn(data: bytes) -> None:
     """However much a peer sends in one piece, of whatever kind: turns stay short, others are served, all is read."""
     clock = Ticking()
-    turns = Turns(asyncio.get_running_loop(), clock)
-    async with connected(turns=turns) as (socket, peer, _), connected(turns=turns) as (neighbour, other, _):
+    scheduler = LoopScheduler(asyncio.get_running_loop(), clock)
+    async with (
+        connected(scheduler=scheduler) as (socket, peer, _),
+        connected(scheduler=scheduler) as (neighbour, other, _),
+    ):
         crowd, modest = Taker(), Taker()
         crowd.willing.set()
         modest.willing.set()
@@ -163,7 +169,7 @@ async def test_a_burst_lets_others_have_their_turn(data: bytes) -> None:
         over = asyncio.create_task(socket.deliver(crowd))
         peer.writer.write(data)
         while not over.done():
-            if socket.is_waiting and not modest.taken:
+            if socket._receiver.is_waiting and not modest.taken:
                 other.say(1, b"y" * 200)
                 modest.taken.append("asked")
             before_s = clock.now_s
@@ -243,7 +249,7 @@ async def test_a_message_that_is_not_taken_yet_is_charged() -> None:
 async def test_long_messages_are_worked_on_in_shares() -> None:
     """Of many that each take many turns no more is done in a turn than there is time for."""
     clock = Ticking()
-    turns = Turns(asyncio.get_running_loop(), clock)
+    scheduler = LoopScheduler(asyncio.get_running_loop(), clock)
 
     class Slicing(Taker):
         """Needs 20 turns, each as long as a share."""
@@ -262,7 +268,7 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
         overs = []
         ready_pods = [Slicing() for _ in range(12)]
         for ready_pod in ready_pods:
-            socket, peer, _ = await stack.enter_async_context(connected(turns=turns))
+            socket, peer, _ = await stack.enter_async_context(connected(scheduler=scheduler))
             overs.append(asyncio.create_task(socket.deliver(ready_pod)))
             peer.say(1, b"x" * 10)
         longest_s = 0.0
@@ -299,15 +305,15 @@ async def test_a_message_that_never_ends_is_given_up() -> None:
         ready_pod = Taker()
         over = asyncio.create_task(socket.deliver(ready_pod))
         peer.writer.write(BEGIN)
-        while socket._watch is None:
+        while socket._receiver._watch is None:
             await asyncio.sleep(0)
         peer.writer.write(Frame(Opcode.CONT, bytes(MESSAGE_PROGRESS_BYTES), fin=False).serialize(mask=True))
         while socket._reader.held_bytes < MESSAGE_PROGRESS_BYTES:
             await asyncio.sleep(0)
-        socket._look_at_progress()
+        socket._receiver._look_at_progress()
         assert not ready_pod.limits
         peer.writer.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True))
-        socket._look_at_progress()
+        socket._receiver._look_at_progress()
         assert ready_pod.limits == ["message_progress"]
         assert await over == 1008
         code, reason = (await peer.frame())[1][:2], b"message_progress: an incomplete message must grow"
@@ -323,15 +329,15 @@ async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() ->
         over = asyncio.create_task(socket.deliver(ready_pod))
         for n in range(3):
             peer.writer.write(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
-            while socket._watch is None or socket._reader.begun != n + 1:
+            while socket._receiver._watch is None or socket._reader.begun != n + 1:
                 await asyncio.sleep(0)
             if n:
-                socket._look_at_progress()
+                socket._receiver._look_at_progress()
             peer.say(0, b"b")
             while len(ready_pod.taken) <= n:
                 await asyncio.sleep(0)
-        socket._look_at_progress()
-        assert socket._watch is None
+        socket._receiver._look_at_progress()
+        assert socket._receiver._watch is None
         assert ready_pod.limits == []
         over.cancel()
 
@@ -361,7 +367,7 @@ async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
         ready_pod.willing.set()
         while not ready_pod.taken:
             await asyncio.sleep(0)
-        assert socket._gone is None
+        assert socket._receiver.close_code is None
         over.cancel()
 
 
@@ -409,7 +415,7 @@ async def test_pings_of_a_peer_that_does_not_read_pile_up_nowhere() -> None:
         for n in range(20_000):
             peer.say(PING, b"%d" % n)
         await peer.writer.drain()
-        while socket._unanswered != b"19999":
+        while socket._writer._unanswered != b"19999":
             await asyncio.sleep(0)
         assert socket._transport.get_write_buffer_size() < MAX_UNWRITTEN_BYTES + 100_000
         while (frame := await peer.frame())[0] != PONG:
@@ -447,6 +453,21 @@ async def test_a_fault_of_the_listener_is_raised_where_it_is_served() -> None:
         peer.say(1, b"a")
         with pytest.raises(ValueError, match="ours"):
             await over
+        peer.say(1, b"dropped")
+        await socket.close(1011, "internal error")
+        assert await peer.frame() == (8, struct.pack("!H", 1011) + b"internal error")
+
+
+async def test_a_peer_that_closes_and_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While bytes wait for it, closing the transport never ends, and no ping finds out."""
+    monkeypatch.setattr(websocket, "CLOSING_S", 0.01)
+    async with connected(ping_s=3600) as (socket, peer, connections):
+        while socket.write(b"x" * 50_000):
+            await asyncio.sleep(0)
+        peer.say(8, struct.pack("!H", 1000))
+        assert await socket.receive() == 1000
+        while connections:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_server_that_leaves_says_1012() -> None:

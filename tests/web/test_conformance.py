@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.web.rig import running
 from voice_agent.runtime.ports import Listener, Transport
 from voice_agent.web.call_socket import CallSocket
-from voice_agent.web.frames import text_frame
+from voice_agent.websocket.frames import text_frame
 
 NOT_RUN = ("9.*", "12.*", "13.*")
 """Megabytes, and compression, which is off for audio."""
@@ -24,7 +24,7 @@ class Echo(Listener):
         self._socket = socket
 
     def take(self, message: str | bytes) -> bool:
-        if self._socket._writable is not None:
+        if self._socket._writer.drained is not None:
             return False
         if isinstance(message, str):
             return self._socket.write(message.encode())
@@ -39,8 +39,8 @@ class Echo(Listener):
         raise AssertionError(limit)
 
     async def ready(self) -> None:
-        while self._socket._writable is not None:
-            await self._socket._writable.wait()
+        while self._socket._writer.drained is not None:
+            await self._socket._writer.drained.wait()
 
 
 async def echo(transport: Transport) -> None:

@@ -15,7 +15,7 @@ from voice_agent.call.tokens import resume_token
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, Transport
 from voice_agent.web.access import ANYBODY, hashed
-from voice_agent.web.call_socket import CLOSING_S
+from voice_agent.websocket.websocket import CLOSING_S
 
 TOKEN = resume_token(SECRET, CALL_ID)
 KEYED: dict[str, Any] = {"api_keys": "first-key,second-key"}

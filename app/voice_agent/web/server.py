@@ -23,12 +23,13 @@ import uvicorn
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.settings import Settings
 from voice_agent.web.addresses import CallerAddresses, ConnectRate
-from voice_agent.web.call_socket import CLOSE_S, CallSocket
+from voice_agent.web.call_socket import CallSocket
 from voice_agent.web.connects import ConnectRules
 from voice_agent.web.descriptors import raise_limit, shortage
 from voice_agent.web.handshake import Handshake
 from voice_agent.web.handshakes import HandshakeLimits, Handshakes, waiting_limit
 from voice_agent.web.ports import LeavingPod
+from voice_agent.websocket.websocket import CLOSE_S
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.web.turns import FIRST_S, RUN_S, SHARE_S, WINDOW_S, NextTurn, Turns
+from voice_agent.websocket.loop_scheduler import FIRST_S, RUN_S, SHARE_S, WINDOW_S, LoopScheduler, NextShare
 
 UNIT_S = 0.0001
 """What one frame costs here."""
@@ -62,16 +62,16 @@ class Reader:
         return self.left > 0
 
 
-def bench(*frames: int) -> tuple[SteppedLoop, Stopwatch, Turns, list[Reader]]:
+def bench(*frames: int) -> tuple[SteppedLoop, Stopwatch, LoopScheduler, list[Reader]]:
     loop, clock = SteppedLoop(), Stopwatch()
-    turns = Turns(cast("asyncio.AbstractEventLoop", loop), clock)
-    return loop, clock, turns, [Reader(clock, count) for count in frames]
+    scheduler = LoopScheduler(cast("asyncio.AbstractEventLoop", loop), clock)
+    return loop, clock, scheduler, [Reader(clock, count) for count in frames]
 
 
 @given(st.lists(st.lists(st.integers(0, 500), max_size=40), max_size=6))
 def test_no_turn_takes_longer_than_it_may(arrivals: list[list[int]]) -> None:
     """Whatever comes in, and whenever, a turn ends in time, no connection has more than its part, all is done."""
-    loop, clock, turns, _ = bench()
+    loop, clock, scheduler, _ = bench()
     readers: list[Reader] = []
 
     def turn(arriving: list[int]) -> bool:
@@ -79,7 +79,7 @@ def test_no_turn_takes_longer_than_it_may(arrivals: list[list[int]]) -> None:
         more = loop.turn()
         for frames in arriving:
             readers.append(Reader(clock, frames))
-            turns.begin(readers[-1])
+            scheduler.begin(readers[-1])
         assert clock.now_s - begun_s <= TURN_S + 1e-9
         done += [0] * len(arriving)
         assert all(it.done - was <= (FIRST_S + SHARE_S) / UNIT_S + 1 for it, was in zip(readers, done, strict=True))
@@ -94,9 +94,9 @@ def test_no_turn_takes_longer_than_it_may(arrivals: list[list[int]]) -> None:
 
 def test_those_with_much_left_go_round() -> None:
     """After any turn none is further than one share ahead of another."""
-    loop, _, turns, readers = bench(*[2000] * 12)
+    loop, _, scheduler, readers = bench(*[2000] * 12)
     for reader in readers:
-        turns.begin(reader)
+        scheduler.begin(reader)
     while any(reader.left for reader in readers):
         loop.turn()
         done = [reader.done for reader in readers]
@@ -105,12 +105,12 @@ def test_those_with_much_left_go_round() -> None:
 
 def test_who_had_no_share_yet_goes_first() -> None:
     """A frame of a caller who sends one at a time does not stand behind the floods of others."""
-    loop, clock, turns, readers = bench(*[10_000] * 68)
+    loop, clock, scheduler, readers = bench(*[10_000] * 68)
     for reader in readers:
-        turns.begin(reader)
-    assert not turns.has_time()
+        scheduler.begin(reader)
+    assert not scheduler.has_time()
     modest = Reader(clock, 1)
-    turns.begin(modest)
+    scheduler.begin(modest)
     loop.turn()
     loop.turn()
     assert modest.done == 1
@@ -119,23 +119,23 @@ def test_who_had_no_share_yet_goes_first() -> None:
 
 def test_there_is_time_again_in_the_next_turn() -> None:
     """A window that is used up ends with its turn; one that ran out in silence is no hindrance."""
-    loop, clock, turns, _ = bench()
-    assert turns.has_time()
+    loop, clock, scheduler, _ = bench()
+    assert scheduler.has_time()
     clock.now_s += 2 * WINDOW_S
-    assert not turns.has_time()
+    assert not scheduler.has_time()
     loop.turn()
-    assert turns.has_time()
+    assert scheduler.has_time()
     loop.turn()
     clock.now_s += 60
-    assert turns.has_time()
+    assert scheduler.has_time()
 
 
 def test_one_that_waits_is_not_worked_on_out_of_turn() -> None:
     """However often it is offered."""
-    loop, _, turns, (reader,) = bench(100)
-    turns.put_off(reader)
-    turns.put_off(reader)
-    turns.begin(reader)
+    loop, _, scheduler, (reader,) = bench(100)
+    scheduler.put_off(reader)
+    scheduler.put_off(reader)
+    scheduler.begin(reader)
     assert (reader.is_waiting, reader.done) == (True, 0)
     loop.turn()
     assert reader.done == round(SHARE_S / UNIT_S)
@@ -144,13 +144,13 @@ def test_one_that_waits_is_not_worked_on_out_of_turn() -> None:
 async def test_connections_of_one_loop_share_their_turns() -> None:
     """Whoever asks gets the same ones."""
     loop: Any = asyncio.get_running_loop()
-    assert Turns.of(loop) is Turns.of(loop)
-    assert Turns.of(loop) is not Turns.of(asyncio.new_event_loop())
+    assert LoopScheduler.of(loop) is LoopScheduler.of(loop)
+    assert LoopScheduler.of(loop) is not LoopScheduler.of(asyncio.new_event_loop())
 
 
-async def lined_up(turns: Turns) -> asyncio.Task[None]:
+async def lined_up(scheduler: LoopScheduler) -> asyncio.Task[None]:
     """Somebody who waits for the next turn."""
-    waiting = asyncio.create_task(NextTurn(turns).wait())
+    waiting = asyncio.create_task(NextShare(scheduler).wait())
     await asyncio.sleep(0)
     return waiting
 
@@ -167,21 +167,21 @@ async def turns_until(waiting: asyncio.Task[None], loop: SteppedLoop) -> int:
 
 async def test_the_next_turn_comes_after_all_callers_who_came_before_and_had_none() -> None:
     """So what is waited for it tells how late a message is, however short each turn of the loop is."""
-    loop, clock, turns, readers = bench(*[2] * 400)
+    loop, clock, scheduler, readers = bench(*[2] * 400)
     for reader in readers:
-        turns.begin(reader)
+        scheduler.begin(reader)
     begun_s = clock.now_s
-    waiting = await lined_up(turns)
+    waiting = await lined_up(scheduler)
     assert await turns_until(waiting, loop) > 1
     assert not any(reader.left for reader in readers)
     assert clock.now_s - begun_s >= RUN_S
-    assert await turns_until(await lined_up(turns), loop) == 1
+    assert await turns_until(await lined_up(scheduler), loop) == 1
 
 
 async def test_the_next_turn_does_not_wait_for_those_who_flood() -> None:
     """They had their share: what they have left beyond it makes nobody else late."""
-    loop, _, turns, readers = bench(*[100_000] * 20)
+    loop, _, scheduler, readers = bench(*[100_000] * 20)
     for reader in readers:
-        turns.begin(reader)
+        scheduler.begin(reader)
     loop.turn()
-    assert await turns_until(await lined_up(turns), loop) == 1
+    assert await turns_until(await lined_up(scheduler), loop) == 1

@@ -1,4 +1,4 @@
-"""What frames cost in CPU time: ``python -m tests.web.bench_frames``.
+"""What frames cost in CPU time: ``python -m tests.websocket.bench_frames``.
 
 Compare two versions by running both in turn on one machine; the least of many rounds is printed.
 """
@@ -17,7 +17,7 @@ import uvloop
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.ports import Listener
 from voice_agent.web.call_socket import CallSocket
-from voice_agent.web.frames import LONG_BYTES, PING, SHORT_BYTES, TEXT, only_text, text_frame
+from voice_agent.websocket.frames import LONG_BYTES, PING, SHORT_BYTES, TEXT, only_text, text_frame
 
 AUDIO = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1280 + b'"}'
 MESSAGE_BYTES = 20 * 1024 * 1024
@@ -114,7 +114,7 @@ async def burst_us(data: bytes, ready_pod: Taker) -> tuple[float, float]:
             await asyncio.sleep(0)
             now = time.process_time_ns()
             longest, turn = max(longest, now - turn), now
-            if not getattr(socket, "is_waiting", False):
+            if not socket._receiver.is_waiting:
                 break
     return (turn - begun) / 1000, longest / 1000
 

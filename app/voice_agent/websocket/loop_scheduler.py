@@ -1,4 +1,4 @@
-"""Turns of the event loop, shared out among the connections that have something to read.
+"""The turns of the event loop (its iterations), shared out among the connections that have something to read.
 
 However much one peer sends, and whatever the kinds of its frames, the others' frames come through
 meanwhile: what has come is worked through in shares, and a connection with something left does not
@@ -38,17 +38,17 @@ RUN_S = 0.004
 _CLOCK = time.monotonic  # noqa: TID251 - uvloop's own stands still within a turn
 
 
-class Worker(Protocol):
+class Scheduled(Protocol):
     """A connection, as far as it is scheduled here."""
 
     is_waiting: bool
-    """Whether it has something left and stands in the queue; `Turns` sets it."""
+    """Whether it has something left and stands in the queue; `LoopScheduler` sets it."""
 
     def work(self, until_s: float) -> bool:
-        """Work until then, by the clock of `Turns`; whether something is left that can be done. Never raises."""
+        """Work until then, by the scheduler's clock; whether something is left that can be done. Never raises."""
 
 
-class Turns:
+class LoopScheduler:
     """One event loop's; `of` gives the one that all its connections share."""
 
     def __init__(self, loop: AbstractEventLoop, clock: Callable[[], float] = _CLOCK) -> None:
@@ -59,13 +59,13 @@ class Turns:
         self._is_turn_of_window = False
         """Whether the turn in which the window began is not over."""
         self._is_scheduled = False
-        self._new: deque[Worker] = deque()
-        self._old: deque[Worker] = deque()
+        self._new: deque[Scheduled] = deque()
+        self._old: deque[Scheduled] = deque()
 
     @staticmethod
-    def of(loop: AbstractEventLoop) -> Turns:
+    def of(loop: AbstractEventLoop) -> LoopScheduler:
         """The loop's own, made when it is first asked for."""
-        return _TURNS.get(loop) or _TURNS.setdefault(loop, Turns(loop))
+        return _SCHEDULERS.get(loop) or _SCHEDULERS.setdefault(loop, LoopScheduler(loop))
 
     def has_time(self) -> bool:
         """Whether what comes in may still be worked on in this turn."""
@@ -76,34 +76,34 @@ class Turns:
             return False
         self.ends_s = now_s + WINDOW_S
         self._is_turn_of_window = True
-        self._loop.call_soon(self._turn_is_over)
+        self._loop.call_soon(self._end_turn)
         return True
 
-    def _turn_is_over(self) -> None:
+    def _end_turn(self) -> None:
         self._is_turn_of_window = False
 
-    def begin(self, worker: Worker) -> None:
-        """Give a first share now, or put the worker off; nothing happens to one that waits already."""
-        if worker.is_waiting:
+    def begin(self, connection: Scheduled) -> None:
+        """Give a first share now, or put the connection off; nothing happens to one that waits already."""
+        if connection.is_waiting:
             return
         if not self.has_time():
-            self._put(worker, self._new)
-        elif worker.work(min(self.clock() + FIRST_S, self.ends_s)):
-            self._put(worker, self._old)
+            self._put(connection, self._new)
+        elif connection.work(min(self.clock() + FIRST_S, self.ends_s)):
+            self._put(connection, self._old)
 
-    def put_off(self, worker: Worker) -> None:
-        """Have the worker wait for its share, behind those that had none yet."""
-        if not worker.is_waiting:
-            self._put(worker, self._old)
+    def put_off(self, connection: Scheduled) -> None:
+        """Have the connection wait for its share, behind those that had none yet."""
+        if not connection.is_waiting:
+            self._put(connection, self._old)
 
-    def line_up(self, worker: Worker) -> None:
-        """Have the worker wait behind those that had no share yet, as one does that comes when no time is left."""
-        if not worker.is_waiting:
-            self._put(worker, self._new)
+    def queue_new(self, connection: Scheduled) -> None:
+        """Have the connection wait behind those that had no share yet, as one does that comes when no time is left."""
+        if not connection.is_waiting:
+            self._put(connection, self._new)
 
-    def _put(self, worker: Worker, queue: deque[Worker]) -> None:
-        worker.is_waiting = True
-        queue.append(worker)
+    def _put(self, connection: Scheduled, queue: deque[Scheduled]) -> None:
+        connection.is_waiting = True
+        queue.append(connection)
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._run)
@@ -117,28 +117,28 @@ class Turns:
             queue, share_s = (self._new, FIRST_S) if self._new else (self._old, SHARE_S)
             if now_s + share_s > end_s:
                 break  # None is cut short: it might be the same one turn after turn.
-            worker = queue.popleft()
-            worker.is_waiting = False
-            if worker.work(now_s + share_s):
-                self._put(worker, self._old)
+            connection = queue.popleft()
+            connection.is_waiting = False
+            if connection.work(now_s + share_s):
+                self._put(connection, self._old)
             now_s = self.clock()
         if (self._new or self._old) and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._run)
 
 
-class NextTurn:
+class NextShare:
     """Waits as long as a caller's message does that comes now, while others use up their shares."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, scheduler: LoopScheduler) -> None:
         self.is_waiting = False
-        self._turns = turns
+        self._scheduler = scheduler
         self._come: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
         """Until it is this one's turn. At most one task may wait at a time."""
         self._come = asyncio.get_running_loop().create_future()
-        self._turns.line_up(self)
+        self._scheduler.queue_new(self)
         await self._come
 
     def work(self, until_s: float) -> bool:
@@ -148,4 +148,4 @@ class NextTurn:
         return False
 
 
-_TURNS: WeakKeyDictionary[AbstractEventLoop, Turns] = WeakKeyDictionary()
+_SCHEDULERS: WeakKeyDictionary[AbstractEventLoop, LoopScheduler] = WeakKeyDictionary()

@@ -1,19 +1,20 @@
 """Reading a peer's WebSocket frames (RFC 6455); nothing here waits or touches a socket.
 
 `FrameReader.feed` takes bytes cut anywhere, and `read` gives whole messages, one by one, so
-that whoever reads can stop in between. What breaks the protocol sets `peer_error`, the close
+that reading can stop in between. What breaks the protocol sets `peer_error`, the close
 code and reason to fail with; what came before it is still given. Rules and their codes:
 
 ====================================================  =====  ======================
-RSV bits, unknown opcode, no mask, control frame      1002   sections 5.2, 5.5
+RSV bits, unknown opcode, control frame               1002   sections 5.1, 5.2, 5.5
   that is long or fragmented, stray continuation,
-  close code that may not be sent
+  close code that may not be sent, no mask of a
+  client or a mask of a server
 text or close reason that is not UTF-8                1007   section 8.1
 message longer than `max_bytes`                       1009   section 7.4.1
 ====================================================  =====  ======================
 
 A frame costs 0.7 µs here, and a byte of a long one what its copy costs
-(``python -m tests.web.bench_frames``).
+(``python -m tests.websocket.bench_frames``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from websockets.frames import EXTERNAL_CLOSE_CODES, CloseCode
 from websockets.speedups import apply_mask
 
-from voice_agent.web.frames import (
+from voice_agent.websocket.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -77,6 +78,7 @@ class FrameReader:
         "_data",
         "_decoder",
         "_is_final",
+        "_is_masked",
         "_kind",
         "_left",
         "_mask",
@@ -91,7 +93,8 @@ class FrameReader:
         "peer_error",
     )
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, of_server: bool = False) -> None:
+        """`of_server`: the peer is a server, whose frames are not masked; else it is a client, whose frames are."""
         self.peer_error: PeerError | None = None
         """Set once the peer broke the protocol."""
         self.is_stopped = False
@@ -103,6 +106,7 @@ class FrameReader:
         self.begun = 0
         """Goes up when a message begins that what was fed does not complete: tells two incomplete ones apart."""
         self._max_bytes = max_bytes
+        self._is_masked = not of_server
         self._data = b""
         self._at = 0
         """How far `_data` has been read."""
@@ -183,11 +187,11 @@ class FrameReader:
             size = int.from_bytes(data[at + 2 : body], "big")
         if body <= end:
             self._check(first, second, size)
-        start = body + MASK_BYTES
+        start = body + MASK_BYTES if self._is_masked else body
         mask, after = data[body:start], start + size
         if after <= end:
             self._at = after
-            return self._take(first, apply_mask(data[start:after], mask))
+            return self._take(first, apply_mask(data[start:after], mask) if mask else data[start:after])
         if start > end or first & CONTROL:
             self.has_more = False
             return None
@@ -202,7 +206,7 @@ class FrameReader:
         self._at += len(piece)
         self._left -= len(piece)
         self.has_more = not self._left
-        self._add(apply_mask(piece, self._mask))
+        self._add(apply_mask(piece, self._mask) if self._mask else piece)
         turn = len(piece) % MASK_BYTES
         self._mask = self._mask[turn:] + self._mask[:turn]
         return self._whole() if self._is_final and not self._left else None
@@ -212,8 +216,8 @@ class FrameReader:
         opcode = first & OPCODE
         if first & RESERVED:
             raise _Broken(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
-        if not second & MASKED:
-            raise _Broken(CloseCode.PROTOCOL_ERROR, "frame is not masked")
+        if bool(second & MASKED) != self._is_masked:
+            raise _Broken(CloseCode.PROTOCOL_ERROR, "frame is not masked" if self._is_masked else "frame is masked")
         if opcode & CONTROL:
             if opcode > PONG:
                 raise _Broken(CloseCode.PROTOCOL_ERROR, "unknown opcode")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from voice_agent.web import frame_reader
-from voice_agent.web.frame_reader import FRAMES_AT_ONCE, FrameReader
-from voice_agent.web.frames import (
+from voice_agent.websocket import frame_reader, frames
+from voice_agent.websocket.frame_reader import FRAMES_AT_ONCE, FrameReader
+from voice_agent.websocket.frames import (
     BINARY,
     CLOSE,
     PING,
@@ -27,9 +27,9 @@ from voice_agent.web.frames import (
 LIMIT = 100_000
 
 
-def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
-    """A client's frame, as the `websockets` library writes it."""
-    return Frame(Opcode(opcode), payload, fin=fin).serialize(mask=True)
+def masked(opcode: int, payload: bytes, *, fin: bool = True, mask: bool = True) -> bytes:
+    """A client's frame, or a server's, as the `websockets` library writes it."""
+    return Frame(Opcode(opcode), payload, fin=fin).serialize(mask=mask)
 
 
 def all_of(reader: FrameReader, data: bytes) -> list[object]:
@@ -56,27 +56,28 @@ MESSAGES = st.one_of(
 )
 
 
-def frames_of(kind: int, content: str | bytes, cuts: list[int]) -> bytes:
+def frames_of(kind: int, content: str | bytes, cuts: list[int], *, mask: bool = True) -> bytes:
     """A message as frames: data messages are fragmented at `cuts`, with a ping between the fragments."""
     payload = content.encode() if isinstance(content, str) else content
     if kind not in (TEXT, BINARY):
-        return masked(kind, payload)
+        return masked(kind, payload, mask=mask)
     at = sorted({cut % (len(payload) + 1) for cut in cuts})
     pieces = [payload[a:b] for a, b in zip([0, *at], [*at, len(payload)], strict=True)]
     last = len(pieces) - 1
-    return b"".join(masked(kind if n == 0 else 0, piece, fin=n == last) for n, piece in enumerate(pieces))
+    return b"".join(masked(kind if n == 0 else 0, piece, fin=n == last, mask=mask) for n, piece in enumerate(pieces))
 
 
 @given(
     st.lists(st.tuples(MESSAGES, st.lists(st.integers(0, 70_000), max_size=3)), max_size=6),
     st.lists(st.integers(0, 300_000), max_size=8),
+    st.booleans(),
 )
 def test_messages_arrive_whole_however_they_are_cut(
-    sent: list[tuple[tuple[int, str | bytes], list[int]]], cuts: list[int]
+    sent: list[tuple[tuple[int, str | bytes], list[int]]], cuts: list[int], of_server: bool
 ) -> None:
-    """Fragments and the pieces that the network makes of them change nothing."""
-    data = b"".join(frames_of(kind, content, fragments) for (kind, content), fragments in sent)
-    reader = FrameReader(LIMIT)
+    """Fragments and the pieces that the network makes of them change nothing, for frames of clients and of servers."""
+    data = b"".join(frames_of(kind, content, fragments, mask=not of_server) for (kind, content), fragments in sent)
+    reader = FrameReader(LIMIT, of_server=of_server)
     came: list[object] = []
     at = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for begin, end in pairwise(at):
@@ -235,3 +236,21 @@ def test_a_long_reason_is_cut_to_whole_characters() -> None:
     """A control frame carries 125 bytes, of which two are the code; 1005 is never sent."""
     assert len(close_frame(1012, "é" * 100)) == 2 + 2 + 122
     assert close_frame(1005, "x") == b"\x88\x00"
+
+
+@pytest.mark.parametrize("of_server", [False, True])
+def test_only_a_client_masks(of_server: bool) -> None:
+    """A server refuses frames without a mask, a client those with one (RFC 6455, section 5.1)."""
+    reader = FrameReader(LIMIT, of_server=of_server)
+    assert all_of(reader, masked(TEXT, b"a", mask=of_server)) == []
+    assert reader.peer_error is not None
+    assert reader.peer_error.code == 1002
+
+
+@given(st.sampled_from([0, 1, 125, 126, 65_535, 65_536]), st.binary(min_size=4, max_size=4))
+def test_a_masked_frame_is_that_of_a_client(size: int, key: bytes) -> None:
+    """It reads as the same message, and its payload stands masked in it."""
+    payload = b"\x55" * size
+    sent = frames.masked(text_frame(payload), key)
+    assert all_of(FrameReader(LIMIT), sent) == [(TEXT, payload.decode())]
+    assert sent.endswith(bytes(0x55 ^ key[n % 4] for n in range(size)))

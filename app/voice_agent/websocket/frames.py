@@ -1,7 +1,7 @@
 """WebSocket frames (RFC 6455) as they stand on the wire, and the shortcut of the path of every frame.
 
 On the path of every frame, so plain ints and slices; the unmasking is C. A text frame of
-1.3 kB costs 0.5 µs in and 0.15 µs out (``python -m tests.web.bench_frames``).
+1.3 kB costs 0.5 µs in and 0.15 µs out (``python -m tests.websocket.bench_frames``).
 """
 
 from __future__ import annotations
@@ -80,6 +80,13 @@ def close_frame(code: int, reason: str) -> bytes:
 def fitting(reason: str) -> str:
     """A close reason cut to what a control frame carries beside its code."""
     return reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
+
+
+def masked(frame: bytes, key: bytes) -> bytes:
+    """A frame as a client sends it (RFC 6455, section 5.3). `key`: 4 bytes, unpredictable and new for each frame."""
+    size = frame[1]
+    start = 4 if size == TWO_BYTES else 10 if size == EIGHT_BYTES else 2
+    return bytes((frame[0], MASKED | size)) + frame[2:start] + key + apply_mask(frame[start:], key)
 
 
 def control_frame(opcode: int, payload: bytes) -> bytes:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.waiting import PATIENCE_S
 from voice_agent.runtime.ports import Listener
 from voice_agent.web.call_socket import CallSocket
-from voice_agent.web.frames import BINARY, CLOSE, PING, PONG, TEXT
-from voice_agent.web.turns import RUN_S, WINDOW_S, Turns
+from voice_agent.websocket.frames import BINARY, CLOSE, PING, PONG, TEXT
+from voice_agent.websocket.loop_scheduler import RUN_S, WINDOW_S, LoopScheduler
 
 FRAME_S = 0.0001
 
@@ -112,9 +112,9 @@ async def result_of(pieces: list[bytes], *, waits: bool) -> tuple[list[str | byt
     `waits`: the connection is lost when all has been read, else in the middle.
     """
     clock, transport, listener = Clock(), RecordingTransport(), Fickle()
-    turns = Turns(asyncio.get_running_loop(), clock)
+    scheduler = LoopScheduler(asyncio.get_running_loop(), clock)
     made = cast("asyncio.Transport", transport)
-    socket = CallSocket(made, set[Any](), max_message_bytes=100_000, turns=turns)
+    socket = CallSocket(made, set[Any](), max_message_bytes=100_000, scheduler=scheduler)
     over = asyncio.create_task(socket.deliver(listener))
     await asyncio.sleep(0)
     for piece in filter(None, pieces):
