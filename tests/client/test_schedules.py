@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from voice_agent.client.backoff import JITTER, LONGEST_PAUSE_S, STEADY_S, Backoff
+from voice_agent.client.backoff import JITTER, PAUSES, STEADY_S, Backoff
 from voice_agent.client.pacing import Metronome
 from voice_agent.client.sequence import SequenceChecker, Tally, number
 
@@ -83,7 +83,7 @@ def test_the_first_try_is_at_once_and_later_ones_wait_longer() -> None:
     while (pause_s := backoff.pause_s()) is not None:
         pauses.append(pause_s)
         clock.now_s += pause_s
-    assert pauses[:7] == pytest.approx([0, 0.1, 0.2, 0.4, 0.8, 1.6, LONGEST_PAUSE_S])
+    assert pauses[:7] == pytest.approx([0, 0.1, 0.2, 0.4, 0.8, 1.6, PAUSES.longest_s])
     assert sum(pauses) == pytest.approx(10)
     assert backoff.left_s == 0
 

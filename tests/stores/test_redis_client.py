@@ -14,7 +14,8 @@ from voice_agent.errors import StoreDeclined, StoreRefused, StoreUnavailable
 from voice_agent.stores import redis_client as asking
 from voice_agent.stores.base import Claim, NotClaimed, PodHeartbeat, StoreMemory, WriteOutcome
 from voice_agent.stores.redis import RedisStore
-from voice_agent.stores.redis_client import AGAIN_FOR_S, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_S, CLAIM_MARGIN_MS
+from voice_agent.stores.redis_client import AGAIN_FOR_S, CLAIM_MARGIN_MS
+from voice_agent.stores.redis_fleet import TRIES_TO_AGREE
 from voice_agent.stores.redis_format import STAGED_FROM_BYTES
 
 HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 0, 0, 1, 0, 1)
@@ -92,8 +93,8 @@ async def test_a_lost_server_is_asked_again_for_a_second_with_growing_pauses(clo
     server = LostServer()
     with pytest.raises(StoreUnavailable):
         await asks(server).ping()
-    grown = [AGAIN_PAUSE_S * 2**n for n in range(4)]
-    assert clock.pauses == pytest.approx([*grown, AGAIN_PAUSE_MAX_S, AGAIN_PAUSE_MAX_S])
+    grown = [asking.AGAIN.first_s * 2**n for n in range(4)]
+    assert clock.pauses == pytest.approx([*grown, asking.AGAIN.longest_s, asking.AGAIN.longest_s])
     assert sum(clock.pauses) <= AGAIN_FOR_S
     assert clock.lowest == {0}
     assert (server.asked, server.given_up) == (7, 7)
@@ -260,6 +261,7 @@ async def test_a_store_that_keeps_nothing_is_not_asked_for_ever() -> None:
     server = LostServer(*[None, True] * 50)
     with pytest.raises(StoreUnavailable, match="does not keep"):
         await asks(server).get_or_set("secret", b"one")
+    assert server.asked == 2 * TRIES_TO_AGREE
 
 
 async def test_what_was_agreed_and_is_gone_is_agreed_anew() -> None:

@@ -6,8 +6,9 @@ import random
 import time
 from collections.abc import Callable
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
+from voice_agent.retry import Delays
+
+PAUSES = Delays(first_s=0.1, longest_s=2.0)
 JITTER = 0.25
 STEADY_S = 5.0
 """A connection that breaks sooner than this belongs to the same trouble as the break before it."""
@@ -54,5 +55,5 @@ class Backoff:
         if self.left_s == 0.0 or (asked_s is not None and asked_s > self.left_s):
             return None
         pause_s = self._next_s * self._chance(1 - JITTER, 1 + JITTER)
-        self._next_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._next_s * 2))
+        self._next_s = PAUSES.after(self._next_s)
         return min(max(pause_s, asked_s or 0.0), self.left_s)

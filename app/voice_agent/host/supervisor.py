@@ -34,13 +34,13 @@ import structlog
 
 from voice_agent.errors import SettingsError, VoiceAgentError
 from voice_agent.host.worker_table import HostDrain, WorkerState, WorkerTable
+from voice_agent.retry import Delays
 from voice_agent.runtime.ports import Clock
 
 WAIT_S = 0.1
 FIRST_WAIT_S = 0.01
 """How often the board is looked at, and while the first worker starts."""
-RESTART_S = 0.1
-LATEST_RESTART_S = 10.0
+RESTARTS = Delays(first_s=0.1, longest_s=10.0)
 SOUND_S = 30.0
 """A worker that lived so long is started again without delay."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -55,7 +55,8 @@ class _WorkerProcess:
 
     pid: int = 0
     started_s: float = 0.0
-    failures: int = 0
+    delay_s: float = 0.0
+    """Before its last start."""
     due_s: float = 0.0
     """When it may be started again."""
 
@@ -168,15 +169,15 @@ class Supervisor:
     def _note_end(self, slot: int, status: int) -> None:
         worker = self._workers[slot]
         now_s = self._clock.monotonic_s()
-        worker.failures = 0 if status == 0 or now_s - worker.started_s >= SOUND_S else worker.failures + 1
-        delay_s = min(LATEST_RESTART_S, RESTART_S * 2 ** (worker.failures - 1)) if worker.failures else 0.0
-        worker.due_s = now_s + delay_s
+        is_sound = status == 0 or now_s - worker.started_s >= SOUND_S
+        worker.delay_s = 0.0 if is_sound else RESTARTS.after(worker.delay_s)
+        worker.due_s = now_s + worker.delay_s
         if self._leaving:
             return
         if status == 0:
             log.info("worker left and is replaced", worker=slot + 1)
         else:
-            log.error("worker lost and started again", worker=slot + 1, status=status, delay_s=round(delay_s, 3))
+            log.error("worker lost and started again", worker=slot + 1, status=status, delay_s=round(worker.delay_s, 3))
 
     def _reap(self) -> list[tuple[int, int]]:
         """The workers that have ended since, by slot, and how: an exit status, or minus the signal's number."""

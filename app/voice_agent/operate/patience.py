@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import repeat
 from typing import TypeVar
 
 from voice_agent.errors import StoreError, StoreFull, StoreUnavailable
 from voice_agent.operate.context import Reporter
 from voice_agent.operate.ports import CutoverError
+from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock
 
 LOOK_S = 1.0
@@ -32,7 +34,7 @@ class StoreAway(Unfinished):
     """The store was away for longer than is waited for; nothing was done meanwhile."""
 
 
-async def retry(
+async def retry_and_tell(
     run: Callable[[], Awaitable[T]],
     clock: Clock,
     reporter: Reporter,
@@ -47,25 +49,29 @@ async def retry(
     """
     began_s = clock.monotonic_s()
     told = ""
-    while True:
-        try:
-            return await run()
-        except (CutoverError, StoreError) as error:
-            passed_s = clock.monotonic_s() - began_s
-            store_is_away = isinstance(error, AWAY)
-            if store_is_away and passed_s > store_patience_s:
-                raise StoreAway(store_away(passed_s, position)) from error
-            if not store_is_away and not isinstance(error, CutoverError):
-                raise CutoverError(str(error)) from error
-            if isinstance(error, CutoverError) and (not error.retryable or passed_s > PATIENCE_S):
-                raise
-            if str(error) != told:
-                told = str(error)
-                if isinstance(error, StoreError):
-                    reporter.said(waits_for_store(error, position, store_patience_s))
-                else:
-                    reporter.said(f"{error}; trying again")
-        await clock.sleep(pause_s)
+
+    def for_s(error: Exception) -> float:
+        if isinstance(error, AWAY):
+            return store_patience_s
+        return PATIENCE_S if isinstance(error, CutoverError) and error.retryable else 0.0
+
+    def tell(error: Exception) -> None:
+        nonlocal told
+        if str(error) != told:
+            told = str(error)
+            if isinstance(error, StoreError):
+                reporter.said(waits_for_store(error, position, store_patience_s))
+            else:
+                reporter.said(f"{error}; trying again")
+
+    try:
+        return await retry(
+            run, repeat(pause_s), for_s=for_s, now_s=clock.monotonic_s, sleep=clock.sleep, on_failure=tell
+        )
+    except AWAY as error:
+        raise StoreAway(store_away(clock.monotonic_s() - began_s, position)) from error
+    except StoreError as error:
+        raise CutoverError(str(error)) from error
 
 
 def waits_for_store(why: StoreError, position: str, patience_s: float = STORE_PATIENCE_S) -> str:

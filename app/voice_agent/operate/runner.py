@@ -13,7 +13,7 @@ from voice_agent.errors import StoreError
 from voice_agent.operate.context import Context, Reporter
 from voice_agent.operate.journal import RENEW_S, Journal, LeaseLost
 from voice_agent.operate.judging import ErrorBudget
-from voice_agent.operate.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, retry
+from voice_agent.operate.patience import BEGIN_PATIENCE_S, NOT_KNOWN, StoreAway, Unfinished, retry_and_tell
 from voice_agent.operate.plan import (
     ROLLS_BACK_TO,
     CutoverProgress,
@@ -61,7 +61,7 @@ async def retry_at_start(run: Callable[[], Awaitable[T]], clock: Clock, reporter
     Raises `CutoverRefused`, and `StoreAway` where it is not known whether an earlier run has moved callers.
     """
     with refusing():
-        return await retry(run, clock, reporter, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
+        return await retry_and_tell(run, clock, reporter, NOT_KNOWN, store_patience_s=BEGIN_PATIENCE_S)
 
 
 class Stuck(CutoverError):
@@ -136,7 +136,7 @@ class Runner:
 
     async def _save(self, progress: CutoverProgress) -> None:
         context = self._context
-        await retry(
+        await retry_and_tell(
             lambda: self._journal.save(progress),
             context.clock,
             context.reporter,

@@ -21,7 +21,7 @@ from voice_agent.operate.patience import (
     STORE_PATIENCE_S,
     StoreAway,
     Unfinished,
-    retry,
+    retry_and_tell,
     store_away,
     waits_for_store,
 )
@@ -370,7 +370,7 @@ class Steps:
             raise CutoverError(f"the drain of {color} was taken back by somebody else, or the store was emptied")
 
     async def _retry(self, run: Callable[[], Awaitable[T]]) -> T:
-        return await retry(run, self._context.clock, self._context.reporter, self._position)
+        return await retry_and_tell(run, self._context.clock, self._context.reporter, self._position)
 
 
 def _active(numbers: Mapping[str, Numbers] | None, color: str) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 
 from voice_agent.operate.ports import CutoverError, RouterError
 from voice_agent.operate.routers.haproxy import HaproxyRouter
 from voice_agent.rehearse.programs import Program, find_haproxy
+from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock
 from voice_agent.settings import environment_of_child
 
@@ -40,19 +42,20 @@ class Balancer:
         known = {"ROUTER_BIND": f"127.0.0.1:{self.port}", "ROUTER_SOCKET": str(self.socket), "ROUTER_LOG": "stderr"}
         pods = {name.upper().replace("-", "_"): f"127.0.0.1:{port}" for name, port in self._pods.items()}
         command = [str(find_haproxy()), "-db", "-f", str(CONFIGURATION)]
-        self._program = await Program.start(command, self._log, {**environment_of_child(), **known, **pods})
+        program = self._program = await Program.start(command, self._log, {**environment_of_child(), **known, **pods})
         try:
             async with asyncio.timeout(READY_S):
-                while self._program.runs:
-                    try:
-                        await self.router.read()
-                    except RouterError:
-                        await self._clock.sleep(LOOK_S)
-                    else:
-                        return
-        except TimeoutError:
+                await retry(
+                    self.router.read,
+                    repeat(LOOK_S),
+                    for_s=lambda error: READY_S if isinstance(error, RouterError) and program.runs else 0,
+                    now_s=self._clock.monotonic_s,
+                    sleep=self._clock.sleep,
+                )
+                return
+        except (TimeoutError, RouterError):
             await self.close()
-        raise CutoverError(f"haproxy did not start: {self._program.last_words()}")
+        raise CutoverError(f"haproxy did not start: {program.last_words()}")
 
     async def until_healthy(self, color: str, count: int) -> None:
         """Wait until so many pods of a color pass the health check."""

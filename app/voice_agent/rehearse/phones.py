@@ -7,6 +7,7 @@ the greeting what the server has, and sends again (`voice_agent.client.outgoing`
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -22,10 +23,11 @@ from voice_agent.call.closing import CloseCode
 from voice_agent.call.event_ids import event_id
 from voice_agent.client.connection import COME_BACK_AFTER
 from voice_agent.client.refusals import CallFailed, CallRefused, closed
+from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock
 
 AGENT = "echo"
-PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """Between a browser's tries to come back."""
 CLOSING_S = 2.0
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -51,6 +53,10 @@ class Phone(Protocol):
 
     async def hang_up(self) -> None:
         """End the call."""
+
+
+def _is_retryable(error: Exception) -> bool:
+    return error.retryable if isinstance(error, CallRefused) else isinstance(error, CallFailed)
 
 
 class _Position:
@@ -185,23 +191,23 @@ class WebSocketPhone:
             await self._come_back(code)
 
     async def _come_back(self, code: int) -> None:
-        failure: CallFailed | None = None
-        for pause_s in PAUSES_S:
-            query = self.resume_query()
-            if query is None:
-                raise CallFailed(f"the connection was closed with {code}, and this caller cannot resume")
-            await self._clock.sleep(pause_s)
-            try:
-                await self._connect(query)
-            except CallRefused as refusal:
-                if not refusal.retryable:
-                    raise
-                failure = refusal
-            except CallFailed as error:
-                failure = error
-            else:
-                return
-        raise CallFailed(f"the connection was closed with {code} and no resume worked: {failure}")
+        query = self.resume_query()
+        if query is None:
+            raise CallFailed(f"the connection was closed with {code}, and this caller cannot resume")
+        first_s, *more_s = DELAYS_S
+        await self._clock.sleep(first_s)
+        try:
+            await retry(
+                lambda: self._connect(query),
+                more_s,
+                for_s=lambda error: math.inf if _is_retryable(error) else 0,
+                now_s=self._clock.monotonic_s,
+                sleep=self._clock.sleep,
+            )
+        except CallFailed as failure:
+            if not _is_retryable(failure):
+                raise
+            raise CallFailed(f"the connection was closed with {code} and no resume worked: {failure}") from failure
 
     async def send(self, text: str) -> None:
         """Into the connection that is there."""

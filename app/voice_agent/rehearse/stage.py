@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from voice_agent.errors import StoreError
 from voice_agent.operate.ports import CutoverError
 from voice_agent.rehearse.balancer import Balancer
 from voice_agent.rehearse.programs import Program, free_ports, python_module
+from voice_agent.retry import retry
 from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.runtime.ports import Clock
 from voice_agent.settings import environment_of_child
@@ -91,18 +93,19 @@ class RehearsalStage:
         path = self._directory / "store.sock"
         options = {"port": "0", "unixsocket": str(path), "dir": str(self._directory), "appendonly": "yes", "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._store = await Program.start([str(server_binary()), *words], self._directory / "store.log")
+        program = self._store = await Program.start([str(server_binary()), *words], self._directory / "store.log")
         store = open_store(self.store_url, ttl_s=CALL_TTL_S)
         try:
             async with asyncio.timeout(READY_S):
-                while True:
-                    try:
-                        await store.open()
-                        return
-                    except StoreError:
-                        if not self._store.runs:
-                            raise CutoverError(f"the store did not start: {self._store.last_words()}") from None
-                        await self._clock.sleep(LOOK_S)
+                await retry(
+                    store.open,
+                    repeat(LOOK_S),
+                    for_s=lambda error: READY_S if isinstance(error, StoreError) and program.runs else 0,
+                    now_s=self._clock.monotonic_s,
+                    sleep=self._clock.sleep,
+                )
+        except (TimeoutError, StoreError):
+            raise CutoverError(f"the store did not start: {program.last_words()}") from None
         finally:
             await store.close()
 

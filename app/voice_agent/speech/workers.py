@@ -16,12 +16,14 @@ and never asked to leave; they die with this process, even if it is killed (see 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ import structlog
 import voice_agent
 from voice_agent.call.audio import AudioFormat
 from voice_agent.errors import VoiceAgentError
+from voice_agent.retry import retry
 from voice_agent.speech.framing import HEADER
 from voice_agent.speech.spoken import Spoken
 
@@ -199,14 +202,14 @@ class SpeechWorkers:
         await self._start_anew(slot)
 
     async def _start_anew(self, slot: int) -> None:
-        while True:
-            try:
-                self._workers[slot] = await _SpeechProcess.start()
-            except (SpeechFailed, OSError) as error:
-                log.warning("speech worker does not start", reason=str(error))
-                await asyncio.sleep(RETRY_START_S)
-            else:
-                return
+        self._workers[slot] = await retry(
+            _SpeechProcess.start,
+            repeat(RETRY_START_S),
+            for_s=lambda error: math.inf if isinstance(error, SpeechFailed | OSError) else 0,
+            now_s=asyncio.get_running_loop().time,
+            sleep=asyncio.sleep,
+            on_failure=lambda error: log.warning("speech worker does not start", reason=str(error)),
+        )
 
 
 class _SpeechProcess:

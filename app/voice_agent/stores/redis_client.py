@@ -8,7 +8,6 @@ growing pauses of random length, so that the pods do not ask in step.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ import redis.asyncio as redis
 from redis import exceptions
 
 from voice_agent.errors import StoreUnavailable
+from voice_agent.retry import Delays, retry
 from voice_agent.stores.base import Store
 from voice_agent.stores.redis_connections import Tuning, one_server
 from voice_agent.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning
@@ -28,8 +28,7 @@ from voice_agent.stores.redis_sentinels import sentinel_master
 CLAIM_MARGIN_MS = 100
 """A claim must have arrived so long before its asker gives up and tells the client to try elsewhere."""
 AGAIN_FOR_S = 1.0
-AGAIN_PAUSE_S = 0.02
-AGAIN_PAUSE_MAX_S = 0.3
+AGAIN = Delays(first_s=0.02, longest_s=0.3)
 SCRIPTS = tuple(
     "commit stage erase bind_call_key beat list_pod read_fields request_drain tell_weights compare_and_set".split()
 )
@@ -109,19 +108,23 @@ class RedisClient(Store):
 
         `about`: the key that a refusal is to name.
         """
-        until_s = _now_s() + AGAIN_FOR_S
-        longest_s = AGAIN_PAUSE_S
-        while True:
+
+        async def once() -> Answer:
             try:
                 return await question()
             except FAILURES as error:
                 await self._lost(error)
-                told = meaning(error, self._url, about)
-                pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads the pods; no secret
-                if not again or not isinstance(told, StoreUnavailable) or _now_s() + pause_s > until_s:
-                    raise told from error
-            longest_s = min(2 * longest_s, AGAIN_PAUSE_MAX_S)
-            await asyncio.sleep(pause_s)
+                raise
+
+        def for_s(error: Exception) -> float:
+            # What a question makes of answers that came is final: only a server that was lost is asked again.
+            passes = isinstance(error, FAILURES) and isinstance(meaning(error, self._url, about), StoreUnavailable)
+            return AGAIN_FOR_S if again and passes else 0
+
+        try:
+            return await retry(once, AGAIN.spread(0, 1), for_s=for_s, now_s=_now_s, sleep=asyncio.sleep)
+        except FAILURES as error:
+            raise meaning(error, self._url, about) from error
 
     async def _lost(self, error: Exception) -> None:
         """After a failover the same name may lead to another server; connections that are open do not follow it."""

@@ -9,12 +9,14 @@ Source: Kubernetes API concepts, "Resource versions" and "Patches"; RFC 7386 (me
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from voice_agent.operate.blocking import optional, run_to_completion
 from voice_agent.operate.ports import RouterError
+from voice_agent.retry import retry
 
 Object = dict[str, Any]
 Change = Callable[[Object], Object | None]
@@ -24,7 +26,7 @@ MERGE_PATCH = "application/merge-patch+json"
 MANAGER = "voice-agent-cutover"
 """Under this name the API server remembers which fields the cutover wrote, and when."""
 ANSWER_S = 10.0
-ATTEMPTS = 5
+CONFLICT_DELAYS_S = (0.05, 0.1, 0.2, 0.4)
 PASSING = frozenset({409, 429, 500, 502, 503, 504})
 
 
@@ -76,24 +78,30 @@ class KubernetesApi:
     async def change(self, resource: Resource, name: str, change: Change, *, subresource: str = "") -> Object:
         """Read it, patch it, and do both again when somebody else was quicker. Returns the object as it is then."""
         verb = f"patch_namespaced_custom_object{subresource and '_' + subresource}"
-        for attempt in range(ATTEMPTS):
+
+        async def once() -> Object:
             found = await self.get(resource, name)
             patch = change(found)
             if patch is None:
                 return found
             version = {"resourceVersion": found["metadata"]["resourceVersion"]}
             body = {**patch, "metadata": {**patch.get("metadata", {}), **version}}
-            try:
-                answer = await self._ask(
-                    verb, resource, name, body=body, field_manager=MANAGER, _content_type=MERGE_PATCH
-                )
-                return _object(answer, f"{resource.kind} {self.namespace}/{name}")
-            except _Conflict:
-                await asyncio.sleep(0.05 * 2**attempt)
-        raise RouterError(
-            f"{resource.kind} {self.namespace}/{name} was not changed: somebody else changes it again and again",
-            retryable=True,
-        )
+            answer = await self._ask(verb, resource, name, body=body, field_manager=MANAGER, _content_type=MERGE_PATCH)
+            return _object(answer, f"{resource.kind} {self.namespace}/{name}")
+
+        try:
+            return await retry(
+                once,
+                CONFLICT_DELAYS_S,
+                for_s=lambda error: math.inf if isinstance(error, _Conflict) else 0,
+                now_s=asyncio.get_running_loop().time,
+                sleep=asyncio.sleep,
+            )
+        except _Conflict:
+            raise RouterError(
+                f"{resource.kind} {self.namespace}/{name} was not changed: somebody else changes it again and again",
+                retryable=True,
+            ) from None
 
     async def ready_endpoints(self, service: str) -> int:
         """How many addresses of a Service are ready, by its EndpointSlices; each pod counts once."""

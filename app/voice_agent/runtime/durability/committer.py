@@ -262,6 +262,7 @@ class Committer:
         give_up_s = self._clock.monotonic_s() + GIVE_UP_S
         size_bytes = sum(write.size_bytes for write in writes)
         tries = 0
+        # By hand, not by `retry`: a second try is made whatever time the first took, and the end is a state, no error.
         while True:
             tries += 1
             started_s = self._clock.monotonic_s()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from voice_agent.errors import StoreFull, StoreUnavailable
+from voice_agent.retry import Delays
 from voice_agent.runtime.durability.writing import MAX_ROUND_BYTES, NOT_OURS, TRY_S, Batch, Writer, state_of, try_s
 from voice_agent.runtime.ports import Clock, StoreState
 from voice_agent.stores.base import Store, WriteOutcome
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PROBE_S = 0.5
 MAX_PROBE_S = 8.0
 """The longest pause between two tries of a store that is full: each sends whole calls to a server that is in need."""
+PROBES = Delays(PROBE_S, MAX_PROBE_S)
 ASK_S = 1.0
 """How often a store that is full is asked whether calls are still this pod's."""
 MAX_OWED = 2_000
@@ -71,7 +73,7 @@ class WriteBack:
     def give_up(self, why: StoreState) -> None:
         """From now on calls go on from memory."""
         if why is self._told is StoreState.FULL:
-            self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)  # It took some writes and was full again.
+            self._probe_s = PROBES.after(self._probe_s)  # It took some writes and was full again.
         if why is StoreState.FULL:
             self.failure = StoreFull(NO_MEMORY)
         self.given_up = why
@@ -93,7 +95,7 @@ class WriteBack:
         Returns whether that is news.
         """
         is_news = call not in self._rejected
-        pause_s = PROBE_S if is_news else min(2 * self._rejected[call][0], MAX_PROBE_S)
+        pause_s = PROBES.after(0.0 if is_news else self._rejected[call][0])
         self._rejected[call] = pause_s, self._clock.monotonic_s() + pause_s
         call.release_unsaved()
         self.owed[call] = None
@@ -151,7 +153,7 @@ class WriteBack:
                     call.requeue_whole([])
                     self._committer.mark(call)
             elif self.given_up is StoreState.FULL:
-                self._probe_s = min(2 * self._probe_s, MAX_PROBE_S)
+                self._probe_s = PROBES.after(self._probe_s)
                 self._next_probe_s = self._clock.monotonic_s() + self._probe_s
             self.tell()
 
