@@ -34,7 +34,7 @@ SHORT_SECRET = 16
 """A signing secret of fewer characters is taken with a warning."""
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only compared
-"""Hosts that mean every address, and the one of them for whoever is on the same machine."""
+"""Hosts that mean every address, and the one of them that a client on the same machine uses."""
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that may start calls, separated by commas; empty: no key is asked for."""
     revoked_api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Keys that may start no call any more, and whose calls nobody may resume, separated by commas."""
+    """Keys that may start no call any more, and whose calls may not be resumed, separated by commas."""
     secret: SecretStr | None = None
     """Signs resume tokens, the same on every pod; unset: the pods of a store agree on one by themselves."""
     admin_token: SecretStr | None = None

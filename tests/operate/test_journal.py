@@ -118,10 +118,10 @@ async def test_an_emptied_store_is_told_again() -> None:
     journal = Journal(store, clock)
     await journal.acquire()
     await journal.save(PROGRESS)
-    store._notes.clear()
+    store._values.clear()
     await journal.renew()
     await journal.save(replace(PROGRESS, step=Step.DRAIN))
-    assert set(store._notes) == {LEASE, RECORD}
+    assert set(store._values) == {LEASE, RECORD}
 
 
 @pytest.mark.parametrize("record", [b"", b"{}", b"[]", b"null", b'{"terms": 1}'])

@@ -241,7 +241,7 @@ async def test_a_socket_in_somebody_elses_hands_is_refused(tmp_path: Path, monke
     store = EmbeddedStore(f"embedded://{tmp_path}/{'d' * 120}", ttl_s=100)
     store._socket.parent.mkdir(mode=0o777)
     store._socket.parent.chmod(0o777)
-    with pytest.raises(SettingsError, match="belongs to somebody else"):
+    with pytest.raises(SettingsError, match="belongs to another user"):
         await store.open()
     await store.close()
 
@@ -301,7 +301,7 @@ def test_a_private_directory_is_ours_alone(what: str, tmp_path: Path, monkeypatc
         case _:
             directory.rename(tmp_path / "elsewhere")
             directory.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingsError, match="belongs to somebody else"):
+    with pytest.raises(SettingsError, match="belongs to another user"):
         _make_private(directory, shared=False)
     _make_private(directory, shared=True)
 

@@ -174,7 +174,7 @@ class Agent(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of what `open` took."""
+        """Release what `open` acquired."""
 
     async def transcribe(self, clip: Clip) -> str | None:
         """What was said; None when the agent does not know, "" when there was no speech in it."""

@@ -22,7 +22,7 @@ class Echo:
         """Nothing to load."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     async def transcribe(self, clip: Clip) -> str | None:
         """Always None: an echo understands nothing."""

@@ -23,7 +23,7 @@ class Loopback:
         """Nothing to load."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     async def transcribe(self, clip: Clip) -> str | None:
         """Always None: nothing is listened to."""

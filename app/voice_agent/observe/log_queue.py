@@ -1,6 +1,6 @@
-"""Log lines on their way out: written by a thread of their own, for whoever reads them may stop reading.
+"""Log lines on their way out: written by a thread of their own, because their reader may stop reading.
 
-A pipe that nobody reads is full after 64 KiB, and then a write waits. So a line is only put into a queue here; when
+A pipe that is not read is full after 64 KiB, and then a write waits. So a line is only put into a queue here; when
 that is full, lines are dropped and counted, and the first line after that says how many.
 """
 
@@ -23,7 +23,7 @@ FLUSH_S = 1.0
 
 
 class ReadyLines(logging.StreamHandler[TextIO]):
-    """Writes at once if somebody reads, else drops the line: for a process that forks, and must have no thread."""
+    """Writes at once if the pipe takes it, else drops the line: for a process that forks, and must have no thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write, in a piece that a pipe with room takes without waiting (PIPE_BUF, POSIX)."""
@@ -40,7 +40,7 @@ class QueuedLines(logging.handlers.QueueHandler):
 
     def __init__(self, stream: TextIO, *, max_lines: int = MAX_LINES) -> None:
         self.dropped = 0
-        """Lines that nobody will read, since the start."""
+        """Lines that were dropped, since the start."""
         self._lines: queue.Queue[str | None] = queue.Queue(max_lines)
         super().__init__(self._lines)
         self._stream = stream
@@ -67,7 +67,7 @@ class QueuedLines(logging.handlers.QueueHandler):
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_S)
 
     def close(self) -> None:
-        """Write what is queued, if somebody reads it."""
+        """Write what is queued, as far as the pipe takes it."""
         self.flush()
         try:
             self._lines.put_nowait(None)
@@ -83,7 +83,7 @@ class QueuedLines(logging.handlers.QueueHandler):
                 self._write(line + "\n")
                 if self._lines.empty() and (dropped := self.dropped) != self._told:
                     self._told = dropped
-                    logging.getLogger(__name__).warning("log lines were dropped, nobody read them: %d", dropped)
+                    logging.getLogger(__name__).warning("log lines were dropped, the log was not read: %d", dropped)
             except (OSError, ValueError):
                 self.dropped += 1  # The reader has gone, or the stream was closed.
             finally:

@@ -33,7 +33,7 @@ def configure_logs(
 ) -> None:
     """Send all logs of this process to `stream` (None: standard error). `form` is ``json`` or ``console``.
 
-    Nobody who logs waits for whoever reads: see `log_queue`. `forks`: the process must have no thread.
+    No logging call waits for the reader of the log: see `log_queue`. `forks`: the process must have no thread.
     Safe to call again; the last call counts.
     """
     shared: list[Processor] = [
@@ -76,7 +76,7 @@ def configure_logs(
 
 
 def dropped_lines() -> int:
-    """How many log lines nobody read in time, since the logs were configured."""
+    """How many log lines were dropped because they were not read in time, since the logs were configured."""
     return sum(it.dropped for it in logging.getLogger().handlers if isinstance(it, QueuedLines))
 
 

@@ -24,7 +24,7 @@ from voice_agent.stores.base import PodCounters, PodState
 
 
 class Kind(Enum):
-    """How a metric is kept. `SAMPLED` ones are read when somebody asks, and cost nothing before."""
+    """How a metric is kept. `SAMPLED` ones are read when the page is asked for, and cost nothing before."""
 
     COUNTER = "counter"
     HISTOGRAM = "histogram"
@@ -71,7 +71,7 @@ TABLE = (
     Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
     Spec("voice_store_state", Kind.SAMPLED, "1 for how writing to the store goes now, else 0.", "state"),
     Spec("voice_build_info", Kind.SAMPLED, "Always 1; its labels say what runs."),
-    Spec("voice_log_lines_dropped_total", Kind.SAMPLED, "Log lines that were dropped, for nobody read them."),
+    Spec("voice_log_lines_dropped_total", Kind.SAMPLED, "Log lines that were dropped because the log was not read."),
     Spec("voice_audio_frames_total", Kind.SAMPLED, "Messages with audio.", "direction", ("in", "out")),
     Spec("voice_calls_started_total", Kind.COUNTER, "Calls that were begun on this pod."),
     Spec(

@@ -76,7 +76,7 @@ class Recognizer:
         )
 
     def transcribe(self, audio: bytes, audio_format: AudioFormat) -> str | None:
-        """What was said, in small letters; None: not understood; "": nobody spoke."""
+        """What was said, in small letters; None: not understood; "": there was no speech."""
         if not _has_speech(audio, audio_format):
             return ""
         words = self.words(audio, audio_format)

@@ -9,7 +9,7 @@ waits for the answer. ::
 
 A worker that crashes or hangs is killed and replaced, and its job is tried once more on
 the new one. A caller that is cancelled loses interest only: the worker finishes the job,
-and nobody reads the answer. Workers hold nothing but models, so they are always killed
+and the answer is not read. Workers hold nothing but models, so they are always killed
 and never asked to leave; they die with this process, even if it is killed (see `worker`).
 """
 
@@ -40,7 +40,7 @@ from voice_agent.speech.spoken import Spoken
 MAX_WAITING_JOBS = 256
 """Beyond this new jobs are refused: the answer would come too late for a talk."""
 MAX_CLIP_MS = 30_000
-"""A longer clip is no sentence that anybody says to a machine; it counts as not understood."""
+"""A longer clip is no sentence that people say to a machine; it counts as not understood."""
 JOB_LIMIT_S = 20.0
 """From handing a job to a worker to its answer."""
 ANSWER_LIMIT_S = 45.0

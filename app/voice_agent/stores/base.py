@@ -1,5 +1,14 @@
 """The session store: what every store promises, whatever it is made of.
 
+To write one, make a subclass of `Store`, offer it under the entry point group `voice_agent.stores` with its URL scheme
+as the name, and hold it against the contract (`tests/contracts/test_store.py`). For every verb its docstring says what
+of it is atomic and what asking again with the same arguments does: a caller that missed an answer asks again.
+
+Errors. Verbs that talk to the store raise `StoreUnavailable` if there is no answer in time, `StoreFull` if there is no
+memory for what was asked, and `StoreRefused` if trying again cannot help. After the first of these what was asked may
+have taken effect, after the others it has not. Cancelling a verb leaves each of its atomic parts done or not done,
+never half done.
+
 Fencing. A record carries an epoch. `claim` adds one and hands the call to a new
 owner; a write with an older epoch than the record's is refused as a whole. So at
 any time at most one owner's writes are taken, whatever the others believe. The name of
@@ -84,7 +93,7 @@ class NotClaimed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PodCounters:
-    """What a pod has counted since it started, for whoever watches a cutover without Prometheus."""
+    """What a pod has counted since it started, for a cutover without Prometheus."""
 
     ended: int = 0
     failed: int = 0
@@ -109,7 +118,7 @@ class PodState(StrEnum):
     FAILING = "failing"
     """A task of the pod itself ended: it is to be replaced."""
     LEFT = "left"
-    """In its last heartbeat: it has let go of its calls, and its process ends."""
+    """In its last heartbeat: it has given up its calls, and its process ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +168,10 @@ class DrainRequest:
 
 @dataclass(frozen=True, slots=True)
 class RouterWeights:
-    """How the router splits callers over colors, as whoever last set it has told the store."""
+    """How the router splits callers over colors, as the tool that last set it has told the store."""
 
     weights: Mapping[str, int]
-    """Percent by color. A color that is not named gets nobody; without any, a change is under way."""
+    """Percent by color. A color that is not named gets no callers; without any, a change is under way."""
     told_at_ms: int
     """By the store's clock, where it has one of its own."""
 
@@ -180,14 +189,114 @@ class StoreMemory:
     limit_bytes: int
 
 
-class Store(ABC):
-    """A session store. One instance serves a whole pod; methods may run concurrently.
+class CallStore(ABC):
+    """What a store does with calls and call keys."""
 
-    Every method that talks to the store raises `StoreUnavailable` when there is no
-    answer in time, `StoreFull` when it has no memory for what was asked and `StoreRefused`
-    when trying again cannot help. A cancelled method leaves each call's write either done
-    or not done, never half done.
-    """
+    @abstractmethod
+    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        """Carry out writes of different calls in one round trip; the outcomes are in the order of the writes.
+
+        Each write is atomic, and independent of the others: an error that concerns one write alone is its outcome.
+        What is raised concerns all of them, and any of them may have taken effect. A committed write refreshes the TTL
+        of all that is kept of its call.
+
+        Again: a write that comes twice, or after a later one of the same ownership, is reported committed and
+        changes nothing (`CallWrite.revision`). One that is not whole finds a call unknown of which the store holds
+        less than its record counts (see `voice_agent.call.completeness`).
+        """
+
+    @abstractmethod
+    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
+        """Take over a call: epoch + 1, owner, color and status ``attached`` in its record; returns all it holds.
+
+        Atomic, but that a large call may be read in several pieces after it was claimed; if another pod claims it
+        meanwhile, that raises `StoreUnavailable`. Raises `RecordUnreadable`: before anything was changed if the
+        record's schema is none of the claim's; after it was claimed if what is held cannot be read.
+
+        Again: with the same `Claim.name` it is claimed once, and the snapshot is of now; without a name each claim
+        counts.
+        """
+
+    @abstractmethod
+    async def erase(self, call_id: str, now_ms: int) -> bool:
+        """End a call, whichever pod owns it, and erase what was said; False when there is none.
+
+        Atomic. What stays, until the TTL, are `TOMBSTONE_FIELDS`, so that a claim is told `ENDED`; every
+        write of the call from now on is answered `ENDED`. Its call key stays bound. A call that had ended
+        keeps its outcome. Again: the same, the TTL begins anew.
+        """
+
+    @abstractmethod
+    async def load(self, call_id: str) -> Snapshot | None:
+        """Read a call without owning it; None when there is none. Changes nothing. Raises `RecordUnreadable`.
+
+        Changes made meanwhile may show in a part of a large call.
+        """
+
+    @abstractmethod
+    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
+        """Bind a call key to a call unless it is bound; return the call it is bound to now.
+
+        Atomic: of two pods that ask at once both get the same call. `instead_of` names a call that has ended: a key
+        still bound to that one is rebound. Again: the same answer, and the binding's TTL begins anew.
+        """
+
+    @abstractmethod
+    async def find_call_key(self, key_hash: str) -> str | None:
+        """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
+
+
+class FleetStore(ABC):
+    """What pods and operators keep in a store together. No call depends on it but through `heartbeat`."""
+
+    @abstractmethod
+    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
+        """Keep a pod's heartbeat for `ttl_s`, in place of its last, and return the drain request of its color.
+
+        Keeping it is atomic, and may have taken effect where reading the request then fails.
+        """
+
+    @abstractmethod
+    async def pods(self) -> list[PodHeartbeat]:
+        """Every pod whose heartbeat has not run out, by name; a malformed heartbeat is passed over. No snapshot."""
+
+    @abstractmethod
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
+        """Ask every pod of a color to drain, in place of an earlier request; None removes it. Atomic. No TTL."""
+
+    @abstractmethod
+    async def drain_request(self, color: str) -> DrainRequest | None:
+        """The drain request of a color; None if there is none or it is malformed."""
+
+    @abstractmethod
+    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
+        """Keep what the router is set to, all colors at once; `now_ms` counts in a store without a clock. No TTL."""
+
+    @abstractmethod
+    async def weights(self) -> RouterWeights | None:
+        """What the router is set to, as `tell_weights` was told last; None: never, or it is malformed."""
+
+    @abstractmethod
+    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
+        """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL.
+
+        Atomic; again: the same answer. The names are others than those of `get`.
+        """
+
+    @abstractmethod
+    async def get(self, name: str) -> bytes | None:
+        """What `compare_and_set` keeps under a name; None when nothing is."""
+
+    @abstractmethod
+    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
+        """Replace a value for `ttl_s` if it is still `old`; None stands for no value. False: it is something else.
+
+        Atomic. Again: a value that is `new` already counts as replaced.
+        """
+
+
+class Store(CallStore, FleetStore):
+    """A session store. One instance serves a whole pod; methods may run concurrently, on one event loop."""
 
     def __init__(self, *, ttl_s: int) -> None:
         self.ttl_s = ttl_s
@@ -197,7 +306,7 @@ class Store(ABC):
     def retention_s(self) -> int:
         """How long the conversation of a call that ended is kept; at most, and if not set otherwise, the TTL.
 
-        Its record, in which nothing is that was said, stays until the TTL: whoever comes back is told that
+        Its record, in which nothing is that was said, stays until the TTL: a client that comes back is told that
         the call has ended.
         """
         return self.ttl_s if self._retention_s is None else min(self._retention_s, self.ttl_s)
@@ -206,7 +315,7 @@ class Store(ABC):
     def retention_s(self, seconds: int | None) -> None:
         self._retention_s = seconds
 
-    def use_prefix(self, prefix: str) -> None:  # noqa: B027 - a store that is nobody else's takes no notice
+    def use_prefix(self, prefix: str) -> None:
         """Put `prefix` before all keys, so that two installations can share a store; to be called before `open`."""
 
     @property
@@ -216,11 +325,11 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect and make ready. Call once, before anything else."""
+        """Connect and make ready. Call once, before anything else. Raises `SettingsError` for what is set wrongly."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of connections. The data stays. Safe to call twice."""
+        """Close the connections. The data stays. Again: nothing."""
 
     @abstractmethod
     async def ping(self) -> None:
@@ -240,85 +349,3 @@ class Store(ABC):
         Empty if nothing does, or the store does not say. Raises `StoreUnfit` if it cannot keep calls at all.
         """
         return []
-
-    @abstractmethod
-    async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
-        """Carry out writes of different calls in one round trip, each atomic by itself.
-
-        A committed write refreshes the TTL of all that is kept of its call. A write that comes
-        twice, or after a later one of the same ownership, is reported committed and changes nothing.
-        One that is not whole finds a call unknown of which the store holds less than its record counts
-        (see `voice_agent.call.completeness`).
-        """
-
-    @abstractmethod
-    async def claim(self, claim: Claim) -> Claimed | NotClaimed:
-        """Take over a call: one more on the epoch, owner, color and status ``attached``, and all it holds.
-
-        Raises `RecordUnreadable`: before anything was changed if the record's schema is none of the claim's; after it
-        was claimed if what is held cannot be read.
-        """
-
-    @abstractmethod
-    async def erase(self, call_id: str, now_ms: int) -> bool:
-        """End a call, whoever owns it, and erase what was said; False when there is none.
-
-        Atomic. What stays, until the TTL, are `TOMBSTONE_FIELDS`, so that a claim is told `ENDED`; every
-        write of the call from now on is answered `ENDED`. Its call key stays bound. A call that had ended
-        keeps its outcome. Safe to ask again.
-        """
-
-    @abstractmethod
-    async def load(self, call_id: str) -> Snapshot | None:
-        """Read a call without owning it; None when there is none. Raises `RecordUnreadable`."""
-
-    @abstractmethod
-    async def bind_call_key(self, key_hash: str, call_id: str, *, instead_of: str | None = None) -> str:
-        """Bind a call key to a call unless it is bound; return the call it is bound to now.
-
-        `instead_of` names a call that has ended: a key still bound to that one is rebound. Binding
-        it to the same call once more refreshes its TTL.
-        """
-
-    @abstractmethod
-    async def find_call_key(self, key_hash: str) -> str | None:
-        """The call a key is bound to, or None, also if that cannot be the id of a call. Refreshes the binding's TTL."""
-
-    @abstractmethod
-    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        """Say that a pod is alive, and return the drain request of its color."""
-
-    @abstractmethod
-    async def pods(self) -> list[PodHeartbeat]:
-        """Every pod whose heartbeat has not run out, by name; one that cannot be read is passed over."""
-
-    @abstractmethod
-    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
-        """Ask every pod of a color to drain; None removes the request."""
-
-    @abstractmethod
-    async def drain_request(self, color: str) -> DrainRequest | None:
-        """The drain request of a color; None if there is none or it cannot be read."""
-
-    @abstractmethod
-    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
-        """Keep what the router is set to; `now_ms` counts in a store that has no clock of its own. No TTL."""
-
-    @abstractmethod
-    async def weights(self) -> RouterWeights | None:
-        """What the router is set to, as far as somebody has told; None: nobody has."""
-
-    @abstractmethod
-    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
-        """Settle a value for all pods: the first proposal under `name` wins and is what everyone gets. No TTL."""
-
-    @abstractmethod
-    async def get(self, name: str) -> bytes | None:
-        """What an operator's tool keeps under a name; None when nothing is. No call depends on it."""
-
-    @abstractmethod
-    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        """Replace a value for `ttl_s` if it is still `old`; None stands for no value. False: it is something else.
-
-        Atomic. A value that is `new` already counts as replaced, so a swap whose answer was lost may be asked again.
-        """

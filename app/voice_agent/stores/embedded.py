@@ -8,7 +8,7 @@ it again from the append-only file. What a killed process had acknowledged is in
 file: it is written before the answer goes out, and only a crash of the whole machine can
 lose the last second.
 
-Never two servers on one `dir`: whoever starts one takes the lock on `dir/lock` and hands
+Never two servers on one `dir`: the process that starts one takes the lock on `dir/lock` and hands
 it down to the server, which holds it until it is gone. A server that is alive but silent
 (loading, stopped, a slow disk) is therefore waited for and not replaced.
 """
@@ -114,7 +114,7 @@ class EmbeddedStore(RedisStore):
         await super().open()
 
     async def close(self) -> None:
-        """Let go; the server ends if this process started it, with all it was told in its file."""
+        """Close the connections; the server ends if this process started it, with all it was told in its file."""
         self._closed = True
         if self._ensuring is not None:
             await asyncio.wait([self._ensuring])
@@ -229,4 +229,4 @@ def _make_private(directory: Path, *, shared: bool) -> None:
     directory.mkdir(exist_ok=True, mode=0o700)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise SettingsError(f"VOICE_STORE_URL: {directory} belongs to somebody else; choose a shorter directory")
+        raise SettingsError(f"VOICE_STORE_URL: {directory} belongs to another user; choose a shorter directory")

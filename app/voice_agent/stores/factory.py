@@ -16,7 +16,7 @@ MakeStore = Callable[..., Store]
 
 
 def open_store(url: str, *, ttl_s: int, retention_s: int | None = None, key_prefix: str = "") -> Store:
-    """The store for a URL, not opened yet. Raises `SettingsError` for a scheme nobody knows or a bad URL.
+    """The store for a URL, not opened yet. Raises `SettingsError` for an unknown scheme or a bad URL.
 
     `retention_s`: see `Store.retention_s`; `key_prefix`: see `Store.use_prefix`.
     A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
@@ -15,13 +15,11 @@ from voice_agent.stores.base import (
     TOMBSTONE_FIELDS,
     Claim,
     Claimed,
-    DrainRequest,
     NotClaimed,
-    PodHeartbeat,
-    RouterWeights,
     Store,
     WriteOutcome,
 )
+from voice_agent.stores.memory_fleet import MemoryFleet
 
 
 @dataclass(slots=True)
@@ -42,7 +40,22 @@ class _Kept:
         counted = Kept.unpack(self.fields)
         return counted is not None and any(counted.missing(len(self.items), len(self.outbox), len(self.speech)))
 
-    def let_go(self) -> None:
+    def append(self, write: CallWrite) -> None:
+        """Add events and speech that are new, and drop what is not kept any more."""
+        for event in write.events:
+            if event.n > self.last_event_n:
+                self.outbox.append(event)
+                self.last_event_n = event.n
+        for piece in write.speech:
+            if piece.n > self.last_speech_n:
+                self.speech.append(piece)
+                self.last_speech_n = piece.n
+        while self.outbox and self.outbox[0].n < write.keep_events_from:
+            self.outbox.popleft()
+        while self.speech and self.speech[0].n < write.keep_speech_from:
+            self.speech.popleft()
+
+    def drop_streams(self) -> None:
         """Drop outbox and speech."""
         self.outbox, self.speech = deque(), deque()
         self.last_event_n = self.last_speech_n = 0
@@ -52,24 +65,19 @@ def _is_within(schema: bytes, schemas: tuple[int, int]) -> bool:
     return schema.isdigit() and schemas[0] <= int(schema) <= schemas[1]
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryFleet, Store):
     """`memory://`. One instance may be shared by several pods of a test."""
 
     def __init__(self, *, ttl_s: int, now_s: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(ttl_s=ttl_s)
+        MemoryFleet.__init__(self, now_s)
+        Store.__init__(self, ttl_s=ttl_s)
         self.is_full = False
         """As a server at its `maxmemory`: takes no write but those that free memory."""
-        self._now_s = now_s
         # Both in the order in which they expire, for each refresh moves an entry to the end.
         self._calls: OrderedDict[str, _Kept] = OrderedDict()
         self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._retained: deque[tuple[float, str, _Kept]] = deque()
         """Calls that have ended, and when their items go, if that is before all else of them."""
-        self._pods: dict[str, tuple[PodHeartbeat, float]] = {}
-        self._requests: dict[str, DrainRequest] = {}
-        self._weights: RouterWeights | None = None
-        self._agreed: dict[str, bytes] = {}
-        self._notes: dict[str, tuple[bytes, float]] = {}
 
     @property
     def kind(self) -> str:
@@ -112,6 +120,34 @@ class MemoryStore(Store):
 
     def _commit(self, write: CallWrite) -> WriteOutcome:
         kept = self._kept(write.call_id)
+        judged = self._judge(write, kept)
+        if isinstance(judged, WriteOutcome):
+            return judged
+        epoch, claim = judged
+        if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
+            self._bind(write.call_key_hash, write.call_id)
+        if kept is None or write.whole:
+            kept = self._calls[write.call_id] = _Kept()
+        self._refresh(write.call_id, kept)
+        if write.ends:
+            kept.fields = {}
+        kept.fields.update(write.fields, epoch=b"%d" % epoch)
+        if claim:
+            kept.fields["claim"] = claim.encode()
+        if write.revision:
+            kept.fields["revision"] = b"%d" % write.revision
+        kept.items.update(write.items)
+        for item_id in write.dropped_items:
+            kept.items.pop(item_id, None)
+        if write.ends:
+            kept.drop_streams()
+            self._retain(write.call_id, kept)
+        else:
+            kept.append(write)
+        return WriteOutcome.COMMITTED
+
+    def _judge(self, write: CallWrite, kept: _Kept | None) -> WriteOutcome | tuple[int, str]:
+        """Under which epoch and claim to carry a write out, or what becomes of it without."""
         epoch, claim, revision, held = write.epoch, write.claim, 0, 0
         if kept is not None and ERASED in kept.fields:
             return WriteOutcome.ENDED
@@ -130,40 +166,7 @@ class MemoryStore(Store):
         is_next = not write.revision or revision == write.revision - 1
         if not write.whole and (kept is None or held < epoch or not is_next or kept.lacks_some):
             return WriteOutcome.UNKNOWN
-        if self.is_full and not write.ends:
-            return WriteOutcome.FULL
-        if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
-            self._bind(write.call_key_hash, write.call_id)
-        if kept is None or write.whole:
-            kept = self._calls[write.call_id] = _Kept()
-        self._refresh(write.call_id, kept)
-        if write.ends:
-            kept.fields = {}
-        kept.fields.update(write.fields, epoch=b"%d" % epoch)
-        if claim:
-            kept.fields["claim"] = claim.encode()
-        if write.revision:
-            kept.fields["revision"] = b"%d" % write.revision
-        kept.items.update(write.items)
-        for item_id in write.dropped_items:
-            kept.items.pop(item_id, None)
-        if write.ends:
-            kept.let_go()
-            self._retain(write.call_id, kept)
-            return WriteOutcome.COMMITTED
-        for event in write.events:
-            if event.n > kept.last_event_n:
-                kept.outbox.append(event)
-                kept.last_event_n = event.n
-        for piece in write.speech:
-            if piece.n > kept.last_speech_n:
-                kept.speech.append(piece)
-                kept.last_speech_n = piece.n
-        while kept.outbox and kept.outbox[0].n < write.keep_events_from:
-            kept.outbox.popleft()
-        while kept.speech and kept.speech[0].n < write.keep_speech_from:
-            kept.speech.popleft()
-        return WriteOutcome.COMMITTED
+        return WriteOutcome.FULL if self.is_full and not write.ends else (epoch, claim)
 
     def _retain(self, call_id: str, kept: _Kept) -> None:
         if not self.retention_s:
@@ -181,7 +184,7 @@ class MemoryStore(Store):
             fields.update(status=b"ended", outcome=b"admin", ended_at=b"%d" % now_ms)
         fields.update({"epoch": b"%d" % (int(fields["epoch"]) + 1), ERASED: b"1"})
         kept.fields, kept.items = fields, {}
-        kept.let_go()
+        kept.drop_streams()
         return True
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
@@ -232,46 +235,3 @@ class MemoryStore(Store):
             return None
         self._bind(key_hash, bound[0])
         return bound[0]
-
-    async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        now_s = self._now_s()
-        self._pods = {name: kept for name, kept in self._pods.items() if kept[1] > now_s}
-        self._pods[heartbeat.name] = (heartbeat, now_s + ttl_s)
-        return self._requests.get(heartbeat.color)
-
-    async def pods(self) -> list[PodHeartbeat]:
-        return sorted(
-            (heartbeat for heartbeat, expires_s in self._pods.values() if expires_s > self._now_s()),
-            key=lambda heartbeat: heartbeat.name,
-        )
-
-    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
-        if request is None:
-            self._requests.pop(color, None)
-        else:
-            self._requests[color] = request
-
-    async def drain_request(self, color: str) -> DrainRequest | None:
-        return self._requests.get(color)
-
-    async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
-        self._weights = RouterWeights(dict(weights), now_ms)
-
-    async def weights(self) -> RouterWeights | None:
-        return self._weights
-
-    async def get_or_set(self, name: str, proposal: bytes) -> bytes:
-        return self._agreed.setdefault(name, proposal)
-
-    async def get(self, name: str) -> bytes | None:
-        found = self._notes.get(name)
-        return found[0] if found is not None and found[1] > self._now_s() else None
-
-    async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
-        if await self.get(name) not in (old, new):
-            return False
-        if new is None:
-            self._notes.pop(name, None)
-        else:
-            self._notes[name] = (new, self._now_s() + ttl_s)
-        return True

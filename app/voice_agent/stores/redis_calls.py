@@ -133,6 +133,6 @@ class RedisCalls(RedisClient):
         """One GETEX."""
         key = self.keys.call_key(key_hash)
         bound: Any = await self._ask(lambda: self._redis.getex(key, ex=self.ttl_s), about=key)
-        is_odd = bound is not None and CALL_ID.fullmatch(bound) is None
-        self._passed_over.tell("call keys", {key: "bound to no call"} if is_odd else {})
-        return None if bound is None or is_odd else bound.decode()
+        is_malformed = bound is not None and CALL_ID.fullmatch(bound) is None
+        self._passed_over.tell("call keys", {key: "bound to no call"} if is_malformed else {})
+        return None if bound is None or is_malformed else bound.decode()

@@ -30,7 +30,7 @@ CLAIM_MARGIN_MS = 100
 AGAIN_FOR_S = 1.0
 AGAIN = Delays(first_s=0.02, longest_s=0.3)
 SCRIPTS = tuple(
-    "commit stage erase bind_call_key beat list_pod read_fields request_drain tell_weights compare_and_set".split()
+    "commit stage erase bind_call_key heartbeat list_pod read_fields request_drain tell_weights compare_and_set".split()
 )
 IN_PAGES = ("claim", "load", "read")
 """Scripts that read calls."""

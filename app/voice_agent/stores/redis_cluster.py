@@ -4,7 +4,7 @@ All keys of a call are in one slot, so every script works here as it does on one
 A pod's writes go out as one pipeline to each node, side by side. What touches several
 slots (the fleet's keys) goes through redis-py's own cluster client, which also knows
 where slots are; when a node says that one has moved, or does not answer, the map is read
-again, and whoever asked asks once more.
+again, and what takes effect once is asked once more.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class ClusterStore(RedisStore):
         """The map may be wrong: read it again before the next question."""
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, (*MOVED, exceptions.ReadOnlyError)):
             known = {node.name for node in self._cluster.get_nodes()}
-            # All at once: whoever finds it out meanwhile finds none of them.
+            # All at once, before the first await: another question that fails meanwhile must find none of them.
             for gone in [self._nodes.pop(name) for name in self._nodes.keys() - known]:
                 await gone.connection_pool.disconnect()
             await self._cluster.aclose()

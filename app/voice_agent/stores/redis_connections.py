@@ -154,7 +154,7 @@ async def _forgetful(connection: Any) -> None:
     """Have a connection that is given up forget what it has not sent.
 
     Else a question asked into a broken network would arrive when that heals, long after its asker
-    was told that there is no answer, and a claim could take a call from whoever has it by then.
+    was told that there is no answer, and a claim could take a call from the pod that has it by then.
     """
     endpoint = connection._writer.get_extra_info("socket")  # noqa: SLF001 - redis-py offers no other way to it
     if endpoint.family != socket.AF_UNIX:

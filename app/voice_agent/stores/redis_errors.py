@@ -12,7 +12,7 @@ from voice_agent.stores.base import WriteOutcome
 
 FAILURES = (
     exceptions.RedisError,
-    exceptions.RedisClusterException,  # no node can be reached, or nobody serves a slot; no RedisError
+    exceptions.RedisClusterException,  # no node can be reached, or a slot has no node; no RedisError
     OSError,
     TimeoutError,
     RuntimeError,  # uvloop's word for a connection that was reset between two questions

@@ -12,11 +12,11 @@ from voice_agent.errors import StoreUnavailable
 from voice_agent.stores.base import DrainRequest, PodHeartbeat, RouterWeights
 from voice_agent.stores.redis_client import Answer, RedisClient
 from voice_agent.stores.redis_fleet_format import (
+    DRAIN_FIELDS,
     HEARTBEAT_FIELDS,
     MAX_HASH_BYTES,
     MAX_PODS,
     WEIGHTS_FIELDS,
-    WISH_FIELDS,
     heartbeat_fields,
     heartbeat_of,
     request_of,
@@ -36,24 +36,24 @@ class RedisFleet(RedisClient):
         """Two scripts, for in a cluster their keys are not on one server, and a look at the server's clock."""
         fields = [ttl_s, *(word for pair in heartbeat_fields(heartbeat).items() for word in pair)]
         await self._ask(self._read_clock, again=False)
-        await self._run("beat", [self.keys.pod(heartbeat.name)], fields, again=False)
+        await self._run("heartbeat", [self.keys.pod(heartbeat.name)], fields, again=False)
         await self._run("list_pod", [self.keys.pods], [heartbeat.name, KEPT_POD_MS], again=False)
         return await self.drain_request(heartbeat.color)
 
     async def pods(self) -> list[PodHeartbeat]:
-        """Two round trips: the names, then their beats. One that is odd is passed over."""
+        """Two round trips: the names, then their heartbeats. A malformed one is passed over."""
         listed: Any = await self._ask(
             lambda: self._redis.zrevrange(self.keys.pods, 0, MAX_PODS - 1), about=self.keys.pods
         )
         names = sorted(name.decode(errors="backslashreplace") for name in listed)
         runs = [([self.keys.pod(name)], [MAX_HASH_BYTES, *HEARTBEAT_FIELDS]) for name in names]
         answers = await self._ask(lambda: self._run_all(self._scripts["read_fields"], runs)) if runs else []
-        odd: dict[str, str] = {}
+        malformed: dict[str, str] = {}
         heartbeats = [
-            heartbeat_of(name, answer, partial(odd.__setitem__, self.keys.pod(name)))
+            heartbeat_of(name, answer, partial(malformed.__setitem__, self.keys.pod(name)))
             for name, answer in zip(names, answers, strict=True)
         ]
-        self._passed_over.tell("heartbeats", odd)
+        self._passed_over.tell("heartbeats", malformed)
         return [heartbeat for heartbeat in heartbeats if heartbeat is not None]
 
     async def request_drain(self, color: str, request: DrainRequest | None) -> None:
@@ -61,18 +61,18 @@ class RedisFleet(RedisClient):
         await self._run("request_drain", [self.keys.color(color)], [] if request is None else [orjson.dumps(request)])
 
     async def drain_request(self, color: str) -> DrainRequest | None:
-        """One script. A request that is odd is passed over."""
-        return await self._read_fleet(self.keys.color(color), WISH_FIELDS, request_of)
+        """One script. A malformed request is passed over."""
+        return await self._read_fleet(self.keys.color(color), DRAIN_FIELDS, request_of)
 
     async def _read_fleet(
         self, key: str, fields: Sequence[str], read: Callable[[Any, Callable[[str], None]], Answer]
     ) -> Answer:
-        """What some fields of a key say; what is odd is named."""
+        """What some fields of a key say; what is malformed is named in the log."""
         question = ([key], [MAX_HASH_BYTES, *fields])
         [answer] = await self._ask(lambda: self._run_all(self._scripts["read_fields"], [question]), about=key)
-        odd: dict[str, str] = {}
-        found = read(answer, partial(odd.__setitem__, key))
-        self._passed_over.tell(key, odd)
+        malformed: dict[str, str] = {}
+        found = read(answer, partial(malformed.__setitem__, key))
+        self._passed_over.tell(key, malformed)
         return found
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
@@ -80,7 +80,7 @@ class RedisFleet(RedisClient):
         await self._run("tell_weights", [self.keys.routing], [orjson.dumps(dict(weights))])
 
     async def weights(self) -> RouterWeights | None:
-        """One script. Weights that are odd are passed over."""
+        """One script. Malformed weights are passed over."""
         return await self._read_fleet(self.keys.routing, WEIGHTS_FIELDS, weights_of)
 
     async def get_or_set(self, name: str, proposal: bytes) -> bytes:

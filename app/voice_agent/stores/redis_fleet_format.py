@@ -1,7 +1,7 @@
-"""How heartbeats, drain requests and weights look in Redis, and what of them is passed over because it looks otherwise.
+"""How heartbeats, drain requests and weights look in Redis, and what becomes of those that look otherwise.
 
-Blue and green are different versions, and anybody may write into a server: what is not understood is passed over one
-by one and named, and hides nothing else. Of a heartbeat, counters and keys may be missing alone.
+Blue and green are different versions, and other programs may write into a server: an entry that is malformed is passed
+over by itself and named, and hides no other. Of a heartbeat, counters and keys may be missing alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_HASH_BYTES = 1024 * 1024
 """Of a heartbeat or a drain request: stops one that is huge from being sent to every pod every two seconds. One with
 the keys of ten thousand calls has a third of it."""
 MAX_PODS = 1000
-"""Of those that beat last: stops a list of names that is no list of pods."""
+"""Of those whose heartbeat is the latest: stops a list of names that is no list of pods."""
 MAX_TEXT_CHARS = 200
 """Of a name or a label: stops what would fill a terminal."""
 MAX_NUMBER = 2**53
@@ -30,9 +30,9 @@ MAX_DEADLINE_S = 10**8
 """Three years: stops a number that no timer takes."""
 
 HEARTBEAT_FIELDS = tuple(PodHeartbeat.__dataclass_fields__)
-WISH_FIELDS = ("drain",)
+DRAIN_FIELDS = ("drain",)
 WEIGHTS_FIELDS = ("weights", "told_at_ms")
-WISH_NUMBERS = (("deadline_s", MAX_DEADLINE_S), ("requested_at_ms", MAX_NUMBER))
+DRAIN_NUMBERS = (("deadline_s", MAX_DEADLINE_S), ("requested_at_ms", MAX_NUMBER))
 CALL_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 """What a call key may be bound to; `lua/bind_call_key.lua` looks for the same."""
 
@@ -40,10 +40,10 @@ log = structlog.get_logger(__name__)
 
 Part = TypeVar("Part")
 Say = Callable[[str], None]
-"""To be told what is odd."""
+"""Called with what is malformed."""
 
 
-class Odd(ValueError):
+class Malformed(ValueError):
     """Something is not what this version reads; says what is wrong, and quotes nothing of it."""
 
 
@@ -54,7 +54,7 @@ class PassedOver:
         self._told: dict[str, Mapping[str, str]] = {}
 
     def tell(self, among: str, found: Mapping[str, str]) -> None:
-        """`found`: all that is odd now `among` some entries, and why."""
+        """`found`: all that are malformed now `among` some entries, and why."""
         before = self._told.get(among, {})
         for entry, why in found.items():
             if before.get(entry) != why:
@@ -71,13 +71,13 @@ def heartbeat_fields(heartbeat: PodHeartbeat) -> dict[Any, Any]:
 
 
 def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
-    """The heartbeat of a pod from what `lua/read_fields.lua` answered; None if it has run out, or is odd."""
+    """The heartbeat of a pod from what `lua/read_fields.lua` answered; None if it has run out, or is malformed."""
     try:
         found = _fields(HEARTBEAT_FIELDS, answer)
         if not found:
             return None
         if _text(found, "name") != name:
-            raise Odd("it names another pod")
+            raise Malformed("it names another pod")
         return PodHeartbeat(
             name=name,
             color=_text(found, "color"),
@@ -103,16 +103,16 @@ def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
 
 
 def request_of(answer: Any, say: Say) -> DrainRequest | None:
-    """The drain request of a color, from the same; None if there is none, or it is odd. Newer versions may say more."""
+    """The drain request of a color, from the same; None: there is none, or a malformed one. Newer ones may say more."""
     try:
-        found = _fields(WISH_FIELDS, answer)
+        found = _fields(DRAIN_FIELDS, answer)
         if not found:
             return None
         request = _object(found["drain"])
         mode = request.get("mode")
         if not isinstance(mode, str) or not mode.isprintable() or len(mode) > MAX_TEXT_CHARS:
-            raise Odd("its mode is no word")
-        deadline_s, at_ms = (_number_in(request, *bound) for bound in WISH_NUMBERS)
+            raise Malformed("its mode is no word")
+        deadline_s, at_ms = (_number_in(request, *bound) for bound in DRAIN_NUMBERS)
         return DrainRequest(mode, deadline_s, at_ms)
     except ValueError as error:
         say(_why(error))
@@ -120,7 +120,7 @@ def request_of(answer: Any, say: Say) -> DrainRequest | None:
 
 
 def weights_of(answer: Any, say: Say) -> RouterWeights | None:
-    """What the router is set to, from the same; None if nobody has told, or it is odd."""
+    """What the router is set to, from the same; None if they were never told, or are malformed."""
     try:
         found = _fields(WEIGHTS_FIELDS, answer)
         return RouterWeights(_counts(found["weights"]), _number(found, "told_at_ms")) if "weights" in found else None
@@ -131,7 +131,7 @@ def weights_of(answer: Any, say: Say) -> RouterWeights | None:
 
 def _why(error: ValueError) -> str:
     """Others than ours quote what stands there."""
-    if isinstance(error, Odd):
+    if isinstance(error, Malformed):
         return str(error)
     return "no UTF-8" if isinstance(error, UnicodeDecodeError) else "no JSON"
 
@@ -139,18 +139,18 @@ def _why(error: ValueError) -> str:
 def _fields(names: tuple[str, ...], answer: Any) -> dict[str, bytes]:
     """The fields that are there."""
     if isinstance(answer, exceptions.RedisError):
-        raise Odd(words_of(answer))
+        raise Malformed(words_of(answer))
     if isinstance(answer, int):
-        raise Odd(f"{answer} bytes, more than {MAX_HASH_BYTES}")
+        raise Malformed(f"{answer} bytes, more than {MAX_HASH_BYTES}")
     return {name: value for name, value in zip(names, answer, strict=True) if value is not None}
 
 
 def _text(found: Mapping[str, bytes], name: str, without: str | None = None) -> str:
     text = found[name].decode() if name in found else without
     if text is None:
-        raise Odd(f"it has no {name}")
+        raise Malformed(f"it has no {name}")
     if not text.isprintable() or len(text) > MAX_TEXT_CHARS:
-        raise Odd(f"its {name} is no label")
+        raise Malformed(f"its {name} is no label")
     return text
 
 
@@ -159,9 +159,9 @@ def _number(found: Mapping[str, bytes], name: str, without: int | None = None) -
     if digits is None and without is not None:
         return without
     if digits is None:
-        raise Odd(f"it has no {name}")
+        raise Malformed(f"it has no {name}")
     if not digits.isdigit() or len(digits) > len(str(MAX_NUMBER)) or int(digits) > MAX_NUMBER:
-        raise Odd(f"its {name} is no number")
+        raise Malformed(f"its {name} is no number")
     return int(digits)
 
 
@@ -177,14 +177,14 @@ def _part(found: Mapping[str, bytes], name: str, read: Callable[[bytes], Part], 
 def _number_in(request: Mapping[str, Any], name: str, most: int) -> int:
     value = request.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise Odd(f"its {name} is no number")
+        raise Malformed(f"its {name} is no number")
     return int(value)
 
 
 def _object(packed: bytes) -> dict[str, Any]:
     found = orjson.loads(packed)
     if not isinstance(found, dict):
-        raise Odd("no JSON object")
+        raise Malformed("no JSON object")
     return found
 
 
@@ -196,7 +196,7 @@ def _checked_counts(found: Any) -> dict[str, int]:
     if not isinstance(found, dict) or not all(
         type(count) is int and 0 <= count <= MAX_NUMBER for count in found.values()
     ):
-        raise Odd("they are no counts")
+        raise Malformed("they are no counts")
     return found
 
 
@@ -205,5 +205,5 @@ def _counters(packed: bytes) -> PodCounters:
     found = {name: value for name, value in _object(packed).items() if name in PodCounters.__dataclass_fields__}
     turns, causes = (_checked_counts(found.pop(name, {})) for name in ("turns", "causes"))
     if not all(re.fullmatch(r"inf|\d{1,9}(\.\d{1,9})?", bound) for bound in turns):
-        raise Odd("its turns are no counts")
+        raise Malformed("its turns are no counts")
     return PodCounters(**_checked_counts(found), turns=turns, causes=causes)

@@ -1,6 +1,6 @@
 """What is kept under which key (design, section 4.7).
 
-Everything but calls begins with ``voice:``, so that another program's ``pods`` is nobody's business here; a prefix of
+Everything but calls begins with ``voice:``, so that another program's ``pods`` is not read here; a prefix of
 the installation's own stands before all keys, so that two can share a server.
 """
 
@@ -13,7 +13,7 @@ class Keys:
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
         self.pods = f"{prefix}voice:pods"
-        """Sorted set of pod names by the time of their last beat, so that listing them needs no scan."""
+        """Sorted set of pod names by the time of their last heartbeat, so that listing them needs no scan."""
 
         self.routing = f"{prefix}voice:routing"
         """What the router is set to."""

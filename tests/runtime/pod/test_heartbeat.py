@@ -103,7 +103,7 @@ async def test_a_store_that_comes_back_empty_is_told_what_the_pods_agreed_on() -
     with patch.object(bootstrap, "make_store", return_value=store):
         async with bootstrap.build(settings) as parts:
             secret = await bootstrap.find_secret(settings, store)
-            store._agreed.clear()
+            store._settled.clear()
             await parts.pod.heartbeat.heartbeat()
             assert await bootstrap.find_secret(settings, store) == secret
 

@@ -154,7 +154,7 @@ def _go_on(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
     """A task was asked for, or a day or time was named."""
     if not memory.task:
         if memory.done is None:
-            # A day or time out of nowhere: whoever calls a front desk with one wants an appointment.
+            # A day or time out of nowhere: a caller who names one to a front desk wants an appointment.
             memory = _begin(memory, "book")
         else:
             memory = replace(memory, task="move", chosen=memory.done, slot=memory.appointments[memory.done])

@@ -4,7 +4,7 @@
 -- ARGV  1 owner   2 color   3 now in ms   4 ttl in seconds
 --       5 "1": the record must belong to the API key hash in 6   7 name of this claim
 --       8 by when it must have arrived, in ms of this server's clock (0: whenever); a claim that comes
---         later, out of some buffer, would take the call from whoever was given it meanwhile
+--         later, out of some buffer, would take the call from the pod that was given it meanwhile
 --       9 and 10 the lowest and the highest schema that the claimant reads; "": any
 -- Returns {"unknown"}, {"foreign"}, {"ended"}, {"late"}, {"schema", that of the record}, which change nothing, or
 --         {"claimed", epoch, owner and status before, record, ids of all items, a page}

@@ -29,7 +29,7 @@ if record[4] then
 end
 if held then
   if held > epoch then
-    -- The claim in doubt counts only as the next one: whoever had the call in between has changed it.
+    -- The claim in doubt counts only as the next one: a pod that had the call in between has changed it.
     if ARGV[8] == '' or held_claim ~= ARGV[8] or held ~= epoch + 1 then
       return 'superseded'
     end
@@ -80,7 +80,7 @@ if not whole and (
   or ((count[4] > 0 or ARGV[4] ~= '0') and not is_ours(KEYS[3], 'stream'))
   or ((count[5] > 0 or ARGV[5] ~= '0') and not is_ours(KEYS[4], 'stream'))
 ) then
-  return 'unknown' -- somebody else's
+  return 'unknown' -- it belongs to another claim
 end
 
 -- Whether all that was staged is still there.

@@ -5,7 +5,7 @@
 --       3 "1": the new value is 4; "0": remove it   4 new value   5 ttl in seconds
 -- Returns 1 when the value is the new one now, 0 when it is something else. A false GET is no value.
 --
--- Writes nothing before a command that needs no memory; see beat.lua.
+-- Writes nothing before a command that needs no memory; see heartbeat.lua.
 
 local now = redis.call('GET', KEYS[1])
 local old = ARGV[1] == '1' and ARGV[2]

@@ -1,4 +1,4 @@
--- Ends a call, whoever owns it, and erases what was said.
+-- Ends a call, whichever pod owns it, and erases what was said.
 --
 -- KEYS  1 record hash   2 items hash   3 outbox stream   4 speech stream
 -- ARGV  1 now in ms   2 ttl in seconds   3 outcome of a call that had not ended   then the names of the fields that stay

@@ -3,7 +3,7 @@
 -- KEYS  1 the color's hash
 -- ARGV  1 the request; absent: remove it
 --
--- Begins with what needs no memory; see beat.lua. Where something else stands, there is no request that could be removed.
+-- Begins with what needs no memory; see heartbeat.lua. Where something else stands, there is no request that could be removed.
 
 if not ARGV[1] and redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
   return 1

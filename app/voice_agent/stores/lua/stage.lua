@@ -1,4 +1,4 @@
--- Puts a part of a large whole write beside the call it is for, under keys that nobody reads: commit.lua puts them in
+-- Puts a part of a large whole write beside the call it is for, under keys that no other script reads: commit.lua puts them in
 -- place all at once. What is never put in place expires.
 --
 -- KEYS  1 items hash   2 outbox stream   3 speech stream, all under names of their own

@@ -3,7 +3,7 @@
 -- KEYS  1 the hash
 -- ARGV  1 percent by color, as JSON
 --
--- Begins with what needs no memory; see beat.lua.
+-- Begins with what needs no memory; see heartbeat.lua.
 
 redis.call('PERSIST', KEYS[1])
 local now = redis.call('TIME')

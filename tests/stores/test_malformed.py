@@ -49,7 +49,7 @@ HASHES: dict[str, Mapping[Any, Any]] = {
 
 
 @pytest.mark.parametrize("kind", HASHES)
-async def test_an_odd_heartbeat_hides_no_other(store: RedisStore, kind: str) -> None:
+async def test_a_malformed_heartbeat_hides_no_other(store: RedisStore, kind: str) -> None:
     """It is named in the log, once for as long as it stands there, and again when it is odd again."""
     await store._redis.hset("voice:pod:odd", mapping=dict(HASHES[kind]))
     await store._redis.zadd("voice:pods", {"odd": 1})
@@ -91,7 +91,7 @@ async def test_what_is_no_heartbeat_hides_none(store: RedisStore) -> None:
         ("keys", b'{"key":{"calls":1}}'),
     ],
 )
-async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisStore, part: str, value: bytes) -> None:
+async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_not(store: RedisStore, part: str, value: bytes) -> None:
     """Without that part."""
     await store._redis.hset("voice:pod:pod-a", part, value)
     with capture_logs() as lines:
@@ -117,7 +117,7 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_odd(store: RedisS
         None,
     ],
 )
-async def test_an_odd_drain_request_is_none_and_can_be_replaced(store: RedisStore, drain: bytes | None) -> None:
+async def test_a_malformed_drain_request_is_none_and_can_be_replaced(store: RedisStore, drain: bytes | None) -> None:
     """Heartbeats are taken all the same. None: something else stands there, which no request replaces."""
     if drain is None:
         await store._redis.set("voice:color:blue", "x")
@@ -138,7 +138,7 @@ async def test_an_odd_drain_request_is_none_and_can_be_replaced(store: RedisStor
 @pytest.mark.parametrize(
     "weights", [b"", b"\xff", b"[]", b'{"blue":"all"}', b'{"blue":-1}', b"x" * (MAX_HASH_BYTES + 1), None]
 )
-async def test_odd_weights_are_told_by_nobody(store: RedisStore, weights: bytes | None) -> None:
+async def test_malformed_weights_are_never_told(store: RedisStore, weights: bytes | None) -> None:
     """A drain goes on as where nothing is known. None: something else stands there."""
     if weights is None:
         await store._redis.set("voice:routing", "x")
