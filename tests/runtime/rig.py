@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 
-from tests.waiting import PATIENCE_S
+from tests.runtime.clocks import LeapingClock
+from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Agent, Audio, Clip, Plan, ResponsePart, Text, Turn
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
@@ -251,3 +253,31 @@ TYPED = {
     "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
 }
 ANSWER = {"type": "response.create"}
+
+
+@contextmanager
+def told(pod: Pod, name: str) -> Iterator[list[tuple[Any, ...]]]:
+    """What an observer is told by one of its methods."""
+    found: list[tuple[Any, ...]] = []
+    with patch.object(pod.observer, name, lambda *values: found.append(values), create=True):
+        yield found
+
+
+async def lost(caller: Caller) -> None:
+    """A caller whose connection broke, once it had been greeted."""
+    await caller.greeting()
+    await caller.gone()
+
+
+GIVEN_UP_S = 10.0
+"""Longer than a store is waited for."""
+
+
+async def until_given_up(pod: Pod, clock: LeapingClock, caller: Caller) -> None:
+    """Say something that the store does not take, and wait until the pod goes on without it."""
+    assert isinstance(pod.observer, CountingObserver)
+    failed = ("store_failed", "commit")
+    caller.transport.say(TYPED)
+    await until(lambda: pod.observer.counts.get(failed, 0) > 0)
+    clock.leap(GIVEN_UP_S)
+    await until(lambda: pod.committer.degraded)

@@ -75,7 +75,7 @@ class ScriptedPod:
         self.active = 0
         self.health = PodState.OK
         self.draining = False
-        self.drains_as_wished = False
+        self.drains_as_requested = False
         self.drained = asyncio.Event()
         self.refusal: Exception | None = None
         self.full: ConnectionRefused | None = None

@@ -85,7 +85,7 @@ class LeavingPod(Protocol):
         """For the log."""
 
     @property
-    def drains_as_wished(self) -> bool:
+    def drains_as_requested(self) -> bool:
         """Whether the drain under way was requested of the pod's color."""
 
     @property

@@ -96,7 +96,7 @@ class VoiceServer(uvicorn.Server):
             log.warning("exit forced", active_calls=self._pod.status().active_calls)
             self.force_exit = self.should_exit = True
             return
-        if not self._pod.draining or self._pod.drains_as_wished:
+        if not self._pod.draining or self._pod.drains_as_requested:
             # This process is told to go, whatever becomes of the request for its color.
             self._pod.drain(*self._drain)
         self._leaving = asyncio.create_task(self._leave_when_drained(), name="leave")

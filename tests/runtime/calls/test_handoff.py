@@ -119,7 +119,7 @@ async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> No
         await its.store.request_drain("blue", DrainRequest("evacuate", 600, 1))
         await pod.heartbeat.heartbeat()
         assert pod.draining
-        assert pod.drains_as_wished
+        assert pod.drains_as_requested
         pod.drain(DrainMode.FINISH, 600)
         await its.store.request_drain("blue", None)
         await pod.heartbeat.heartbeat()

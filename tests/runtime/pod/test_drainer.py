@@ -276,3 +276,22 @@ def test_a_call_is_quiet_while_it_is_attached_and_nobody_speaks() -> None:
     assert facts(1).quiet
     assert not facts(1, input_audio=speaking.input_audio).quiet
     assert not facts(1, status=Status.ENDED).quiet
+
+
+async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
+    """Not once it was cancelled, and never where this very pod was asked."""
+    async with rig() as its:
+        pod = await its.pod()
+        await its.start(pod)
+        assert not pod.drains_as_requested
+        pod.drainer.apply(DrainRequest("finish", 600, 1))
+        assert pod.drains_as_requested
+        pod.drainer.apply(None)
+        assert not pod.draining
+        pod.drainer.apply(DrainRequest("finish", 600, 1))
+        assert pod.drainer.cancel()
+        assert not pod.drains_as_requested
+        pod.drain(DrainMode.FINISH, 600)
+        pod.drainer.apply(None)
+        assert pod.draining
+        assert not pod.drains_as_requested

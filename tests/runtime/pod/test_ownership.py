@@ -1,99 +1,174 @@
-"""Whose a call is: keys that find it, claims that hang, memory that is let go, owners who do not know."""
+"""Whose a call is: new ones, keys that find it, claims that hang, owners who do not know of each other."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
-from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, FixedAgents, MirrorAgent, ScriptedAgent, rig
-from tests.waiting import until
-from voice_agent.agents.base import ResponsePart, Text, Turn
-from voice_agent.call.codec import restore
-from voice_agent.call.inputs import AppendAudio, VoiceBoundary
-from voice_agent.call.record import Call, Status
-from voice_agent.errors import ConnectionRefused, StoreUnavailable
-from voice_agent.runtime.calls.live_call import LiveCall
-from voice_agent.runtime.durability import claims
-from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.ports import ResumeCall
-from voice_agent.stores.base import Claim
+from tests.runtime.rig import (
+    ANSWER,
+    TYPED,
+    FixedAgents,
+    MirrorAgent,
+    Rig,
+    ScriptedAgent,
+    rig,
+    until_given_up,
+)
+from tests.waiting import PATIENCE_S, until
+from voice_agent.agents.base import Agent, ResponsePart, Text, Turn
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.ports import ResumeCall, StartCall
+from voice_agent.stores.base import Claim, Claimed, NotClaimed
 from voice_agent.stores.memory import MemoryStore
 
+KEY, OTHER_KEY, THIRD_KEY = "k" * 64, "l" * 64, "m" * 64
 KEY = "k" * 64
-LONG_S = 10.0
-"""Longer than a store is waited for."""
 
 
-async def until_given_up(pod: Pod, clock: LeapingClock, caller: Caller) -> None:
-    """Say something that the store does not take, and wait until the pod goes on without it."""
-    assert isinstance(pod.observer, CountingObserver)
-    failed = ("store_failed", "commit")
-    caller.transport.say(TYPED)
-    await until(lambda: pod.observer.counts.get(failed, 0) > 0)
-    clock.leap(LONG_S)
-    await until(lambda: pod.committer.degraded)
+class AliasedAgents(FixedAgents):
+    """One agent answers to every name, and to none."""
+
+    def agent(self, model: str) -> Agent:
+        return super().agent("scripted")
 
 
-# --- call keys ------------------------------------------------------------------
+@pytest.mark.parametrize("model", ["", "gpt-realtime"])
+async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> None:
+    """It keeps the name it was asked for by; where none was asked for, that of the agent. When it must end is told."""
+    store = FaultyStore()
+    its = Rig(store, AliasedAgents(ScriptedAgent()))
+    pod = await its.pod(max_call_s=7200)
+    live = await pod.ownership.make(StartCall(model, "key"))
+    assert store.rounds == [1]
+    assert live.call.model == (model or "scripted")
+    assert live.call.session["model"] == live.call.model
+    assert abs(live.call.session["expires_at"] - (pod.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
+    assert pod.budget.used_by("key") == live.held_bytes > 0
+    await pod.close()
 
 
-async def test_a_call_key_lives_as_long_as_its_call() -> None:
-    """Used once, at the start of a call that lasts for several times the TTL, it still finds the call."""
-    clock = LeapingClock()
-    store = MemoryStore(ttl_s=60, now_s=clock.monotonic_s)
-    async with rig(store) as its:
-        blue, green = await its.pod("blue", ttl_s=60, clock=clock), await its.pod("green", clock=clock)
-        caller = await its.start(blue, call_key_hash=KEY, resumable=True)
-        await caller.greeting()
-        for _ in range(8):
-            clock.leap(25)
-            await blue.upkeep.look_after_calls()
-        await caller.gone()
-        again = await its.start(green, call_key_hash=KEY, resumable=True)
-        assert again.call_id == caller.call_id
-        assert (await again.greeting())["session"]["call"]["resumed"] is True
-
-
-async def test_a_store_that_comes_back_empty_is_told_the_call_keys() -> None:
-    """With the record alone a caller who knows nothing but his key would get another call."""
+async def test_in_an_outage_a_call_key_finds_its_call_and_no_other() -> None:
+    """Of the same API key alone, and only a call that the outage found attached: else it may be elsewhere by now."""
     clock, store = LeapingClock(), FaultyStore()
     async with rig(store) as its:
-        blue, green = await its.pod("blue", clock=clock), await its.pod("green")
-        caller = await its.start(blue, call_key_hash=KEY, resumable=True)
+        pod = await its.pod(clock=clock)
+        left, first, second = [
+            await its.start(pod, call_key_hash=key, resumable=True) for key in (THIRD_KEY, KEY, OTHER_KEY)
+        ]
+        for caller in (left, first, second):
+            await caller.greeting()
+        await left.gone()
+        clock.leap(1)
+        store.is_away = True
+        await until_given_up(pod, clock, first)
+        for caller, key in ((second, OTHER_KEY), (first, KEY)):
+            assert (await its.start(pod, call_key_hash=key, resumable=True)).call_id == caller.call_id
+        for api_key, key in (("key", THIRD_KEY), ("another", KEY), ("key", "n" * 64)):
+            with pytest.raises(ConnectionRefused) as refusal:
+                await pod.start(StartCall("scripted", api_key, call_key_hash=key))
+            assert (refusal.value.status, refusal.value.code) == (503, "store_unavailable")
+        with pytest.raises(ConnectionRefused) as refusal:
+            await pod.resume(ResumeCall("call_" + "b" * 26))
+        assert refusal.value.status == 503
+        store.is_away = False
+        await until(lambda: not pod.committer.is_behind)
+
+
+async def test_two_resumes_at_once_are_one_after_the_other() -> None:
+    """On a pod that has not had the call: it gets the call once, and the caller of the first is sent away."""
+    async with rig() as its:
+        blue, green = await its.pod("blue"), await its.pod("green", "green", calls_per_key=9)
+        caller = await its.start(blue, resumable=True)
+        await caller.greeting()
+        await caller.gone()
+        again = await asyncio.gather(*(its.resume(green, caller.call_id, 0) for _ in range(2)))
+        live = green.owned.by_id[caller.call_id]
+        assert live.call.epoch == 3
+        assert [one.attachment._live for one in again] == [live, live]
+        assert green.admission.quota.calls_of("key") == 1
+        assert (await again[0].transport.until(lambda it: it.closed))[0] == 4409
+        again[1].transport.say(TYPED)
+        await again[1].transport.event("conversation.item.done")
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: bool) -> None:
+    """Another pod had it since, be it while this one asked: the old connection is closed, and the call counts once."""
+    store = MemoryStore(ttl_s=60)
+    claim = store.claim
+
+    async def after_another(asked: Claim) -> Claimed | NotClaimed:
+        if meanwhile:
+            await claim(Claim(asked.call_id, "other", "green", 0, None, "other"))
+        return await claim(asked)
+
+    async with rig(store) as its:
+        pod = await its.pod(calls_per_key=9)
+        first = await its.start(pod, resumable=True)
+        await first.greeting()
+        before = pod.owned.by_id[first.call_id]
+        if not meanwhile:
+            await claim(Claim(first.call_id, "other", "green", 0, None, "other"))
+        with patch.object(store, "claim", after_another):
+            again = await its.resume(pod, first.call_id, 0)
+        assert before.is_fenced
+        live = pod.owned.by_id[first.call_id]
+        assert live is not before
+        assert live.call.epoch == 3
+        assert pod.admission.quota.calls_of("key") == 1
+        assert pod.budget.used_by("key") == live.held_bytes
+        assert (await first.transport.until(lambda it: it.closed))[0] == 4409
+        again.transport.say(TYPED)
+        await again.transport.event("conversation.item.done")
+
+
+async def test_a_call_that_was_erased_while_it_was_claimed_is_not_taken_up() -> None:
+    """Its caller is told to come again, and then that it has ended."""
+    clock, store = LeapingClock(), FaultyStore()
+    async with rig(store) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod, resumable=True)
         await caller.greeting()
         store.is_away = True
-        await until_given_up(blue, clock, caller)
-        store._calls.clear()
-        store._keys.clear()
+        await until_given_up(pod, clock, caller)
         store.is_away = False
-        await until(lambda: not blue.committer.is_behind)
-        await caller.gone()
-        again = await its.start(green, call_key_hash=KEY, resumable=True)
-        assert again.call_id == caller.call_id
+        store.claim_gate.clear()
+        with patch.object(pod.committer.write_back, "write_some", return_value=False):
+            resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
+            await until(lambda: store.claims_waiting)
+            assert await pod.erase(caller.call_id)
+            store.is_away = True
+            store.claim_gate.set()
+            with pytest.raises(ConnectionRefused) as refusal:
+                await resume
+            assert refusal.value.status == 503
+        store.is_away = False
+        with pytest.raises(ConnectionRefused) as refusal:
+            await its.resume(pod, caller.call_id, 0)
+        assert refusal.value.status == 410
+        assert pod.view.calls() == []
 
 
-async def test_a_call_key_that_could_not_be_bound_is_bound_later() -> None:
-    """It is asked for until the store has it: lost answers at the start do not cost the caller the way back."""
-    clock, store = LeapingClock(), FaultyStore()
-    async with rig(store) as its:
-        blue, green = await its.pod("blue", clock=clock), await its.pod("green")
-        with patch.object(store, "bind_call_key", side_effect=StoreUnavailable("lost")) as bind:
-            caller = await its.start(blue, call_key_hash=KEY, resumable=True)
-            await caller.greeting()
-            await until(lambda: bind.call_count == 2)
-            store._keys.clear()
-        clock.leap(LONG_S)
-        await until(lambda: KEY in store._keys)
+async def test_a_claim_waits_for_turns_of_the_event_loop_and_for_no_time() -> None:
+    """A resume is ready within the store's round trip."""
+    async with rig() as its:
+        blue = its.unopened_pod("blue")
+        await blue.open()
+        caller = await its.start(blue, resumable=True)
+        await caller.greeting()
         await caller.gone()
-        again = await its.start(green, call_key_hash=KEY, resumable=True)
-        assert again.call_id == caller.call_id
+        await blue.close()
+        green = its.unopened_pod("green", "green")
+        loop = asyncio.get_running_loop()
+        with patch.object(loop, "call_later", wraps=loop.call_later) as timers:
+            await green.ownership.take_over(caller.call_id, ResumeCall(caller.call_id), api_key_hash=None)
+        timers.assert_not_called()
 
 
 async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
@@ -116,9 +191,6 @@ async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
         again = await resume
         await again.transport.event("second")
         assert [event["event_id"] for event in again.transport.events] == ["evt_1", "evt_2", "evt_3"]
-
-
-# --- a claim under way ------------------------------------------------------------
 
 
 async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
@@ -251,88 +323,6 @@ async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
         assert agent.was_durable == [True]
 
 
-# --- letting parked calls go from memory -------------------------------------------
-
-
-async def parked(its_pod: Pod, caller: Caller) -> LiveCall:
-    """The call of a caller who asked for a reply, heard its beginning and was lost."""
-    caller.transport.say(ANSWER)
-    await caller.transport.event("response.output_audio.delta")
-    await caller.gone()
-    return its_pod.owned.by_id[caller.call_id]
-
-
-async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
-    """His call was one of those to be let go from memory, and an earlier one was being written."""
-    store, agent = FaultyStore(), ScriptedAgent()
-    agent.may_go_on.clear()
-    async with rig(store, agent) as its:
-        pod = await its.pod(capacity=10)
-        first, second, _ = [await parked(pod, await its.start(pod, resumable=True)) for _ in range(3)]
-        pod.admission.capacity = 1
-        store.gate.clear()
-        unloading = asyncio.create_task(pod.upkeep.parking.enforce())
-        await until(lambda: pod.committer.has_pending(first))
-        resume = asyncio.create_task(its.resume(pod, second.call.call_id, 0))
-        await until(lambda: pod.committer.has_pending(second))
-        store.gate.set()
-        again = await resume
-        await unloading
-        assert first.call.call_id not in pod.owned.by_id
-        assert pod.owned.by_id[second.call.call_id] is second
-        agent.may_go_on.set()
-        await again.transport.event("response.done")
-
-
-async def test_a_call_that_is_being_taken_up_stays_in_memory() -> None:
-    """Else its caller would be connected to a call that nobody keeps."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod(capacity=10)
-        caller = await its.start(pod, resumable=True)
-        await caller.greeting()
-        await caller.gone()
-        live = pod.owned.by_id[caller.call_id]
-        store.claim_gate.clear()
-        resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
-        await until(lambda: live.writes_paused)
-        pod.admission.capacity = 0
-        unloading = asyncio.create_task(pod.upkeep.parking.enforce())
-        await pod.committer.flush(live)
-        await pod.committer.flush(live)
-        store.claim_gate.set()
-        again = await resume
-        await unloading
-        assert pod.owned.by_id[caller.call_id] is live
-        again.transport.say(TYPED)
-        await again.transport.event("conversation.item.done")
-
-
-async def test_a_call_that_the_store_did_not_take_goes_on_in_memory() -> None:
-    """The store went away in the moment in which the call was to be let go: its reply is made all the same."""
-    clock, store, agent = LeapingClock(), FaultyStore(), ScriptedAgent()
-    agent.may_go_on.clear()
-    async with rig(store, agent) as its:
-        pod = await its.pod(clock=clock)
-        caller = await its.start(pod, resumable=True)
-        live = await parked(pod, caller)
-        store.is_away = True
-        unloading = asyncio.create_task(pod.owned.unload(live))
-        assert isinstance(pod.observer, CountingObserver)
-        await until(lambda: pod.observer.counts.get(("store_failed", "commit")))
-        clock.leap(LONG_S)
-        await unloading
-        store.is_away = False
-        agent.may_go_on.set()
-        await until(lambda: live.call.response is None)
-        again = await its.resume(pod, caller.call_id, 0)
-        done = await again.transport.event("response.done")
-        assert done["response"]["status"] == "completed"
-
-
-# --- owners who do not know of each other ---------------------------------------------
-
-
 async def test_a_pod_without_the_agent_sends_the_caller_to_another_one() -> None:
     """Versions differ in their agents: 503, not a mistake of the client, and where the agent is the call goes on."""
     async with rig() as its:
@@ -353,51 +343,3 @@ async def test_a_pod_without_the_agent_sends_the_caller_to_another_one() -> None
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done", 2)
         assert again.transport.ids[:2] == caller.transport.ids
-
-
-async def test_time_in_which_a_dead_pod_spoke_to_nobody_is_not_counted_as_heard() -> None:
-    """A pod that died noted no leaving; what its caller had heard ends with its last write."""
-    clock, agent = LeapingClock(), ScriptedAgent(chunks=20)
-    agent.may_go_on.clear()
-    async with rig(None, agent) as its:
-        blue, green = await its.pod("blue", clock=clock), await its.pod("green", clock=clock)
-        caller = await its.start(blue, resumable=True)
-        caller.transport.say(ANSWER)
-        await caller.transport.event("response.output_audio.delta")
-        for task in blue._tasks:
-            task.cancel()
-        await asyncio.gather(*blue._tasks, return_exceptions=True)
-        clock.leap(30)
-        agent.may_go_on.set()
-        again = await its.resume(green, caller.call_id)
-        await again.transport.event("response.done")
-        clock.leap(0.3)
-        live = green.owned.by_id[caller.call_id]
-        assert live.call.status is Status.ATTACHED
-        live.feed(AppendAudio(bytes(960), None, (VoiceBoundary(True, 0),)))
-        truncated = await again.transport.event("conversation.item.truncated")
-        assert 300 <= truncated["audio_end_ms"] < 2000
-
-
-async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other calls go on while twenty thousand items are; a short one is read at once."""
-    threads: list[threading.Thread] = []
-
-    def noted(*arguments: Any, **more: Any) -> Call:
-        threads.append(threading.current_thread())
-        return restore(*arguments, **more)
-
-    monkeypatch.setattr(claims, "restore", noted)
-    monkeypatch.setattr(claims, "LONG_CONVERSATION", 2)
-    async with rig() as its:
-        blue, green = await its.pod(), await its.pod("pod-b", "green")
-        for items in (2, 3):
-            caller = await its.start(blue, resumable=True)
-            for number in range(1, items + 1):
-                caller.transport.say(TYPED)
-                await caller.transport.event("conversation.item.done", number)
-            await caller.gone()
-            again = await its.resume(green, caller.call_id, 0)
-            await again.transport.event("conversation.item.done", items)
-            assert len(green.owned.by_id[caller.call_id].call.conversation) == items
-    assert [thread is threading.main_thread() for thread in threads] == [True, False]

@@ -329,7 +329,7 @@ async def test_an_administrator_drains_this_pod_or_another_by_its_name() -> None
         assert await pod.end_drain(only="a") is False
         assert await pod.begin_drain(DrainMode.FINISH, 60, only="a") is True
         assert pod.draining
-        assert not pod.drains_as_wished
+        assert not pod.drains_as_requested
         assert await pod.end_drain(only="b") is None
         assert pod.draining
         assert await pod.end_drain() is True

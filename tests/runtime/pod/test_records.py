@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
+from structlog.testing import capture_logs
+
 from tests.call.calls import new_call
+from tests.runtime.clocks import LeapingClock
+from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
+from tests.waiting import until
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.durability.write_back import PROBE_S
 from voice_agent.runtime.pod.records import describe
+from voice_agent.runtime.ports import ResumeCall
 from voice_agent.stores.memory import MemoryStore
 
 
@@ -96,3 +106,68 @@ def test_a_transcript_is_what_was_said_and_what_was_called() -> None:
         {"name", "call_id", "arguments"},
         {"call_id", "output"},
     ]
+
+
+async def test_a_call_is_read_wherever_it_is() -> None:
+    """From the pod's memory or from the store, with whose it is now; there is nothing to read of an unknown one."""
+    async with rig() as its:
+        blue, green = await its.pod("blue-1"), await its.pod("green-1", "green")
+        caller = await its.start(blue, resumable=True)
+        await caller.greeting()
+        await blue.committer.flush(blue.owned.by_id[caller.call_id])
+        for pod in (blue, green):
+            record = await pod.call_record(caller.call_id)
+            assert record is not None
+            assert (record["owner"], record["color"]) == ("blue-1", "blue")
+        assert await blue.call_record("call_" + "b" * 26) is None
+        await its.resume(green, caller.call_id, 0)
+        record = await green.call_record(caller.call_id)
+        assert record is not None
+        assert (record["owner"], record["color"]) == ("green-1", "green")
+
+
+async def test_there_is_nothing_to_erase_of_an_unknown_call() -> None:
+    """And that is said, and not logged as done."""
+    async with rig() as its:
+        pod = await its.pod()
+        with capture_logs() as logs:
+            assert await pod.erase("call_" + "b" * 26) is False
+        assert logs == []
+
+
+@pytest.mark.parametrize("is_being_written", [False, True])
+async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_being_written: bool) -> None:
+    """It is written first, and a write under way is waited for: later, it would bring the call back."""
+    clock, store = LeapingClock(), FaultyStore()
+    async with rig(store) as its:
+        pod, other = await its.pod(clock=clock), await its.pod("pod-b")
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.owned.by_id[caller.call_id]
+        await pod.committer.flush(live)
+        if is_being_written:
+            store.is_away = True
+            caller.transport.say(TYPED)
+            await until(lambda: ("store_failed", "commit") in pod.observer.counts)  # type: ignore[attr-defined]
+            clock.leap(10)
+            await until(lambda: pod.committer.degraded)
+            store.gate.clear()
+            store.is_away = False
+            clock.leap(PROBE_S)
+            await until(lambda: pod.committer.write_back.under_way)
+        store._calls.clear()
+        erasing = asyncio.create_task(pod.erase(caller.call_id))
+        if is_being_written:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not erasing.done()
+            store.gate.set()
+        assert await erasing is True
+        assert pod.view.calls() == []
+        await caller.task
+        held = await store.load(caller.call_id)
+        assert held is not None
+        assert (held.fields["status"], held.fields["outcome"], held.items) == (b"ended", b"admin", {})
+        with pytest.raises(ConnectionRefused) as refusal:
+            await other.resume(ResumeCall(caller.call_id, 0))
+        assert refusal.value.status == 410

@@ -185,7 +185,7 @@ class Pod:
         return self.admission.draining
 
     @property
-    def drains_as_wished(self) -> bool:
+    def drains_as_requested(self) -> bool:
         """Whether the drain under way was requested of the pod's color."""
         return self.draining and self.drainer.is_requested
 
