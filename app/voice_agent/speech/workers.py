@@ -93,11 +93,6 @@ class SpeechWorkers:
         self._workers: dict[int, _SpeechProcess] = {}
         self._started: list[asyncio.Future[None]] = []
 
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers that are up."""
-        return tuple(worker.pid for worker in self._workers.values())
-
     async def open(self) -> None:
         """Begin to start the workers; `ready` tells how that went."""
         if self._tasks:
