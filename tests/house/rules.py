@@ -42,7 +42,6 @@ BEING_CUT = frozenset(
         "app/voice_agent/client/connection.py::RealtimeCall.__init__",
         "app/voice_agent/operate/command.py::cutover",
         "app/voice_agent/operate/steps.py",
-        "app/voice_agent/runtime/calls/live_call.py",
     }
 )
 """Larger than they should be, and worked on. What has been cut goes out of here."""

@@ -81,7 +81,7 @@ class Alone:
         self.store = FaultyStore()
         self.budget = Budget(64 * MIB, 64 * MIB)
         self.gone: list[LiveCall] = []
-        self.committer = Committer(self.store, self.clock, self.observer, lambda: [self.live])
+        self.committer = Committer(self.store, self.clock, self.observer, lambda: [self.live.writer])
         self.live = LiveCall(
             self.call,
             self.agent,

@@ -15,7 +15,7 @@ from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call
-from voice_agent.runtime.calls import live_call
+from voice_agent.runtime.durability import call_writer
 
 SHORT_RUN = 500
 SCARCE_RUN = 200
@@ -100,6 +100,6 @@ def test_the_contract_holds_while_the_stores_memory_is_scarce(monkeypatch: pytes
     def spared(call: Call, **_: bool) -> None:
         apply_memory_pressure(call, is_scarce=True, is_nearly_full=False)
 
-    monkeypatch.setattr(live_call, "apply_memory_pressure", spared)
+    monkeypatch.setattr(call_writer, "apply_memory_pressure", spared)
     tally = search(range(SCARCE_RUN))
     assert not tally.broken, report(tally.broken[0])

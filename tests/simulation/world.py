@@ -200,18 +200,18 @@ class World:
         write_some_back = committer.write_back.write_some
 
         def degrading(batch: Any, why: Any) -> None:
-            for live, _, waiting in batch:
-                self.witness.let_out(live.call.call_id, waiting)
+            for writer, _, waiting in batch:
+                self.witness.let_out(writer.call.call_id, waiting)
             degrade(batch, why)
 
         def letting_go_on() -> None:
-            for live in committer._marked:
-                self.witness.let_out(live.call.call_id, live.call.unsaved_events)
+            for writer in committer._marked:
+                self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
             let_go_on()
 
         async def writing_back() -> bool:
-            for live in committer.write_back.owed:
-                self.witness.let_out(live.call.call_id, live.call.unsaved_events)
+            for writer in committer.write_back.owed:
+                self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
             return bool(await write_some_back())
 
         committer._degrade, committer._continue_unsaved = degrading, letting_go_on
@@ -281,7 +281,9 @@ class World:
         live = host.pod.owned.by_id[attachment.call_id]
         committer = host.pod.committer
         # At its deadline a drain may have to leave without the store.
-        connection.heard_ms = lambda: 0 if committer.degraded or committer.has_pending(live) else _heard_ms(live.call)
+        connection.heard_ms = lambda: (
+            0 if committer.degraded or committer.has_pending(live.writer) else _heard_ms(live.call)
+        )
         self._answer(answer, 101)
         await attachment.serve(connection)
 

@@ -50,7 +50,7 @@ async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
     agent.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "half"
     assert agent.asked == [b"half"]
-    assert not its.is_early
+    assert not its.is_begun
 
 
 async def test_a_caller_who_goes_on_is_heard_out() -> None:
@@ -59,7 +59,7 @@ async def test_a_caller_who_goes_on_is_heard_out() -> None:
     its = understanding(agent)
     its.begin("item_1", HALF)
     await asyncio.sleep(0)
-    its.forget()
+    its.cancel()
     agent.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "whole"
     async with asyncio.timeout(PATIENCE_S):
@@ -83,11 +83,11 @@ async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
     its.begin("item_1", HALF)
     await until(lambda: agent.asked == [b"half"])
     its.begin("item_2", WHOLE)
-    assert its.is_early
+    assert its.is_begun
     await until(lambda: (agent.asked, agent.given_up) == ([b"half", b"whole"], [b"half"]))
-    its.forget()
-    its.forget()
-    assert not its.is_early
+    its.cancel()
+    its.cancel()
+    assert not its.is_begun
     await until(lambda: agent.given_up == [b"half", b"whole"])
     its.begin("item_3", HALF)
     await until(lambda: len(agent.asked) == 3)

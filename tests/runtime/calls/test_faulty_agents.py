@@ -181,7 +181,7 @@ async def test_an_agent_that_stays_silent_is_given_up() -> None:
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio_transcript.delta")
         live = pod.owned.by_id[caller.call_id]
-        live.notice_silent_agent()
+        live.responder.stop_silent()
         assert live.call.response is not None
         clock.leap(SILENT_S + 1)
         done = await caller.transport.event("response.done")
@@ -213,7 +213,7 @@ async def test_an_agent_that_has_failed_is_silent_no_longer() -> None:
         live.feed(inputs.CreateResponse({}))
         assert live.call.response is not None
         clock.leap(SILENT_S + 1)
-        live.notice_silent_agent()
+        live.responder.stop_silent()
         understood.set()
         assert (await caller.transport.event("response.done", 2))["response"]["status"] == "completed"
         await caller.gone(1000)

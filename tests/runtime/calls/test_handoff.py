@@ -71,10 +71,10 @@ async def test_a_call_whose_write_is_rejected_stays_where_it_is() -> None:
         await caller.gone()
         await pod.owned.unload(live)
         assert pod.owned.by_id == {caller.call_id: live}
-        assert pod.committer.lacks(live)
+        assert pod.committer.lacks(live.writer)
         store.rejects.clear()
         clock.leap(MAX_PROBE_S + 0.1)
-        await until(lambda: not pod.committer.lacks(live))
+        await until(lambda: not pod.committer.lacks(live.writer))
         await pod.owned.unload(live)
         assert pod.owned.by_id == {}
 
@@ -163,13 +163,13 @@ async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "first"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         resume = asyncio.create_task(pod.resume(ResumeCall(caller.call_id, 0)))
-        await until(lambda: pod.committer.has_pending(live))
+        await until(lambda: pod.committer.has_pending(live.writer))
         resume.cancel()
         await asyncio.gather(resume, return_exceptions=True)
         store.gate.set()
-        assert not live.writes_paused
+        assert not live.writer.writes_paused
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
 

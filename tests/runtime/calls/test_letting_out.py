@@ -48,7 +48,7 @@ async def test_the_position_of_what_came_back_is_written_now_and_then() -> None:
             caller.transport.say(said(frame))
             await caller.transport.event(DELTA, number)
         live = blue.owned.by_id[caller.call_id]
-        await until(lambda: not blue.committer.has_pending(live))
+        await until(lambda: not blue.committer.has_pending(live.writer))
         again = await its.resume(green, caller.call_id, live.call.seq)
         known = (await again.greeting())["session"]["call"]["input_audio_ms"]
         assert live.call.heard_ms / 2 <= known <= live.call.heard_ms

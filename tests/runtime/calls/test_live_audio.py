@@ -29,9 +29,11 @@ from voice_agent.call.inputs import (
     UpdateSession,
 )
 from voice_agent.call.record import NUMBERS_AHEAD, Call
-from voice_agent.runtime.calls import live_call
+from voice_agent.runtime.calls import listening, live_call
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
-from voice_agent.runtime.calls.live_call import MAX_EARLY_BYTES, MAX_UNSAVED_BYTES, MUTED_S
+from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
+from voice_agent.runtime.calls.live_call import MUTED_S
+from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
@@ -54,7 +56,7 @@ def old_call() -> Call:
 def hear(its: Alone, from_ms: int, to_ms: int) -> None:
     """The caller says this part of the talk."""
     for frame in frames(from_ms, to_ms):
-        its.live.hear(AppendAudio(frame))
+        its.live.receive_event(AppendAudio(frame))
 
 
 def turns(call: Call) -> list[tuple[str, int]]:
@@ -72,7 +74,7 @@ def undisturbed() -> list[tuple[str, int]]:
     """The turns of the talk, heard by one pod frame by frame."""
     its = Alone(old_call())
     its.live._carry_out = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
-    its.live._listen_ahead = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
+    its.live.listening.transcribe_early = nothing  # type: ignore[method-assign, assignment]  # only turns matter here
     hear(its, 0, 8000)
     return turns(its.call)
 
@@ -93,7 +95,7 @@ async def test_a_take_over_in_an_utterance_moves_no_boundary(cut_ms: int) -> Non
         before = turns(blue.call)
         call = moved(blue.call)
     async with alone(call) as green:
-        green.live.start_what_was_under_way()
+        green.live.resume_work()
         hear(green, cut_ms, 8000)
         assert len(undisturbed()) == 3
         assert is_near(before + turns(green.call), undisturbed())
@@ -108,7 +110,7 @@ async def test_a_take_over_does_not_make_a_turn_longer_than_it_may_be() -> None:
     del heard.audio[PCM.size(MAX_SPEECH_MS - 1500) :]
     heard.position += len(heard.audio)
     async with alone(call) as its:
-        its.live.start_what_was_under_way()
+        its.live.resume_work()
         hear(its, 6000, 7400)
         assert turns(call) == []
         hear(its, 7400, 7600)
@@ -123,7 +125,7 @@ async def test_audio_that_is_not_taken_is_not_listened_to(refused: AppendAudio) 
         its.call.resent_to = 0
         hear(its, 0, 900)
         came = its.observer.frames.came
-        its.live.hear(refused)
+        its.live.receive_event(refused)
         assert its.observer.frames.came - came == (refused.event_id is None)
         hear(its, 900, 8000)
         assert turns(its.call) == undisturbed()
@@ -136,7 +138,7 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
         assert isinstance(agent, Recogniser)
         looks: list[tuple[bool, int]] = []
         for frame in frames(0, 4000):
-            its.live.hear(AppendAudio(frame))
+            its.live.receive_event(AppendAudio(frame))
             await turns_pass(2)
             looks.append((its.call.input_audio.speaking, len(agent.asked)))
         assert (True, 0) in looks
@@ -161,8 +163,8 @@ async def test_what_is_understood_early(pause_ms: int, size_bytes: int, *, begin
     async with alone() as its:
         its.call.input_audio.speaking, its.call.input_audio.item_id = True, "item"
         its.call.input_audio.audio += bytes(size_bytes)
-        its.live._listen_ahead(pause_ms)
-        assert its.live._understanding.is_early is begins
+        its.live.listening.transcribe_early(pause_ms)
+        assert its.live.listening._early.is_begun is begins
 
 
 @pytest.mark.parametrize("end", ["is ended", "is hung up", "is another pod's", "is erased", "moves"])
@@ -173,27 +175,27 @@ async def test_what_was_begun_early_ends_with_the_call(end: str) -> None:
         assert isinstance(agent, Recogniser)
         connection = its.attach()
         hear(its, 0, 2900)
-        its.live._listen_ahead(EARLY_PAUSE_MS)
+        its.live.listening.transcribe_early(EARLY_PAUSE_MS)
         await until(lambda: agent.asked)
         if end == "is ended":
             its.live.finish("admin")
         elif end == "is hung up":
             its.live.detach(connection, hung_up=True, planned=False)
         elif end == "is another pod's":
-            its.live.superseded()
+            its.live.writer.superseded()
         elif end == "is erased":
-            its.live.erased()
+            its.live.writer.erased()
         else:
             await its.live.stop_work()
         await until(lambda: agent.given_up)
-        assert not its.live._understanding.is_early
+        assert not its.live.listening._early.is_begun
 
 
 async def test_audio_that_is_cleared_ends_the_utterance_it_was_of() -> None:
     """What is said then is another one."""
     async with alone() as its:
         hear(its, 0, 2000)
-        its.live.hear(ClearAudio())
+        its.live.receive_event(ClearAudio())
         hear(its, 0, 2000)
         assert [kind for kind, _ in turns(its.call)] == ["input_audio_buffer.speech_started"] * 2
 
@@ -201,53 +203,53 @@ async def test_audio_that_is_cleared_ends_the_utterance_it_was_of() -> None:
 async def test_nobody_is_listened_to_for_turns_that_are_not_detected() -> None:
     """The caller commits them, or there are none: it would cost time at every frame."""
     async with alone() as its:
-        assert its.live._endpointer is not None
-        its.live.hear(NO_DETECTION)
-        assert its.live._endpointer is None
+        assert its.live.listening.endpointer is not None
+        its.live.receive_event(NO_DETECTION)
+        assert its.live.listening.endpointer is None
     async with alone(new_call(mirror=True)) as its:
-        assert its.live._endpointer is None
+        assert its.live.listening.endpointer is None
 
 
 async def test_mirrored_audio_goes_straight_back_and_its_position_is_written_when_it_is_time() -> None:
     """Neither of the rules' detours nor of a write is there one for each frame."""
     async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
         connection = its.attach()
-        its.live.hear(AppendAudio(FRAME))
-        await its.live.wait_durable()
+        its.live.receive_event(AppendAudio(FRAME))
+        await its.live.writer.wait_durable()
         its.live.feed = nothing  # type: ignore[method-assign, assignment]  # the detour
         for _ in range(NUMBERS_AHEAD):
-            assert not its.committer.has_pending(its.live)
+            assert not its.committer.has_pending(its.live.writer)
             before = len(connection.pushed)
-            its.live.hear(AppendAudio(FRAME))
+            its.live.receive_event(AppendAudio(FRAME))
             assert len(connection.pushed) == before + 1
             if its.call.dirty:
                 break
-        assert its.committer.has_pending(its.live)
+        assert its.committer.has_pending(its.live.writer)
 
 
 async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> None:
     """By the rules' detour, as the id is to be remembered."""
     async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
         connection = its.attach()
-        its.live.hear(AppendAudio(FRAME))
-        await its.live.wait_durable()
+        its.live.receive_event(AppendAudio(FRAME))
+        await its.live.writer.wait_durable()
         before = len(connection.pushed)
-        its.live.hear(AppendAudio(FRAME, "mine"))
+        its.live.receive_event(AppendAudio(FRAME, "mine"))
         assert connection.pushed[before:] == ["response.output_audio.delta"]
         assert "mine" in its.call.seen
 
 
 async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reply waits no longer, and the recogniser is told to stop."""
-    monkeypatch.setattr(live_call, "TRANSCRIPTION_LIMIT_S", 0.01)
+    monkeypatch.setattr(listening, "TRANSCRIPTION_LIMIT_S", 0.01)
     async with alone(manual_call()) as its:
         agent = its.agent
         assert isinstance(agent, Recogniser)
-        its.live.hear(AppendAudio(FRAME * 10))
-        its.live.hear(CommitAudio())
+        its.live.receive_event(AppendAudio(FRAME * 10))
+        its.live.receive_event(CommitAudio())
         await until(lambda: not its.call.untranscribed)
         assert agent.given_up == [10 * len(FRAME)]
-        assert its.live._transcribing == {}
+        assert its.live.listening._transcribing == {}
 
 
 class EndlessAgent(ScriptedAgent):
@@ -266,9 +268,9 @@ async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest
     agent = EndlessAgent()
     agent.may_go_on.clear()
     async with alone(agent=agent) as its:
-        its.live.hear(CreateResponse({}))
+        its.live.receive_event(CreateResponse({}))
         await until(lambda: its.call.response is not None and its.call.response.text)
-        its.live.hear(CancelResponse())
+        its.live.receive_event(CancelResponse())
         await turns_pass()
         with capture_logs() as logs:
             await its.live.stop_work()
@@ -315,9 +317,9 @@ async def test_a_sign_of_life_after_silence_ends_the_utterance(change: str) -> N
         connection = its.attach()
         its.live.notice_silence(MUTED_S)
         if change == "heard":
-            its.live.was_heard = True
+            its.live.activity.has_sent = True
         elif change == "was heard":
-            its.live.heard_from_at_s += 1
+            its.live.activity.heard_at_s += 1
         elif change == "another connection":
             its.live.connection = type(connection)()
         elif change == "closing":
@@ -333,9 +335,9 @@ TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({})
 async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller) -> None:
     """Its state is what it was, and nothing is begun."""
     async with alone(manual_call()) as its:
-        its.live.hear(AppendAudio(FRAME * 10))
-        its.live.superseded()
+        its.live.receive_event(AppendAudio(FRAME * 10))
+        its.live.writer.superseded()
         before = (its.call.seq, its.call.input_audio.position, its.call.turns)
-        its.live.hear(event)
+        its.live.receive_event(event)
         assert (its.call.seq, its.call.input_audio.position, its.call.turns) == before
-        assert its.live._reply is None
+        assert its.live.responder._task is None

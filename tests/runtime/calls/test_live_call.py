@@ -135,7 +135,7 @@ async def test_a_reply_waits_until_the_turn_is_understood() -> None:
         await speak(pod, caller)
         await caller.transport.event("response.created")
         await until(lambda: agent.listening)
-        await pod.owned.by_id[caller.call_id].wait_durable()
+        await pod.owned.by_id[caller.call_id].writer.wait_durable()
         assert agent.turns == []
         agent.may_understand.set()
         await caller.transport.event("response.done")
@@ -238,13 +238,13 @@ async def test_what_a_caller_sends_again_is_listened_to_from_its_start() -> None
         caller = await its.start(pod, resumable=True)
         live = pod.owned.by_id[caller.call_id]
         for seconds in (0, 1):
-            listening = live._endpointer
+            listening = live.listening.endpointer
             for _ in range(50 * seconds):
                 live.feed(AppendAudio(FRAME, None))
             await caller.gone()
             caller = await its.resume(pod, caller.call_id)
             await caller.greeting()
-            assert (live._endpointer is listening) is not bool(seconds)
+            assert (live.listening.endpointer is listening) is not bool(seconds)
 
 
 async def test_frames_of_a_caller_are_counted() -> None:
@@ -267,14 +267,14 @@ async def test_a_call_that_was_written_is_not_asked_about_again_at_once() -> Non
         caller = await its.start(pod)
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
-        await live.wait_durable()
+        await live.writer.wait_durable()
         for _ in range(3):
             clock.leap(ASK_EPOCH_S + 0.1)
             await pod.upkeep.look_after_calls()
-            assert pod.committer.has_pending(live)
-            await live.wait_durable()
+            assert pod.committer.has_pending(live.writer)
+            await live.writer.wait_durable()
             await pod.upkeep.look_after_calls()
-            assert not pod.committer.has_pending(live)
+            assert not pod.committer.has_pending(live.writer)
 
 
 class LateAgent(ScriptedAgent):

@@ -17,9 +17,11 @@ from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, Fro
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import pack
-from voice_agent.runtime.calls import live_call
-from voice_agent.runtime.calls.live_call import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS, MODEST_BYTES
+from voice_agent.runtime.calls import handoff as handoffs
+from voice_agent.runtime.calls.call_memory import GRANTED_BYTES
 from voice_agent.runtime.durability import writing
+from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS
+from voice_agent.runtime.durability.writing import Writer
 from voice_agent.runtime.ports import StoreState
 
 HEAD = pack({"type": "x"})
@@ -68,20 +70,20 @@ async def test_how_much_may_wait_for_the_store(unsaved_bytes: int, events: int, 
         assert in_items
         its.call.unsaved_events = [OutboxEntry(1, HEAD, b"")] * events
         its.call.unsaved_bytes = unsaved_bytes - in_items
-        assert its.live.is_backlogged is is_much
-        its.live.superseded()
-        assert not its.live.is_backlogged
+        assert its.live.writer.is_backlogged is is_much
+        its.live.writer.superseded()
+        assert not its.live.writer.is_backlogged
 
 
 async def test_who_waits_for_the_store_has_the_call_written() -> None:
     """And is counted; who need not wait is not."""
     async with alone() as its:
-        await its.live.wait_durable()
-        await its.live.wait_for_capacity()
+        await its.live.writer.wait_durable()
+        await its.live.writer.wait_for_capacity()
         assert ("limit_reached", "unsaved_bytes") not in its.observer.counts
         its.call.emit({"type": "x"}, bytes(MAX_UNSAVED_BYTES))
         async with asyncio.timeout(PATIENCE_S):
-            await its.live.wait_for_capacity()
+            await its.live.writer.wait_for_capacity()
         assert its.observer.counts["limit_reached", "unsaved_bytes"] == 1
         assert its.store.rounds == [1, 1]
 
@@ -93,24 +95,24 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
     """Not given up, not asked about, and not tried again and again for whoever waits for it."""
     async with alone() as its:
         its.live.feed(typed("before"))
-        await its.live.pause_writes()
+        await its.live.writer.pause_writes()
         assert await stored_items(its) == ["before"]
         its.live.feed(typed("meanwhile"))
-        its.live.release_unsaved()
+        its.live.writer.release_unsaved()
         assert its.call.unsaved_events
-        assert its.live.take_write() is None is its.live.question()
+        assert its.live.writer.take_write() is None is its.live.writer.question()
         flush, flushes = its.committer.flush, []
 
-        async def counted(call: live_call.LiveCall) -> None:
+        async def counted(call: Writer) -> None:
             flushes.append(call)
             await flush(call)
 
-        its.committer.flush = counted  # type: ignore[method-assign, assignment]  # what `wait_durable` asks for
-        waiting = asyncio.create_task(its.live.wait_durable())
+        its.committer.flush = counted  # type: ignore[method-assign]  # what `wait_durable` asks for
+        waiting = asyncio.create_task(its.live.writer.wait_durable())
         await turns_pass(50)
         assert (len(flushes), waiting.done()) == (1, False)
         assert await stored_items(its) == ["before"]
-        its.live.resume_writes()
+        its.live.writer.resume_writes()
         await waiting
         assert await stored_items(its) == ["before", "meanwhile"]
 
@@ -118,27 +120,27 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
 async def test_a_call_that_is_let_go_is_written_though_nobody_waits() -> None:
     """What changed while it was held waits for no other change."""
     async with alone() as its:
-        await its.live.pause_writes()
+        await its.live.writer.pause_writes()
         its.live.feed(typed("meanwhile"))
-        await its.committer.flush(its.live)
-        assert not its.committer.has_pending(its.live)
-        its.live.resume_writes()
-        await until(lambda: not its.committer.has_pending(its.live))
+        await its.committer.flush(its.live.writer)
+        assert not its.committer.has_pending(its.live.writer)
+        its.live.writer.resume_writes()
+        await until(lambda: not its.committer.has_pending(its.live.writer))
         assert await stored_items(its) == ["meanwhile"]
 
 
 async def test_who_waits_for_a_held_call_that_is_lost_waits_no_longer() -> None:
     """Another pod has it: it will never be durable here."""
     async with alone() as its:
-        await its.live.pause_writes()
-        waiting = asyncio.create_task(its.live.wait_durable())
+        await its.live.writer.pause_writes()
+        waiting = asyncio.create_task(its.live.writer.wait_durable())
         await turns_pass()
         assert not waiting.done()
-        its.live.superseded()
+        its.live.writer.superseded()
         async with asyncio.timeout(PATIENCE_S):
             await waiting
-        assert its.live.take_write() is None is its.live.question()
-        its.live.release_unsaved()
+        assert its.live.writer.take_write() is None is its.live.writer.question()
+        its.live.writer.release_unsaved()
 
 
 async def test_holding_waits_for_a_round_that_has_begun() -> None:
@@ -151,13 +153,13 @@ async def test_holding_waits_for_a_round_that_has_begun() -> None:
             its.live.feed(typed("late"))
             its.store.after_round = lambda: None
 
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.store.after_round = slow_round
-        holding = asyncio.create_task(its.live.pause_writes())
+        holding = asyncio.create_task(its.live.writer.pause_writes())
         its.live.feed(typed("before"))
         await until(lambda: not its.store.gate.is_set())
         await turns_pass()
-        assert its.live.writes_paused
+        assert its.live.writer.writes_paused
         assert not holding.done()
         its.store.gate.set()
         await holding
@@ -172,12 +174,12 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
     """It is written before the connection is closed, and nothing more is taken meanwhile."""
     async with alone(manual_call()) as its:
         connection = its.attach()
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.store.gate.clear()
         its.store.after_round = its.store.gate.clear
         handoff = asyncio.create_task(its.live.hand_off())
         await until(lambda: its.committer._in_flight)
-        its.live.hear(late)
+        its.live.receive_event(late)
         assert (connection.reading_paused, connection.closing) == (False, None)
         its.store.gate.set()
         await until(lambda: handoff.done() or connection.reading_paused)
@@ -199,16 +201,16 @@ async def test_a_caller_who_leaves_while_a_handoff_is_written_was_not_handed_off
     """Nothing was closed: parked, the call would be counted as dropped by a deploy if nobody fetched it."""
     async with alone(manual_call()) as its:
         connection = its.attach()
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
         await until(lambda: its.committer._in_flight)
-        its.live.hear(typed("late"))
+        its.live.receive_event(typed("late"))
         newer = its.attach() if comes_back else None
         its.live.detach(connection, hung_up=False, planned=False)
         its.store.gate.set()
         await handoff
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         assert not (await stored(its)).handed_off
         assert its.live.connection is newer
         assert newer is None or newer.closing is None
@@ -218,8 +220,8 @@ async def test_a_handoff_of_a_call_at_rest_is_one_write() -> None:
     """And closes the connection only then, however long that takes."""
     async with alone(manual_call()) as its:
         connection = its.attach()
-        its.live.hear(AppendAudio(FRAME))
-        await its.live.wait_durable()
+        its.live.receive_event(AppendAudio(FRAME))
+        await its.live.writer.wait_durable()
         rounds = len(its.store.rounds)
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
@@ -240,12 +242,12 @@ async def test_only_at_its_deadline_a_handoff_does_not_wait_for_the_store(
     monkeypatch: pytest.MonkeyPatch, *, is_late: bool
 ) -> None:
     """Then it closes the connection whether the store answers or not."""
-    monkeypatch.setattr(live_call, "LAST_FLUSH_S", 0.0)
+    monkeypatch.setattr(handoffs, "LAST_FLUSH_S", 0.0)
     async with alone() as its:
         connection = its.attach()
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.store.gate.clear()
-        handoff = asyncio.create_task(its.live.hand_off(whatever_is_lost=is_late))
+        handoff = asyncio.create_task(its.live.hand_off(force=is_late))
         await until(lambda: its.committer._in_flight or handoff.done())
         await turns_pass()
         assert handoff.done() is is_late
@@ -259,12 +261,12 @@ async def test_a_call_that_the_store_lacks_is_handed_off_only_at_the_deadline() 
     """Until then the connection stays open, and what its caller sends is taken again."""
     async with alone() as its:
         connection = its.attach()
-        await its.live.wait_durable()
-        its.committer.write_back.owed[its.live] = None
+        await its.live.writer.wait_durable()
+        its.committer.write_back.owed[its.live.writer] = None
         its.store.rejects.add(its.call.call_id)
         await its.live.hand_off()
         assert (connection.closing, connection.reading_paused) == (None, False)
-        await its.live.hand_off(whatever_is_lost=True)
+        await its.live.hand_off(force=True)
         assert connection.closing is not None
 
 
@@ -287,14 +289,14 @@ async def test_a_call_that_is_ended_is_closed_once_its_last_events_are_written(o
         assert connection.closing == (code, "why")
         assert "conversation.item.done" in connection.pushed
         assert its.gone == [its.live]
-        assert its.live.has_ended
+        assert its.live.writer.has_ended
 
 
 async def test_an_agent_that_hangs_up_ends_the_call() -> None:
     """With the code and the reason that the rules give."""
     async with alone() as its:
         connection = its.attach()
-        assert not its.live.has_ended
+        assert not its.live.writer.has_ended
         its.live._carry_out(CloseConnection(4000, "goodbye"))
         await until(lambda: connection.closing)
         assert connection.closing == (4000, "goodbye")
@@ -305,8 +307,8 @@ async def test_an_agent_that_hangs_up_ends_the_call() -> None:
 async def test_a_call_ends_once() -> None:
     """Whatever ends it afterwards, it is counted under the first, and gives back what it held once."""
     async with alone() as its:
-        its.live.erased()
-        its.live.erased()
+        its.live.writer.erased()
+        its.live.writer.erased()
         its.live.finish("hangup")
         assert {key: n for key, n in its.observer.counts.items() if key[0] == "call_ended"} == {
             ("call_ended", "admin"): 1
@@ -314,7 +316,7 @@ async def test_a_call_ends_once() -> None:
         assert its.gone == [its.live]
     async with alone() as its:
         its.live.finish("timeout")
-        its.live.erased()
+        its.live.writer.erased()
         assert {key: n for key, n in its.observer.counts.items() if key[0] == "call_ended"} == {
             ("call_ended", "timeout"): 1
         }
@@ -327,23 +329,23 @@ async def test_a_call_ends_once() -> None:
 async def test_a_lost_call_lets_its_caller_go_at_once(loss: str, code: int, *, in_doubt: bool) -> None:
     """Before anything else is sent, with a code that says where to go; it is over for this pod."""
     async with alone() as its:
-        assert not its.live.in_doubt
+        assert not its.live.writer.in_doubt
         connection = its.attach()
         connection.push([OutboxEntry(1, HEAD, b"")])
-        its.live.weigh(1000)
-        its.live.in_doubt = in_doubt
-        getattr(its.live, loss)()
+        its.live.memory.reserve(1000)
+        its.live.writer.in_doubt = in_doubt
+        getattr(its.live.writer, loss)()
         assert connection.closing is not None
         assert connection.closing[0] == code
         assert connection.unsent_bytes == 0
         assert its.budget.used_bytes == 0
         assert its.gone == [its.live]
         assert its.observer.counts.get(("call_dropped", "error"), 0) == (loss == "unwritable")
-        its.live.superseded()
+        its.live.writer.superseded()
         assert its.gone == [its.live]
         its.call.emit({"type": "x"})
-        its.live.release_unsaved()
-        assert its.live.take_write() is None is its.live.question()
+        its.live.writer.release_unsaved()
+        assert its.live.writer.take_write() is None is its.live.writer.question()
         assert its.call.unsaved_events
 
 
@@ -359,21 +361,21 @@ async def test_a_write_removes_the_doubt_unless_the_store_is_given_up(
     async with alone() as its:
         its.clock.now_s += 5
         its.committer.write_back.given_up = given_up
-        its.live.in_doubt = in_doubt
-        its.live.committed([])
-        assert its.live.in_doubt is (in_doubt and given_up is not None)
-        assert its.live.committed_at_s == its.clock.now_s
+        its.live.writer.in_doubt = in_doubt
+        its.live.writer.committed([])
+        assert its.live.writer.in_doubt is (in_doubt and given_up is not None)
+        assert its.live.writer.committed_at_s == its.clock.now_s
 
 
 async def test_what_a_store_that_is_given_up_did_not_take_goes_out_and_is_written_later() -> None:
     """With all of the call."""
     async with alone() as its:
         connection = its.attach()
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.live.feed(typed("mine"))
-        its.live.release_unsaved()
+        its.live.writer.release_unsaved()
         assert "conversation.item.done" in connection.pushed
-        taken = its.live.take_write()
+        taken = its.live.writer.take_write()
         assert taken is not None
         assert (taken[0].whole, taken[1]) == (True, [])
 
@@ -381,14 +383,14 @@ async def test_what_a_store_that_is_given_up_did_not_take_goes_out_and_is_writte
 async def test_what_waited_for_a_write_that_was_lost_waits_for_the_next_in_front_of_what_came_since() -> None:
     """That carries all of the call."""
     async with alone() as its:
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.live.feed(typed("first"))
-        taken = its.live.take_write()
+        taken = its.live.writer.take_write()
         assert taken is not None
         assert not taken[0].whole
         its.live.feed(typed("second"))
-        its.live.requeue_whole(taken[1])
-        again = its.live.take_write()
+        its.live.writer.requeue_whole(taken[1])
+        again = its.live.writer.take_write()
         assert again is not None
         assert again[0].whole
         assert again[1][: len(taken[1])] == taken[1]
@@ -401,7 +403,7 @@ async def test_a_call_keeps_less_in_a_store_that_is_short_of_memory(*, is_scarce
     async with alone() as its:
         for scarce, full in ((is_scarce, is_nearly_full), (False, False)):
             its.committer.memory.is_scarce, its.committer.memory.is_nearly_full = scarce, full
-            its.live.take_write()
+            its.live.writer.take_write()
             assert (its.call.under_memory_pressure, its.call.keeps_turns) == (scarce, not full)
 
 
@@ -410,24 +412,24 @@ async def test_the_first_audio_of_a_reply_is_timed() -> None:
     async with alone() as its:
         its.attach()
         text, audio = OutboxEntry(1, HEAD, b""), OutboxEntry(2, HEAD, b"xx")
-        its.live.committed([audio])
-        its.live.hear(CreateResponse({}))
+        its.live.writer.committed([audio])
+        its.live.receive_event(CreateResponse({}))
         its.clock.now_s += 0.5
-        its.live.committed([text])
+        its.live.writer.committed([text])
         assert its.observer.stages == []
         its.clock.now_s += 0.25
-        its.live.committed([text, audio])
+        its.live.writer.committed([text, audio])
         its.clock.now_s += 0.25
-        its.live.committed([audio])
+        its.live.writer.committed([audio])
         assert its.observer.stages == [("first_audio", 0.75)]
         its.live.connection = None
-        its.live.committed([audio])
+        its.live.writer.committed([audio])
 
 
 async def test_a_limit_of_the_rules_is_counted() -> None:
     """By its name."""
     async with alone() as its:
-        its.live.hear(InvalidEvent(ProtocolError("Too much.", code="x", limit="a_limit")))
+        its.live.receive_event(InvalidEvent(ProtocolError("Too much.", code="x", limit="a_limit")))
         assert its.observer.counts["limit_reached", "a_limit"] == 1
 
 
@@ -437,16 +439,16 @@ async def test_a_limit_of_the_rules_is_counted() -> None:
 async def test_a_new_connection_takes_the_place_of_an_older_one() -> None:
     """That is closed in front of what waits for it; silence counts afresh, and the store learns who is there."""
     async with alone() as its:
-        assert its.live.has_said_nothing
+        assert its.live.activity.has_sent_nothing
         older = its.attach()
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         older.push([OutboxEntry(1, HEAD, b"")])
         its.clock.now_s += 5
         newer = its.attach()
         assert older.closing is not None
         assert (older.closing[0], older.unsent_bytes, newer.closing) == (4409, 0, None)
-        assert its.live.attached_at_s == its.live.heard_from_at_s == its.clock.now_s
-        assert its.committer.has_pending(its.live)
+        assert its.live.activity._attached_at_s == its.live.activity.heard_at_s == its.clock.now_s
+        assert its.committer.has_pending(its.live.writer)
         its.live.detach(older, hung_up=True, planned=False)
         assert its.live.connection is newer
 
@@ -455,7 +457,7 @@ async def test_a_new_connection_gets_what_its_client_has_missed() -> None:
     """As far as that is durable."""
     async with alone() as its:
         its.live.feed(typed("mine"))
-        await its.live.wait_durable()
+        await its.live.writer.wait_durable()
         its.live.feed(typed("later"))
         connection = QuietConnection()
         its.live.attach(connection, 1)
@@ -466,12 +468,12 @@ async def test_who_has_said_nothing() -> None:
     """Since the upgrade, whether somebody has looked meanwhile or not."""
     async with alone() as its:
         its.attach()
-        assert its.live.has_said_nothing
-        its.live.was_heard = True
-        assert not its.live.has_said_nothing
-        its.live.was_heard = False
-        its.live.heard_from_at_s += 1
-        assert not its.live.has_said_nothing
+        assert its.live.activity.has_sent_nothing
+        its.live.activity.has_sent = True
+        assert not its.live.activity.has_sent_nothing
+        its.live.activity.has_sent = False
+        its.live.activity.heard_at_s += 1
+        assert not its.live.activity.has_sent_nothing
 
 
 @pytest.mark.parametrize("is_closing", [True, False])
@@ -494,12 +496,12 @@ async def test_who_is_warned_of_a_drain(*, asked: bool, is_closing: bool) -> Non
 async def test_a_call_holds_the_sum_of_its_parts() -> None:
     """To the byte: audio, what waits for the store and for the caller, items, the session, a message being taken."""
     async with alone() as its:
-        assert its.live.held_bytes == its.call.session_bytes
+        assert its.live.memory.held_bytes == its.call.session_bytes
         connection = its.attach()
         feed(its.call, typed("mine"))
         its.call.input_audio.audio += bytes(3)
         its.call.add_speech("item", bytes(50))
-        its.live.taking_bytes = 700
+        its.live.memory.incoming_bytes = 700
         connection.push([OutboxEntry(1, HEAD, bytes(9000))])
         parts = [
             kept_audio_bytes(its.call),
@@ -511,38 +513,38 @@ async def test_a_call_holds_the_sum_of_its_parts() -> None:
             connection.unsent_bytes,
         ]
         assert all(parts)
-        assert its.live.held_bytes == sum(parts)
+        assert its.live.memory.held_bytes == sum(parts)
 
 
 async def test_a_call_may_hold_a_modest_amount_whatever_others_hold() -> None:
     """To the byte; what is granted counts from then on, what is refused does not."""
     async with alone() as its:
         its.budget.holder("key").force(its.budget.limit_bytes)
-        room = MODEST_BYTES - its.live.held_bytes
-        assert its.live.weigh(room) is None
-        assert its.live.holder.size_bytes == MODEST_BYTES
-        refusal = its.live.weigh(room + 1)
+        room = GRANTED_BYTES - its.live.memory.held_bytes
+        assert its.live.memory.reserve(room) is None
+        assert its.live.memory.holder.size_bytes == GRANTED_BYTES
+        refusal = its.live.memory.reserve(room + 1)
         assert refusal is not None
         assert refusal.code == "server_memory_budget"
-        assert its.live.holder.size_bytes == MODEST_BYTES
+        assert its.live.memory.holder.size_bytes == GRANTED_BYTES
 
 
 async def test_a_call_takes_nothing_more_while_it_holds_more_than_there_is() -> None:
     """Unless that is a modest amount, or there is room again; of a call that has ended nothing is counted."""
     async with alone() as its:
-        assert not its.live.is_over_budget
+        assert not its.live.memory.is_over_budget
         others = its.budget.holder("key")
         others.force(its.budget.limit_bytes)
-        its.live.taking_bytes = MODEST_BYTES - its.live.held_bytes
-        its.live.weigh_again()
-        assert its.live.holder.size_bytes == MODEST_BYTES
-        assert not its.live.is_over_budget
-        its.live.taking_bytes += 1
-        its.live.weigh_again()
-        assert its.live.is_over_budget
+        its.live.memory.incoming_bytes = GRANTED_BYTES - its.live.memory.held_bytes
+        its.live.memory.update()
+        assert its.live.memory.holder.size_bytes == GRANTED_BYTES
+        assert not its.live.memory.is_over_budget
+        its.live.memory.incoming_bytes += 1
+        its.live.memory.update()
+        assert its.live.memory.is_over_budget
         others.release()
-        its.live.weigh_again()
-        assert not its.live.is_over_budget
+        its.live.memory.update()
+        assert not its.live.memory.is_over_budget
         its.live.finish("admin")
-        its.live.weigh_again()
+        its.live.memory.update()
         assert its.budget.used_bytes == 0

@@ -27,7 +27,8 @@ from voice_agent.call.inputs import VoiceBoundary
 from voice_agent.call.record import Status
 from voice_agent.protocol.realtime import SLICE_BYTES
 from voice_agent.runtime.calls.connection import Connection
-from voice_agent.runtime.calls.live_call import MAX_UNSAVED_BYTES, LiveCall
+from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Listener, StartCall, Transport
@@ -104,7 +105,7 @@ class Line:
 
     async def picture(self) -> dict[str, Any]:
         """Everything that the store holds of the call, but for how its audio was cut and what is random."""
-        await self.pod.committer.flush(self.live)
+        await self.pod.committer.flush(self.live.writer)
         held = await self.pod.store.load(self.live.call.call_id)
         assert held is not None
         call = restore(held, epoch=1, outbox_bytes=8 * MIB, checkpoint_ms=200)
@@ -191,16 +192,16 @@ async def test_a_long_append_waits_for_the_store() -> None:
         pod = await its.pod()
         caller = await line(pod)
         await caller.say(update(detects=False))
-        await pod.committer.flush(caller.live)
+        await pod.committer.flush(caller.live.writer)
         store.gate.clear()
         saying = asyncio.create_task(caller.say(append(bytes(6 * MIB))))
-        await until(lambda: caller.live.is_backlogged)
+        await until(lambda: caller.live.writer.is_backlogged)
         call = caller.live.call
         assert call.unsaved_bytes <= MAX_UNSAVED_BYTES + SLICE_BYTES
         assert call.input_audio.position < 6 * MIB
         store.gate.set()
         await saying
-        await pod.committer.flush(caller.live)
+        await pod.committer.flush(caller.live.writer)
         assert call.input_audio.position == 6 * MIB
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "unsaved_bytes"]
@@ -222,7 +223,7 @@ async def test_no_round_carries_more_of_a_call_than_the_bound() -> None:
         large["session"]["instructions"] = "x" * 60_000
         await caller.say(large, append(bytes(5 * MIB)), item(bytes(6 * MIB)), {"type": "input_audio_buffer.commit"})
         await caller.say(*[{"type": "session.update", "session": {}}] * 100)
-        await pod.committer.flush(caller.live)
+        await pod.committer.flush(caller.live.writer)
     assert max(sizes) < 2 * MIB
     assert sum(sizes) > 15 * MIB
 
@@ -387,12 +388,12 @@ async def test_an_utterance_of_minutes_is_not_recognised_in_each_of_its_pauses()
         call = caller.live.call
         await caller.say(append(talk(PCM)[: PCM.size(2_500)]))
         assert call.input_audio.speaking
-        caller.live._listen_ahead(pause_ms=300)
+        caller.live.listening.transcribe_early(pause_ms=300)
         await until(lambda: clips)
-        caller.live._listen_ahead(pause_ms=0)
+        caller.live.listening.transcribe_early(pause_ms=0)
         call.input_audio.audio += bytes(2 * MIB)
-        caller.live._listen_ahead(pause_ms=300)
-        assert not caller.live._understanding.is_early
+        caller.live.listening.transcribe_early(pause_ms=300)
+        assert not caller.live.listening._early.is_begun
 
 
 async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,10 +460,10 @@ async def test_a_transcription_that_nobody_waits_for_is_stopped() -> None:
         await until(lambda: begun == [9600])
         await caller.say(delete, item(bytes(9602)), delete, item(bytes(9604)))
         await until(lambda: stopped == [9600] and begun == [9600, 9604])
-        assert "mine" in caller.live._transcribing
+        assert "mine" in caller.live.listening._transcribing
         gate.set()
         await until(lambda: not caller.live.call.untranscribed)
-        assert not caller.live._transcribing
+        assert not caller.live.listening._transcribing
         entry = caller.live.call.conversation.get("mine")
         assert entry is not None
         assert entry.item["content"][0]["transcript"] == "heard"

@@ -56,7 +56,7 @@ async def test_a_network_that_stands_still_ends_no_sentence() -> None:
         live.notice_silence(60)
         caller.transport.answers_probes = True
         live.notice_silence(60)
-        live.was_heard = True  # A frame that came in front of the answer.
+        live.activity.has_sent = True  # A frame that came in front of the answer.
         caller.transport.say({"type": "input_audio_buffer.append", "audio": ""})
         caller.transport.say({"type": "conversation.item.retrieve", "item_id": "none"})
         await caller.transport.event("error")

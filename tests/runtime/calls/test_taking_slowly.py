@@ -13,7 +13,7 @@ from voice_agent.call import machine
 from voice_agent.call.inputs import AppendAudio, AppendItemAudio, CreateItem, FromCaller, Input, InvalidEvent
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import MAX_APPEND_BYTES, SLICE_BYTES
-from voice_agent.runtime.calls.long_messages import LONG_MESSAGE, take_slowly
+from voice_agent.runtime.calls.long_messages import LONG_MESSAGE, receive_in_slices
 
 NO_ROOM = ProtocolError("No room.", code="server_memory_budget")
 
@@ -23,21 +23,22 @@ class Scale:
 
     def __init__(self, *, has_room: bool = True) -> None:
         self.call = manual_call()
-        self.taking_bytes = 0
+        self.incoming_bytes = 0
+        self.memory = self
         self.weighed: list[int] = []
         self.taken: list[tuple[Input, int]] = []
         self._refusal = None if has_room else NO_ROOM
 
-    def hear(self, event: FromCaller) -> None:
+    def receive_event(self, event: FromCaller) -> None:
         """Note it and let it happen."""
         self.feed(event)
 
     def feed(self, event: Input) -> None:
         """Note it and let it happen."""
-        self.taken.append((event, self.taking_bytes))
+        self.taken.append((event, self.incoming_bytes))
         machine.step(self.call, event, 0)
 
-    def weigh(self, more_bytes: int) -> ProtocolError | None:
+    def reserve(self, more_bytes: int) -> ProtocolError | None:
         """As the test wants."""
         self.weighed.append(more_bytes)
         return self._refusal
@@ -45,7 +46,7 @@ class Scale:
 
 def take(scale: Scale, message: str) -> list[int]:
     """Take a message to its end; how much room was kept after each slice."""
-    return [scale.taking_bytes for _ in take_slowly(scale, message, max_audio_bytes=MAX_APPEND_BYTES)]
+    return [scale.incoming_bytes for _ in receive_in_slices(scale, message, max_audio_bytes=MAX_APPEND_BYTES)]
 
 
 def text(event: dict[str, Any], *, size: int = 0) -> str:
@@ -73,7 +74,7 @@ async def test_a_short_message_is_weighed_if_it_makes_the_call_hold_more(size: i
         assert isinstance(event, InvalidEvent) is (grows and not has_room)
         assert isinstance(event, FromCaller)
         assert (event.event_id, kept) == ("mine", 0)
-        assert scale.taking_bytes == 0
+        assert scale.incoming_bytes == 0
 
 
 @pytest.mark.parametrize("event", [append(bytes(LONG_MESSAGE)), item(bytes(LONG_MESSAGE)), CLEAR])
@@ -84,7 +85,7 @@ async def test_a_long_message_that_has_no_room_is_not_even_read(event: dict[str,
     assert take(scale, message) == []
     assert scale.weighed == [len(message) * 3 // 4]
     assert [event for event, _ in scale.taken] == [InvalidEvent(NO_ROOM)]
-    assert scale.taking_bytes == 0
+    assert scale.incoming_bytes == 0
 
 
 async def test_a_long_message_without_audio_is_weighed_once() -> None:
@@ -112,7 +113,7 @@ async def test_room_for_a_long_append_is_kept_as_far_as_the_call_does_not_hold_i
         heard_bytes += len(event.audio)
         assert heard_bytes + room == AUDIO_BYTES
     assert heard_bytes == AUDIO_BYTES
-    assert scale.taking_bytes == 0
+    assert scale.incoming_bytes == 0
 
 
 async def test_room_for_a_long_item_is_kept_as_far_as_it_is_not_stored() -> None:
@@ -130,38 +131,40 @@ async def test_room_for_a_long_item_is_kept_as_far_as_it_is_not_stored() -> None
     assert pending_audio_bytes == AUDIO_BYTES
     assert isinstance(last, CreateItem)
     assert last.audio_appended
-    assert scale.taking_bytes == 0
+    assert scale.incoming_bytes == 0
 
 
 @pytest.mark.parametrize("abandoned_after", [1, 7])
 async def test_room_is_given_back_by_a_message_that_is_not_taken_to_its_end(abandoned_after: int) -> None:
     """The connection was closed meanwhile."""
     scale = Scale()
-    slices = take_slowly(scale, orjson.dumps(append(bytes(AUDIO_BYTES))).decode(), max_audio_bytes=MAX_APPEND_BYTES)
+    slices = receive_in_slices(
+        scale, orjson.dumps(append(bytes(AUDIO_BYTES))).decode(), max_audio_bytes=MAX_APPEND_BYTES
+    )
     for _ in range(abandoned_after):
         next(slices)
-    assert scale.taking_bytes
+    assert scale.incoming_bytes
     slices.close()  # type: ignore[attr-defined]  # it is a generator
-    assert scale.taking_bytes == 0
+    assert scale.incoming_bytes == 0
 
 
 async def test_a_message_of_a_connection_that_was_replaced_gives_back_its_own_room() -> None:
     """It is let go while the new connection's message is taken, which goes on to be counted."""
     scale = Scale()
     older, newer = (
-        take_slowly(scale, orjson.dumps(event).decode(), max_audio_bytes=MAX_APPEND_BYTES)
+        receive_in_slices(scale, orjson.dumps(event).decode(), max_audio_bytes=MAX_APPEND_BYTES)
         for event in (append(bytes(AUDIO_BYTES)), item(bytes(AUDIO_BYTES)))
     )
     next(older)
-    before = scale.taking_bytes
+    before = scale.incoming_bytes
     next(newer)
-    kept = scale.taking_bytes - before
+    kept = scale.incoming_bytes - before
     assert kept >= AUDIO_BYTES
     older.close()  # type: ignore[attr-defined]  # it is a generator
-    assert scale.taking_bytes == kept
+    assert scale.incoming_bytes == kept
     for _ in newer:
-        assert scale.taking_bytes + scale.call.pending_audio_bytes == kept
-    assert scale.taking_bytes == 0
+        assert scale.incoming_bytes + scale.call.pending_audio_bytes == kept
+    assert scale.incoming_bytes == 0
 
 
 async def test_a_message_that_comes_again_is_taken_once() -> None:

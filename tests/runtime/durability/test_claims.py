@@ -41,7 +41,7 @@ async def test_a_claim_without_an_answer_takes_no_call_while_the_store_is_well_o
             await its.resume(pod, caller.call_id, 0)
         assert (refusal.value.status, refusal.value.code) == (503, "store_unavailable")
         assert pod.observer.counts["store_failed", "claim"] == 1  # type: ignore[attr-defined]
-        assert not live.in_doubt
+        assert not live.writer.in_doubt
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
         assert caller.transport.closed is None
@@ -88,7 +88,7 @@ async def test_a_call_that_the_store_has_lost_is_written_whole_at_once() -> None
         assert taken.live is live  # type: ignore[union-attr]
         assert live.call.epoch == 2
         assert live.call.write_whole
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["epoch"] == b"2"

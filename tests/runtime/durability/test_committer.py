@@ -79,7 +79,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         for caller in callers:
             live = pod.owned.by_id[caller.call_id]
             live.call.emit({"type": "heavy"}, bytes(900_000))
-            await live.wait_durable()
+            await live.writer.wait_durable()
         store.is_away = True
         callers[0].transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
@@ -105,7 +105,7 @@ async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
         caller.transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
         with (
-            patch("voice_agent.runtime.calls.live_call.take_write", wraps=take_write) as made,
+            patch("voice_agent.runtime.durability.call_writer.take_write", wraps=take_write) as made,
             patch.object(pod.committer.write_back, "write_some", return_value=False),
         ):
             for number in range(2, 30):
@@ -140,11 +140,11 @@ async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> No
         for caller in callers[:-1]:
             live = pod.owned.by_id[caller.call_id]
             live.call.emit({"type": "heavy"}, bytes(900_000))
-            pod.committer.mark(live)
+            pod.committer.mark(live.writer)
         last = pod.owned.by_id[callers[-1].call_id]
         last.call.emit({"type": "light"})
         store.gate.set()
-        await pod.committer.flush(last)
+        await pod.committer.flush(last.writer)
         held = await store.load(last.call.call_id)
         assert held is not None
         assert held.outbox[-1].n == last.call.seq
@@ -160,11 +160,11 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "first"})
-        pod.committer.mark(live)
-        await until(lambda: pod.committer.has_pending(live) and not live.call.unsaved_events)
+        pod.committer.mark(live.writer)
+        await until(lambda: pod.committer.has_pending(live.writer) and not live.call.unsaved_events)
         store._calls.clear()
         live.call.emit({"type": "second"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         store.gate.set()
         await caller.transport.event("second")
         assert caller.transport.ids == ["evt_1", "evt_2"]
@@ -181,14 +181,14 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         store.is_away = True
         live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "first"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         await until(lambda: pod.committer.degraded)
         live.call.emit({"type": "second"})
         store.is_away = False
         store.gate.clear()
         await until(lambda: pod.committer.write_back.under_way)
         live.call.emit({"type": "third"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         await caller.transport.event("third")
         assert caller.transport.ids == ["evt_1", "evt_2", "evt_3"]
         store.gate.set()
@@ -210,7 +210,7 @@ async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -
 
         async def flush(live: LiveCall) -> None:
             live.call.emit({"type": "heavy"}, bytes(900_000))
-            await pod.committer.flush(live)
+            await pod.committer.flush(live.writer)
             held = await store.load(live.call.call_id)
             assert held is not None
             assert held.outbox[-1].n == live.call.seq
@@ -239,11 +239,11 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
         callers = [await its.start(pod) for _ in range(2)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
         lives = [pod.owned.by_id[caller.call_id] for caller in callers]
-        await until(lambda: not any(map(pod.committer.has_pending, lives)))
+        await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
         for live in lives:
             live.call.emit({"type": "spoken"})
-            pod.committer.mark(live)
+            pod.committer.mark(live.writer)
         for caller in callers:
             await caller.transport.event("spoken")
             assert caller.transport.ids == ["evt_1"]
@@ -259,13 +259,13 @@ async def test_those_who_wait_keep_no_other_call_waiting() -> None:
         callers = [await its.start(pod) for _ in range(13)]
         await asyncio.gather(*(caller.greeting() for caller in callers))
         patient, *urgent = lives = [pod.owned.by_id[caller.call_id] for caller in callers]
-        await until(lambda: not any(map(pod.committer.has_pending, lives)))
+        await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
         patient.call.emit({"type": "light"})
-        pod.committer.mark(patient)
+        pod.committer.mark(patient.writer)
         for live in urgent:
             live.call.emit({"type": "heavy"}, bytes(900_000))
-        waiting = [asyncio.create_task(pod.committer.flush(live)) for live in urgent]
+        waiting = [asyncio.create_task(pod.committer.flush(live.writer)) for live in urgent]
         await until(lambda: store.rounds)
         held = await store.load(patient.call.call_id)
         assert held is not None
@@ -346,7 +346,7 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.emit({"type": "light"})
-        impatient, patient = (asyncio.create_task(pod.committer.flush(live)) for _ in range(2))
+        impatient, patient = (asyncio.create_task(pod.committer.flush(live.writer)) for _ in range(2))
         await asyncio.sleep(0)
         impatient.cancel()
         store.gate.set()
@@ -362,14 +362,14 @@ async def test_a_round_carries_all_that_is_marked() -> None:
     async with rig(store) as its:
         pod = await its.pod()
         lives = [pod.owned.by_id[(await its.start(pod)).call_id] for _ in range(4)]
-        await until(lambda: not any(map(pod.committer.has_pending, lives)))
+        await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
         for live in lives:
             live.call.emit({"type": "light"})
-            pod.committer.mark(live)
-        await pod.committer.flush(lives[2])
+            pod.committer.mark(live.writer)
+        await pod.committer.flush(lives[2].writer)
         assert store.rounds == [4]
-        assert not any(map(pod.committer.has_pending, lives))
+        assert not any(pod.committer.has_pending(live.writer) for live in lives)
 
 
 async def test_nobody_waits_for_a_committer_that_has_ended() -> None:

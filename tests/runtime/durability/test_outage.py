@@ -87,8 +87,8 @@ async def test_a_write_back_yields_to_a_newer_owner(server: RedisServer) -> None
         live = one.owned.by_id[first.call_id]
         second = await its.resume(two, first.call_id, 0)
         await second.greeting()
-        live.requeue_whole([])
-        one.committer.mark(live)
+        live.writer.requeue_whole([])
+        one.committer.mark(live.writer)
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409
         held = await store.load(first.call_id)
         assert held is not None

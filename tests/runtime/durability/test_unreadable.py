@@ -167,12 +167,12 @@ async def test_a_record_that_is_damaged_beside_its_owner_is_written_again(store:
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
         await caller.gone()
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         await store._redis.hset(f"call:{{{caller.call_id}}}:items", mapping={b"\xff": b"{}"})
         with pytest.raises(ConnectionRefused) as refused:
             await its.resume(pod, caller.call_id, 0)
         assert refused.value.code == "record_unreadable"
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         again = await its.resume(pod, caller.call_id, 0)
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")

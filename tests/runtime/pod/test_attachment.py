@@ -73,15 +73,15 @@ async def test_a_place_is_given_back_once_nothing_is_sent_any_more(is_cancelled:
         transport.drop()
         await transport.is_cancelled.wait()
         for _ in range(3):
-            await pod.committer.flush(live)
+            await pod.committer.flush(live.writer)
         assert (pod.admission.active, serving.done()) == (1, False)
         if is_cancelled:
             serving.cancel()
         transport.may_end.set()
         await asyncio.gather(serving, return_exceptions=True)
         assert (pod.admission.active, pod.view.parked_calls) == (0, 1)
-        live.weigh_again()
-        assert pod.budget.used_by("key") == live.held_bytes
+        live.memory.update()
+        assert pod.budget.used_by("key") == live.memory.held_bytes
 
 
 async def test_a_connection_has_ended_once_the_store_knows_that_its_call_is_parked() -> None:
@@ -92,7 +92,7 @@ async def test_a_connection_has_ended_once_the_store_knows_that_its_call_is_park
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         store.gate.clear()
         caller.transport.drop()
         await until(lambda: live.call.status is Status.PARKED)
@@ -111,8 +111,8 @@ async def test_a_caller_who_says_more_than_the_store_takes_waits_and_loses_nothi
     async with rig(store) as its:
         pod = await its.pod()
         caller = await line(pod)
-        await pod.committer.flush(caller.live)
-        assert not caller.live.was_heard
+        await pod.committer.flush(caller.live.writer)
+        assert not caller.live.activity.has_sent
         store.gate.clear()
         assert caller.attachment.take(MESSAGE)
         await until(lambda: not caller.live.call.unsaved_events)  # That is being written, and what comes now waits.
@@ -121,7 +121,7 @@ async def test_a_caller_who_says_more_than_the_store_takes_waits_and_loses_nothi
             taken += 1
             assert taken < 1000
         assert taken > 50
-        assert caller.live.was_heard
+        assert caller.live.activity.has_sent
         assert len(caller.live.call.conversation) == taken
         ready = asyncio.create_task(caller.attachment.ready())
         await turns()
@@ -150,10 +150,10 @@ async def test_nothing_is_taken_while_a_handoff_is_decided_or_once_the_connectio
         await ready
         assert caller.attachment.take(MESSAGE)
         connection.close(1012)
-        caller.live.was_heard = False
+        caller.live.activity.has_sent = False
         assert caller.attachment.take(MESSAGE)
         assert len(caller.live.call.conversation) == 1
-        assert not caller.live.was_heard
+        assert not caller.live.activity.has_sent
         await caller.attachment.abandon()
         assert caller.live.call.handed_off
 

@@ -47,7 +47,7 @@ async def test_after_a_crash_the_last_write_is_when_its_caller_was_left_alone() 
         blue, green = [await its.pod(color, color, clock=clock, **AT_LEISURE) for color in ("blue", "green")]
         caller = await its.start(blue, resumable=True)
         await caller.greeting()
-        await blue.committer.flush(blue.owned.by_id[caller.call_id])
+        await blue.committer.flush(blue.owned.by_id[caller.call_id].writer)
         written_ms = clock.wall_ms() - 1000 * LONG_S
         store._calls[caller.call_id].fields["updated_at"] = b"%d" % written_ms
         with told(green, "call_resumed") as resumes:

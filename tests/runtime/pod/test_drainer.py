@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -48,7 +48,7 @@ def pod_of(its: Rig, name: str = "blue-1") -> tuple[Pod, StoppedClock]:
 class Attached:
     """A call as a drain sees it; it goes at the `goes_at`-th try, once it `may_end`."""
 
-    has_said_nothing = False
+    activity = Mock(has_sent_nothing=False)
 
     def __init__(self, pod: Pod, number: int = 1, *, resumable: bool = True, goes_at: int = 1) -> None:
         self.call = new_call(call_id=f"call_{number:026d}")
@@ -56,7 +56,7 @@ class Attached:
         self.connection: object | None = object()
         self.warned: list[int] = []
         self.tries: list[tuple[float, bool]] = []
-        """At which look it was tried to let it go, and whether whatever is lost."""
+        """At which look it was tried to let it go, and whether by force."""
         self.goes_at = goes_at
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -67,9 +67,9 @@ class Attached:
     def warn_of_drain(self, time_left_ms: int) -> None:
         self.warned.append(time_left_ms)
 
-    async def hand_off(self, *, whatever_is_lost: bool = False) -> None:
+    async def hand_off(self, *, force: bool = False) -> None:
         at_s = self._pod.clock.monotonic_s() - 1000.0 - LOOK_S  # A task begins once the drain sleeps.
-        self.tries.append((at_s, whatever_is_lost))
+        self.tries.append((at_s, force))
         await self.may_end.wait()
         if len(self.tries) == self.goes_at:
             self.connection = None
@@ -145,7 +145,7 @@ async def test_a_handoff_goes_on_as_soon_as_somebody_takes_calls(its: Rig) -> No
         await pod.wait_drained()
     assert call.warned == [15_000]
     assert len(call.tries) == 3
-    assert all(whatever_is_lost == (at_s >= 16.0) for at_s, whatever_is_lost in call.tries)
+    assert all(forced == (at_s >= 16.0) for at_s, forced in call.tries)
     told = [line for line in lines if line["event"].startswith("handoff")]
     assert [line["event"].partition(":")[0] for line in told] == ["handoff waits", "handoff goes on"]
     assert told[1]["to"] == "green-1"
@@ -160,7 +160,7 @@ async def test_nothing_is_given_up_in_the_last_second_before_the_deadline(its: R
     await until(lambda: call.tries and call.tries[-1][1])
     pod.drainer.cancel()
     assert call.tries[0][0] < 0.75
-    assert all(whatever_is_lost == (at_s >= 0.75) for at_s, whatever_is_lost in call.tries)
+    assert all(forced == (at_s >= 0.75) for at_s, forced in call.tries)
 
 
 @pytest.mark.parametrize("is_requested", [False, True])

@@ -24,7 +24,7 @@ async def hung_up(pod: Pod, pages: int, **request: str) -> Line:
     for _ in range(pages):
         await caller.say({"type": "conversation.item.create", "item": PAGE})
     caller.live.finish("hangup")
-    await pod.committer.flush(caller.live)
+    await pod.committer.flush(caller.live.writer)
     await until(lambda: caller.attachment.call_id not in pod.owned.by_id)
     return caller
 

@@ -159,7 +159,7 @@ async def test_a_silent_call_that_was_erased_elsewhere_is_closed_within_two_seco
         blue, green = await its.pod("blue", clock=clock), await its.pod("green", color="green")
         caller = await its.start(blue)
         await caller.greeting()
-        await until(lambda: not blue.committer.has_pending(blue.owned.by_id[caller.call_id]))
+        await until(lambda: not blue.committer.has_pending(blue.owned.by_id[caller.call_id].writer))
         assert await green.erase(caller.call_id)
         clock.leap(ASK_EPOCH_S + UPKEEP_S)
         await caller.transport.until(lambda it: it.closed)

@@ -74,7 +74,7 @@ async def test_a_call_that_leaves_the_memory_is_all_in_the_store_and_nothing_goe
         held = await its.store.load(caller.call_id)
         assert held is not None
         assert held.outbox[-1].n == live.call.seq
-        assert live.take_write() is None
+        assert live.writer.take_write() is None
         assert pod.view.calls() == []
 
 
@@ -154,9 +154,9 @@ async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
         pod.admission.capacity = 1
         store.gate.clear()
         unloading = asyncio.create_task(pod.upkeep.parking.enforce())
-        await until(lambda: pod.committer.has_pending(first))
+        await until(lambda: pod.committer.has_pending(first.writer))
         resume = asyncio.create_task(its.resume(pod, second.call.call_id, 0))
-        await until(lambda: pod.committer.has_pending(second))
+        await until(lambda: pod.committer.has_pending(second.writer))
         store.gate.set()
         again = await resume
         await unloading
@@ -177,11 +177,11 @@ async def test_a_call_that_is_being_taken_up_stays_in_memory() -> None:
         live = pod.owned.by_id[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
-        await until(lambda: live.writes_paused)
+        await until(lambda: live.writer.writes_paused)
         pod.admission.capacity = 0
         unloading = asyncio.create_task(pod.upkeep.parking.enforce())
-        await pod.committer.flush(live)
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
+        await pod.committer.flush(live.writer)
         store.claim_gate.set()
         again = await resume
         await unloading

@@ -23,6 +23,7 @@ from tests.runtime.rig import (
 from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Agent, ResponsePart, Text, Turn
 from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.ports import ResumeCall, StartCall
 from voice_agent.stores.base import Claim, Claimed, NotClaimed
 from voice_agent.stores.memory import MemoryStore
@@ -49,7 +50,7 @@ async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> N
     assert live.call.model == (model or "scripted")
     assert live.call.session["model"] == live.call.model
     assert abs(live.call.session["expires_at"] - (pod.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
-    assert pod.budget.used_by("key") == live.held_bytes > 0
+    assert pod.budget.used_by("key") == live.memory.held_bytes > 0
     await pod.close()
 
 
@@ -117,12 +118,12 @@ async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: boo
             await claim(Claim(first.call_id, "other", "green", 0, None, "other"))
         with patch.object(store, "claim", after_another):
             again = await its.resume(pod, first.call_id, 0)
-        assert before.is_fenced
+        assert before.writer.state is FENCED
         live = pod.owned.by_id[first.call_id]
         assert live is not before
         assert live.call.epoch == 3
         assert pod.admission.quota.calls_of("key") == 1
-        assert pod.budget.used_by("key") == live.held_bytes
+        assert pod.budget.used_by("key") == live.memory.held_bytes
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
@@ -179,14 +180,14 @@ async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
         caller = await its.start(pod, call_key_hash=KEY, resumable=True)
         live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "seen"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         await caller.transport.event("seen")
         store.claim_gate.clear()
         resume = asyncio.create_task(its.start(pod, call_key_hash=KEY, resumable=True))
-        await until(lambda: live.writes_paused)
+        await until(lambda: live.writer.writes_paused)
         live.call.emit({"type": "first"})
         live.call.emit({"type": "second"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         store.claim_gate.set()
         again = await resume
         await again.transport.event("second")
@@ -208,7 +209,7 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         with patch.object(pod.committer.write_back, "write_some", return_value=False):
             resume = asyncio.create_task(its.resume(pod, caller.call_id))
             live = pod.owned.by_id[caller.call_id]
-            await until(lambda: live.writes_paused)
+            await until(lambda: live.writer.writes_paused)
             clock.leap(200)
             await pod.upkeep.look_after_calls()
             store.is_away = True
@@ -237,7 +238,7 @@ async def test_a_call_that_the_store_has_lost_goes_on_from_memory() -> None:
         again = await its.resume(pod, caller.call_id, 0)
         await again.transport.event("conversation.item.done")
         assert (await again.greeting())["session"]["call"]["epoch"] == 2
-        await pod.committer.flush(pod.owned.by_id[caller.call_id])
+        await pod.committer.flush(pod.owned.by_id[caller.call_id].writer)
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["epoch"] == b"2"
@@ -313,10 +314,10 @@ async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
         live = pod.owned.by_id[caller.call_id]
         store.claim_gate.clear()
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
-        await until(lambda: live.writes_paused)
+        await until(lambda: live.writer.writes_paused)
         agent.may_go_on.set()
         await until(lambda: live.call.response is not None and live.call.response.side_effects)
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         assert agent.was_durable == []
         store.claim_gate.set()
         await (await resume).transport.event("response.done")

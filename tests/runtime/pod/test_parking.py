@@ -17,6 +17,7 @@ from voice_agent.call.record import Status
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.durability.call_writer import PAUSED
 from voice_agent.runtime.pod.parking import MEMORY_SHARE
 from voice_agent.runtime.pod.pod import Pod
 
@@ -108,7 +109,7 @@ async def test_parked_calls_take_a_quarter_of_the_budget_the_largest_go_first() 
         await parking_of(pod).enforce()
         calls = pod.owned.by_id
         assert [caller.attachment.call_id in calls for caller in (small, large, middle)] == [True, False, True]
-        assert large.live.holder.size_bytes == 0
+        assert large.live.memory.holder.size_bytes == 0
         await _resumes(its, pod, large)
 
 
@@ -141,7 +142,7 @@ async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
             await left(pod, MIB)
             await parking.enforce()
         parked = [live for live in pod.owned.by_id.values() if live.call.status is Status.PARKED]
-        assert sum(live.held_bytes for live in parked) <= 4 * MIB
+        assert sum(live.memory.held_bytes for live in parked) <= 4 * MIB
         assert len(parked) == 3
 
 
@@ -150,7 +151,7 @@ async def test_what_is_just_within_a_bound_stays() -> None:
     async with rig() as its:
         pod = await its.pod()
         callers = [await left(pod, MIB) for _ in range(3)]
-        held_bytes = sum(caller.live.held_bytes for caller in callers)
+        held_bytes = sum(caller.live.memory.held_bytes for caller in callers)
         in_memory_bytes = held_bytes + sum(caller.live.call.outbox.size_bytes for caller in callers)
         pod.budget.limit_bytes = MEMORY_SHARE * in_memory_bytes
         for capacity in (3, 4):
@@ -183,18 +184,18 @@ async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
         first, second, third, fourth = [await left(pod, size * MIB) for size in (6, 5, 4, 3)]
         store.claim_gate.clear()
         resumes = [asyncio.create_task(its.resume(pod, first.attachment.call_id, 0))]
-        await until(lambda: first.live.writes_paused)
+        await until(lambda: first.live.writer.writes_paused)
         await parking_of(pod, stored_bytes=13 * MIB).enforce()
         assert ended(first, second, third, fourth) == []
         store.gate.clear()
         enforcing = asyncio.create_task(parking_of(pod, stored_bytes=0).enforce())
         await until(lambda: ended(second))
         third.live.call.status = Status.ATTACHED
-        fourth.live._held = True
+        fourth.live.writer.state = PAUSED
         store.gate.set()
         await enforcing
         assert ended(first, second, third, fourth) == [1]
-        fourth.live.resume_writes()
+        fourth.live.writer.resume_writes()
         store.claim_gate.set()
         await asyncio.gather(*resumes)
 

@@ -130,7 +130,7 @@ async def test_nothing_is_visible_before_it_is_durable() -> None:
         pod = await its.pod()
         caller = await its.start(pod)
         await caller.greeting()
-        await pod.committer.flush(pod.owned.by_id[caller.call_id])
+        await pod.committer.flush(pod.owned.by_id[caller.call_id].writer)
         store.gate.clear()
         store.asked.clear()
         caller.transport.say(TYPED)
@@ -264,7 +264,7 @@ async def test_a_pod_that_lost_a_call_forgets_it_and_closes_with_4409() -> None:
         one, two = await its.pod("a"), await its.pod("b")
         first = await its.start(one)
         await first.greeting()
-        await one.committer.flush(one.owned.by_id[first.call_id])
+        await one.committer.flush(one.owned.by_id[first.call_id].writer)
         await its.resume(two, first.call_id, 0)
         closed = await first.transport.until(lambda it: it.closed)
         await first.task
@@ -419,7 +419,7 @@ async def test_a_call_that_cannot_be_written_does_not_stop_the_others() -> None:
         bad, good = await its.start(pod), await its.start(pod)
         await bad.greeting()
         live = pod.owned.by_id[bad.call_id]
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         live.call.agent_state = {"not json": object()}
         live.call.mark("agent")
         bad.transport.say(TYPED)

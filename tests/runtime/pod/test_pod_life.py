@@ -164,7 +164,7 @@ async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> 
         await caller.transport.event("response.output_audio_transcript.delta")
         live = pod.owned.by_id[caller.call_id]
         live.call.emit({"type": "last"})
-        pod.committer.mark(live)
+        pod.committer.mark(live.writer)
         await pod.close()
         assert agent.was_stopped
         assert all(task.done() for task in pod._tasks)

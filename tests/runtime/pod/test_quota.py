@@ -124,7 +124,7 @@ async def test_a_call_that_was_taken_over_counts_once_when_its_old_owner_has_lea
         second = await its.resume(two, first.call_id, 0)
         await second.greeting()
         live = one.owned.by_id[first.call_id]
-        one.committer.mark(live)
+        one.committer.mark(live.writer)
         await until(lambda: not one.view.calls())
         for pod in (one, two, one):
             await pod.heartbeat.heartbeat()
@@ -192,7 +192,7 @@ async def test_a_call_key_that_two_wanted_first_counts_once() -> None:
             await caller.greeting()
         for pod in pods:
             for live in pod.owned.by_id.values():
-                pod.committer.mark(live)
+                pod.committer.mark(live.writer)
         await until(lambda: sum(pod.admission.quota.told().get(KEY[:KEY_DIGITS], 0) for pod in pods) == 1)
 
 
@@ -222,7 +222,7 @@ async def test_a_start_that_is_broken_off_leaves_no_call(waits_in: str) -> None:
         pod = await its.pod(calls_per_key=1)
         with pytest.MonkeyPatch.context() as patched:
             if waits_in == "commit":
-                patched.setattr(pod.committer, "flush", lambda live: never(live.call.call_id))
+                patched.setattr(pod.committer, "flush", lambda writer: never(writer.call.call_id))
             else:
                 patched.setattr(store, "bind_call_key", lambda key, call_id, **_: never(call_id))
             starting = asyncio.create_task(pod.start(StartCall("scripted", KEY, call_key_hash=CALL_KEY)))
@@ -268,7 +268,7 @@ async def test_nobody_takes_up_a_call_of_a_revoked_key() -> None:
         snapshot = await its.store.load(bad.call_id)
         assert snapshot is not None
         assert snapshot.fields["status"] == b"ended"
-        old.committer.mark(old.owned.by_id[bad.call_id])
+        old.committer.mark(old.owned.by_id[bad.call_id].writer)
         assert (await bad.transport.until(lambda it: it.closed))[0] == 4409
         await (await its.resume(new, good.call_id, 0)).greeting()
 

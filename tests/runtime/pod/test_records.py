@@ -31,7 +31,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         live = pod.owned.by_id[caller.call_id]
 
         async def read() -> dict[str, Any]:
-            await pod.committer.flush(live)
+            await pod.committer.flush(live.writer)
             snapshot = await store.load(caller.call_id)
             assert snapshot is not None
             from_store, from_memory = describe(snapshot), describe(live.call)
@@ -61,7 +61,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         record = await read()
         assert (record["status"], record["left_at_ms"]) == ("parked", live.call.left_at_ms)
         live.finish("admin")
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         snapshot = await store.load(caller.call_id)
         assert snapshot is not None
         record = describe(snapshot)
@@ -114,7 +114,7 @@ async def test_a_call_is_read_wherever_it_is() -> None:
         blue, green = await its.pod("blue-1"), await its.pod("green-1", "green")
         caller = await its.start(blue, resumable=True)
         await caller.greeting()
-        await blue.committer.flush(blue.owned.by_id[caller.call_id])
+        await blue.committer.flush(blue.owned.by_id[caller.call_id].writer)
         for pod in (blue, green):
             record = await pod.call_record(caller.call_id)
             assert record is not None
@@ -144,7 +144,7 @@ async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_bein
         caller = await its.start(pod, resumable=True)
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
-        await pod.committer.flush(live)
+        await pod.committer.flush(live.writer)
         if is_being_written:
             store.is_away = True
             caller.transport.say(TYPED)

@@ -147,7 +147,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         caller = await its.start(pod)
         await caller.gone()
         live = pod.owned.by_id[caller.call_id]
-        await until(lambda: not pod.committer.has_pending(live))
+        await until(lambda: not pod.committer.has_pending(live.writer))
         live.call.mark("agent")
         store.gate.clear()
         leaving = asyncio.create_task(pod.owned.unload(live))
@@ -155,7 +155,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         live.finish("abandoned")
         store.gate.set()
         await leaving
-        await until(lambda: not pod.committer.has_pending(live))
+        await until(lambda: not pod.committer.has_pending(live.writer))
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"ended"

@@ -13,6 +13,7 @@ from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig
 from tests.waiting import until
 from voice_agent.call.record import Call, Status
+from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
@@ -26,14 +27,17 @@ class LookedAfter:
         self.pod = Rig(MemoryStore(ttl_s=60), FixedAgents()).unopened_pod(
             "a", clock=StoppedClock(), ttl_s=ttl_s, idle_timeout_s=idle_s, resume_window_s=2
         )
-        self.live: Any = create_autospec(LiveCall, instance=True, writes_paused=False)
+        self.live: Any = create_autospec(
+            LiveCall, instance=True, memory=Mock(), responder=Mock(), activity=ClientActivity(self.pod.clock)
+        )
         now_s = self.now_s = self.pod.clock.monotonic_s()
         self.live.call = state.pop("call", None) or new_call()
         self.live.call.created_at_ms = self.pod.clock.wall_ms()
-        self.live.was_heard = state.pop("was_heard", False)
-        self.live.writes_paused = state.pop("writes_paused", False)
-        for name in ("key_kept_at_s", "heard_from_at_s", "committed_at_s"):
-            setattr(self.live, name, now_s - state.pop(name, 0.0))
+        self.live.activity.has_sent = state.pop("has_sent", False)
+        self.live.activity.heard_at_s -= state.pop("heard_ago_s", 0.0)
+        self.live.key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
+        committed_at_s = now_s - state.pop("committed_ago_s", 0.0)
+        self.live.writer = Mock(writes_paused=state.pop("writes_paused", False), committed_at_s=committed_at_s)
         assert not state
         self.marked, self.kept = Mock(), Mock()
         self.pod.committer.mark = self.marked  # type: ignore[method-assign]  # whether it was told
@@ -54,7 +58,7 @@ class LookedAfter:
 )
 def test_a_call_that_was_not_written_for_a_while_is_asked_for(ttl_s: int, ago_s: float, is_asked: bool) -> None:
     """So it is noticed who owns it, and the store does not forget it: a third of the TTL is soon enough."""
-    assert LookedAfter(ttl_s=ttl_s, committed_at_s=ago_s).marked.called == is_asked
+    assert LookedAfter(ttl_s=ttl_s, committed_ago_s=ago_s).marked.called == is_asked
 
 
 @pytest.mark.parametrize(("key", "ago_s", "is_kept"), [("k", 1.0, True), ("k", 0.8, False), ("", 1.0, False)])
@@ -62,17 +66,17 @@ def test_the_key_of_a_call_is_kept_as_long_as_the_call(key: str, ago_s: float, i
     """Bound again each third of the TTL; a call without a key has none to keep."""
     call = new_call()
     call.call_key_hash = key
-    assert LookedAfter(ttl_s=3, call=call, key_kept_at_s=ago_s).kept.called == is_kept
+    assert LookedAfter(ttl_s=3, call=call, key_kept_ago_s=ago_s).kept.called == is_kept
 
 
-@pytest.mark.parametrize(("was_heard", "silent_s"), [(False, 4.0), (True, 0.0)])
-def test_a_caller_is_silent_since_something_was_heard_last(was_heard: bool, silent_s: float) -> None:
+@pytest.mark.parametrize(("has_sent", "silent_s"), [(False, 4.0), (True, 0.0)])
+def test_a_caller_is_silent_since_something_was_heard_last(has_sent: bool, silent_s: float) -> None:
     """As of the last look, which begins anew; each look weighs the call, and asks after caller and agent."""
-    at = LookedAfter(was_heard=was_heard, heard_from_at_s=4.0)
+    at = LookedAfter(has_sent=has_sent, heard_ago_s=4.0)
     at.live.notice_silence.assert_called_once_with(silent_s)
-    at.live.notice_silent_agent.assert_called_once_with()
-    at.live.weigh_again.assert_called_once_with()
-    assert (at.live.was_heard, at.live.heard_from_at_s) == (False, at.now_s - silent_s)
+    at.live.responder.stop_silent.assert_called_once_with()
+    at.live.memory.update.assert_called_once_with()
+    assert (at.live.activity.has_sent, at.live.activity.heard_at_s) == (False, at.now_s - silent_s)
 
 
 def parked(*, handed_off: bool) -> Call:
@@ -84,7 +88,7 @@ def parked(*, handed_off: bool) -> Call:
 
 def test_a_call_whose_time_is_over_ends() -> None:
     """Counted as dropped only if a handoff was promised to go on elsewhere; not while it is given to another owner."""
-    idle: dict[str, Any] = {"idle_s": 3, "heard_from_at_s": 4.0, "committed_at_s": 9.0}
+    idle: dict[str, Any] = {"idle_s": 3, "heard_ago_s": 4.0, "committed_ago_s": 9.0}
     at = LookedAfter(**idle)
     at.live.finish.assert_called_once_with("timeout", reason="nothing was sent for 3 s")
     assert not at.marked.called

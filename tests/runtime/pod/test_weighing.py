@@ -47,7 +47,7 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
         assert caller.errors == ["server_memory_budget"]
         assert caller.events[-1]["error"]["event_id"] == "refused"
         await caller.say({"type": "input_audio_buffer.clear"})
-        await pod.committer.flush(caller.live)
+        await pod.committer.flush(caller.live.writer)
         await pod.upkeep.look_after_calls()
         position = caller.live.call.input_audio.position
         await caller.say(append(bytes(960)))
@@ -63,9 +63,9 @@ async def test_a_modest_call_never_suffers() -> None:
         await caller.say(update(detects=False))
         for _ in range(3):
             await caller.say(append(bytes(300_000)), *[append(bytes(960))] * 20, TYPED)
-            await pod.committer.flush(caller.live)
+            await pod.committer.flush(caller.live.writer)
             await pod.upkeep.look_after_calls()
-            assert caller.live.holder.size_bytes > FLOOR_BYTES
+            assert caller.live.memory.holder.size_bytes > FLOOR_BYTES
             await caller.say({"type": "input_audio_buffer.commit"})
             await caller.say({"type": "conversation.item.delete", "item_id": caller.live.call.conversation.last_id})
         assert "server_memory_budget" not in caller.errors
@@ -83,13 +83,13 @@ async def test_everything_a_call_holds_is_weighed() -> None:
     async with rig(None, agent) as its:
         pod = await its.pod()
         caller = await line(pod)
-        held = [caller.live.held_bytes]
+        held = [caller.live.memory.held_bytes]
         large = update(detects=False)
         large["session"]["instructions"] = "x" * 50_000
         for event in (large, append(bytes(MIB)), {"type": "input_audio_buffer.commit"}, item(bytes(MIB)), TYPED):
             await caller.say(event)
-            await pod.committer.flush(caller.live)
-            held.append(caller.live.held_bytes)
+            await pod.committer.flush(caller.live.writer)
+            held.append(caller.live.memory.held_bytes)
         grown = [after - before for before, after in pairwise(held)]
         assert grown[0] >= 50_000
         assert grown[1] >= MIB
@@ -97,7 +97,7 @@ async def test_everything_a_call_holds_is_weighed() -> None:
         assert grown[3] >= MIB
         assert grown[4] >= 10_000
         await pod.upkeep.look_after_calls()
-        assert caller.live.holder.size_bytes == caller.live.held_bytes
+        assert caller.live.memory.holder.size_bytes == caller.live.memory.held_bytes
 
 
 async def test_what_is_gone_weighs_nothing() -> None:
@@ -111,12 +111,12 @@ async def test_what_is_gone_weighs_nothing() -> None:
         over.live.finish("admin")
         await its.resume(other, fenced.attachment.call_id, 0)
         fenced.live.call.mark("counts")
-        await pod.committer.flush(fenced.live)
+        await pod.committer.flush(fenced.live.writer)
         await parked.attachment.abandon()
         await pod.owned.unload(parked.live)
         for caller in (over, fenced, parked):
-            caller.live.weigh_again()
-            assert caller.live.weigh(MIB) is None
+            caller.live.memory.update()
+            assert caller.live.memory.reserve(MIB) is None
         assert pod.budget.used_by("key") == 0
 
 
@@ -140,8 +140,8 @@ async def test_room_for_a_message_is_kept_while_it_is_taken() -> None:
         message = orjson.dumps(append(bytes(3 * MIB))).decode()
         assert not caller.attachment.take(message)
         await pod.upkeep.look_after_calls()
-        assert caller.live.holder.size_bytes >= 3 * MIB
+        assert caller.live.memory.holder.size_bytes >= 3 * MIB
         while not caller.attachment.take(message):
             await caller.attachment.ready()
         await pod.upkeep.look_after_calls()
-        assert caller.live.holder.size_bytes < MIB
+        assert caller.live.memory.holder.size_bytes < MIB

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -52,6 +53,7 @@ class Connection:
         """Where events can be written at once, because none waits to be sent before them."""
         self._transport: Transport | None = None
         """Set while `run` sends."""
+        self._closer: asyncio.Task[None] | None = None
         self._limit: asyncio.Timeout | None = None
         """How long `run` may go on sending."""
 
@@ -108,6 +110,14 @@ class Connection:
         self._wake.set()
         self._limit_close_flush()
         self.resume_reading()
+
+    def close_after(self, flush: Coroutine[Any, Any, None], code: int, reason: str) -> None:
+        """Close as `close` does, once `flush` has returned: the last events are pushed by then."""
+        self._closer = asyncio.create_task(self._close_after(flush, code, reason), name="close")
+
+    async def _close_after(self, flush: Coroutine[Any, Any, None], code: int, reason: str) -> None:
+        await flush
+        self.close(code, reason)
 
     def pause_reading(self) -> None:
         """Take none of the client's messages until `resume_reading`."""

@@ -1,9 +1,9 @@
-"""Finding out what the caller said, and beginning with it before the turn is certainly over.
+"""Transcribing what the client's user said, from before the turn is certainly over.
 
 Endpointing waits for half a second of silence (or what the session asks for) before a
 turn ends. Recognition need not wait as long: in a pause of `EARLY_PAUSE_MS` it starts on
 what was said so far. If the caller goes on, the attempt is dropped; if the turn ends, its
-result is there sooner. Nothing of an attempt is ever visible.
+result is there sooner. Nothing of an attempt is visible.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class EarlyTranscription:
         self._early: tuple[str, asyncio.Task[str | None]] | None = None
 
     @property
-    def is_early(self) -> bool:
+    def is_begun(self) -> bool:
         """Whether an attempt is under way or done for the pause that lasts."""
         return self._early is not None
 
     def begin(self, item_id: str, clip: Clip) -> None:
-        """Start on a turn that may be over."""
-        self.forget()
+        """Start an attempt for a turn that may be over; an earlier one is cancelled."""
+        self.cancel()
         task = asyncio.create_task(self._transcribe(clip), name=f"{self._call_id} early")
         self._early = (item_id, task)
 
-    def forget(self) -> None:
-        """The caller goes on speaking: what was understood so far is not all."""
+    def cancel(self) -> None:
+        """Cancel the attempt: the utterance goes on, or the call is over."""
         if self._early is not None:
             self._early[1].cancel()
             self._early = None
@@ -67,6 +67,6 @@ class EarlyTranscription:
         try:
             return await result_of(self._agent.transcribe(clip), self._watch)
         except Exception:
-            # The root of the work: a recogniser that fails leaves the turn not understood.
+            # The root of the work: a recogniser that fails leaves the turn without a transcript.
             log.exception("transcription failed", agent=self._agent.name, call_id=self._call_id)
             return None

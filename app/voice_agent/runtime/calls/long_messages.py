@@ -32,61 +32,70 @@ GROWS = (AppendAudio, CreateItem, CreateResponse, UpdateSession)
 """What makes the pod hold more; everything else is taken however much the call holds."""
 
 
-class Hearer(Protocol):
+class Memory(Protocol):
+    """What the call holds; see `call_memory`."""
+
+    incoming_bytes: int
+    """Audio of the message that is being taken, as far as the call does not hold it yet: room for it is kept."""
+
+    def reserve(self, more_bytes: int) -> ProtocolError | None:
+        """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
+
+
+class ReceivingCall(Protocol):
     """A live call, as far as this needs it."""
 
     call: Call
-    taking_bytes: int
-    """Audio of the message that is being taken, as far as the call does not hold it yet: room for it is kept."""
 
-    def hear(self, event: FromCaller) -> None:
-        """Let the caller's input take effect."""
+    @property
+    def memory(self) -> Memory:
+        """Where the message's bytes are counted."""
+
+    def receive_event(self, event: FromCaller) -> None:
+        """Let a client event take effect."""
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
 
-    def weigh(self, more_bytes: int) -> ProtocolError | None:
-        """What is wrong with holding so many bytes more; None: nothing, and they count from now on."""
 
-
-def take_slowly(live: Hearer, message: str | bytes, *, max_audio_bytes: int) -> Iterator[None]:
+def receive_in_slices(live: ReceivingCall, message: str | bytes, *, max_audio_bytes: int) -> Iterator[None]:
     """Take a message; each step of the iterator is a slice of the work."""
     is_long = len(message) > LONG_MESSAGE
     audio_bytes = len(message) * 3 // 4
-    if is_long and (too_much := live.weigh(audio_bytes)) is not None:
+    if is_long and (too_much := live.memory.reserve(audio_bytes)) is not None:
         live.feed(InvalidEvent(too_much))
         return
     reservation = _Reservation(live, audio_bytes if is_long else 0)
     try:
         found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
-        if not is_long and isinstance(found, GROWS) and (too_much := live.weigh(len(message))) is not None:
+        if not is_long and isinstance(found, GROWS) and (too_much := live.memory.reserve(len(message))) is not None:
             live.feed(InvalidEvent(too_much, found.event_id))
         elif isinstance(found, Long):
             yield from _take_pieces(live, found, reservation)
         else:
-            live.hear(found)
+            live.receive_event(found)
     finally:
         reservation.keep(0)
 
 
 class _Reservation:
-    """What is kept of the call's `taking_bytes` for one message.
+    """What is kept of the call's `incoming_bytes` for one message.
 
     Another one may be taken meanwhile: of a message whose connection was replaced the rest is let go later.
     """
 
-    def __init__(self, live: Hearer, size_bytes: int) -> None:
+    def __init__(self, live: ReceivingCall, size_bytes: int) -> None:
         self._live = live
         self.size_bytes = 0
         self.keep(size_bytes)
 
     def keep(self, size_bytes: int) -> None:
         """So much from now on."""
-        self._live.taking_bytes += size_bytes - self.size_bytes
+        self._live.memory.incoming_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
 
 
-def _take_pieces(live: Hearer, long: Long, reservation: _Reservation) -> Iterator[None]:
+def _take_pieces(live: ReceivingCall, long: Long, reservation: _Reservation) -> Iterator[None]:
     event, call = long.event, live.call
     event_id = event.event_id
     if event_id is not None and call.recognises(event_id):
@@ -100,7 +109,7 @@ def _take_pieces(live: Hearer, long: Long, reservation: _Reservation) -> Iterato
             yield
             left_bytes -= len(piece)
             reservation.keep(left_bytes)
-            live.hear(AppendAudio(piece, None if left_bytes else event_id))
+            live.receive_event(AppendAudio(piece, None if left_bytes else event_id))
     else:
         for piece in long.pieces():
             yield

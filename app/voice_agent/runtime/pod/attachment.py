@@ -89,17 +89,17 @@ class Attachment(Listener):
         """
         live, connection = self._live, self._connection
         if connection.closing is None:
-            if connection.reading_paused or (live.call.unsaved_bytes and live.is_backlogged):
+            if connection.reading_paused or (live.call.unsaved_bytes and live.writer.is_backlogged):
                 return False
-            live.was_heard = True
-            if len(message) > LONG_MESSAGE or live.is_over_budget:
+            live.activity.has_sent = True
+            if len(message) > LONG_MESSAGE or live.memory.is_over_budget:
                 return self._take_slice(message)
             live.receive(message)
         return True
 
     def _take_slice(self, message: str | bytes) -> bool:
         if self._slices is None:
-            self._slices = self._live.take_slowly(message)
+            self._slices = self._live.receive_in_slices(message)
         for _ in self._slices:
             return False
         self._slices = None
@@ -108,7 +108,7 @@ class Attachment(Listener):
     async def ready(self) -> None:
         """Wait until `take` may say yes, or go on with a long message."""
         await self._connection.reading()
-        await self._live.wait_for_capacity()
+        await self._live.writer.wait_for_capacity()
         if self._slices is not None:
             await asyncio.sleep(0)
 
@@ -136,7 +136,7 @@ class Attachment(Listener):
         planned = closing is not None and closing[0] == CloseCode.SERVICE_RESTART
         try:
             self._live.detach(self._connection, hung_up=hung_up, planned=planned)
-            await self._committer.flush(self._live)
+            await self._committer.flush(self._live.writer)
         finally:
             self._unread.release()
             self._admission.give_back()

@@ -146,7 +146,7 @@ class Drainer:
             return
         if not live.call.resumable and call_id not in letting_go:  # Before the deadline the plan names no such call.
             self._ports.observer.call_dropped("drain")
-        letting_go[call_id] = asyncio.create_task(live.hand_off(whatever_is_lost=is_last))
+        letting_go[call_id] = asyncio.create_task(live.hand_off(force=is_last))
 
     def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
         for live in attached:

@@ -79,7 +79,7 @@ class OwnedCalls:
         )
         self.by_id[call.call_id] = live
         self._quota.add(call.call_id, call.api_key_hash)
-        live.weigh_again()
+        live.memory.update()
         return live
 
     def _forget(self, live: LiveCall) -> None:
@@ -99,23 +99,23 @@ class OwnedCalls:
     async def end(self, live: LiveCall, outcome: str) -> None:
         """End a call, and return once that is written."""
         live.finish(outcome)
-        await self._committer.flush(live)
+        await self._committer.flush(live.writer)
 
     async def unload(self, live: LiveCall) -> None:
         """Let a parked call go from memory; the store keeps it. Does nothing if its caller comes back meanwhile."""
         call = live.call
         async with self.lock(call.call_id):
-            if call.status is not Status.PARKED or self._committer.lacks(live):
+            if call.status is not Status.PARKED or self._committer.lacks(live.writer):
                 return
             await live.stop_work()
-            await self._committer.flush(live)
+            await self._committer.flush(live.writer)
             if call.status is not Status.PARKED:
                 return  # Its window ended meanwhile, which is yet to be written.
-            if self._committer.lacks(live):
-                live.start_what_was_under_way()
+            if self._committer.lacks(live.writer):
+                live.resume_work()
             else:
-                live.is_fenced = True
+                live.writer.fence()
                 until_ms = call.left_at_ms + self._settings.resume_window_s * 1000
                 self._quota.unload(call.call_id, call.api_key_hash, until_ms)
-                live.holder.release()
+                live.memory.release()
                 self._forget(live)

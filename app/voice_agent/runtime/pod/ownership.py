@@ -89,7 +89,7 @@ class Ownership:
         )
         live = self._owned.add(call, agent)
         try:
-            await self._committer.flush(live)
+            await self._committer.flush(live.writer)
         except BaseException:
             # Nobody will ever hear of it: it must not count as a call until it is too old.
             live.finish("unused")
@@ -116,7 +116,7 @@ class Ownership:
             held = self._owned.get(call_id)
             try:
                 if held is not None:
-                    await held.pause_writes()
+                    await held.writer.pause_writes()
                 return await self._claim(call_id, held, api_key_hash, request)
             except RecordUnreadable as error:
                 why = {"schema": error.schema, "damage": error.damage}
@@ -124,7 +124,7 @@ class Ownership:
                 raise record_unreadable(error) from error
             finally:
                 if held is not None:
-                    held.resume_writes()
+                    held.writer.resume_writes()
 
     async def _claim(
         self, call_id: str, live: LiveCall | None, api_key_hash: str | None, request: StartCall | ResumeCall
@@ -140,7 +140,7 @@ class Ownership:
         except StoreError as error:
             if live is None or not self._may_go_on_unasked(live, request.last_event):
                 raise store_failed(error) from error
-            live.in_doubt = True
+            live.writer.in_doubt = True
             return self._from_memory(live)
         if live is not None and not self._owned.has(live):
             live = None  # It ended, or was fenced, meanwhile.
@@ -154,7 +154,7 @@ class Ownership:
             live.call.own(claimed.epoch, name)
             return self._from_memory(live)
         if live is not None:
-            live.superseded()
+            live.writer.superseded()
         return await self._from_snapshot(claimed)
 
     def _may_go_on_unasked(self, live: LiveCall, last_event: int | None) -> bool:
@@ -187,7 +187,7 @@ class Ownership:
             # Not the client's mistake: another pod, of another version, may know the agent.
             raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
         live = self._owned.add(call, agent)
-        live.start_what_was_under_way()
+        live.resume_work()
         return ResumedCall(live, kind, left_at_ms)
 
     async def start_by_key(self, request: StartCall) -> ResumedCall | LiveCall:
@@ -235,7 +235,7 @@ class Ownership:
             call = live.call
             is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash
             if is_meant and self._may_go_on_unasked(live, request.last_event):
-                live.in_doubt = True
+                live.writer.in_doubt = True
                 return self._from_memory(live)
         # It may stand for a call that another pod knows: a new one now would lose that one for good.
         raise store_failed(error) from error

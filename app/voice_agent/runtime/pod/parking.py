@@ -101,28 +101,29 @@ class Parking:
             stored[unloaded.api_key_hash] += unloaded.size_bytes
         large: dict[str, list[LiveCall]] = defaultdict(list)
         for live in self._owned.parked():
-            if live.held_bytes > FLOOR_BYTES and not live.writes_paused:
+            if live.memory.held_bytes > FLOOR_BYTES and not live.writer.writes_paused:
                 large[live.call.api_key_hash].append(live)
-                stored[live.call.api_key_hash] += live.held_bytes
+                stored[live.call.api_key_hash] += live.memory.held_bytes
         for key, lives in large.items():
-            for live in sorted(lives, key=lambda live: live.held_bytes, reverse=True):
+            for live in sorted(lives, key=lambda live: live.memory.held_bytes, reverse=True):
                 if stored[key] <= self._stored_bytes:
                     break
-                if live.call.status is Status.PARKED and not live.writes_paused:  # Nobody came back while others ended.
-                    stored[key] -= live.held_bytes
+                # Its client may have come back while others ended.
+                if live.call.status is Status.PARKED and not live.writer.writes_paused:
+                    stored[key] -= live.memory.held_bytes
                     await self._abandon(live)
 
     async def _abandon(self, live: LiveCall) -> None:
         log.warning(
             "parked calls of one key take too much of the store; the largest ends",
             call_id=live.call.call_id,
-            size_bytes=live.held_bytes,
+            size_bytes=live.memory.held_bytes,
             limit_bytes=self._stored_bytes,
         )
         self._ports.observer.limit_reached("parked_bytes")
         live.finish("abandoned")
         # Until the end is written, a resume would find the call parked.
-        await self._committer.flush(live)
+        await self._committer.flush(live.writer)
 
     async def _bound_memory(self) -> None:
         """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""
@@ -138,7 +139,7 @@ class Parking:
             await self._unload(live)
 
     async def _unload(self, live: LiveCall) -> None:
-        size_bytes = live.held_bytes
+        size_bytes = live.memory.held_bytes
         await self._owned.unload(live)
         if size_bytes > FLOOR_BYTES and not self._owned.has(live):
             until_s = self._ports.clock.monotonic_s() + self._ttl_s
@@ -146,4 +147,4 @@ class Parking:
 
 
 def _memory_bytes(live: LiveCall) -> int:
-    return live.held_bytes + live.call.outbox.size_bytes
+    return live.memory.held_bytes + live.call.outbox.size_bytes

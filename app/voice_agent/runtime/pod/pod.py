@@ -71,7 +71,7 @@ class Pod:
         self.store = store
         self.admission = Admission(limits.capacity, quota)
         self.budget = Budget(limits.caller_bytes, limits.key_bytes or limits.caller_bytes)
-        self.committer = Committer(store, clock, observer, lambda: list(calls.values()))
+        self.committer = Committer(store, clock, observer, lambda: [live.writer for live in calls.values()])
         self.fitness = StoreFitness(store, clock, limits.capacity)
         self.store_health = StoreHealth(store.kind, self.committer, self.fitness)
         self.admission.store_is_nearly_full = lambda: self.store_health.is_nearly_full
@@ -130,7 +130,7 @@ class Pod:
         """Make the last changes durable and leave the fleet. Parked calls stay in the store for other pods."""
         for live in self.owned:
             await live.stop_work()
-            await self.committer.flush(live)
+            await self.committer.flush(live.writer)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

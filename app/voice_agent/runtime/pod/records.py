@@ -43,14 +43,14 @@ class CallRecords:
         erased = await self._store.erase(call_id, self._clock.wall_ms())
         if not erased and live is not None:
             # The store has lost it, or has not got it yet, or has no memory for it.
-            await self._committer.flush(live)
-            await self._committer.settle(live)
+            await self._committer.flush(live.writer)
+            await self._committer.settle(live.writer)
             await self._store.erase(call_id, self._clock.wall_ms())
         elif not erased:
             return False
         log.info("call erased", call_id=call_id)
         if live is not None:
-            live.erased()
+            live.writer.erased()
         return True
 
 

@@ -33,7 +33,7 @@ class SignsOfLife:
         now_s = self._clock.monotonic_s()
         for live in attached:
             connection = live.connection
-            if connection is None or not live.has_said_nothing:
+            if connection is None or not live.activity.has_sent_nothing:
                 continue
             asked_at_s = self._asked_at_s.setdefault(connection, now_s)
             if now_s - asked_at_s >= ANSWER_S:

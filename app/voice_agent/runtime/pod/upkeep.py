@@ -57,18 +57,16 @@ class Upkeep:
         now_s = self._ports.clock.monotonic_s()
         now_ms = self._ports.clock.wall_ms()
         call = live.call
-        live.weigh_again()
-        if live.was_heard:
-            live.was_heard, live.heard_from_at_s = False, now_s
+        live.memory.update()
         if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
             self._owned.keep_key(live)
-        silent_s = now_s - live.heard_from_at_s
+        silent_s = live.activity.update()
         live.notice_silence(silent_s)
-        live.notice_silent_agent()
+        live.responder.stop_silent()
         over = ending(call, self._limits, now_ms=now_ms, silent_s=silent_s)
-        if over is not None and not live.writes_paused:
+        if over is not None and not live.writer.writes_paused:
             if over.was_dropped:
                 self._ports.observer.call_dropped("handoff")
             live.finish(over.outcome, reason=over.reason)
-        elif now_s - live.committed_at_s >= min(ASK_EPOCH_S, settings.ttl_s / 3):
-            self._committer.mark(live)
+        elif now_s - live.writer.committed_at_s >= min(ASK_EPOCH_S, settings.ttl_s / 3):
+            self._committer.mark(live.writer)

@@ -1,0 +1,60 @@
+"""Handing a call's connection off: closed with 1012, the client comes back on another pod and goes on there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol
+
+from voice_agent.call import machine
+from voice_agent.call.closing import CloseCode
+from voice_agent.call.inputs import HandoffPlanned, Input
+from voice_agent.call.record import Call
+from voice_agent.runtime.calls.connection import Connection
+from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.durability.writing import Writer
+
+LAST_FLUSH_S = 0.5
+"""How long a handoff that is forced waits for the store."""
+
+
+class AttachedCall(Protocol):
+    """A live call, as far as this needs it."""
+
+    call: Call
+    connection: Connection | None
+
+    @property
+    def writer(self) -> Writer:
+        """Under which the committer knows the call."""
+
+    def feed(self, event: Input) -> None:
+        """Let something happen to the call."""
+
+
+async def hand_off(live: AttachedCall, committer: Committer, *, force: bool = False) -> None:
+    """Write the call, then close its connection with 1012.
+
+    It is not closed while the store lacks something of the call, for then another pod would know less than this one;
+    with `force`, at the deadline of a drain, it is closed all the same. Without a connection nothing happens.
+    """
+    connection = live.connection
+    if connection is None:
+        return
+    with suppress(TimeoutError):
+        # Past its deadline a drain waits for nothing, not even for a store that hangs.
+        async with asyncio.timeout(LAST_FLUSH_S if force else None):
+            await _save(live, committer, connection)
+    if force or not committer.lacks(live.writer):
+        connection.close(CloseCode.SERVICE_RESTART)
+    connection.resume_reading()
+
+
+async def _save(live: AttachedCall, committer: Committer, connection: Connection) -> None:
+    live.feed(HandoffPlanned())
+    await committer.flush(live.writer)
+    if live.connection is connection and (committer.has_pending(live.writer) or not machine.is_saved(live.call)):
+        # The client spoke on while that was written; what comes from now on is sent again to the next owner.
+        connection.pause_reading()
+        live.feed(HandoffPlanned())
+        await committer.flush(live.writer)

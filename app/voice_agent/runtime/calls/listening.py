@@ -1,0 +1,128 @@
+"""Listening to a client's audio: where its turns end, and what was said in them.
+
+The call's loop feeds `endpointer` with each frame and reports boundaries to the rules; the rules answer with effects
+(`Transcribe`, `StopTranscribing`, `ResetEndpointing`) that come back here. One task for each transcription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from voice_agent.agents.base import Agent, Clip
+from voice_agent.call.inputs import AppendAudio, Input, Transcribed
+from voice_agent.call.record import Call
+from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
+from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.speech.endpointing import Endpointer
+
+MAX_EARLY_BYTES = 1024 * 1024
+"""Of an utterance that is recognised before it is surely over, 21 s of PCM: a longer one, recognised from its start in
+each of its pauses, would be worked on as often as it has pauses."""
+SETTLE_MS = 3000
+"""How much of an utterance endpointing hears before it knows the noise around it."""
+TRANSCRIPTION_LIMIT_S = 30.0
+"""After so long a turn counts as not understood, and its response begins without a transcript."""
+
+log = structlog.get_logger(__name__)
+
+
+class Listening:
+    """One call's. It changes nothing of the call but by `feed`."""
+
+    def __init__(
+        self, call: Call, agent: Agent, feed: Callable[[Input], None], clock: Clock, observer: Observer
+    ) -> None:
+        self.endpointer: Endpointer | None = None
+        """None where turns are not detected or audio is mirrored."""
+        self._call = call
+        self._feed = feed
+        self._early = EarlyTranscription(agent, clock, observer, call.call_id)
+        self._transcribing: dict[str, asyncio.Task[None]] = {}
+        """By the item of the turn."""
+        self.restart()
+
+    # --- where turns end --------------------------------------------------------
+
+    def restart(self, *, at_bytes: int | None = None) -> None:
+        """Detect turns from a position in the client's audio on, as the session asks for; None: from where it is."""
+        call = self._call
+        detection = call.listening
+        if detection is None or call.mirror:
+            self.endpointer = None
+            return
+        buffer = call.input_audio
+        at_bytes = buffer.position if at_bytes is None else at_bytes
+        self.endpointer = Endpointer(
+            call.input_format,
+            threshold=detection.threshold,
+            prefix_padding_ms=detection.prefix_padding_ms,
+            silence_duration_ms=detection.silence_duration_ms,
+            speaking=buffer.speaking,
+            spoken_bytes=at_bytes - buffer.start,
+            at_bytes=at_bytes,
+        )
+
+    def resume_utterance(self) -> None:
+        """After a take-over: listen to the end of what was saved of an utterance.
+
+        The pause that may end it could have begun there.
+        """
+        buffer, detection = self._call.input_audio, self._call.listening
+        if self.endpointer is None or not buffer.speaking or detection is None:
+            return
+        size_bytes = self._call.input_format.size(detection.silence_duration_ms + SETTLE_MS)
+        saved = bytes(buffer.audio[-size_bytes:])
+        self.restart(at_bytes=buffer.position - len(saved))
+        boundaries = self.endpointer.feed(saved)
+        if boundaries and not boundaries[-1].started:
+            self._feed(AppendAudio(b"", None, boundaries[-1:]))
+
+    # --- what was said ----------------------------------------------------------
+
+    def transcribe_early(self, pause_ms: int) -> None:
+        """In an utterance, after a pause of this length: start to transcribe it if the turn may be over."""
+        buffer = self._call.input_audio
+        if pause_ms < EARLY_PAUSE_MS:
+            self._early.cancel()
+        elif buffer.item_id is not None and not self._early.is_begun and len(buffer.audio) <= MAX_EARLY_BYTES:
+            self._early.begin(buffer.item_id, Clip(bytes(buffer.audio), self._call.input_format))
+
+    def transcribe(self, item_id: str, audio: bytes) -> None:
+        """Transcribe a turn that is over, and feed `Transcribed`."""
+        clip = Clip(audio, self._call.input_format)
+        work = self._transcribe(item_id, clip)
+        self._transcribing[item_id] = asyncio.create_task(work, name=self._call.call_id)
+
+    def stop_transcribing(self, item_id: str) -> None:
+        """Cancel the transcription of an item, if one is under way."""
+        if (task := self._transcribing.pop(item_id, None)) is not None:
+            task.cancel()
+
+    async def transcribed(self) -> None:
+        """Wait until no turn is being transcribed, `TRANSCRIPTION_LIMIT_S` at most."""
+        if self._transcribing:
+            await asyncio.wait(self._transcribing.values(), timeout=TRANSCRIPTION_LIMIT_S)
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Cancel all transcriptions; returns the tasks of turns that were over, to be waited for."""
+        self._early.cancel()
+        tasks = list(self._transcribing.values())
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def _transcribe(self, item_id: str, clip: Clip) -> None:
+        try:
+            async with asyncio.timeout(TRANSCRIPTION_LIMIT_S):
+                text = await self._early.text_of(item_id, clip)
+        except TimeoutError:
+            log.warning("transcription took too long", call_id=self._call.call_id, item_id=item_id)
+            text = None
+        finally:
+            # An item of the same id may have been made since.
+            if self._transcribing.get(item_id) is asyncio.current_task():
+                del self._transcribing[item_id]
+        self._feed(Transcribed(item_id, text))
