@@ -80,7 +80,8 @@ def test_every_test_that_is_named_exists(name: str) -> None:
 def test_every_test_of_the_contract_exists() -> None:
     """The table of promises names tests without their files."""
     named = set(re.findall(r"`(test_\w+)", text("docs/continuity.md")))
-    files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")]
+    contracts = (ROOT / "app/voice_agent/testing").glob("*.py")
+    files = [str(path.relative_to(ROOT)) for path in (*(ROOT / "tests").rglob("test_*.py"), *contracts)]
     assert named
     assert sorted(named - {name for path in files for name in functions(path)}) == []
 

@@ -1,0 +1,11 @@
+"""What authors of stores test with; for pytest, with `pytest-asyncio` in its mode ``auto``."""
+
+from voice_agent.testing.call_contract import CallContract
+from voice_agent.testing.fleet_contract import FleetContract
+
+
+class StoreContract(CallContract, FleetContract):
+    """The contract of every store. A class of yours inherits it and has a fixture `store`, open and empty each time."""
+
+
+__all__ = ["StoreContract"]
