@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,19 +16,34 @@ if TYPE_CHECKING:
     import uvicorn
     from uvicorn.server import ServerState
 
-    from voice_agent.web.handshake import Handshake
+
+class ExchangeConnection(Protocol):
+    """What an exchange asks of its connection."""
+
+    def answered(self) -> None:
+        """The answer is complete."""
+
+    def refuse(self, refusal: ConnectionRefused) -> None:
+        """Answer with a refusal, and close."""
+
+    def upgrade(self, head: UpgradeHead) -> None:
+        """A request for a WebSocket was parsed."""
 
 
 class HttpExchange(HttpToolsProtocol):
-    """Requests of one connection and their answers. The connection itself stays its `Handshake`'s."""
+    """Requests of one connection and their answers. The connection itself stays what it was."""
 
     def __init__(
-        self, handshake: Handshake, config: uvicorn.Config, server_state: ServerState, transport: asyncio.Transport
+        self,
+        connection: ExchangeConnection,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        transport: asyncio.Transport,
     ) -> None:
         super().__init__(config, server_state, {})
         self.connection_made(transport)
         self.connections.discard(self)
-        self._handshake = handshake
+        self._connection = connection
         self._begun = self._ended = 0
 
     def parse(self, request: bytes) -> None:
@@ -39,7 +54,7 @@ class HttpExchange(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             # Any other upgrade is not taken: the request is answered as it is (RFC 9110, section 7.8).
             if self._should_upgrade():
-                self._handshake.upgrade(self._head())
+                self._connection.upgrade(self._head())
                 return
         except httptools.HttpParserError:
             self._ended = 0
@@ -54,7 +69,7 @@ class HttpExchange(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The body is here already: nobody need be asked for it."""
+        """The body is here already: the client need not be asked for it."""
         self.expect_100_continue = False
         super().on_headers_complete()
 
@@ -66,7 +81,7 @@ class HttpExchange(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The next request may come."""
         self.server_state.total_requests += 1
-        self._handshake.answered()
+        self._connection.answered()
 
     def _should_upgrade_to_ws(self) -> bool:
         return True
@@ -77,6 +92,6 @@ class HttpExchange(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         if self.cycle is not None:
-            self.cycle.disconnected = True  # The application may run already; it is heard no more.
+            self.cycle.disconnected = True  # The application may run already; its answer is not sent.
             self.cycle.message_event.set()
-        self._handshake.refuse(ConnectionRefused(400, "invalid_request", "This is not HTTP/1.1."))
+        self._connection.refuse(ConnectionRefused(400, "invalid_request", "This is not HTTP/1.1."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -13,7 +13,6 @@ from voice_agent.web.refusals import names_of
 from voice_agent.web.waiting import Waiting
 
 if TYPE_CHECKING:
-    from voice_agent.web.handshake import Handshake
     from voice_agent.web.ports import LeavingPod
 
 REQUEST_S = 10
@@ -63,6 +62,19 @@ class HandshakeLimits:
         return self.waiting + self.answering + self.idle + self.lingering
 
 
+class WaitingConnection(Protocol):
+    """What is asked of a connection that has to go."""
+
+    def time_out(self) -> None:
+        """No whole request came in time."""
+
+    def close(self) -> None:
+        """Close."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
 class Handshakes:
     """What all connections of a server share before they are calls. `expire` is to be called ten times a second."""
 
@@ -77,10 +89,10 @@ class Handshakes:
         self.observer = pod.observer
         self.rules = rules
         self.limits = limits
-        self.waiting: Waiting[Handshake] = Waiting(limits.waiting, limits.request_s, now_s)
-        self.answering: Waiting[Handshake] = Waiting(limits.answering, limits.answer_s, now_s)
-        self.idle: Waiting[Handshake] = Waiting(limits.idle, limits.idle_s, now_s)
-        self.lingering: Waiting[Handshake] = Waiting(limits.lingering, limits.linger_s, now_s)
+        self.waiting: Waiting[WaitingConnection] = Waiting(limits.waiting, limits.request_s, now_s)
+        self.answering: Waiting[WaitingConnection] = Waiting(limits.answering, limits.answer_s, now_s)
+        self.idle: Waiting[WaitingConnection] = Waiting(limits.idle, limits.idle_s, now_s)
+        self.lingering: Waiting[WaitingConnection] = Waiting(limits.lingering, limits.linger_s, now_s)
         self._now_s = now_s
         self._log_again_at: dict[str, float] = {}
 
@@ -97,33 +109,33 @@ class Handshakes:
         while (lingering := self.lingering.pop_overdue()) is not None:
             lingering.abort()
 
-    def waits(self, connection: Handshake) -> None:
+    def waits(self, connection: WaitingConnection) -> None:
         """A connection waits for its peer to send a whole request."""
         if (oldest := self.waiting.add(connection)) is not None:
             self.reached("waiting_sockets", self.limits.waiting)
             oldest.abort()
 
-    def answers(self, connection: Handshake) -> None:
+    def answers(self, connection: WaitingConnection) -> None:
         """A whole request came."""
         self.leaves(connection)
         if (oldest := self.answering.add(connection)) is not None:
             self.reached("answering_sockets", self.limits.answering)
             oldest.abort()
 
-    def idles(self, connection: Handshake) -> None:
+    def idles(self, connection: WaitingConnection) -> None:
         """A connection has had its answer."""
         self.leaves(connection)
         if (oldest := self.idle.add(connection)) is not None:
             self.reached("idle_sockets", self.limits.idle)
             oldest.close()
 
-    def lingers(self, connection: Handshake) -> None:
+    def lingers(self, connection: WaitingConnection) -> None:
         """A connection was refused."""
         self.leaves(connection)
         if (oldest := self.lingering.add(connection)) is not None:
             oldest.abort()
 
-    def leaves(self, connection: Handshake) -> None:
+    def leaves(self, connection: WaitingConnection) -> None:
         """A connection waits for nothing."""
         self.waiting.discard(connection)
         self.answering.discard(connection)
