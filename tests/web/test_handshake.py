@@ -21,8 +21,9 @@ from structlog.testing import capture_logs
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
 from voice_agent.runtime.ports import StartCall
 from voice_agent.web.handshake import LINGER_BYTES, Handshake
-from voice_agent.web.handshakes import IDLE_S, HandshakeLimits
+from voice_agent.web.handshakes import IDLE_S, HandshakeLimits, WaitingConnection
 from voice_agent.web.request_reader import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from voice_agent.web.waiting import Waiting
 
 SMALL = HandshakeLimits(waiting=4, idle=3, lingering=2)
 UPGRADE = (
@@ -31,6 +32,11 @@ UPGRADE = (
 )
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
 ELSEWHERE: dict[str, Any] = {"additional_headers": {"X-Forwarded-For": "203.0.113.9"}}
+
+
+def handshakes(queue: Waiting[WaitingConnection]) -> list[Handshake]:
+    """The connections of a queue."""
+    return [it for it in queue._since if isinstance(it, Handshake)]
 
 
 class StoppedClock:
@@ -141,6 +147,7 @@ async def test_a_peer_that_is_still_sending_can_read_why_it_was_refused() -> Non
         assert (await peer.answer())[0] == 431
         assert await peer.reader.read() == b""
         (refused,) = server.server._handshakes.lingering._since
+        assert isinstance(refused, Handshake)
         await until(lambda: refused._dropped_bytes > LINGER_BYTES)
         assert not refused._transport.is_reading()
         assert refused._dropped_bytes < 2 * LINGER_BYTES
@@ -213,7 +220,7 @@ async def test_no_whole_request_in_time_is_408_or_a_close() -> None:
         served.say(LIVE)
         assert (await served.answer())[0] == 200
         shared = server.server._handshakes
-        await until(lambda: sum(it._reader.has_begun for it in shared.waiting._since) == 2)
+        await until(lambda: sum(it._reader.has_begun for it in handshakes(shared.waiting)) == 2)
         clock.now += 9.9
         shared.expire()
         assert len(shared.waiting) == 3
@@ -316,7 +323,7 @@ async def test_peers_that_ask_and_do_not_read_are_cut() -> None:
                 mute.setblocking(False)
                 paused: list[Handshake] = []
                 while mute.getsockname() not in {it._exchange.client for it in paused if it._exchange}:
-                    paused = [it for it in answering._since if it._exchange and it._exchange.flow.write_paused]
+                    paused = [it for it in handshakes(answering) if it._exchange and it._exchange.flow.write_paused]
                     with contextlib.suppress(BlockingIOError):
                         mute.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
                     await asyncio.sleep(0)

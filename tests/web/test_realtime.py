@@ -14,7 +14,7 @@ from tests.web.rig import CALL_ID, CALL_KEY, SECRET, Running, refuse, running
 from voice_agent.call.tokens import resume_token
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.ports import Arrival, ResumeCall, StartCall, Transport
-from voice_agent.web.access import ANYBODY, hashed
+from voice_agent.web.access import NO_API_KEY, hashed
 from voice_agent.websocket.websocket import CLOSING_S
 
 TOKEN = resume_token(SECRET, CALL_ID)
@@ -47,7 +47,7 @@ async def test_a_call_starts_at_any_of_the_paths(path: str) -> None:
         assert caller.response.headers["X-Voice-Color"] == "green"
         assert caller.response.headers["X-Voice-Pod"] == "pod-a"
         assert "permessage-deflate" not in caller.response.headers.get("Sec-WebSocket-Extensions", "")
-        assert server.pod.requests == [StartCall(model="echo", api_key_hash=ANYBODY)]
+        assert server.pod.requests == [StartCall(model="echo", api_key_hash=NO_API_KEY)]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_clients_of_the_beta_may_say_so() -> None:
     """`OpenAI-Beta: realtime=v1` changes nothing: the events are those of the GA protocol."""
     headers = {"OpenAI-Beta": "realtime=v1"}
     async with running() as server, server.connect("/v1/realtime?model=echo", additional_headers=headers):
-        assert server.pod.requests == [StartCall(model="echo", api_key_hash=ANYBODY)]
+        assert server.pod.requests == [StartCall(model="echo", api_key_hash=NO_API_KEY)]
 
 
 @pytest.mark.parametrize("intent", ["transcription", "translation"])
@@ -107,9 +107,9 @@ async def test_what_a_client_can_do_is_told_to_the_pod() -> None:
         async with server.connect("/realtime?resumable=1"):
             pass
         by_key, going_away, resumable = server.pod.requests
-    assert by_key == StartCall("gpt-realtime", ANYBODY, hashed(CALL_KEY), 41, resumable=True)
-    assert going_away == StartCall("", ANYBODY, resumable=True, going_away=True)
-    assert resumable == StartCall("", ANYBODY, resumable=True)
+    assert by_key == StartCall("gpt-realtime", NO_API_KEY, hashed(CALL_KEY), 41, resumable=True)
+    assert going_away == StartCall("", NO_API_KEY, resumable=True, going_away=True)
+    assert resumable == StartCall("", NO_API_KEY, resumable=True)
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,13 @@ def test_a_masked_frame_is_that_of_a_client(size: int, key: bytes) -> None:
     sent = frames.masked(text_frame(payload), key)
     assert all_of(FrameReader(LIMIT), sent) == [(TEXT, payload.decode())]
     assert sent.endswith(bytes(0x55 ^ key[n % 4] for n in range(size)))
+
+
+def test_the_reader_forgets_nothing_it_was_not_given() -> None:
+    """A reader that was told of a mistake stays silent."""
+    reader = FrameReader(10)
+    reader.feed(b"\xff\x00")
+    assert reader.read() is None
+    assert reader.peer_error is not None
+    reader.feed(Frame(Opcode.TEXT, b"x").serialize(mask=True))
+    assert reader.read() is None

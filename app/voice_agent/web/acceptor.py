@@ -32,17 +32,17 @@ class Acceptor:
         self._on_closed = on_closed
         self._open: dict[int, asyncio.Server] = {}
 
-    async def keep(self, clock: Clock, look_s: float) -> None:
+    async def follow(self, clock: Clock, look_s: float) -> None:
         """Follow `queues` until cancelled; then accept no more. What waits in a queue is left to the others."""
         try:
             while True:
-                await self._follow(self._queues())
+                await self._accept_from(self._queues())
                 await clock.sleep(look_s)
         finally:
-            await self._follow(set())
+            await self._accept_from(set())
             self._on_closed()
 
-    async def _follow(self, queues: set[int]) -> None:
+    async def _accept_from(self, queues: set[int]) -> None:
         for place in self._open.keys() - queues:
             # Only this process' hold on the socket ends; connections under way go on.
             self._open.pop(place).close()
@@ -61,23 +61,23 @@ class Acceptor:
 
 
 class WorkerServer(VoiceServer):
-    """Serves one worker among several on a port: starts with no socket of its own, accepts through a `Acceptor`."""
+    """Serves one worker among several on a port: starts with no socket of its own, accepts through an `Acceptor`."""
 
-    def configure(self, reception: Acceptor, clock: Clock, look_s: float) -> None:
+    def configure(self, acceptor: Acceptor, clock: Clock, look_s: float) -> None:
         """To be called before `serve`."""
-        self._reception = reception
+        self._acceptor = acceptor
         self._clock = clock
         self._look_s = look_s
-        self._receiving: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections from now on."""
         await super().startup([])
-        self._receiving = asyncio.create_task(self._reception.keep(self._clock, self._look_s), name="reception")
+        self._following = asyncio.create_task(self._acceptor.follow(self._clock, self._look_s), name="acceptor")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more first: a connection that comes now is another worker's."""
-        if self._receiving is not None:
-            self._receiving.cancel()
-            await asyncio.wait([self._receiving])
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         await super().shutdown(sockets)

@@ -22,8 +22,8 @@ BROWSER_KEY = "openai-insecure-api-key."
 AZURE_KEY = "api-key"
 """The header of Azure's clients."""
 SUBPROTOCOL = "realtime"
-ANYBODY = "open"
-"""Stands for the API key of every caller while no keys are set."""
+NO_API_KEY = "open"
+"""Stands for the hash of a key while no keys are set."""
 BEARER = "bearer "
 FORWARDED = ("x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via")
 
@@ -74,7 +74,7 @@ class Access:
         if shown and _is_one_of(hashed(shown).encode(), self._revoked):
             raise ConnectionRefused(401, "revoked_api_key", "This API key was revoked.", param="authorization")
         if not self._keys:
-            return ANYBODY
+            return NO_API_KEY
         if not shown:
             raise ConnectionRefused(
                 401, "missing_api_key", "An API key is needed, as 'Authorization: Bearer <key>'.", param="authorization"
@@ -115,8 +115,8 @@ class Access:
     def check_admin(self, headers: Headers, client: str | None) -> None:
         """Raise `ConnectionRefused` unless an administrator asks.
 
-        With no token set that is whoever asks from this machine directly: a request that
-        a proxy passed on, or one addressed to another host's name, is not.
+        With no token set that is a client on this machine that asks directly: not by a request that
+        a proxy passed on, nor by one addressed to another host's name.
         """
         if self._admin is not None:
             shown = bearer(headers)
@@ -154,7 +154,7 @@ def _host(origin: str) -> str:
 
 
 def _is_this_machine(name: str) -> bool:
-    """Whether a host's name is nobody's but this machine's: an address, or what the machine is called."""
+    """Whether a host's name can only be this machine's: an address, or what the machine is called."""
     own = socket.gethostname().lower()
     return parse_address(name) is not None or is_loopback(name) or name in {own, f"{own}.local", own.partition(".")[0]}
 

@@ -1,7 +1,7 @@
 """Where callers connect from, and how often one address may.
 
 Behind a proxy every caller has the proxy's address; the caller's own stands in ``X-Forwarded-For``,
-to which each proxy adds, on the right, whom it was asked by. All that stands left of the last proxy
+to which each proxy adds, on the right, the address that asked it. All that stands left of the last proxy
 that is trusted may be made up. So the caller is the rightmost entry that is no trusted proxy.
 """
 
@@ -20,9 +20,9 @@ MAX_PROXIES = 16
 """Entries of ``X-Forwarded-For`` that are looked at, from the right. Stops a header that is full of trusted ones."""
 MINUTE_S = 60
 ROUNDING_S = 1e-6
-"""Sums of fractions of a minute are not exact: nobody is refused for less."""
+"""Sums of fractions of a minute are not exact: no caller is refused for less."""
 SITE_BITS = 64
-"""Whoever has one IPv6 address has 2^64 of them."""
+"""A client with one IPv6 address has 2^64 of them."""
 FORWARDED_FOR = re.compile(rb"\nx-forwarded-for[ \t]*:([^\r\n]*)", re.IGNORECASE)
 
 
@@ -48,7 +48,7 @@ class CallerAddresses:
         self._trusted = [ip_network(each, strict=False) for each in trusted]
 
     def of(self, peer: object, head: bytes) -> Address | None:
-        """Whoever sent this head of a request; `peer` is the socket's address as sockets tell it. None: not known."""
+        """The client that sent this request's head; `peer`: the socket's address as sockets tell it. None: not known."""
         caller = parse_address(peer[0]) if isinstance(peer, tuple | list) else None
         if not self._trusted or not self._is_trusted(caller):
             return caller

@@ -1,4 +1,4 @@
-"""The administrator's door: calls, fleet and drain."""
+"""What an administrator may ask: calls, fleet and drain."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
     """Everything under ``/admin``."""
 
     async def admin_only(request: Request) -> None:
-        """Whoever reads a call, ends one or drains leaves a line in the log, and so does who may not."""
+        """Reading a call, ending one and draining leave a line in the log, and so does every refusal."""
         client = request.client.host if request.client else None
         asked = {"method": request.method, "path": request.url.path, "client": client}
         try:

@@ -23,7 +23,7 @@ PAGE_POLICY = (
 
 
 def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: bytes) -> FastAPI:
-    """All routes over one pod. `secret` checks resume tokens. The pod is opened and closed by whoever made it."""
+    """All routes over one pod. `secret` checks resume tokens. Opening and closing the pod is the caller's task."""
     app = FastAPI(
         title="voice-agent",
         version=pod.version,
@@ -33,11 +33,11 @@ def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: by
         redirect_slashes=False,
     )
     access = Access(settings)
-    page = files("voice_agent.web").joinpath("page.html").read_text(encoding="utf-8")
+    content = files("voice_agent.web").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.api_route("/", methods=READ)
-    async def front() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+    async def page() -> Response:
+        return HTMLResponse(content, headers={"Content-Security-Policy": PAGE_POLICY})
 
     app.include_router(health.routes(pod, metrics))
     app.include_router(admin.routes(pod, access, settings))

@@ -1,4 +1,4 @@
-"""File descriptors: each connection needs one, and a process that has none left answers nobody, not even health."""
+"""File descriptors: each connection needs one, and a process that has none left answers nothing, not even health."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def headers(refusal: ConnectionRefused) -> list[tuple[bytes, bytes]]:
 
 
 def names_of(pod: str, color: str) -> list[tuple[bytes, bytes]]:
-    """The headers that tell a caller whom it reached."""
+    """The headers that tell a caller which pod it reached."""
     return [(b"x-voice-color", color.encode()), (b"x-voice-pod", pod.encode())]
 
 

@@ -8,7 +8,7 @@ size is bounded (docs/limits.md)::
     bytes --feed--> head not ended --blank line--> body not whole --last byte--> `next` gives it away
                        | too long: 414, 431            | too long, or without a length: 413, 411
 
-What a request says is the parser's business; only where it ends is decided here. Whoever parses it
+What a request says is the parser's business; only where it ends is decided here. The parser
 must refuse what does not end at the same place: two readings of one request are an attack.
 """
 

@@ -1,10 +1,10 @@
-"""The server process: uvicorn, taught to let calls go before it leaves.
+"""The server process: uvicorn, with a drain before it leaves.
 
 uvicorn closes every WebSocket the moment it is told to stop. Here the first signal starts
 a drain instead, and the process leaves when the drain has let the last call go::
 
     serving --SIGTERM/SIGINT--> draining --last call gone--> closing sockets --> gone (exit 0)
-       ^                          |    \\--second signal--> forced: 1012 to whoever is left
+       ^                          |    \\--second signal--> forced: 1012 to the calls that are left
        \\--- DELETE /admin/drain --/
 """
 
@@ -106,7 +106,7 @@ class VoiceServer(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Also lets go of who keeps it waiting, and notices that a drain was cancelled: then the process stays."""
+        """Also closes connections that waited too long; where a drain was cancelled, the process stays."""
         self._handshakes.expire()
         if self._leaving is not None and not self._pod.draining:
             self._leaving.cancel()
@@ -143,7 +143,7 @@ def connects_per_minute(settings: Settings) -> int:
 def configuration(app: FastAPI, settings: Settings, handshakes: Handshakes) -> uvicorn.Config:
     """uvicorn's settings.
 
-    It does not believe forwarded headers, or whoever sends them could pass for loopback: `handshakes` reads them.
+    It does not believe forwarded headers, or a client that sends them could pass for loopback: `handshakes` reads them.
     """
     return uvicorn.Config(
         app,

@@ -1,0 +1,90 @@
+"""Whether the peer is still there."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import pytest
+
+from tests.websocket.rig import Taker, connected
+from voice_agent.websocket.frames import PING, PONG
+
+
+async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
+    """Its pong may stand behind a message that the listener cannot take."""
+    async with connected(ping_s=0.01) as (socket, peer, _):
+        ready_pod = Taker()
+        over = asyncio.create_task(socket.deliver(ready_pod))
+        peer.say(1, b"x")
+        await ready_pod.refused.wait()
+        for _ in range(4):
+            assert await peer.frame() == (PING, b"")
+        peer.say(PONG, b"")
+        ready_pod.willing.set()
+        while not ready_pod.taken:
+            await asyncio.sleep(0)
+        assert socket._receiver.close_code is None
+        over.cancel()
+
+
+async def test_a_peer_that_answers_no_ping_is_let_go() -> None:
+    """It is told why, and the call learns of it."""
+    async with connected(ping_s=0.05) as (socket, peer, connections):
+        assert await socket.receive() == 1011
+        assert await peer.frame() == (PING, b"")
+        assert await peer.frame() == (8, struct.pack("!H", 1011) + b"keepalive ping timeout")
+        while connections:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_peer_that_answers_pings_stays() -> None:
+    """However silent it is otherwise."""
+    async with connected(ping_s=0.2) as (socket, peer, _):
+        for _ in range(3):
+            assert await peer.frame() == (PING, b"")
+            peer.say(PONG, b"")
+        peer.say(1, b"here")
+        assert await socket.receive() == "here"
+
+
+async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
+    """Only the answer to that ping is one; while it is waited for, no other is asked for."""
+    async with connected() as (socket, peer, _):
+        ready_pod = Taker()
+        ready_pod.willing.set()
+        over = asyncio.create_task(socket.deliver(ready_pod))
+        seen: list[list[str | bytes]] = []
+        answered = asyncio.Event()
+
+        def note() -> None:
+            seen.append(list(ready_pod.taken))
+            answered.set()
+
+        socket.probe(note)
+        socket.probe(lambda: seen.append([]))
+        kind, content = await peer.frame()
+        assert kind == PING
+        peer.say(PONG, b"another")
+        peer.say(1, b"said before")
+        peer.say(PONG, content)
+        await answered.wait()
+        assert seen == [["said before"]]
+        socket.probe(note)
+        assert await peer.frame() == (PING, content)
+        over.cancel()
+
+
+async def test_a_sign_of_life_that_breaks_the_listener_breaks_the_connection() -> None:
+    """As a message does on which the listener fails."""
+    async with connected() as (socket, peer, _):
+        over = asyncio.create_task(socket.deliver(Taker()))
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        socket.probe(fail)
+        _, content = await peer.frame()
+        peer.say(PONG, content)
+        with pytest.raises(ZeroDivisionError):
+            await over
