@@ -48,7 +48,7 @@ class CallerAddresses:
         self._trusted = [ip_network(each, strict=False) for each in trusted]
 
     def of(self, peer: object, head: bytes) -> Address | None:
-        """The client that sent this request's head; `peer`: the socket's address as sockets tell it. None: not known."""
+        """The client that sent this request's head; `peer`: the socket's address as sockets tell it. None: unknown."""
         caller = parse_address(peer[0]) if isinstance(peer, tuple | list) else None
         if not self._trusted or not self._is_trusted(caller):
             return caller
