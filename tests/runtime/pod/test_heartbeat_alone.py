@@ -45,7 +45,7 @@ class AnsweringStore(MemoryStore):
         return self.now_ms
 
     async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        await self._ask("beat")
+        await self._ask("heartbeat")
         return await super().heartbeat(heartbeat, ttl_s=ttl_s)
 
     async def drain_request(self, color: str) -> DrainRequest | None:
@@ -57,7 +57,7 @@ class AnsweringStore(MemoryStore):
         return await super().pods()
 
     async def get_or_set(self, name: str, proposal: bytes) -> bytes:
-        await self._ask("agree")
+        await self._ask("get_or_set")
         return await super().get_or_set(name, proposal)
 
     async def memory(self) -> StoreMemory | None:
@@ -90,8 +90,8 @@ def counts(pod: Pod) -> dict[tuple[str, object], int]:
     return pod.observer.counts  # type: ignore[attr-defined]  # the rig's
 
 
-ALL = ["beat", "agree", "memory", "shortcomings"]
-WITH_WISH = ["beat", "drain_request", "agree", "memory", "shortcomings"]
+ALL = ["heartbeat", "get_or_set", "memory", "shortcomings"]
+WITH_WISH = ["heartbeat", "drain_request", "get_or_set", "memory", "shortcomings"]
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ WITH_WISH = ["beat", "drain_request", "agree", "memory", "shortcomings"]
         (None, ALL, StoreState.OK),
         (StoreRefused("no permission"), WITH_WISH, StoreState.REFUSED),
         (StoreFull("no memory"), WITH_WISH, StoreState.FULL),
-        (StoreUnavailable("away"), ["beat"], StoreState.UNREACHABLE),
-        (TimeoutError(), ["beat"], StoreState.UNREACHABLE),
-        (ValueError("odd"), ["beat"], StoreState.UNREACHABLE),
+        (StoreUnavailable("away"), ["heartbeat"], StoreState.UNREACHABLE),
+        (TimeoutError(), ["heartbeat"], StoreState.UNREACHABLE),
+        (ValueError("odd"), ["heartbeat"], StoreState.UNREACHABLE),
     ],
 )
 async def test_what_is_asked_of_a_store_that_failed(
@@ -116,12 +116,12 @@ async def test_what_is_asked_of_a_store_that_failed(
     pod = pod_on(store)
     pod.heartbeat.agreed["secret"] = b"x"
     if failure is not None:
-        store.failures = {"beat": failure, "agree": StoreFull("later")}
+        store.failures = {"heartbeat": failure, "get_or_set": StoreFull("later")}
     with capture_logs() as lines:
         await pod.heartbeat.heartbeat()
     assert store.asked == asked
     assert (pod.store_health.heartbeat_state, pod.store_health.heartbeat_failure) == (state, failure)
-    assert counts(pod).get(("store_failed", "beat"), 0) == (failure is not None)
+    assert counts(pod).get(("store_failed", "heartbeat"), 0) == (failure is not None)
     odd = [line for line in lines if line["log_level"] == "error"]
     assert len(odd) == isinstance(failure, ValueError)
     store.failures, store.asked = {}, []
@@ -134,7 +134,7 @@ async def test_a_store_that_is_silent_holds_up_no_heartbeat(monkeypatch: pytest.
     """Neither the next one nor the last; the log says what is known, which is nothing."""
     monkeypatch.setattr(heartbeat, "ANSWER_S", 0.001)
     store = AnsweringStore()
-    store.silent = {"beat"}
+    store.silent = {"heartbeat"}
     pod = pod_on(store)
     with capture_logs() as lines:
         await pod.heartbeat.heartbeat()
@@ -150,13 +150,13 @@ async def test_each_change_of_the_stores_state_is_told_once() -> None:
     away, refused = StoreUnavailable("away"), StoreRefused("no permission")
     told = []
     for failure in (None, away, away, refused, None, None):
-        store.failures = {} if failure is None else {"beat": failure}
+        store.failures = {} if failure is None else {"heartbeat": failure}
         with capture_logs() as lines:
             await pod.heartbeat.heartbeat()
         told.append([(line["log_level"], line.get("error")) for line in lines if line["log_level"] != "debug"])
     assert told == [[], [("warning", "away")], [], [("warning", "no permission")], [("info", None)], []]
     pod.committer.write_back.given_up = StoreState.UNREACHABLE
-    store.failures = {"beat": away}
+    store.failures = {"heartbeat": away}
     with capture_logs() as lines:
         await pod.heartbeat.heartbeat()
     assert lines == []
@@ -169,7 +169,7 @@ async def test_the_stores_clock_is_followed_whatever_it_refuses(failure: Excepti
     store, clock = AnsweringStore(), FollowingClock()
     pod = pod_on(store, clock=clock)
     if failure is not None:
-        store.failures = {"beat": failure}
+        store.failures = {"heartbeat": failure}
     await pod.heartbeat.heartbeat()
     assert clock.followed == []
     store.now_ms = 5e12
@@ -200,7 +200,7 @@ async def test_what_others_said_is_worth_as_much_as_a_heartbeat() -> None:
     pod = pod_on(store, clock=clock, calls_per_key=1)
     await store.heartbeat(PodHeartbeat("b", "blue", "1", "ok", 1, 0, 10, 0, 0, keys={"k": 1}), ttl_s=600)
     await pod.heartbeat.heartbeat()
-    store.failures = {"beat": StoreUnavailable("away")}
+    store.failures = {"heartbeat": StoreUnavailable("away")}
     for later_s, is_known in ((0, True), (HEARTBEAT_TTL_S, True), (1, False)):
         clock.now_s += later_s
         await pod.heartbeat.heartbeat()

@@ -87,7 +87,7 @@ class Heartbeat:
                 log.exception("the store failed in a way of its own")
             failures.append(error)
         if failures:
-            ports.observer.store_failed("beat")
+            ports.observer.store_failed("heartbeat")
             self._others.forget()
         # Also where the rest was refused: a clock that is wrong must not wait for a store that is well.
         if (now_ms := ports.store.wall_ms()) is not None:

@@ -1,4 +1,4 @@
--- Lists a pod among those that have beaten lately, by this server's time.
+-- Lists a pod among those that have told of themselves lately, by this server's time.
 --
 -- KEYS  1 sorted set of names by the time of their last heartbeat, in ms
 -- ARGV  1 name   2 for how many ms a name is kept
