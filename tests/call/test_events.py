@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +56,37 @@ def test_a_token_that_is_begun_counts(heard_ms: int, spoken_ms: int, tokens: tup
             "input_token_details": {"audio_tokens": tokens[0]},
             "output_token_details": {"audio_tokens": tokens[1]},
         }
+
+
+def parsed(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def test_every_builder_is_used_and_no_body_is_built_elsewhere() -> None:
+    """An event that no rule emits is promised to clients in vain; one built in place is compared with no SDK."""
+    module = Path(events.__file__)
+    rules = [node for path in module.parent.glob("*.py") if path != module for node in parsed(path)]
+    used = {
+        node.attr
+        for node in rules
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "events"
+    }
+    builders = {
+        node.name
+        for node in parsed(module)
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and ast.unparse(node.returns or node) != "bytes"
+    }
+    assert builders - used == set()
+    built = [
+        ast.unparse(node)
+        for node in rules
+        if isinstance(node, ast.Dict)
+        and any(isinstance(key, ast.Constant) and key.value == "type" for key in node.keys)
+        and any(
+            isinstance(value, ast.Constant) and str(value.value).startswith(("response.", "conversation.", "session."))
+            for value in node.values
+        )
+    ]
+    assert built == []

@@ -6,7 +6,7 @@ import pytest
 
 from tests.call.calls import feed, new_call
 from voice_agent.call import inputs
-from voice_agent.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
+from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
 from voice_agent.call.record import Call
 
 GIVEN_UP_MS = 5000
@@ -56,5 +56,5 @@ def test_memory_is_surely_newest_for_whom_nobody_else_can_have_served(
 @pytest.mark.parametrize(("epoch", "is_so"), [(1, False), (2, True), (3, False)])
 def test_memory_goes_on_after_the_next_epoch_and_no_later_one(epoch: int, is_so: bool) -> None:
     """Each take-over adds one; a call that has ended in memory is read from the store."""
-    assert nobody_had_it_since(new_call(), epoch) is is_so
-    assert not nobody_had_it_since(left(1, hung_up=True), epoch)
+    assert is_next_claim(new_call(), epoch) is is_so
+    assert not is_next_claim(left(1, hung_up=True), epoch)

@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from voice_agent.call import events
+from voice_agent.call.events import pack
 from voice_agent.call.session import merge_session
 from voice_agent.call.session_config import new_session, settings_under, turn_detection
-from voice_agent.protocol.realtime import frame, pack, parse
+from voice_agent.protocol.realtime import frame, parse
 
 
 def cpu_us(work: Callable[[], Any], times: int) -> float:

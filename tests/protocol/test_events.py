@@ -13,10 +13,11 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from voice_agent.call import events
+from voice_agent.call.events import pack
 from voice_agent.call.session_checks import check_response
 from voice_agent.call.session_config import new_session, settings_under
 from voice_agent.errors import ProtocolError
-from voice_agent.protocol.realtime import frame, greeting, pack
+from voice_agent.protocol.realtime import frame, greeting
 
 SDK: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 

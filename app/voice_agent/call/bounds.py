@@ -1,4 +1,8 @@
-"""What one call may keep, in bytes, and the errors that name these bounds."""
+"""What one call may keep, in bytes, and the errors that name these bounds.
+
+The client's audio is counted once however many fields refer to it: the buffer, audio of an item to come, the turn that
+is answered, the latest turn, and turns that are not transcribed yet. Items are counted by `conversation`.
+"""
 
 from __future__ import annotations
 

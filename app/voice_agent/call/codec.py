@@ -52,7 +52,7 @@ Shape = TypeVar("Shape", Response, Playback)
 
 
 def kept_clips(call: Call) -> list[HeardClip]:
-    """Turns whose audio may still be needed: the one that is answered, the latest, those nobody has understood yet.
+    """Turns whose audio may still be needed: the one that is answered, the latest, those not transcribed yet.
 
     Of two with one id, which a client may give again, the newer comes later.
     """
@@ -263,7 +263,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     call.visible_seq = call.sent_seq = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
-    int(fields.get("updated_at", b"0"))  # It is a number: whoever takes the call over reads it.
+    int(fields.get("updated_at", b"0"))  # Must be a number: a take-over reads it from the same record.
     call.items_made, call.responses_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
     call.missing = missing(snapshot)

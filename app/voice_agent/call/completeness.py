@@ -1,10 +1,10 @@
 """What the store must hold of a call, counted in its record, so that a part that has gone is noticed.
 
-A call is several keys in a store, and any of them may vanish alone: evicted for want of memory, deleted by hand. The
-owner knows exactly what each of its writes leaves there, and every write carries the counts. A store that holds
+A call is several keys in a store, and any of them may vanish alone: evicted for want of memory, deleted by an operator.
+The owner knows exactly what each of its writes leaves there, and every write carries the counts. A store that holds
 less than its record counts takes no change on top of that: it says that the call is unknown, and is told all of it
-again by the owner, whose memory has it. If there is no owner any more, whoever claims the call goes on with what there
-is, tells the client (``session.call.gap``), and writes all of it, so that record and parts agree again.
+again by the owner, whose memory has it. If no owner is left, the pod that claims the call goes on with what there is,
+tells the client (``session.call.gap``), and writes all of it, so that record and parts agree again.
 """
 
 from __future__ import annotations

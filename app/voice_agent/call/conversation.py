@@ -1,7 +1,8 @@
 """The conversation: items in order, each stored as one entry.
 
-An entry carries a rank, a text that orders it; a new item's rank lies between its
-neighbours' (see `ranks`), so that putting an item anywhere writes one entry and no other.
+Theory of operation. `add`, `touch` and `drop` change entries in memory and note which ones; `take_changes` packs those
+for the next write. An entry carries a rank, a text that orders it; a new item's rank lies between its
+neighbours' (see `fractional_index`), so that putting an item anywhere writes one entry and no other.
 
 What is held is counted in bytes as they are packed for the store, and an item that is not
 written yet counts as one that is.
@@ -69,8 +70,8 @@ class Conversation:
         entries = {item_id: Entry.unpack(value) for item_id, value in (packed or {}).items()}
         self._entries: dict[str, Entry] = entries
         self._order: list[Entry] = sorted(entries.values(), key=_rank)
-        self._is_shown = False
-        """Whether somebody reads `_order` as it is now: then only its end may change."""
+        self._is_shared = False
+        """Whether a sequence made by `items` refers to `_order`: then only its end may change."""
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
         self._parts = 0
@@ -139,7 +140,7 @@ class Conversation:
             at = self._place(after) + 1
         entry = Entry(item, self._rank_at(at))
         if at < len(self._order):
-            self._leave_what_is_shown()
+            self._copy_if_shared()
         self._order.insert(at, entry)
         self._entries[item["id"]] = entry
         self._dropped.pop(item["id"], None)
@@ -162,7 +163,7 @@ class Conversation:
 
     def drop(self, item_id: str) -> None:
         """Take an item out."""
-        self._leave_what_is_shown()
+        self._copy_if_shared()
         del self._order[self._place(item_id)]
         entry = self._entries.pop(item_id)
         self.packed_bytes -= entry.packed_bytes
@@ -204,14 +205,14 @@ class Conversation:
 
         What is added or dropped later does not show in it; a transcript that comes later does.
         """
-        self._is_shown = True
+        self._is_shared = True
         end = len(self._order) if to_rank is None else bisect_right(self._order, to_rank, key=_rank)
         return _Items(self._order, end)
 
-    def _leave_what_is_shown(self) -> None:
-        if self._is_shown:
+    def _copy_if_shared(self) -> None:
+        if self._is_shared:
             self._order = self._order.copy()
-            self._is_shown = False
+            self._is_shared = False
 
     def _place(self, item_id: str) -> int:
         entry = self._entries[item_id]

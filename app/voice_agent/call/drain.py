@@ -1,6 +1,7 @@
-"""Which calls a draining pod lets go of, and when: here, in `Drain.to_hand_off`, a drain decides.
+"""Which calls a draining pod closes, and when.
 
-Pure: the runtime (`runtime.pod.drainer`) brings the facts and carries out the plan.
+The runtime (`runtime.pod.drainer`) calls `Drain.to_hand_off` again and again with what it knows of its attached calls,
+and closes those that it names with 1012. Two modes, one deadline at which every call left is named: a drain always ends.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Drain:
         At the deadline that is all of them, so a drain always ends. Before it, a handoff
         takes resumable calls: quiet ones, spread over `QUIET_JITTER_S` (or a tenth of a short
         deadline), and from half the deadline on also those that never got quiet. While no
-        other pod takes calls, nobody is sent away before the deadline.
+        other pod takes calls, no call is closed before the deadline.
         """
         if elapsed_s >= self.deadline_s:
             return [call.call_id for call in calls]

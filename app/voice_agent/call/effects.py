@@ -1,4 +1,8 @@
-"""What the machine asks the runtime to do, beside making changes durable and events visible."""
+"""What the machine asks the runtime to do, beside making changes durable and events visible.
+
+`machine.step` returns them in order. Those that the world can see (`CloseConnection`) are carried out after the commit
+of the changes that came with them; the rest at once. `LetOut` is the one exception (see `loopback`).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class StopResponse:
 class Transcribe:
     """Find out what was said in an item; answer with `inputs.Transcribed`.
 
-    `audio` is in the call's input format; empty if it is lost, so that nobody can know.
+    `audio` is in the call's input format; empty if it is lost: then the text is not known.
     """
 
     item_id: str
@@ -34,14 +38,14 @@ class Transcribe:
 
 @dataclass(frozen=True, slots=True)
 class StopTranscribing:
-    """Nobody wants to know any more what was said in an item; its audio is let go."""
+    """The item was deleted: its transcript is not wanted any more, and its audio may be freed."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResetEndpointing:
-    """Formats or turn detection changed, or the buffer was dropped: listen afresh from the current position."""
+    """Formats or turn detection changed, or the buffer was dropped: restart endpointing at the current position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 One small function per event of the OpenAI Realtime (GA) protocol; the shapes are those
 of the official SDK's ``RealtimeServerEvent``. Audio is never in a body: the bytes of a
-``response.output_audio.delta`` are kept beside it and joined on the way out by `wire`.
+``response.output_audio.delta`` are kept beside it and joined on the way out by `protocol.realtime`.
 
 The order in which they come, for a spoken turn with turn detection on::
 
@@ -36,6 +36,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from voice_agent.call.session_config import ResponseSettings
 from voice_agent.errors import ProtocolError
 
@@ -44,6 +46,16 @@ Body = dict[str, Any]
 HEARD_TOKEN_MS = 100
 SPOKEN_TOKEN_MS = 50
 """How much audio OpenAI counts as one token."""
+
+
+def pack(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON, which is how the outbox and the store keep it; `protocol.realtime.frame` puts the id in front.
+
+    A copy of its own size: what orjson returns was cut from a kilobyte, and what was cut off stays a hole between
+    long-lived neighbours that no frame fits into. A full outbox took five times its limit.
+    """
+    return bytes(memoryview(orjson.dumps(body)))
+
 
 # --- the session -----------------------------------------------------------
 
@@ -122,7 +134,7 @@ def item_retrieved(item: Mapping[str, Any], *, with_audio: bool) -> Body:
     """The item that was asked for.
 
     With audio its first spoken part gets an empty ``audio``: the bytes go beside this
-    body, and `wire` puts them there.
+    body, and `protocol.realtime` puts them there.
     """
     if with_audio:
         parts = [dict(part) for part in item["content"]]
@@ -198,7 +210,7 @@ def failed(code: str, message: str) -> Body:
 def usage(heard_ms: int, spoken_ms: int) -> Body | None:
     """The `usage` of a response that was given so much of the caller's audio and spoke so long; None for neither.
 
-    Audio is counted at OpenAI's rates. Tokens of text are their provider's to count: what nobody counted is left
+    Audio is counted at OpenAI's rates. Tokens of text are their provider's to count: what was not counted is left
     out, and so are the sums, for a zero would be believed, and a null breaks clients that take absent numbers.
     """
     if not heard_ms and not spoken_ms:

@@ -1,4 +1,4 @@
-"""Ranks: texts that order a conversation's items, with room for one more between any two.
+"""Fractional indexing: ranks that order a conversation's items, with room for one more between any two.
 
 A rank is a list of whole numbers, compared one by one; a list that goes on is greater
 than one that ends. Numbers have no least and no greatest, so there is always room::

@@ -26,7 +26,7 @@ MAX_BUFFER_BYTES = 15 * 1024 * 1024
 MIN_COMMIT_MS = 100
 """A shorter buffer cannot be committed, as with OpenAI."""
 SILENT_SAVE_MS = 2000
-"""How far the stored input position may lag behind while nobody speaks."""
+"""How far the stored input position may lag behind while the caller is silent."""
 MAX_PIECE_BYTES = 256 * 1024
 """Of a speech entry. So much is stored whatever the checkpoint interval, so that no one write carries minutes."""
 UNCHECKED_BYTES = 256 * 1024

@@ -1,7 +1,8 @@
-"""Everything that can happen to a call: the closed union of what the machine takes.
+"""The inputs of a call: the closed union of what `machine.step` takes.
 
-The first group comes from the caller, parsed and shape-checked by `wire`; each may
-carry the caller's own `event_id`. The rest comes from the agent and the runtime.
+Three groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
+gave one. From the agent: parts of the response under way, named by its id, and transcripts. From the runtime: what
+became of the connection. Nothing else changes a call, so a recorded list of inputs with their times is a replay.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class VoiceBoundary:
 class AppendAudio:
     """`input_audio_buffer.append`: decoded audio in the call's input format, and the boundaries heard in it.
 
-    One is made for every frame, and a frozen dataclass takes twice as long to make; nobody changes it.
+    One is made for every frame, and a frozen dataclass takes twice as long to make. Treat it as frozen.
     """
 
     audio: bytes
@@ -111,7 +112,7 @@ class DeleteItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateResponse:
-    """`response.create`: `params` is the raw ``response`` object, {} if absent; rules in `call.session`."""
+    """`response.create`: `params` is the raw ``response`` object, {} if absent; rules in `call.session_checks`."""
 
     params: dict[str, Any]
     event_id: str | None = None
@@ -127,7 +128,7 @@ class CancelResponse:
 
 @dataclass(frozen=True, slots=True)
 class InvalidEvent:
-    """The caller sent something `wire` could not accept; it becomes an `error` event."""
+    """The client sent something that `protocol.realtime` does not accept; it becomes an `error` event."""
 
     error: ProtocolError
     event_id: str | None = None
@@ -295,7 +296,7 @@ class DrainAnnounced:
 
 @dataclass(frozen=True, slots=True)
 class EndCall:
-    """Somebody other than the caller ends the call; `outcome` goes into the record."""
+    """The call ends, and not by the client: an administrator or a time limit. `outcome` goes into the record."""
 
     outcome: str
 
@@ -304,7 +305,7 @@ class EndCall:
 class AppendItemAudio:
     """A piece of the audio of the item that the next `CreateItem` makes; `item_id` is the caller's id for it, if any.
 
-    Nobody sees it before the item is there.
+    The client is told of it when the item is created.
     """
 
     item_id: str | None

@@ -1,4 +1,4 @@
-"""Conversation items: the rules for those a caller puts in.
+"""Conversation items: the checks for those a client creates.
 
 The shapes are those of ``ConversationItem`` in the official SDK. Audio is never kept
 inside an item: `check_item` takes it out, and an item says of it only that it is there

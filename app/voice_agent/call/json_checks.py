@@ -1,4 +1,4 @@
-"""Small checks, put together into tables, for the JSON objects that callers send.
+"""Small checks, put together into tables, for the JSON objects that clients send.
 
 A check takes a value and the dotted path it was found at, and returns the value to
 keep, or raises `ProtocolError` naming the field, what is wrong with it and what is
@@ -208,7 +208,7 @@ def free_object(max_bytes: int) -> Check:
 
 
 def shown(value: str) -> str:
-    """A caller's string, short enough to be repeated in a message."""
+    """A client's string, short enough to be repeated in a message."""
     return f"'{value}'" if len(value) <= 64 else f"'{value[:61]}...'"
 
 

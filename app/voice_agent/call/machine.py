@@ -1,9 +1,17 @@
 """The rules of a call as one function: (call, input, time) → effects.
 
-Whatever happens to a call comes in here, one input at a time; `step` changes the call,
-emits server events and returns what the runtime must start or stop. It never waits,
-never looks at a clock and never leaves a call half changed: a `ProtocolError` is
-raised before anything changed, and becomes an `error` event.
+Every input comes in here, one at a time; `step` changes the call, emits server events
+and returns what the runtime must start or stop. It never waits, never looks at a clock
+and never leaves a call half changed: a `ProtocolError` is raised before anything
+changed, and becomes an `error` event. By the kind of input::
+
+    from the client    session · input_audio · items · responses · truncation
+    from the agent     response_output, transcripts here
+    from the runtime   attach, detach, handoff and end, here
+
+Beside `step` stand the other ways into a call, all of the runtime: `attach` (a client
+connected), `resume` (a new owner), `release` (a write is durable) and `let_out` (the
+shortcut of `loopback`).
 """
 
 from __future__ import annotations
@@ -29,7 +37,7 @@ from voice_agent.errors import ProtocolError
 
 
 def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
-    """Let one thing happen to a call. Inputs of replies that are over are ignored."""
+    """Apply one input to a call. Inputs of a response that is over, and all inputs of an ended call, are ignored."""
     if call.status is Status.ENDED:
         return []
     taken: list[Effect] = _HANDLERS[type(event)](call, event, now_ms)
@@ -60,7 +68,7 @@ def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_byt
 
 
 def resume(call: Call) -> list[Effect]:
-    """What a new owner must start: transcriptions and the reply that were under way."""
+    """What a new owner must start: transcriptions and the response that were under way."""
     effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.untranscribed.items()]
     if call.response is not None and not call.mirror:
         effects.append(StartResponse(call.response.response_id))
@@ -68,7 +76,7 @@ def resume(call: Call) -> list[Effect]:
 
 
 def is_quiet(call: Call) -> bool:
-    """Whether this is a good moment for a handoff: nobody speaks and nothing is being made."""
+    """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way."""
     waits = call.listening is None and bool(call.input_audio.audio)
     return (
         (call.response is None or call.mirror)
@@ -92,11 +100,11 @@ class Attached:
     start: int
     """Number of the event after which it goes on."""
     gap: tuple[int, int] | None
-    """First and last number of the events in between that nobody holds any more."""
+    """First and last number of the events in between that are not held any more."""
     replay: list[OutboxEntry]
     """What its client has missed; what is not durable yet follows by itself."""
     rewound: bool
-    """Audio that was not saved is forgotten: the client sends it again, and it must be listened to afresh."""
+    """Audio that was not saved is forgotten: the client sends it again, and endpointing must restart."""
     missing: Missing = NOTHING_MISSING
     """What the store had lost of the call when it was claimed."""
 
@@ -107,12 +115,12 @@ def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) 
     A client that has seen more than the store remembers (it outlived an outage) is believed:
     numbering goes on after it. `resumable`: it can come back.
     """
-    # Whoever comes back sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
+    # A client that resumes sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
     heard_to = call.input_audio.position
     input_audio.flush(call)
     input_audio.forget_unsaved(call)
     if call.playback is not None and call.left_at_ms:
-        # Nobody was listening meanwhile.
+        # No client played anything meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
         call.mark("response")
     items.drop_pending_audio(call)
@@ -148,7 +156,7 @@ def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
 
     That is mirrored audio that came while the write was under way and whose numbers the store now takes for used.
     Left to wait for the next write, it would have more behind it by then: where a write takes longer than a
-    frame, a call that has waited once would wait for ever.
+    frame, a call that has waited once would never stop waiting.
     """
     if events:
         call.visible_seq = events[-1].n
@@ -285,7 +293,7 @@ def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Ef
 
 
 def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
-    """Nobody will come back: what only a resume would need is dropped.
+    """The call is over: what only a resume would need is dropped.
 
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
@@ -308,5 +316,3 @@ _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
 }
 """By the kind of input; looking into a union takes longer than all that is done to a frame."""
-
-__all__ = ["attach", "end", "is_quiet", "resume", "step"]

@@ -1,11 +1,13 @@
-"""A call whose store is short of memory keeps there what the conversation needs, and less of what a crash would need.
+"""What a call stores less of while its store is short of memory.
 
-While memory is scarce, its outbox is a quarter as large, so a client that comes back late finds a gap; what the caller
-says is not checkpointed, and the audio of a turn is let go once that is understood and answered. If the pod dies, the
-client is told an earlier `input_audio_ms` and sends again from there. A planned handoff takes the utterance along.
+It keeps there what the conversation needs, and less of what a crash would need. Two levels (`StoreMemoryWatch` finds
+them). While memory is *scarce*, its outbox is a quarter as large, so a client that comes back late finds a gap; what
+the caller says is not checkpointed, and the audio of a turn is dropped once that is transcribed and answered. If the
+pod dies, the client is told an earlier `input_audio_ms` and sends again from there. A planned handoff takes the
+utterance along.
 
-In a store that is nearly full no audio of turns is kept at all: if the pod dies, or hands the call off in the middle of
-a reply, a turn that was not answered yet is answered without its audio.
+In a store that is *nearly full* no audio of turns is kept at all: if the pod dies, or hands the call off in the middle
+of a response, a turn that was not answered yet is answered without its audio.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from voice_agent.call.record import Call
 
 
 def apply_memory_pressure(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
-    """To be called before each write."""
+    """Apply the store's state to what the next write carries; to be called before each write."""
     if call.pending_audio is not None and not call.keeps_turns and not is_nearly_full:
-        call.write_whole = True  # What came of the item's audio was let go of, and is no part of it without the rest.
+        call.write_whole = (
+            True  # What had come of the item's audio was dropped: without it the rest is no audio of the item.
+        )
     call.under_memory_pressure = is_scarce
     call.keeps_turns = not is_nearly_full
     call.outbox.reduce(on=is_scarce)

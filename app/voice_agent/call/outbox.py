@@ -1,4 +1,8 @@
-"""The call's recent server events, numbered without gaps and bounded by bytes."""
+"""The call's recent server events, numbered without gaps and bounded by bytes.
+
+They are kept so that a client that resumes gets what it has not seen (`after`). The oldest go first; what a client asks
+for beyond `first_n` is told as a gap. Under memory pressure only a `PRESSURE_SHARE`-th of the limit is used.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ class Outbox:
             self.add(entry)
 
     def add(self, entry: OutboxEntry) -> None:
-        """Append the next event, letting go of the oldest where the limit asks for it."""
+        """Append the next event, dropping the oldest above the limit."""
         if self._limit_bytes <= 0:
             return
         self._entries.append(entry)

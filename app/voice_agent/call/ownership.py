@@ -5,7 +5,7 @@ call in memory too, and that may be newer or older than what the store holds::
 
     the store says                 in memory, epoch e               not in memory
     ───────────────────────────────────────────────────────────────────────────────
-    claimed under e+1              memory goes on: nobody else      snapshot
+    claimed under e+1              memory goes on: no other owner   snapshot
     claimed under e+2 or more      snapshot: others had it since    snapshot
     unknown (it lost the call)     memory goes on, and is written   refused
     nothing (it is down)           memory, if surely the newest     refused for now
@@ -16,7 +16,7 @@ from __future__ import annotations
 from voice_agent.call.record import Call, Status
 
 
-def nobody_had_it_since(call: Call, claimed_epoch: int) -> bool:
+def is_next_claim(call: Call, claimed_epoch: int) -> bool:
     """Whether memory knows all that the store knows: the claim just made is the next after this pod's own."""
     return claimed_epoch == call.epoch + 1 and call.status is not Status.ENDED
 
@@ -25,7 +25,7 @@ def is_surely_newest(call: Call, *, given_up_at_ms: int, last_event: int | None)
     """Whether a call may go on from memory although the store, given up at a time, cannot say whose it is.
 
     Only for a caller who was attached here when the store went down, or still is, and has seen nothing
-    but what this pod has shown: whoever was elsewhere meanwhile has left something there.
+    but what this pod has shown: one that was on another pod meanwhile has seen what this pod does not know.
     """
     if call.status is Status.ENDED:
         return False

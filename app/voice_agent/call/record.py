@@ -1,10 +1,9 @@
 """A call: its state in memory.
 
-Theory of operation. The functions in `input_audio`, `responses`, `editing` and `machine`
-change a `Call` and mark what they changed; `emit` numbers a server event.
-`codec.take_write` collects all of it into one `CallWrite`, which the runtime makes
-durable before it lets the events out. So whatever a caller was told is in the store,
-and nothing is told that is not.
+Theory of operation. `machine.step` and the functions under it change a `Call` and mark
+what they changed; `emit` numbers a server event. `writes.take_write` collects all of it
+into one `CallWrite`, which the runtime makes durable before it sends the events. So
+every event that a client has seen is in the store.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.call.changes import OutboxEntry, SpeechEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Conversation
+from voice_agent.call.events import pack
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
 from voice_agent.call.session_config import TurnDetection, input_format, turn_detection
 
@@ -108,7 +108,7 @@ class Response:
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
     saved: tuple[int, int] = (0, 0)
-    """How much of text and alignment has been handed to a write; see `spoken_so_far`."""
+    """How much of text and alignment has been handed to a write; see `response_chunks`."""
     piece_checksum: int = 0
     """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
     extras: dict[str, Any] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class HeardClip:
 
 @dataclass(slots=True)
 class PendingItemAudio:
-    """Audio of an item that is about to be created: stored piece by piece, and visible to nobody before the item is."""
+    """Audio of an item that is about to be created, stored piece by piece; the client is told of it with the item."""
 
     item_id: str
     entries: list[SpeechEntry] = field(default_factory=list)
@@ -212,7 +212,7 @@ class Call:
     untranscribed: dict[str, HeardClip] = field(default_factory=dict)
     """Spoken items whose words are not known yet; their audio is kept until they are."""
     pending_audio: PendingItemAudio | None = None
-    """Never restored: whoever takes the call over has it trimmed, and the client creates the item again."""
+    """Never restored: a take-over trims it, and the client creates the item again."""
     failed_to: str = ""
     """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
@@ -232,7 +232,7 @@ class Call:
     unsaved_events: list[OutboxEntry] = field(default_factory=list)
     unsaved_speech: list[SpeechEntry] = field(default_factory=list)
     under_memory_pressure: bool = False
-    """The store is short of memory: see `sparing`."""
+    """The store is short of memory: see `memory_pressure`."""
     keeps_turns: bool = True
     """Whether the audio of turns that are not answered or understood yet is stored; not in a store nearly full."""
     unsaved_bytes: int = 0
@@ -268,7 +268,7 @@ class Call:
     0 where `lets_out` says no."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
-    None while nobody waits for the caller."""
+    None while it is not the caller's turn."""
     unknown_fields: dict[str, bytes] = field(default_factory=dict)
     """Record fields of a newer version; kept as they are."""
 
@@ -286,9 +286,7 @@ class Call:
 
     def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
         """Number a server event; it becomes visible once it is durable."""
-        # A copy of its own size: what orjson returns was cut from a kilobyte, and what was cut off stays a hole
-        # between long-lived neighbours that no frame fits into. A full outbox took five times its limit.
-        self.emit_packed(bytes(memoryview(orjson.dumps(body))), audio)
+        self.emit_packed(pack(body), audio)
 
     def emit_packed(self, head: bytes, audio: bytes) -> None:
         """As `emit`, of a body that is JSON already."""
@@ -341,7 +339,7 @@ class Call:
         return self.reserving
 
     def pass_over_ids(self, forgotten_events: int) -> None:
-        """Take no id again that may stand in events which nobody remembers.
+        """Take no id again that may stand in events which the store has lost.
 
         Each item and each response was told in an event of its own.
         """

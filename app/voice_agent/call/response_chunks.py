@@ -1,8 +1,8 @@
-"""How the text of a reply under way, and its alignment, stand in the record.
+"""How the text of the response under way, and its alignment, stand in the record.
 
 Both grow with every token. They are cut into chunks of a fixed size, each a record field of its own, and a write
-carries the chunks that changed: the last one, as a rule. So a token costs no more at the end of a long reply than at
-its beginning. Each chunk names the reply, or the item, that it is of: what an earlier one left behind is not read.
+carries the chunks that changed: the last one, as a rule. So a token costs no more at the end of a long response than at
+its beginning. Each chunk names the response, or the item, that it is of: what an earlier one left behind is not read.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def take_chunks(response: Response, fields: dict[str, bytes], *, whole: bool) ->
 
 
 def chunks_of(response: Response) -> list[str]:
-    """The names of the fields that a reply takes, to be emptied once it is over."""
+    """The names of the fields that a response takes, to be emptied once it is over."""
     sizes = ((TEXT, CHUNK_CHARS, len(response.text)), (ALIGNMENT, CHUNK_ENTRIES, len(response.alignment)))
     return [f"{name}{n}" for name, size, length in sizes for n in range(-(-length // size))]
 
 
 def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
-    """Give a reply its text and alignment back."""
+    """Give a response its text and alignment back."""
     response.text = "".join(_read(fields, TEXT, response.response_id)) or response.text
     response.alignment = _read(fields, ALIGNMENT, response.item_id)
     response.saved = (len(response.text), len(response.alignment))

@@ -1,4 +1,9 @@
-"""The items of a reply: opened, filled piece by piece, and closed with what was said."""
+"""The items of a response: opened, filled piece by piece, and closed with what was said.
+
+At most one message item is open. It has one content part, whose text and audio the response counts from
+`item_text_from` and `item_audio_from` on; where pieces of text are in the audio is its alignment (see `alignment`).
+Items stand in the conversation, or in `Response.out_of_band` where the response is outside it.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from zlib import crc32
 
-import orjson
-
 from voice_agent.call import events
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import CloseConnection, CountLimit, Effect, StopResponse
@@ -65,7 +63,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     call.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
     if len(part.delta) <= left:
         return []
-    close(call, "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}, now_ms)
+    close(call, "incomplete", events.incomplete("max_output_tokens"), now_ms)
     return [StopResponse(response.response_id), CountLimit("response_text")]
 
 
@@ -88,7 +86,7 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
     if call.delta_head[0] != item_id:
         call.delta_head = (
             item_id,
-            orjson.dumps(events.output_audio_delta(response.response_id, item_id, index_of(response))),
+            events.pack(events.output_audio_delta(response.response_id, item_id, index_of(response))),
         )
     call.emit_packed(call.delta_head[1], part.audio)
     return []
@@ -157,9 +155,9 @@ def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
 def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
     """The agent is about to do something in the world: the step gets its idempotency key before it is done.
 
-    The key is made of the call's id and an item id that only this step of this response can have. So it is the same
-    one where the store has lost the step and the response does it again, and nobody else's where the store has lost
-    the response too.
+    The key is made of the call's id and an item id that only this step of this response can have. So it is the
+    same one where the store has lost the step and the response does it again, and of no other response where the store
+    has lost this one too.
     """
     response = call.response
     assert response is not None
@@ -213,8 +211,7 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
     finish_item(call, response, "incomplete")
     if part.apology is not None and settings_of(call).in_conversation:
         _apologize(call, response, part.apology, now_ms)
-    error = {"type": "server_error", "code": "agent_failed", "message": part.message}
-    close(call, "failed", {"type": "failed", "error": error}, now_ms)
+    close(call, "failed", events.failed("agent_failed", part.message), now_ms)
     return []
 
 

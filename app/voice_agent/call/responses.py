@@ -117,7 +117,7 @@ def _stop(call: Call, reason: str, now_ms: int) -> list[Effect]:
     """End the reply under way as cancelled; of what it was saying only what was sent is left."""
     assert call.response is not None
     response_id = call.response.response_id
-    close(call, "cancelled", {"type": "cancelled", "reason": reason}, now_ms)
+    close(call, "cancelled", events.cancelled(reason), now_ms)
     return [StopResponse(response_id)]
 
 

@@ -1,4 +1,8 @@
-"""Resume tokens: proof that a client was given a call, which any pod can check without the store."""
+"""Resume tokens: proof that a client was given a call, which any pod can check without the store.
+
+One token a call, made of the call's id and `VOICE_SECRET`; it has no time of its own. What ends it is the end of the
+call, or its API key's revocation.
+"""
 
 from __future__ import annotations
 

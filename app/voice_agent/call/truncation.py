@@ -1,4 +1,9 @@
-"""What the caller did not hear is taken out of the conversation."""
+"""What the caller did not hear of an item is cut out of the conversation.
+
+Two ways to know how much was heard: the client says it (`conversation.item.truncate`), for it plays the audio; or the
+caller interrupts, and then it is what can have been played since the audio was sent (`Playback`). The transcript is cut
+at the word that the alignment has at that millisecond.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""When a call ends by itself."""
+"""When a call ends by itself.
+
+A pod asks `ending` of its calls again and again: a parked call ends with its resume window, an attached one
+at the maximum length of a call or when its client has sent nothing for too long.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from voice_agent.call.record import Call, Status
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long what may last. `idle_s` 0 is for ever."""
+    """How long what may last. `idle_s` 0: no limit."""
 
     resume_window_s: float
     call_s: float

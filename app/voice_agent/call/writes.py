@@ -128,7 +128,7 @@ def _count_kept(call: Call, write: CallWrite) -> None:
 
 
 def _events_to_keep(call: Call) -> list[OutboxEntry]:
-    """What is new in the outbox: of all that waits, what it has not let go of already."""
+    """What is new in the outbox: of all that waits, what it still holds."""
     oldest = call.outbox.first_n
     return [event for event in call.unsaved_events if event.n >= oldest] if oldest else []
 

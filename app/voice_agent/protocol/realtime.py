@@ -20,6 +20,7 @@ import orjson
 import pybase64
 
 from voice_agent.call.event_ids import PREFIX
+from voice_agent.call.events import pack
 from voice_agent.call.inputs import (
     AppendAudio,
     CancelResponse,
@@ -96,12 +97,12 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
     """What a caller's message asks for. Never raises: anything unacceptable is a `InvalidEvent`.
 
     `max_audio_bytes` bounds the decoded audio of one event. Whether audio holds whole
-    samples, and whether the named items exist, is for the call to check. Fields that
-    nobody knows are mistakes, except beside the audio of an append.
+    samples, and whether the named items exist, is for the call to check. Unknown
+    fields are mistakes, except beside the audio of an append.
     """
     if type(message) is str and message.startswith(_HOT_STARTS) and len(message) < LARGE_MESSAGE:
         # The shortcut of the frame path: text that is an append and nothing else is not read as JSON.
-        # Whatever is not base64 between the quotes, more fields included, is left to the long way below.
+        # What is not base64 between the quotes, more fields included, is left to the long way below.
         try:
             audio: bytes = pybase64.b64decode(message[message.index('"', _HOT_KEY) + 1 : -2], None, True)
         except ValueError:
@@ -193,7 +194,7 @@ def _long(parsed: AppendAudio | CreateItem, texts: list[tuple[str, int, int]], s
 def _measure(base64: str, start: int, end: int, max_bytes: int) -> Generator[None, None, int | None]:
     """How much audio ``base64[start:end]`` holds; None if it is not base64, or too much.
 
-    What is decoded for that is let go: to decode twice costs less than to hold all of it twice.
+    What is decoded for that is freed: to decode twice costs less than to hold all of it twice.
     """
     size = 0
     if (end - start) // 4 * 3 > max_bytes + 2:
@@ -329,11 +330,6 @@ def _decode_parts(parts: list[tuple[str, str]], max_bytes: int) -> bytes:
 _FRAME = b'{"event_id":"' + PREFIX.encode() + b'%d",%b'
 _AUDIO_FRAME = _FRAME + b',"delta":"%b"}'
 _RETRIEVED = b'{"type":"conversation.item.retrieved"'
-
-
-def pack(body: Mapping[str, Any]) -> bytes:
-    """An event's body (from `call.events`) as the outbox keeps it."""
-    return orjson.dumps(body)
 
 
 def frame(n: int, head: bytes, audio: bytes) -> bytes:

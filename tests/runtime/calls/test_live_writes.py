@@ -13,10 +13,11 @@ from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.codec import restore
 from voice_agent.call.effects import CloseConnection
+from voice_agent.call.events import pack
 from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, InvalidEvent
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
-from voice_agent.protocol.realtime import pack
+from voice_agent.call.events import pack
 from voice_agent.runtime.calls import handoff as handoffs
 from voice_agent.runtime.calls.call_memory import GRANTED_BYTES
 from voice_agent.runtime.durability import writing

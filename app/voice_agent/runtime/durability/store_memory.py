@@ -4,7 +4,7 @@
 
     used of maxmemory      what happens
     ─────────────────────────────────────────────────────────────────────────────────────────────
-    above 80 %             calls are spared (see `call.sparing`), until it was below 70 % for half a minute
+    above 80 %             calls store less (see `call.memory_pressure`), until it was below 70 % for half a minute
     above 95 %, until 90   and new calls are refused with 503 ``store_nearly_full``; those that come back never
 
 A server that has no limit is never full. It is asked with each heartbeat, and sooner once this pod has

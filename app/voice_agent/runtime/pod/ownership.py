@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.ownership import is_surely_newest, nobody_had_it_since, resume_kind
+from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
 from voice_agent.call.record import Call
 from voice_agent.call.session_config import new_session
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
@@ -150,7 +150,7 @@ class Ownership:
             return self._from_memory(live)
         if isinstance(claimed, NotClaimed):
             return claimed
-        if live is not None and nobody_had_it_since(live.call, claimed.epoch):
+        if live is not None and is_next_claim(live.call, claimed.epoch):
             live.call.own(claimed.epoch, name)
             return self._from_memory(live)
         if live is not None:
