@@ -15,6 +15,7 @@ from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
 
 ROOT = Path(__file__).parents[1]
 LIMITS, SECURITY, FIELD, PROTOCOL = "docs/limits.md", "SECURITY.md", "docs/field.md", "docs/protocol.md"
+CONTINUITY = "docs/continuity.md"
 CLIENTS = "tests/clients/programs"
 NAMED_IN_CODE = re.compile(r'(?:\b(?:limit_)?reached\(\s*|\blimit=|\bCountLimit\(\s*)"(\w+)"')
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
@@ -92,6 +93,57 @@ def test_every_setting_that_is_named_exists(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY, ROUTERS_KEY}
     named = {found.removesuffix("_FILE") for found in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(name))}
     assert named <= known
+
+
+@cache
+def members() -> dict[str, set[str]]:
+    """What each module and each class of the package has, by their last names."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "app").rglob("*.py"):
+        parsed = ast.parse(path.read_text(encoding="utf-8"))
+        found.setdefault(path.stem, set()).update(names_in(parsed.body))
+        for node in ast.walk(parsed):
+            if isinstance(node, ast.ClassDef):
+                stored = (
+                    each
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store)
+                )
+                kept = {each.attr for each in stored if ast.unparse(each.value) == "self"}
+                found[node.name] = names_in(node.body) | kept
+    return found
+
+
+def names_in(body: list[ast.stmt]) -> set[str]:
+    """What the statements of a module or a class define."""
+    found = set()
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+CODE = re.compile(r"`(?:\w+\.)*(\w+)\.((?!py\b|lua\b|md\b)\w+)(?:\(\))?`")
+FILE = re.compile(r"[\w./-]+\.(?:py|lua)\b")
+PROSE = ["ARCHITECTURE.md", "CONTRIBUTING.md", CONTINUITY, FIELD, LIMITS, SECURITY, "docs/store.md", "docs/closing.md"]
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_every_file_and_method_that_is_named_exists(name: str) -> None:
+    """Of a class, wherever it is named; of a module, in the map and in the table of promises."""
+    lines = text(name).splitlines()
+    files = {file for line in lines for tick in re.findall(r"`[^`]+`", line) for file in FILE.findall(tick)}
+    roots = (ROOT, ROOT / "app/voice_agent")
+    beside = {path.name for path in ROOT.glob("app/**/*") if path.suffix in {".py", ".lua"}}
+    assert [file for file in files if file not in beside and not any((root / file).exists() for root in roots)] == []
+    named = {pair for line in lines for pair in CODE.findall(line) if pair[0][0].isupper()}
+    if name in {"ARCHITECTURE.md", CONTINUITY}:
+        rows = [line.split("|")[2] for line in lines if line.startswith(("| **", "| a resume", "| handoff"))]
+        named |= {pair for row in rows for pair in CODE.findall(row)}
+    assert [f"{owner}.{member}" for owner, member in sorted(named) if member not in members().get(owner, set())] == []
 
 
 def test_every_report_has_its_kind_and_a_test() -> None:
