@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
 from voice_agent.call.session_config import new_session
 from voice_agent.call.writes import take_write
+from voice_agent.stores.memory import MemoryStore
 
 FRAME = b"\x01\x00" * 480
 """20 ms of PCM."""
@@ -95,3 +98,35 @@ def moved(call: Call) -> Call:
     return restore(
         Snapshot(write.fields, write.items, write.events, write.speech), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
     )
+
+
+NOT_STORED = frozenset(
+    "visible_seq sent_seq cut_off pending_audio resent_to missing_told_at delta_head trimmed_to".split()
+)
+"""What belongs to the connection, or to the pod: the next owner begins anew with it."""
+
+
+def remembered(call: Call) -> dict[str, Any]:
+    """All that a call is, field by field, without what was said and done since and is not durable yet."""
+    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
+    heard = call.input_audio
+    known = {event_id: at for event_id, at in call.seen.items() if event_id not in waiting}
+    return {
+        **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
+        "outbox": call.outbox.after(0),
+        "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],
+        "input_audio": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
+        "seen": list(known.items()),
+        "seen_made": max((number for number, _ in known.values()), default=0),
+        "last_client_event_id": next(reversed(known), None),
+        "unsaved_seen": [],
+    }
+
+
+def stored(call: Call) -> Snapshot:
+    """What a store holds after one write of everything and one of the rest."""
+    store = MemoryStore(ttl_s=60)
+    asyncio.run(store.commit([take_write(call, 0)]))
+    held = asyncio.run(store.load(call.call_id))
+    assert held is not None
+    return held

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import CALL_ID, FRAME, append, feed, item_id, manual_call, moved, new_call, response_id
+from tests.call.calls import (
+    CALL_ID,
+    FRAME,
+    append,
+    feed,
+    item_id,
+    manual_call,
+    moved,
+    new_call,
+    remembered,
+    response_id,
+    stored,
+)
 from tests.call.test_versions import recorded
 from voice_agent.call import inputs, machine
-from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import SCHEMA, SCHEMA_REACH, epoch_of, is_known, keeps_what_was_said, restore
-from voice_agent.call.completeness import Kept
-from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call, HeardClip, InputAudioBuffer, Status
+from voice_agent.call.record import Call, InputAudioBuffer, Status
 from voice_agent.call.session_config import new_session
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
@@ -58,29 +66,6 @@ def act(call: Call, step: str, number: int) -> None:
         "lost": [inputs.ConnectionLost(hung_up=False)],
     }
     feed(call, *choices[step], now_ms=number * 10)
-
-
-NOT_STORED = frozenset(
-    "visible_seq sent_seq cut_off pending_audio resent_to missing_told_at delta_head trimmed_to".split()
-)
-"""What belongs to the connection, or to the pod: the next owner begins anew with it."""
-
-
-def remembered(call: Call) -> dict[str, Any]:
-    """All that a call is, field by field, without what was said and done since and is not durable yet."""
-    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
-    heard = call.input_audio
-    known = {event_id: at for event_id, at in call.seen.items() if event_id not in waiting}
-    return {
-        **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
-        "outbox": call.outbox.after(0),
-        "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],
-        "input_audio": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
-        "seen": list(known.items()),
-        "seen_made": max((number for number, _ in known.values()), default=0),
-        "last_client_event_id": next(reversed(known), None),
-        "unsaved_seen": [],
-    }
 
 
 def check(call: Call, steps: list[str], *, at_once: bool) -> None:
@@ -132,34 +117,6 @@ def test_a_call_of_any_kind_is_read_as_it_was_written(steps: str, at_once: bool)
     check(new_call(mirror=True), ["append", "item", "append", "write", "append"], at_once=at_once)
 
 
-def stored(call: Call) -> Snapshot:
-    """What a store holds after one write of everything and one of the rest."""
-    store = MemoryStore(ttl_s=60)
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(call.call_id))
-    assert held is not None
-    return held
-
-
-def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
-    """After a crash a client sends its last appends again: those whose audio is lost must not be ignored."""
-    call = new_call()
-    call.write_whole = True
-    store = MemoryStore(ttl_s=60)
-    asyncio.run(store.commit([take_write(call, 0)]))
-    for number in range(30):
-        feed(call, inputs.AppendAudio(FRAME, f"frame_{number}"))
-    feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"))
-    asyncio.run(store.commit([take_write(call, 0)]))
-    held = asyncio.run(store.load(call.call_id))
-    assert held is not None
-    again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert again.heard_ms == 300
-    remembered = [number for number in range(30) if f"frame_{number}" in again.seen]
-    assert remembered == list(range(15))
-    assert "typed" in again.seen
-
-
 def test_fields_of_a_newer_version_survive() -> None:
     """What an older pod does not know it keeps, also when it writes all of the call back."""
     call = new_call()
@@ -185,18 +142,6 @@ def test_every_field_that_is_written_is_known() -> None:
     assert not is_known("mood")
 
 
-def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
-    """The store notes it with the claim, and refuses another owner of the same epoch."""
-    call = new_call()
-    call.write_whole = True
-    held = stored(call)
-    held.fields["claim"] = b"a name"
-    again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert (again.epoch, again.claim) == (2, "a name")
-    write = take_write(again, 0)
-    assert (write.epoch, write.claim) == (2, "a name")
-
-
 def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> None:
     """A hash has none, and the ring of remembered ids begins anywhere."""
     call = new_call()
@@ -209,141 +154,6 @@ def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> Non
         assert again.last_client_event_id == "event_19"
         assert list(again.seen) == [f"event_{n}" for n in range(20)]
         assert again.seen_made == call.seen_made
-
-
-POSITIONS = {"seq", "updated_at", "input_audio", "kept"}
-"""What every write carries."""
-
-
-def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
-    """No group of fields, no item and no event goes twice, nothing is trimmed again, and it has the next number."""
-    call = manual_call()
-    feed(call, inputs.UpdateSession({"instructions": "Be brief."}), *append(20))
-    feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
-    first = take_write(call, 1)
-    assert first.fields.keys() > POSITIONS | {"seen:1", "response", "session"}
-    again = take_write(call, 2)
-    assert again == CallWrite(CALL_ID, 1, first.revision + 1, fields=again.fields)
-    assert again.fields.keys() == POSITIONS | {"response_audio"}
-    assert again.fields["updated_at"] == b"2"
-    assert not call.has_changes
-    call.write_whole = True
-    assert take_write(call, 3).whole
-    last = take_write(call, 4)
-    assert last == CallWrite(CALL_ID, 1, first.revision + 3, fields=last.fields)
-    assert last.fields.keys() == again.fields.keys()
-
-
-EVENT_BYTES = len(b'{"type":"x"}') + 48
-
-
-def emit(call: Call, count: int) -> None:
-    """So many events of that size."""
-    for _ in range(count):
-        call.emit({"type": "x"})
-
-
-def numbers(write: CallWrite) -> list[int]:
-    """Of the events that a write carries."""
-    return [event.n for event in write.events]
-
-
-def test_events_are_written_and_trimmed_as_the_outbox_holds_them() -> None:
-    """What it has let go of is trimmed once; what it let go of before any write is not written at all."""
-    call = new_call(outbox_bytes=3 * EVENT_BYTES)
-    emit(call, 3)
-    assert numbers(take_write(call, 0)) == [1, 2, 3]
-    emit(call, 1)
-    write = take_write(call, 0)
-    assert (numbers(write), write.keep_events_from) == ([4], 2)
-    emit(call, 5)
-    write = take_write(call, 0)
-    assert (numbers(write), write.keep_events_from) == ([7, 8, 9], 7)
-    assert take_write(call, 0).keep_events_from == 0
-    call.outbox.clear()
-    assert take_write(call, 0).keep_events_from == 10
-    assert take_write(call, 0).keep_events_from == 0
-    call.write_whole = True
-    emit(call, 1)
-    assert numbers(take_write(call, 0)) == [10]
-    assert take_write(call, 0).keep_events_from == 0
-    nothing_kept = new_call(outbox_bytes=0)
-    emit(nothing_kept, 2)
-    write = take_write(nothing_kept, 0)
-    assert (numbers(write), write.keep_events_from) == ([], 0)
-
-
-def test_a_whole_write_begins_with_the_first_event() -> None:
-    """If that is held."""
-    call = new_call()
-    emit(call, 2)
-    call.write_whole = True
-    write = take_write(call, 0)
-    assert (numbers(write), write.whole, write.keep_events_from) == ([1, 2], True, 0)
-
-
-def test_what_a_new_owner_finds_need_not_be_trimmed() -> None:
-    """But for speech, of which a crash may have left some; also where no event is kept, or none has been yet."""
-    busy, full, idle = new_call(), new_call(outbox_bytes=2 * EVENT_BYTES), new_call()
-    emit(busy, 3)
-    emit(full, 5)
-    for call, seq in ((busy, 3), (full, 5), (idle, 0)):
-        again = moved(call)
-        assert (again.seq, again.visible_seq, again.sent_seq) == (seq, seq, seq)
-        write = take_write(again, 0)
-        assert (write.keep_events_from, write.keep_speech_from) == (0, 1)
-
-
-def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
-    """From the oldest that is still needed on, or all there is."""
-    call = manual_call()
-
-    def kept() -> tuple[int, list[int]]:
-        """What the next write trims, and what the store holds after it."""
-        write = take_write(call, 0)
-        counted = Kept.unpack(write.fields)
-        assert counted is not None
-        assert counted.speech == len(call.stored_speech)
-        return write.keep_speech_from, list(call.stored_speech)
-
-    feed(call, *append(20))
-    assert kept() == (0, [1, 2])
-    feed(call, inputs.CommitAudio(), *append(20), inputs.CommitAudio())
-    assert kept() == (0, [1, 2, 3, 4])
-    feed(call, inputs.Transcribed(item_id(1), "one"), *append(20))
-    assert kept() == (3, [3, 4, 5, 6])
-    call.write_whole = True
-    assert kept() == (0, [3, 5])  # A turn in one piece.
-    feed(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
-    assert kept() == (5, [5])
-    feed(call, inputs.ClearAudio(), inputs.AppendItemAudio("mine", FRAME))
-    assert kept() == (7, [7])
-    apply_memory_pressure(call, is_scarce=True, is_nearly_full=True)
-    assert kept() == (8, [])
-    assert kept() == (0, [])
-
-
-def test_a_whole_write_carries_no_speech_without_audio() -> None:
-    """Of an utterance that has just begun, of a turn whose audio is lost, of an item in a store that is nearly full."""
-    begun = new_call()
-    begun.checkpoint_ms = 0
-    feed(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
-    assert begun.input_audio.item_id is not None
-    lost = manual_call()
-    feed(lost, *append(20), inputs.CommitAudio())
-    lost.write_whole = True
-    held = stored(lost)
-    held.speech.clear()
-    lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert lost.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
-    full = manual_call()
-    feed(full, inputs.AppendItemAudio("mine", FRAME))
-    apply_memory_pressure(full, is_scarce=True, is_nearly_full=True)
-    for call in (begun, lost, full):
-        call.write_whole = True
-        write = take_write(call, 0)
-        assert write.speech == []
-        assert list(call.stored_speech) == []
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -377,20 +187,6 @@ def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     assert again.input_audio == InputAudioBuffer(position=30 * len(FRAME), item_id=call.input_audio.item_id)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_an_append_is_remembered_with_the_write_that_carries_its_audio(whole: bool) -> None:
-    """Not with the one before, also if that is of the whole call; all others with the next write."""
-    call = manual_call()
-    feed(call, *(inputs.AppendAudio(FRAME, f"event_{number}") for number in range(1, 16)))
-    feed(call, inputs.CreateItem(dict(TEXT), event_id="event_16"))
-    call.write_whole = whole
-    write = take_write(call, 0)
-    assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in (*range(1, 11), 16)}
-    feed(call, *append(5))
-    write = take_write(call, 0)
-    assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in range(11, 16)}
-
-
 def test_an_id_that_came_twice_is_as_new_as_when_it_came_last() -> None:
     """Clients may use one again."""
     call = new_call()
@@ -416,20 +212,6 @@ def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
         assert again.missing.speech
         assert again.heard_ms == 600
         assert list(again.seen) == [f"old_{number}" for number in range(30)]
-
-
-def test_what_a_reply_left_is_emptied_once() -> None:
-    """Else it would empty the words of the next one, which stand in the same fields."""
-    call = new_call()
-    feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
-    feed(call, inputs.ResponseText(response_id(1), "One."))
-    assert take_write(call, 0).fields["said:0"]
-    feed(call, inputs.ResponseFinished(response_id(1)))
-    assert take_write(call, 0).fields["said:0"] == b""
-    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
-    assert take_write(call, 0).fields["said:0"]
-    feed(call, inputs.ResponsePlanned(response_id(2), {}, {}))
-    assert "said:0" not in take_write(call, 0).fields
 
 
 def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from zlib import crc32
 
-import orjson
 import pytest
 
 from tests.call.calls import (
@@ -15,19 +14,16 @@ from tests.call.calls import (
     feed,
     item_id,
     manual_call,
-    moved,
     new_call,
     response_id,
     spoken_turn,
     types,
 )
-from voice_agent.agents.turns import said_since_last_response
 from voice_agent.call import conversation, inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
-from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
+from voice_agent.call.effects import CountLimit, StartResponse, StopResponse
 from voice_agent.call.record import Response
-from voice_agent.call.response_output import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
 from voice_agent.call.writes import take_write
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
@@ -122,43 +118,6 @@ def test_cancelling_nothing_is_an_error() -> None:
     assert call.response is not None
 
 
-def test_an_agent_that_breaks_fails_the_response_and_not_the_call() -> None:
-    """`response.done` says failed; the next response works."""
-    call = new_call()
-    effects = feed(
-        call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broke"), inputs.CreateResponse({})
-    )
-    assert emitted(call)[1]["response"]["status"] == "failed"
-    assert effects[-1] == StartResponse(response_id(2))
-
-
-def test_a_function_call_is_an_item_of_its_own() -> None:
-    """Arguments are streamed and the item can be answered by its call_id."""
-    call = new_call()
-    feed(
-        call,
-        inputs.CreateResponse({}),
-        inputs.ResponseText(response_id(1), "Let me look."),
-        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ResponseFinished(response_id(1)),
-    )
-    output = emitted(call)[-1]["response"]["output"]
-    assert [item["type"] for item in output] == ["message", "function_call"]
-    assert output[1]["arguments"] == '{"order":7}'
-    assert "response.function_call_arguments.done" in types(call)
-    assert types(call).count("conversation.item.added") == 2
-    placed = [(event["output_index"], event.get("item_id", "")) for event in emitted(call) if "output_index" in event]
-    assert [index for index, _ in placed] == sorted(index for index, _ in placed)
-    assert {index for index, _ in placed} == {0, 1}
-
-
-def test_an_agent_can_hang_up() -> None:
-    """After its last reply the connection is closed with 1000."""
-    call = new_call()
-    effects = feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1), hang_up=True))
-    assert effects[-1] == CloseConnection(1000, "the agent hung up")
-
-
 def test_loopback_gives_every_frame_back_inside_one_response() -> None:
     """Frames come back as deltas in order, without speech events or turns."""
     call = new_call(mirror=True)
@@ -167,19 +126,6 @@ def test_loopback_gives_every_frame_back_inside_one_response() -> None:
     assert [entry.audio for entry in call.unsaved_events if entry.audio] == frames
     assert types(call).count("response.created") == 1
     assert types(call)[-5:] == ["response.output_audio.delta"] * 5
-
-
-def test_the_voice_is_fixed_after_the_first_audio() -> None:
-    """A voice may be chosen before the agent spoke, not after."""
-    call = new_call()
-    change = inputs.UpdateSession({"audio": {"output": {"voice": "cedar"}}})
-    feed(call, change)
-    assert types(call) == ["session.updated"]
-    spoken_turn(call)
-    feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME))
-    feed(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
-    assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
-    assert call.session["audio"]["output"]["voice"] == "cedar"
 
 
 def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> None:
@@ -209,32 +155,6 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
     assert types(call).count("conversation.item.added") == 1
 
 
-def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> None:
-    """Its arguments are streamed all the same."""
-    call = new_call(output_modalities=["text"])
-    feed(
-        call,
-        inputs.CreateResponse({"conversation": "none"}),
-        inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}'),
-        inputs.ResponseFinished(response_id(1)),
-    )
-    (item,) = emitted(call)[-1]["response"]["output"]
-    assert (item["type"], item["name"], item["arguments"]) == ("function_call", "look_up", '{"order":7}')
-    assert len(call.conversation) == 0
-    assert "conversation.item.added" not in types(call)
-
-
-def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None:
-    """The next owner gives its id to no other item, and does not call it again."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}))
-    take_write(call, 0)
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
-    written = take_write(call, 0)
-    assert orjson.loads(written.fields["response"])["functions_called"] == 1
-    assert written.fields["counts"].split()[0] == b"%d" % call.items_made
-
-
 def test_a_caller_who_stays_silent_is_asked_again() -> None:
     """`idle_timeout_ms` after the reply was heard out, the silence becomes a turn that is answered."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
@@ -260,29 +180,6 @@ def test_a_caller_who_listens_is_not_asked_again() -> None:
     feed(call, inputs.ResponseFinished(response_id(2)))
     assert feed(call, *append(99)) == []
     assert feed(call, *append(1)) != []
-
-
-def test_a_response_without_end_ends_incomplete() -> None:
-    """What fits is said, and the agent is stopped: else one reply would be shown in events of megabytes."""
-    call = new_call()
-    feed(call, HELLO, inputs.CreateResponse({"output_modalities": ["text"]}))
-    effects = feed(call, *[inputs.ResponseText(response_id(1), "\x01" * 50_000)] * 3)
-    assert effects == [StopResponse(response_id(1)), CountLimit("response_text")]
-    done = emitted(call)[-1]["response"]
-    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
-    assert len(done["output"][0]["content"][0]["text"]) == MAX_RESPONSE_CHARS
-    assert call.response is None
-
-
-def test_what_an_agent_failed_on_is_not_asked_again() -> None:
-    """The next turn is answered by itself, on whichever pod; what was said while the agent failed is not lost."""
-    call = new_call()
-    feed(call, HELLO, inputs.CreateResponse({}))
-    feed(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
-    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_to).items == 1
-    assert take_write(call, 0).fields["failed_to"] == call.failed_to.encode() != b""
-    feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
-    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_to).items == 0
 
 
 def test_ids_of_items_and_responses_are_those_of_no_other_call() -> None:
@@ -448,74 +345,6 @@ def test_after_an_interruption_only_what_was_interrupted_may_be_cancelled() -> N
     assert call.seq == behind
 
 
-def test_nothing_said_opens_nothing() -> None:
-    """Neither text nor audio without content is an item."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}))
-    feed(call, inputs.ResponseText(response_id(1), ""), inputs.ResponseAudio(response_id(1), b""))
-    assert types(call) == ["response.created"]
-
-
-def test_a_reply_may_be_as_long_as_the_bound() -> None:
-    """Only the character beyond it ends it."""
-    call = new_call(output_modalities=["text"])
-    feed(call, inputs.CreateResponse({}))
-    assert feed(call, inputs.ResponseText(response_id(1), "x" * MAX_RESPONSE_CHARS)) == []
-    assert call.response is not None
-    assert feed(call, inputs.ResponseText(response_id(1), "x"))[0] == StopResponse(response_id(1))
-
-
-def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
-    """An agent tells once how much it made and where the words are; what is known is not written again."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two"))
-    feed(call, inputs.ResponseAudio(response_id(1), FRAME, 4 * len(FRAME), [[20, 4]]))
-    assert call.response is not None
-    words: list[list[int]]
-    for made_bytes, words in [(0, []), (4 * len(FRAME), [[20, 4]])]:
-        take_write(call, 0)
-        feed(call, inputs.ResponseAudio(response_id(1), FRAME, made_bytes, words))
-        assert call.response.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
-        assert "piece" not in take_write(call, 0).fields
-    feed(call, inputs.ResponseAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
-    assert call.response.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
-    assert orjson.loads(take_write(call, 0).fields["piece"])["made_bytes"] == 5 * len(FRAME)
-
-
-def test_chunks_of_an_item_share_their_event() -> None:
-    """Packed once: a chunk costs its audio. The next item has one of its own."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), *[inputs.ResponseAudio(response_id(1), FRAME)] * 3)
-    feed(
-        call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME)
-    )
-    heads = [entry.head for entry in call.unsaved_events if entry.audio]
-    assert len({id(head) for head in heads}) == 2
-    assert [orjson.loads(head)["item_id"] for head in heads] == [item_id(1)] * 3 + [item_id(3)]
-
-
-@pytest.mark.parametrize(("late_ms", "moved_ms"), [(-500, 0), (0, 0), (STALL_MS, 0), (STALL_MS + 1, STALL_MS + 1)])
-def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> None:
-    """By as much as it is too late; a delay that no client lets its caller hear does not count."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=3000)
-    feed(call, inputs.ResponseAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
-    assert call.playback is not None
-    assert call.playback.started_at_ms == 3000 + moved_ms
-
-
-@pytest.mark.parametrize(("now_ms", "starts_at_ms"), [(500, 2000), (3000, 3000)])
-def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: int) -> None:
-    """Or at once, if nothing is playing any more; on another pod, too."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 100))
-    feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
-    for owner in (moved(call), call):
-        feed(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
-        assert owner.playback is not None
-        assert owner.playback.started_at_ms == starts_at_ms
-
-
 def test_loopback_is_played_as_it_comes() -> None:
     """A pause of the caller is none of the agent's; each frame counts as heard once."""
     call = new_call(mirror=True)
@@ -538,58 +367,6 @@ def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now
         feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
     feed(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
     assert call.idle_from_ms == 1500 + left_ms
-
-
-def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> None:
-    """Of the piece before, the words are kept that were sent."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "one two three four"))
-    feed(call, inputs.ResponseAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
-    feed(call, inputs.ResponseDiverged(response_id(1), 4))
-    assert call.response is not None
-    assert call.response.alignment == [[0, 0], [100, 4]]
-    assert call.response.piece == Piece(4, 5 * len(FRAME), 0, [])
-
-
-def test_another_voice_says_no_other_item_anew() -> None:
-    """Whatever a record holds: an item begins where it began, and where none is open nothing is to be said."""
-    call = new_call()
-    feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "First. "))
-    feed(
-        call, inputs.ResponseAudio(response_id(1), FRAME), inputs.ResponseFunctionCall(response_id(1), "look_up", "{}")
-    )
-    feed(call, inputs.ResponseDiverged(response_id(1), 3))
-    assert call.response is not None
-    assert call.response.alignment == []
-    feed(call, inputs.ResponseText(response_id(1), "Second."), inputs.ResponseAudio(response_id(1), FRAME))
-    feed(call, inputs.ResponseDiverged(response_id(1), 0))
-    assert call.response.piece == Piece(7, 2 * len(FRAME), 0, [])
-
-
-def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
-    """All of its audio; its item stands behind what is answered, and in front of what came since."""
-    call = new_call()
-    feed(call, HELLO, inputs.CreateResponse({}), HELLO)
-    audio = bytes(range(240)) * 50
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
-    chunks = [entry.audio for entry in call.unsaved_events if entry.audio]
-    assert b"".join(chunks) == audio
-    assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
-    told = {event["type"]: event for event in emitted(call)}
-    assert told["response.output_audio_transcript.delta"]["delta"] == "Sorry."
-    assert told["conversation.item.added"]["previous_item_id"] == item_id(1)
-    entry = call.conversation.get(told["conversation.item.added"]["item"]["id"])
-    assert entry is not None
-    assert entry.item["status"] == "completed"
-    assert entry.alignment == [[0, 0], [250, 6]]
-
-
-def test_an_apology_for_what_was_deleted_comes_last() -> None:
-    """There is nothing left behind which it could stand."""
-    call = new_call()
-    feed(call, HELLO, inputs.CreateResponse({}), HELLO, inputs.DeleteItem(item_id(1)))
-    feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", FRAME)))
-    assert [item["role"] for item in call.conversation.items()] == ["user", "assistant"]
 
 
 def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch) -> None:

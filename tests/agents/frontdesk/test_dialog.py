@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.agents.talks import Talk, at
+from tests.agents.frontdesk.talks import Talk, at
 from voice_agent.agents.frontdesk.dialog import GOODBYE, GREETING, decide, greet
 from voice_agent.agents.frontdesk.memory import Memory
 
