@@ -76,6 +76,7 @@ BODIES: list[dict[str, Any]] = [
     events.response_created(_response("in_progress", None)),
     events.response_done(_response("completed", None, SPOKEN, TOOL_CALL)),
     events.response_done(_response("cancelled", events.cancelled("turn_detected"), SPOKEN)),
+    events.response_done(_response("incomplete", events.incomplete("max_output_tokens"))),
     events.response_done(_response("failed", events.failed("agent_failed", "The agent broke."))),
     events.output_item_added("resp_1", 0, SPEAKING),
     events.output_item_done("resp_1", 0, SPOKEN),

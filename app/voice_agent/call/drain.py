@@ -1,7 +1,7 @@
 """Which calls a draining pod closes, and when.
 
 The runtime (`runtime.pod.drainer`) calls `Drain.to_hand_off` again and again with what it knows of its attached calls,
-and closes those that it names with 1012. Two modes, one deadline at which every call left is named: a drain always ends.
+and closes those that it names with 1012. Two modes, one deadline at which all are named: so a drain always ends.
 """
 
 from __future__ import annotations

@@ -202,6 +202,11 @@ def cancelled(reason: str) -> Body:
     return {"type": "cancelled", "reason": reason}
 
 
+def incomplete(reason: str) -> Body:
+    """`status_details` of a response that stopped early: ``max_output_tokens``."""
+    return {"type": "incomplete", "reason": reason}
+
+
 def failed(code: str, message: str) -> Body:
     """`status_details` of a response that broke; `message` is fit for the caller."""
     return {"type": "failed", "error": {"type": "server_error", "code": code, "message": message}}
