@@ -17,7 +17,6 @@ from voice_agent.call.events import pack
 from voice_agent.call.inputs import AppendAudio, CreateItem, CreateResponse, FromCaller, InvalidEvent
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
-from voice_agent.call.events import pack
 from voice_agent.runtime.calls import handoff as handoffs
 from voice_agent.runtime.calls.call_memory import GRANTED_BYTES
 from voice_agent.runtime.durability import writing
