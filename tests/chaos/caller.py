@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tests.chaos.fleet import Fleet
 from voice_agent.call.audio import PCM
+from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
 from voice_agent.client.sockets import Socket
@@ -62,7 +63,7 @@ class Caller:
         call = RealtimeCall(
             "ws://fleet/v1/realtime?resumable=1",
             model="echo",
-            come_back_for_s=COME_BACK_FOR_S,
+            backoff=Backoff(COME_BACK_FOR_S),
             open_socket=self._first_or_next,
         )
         call.on_resumed = self.resumes.append

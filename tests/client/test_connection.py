@@ -587,7 +587,7 @@ async def test_it_gives_up_at_the_deadline() -> None:
     """With the last reason, and how long it tried."""
     async with running(ScriptedServer(cut_after(0, "abort"))) as server:
         link = LossyLink(None, *[ConnectionRefusedError("refused")] * 10_000)
-        call = caller(server, open_socket=link, come_back_for_s=0.05, backoff=ImpatientBackoff(0.05))
+        call = caller(server, open_socket=link, backoff=ImpatientBackoff(0.05))
         async with call:
             with pytest.raises(CallFailed, match=r"broke \(1006\) and no resume within 0.05 s: refused"):
                 await follow(call)
@@ -597,7 +597,7 @@ async def test_a_server_that_greets_and_breaks_for_ever_is_given_up() -> None:
     """Each resume works and none lasts: that is one trouble, with one deadline."""
     async with (
         running(ScriptedServer(cut_after(0, 1012))) as server,
-        caller(server, backoff=ImpatientBackoff(0.2), come_back_for_s=0.2) as call,
+        caller(server, backoff=ImpatientBackoff(0.2)) as call,
     ):
         with pytest.raises(CallFailed, match="keeps breaking"):
             await follow(call)

@@ -19,6 +19,7 @@ import pytest
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.servers import free_port
 from tests.waiting import until
+from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall
 
 CALLS = 12
@@ -194,7 +195,7 @@ async def test_a_second_signal_ends_all_workers_at_once(redis_url: str) -> None:
         pids = worker_pids(host)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(4):
-                await stack.enter_async_context(RealtimeCall(host.url, model="echo", come_back_for_s=0.1))
+                await stack.enter_async_context(RealtimeCall(host.url, model="echo", backoff=Backoff(0.1)))
             host.terminate()
 
             async def drains() -> bool:
@@ -210,7 +211,7 @@ async def test_a_worker_that_left_first_leaves_no_question_without_an_answer(red
     """A drain keeps the worker with a call and lets the other go: whoever asks still gets an answer, every time."""
     async with pods(redis_url) as its:
         host = await start(its, drain_mode="finish", drain_deadline=300)
-        async with RealtimeCall(host.url, model="echo", come_back_for_s=0.1) as call:
+        async with RealtimeCall(host.url, model="echo", backoff=Backoff(0.1)) as call:
             (other,) = set(worker_pids(host)) - {pid_of(host, call.pod)}
             host.terminate()
             await until(lambda: not Path(f"/proc/{other}").exists())

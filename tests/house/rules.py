@@ -28,19 +28,10 @@ class Allowed:
 
 FILES: dict[str, Allowed] = {}
 FUNCTIONS: dict[str, Allowed] = {}
-_OPTIONS = "the options of a command are its parameters: typer reads them there"
-PARAMETER_LISTS = {
-    "app/voice_agent/cli/operating.py::drain": Allowed(9, _OPTIONS),
-    "app/voice_agent/cli/serving.py::serve": Allowed(10, _OPTIONS),
-    "app/voice_agent/client/command.py::call": Allowed(12, _OPTIONS),
-    "app/voice_agent/operate/command.py::smoke": Allowed(9, _OPTIONS),
-}
+PARAMETER_LISTS: dict[str, Allowed] = {}
 
 BEING_CUT = frozenset(
     {
-        "app/voice_agent/client/command.py::call",
-        "app/voice_agent/client/connection.py::RealtimeCall.__init__",
-        "app/voice_agent/operate/command.py::cutover",
         "app/voice_agent/operate/steps.py",
     }
 )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from voice_agent.call.drain import DrainMode
 from voice_agent.cli.options import AsJson, StoreUrl
-from voice_agent.client.options import one_of
+from voice_agent.client.options import one_of, with_options
 from voice_agent.errors import SettingsError
 from voice_agent.operate.drain import APPLIED_WITHIN_S, ColorDrain, drain_color, drain_pod
 from voice_agent.operate.fleet import Fleet, RemotePod
@@ -37,26 +38,32 @@ Url = Annotated[
 ]
 
 
-def drain(
-    url: Url = None,
+@dataclass(frozen=True, slots=True)
+class DrainArguments:
+    """All options of `voice-agent drain`."""
+
+    url: Url = None
     color: Annotated[
         str | None, typer.Option(metavar="COLOR", help="Drain every pod of a color, through the store.")
-    ] = None,
-    store: StoreUrl = None,
+    ] = None
+    store: StoreUrl = None
     mode: Annotated[
         DrainMode | None,
         typer.Option(parser=one_of(*DrainMode), metavar="|".join(DrainMode), help="Default: VOICE_DRAIN_MODE."),
-    ] = None,
-    deadline: Annotated[
-        int | None, typer.Option(min=0, metavar="SECONDS", help="Default: VOICE_DRAIN_DEADLINE.")
-    ] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Take calls again.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when no call is left.")] = False,
+    ] = None
+    deadline: Annotated[int | None, typer.Option(min=0, metavar="SECONDS", help="Default: VOICE_DRAIN_DEADLINE.")] = (
+        None
+    )
+    cancel: Annotated[bool, typer.Option("--cancel", help="Take calls again.")] = False
+    wait: Annotated[bool, typer.Option("--wait", help="Return when no call is left.")] = False
     yes: Annotated[
         bool, typer.Option("--yes", help="Drain a color though no pod is expected to take its calls over.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
+    ] = False
+    as_json: AsJson = False
+
+
+@with_options(DrainArguments)
+def drain(given: DrainArguments) -> None:
     """Take no new calls and let those under way go: of one pod, or of a whole color.
 
     What a color's pods do is known with their next heartbeats: without --wait, it is only said who was asked.
@@ -66,23 +73,23 @@ def drain(
     Examples: voice-agent drain --wait (as a preStop hook);
     voice-agent drain --color blue --store redis://localhost:6379/0; voice-agent drain --color blue --cancel
     """
-    settings, _ = load_settings(for_server=False, store_url=store)
-    if color is not None and url is not None:
+    settings, _ = load_settings(for_server=False, store_url=given.store)
+    if given.color is not None and given.url is not None:
         raise SettingsError("--url drains one pod and --color every pod of a color: give one of them.")
-    if cancel:
-        found, told = asyncio.run(_cancel(settings, url, color))
+    if given.cancel:
+        found, told = asyncio.run(_cancel(settings, given.url, given.color))
     else:
-        wanted = mode or (settings.drain_mode if color else None)
+        mode = given.mode or (settings.drain_mode if given.color else None)
 
         def approve(expected: Outlook) -> None:
-            if not as_json:
+            if not given.as_json:
                 print(expected)
-            if wanted is DrainMode.HANDOFF and not yes and not expected.ready_pods.pods:
-                _ask(expected, can_answer=not as_json and sys.stdin.isatty())
+            if mode is DrainMode.HANDOFF and not given.yes and not expected.ready_pods.pods:
+                _ask(expected, can_answer=not given.as_json and sys.stdin.isatty())
 
-        done = asyncio.run(_drain(settings, url, color, wanted, deadline, approve, wait=wait))
+        done = asyncio.run(_drain(settings, given, approve))
         found, told = done.as_json(), str(done)
-    print(json.dumps(found) if as_json else told)
+    print(json.dumps(found) if given.as_json else told)
 
 
 def _ask(expected: Outlook, *, can_answer: bool) -> None:
@@ -186,25 +193,16 @@ async def _fleet(settings: Settings, url: str | None) -> Fleet:
     return await _pod(settings, url).fleet()
 
 
-async def _drain(
-    settings: Settings,
-    url: str | None,
-    color: str | None,
-    mode: DrainMode | None,
-    deadline: int | None,
-    approve: Callable[[Outlook], None],
-    *,
-    wait: bool,
-) -> ColorDrain:
+async def _drain(settings: Settings, given: DrainArguments, approve: Callable[[Outlook], None]) -> ColorDrain:
     from voice_agent.runtime.clock import SystemClock
 
     clock = SystemClock()
-    if color is None:
-        return await drain_pod(_pod(settings, url), mode, deadline, clock, wait=wait)
+    if given.color is None:
+        return await drain_pod(_pod(settings, given.url), given.mode, given.deadline, clock, wait=given.wait)
     async with _opened(settings) as store:
-        deadline_s = settings.drain_deadline if deadline is None else deadline
-        asked = mode or settings.drain_mode
-        return await drain_color(store, color, asked, deadline_s, clock, wait=wait, approve=approve)
+        deadline_s = settings.drain_deadline if given.deadline is None else given.deadline
+        mode = given.mode or settings.drain_mode
+        return await drain_color(store, given.color, mode, deadline_s, clock, wait=given.wait, approve=approve)
 
 
 async def _cancel(settings: Settings, url: str | None, color: str | None) -> tuple[dict[str, Any], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,26 +11,33 @@ import typer
 
 from voice_agent import __version__
 from voice_agent.cli.options import StoreUrl
+from voice_agent.client.options import with_options
 from voice_agent.settings import Settings, load_settings
 
 
-def serve(
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None,
-    color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None,
-    pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes on the port; 0: one per core.")] = None,
-    store: StoreUrl = None,
+@dataclass(frozen=True, slots=True)
+class ServeArguments:
+    """All options of `voice-agent serve`; those that are not given are left to VOICE_* variables."""
+
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = None
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on.")] = None
+    color: Annotated[str | None, typer.Option(metavar="LABEL", help="blue, green or any short label.")] = None
+    pod: Annotated[str | None, typer.Option(metavar="NAME", help="This pod's name in the fleet.")] = None
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes on the port; 0: one per core.")] = None
+    store: StoreUrl = None
     agent: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="An agent to serve, several times; the first is the default."),
-    ] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None,
+    ] = None
+    log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None
     log_level: Annotated[
         str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
-) -> None:
+    ] = None
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False
+
+
+@with_options(ServeArguments)
+def serve(given: ServeArguments) -> None:
     """Run a pod. Options win over VOICE_* variables, which set everything else too.
 
     Example: voice-agent serve --port 8081 --color green --store redis://localhost:6379/0
@@ -37,16 +45,16 @@ def serve(
     from voice_agent import hosting
 
     settings, warnings = load_settings(
-        insecure=insecure,
-        host=host,
-        port=port,
-        color=color,
-        pod=pod,
-        workers=workers,
-        store_url=store,
-        agent=tuple(agent) if agent else None,
-        log_format=log_format,
-        log_level=log_level,
+        insecure=given.insecure,
+        host=given.host,
+        port=given.port,
+        color=given.color,
+        pod=given.pod,
+        workers=given.workers,
+        store_url=given.store,
+        agent=tuple(given.agent) if given.agent else None,
+        log_format=given.log_format,
+        log_level=given.log_level,
     )
     status = hosting.serve(settings, warnings, on_started=lambda: print(welcome(settings), flush=True))
     if status:

@@ -10,6 +10,8 @@ from voice_agent.retry import Delays
 
 PAUSES = Delays(first_s=0.1, longest_s=2.0)
 JITTER = 0.25
+COME_BACK_FOR_S = 60.0
+"""How long a call is tried to be resumed, unless it is said."""
 STEADY_S = 5.0
 """A connection that breaks sooner than this belongs to the same trouble as the break before it."""
 
@@ -19,12 +21,12 @@ class Backoff:
 
     def __init__(
         self,
-        for_s: float,
+        for_s: float = COME_BACK_FOR_S,
         *,
         now_s: Callable[[], float] = time.monotonic,
         chance: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._for_s = for_s
+        self.for_s = for_s
         self._now_s = now_s
         self._chance = chance
         self._deadline_s = 0.0
@@ -40,7 +42,7 @@ class Backoff:
         """The connection is gone."""
         now_s = self._now_s()
         if now_s - self._mended_s >= STEADY_S:
-            self._deadline_s = now_s + self._for_s
+            self._deadline_s = now_s + self.for_s
             self._next_s = 0.0
 
     def mended(self) -> None:

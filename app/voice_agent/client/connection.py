@@ -70,11 +70,13 @@ class RealtimeCall:
         audio_format: AudioFormat = PCM,
         going_away: bool = False,
         headers: Mapping[str, str] | None = None,
-        come_back_for_s: float = 60.0,
         open_socket: OpenSocket = open_socket,
         backoff: Backoff | None = None,
     ) -> None:
-        """`headers` go with every connection of the call, such as one that a router reads."""
+        """`headers` go with every connection of the call, such as one that a router reads.
+
+        `backoff` says how long it tries to come back.
+        """
         self.call_id: str | None = None
         self.color = ""
         self.pod = ""
@@ -88,9 +90,8 @@ class RealtimeCall:
         if going_away:
             self._query["going_away"] = "1"
         self._headers = {**(headers or {}), **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
-        self._come_back_for_s = come_back_for_s
         self._open_socket = open_socket
-        self._backoff = backoff or Backoff(come_back_for_s)
+        self._backoff = backoff or Backoff()
         self._socket: Socket | None = None
         self._token: str | None = None
         self._numbering = SequenceChecker(self.tally)
@@ -253,7 +254,7 @@ class RealtimeCall:
             self.on_waiting(code, _reason(failure))
             pause_s = self._backoff.pause_s(asked_s)
         because = "the connection keeps breaking" if failure is None else _reason(failure)
-        raise CallFailed(f"the connection broke ({code}) and no resume within {self._come_back_for_s:g} s: {because}")
+        raise CallFailed(f"the connection broke ({code}) and no resume within {self._backoff.for_s:g} s: {because}")
 
     async def _hung_up_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):

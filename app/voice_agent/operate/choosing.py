@@ -36,6 +36,17 @@ class RouterOptions:
     """Of a Rollout's pods, by which its revisions are told apart."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What the command line says about who counts calls."""
+
+    kind: str
+    prometheus: str | None
+    """Its address."""
+    cloudwatch: str
+    """The namespace of its metrics."""
+
+
 def parse_targets(given: Sequence[str]) -> dict[str, str]:
     """``green=arn:…`` and so on. Raises `SettingsError`."""
     found: dict[str, str] = {}
@@ -91,18 +102,18 @@ def choose_router(options: RouterOptions) -> Router:
     return ArgoRouter(namespace=options.namespace, name=options.resource, color_label=options.color_label)
 
 
-def choose_watch(kind: str, store: Store, clock: Clock, *, prometheus: str | None, cloudwatch: str) -> MetricsSource:
+def choose_watch(options: SourceOptions, store: Store, clock: Clock) -> MetricsSource:
     """The source of numbers. Raises as `choose_router`."""
-    if kind == "prometheus":
+    if options.kind == "prometheus":
         from voice_agent.operate.sources.prometheus import PrometheusWatch
 
-        if not prometheus:
+        if not options.prometheus:
             raise SettingsError("--watch prometheus needs --prometheus, its address, such as http://prometheus:9090")
-        return PrometheusWatch(prometheus)
-    if kind == "cloudwatch":
+        return PrometheusWatch(options.prometheus)
+    if options.kind == "cloudwatch":
         from voice_agent.operate.sources.cloudwatch import CloudWatchWatch
 
-        return CloudWatchWatch(namespace=cloudwatch)
+        return CloudWatchWatch(namespace=options.cloudwatch)
     from voice_agent.operate.sources.fleet import FleetWatch
 
     return FleetWatch(store, clock)

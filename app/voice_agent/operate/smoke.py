@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import voice_agent.client
+from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.exchanges import Exchange, Report, SpokenTurn
 from voice_agent.client.refusals import CallFailed
@@ -85,7 +86,7 @@ async def smoke_call(options: SmokeOptions, clock: Clock) -> SmokeReport:
     report, talked, watcher = SmokeReport(), Report(), _Watcher()
     headers = {COLOR_HEADER: color_asked(options.color, options.color_key)} if options.color else {}
     call = RealtimeCall(
-        options.url, model=options.model, api_key=options.api_key, headers=headers, come_back_for_s=COME_BACK_FOR_S
+        options.url, model=options.model, api_key=options.api_key, headers=headers, backoff=Backoff(COME_BACK_FOR_S)
     )
     watcher.call = call
     began_s = clock.monotonic_s()
