@@ -22,7 +22,7 @@ class OneCall:
     def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """Nothing waits for it."""
 
-    def question(self) -> None:
+    def ownership_check(self) -> None:
         return None
 
 
@@ -51,7 +51,7 @@ class NotedCall:
         write = CallWrite(self.name, 1, fields={"said": bytes(self.size_bytes)}, whole=is_whole, ends=self.has_ended)
         return write, [OutboxEntry(1, b"", b"")]
 
-    def question(self) -> CallWrite | None:
+    def ownership_check(self) -> CallWrite | None:
         return None if self.writes_paused else CallWrite(self.name, 1)
 
     def committed(self, events: list[OutboxEntry]) -> None:

@@ -210,7 +210,7 @@ class World:
             let_go_on()
 
         async def writing_back() -> bool:
-            for writer in committer.write_back.owed:
+            for writer in committer.write_back.unsaved:
                 self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
             return bool(await write_some_back())
 

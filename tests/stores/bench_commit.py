@@ -73,7 +73,7 @@ class Talking:
 
     has_ended = False
 
-    def question(self) -> None:
+    def ownership_check(self) -> None:
         return None
 
     def unwritable(self) -> None:

@@ -89,9 +89,9 @@ async def test_a_whole_chunk_waits_for_nothing_more() -> None:
     pacer.on_piece = told.append
     await pacer.begin("one")
     audio = speech(350)
-    await pacer.say(audio[: PCM.size(100)], PCM)
+    await pacer.write(audio[: PCM.size(100)], PCM)
     assert len(sink.fed) == 1
-    await pacer.say(audio[PCM.size(100) :], PCM)
+    await pacer.write(audio[PCM.size(100) :], PCM)
     await pacer.finish()
     assert [PCM.ms(len(part.audio)) for part in sink.fed] == [100, 100, 100, 50]
     assert sink.audio == audio
@@ -111,7 +111,7 @@ async def test_long_audio_is_what_was_said_and_leaves_others_their_turns(target:
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(others())
-    await pacer.say(audio, PCM)
+    await pacer.write(audio, PCM)
     seen = turns
     watching.cancel()
     await pacer.finish()
@@ -124,12 +124,12 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
     pacer, sink = pacing(target=PCMU)
     await pacer.begin("one ")
     await pacer.begin("two ")
-    await pacer.say(speech(200), PCM, [[50, 4]])
-    await pacer.say(speech(200), PCM, [[100, 6], [150, 99]])
-    await pacer.say(speech(100), PCM)
+    await pacer.write(speech(200), PCM, [[50, 4]])
+    await pacer.write(speech(200), PCM, [[100, 6], [150, 99]])
+    await pacer.write(speech(100), PCM)
     await pacer.begin("th")
     await pacer.begin("ree")
-    await pacer.say(speech(100), PCM, [[40, 3], [60, 9]])
+    await pacer.write(speech(100), PCM, [[40, 3], [60, 9]])
     await pacer.finish()
     first, second, third = [[50, 4]], [[50, 4], [300, 6], [350, 8]], [[40, 3], [60, 5]]
     made = zip(map(PCMU.size, (200, 400, 500, 100)), (first, second, second, third), strict=True)
@@ -147,17 +147,17 @@ async def test_who_goes_on_in_an_open_piece_counts_from_its_beginning(is_open: b
     response.piece = Piece(4, PCM.size(20))
     response.item_id = "item_1" if is_open else None
     pacer, sink = pacing(response, replays=False)
-    await pacer.say(speech(100), PCM, [[10, 4], [50, 99]])
+    await pacer.write(speech(100), PCM, [[10, 4], [50, 99]])
     assert sink.told == [told]
     await pacer.begin("four")
-    await pacer.say(speech(100), PCM, [[10, 9]])
+    await pacer.write(speech(100), PCM, [[10, 9]])
     assert sink.told[1:] == [(PCM.size(100), [[10, 4]])]
 
 
 async def test_who_begins_again_counts_what_it_says_again() -> None:
     """Though the item is open."""
     pacer, sink = pacing(said("", speech(80)))
-    await pacer.say(speech(100), PCM)
+    await pacer.write(speech(100), PCM)
     await pacer.finish()
     assert sink.told == [(PCM.size(100), [])]
     assert sink.audio == speech(100)[PCM.size(80) :]
@@ -171,10 +171,10 @@ async def test_an_item_begins_with_a_piece_of_its_own() -> None:
     await pacer.begin("one ")
     await pacer.begin_item()
     await pacer.begin("two")
-    await pacer.say(speech(200), PCM, [[50, 7]])
-    await pacer.say(speech(50), PCM)
+    await pacer.write(speech(200), PCM, [[50, 7]])
+    await pacer.write(speech(50), PCM)
     await pacer.begin_item()
-    await pacer.say(speech(100), PCM, [[50, 7]])
+    await pacer.write(speech(100), PCM, [[50, 7]])
     assert sink.told == [
         (PCM.size(200), [[50, 3]]),
         (0, []),
@@ -188,21 +188,21 @@ async def test_audio_without_a_sample_changes_nothing() -> None:
     """Text behind it belongs to the same piece, if there was no other audio."""
     pacer, sink = pacing()
     await pacer.begin("one ")
-    await pacer.say(b"", PCM)
+    await pacer.write(b"", PCM)
     await pacer.begin("two")
-    await pacer.say(speech(100), PCM, [[50, 7]])
-    await pacer.say(b"", PCM)
+    await pacer.write(speech(100), PCM, [[50, 7]])
+    await pacer.write(b"", PCM)
     await pacer.begin("three")
-    await pacer.say(speech(100), PCM, [[50, 7]])
+    await pacer.write(speech(100), PCM, [[50, 7]])
     assert sink.told == [(PCM.size(100), [[50, 7]]), (PCM.size(100), [[50, 5]])]
 
 
 async def test_audio_is_let_out_so_far_ahead_after_a_pause_too() -> None:
     """What comes late is late by as much; the chunks behind it keep the pace, and do not make up for it."""
     pacer, sink = pacing()
-    await pacer.say(speech(1000), PCM)
+    await pacer.write(speech(1000), PCM)
     sink.clock.now_s = 1003.0
-    await pacer.say(speech(1000), PCM)
+    await pacer.write(speech(1000), PCM)
     due = [max(0.0, n * 0.1 - 0.4) for n in range(10)]
     assert [round(at_s, 6) for at_s in sink.at_s] == [round(at_s, 6) for at_s in due + [3.0 + at_s for at_s in due]]
 
@@ -211,9 +211,9 @@ async def test_audio_is_let_out_so_far_ahead_after_a_pause_too() -> None:
 async def test_a_delay_that_no_caller_hears_is_made_up_for(late_ms: float, moved_ms: float) -> None:
     """Up to a frame; the call counts the same, so that both know what is being heard."""
     pacer, sink = pacing(lead_ms=0)
-    await pacer.say(speech(CHUNK_MS), PCM)
+    await pacer.write(speech(CHUNK_MS), PCM)
     sink.clock.now_s = 1000 + (CHUNK_MS + late_ms) / 1000
-    await pacer.say(speech(2 * CHUNK_MS), PCM)
+    await pacer.write(speech(2 * CHUNK_MS), PCM)
     expected = [0.0, 0.1 + late_ms / 1000, 0.2 + moved_ms / 1000]
     assert [round(at_s, 6) for at_s in sink.at_s] == [round(at_s, 6) for at_s in expected]
 
@@ -223,7 +223,7 @@ async def test_what_another_pod_sent_counts_as_sent() -> None:
     audio = speech(3000)
     pacer, sink = pacing(said("one", audio[: PCM.size(2000)]), lead_ms=0)
     pacer._replay.text("one")
-    await pacer.say(audio, PCM)
+    await pacer.write(audio, PCM)
     assert sink.audio == audio[PCM.size(2000) :]
     assert [round(behind - before, 6) for before, behind in pairwise(sink.at_s)] == [0.1] * 9
     assert sink.at_s[0] == 0.0
@@ -239,7 +239,7 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
     await pacer.begin("one two three")
     pacer._replay.text("one two three")
     audio = speech(1000, seed=5)
-    await pacer.say(audio, PCM, words)
+    await pacer.write(audio, PCM, words)
     assert sink.fed == []
     await pacer.finish()
     assert told == [4]
@@ -248,7 +248,7 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
     rest = [[250, 4]] if words else []
     assert sink.told[0] == (PCM.size(1000 - from_ms), rest)
     behind = len(sink.fed)
-    await pacer.say(speech(100), PCM)
+    await pacer.write(speech(100), PCM)
     assert len(sink.fed) > behind, "what comes behind it waits for nothing"
 
 
@@ -258,7 +258,7 @@ async def test_another_voice_that_was_not_heard_at_all_is_heard_from_its_beginni
     await pacer.begin("one two three")
     pacer._replay.text("one two three")
     audio = speech(500, seed=5)
-    await pacer.say(audio, PCM, [[200, 4]])
+    await pacer.write(audio, PCM, [[200, 4]])
     await pacer.finish()
     assert sink.audio == audio
     assert sink.told[0] == (len(audio), [[200, 4]])
@@ -271,11 +271,11 @@ async def test_of_another_voice_that_says_nothing_new_nobody_hears() -> None:
     pacer.on_piece = told.append
     await pacer.begin("one two")
     pacer._replay.text("one two")
-    await pacer.say(speech(400, seed=5), PCM)
+    await pacer.write(speech(400, seed=5), PCM)
     await pacer.finish()
     assert (sink.fed, told) == ([], [])
     assert pacer._replay.held == b""
     await pacer.begin(" three")
     assert pacer._replay.text(" three") == " three"
-    await pacer.say(speech(100), PCM)
+    await pacer.write(speech(100), PCM)
     assert sink.audio == speech(100)

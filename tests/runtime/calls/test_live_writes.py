@@ -100,7 +100,7 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
         its.live.feed(typed("meanwhile"))
         its.live.writer.release_unsaved()
         assert its.call.unsaved_events
-        assert its.live.writer.take_write() is None is its.live.writer.question()
+        assert its.live.writer.take_write() is None is its.live.writer.ownership_check()
         flush, flushes = its.committer.flush, []
 
         async def counted(call: Writer) -> None:
@@ -139,7 +139,7 @@ async def test_who_waits_for_a_held_call_that_is_lost_waits_no_longer() -> None:
         its.live.writer.superseded()
         async with asyncio.timeout(PATIENCE_S):
             await waiting
-        assert its.live.writer.take_write() is None is its.live.writer.question()
+        assert its.live.writer.take_write() is None is its.live.writer.ownership_check()
         its.live.writer.release_unsaved()
 
 
@@ -262,7 +262,7 @@ async def test_a_call_that_the_store_lacks_is_handed_off_only_at_the_deadline() 
     async with alone() as its:
         connection = its.attach()
         await its.live.writer.wait_durable()
-        its.committer.write_back.owed[its.live.writer] = None
+        its.committer.write_back.unsaved[its.live.writer] = None
         its.store.rejects.add(its.call.call_id)
         await its.live.hand_off()
         assert (connection.closing, connection.reading_paused) == (None, False)
@@ -345,7 +345,7 @@ async def test_a_lost_call_lets_its_caller_go_at_once(loss: str, code: int, *, i
         assert its.gone == [its.live]
         its.call.emit({"type": "x"})
         its.live.writer.release_unsaved()
-        assert its.live.writer.take_write() is None is its.live.writer.question()
+        assert its.live.writer.take_write() is None is its.live.writer.ownership_check()
         assert its.call.unsaved_events
 
 

@@ -279,7 +279,7 @@ async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
 ) -> None:
     """Of calls that ended in it the latest; those that live are written in any case."""
     store = FaultyStore()
-    monkeypatch.setattr(write_back, "MAX_OWED", 3)
+    monkeypatch.setattr(write_back, "MAX_UNSAVED_CALLS", 3)
     async with rig(store) as its:
         pod = await its.pod()
         lasting = await its.start(pod)
@@ -293,7 +293,7 @@ async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
             await caller.greeting()
             await caller.gone(1000)
             ended.append(caller.call_id)
-            assert len(pod.committer.write_back.owed) <= 3 + len(pod.owned.by_id)
+            assert len(pod.committer.write_back.unsaved) <= 3 + len(pod.owned.by_id)
         store.is_away = False
         await until(lambda: not pod.committer.is_behind)
         held = [await store.load(call_id) for call_id in ended]

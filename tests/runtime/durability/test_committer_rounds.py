@@ -74,14 +74,14 @@ def test_a_store_that_was_never_given_up_is_owed_nothing() -> None:
     assert committer.degraded_at_ms == 0
 
 
-def test_a_store_that_is_given_up_lacks_every_call_and_one_that_is_not_those_that_are_owed() -> None:
+def test_a_store_that_is_given_up_lacks_every_call_and_one_that_is_not_those_that_are_unsaved() -> None:
     """Either keeps the pod behind."""
     committer, store, _ = made()
     call, other = NotedCall("a"), NotedCall("b")
-    committer.write_back.owed[call] = None
+    committer.write_back.unsaved[call] = None
     assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.DEGRADED, False, True)
     assert (committer.lacks(call), committer.lacks(other)) == (True, False)
-    committer.write_back.owed.clear()
+    committer.write_back.unsaved.clear()
     store.clock.now_s = 7.0
     committer.write_back.give_up(StoreState.REFUSED)
     assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.REFUSED, True, True)
@@ -106,15 +106,15 @@ OUTCOMES: dict[str, tuple[list[Any], list[str], StoreState, int]] = {
 
 @pytest.mark.parametrize("case", OUTCOMES)
 async def test_what_became_of_a_write_is_told_to_its_call(case: str) -> None:
-    """Its event is let out, waits again or goes with the call; what is owed is known; each answer is waited for once.
+    """Its event is let out, waits again or goes with the call; unsaved calls are known; each answer is waited for once.
 
-    The call was owed to the store before, and is written in its round as any other.
+    The call was unsaved before, and is written in its round as any other.
     """
     answers, told, state, failures = OUTCOMES[case]
     committer, store, observer = made(*answers)
     call = NotedCall("a")
     call.is_whole = "of a whole write" in case
-    committer.write_back.owed[call] = None
+    committer.write_back.unsaved[call] = None
     async with running(committer):
         await committer.flush(call)
     assert call.told == told
@@ -328,7 +328,7 @@ async def test_a_call_that_may_not_be_written_is_owed_only_while_it_may_be_this_
     committer, store, _ = made()
     call = NotedCall("a")
     call.writes_paused, call.is_empty = writes_paused, not writes_paused
-    committer.write_back.owed[call] = None
+    committer.write_back.unsaved[call] = None
     async with running(committer):
         await committer.flush(call)
     assert (store.rounds, call.told) == ([], [])
@@ -367,7 +367,7 @@ async def test_a_write_is_under_way_from_the_change_until_its_answer() -> None:
     """Meanwhile the store lacks what it lacked, the call is owed a write, and whoever settles it waits."""
     committer, store, _ = made()
     call, other = NotedCall("a"), NotedCall("b")
-    committer.write_back.owed[call] = None
+    committer.write_back.unsaved[call] = None
     store.gate.clear()
     async with running(committer):
         committer.mark(call)
@@ -396,7 +396,7 @@ async def test_who_settles_a_call_waits_for_its_write_back_too() -> None:
     committer, store, _ = made()
     call = NotedCall("a")
     committer.write_back.give_up(StoreState.UNREACHABLE)
-    committer.write_back.owed[call] = None
+    committer.write_back.unsaved[call] = None
     store.gate.clear()
     writing_back = asyncio.create_task(committer.write_back.write_some())
     await until(lambda: store.rounds)

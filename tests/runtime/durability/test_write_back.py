@@ -55,8 +55,8 @@ async def given_up(
     committer, store = made(*calls)
     store.answers += answers
     committer.write_back.give_up(why)
-    committer.write_back.let_go_on(calls)
-    committer.write_back.tell()
+    committer.write_back.continue_unsaved(calls)
+    committer.write_back.log_state()
     for call in calls:
         call.told.clear()
     async with trying(committer):
@@ -92,7 +92,7 @@ async def test_a_store_that_was_full_again_after_some_writes_is_tried_later(time
         store.round_at_s.clear()
         committer.write_back.give_up(StoreState.FULL)
         began_s = store.clock.now_s
-        committer.write_back.let_go_on([NotedCall("b")])
+        committer.write_back.continue_unsaved([NotedCall("b")])
         await until(lambda: store.round_at_s)
         assert store.round_at_s[0] - began_s == PROBE_S
 
@@ -147,11 +147,11 @@ async def test_a_store_that_hangs_is_not_back(monkeypatch: pytest.MonkeyPatch) -
     assert not await back.write_some()
     back.give_up(StoreState.FULL)
     assert not await back.write_some()
-    back.owed[NotedCall("a")] = None
+    back.unsaved[NotedCall("a")] = None
     assert not await back.write_some()
     assert back.state is StoreState.UNREACHABLE
     store.question_answers = [NEVER]
-    await back._learn_owners([NotedCall("a")])
+    await back._check_owners([NotedCall("a")])
     assert len(store.questions) == 1
 
 
@@ -164,7 +164,7 @@ async def test_the_latest_reason_for_which_a_store_is_given_up_is_told() -> None
     assert back.failure is AWAY
     back.give_up(StoreState.FULL)
     assert str(back.failure) == NO_MEMORY
-    back.owed[call] = None
+    back.unsaved[call] = None
     refused = StoreRefused("no")
     for answer, state, reason in (
         (refused, StoreState.REFUSED, "no"),
@@ -193,10 +193,10 @@ def test_the_log_has_one_line_when_a_store_is_given_up_and_one_when_all_is_writt
     back = made()[0].write_back
     with capture_logs() as lines:
         for state in [StoreState[name] for name in states.split()]:
-            back.owed = {} if state is StoreState.OK else {NotedCall("a"): None}
+            back.unsaved = {} if state is StoreState.OK else {NotedCall("a"): None}
             back.given_up = None if state in {StoreState.OK, StoreState.DEGRADED} else state
             assert back.state is state
-            back.tell()
+            back.log_state()
     assert [line.get("state", "back") for line in lines] == told
 
 
@@ -218,17 +218,17 @@ def test_a_call_whose_write_is_rejected_is_tried_again_later_and_later() -> None
             assert back.reject(call) == (at == 0)
             assert call.told == ["let go"]
             assert committer.lacks(call)
-            assert back.spares(call)
+            assert back.defers(call)
             store.clock.now_s += pause_s / 2
-            assert back.spares(call)
+            assert back.defers(call)
             store.clock.now_s += pause_s / 2
-            assert not back.spares(call)
-        assert not back.spares(other)
+            assert not back.defers(call)
+        assert not back.defers(other)
         back.written(call)
         assert not committer.lacks(call)
     back.reject(call)
     back.written(call)
-    assert not back.spares(call)
+    assert not back.defers(call)
 
 
 async def test_nothing_is_asked_of_a_store_that_is_not_given_up() -> None:
@@ -254,7 +254,7 @@ async def test_a_rejected_call_is_marked_when_it_is_due_and_its_owner_asked_for_
         committer.write_back.reject(rejected)
     committer.write_back.reject(moved)
     moved.told.clear()
-    committer.write_back.owed[other] = None
+    committer.write_back.unsaved[other] = None
     store.question_answers = [[COMMITTED, WriteOutcome.SUPERSEDED]]
     async with trying(committer):
         await until(lambda: "a" in marked and len(store.questions) > 1)
@@ -276,7 +276,7 @@ async def test_a_full_store_is_asked_each_second_whose_the_calls_are() -> None:
     committer.write_back.give_up(StoreState.FULL)
     for _ in range(9):
         committer.write_back.give_up(StoreState.FULL)
-        committer.write_back.tell()
+        committer.write_back.log_state()
     store.question_answers = [AWAY, [WriteOutcome.SUPERSEDED, COMMITTED, WriteOutcome.ENDED]]
     async with trying(committer):
         await until(lambda: len(store.questions) >= 3)
@@ -343,11 +343,11 @@ async def test_what_a_try_with_a_whole_call_proves(case: str) -> None:
     committer, store = made()
     back, call = committer.write_back, NotedCall("a")
     back.give_up(why)
-    back.owed[call] = None
+    back.unsaved[call] = None
     store.answers = [answer]
     assert await back.write_some() == is_back
     assert call.told == told
-    assert (call in back.owed) == is_owed
+    assert (call in back.unsaved) == is_owed
     assert (store.rounds, store.pings_at_s) == ([["a"]], [])
     assert not back.under_way
 
@@ -369,7 +369,7 @@ async def test_a_full_store_is_back_after_one_write_that_needs_memory(
     back, calls = committer.write_back, [NotedCall("a"), NotedCall("b")]
     calls[0].has_ended = has_ended
     back.give_up(StoreState.FULL)
-    back.owed = dict.fromkeys(calls)
+    back.unsaved = dict.fromkeys(calls)
     store.answers = [answer]
     assert await back.write_some() == is_back
 
@@ -380,10 +380,10 @@ async def test_a_try_carries_what_a_round_may(first_bytes: int, written: list[st
     committer, store = made()
     back, calls = committer.write_back, [NotedCall("a", first_bytes), NotedCall("b", 1), NotedCall("c")]
     back.give_up(StoreState.UNREACHABLE)
-    back.owed = dict.fromkeys(calls)
+    back.unsaved = dict.fromkeys(calls)
     assert await back.write_some()
     assert store.rounds == [written]
-    left = [call for call in calls if call in back.owed]
+    left = [call for call in calls if call in back.unsaved]
     assert [call.name for call in left] == [name for name in "abc" if name not in written]
     assert not any(call.told for call in left)
 
@@ -395,11 +395,11 @@ async def test_calls_that_may_not_be_written_keep_no_other_from_it() -> None:
     held.writes_paused = gone.is_empty = True
     back.give_up(StoreState.UNREACHABLE)
     back.reject(gone)
-    back.owed = dict.fromkeys((held, gone, other))
+    back.unsaved = dict.fromkeys((held, gone, other))
     assert await back.write_some()
     assert store.rounds == [["c"]]
-    assert list(back.owed) == [held]
-    assert not back.spares(gone)
+    assert list(back.unsaved) == [held]
+    assert not back.defers(gone)
     assert not await back.write_some()
     assert store.pings_at_s == []
 
@@ -409,10 +409,10 @@ async def test_a_call_that_changes_while_it_is_written_back_is_owed_once_more() 
     committer, store = made()
     back, call = committer.write_back, NotedCall("a")
     back.give_up(StoreState.UNREACHABLE)
-    back.owed[call] = None
-    store.meanwhile.append(lambda: back.let_go_on([call]))
+    back.unsaved[call] = None
+    store.meanwhile.append(lambda: back.continue_unsaved([call]))
     assert await back.write_some()
-    assert list(back.owed) == [call]
+    assert list(back.unsaved) == [call]
 
 
 async def test_a_call_that_was_rejected_and_then_written_back_is_written_like_any_other() -> None:

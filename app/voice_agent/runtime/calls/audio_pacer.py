@@ -1,7 +1,7 @@
 """Cuts, converts and paces an agent's audio.
 
 Audio is cut into chunks of 100 ms and let out at most the agent's `lead_ms` ahead of real time: so the server knows
-roughly what the caller has heard when barge-in cuts the reply, and a pod that dies has not sent what nobody has
+roughly what the caller has heard when barge-in cuts the reply, and a pod that dies has not sent what was not
 listened to.
 """
 
@@ -84,7 +84,7 @@ class AudioPacer:
         self._made_bytes, self._chars, self._words = 0, 0, []
         self._replay.begin_piece()
 
-    async def say(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
+    async def write(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
         """Send audio at its time, and tell the call how much there is to come."""
         made_ms = self._target.ms(self._made_bytes)
         self._words += [[made_ms + ms, min(chars, self._chars)] for ms, chars in words]

@@ -81,7 +81,7 @@ def receive_in_slices(live: ReceivingCall, message: str | bytes, *, max_audio_by
 class _Reservation:
     """What is kept of the call's `incoming_bytes` for one message.
 
-    Another one may be taken meanwhile: of a message whose connection was replaced the rest is let go later.
+    Another one may be taken meanwhile: the rest of a message whose connection was replaced is released later.
     """
 
     def __init__(self, live: ReceivingCall, size_bytes: int) -> None:

@@ -1,6 +1,6 @@
 """Asking the agent for a reply and handing on what it yields.
 
-Whatever an agent does wrong ends its reply and nothing else: it is named in the log, and the caller hears an apology.
+An agent's fault ends its response and nothing else: it is named in the log, and the client gets an apology.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class ResponseRun:
                 if not self._has_spoken:
                     self._has_spoken = True
                     self._observer.turn_stage("tts", self._clock.monotonic_s() - self._decided_s)
-                await self._speech.say(audio, audio_format, words)
+                await self._speech.write(audio, audio_format, words)
             case FunctionCall(name, arguments):
                 await self._speech.begin_item()
                 if self._replay.is_new_call():
@@ -221,10 +221,10 @@ class ResponseRun:
         self._replay.end()
         self._compare()
         if self._hangs_up:
-            await self._heard()
+            await self._wait_played()
         self._host.feed(ResponseFinished(self._response_id, self._hangs_up))
 
-    async def _heard(self) -> None:
+    async def _wait_played(self) -> None:
         """Wait until the caller has heard everything, also of what another pod sent before it lost the call."""
         while (left_ms := playing_until_ms(self._call) - self._clock.wall_ms()) > 0:
             await self._clock.sleep(left_ms / 1000)

@@ -30,7 +30,7 @@ class CallKeys:
     async def bind(self, call: Call, *, instead_of: str | None) -> str:
         """Have a call's key stand for it, unless it stands for a call other than `instead_of` by now.
 
-        Returns for which call it stands from now on. Raises `StoreError`: nobody knows for which.
+        Returns for which call it stands from now on. Raises `StoreError`: it is not known for which.
         """
         return await self._store.bind_call_key(call.call_key_hash, call.call_id, instead_of=instead_of)
 

@@ -151,7 +151,7 @@ class CallWriter:
         """See `writing.Writer`."""
         return self.call.status is Status.ENDED
 
-    def question(self) -> CallWrite | None:
+    def ownership_check(self) -> CallWrite | None:
         """See `writing.Writer`."""
         if self.state is not OPEN:
             return None

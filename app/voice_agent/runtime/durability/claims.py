@@ -54,7 +54,7 @@ class Claims:
         self._color = color
 
     def new_name(self) -> str:
-        """A claim's name: nobody else's."""
+        """A name that no other claim has."""
         return self._random_bytes(NAME_BYTES).hex()
 
     async def claim(self, call_id: str, held: Call | None, *, api_key_hash: str | None) -> ClaimAnswer:

@@ -4,8 +4,8 @@ A call with changes is marked; the writer takes what all marked calls have, writ
 one round trip, and then lets each call's events out. While a round trip is under way
 the next batch gathers, so the cost per call falls as the load grows. Rounds start at
 least `TICK_S` apart, and the longer they take the further: the first change after a quiet
-moment is written at once, a stream of frames from many calls is gathered. What somebody
-waits for (`flush`) does not wait for that pause. A round trip carries `MAX_ROUND_BYTES` at
+moment is written at once, a stream of frames from many calls is gathered. A `flush` does not wait
+for that pause. A round trip carries `MAX_ROUND_BYTES` at
 most, or one call that has more.
 
 When the store does not answer, the same batch is tried again until `GIVE_UP_S` have
@@ -58,9 +58,9 @@ class Committer:
         """How full the store is."""
         self._marked: dict[Writer, None] = {}
         self._urgent: dict[Writer, list[asyncio.Future[None]]] = {}
-        """Calls that somebody waits for, and those who wait: they go first."""
+        """Calls of which a `flush` waits, and its futures: they go first."""
         self._awaited: list[asyncio.Future[None]] = []
-        """Those who wait for the round under way."""
+        """Futures of the flushes that wait for the round under way."""
         self._wake = asyncio.Event()
         self._settled = asyncio.Condition()
         self._in_flight: set[Writer] = set()
@@ -79,7 +79,7 @@ class Committer:
 
     def lacks(self, call: Writer) -> bool:
         """Whether the store does not have all of this call: it is given up, or rejects this call's writes."""
-        return self.degraded or call in self.write_back.owed
+        return self.degraded or call in self.write_back.unsaved
 
     @property
     def degraded(self) -> bool:
@@ -94,7 +94,7 @@ class Committer:
     @property
     def is_behind(self) -> bool:
         """Whether some call has changes that no store has, because the store was given up or just returned."""
-        return self.degraded or bool(self.write_back.owed)
+        return self.degraded or bool(self.write_back.unsaved)
 
     @property
     def state(self) -> StoreState:
@@ -155,7 +155,7 @@ class Committer:
                 await self._write(batch)
         finally:
             await self._end_round()
-            self.write_back.tell()
+            self.write_back.log_state()
 
     async def _end_round(self) -> None:
         awaited, self._awaited = self._awaited, []
@@ -166,7 +166,7 @@ class Committer:
         await self.notify_settled()
 
     def _gather(self) -> Batch:
-        """What calls have: the longest marked one, those that somebody waits for, then all others, by age.
+        """What calls have: the longest marked one, those of which a `flush` waits, then all others, by age.
 
         What a round trip does not carry waits for the next round. The first of them is in each round, so no call
         waits for ever, however much the others write.
@@ -178,13 +178,13 @@ class Committer:
         while call is not None and size_bytes < most_bytes:
             self._awaited += self._urgent.pop(call, [])
             self._marked.pop(call, None)
-            if self.write_back.spares(call):
+            if self.write_back.defers(call):
                 call.release_unsaved()
                 call = next(iter(self._urgent or self._marked), None)
                 continue
             taken = self.take(call, self._in_flight)
             if taken is None and not call.writes_paused:
-                self.write_back.written(call)  # It is another pod's now.
+                self.write_back.written(call)  # Ownership moved: drop the call from the unsaved set.
             if taken is not None:
                 batch.append((call, *taken))
                 size_bytes += taken[0].size_bytes
@@ -241,11 +241,11 @@ class Committer:
                 if (again := self.take(call, self._in_flight)) is not None:
                     lost.append((call, *again))
             else:
-                self.not_ours(call, outcome)
+                self.drop_lost(call, outcome)
         return lost, full
 
-    def not_ours(self, call: Writer, outcome: WriteOutcome) -> None:
-        """The store says that a call is another pod's, or was erased."""
+    def drop_lost(self, call: Writer, outcome: WriteOutcome) -> None:
+        """The store says that a call is another pod's, or was erased: tell the call."""
         self.write_back.written(call)
         if outcome is WriteOutcome.ENDED:
             call.erased()
@@ -299,4 +299,4 @@ class Committer:
         for waiting in self._urgent.values():
             self._awaited += waiting
         marked, self._marked, self._urgent = {**self._urgent, **self._marked}, {}, {}
-        self.write_back.let_go_on(marked)
+        self.write_back.continue_unsaved(marked)

@@ -1,6 +1,6 @@
 """Whether the store is fit for this pod's calls.
 
-Looked at when the pod starts, and now and then: a failover, or somebody's hand, may bring another one.
+Looked at when the pod starts, and now and then: a failover, or an operator, may bring another one.
 """
 
 from __future__ import annotations

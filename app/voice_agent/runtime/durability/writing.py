@@ -46,8 +46,11 @@ class Writer(Protocol):
     def has_ended(self) -> bool:
         """Whether the call has ended, so that its write frees memory."""
 
-    def question(self) -> CallWrite | None:
-        """A write that changes nothing, to learn whose the call is; None if it may not be written just now."""
+    def ownership_check(self) -> CallWrite | None:
+        """A write that changes nothing, whose outcome says whether the call is this pod's.
+
+        None if it may not be written just now.
+        """
 
     def unwritable(self) -> None:
         """`take_write` failed: give the call up, the others must go on."""
@@ -57,7 +60,7 @@ Batch = list[tuple[Writer, CallWrite, list[OutboxEntry]]]
 
 
 NOT_OURS = (WriteOutcome.SUPERSEDED, WriteOutcome.ENDED)
-"""Another pod's call by now, or nobody's."""
+"""Another pod's call by now, or a call that was erased."""
 
 
 def portion(batch: Batch, most_bytes: int) -> Batch:
