@@ -1,4 +1,7 @@
-"""The command line, against real server processes."""
+"""The command line, against real server processes.
+
+Tests of `cli.operating`, `cli.options` and `cli.serving`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Settings: where they come from, and how a wrong one is told."""
+"""Settings: where they come from, and how a wrong one is told.
+
+Tests of `errors`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of `echo` and `loopback`."""
+
 from __future__ import annotations
 
 import pytest

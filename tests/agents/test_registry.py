@@ -1,3 +1,5 @@
+"""Which agents a pod serves; tests of `voice_agent.extras`, too."""
+
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint

@@ -1,4 +1,7 @@
-"""The rules of a call that are about events, clients and connections."""
+"""The rules of a call that are about events, clients and connections.
+
+Tests of `effects`, too.
+"""
 
 from __future__ import annotations
 

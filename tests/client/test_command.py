@@ -1,4 +1,7 @@
-"""`voice-agent call`, as a process, against the scripted server; and whole conversations in this one."""
+"""`voice-agent call`, as a process, against the scripted server; and whole conversations in this one.
+
+Tests of `exchanges`, `lines`, `options`, `refusals`, `screen` and `scripted`, too.
+"""
 
 from __future__ import annotations
 

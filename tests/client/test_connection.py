@@ -1,4 +1,7 @@
-"""The resuming client, against a server that breaks where it hurts."""
+"""The resuming client, against a server that breaks where it hurts.
+
+Tests of `addresses` and `sockets`, too.
+"""
 
 from __future__ import annotations
 

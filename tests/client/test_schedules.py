@@ -1,4 +1,7 @@
-"""Clocks of the client: pacing, backing off, and numbering, none of which waits for real time here."""
+"""Clocks of the client: pacing, backing off, and numbering, none of which waits for real time here.
+
+Tests of `backoff`, `pacing` and `sequence`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The contract of every session store, run against each of them."""
+"""The contract of every session store, run against each of them.
+
+Tests of `testing.call_contract` and `testing.fleet_contract`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several workers on one port: each a pod of its own, none of them to be missed by its callers."""
+"""Several workers on one port: each a pod of its own, none of them to be missed by its callers.
+
+Tests of `host.supervisor` and `voice_agent.hosting`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pod that a shared port shows: fit for calls as long as one worker is."""
+"""The pod that a shared port shows: fit for calls as long as one worker is.
+
+Tests of `worker_ipc`, too.
+"""
 
 from __future__ import annotations
 

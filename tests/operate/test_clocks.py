@@ -1,4 +1,7 @@
-"""A cutover over machines whose clocks differ by hours, the tool's own included."""
+"""A cutover over machines whose clocks differ by hours, the tool's own included.
+
+Tests of `sources.fleet`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`voice-agent cutover` as an operator runs it: real pods, a live call, and AWS as far as moto plays it."""
+"""`voice-agent cutover` as an operator runs it: real pods, a live call, and AWS as far as moto plays it.
+
+Tests of `choosing`, `dry_run` and `preflight`, too.
+"""
 
 from __future__ import annotations
 

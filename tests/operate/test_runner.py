@@ -1,4 +1,7 @@
-"""Cutovers, cut off at every step and gone on with, rolled back for every reason."""
+"""Cutovers, cut off at every step and gone on with, rolled back for every reason.
+
+Tests of `context`, `patience`, `ports` and `steps`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What people and scripts see of a cutover."""
+"""What people and scripts see of a cutover.
+
+Tests of `lines` and `screen`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`voice-agent rehearse` as a user runs it: real pods, a real HAProxy, real calls."""
+"""`voice-agent rehearse` as a user runs it: real pods, a real HAProxy, real calls.
+
+Tests of `balancer`, `command`, `phones`, `programs`, `script`, `screen` and `stage`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Figures, verdict and report of a rehearsal that is made up."""
+"""Figures, verdict and report of a rehearsal that is made up.
+
+Tests of `drawing`, `figures`, `conversation` and `cutovers`, too.
+"""
 
 from __future__ import annotations
 

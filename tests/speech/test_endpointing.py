@@ -1,3 +1,5 @@
+"""Where speech starts and stops; tests of `narrowing`, too."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Speech to text; tests of `make_samples`, too."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Worker processes of speech; tests of `framing`, `spoken` and `worker`, too."""
+
 from __future__ import annotations
 
 import asyncio

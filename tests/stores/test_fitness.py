@@ -1,4 +1,7 @@
-"""Whether a server is fit to keep calls: what is told on start, with a remedy that works, and what keeps a pod away."""
+"""Whether a server is fit to keep calls: what is told on start, with a remedy that works, and what keeps a pod away.
+
+Tests of `redis_fitness`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The store in memory, by a clock of the test's."""
+"""The store in memory, by a clock of the test's.
+
+Tests of `base` and `memory_fleet`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is special about the Redis store: failing servers, scripts, secrets, URLs."""
+"""What is special about the Redis store: failing servers, scripts, secrets, URLs.
+
+Tests of `redis_calls`, `redis_fleet` and `redis_keys`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whom the sentinels are believed: also when some are silent, cut off, or ask for a password."""
+"""Whom the sentinels are believed: also when some are silent, cut off, or ask for a password.
+
+Tests of `redis_sentinels`, too.
+"""
 
 from __future__ import annotations
 

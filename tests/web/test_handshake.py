@@ -1,4 +1,7 @@
-"""Connections before they are calls: whole requests, in time, not too many."""
+"""Connections before they are calls: whole requests, in time, not too many.
+
+Tests of `exchange`, `handshakes` and `refusals`, too.
+"""
 
 from __future__ import annotations
 

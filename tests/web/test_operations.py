@@ -1,4 +1,7 @@
-"""Health, metrics, admin and the front page, over real HTTP."""
+"""Health, metrics, admin and the front page, over real HTTP.
+
+Tests of `admin`, `application`, `health` and `reading`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The callers' WebSocket: what is refused before the upgrade, and what reaches the pod."""
+"""The callers' WebSocket: what is refused before the upgrade, and what reaches the pod.
+
+Tests of `call.tokens`, `parameters`, `upgrade` and `ports`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The server process: signals start a drain, and the exit waits for it."""
+"""The server process: signals start a drain, and the exit waits for it.
+
+Tests of `acceptor` and `listening`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Frames are read as RFC 6455 says, whatever pieces they come in."""
+"""Frames are read as RFC 6455 says, whatever pieces they come in.
+
+Tests of `frame_reader`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a peer sends is given away in order, in shares, and bounded while it is held."""
+"""What a peer sends is given away in order, in shares, and bounded while it is held.
+
+Tests of `websocket`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The front desk on a call; tests of `desk` and `memory`, too."""
+
 from __future__ import annotations
 
 import json

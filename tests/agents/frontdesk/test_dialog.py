@@ -1,3 +1,5 @@
+"""What the front desk answers; tests of `saying`, too."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

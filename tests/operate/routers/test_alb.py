@@ -1,4 +1,7 @@
-"""An ALB: moto's server behind boto3, read back by the `aws` command; botocore's stub for what moto cannot play."""
+"""An ALB: moto's server behind boto3, read back by the `aws` command; botocore's stub for what moto cannot play.
+
+Tests of `operate.aws`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An HTTPRoute, through the official client and a small API server."""
+"""An HTTPRoute, through the official client and a small API server.
+
+Tests of `kubernetes_api`, `split_object` and `services`, too.
+"""
 
 from __future__ import annotations
 

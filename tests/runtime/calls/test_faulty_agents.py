@@ -1,4 +1,7 @@
-"""Whatever an agent does wrong, the caller hears one apology, the call lives, and the log says whose fault it was."""
+"""Whatever an agent does wrong, the caller hears one apology, the call lives, and the log says whose fault it was.
+
+Tests of `apology`, too.
+"""
 
 from __future__ import annotations
 

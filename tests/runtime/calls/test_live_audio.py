@@ -1,4 +1,7 @@
-"""What a live call hears: where its turns lie, and when it begins to understand them."""
+"""What a live call hears: where its turns lie, and when it begins to understand them.
+
+Tests of `listening`, too.
+"""
 
 from __future__ import annotations
 

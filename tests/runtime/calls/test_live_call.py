@@ -1,4 +1,7 @@
-"""What a call starts, it stops; what waits for something waits for that and no longer."""
+"""What a call starts, it stops; what waits for something waits for that and no longer.
+
+Tests of `client_activity`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What of a live call is written when, and what waits for that."""
+"""What of a live call is written when, and what waits for that.
+
+Tests of `call_memory` and `durability.call_writer`, too.
+"""
 
 from __future__ import annotations
 

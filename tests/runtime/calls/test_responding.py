@@ -1,4 +1,7 @@
-"""A reply at the pace of speech, without a pod: what the agent yields, and when the call is told of it."""
+"""A reply at the pace of speech, without a pod: what the agent yields, and when the call is told of it.
+
+Tests of `agents.base` and `responder`, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A pod's calls: made, parked, resumed, taken over, ended."""
+"""A pod's calls: made, parked, resumed, taken over, ended.
+
+Tests of `facts`, `options` and `other_pods`, too.
+"""
 
 from __future__ import annotations
 
