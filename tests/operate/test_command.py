@@ -1,6 +1,6 @@
 """`voice-agent cutover` as an operator runs it: real pods, a live call, and AWS as far as moto plays it.
 
-Tests of `choosing`, `dry_run` and `preflight`, too.
+Tests of `choosing`, `dry_run`, `options`, `preflight` and `request`, too.
 """
 
 from __future__ import annotations
