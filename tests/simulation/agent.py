@@ -31,7 +31,7 @@ def piece_audio(word: str, number: int) -> bytes:
 class WordAgent:
     """Answers ``say 3`` with three pieces of a word that it draws anew for each reply, and writes down in its plan.
 
-    ``run 2`` does a deed in the world before the first piece, ``call 2`` asks the client to
+    ``run 2`` has a side effect in the world before the first piece, ``call 2`` asks the client to
     run a function after the last. Drawing the word a second time would be seen by the caller.
     """
 
@@ -60,8 +60,8 @@ class WordAgent:
             plan = {"word": f"{self._random.getrandbits(40):x}"}
             yield Plan(plan, {"replies": turn.state.get("replies", 0) + 1})
         word = plan["word"]
-        if command == "deed":
-            word += await turn.once("deed", lambda key: self._do(f"{turn.call_id}/{turn.response_id}", key))
+        if command == "effect":
+            word += await turn.once("effect", lambda key: self._do(f"{turn.call_id}/{turn.response_id}", key))
         said = 0 if self.replays else turn.progress.text.count(" ")
         spoken = 0 if self.replays else turn.progress.audio_bytes // PIECE_BYTES
         for number in range(pieces):
@@ -80,7 +80,7 @@ class WordAgent:
         await asyncio.sleep(self._random.uniform(0.0, 0.3))
         self._witness.did(reply, key)
         await asyncio.sleep(self._random.uniform(0.0, 0.3))
-        # As a well-made other side does: the same key is the same deed, with the same result.
+        # As a well-made other side does: the same key is the same side effect, with the same result.
         return blake2b(key.encode(), digest_size=4).hexdigest()
 
 

@@ -73,7 +73,7 @@ def no_flush_at_handoff() -> Iterator[None]:
 
 @contextmanager
 def tool_run_again() -> Iterator[None]:
-    """A reply that goes on elsewhere does its deeds again instead of asking the record."""
+    """A reply that goes on elsewhere has its side effects again instead of asking the record."""
 
     async def forgetful(self: _SideEffects, name: str, run: SideEffect) -> Any:
         self._begun += 1

@@ -106,7 +106,7 @@ def _line(random: Random, model: str, *, talks: bool) -> Line:
         return Line("talk", random.randint(3, 6))
     if model == "echo":
         return Line(random.choice(("speak", "speak", "say")), random.randint(2, 6))
-    return Line(random.choice(("say", "deed", "call")), random.randint(1, 4))
+    return Line(random.choice(("say", "effect", "call")), random.randint(1, 4))
 
 
 def _fault(random: Random, pods: int, length_s: float) -> Fault:

@@ -23,7 +23,7 @@ WITHIN = 3000
 """A planted bug must be found by so many schedules."""
 
 SPOKEN = Schedule(1, 2, ("echo",), ((Line("speak", 3), Line("say", 2)),), ())
-WITH_TOOLS = Schedule(1, 2, ("replays",), ((Line("deed", 2), Line("call", 2)),), ())
+WITH_TOOLS = Schedule(1, 2, ("replays",), ((Line("effect", 2), Line("call", 2)),), ())
 GOES_ON = replace(WITH_TOOLS, models=("goes-on",))
 HEARD = Schedule(1, 2, ("echo",), ((Line("talk", 3),),), ())
 

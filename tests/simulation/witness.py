@@ -57,8 +57,8 @@ class Witness:
         """Call keys in use, and their calls."""
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.deeds: dict[str, dict[str, int]] = {}
-        """For each reply the keys under which its deed was done, and how often."""
+        self.effects: dict[str, dict[str, int]] = {}
+        """For each reply the keys under which its side effect was done, and how often."""
         self.verdict = ""
         """The first promise that was broken."""
         self.now_s: Callable[[], float] = float
@@ -198,11 +198,11 @@ class Witness:
         self.known(call_id).heard_n = n
 
     def did(self, reply: str, key: str) -> None:
-        """A deed was done in the world."""
-        keys = self.deeds.setdefault(reply, {})
+        """A side effect happened in the world."""
+        keys = self.effects.setdefault(reply, {})
         keys[key] = keys.get(key, 0) + 1
-        self.note(f"deed of {reply} under {key}")
-        if any(key in others for of, others in self.deeds.items() if of != reply):
-            self.broken(f"tools run once: the deed of {reply} was done under {key}, the key of another")
+        self.note(f"side effect of {reply} under {key}")
+        if any(key in others for of, others in self.effects.items() if of != reply):
+            self.broken(f"tools run once: the side effect of {reply} was done under {key}, the key of another")
         if len(keys) > 1:
-            self.broken(f"tools run once: the deed of {reply} was done under the keys {list(keys)}")
+            self.broken(f"tools run once: the side effect of {reply} was done under the keys {list(keys)}")

@@ -372,7 +372,7 @@ async def test_a_side_effect_whose_result_cannot_be_kept_fails_the_reply_and_not
 
     async def does(agent: Faulty) -> AsyncIterator[Any]:
         once: Callable[..., Awaitable[Any]] = agent.turns[-1].once
-        yield Text(str(await once("deed", run)))
+        yield Text(str(await once("effect", run)))
 
     async with rig(None, Faulty(does)) as its:
         caller = await its.start(await its.pod(), "faulty")

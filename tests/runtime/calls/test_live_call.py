@@ -35,7 +35,7 @@ class WatchedAgent(ScriptedAgent):
         self.may_understand = asyncio.Event()
         self.listening = 0
         self.given_up: list[str] = []
-        self.deeds: list[str] = []
+        self.effects: list[str] = []
 
     async def transcribe(self, clip: Clip) -> str | None:
         self.listening += 1
@@ -59,7 +59,7 @@ class WatchedAgent(ScriptedAgent):
 
     async def _side_effect_too_late(self, turn: Turn) -> None:
         async def run(key: str) -> None:
-            self.deeds.append(key)
+            self.effects.append(key)
 
         with pytest.raises(asyncio.CancelledError):
             await turn.once("book", run)
@@ -86,7 +86,7 @@ async def test_a_reply_that_is_cancelled_is_made_no_longer() -> None:
         done = await caller.transport.event("response.done")
         assert done["response"]["status"] == "cancelled"
         await until(lambda: agent.given_up)
-        assert (agent.given_up, agent.deeds) == (["reply"], [])
+        assert (agent.given_up, agent.effects) == (["reply"], [])
         agent.may_go_on.set()
         caller.transport.say(ANSWER)
         done = await caller.transport.event("response.done", 2)
@@ -180,7 +180,7 @@ async def test_a_reply_ends_when_another_pod_has_the_call() -> None:
         caller.transport.say(TYPED)
         await caller.task
         await until(lambda: agent.given_up)
-        assert (agent.given_up, agent.deeds) == (["reply"], [])
+        assert (agent.given_up, agent.effects) == (["reply"], [])
 
 
 async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,11 +287,11 @@ class LateAgent(ScriptedAgent):
         super().__init__(chunks=0)
         self.second = asyncio.Event()
         self.refused = asyncio.Event()
-        self.deeds: list[str] = []
+        self.effects: list[str] = []
 
     async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         async def run(key: str) -> None:
-            self.deeds.append(key)
+            self.effects.append(key)
 
         self.turns.append(turn)
         if len(self.turns) > 1:
@@ -310,7 +310,7 @@ class LateAgent(ScriptedAgent):
 
 
 async def test_a_reply_that_is_over_does_nothing_in_the_name_of_the_next() -> None:
-    """Its deed would stand in the record of another reply, which would take it for its own after a take-over."""
+    """Its side effect would stand in the record of another reply, which would take it for its own after a take-over."""
     agent = LateAgent()
     async with rig(None, agent) as its:
         pod = await its.pod()
@@ -321,4 +321,4 @@ async def test_a_reply_that_is_over_does_nothing_in_the_name_of_the_next() -> No
         caller.transport.say(ANSWER)
         done = await caller.transport.event("response.done", 2)
         assert done["response"]["status"] == "completed"
-        assert agent.deeds == []
+        assert agent.effects == []

@@ -393,7 +393,7 @@ async def test_an_agent_that_fails_when_its_reply_is_over_is_not_heard_of(is_fol
 
 
 async def test_a_side_effect_is_done_once_its_key_is_durable_and_its_result_is_kept() -> None:
-    """In the order in which deeds were begun."""
+    """In the order in which side effects were begun."""
     keys: list[tuple[str, int]] = []
 
     async def book(key: str) -> str:
@@ -430,7 +430,7 @@ async def test_nothing_is_done_any_more_when_the_reply_is_over(is_followed: bool
     async def act(turn: Turn) -> AsyncIterator[Any]:
         feed(host.call, inputs.CancelResponse(), *([inputs.CreateResponse({})] if is_followed else []))
         try:
-            yield Text(str(await turn.once("deed", run)))
+            yield Text(str(await turn.once("effect", run)))
         except BaseException as error:
             raised.append(type(error))
             raise

@@ -113,14 +113,14 @@ class Changeable(ScriptedAgent):
 
     def __init__(self) -> None:
         super().__init__()
-        self.deeds: list[str] = []
+        self.effects: list[str] = []
 
     async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
-        name = f"deed {len(self.turns)}"
+        name = f"effect {len(self.turns)}"
 
         async def run(key: str) -> str:
-            self.deeds.append(name)
+            self.effects.append(name)
             return name
 
         yield Text(await turn.once(name, run))
@@ -128,7 +128,7 @@ class Changeable(ScriptedAgent):
 
 
 async def test_an_agent_that_does_something_else_when_asked_again_fails_its_reply() -> None:
-    """The result of one deed is no result of another, and what was not begun in this order is not begun at all."""
+    """The result of one side effect is no result of another, and what was not begun in this order is not begun at all."""
     agent = Changeable()
     agent.may_go_on.clear()
     async with rig(None, agent) as its:
@@ -139,4 +139,4 @@ async def test_an_agent_that_does_something_else_when_asked_again_fails_its_repl
         again = await its.resume(green, caller.call_id, 0)
         done = await again.transport.event("response.done")
         assert done["response"]["status"] == "failed"
-        assert agent.deeds == ["deed 1"]
+        assert agent.effects == ["effect 1"]

@@ -302,7 +302,7 @@ class Doer(ScriptedAgent):
 
 
 async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
-    """Nothing of the call can be written then, so neither can the deed's key."""
+    """Nothing of the call can be written then, so neither can the side effect's key."""
     store = FaultyStore()
     agent = Doer(store)
     agent.may_go_on.clear()
