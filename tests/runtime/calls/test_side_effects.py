@@ -128,7 +128,7 @@ class Changeable(ScriptedAgent):
 
 
 async def test_an_agent_that_does_something_else_when_asked_again_fails_its_reply() -> None:
-    """The result of one side effect is no result of another, and what was not begun in this order is not begun at all."""
+    """The result of one is no result of another, and what was not begun in this order is not begun at all."""
     agent = Changeable()
     agent.may_go_on.clear()
     async with rig(None, agent) as its:

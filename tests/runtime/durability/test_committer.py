@@ -131,7 +131,7 @@ async def test_a_store_that_fails_in_a_way_of_its_own_is_away() -> None:
 
 
 async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> None:
-    """`flush` promises that the call is written: a handoff and a side effect rely on it while a pod writes all calls back."""
+    """`flush` promises that the call is written: handoffs and side effects rely on it while a pod writes all back."""
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
