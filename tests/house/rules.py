@@ -30,11 +30,7 @@ FILES: dict[str, Allowed] = {}
 FUNCTIONS: dict[str, Allowed] = {}
 PARAMETER_LISTS: dict[str, Allowed] = {}
 
-BEING_CUT = frozenset(
-    {
-        "app/voice_agent/operate/steps.py",
-    }
-)
+BEING_CUT: frozenset[str] = frozenset()
 """Larger than they should be, and worked on. What has been cut goes out of here."""
 
 
