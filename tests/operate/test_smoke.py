@@ -20,7 +20,7 @@ from voice_agent.runtime.ports import COLOR_HEADER
 
 
 async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_path: Path) -> None:
-    """One pod is called in eight ways; only the one in which nothing is wrong passes."""
+    """One pod is called in ten ways; only those in which nothing is wrong pass."""
     install(tmp_path)
     async with pods(redis_url) as its:
         its.packages.append(tmp_path)
@@ -35,18 +35,22 @@ async def test_each_thing_that_may_be_wrong_has_its_reason(redis_url: str, tmp_p
             "key": replace(good, api_key="wrong"),
             "agent": replace(good, model="nobody"),
             "broken": replace(good, model="broken", expect=""),
+            "sound alone": replace(good, model="echo", expect=""),
+            "no transcript": replace(good, model="echo"),
             "mute": replace(good, model="loopback", longest_s=8.0),
         }
         clock = SystemClock()
         reports = await asyncio.gather(*(smoke_call(options, clock) for options in asked.values()))
     found = dict(zip(asked, reports, strict=True))
-    assert {name for name, report in found.items() if report.ok} == {"good"}
+    assert {name for name, report in found.items() if report.ok} == {"good", "sound alone"}
     well = found["good"]
     assert (well.color, well.resumes, len(well.heard), well.reply_audio_ms > 1000) == ("green", 1, 2, True)
     assert "appointment next Tuesday at three".lower() in well.heard[0].lower()
     assert well.resumed_in_s is not None
     assert "green pod answered instead of blue" in found["color"].reason
     assert "transcript lacks 'a purple zebra'" in found["words"].reason
+    assert "transcribes nothing" in found["no transcript"].reason
+    assert "transcribes nothing" not in found["words"].reason
     assert "limit 0.0001 s" in found["slow"].reason
     assert "401" in found["key"].reason
     assert "nobody" in found["agent"].reason
