@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from voice_agent.rehearse.cutovers import cut_over
-from voice_agent.rehearse.stage import RehearsalStage
+from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.runtime.clock import SystemClock
 
 DRAIN_DEADLINE_S = 5
@@ -23,7 +23,7 @@ async def test_a_caller_who_cannot_resume_and_is_cut_off_is_told_as_lost(tmp_pat
 
     The way back loses nobody, and exits with 0.
     """
-    stage = RehearsalStage(tmp_path, SystemClock(), DRAIN_DEADLINE_S)
+    stage = RehearsalEnvironment(tmp_path, SystemClock(), DRAIN_DEADLINE_S)
     lines: list[dict[str, Any]] = []
     try:
         await stage.open()

@@ -1,4 +1,4 @@
-"""A phone whose other end is a small echo server in memory, which can be told to do wrong."""
+"""A client whose other end is a small echo server in memory, which can be told to do wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Change = Callable[[Event], list[Event]]
 DELTA_BYTES = 4800
 
 
-class ScriptedPhone:
+class ScriptedClient:
     """Keeps the contract of the real server as far as a caller sees it; `change` may break it, event by event."""
 
     def __init__(self, change: Change = lambda event: [event]) -> None:

@@ -1,6 +1,6 @@
 """`voice-agent rehearse` as a user runs it: real pods, a real HAProxy, real calls.
 
-Tests of `balancer`, `command`, `phones`, `programs`, `script`, `screen` and `stage`, too.
+Tests of `balancer`, `clients`, `command`, `environment`, `programs`, `script` and `screen`, too.
 """
 
 from __future__ import annotations

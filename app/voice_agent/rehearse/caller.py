@@ -1,9 +1,9 @@
-"""A caller: talks turn by turn over a phone, and checks every event, every reply and the record of the call.
+"""A caller: talks turn by turn over a client, and checks every event, every reply and the record of the call.
 
 Speech goes out in frames of 100 ms at the pace of speech, and so do the replies of `echo`:
 a call is as long as its turns, and a server that were a little too fast or too slow would
 be seen. A connection that is lost in mid-turn costs nothing: the caller waits until its
-phone is back, asks the greeting what the server has, and sends the rest again.
+client is back, asks the greeting what the server has, and sends the rest again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from voice_agent.call.audio import PCM
 from voice_agent.client.outgoing import Outgoing
 from voice_agent.client.refusals import CallFailed
 from voice_agent.client.sequence import SequenceChecker, Tally
+from voice_agent.rehearse.clients import RehearsalClient
 from voice_agent.rehearse.conversation import MANUAL, Found, RehearsedConversation, said_by_caller
-from voice_agent.rehearse.phones import Phone
 from voice_agent.rehearse.timeline import CallLine
 from voice_agent.runtime.ports import Clock
 
@@ -42,7 +42,14 @@ class Caller:
     """One call from the first connect to its end; `run` once, then read `found` and `line`."""
 
     def __init__(
-        self, name: str, kind: str, phone: Phone, record: Record, clock: Clock, seed: int, now_s: Callable[[], float]
+        self,
+        name: str,
+        kind: str,
+        client: RehearsalClient,
+        record: Record,
+        clock: Clock,
+        seed: int,
+        now_s: Callable[[], float],
     ) -> None:
         """`now_s`: the time for the line, in seconds since the rehearsal began."""
         self._now_s = now_s
@@ -51,7 +58,7 @@ class Caller:
         self.waits = ""
         """What it is doing, for whoever looks on."""
         self.talk = RehearsedConversation(name, seed)
-        self._phone = phone
+        self._client = client
         self._record = record
         self._clock = clock
         self._chance = random.Random(seed)  # noqa: S311  # who talks when, not a secret
@@ -61,7 +68,7 @@ class Caller:
         self._connected = False
         self._named = 0
         self._changed = asyncio.Event()
-        phone.on_lost = self._lost
+        client.on_lost = self._lost
 
     @property
     def found(self) -> Found:
@@ -73,7 +80,7 @@ class Caller:
         reading: asyncio.Task[None] | None = None
         try:
             self.waits = "the first connect"
-            await self._phone.open()
+            await self._client.open()
             reading = asyncio.create_task(self._read())
             await self._send(MANUAL)
             while not is_enough():
@@ -85,7 +92,7 @@ class Caller:
             self.found.dropped = f"{str(failure) or 'no answer in time'} (waiting for {self.waits})"
         finally:
             self.line.end_leg(self._now_s())
-            await self._phone.hang_up()
+            await self._client.hang_up()
             if reading is not None:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
@@ -124,14 +131,14 @@ class Caller:
         """Send what is not sent, in order. Without a connection it waits for the next greeting."""
         async with self._sending:
             while self._connected and (text := self._outgoing.next_message()) is not None:
-                await self._phone.send(text)
+                await self._client.send(text)
 
     # --- hearing ------------------------------------------------------------------------
 
     async def _read(self) -> None:
         catching_up: asyncio.Task[None] | None = None
         try:
-            async for event in self._phone.events():
+            async for event in self._client.events():
                 if event["type"] == "session.created":
                     self._greeted(event)
                     # Beside reading, or both ends could wait for each other with full buffers.

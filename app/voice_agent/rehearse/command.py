@@ -91,12 +91,12 @@ def _new_directory(wanted: Path) -> Path:
 
 
 async def _play(plan: RehearsalPlan, directory: Path, console: Console) -> RehearsalRecording:
+    from voice_agent.rehearse.environment import RehearsalEnvironment
     from voice_agent.rehearse.screen import RehearsalScreen
     from voice_agent.rehearse.script import DRAIN_DEADLINE_S, Rehearsal
-    from voice_agent.rehearse.stage import RehearsalStage
 
     clock = SystemClock()
-    rehearsal = Rehearsal(plan, RehearsalStage(directory, clock, DRAIN_DEADLINE_S), directory, clock)
+    rehearsal = Rehearsal(plan, RehearsalEnvironment(directory, clock, DRAIN_DEADLINE_S), directory, clock)
     screen = RehearsalScreen(console, rehearsal)
     with ExitStack() as stack:
         if screen.live is not None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
+from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.rehearse.programs import ROOT, python_module
-from voice_agent.rehearse.stage import RehearsalStage
 from voice_agent.settings import environment_of_child
 
 BUFFER_S = 5
@@ -36,7 +36,7 @@ class Outcome:
 
 
 async def cut_over(
-    stage: RehearsalStage,
+    environment: RehearsalEnvironment,
     to: str,
     drain_deadline_s: int,
     log: Path,
@@ -48,8 +48,8 @@ async def cut_over(
     options = {
         "to": to,
         "router": "haproxy",
-        "haproxy": str(stage.balancer.socket),
-        "store": stage.store_url,
+        "haproxy": str(environment.balancer.socket),
+        "store": environment.store_url,
         "max-turn": str(SMOKE_LIMIT_S),
         "buffer": str(BUFFER_S),
         "hold": str(HOLD_S),
@@ -57,7 +57,7 @@ async def cut_over(
         "deadline": str(drain_deadline_s + EXTRA_WAIT_S),
     }
     if smoke:
-        options |= {"smoke-url": stage.balancer.calls, "smoke-limit": str(SMOKE_LIMIT_S)}
+        options |= {"smoke-url": environment.balancer.calls, "smoke-limit": str(SMOKE_LIMIT_S)}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     with log.open("ab") as complaints:
         process = await asyncio.create_subprocess_exec(

@@ -25,10 +25,10 @@ from openai import AsyncOpenAI
 
 from voice_agent.operate.ports import CutoverError
 from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.clients import BrowserClient, PlainClient, RehearsalClient, SdkClient
 from voice_agent.rehearse.cutovers import Outcome, cut_over
+from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.rehearse.figures import Act, CallResult, RehearsalRecording
-from voice_agent.rehearse.phones import BrowserPhone, Phone, PlainPhone, SdkPhone
-from voice_agent.rehearse.stage import RehearsalStage
 from voice_agent.rehearse.timeline import Mark
 from voice_agent.runtime.ports import Clock
 
@@ -63,16 +63,16 @@ class RehearsalPlan:
 
 
 class Rehearsal:
-    """Plays the script on a stage. `recording` is filled while it runs, for whoever looks on."""
+    """Runs the script in an environment. `recording` is filled while it runs, for whoever looks on."""
 
-    def __init__(self, plan: RehearsalPlan, stage: RehearsalStage, directory: Path, clock: Clock) -> None:
+    def __init__(self, plan: RehearsalPlan, environment: RehearsalEnvironment, directory: Path, clock: Clock) -> None:
         self.recording = RehearsalRecording(plan.callers, acts_planned=1 if plan.is_short else 4)
         self.phase = "starting"
         self.live: dict[int, Caller] = {}
         """Calls under way, by the number of their caller."""
         self.dropped = 0
         self._plan = plan
-        self._stage = stage
+        self._environment = environment
         self._log = directory / "cutovers.log"
         self._clock = clock
         self._began_s = clock.monotonic_s()
@@ -85,21 +85,21 @@ class Rehearsal:
         return self._clock.monotonic_s() - self._began_s
 
     async def run(self) -> None:
-        """Start the stage, play, let the last calls end, and end the stage. Raises `CutoverError`, `SettingsError`."""
+        """Start the environment, run the script, and stop all at the end. Raises `CutoverError`, `SettingsError`."""
         self._mark("phase", "starting")
         try:
-            await self._stage.open()
+            await self._environment.open()
             # Time begins with the calls.
             self._began_s = self._clock.monotonic_s()
             self.recording.marks.clear()
             await self._play()
-            self.recording.complaints = self._stage.complaints()
+            self.recording.complaints = self._environment.complaints()
         finally:
-            await self._stage.close()
+            await self._environment.close()
         self.recording.seconds = self.now_s
 
     async def _play(self) -> None:
-        base_url = self._stage.balancer.calls.replace("ws:", "http:").removesuffix("/realtime")
+        base_url = self._environment.balancer.calls.replace("ws:", "http:").removesuffix("/realtime")
         async with AsyncOpenAI(base_url=base_url, api_key="unused") as sdk:
             callers = [asyncio.create_task(self._call_again(number, sdk)) for number in range(self._plan.callers)]
             try:
@@ -130,14 +130,14 @@ class Rehearsal:
         if not await self._act("back to blue", "blue"):
             return
         self._begin("a faulty release is deployed to green")
-        await self._stage.balancer.spare(VICTIM)
-        await self._stage.redeploy("green", agent=FAULTY)
+        await self._environment.balancer.spare(VICTIM)
+        await self._environment.redeploy("green", agent=FAULTY)
         before = self._moves()
         if not await self._act("the faulty green", "green", is_to_fail=True):
             return
         self.recording.moved_by_rollback = self._moves() - before
         self._begin("a good release is deployed to green")
-        await self._stage.redeploy("green")
+        await self._environment.redeploy("green")
         self._begin(f"calls on {VICTIM} that cannot resume come to their end")
         await self._until_only_resumable(VICTIM)
         await self._act(f"to green, {VICTIM} killed", "green", crash=VICTIM)
@@ -155,7 +155,9 @@ class Rehearsal:
             if line["step"] == "hold" and crash and not crashing:
                 crashing.append(asyncio.create_task(self._crash(crash)))
 
-        outcome = await cut_over(self._stage, to, DRAIN_DEADLINE_S, self._log, read, smoke=not self._plan.is_short)
+        outcome = await cut_over(
+            self._environment, to, DRAIN_DEADLINE_S, self._log, read, smoke=not self._plan.is_short
+        )
         for task in crashing:
             await task
         self.recording.acts.append(Act(title, outcome, is_to_fail, crash if crashing else ""))
@@ -164,8 +166,8 @@ class Rehearsal:
 
     async def _crash(self, name: str) -> None:
         self._mark("crash", f"kill -9 {name}")
-        await self._stage.kill(name)
-        await self._stage.start(self._stage.pods[name])
+        await self._environment.kill(name)
+        await self._environment.start(self._environment.pods[name])
         self._mark("step", f"{name} is back")
 
     async def _until_all_talk(self) -> None:
@@ -198,8 +200,10 @@ class Rehearsal:
         await self._clock.sleep(number / self._plan.callers * min(4.0, self._plan.warm_up_s / 2))
         while not self._enough:
             seed = self._chance.randrange(2**32)
-            phone = self._phone(kind, number, sdk, cookies)
-            caller = Caller(f"{kind}-{number}", kind, phone, self._stage.record, self._clock, seed, lambda: self.now_s)
+            client = self._client(kind, number, sdk, cookies)
+            caller = Caller(
+                f"{kind}-{number}", kind, client, self._environment.record, self._clock, seed, lambda: self.now_s
+            )
             self.live[number] = caller
             longest_s = {"plain": self._plan.plain_call_s, "browser": BROWSER_CALL_S}.get(kind)
             until_s = self._clock.monotonic_s() + self._chance.uniform(*longest_s) if longest_s else float("inf")
@@ -218,14 +222,14 @@ class Rehearsal:
     def _is_enough(self, until_s: float) -> Callable[[], bool]:
         return lambda: self._enough or self._clock.monotonic_s() > until_s
 
-    def _phone(self, kind: str, number: int, sdk: AsyncOpenAI, cookies: dict[str, str]) -> Phone:
-        calls = self._stage.balancer.calls
+    def _client(self, kind: str, number: int, sdk: AsyncOpenAI, cookies: dict[str, str]) -> RehearsalClient:
+        calls = self._environment.balancer.calls
         if kind == "sdk":
-            return SdkPhone(sdk)
+            return SdkClient(sdk)
         if kind == "browser":
             # Every other one by key, which needs no code for a resume; the rest by the cookie and the call's id.
-            return BrowserPhone(calls, self._clock, cookies, uuid4().hex if number % 8 == 1 else None)
-        return PlainPhone(calls, self._clock)
+            return BrowserClient(calls, self._clock, cookies, uuid4().hex if number % 8 == 1 else None)
+        return PlainClient(calls, self._clock)
 
 
 def kind_of(number: int) -> str:

@@ -33,7 +33,7 @@ CLOSING_S = 2.0
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 
-class Phone(Protocol):
+class RehearsalClient(Protocol):
     """One call's connections."""
 
     on_lost: Callable[[int], None]
@@ -72,7 +72,7 @@ class _Position:
         self.last_event_id = event["event_id"]
 
 
-class SdkPhone:
+class SdkClient:
     """The official `openai` SDK; its own hook `on_reconnecting` names where to go on."""
 
     def __init__(self, client: AsyncOpenAI) -> None:
@@ -122,7 +122,7 @@ class SdkPhone:
             await self._connection.close(code=CloseCode.NORMAL_CLOSURE)
 
 
-class WebSocketPhone:
+class WebSocketClient:
     """A plain WebSocket: opened with a query, and whether it comes back is up to `resume_query`."""
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -224,7 +224,7 @@ class WebSocketPhone:
             await self._socket.close(CloseCode.NORMAL_CLOSURE)
 
 
-class BrowserPhone(WebSocketPhone):
+class BrowserClient(WebSocketClient):
     """A page: sends its origin, keeps cookies from one call to the next, and comes back after the last event it saw.
 
     With a `call_key` the URL is the same every time but for the last event; without, it resumes by id and token.
@@ -263,5 +263,5 @@ class BrowserPhone(WebSocketPhone):
             self._cookies[name.strip()] = value.strip()
 
 
-class PlainPhone(WebSocketPhone):
+class PlainClient(WebSocketClient):
     """Cannot resume, and does not say that it could: such a call has to be left to end by itself."""

@@ -1,4 +1,4 @@
-"""The stage of a rehearsal: a store, two pods of each color and the load balancer, all real processes."""
+"""The environment of a rehearsal: a store, two pods of each color and the load balancer, all real processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RehearsedPod:
         return f"http://127.0.0.1:{self.port}"
 
 
-class RehearsalStage:
+class RehearsalEnvironment:
     """Starts everything and ends everything; a context."""
 
     def __init__(self, directory: Path, clock: Clock, drain_deadline_s: int) -> None:
