@@ -18,7 +18,7 @@ LAST_FLUSH_S = 0.5
 """How long a handoff that is forced waits for the store."""
 
 
-class AttachedCall(Protocol):
+class MovableCall(Protocol):
     """A live call, as far as this needs it."""
 
     call: Call
@@ -32,7 +32,7 @@ class AttachedCall(Protocol):
         """Let something happen to the call."""
 
 
-async def hand_off(live: AttachedCall, committer: Committer, *, force: bool = False) -> None:
+async def hand_off(live: MovableCall, committer: Committer, *, force: bool = False) -> None:
     """Write the call, then close its connection with 1012.
 
     It is not closed while the store lacks something of the call, for then another pod would know less than this one;
@@ -50,7 +50,7 @@ async def hand_off(live: AttachedCall, committer: Committer, *, force: bool = Fa
     connection.resume_reading()
 
 
-async def _save(live: AttachedCall, committer: Committer, connection: Connection) -> None:
+async def _save(live: MovableCall, committer: Committer, connection: Connection) -> None:
     live.feed(HandoffPlanned())
     await committer.flush(live.writer)
     if live.connection is connection and (committer.has_pending(live.writer) or not machine.is_saved(live.call)):

@@ -32,7 +32,7 @@ GROWS = (AppendAudio, CreateItem, CreateResponse, UpdateSession)
 """What makes the pod hold more; everything else is taken however much the call holds."""
 
 
-class Memory(Protocol):
+class ReservedMemory(Protocol):
     """What the call holds; see `call_memory`."""
 
     incoming_bytes: int
@@ -48,7 +48,7 @@ class ReceivingCall(Protocol):
     call: Call
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> ReservedMemory:
         """Where the message's bytes are counted."""
 
     def receive_event(self, event: FromCaller) -> None:
