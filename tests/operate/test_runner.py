@@ -1,6 +1,6 @@
 """Cutovers, cut off at every step and gone on with, rolled back for every reason.
 
-Tests of `context`, `patience`, `ports` and `steps`, too.
+Tests of `changes`, `context`, `monitor`, `patience`, `ports` and `steps`, too.
 """
 
 from __future__ import annotations
