@@ -282,7 +282,7 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     effects = feed(call, inputs.EndCall("admin"), now_ms=7)
     assert effects == [StopResponse(response_id(1))]
     assert [call.response, call.playback, call.clip, call.answered] == [None] * 4
-    assert (call.reserved, len(call.input_audio.audio), call.untranscribed) == (0, 0, {})
+    assert (len(call.input_audio.audio), call.untranscribed) == (0, {})
     assert (call.status, call.outcome, call.ended_at_ms) == (Status.ENDED, "admin", 7)
 
 
@@ -334,28 +334,6 @@ def test_the_callers_own_audio_that_comes_back_makes_no_handoff_wait() -> None:
     feed(call, *append(1))
     assert call.response is not None
     assert machine.is_quiet(call)
-
-
-@pytest.mark.parametrize(
-    ("reserved", "waiting", "event_id", "goes_out"),
-    [(3, 0, None, True), (2, 0, None, False), (9, 1, None, False), (9, 0, "mine", False)],
-    ids=["its number is taken", "its number is not", "something before it waits", "it may come again"],
-)
-def test_a_mirrored_frame_goes_out_at_once_only_where_nothing_of_it_must_be_durable(
-    reserved: int, waiting: int, event_id: str | None, goes_out: bool
-) -> None:
-    """The third of a call's events; else nothing has changed, and it goes the long way."""
-    call = new_call(mirror=True, outbox_bytes=0)
-    feed(call, *append(1))
-    machine.release(call, call.unsaved_events)
-    call.pop_unsaved_events(call.seq)
-    call.seq = call.visible_seq = 2
-    call.visible_seq -= waiting
-    call.reserving = call.reserved = reserved
-    before = call.input_audio.position
-    event = machine.let_out(call, inputs.AppendAudio(FRAME, event_id))
-    assert (event is not None) == goes_out
-    assert (call.seq, call.input_audio.position - before) == ((3, len(FRAME)) if goes_out else (2, 0))
 
 
 def test_what_the_caller_said_is_saved_once_a_write_has_it() -> None:
@@ -525,30 +503,6 @@ def test_what_the_store_had_lost_is_told_until_an_event_after_it_was_seen(
     assert attached[-1].missing == (Missing(items=1) if is_told else NOTHING_MISSING)
 
 
-@pytest.mark.parametrize(("reserving", "kinds", "left"), [(3, "aaaaa", 2), (9, "aaaaa", 0), (9, "aaxaa", 3)])
-def test_mirrored_audio_that_is_overdue_goes_out_up_to_what_the_store_knows(
-    reserving: int, kinds: str, left: int
-) -> None:
-    """Not beyond its numbers, nor past an event that must be durable; and its position is written soon."""
-    call = new_call(mirror=True, outbox_bytes=0)
-    call.reserving = reserving
-    for kind in kinds:
-        call.emit({"type": "x"}, FRAME if kind == "a" else b"")
-    call.dirty.clear()
-    overdue = machine.release(call, [])
-    assert [event.n for event in overdue] == list(range(1, len(kinds) - left + 1))
-    assert call.visible_seq == len(overdue)
-    assert len(call.unsaved_events) == left
-    assert call.dirty == {"counts"}
-    call.dirty.clear()
-    call.reserving = 0
-    assert machine.release(call, []) == []
-    assert (call.visible_seq, call.dirty) == (len(overdue), set())
-    waiting = list(call.unsaved_events)
-    machine.release(call, waiting)
-    assert call.visible_seq == (len(kinds) if waiting else len(overdue))
-
-
 def test_a_limit_that_a_mistake_met_is_counted() -> None:
     """A mistake that met none is an event and nothing else."""
     call = new_call()
@@ -588,8 +542,8 @@ def test_what_was_understood_is_told_and_stored(text: str | None, told: list[str
     assert len(types(call)) == len(told)
 
 
-def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> None:
-    """The next owner goes on with the very next one; and what was visible here is known."""
+def test_a_call_that_is_left_or_about_to_be_says_so_in_its_record() -> None:
+    """And what was visible here is known."""
     ways: list[inputs.Input] = [
         inputs.HandoffPlanned(),
         inputs.ConnectionLost(hung_up=False),
@@ -599,10 +553,8 @@ def test_a_call_that_is_left_or_about_to_be_takes_no_numbers_in_advance() -> Non
         call = new_call()
         call.emit({"type": "x"})
         machine.release(call, call.unsaved_events)
-        call.reserved = 5
         call.dirty.clear()
         feed(call, leave)
-        assert call.reserved == 0
         assert "status" in call.dirty
         assert call.sent_seq == isinstance(leave, inputs.ConnectionLost)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.call.calls import FRAME, append, feed, manual_call, new_call
@@ -12,13 +10,12 @@ from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
 from voice_agent.call.record import (
-    NUMBERS_AHEAD,
     REMEMBERED_CLIENT_EVENTS,
     PendingItemAudio,
     Playback,
     Response,
-    Status,
 )
+from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
 LINES = b"12345"
@@ -36,12 +33,13 @@ def test_what_the_next_write_carries_is_counted_to_the_byte() -> None:
     assert call.unsaved_bytes == call.outbox.size_bytes == event_bytes
     call.add_speech("item_1", FRAME)
     assert call.unsaved_bytes == event_bytes + len(FRAME)
-    [first] = call.pop_unsaved_events(1)
-    assert call.unsaved_bytes == len(HEAD) + ENTRY_OVERHEAD_BYTES + len(FRAME)
-    assert [entry.n for entry in call.unsaved_events] == [2]
-    call.requeue_events([first])
-    assert call.unsaved_bytes == event_bytes + len(FRAME)
-    assert [entry.n for entry in call.unsaved_events] == [1, 2]
+    taken = call.unsaved_events
+    take_write(call, 0)
+    assert call.unsaved_bytes == 0
+    call.emit_packed(HEAD, b"")
+    call.requeue_events(taken)
+    assert call.unsaved_bytes == event_bytes + len(HEAD) + ENTRY_OVERHEAD_BYTES
+    assert [entry.n for entry in call.unsaved_events] == [1, 2, 3]
 
 
 def test_speech_is_numbered_from_one_and_the_number_is_stored_with_it() -> None:
@@ -60,7 +58,7 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     feed(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
     assert call.dirty == set()
     assert call.has_changes
-    call.pop_unsaved_events(1)
+    take_write(call, 0)
     assert not call.has_changes
     for change in ("dirty", "unsaved_speech", "write_whole"):
         other = new_call()
@@ -76,33 +74,6 @@ def test_ids_of_forgotten_events_are_passed_over_one_by_one() -> None:
     assert "counts" in call.dirty
     assert call.new_item_id().endswith("_4")
     assert call.new_response_id().endswith("_4")
-
-
-@pytest.mark.parametrize(
-    ("mirror", "outbox_bytes", "more", "lets_out"),
-    [
-        (True, 0, {}, True),
-        (False, 0, {}, False),
-        (True, 1, {}, False),
-        (True, 0, {"status": Status.PARKED}, False),
-        (True, 0, {"handed_off": True}, False),
-    ],
-)
-def test_only_a_call_that_lets_audio_out_takes_numbers_in_advance(
-    mirror: bool, outbox_bytes: int, more: dict[str, Any], lets_out: bool
-) -> None:
-    """They may be used once the write that took them is durable; any other call has none, and its number is exact."""
-    call = new_call(mirror=mirror, outbox_bytes=outbox_bytes)
-    call.emit({"type": "x"})
-    for name, value in more.items():
-        setattr(call, name, value)
-    call.reserving = call.reserved = 7
-    taken_to = call.seq + NUMBERS_AHEAD if lets_out else 0
-    assert call.numbers_to_save() == (taken_to or call.seq)
-    assert (call.reserving, call.reserved) == (taken_to, 7 if lets_out else 0)
-    call.reserving = 9
-    call.reserve()
-    assert call.reserved == (9 if lets_out else 0)
 
 
 def test_positions_go_on_in_milliseconds_over_a_change_of_format() -> None:

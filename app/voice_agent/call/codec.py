@@ -67,7 +67,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
     buffer = call.input_audio
     position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
     fields = {
-        "seq": b"%d" % call.numbers_to_save(),
+        "seq": b"%d" % call.seq,
         "updated_at": b"%d" % now_ms,
         "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }

@@ -1,14 +1,12 @@
 """What the machine asks the runtime to do, beside making changes durable and events visible.
 
 `machine.step` returns them in order. Those that the world can see (`CloseConnection`) are carried out after the commit
-of the changes that came with them; the rest at once. `LetOut` is the one exception (see `loopback`).
+of the changes that came with them; the rest at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from voice_agent.call.changes import OutboxEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +61,4 @@ class CountLimit:
     limit: str
 
 
-@dataclass(slots=True)
-class LetOut:
-    """Send an event now: nothing of it must be durable (see `Call.lets_out`)."""
-
-    event: OutboxEntry
-
-
-Effect = (
-    StartResponse
-    | StopResponse
-    | Transcribe
-    | StopTranscribing
-    | ResetEndpointing
-    | CloseConnection
-    | CountLimit
-    | LetOut
-)
+Effect = StartResponse | StopResponse | Transcribe | StopTranscribing | ResetEndpointing | CloseConnection | CountLimit

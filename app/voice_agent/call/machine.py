@@ -10,18 +10,16 @@ changed, and becomes an `error` event. By the kind of input::
     from the runtime   attach, detach, handoff and end, here
 
 Beside `step` stand the other ways into a call, all of the runtime: `attach` (a client
-connected), `resume` (a new owner), `release` (a write is durable) and `let_out` (the
-shortcut of `loopback`).
+connected), `resume` (a new owner) and `release` (a write is durable).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import assert_never, get_args
 
-from voice_agent.call import events, input_audio, inputs, items, loopback, response_output, responses, session
+from voice_agent.call import events, input_audio, inputs, items, response_output, responses, session
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.effects import (
@@ -42,17 +40,6 @@ def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
         return []
     taken: list[Effect] = _HANDLERS[type(event)](call, event, now_ms)
     return taken
-
-
-def let_out(call: Call, frame: inputs.AppendAudio) -> OutboxEntry | None:
-    """The shortcut of the frame path: a mirrored frame that may go out at once; None if it must go through `step`.
-
-    Does what `step` does to such a frame (a test compares them) without the detours.
-    """
-    seq = call.seq
-    if seq >= call.reserved or call.visible_seq != seq or frame.event_id is not None:
-        return None
-    return loopback.let_out(call, frame.audio)
 
 
 def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
@@ -151,22 +138,10 @@ def _missing(call: Call, start: int) -> tuple[int, int] | None:
     return (start + 1, oldest - 1) if oldest > start + 1 else None
 
 
-def release(call: Call, events: list[OutboxEntry]) -> list[OutboxEntry]:
-    """These events are durable (or the store is given up for now): they may be sent, and what is returned after them.
-
-    That is mirrored audio that came while the write was under way and whose numbers the store now takes for used.
-    Left to wait for the next write, it would have more behind it by then: where a write takes longer than a
-    frame, a call that has waited once would never stop waiting.
-    """
+def release(call: Call, events: list[OutboxEntry]) -> None:
+    """These events are durable (or the store is given up for now): they may be sent."""
     if events:
         call.visible_seq = events[-1].n
-    call.reserve()
-    overdue = list(takewhile(lambda event: event.audio and event.n <= call.reserved, call.unsaved_events))
-    if overdue:
-        call.pop_unsaved_events(len(overdue))
-        call.visible_seq = overdue[-1].n
-        call.mark("counts")
-    return overdue
 
 
 def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
@@ -273,14 +248,12 @@ def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Ef
         # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
         input_audio.flush(call)
         call.handed_off = True
-        call.reserved = 0
         call.mark("status")
         return []
     if isinstance(event, inputs.DrainAnnounced):
         call.emit(events.going_away(event.time_left_ms, "drain"))
         return []
     call.sent_seq = call.visible_seq
-    call.reserved = 0
     if event.hung_up:
         return end(call, "hangup", now_ms)
     items.drop_pending_audio(call)
@@ -300,7 +273,6 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
     call.response = call.pending_audio = None
     call.playback = None
-    call.reserved = 0
     input_audio.forget_audio(call)
     call.outbox.clear()
     call.status = Status.ENDED

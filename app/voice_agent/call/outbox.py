@@ -66,11 +66,6 @@ class Outbox:
         """Number of the oldest event held; 0 when none is."""
         return self._entries[0].n if self._entries else 0
 
-    @property
-    def keeps(self) -> bool:
-        """Whether events are kept at all."""
-        return self._limit_bytes > 0
-
     def after(self, n: int) -> list[OutboxEntry]:
         """Every held event with a number greater than `n`, in order."""
         newer: deque[OutboxEntry] = deque()

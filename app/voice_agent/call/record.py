@@ -25,8 +25,6 @@ from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
 from voice_agent.call.session_config import TurnDetection, input_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
-NUMBERS_AHEAD = 512
-"""How many numbers a write takes in advance where mirrored audio is let out unsaved: ten seconds' worth."""
 
 
 class Status(StrEnum):
@@ -261,11 +259,6 @@ class Call:
     """Format of the caller's audio."""
     delta_head: tuple[str, bytes] = ("", b"")
     """The packed body of an audio event and the item it is for: all of an item's are the same."""
-    reserving: int = 0
-    """What the newest write takes for the newest number; see `reserved`."""
-    reserved: int = 0
-    """Events up to this number may be sent before they are written, for the store takes their numbers for used.
-    0 where `lets_out` says no."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
     None while it is not the caller's turn."""
@@ -305,38 +298,10 @@ class Call:
         self.mark("counts")
         return entry
 
-    def pop_unsaved_events(self, count: int) -> list[OutboxEntry]:
-        """Take back the oldest of the events that wait for the store: they need not be written."""
-        taken = self.unsaved_events[:count]
-        del self.unsaved_events[:count]
-        self.unsaved_bytes -= sum(map(entry_bytes, taken))
-        return taken
-
     def requeue_events(self, events: list[OutboxEntry]) -> None:
         """Events of a write that did not land wait for the next one."""
         self.unsaved_events = events + self.unsaved_events
         self.unsaved_bytes += sum(map(entry_bytes, events))
-
-    def reserve(self) -> None:
-        """A write is durable: the numbers that it took in advance may be used."""
-        self.reserved = self.reserving if self.lets_out else 0
-
-    @property
-    def lets_out(self) -> bool:
-        """Whether mirrored audio may be sent before it is written.
-
-        It may where no event is kept for replay anyway, so that nothing but its numbers must be
-        durable; and not once the call is about to move, for then its numbers must be exact.
-        """
-        return self.mirror and not self.outbox.keeps and self.status is Status.ATTACHED and not self.handed_off
-
-    def numbers_to_save(self) -> int:
-        """The newest number, or one far enough beyond it that events can be let out until the next write."""
-        if not self.lets_out:
-            self.reserving = self.reserved = 0
-            return self.seq
-        self.reserving = self.seq + NUMBERS_AHEAD
-        return self.reserving
 
     def pass_over_ids(self, forgotten_events: int) -> None:
         """Take no id again that may stand in events which the store has lost.

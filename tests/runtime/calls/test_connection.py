@@ -155,7 +155,7 @@ async def test_nothing_is_sent_behind_a_close(at_once: bool) -> None:
     running = asyncio.create_task(connection.run(transport, b"{}"))
     await asyncio.sleep(0)
     connection.close(1012, at_once=at_once)
-    connection.push_one(entries(1, b"xx")[0])
+    connection.push(entries(1, b"xx"))
     connection.push(entries(2, b""))
     await running
     assert transport.sent == 1
@@ -239,7 +239,7 @@ async def test_each_event_goes_out_once_and_in_order(room: int, then: int) -> No
     connection.push([OutboxEntry(1, HEAD, b"audio"), OutboxEntry(2, HEAD, b""), OutboxEntry(3, HEAD, b"audio")])
     assert transport.numbers == list(range(room + 1))
     transport.room = then
-    connection.push_one(OutboxEntry(4, HEAD, b"audio"))
+    connection.push([OutboxEntry(4, HEAD, b"audio")])
     connection.push([OutboxEntry(5, HEAD, b"")])
     if room == 3:  # None waits.
         assert transport.numbers == list(range(6 if then else 4))

@@ -31,7 +31,7 @@ from voice_agent.call.inputs import (
     HandoffPlanned,
     UpdateSession,
 )
-from voice_agent.call.record import NUMBERS_AHEAD, Call
+from voice_agent.call.record import Call
 from voice_agent.runtime.calls import listening, live_call
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
@@ -211,35 +211,6 @@ async def test_nobody_is_listened_to_for_turns_that_are_not_detected() -> None:
         assert its.live.listening.endpointer is None
     async with alone(new_call(mirror=True)) as its:
         assert its.live.listening.endpointer is None
-
-
-async def test_mirrored_audio_goes_straight_back_and_its_position_is_written_when_it_is_time() -> None:
-    """Neither of the rules' detours nor of a write is there one for each frame."""
-    async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
-        connection = its.attach()
-        its.live.receive_event(AppendAudio(FRAME))
-        await its.live.writer.wait_durable()
-        its.live.feed = nothing  # type: ignore[method-assign, assignment]  # the detour
-        for _ in range(NUMBERS_AHEAD):
-            assert not its.committer.has_pending(its.live.writer)
-            before = len(connection.pushed)
-            its.live.receive_event(AppendAudio(FRAME))
-            assert len(connection.pushed) == before + 1
-            if its.call.dirty:
-                break
-        assert its.committer.has_pending(its.live.writer)
-
-
-async def test_mirrored_audio_with_an_id_goes_back_before_it_is_written() -> None:
-    """By the rules' detour, as the id is to be remembered."""
-    async with alone(new_call(mirror=True, outbox_bytes=0)) as its:
-        connection = its.attach()
-        its.live.receive_event(AppendAudio(FRAME))
-        await its.live.writer.wait_durable()
-        before = len(connection.pushed)
-        its.live.receive_event(AppendAudio(FRAME, "mine"))
-        assert connection.pushed[before:] == ["response.output_audio.delta"]
-        assert "mine" in its.call.seen
 
 
 async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:

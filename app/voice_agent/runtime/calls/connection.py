@@ -72,13 +72,6 @@ class Connection:
         if sent < len(events):
             self._queue(events[sent:])
 
-    def push_one(self, event: OutboxEntry) -> None:
-        """As `push`, of one event of audio."""
-        if self._open is not None and self._open.write(frame(*event)):
-            self._frames.went += 1
-        else:
-            self.push((event,))
-
     @property
     def unsent_bytes(self) -> int:
         """What waits to be sent."""

@@ -23,7 +23,6 @@ from voice_agent.call.effects import (
     CloseConnection,
     CountLimit,
     Effect,
-    LetOut,
     ResetEndpointing,
     StartResponse,
     StopResponse,
@@ -115,8 +114,6 @@ class LiveCall:
         """
         listening = self.listening
         if type(event) is AppendAudio:
-            if self.call.reserved and self._let_out(event):
-                return
             if event.event_id is not None and self.call.recognises(event.event_id):
                 return
             self._frames.came += 1
@@ -127,17 +124,6 @@ class LiveCall:
         self.feed(event)
         if listening.endpointer is not None and self.call.input_audio.speaking:
             listening.transcribe_early(listening.endpointer.pause_ms)
-
-    def _let_out(self, frame: AppendAudio) -> bool:
-        """Send a mirrored frame straight back, if that may be done unsaved; see `machine.let_out`."""
-        connection = self.connection
-        if connection is None or self.writer.state is FENCED or (event := machine.let_out(self.call, frame)) is None:
-            return False
-        self._frames.came += 1
-        connection.push_one(event)
-        if self.call.dirty:
-            self._committer.mark(self.writer)
-        return True
 
     def feed(self, event: Input) -> None:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""
@@ -151,9 +137,6 @@ class LiveCall:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case LetOut(event):
-                if self.connection is not None:
-                    self.connection.push_one(event)
             case StartResponse():
                 self.responder.start(self.listening.transcribed)
             case StopResponse():

@@ -168,7 +168,8 @@ class CallWriter:
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._progress.set()
-        self._host.push(events + machine.release(self.call, events))
+        machine.release(self.call, events)
+        self._host.push(events)
 
     def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """See `writing.Writer`."""
