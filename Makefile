@@ -108,7 +108,7 @@ bench: setup ## what a frame, a commit and a call cost, beside the bare echo; so
 bench-peers: setup ## this server beside other people's, the table goes into docs/performance.md; 20 minutes
 	$(PEERS) compare --report docs/performance.md $(ARGS)
 
-bench-guard: setup ## fail if a frame costs over 15 % more of the bare echo's CPU than it is known to
+bench-guard: setup ## fail if a conversation's frame costs over 15 % more of the bare echo's CPU than is known
 	$(PEERS) guard $(ARGS)
 
 lint: setup ## ruff, mypy, import contracts, Dockerfile

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest import overload, profiles, ramp, report
+from loadtest import overload, profiles, ramp, report, talk
 from loadtest.fleet import Fleet, pods, running
 from loadtest.outcome import Outcome
 from loadtest.peers.processor import cores, on_core
@@ -72,6 +72,25 @@ def ramp_command(
 
     async def run(tell: Tell) -> Outcome:
         return await ramp.ramp(tell, guess=guess, most=most, seconds=seconds, outbox_bytes=outbox)
+
+    _end(run, report_to, as_json=as_json)
+
+
+@app.command("talk")
+def talk_command(
+    calls: Calls = 40,
+    seconds: Seconds = 10.0,
+    outbox: Outbox = profiles.MIB,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Conversations with all defaults on: what a heard frame costs, and whether each turn is answered as it should be.
+
+    `python -m loadtest talk --calls 120`
+    """
+
+    async def run(tell: Tell) -> Outcome:
+        return await talk.talk(tell, calls=calls, seconds=seconds, outbox_bytes=outbox)
 
     _end(run, report_to, as_json=as_json)
 

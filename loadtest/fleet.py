@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -79,13 +80,16 @@ class Fleet:
 
 @contextlib.asynccontextmanager
 async def pods(
-    *colors: str, outbox_bytes: int, settings: Mapping[str, str] = MappingProxyType({})
+    *colors: str,
+    outbox_bytes: int,
+    agent: Literal["loopback", "echo"] = "loopback",
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Fleet]:
-    """A pod of each color on one store, ready for calls. Raises `NotStarted`."""
+    """A pod of each color on one store, ready for calls, which ask for `agent`. Raises `NotStarted`."""
     with TemporaryDirectory(prefix="va-load-") as directory:
         stage = ColorStage(Path(directory), settings)
         try:
-            servers = [await stage.start(Ours(color, color, outbox_bytes)) for color in colors]
+            servers = [await stage.start(Ours(color, color, outbox_bytes, agent=agent)) for color in colors]
             addresses = [("127.0.0.1", server.port) for server in servers]
             fleet = Fleet(addresses, servers[0].headers, stage, servers)
             await _all_seen(fleet)

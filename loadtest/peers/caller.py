@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import socket
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeVar
 
 from loadtest.peers.dialects import DIFFERENT, Dialect
 from loadtest.peers.holding import CLOSE, Refused
@@ -36,6 +38,10 @@ class Tally:
     """Connections that the server ended."""
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     """From when a frame was due to be sent to when its echo was there."""
+
+    def forget_times(self) -> None:
+        """Of the warm-up; counts of faults stay."""
+        self.latencies_s = array("d")
 
 
 class Caller:
@@ -112,13 +118,16 @@ class Caller:
             if begin + size > end:
                 break
             if data[start] < CLOSE_OPCODE:
-                mark = data.find(self._dialect.mark, begin, begin + size)
-                if mark >= 0:
-                    self._hear(data, mark + len(self._dialect.mark))
+                self._take_message(data, begin, begin + size)
             elif data[start] == PING_OPCODE:
                 self._send(self._unsent + PONG)
             start = begin + size
         return start
+
+    def _take_message(self, data: bytes, start: int, end: int) -> None:
+        mark = data.find(self._dialect.mark, start, end)
+        if mark >= 0:
+            self._hear(data, mark + len(self._dialect.mark))
 
     def _hear(self, data: bytes, start: int) -> None:
         tally = self._tally
@@ -130,8 +139,13 @@ class Caller:
         self.heard += 1
 
 
-async def connected(address: tuple[str, int], request: bytes, speech: Dialect, tally: Tally) -> Caller:
-    """A caller whose upgrade was granted. Raises `Refused`, `OSError`."""
+AnyCaller = TypeVar("AnyCaller", bound=Caller)
+
+
+async def connected(
+    address: tuple[str, int], request: bytes, make: Callable[[socket.socket, bytes], AnyCaller]
+) -> AnyCaller:
+    """A caller whose upgrade was granted, made of its socket and what came behind that. Raises `Refused`, `OSError`."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
     connection.setblocking(False)
@@ -151,4 +165,4 @@ async def connected(address: tuple[str, int], request: bytes, speech: Dialect, t
     except BaseException:
         connection.close()
         raise
-    return Caller(connection, rest, speech, tally)
+    return make(connection, rest)

@@ -20,7 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from loadtest.peers import table, venvs
 from loadtest.peers.comparing import Extent, compare
-from loadtest.peers.contenders import DURABLE, HERE, NO_OUTBOX, chosen
+from loadtest.peers.contenders import HERE, TALK, chosen
 from loadtest.peers.guard import Outcome, Stored
 from loadtest.peers.guarding import hold, ratios_now
 from loadtest.peers.holding import Refused
@@ -79,16 +79,16 @@ def guard_command(
     file: Annotated[Path, typer.Option(help="Where the ratios are stored.")] = GUARD,
     as_json: AsJson = False,
 ) -> None:
-    """Fail if a frame costs over 15 % more of the bare echo's CPU than it did when the ratio was stored.
+    """Fail if a frame of a conversation costs over 15 % more of the bare echo's CPU than when the ratio was stored.
 
-    A minute when all is well; it measures up to three times before it fails. For example, after a change that is
-    meant to be dearer or has made frames cheaper: `python -m loadtest.peers guard --store`
+    A minute and a half when all is well; it measures up to three times before it fails. For example, after a change
+    that is meant to be dearer or has made conversations cheaper: `python -m loadtest.peers guard --store`
     """
     with _plain_errors(), _progress() as tell:
         stored = None if store else Stored.from_json(json.loads(file.read_text()))
-        venvs.ensure(chosen([NO_OUTBOX]), tell)
+        venvs.ensure(chosen([TALK]), tell)
         if stored is None:
-            stored = Stored(_run(ratios_now([NO_OUTBOX, DURABLE], tell)), TOLERANCE)
+            stored = Stored(_run(ratios_now([TALK], tell)), TOLERANCE)
             file.write_text(json.dumps(stored.as_json(), indent=2) + "\n")
             sys.stdout.write(f"stored in {file}: {stored.as_json()}\n")
             return

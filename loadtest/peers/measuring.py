@@ -13,6 +13,7 @@ from loadtest.peers.holding import silent_calls
 from loadtest.peers.load import Load, find_most, run_load
 from loadtest.peers.ratios import in_turn
 from loadtest.peers.stage import ResponseHost, Server, Store
+from loadtest.peers.talking import run_talk
 
 Tell = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -84,11 +85,12 @@ async def nearly_full(stage: ResponseHost, server: Server, *, probe_calls: int, 
 
 async def _in_time(server: Server, store: Store | None, calls: int, seconds: float) -> Load:
     """A run in which the generator kept its time; the last of `TRIES` if none did."""
+    run = run_talk if server.contender.talks else run_load
     for _ in range(TRIES - 1):
-        seen = await run_load(server, store, calls, seconds)
+        seen = await run(server, store, calls, seconds)
         if seen.counts:
             return seen
-    return await run_load(server, store, calls, seconds)
+    return await run(server, store, calls, seconds)
 
 
 async def most_rounds(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from loadtest.peers.contenders import BASELINE, DURABLE, NO_OUTBOX, PIPECAT
+from loadtest.peers.contenders import BASELINE, DURABLE, NO_OUTBOX, PIPECAT, PIPECAT_TALK, TALK
 from loadtest.peers.ratios import Round, median_ratios, medians
 
 IDLE_KB = 40
@@ -66,6 +66,11 @@ class Comparison:
         """Every target whose contenders were measured."""
         above = [one[DURABLE] - one[BASELINE] for one in self.idle_kb if DURABLE in one and BASELINE in one]
         found = [
+            _at_most("CPU a frame of a conversation, by bare echo's, core nearly full", self.many, TALK, BASELINE, 0.7),
+            _at_most(f"the same at {self.few_calls} calls", self.few, TALK, BASELINE, 0.7),
+            _at_most(
+                "CPU a frame of a conversation, by pipecat's, core nearly full", self.many, TALK, PIPECAT_TALK, 0.1
+            ),
             _at_most("CPU a frame, no outbox, by bare echo's, core nearly full", self.many, NO_OUTBOX, BASELINE, 1.2),
             _at_most(f"the same at {self.few_calls} calls", self.few, NO_OUTBOX, BASELINE, 1.2),
             _at_most(

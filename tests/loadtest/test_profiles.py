@@ -39,6 +39,14 @@ def test_smoke_passes_and_draws(outbox: str, tmp_path: Path) -> None:
     assert told["verdict"] in text
 
 
+def test_conversations_are_answered_and_their_cost_is_told() -> None:
+    """The figures of a busy machine may miss a limit; answers may not be wrong."""
+    _, told = run("talk", "--seconds", "4", "--calls", "4")
+    assert not any(told[name] for name in ("dropped", "lost", "repeated", "wrong", "gaps")), told["verdict"]
+    assert told["facts"]["server_us_per_heard_frame"] > 0
+    assert told["facts"]["first_audio_p99_ms"] > 0
+
+
 def test_a_storm_loses_nothing() -> None:
     """A pod is killed with twenty calls on it."""
     status, told = run("storm", "--seconds", "1", "--calls", "20")
