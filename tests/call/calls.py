@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from voice_agent.call import inputs, machine
-from voice_agent.call.changes import Snapshot
+from voice_agent.call.changes import OutboxEntry, Snapshot
 from voice_agent.call.codec import restore
-from voice_agent.call.effects import Effect
+from voice_agent.call.effects import Attached, Effect
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
 from voice_agent.call.session_config import new_session
@@ -49,7 +49,7 @@ def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int 
         created_at_ms=0,
         mirror=mirror,
     )
-    machine.attach(call, 0, 0, resumable=False)
+    attach(call, 0, 0, resumable=False)
     if session:
         machine.step(call, inputs.UpdateSession({"type": "realtime", **session}), 0)
     call.write_whole = True
@@ -75,6 +75,19 @@ def emitted(call: Call) -> list[dict[str, Any]]:
 def types(call: Call) -> list[str]:
     """Types of the events that wait for the store."""
     return [event["type"] for event in emitted(call)]
+
+
+def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
+    """A client connects."""
+    [attached] = machine.step(call, inputs.ConnectionMade(last_event, resumable), now_ms)
+    assert isinstance(attached, Attached)
+    return attached
+
+
+def release(call: Call, events: list[OutboxEntry]) -> None:
+    """A write of these events is durable."""
+    if events:
+        machine.step(call, inputs.EventsReleased(events[-1].n), 0)
 
 
 def append(count: int = 1, *, audio: bytes = FRAME) -> list[inputs.Input]:

@@ -12,6 +12,7 @@ from tests.call.calls import (
     CALL_ID,
     FRAME,
     append,
+    attach,
     feed,
     item_id,
     manual_call,
@@ -22,7 +23,7 @@ from tests.call.calls import (
     stored,
 )
 from tests.call.test_versions import recorded
-from voice_agent.call import inputs, machine
+from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import SCHEMA, SCHEMA_REACH, epoch_of, is_known, keeps_what_was_said, restore
 from voice_agent.call.record import Call, InputAudioBuffer, Status
@@ -124,7 +125,7 @@ def test_fields_of_a_newer_version_survive() -> None:
     held = stored(call)
     held.fields["invented_later"] = b"\x00kept"
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    machine.attach(again, again.seq, 0, resumable=False)
+    attach(again, again.seq, 0, resumable=False)
     again.write_whole = True
     assert take_write(again, 0).fields["invented_later"] == b"\x00kept"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, append, feed, manual_call, new_call
+from tests.call.calls import FRAME, append, attach, feed, manual_call, new_call, release
 from tests.call.test_codec import STEP_NAMES, TEXT, act
-from voice_agent.call import inputs, machine
+from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry, Snapshot
 from voice_agent.call.codec import restore
 from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
@@ -79,7 +79,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
         if step == "moved":
             owner.call = owner.taken_over(outbox_bytes=(1 << 20) - outbox_bytes)
         elif step == "ahead":
-            machine.attach(call, call.seq + 3, 0, resumable=True)
+            attach(call, call.seq + 3, 0, resumable=True)
         elif step == "handoff":
             feed(call, inputs.HandoffPlanned())
         elif step == "stage":
@@ -119,10 +119,10 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     events = owner.call.seq
     assert again.missing == Missing(1, events, len(owner.call.stored_speech))
-    attached = machine.attach(again, 2, 0, resumable=True)
+    attached = attach(again, 2, 0, resumable=True)
     assert (attached.missing, attached.gap) == (Missing(1, events, 2), (3, events))
-    assert machine.attach(again, 2, 0, resumable=True).missing == attached.missing, "the greeting may have been lost"
-    assert machine.attach(again, 3, 0, resumable=True).missing == Missing()
+    assert attach(again, 2, 0, resumable=True).missing == attached.missing, "the greeting may have been lost"
+    assert attach(again, 3, 0, resumable=True).missing == Missing()
     write = take_write(again, 0)
     assert write.whole
     assert missing(Snapshot(write.fields, write.items, write.events, write.speech)) == Missing()
@@ -188,7 +188,7 @@ def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
         seen |= {response_id, *(step["key"] for step in first.call.response.side_effects)}
         feed(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
     seen |= {item["id"] for item in first.call.conversation.items()}
-    machine.attach(forgotten, first.call.seq, 0, resumable=True)
+    attach(forgotten, first.call.seq, 0, resumable=True)
     feed(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     assert forgotten.response is not None
     feed(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
@@ -272,7 +272,7 @@ def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:
     held = owner.held()
     del held.outbox[2]
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    attached = machine.attach(again, 1, 0, resumable=True)
+    attached = attach(again, 1, 0, resumable=True)
     assert attached.gap == (2, 3)
     assert [entry.n for entry in attached.replay] == [4, 5, 6]
 
@@ -283,12 +283,12 @@ def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_betwee
     feed(call, inputs.CreateItem(dict(TEXT)))
     take_write(call, 0)
     seen = call.seq
-    assert machine.attach(call, seen + 5, 0, resumable=True).gap == (seen + 1, seen + 5)
+    assert attach(call, seen + 5, 0, resumable=True).gap == (seen + 1, seen + 5)
     feed(call, inputs.CreateItem(dict(TEXT)))
     write = take_write(call, 0)
     assert write.keep_events_from == seen + 6
-    machine.release(call, write.events)
-    attached = machine.attach(call, seen - 1, 0, resumable=True)
+    release(call, write.events)
+    attached = attach(call, seen - 1, 0, resumable=True)
     assert attached.gap == (seen, seen + 5)
     assert [entry.n for entry in attached.replay] == [seen + 6, seen + 7]
 
@@ -300,7 +300,7 @@ def test_events_of_a_whole_write_are_let_go_like_any_others() -> None:
     skip_write(owner.call)
     owner.write()
     assert owner.held().outbox
-    machine.attach(owner.call, owner.call.seq + 5, 0, resumable=True)
+    attach(owner.call, owner.call.seq + 5, 0, resumable=True)
     owner.write()
     assert owner.held().outbox == []
 
@@ -315,7 +315,7 @@ def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it
     feed(owner.call, inputs.CreateItem(dict(TEXT)))
     owner.write()
     assert owner.held().outbox == []
-    assert machine.attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.seq)
+    assert attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.seq)
 
 
 def test_a_record_without_counts_is_not_checked() -> None:

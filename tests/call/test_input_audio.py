@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.call.calls import (
     FRAME,
     append,
+    attach,
     emitted,
     feed,
     item_id,
@@ -20,7 +21,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.call import conversation, inputs, machine
+from voice_agent.call import conversation, inputs
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.record import Call
@@ -86,7 +87,7 @@ def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual:
     feed(call, *frames)
     if is_written:
         take_write(call, 0)
-    attached = machine.attach(call, call.visible_seq, 0, resumable=True)
+    attached = attach(call, call.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     assert attached.rewound is not is_manual
     assert call.last_client_event_id == (f"frame_{kept - 1}" if kept else None)
@@ -234,7 +235,7 @@ def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
     call = new_call()
     frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
     feed(call, *frames)
-    machine.attach(call, call.visible_seq, 0, resumable=True)
+    attach(call, call.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
     assert len(written) == kept

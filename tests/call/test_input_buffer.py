@@ -7,6 +7,7 @@ import pytest
 from tests.call.calls import (
     FRAME,
     append,
+    attach,
     emitted,
     feed,
     item_id,
@@ -75,7 +76,7 @@ def test_an_empty_buffer_takes_no_id() -> None:
     """The item that the client makes next has the first one, connections or not."""
     call = manual_call()
     feed(call, inputs.ConnectionLost(hung_up=False))
-    machine.attach(call, None, 0, resumable=True)
+    attach(call, None, 0, resumable=True)
     feed(call, inputs.CreateItem({"type": "function_call_output", "call_id": "c", "output": "x"}))
     assert call.conversation.last_id == item_id(1)
 

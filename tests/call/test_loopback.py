@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.call.calls import new_call
+from tests.call.calls import attach, new_call, release
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.codec import restore
@@ -71,7 +71,7 @@ class Line:
         if self.under_way is not None:
             _, waiting = self.under_way
             self.under_way = None
-            machine.release(self.call, waiting)
+            release(self.call, waiting)
             self.see(waiting)
 
     def settle(self) -> None:
@@ -94,7 +94,7 @@ class Line:
         found = Snapshot(dict(self.fields), dict(self.items), held, [])
         self.call = restore(found, epoch=2, outbox_bytes=self.outbox_bytes, checkpoint_ms=200)
         last = self.seen[-1].n if self.seen else 0
-        attached = machine.attach(self.call, last, 0, resumable=True)
+        attached = attach(self.call, last, 0, resumable=True)
         if self.outbox_bytes:
             assert attached.gap is None
         elif attached.gap is not None:

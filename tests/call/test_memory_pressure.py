@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.call.calls import feed, item_id, manual_call, response_id
-from voice_agent.call import inputs, machine
+from tests.call.calls import attach, feed, item_id, manual_call, response_id
+from voice_agent.call import inputs
 from voice_agent.call.codec import restore
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.outbox import PRESSURE_SHARE
@@ -127,7 +127,7 @@ def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
         assert call.status is Status.PARKED
         assert kept(store, call)[0] == left
         assert crashed(store, call).heard_ms == call.heard_ms == (1000 if planned else 0)
-        machine.attach(call, None, 5, resumable=True)
+        attach(call, None, 5, resumable=True)
         assert bytes(call.input_audio.audio) == SECOND
 
 

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.call.calls import FRAME, append, emitted, feed, manual_call, types
-from voice_agent.call import inputs, machine
+from tests.call.calls import FRAME, append, attach, emitted, feed, manual_call, types
+from voice_agent.call import inputs
 from voice_agent.call.codec import restore
 from voice_agent.call.effects import Transcribe
 from voice_agent.call.record import Call
@@ -38,7 +38,7 @@ def taken_over(store: MemoryStore, call: Call) -> Call:
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
-    machine.attach(again, None, 0, resumable=True)
+    attach(again, None, 0, resumable=True)
     return again
 
 

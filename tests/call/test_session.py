@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from tests.call.calls import FRAME, append, emitted, feed, manual_call, moved, new_call
-from voice_agent.call import inputs, machine
+from tests.call.calls import FRAME, append, attach, emitted, feed, manual_call, moved, new_call
+from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMA, PCMU
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import restore
@@ -444,7 +444,7 @@ def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, 
     update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
     feed(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
     again = moved(call) if moves else call
-    machine.attach(again, again.seq, 0, resumable=True)
+    attach(again, again.seq, 0, resumable=True)
     assert again.last_client_event_id == "update"
     feed(again, *frames, update)
     assert (again.input_audio.base_ms, again.input_audio.position) == (400, 0)
@@ -467,6 +467,6 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
         Snapshot(write.fields, write.items, write.events, []), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
     )
     assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
-    machine.attach(again, again.seq, 0, resumable=True)
+    attach(again, again.seq, 0, resumable=True)
     feed(again, *earlier, update, *later)
     assert (again.input_audio.base_ms, again.input_audio.position) == (200, 1600)

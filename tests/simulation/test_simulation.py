@@ -13,9 +13,7 @@ from tests.simulation.caller import Line
 from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
-from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call
-from voice_agent.runtime.durability import call_writer
+from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 
 SHORT_RUN = 500
 SCARCE_RUN = 200
@@ -96,10 +94,6 @@ def test_a_failure_is_made_small() -> None:
 
 def test_the_contract_holds_while_the_stores_memory_is_scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls keep less in it, and yet nothing that was said is lost or said twice, whatever else goes wrong."""
-
-    def spared(call: Call, **_: bool) -> None:
-        apply_memory_pressure(call, is_scarce=True, is_nearly_full=False)
-
-    monkeypatch.setattr(call_writer, "apply_memory_pressure", spared)
+    monkeypatch.setattr(StoreMemoryWatch, "is_scarce", property(lambda _: True, lambda *_: None), raising=False)
     tally = search(range(SCARCE_RUN))
     assert not tally.broken, report(tally.broken[0])

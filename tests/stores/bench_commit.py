@@ -17,7 +17,7 @@ from pathlib import Path
 import redis
 import uvloop
 
-from tests.call.calls import FRAME, new_call
+from tests.call.calls import FRAME, new_call, release
 from tests.runtime.rig import CountingObserver
 from tests.servers import RedisServer, free_port
 from voice_agent.call import inputs, machine
@@ -56,7 +56,7 @@ class Talking:
         return take_write(self.call, 0), waiting
 
     def committed(self, events: list[OutboxEntry]) -> None:
-        machine.release(self.call, events)
+        release(self.call, events)
         self.took_s.append(time.perf_counter() - self.made_s)
 
     def release_unsaved(self) -> None:
@@ -170,7 +170,7 @@ def turn_costs(turns: int) -> dict[str, float]:
         began_s = time.process_time_ns()
         write = take_write(call, 0)
         took_us = (time.process_time_ns() - began_s) / 1000
-        machine.release(call, write.events)
+        release(call, write.events)
         seen.append((write.size_bytes + sum(map(len, write.fields.values())), took_us))
     early, late = seen[5:15], seen[-10:]
     size = sum(size for size, _ in late) / sum(size for size, _ in early)

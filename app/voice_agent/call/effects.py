@@ -1,12 +1,16 @@
 """What the machine asks the runtime to do, beside making changes durable and events visible.
 
 `machine.step` returns them in order. Those that the world can see (`CloseConnection`) are carried out after the commit
-of the changes that came with them; the rest at once.
+of the changes that came with them; the rest at once. An *answer* is not carried out: it is what the giver of an input
+asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.completeness import NOTHING_MISSING, Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +65,51 @@ class CountLimit:
     limit: str
 
 
-Effect = StartResponse | StopResponse | Transcribe | StopTranscribing | ResetEndpointing | CloseConnection | CountLimit
+# --- answers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """To `ConnectionMade`: what the connection begins with."""
+
+    start: int
+    """Number of the event after which it goes on."""
+    gap: tuple[int, int] | None
+    """First and last number of the events in between that are not held any more."""
+    replay: list[OutboxEntry]
+    """What its client has missed; what is not durable yet follows by itself."""
+    rewound: bool
+    """Audio that was not saved is forgotten: the client sends it again, and endpointing must restart."""
+    missing: Missing = NOTHING_MISSING
+    """What the store had lost of the call when it was claimed."""
+
+
+@dataclass(slots=True)
+class Write:
+    """To `TakeWrite`: what is to be made durable, and the events that may be sent once it is.
+
+    Not frozen, for that takes twice as long to make. Treat it as frozen.
+    """
+
+    write: CallWrite
+    waiting: list[OutboxEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """To `SkipWrite`: the events that may be sent unsaved."""
+
+    waiting: list[OutboxEntry]
+
+
+Answer = Attached | Write | Skipped
+Effect = (
+    StartResponse
+    | StopResponse
+    | Transcribe
+    | StopTranscribing
+    | ResetEndpointing
+    | CloseConnection
+    | CountLimit
+    | Answer
+)

@@ -1,8 +1,9 @@
 """The inputs of a call: the closed union of what `machine.step` takes.
 
-Three groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
+Four groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
 gave one. From the agent: parts of the response under way, named by its id, and transcripts. From the runtime: what
-became of the connection. Nothing else changes a call, so a recorded list of inputs with their times is a replay.
+became of the connection. From the store: whose the call is, and what became of its writes. Nothing else changes a call,
+so a recorded list of inputs with their times is a replay (see `recording`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.alignment import Alignment
+from voice_agent.call.changes import OutboxEntry
 from voice_agent.errors import ProtocolError
 
 # --- from the caller -------------------------------------------------------
@@ -274,6 +276,17 @@ FromAgent = (
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionMade:
+    """A client connected, having seen events up to `last_event`; answered with `effects.Attached`.
+
+    None: it begins with what is not visible yet. `resumable`: it can come back.
+    """
+
+    last_event: int | None
+    resumable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLost:
     """The caller's connection is gone. `hung_up`: with close code 1000, which ends the call."""
 
@@ -317,6 +330,64 @@ class AudioStopped:
     """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
 
 
-FromRuntime = ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | AppendItemAudio | AudioStopped
+FromRuntime = (
+    ConnectionMade | ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | AppendItemAudio | AudioStopped
+)
 
-Input = FromCaller | FromAgent | FromRuntime
+# --- from the store --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAsked:
+    """This pod asks the store for the call under this name. Until it is answered, that may have taken effect."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimGranted:
+    """The call is this pod's under a new epoch, by the claim of this name, and what is in memory goes on."""
+
+    epoch: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeWrite:
+    """The store is ready for a write; answered with `effects.Write`, and nothing is unsaved afterwards.
+
+    The two say how full the store is: see `memory_pressure`.
+    """
+
+    is_scarce: bool = False
+    is_nearly_full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SkipWrite:
+    """The store is given up for now; answered with `effects.Skipped`. The next write is of the whole call."""
+
+
+@dataclass(slots=True)
+class EventsReleased:
+    """Events up to this number may be sent: they are durable, or the store is given up for now.
+
+    One is made for every write; treat it as frozen, as `AppendAudio`.
+    """
+
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLost:
+    """The store may lack something of the call: the next write is of all of it.
+
+    `events` waited for a write that was not made; they wait for the next one.
+    """
+
+    events: list[OutboxEntry] = field(default_factory=list)
+
+
+FromStore = ClaimAsked | ClaimGranted | TakeWrite | SkipWrite | EventsReleased | WriteLost
+
+Input = FromCaller | FromAgent | FromRuntime | FromStore

@@ -7,26 +7,32 @@ changed, and becomes an `error` event. By the kind of input::
 
     from the client    session · input_audio · items · responses · truncation
     from the agent     response_output, transcripts here
-    from the runtime   attach, detach, handoff and end, here
+    from the runtime   lifecycle: attach, detach, handoff and end
+    from the store     durability: whose the call is, what becomes of its writes
 
-Beside `step` stand the other ways into a call, all of the runtime: `attach` (a client
-connected), `resume` (a new owner) and `release` (a write is durable).
+Who takes a call over begins with `begin` in `beginnings`, and starts what `resume` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never, get_args
 
-from voice_agent.call import events, input_audio, inputs, items, response_output, responses, session
-from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.completeness import NOTHING_MISSING, Missing
+from voice_agent.call import (
+    durability,
+    events,
+    input_audio,
+    inputs,
+    items,
+    lifecycle,
+    response_output,
+    responses,
+    session,
+)
 from voice_agent.call.effects import (
     CountLimit,
     Effect,
     StartResponse,
-    StopResponse,
     Transcribe,
 )
 from voice_agent.call.record import Call, Status
@@ -35,11 +41,18 @@ from voice_agent.errors import ProtocolError
 
 
 def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
-    """Apply one input to a call. Inputs of a response that is over, and all inputs of an ended call, are ignored."""
-    if call.status is Status.ENDED:
+    """Apply one input to a call; nothing else changes it.
+
+    Inputs of a response that is over are ignored, and of an ended call all but those that concern its writes.
+    """
+    if call.status is Status.ENDED and type(event) not in _AFTER_THE_END:
         return []
     taken: list[Effect] = _HANDLERS[type(event)](call, event, now_ms)
     return taken
+
+
+Step = Callable[[Call, inputs.Input, int], list[Effect]]
+"""`step`, or what calls it."""
 
 
 def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
@@ -78,70 +91,6 @@ def is_saved(call: Call) -> bool:
     held = call.input_audio
     waits = call.listening is None or held.speaking
     return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """What a new connection begins with."""
-
-    start: int
-    """Number of the event after which it goes on."""
-    gap: tuple[int, int] | None
-    """First and last number of the events in between that are not held any more."""
-    replay: list[OutboxEntry]
-    """What its client has missed; what is not durable yet follows by itself."""
-    rewound: bool
-    """Audio that was not saved is forgotten: the client sends it again, and endpointing must restart."""
-    missing: Missing = NOTHING_MISSING
-    """What the store had lost of the call when it was claimed."""
-
-
-def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
-    """A client connected, having seen events up to `last_event` (None: it begins with what is not visible yet).
-
-    A client that has seen more than the store remembers (it outlived an outage) is believed:
-    numbering goes on after it. `resumable`: it can come back.
-    """
-    # A client that resumes sends again from `heard_ms` on: what lies behind it must be saved or forgotten.
-    heard_to = call.input_audio.position
-    input_audio.flush(call)
-    input_audio.forget_unsaved(call)
-    if call.playback is not None and call.left_at_ms:
-        # No client played anything meanwhile.
-        call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
-        call.mark("response")
-    items.drop_pending_audio(call)
-    call.resent_to = None if last_event is None else 0
-    call.status = Status.ATTACHED
-    call.left_at_ms = 0
-    call.handed_off = False
-    call.resumable = call.resumable or resumable
-    call.mark("status")
-    start = call.visible_seq if last_event is None else last_event
-    gap = _missing(call, start)
-    if start > call.seq:
-        call.pass_over_ids(start - call.seq)
-        call.seq = call.visible_seq = start
-        call.outbox.clear()  # What is in front of a hole cannot be replayed.
-    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.visible_seq]
-    if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
-        # The client has seen an event since the greeting that told it, so that has arrived.
-        call.missing = NOTHING_MISSING
-    call.missing_told_at = start
-    return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.missing)
-
-
-def _missing(call: Call, start: int) -> tuple[int, int] | None:
-    if start > call.seq:
-        return call.seq + 1, start
-    oldest = call.outbox.first_n or call.visible_seq + 1
-    return (start + 1, oldest - 1) if oldest > start + 1 else None
-
-
-def release(call: Call, events: list[OutboxEntry]) -> None:
-    """These events are durable (or the store is given up for now): they may be sent."""
-    if events:
-        call.visible_seq = events[-1].n
 
 
 def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
@@ -237,54 +186,57 @@ def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
 
 
 def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
-    if isinstance(event, inputs.AppendItemAudio):
-        items.append_item_audio(call, event)
-        return []
-    if isinstance(event, inputs.AudioStopped):
-        return input_audio.stop_without_audio(call, now_ms)
-    if isinstance(event, inputs.EndCall):
-        return end(call, event.outcome, now_ms)
-    if isinstance(event, inputs.HandoffPlanned):
-        # Before the close is sent: the next owner may claim the call sooner than this pod could write again.
-        input_audio.flush(call)
-        call.handed_off = True
-        call.mark("status")
-        return []
-    if isinstance(event, inputs.DrainAnnounced):
-        call.emit(events.going_away(event.time_left_ms, "drain"))
-        return []
-    call.sent_seq = call.visible_seq
-    if event.hung_up:
-        return end(call, "hangup", now_ms)
-    items.drop_pending_audio(call)
-    input_audio.flush(call)
-    call.status = Status.PARKED
-    call.left_at_ms = now_ms
-    call.handed_off = event.planned
-    call.mark("status")
-    return []
+    match event:
+        case inputs.AppendItemAudio():
+            items.append_item_audio(call, event)
+            return []
+        case inputs.AudioStopped():
+            return input_audio.stop_without_audio(call, now_ms)
+        case inputs.ConnectionMade():
+            return [lifecycle.attach(call, event, now_ms)]
+        case inputs.ConnectionLost():
+            return lifecycle.detach(call, event, now_ms)
+        case inputs.HandoffPlanned():
+            lifecycle.plan_handoff(call)
+            return []
+        case inputs.DrainAnnounced(time_left_ms):
+            call.emit(events.going_away(time_left_ms, "drain"))
+            return []
+        case inputs.EndCall(outcome):
+            return lifecycle.end(call, outcome, now_ms)
+        case _:
+            assert_never(event)
 
 
-def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
-    """The call is over: what only a resume would need is dropped.
-
-    Events that are not durable yet still go to the caller, with the write that ends the call.
-    """
-    effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
-    call.response = call.pending_audio = None
-    call.playback = None
-    input_audio.forget_audio(call)
-    call.outbox.clear()
-    call.status = Status.ENDED
-    call.outcome = outcome
-    call.ended_at_ms = now_ms
-    call.mark("status", "response")
-    return effects
+def _from_store(call: Call, event: inputs.FromStore, now_ms: int) -> list[Effect]:
+    match event:
+        case inputs.TakeWrite():
+            return [durability.take(call, event, now_ms)]
+        case inputs.EventsReleased(last_event):
+            call.visible_seq = last_event
+            return []
+        case inputs.WriteLost(waiting):
+            durability.requeue_whole(call, waiting)
+            return []
+        case inputs.SkipWrite():
+            return [durability.skip(call)]
+        case inputs.ClaimAsked(name):
+            call.doubted_claim = name
+            return []
+        case inputs.ClaimGranted(epoch, name):
+            call.own(epoch, name)
+            return []
+        case _:
+            assert_never(event)
 
 
 _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
     **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
+    **dict.fromkeys(get_args(inputs.FromStore), _from_store),
 }
 """By the kind of input; looking into a union takes longer than all that is done to a frame."""
+
+_AFTER_THE_END = frozenset((inputs.ConnectionMade, *get_args(inputs.FromStore)))
+"""What an ended call takes, too: its end is to be written, and a connection that comes too late begins with it."""

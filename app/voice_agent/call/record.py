@@ -358,10 +358,14 @@ class Call:
         That is only so on a connection resumed with `last_event_id`, and until the first that is not known or
         does not come in the order in which it came first: ids are the client's own affair, and may be few.
         """
-        number = self.seen[event_id][0] if event_id in self.seen else 0
-        is_resent = self.resent_to is not None and number > self.resent_to
-        self.resent_to = number if is_resent else None
+        is_resent = self.is_resent(event_id)
+        self.resent_to = self.seen[event_id][0] if is_resent else None
         return is_resent
+
+    def is_resent(self, event_id: str) -> bool:
+        """What `recognises` would say; nothing changes."""
+        number = self.seen[event_id][0] if event_id in self.seen else 0
+        return self.resent_to is not None and number > self.resent_to
 
     def remember(self, event_id: str, *, heard_to: int) -> None:
         """Note that a client event took effect.
@@ -387,7 +391,7 @@ class Call:
         if undone:
             self.last_client_event_id = next(reversed(self.seen), None)
 
-    # --- what the runtime uses ---------------------------------------------
+    # --- for the store -----------------------------------------------------
 
     def own(self, epoch: int, claim: str) -> None:
         """Go on under a new epoch."""

@@ -5,8 +5,8 @@ after a crash. Everything else is written only when it changed: bytes per write 
 call. Three kinds: what changed since the last write; all of it (`Call.write_whole`), where the store has lost
 something or nothing is known of what it holds; and the last one, which leaves a tombstone and what was said.
 
-The caller of `take_write` must have the write made durable, or tell the call that it was not (`Call.requeue_events`,
-`Call.write_whole`): nothing is unsaved afterwards.
+Who asks for a write (`inputs.TakeWrite`) must have it made durable, or tell the call that it was not
+(`inputs.WriteLost`): nothing is unsaved afterwards.
 """
 
 from __future__ import annotations

@@ -177,4 +177,5 @@ async def test_a_message_that_comes_again_is_taken_once() -> None:
     before = len(scale.taken)
     assert scale.call.input_audio.position == 2 * AUDIO_BYTES
     take(scale, message)
-    assert len(scale.taken) == before
+    assert len(scale.taken) == before + 1, "the rules are told that it came again"
+    assert scale.call.input_audio.position == 2 * AUDIO_BYTES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -17,7 +16,7 @@ from tests.runtime.rig import (
     ScriptedAgent,
     rig,
 )
-from voice_agent.call.codec import restore
+from voice_agent.call.beginnings import Beginning, begin
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.record import Call, Status
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
@@ -122,11 +121,11 @@ async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: py
     """Other calls go on while twenty thousand items are; a short one is read at once."""
     threads: list[threading.Thread] = []
 
-    def noted(*arguments: Any, **more: Any) -> Call:
+    def noted(beginning: Beginning) -> Call:
         threads.append(threading.current_thread())
-        return restore(*arguments, **more)
+        return begin(beginning)
 
-    monkeypatch.setattr(claims, "restore", noted)
+    monkeypatch.setattr(claims, "begin", noted)
     monkeypatch.setattr(claims, "LONG_CONVERSATION", 2)
     async with rig() as its:
         blue, green = await its.pod(), await its.pod("pod-b", "green")

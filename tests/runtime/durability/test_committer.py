@@ -105,7 +105,7 @@ async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
         caller.transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
         with (
-            patch("voice_agent.runtime.durability.call_writer.take_write", wraps=take_write) as made,
+            patch("voice_agent.call.durability.take_write", wraps=take_write) as made,
             patch.object(pod.committer.write_back, "write_some", return_value=False),
         ):
             for number in range(2, 30):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime.rig import rig
 from voice_agent.call.completeness import Missing
-from voice_agent.call.machine import Attached
+from voice_agent.call.effects import Attached
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 Everything here runs on the event loop without waiting. What takes time are tasks that the effects start: one for a
 response (`responder`), one for each transcription (`listening`). No task is made per frame.
 
-One input changes the call by `machine.step`, and nothing else does. What is visible of it comes later, from the
-committer by way of the call's writer: `push`.
+Every input goes to `LiveCall.step`, which is `machine.step`, and nothing else changes the call. What is visible of it
+comes later, from the committer by way of the call's writer: `push`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ from voice_agent.call import machine
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import (
+    Attached,
     CloseConnection,
     CountLimit,
     Effect,
     ResetEndpointing,
+    Skipped,
     StartResponse,
     StopResponse,
     StopTranscribing,
     Transcribe,
+    Write,
 )
 from voice_agent.call.inputs import (
     AppendAudio,
     AudioStopped,
     ConnectionLost,
+    ConnectionMade,
     DrainAnnounced,
     EndCall,
     FromCaller,
     Input,
 )
-from voice_agent.call.machine import Attached
+from voice_agent.call.machine import Step
 from voice_agent.call.record import Call, Status
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
@@ -88,6 +92,8 @@ class LiveCall:
         self.responder = Responder(call, agent, self.feed, self.writer, clock, observer)
         self.key_kept_at_s = clock.monotonic_s()
         """When the call key was bound last."""
+        self.step: Step = machine.step
+        """How inputs come to the rules; by way of a recorder where they are recorded."""
         self._committer = committer
         self._clock = clock
         self._observer = observer
@@ -113,9 +119,7 @@ class LiveCall:
         The path of every frame: endpointing is fed here, not in a method of `listening`.
         """
         listening = self.listening
-        if type(event) is AppendAudio:
-            if event.event_id is not None and self.call.recognises(event.event_id):
-                return
+        if type(event) is AppendAudio and (event.event_id is None or not self.call.is_resent(event.event_id)):
             self._frames.came += 1
             if listening.endpointer is not None and len(event.audio) % self.call.input_format.sample_bytes == 0:
                 boundaries = listening.endpointer.feed(event.audio)
@@ -129,11 +133,15 @@ class LiveCall:
         """Let something happen: the rules decide, this object acts. Nothing happens to a call that this pod lost."""
         if self.writer.state is FENCED:
             return
-        effects = machine.step(self.call, event, self._clock.wall_ms())
+        effects = self.step(self.call, event, self._clock.wall_ms())
         if self.call.has_changes:
             self._committer.mark(self.writer)
         for effect in effects:
             self._carry_out(effect)
+
+    def apply(self, event: Input) -> list[Effect]:
+        """See `call_writer.WrittenCall`."""
+        return self.step(self.call, event, self._clock.wall_ms())
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -151,6 +159,8 @@ class LiveCall:
                 self._observer.limit_reached(limit)
             case CloseConnection(code, reason):
                 self.finish("agent", code, reason)
+            case Attached() | Write() | Skipped():
+                pass  # An answer; who asked for it has it from `apply`.
             case _:
                 assert_never(effect)
 
@@ -179,7 +189,8 @@ class LiveCall:
             self.connection.close(CloseCode.ATTACHED_ELSEWHERE, at_once=True)
         self.connection = connection
         self.activity.attached()
-        attached = machine.attach(self.call, last_event, self._clock.wall_ms(), resumable=connection.resumable)
+        [attached] = self.apply(ConnectionMade(last_event, connection.resumable))
+        assert isinstance(attached, Attached)
         if attached.rewound:
             self.listening.restart()
         connection.push(attached.replay)

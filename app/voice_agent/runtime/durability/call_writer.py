@@ -16,12 +16,11 @@ from typing import Protocol
 
 import structlog
 
-from voice_agent.call import machine
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.closing import CloseCode
-from voice_agent.call.memory_pressure import apply_memory_pressure
+from voice_agent.call.effects import Effect, Skipped, Write
+from voice_agent.call.inputs import EventsReleased, Input, SkipWrite, TakeWrite, WriteLost
 from voice_agent.call.record import Call, Status
-from voice_agent.call.writes import skip_write, take_write
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -45,10 +44,15 @@ class WriteState(Enum):
 
 OPEN, PAUSED, FENCED = WriteState
 """As names of their own: the state is read for each frame."""
+TAKE_WRITE = TakeWrite()
+"""Made once, for there is one for every write."""
 
 
 class WrittenCall(Protocol):
     """The call's loop, which learns here what became of its writes."""
+
+    def apply(self, event: Input) -> list[Effect]:
+        """Have the rules change the call; also of one that this pod has lost. The effects are the giver's to see to."""
 
     def push(self, events: list[OutboxEntry]) -> None:
         """The client may see these events from now on."""
@@ -140,11 +144,12 @@ class CallWriter:
         """See `writing.Writer`."""
         if self.state is not OPEN:
             return None
-        memory, call = self._committer.memory, self.call
-        if memory.is_scarce or memory.is_nearly_full or call.under_memory_pressure or not call.keeps_turns:
-            apply_memory_pressure(call, is_scarce=memory.is_scarce, is_nearly_full=memory.is_nearly_full)
-        waiting = call.unsaved_events
-        return take_write(call, self._clock.wall_ms()), waiting
+        memory = self._committer.memory
+        is_short = memory.is_scarce or memory.is_nearly_full
+        asked = TakeWrite(memory.is_scarce, memory.is_nearly_full) if is_short else TAKE_WRITE
+        [taken] = self._host.apply(asked)
+        assert isinstance(taken, Write)
+        return taken.write, taken.waiting
 
     @property
     def has_ended(self) -> bool:
@@ -161,20 +166,22 @@ class CallWriter:
     def release_unsaved(self) -> None:
         """See `writing.Writer`."""
         if self.state is OPEN:
-            self.committed(skip_write(self.call))
+            [skipped] = self._host.apply(SkipWrite())
+            assert isinstance(skipped, Skipped)
+            self.committed(skipped.waiting)
 
     def committed(self, events: list[OutboxEntry]) -> None:
         """See `writing.Writer`."""
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._progress.set()
-        machine.release(self.call, events)
+        if events:
+            self._host.apply(EventsReleased(events[-1].n))
         self._host.push(events)
 
     def requeue_whole(self, waiting: list[OutboxEntry]) -> None:
         """See `writing.Writer`."""
-        self.call.write_whole = True
-        self.call.requeue_events(waiting)
+        self._host.apply(WriteLost(waiting))
 
     def unwritable(self) -> None:
         """See `writing.Writer`: a fault of ours. The store keeps the last good state, which can be resumed."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
-from voice_agent.call.codec import READS_SCHEMAS, restore
+from voice_agent.call.beginnings import CallClaimed, begin
+from voice_agent.call.codec import READS_SCHEMAS
+from voice_agent.call.inputs import ClaimAsked, Input, WriteLost
 from voice_agent.call.record import Call
 from voice_agent.errors import RecordUnreadable, StoreError
 from voice_agent.runtime.ports import Clock, Observer
@@ -31,6 +32,15 @@ class ClaimAnswer(NamedTuple):
 
     outcome: Claimed | NotClaimed
     name: str
+
+
+class HeldCall(Protocol):
+    """A call in memory, as far as a claim needs it."""
+
+    call: Call
+
+    def feed(self, event: Input) -> None:
+        """Let something happen to the call."""
 
 
 class Claims:
@@ -57,17 +67,17 @@ class Claims:
         """A name that no other claim has."""
         return self._random_bytes(NAME_BYTES).hex()
 
-    async def claim(self, call_id: str, held: Call | None, *, api_key_hash: str | None) -> ClaimAnswer:
-        """Ask for a call, of which this pod has `held` in memory. Changes who owns `held` in nothing: see `Call.own`.
+    async def claim(self, call_id: str, held: HeldCall | None, *, api_key_hash: str | None) -> ClaimAnswer:
+        """Ask for a call, of which this pod has `held` in memory. Under a new epoch it is with `ClaimGranted` only.
 
         Raises `StoreError` without an answer, and whether the claim took effect is not known then, as after a
         cancellation; `RecordUnreadable` for a record that this version cannot read; the next write of `held` heals it.
         """
-        name = (held.doubted_claim if held is not None else "") or self.new_name()
+        name = (held.call.doubted_claim if held is not None else "") or self.new_name()
         claim = Claim(call_id, self._pod, self._color, self._clock.wall_ms(), api_key_hash, name, READS_SCHEMAS)
         if held is not None:
             # Whatever keeps the answer away, a cancellation too: until there is one it may have taken effect.
-            held.doubted_claim = name
+            held.feed(ClaimAsked(name))
         started_s = self._clock.monotonic_s()
         try:
             outcome = await self._store.claim(claim)
@@ -76,27 +86,18 @@ class Claims:
             raise
         except RecordUnreadable:
             if held is not None:
-                held.write_whole = True  # Here is what the record lacks.
+                held.feed(WriteLost())  # Here is what the record lacks.
             raise
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
         return ClaimAnswer(outcome, name)
 
-    async def read(self, claimed: Claimed, *, outbox_bytes: int, checkpoint_ms: int) -> Call:
-        """The call that was claimed, with `left_at_ms` set; a long one is read in a thread. Raises `RecordUnreadable`.
+    async def read(self, claimed: CallClaimed) -> Call:
+        """The call that was claimed; a long one is read in a thread. Raises `RecordUnreadable`.
 
         What the store had lost of it is logged and counted.
         """
-        restored = partial(
-            restore,
-            claimed.snapshot,
-            epoch=claimed.epoch,
-            outbox_bytes=outbox_bytes,
-            checkpoint_ms=checkpoint_ms,
-        )
         is_long = len(claimed.snapshot.items) > LONG_CONVERSATION
-        call = await asyncio.to_thread(restored) if is_long else restored()
-        # A pod that died could not say when its caller was left alone: at its last write they still spoke.
-        call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+        call = await asyncio.to_thread(begin, claimed) if is_long else begin(claimed)
         if any(call.missing):
             log.warning("the store had lost a part of a call", call_id=call.call_id, **call.missing._asdict())
             for part, count in call.missing._asdict().items():

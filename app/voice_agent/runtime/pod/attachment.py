@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import structlog
 
 from voice_agent.call.closing import CloseCode
-from voice_agent.call.machine import Attached
+from voice_agent.call.effects import Attached
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall

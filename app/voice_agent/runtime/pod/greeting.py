@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from voice_agent.call.effects import Attached
 from voice_agent.call.event_ids import event_id
-from voice_agent.call.machine import Attached
 from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
 from voice_agent.protocol.realtime import greeting

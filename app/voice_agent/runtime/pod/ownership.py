@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from voice_agent.call.outbox import Outbox
+from voice_agent.call.beginnings import CallClaimed, CallMade, begin
+from voice_agent.call.inputs import ClaimGranted, WriteLost
 from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
-from voice_agent.call.record import Call
-from voice_agent.call.session_config import new_session
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.claims import Claims
@@ -67,27 +66,23 @@ class Ownership:
         agent = self._ports.agents.agent(request.model)
         settings = self._settings
         now_ms = self._ports.clock.wall_ms()
-        call_id = new_call_id(self._ports.random_bytes)
-        model = request.model or agent.name
-        expires_at_s = now_ms // 1000 + settings.max_call_s
-        call = Call(
-            call_id=call_id,
-            epoch=1,
+        made = CallMade(
+            call_id=new_call_id(self._ports.random_bytes),
+            claim=self._claims.new_name(),
             owner=settings.pod,
             color=settings.color,
-            model=model,
-            session=new_session(call_id, model, settings.voice, expires_at_s=expires_at_s),
-            outbox=Outbox(settings.outbox_bytes),
+            model=request.model or agent.name,
+            voice=settings.voice,
             created_at_ms=now_ms,
-            mirror=agent.mirrors,
+            expires_at_s=now_ms // 1000 + settings.max_call_s,
+            outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
+            mirror=agent.mirrors,
             api_key_hash=request.api_key_hash,
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
-            write_whole=True,
-            claim=self._claims.new_name(),
         )
-        live = self._owned.add(call, agent)
+        live = self._owned.add(begin(made), agent)
         try:
             await self._committer.flush(live.writer)
         except BaseException:
@@ -134,9 +129,8 @@ class Ownership:
         await asyncio.sleep(0)
         if request.is_gone():
             raise unavailable("caller_left", "The caller left before the call was found.")
-        held = None if live is None else live.call
         try:
-            claimed, name = await self._claims.claim(call_id, held, api_key_hash=api_key_hash)
+            claimed, name = await self._claims.claim(call_id, live, api_key_hash=api_key_hash)
         except StoreError as error:
             if live is None or not self._may_go_on_unasked(live, request.last_event):
                 raise store_failed(error) from error
@@ -145,13 +139,13 @@ class Ownership:
         if live is not None and not self._owned.has(live):
             live = None  # It ended, or was fenced, meanwhile.
         if claimed is NotClaimed.UNKNOWN and live is not None:
-            live.call.own(live.call.epoch + 1, name)
-            live.call.write_whole = True
+            live.feed(ClaimGranted(live.call.epoch + 1, name))
+            live.feed(WriteLost())
             return self._from_memory(live)
         if isinstance(claimed, NotClaimed):
             return claimed
         if live is not None and is_next_claim(live.call, claimed.epoch):
-            live.call.own(claimed.epoch, name)
+            live.feed(ClaimGranted(claimed.epoch, name))
             return self._from_memory(live)
         if live is not None:
             live.writer.superseded()
@@ -171,9 +165,13 @@ class Ownership:
 
     async def _from_snapshot(self, claimed: Claimed) -> ResumedCall:
         settings = self._settings
-        call = await self._claims.read(
-            claimed, outbox_bytes=settings.outbox_bytes, checkpoint_ms=settings.checkpoint_ms
+        beginning = CallClaimed(
+            snapshot=claimed.snapshot,
+            epoch=claimed.epoch,
+            outbox_bytes=settings.outbox_bytes,
+            checkpoint_ms=settings.checkpoint_ms,
         )
+        call = await self._claims.read(beginning)
         left_at_ms = call.left_at_ms
         kind = resume_kind(
             call,

@@ -1,0 +1,85 @@
+"""How a call begins in the memory of its owner: it is made, or it is what the store holds of it.
+
+A beginning holds all that comes from outside: settings, the time, and the ids that chance gave. So the same beginning
+and the same inputs after it always give the same call (see `recording`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.codec import restore
+from voice_agent.call.outbox import Outbox
+from voice_agent.call.record import Call
+from voice_agent.call.session_config import new_session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallMade:
+    """A new call. `claim` names its first ownership."""
+
+    call_id: str
+    claim: str
+    owner: str
+    color: str
+    model: str
+    voice: str
+    created_at_ms: int
+    expires_at_s: int
+    outbox_bytes: int
+    checkpoint_ms: int
+    mirror: bool = False
+    api_key_hash: str = ""
+    call_key_hash: str = ""
+    resumable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallClaimed:
+    """A call that the store handed over under `epoch`."""
+
+    snapshot: Snapshot
+    epoch: int
+    outbox_bytes: int
+    checkpoint_ms: int
+
+
+Beginning = CallMade | CallClaimed
+
+
+def begin(beginning: Beginning) -> Call:
+    """The call; one that was claimed says when its client was left alone. Raises `RecordUnreadable`."""
+    return _made(beginning) if isinstance(beginning, CallMade) else _claimed(beginning)
+
+
+def _made(made: CallMade) -> Call:
+    return Call(
+        call_id=made.call_id,
+        epoch=1,
+        owner=made.owner,
+        color=made.color,
+        model=made.model,
+        session=new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s),
+        outbox=Outbox(made.outbox_bytes),
+        created_at_ms=made.created_at_ms,
+        mirror=made.mirror,
+        checkpoint_ms=made.checkpoint_ms,
+        api_key_hash=made.api_key_hash,
+        call_key_hash=made.call_key_hash,
+        resumable=made.resumable,
+        write_whole=True,
+        claim=made.claim,
+    )
+
+
+def _claimed(claimed: CallClaimed) -> Call:
+    call = restore(
+        claimed.snapshot,
+        epoch=claimed.epoch,
+        outbox_bytes=claimed.outbox_bytes,
+        checkpoint_ms=claimed.checkpoint_ms,
+    )
+    # A pod that died could not say when its caller was left alone: at its last write they still spoke.
+    call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+    return call

@@ -1,0 +1,64 @@
+"""A call begins as it was made, or as the store held it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.call.calls import CALL_ID, append, feed, new_call, stored
+from voice_agent.call.beginnings import CallClaimed, CallMade, begin
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.inputs import ConnectionLost, TakeWrite
+from voice_agent.call.record import Call, Status
+from voice_agent.errors import RecordUnreadable
+
+MADE = CallMade(
+    call_id=CALL_ID,
+    claim="first",
+    owner="pod-a",
+    color="blue",
+    model="echo",
+    voice="ash",
+    created_at_ms=5,
+    expires_at_s=9,
+    outbox_bytes=1000,
+    checkpoint_ms=100,
+    api_key_hash="key",
+    resumable=True,
+)
+
+
+def claimed(snapshot: Snapshot) -> Call:
+    return begin(CallClaimed(snapshot=snapshot, epoch=7, outbox_bytes=1000, checkpoint_ms=100))
+
+
+def test_a_new_call_is_all_that_was_asked_for() -> None:
+    """Settings, time and chance come from outside; it is written whole, by the pod that made it."""
+    call = begin(MADE)
+    assert (call.call_id, call.epoch, call.claim, call.owner, call.color) == (CALL_ID, 1, "first", "pod-a", "blue")
+    assert (call.model, call.created_at_ms, call.checkpoint_ms, call.resumable) == ("echo", 5, 100, True)
+    assert call.session["audio"]["output"]["voice"] == "ash"
+    assert call.session["expires_at"] == 9
+    assert call.write_whole
+    assert begin(replace(MADE, mirror=True)).mirror
+
+
+def test_a_claimed_call_was_left_when_it_was_written_last_unless_it_says_when() -> None:
+    """A pod that died could not say when its client was left alone."""
+    call = new_call()
+    assert call.status is Status.ATTACHED
+    call.write_whole = True
+    snapshot = stored(call)
+    snapshot.fields["updated_at"] = b"77"
+    assert (claimed(snapshot).left_at_ms, claimed(snapshot).epoch) == (77, 7)
+    feed(call, *append(), ConnectionLost(hung_up=False), now_ms=50)
+    call.write_whole = True
+    assert claimed(stored(call)).left_at_ms == 50
+
+
+def test_a_record_that_cannot_be_read_begins_no_call() -> None:
+    """It is said so, and the record stays as it is."""
+    feed(new_call(), TakeWrite())
+    with pytest.raises(RecordUnreadable):
+        claimed(Snapshot({}, {}, [], []))
