@@ -50,7 +50,7 @@ def test_a_claimed_call_was_left_when_it_was_written_last_unless_it_says_when() 
     assert call.status is Status.ATTACHED
     call.write_whole = True
     snapshot = stored(call)
-    snapshot.fields["updated_at"] = b"77"
+    snapshot.fields["updated_at_ms"] = b"77"
     assert (claimed(snapshot).left_at_ms, claimed(snapshot).epoch) == (77, 7)
     feed(call, *append(), ConnectionLost(hung_up=False), now_ms=50)
     call.write_whole = True

@@ -29,7 +29,7 @@ def test_a_write_carries_what_changed_and_what_may_be_sent_after_it() -> None:
     feed(call, TYPED)
     write = taken(call)
     assert [entry.n for entry in write.waiting] == [entry.n for entry in write.write.events] == [1, 2]
-    assert write.write.fields["updated_at"] == b"9"
+    assert write.write.fields["updated_at_ms"] == b"9"
     assert not call.has_changes
     assert call.visible_seq == 0
     feed(call, inputs.EventsReleased(2))

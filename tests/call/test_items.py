@@ -194,7 +194,7 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
     feed(call, *(steps if fails_first else reversed(steps)))
     feed(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call
-    assert said_since_last_response(again.conversation.items(), failed_to=again.failed_to).items == 1
+    assert said_since_last_response(again.conversation.items(), failed_to=again.failed_up_to).items == 1
 
 
 def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
@@ -203,12 +203,12 @@ def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
     for each in ("earlier", "other", "mine"):
         feed(call, inputs.CreateItem({**TYPED, "id": each}))
     feed(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
-    for asked_to in ("mine", "other"):
+    for asked_up_to in ("mine", "other"):
         assert call.response is not None
-        assert call.response.asked_to == asked_to
+        assert call.response.asked_up_to == asked_up_to
         take_write(call, 0)
-        feed(call, inputs.DeleteItem(asked_to))
-    assert orjson.loads(take_write(call, 0).fields["response"])["asked_to"] == ""
+        feed(call, inputs.DeleteItem(asked_up_to))
+    assert orjson.loads(take_write(call, 0).fields["response"])["asked_up_to"] == ""
 
 
 @pytest.mark.parametrize("item", [TYPED, RULE, RESULT, SPOKEN])

@@ -83,7 +83,7 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
     found = record.restored()
     assert found.response == call.response
     assert found.response is not None or not [
-        name for name, value in record.fields.items() if name[:5] == "said:" and value
+        name for name, value in record.fields.items() if name[:5] == "text:" and value
     ]
 
 
@@ -93,7 +93,7 @@ def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
     feed(call, HELLO, inputs.CreateResponse({}), inputs.ResponseText(response_id(1), "x" * (2 * CHUNK_CHARS + 10)))
     take_write(call, 0)
     feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseText(response_id(1), "y"))
-    assert [name for name in take_write(call, 0).fields if name.startswith("said:")] == ["said:2"]
+    assert [name for name in take_write(call, 0).fields if name.startswith("text:")] == ["text:2"]
 
 
 def test_a_token_costs_the_same_at_the_end_of_a_long_reply() -> None:
@@ -140,7 +140,7 @@ def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int)
     again.text += "!"
     again.alignment.append([entries, chars])
     take_chunks(again, more, whole=False)
-    assert list(more) == [f"said:{chars // CHUNK_CHARS}", f"aligned:{entries // CHUNK_ENTRIES}"]
+    assert list(more) == [f"text:{chars // CHUNK_CHARS}", f"alignment:{entries // CHUNK_ENTRIES}"]
     restore_chunks(response, fields | more)
     assert response == again
 
@@ -211,7 +211,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
 
 def known_of(call: Call) -> dict[str, Any]:
     """All that a call knows of its replies."""
-    names = "response playback agent_state failed_to voice_locked items_made responses_made idle_from_ms".split()
+    names = "response playback agent_state failed_up_to voice_locked items_made responses_made idle_from_ms".split()
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
     return {"said": said, **{name: getattr(call, name) for name in names}}

@@ -312,10 +312,17 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
     else:
         feed(call, *([HELLO] if said == "typed" else []), inputs.CreateResponse({}), now_ms=7000)
     params = {"output_modalities": ["audio"], "audio": {"output": {"format": PCM.as_json(), "voice": "alloy"}}}
-    asked_to, items_to = "" if said == "nothing" else item_id(1), call.conversation.last_rank
+    asked, items = "" if said == "nothing" else item_id(1), call.conversation.last_rank
     clip = (item_id(1), 1, 500) if said == "spoken" else ("", 0, 0)
     assert call.response == Response(
-        response_id(1), params, 7000, *clip, asked_to=asked_to, items_to=items_to, cut=False, piece=Piece(0, 0, 0, [])
+        response_id(1),
+        params,
+        7000,
+        *clip,
+        asked_up_to=asked,
+        items_up_to=items,
+        cut=False,
+        piece=Piece(0, 0, 0, []),
     )
     assert call.answered is call.clip
     assert (call.clip is not None) == (said == "spoken")

@@ -2,91 +2,120 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from pathlib import Path
-
 import orjson
+import pytest
 
-from voice_agent.call.changes import OutboxEntry, Snapshot, SpeechEntry
-from voice_agent.call.codec import SCHEMA, restore
+from tests.call.calls import feed
+from tests.call.records import RECORDS, recorded
+from tests.call.records.__main__ import stored_call
+from voice_agent.call import inputs
+from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.codec import restore
+from voice_agent.call.record import Call
+from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.writes import take_write
 
-RECORDS = Path(__file__).parent / "records"
-"""Calls as released versions stored them; never edited, only added to."""
+OF_THE_WRITE = {"updated_at_ms", "revision"}
+"""What is another with each write."""
+BY_THE_STORE = {"epoch", "claim", "claimed_at_ms", "revision"}
+"""Fields that the store itself sets."""
 
 
-def recorded(name: str) -> Snapshot:
-    """A stored call: bytes are written as Latin-1 text, audio in base64."""
-    held = orjson.loads((RECORDS / f"{name}.json").read_bytes())
-
-    def raw(texts: dict[str, str]) -> dict[str, bytes]:
-        return {key: value.encode("latin-1") for key, value in texts.items()}
-
-    return Snapshot(
-        raw(held["fields"]),
-        raw(held["items"]),
-        [OutboxEntry(n, head.encode("latin-1"), b64decode(audio)) for n, head, audio in held["outbox"]],
-        [SpeechEntry(n, item_id, b64decode(audio)) for n, item_id, audio in held["speech"]],
-    )
+def taken_over(held: Snapshot) -> Call:
+    """A stored call as the next owner has it."""
+    return restore(held, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
 
 
-def test_a_call_of_the_first_version_goes_on() -> None:
-    """A reply under way, half an utterance, two turns, remembered client events: everything is understood."""
-    call = restore(recorded("schema-1"), epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
-    assert call.seq == 26
-    assert call.response is not None
-    assert call.response.response_id == "resp_2"
-    assert call.response.text == "The second answer"
-    assert call.response.audio_bytes == 9600
-    assert len(call.input_audio.audio) == 5 * 960
-    assert [item["id"] for item in call.conversation.items()] == ["item_1", "item_2", "item_3", "item_4"]
-    assert "client_1" in call.seen
-    assert call.turns == 2
-    assert call.outbox.after(20)[-1].n == 26
-    write = take_write(call, 5)
-    assert write.epoch == 3
-    assert write.revision == 1
+def lacking(after: dict[str, bytes], before: dict[str, bytes]) -> list[str]:
+    """Which values are not there any more as they were; a JSON object may have more in it."""
+    return [name for name, value in before.items() if not says(after.get(name, b""), value)]
 
 
-def test_a_version_back_finds_all_it_knows() -> None:
-    """Rollback: what this version writes still has every field that the first one reads, in the form it reads."""
-    before = recorded("schema-1")
-    call = restore(before, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
+def says(after: bytes, before: bytes) -> bool:
+    """Whether a value tells all that an older one told."""
+    if not before.startswith(b"{") or not after.startswith(b"{"):
+        return after == before
+    told = orjson.loads(after)
+    return all(told.get(name) == value for name, value in orjson.loads(before).items())
+
+
+def written_back(call: Call) -> CallWrite:
+    """All of it."""
     call.write_whole = True
-    after = take_write(call, 5)
-    assert set(before.fields) <= set(after.fields) | {"claimed_at", "epoch"}
-    for name in ("counts", "input_audio", "clip", "untranscribed", "agent", "seen:1", "voice_locked", "mirror"):
-        assert after.fields[name] == before.fields[name], name
-    response, old = orjson.loads(after.fields["response"]), orjson.loads(before.fields["response"])
-    # Text and audio of a reply under way stand in fields of their own by now; formats still change at once.
-    elsewhere = {"text", "audio_bytes"}
-    assert {name: response[name] for name in old if name not in elsewhere} == {
-        name: value for name, value in old.items() if name not in elsewhere
-    }
-    assert set(after.items) == set(before.items)
+    return take_write(call, 5)
+
+
+@pytest.mark.parametrize("schema", range(READS_SCHEMAS[0], READS_SCHEMAS[1] + 1))
+def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -> None:
+    """An answer under way, half an utterance, two turns, remembered client events: everything is understood."""
+    call = taken_over(recorded(f"schema-{schema}"))
+    assert (call.schema, call.seq, call.turns, call.revision) == (schema, 26, 2, 6)
+    assert call.response is not None
+    assert call.response.response_id.endswith("_2")
+    assert (call.response.text, call.response.audio_bytes) == ("The second answer", 9600)
+    assert call.response.side_effects[0]["result"] == {"booked": True}
+    assert call.response.piece.words == [[200, 4], [400, 11]]
+    assert len(call.input_audio.audio) == 10 * 960
+    assert call.answered is not None
+    assert len(call.answered.audio) == 10 * 960
+    assert [item["id"][-1] for item in call.conversation.items()] == ["1", "2", "3", "4"]
+    assert (next(iter(call.seen)), call.last_client_event_id) == ("client_1", "client_14")
+    assert call.outbox.after(20)[-1].n == 26
+    assert not any(call.missing)
+    assert (take_write(call, 5).epoch, take_write(call, 5).revision) == (3, 8)
+
+
+@pytest.mark.parametrize("schema", range(READS_SCHEMAS[0], READS_SCHEMAS[1] + 1))
+def test_a_version_back_finds_all_it_knows(schema: int) -> None:
+    """Rollback: what this version writes still has every field that the first one wrote, in the same form."""
+    before = recorded(f"schema-{schema}")
+    after = written_back(taken_over(before))
+    without = BY_THE_STORE | OF_THE_WRITE
+    assert lacking(after.fields, {name: value for name, value in before.fields.items() if name not in without}) == []
+    assert lacking(after.items, before.items) == []
+    assert (after.events, after.speech) == (before.outbox, before.speech)
+
+
+def test_the_record_of_this_schema_is_what_is_written_today() -> None:
+    """Nothing but new fields may come to it: `python -m tests.call.records` makes it, once."""
+    first, today = recorded(f"schema-{SCHEMA}"), stored_call()
+    assert lacking(today.fields, first.fields) == lacking(today.items, first.items) == []
+    assert (today.outbox, today.speech) == (first.outbox, first.speech)
+
+
+def test_there_is_a_record_of_each_schema_that_is_read() -> None:
+    """And of none that is not."""
+    oldest, newest = READS_SCHEMAS
+    assert {path.stem for path in RECORDS.glob("*.json")} == {f"schema-{n}" for n in range(oldest, newest + 1)}
 
 
 def test_what_a_version_ahead_added_survives_this_one() -> None:
-    """Fields of the record, of the reply and of the playback that this version does not know go back as they came."""
-    ahead = recorded("schema-1")
-    ahead.fields["schema"] = b"%d" % (SCHEMA + 1)
+    """Fields of the record, of reply, playback and items, and what an event says, go back as they came."""
+    ahead = recorded(f"schema-{SCHEMA}")
     ahead.fields["mood"] = b"\x00sunny"
-    response = orjson.loads(ahead.fields["response"])
-    ahead.fields["response"] = orjson.dumps({**response, "tempo": {"bpm": 90}})
-    playback = orjson.loads(ahead.fields["playback"])
-    ahead.fields["playback"] = orjson.dumps({**playback, "speaker": "left"})
-    call = restore(ahead, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
-    call.write_whole = True
-    after = take_write(call, 5)
+    added: dict[str, dict[str, object]] = {"response": {"tempo": {"bpm": 90}}, "playback": {"speaker": "left"}}
+    for name, more in added.items():
+        ahead.fields[name] = orjson.dumps({**orjson.loads(ahead.fields[name]), **more})
+    for item_id, entry in ahead.items.items():
+        ahead.items[item_id] = orjson.dumps({**orjson.loads(entry), "colour": "red", "of": [1]})
+    ahead.outbox[3] = ahead.outbox[3]._replace(head=b'{"type":"response.sung","by":{"a":"choir"}}')
+    call = taken_over(ahead)
+    heard = next(iter(call.untranscribed))
+    feed(call, inputs.Transcribed(heard, "hello again"))
+    changed = take_write(call, 4)
+    after = written_back(call)
     assert after.fields["mood"] == b"\x00sunny"
-    assert orjson.loads(after.fields["response"])["tempo"] == {"bpm": 90}
-    assert orjson.loads(after.fields["playback"])["speaker"] == "left"
+    for name, more in added.items():
+        assert says(after.fields[name], orjson.dumps(more))
+    for entry in (*after.items.values(), changed.items[heard]):
+        assert says(entry, b'{"colour":"red","of":[1]}')
+    assert after.events[3] == ahead.outbox[3]
 
 
 def test_what_a_version_ahead_tells_of_a_piece_of_speech_is_left_aside() -> None:
     """The piece under way is read all the same."""
-    ahead = recorded("schema-1")
+    ahead = recorded(f"schema-{SCHEMA}")
     ahead.fields["piece"] = orjson.dumps({"made_bytes": 9600, "pitch": 2})
-    call = restore(ahead, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
+    call = taken_over(ahead)
     assert call.response is not None
     assert call.response.piece.made_bytes == 9600

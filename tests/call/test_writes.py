@@ -61,7 +61,7 @@ def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
     assert (write.epoch, write.claim) == (2, "a name")
 
 
-POSITIONS = {"seq", "updated_at", "input_audio", "kept"}
+POSITIONS = {"seq", "updated_at_ms", "input_audio", "kept"}
 """What every write carries."""
 
 
@@ -75,7 +75,7 @@ def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
     again = take_write(call, 2)
     assert again == CallWrite(CALL_ID, 1, first.revision + 1, fields=again.fields)
     assert again.fields.keys() == POSITIONS | {"response_audio"}
-    assert again.fields["updated_at"] == b"2"
+    assert again.fields["updated_at_ms"] == b"2"
     assert not call.has_changes
     call.write_whole = True
     assert take_write(call, 3).whole
@@ -215,10 +215,10 @@ def test_what_a_reply_left_is_emptied_once() -> None:
     call = new_call()
     feed(call, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     feed(call, inputs.ResponseText(response_id(1), "One."))
-    assert take_write(call, 0).fields["said:0"]
+    assert take_write(call, 0).fields["text:0"]
     feed(call, inputs.ResponseFinished(response_id(1)))
-    assert take_write(call, 0).fields["said:0"] == b""
+    assert take_write(call, 0).fields["text:0"] == b""
     feed(call, inputs.CreateResponse({}), inputs.ResponseText(response_id(2), "Two."))
-    assert take_write(call, 0).fields["said:0"]
+    assert take_write(call, 0).fields["text:0"]
     feed(call, inputs.ResponsePlanned(response_id(2), {}, {}))
-    assert "said:0" not in take_write(call, 0).fields
+    assert "text:0" not in take_write(call, 0).fields

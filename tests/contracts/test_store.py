@@ -280,7 +280,7 @@ async def test_a_call_is_erased_whoever_owns_it(store: Store) -> None:
         assert await store.commit([ending]) == [WriteOutcome.ENDED]
     held = await store.load("call_a")
     assert held is not None
-    assert (held.fields["status"], held.fields["outcome"], held.fields["ended_at"]) == (b"ended", b"admin", b"7")
+    assert (held.fields["status"], held.fields["outcome"], held.fields["ended_at_ms"]) == (b"ended", b"admin", b"7")
     assert held.fields["epoch"] == b"2"
     assert await store.claim(claim()) is NotClaimed.ENDED
     assert await store.find_call_key("k" * 64) == "call_a"

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import StoreRefused, StoreUnavailable
 from voice_agent.operate.context import Context
 from voice_agent.operate.plan import CutoverProgress
@@ -62,7 +63,7 @@ class SimPod:
     capacity: int = 50
     status: str = "ok"
     store: str = "ok"
-    schema: int = 1
+    reads_schemas: tuple[int, int] = READS_SCHEMAS
     version: str = "1"
     counters: PodCounters = field(default_factory=PodCounters)
     heartbeat_at_s: float = 0.0
@@ -298,7 +299,7 @@ class Simulation:
             capacity=pod.capacity,
             started_at_ms=1,
             heartbeat_at_ms=self.clock.wall_ms(),
-            schema=pod.schema,
+            reads_schemas=pod.reads_schemas,
             store=pod.store,
             counters=pod.counters,
             calls_not_resumable=pod.not_resumable,

@@ -659,7 +659,7 @@ async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> No
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda pod: setattr(pod, "schema", 3), "writes records of schema 3 and blue of 1"),
+        (lambda pod: setattr(pod, "reads_schemas", (3, 4)), "reads records of schema 3 to 4 and blue of 2"),
         (lambda pod: setattr(pod, "capacity", 3), "green has room for 6 calls, and blue has 8: scale green up"),
         (lambda pod: setattr(pod, "status", "degraded"), "green-0, green-1 cannot reach the store well"),
         (lambda pod: setattr(pod, "store", "full"), "green-0, green-1 cannot write to the store, which is full: mend"),

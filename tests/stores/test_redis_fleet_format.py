@@ -55,7 +55,7 @@ def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterW
     [
         {},
         {
-            "schema": 3,
+            "reads_schemas": (2, 3),
             "counters": PodCounters(1, 2, 3, 4, {"0.5": 0, "2": 1, "inf": 5}, {"drain": MAX_NUMBER}),
             "keys": {"open": 0, "0123": 2},
             "calls_not_resumable": 4,
@@ -77,8 +77,9 @@ def test_what_an_older_version_does_not_say_counts_for_nothing() -> None:
     """Neither as an oddity nor as a number."""
     assert read_heartbeat() == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [])
     said = PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7)
-    numbers = (said.schema, said.calls_not_resumable, said.oldest_call_at_ms)
-    assert (*numbers, said.took_call_at_ms, said.forwarded_call_at_ms) == (0, 0, 0, 0, 0)
+    numbers = (said.calls_not_resumable, said.oldest_call_at_ms)
+    assert (*numbers, said.took_call_at_ms, said.forwarded_call_at_ms) == (0, 0, 0, 0)
+    assert said.reads_schemas == (0, 0)
     assert PodCounters() == PodCounters(ended=0, failed=0, dropped=0, resumed=0, turns={}, causes={})
     assert read_heartbeat(counters=b"{}") == (
         PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7, counters=PodCounters(0, 0, 0, 0)),
@@ -100,7 +101,7 @@ def test_a_heartbeat_that_has_run_out_is_none_and_not_odd() -> None:
         ("version", "1" * (MAX_TEXT_CHARS + 1), "its version is no label"),
         ("store", "\x1b", "its store is no label"),
         ("active_calls", "-1", "its active_calls is no number"),
-        ("schema", "soon", "its schema is no number"),
+        *(("reads_schemas", odd, "its reads_schemas are no numbers") for odd in ("2", "2 soon", "2 " + "3" * 21)),
         ("capacity", str(MAX_NUMBER + 1), "its capacity is no number"),
         ("capacity", "0" * 17, "its capacity is no number"),
         ("heartbeat_at_ms", "9" * 5000, "its heartbeat_at_ms is no number"),

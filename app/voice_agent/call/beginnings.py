@@ -12,6 +12,7 @@ from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import restore
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
+from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.session_config import new_session
 
 
@@ -33,6 +34,7 @@ class CallMade:
     api_key_hash: str = ""
     call_key_hash: str = ""
     resumable: bool = False
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class CallClaimed:
     epoch: int
     outbox_bytes: int
     checkpoint_ms: int
+    schemas: tuple[int, int] = READS_SCHEMAS
+    """The oldest and the newest that the pod reads."""
 
 
 Beginning = CallMade | CallClaimed
@@ -63,6 +67,7 @@ def _made(made: CallMade) -> Call:
         session=new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s),
         outbox=Outbox(made.outbox_bytes),
         created_at_ms=made.created_at_ms,
+        schema=made.schema,
         mirror=made.mirror,
         checkpoint_ms=made.checkpoint_ms,
         api_key_hash=made.api_key_hash,
@@ -79,7 +84,8 @@ def _claimed(claimed: CallClaimed) -> Call:
         epoch=claimed.epoch,
         outbox_bytes=claimed.outbox_bytes,
         checkpoint_ms=claimed.checkpoint_ms,
+        schemas=claimed.schemas,
     )
     # A pod that died could not say when its caller was left alone: at its last write they still spoke.
-    call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at", b"0"))
+    call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at_ms", b"0"))
     return call

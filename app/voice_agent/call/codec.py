@@ -33,14 +33,10 @@ from voice_agent.call.record import (
 )
 from voice_agent.call.response_chunks import is_chunk, restore_chunks, take_chunks
 from voice_agent.call.response_items import open_again
+from voice_agent.call.schema import READS_SCHEMAS, reads
 from voice_agent.call.session_config import new_session
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
-SCHEMA = 1
-SCHEMA_REACH = 1
-"""Each version reads the records of the one before it, and keeps what it does not know of the one after it."""
-READS_SCHEMAS = (SCHEMA - SCHEMA_REACH, SCHEMA + SCHEMA_REACH)
-"""The lowest and the highest schema that this version reads."""
 DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
 """What reading raises where a field is missing, or is something else than its kind."""
 
@@ -68,7 +64,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
     position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
     fields = {
         "seq": b"%d" % call.seq,
-        "updated_at": b"%d" % now_ms,
+        "updated_at_ms": b"%d" % now_ms,
         "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }
     if call.response is not None:
@@ -82,7 +78,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
 
 def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
     """All fields of the record of a call that has ended."""
-    fields = {"seq": b"%d" % call.seq, "updated_at": b"%d" % now_ms}
+    fields = {"seq": b"%d" % call.seq, "updated_at_ms": b"%d" % now_ms}
     for group in ("identity", "status", "counts"):
         _ENCODE[group](call, fields)
     return fields
@@ -108,13 +104,13 @@ def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:
 
 def _encode_identity(call: Call, fields: dict[str, bytes]) -> None:
     fields.update(
-        schema=b"%d" % SCHEMA,
+        schema=b"%d" % call.schema,
         call_id=call.call_id.encode(),
         model=call.model.encode(),
         mirror=b"%d" % call.mirror,
         api_key_hash=call.api_key_hash.encode(),
         call_key_hash=call.call_key_hash.encode(),
-        created_at=b"%d" % call.created_at_ms,
+        created_at_ms=b"%d" % call.created_at_ms,
         owner=call.owner.encode(),
         color=call.color.encode(),
     )
@@ -124,8 +120,8 @@ def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
     fields.update(
         status=call.status.encode(),
         outcome=call.outcome.encode(),
-        ended_at=b"%d" % call.ended_at_ms,
-        left_at=b"%d" % call.left_at_ms,
+        ended_at_ms=b"%d" % call.ended_at_ms,
+        left_at_ms=b"%d" % call.left_at_ms,
         handed_off=b"%d" % call.handed_off,
         resumable=b"%d" % call.resumable,
     )
@@ -142,7 +138,7 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
     fields["response"] = _flat(call.response, ELSEWHERE) if call.response else b""
-    fields["idle_from"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
+    fields["idle_from_ms"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
     fields["playback"] = _flat(call.playback) if call.playback else b""
     for name in call.fields_to_empty:
         fields.setdefault(name, b"")
@@ -159,12 +155,12 @@ def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
-    fields["agent"] = orjson.dumps(call.agent_state)
+    fields["agent_state"] = orjson.dumps(call.agent_state)
 
 
 def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
-    fields["clip"] = call.clip.item_id.encode() if call.clip else b""
-    fields["failed_to"] = call.failed_to.encode()
+    fields["clip_id"] = call.clip.item_id.encode() if call.clip else b""
+    fields["failed_up_to"] = call.failed_up_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.untranscribed))
     kept = kept_clips(call)
     fields["clips"] = orjson.dumps({clip.item_id: clip.first_n for clip in kept})
@@ -186,9 +182,10 @@ GROUPS = frozenset(_ENCODE)
 ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "piece_checksum"})
 """Of a reply: what changes more often than the rest, and has record fields of its own."""
 KNOWN_FIELDS = frozenset(
-    """schema call_id model mirror api_key_hash call_key_hash created_at owner color claimed_at status outcome ended_at
-    left_at handed_off resumable counts session voice_locked response response_audio piece playback idle_from agent clip
-    failed_to clips clip_bytes untranscribed seq updated_at input_audio kept epoch revision claim""".split()
+    """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome
+    ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_audio piece playback
+    idle_from_ms agent_state clip_id failed_up_to clips clip_bytes untranscribed seq updated_at_ms input_audio kept
+    epoch revision claim""".split()
 )
 
 
@@ -202,15 +199,21 @@ def keeps_what_was_said(snapshot: Snapshot) -> bool:
     return "session" in snapshot.fields or SAID in snapshot.items
 
 
-def restore(snapshot: Snapshot, *, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
-    """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`.
+def restore(
+    snapshot: Snapshot,
+    *,
+    epoch: int,
+    outbox_bytes: int,
+    checkpoint_ms: int,
+    schemas: tuple[int, int] = READS_SCHEMAS,
+) -> Call:
+    """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`, also for none of `schemas`.
 
     One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
     Where the store has lost something (`Call.missing`) it is what is left, and the next write is of all of it.
     """
     schema = snapshot.fields.get("schema", b"")
-    lowest, highest = READS_SCHEMAS
-    if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not lowest <= int(schema) <= highest:
+    if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not reads(int(schema), schemas):
         raise RecordUnreadable(schema)
     try:
         return _restored(snapshot, epoch, outbox_bytes, checkpoint_ms)
@@ -242,9 +245,10 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         owner=text("owner"),
         color=text("color"),
         model=text("model"),
+        schema=int(fields["schema"]),
         session=_object(fields["session"]) if "session" in fields else said["session"],
         outbox=outbox,
-        created_at_ms=int(fields["created_at"]),
+        created_at_ms=int(fields["created_at_ms"]),
         mirror=fields.get("mirror") == b"1",
         checkpoint_ms=checkpoint_ms,
         api_key_hash=text("api_key_hash"),
@@ -252,18 +256,18 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         resumable=fields.get("resumable") == b"1",
         status=Status(text("status")),
         outcome=text("outcome"),
-        ended_at_ms=int(fields.get("ended_at", b"0")),
-        left_at_ms=int(fields.get("left_at", b"0")),
+        ended_at_ms=int(fields.get("ended_at_ms", b"0")),
+        left_at_ms=int(fields.get("left_at_ms", b"0")),
         handed_off=fields.get("handed_off") == b"1",
         seq=_event_number(fields["seq"]),
         conversation=Conversation(items),
         voice_locked=fields.get("voice_locked") == b"1",
-        agent_state=_object(fields["agent"]) if fields.get("agent") else said.get("agent", {}),
+        agent_state=_object(fields["agent_state"]) if fields.get("agent_state") else said.get("agent_state", {}),
     )
     call.visible_seq = call.sent_seq = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
-    int(fields.get("updated_at", b"0"))  # Must be a number: a take-over reads it from the same record.
+    int(fields.get("updated_at_ms", b"0"))  # Must be a number: a take-over reads it from the same record.
     call.items_made, call.responses_made, call.turns, call.speech_made = map(int, fields["counts"].split())
     call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
     call.missing = missing(snapshot)
@@ -299,8 +303,8 @@ def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
         call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
         restore_chunks(call.response, fields)
         open_again(call, call.response)
-    if fields.get("idle_from"):
-        call.idle_from_ms = int(fields["idle_from"])
+    if fields.get("idle_from_ms"):
+        call.idle_from_ms = int(fields["idle_from_ms"])
     if fields.get("playback"):
         call.playback = _shaped(Playback, orjson.loads(fields["playback"]))
         if call.response is not None and call.response.item_id == call.playback.item_id:
@@ -348,25 +352,23 @@ def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[Spee
         call.input_audio.audio = bytearray()
         call.input_audio.saved = call.input_audio.first_n = 0
 
-    first = orjson.loads(fields.get("clips") or b"null")
-    sizes = orjson.loads(fields.get("clip_bytes") or b"{}")
+    first, sizes = (orjson.loads(fields.get(name) or b"{}") for name in ("clips", "clip_bytes"))
     clips: dict[int, HeardClip] = {}
 
     def clip(of_id: str, from_n: int | None = None) -> HeardClip | None:
         """One object for all who refer to it; None unless all of its audio was to be kept, and is there."""
-        if first is not None and of_id not in first:
+        if of_id not in first:
             return None
-        from_n = from_n or (first[of_id] if first else 0)
-        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= from_n]
+        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= (from_n or first[of_id])]
         audio = b"".join(entry.audio for entry in said)
-        if not said or sizes.get(of_id, len(audio)) != len(audio):
+        if not said or sizes.get(of_id) != len(audio):
             return None
         return clips.setdefault(said[0].n, HeardClip(of_id, audio, said[0].n))
 
-    call.failed_to = fields.get("failed_to", b"").decode()
-    call.clip = clip(fields.get("clip", b"").decode())
+    call.failed_up_to = fields.get("failed_up_to", b"").decode()
+    call.clip = clip(fields.get("clip_id", b"").decode())
     if call.response is not None:
-        call.answered = clip(call.response.clip_id, call.response.clip_n)
+        call.answered = clip(call.response.clip_id, call.response.clip_first_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
         call.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
 

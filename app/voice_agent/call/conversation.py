@@ -44,23 +44,29 @@ class Entry:
     """Size as the conversation counts it."""
     parts: int = 0
     """Parts of the item's content as the conversation counts them."""
+    extras: dict[str, Any] | None = None
+    """Fields of a newer version; kept as they are."""
 
     def pack(self) -> bytes:
         """The entry as the store keeps it."""
-        return orjson.dumps(
-            {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
-        )
+        fields = {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
+        return orjson.dumps(fields if self.extras is None else {**self.extras, **fields})
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:
         """The inverse of `pack`. Raises `LookupError`, `TypeError` or `ValueError` for what is no entry."""
         fields = orjson.loads(packed)
-        item = fields["item"]
+        item = fields.pop("item")
         if not isinstance(item["id"], str) or (item.get("type") == "message" and not isinstance(item["role"], str)):
             raise TypeError("no item")
         if not all(isinstance(part, dict) for part in item.get("content", ())):
             raise TypeError("no content")
-        return cls(item, fields["rank"], fields.get("audio_ms", 0), fields.get("alignment"))
+        rank = fields.pop("rank")
+        if not isinstance(rank, str):
+            raise TypeError("no rank")
+        entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
+        entry.extras = fields or None
+        return entry
 
 
 class Conversation:
@@ -81,15 +87,6 @@ class Conversation:
         """About what the next write carries of entries."""
         for item_id, value in (packed or {}).items():
             self._count(entries[item_id], len(value))
-        if self._order and not isinstance(self._order[0].rank, str):
-            self._rank_anew()
-
-    def _rank_anew(self) -> None:
-        """A record of an early release ranks by numbers."""
-        rank = None
-        for entry in self._order:
-            rank = entry.rank = rank_between(rank, None)
-            self.touch(entry.item["id"])
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._entries

@@ -18,6 +18,8 @@ def take(call: Call, asked: TakeWrite, now_ms: int) -> Write:
     """All that changed, as far as a store so full should have it."""
     if asked.is_scarce or asked.is_nearly_full or call.under_memory_pressure or not call.keeps_turns:
         apply_memory_pressure(call, is_scarce=asked.is_scarce, is_nearly_full=asked.is_nearly_full)
+    if call.schema != asked.schema:
+        call.schema, call.write_whole = asked.schema, True
     waiting = call.unsaved_events
     return Write(take_write(call, now_ms), waiting)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import ProtocolError
 
 # --- from the caller -------------------------------------------------------
@@ -361,6 +362,8 @@ class TakeWrite:
 
     is_scarce: bool = False
     is_nearly_full: bool = False
+    schema: int = SCHEMA
+    """What records are to be written in: a record in another one is written anew."""
 
 
 @dataclass(frozen=True, slots=True)

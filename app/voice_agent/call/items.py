@@ -164,11 +164,11 @@ def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
     """An item was deleted, and the client may give its id to another; `before` is the item in front of it or ""."""
     if call.clip is not None and call.clip.item_id == item_id:
         call.clip = None
-    if call.failed_to == item_id:
-        call.failed_to = before
+    if call.failed_up_to == item_id:
+        call.failed_up_to = before
     call.mark("turn")
-    if call.response is not None and call.response.asked_to == item_id:
-        call.response.asked_to = before
+    if call.response is not None and call.response.asked_up_to == item_id:
+        call.response.asked_up_to = before
         call.mark("response")
     if call.playback is not None and call.playback.item_id == item_id:
         call.playback = None

@@ -22,6 +22,7 @@ from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.events import pack
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
+from voice_agent.call.schema import SCHEMA
 from voice_agent.call.session_config import TurnDetection, input_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
@@ -77,13 +78,13 @@ class Response:
     started_at_ms: int
     clip_id: str = ""
     """The spoken item that is answered; its audio is `Call.answered`."""
-    clip_n: int = 0
+    clip_first_n: int = 0
     """Number of that audio's first speech entry."""
     heard_ms: int = 0
     """How long that audio is."""
-    asked_to: str = ""
+    asked_up_to: str = ""
     """The newest item when it was asked for; "" for none."""
-    items_to: str = ""
+    items_up_to: str = ""
     """That item's rank: what the agent is told of the conversation ends there, on every pod."""
     cut: bool = False
     """The caller was still speaking when the turn that is answered was ended, for it had grown too long."""
@@ -172,6 +173,8 @@ class Call:
     session: dict[str, Any]
     outbox: Outbox
     created_at_ms: int
+    schema: int = SCHEMA
+    """Of its record in the store: see `schema`."""
     mirror: bool = False
     """The agent is `loopback`: appended frames come straight back."""
     checkpoint_ms: int = 200
@@ -211,7 +214,7 @@ class Call:
     """Spoken items whose words are not known yet; their audio is kept until they are."""
     pending_audio: PendingItemAudio | None = None
     """Never restored: a take-over trims it, and the client creates the item again."""
-    failed_to: str = ""
+    failed_up_to: str = ""
     """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
     voice_locked: bool = False

@@ -17,7 +17,7 @@ from voice_agent.call.record import Response
 CHUNK_CHARS = 1024
 CHUNK_ENTRIES = 64
 """Of an alignment: about as many bytes."""
-TEXT, ALIGNMENT = "said:", "aligned:"
+TEXT, ALIGNMENT = "text:", "alignment:"
 """What the names of the fields begin with; a number follows, counting up from 0."""
 
 
@@ -37,7 +37,7 @@ def chunks_of(response: Response) -> list[str]:
 
 def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
     """Give a response its text and alignment back."""
-    response.text = "".join(_read(fields, TEXT, response.response_id)) or response.text
+    response.text = "".join(_read(fields, TEXT, response.response_id))
     response.alignment = _read(fields, ALIGNMENT, response.item_id)
     response.saved = (len(response.text), len(response.alignment))
 

@@ -206,7 +206,7 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
     """
     response = call.response
     assert response is not None
-    call.failed_to = response.asked_to
+    call.failed_up_to = response.asked_up_to
     call.mark("turn")
     finish_item(call, response, "incomplete")
     if part.apology is not None and settings_of(call).in_conversation:
@@ -218,7 +218,7 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
 def _apologize(call: Call, response: Response, apology: Apology, now_ms: int) -> None:
     """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
     behind = next(
-        (id_ for id_ in (*reversed(response.output_ids), response.asked_to) if id_ in call.conversation), None
+        (id_ for id_ in (*reversed(response.output_ids), response.asked_up_to) if id_ in call.conversation), None
     )
     item_id = open_item(call, response, after=behind)
     spoken = settings_of(call).wants_audio

@@ -48,9 +48,9 @@ def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Response`."""
     call.cut_off = ""
     call.answered = call.clip
-    clip_id, clip_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
-    call.response = Response(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_n, cut=cut)
-    call.response.asked_to, call.response.items_to = call.conversation.last_id or "", call.conversation.last_rank
+    clip_id, clip_first_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
+    call.response = Response(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
+    call.response.asked_up_to, call.response.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
     call.response.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
     call.mark("counts", "response", "piece")
     call.emit(events.response_created(_response(call, "in_progress")))

@@ -53,7 +53,7 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
 def _take_end(call: Call, now_ms: int) -> CallWrite:
     """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
     items, dropped = (call.conversation.pack_all(), []) if call.write_whole else call.conversation.take_changes()
-    items[SAID] = orjson.dumps({"session": call.session, "agent": call.agent_state})
+    items[SAID] = orjson.dumps({"session": call.session, "agent_state": call.agent_state})
     write = CallWrite(
         call.call_id,
         call.epoch,

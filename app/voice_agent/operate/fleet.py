@@ -54,7 +54,7 @@ class RemotePod:
         found = await self._ask("GET", "/admin/fleet")
         try:
             return Fleet([_heartbeat(said) for said in found["pods"]])
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise FleetError(f"{self.url} says of its fleet what this version does not understand.") from error
 
     async def drain(self, mode: DrainMode | None, deadline_s: float | None) -> dict[str, Any]:
@@ -126,7 +126,8 @@ def _heartbeat(said: dict[str, Any]) -> PodHeartbeat:
     """A pod of a newer version may say more, one of an older version less."""
     counters = said.get("counters")
     counted = None if counters is None else PodCounters(**_known(PodCounters, counters))
-    return PodHeartbeat(**{**_known(PodHeartbeat, said), "counters": counted})
+    oldest, newest = said.get("reads_schemas", (0, 0))
+    return PodHeartbeat(**{**_known(PodHeartbeat, said), "counters": counted, "reads_schemas": (oldest, newest)})
 
 
 def _known(kind: type[PodHeartbeat | PodCounters], said: dict[str, Any]) -> dict[str, Any]:

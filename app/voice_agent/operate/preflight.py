@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voice_agent.call.codec import SCHEMA_REACH
 from voice_agent.operate.fleet import Fleet
 from voice_agent.runtime.pod.fleet import TAKES_CALLS, count
 from voice_agent.runtime.ports import StoreState
@@ -82,13 +81,23 @@ def _versions(pods: Sequence[PodHeartbeat]) -> list[Problem]:
 
 
 def _schemas(old: Sequence[PodHeartbeat], new: Sequence[PodHeartbeat]) -> list[Problem]:
-    # A pod of a version that does not say writes the first schema.
-    of_old, of_new = ({pod.schema or 1 for pod in pods} for pods in (old, new))
-    if max((abs(a - b) for a in of_old for b in of_new), default=0) <= SCHEMA_REACH:
+    """Each must read what the others may write: all have a schema in common then, and write that."""
+    of_old, of_new = ([_read_by(pod) for pod in pods] for pods in (old, new))
+    if all(ours[0] <= theirs[1] and theirs[0] <= ours[1] for ours in of_old for theirs in of_new):
         return []
     return [
         Problem(
-            f"{new[0].color} writes records of schema {max(of_new)} and {old[0].color} of {min(of_old)}: "
-            "they cannot read each other's calls; deploy a version in between first"
+            f"{new[0].color} reads records of schema {_told(of_new)} and {old[0].color} of {_told(of_old)}: "
+            "they cannot take over each other's calls; deploy a version in between first"
         )
     ]
+
+
+def _read_by(pod: PodHeartbeat) -> tuple[int, int]:
+    """A version that does not say reads the first schema, and no other."""
+    return pod.reads_schemas if any(pod.reads_schemas) else (1, 1)
+
+
+def _told(schemas: Sequence[tuple[int, int]]) -> str:
+    oldest, newest = min(schemas)[0], max(schemas, key=lambda found: found[1])[1]
+    return f"{oldest}" if oldest == newest else f"{oldest} to {newest}"

@@ -27,8 +27,8 @@ from voice_agent.call.changes import CallWrite, Snapshot
 ERASED = "erased"
 """Field of a record whose call was erased."""
 TOMBSTONE_FIELDS = (
-    "schema call_id model mirror api_key_hash call_key_hash created_at owner color status outcome ended_at left_at "
-    "handed_off resumable counts seq updated_at epoch revision"
+    "schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color status outcome ended_at_ms "
+    "left_at_ms handed_off resumable counts seq updated_at_ms epoch revision"
 ).split()
 """What stays of an erased record: nothing that was said."""
 
@@ -136,8 +136,8 @@ class PodHeartbeat:
     started_at_ms: int
     heartbeat_at_ms: int
     """By the store's clock, where it has one of its own."""
-    schema: int = 0
-    """Of the records it writes (design, section 4.7); 0: a version that does not say."""
+    reads_schemas: tuple[int, int] = (0, 0)
+    """The oldest and the newest schema that it reads (`voice_agent.call.schema`); 0: a version that does not say."""
     counters: PodCounters | None = None
     """None: a version that does not say."""
     keys: Mapping[str, int] = field(default_factory=dict)

@@ -181,7 +181,7 @@ class MemoryStore(MemoryFleet, Store):
         self._refresh(call_id, kept)
         fields = {name: value for name, value in kept.fields.items() if name in TOMBSTONE_FIELDS}
         if fields.get("status") != b"ended":
-            fields.update(status=b"ended", outcome=b"admin", ended_at=b"%d" % now_ms)
+            fields.update(status=b"ended", outcome=b"admin", ended_at_ms=b"%d" % now_ms)
         fields.update({"epoch": b"%d" % (int(fields["epoch"]) + 1), ERASED: b"1"})
         kept.fields, kept.items = fields, {}
         kept.drop_streams()
@@ -207,7 +207,7 @@ class MemoryStore(MemoryFleet, Store):
             owner=claim.owner.encode(),
             color=claim.color.encode(),
             status=b"attached",
-            claimed_at=b"%d" % claim.now_ms,
+            claimed_at_ms=b"%d" % claim.now_ms,
             claim=claim.name.encode(),
         )
         previous_owner, previous_status = (before.get(name, b"").decode() for name in ("owner", "status"))

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from redis import exceptions
 
+from voice_agent.errors import MAX_SCHEMA_CHARS
 from voice_agent.stores.base import DrainRequest, PodCounters, PodHeartbeat, RouterWeights
 from voice_agent.stores.redis_errors import words_of
 
@@ -65,6 +66,7 @@ class PassedOver:
 def heartbeat_fields(heartbeat: PodHeartbeat) -> dict[Any, Any]:
     """The hash of a heartbeat."""
     fields: dict[Any, Any] = {name: str(getattr(heartbeat, name)) for name in HEARTBEAT_FIELDS}
+    fields["reads_schemas"] = b"%d %d" % heartbeat.reads_schemas
     fields["counters"] = b"" if heartbeat.counters is None else orjson.dumps(heartbeat.counters)
     fields["keys"] = orjson.dumps(dict(heartbeat.keys)) if heartbeat.keys else b""
     return fields
@@ -88,7 +90,7 @@ def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
             capacity=_number(found, "capacity"),
             started_at_ms=_number(found, "started_at_ms", 0),
             heartbeat_at_ms=_number(found, "heartbeat_at_ms"),
-            schema=_number(found, "schema", 0),
+            reads_schemas=_schemas(found),
             counters=_part(found, "counters", _counters, None, say),
             keys=_part(found, "keys", _counts, {}, say),
             calls_not_resumable=_number(found, "calls_not_resumable", 0),
@@ -152,6 +154,13 @@ def _text(found: Mapping[str, bytes], name: str, without: str | None = None) -> 
     if not text.isprintable() or len(text) > MAX_TEXT_CHARS:
         raise Malformed(f"its {name} is no label")
     return text
+
+
+def _schemas(found: Mapping[str, bytes]) -> tuple[int, int]:
+    numbers = found.get("reads_schemas", b"0 0").split(b" ")
+    if len(numbers) != 2 or not all(number.isdigit() and len(number) <= MAX_SCHEMA_CHARS for number in numbers):
+        raise Malformed("its reads_schemas are no numbers")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _number(found: Mapping[str, bytes], name: str, without: int | None = None) -> int:

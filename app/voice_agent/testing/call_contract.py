@@ -271,13 +271,13 @@ class CallContract:
     async def test_a_call_that_had_ended_is_erased_and_keeps_its_outcome(self, store: Store) -> None:
         """Erasing is about what was said; it may be asked for again."""
         await talked(store)
-        fields = {"status": b"ended", "outcome": b"hangup", "ended_at": b"5"}
+        fields = {"status": b"ended", "outcome": b"hangup", "ended_at_ms": b"5"}
         await store.commit([CallWrite("call_a", 1, fields=fields, items=SAID, ends=True)])
         assert await store.erase("call_a", 7)
         assert await store.erase("call_a", 8)
         held = await store.load("call_a")
         assert held is not None
-        assert (held.fields["outcome"], held.fields["ended_at"], held.items) == (b"hangup", b"5", {})
+        assert (held.fields["outcome"], held.fields["ended_at_ms"], held.items) == (b"hangup", b"5", {})
 
     async def test_racing_claims_get_different_epochs(self, store: Store) -> None:
         """However many pods want a call at once, one epoch belongs to one of them."""

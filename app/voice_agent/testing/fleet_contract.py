@@ -96,6 +96,6 @@ class FleetContract:
     async def test_a_heartbeat_brings_its_counters(self, store: Store) -> None:
         """What a pod has counted is read as it was written."""
         counted = PodCounters(ended=5, failed=1, dropped=2, resumed=3, turns={"0.5": 1, "inf": 4}, causes={"drain": 2})
-        await store.heartbeat(heartbeat("a", schema=1, counters=counted), ttl_s=5)
+        await store.heartbeat(heartbeat("a", reads_schemas=(2, 3), counters=counted), ttl_s=5)
         await store.heartbeat(heartbeat("b"), ttl_s=5)
-        assert [(pod.schema, pod.counters) for pod in await store.pods()] == [(1, counted), (0, None)]
+        assert [(pod.reads_schemas, pod.counters) for pod in await store.pods()] == [((2, 3), counted), ((0, 0), None)]

@@ -170,7 +170,7 @@ def test_an_agent_is_told_all_it_may_know() -> None:
     assert call.response is not None
     feed(call, inputs.ResponsePlanned(response_id(1), {"say": "this"}, {"turn": 1}))
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), bytes(960)))
-    call.failed_to = "item_before"
+    call.failed_up_to = "item_before"
     clip = Clip(b"", PCM)
     turn = turn_of(call, clip, no_side_effect)
     assert turn == Turn(

@@ -31,7 +31,7 @@ async def test_a_resume_tells_for_how_long_its_caller_was_left_alone(elsewhere: 
         caller = await its.start(blue, resumable=True)
         await lost(caller)
         clock.leap(LONG_S)
-        store._calls[caller.call_id].fields["updated_at"] = b"%d" % clock.wall_ms()
+        store._calls[caller.call_id].fields["updated_at_ms"] = b"%d" % clock.wall_ms()
         pod = green if elsewhere else blue
         with told(pod, "call_resumed") as resumes:
             await its.resume(pod, caller.call_id, 0)
@@ -49,7 +49,7 @@ async def test_after_a_crash_the_last_write_is_when_its_caller_was_left_alone() 
         await caller.greeting()
         await blue.committer.flush(blue.owned.by_id[caller.call_id].writer)
         written_ms = clock.wall_ms() - 1000 * LONG_S
-        store._calls[caller.call_id].fields["updated_at"] = b"%d" % written_ms
+        store._calls[caller.call_id].fields["updated_at_ms"] = b"%d" % written_ms
         with told(green, "call_resumed") as resumes:
             await its.resume(green, caller.call_id, 0)
         [(kind, gap_s)] = resumes

@@ -92,7 +92,7 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
         clip=clip,
         now_ms=response.started_at_ms,
         state=call.agent_state,
-        failed_to=call.failed_to,
+        failed_to=call.failed_up_to,
         was_cut=response.cut,
         progress=Progress(response.plan, response.text, response.audio_bytes, response.functions_called),
         once=once,
@@ -102,7 +102,7 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
 def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
     """What had been said when the reply was asked for; on every pod the same, without what the reply says itself."""
     assert call.response is not None
-    return call.conversation.items(to_rank=call.response.items_to)
+    return call.conversation.items(to_rank=call.response.items_up_to)
 
 
 class ResponseRun:

@@ -21,6 +21,7 @@ from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import Effect, Skipped, Write
 from voice_agent.call.inputs import EventsReleased, Input, SkipWrite, TakeWrite, WriteLost
 from voice_agent.call.record import Call, Status
+from voice_agent.call.schema import SCHEMA
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -144,9 +145,9 @@ class CallWriter:
         """See `writing.Writer`."""
         if self.state is not OPEN:
             return None
-        memory = self._committer.memory
-        is_short = memory.is_scarce or memory.is_nearly_full
-        asked = TakeWrite(memory.is_scarce, memory.is_nearly_full) if is_short else TAKE_WRITE
+        memory, schema = self._committer.memory, self._committer.schema
+        is_usual = schema == SCHEMA and not memory.is_scarce and not memory.is_nearly_full
+        asked = TAKE_WRITE if is_usual else TakeWrite(memory.is_scarce, memory.is_nearly_full, schema)
         [taken] = self._host.apply(asked)
         assert isinstance(taken, Write)
         return taken.write, taken.waiting

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from voice_agent.call.beginnings import CallClaimed, begin
-from voice_agent.call.codec import READS_SCHEMAS
 from voice_agent.call.inputs import ClaimAsked, Input, WriteLost
 from voice_agent.call.record import Call
+from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import RecordUnreadable, StoreError
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.stores.base import Claim, Claimed, NotClaimed, Store
@@ -55,13 +55,16 @@ class Claims:
         *,
         pod: str,
         color: str,
+        schemas: tuple[int, int] = READS_SCHEMAS,
     ) -> None:
+        """`schemas`: the oldest and the newest that the pod reads."""
         self._store = store
         self._clock = clock
         self._observer = observer
         self._random_bytes = random_bytes
         self._pod = pod
         self._color = color
+        self._schemas = schemas
 
     def new_name(self) -> str:
         """A name that no other claim has."""
@@ -74,7 +77,7 @@ class Claims:
         cancellation; `RecordUnreadable` for a record that this version cannot read; the next write of `held` heals it.
         """
         name = (held.call.doubted_claim if held is not None else "") or self.new_name()
-        claim = Claim(call_id, self._pod, self._color, self._clock.wall_ms(), api_key_hash, name, READS_SCHEMAS)
+        claim = Claim(call_id, self._pod, self._color, self._clock.wall_ms(), api_key_hash, name, self._schemas)
         if held is not None:
             # Whatever keeps the answer away, a cancellation too: until there is one it may have taken effect.
             held.feed(ClaimAsked(name))

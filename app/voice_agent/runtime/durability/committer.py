@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import StoreError, StoreFull, StoreRefused
 from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 from voice_agent.runtime.durability.write_back import WriteBack
@@ -50,6 +51,8 @@ class Committer:
     def __init__(
         self, store: Store, clock: Clock, observer: Observer, all_calls: Callable[[], Iterable[Writer]]
     ) -> None:
+        self.schema = SCHEMA
+        """What records are written in; see `use_schema`."""
         self._store = store
         self._clock = clock
         self._observer = observer
@@ -72,6 +75,13 @@ class Committer:
         """Have a call's changes written with the next round."""
         self._marked[call] = None
         self._wake.set()
+
+    def use_schema(self, schema: int) -> None:
+        """Write records in this schema from now on, and those of all calls anew that are in another."""
+        if schema != self.schema:
+            self.schema = schema
+            for call in self.all_calls():
+                self.mark(call)
 
     def has_pending(self, call: Writer) -> bool:
         """Whether a write of this call is wanted or under way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voice_agent.call.codec import SCHEMA
+from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.runtime.pod.arrivals import Arrivals
 from voice_agent.runtime.pod.options import PodPorts
 from voice_agent.runtime.pod.quota import KeyQuota
@@ -13,12 +13,21 @@ from voice_agent.stores.base import PodHeartbeat
 class PodFacts:
     """One pod's."""
 
-    def __init__(self, ports: PodPorts, view: PodView, arrivals: Arrivals, quota: KeyQuota) -> None:
+    def __init__(
+        self,
+        ports: PodPorts,
+        view: PodView,
+        arrivals: Arrivals,
+        quota: KeyQuota,
+        *,
+        reads_schemas: tuple[int, int] = READS_SCHEMAS,
+    ) -> None:
         self.started_at_ms = ports.clock.wall_ms()
         self._ports = ports
         self._view = view
         self._arrivals = arrivals
         self._quota = quota
+        self._reads_schemas = reads_schemas
 
     def now(self) -> PodHeartbeat:
         """What there is to say right now."""
@@ -33,7 +42,7 @@ class PodFacts:
             capacity=status.capacity,
             started_at_ms=self.started_at_ms,
             heartbeat_at_ms=self._ports.clock.wall_ms(),
-            schema=SCHEMA,
+            reads_schemas=self._reads_schemas,
             counters=self._ports.counters(),
             keys=self._quota.told(),
             calls_not_resumable=view.calls_not_resumable(),

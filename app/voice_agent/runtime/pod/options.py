@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voice_agent.agents.base import Agent
+from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.runtime.pod.overload import ENTER_S
 from voice_agent.runtime.ports import FleetClock, Observer
 from voice_agent.stores.base import PodCounters, Store
@@ -34,6 +35,8 @@ class CallSettings:
     checkpoint_ms: int = 200
     outbox_bytes: int = 1024 * 1024
     max_audio_bytes: int = 15 * 1024 * 1024
+    reads_schemas: tuple[int, int] = READS_SCHEMAS
+    """See `voice_agent.call.schema`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""What this pod knows of the others: whether they take calls in its place, and what they count against the keys."""
+"""What this pod knows of the others: if they take calls in its place, what they count against keys, what they read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from voice_agent.call.schema import READS_SCHEMAS, written_schema
 from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.runtime.pod.quota import KeyQuota
 from voice_agent.runtime.ports import Clock
@@ -16,11 +17,22 @@ HEARTBEAT_TTL_S = 7
 class OtherPods:
     """Told by each heartbeat of this pod; `said` is what it said of itself."""
 
-    def __init__(self, clock: Clock, quota: KeyQuota) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        quota: KeyQuota,
+        *,
+        reads_schemas: tuple[int, int] = READS_SCHEMAS,
+        use_schema: Callable[[int], None] = lambda schema: None,
+    ) -> None:
+        """`use_schema` is told what this pod is to write records in, of the schemas that it reads."""
         self.is_leaving: Callable[[str], bool] = lambda name: False
         """Whether a pod of the fleet is known to leave, sooner than its heartbeat says so."""
         self.quota = quota
         self._clock = clock
+        self._reads_schemas = reads_schemas
+        self._use_schema = use_schema
+        use_schema(reads_schemas[0])
         self._taking: frozenset[str] = frozenset()
         """Pods of this color that took calls after this one had said that it is overloaded; empty: not known."""
         self._learned_at_s = float("-inf")
@@ -32,7 +44,8 @@ class OtherPods:
 
     def is_wanted(self, said: PodHeartbeat) -> bool:
         """Whether it matters what the others say."""
-        return said.status == PodState.OVERLOADED or self.quota.limit > 0
+        oldest, newest = self._reads_schemas
+        return said.status == PodState.OVERLOADED or self.quota.limit > 0 or oldest != newest
 
     def learn(self, said: PodHeartbeat, pods: Iterable[PodHeartbeat]) -> None:
         """What all pods say, asked for after this pod's own heartbeat is in the store.
@@ -42,6 +55,8 @@ class OtherPods:
         others = [heartbeat for heartbeat in pods if heartbeat.name != said.name]
         self.quota.learn(others)
         self._learned_at_s = self._clock.monotonic_s()
+        there = (heartbeat.reads_schemas for heartbeat in others if heartbeat.status != PodState.LEFT)
+        self._use_schema(written_schema(self._reads_schemas, there))
         if said.status == PodState.OVERLOADED:
             taking = (
                 heartbeat for heartbeat in others if heartbeat.color == said.color and heartbeat.status in TAKES_CALLS

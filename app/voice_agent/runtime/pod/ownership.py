@@ -54,7 +54,13 @@ class Ownership:
         self._ports = ports
         self._owned = owned
         self._claims = Claims(
-            ports.store, ports.clock, ports.observer, ports.random_bytes, pod=settings.pod, color=settings.color
+            ports.store,
+            ports.clock,
+            ports.observer,
+            ports.random_bytes,
+            pod=settings.pod,
+            color=settings.color,
+            schemas=settings.reads_schemas,
         )
         self._committer = committer
         self._admission = admission
@@ -76,6 +82,7 @@ class Ownership:
             created_at_ms=now_ms,
             expires_at_s=now_ms // 1000 + settings.max_call_s,
             outbox_bytes=settings.outbox_bytes,
+            schema=self._committer.schema,
             checkpoint_ms=settings.checkpoint_ms,
             mirror=agent.mirrors,
             api_key_hash=request.api_key_hash,
@@ -170,6 +177,7 @@ class Ownership:
             epoch=claimed.epoch,
             outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
+            schemas=settings.reads_schemas,
         )
         call = await self._claims.read(beginning)
         left_at_ms = call.left_at_ms

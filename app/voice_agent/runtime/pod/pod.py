@@ -84,7 +84,9 @@ class Pod:
             ports, self.admission, self.ownership, self.committer, self.budget, self.greeter, self.arrivals
         )
 
-        self.others = OtherPods(clock, quota)
+        self.others = OtherPods(
+            clock, quota, reads_schemas=settings.reads_schemas, use_schema=self.committer.use_schema
+        )
         self.view = PodView(
             settings,
             version,
@@ -95,7 +97,7 @@ class Pod:
             drain_waits=lambda: self.drainer.waits,
             is_failing=lambda: any(task.done() for task in self._tasks),
         )
-        self.facts = PodFacts(ports, self.view, self.arrivals, quota)
+        self.facts = PodFacts(ports, self.view, self.arrivals, quota, reads_schemas=settings.reads_schemas)
         self.drainer = Drainer(ports, self.admission, self.committer, self.owned, self.others, self.facts)
         self.heartbeat = Heartbeat(
             ports, self.facts, self.owned, self.others, self.store_health, agreed=agreed or {}, apply=self.drainer.apply

@@ -41,7 +41,7 @@ local epoch = tonumber(before[1])
 if ARGV[7] == '' or before[5] ~= ARGV[7] then -- else it is asked again by the same claimant, who missed the answer
   epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at', ARGV[3],
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'color', ARGV[2], 'status', 'attached', 'claimed_at_ms', ARGV[3],
   'claim', ARGV[7])
 return {
   'claimed', epoch, before[2] or '', before[3] or '',

@@ -25,7 +25,7 @@ for at, name in ipairs(names) do
   end
 end
 if not had_ended then
-  redis.call('HSET', KEYS[1], 'status', 'ended', 'outcome', ARGV[3], 'ended_at', ARGV[1])
+  redis.call('HSET', KEYS[1], 'status', 'ended', 'outcome', ARGV[3], 'ended_at_ms', ARGV[1])
 end
 redis.call('HSET', KEYS[1], 'epoch', epoch + 1, 'erased', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
