@@ -71,7 +71,7 @@ async def test_a_color_is_not_drained_into_nothing(redis_url: str) -> None:
             assert (status, "Give --yes" in told) == (2, True)
             assert (await blue.health())["status"] == "ok"
             status, told = await voice_agent("drain", "--color", "blue", "--yes", "--deadline", "60", **store)
-            assert (status, told["takers"], told["calls_not_resumable"]) == (0, [], 0)
+            assert (status, told["ready_pods"], told["calls_not_resumable"]) == (0, [], 0)
             why = "callers are not sent to green, whose pods take calls: they are sent to blue"
             async with asyncio.timeout(PATIENCE_S):
                 while (await blue.health())["drain_waits"] != why:

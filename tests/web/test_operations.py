@@ -128,7 +128,7 @@ async def test_admin_starts_and_cancels_a_drain() -> None:
     async with running(drain_mode="finish", drain_deadline=77) as server, server.connect():
         response = await server.http.post("/admin/drain", json={"mode": "handoff", "deadline_s": 5})
         begun = {"draining": True, "mode": "handoff", "deadline_s": 5, "active_calls": 1}
-        assert response.json() == begun | {"takers": ["pod-b"], "waits": ""}
+        assert response.json() == begun | {"ready_pods": ["pod-b"], "waits": ""}
         await server.http.post("/admin/drain")
         await server.http.post("/admin/drain", json={"deadline_s": 1.5})
         assert server.pod.drains == [("handoff", 5), ("finish", 77), ("finish", 1.5)]

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from voice_agent.call.drain import DrainMode
 from voice_agent.cli.options import AsJson, StoreUrl
-from voice_agent.client.options import one_of, with_options
+from voice_agent.command_options import one_of, with_options
 from voice_agent.errors import SettingsError
 from voice_agent.operate.drain import APPLIED_WITHIN_S, ColorDrain, drain_color, drain_pod
 from voice_agent.operate.fleet import Fleet, RemotePod

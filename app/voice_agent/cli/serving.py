@@ -11,7 +11,7 @@ import typer
 
 from voice_agent import __version__
 from voice_agent.cli.options import StoreUrl
-from voice_agent.client.options import with_options
+from voice_agent.command_options import with_options
 from voice_agent.settings import Settings, load_settings
 
 

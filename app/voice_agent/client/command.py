@@ -20,11 +20,11 @@ from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.exchanges import AudioSink, CallListener, Report, SpokenTurn, Typed
 from voice_agent.client.lines import CallLines
 from voice_agent.client.microphone import Loudspeaker, microphone
-from voice_agent.client.options import one_of, with_options
 from voice_agent.client.refusals import CallFailed
 from voice_agent.client.screen import CallScreen
 from voice_agent.client.scripted import ScriptedConversation
 from voice_agent.client.wav import WavWriter, read_wav
+from voice_agent.command_options import one_of, with_options
 from voice_agent.errors import SettingsError
 from voice_agent.settings import load_settings
 

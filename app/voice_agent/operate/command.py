@@ -13,7 +13,7 @@ from dataclasses import replace
 import typer
 from rich.console import Console
 
-from voice_agent.client.options import with_options
+from voice_agent.command_options import with_options
 from voice_agent.errors import SettingsError, VoiceAgentError
 from voice_agent.operate.choosing import choose_router, choose_watch
 from voice_agent.operate.context import Context

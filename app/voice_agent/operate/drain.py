@@ -101,7 +101,7 @@ async def drain_pod(
         drained=active_calls == 0,
         active_calls=active_calls,
         gone=tuple(gone),
-        ready_pods=tuple(begun.get("takers", ())),
+        ready_pods=tuple(begun.get("ready_pods", ())),
         waits=begun.get("waits", ""),
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from voice_agent.client.options import one_of
+from voice_agent.command_options import one_of
 from voice_agent.operate.choosing import ROUTERS, WATCHES
 from voice_agent.operate.ports import FULL
 from voice_agent.operate.smoke import SAID_FIRST

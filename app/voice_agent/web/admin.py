@@ -81,7 +81,7 @@ def routes(pod: CallPod, access: Access, settings: Settings) -> APIRouter:
         answer["active_calls"] = pod.status().active_calls
         if mode is DrainMode.HANDOFF and "pod" not in request.query_params:
             found = await pod.ready_pods()
-            answer |= {"takers": found.pods, "waits": found.why_none}
+            answer |= {"ready_pods": found.pods, "waits": found.why_none}
         return _json(answer)
 
     @router.delete("/drain")

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voice_agent.client.options import one_of, with_options
+from voice_agent.command_options import one_of, with_options
 
 
 @dataclass(frozen=True, slots=True)
