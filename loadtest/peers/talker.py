@@ -15,6 +15,10 @@ from time import perf_counter
 from loadtest.peers.caller import FRAME_S, Caller, Tally
 from loadtest.peers.dialects import dialect
 from loadtest.peers.script import FRAMES, Script
+from voice_agent.call.event_ids import PREFIX
+
+EVENT_HEAD = f'{{"event_id":"{PREFIX}'.encode()
+"""What each numbered event of this server begins with."""
 
 CHUNK_S = 0.1
 """As long as a chunk of an answer is, and so as far from the one before it as it should come."""
@@ -75,7 +79,7 @@ class Talker(Caller):
 
     def _take_message(self, data: bytes, start: int, end: int) -> None:
         message = data[start:end]
-        number, _, body = message.removeprefix(b'{"event_id":"evt_').partition(b'","type":"')
+        number, _, body = message.removeprefix(EVENT_HEAD).partition(b'","type":"')
         self._talk.wrong += int(number) != self._seen + 1
         self._seen = int(number)
         self._talk.events += 1
