@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from tests.house.imports import drawing
 from tests.house.measures import ROOT
+from tests.protocol.taken_fields import rows as taken_fields
 from voice_agent.observe.metrics import POD_LABELS, TABLE, Kind
 from voice_agent.settings import PREFIX, SECRETS, Settings, allowed_values
 
@@ -41,6 +42,11 @@ def metrics() -> str:
     return table(rows)
 
 
+def protocol() -> str:
+    """The table of what clients may send."""
+    return table([("event", "field", "", ""), *taken_fields()])
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """In Markdown; the first row is the heading."""
     lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |") for cells in rows]
@@ -50,6 +56,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "ARCHITECTURE.md": drawing,
     "docs/metrics.md": metrics,
+    "docs/protocol.md": protocol,
     "docs/settings.md": settings,
 }
 """What is made for which document."""

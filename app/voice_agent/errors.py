@@ -51,6 +51,11 @@ class ProtocolError(VoiceAgentError):
         self.limit = limit
 
 
+def invalid(path: str, problem: str, code: str = "invalid_value") -> ProtocolError:
+    """`problem` completes a sentence that starts with the field at a dotted path: "must be …"."""
+    return ProtocolError(f"'{path}' {problem}.", code=code, param=path)
+
+
 class ConnectionRefused(VoiceAgentError):
     """A connection that is answered with an HTTP status and a JSON body before the upgrade."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zlib import crc32
 
+import orjson
 import pytest
 
 from tests.call.calls import (
@@ -19,7 +20,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.call import conversation, inputs
+from voice_agent.call import conversation, inputs, responses
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import CountLimit, StartResponse, StopResponse
@@ -383,3 +384,27 @@ def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)
     assert feed(call, inputs.CreateResponse({})) == [CountLimit("conversation")]
     assert feed(call, inputs.CreateResponse({"conversation": "none"})) == [StartResponse(response_id(1))]
+
+
+def test_settings_of_a_response_may_take_as_much_as_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte of their JSON."""
+    given = {"instructions": "\u00e9\n", "metadata": {"a": "b"}}
+    size = len(orjson.dumps(given))
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", size)
+    call = new_call()
+    feed(call, inputs.CreateResponse(given))
+    assert emitted(call)[0]["type"] == "response.created"
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", size - 1)
+    call = new_call()
+    feed(call, inputs.CreateResponse(given))
+    assert f"at most {size - 1} are allowed" in emitted(call)[0]["error"]["message"]
+
+
+def test_what_a_response_brings_along_is_bounded() -> None:
+    """As JSON, which is what is stored."""
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "\x01" * 100_000}]}
+    call = new_call()
+    assert feed(call, inputs.CreateResponse({"conversation": "none", "input": [item]})) == [
+        CountLimit("response_bytes")
+    ]
+    assert emitted(call)[0]["error"]["param"] == "response.input"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest
 
+from tests.protocol import checked
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.session import merge_session
-from voice_agent.call.session_checks import check_response
 from voice_agent.call.session_config import (
     input_format,
     new_session,
@@ -78,7 +78,7 @@ def test_a_response_overrides_the_session(session: dict[str, Any]) -> None:
     """Each parameter takes the session's place, for this response only."""
     found = settings_under(
         session,
-        check_response(
+        checked.response(
             {
                 "output_modalities": ["text"],
                 "instructions": "",

@@ -1,4 +1,4 @@
-"""What each field of a client event does, held against the official SDK's types."""
+"""What each field of `client_events` does, as its `taken` says, held against the official SDK's types."""
 
 from __future__ import annotations
 

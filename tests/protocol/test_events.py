@@ -12,9 +12,9 @@ from openai._models import BaseModel
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
+from tests.protocol import checked
 from voice_agent.call import events
 from voice_agent.call.events import pack
-from voice_agent.call.session_checks import check_response
 from voice_agent.call.session_config import new_session, settings_under
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import frame, greeting
@@ -44,7 +44,7 @@ TOOL_CALL = {
     "call_id": "fc_1",
     "arguments": '{"at":"noon"}',
 }
-SETTINGS = settings_under(SESSION, check_response({"metadata": {"topic": "x"}, "max_output_tokens": 7}))
+SETTINGS = settings_under(SESSION, checked.response({"metadata": {"topic": "x"}, "max_output_tokens": 7}))
 MISTAKE = ProtocolError("'audio' must be a string.", code="invalid_type", param="audio")
 
 

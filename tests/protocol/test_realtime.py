@@ -31,7 +31,6 @@ from voice_agent.call.inputs import (
     UpdateSession,
 )
 from voice_agent.call.session import merge_session
-from voice_agent.call.session_checks import check_response
 from voice_agent.call.session_config import new_session
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import (
@@ -111,8 +110,6 @@ def test_what_the_sdk_finds_valid_is_taken(seed: int) -> None:
     assert found.event_id == event.get("event_id")
     if isinstance(found, UpdateSession):
         merge_session(SESSION, found.patch, voice_locked=False)
-    if isinstance(found, CreateResponse):
-        check_response(found.params)
 
 
 def _without_references(event: dict[str, Any]) -> dict[str, Any]:
@@ -288,7 +285,6 @@ def take(message: str | bytes) -> None:
             session = merge_session(SESSION, found.patch, voice_locked=True)
             assert len(orjson.dumps(session)) < 1024 * 1024
         if isinstance(found, CreateResponse):
-            check_response(found.params)
             orjson.dumps(found.params)
         if isinstance(found, CreateItem):
             orjson.dumps(found.item)

@@ -6,6 +6,11 @@ is answered, the latest turn, and turns that are not transcribed yet. Items are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
 from voice_agent.call.conversation import MAX_BYTES, MAX_ITEMS
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
@@ -21,6 +26,10 @@ MB, again and again."""
 MAX_PACKED_ITEM_BYTES = 768 * KIB
 """Of an item as JSON, in which some characters take six bytes each: stops one write, and the events that show the
 item, from growing to megabytes."""
+MAX_SESSION_BYTES = 512 * KIB
+"""Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
+MAX_RESPONSE_BYTES = 512 * KIB
+"""Of one `response.create`: it is kept with the response, and written again while that goes on."""
 MAX_UNTRANSCRIBED = 32
 """Spoken items whose words are looked for: stops a burst of commits from filling the recognisers' queue, and memory
 with tasks. What is said beyond it is kept as not understood."""
@@ -56,3 +65,17 @@ def conversation_full(call: Call, param: str | None) -> ProtocolError:
         param=param,
         limit="conversation",
     )
+
+
+def check_size(settings: Mapping[str, Any], path: str, max_bytes: int, *, limit: str) -> None:
+    """Raise `ProtocolError`, naming the largest field, if the settings take more than `max_bytes` as JSON."""
+    size = len(orjson.dumps(settings))
+    if size > max_bytes:
+        largest = max(settings, key=lambda name: len(orjson.dumps(settings[name])))
+        raise ProtocolError(
+            f"'{path}.{largest}' is too large: with it the {path} takes {size} bytes as JSON; "
+            f"at most {max_bytes} are allowed.",
+            code=f"{path}_too_large",
+            param=f"{path}.{largest}",
+            limit=limit,
+        )

@@ -21,7 +21,7 @@ from voice_agent.errors import ProtocolError
 
 @dataclass(frozen=True, slots=True)
 class UpdateSession:
-    """`session.update`: `patch` is the raw ``session`` object; the rules for it are in `call.session`."""
+    """`session.update`: `patch` is the ``session`` object, checked by `protocol.session_fields`, not yet merged."""
 
     patch: dict[str, Any]
     event_id: str | None = None
@@ -115,7 +115,7 @@ class DeleteItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateResponse:
-    """`response.create`: `params` is the raw ``response`` object, {} if absent; rules in `call.session_checks`."""
+    """`response.create`: `params` is the ``response`` object as `protocol.session_fields` keeps it, {} if absent."""
 
     params: dict[str, Any]
     event_id: str | None = None

@@ -1,8 +1,8 @@
 """What a client does to the conversation's items: create, retrieve and delete them (`truncation` cuts them).
 
-An item comes checked (`item_checks`) and with its audio taken out of it. Long audio comes before its item, piece by
-piece (`append_item_audio`): it is stored under the id that the item will have, and belongs to nothing until the item
-refers to it, so a crash in between leaves only entries that the next write of the next owner trims.
+An item comes checked (`protocol.item_fields`) and with its audio taken out of it. Long audio comes before its item,
+piece by piece (`append_item_audio`): it is stored under the id that the item will have, and belongs to nothing until
+the item refers to it, so a crash in between leaves only entries that the next write of the next owner trims.
 """
 
 from __future__ import annotations

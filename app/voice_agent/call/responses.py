@@ -19,13 +19,12 @@ from dataclasses import replace
 from typing import Any
 
 from voice_agent.call import events, truncation
-from voice_agent.call.bounds import conversation_full
+from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
 from voice_agent.call.effects import Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.record import Call, Response
 from voice_agent.call.response_chunks import chunks_of
 from voice_agent.call.response_items import finish_item, item_of, settings_of
-from voice_agent.call.session_checks import check_response
 from voice_agent.call.session_config import settings_under
 from voice_agent.errors import ProtocolError
 
@@ -38,10 +37,10 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
             "Wait until the response is finished before creating a new one.",
             code="conversation_already_has_active_response",
         )
-    given = check_response(params)
-    if call.conversation.is_full and given.get("conversation") != "none":
+    check_size(params, "response", MAX_RESPONSE_BYTES, limit="response_bytes")
+    if call.conversation.is_full and params.get("conversation") != "none":
         raise conversation_full(call, "response")
-    return start_response(call, given, now_ms)
+    return start_response(call, params, now_ms)
 
 
 def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:

@@ -1,6 +1,7 @@
 """`session.update`: how a client's settings change a call.
 
-The patch is checked (`session_checks`), merged into a new session, and taken by the call as a whole or not at all.
+The patch comes checked field by field (`protocol.session_fields`). It is merged into a new session, which the call
+takes as a whole or not at all.
 What follows from it: another input format begins the positions of the caller's audio at 0 again, and turn detection
 that is switched on or off empties the buffer or ends the utterance under way.
 """
@@ -10,22 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 from voice_agent.call import events
+from voice_agent.call.bounds import MAX_SESSION_BYTES, check_size
 from voice_agent.call.effects import Effect, ResetEndpointing
 from voice_agent.call.input_audio import forget_buffer
 from voice_agent.call.inputs import UpdateSession
-from voice_agent.call.json_checks import an_object, invalid, one_of, text
 from voice_agent.call.record import Call
-from voice_agent.call.session_checks import SESSION, VAD, VAD_MODE, check_size
 from voice_agent.call.session_config import SERVER_VAD, VAD_DEFAULTS, input_format, turn_detection
-
-MAX_SESSION_BYTES = 512 * 1024
-"""Of all settings together: stops a call whose every `session.update` is answered, and stored, with megabytes."""
-MAX_MODEL_BYTES = 256
-"""Of the model that a client names in its session: it is looked at and not kept."""
+from voice_agent.errors import ProtocolError, invalid
 
 _SERVER_SET = ("id", "object", "expires_at")
-_KIND = one_of("realtime")
-_MODEL_NAME = text(MAX_MODEL_BYTES)
+_NOT_KEPT = ("type", "call", "model", *_SERVER_SET)
 
 
 def update_session(call: Call, update: UpdateSession) -> list[Effect]:
@@ -76,19 +71,13 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
     name OpenAI's in every update, and their tools and instructions must not be lost with it.
     Raises `ProtocolError`, whose `param` starts with ``session.``.
     """
-    given = dict(an_object(patch, "session"))
-    if (kind := given.pop("type", None)) is not None:
-        _KIND(kind, "session.type")
-    given.pop("call", None)
-    if (model := given.pop("model", None)) is not None:
-        _MODEL_NAME(model, "session.model")
     for name in _SERVER_SET:
-        if given.pop(name, None) not in (None, session.get(name)):
+        if patch.get(name) not in (None, session.get(name)):
             raise invalid(f"session.{name}", "cannot be changed during a call")
-    given = SESSION(given, "session")
+    given = {name: content for name, content in patch.items() if name not in _NOT_KEPT}
     audio = given.pop("audio", {})
     heard, spoken = session["audio"]["input"], session["audio"]["output"]
-    given_in, given_out = audio.get("input", {}), audio.get("output", {})
+    given_in, given_out = dict(audio.get("input", {})), audio.get("output", {})
     if voice_locked and given_out.get("voice", spoken["voice"]) != spoken["voice"]:
         raise invalid("session.audio.output.voice", "cannot be changed once it has been heard", "cannot_update_voice")
     for name in ("transcription", "noise_reduction"):
@@ -102,8 +91,19 @@ def merge_session(session: dict[str, Any], patch: dict[str, Any], *, voice_locke
 
 
 def _merge_turn_detection(current: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
-    path = "session.audio.input.turn_detection"
-    named = given.get("type")
-    kind = (current or SERVER_VAD)["type"] if named is None else VAD_MODE(named, f"{path}.type")
+    """Within a mode what is given is added to what was set; a change of mode begins with the other one's defaults."""
+    kind = given.get("type", (current or SERVER_VAD)["type"])
     base = current if current is not None and current["type"] == kind else VAD_DEFAULTS[kind]
-    return {**base, **VAD[kind](given, path)}
+    merged = dict(base)
+    for name, content in given.items():
+        if name in VAD_DEFAULTS[kind]:
+            merged[name] = content
+        elif content is not None:
+            other = next(mode for mode, fields in VAD_DEFAULTS.items() if name in fields)
+            path = f"session.audio.input.turn_detection.{name}"
+            raise ProtocolError(
+                f"Unknown parameter: '{path}'. It belongs to turn detection of type '{other}'.",
+                code="unknown_parameter",
+                param=path,
+            )
+    return merged

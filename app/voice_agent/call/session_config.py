@@ -142,7 +142,7 @@ class ResponseSettings:
 
 
 def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> ResponseSettings:
-    """What holds for a response: what `given` (from `session_checks.check_response`) says, the session for the rest."""
+    """What holds for a response: what `given` (`protocol.session_fields.Response`) says, the session for the rest."""
     own = given.get("audio", {}).get("output", {})
     spoken = session["audio"]["output"]
 

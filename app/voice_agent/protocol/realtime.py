@@ -35,9 +35,10 @@ from voice_agent.call.inputs import (
     TruncateItem,
     UpdateSession,
 )
-from voice_agent.call.item_checks import check_item, item_id
-from voice_agent.call.json_checks import Check, an_object, fields, integer, invalid, missing, shown, text, wrong_type
-from voice_agent.errors import ProtocolError
+from voice_agent.errors import ProtocolError, invalid
+from voice_agent.protocol.client_events import EVENTS, NOT_SERVED, read
+from voice_agent.protocol.json_types import shown
+from voice_agent.protocol.validation import missing, wrong_type
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Audio in one event, as with OpenAI."""
@@ -53,44 +54,10 @@ would take seconds and hundreds of MiB to parse, and every call of the pod would
 # --- from the caller -------------------------------------------------------
 
 
-def _event(table: Mapping[str, Check], *required: str) -> Check:
-    common: dict[str, Check] = {"type": _anything, "event_id": _anything}
-    return fields({**common, **table}, required=required)
-
-
-def _anything(value: Any, path: str) -> Any:
-    return value
-
-
 _APPEND = "input_audio_buffer.append"
 _HOT_STARTS = (f'{{"type":"{_APPEND}","audio":"', f'{{"type": "{_APPEND}", "audio": "')
 """An append as JavaScript's and as Python's JSON writers begin it."""
 _HOT_KEY = len(f'{{"type":"{_APPEND}","audio":')
-_AN_ID = text(256, min_bytes=1)
-_EVENTS: dict[str, Check] = {
-    "session.update": _event({"session": an_object}, "session"),
-    _APPEND: _event({"audio": _anything}, "audio"),
-    "input_audio_buffer.commit": _event({}),
-    "input_audio_buffer.clear": _event({}),
-    "conversation.item.create": _event({"item": an_object, "previous_item_id": item_id}, "item"),
-    "conversation.item.retrieve": _event({"item_id": _AN_ID}, "item_id"),
-    "conversation.item.truncate": _event(
-        {"item_id": _AN_ID, "content_index": integer(0, 2**31), "audio_end_ms": integer(0, 2**31)},
-        "item_id",
-        "content_index",
-        "audio_end_ms",
-    ),
-    "conversation.item.delete": _event({"item_id": _AN_ID}, "item_id"),
-    "response.create": _event({"response": an_object}),
-    "response.cancel": _event({"response_id": _AN_ID}),
-}
-"""Every event a caller may send, and the fields it may have beside ``type`` and ``event_id``."""
-
-_NOT_SERVED = {
-    "output_audio_buffer.clear": "it is for WebRTC, where the server plays the audio. "
-    "Over a WebSocket stop your own playback and send 'response.cancel'.",
-    "transcription_session.update": "this server takes only sessions of type 'realtime'; use 'session.update'.",
-}
 
 
 def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> FromCaller:
@@ -231,15 +198,16 @@ def _commas(message: str | bytes) -> int:
 def _read(event: dict[str, Any], event_id: str | None) -> tuple[FromCaller, list[tuple[str, str]]]:
     """What an event other than an append asks for, and the base64 texts of its audio, each with its path."""
     if event.get("type") == "conversation.item.create":
-        given = _EVENTS["conversation.item.create"](event, "")
-        item, parts = check_item(given["item"])
-        return CreateItem(item, b"", given.get("previous_item_id"), event_id), parts
+        given = read("conversation.item.create", event)
+        item, parts = given["item"]
+        paths = [(f"item.{path}", audio) for path, audio in parts]
+        return CreateItem(item, b"", given.get("previous_item_id"), event_id), paths
     return _read_silent(event, event_id), []
 
 
 def _read_silent(event: dict[str, Any], event_id: str | None) -> FromCaller:
     kind = _kind(event)
-    given = _EVENTS[kind](event, "")
+    given = read(kind, event)
     match kind:
         case "session.update":
             return UpdateSession(given["session"], event_id)
@@ -280,14 +248,14 @@ def _kind(event: dict[str, Any]) -> str:
     kind = event["type"]
     if not isinstance(kind, str):
         raise wrong_type(kind, "type", "a string")
-    if kind in _EVENTS:
+    if kind in EVENTS:
         return kind
-    if kind in _NOT_SERVED:
-        raise ProtocolError(f"'{kind}' is not taken: {_NOT_SERVED[kind]}", code="unknown_event", param="type")
-    near = get_close_matches(kind[:64], _EVENTS, n=1)
+    if kind in NOT_SERVED:
+        raise ProtocolError(f"'{kind}' is not taken: {NOT_SERVED[kind]}", code="unknown_event", param="type")
+    near = get_close_matches(kind[:64], EVENTS, n=1)
     guess = f" Did you mean '{near[0]}'?" if near else ""
     raise ProtocolError(
-        f"Unknown event type {shown(kind)}.{guess} Known types: {', '.join(_EVENTS)}.",
+        f"Unknown event type {shown(kind)}.{guess} Known types: {', '.join(EVENTS)}.",
         code="unknown_event",
         param="type",
     )

@@ -8,7 +8,7 @@ import pytest
 from openai.types.realtime import ConversationItem
 from pydantic import TypeAdapter
 
-from voice_agent.call.item_checks import check_item
+from tests.protocol import checked
 from voice_agent.errors import ProtocolError
 
 SDK_ITEM: TypeAdapter[Any] = TypeAdapter(ConversationItem)
@@ -62,7 +62,7 @@ TAKEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("raw", "kept"), TAKEN)
 def test_an_item_is_taken_and_completed(raw: dict[str, Any], kept: dict[str, Any]) -> None:
     """What is kept has the protocol's object and status beside what was given, and the SDK reads it."""
-    item, audio = check_item(raw)
+    item, audio = checked.item(raw)
     assert item == {"object": "realtime.item", "type": raw["type"], "status": "completed", **kept}
     assert audio == []
     assert SDK_ITEM.validate_python(item).model_dump(exclude_unset=True) == item
@@ -71,19 +71,19 @@ def test_an_item_is_taken_and_completed(raw: dict[str, Any], kept: dict[str, Any
 @pytest.mark.parametrize("given", ["msg.1:2/3", "run-7+a=b", "0f8fad5b-d9cb-469f-a165-70867728950e"])
 def test_ids_are_as_frameworks_make_them(given: str) -> None:
     """Whatever is printable and has no blanks."""
-    assert check_item(message("user", TEXT, id=given)).item["id"] == given
+    assert checked.item(message("user", TEXT, id=given)).item["id"] == given
 
 
 def test_audio_is_taken_out_of_the_item() -> None:
-    """The base64 of each audio part is handed over with its path, its transcript stays."""
+    """The base64 of each audio part is handed over with its path in the item, its transcript stays."""
     raw = message(
         "user",
         {"type": "input_audio", "audio": "AAAA"},
         {"type": "input_text", "text": "and"},
         {"type": "input_audio", "audio": "BBBB", "transcript": "two"},
     )
-    item, audio = check_item(raw)
-    assert audio == [("item.content[0].audio", "AAAA"), ("item.content[2].audio", "BBBB")]
+    item, audio = checked.item(raw)
+    assert audio == [("content[0].audio", "AAAA"), ("content[2].audio", "BBBB")]
     assert item["content"] == [
         {"type": "input_audio", "transcript": None},
         {"type": "input_text", "text": "and"},
@@ -94,9 +94,11 @@ def test_audio_is_taken_out_of_the_item() -> None:
 
 TEXT = {"type": "input_text", "text": "x"}
 REFUSED: list[tuple[Any, str, str]] = [
-    (None, "invalid_type", "item"),
+    (None, "missing_required_parameter", "item"),
+    ([], "invalid_type", "item"),
     ({}, "missing_required_parameter", "item.type"),
     ({"type": ["message"]}, "invalid_type", "item.type"),
+    ({"type": None}, "missing_required_parameter", "item.type"),
     ({"type": "letter"}, "invalid_value", "item.type"),
     ({"type": "mcp_approval_response"}, "invalid_value", "item.type"),
     ({"type": "item_reference", "id": "item_1"}, "invalid_value", "item.type"),
@@ -136,7 +138,7 @@ REFUSED: list[tuple[Any, str, str]] = [
 def test_a_wrong_item_is_refused_with_its_path(raw: Any, code: str, param: str) -> None:
     """The mistake says which field is wrong."""
     with pytest.raises(ProtocolError) as caught:
-        check_item(raw)
+        checked.item(raw)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert f"'{param}'" in caught.value.message
 
@@ -144,10 +146,10 @@ def test_a_wrong_item_is_refused_with_its_path(raw: Any, code: str, param: str) 
 def test_images_are_refused_plainly() -> None:
     """Who sends an image is told that images are not taken, not that a name is wrong."""
     with pytest.raises(ProtocolError, match="does not take images"):
-        check_item(message("user", {"type": "input_image", "image_url": "data:image/png;base64,AA=="}))
+        checked.item(message("user", {"type": "input_image", "image_url": "data:image/png;base64,AA=="}))
 
 
 def test_mcp_is_refused_plainly() -> None:
     """Who sends an approval is told that such items are not taken, not which others are."""
     with pytest.raises(ProtocolError, match="does not take MCP items"):
-        check_item({"type": "mcp_approval_response"})
+        checked.item({"type": "mcp_approval_response"})
