@@ -226,3 +226,21 @@ def test_a_long_string_is_repeated_by_its_beginning() -> None:
     """So that no error is as long as what it is about."""
     assert shown("y" * 64) == f"'{'y' * 64}'"
     assert shown("y" * 65) == f"'{'y' * 61}...'"
+
+
+class Person(TypedDict, total=False):
+    age: Annotated[int, whole(1, 3)]
+    name: Required[Annotated[str, text(5)]]
+
+
+def test_of_several_faults_what_is_missing_is_told_first() -> None:
+    """Then what is wrong, then what is unknown, whatever their order in the message."""
+    person = Annotated[Person, Fields()]
+    for given, param in (
+        ({"nam": 1, "age": 9}, "x.name"),
+        ({"nam": 1, "age": 9, "name": "a"}, "x.age"),
+        ({"nam": 1, "mane": 1, "name": "a"}, "x.nam"),
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            check(person, given)
+        assert caught.value.param == param
