@@ -152,7 +152,7 @@ def test_what_is_played_waits_while_nobody_listens(left_at_ms: int, now_ms: int,
     call.dirty.clear()
     attach(call, 0, now_ms, resumable=False)
     assert call.playback.started_at_ms == 1000 + moved_ms
-    assert ("response" in call.dirty) == bool(left_at_ms)
+    assert ("playback" in call.dirty) == bool(left_at_ms)
     assert call.left_at_ms == 0
 
 

@@ -1,8 +1,8 @@
 """The format of a call's record: its fields encoded for a write, and a snapshot decoded into a call again.
 
 A record is a hash of byte strings. Fields that change together form a *group* (`GROUPS`), by whose name the rules mark
-them as changed (`Call.mark`); text and audio of the response under way change with every token and have fields of
-their own (`response_chunks`, `ELSEWHERE`). Fields that this version does not know are kept as they are: a newer
+them as changed (`Call.mark`); what grows of the response under way, with every token or step, has fields of
+its own (`response_chunks`, `ELSEWHERE`). Fields that this version does not know are kept as they are: a newer
 version of a neighbouring release wrote them. What goes into which write says `writes`.
 
 `restore` trusts nothing that it reads: whatever is missing or of another kind is `RecordUnreadable`.
@@ -11,7 +11,6 @@ version of a neighbouring release wrote them. What goes into which write says `w
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import orjson
@@ -31,7 +30,7 @@ from voice_agent.call.record import (
     Response,
     Status,
 )
-from voice_agent.call.response_chunks import is_chunk, restore_chunks, take_chunks
+from voice_agent.call.response_chunks import GROWS, SIZES, is_chunk, restore_chunks, take_chunks
 from voice_agent.call.response_items import open_again
 from voice_agent.call.schema import READS_SCHEMAS, reads
 from voice_agent.call.session_config import new_session
@@ -138,20 +137,33 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
     fields["response"] = _flat(call.response, ELSEWHERE) if call.response else b""
-    fields["idle_from_ms"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
-    fields["playback"] = _flat(call.playback) if call.playback else b""
     for name in call.fields_to_empty:
         fields.setdefault(name, b"")
     call.fields_to_empty = []
 
 
+def _encode_params(call: Call, fields: dict[str, bytes]) -> None:
+    fields["response_params"] = orjson.dumps(call.response.params) if call.response else b""
+
+
+def _encode_plan(call: Call, fields: dict[str, bytes]) -> None:
+    fields["response_plan"] = orjson.dumps(call.response.plan) if call.response else b""
+
+
+def _encode_playback(call: Call, fields: dict[str, bytes]) -> None:
+    fields["idle_from_ms"] = b"" if call.idle_from_ms is None else b"%d" % call.idle_from_ms
+    fields["playback"] = _flat(call.playback) if call.playback else b""
+
+
 def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
-    fields["piece"] = orjson.dumps(asdict(call.response.piece)) if call.response else b""
+    fields["piece"] = _flat(call.response.piece, PIECE_ELSEWHERE) if call.response else b""
 
 
 def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
     if call.response is not None:
         take_chunks(call.response, fields, whole=call.write_whole)
+    else:
+        fields[SIZES] = b""
 
 
 def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
@@ -173,19 +185,23 @@ _ENCODE = {
     "counts": _encode_counts,
     "session": _encode_session,
     "response": _encode_response,
+    "params": _encode_params,
+    "plan": _encode_plan,
+    "playback": _encode_playback,
     "piece": _encode_piece,
     "said": _encode_said,
     "agent": _encode_agent,
     "turn": _encode_turn,
 }
 GROUPS = frozenset(_ENCODE)
-ELSEWHERE = frozenset({"text", "alignment", "piece", "saved", "audio_bytes", "piece_checksum"})
-"""Of a reply: what changes more often than the rest, and has record fields of its own."""
+ELSEWHERE = GROWS | {"params", "plan", "piece", "stored", "audio_bytes", "piece_checksum"}
+"""Of a reply: what is large, or changes more often than the rest, and has record fields of its own."""
+PIECE_ELSEWHERE = frozenset({"words"})
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome
-    ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_audio piece playback
-    idle_from_ms agent_state clip_id failed_up_to clips clip_bytes untranscribed seq updated_at_ms input_audio kept
-    epoch revision claim""".split()
+    ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
+    response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
+    untranscribed seq updated_at_ms input_audio kept epoch revision claim""".split()
 )
 
 
@@ -297,8 +313,9 @@ def _event_number(digits: bytes) -> int:
 def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("response"):
         values = orjson.loads(fields["response"])
-        piece = orjson.loads(fields.get("piece") or b"{}")
-        call.response = _shaped(Response, {**values, "piece": _piece(piece)})
+        values["params"], values["plan"] = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
+        values["piece"] = _piece(orjson.loads(fields.get("piece") or b"{}"))
+        call.response = _shaped(Response, values)
         sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
         call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
         restore_chunks(call.response, fields)
@@ -317,9 +334,9 @@ def _piece(values: dict[str, Any]) -> Piece:
     return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
 
 
-def _flat(value: Response | Playback, without: frozenset[str] = frozenset()) -> bytes:
-    fields = {name: field for name, field in asdict(value).items() if name not in without}
-    return orjson.dumps({**fields.pop("extras"), **fields})
+def _flat(value: Response | Playback | Piece, without: frozenset[str] = frozenset()) -> bytes:
+    fields = {name: getattr(value, name) for name in value.__dataclass_fields__ if name not in without}
+    return orjson.dumps({**fields.pop("extras", {}), **fields})
 
 
 def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:

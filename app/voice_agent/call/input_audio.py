@@ -246,7 +246,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     entry.audio_ms = call.input_format.ms(len(audio))
     call.turns += 1
     call.idle_from_ms = None
-    call.mark("counts", "turn", "response")
+    call.mark("counts", "turn", "playback")
     call.emit(events.input_audio_committed(previous, item_id))
     call.emit(events.item_added(previous, entry.item))
     call.emit(events.item_done(previous, entry.item))

@@ -187,14 +187,16 @@ class ResponseText:
 class ResponseAudio:
     """More speech: one chunk in the call's output format.
 
-    It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now, and `words`
-    tells where words begin in it, as [milliseconds, characters]; both count from where that text and its audio begin.
+    It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now (0: nothing new
+    is told of it), and `words` tells where words begin in it, as [milliseconds, characters]; both count from where that
+    text and its audio begin. The words are those from number `words_from` on, in place of what was told of them before.
     """
 
     response_id: str
     audio: bytes
     made_bytes: int = 0
     words: Alignment = field(default_factory=list)
+    words_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,5 +172,5 @@ def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
         call.mark("response")
     if call.playback is not None and call.playback.item_id == item_id:
         call.playback = None
-        call.mark("response")
+        call.mark("playback")
     return [StopTranscribing(item_id)] if call.untranscribed.pop(item_id, None) is not None else []

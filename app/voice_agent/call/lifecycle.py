@@ -31,7 +31,7 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
     if call.playback is not None and call.left_at_ms:
         # No client played anything meanwhile.
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
-        call.mark("response")
+        call.mark("playback")
     items.drop_pending_audio(call)
     call.resent_to = None if last_event is None else 0
     call.status = Status.ATTACHED

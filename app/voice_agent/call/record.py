@@ -23,7 +23,7 @@ from voice_agent.call.conversation import Conversation
 from voice_agent.call.events import pack
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
 from voice_agent.call.schema import SCHEMA
-from voice_agent.call.session_config import TurnDetection, input_format, turn_detection
+from voice_agent.call.session_config import ResponseSettings, TurnDetection, input_format, turn_detection
 
 REMEMBERED_CLIENT_EVENTS = 256
 
@@ -69,6 +69,16 @@ class InputAudioBuffer:
 
 
 @dataclass(slots=True)
+class Stored:
+    """How much of something that grows the record has; see `response_chunks`."""
+
+    length: int = 0
+    """So many characters or entries have been handed to a write, and are what they were then."""
+    chunks: int = 0
+    """So many record fields hold something."""
+
+
+@dataclass(slots=True)
 class Response:
     """The response under way."""
 
@@ -106,10 +116,10 @@ class Response:
     out_of_band: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""
     audio_bytes: int = 0
-    saved: tuple[int, int] = (0, 0)
-    """How much of text and alignment has been handed to a write; see `response_chunks`."""
     piece_checksum: int = 0
     """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
+    stored: dict[str, Stored] = field(default_factory=dict)
+    """What of all that grows the record has."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
 
@@ -262,6 +272,8 @@ class Call:
     """Format of the caller's audio."""
     delta_head: tuple[str, bytes] = ("", b"")
     """The packed body of an audio event and the item it is for: all of an item's are the same."""
+    effective: tuple[dict[str, Any], dict[str, Any], ResponseSettings] | None = None
+    """See `response_items.settings_of`: the session, what `response.create` asked for, and what holds under both."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
     None while it is not the caller's turn."""

@@ -1,63 +1,111 @@
-"""How the text of the response under way, and its alignment, stand in the record.
+"""How what grows of the response under way stands in the record: its text, and its lists.
 
-Both grow with every token. They are cut into chunks of a fixed size, each a record field of its own, and a write
+Each grows with tokens or steps. They are cut into chunks of a fixed size, each a record field of its own, and a write
 carries the chunks that changed: the last one, as a rule. So a token costs no more at the end of a long response than at
-its beginning. Each chunk names the response, or the item, that it is of: what an earlier one left behind is not read.
+its beginning. One field more (`SIZES`), in the same write, says how long each of them is: what lies beyond is of
+something that is over, and is not read. ::
+
+    response_sizes   300 5 0 1 0 0
+    text:0           the first 128 characters
+    text:1           128 more
+    text:2           44 so far: the next token writes this field again, and response_sizes
+    alignment:0      [[0,0],[1400,13], …]
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import orjson
 
-from voice_agent.call.record import Response
+from voice_agent.call.record import Response, Stored
 
-CHUNK_CHARS = 1024
-CHUNK_ENTRIES = 64
-"""Of an alignment: about as many bytes."""
-TEXT, ALIGNMENT = "text:", "alignment:"
-"""What the names of the fields begin with; a number follows, counting up from 0."""
+CHUNK_CHARS = 128
+"""What of its text a response writes again with a token at the most. About what the rest of a write takes."""
+CHUNK_ENTRIES = 16
+"""Of lists with small entries: about as many bytes."""
+SIZES = "response_sizes"
+
+
+class _Kind(NamedTuple):
+    """One of the things that grow."""
+
+    name: str
+    """What the names of its fields begin with; a number follows, counting up from 0."""
+    size: int
+    """Of a chunk, in characters or entries."""
+    of: Callable[[Response], str | list[Any]]
+
+
+TEXT = _Kind("text:", CHUNK_CHARS, lambda response: response.text)
+ALIGNMENT = _Kind("alignment:", CHUNK_ENTRIES, lambda response: response.alignment)
+WORDS = _Kind("words:", CHUNK_ENTRIES, lambda response: response.piece.words)
+OUTPUT = _Kind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
+SIDE_EFFECTS = _Kind("side_effect:", 1, lambda response: response.side_effects)
+OUT_OF_BAND = _Kind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
+KINDS = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
+GROWS = frozenset({"text", "alignment", "output_ids", "side_effects", "out_of_band"})
+"""The fields of a `Response` that stand here; so do the words of its piece."""
+
+
+def changed_from(response: Response, kind: _Kind, at: int) -> None:
+    """From an entry on it is not what was handed to a write: the next one carries that anew."""
+    if (stored := response.stored.get(kind.name)) is not None:
+        stored.length = min(stored.length, at)
 
 
 def take_chunks(response: Response, fields: dict[str, bytes], *, whole: bool) -> None:
-    """Put the chunks into a write that are not stored yet; `whole`: all of them."""
-    saved_chars, saved_entries = (0, 0) if whole else response.saved
-    _take(fields, TEXT, response.response_id, response.text, saved_chars, CHUNK_CHARS)
-    _take(fields, ALIGNMENT, response.item_id, response.alignment, saved_entries, CHUNK_ENTRIES)
-    response.saved = (len(response.text), len(response.alignment))
+    """Put the chunks into a write that are not stored yet; `whole`: all of them, for nothing else is kept."""
+    sizes = []
+    for name, size, of in KINDS:
+        value = of(response)
+        length = len(value)
+        sizes.append(b"%d" % length)
+        stored = response.stored.get(name)
+        if stored is None or whole:
+            stored = response.stored[name] = Stored()
+        chunks = -(-length // size)
+        if length > stored.length:
+            for n in range(stored.length // size, chunks):
+                fields[f"{name}{n}"] = _pack(value[n * size : (n + 1) * size])
+        for n in range(chunks, stored.chunks):
+            fields[f"{name}{n}"] = b""
+        stored.length, stored.chunks = length, chunks
+    fields[SIZES] = b" ".join(sizes)
 
 
 def chunks_of(response: Response) -> list[str]:
-    """The names of the fields that a response takes, to be emptied once it is over."""
-    sizes = ((TEXT, CHUNK_CHARS, len(response.text)), (ALIGNMENT, CHUNK_ENTRIES, len(response.alignment)))
-    return [f"{name}{n}" for name, size, length in sizes for n in range(-(-length // size))]
+    """The names of the fields that a response takes in the record, to be emptied once it is over."""
+    return [f"{name}{n}" for name, stored in response.stored.items() for n in range(stored.chunks)]
 
 
 def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
-    """Give a response its text and alignment back."""
-    response.text = "".join(_read(fields, TEXT, response.response_id))
-    response.alignment = _read(fields, ALIGNMENT, response.item_id)
-    response.saved = (len(response.text), len(response.alignment))
+    """Give a response back what grew of it. Raises `LookupError`, `TypeError` or `ValueError` for what is damaged."""
+    found: dict[str, list[Any]] = {}
+    for kind, length in zip(KINDS, map(int, fields[SIZES].split()), strict=False):
+        packed = [fields[f"{kind.name}{n}"] for n in range(-(-length // kind.size))]
+        found[kind.name] = [chunk.decode() for chunk in packed] if kind is TEXT else _entries(packed)
+    response.text = "".join(found[TEXT.name])
+    response.alignment, response.piece.words = found[ALIGNMENT.name], found[WORDS.name]
+    response.output_ids, response.side_effects = found[OUTPUT.name], found[SIDE_EFFECTS.name]
+    response.out_of_band = {item["id"]: item for item in found[OUT_OF_BAND.name]}
+    for name, size, of in KINDS:
+        length = len(of(response))
+        response.stored[name] = Stored(length, -(-length // size))
 
 
 def is_chunk(name: str) -> bool:
     """Whether a record field is one of these."""
-    return name.startswith((TEXT, ALIGNMENT))
+    return name.startswith(_NAMES)
 
 
-def _take(fields: dict[str, bytes], name: str, of: str | None, value: Any, saved: int, size: int) -> None:
-    if len(value) > saved:
-        for n in range(saved // size, -(-len(value) // size)):
-            fields[f"{name}{n}"] = orjson.dumps([of, value[n * size : (n + 1) * size]])
+_NAMES = tuple(kind.name for kind in KINDS)
 
 
-def _read(fields: Mapping[str, bytes], name: str, of: str | None) -> list[Any]:
-    found: list[Any] = []
-    while packed := fields.get(f"{name}{len(found)}"):
-        chunk_of, chunk = orjson.loads(packed)
-        if chunk_of != of:
-            break
-        found.append(chunk)
-    return found if name == TEXT else [entry for chunk in found for entry in chunk]
+def _pack(chunk: str | list[Any]) -> bytes:
+    return chunk.encode() if isinstance(chunk, str) else orjson.dumps(chunk)
+
+
+def _entries(packed: list[bytes]) -> list[Any]:
+    return [entry for chunk in packed for entry in orjson.loads(chunk)]

@@ -12,12 +12,22 @@ from typing import Any
 from voice_agent.call import events
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from voice_agent.call.record import Call, Response
+from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
 from voice_agent.call.session_config import ResponseSettings, settings_under
+
+_NO_PARAMS: dict[str, Any] = {}
 
 
 def settings_of(call: Call) -> ResponseSettings:
-    """What holds for the reply under way: the session's settings under those of `response.create`."""
-    return settings_under(call.session, call.response.params if call.response else {})
+    """What holds for the reply under way: the session's settings under those of `response.create`.
+
+    Made once for both, which are never changed in place.
+    """
+    params = call.response.params if call.response else _NO_PARAMS
+    known = call.effective
+    if known is None or known[0] is not call.session or known[1] is not params:
+        known = call.effective = (call.session, params, settings_under(call.session, params))
+    return known[2]
 
 
 def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
@@ -28,7 +38,7 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
     response.item_text_from, response.item_audio_from = len(response.text), response.audio_bytes
     begin_piece(call, response, len(response.text))
     response.output_ids.append(item_id)
-    call.mark("counts", "response")
+    call.mark("counts", "response", "said")
     previous = after or call.conversation.last_id
     item = _in_progress(item_id)
     out_of_band = not settings_of(call).in_conversation
@@ -71,7 +81,8 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     index = index_of(response)
     audio_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
     said, alignment = _said(call, response, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
-    response.alignment, response.saved = [], (response.saved[0], 0)
+    response.alignment = []
+    changed_from(response, ALIGNMENT, 0)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
         call.emit(events.output_audio_done(response.response_id, item_id, index))
@@ -83,7 +94,10 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     entry = call.conversation.get(item_id)
     item = response.out_of_band[item_id] if entry is None else entry.item
     item.update(status=status, content=[part])
-    if entry is not None:
+    call.mark("response", "playback", "said")
+    if entry is None:
+        changed_from(response, OUT_OF_BAND, len(response.out_of_band) - 1)
+    else:
         entry.audio_ms, entry.alignment = audio_ms, alignment
         call.conversation.touch(item_id)
         call.emit(events.item_done(call.conversation.before(item_id), item))
@@ -111,7 +125,8 @@ def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str
 def begin_piece(call: Call, response: Response, text_from: int) -> None:
     """Audio that comes from now on says the text from a character on."""
     response.piece, response.piece_checksum = Piece(text_from, response.audio_bytes), 0
-    call.mark("piece")
+    changed_from(response, WORDS, 0)
+    call.mark("piece", "said")
 
 
 def entries_now(call: Call, response: Response) -> Alignment:

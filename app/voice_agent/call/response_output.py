@@ -25,6 +25,7 @@ from voice_agent.call.inputs import (
     SideEffectDone,
 )
 from voice_agent.call.record import Call, Playback, Response
+from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
 from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
 from voice_agent.call.responses import close, playing_until_ms
 
@@ -41,7 +42,7 @@ def planned(call: Call, part: ResponsePlanned) -> list[Effect]:
     assert call.response is not None
     call.response.plan = part.plan
     call.agent_state = part.state
-    call.mark("response", "agent")
+    call.mark("plan", "agent")
     return []
 
 
@@ -79,10 +80,8 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
     if not call.mirror:
         response.piece_checksum = crc32(part.audio, response.piece_checksum)
     playback.audio_bytes = response.item_audio_bytes
-    piece = response.piece
-    if part.made_bytes and (part.made_bytes, part.words) != (piece.made_bytes, piece.words):
-        piece.made_bytes, piece.words = part.made_bytes, part.words
-        call.mark("piece")
+    if part.made_bytes:
+        _piece_is_made(call, response, part)
     if call.delta_head[0] != item_id:
         call.delta_head = (
             item_id,
@@ -90,6 +89,17 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
         )
     call.emit_packed(call.delta_head[1], part.audio)
     return []
+
+
+def _piece_is_made(call: Call, response: Response, part: ResponseAudio) -> None:
+    piece = response.piece
+    if part.made_bytes != piece.made_bytes:
+        piece.made_bytes = part.made_bytes
+        call.mark("piece")
+    if piece.words[part.words_from :] != part.words:
+        piece.words[part.words_from :] = part.words
+        changed_from(response, WORDS, part.words_from)
+        call.mark("said")
 
 
 def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
@@ -101,10 +111,10 @@ def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
         if not call.voice_locked:
             call.voice_locked = True
             call.mark("session")
-        call.mark("response")
+        call.mark("playback")
     elif not call.mirror and (waited_ms := now_ms - playing_until_ms(call)) > STALL_MS:
         playback.started_at_ms += waited_ms
-        call.mark("response")
+        call.mark("playback")
     return playback
 
 
@@ -114,7 +124,7 @@ def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
     assert response is not None
     finish_item(call, response, "completed")
     item_id = call.new_item_id()
-    call.mark("counts", "response")
+    call.mark("counts", "response", "said")
     previous = call.conversation.last_id
     item = {
         "id": item_id,
@@ -164,7 +174,7 @@ def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
     item_id = response.response_id.replace("resp", "item", 1)
     step = f"{len(response.side_effects)}_{crc32(part.name.encode()):08x}"
     response.side_effects.append({"name": part.name, "key": f"{call.call_id}:{item_id}_{step}"})
-    call.mark("response")
+    call.mark("said")
     return []
 
 
@@ -172,7 +182,8 @@ def side_effect_done(call: Call, part: SideEffectDone) -> list[Effect]:
     """What a step gave; a resume takes it from here instead of doing the step again."""
     assert call.response is not None
     call.response.side_effects[part.number]["result"] = part.result
-    call.mark("response")
+    changed_from(call.response, SIDE_EFFECTS, part.number)
+    call.mark("said")
     return []
 
 

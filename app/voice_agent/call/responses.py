@@ -51,7 +51,7 @@ def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool
     call.response = Response(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
     call.response.asked_up_to, call.response.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
     call.response.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
-    call.mark("counts", "response", "piece")
+    call.mark("counts", "response", "params", "plan", "piece", "said")
     call.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartResponse(call.response.response_id)]
 
@@ -130,7 +130,7 @@ def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) 
     call.response = call.answered = None
     here_ms = call.input_audio.base_ms + call.input_format.ms(call.input_audio.position)
     call.idle_from_ms = here_ms + max(0, playing_until_ms(call) - now_ms)
-    call.mark("response")
+    call.mark("response", "params", "plan", "playback", "piece", "said")
 
 
 def playing_until_ms(call: Call) -> int:

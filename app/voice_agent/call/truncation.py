@@ -23,7 +23,7 @@ def truncate_to_heard(call: Call, now_ms: int) -> None:
     entry = call.conversation.get(playback.item_id)
     heard_ms = max(0, now_ms - playback.started_at_ms)
     call.playback = None
-    call.mark("response")
+    call.mark("playback")
     if entry is None or heard_ms >= entry.audio_ms:
         return
     _cut(call, entry, heard_ms)
@@ -57,7 +57,7 @@ def truncate(call: Call, request: TruncateItem) -> None:
         )
     if call.playback is not None and call.playback.item_id == request.item_id:
         call.playback = None
-        call.mark("response")
+        call.mark("playback")
     _cut(call, entry, request.audio_end_ms)
 
 

@@ -47,7 +47,15 @@ class RecordingSink:
     @property
     def told(self) -> list[tuple[int, Alignment]]:
         """What each chunk tells of its piece."""
-        return [(part.made_bytes, part.words) for part in self.fed]
+        """With each chunk: how much was made, and all the words that the call knows of by then."""
+        found: list[tuple[int, Alignment]] = []
+        words: Alignment = []
+        for part in self.fed:
+            if part.made_bytes:
+                assert part.words_from <= len(words), "no word is left out"
+                words = [*words[: part.words_from], *part.words]
+            found.append((part.made_bytes, words if part.made_bytes else []))
+        return found
 
 
 def pacing(

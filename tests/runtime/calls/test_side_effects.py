@@ -79,7 +79,7 @@ async def test_a_side_effect_in_the_middle_of_which_a_pod_dies_is_asked_for_unde
                 await asyncio.sleep(0.01)
         held = await store.load(caller.call_id)
         assert held is not None
-        assert agent.keys[0].encode() in held.fields["response"]
+        assert agent.keys[0].encode() in held.fields["side_effect:0"]
         again = await its.resume(green, caller.call_id, 0)
         async with asyncio.timeout(PATIENCE_S):
             while len(agent.keys) < 2:

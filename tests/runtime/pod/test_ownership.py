@@ -294,7 +294,7 @@ class Doer(ScriptedAgent):
         async def run(key: str) -> None:
             held = await self.store.load(turn.call_id)
             assert held is not None
-            self.was_durable.append(key.encode() in held.fields["response"])
+            self.was_durable.append(key.encode() in held.fields["side_effect:0"])
 
         await self.may_go_on.wait()
         await turn.once("book", run)

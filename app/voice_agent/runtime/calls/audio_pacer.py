@@ -63,6 +63,8 @@ class AudioPacer:
         self._chars = len(response.text) - response.piece.text_from if goes_on else 0
         """Of that text."""
         self._words: Alignment = []
+        self._words_told = 0
+        """So many of them the call knows."""
         self._is_told = True
         """Whether the call knows of audio and words."""
         self._began_s: float | None = None
@@ -81,7 +83,7 @@ class AudioPacer:
 
     def _begin_piece(self) -> None:
         self._is_said, self._from_chars = False, 0
-        self._made_bytes, self._chars, self._words = 0, 0, []
+        self._made_bytes, self._chars, self._words, self._words_told = 0, 0, [], 0
         self._replay.begin_piece()
 
     async def write(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
@@ -117,6 +119,7 @@ class AudioPacer:
         self._pending += held[self._target.size(at_ms) :]
         self._made_bytes, self._is_told, self._from_chars = len(self._pending), False, from_chars
         self._words = [[ms - at_ms, chars - from_chars] for ms, chars in self._words if chars > from_chars]
+        self._words_told = 0
 
     async def _send(self, size_bytes: int) -> None:
         played_s = self._target.ms(self._sent_bytes) / 1000
@@ -134,8 +137,8 @@ class AudioPacer:
         if self._is_told:
             part = ResponseAudio(self._response_id, chunk)
         else:
-            part = ResponseAudio(self._response_id, chunk, self._made_bytes, list(self._words))
-            self._is_told = True
+            new_from, self._words_told, self._is_told = self._words_told, len(self._words), True
+            part = ResponseAudio(self._response_id, chunk, self._made_bytes, self._words[new_from:], new_from)
         self._sink.feed(part)
         await self._sink.wait_for_capacity()
 
