@@ -17,6 +17,7 @@ import uvloop
 
 from voice_agent import __version__
 from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_agent, load_agents
+from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import StoreRefused
 from voice_agent.extras import missing_extra
 from voice_agent.observe.metrics import Metrics
@@ -27,8 +28,9 @@ from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.settings import Settings
-from voice_agent.stores.base import Store
+from voice_agent.stores.base import AGREED_SCHEMA, Store
 from voice_agent.stores.factory import open_store
+from voice_agent.stores.layout import check_layout
 from voice_agent.web.listening import bind
 from voice_agent.web.ports import CallPod, MetricsPage
 
@@ -81,6 +83,7 @@ async def build(
         stack.push_async_callback(store.close)
         # The embedded store's server starts on another core while this one imports.
         await asyncio.gather(store.open(), asyncio.to_thread(import_module, "voice_agent.web.server"))
+        await check_layout(store, begins=True)
         from voice_agent.web.access import revoked
         from voice_agent.web.application import build_app
         from voice_agent.websocket.loop_scheduler import LoopScheduler, NextShare
@@ -110,7 +113,7 @@ async def build(
             version=__version__,
             secret=secret,
             revoked=revoked(settings),
-            agreed={} if settings.secret is not None else {AGREED_SECRET: secret},
+            agreed=agreed_values(settings, secret),
         )
         metrics.watch(pod.status, pod.view.calls_not_resumable)
         stack.push_async_callback(pod.close)
@@ -168,6 +171,12 @@ async def find_secret(settings: Settings, store: Store) -> bytes:
             f"delete voice:agreed:{AGREED_SECRET} there, or set VOICE_SECRET"
         )
     return agreed
+
+
+def agreed_values(settings: Settings, secret: bytes) -> dict[str, bytes]:
+    """What the pods of a store agreed on: the schema first, for without it a store is one of the time before."""
+    schema = {AGREED_SCHEMA: b"%d" % READS_SCHEMAS[0]}
+    return schema if settings.secret is not None else {**schema, AGREED_SECRET: secret}
 
 
 def serve(settings: Settings, *, on_started: Callable[[], None]) -> None:

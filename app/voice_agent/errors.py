@@ -12,7 +12,8 @@
         │   └── StoreDeclined  it answered "not now" (a replica, too few replicas, a disk that is full)
         ├── StoreFull          no memory left for it: it may succeed once something else has gone
         └── StoreRefused       the store answered "no" for good (bad password, wrong type)
-            └── StoreUnfit     it lacks what calls need
+            ├── StoreUnfit     it lacks what calls need
+            └── OtherLayout    what is kept in it is of a schema that this version does not read
 
 Outcomes that are part of normal work, such as a write refused because a newer
 epoch exists, are return values and not errors.
@@ -114,3 +115,17 @@ class StoreRefused(StoreError):
 
 class StoreUnfit(StoreRefused):
     """The store cannot keep calls at all: it lacks commands."""
+
+
+class OtherLayout(StoreRefused):
+    """What is kept in the store is of a schema that this version does not read; nothing of it was changed."""
+
+    def __init__(self, schema: int, schemas: tuple[int, int]) -> None:
+        """`schemas`: the oldest and the newest that are read."""
+        self.schema = schema
+        oldest, newest = schemas
+        read = f"{oldest}" if oldest == newest else f"{oldest} to {newest}"
+        super().__init__(
+            f"the store is of schema {schema}, and this version reads schema {read}: take a version that reads it, "
+            "or drain every pod, empty the store and start again (docs/runbook.md)"
+        )

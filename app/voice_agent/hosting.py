@@ -29,6 +29,7 @@ from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.allocator import give_back_large_blocks
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.settings import Settings
+from voice_agent.stores.layout import check_layout
 from voice_agent.web.listening import bind_shared
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Host:
         slots = range(self._board.workers)
         try:
             await store.open()
+            await check_layout(store, begins=True)
             own = OwnName(store, token_bytes(bootstrap.INSTANCE_BYTES), token_bytes, SystemClock())
             return await own.choose(self._settings.pod, lambda name: [worker_name(name, slot) for slot in slots])
         finally:

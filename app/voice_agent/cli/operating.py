@@ -162,10 +162,12 @@ def _pod(settings: Settings, url: str | None) -> RemotePod:
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Store]:
     from voice_agent.bootstrap import make_store
+    from voice_agent.stores.layout import check_layout
 
     store = make_store(settings)
     try:
         await store.open()
+        await check_layout(store, begins=False)
         yield store
     finally:
         await store.close()

@@ -29,6 +29,7 @@ from voice_agent.operate.smoke import smoke_call, smoked
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.stores.base import Store
 from voice_agent.stores.factory import open_store
+from voice_agent.stores.layout import check_layout
 
 
 @with_options(SmokeCommandArguments)
@@ -87,6 +88,7 @@ async def _cut_over(request: CutoverRequest, reporter: CutoverScreen | CutoverLi
     store = open_store(settings.store_url, ttl_s=settings.call_ttl, key_prefix=settings.key_prefix)
     try:
         await retry_at_start(store.open, clock, reporter)
+        await retry_at_start(lambda: check_layout(store, begins=False), clock, reporter)
         if request.forget:
             reporter.said(await retry_at_start(lambda: forget(store, clock), clock, reporter))
             return Exit.NO_CALLER_LOST

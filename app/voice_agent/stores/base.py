@@ -23,7 +23,10 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.errors import MAX_SCHEMA_CHARS
 
+AGREED_SCHEMA = "schema"
+"""Under which name the pods settle the schema of what is kept."""
 ERASED = "erased"
 """Field of a record whose call was erased."""
 TOMBSTONE_FIELDS = (
@@ -189,6 +192,11 @@ class StoreMemory:
     limit_bytes: int
 
 
+def schema_of(settled: bytes) -> int:
+    """The schema that pods settled; 0, which no version reads, for what is no number."""
+    return int(settled) if settled.isdigit() and len(settled) <= MAX_SCHEMA_CHARS else 0
+
+
 class CallStore(ABC):
     """What a store does with calls and call keys."""
 
@@ -282,6 +290,15 @@ class FleetStore(ABC):
 
         Atomic; again: the same answer. The names are others than those of `get`.
         """
+
+    async def layout(self, proposal: int | None) -> int | None:
+        """The schema of what is kept here (`voice_agent.call.schema`); where nothing is kept yet, the first proposal.
+
+        None: there is none yet, and no proposal; or the store cannot say. Again: the same answer.
+        """
+        if proposal is None:
+            return None
+        return schema_of(await self.get_or_set(AGREED_SCHEMA, b"%d" % proposal))
 
     @abstractmethod
     async def get(self, name: str) -> bytes | None:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from voice_agent.errors import StoreUnavailable
-from voice_agent.stores.base import DrainRequest, PodHeartbeat, RouterWeights
+from voice_agent.stores.base import AGREED_SCHEMA, DrainRequest, PodHeartbeat, RouterWeights, schema_of
 from voice_agent.stores.redis_client import Answer, RedisClient
 from voice_agent.stores.redis_fleet_format import (
     DRAIN_FIELDS,
@@ -101,11 +101,35 @@ class RedisFleet(RedisClient):
 
         return await self._ask(run, about=key)
 
-    async def get(self, name: str) -> bytes | None:
-        """One command."""
-        key = self.keys.value(name)
+    async def layout(self, proposal: int | None) -> int | None:
+        """A store without a schema in which a pod has left something is of schema 1."""
+        settled = await self._read_value(self.keys.agreed(AGREED_SCHEMA))
+        if settled is None and await self._was_begun_without_schema():
+            # Looked at again: of what a pod leaves here, its schema comes first.
+            settled = await self._read_value(self.keys.agreed(AGREED_SCHEMA)) or b"1"
+        return await super().layout(proposal) if settled is None else schema_of(settled)
+
+    async def _was_begun_without_schema(self) -> bool:
+        client: Any = self._redis
+        keys = self.keys
+
+        async def look() -> bool:
+            names = [name.decode(errors="backslashreplace") for name in await client.zrevrange(keys.pods, 0, MAX_PODS)]
+            for name in names:
+                if await client.hexists(keys.pod(name), "reads_schemas"):
+                    return False  # Its next heartbeat tells the schema again.
+            left = (keys.agreed("secret"), keys.routing, keys.value("cutover"))
+            return bool(names) or any([await client.exists(key) for key in left])
+
+        return await self._ask(look, about=keys.pods)
+
+    async def _read_value(self, key: str) -> bytes | None:
         found: Any = await self._ask(lambda: self._redis.get(key), about=key)
         return None if found is None else bytes(found)
+
+    async def get(self, name: str) -> bytes | None:
+        """One command."""
+        return await self._read_value(self.keys.value(name))
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:
         """One script."""

@@ -1,0 +1,101 @@
+"""A store of another schema is refused in one line, and left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from voice_agent.call.changes import CallWrite
+from voice_agent.call.schema import SCHEMA
+from voice_agent.errors import OtherLayout
+from voice_agent.stores.base import AGREED_SCHEMA, PodHeartbeat
+from voice_agent.stores.layout import check_layout
+from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
+
+HEARTBEAT = PodHeartbeat("a", "blue", "1", "ok", 0, 0, 1, 0, 0, reads_schemas=(SCHEMA, SCHEMA))
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    """A real one."""
+    made = RedisStore(redis_url, ttl_s=100)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def dumped(store: RedisStore) -> dict[Any, Any]:
+    """All that is in the server."""
+    client: Any = store._redis
+    return {key: await client.dump(key) for key in await client.keys("*")}
+
+
+async def test_an_empty_store_becomes_one_of_this_schema_with_its_first_pod(store: RedisStore) -> None:
+    """A tool that looks leaves it empty."""
+    await check_layout(store, begins=False)
+    assert await dumped(store) == {}
+    await check_layout(store, begins=True)
+    assert await store.get_or_set(AGREED_SCHEMA, b"7") == b"%d" % SCHEMA
+    await store.get_or_set("secret", b"s" * 32)
+    await store.heartbeat(HEARTBEAT, ttl_s=5)
+    await check_layout(store, begins=True)
+    await check_layout(store, begins=False)
+
+
+LEFT_BY_SCHEMA_1: dict[str, tuple[Any, ...]] = {
+    "its secret": ("SET", "voice:agreed:secret", "s" * 32),
+    "a pod": ("ZADD", "voice:pods", "1", "pod-a"),
+    "the router's weights": ("HSET", "voice:routing", "weights", '{"blue":100}'),
+    "a cutover": ("SET", "voice:value:cutover", "{}"),
+}
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("left", LEFT_BY_SCHEMA_1)
+async def test_a_store_of_schema_1_is_refused_and_left_alone(store: RedisStore, left: str, begins: bool) -> None:
+    """It told no schema: any of what a pod or an operator leaves behind is enough."""
+    client: Any = store._redis
+    await client.execute_command(*LEFT_BY_SCHEMA_1[left])
+    await store.commit([CallWrite("call_a", 1, fields={"schema": b"1"}, whole=True)])
+    before = await dumped(store)
+    with pytest.raises(OtherLayout, match="is of schema 1, and this version reads schema 2: .* empty the store") as no:
+        await check_layout(store, begins=begins)
+    assert "\n" not in str(no.value)
+    assert await dumped(store) == before
+
+
+@pytest.mark.parametrize(("settled", "told"), [(b"3", 3), (b"1", 1), (b"soon", 0), (b"9" * 30, 0)])
+async def test_a_store_of_another_schema_is_refused(store: RedisStore, settled: bytes, told: int) -> None:
+    """By number, whatever else is there; what is no number is no schema."""
+    await store.get_or_set(AGREED_SCHEMA, settled)
+    with pytest.raises(OtherLayout, match=f"is of schema {told},"):
+        await check_layout(store, begins=False)
+
+
+async def test_a_store_that_lost_the_schema_alone_is_not_taken_for_an_old_one(store: RedisStore) -> None:
+    """A living pod of this schema tells it again with its next heartbeat."""
+    await store.heartbeat(HEARTBEAT, ttl_s=5)
+    await store.get_or_set("secret", b"s" * 32)
+    await check_layout(store, begins=True)
+
+
+async def test_a_store_in_memory_begins_with_the_process() -> None:
+    """Whatever is in it is of this version."""
+    store = MemoryStore(ttl_s=60)
+    await check_layout(store, begins=True)
+    await check_layout(store, begins=False)
+    assert await store.layout(7) == SCHEMA
+
+
+async def test_a_heartbeat_stands_in_place_of_the_last_as_a_whole(store: RedisStore) -> None:
+    """A field of a version ahead, told by the pod of this name before, is not told by this one."""
+    client: Any = store._redis
+    await store.heartbeat(HEARTBEAT, ttl_s=5)
+    await client.hset("voice:pod:a", "mood", "sunny")
+    assert await store.pods()
+    assert await client.hget("voice:pod:a", "mood") == b"sunny", "who reads it takes nothing away"
+    await store.heartbeat(HEARTBEAT, ttl_s=5)
+    assert await client.hget("voice:pod:a", "mood") is None
