@@ -165,7 +165,7 @@ class Pace:
             due_s = self._begin_s + self._tick * self._tick_s
             self.listen()
             while perf_counter() < due_s:
-                sleep(POLL_S)
+                sleep(POLL_S)  # noqa: ASYNC251 - nothing else may run meanwhile but the store, a process of its own
                 self.listen()
             self.lags_s.append(perf_counter() - due_s)
             for caller in self._groups[self._tick % TICKS]:

@@ -25,11 +25,8 @@ class AudioFormat:
     name: str
     rate_hz: int
     sample_bytes: int
-
-    @property
-    def bytes_per_ms(self) -> int:
-        """48 for PCM, 8 for G.711."""
-        return self.rate_hz * self.sample_bytes // 1000
+    bytes_per_ms: int
+    """48 for PCM, 8 for G.711. Looked at for each frame, so it is not worked out from the others."""
 
     def ms(self, size_bytes: int) -> int:
         """Whole milliseconds that `size_bytes` of audio last."""
@@ -44,9 +41,9 @@ class AudioFormat:
         return {"type": self.name, "rate": self.rate_hz} if self is PCM else {"type": self.name}
 
 
-PCM = AudioFormat("audio/pcm", 24_000, 2)
-PCMU = AudioFormat("audio/pcmu", 8_000, 1)
-PCMA = AudioFormat("audio/pcma", 8_000, 1)
+PCM = AudioFormat("audio/pcm", 24_000, 2, 48)
+PCMU = AudioFormat("audio/pcmu", 8_000, 1, 8)
+PCMA = AudioFormat("audio/pcma", 8_000, 1, 8)
 FORMATS = {audio_format.name: audio_format for audio_format in (PCM, PCMU, PCMA)}
 
 

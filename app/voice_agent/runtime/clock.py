@@ -30,9 +30,12 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+_SINCE_BOOT: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def _since_boot_ns() -> int:
     """Never goes back and, where the system can say, goes on while the machine sleeps."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime_ns(_SINCE_BOOT)
 
 
 class SteadyClock(SystemClock):

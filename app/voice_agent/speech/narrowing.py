@@ -11,5 +11,7 @@ _THIRD = 1 / 3
 def narrow(window: bytes) -> bytes:
     """PCM16 at 24 kHz, length divisible by 6 bytes, as PCM16 at 8 kHz; thirds are rounded down before they add up."""
     samples = array("h", window)
-    first, second, last = (audioop.mul(samples[at::3].tobytes(), 2, _THIRD) for at in range(3))
+    first = audioop.mul(samples[::3], 2, _THIRD)
+    second = audioop.mul(samples[1::3], 2, _THIRD)
+    last = audioop.mul(samples[2::3], 2, _THIRD)
     return audioop.add(audioop.add(first, second, 2), last, 2)
