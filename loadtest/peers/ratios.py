@@ -29,6 +29,16 @@ def median_ratios(rounds: Sequence[Round], baseline: str) -> dict[str, float]:
     return medians(told)
 
 
+def best_ratios(rounds: Sequence[Round], baseline: str) -> dict[str, float]:
+    """Each contender's lowest value by the baseline's lowest: what both cost while the machine was least busy.
+
+    For values that a busy machine only makes higher, and rounds enough that each had its quiet moment.
+    """
+    best = {name: min(values) for name, values in _by_name(rounds).items()}
+    least = best.get(baseline, 0.0)
+    return {name: value / least for name, value in best.items()} if least > 0.0 else {}
+
+
 def in_turn(names: Sequence[str], round_number: int) -> list[str]:
     """The order of one round: there, then back, so that whoever comes late in a round comes early in the next."""
     return list(names) if round_number % 2 == 0 else list(reversed(names))

@@ -32,11 +32,14 @@ def test_it_measures_again_before_it_cries_wolf() -> None:
     assert judge([dear] * ATTEMPTS, STORED, "bare")[0] is Outcome.WORSE
 
 
-def test_a_disturbed_attempt_is_outvoted() -> None:
-    """The median over all rounds of all attempts counts."""
-    outcome, (judgement,) = judge([rounds(0.6, 0.6, 0.41), rounds(0.41, 0.4, 0.42)], STORED, "bare")
+def test_a_disturbed_round_does_not_count() -> None:
+    """The best round of all attempts does, of the contender and of the baseline each."""
+    outcome, (judgement,) = judge([rounds(0.6, 0.6), rounds(0.41, 0.9)], STORED, "bare")
     assert outcome is Outcome.HOLDS
-    assert judgement.ratio == pytest.approx(0.415)
+    assert judgement.ratio == pytest.approx(0.41)
+    slow: list[Round] = [{"bare": 80.0, "ours": 24.0}, {"bare": 50.0, "ours": 60.0}]
+    _, (judgement,) = judge([slow], STORED, "bare")
+    assert judgement.ratio == pytest.approx(24 / 50)
 
 
 def test_one_contender_beyond_its_limit_is_enough() -> None:

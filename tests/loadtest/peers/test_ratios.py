@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.peers.ratios import in_turn, median_ratios, medians
+from loadtest.peers.ratios import best_ratios, in_turn, median_ratios, medians
 
 
 def test_a_machine_that_slows_down_changes_no_ratio() -> None:
@@ -35,3 +35,10 @@ def test_every_second_round_goes_backwards() -> None:
     """Nobody is always measured last."""
     names = ["a", "b", "c"]
     assert [in_turn(names, number) for number in range(3)] == [["a", "b", "c"], ["c", "b", "a"], ["a", "b", "c"]]
+
+
+def test_the_best_of_each_side_is_compared() -> None:
+    """Also where they were seen in different rounds; without a baseline nothing is said."""
+    rounds = [{"bare": 50.0, "ours": 30.0}, {"bare": 40.0, "ours": 90.0}, {"ours": 20.0}]
+    assert best_ratios(rounds, "bare") == {"bare": 1.0, "ours": 0.5}
+    assert best_ratios([{"ours": 1.0}], "bare") == {}
