@@ -30,20 +30,23 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=10_000, help="how many seeds to run (default 10000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--seed", type=int, help="run this seed alone and print its trace")
+    parser.add_argument("--mixed", action="store_true", help="pods of neighbouring releases in every schedule")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: as many as cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
+    mixed = asked.mixed or None
     if asked.seed is not None:
-        outcome = play(draw(asked.seed))
-        print(draw(asked.seed), *outcome.trace, outcome.broken or "every promise was kept", sep="\n")
+        schedule = draw(asked.seed, is_mixed=mixed)
+        outcome = play(schedule)
+        print(schedule, *outcome.trace, outcome.broken or "every promise was kept", sep="\n")
         return int(outcome.broken is not None)
     began_s = time.monotonic()
-    tally = _search(range(asked.first, asked.first + asked.schedules), asked.jobs)
-    _show(tally, time.monotonic() - began_s, as_json=asked.json)
+    tally = _search(range(asked.first, asked.first + asked.schedules), asked.jobs, mixed)
+    _show(tally, time.monotonic() - began_s, as_json=asked.json, mixed=mixed)
     return int(bool(tally.broken))
 
 
-def _search(seeds: range, jobs: int) -> Tally:
+def _search(seeds: range, jobs: int, mixed: bool | None) -> Tally:
     total = Tally()
     shares = [seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE)]
     columns = (
@@ -56,14 +59,14 @@ def _search(seeds: range, jobs: int) -> Tally:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(jobs) as pool:
         bar = progress.add_task("", total=len(seeds), broken=0)
-        running: list[Future[Tally]] = [pool.submit(search, share) for share in shares]
+        running: list[Future[Tally]] = [pool.submit(search, share, is_mixed=mixed) for share in shares]
         for done in as_completed(running):
             total.add(done.result())
             progress.update(bar, completed=total.runs, broken=len(total.broken))
     return total
 
 
-def _show(tally: Tally, took_s: float, *, as_json: bool) -> None:
+def _show(tally: Tally, took_s: float, *, as_json: bool, mixed: bool | None) -> None:
     counts = tally.counts
     figures = {
         "schedules": tally.runs,
@@ -72,6 +75,7 @@ def _show(tally: Tally, took_s: float, *, as_json: bool) -> None:
         "calls": counts["done"] + counts["forgotten"],
         "calls of which the store lost what nobody else had": counts["forgotten"],
         "resumes": counts["resumes"],
+        "take-overs between releases": counts["between releases"],
         "events sent": counts["events"],
         "writes refused by fencing": counts["superseded"],
         "turns between two waits": tally.turns,
@@ -92,7 +96,7 @@ def _show(tally: Tally, took_s: float, *, as_json: bool) -> None:
             table.add_row(name, f"{count:,}", style="dim")
     console.print(table)
     for seed in sorted(tally.broken)[:SHOWN]:
-        console.print(report(seed), markup=False, highlight=False, soft_wrap=True)
+        console.print(report(seed, is_mixed=mixed), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
+from tests.upgrade.releases import Release, added_to
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.completeness import Kept, missing
@@ -41,6 +42,8 @@ class StoreLink(Store):
         self._pod = pod
         self.remembers: Callable[[str], int | None] = lambda call_id: None
         """The epoch under which the pod has a call in memory; None if it has not."""
+        self.release = Release.THIS
+        """Of the pod's process."""
         self._weather = weather
         self._witness = witness
 
@@ -95,8 +98,14 @@ class StoreLink(Store):
         async def ask() -> list[WriteOutcome]:
             outcomes = []
             for write in writes:
+                before = self._server._calls.get(write.call_id)
+                added = added_to(before.fields, before.items) if before is not None else set()
                 outcome = self._server._commit(write)
                 kept = self._server._calls.get(write.call_id)
+                if outcome is WriteOutcome.COMMITTED and kept is not None and not write.ends:
+                    gone = added - added_to(kept.fields, kept.items) - set(write.dropped_items)
+                    self._witness.kept_what_was_added(self.release, gone)
+                    self._witness.written_by(write.call_id, self.release)
                 self._witness.written(self._pod, write, outcome, _newest(kept.outbox) if kept else [])
                 if outcome is WriteOutcome.COMMITTED and kept is not None:
                     held = len(kept.items), len(kept.outbox), len(kept.speech)
@@ -111,6 +120,7 @@ class StoreLink(Store):
         async def ask() -> Claimed | NotClaimed:
             claimed = await self._server.claim(claim)
             if isinstance(claimed, Claimed):
+                self._witness.taken_by(claim.call_id, self.release)
                 self._witness.claimed(self._pod, claim.call_id, claimed.epoch, remembered=self.remembers(claim.call_id))
                 if any(missing(claimed.snapshot)):
                     self._witness.went_on_without(claim.call_id)

@@ -10,9 +10,12 @@ from unittest.mock import patch
 
 from tests.simulation.schedule import Schedule
 from voice_agent.agents.base import SideEffect
-from voice_agent.call import input_audio
-from voice_agent.call.changes import CallWrite, OutboxEntry
+from voice_agent.call import beginnings, input_audio
+from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
+from voice_agent.call.codec import restore
+from voice_agent.call.conversation import Entry
 from voice_agent.call.outbox import Outbox
+from voice_agent.call.record import Call
 from voice_agent.runtime.calls.responding import _SideEffects
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Batch
@@ -83,6 +86,33 @@ def tool_run_again() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unknown_fields_dropped() -> Iterator[None]:
+    """A release keeps of a record what it knows."""
+
+    def forgetful(snapshot: Snapshot, **more: Any) -> Call:
+        call = restore(snapshot, **more)
+        call.unknown_fields = {}
+        return call
+
+    with patch.object(beginnings, "restore", forgetful):
+        yield
+
+
+@contextmanager
+def unknown_members_dropped() -> Iterator[None]:
+    """A release keeps of an item's entry what it knows."""
+    unpack = Entry.unpack
+
+    def forgetful(packed: bytes) -> Entry:
+        entry = unpack(packed)
+        entry.extras = None
+        return entry
+
+    with patch.object(Entry, "unpack", forgetful):
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A bug, the promise it breaks, and which schedules can show it (others need not be run)."""
@@ -97,10 +127,16 @@ def _hands_off_speech(schedule: Schedule) -> bool:
     return is_spoken and any(fault.kind == "drain" for fault in schedule.faults)
 
 
+def _is_mixed(schedule: Schedule) -> bool:
+    return schedule.is_mixed
+
+
 PLANTED = {
     "send before durable": Planted(sent_before_durable, "durable before visible"),
     "no fencing": Planted(no_fencing, "one owner"),
     "off-by-one replay": Planted(replay_off_by_one, "exactly once"),
     "no checkpoint flush": Planted(no_flush_at_handoff, "the caller's words", _hands_off_speech),
     "tool re-run": Planted(tool_run_again, "tools run once"),
+    "unknown fields dropped": Planted(unknown_fields_dropped, "an unknown field survives", _is_mixed),
+    "unknown members dropped": Planted(unknown_members_dropped, "an unknown field survives", _is_mixed),
 }

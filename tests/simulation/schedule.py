@@ -59,6 +59,8 @@ class Schedule:
     faults: tuple[Fault, ...]
     by_key: frozenset[int] = frozenset()
     """Callers who come back with a call key."""
+    is_mixed: bool = False
+    """Each pod process is of a release of its own: this one, the one before, or the one after."""
 
     def smaller(self) -> Iterator[Schedule]:
         """Every schedule that has one thing less: a fault, a caller, a line."""
@@ -78,15 +80,20 @@ class Schedule:
             + ", ".join(f"{line.command} {line.number}" for line in lines)
             for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
         ]
-        return "\n".join([f"seed {self.seed}, {self.pods} pods", *callers, *(f"  {fault}" for fault in self.faults)])
+        pods = f"{self.pods} pods{' of mixed releases' if self.is_mixed else ''}"
+        return "\n".join([f"seed {self.seed}, {pods}", *callers, *(f"  {fault}" for fault in self.faults)])
 
 
 def _but(things: tuple[T, ...], at: int) -> tuple[T, ...]:
     return things[:at] + things[at + 1 :]
 
 
-def draw(seed: int) -> Schedule:
-    """The schedule of a seed."""
+MIXED_EACH = 4
+"""Of so many seeds one has pods of mixed releases."""
+
+
+def draw(seed: int, *, is_mixed: bool | None = None) -> Schedule:
+    """The schedule of a seed; None: the seed says whether its releases are mixed."""
     random = Random(seed)
     models, lines = [], []
     for _ in range(random.choice((1, 1, 2))):
@@ -98,7 +105,8 @@ def draw(seed: int) -> Schedule:
     length_s = 1.0 + 1.5 * max(map(len, lines))
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
     by_key = frozenset(number for number in range(len(models)) if random.random() < 0.2)
-    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key)
+    mixed = seed % MIXED_EACH == 0 if is_mixed is None else is_mixed
+    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key, mixed)
 
 
 def _line(random: Random, model: str, *, talks: bool) -> Line:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import structlog
 
 from tests.simulation.schedule import Schedule, draw
 from tests.simulation.world import Outcome, World
+from tests.upgrade.releases import installed
 
 
 @dataclass(slots=True)
@@ -42,16 +44,17 @@ def play(schedule: Schedule) -> Outcome:
     """Run one schedule. The pods' own log lines are silenced: the trace tells more."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        return World(schedule).run()
+        with installed() if schedule.is_mixed else nullcontext():
+            return World(schedule).run()
     finally:
         structlog.reset_defaults()
 
 
-def search(seeds: Iterable[int], *, stop_at_first: bool = False) -> Tally:
-    """Run the schedules of many seeds."""
+def search(seeds: Iterable[int], *, stop_at_first: bool = False, is_mixed: bool | None = None) -> Tally:
+    """Run the schedules of many seeds; `is_mixed`: see `draw`."""
     tally = Tally()
     for seed in seeds:
-        outcome = play(draw(seed))
+        outcome = play(draw(seed, is_mixed=is_mixed))
         tally.runs += 1
         tally.turns += outcome.turns
         tally.virtual_s += outcome.seconds
@@ -77,10 +80,11 @@ def shrink(schedule: Schedule) -> tuple[Schedule, Outcome]:
     return schedule, outcome
 
 
-def report(seed: int) -> str:
+def report(seed: int, *, is_mixed: bool | None = None) -> str:
     """What a person needs to understand a seed that breaks a promise."""
-    schedule, outcome = shrink(draw(seed))
-    lines = [f"seed {seed} breaks a promise: {play(draw(seed)).broken}", "the smallest schedule that still does:"]
+    drawn = draw(seed, is_mixed=is_mixed)
+    schedule, outcome = shrink(drawn)
+    lines = [f"seed {seed} breaks a promise: {play(drawn).broken}", "the smallest schedule that still does:"]
     lines += [str(schedule), "its trace:", *outcome.trace]
-    lines.append(f"again: python -m tests.simulation --seed {seed}")
+    lines.append(f"again: python -m tests.simulation --seed {seed}{' --mixed' if is_mixed else ''}")
     return "\n".join(lines)

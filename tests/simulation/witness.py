@@ -46,6 +46,8 @@ class Known:
     """Pods that have been told that the call is another's."""
     handed_off_ms: int = 0
     """Audio that a pod had taken when it closed for a handoff."""
+    release: str = ""
+    """Of the pod that claimed it last."""
 
 
 class Witness:
@@ -129,6 +131,23 @@ class Witness:
         if not known.was_evicted:
             self.broken("record and parts agree: a claim found less than was counted")
         known.forgotten = True
+
+    def kept_what_was_added(self, release: str, gone: set[str]) -> None:
+        """A write of a release is done; `gone`: where something is missing since that another release had added."""
+        if gone:
+            where = ", ".join(sorted(item_id or "the record" for item_id in gone))
+            self.broken(f"an unknown field survives: the release {release} took away what stood in {where}")
+
+    def taken_by(self, call_id: str, release: str) -> None:
+        """A pod of a release has claimed a call."""
+        known = self.known(call_id)
+        self.counts["between releases"] += known.release not in ("", release)
+        known.release = release
+
+    def written_by(self, call_id: str, release: str) -> None:
+        """A pod of a release has written a call: the first one has made it."""
+        known = self.known(call_id)
+        known.release = known.release or release
 
     def store_lost(self, call_id: str, durable_n: int, epoch: int) -> None:
         """The store forgot a call, or its newest part."""

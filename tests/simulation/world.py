@@ -16,6 +16,7 @@ from tests.simulation.network import Connection, StoreLink
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
+from tests.upgrade.releases import RELEASE, Release
 from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
@@ -179,9 +180,12 @@ class World:
 
     def _boot(self, name: str) -> Host:
         process = self.loop.process(name)
+        release = self.random.choice(list(Release)) if self.schedule.is_mixed else Release.THIS
+        process.context.run(RELEASE.set, release)
         link = StoreLink(self.server, self.loop, name, self.weather, self.witness)
         pod = process.context.run(self._make_pod, name, link)
         host = Host(name, process, pod)
+        link.release = release
         process.on_death = lambda: self._died(host)
         self._watch(pod.committer)
         calls = pod.owned.by_id

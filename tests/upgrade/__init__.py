@@ -1,0 +1,1 @@
+"""Two releases that share a store."""

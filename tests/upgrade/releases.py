@@ -1,0 +1,110 @@
+"""The releases before and after this one, made of this one: what it added last is taken away, or something is added.
+
+`installed` puts them in place for a block; who runs within it is of the release that `RELEASE` says. Both know nothing
+of what they lack, and keep it as this one keeps what it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+
+from voice_agent.call import beginnings, writes
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.conversation import Entry
+from voice_agent.call.record import Call
+
+
+class Release(StrEnum):
+    """Which one."""
+
+    BEFORE = "before"
+    THIS = "this"
+    AFTER = "after"
+
+
+RELEASE: ContextVar[Release] = ContextVar("release", default=Release.THIS)
+NEWEST_FIELDS = frozenset({"failed_up_to", "idle_from_ms"})
+"""Of the record: what the release before does not know yet."""
+NEWEST_OF_RESPONSE = frozenset({"heard_ms"})
+ADDED = "added_later"
+"""The name of all that the release after this one adds."""
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Both of them, for a block."""
+    with ExitStack() as stack:
+        for where, name, made in (
+            (beginnings, "restore", _restoring),
+            (writes, "encode_fields", _encoding),
+            (Entry, "pack", _packing),
+        ):
+            stack.enter_context(patch.object(where, name, made(getattr(where, name))))
+        yield
+
+
+def added_to(fields: Mapping[str, bytes], items: Mapping[str, bytes]) -> set[str]:
+    """Where something stands that the release after this one added: ids of items, "" for the record."""
+    mark = f'"{ADDED}"'.encode()
+    return {item_id for item_id, packed in items.items() if mark in packed} | ({""} if ADDED in fields else set())
+
+
+def _restoring(restore: Any) -> Any:
+    def of_release(snapshot: Snapshot, **more: Any) -> Call:
+        if RELEASE.get() is not Release.BEFORE:
+            call: Call = restore(snapshot, **more)
+            return call
+        known, unknown = _parted(snapshot.fields, NEWEST_FIELDS)
+        response: dict[str, Any] = {}
+        of_response: dict[str, Any] = {}
+        if known.get("response"):
+            response, of_response = _parted(orjson.loads(known["response"]), NEWEST_OF_RESPONSE)
+            known["response"] = orjson.dumps(response)
+        call = restore(replace(snapshot, fields=known), **more)
+        call.unknown_fields |= unknown
+        if call.response is not None:
+            call.response.extras |= of_response
+        return call
+
+    return of_release
+
+
+def _encoding(encode_fields: Any) -> Any:
+    def of_release(call: Call, groups: Any, now_ms: int) -> dict[str, bytes]:
+        fields: dict[str, bytes] = encode_fields(call, groups, now_ms)
+        if RELEASE.get() is Release.AFTER:
+            fields[ADDED] = b"%d" % call.epoch
+        elif RELEASE.get() is Release.BEFORE:
+            fields, _ = _parted(fields, NEWEST_FIELDS)
+            if fields.get("response") and call.response is not None:
+                known, _ = _parted(orjson.loads(fields["response"]), NEWEST_OF_RESPONSE)
+                fields["response"] = orjson.dumps({**call.response.extras, **known})
+        return fields
+
+    return of_release
+
+
+def _packing(pack: Any) -> Any:
+    def of_release(entry: Entry) -> bytes:
+        if RELEASE.get() is Release.AFTER:
+            entry.extras = {**(entry.extras or {}), ADDED: entry.item["id"]}
+        packed: bytes = pack(entry)
+        return packed
+
+    return of_release
+
+
+def _parted(values: Mapping[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Without what has one of the names, and that."""
+    return (
+        {name: value for name, value in values.items() if name not in names},
+        {name: value for name, value in values.items() if name in names},
+    )

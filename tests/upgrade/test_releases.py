@@ -1,0 +1,65 @@
+"""The releases before and after this one differ from it, and keep what they do not know."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+
+import orjson
+import pytest
+
+from tests.call.records import recorded
+from tests.upgrade.releases import ADDED, NEWEST_FIELDS, NEWEST_OF_RESPONSE, RELEASE, Release, added_to, installed
+from voice_agent.call import beginnings, writes
+from voice_agent.call.changes import CallWrite, Snapshot
+from voice_agent.call.record import Call
+
+
+def written_by(release: Release, held: Snapshot) -> tuple[Call, CallWrite]:
+    """A call as a release takes it over, and as it writes all of it back."""
+
+    def take() -> tuple[Call, CallWrite]:
+        RELEASE.set(release)
+        claimed = beginnings.CallClaimed(snapshot=held, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
+        call = beginnings.begin(claimed)
+        call.write_whole = True
+        return call, writes.take_write(call, 5)
+
+    with installed():
+        return copy_context().run(take)
+
+
+def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
+    """It has nothing of it in memory, and all of it in what it writes."""
+    held = recorded("schema-2")
+    held.fields |= {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
+    call, write = written_by(Release.BEFORE, held)
+    assert (call.failed_up_to, call.idle_from_ms) == ("", None)
+    assert call.response is not None
+    assert call.response.heard_ms == 0
+    assert {name: write.fields[name] for name in NEWEST_FIELDS} == {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
+    before, after = (orjson.loads(fields["response"]) for fields in (held.fields, write.fields))
+    assert {name: after[name] for name in NEWEST_OF_RESPONSE} == {name: before[name] for name in NEWEST_OF_RESPONSE}
+
+
+def test_the_release_after_adds_something_everywhere() -> None:
+    """To the record, and to every item that it writes; the others keep it."""
+    held = recorded("schema-2")
+    _, write = written_by(Release.AFTER, held)
+    everywhere = {"", *held.items}
+    assert added_to(write.fields, write.items) == everywhere
+    ahead = Snapshot(dict(write.fields) | {"epoch": b"3"}, write.items, write.events, write.speech)
+    for release in (Release.THIS, Release.BEFORE):
+        _, again = written_by(release, ahead)
+        assert added_to(again.fields, again.items) == everywhere
+        assert again.fields[ADDED] == b"3"
+
+
+@pytest.mark.parametrize("release", Release)
+def test_nothing_else_is_different(release: Release) -> None:
+    """All other fields are written as this release writes them."""
+    held = recorded("schema-2")
+    usual, (_, write) = written_by(Release.THIS, held)[1], written_by(release, held)
+    others = NEWEST_FIELDS | {"response", ADDED}
+    assert {name: value for name, value in write.fields.items() if name not in others} == {
+        name: value for name, value in usual.fields.items() if name not in others
+    }
