@@ -19,7 +19,7 @@ from rich.markdown import Markdown
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from loadtest.peers import table, venvs
-from loadtest.peers.comparing import Extent, compare
+from loadtest.peers.comparing import Extent, compare, compare_at
 from loadtest.peers.contenders import HERE, TALK, chosen
 from loadtest.peers.guard import Outcome, Stored
 from loadtest.peers.guarding import hold, ratios_now
@@ -49,6 +49,7 @@ def compare_command(
     seconds: Annotated[float, typer.Option(min=1.0, help="Length of each run.")] = 4.0,
     most_rounds: Annotated[int, typer.Option(min=0, help="Rounds of most calls at p99 < 20 ms; 0: none.")] = 2,
     memory: Annotated[bool, typer.Option(help="Whether to measure memory a call, too.")] = True,
+    calls: Annotated[int | None, typer.Option(min=1, help="CPU a frame alone, with so many calls each.")] = None,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +64,8 @@ def compare_command(
         if report is not None:
             table.replaced(report.read_text(), "", report.name)
         venvs.ensure(contenders, tell)
-        found = _run(compare(contenders, Extent(rounds, seconds, most_rounds, memory), tell))
+        extent = Extent(rounds, seconds, most_rounds, memory)
+        found = _run(compare_at(contenders, calls, extent, tell) if calls else compare(contenders, extent, tell))
     text = table.markdown(found, _circumstances())
     if report is not None:
         table.put_into(report, text)

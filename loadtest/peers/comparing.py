@@ -69,6 +69,23 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
     )
 
 
+async def compare_at(contenders: Sequence[Contender], calls: int, extent: Extent, tell: Tell) -> Comparison:
+    """CPU a frame alone, with so many calls each: minutes where `compare` takes many. Raises as that does."""
+    same = {one.name: calls for one in contenders}
+    async with opened() as stage:
+        servers = [await stage.start(one) for one in contenders]
+        seen = await cost_rounds(stage, servers, same, seconds=extent.seconds, rounds=extent.rounds, tell=tell, tries=1)
+    return Comparison(
+        titles={one.name: one.title for one in contenders},
+        versions={one.name: versions(one) for one in contenders},
+        few=seen.us,
+        many=[],
+        store_us=seen.store_us,
+        few_calls=calls,
+        notes=[f"{name}: {fault}." for name, fault in sorted(seen.faults.items())],
+    )
+
+
 async def _nearly_full(stage: ResponseHost, servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
     calls: dict[str, int] = {}
     for server in servers:

@@ -67,7 +67,9 @@ class Comparison:
         above = [one[DURABLE] - one[BASELINE] for one in self.idle_kb if DURABLE in one and BASELINE in one]
         found = [
             _at_most("CPU a frame of a conversation, by bare echo's, core nearly full", self.many, TALK, BASELINE, 0.7),
-            _at_most(f"the same at {self.few_calls} calls", self.few, TALK, BASELINE, 0.7),
+            _at_most(
+                f"CPU a frame of a conversation, by bare echo's, {self.few_calls} calls", self.few, TALK, BASELINE, 0.7
+            ),
             _at_most(
                 "CPU a frame of a conversation, by pipecat's, core nearly full", self.many, TALK, PIPECAT_TALK, 0.1
             ),
