@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate chaos hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated chaos hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ soak: setup ## many calls at once for a minute: frames, order, memory
 
 simulate: setup ## 100,000 random schedules of crashes and faults on all cores; again: make simulate ARGS="--seed 42"
 	$(BIN)/python -m tests.simulation --schedules 100000 $(ARGS)
+
+replay-simulated: setup ## 10,000 random schedules, recorded: do their inputs replay to the same events?
+	$(BIN)/python -m tests.simulation --schedules 10000 --replay $(ARGS)
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)

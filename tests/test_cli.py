@@ -1,6 +1,6 @@
 """The command line, against real server processes.
 
-Tests of `cli.operating`, `cli.options` and `cli.serving`, too.
+Tests of `cli.operating`, `cli.options`, `cli.replaying` and `cli.serving`, too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.call.test_replaying import recording
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 from voice_agent.cli import load
@@ -335,7 +336,25 @@ def test_an_unreachable_store_is_one_line_and_status_1() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "drain", "fleet", "call"])
+def test_a_recording_is_replayed_and_what_differs_is_shown(tmp_path: Path) -> None:
+    """Exit status 0 if nothing does, 1 if something does, 2 for a file that is none."""
+    file = tmp_path / "call.inputs"
+    file.write_bytes(recording())
+    same = voice_agent("replay", str(file))
+    assert (same.returncode, same.stdout.splitlines()[-1]) == (0, "every event is the same, byte for byte")
+    told = json.loads(voice_agent("replay", str(file), "--json").stdout)
+    assert (told["identical"], told["version"], told["differences"]) == (True, "0.9", [])
+    file.write_bytes(recording().replace(b"buffer.cleared", b"buffer.emptied"))
+    other = voice_agent("replay", str(file))
+    assert other.returncode == 1
+    assert "input 5, ClearAudio" in other.stdout
+    assert "input_audio_buffer.emptied" in other.stdout
+    for damaged in (tmp_path / "missing", Path(__file__)):
+        done = voice_agent("replay", str(damaged))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("command", ["serve", "drain", "fleet", "call", "replay"])
 def test_help_shows_an_example(command: str) -> None:
     """Each command can be learned from its own help."""
     done = voice_agent(command, "--help")

@@ -18,7 +18,7 @@ import uvloop
 from voice_agent import __version__
 from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_agent, load_agents
 from voice_agent.call.schema import READS_SCHEMAS
-from voice_agent.errors import StoreRefused
+from voice_agent.errors import SettingsError, StoreRefused
 from voice_agent.extras import missing_extra
 from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.calls.agent_steps import StuckSteps
@@ -27,6 +27,7 @@ from voice_agent.runtime.pod.allocator import give_back_large_blocks
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.recordings import NoRecordings, RecordingFolder, Recordings
 from voice_agent.settings import Settings
 from voice_agent.stores.base import AGREED_SCHEMA, Store
 from voice_agent.stores.factory import open_store
@@ -99,6 +100,9 @@ async def build(
             name = OwnName(store, secrets.token_bytes(INSTANCE_BYTES), secrets.token_bytes, SystemClock())
             settings = settings.model_copy(update={"pod": await name.choose(settings.pod)})
             stack.push_async_callback(name.give_back)
+        recordings = make_recordings(settings, store, metrics)
+        if isinstance(recordings, RecordingFolder):
+            stack.push_async_callback(asyncio.to_thread, recordings.close)
         pod = Pod(
             settings=call_settings(settings),
             limits=pod_limits(settings),
@@ -108,6 +112,7 @@ async def build(
                 clock=SteadyClock(),
                 observer=metrics,
                 counters=metrics.counters,
+                recordings=recordings,
                 next_turn=NextShare(LoopScheduler.of(asyncio.get_running_loop())).wait,
             ),
             version=__version__,
@@ -130,6 +135,20 @@ def make_store(settings: Settings) -> Store:
         retention_s=settings.retention,
         key_prefix=settings.key_prefix,
     )
+
+
+def make_recordings(settings: Settings, store: Store, metrics: Metrics) -> Recordings:
+    """Where inputs are recorded, if they are. Raises `SettingsError` for a folder that cannot be used."""
+    folder = settings.record_inputs
+    if folder is None:
+        return NoRecordings()
+    log.warning("all that happens to calls is recorded, what is said included", folder=str(folder))
+    try:
+        return RecordingFolder(
+            folder, SystemClock(), metrics, version=__version__, pod=settings.pod, kept_s=store.retention_s
+        )
+    except OSError as error:
+        raise SettingsError(f"VOICE_RECORD_INPUTS: {folder} cannot be used: {error.strerror}.") from error
 
 
 def call_settings(settings: Settings) -> CallSettings:

@@ -7,6 +7,7 @@
     ├── ProtocolError          the caller broke the event protocol; the call goes on
     ├── ConnectionRefused      a WebSocket is answered with an HTTP status instead of an upgrade
     ├── RecordUnreadable       the record of one call is not what this version reads
+    ├── RecordingUnreadable    a file of recorded inputs is not what this version reads
     └── StoreError
         ├── StoreUnavailable   no answer, or no answer in time: a later try may succeed
         │   └── StoreDeclined  it answered "not now" (a replica, too few replicas, a disk that is full)
@@ -84,6 +85,12 @@ class RecordUnreadable(VoiceAgentError):
         if self.damage:
             return f"The record of this call ({schema}) is damaged."
         return f"The record of this call is {schema}, which this version does not read; another pod may."
+
+
+class RecordingUnreadable(VoiceAgentError):
+    """A recording of a call's inputs is of another format, or damaged; `str()` says how."""
+
+    exit_status = 2
 
 
 class StoreError(VoiceAgentError):

@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     """How often speech under way is saved, in milliseconds; 0 is never."""
     outbox_bytes: Annotated[int, Field(ge=0, le=1024 * MIB)] = 1 * MIB
     """How much of a call's recent events is kept for replay; 0 keeps none."""
+    record_inputs: Path | None = None
+    """A folder in which everything that happens to calls is recorded, what is said included; unset: nothing is."""
     agent: Annotated[tuple[str, ...], NoDecode] = ()
     """Agents beside `echo` and `loopback`: names, `file.py:Class`, separated by commas; the first is the default."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0

@@ -80,6 +80,8 @@ class Pods:
     running: list[PodProcess] = field(default_factory=list)
     packages: list[Path] = field(default_factory=list)
     """Directories in which pods find packages beside those that are installed."""
+    record_inputs: Path | None = None
+    """Where pods record what happens to their calls."""
     agents: str = ""
     """Those that pods serve; "": the default."""
 
@@ -100,6 +102,8 @@ class Pods:
         # What a busy machine makes late is no overload by callers.
         known["overload_lag_ms"] = 0
         known["agent"] = self.agents
+        if self.record_inputs is not None:
+            known["record_inputs"] = self.record_inputs
         kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
         kept["PYTHONPATH"] = os.pathsep.join([*map(str, self.packages), kept.get("PYTHONPATH", "")])
         given = {f"VOICE_{key.upper()}": str(value) for key, value in {**known, **settings}.items()}
@@ -121,10 +125,10 @@ class Pods:
 
 
 @contextlib.asynccontextmanager
-async def pods(store_url: str) -> AsyncIterator[Pods]:
+async def pods(store_url: str, *, record_inputs: Path | None = None) -> AsyncIterator[Pods]:
     """Pods on one store for the length of a block; every traceback in their logs fails the test."""
     with tempfile.TemporaryDirectory(prefix="va-pods-") as directory:
-        made = Pods(store_url, Path(directory))
+        made = Pods(store_url, Path(directory), record_inputs=record_inputs)
         try:
             yield made
         finally:

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 
 from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
 from tests.waiting import PATIENCE_S
+from voice_agent.call.replaying import replay
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.pacing import FRAME_MS, Metronome
 from voice_agent.client.wav import read_wav
@@ -54,9 +55,12 @@ async def move_call(blue: PodProcess, green: PodProcess, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "term"])
-async def test_a_booking_survives_its_pod(redis_url: str, how: str) -> None:
-    """The day is said to blue, the time to green, and green confirms both. No event is missing or repeated."""
-    async with pods(redis_url) as its, colors(its) as (blue, green, switch):
+async def test_a_booking_survives_its_pod(redis_url: str, how: str, tmp_path: Path) -> None:
+    """The day is said to blue, the time to green, and green confirms both. No event is missing or repeated.
+
+    What both recorded replays to the same events.
+    """
+    async with pods(redis_url, record_inputs=tmp_path) as its, colors(its) as (blue, green, switch):
         async with RealtimeCall(switch.url, going_away=True) as call:
             line = Line(call.append_audio)
             talking = asyncio.create_task(line.run())
@@ -89,6 +93,11 @@ async def test_a_booking_survives_its_pod(redis_url: str, how: str) -> None:
         metrics = await green.metrics()
         kind = "crash" if how == "kill" else "handoff"
         assert metrics[f'voice_resumes_total{{kind="{kind}"}}'] == 1
+        green.terminate()
+        await green.exit_status()
+    recordings = [replay(file.read_bytes()) for file in tmp_path.iterdir()]
+    assert {found.pod[:4] for found in recordings} == {"blue", "gree"}
+    assert all(found.is_identical and found.events > 10 for found in recordings), recordings
 
 
 async def collect(call: RealtimeCall, replies: asyncio.Queue[str], ids: list[str]) -> None:

@@ -18,7 +18,7 @@ HOLDERS = frozenset({"Call", "Conversation", "InputAudioBuffer", "Outbox", "Resp
 """Types of `voice_agent.call` that are a call, or a part of one."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest
-    resume_kind settings_of playing_until_ms""".split()
+    resume_kind settings_of playing_until_ms emitted_after""".split()
 )
 """Functions that take a call, or make one, and change nothing; and `step`, which is for that."""
 READING_METHODS = frozenset("after get is_resent items".split())

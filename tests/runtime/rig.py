@@ -22,6 +22,7 @@ from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.parking import STORED_BYTES, Parking
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import FleetClock, Frames, ResumeCall, StartCall, Transport
+from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.base import PodCounters, Store
 from voice_agent.stores.memory import MemoryStore
 
@@ -201,6 +202,7 @@ class Rig:
         clock: FleetClock | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         counters: Callable[[], PodCounters | None] = lambda: None,
+        recordings: Recordings | None = None,
         **settings: Any,
     ) -> Pod:
         """One that does nothing by itself: its heartbeats are the test's."""
@@ -216,6 +218,7 @@ class Rig:
                 observer=CountingObserver(),
                 random_bytes=random_bytes,
                 counters=counters,
+                recordings=recordings or NoRecordings(),
             ),
             version="1",
             secret=SECRET,

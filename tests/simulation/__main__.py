@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 
 import orjson
 from rich.console import Console
@@ -18,6 +19,7 @@ from tests.simulation.search import Tally, play, report, search
 
 SHARE = 250
 SHOWN = 3
+REPLAYED = ("replayed", "replayed inputs", "replayed events")
 
 
 def main() -> int:
@@ -31,6 +33,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--seed", type=int, help="run this seed alone and print its trace")
     parser.add_argument("--mixed", action="store_true", help="pods of neighbouring releases in every schedule")
+    parser.add_argument("--replay", action="store_true", help="record all inputs, and replay them to the same events")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: as many as cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
@@ -41,12 +44,13 @@ def main() -> int:
         print(schedule, *outcome.trace, outcome.broken or "every promise was kept", sep="\n")
         return int(outcome.broken is not None)
     began_s = time.monotonic()
-    tally = _search(range(asked.first, asked.first + asked.schedules), asked.jobs, mixed)
+    seeds = range(asked.first, asked.first + asked.schedules)
+    tally = _search(seeds, asked.jobs, mixed, replays=asked.replay)
     _show(tally, time.monotonic() - began_s, as_json=asked.json, mixed=mixed)
     return int(bool(tally.broken))
 
 
-def _search(seeds: range, jobs: int, mixed: bool | None) -> Tally:
+def _search(seeds: range, jobs: int, mixed: bool | None, *, replays: bool) -> Tally:
     total = Tally()
     shares = [seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE)]
     columns = (
@@ -59,7 +63,8 @@ def _search(seeds: range, jobs: int, mixed: bool | None) -> Tally:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(jobs) as pool:
         bar = progress.add_task("", total=len(seeds), broken=0)
-        running: list[Future[Tally]] = [pool.submit(search, share, is_mixed=mixed) for share in shares]
+        play_all = partial(search, is_mixed=mixed, replays=replays)
+        running: list[Future[Tally]] = [pool.submit(play_all, share) for share in shares]
         for done in as_completed(running):
             total.add(done.result())
             progress.update(bar, completed=total.runs, broken=len(total.broken))
@@ -82,6 +87,8 @@ def _show(tally: Tally, took_s: float, *, as_json: bool, mixed: bool | None) -> 
         "simulated hours": round(tally.virtual_s / 3600, 1),
         "seconds": round(took_s, 1),
     }
+    if counts["replayed"]:
+        figures |= {f"{name} from recordings": counts[name] for name in REPLAYED}
     if as_json:
         kinds = {name.removeprefix("fault "): n for name, n in counts.items() if name.startswith("fault ")}
         sys.stdout.buffer.write(orjson.dumps({**figures, "kinds": kinds, "seeds": sorted(tally.broken)}) + b"\n")

@@ -6,13 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from tests.simulation.recordings import KeptRecordings
 from tests.simulation.schedule import Schedule, draw
 from tests.simulation.world import Outcome, World
 from tests.upgrade.releases import installed
+from voice_agent.runtime.recordings import Recordings
 
 
 @dataclass(slots=True)
@@ -40,21 +42,29 @@ class Tally:
         return sum(count for name, count in self.counts.items() if name.startswith("fault "))
 
 
-def play(schedule: Schedule) -> Outcome:
+def play(schedule: Schedule, recordings: Recordings | None = None) -> Outcome:
     """Run one schedule. The pods' own log lines are silenced: the trace tells more."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         with installed() if schedule.is_mixed else nullcontext():
-            return World(schedule).run()
+            return World(schedule, recordings).run()
     finally:
         structlog.reset_defaults()
 
 
-def search(seeds: Iterable[int], *, stop_at_first: bool = False, is_mixed: bool | None = None) -> Tally:
-    """Run the schedules of many seeds; `is_mixed`: see `draw`."""
+def search(
+    seeds: Iterable[int], *, stop_at_first: bool = False, is_mixed: bool | None = None, replays: bool = False
+) -> Tally:
+    """Run the schedules of many seeds; `is_mixed`: see `draw`.
+
+    `replays`: give what was recorded to the rules again, which must be the same; all pods are of one release then.
+    """
     tally = Tally()
     for seed in seeds:
-        outcome = play(draw(seed, is_mixed=is_mixed))
+        recordings = KeptRecordings() if replays else None
+        outcome = play(draw(seed, is_mixed=False if replays else is_mixed), recordings)
+        if recordings is not None and (differs := recordings.replayed(tally.counts)):
+            outcome = replace(outcome, broken=outcome.broken or f"a recording replays to the same events: {differs}")
         tally.runs += 1
         tally.turns += outcome.turns
         tally.virtual_s += outcome.seconds

@@ -17,6 +17,7 @@ from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 
 SHORT_RUN = 500
 SCARCE_RUN = 200
+REPLAYED_RUN = 200
 WITHIN = 3000
 """A planted bug must be found by so many schedules."""
 
@@ -33,6 +34,15 @@ def test_every_promise_is_kept_whatever_dies(first: int) -> None:
     assert not tally.broken, report(tally.broken[0])
     assert tally.faults > SHORT_RUN
     assert tally.counts["forgotten"] < tally.counts["done"] / 50
+
+
+def test_what_was_recorded_replays_to_the_same_events() -> None:
+    """Of every call, with every owner, whatever fails: byte for byte."""
+    tally = search(range(REPLAYED_RUN), replays=True)
+    assert not tally.broken, tally
+    assert tally.faults > REPLAYED_RUN
+    assert tally.counts["replayed"] > REPLAYED_RUN
+    assert tally.counts["replayed events"] > 50 * REPLAYED_RUN
 
 
 @pytest.mark.parametrize("name", list(PLANTED))

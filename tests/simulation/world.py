@@ -25,6 +25,7 @@ from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import Frames, ResumeCall, StartCall
+from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.memory import MemoryStore
 
 SECRET = b"a secret of the simulation"
@@ -104,7 +105,7 @@ class Outcome:
 class World:
     """One run."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, recordings: Recordings | None = None) -> None:
         self.schedule = schedule
         self.random = Random(schedule.seed ^ 0x5EED)
         self.loop = SimLoop(self.random)
@@ -114,6 +115,7 @@ class World:
         self.server = MemoryStore(ttl_s=1800, now_s=self.loop.time)
         self.cast = Cast(self.random, self.witness)
         self.clock = VirtualClock(self.loop)
+        self.recordings = recordings or NoRecordings()
         self._past: deque[tuple[float, Any, Any]] = deque()
         self.hosts: list[Host] = []
         self.callers: list[Caller] = []
@@ -231,6 +233,7 @@ class World:
                 clock=self.clock,
                 observer=Silence(),
                 random_bytes=self.random.randbytes,
+                recordings=self.recordings,
             ),
             version="1",
             secret=SECRET,

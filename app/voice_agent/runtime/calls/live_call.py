@@ -17,6 +17,7 @@ import structlog
 
 from voice_agent.agents.base import Agent
 from voice_agent.call import machine
+from voice_agent.call.beginnings import Beginning
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import (
@@ -56,6 +57,7 @@ from voice_agent.runtime.calls.responder import Responder
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
+from voice_agent.runtime.recordings import NoRecordings, Recordings
 
 MUTED_S = 2.0
 """So long without a message in the middle of an utterance is silence: a client that is muted, or that sends nothing
@@ -94,6 +96,7 @@ class LiveCall:
         """When the call key was bound last."""
         self.step: Step = machine.step
         """How inputs come to the rules; by way of a recorder where they are recorded."""
+        self._recordings: Recordings = NoRecordings()
         self._committer = committer
         self._clock = clock
         self._observer = observer
@@ -102,6 +105,11 @@ class LiveCall:
         self._max_audio_bytes = max_audio_bytes
         self._is_over = False
         """Whether the end of the call has been counted."""
+
+    def record(self, recordings: Recordings, beginning: Beginning) -> None:
+        """Have all inputs recorded from now on; the call has just begun."""
+        self._recordings = recordings
+        self.step = recordings.record(self.call, beginning)
 
     # --- what happens to the call ---------------------------------------------
 
@@ -267,6 +275,8 @@ class LiveCall:
         if outcome and not self._is_over:
             self._is_over = True
             self._observer.call_ended(outcome)
+        if outcome:
+            self._recordings.erase(self.call.call_id)
         self.responder.cancel()
         self.listening.cancel()
         if self.connection is not None:

@@ -61,7 +61,7 @@ class WrittenCall(Protocol):
     def drop(self, code: int, *, outcome: str = "") -> None:
         """This pod has lost the call: stop all work for it and close its connection with `code` at once.
 
-        `outcome`: as what the call's end is counted; "" if it goes on elsewhere.
+        `outcome`: as what the call's end is counted, and nothing of it is kept; "" if it goes on elsewhere.
         """
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from voice_agent.agents.base import Agent
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.runtime.pod.overload import ENTER_S
 from voice_agent.runtime.ports import FleetClock, Observer
+from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.base import PodCounters, Store
 
 
@@ -74,5 +75,7 @@ class PodPorts:
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     counters: Callable[[], PodCounters | None] = _nothing_counted
     """What the observer has counted, for the heartbeat."""
+    recordings: Recordings = field(default_factory=NoRecordings)
+    """Where calls' inputs are recorded."""
     next_turn: Callable[[], Awaitable[None]] = _at_once
     """Waits as long as a caller's message does that comes now, where work is shared out over turns of the loop."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
 from voice_agent.agents.base import Agent
+from voice_agent.call.beginnings import Beginning
 from voice_agent.call.record import Call, Status
 from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -65,8 +66,8 @@ class OwnedCalls:
         """Held by whoever takes a call over, or lets it go from memory: one at a time."""
         return self._locks.setdefault(call_id, asyncio.Lock())
 
-    def add(self, call: Call, agent: Agent) -> LiveCall:
-        """From now on this pod has the call, in place of another one with its id."""
+    def add(self, call: Call, beginning: Beginning, agent: Agent) -> LiveCall:
+        """From now on this pod has the call, which has just begun, in place of another one with its id."""
         live = LiveCall(
             call,
             agent,
@@ -77,6 +78,7 @@ class OwnedCalls:
             holder=self._budget.holder(call.api_key_hash),
             max_audio_bytes=self._settings.max_audio_bytes,
         )
+        live.record(self._ports.recordings, beginning)
         self.by_id[call.call_id] = live
         self._quota.add(call.call_id, call.api_key_hash)
         live.memory.update()

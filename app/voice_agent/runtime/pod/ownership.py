@@ -89,7 +89,7 @@ class Ownership:
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
         )
-        live = self._owned.add(begin(made), agent)
+        live = self._owned.add(begin(made), made, agent)
         try:
             await self._committer.flush(live.writer)
         except BaseException:
@@ -192,7 +192,7 @@ class Ownership:
         except ConnectionRefused as refused:
             # Not the client's mistake: another pod, of another version, may know the agent.
             raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
-        live = self._owned.add(call, agent)
+        live = self._owned.add(call, beginning, agent)
         live.resume_work()
         return ResumedCall(live, kind, left_at_ms)
 

@@ -105,7 +105,7 @@ class Pod:
         parking = Parking(ports, self.owned, self.committer, self.budget, self.admission, ttl_s=settings.ttl_s)
         self.upkeep = Upkeep(ports, self.owned, self.committer, parking, settings)
         self.loop_watch = LoopWatch(ports, self.admission, overload_lag_s=limits.overload_lag_s)
-        self._records = CallRecords(store, clock, self.owned, self.committer)
+        self._records = CallRecords(store, clock, self.owned, self.committer, ports.recordings)
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- life ---------------------------------------------------------------

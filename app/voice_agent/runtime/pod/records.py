@@ -12,6 +12,7 @@ from voice_agent.call.record import Call
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.ports import Clock
+from voice_agent.runtime.recordings import Recordings
 from voice_agent.stores.base import Store
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,10 @@ log = structlog.get_logger(__name__)
 class CallRecords:
     """All calls of the store, on whichever pod they are; of those that this pod owns it knows best."""
 
-    def __init__(self, store: Store, clock: Clock, owned: OwnedCalls, committer: Committer) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, owned: OwnedCalls, committer: Committer, recordings: Recordings
+    ) -> None:
+        self._recordings = recordings
         self._store = store
         self._clock = clock
         self._owned = owned
@@ -35,11 +39,12 @@ class CallRecords:
         return None if snapshot is None else describe(snapshot)
 
     async def erase(self, call_id: str) -> bool:
-        """End a call, and erase what was said; False if there is none. Raises `StoreError`.
+        """End a call, and erase what was said, here in its recordings too; False if there is none. Raises `StoreError`.
 
         Another pod learns of it with its next write, and within `upkeep.ASK_EPOCH_S` and `UPKEEP_S` of a silent call.
         """
         live = self._owned.get(call_id)
+        self._recordings.erase(call_id)
         erased = await self._store.erase(call_id, self._clock.wall_ms())
         if not erased and live is not None:
             # The store has lost it, or has not got it yet, or has no memory for it.

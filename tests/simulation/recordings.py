@@ -1,0 +1,50 @@
+"""Recordings of simulated calls, in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from voice_agent.call import machine
+from voice_agent.call.beginnings import Beginning
+from voice_agent.call.effects import Effect
+from voice_agent.call.inputs import Input
+from voice_agent.call.machine import Step
+from voice_agent.call.record import Call
+from voice_agent.call.recording import InputText, emitted_after, opening
+from voice_agent.call.replaying import replay
+from voice_agent.runtime.recordings import Recordings
+
+
+class KeptRecordings(Recordings):
+    """One for each time that a pod came to own a call."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytearray] = []
+
+    def record(self, call: Call, beginning: Beginning) -> Step:
+        """Also what happens to a call that its pod has lost."""
+        kept = bytearray(opening(beginning, version="1", pod=call.owner))
+        self.kept.append(kept)
+
+        def step(call: Call, event: Input, now_ms: int) -> list[Effect]:
+            text, before = InputText(event, now_ms), call.seq
+            try:
+                return machine.step(call, event, now_ms)
+            finally:
+                kept.extend(text.entry(emitted_after(call, before)))
+
+        return step
+
+    def erase(self, call_id: str) -> None:
+        """What is erased is compared all the same."""
+
+    def replayed(self, counts: Counter[str]) -> str:
+        """Replay all; how the first differs that does, else \"\". Counts what was compared."""
+        for kept in self.kept:
+            found = replay(bytes(kept))
+            counts["replayed"] += 1
+            counts["replayed inputs"] += found.inputs
+            counts["replayed events"] += found.events
+            if not found.is_identical:
+                return f"{found.call_id} of {found.pod}: {found.differences[0]}"
+        return ""
