@@ -28,7 +28,7 @@ CHUNK_ENTRIES = 16
 SIZES = "response_sizes"
 
 
-class _Kind(NamedTuple):
+class _ChunkKind(NamedTuple):
     """One of the things that grow."""
 
     name: str
@@ -38,18 +38,18 @@ class _Kind(NamedTuple):
     of: Callable[[Response], str | list[Any]]
 
 
-TEXT = _Kind("text:", CHUNK_CHARS, lambda response: response.text)
-ALIGNMENT = _Kind("alignment:", CHUNK_ENTRIES, lambda response: response.alignment)
-WORDS = _Kind("words:", CHUNK_ENTRIES, lambda response: response.piece.words)
-OUTPUT = _Kind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
-SIDE_EFFECTS = _Kind("side_effect:", 1, lambda response: response.side_effects)
-OUT_OF_BAND = _Kind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
+TEXT = _ChunkKind("text:", CHUNK_CHARS, lambda response: response.text)
+ALIGNMENT = _ChunkKind("alignment:", CHUNK_ENTRIES, lambda response: response.alignment)
+WORDS = _ChunkKind("words:", CHUNK_ENTRIES, lambda response: response.piece.words)
+OUTPUT = _ChunkKind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
+SIDE_EFFECTS = _ChunkKind("side_effect:", 1, lambda response: response.side_effects)
+OUT_OF_BAND = _ChunkKind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
 KINDS = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
 GROWS = frozenset({"text", "alignment", "output_ids", "side_effects", "out_of_band"})
 """The fields of a `Response` that stand here; so do the words of its piece."""
 
 
-def changed_from(response: Response, kind: _Kind, at: int) -> None:
+def changed_from(response: Response, kind: _ChunkKind, at: int) -> None:
     """From an entry on it is not what was handed to a write: the next one carries that anew."""
     if (stored := response.stored.get(kind.name)) is not None:
         stored.length = min(stored.length, at)
