@@ -255,13 +255,18 @@ async def test_workers_die_with_their_parent() -> None:
 
 async def test_a_cancelled_job_lets_its_audio_go(workers: SpeechWorkers) -> None:
     """It stands in the queue until a worker is free, without the audio."""
-    first, second = [asyncio.create_task(workers.transcribe(bytes(PCM.size(20_000)), PCM)) for _ in range(2)]
-    await until(lambda: workers._jobs.qsize() == 1)
-    second.cancel()
-    await asyncio.gather(second, return_exceptions=True)
-    assert workers._jobs.qsize() == 1
-    assert workers._jobs.get_nowait().payload == b""
-    first.cancel()
+    (pid,) = pids_of(workers)
+    os.kill(pid, signal.SIGSTOP)
+    first, second = [asyncio.create_task(workers.transcribe(bytes(PCM.size(2000)), PCM)) for _ in range(2)]
+    try:
+        await until(lambda: workers._jobs.qsize() == 1)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert workers._jobs.qsize() == 1
+        assert workers._jobs.get_nowait().payload == b""
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await first == ""
 
 
 async def test_a_job_ends_though_no_worker_ever_starts(monkeypatch: pytest.MonkeyPatch) -> None:
