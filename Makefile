@@ -11,10 +11,10 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated chaos hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with all that tests and checks need
 
@@ -85,6 +85,9 @@ replay-simulated: setup ## 10,000 random schedules, recorded: do their inputs re
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+test-upgrade: setup ## this release and the one before on one Redis, under talk; options: make test-upgrade ARGS="--help"
+	$(BIN)/python -m tests.upgrade $(ARGS)
 
 hostile: setup ## hostile callers of every kind beside 20 who talk; a minute each; options: make hostile ARGS="--help"
 	$(BIN)/python -m tests.hostile $(ARGS)

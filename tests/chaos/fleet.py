@@ -45,6 +45,9 @@ class Pod:
     busy: bool = False
     """A fault is being done to it, or it has not got over the last one."""
     starts: int = 0
+    command: tuple[str, ...] = (sys.executable, "-m", "voice_agent", "serve")
+    environment: dict[str, str] = field(default_factory=dict)
+    """More than what every pod has."""
 
     @property
     def http(self) -> str:
@@ -81,6 +84,8 @@ class Fleet:
         self._store = store
         self._chance = chance
         self.pods: list[Pod] = []
+        self.routed = frozenset(COLORS)
+        """Where the load balancer sends callers."""
         self.http = httpx.AsyncClient(timeout=2)
         self._looking: list[asyncio.Task[None]] = []
 
@@ -117,8 +122,8 @@ class Fleet:
                     pod.starts += 1
                     with pod.log.open("ab") as output:
                         pod.process = subprocess.Popen(
-                            [sys.executable, "-m", "voice_agent", "serve"],
-                            env={**kept, **given},
+                            pod.command,
+                            env={**kept, **given, **pod.environment},
                             stdout=output,
                             stderr=output,
                         )
@@ -135,7 +140,7 @@ class Fleet:
 
     async def open_socket(self, url: str, headers: Any) -> Socket:
         """`client.sockets.OpenSocket` through a load balancer: any pod that seems healthy."""
-        healthy = [pod for pod in self.pods if pod.takes_calls]
+        healthy = [pod for pod in self.pods if pod.takes_calls and pod.color in self.routed]
         if not healthy:
             raise Unreachable("no pod is healthy")
         pod = self._chance.choice(healthy)

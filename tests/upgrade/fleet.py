@@ -1,0 +1,88 @@
+"""Pods of two releases on one Redis: blue is of the one, green of the other."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.fleet import COLORS, Fleet, Pod
+from tests.servers import RedisServer
+from tests.upgrade.releases import Release
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a release is run: as a checkout, or as this one with what it lacks or adds."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def made(cls, release: Release) -> Program:
+        """This release, or one made of it."""
+        if release is Release.THIS:
+            return cls(release, (sys.executable, "-m", "voice_agent"))
+        return cls(release, (sys.executable, "-m", "tests.upgrade.pod", release), {"PYTHONPATH": _path(ROOT)})
+
+    @classmethod
+    def checked_out(cls, before: str, directory: Path) -> Program:
+        """A directory with a checkout, or a tag of this repository, which is unpacked into `directory`."""
+        source = Path(before)
+        if not (source / "app").is_dir():
+            source = directory / "before"
+            source.mkdir()
+            git = shutil.which("git") or "git"
+            packed = subprocess.run([git, "-C", ROOT, "archive", before, "app"], check=True, capture_output=True)
+            with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+                archive.extractall(source, filter="data")
+        return cls(before, (sys.executable, "-m", "voice_agent"), {"PYTHONPATH": str(source.absolute() / "app")})
+
+
+def _path(root: Path) -> str:
+    return f"{root / 'app'}{os.pathsep}{root}"
+
+
+class MixedFleet(Fleet):
+    """Two pods of each color, on one server."""
+
+    def __init__(
+        self, directory: Path, server: RedisServer, chance: random.Random, programs: dict[str, Program]
+    ) -> None:
+        super().__init__(directory, None, chance)  # type: ignore[arg-type]  # no Sentinels, no proxies
+        self._server = server
+        self._programs = programs
+        assert set(programs) == set(COLORS)
+
+    async def _connect(self, pod: Pod) -> None:
+        program = self._programs[pod.color]
+        pod.store_url = self._server.url
+        pod.command, pod.environment = (*program.command, "serve"), program.environment
+
+    async def tool(self, color: str, *arguments: str) -> None:
+        """Run an operator's command on the store, of the release that a color is of. Raises `RuntimeError`."""
+        program = self._programs[color]
+        kept: dict[str, Any] = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_")}
+        process = await asyncio.create_subprocess_exec(
+            *program.command,
+            *arguments,
+            "--store",
+            self._server.url,
+            env={**kept, **program.environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} of {program.name} ended with {told.decode()}")

@@ -1,0 +1,182 @@
+"""An upgrade under talk: kills and drains of both releases, cutovers and their rollbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.caller import Caller
+from tests.chaos.fleet import COLORS, DRAIN_DEADLINE_S, Pod
+from tests.servers import redis_server
+from tests.upgrade.fleet import MixedFleet, Program
+from tests.upgrade.releases import Release
+
+FINISH_S = 150.0
+EVERY_S = 1.5
+"""From one fault to the next."""
+FAULTS_EACH = 4
+"""In each part of a round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done."""
+
+    before: str = ""
+    """A directory or a tag; "": the release before, made of this one."""
+    seconds: float = 120.0
+    """Rounds begin for so long."""
+    callers: int = 12
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found."""
+
+    plan: Plan
+    took_s: float = 0.0
+    part: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    callers: list[Caller] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    """Errors in the pods' logs."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The table."""
+        found = [caller.found for caller in self.callers]
+        return {
+            "seconds": round(self.took_s, 1),
+            **dict(sorted(self.counts.items())),
+            "calls": len(self.callers),
+            "turns": sum(caller.turns for caller in self.callers),
+            "events": sum(caller.events for caller in self.callers),
+            "resumes": sum(len(caller.resumes) for caller in self.callers),
+            "calls dropped": sum(bool(one.dropped) for one in found),
+            "lost": sum(one.lost + one.lost_words + len(one.wrong_audio) for one in found),
+            "repeated": sum(one.repeated + one.extra_words for one in found),
+            "errors in logs": len(self.complaints),
+        }
+
+    @property
+    def is_clean(self) -> bool:
+        """Every caller got what it should, and no pod complained."""
+        return all(caller.found.is_clean for caller in self.callers) and not self.complaints
+
+
+async def upgrade(plan: Plan, *, on_progress: Callable[[Verdict], None] = lambda verdict: None) -> Verdict:
+    """Blue is of the release before, green of this one."""
+    chance = random.Random(plan.seed)
+    verdict = Verdict(plan)
+    with tempfile.TemporaryDirectory(prefix="va-upgrade-") as name, redis_server() as server:
+        directory = Path(name)
+        before = Program.checked_out(plan.before, directory) if plan.before else Program.made(Release.BEFORE)
+        fleet = MixedFleet(directory, server, chance, {"blue": before, "green": Program.made(Release.THIS)})
+        try:
+            await fleet.open()
+            await fleet.until_well()
+            await Upgrade(plan, fleet, chance, verdict, on_progress).run()
+            verdict.complaints = fleet.tracebacks()
+        finally:
+            await fleet.close()
+    return verdict
+
+
+class Upgrade:
+    """One run, with everything started."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: MixedFleet,
+        chance: random.Random,
+        verdict: Verdict,
+        on_progress: Callable[[Verdict], None],
+    ) -> None:
+        self._plan = plan
+        self._fleet = fleet
+        self._chance = chance
+        self._verdict = verdict
+        self._on_progress = on_progress
+        self._began_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Talk, do rounds until it is enough, and let the callers finish."""
+        self._fleet.routed = frozenset({"blue"})
+        seeds = range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers)
+        callers = self._verdict.callers = [Caller(f"caller-{seed}", self._fleet, seed) for seed in seeds]
+        enough = asyncio.Event()
+        talking = [asyncio.create_task(caller.run(enough)) for caller in callers]
+        while time.monotonic() - self._began_s < self._plan.seconds:
+            await self._round()
+        enough.set()
+        self._note("the callers finish")
+        _, late = await asyncio.wait(talking, timeout=FINISH_S)
+        for caller, task in zip(callers, talking, strict=True):
+            if task in late:
+                caller.found.dropped = caller.found.dropped or f"got no further: {caller.waits}"
+                task.cancel()
+        await asyncio.gather(*talking, return_exceptions=True)
+        self._note("done")
+
+    async def _round(self) -> None:
+        await self._faults("blue alone", "blue")
+        await self._cut_over("blue", "green")
+        self._verdict.counts["cutovers"] += 1
+        await self._faults("green alone", "green")
+        await self._cut_over("green", "blue")
+        self._verdict.counts["rollbacks"] += 1
+        self._fleet.routed = frozenset(COLORS)
+        await self._faults("both", *COLORS)
+        self._fleet.routed = frozenset({"blue"})
+
+    async def _cut_over(self, old: str, new: str) -> None:
+        """As a cutover does: the new color takes calls, gets all callers, and the old one hands its own off."""
+        self._note(f"from {old} to {new}")
+        await self._fleet.tool(new, "drain", "--color", new, "--cancel")
+        await self._fleet.until_well()
+        self._fleet.routed = frozenset({new})
+        drained = self._fleet.tool(old, "drain", "--color", old, "--mode", "handoff", "--yes", "--wait")
+        await asyncio.gather(drained, self._kill(self._pod(new)))
+        await self._fleet.tool(old, "drain", "--color", old, "--cancel")
+        await self._fleet.until_well()
+
+    async def _faults(self, part: str, *colors: str) -> None:
+        for _ in range(FAULTS_EACH):
+            self._note(part)
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * EVERY_S)
+            pod = self._pod(self._chance.choice(colors))
+            await self._chance.choice((self._kill, self._drain))(pod)
+            await self._fleet.until_well()
+
+    def _pod(self, color: str) -> Pod:
+        return self._chance.choice([pod for pod in self._fleet.pods if pod.color == color])
+
+    async def _kill(self, pod: Pod) -> None:
+        await self._end(pod, signal.SIGKILL)
+        self._verdict.counts["kills"] += 1
+
+    async def _drain(self, pod: Pod) -> None:
+        await self._end(pod, signal.SIGTERM)
+        self._verdict.counts["drains"] += 1
+
+    async def _end(self, pod: Pod, how: signal.Signals) -> None:
+        assert pod.process is not None
+        pod.signal(how)
+        async with asyncio.timeout(2 * DRAIN_DEADLINE_S):
+            await asyncio.to_thread(pod.process.wait)
+        pod.health = {}
+        await self._fleet.start(pod)
+
+    def _note(self, part: str) -> None:
+        self._verdict.part, self._verdict.took_s = part, time.monotonic() - self._began_s
+        self._on_progress(self._verdict)
