@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.call.calls import FRAME, append, emitted, feed, item_id, manual_call, moved, new_call, response_id, types
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs, items, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.completeness import KEPT
@@ -194,7 +194,7 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
     feed(call, *(steps if fails_first else reversed(steps)))
     feed(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call
-    assert said_since_last_response(again.conversation.items(), failed_to=again.failed_up_to).items == 1
+    assert said_since_last_reply(again.conversation.items(), failed_to=again.failed_up_to).items == 1
 
 
 def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:

@@ -16,7 +16,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
@@ -120,10 +120,10 @@ def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}))
     feed(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
-    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_up_to).items == 1
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 1
     assert take_write(call, 0).fields["failed_up_to"] == call.failed_up_to.encode() != b""
     feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
-    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_up_to).items == 0
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 0
 
 
 def test_nothing_said_opens_nothing() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from tests.e2e.caller_of_tools import CallerOfTools
 from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
 from voice_agent.speech.workers import SpeechWorkers
 
@@ -42,7 +42,7 @@ class Clerk(CallerOfTools):
     async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         """A tool's call or output, a story, or what was said."""
         last = turn.items[-1] if turn.items else {}
-        said = said_since_last_response(turn.items).text
+        said = said_since_last_reply(turn.items).text
         if turn.tools or last.get("type") == "function_call_output" or STORY in said:
             async for part in super().reply(turn):
                 yield part

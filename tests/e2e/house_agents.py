@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
 
 SENTENCES = 60
@@ -52,7 +52,7 @@ class Parrot:
         return None
 
     async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        said = said_since_last_response(turn.items).text or "nothing"
+        said = said_since_last_reply(turn.items).text or "nothing"
         for number in range(SENTENCES):
             yield Text(sentence(number, said))
             yield Audio(sound(number), PCM)

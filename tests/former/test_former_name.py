@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 def test_a_module_of_the_former_name_is_the_module_of_today() -> None:
     """The same objects, whichever name comes first."""
     program = (
-        "from app.agents.base import Text; import voice_agent; from app.call import audio; "
+        "from app.agents.base import Text; from app.agents.turns import said_since_last_reply; "
+        "import voice_agent; from app.call import audio; "
         "import voice_agent.call.audio as same; print(Text is voice_agent.Text, audio is same, same.__spec__.name)"
     )
     done = subprocess.run(

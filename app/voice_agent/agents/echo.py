@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 
 MAX_ECHO_CHARS = 64 * 1024
 
@@ -33,6 +33,6 @@ class Echo:
         if turn.clip is not None and turn.wants_audio:
             yield Audio(turn.clip.audio, turn.clip.format)
             return
-        said = said_since_last_response(turn.items, failed_to=turn.failed_to, typed_only=True, max_chars=MAX_ECHO_CHARS)
+        said = said_since_last_reply(turn.items, failed_to=turn.failed_to, typed_only=True, max_chars=MAX_ECHO_CHARS)
         if said.text:
             yield Text(said.text)

@@ -26,7 +26,7 @@ class SaidByCaller:
     """How many of the caller's messages were read; 0: the caller has not said anything."""
 
 
-def said_since_last_response(
+def said_since_last_reply(
     items: Sequence[Mapping[str, Any]],
     *,
     failed_to: str = "",

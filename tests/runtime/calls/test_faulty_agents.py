@@ -21,7 +21,7 @@ from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import PATIENCE_S
 from voice_agent.agents.base import Audio, Clip, Plan, Text, Turn
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
 from voice_agent.runtime.calls.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
@@ -59,7 +59,7 @@ class Faulty:
 
 
 async def answer(turn: Turn) -> AsyncIterator[Any]:
-    yield Text(f"You said {said_since_last_response(turn.items, failed_to=turn.failed_to).text}.")
+    yield Text(f"You said {said_since_last_reply(turn.items, failed_to=turn.failed_to).text}.")
 
 
 def not_a_generator(_: Faulty) -> Any:
@@ -276,7 +276,7 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     feed(call, typed, inputs.CreateResponse({}), typed)
     feed(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant", "user"]
-    assert said_since_last_response(call.conversation.items(), failed_to=call.failed_up_to).items == 1
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 1
 
 
 def test_a_written_reply_has_a_written_apology_and_one_aside_none() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.waiting import until
 from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 
 SENTENCES = 6
 
@@ -38,7 +38,7 @@ class Parrot:
 
     async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
         self.turns.append(turn)
-        said = said_since_last_response(turn.items).text or "nothing"
+        said = said_since_last_reply(turn.items).text or "nothing"
         for number in range(1, SENTENCES + 1):
             await until(lambda number=number: self.may_say >= number)
             yield Text(f"Sentence {number}: you said {said}. ")

@@ -10,7 +10,7 @@ from voice_agent.agents.base import Audio, Clip, HangUp, Plan, ResponsePart, Tex
 from voice_agent.agents.frontdesk import dialog
 from voice_agent.agents.frontdesk.dialog import Answer
 from voice_agent.agents.frontdesk.memory import Memory
-from voice_agent.agents.turns import said_since_last_response
+from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
 from voice_agent.speech.workers import SpeechWorkers
 
@@ -64,7 +64,7 @@ class FrontDesk:
 def answer_to(turn: Turn) -> Answer:
     """What the front desk decides to say; the same turn gives the same answer."""
     memory = Memory.from_json(turn.state)
-    said = said_since_last_response(turn.items, failed_to=turn.failed_to)
+    said = said_since_last_reply(turn.items, failed_to=turn.failed_to)
     if not said.items:
         return dialog.greet(memory)
     return dialog.decide(None if said.unclear and not said.text else said.text, memory, turn.now_ms)
