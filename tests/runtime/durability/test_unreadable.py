@@ -42,9 +42,14 @@ async def stored(store: Store, **fields: bytes) -> None:
 
 
 async def all_of(store: RedisStore) -> dict[Any, Any]:
-    """Everything in the server: each key as it is dumped, and when it expires."""
-    found: Any = await store._redis.keys("call:*")
-    return {key: (await store._redis.dump(key), await store._redis.expiretime(key)) for key in found}
+    """What each key holds, and when it expires; in which order a hash has its fields is chance."""
+    server: Any = store._redis
+    found = {}
+    for key in await server.keys("call:*"):
+        is_hash = await server.type(key) == b"hash"
+        held = await server.hgetall(key) if is_hash else await server.dump(key)
+        found[key] = (held, await server.expiretime(key))
+    return found
 
 
 async def refusal(its: Any, pod: Any, **more: Any) -> ConnectionRefused:
