@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from tests.protocol import checked
 from voice_agent.errors import ProtocolError
+from voice_agent.protocol import validation
 
 TOOL = {"type": "function", "name": "book", "description": "Book a table.", "parameters": {"type": "object"}}
 
@@ -239,3 +241,21 @@ def test_a_beta_field_is_answered_with_its_new_name(field: str, ga_field: str) -
     error = refused({field: "x"})
     assert (error.code, error.param) == ("unknown_parameter", f"session.{field}")
     assert f"'{ga_field}'" in error.message
+
+
+PARTS = [{"type": "input_text", "text": 7}] * 60
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"input": [{"type": "message", "role": "user", "content": PARTS}] * 60},
+        {"input": [{}] * 200},
+        {"tools": [{"type": "function", "name": 7}] * 128},
+    ],
+)
+def test_a_message_full_of_mistakes_is_refused_at_the_first_few(params: dict[str, Any]) -> None:
+    """Each costs as much as finding it and telling of it: a small message must not take a turn of the event loop."""
+    with patch.object(validation, "_is_there", wraps=validation._is_there) as looked_at, pytest.raises(ProtocolError):
+        checked.response(params)
+    assert looked_at.call_count <= 8

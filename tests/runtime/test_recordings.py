@@ -176,6 +176,22 @@ def test_a_disk_that_fails_ends_all_recordings(folder: RecordingFolder) -> None:
     assert files(folder) == []
 
 
+async def test_what_a_failed_write_has_lost_waits_no_longer_and_is_the_end(
+    folder: RecordingFolder,
+) -> None:
+    """A disk that was full for a while cuts the recordings of that time, and none that begin later."""
+    call, step = begun(folder)
+    with patch.object(recordings, "open", side_effect=OSError("no space"), create=True):
+        step(call, ClearAudio(), 1)
+        await until(lambda: folder.is_full and not folder.waiting_bytes)
+    folder.is_full = False
+    step(call, ClearAudio(), 2)
+    later, its_step = begun(folder, "call_b")
+    its_step(later, ClearAudio(), 3)
+    await until(lambda: not folder.waiting_bytes)
+    assert [file.name.partition(".")[0] for file in files(folder)] == ["call_b"]
+
+
 def test_names_that_are_fit_for_no_file_are_not_recorded(folder: RecordingFolder) -> None:
     """A store may hold anything."""
     for call_id, claim in (("../x", "c0"), ("call_a", "../c0")):

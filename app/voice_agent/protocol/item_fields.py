@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple, Required
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, FailFast
 from typing_extensions import TypedDict
 
 from voice_agent.protocol.json_types import KIB, Fields, entries, refusal, shown, text, too_large
@@ -138,17 +138,17 @@ class _Message(_Item, total=False):
 
 class _SystemMessage(_Message, total=False):
     role: Annotated[Literal["system"], WORKS]
-    content: Annotated[Required[list[SystemPart]], _PARTS, _CONTENT]
+    content: Annotated[Required[list[SystemPart]], FailFast(), _PARTS, _CONTENT]
 
 
 class _UserMessage(_Message, total=False):
     role: Annotated[Literal["user"], WORKS]
-    content: Annotated[Required[list[UserPart]], _PARTS, _CONTENT]
+    content: Annotated[Required[list[UserPart]], FailFast(), _PARTS, _CONTENT]
 
 
 class _AssistantMessage(_Message, total=False):
     role: Annotated[Literal["assistant"], WORKS]
-    content: Annotated[Required[list[AssistantPart]], _PARTS, _CONTENT]
+    content: Annotated[Required[list[AssistantPart]], FailFast(), _PARTS, _CONTENT]
 
 
 class _FunctionCall(_Item, total=False):

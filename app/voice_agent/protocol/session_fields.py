@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, FailFast, Tag
 from typing_extensions import TypedDict
 
 from voice_agent.call.audio import FORMATS
@@ -252,6 +252,7 @@ class _Common(TypedDict, total=False):
     instructions: Annotated[str, text(MAX_INSTRUCTIONS_BYTES), Taken("agent", "at most 64 KiB")]
     tools: Annotated[
         list[Tool],
+        FailFast(),
         entries(0, MAX_TOOLS),
         free_json(MAX_TOOLS_BYTES, MAX_TOOLS_VALUES),
         AfterValidator(_of_different_names),
@@ -374,6 +375,7 @@ class _Response(_Common, total=False):
     ]
     input: Annotated[
         list[InputItem],
+        FailFast(),
         entries(0, MAX_INPUT_ITEMS),
         free_json(MAX_INPUT_BYTES, MAX_INPUT_VALUES),
         Taken("agent", "in place of the conversation: items without audio, and `item_reference`", all_below=True),

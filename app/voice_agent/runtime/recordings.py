@@ -136,7 +136,10 @@ class RecordingFolder(Recordings):
                     self._sweep()
             except OSError as error:
                 self.is_full = True
+                self._stop({path for path, _ in jobs})
                 log.warning("recordings cannot be written", error=str(error))
+            finally:
+                self._done_bytes += sum(len(entry) for _, entry in jobs if entry is not None)
             if self._closing.is_set() and self._jobs.empty():
                 return
 
@@ -156,16 +159,21 @@ class RecordingFolder(Recordings):
         for path, entry in jobs:
             if entry is None:
                 for known in [one for one in files if one.name.startswith(path.name)]:
-                    self._done_bytes += sum(map(len, files.pop(known)))
+                    del files[known]
                 for old in self._folder.glob(f"{path.name}*{SUFFIX}"):
                     old.unlink(missing_ok=True)
             else:
                 files[path].append(entry)
         for path, entries in files.items():
-            self._done_bytes += sum(map(len, entries))
             if not self.is_full:
                 with open(path, "ab", opener=_for_this_user) as file:
                     file.write(b"".join(entries))
+
+    def _stop(self, paths: set[Path]) -> None:
+        """Write no more behind what is missing in these files: a recording may be cut at its end only."""
+        for known in self._open.valuerefs():
+            if (recorder := known()) is not None and recorder.path in paths:
+                recorder.is_stopped = True
 
     def _sweep(self) -> None:
         """Remove what is old, and count the rest."""

@@ -44,8 +44,8 @@ class CallRecords:
         Another pod learns of it with its next write, and within `upkeep.ASK_EPOCH_S` and `UPKEEP_S` of a silent call.
         """
         live = self._owned.get(call_id)
-        self._recordings.erase(call_id)
         erased = await self._store.erase(call_id, self._clock.wall_ms())
+        self._recordings.erase(call_id)
         if not erased and live is not None:
             # The store has lost it, or has not got it yet, or has no memory for it.
             await self._committer.flush(live.writer)
