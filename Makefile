@@ -143,9 +143,10 @@ format: setup ## write the code as ruff wants it
 	$(BIN)/ruff format .
 
 # Every hash of every platform, no index: the files hold on any mirror. The build backend is locked too,
-# for the project is installed without build isolation.
+# for the project is installed without build isolation. Extras stay: pip looks beyond the lock for a package with an extra
+# that is locked without, and refuses the newer release that it finds.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-header --upgrade
+	--no-emit-index-url --no-emit-find-links --no-header --no-strip-extras --upgrade
 
 # All of one choice: what is tested is what is run.
 ALL := locks/all.txt
