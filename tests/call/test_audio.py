@@ -54,3 +54,9 @@ def test_a_format_knows_its_sizes_and_its_name(
     assert audio_format.size(20) == 20 * bytes_per_ms
     assert [audio_format.ms(20 * bytes_per_ms + more) for more in (-1, 0, bytes_per_ms - 1)] == [19, 20, 20]
     assert audio_format.as_json() == shape
+
+
+def test_a_format_of_an_authors_own_needs_its_rate_and_its_samples_only() -> None:
+    """What follows from them is worked out."""
+    wide = AudioFormat("audio/pcm", 16_000, 2)
+    assert (wide.bytes_per_ms, wide.size(20), wide.ms(640)) == (32, 640, 20)

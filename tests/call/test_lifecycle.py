@@ -270,3 +270,12 @@ def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> 
     assert call.pending_audio is None
     assert types(call) == ["response.created"]
     assert {"status", "response"} <= call.dirty
+
+
+def test_a_connection_that_comes_too_late_revives_nothing() -> None:
+    """It is told what is left to tell; the call has ended."""
+    call = new_call()
+    feed(call, inputs.EndCall("admin"), now_ms=5)
+    call.dirty.clear()
+    attach(call, 0, 6, resumable=True)
+    assert (call.status, call.ended_at_ms, "status" in call.dirty) == (Status.ENDED, 5, False)

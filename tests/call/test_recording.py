@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import get_args
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -14,7 +15,7 @@ from voice_agent.call import inputs, machine
 from voice_agent.call.beginnings import Beginning, CallClaimed, CallMade
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.inputs import Input
-from voice_agent.call.recording import InputText, digest, emitted_after, opening, read
+from voice_agent.call.recording import InputText, _shape, digest, emitted_after, opening, read
 from voice_agent.errors import ProtocolError, RecordingUnreadable
 
 MADE = CallMade(
@@ -147,6 +148,14 @@ def test_what_was_cut_anywhere_is_read_as_far_as_it_goes() -> None:
     for size in range(first):
         with pytest.raises(RecordingUnreadable):
             read(whole[:size])
+
+
+def test_what_an_earlier_version_did_not_write_has_its_default() -> None:
+    """So a field that is added makes no recording unreadable."""
+    read_input = _shape(inputs.CommitAudio).read
+    assert read_input({}, Mock()) == inputs.CommitAudio()
+    with pytest.raises(ValueError, match="tempo"):
+        read_input({"event_id": None, "tempo": 1}, Mock())
 
 
 def test_what_is_no_recording_of_this_format_is_refused() -> None:

@@ -174,6 +174,16 @@ def test_a_list_that_begins_anew_is_read_as_it_is(entries: int) -> None:
     assert sorted(name for name, value in fields.items() if value) == sorted([*chunks_of(response), SIZES])
 
 
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_what_became_shorter_is_read_as_it_is(left: int) -> None:
+    """Its last chunk is not written again, and holds more than belongs to it."""
+    response = a_response(1, 7, 5)
+    fields = stored(response)
+    response.text, response.alignment = response.text[:left], response.alignment[:left]
+    take_chunks(response, fields, whole=False)
+    assert restored(fields) == response
+
+
 def test_what_an_earlier_reply_has_left_is_not_read() -> None:
     """Wherever the next one ends."""
     for chunks in range(3):

@@ -20,6 +20,7 @@ from voice_agent.call.inputs import ClearAudio, ConnectionMade, ResponsePlanned
 from voice_agent.call.machine import Step
 from voice_agent.call.record import Call
 from voice_agent.call.replaying import replay
+from voice_agent.errors import StoreRefused
 from voice_agent.runtime import recordings
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.recordings import NoRecordings, RecordingFolder
@@ -137,6 +138,21 @@ def test_what_is_erased_is_gone_whoever_owned_it_and_nothing_is_added(folder: Re
     folder.erase("../call_ab")
     folder.close()
     assert [file.name for file in files(folder)] == ["call_ab.1.c0.inputs"]
+
+
+async def test_an_erasure_is_told_once_the_files_are_gone_and_tried_again_until_they_are(
+    folder: RecordingFolder,
+) -> None:
+    """Who asks learns that the disk does not let go of it; what others have recorded is written all the same."""
+    begun(folder)
+    await until(lambda: files(folder))
+    with patch.object(Path, "unlink", side_effect=OSError("read-only")):
+        with pytest.raises(StoreRefused, match="read-only"):
+            await asyncio.wrap_future(folder.erase("call_a"))
+        begun(folder, "call_b")
+        await until(lambda: len(files(folder)) == 2)
+    await asyncio.wrap_future(folder.erase("call_a"))
+    assert [file.name for file in files(folder)] == ["call_b.1.c0.inputs"]
 
 
 def test_old_files_go_and_those_of_calls_under_way_stay(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ format         rate      one sample          one millisecond
 from __future__ import annotations
 
 import audioop
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -25,8 +25,11 @@ class AudioFormat:
     name: str
     rate_hz: int
     sample_bytes: int
-    bytes_per_ms: int
-    """48 for PCM, 8 for G.711. Looked at for each frame, so it is not worked out from the others."""
+    bytes_per_ms: int = field(init=False)
+    """48 for PCM, 8 for G.711. Looked at for each frame, so it is worked out once."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes_per_ms", self.rate_hz // 1000 * self.sample_bytes)
 
     def ms(self, size_bytes: int) -> int:
         """Whole milliseconds that `size_bytes` of audio last."""
@@ -41,9 +44,9 @@ class AudioFormat:
         return {"type": self.name, "rate": self.rate_hz} if self is PCM else {"type": self.name}
 
 
-PCM = AudioFormat("audio/pcm", 24_000, 2, 48)
-PCMU = AudioFormat("audio/pcmu", 8_000, 1, 8)
-PCMA = AudioFormat("audio/pcma", 8_000, 1, 8)
+PCM = AudioFormat("audio/pcm", 24_000, 2)
+PCMU = AudioFormat("audio/pcmu", 8_000, 1)
+PCMA = AudioFormat("audio/pcma", 8_000, 1)
 FORMATS = {audio_format.name: audio_format for audio_format in (PCM, PCMU, PCMA)}
 
 

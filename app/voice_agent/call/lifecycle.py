@@ -34,11 +34,12 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
         call.mark("playback")
     items.drop_pending_audio(call)
     call.resent_to = None if last_event is None else 0
-    call.status = Status.ATTACHED
-    call.left_at_ms = 0
-    call.handed_off = False
-    call.resumable = call.resumable or made.resumable
-    call.mark("status")
+    if call.status is not Status.ENDED:  # Else the connection comes too late, and its client is told of the end.
+        call.status = Status.ATTACHED
+        call.left_at_ms = 0
+        call.handed_off = False
+        call.resumable = call.resumable or made.resumable
+        call.mark("status")
     start = call.visible_seq if last_event is None else last_event
     gap = _missing(call, start)
     if start > call.seq:

@@ -245,9 +245,10 @@ def _of_fields(kind: Any, names: dict[str, str]) -> _Shape:
         return {name: shape.write(getattr(value, name), beside) for name, shape in shapes}
 
     def read(value: Any, beside: _Beside) -> Any:
-        if value.keys() != names.keys():
-            raise ValueError(f"fields {sorted(value.keys() ^ names.keys())}")
-        return kind(**{name: shape.read(value[name], beside) for name, shape in shapes})
+        if unknown := value.keys() - names.keys():
+            raise ValueError(f"fields {sorted(unknown)}")
+        # What an earlier version did not know has its default.
+        return kind(**{name: shape.read(value[name], beside) for name, shape in shapes if name in value})
 
     return _Shape(write, read)
 

@@ -85,8 +85,11 @@ def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
     found: dict[str, list[Any]] = {}
     for kind, length in zip(KINDS, map(int, fields[SIZES].split()), strict=False):
         packed = [fields[f"{kind.name}{n}"] for n in range(-(-length // kind.size))]
-        found[kind.name] = [chunk.decode() for chunk in packed] if kind is TEXT else _entries(packed)
-    response.text = "".join(found[TEXT.name])
+        # A chunk may hold more than belongs to it: what became shorter is not written again.
+        if kind is TEXT:
+            response.text = b"".join(packed).decode()[:length]
+        else:
+            found[kind.name] = _entries(packed)[:length]
     response.alignment, response.piece.words = found[ALIGNMENT.name], found[WORDS.name]
     response.output_ids, response.side_effects = found[OUTPUT.name], found[SIDE_EFFECTS.name]
     response.out_of_band = {item["id"]: item for item in found[OUT_OF_BAND.name]}

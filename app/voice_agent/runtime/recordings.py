@@ -12,6 +12,8 @@ import queue
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -25,6 +27,7 @@ from voice_agent.call.inputs import Input
 from voice_agent.call.machine import Step
 from voice_agent.call.record import Call
 from voice_agent.call.recording import InputText, emitted_after, opening
+from voice_agent.errors import StoreRefused
 from voice_agent.runtime.ports import Clock, Observer
 
 MIB = 1024 * 1024
@@ -51,8 +54,8 @@ class Recordings(Protocol):
     def record(self, call: Call, beginning: Beginning) -> Step:
         """How inputs of a call that begins now are to come to the rules."""
 
-    def erase(self, call_id: str) -> None:
-        """Keep nothing of a call, whoever owned it when."""
+    def erase(self, call_id: str) -> Future[None]:
+        """Keep nothing of a call, whoever owned it when; done once it is gone, or with `StoreRefused`."""
 
 
 class NoRecordings(Recordings):
@@ -62,8 +65,11 @@ class NoRecordings(Recordings):
         """The rules themselves."""
         return machine.step
 
-    def erase(self, call_id: str) -> None:
+    def erase(self, call_id: str) -> Future[None]:
         """There is nothing."""
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
 
 class RecordingFolder(Recordings):
@@ -84,8 +90,8 @@ class RecordingFolder(Recordings):
         self._version = version
         self._pod = pod
         self._kept_s = max(kept_s, SWEEP_S)
-        self._open: WeakValueDictionary[str, _Recorder] = WeakValueDictionary()
-        self._jobs: queue.SimpleQueue[tuple[Path, bytes | None] | None] = queue.SimpleQueue()
+        self._open: WeakValueDictionary[Path, _Recorder] = WeakValueDictionary()
+        self._jobs: queue.SimpleQueue[tuple[Path, bytes | Future[None]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._sweep()
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
@@ -96,16 +102,19 @@ class RecordingFolder(Recordings):
         if not _NAME.fullmatch(call.call_id) or not _NAME.fullmatch(call.claim or "-"):
             return machine.step
         path = self._folder / f"{call.call_id}.{call.epoch}.{call.claim}{SUFFIX}"
-        recorder = self._open[call.call_id] = _Recorder(self, path, call.call_id)
+        recorder = self._open[path] = _Recorder(self, path, call.call_id)
         recorder.keep(opening(beginning, version=self._version, pod=self._pod))
         return recorder.step
 
-    def erase(self, call_id: str) -> None:
-        """What waits to be written goes, too."""
-        if (recorder := self._open.pop(call_id, None)) is not None:
-            recorder.is_stopped = True
+    def erase(self, call_id: str) -> Future[None]:
+        """What waits goes, too. What the disk does not let go of is tried again."""
+        self._stop(lambda path: path.name.startswith(f"{call_id}."))
+        done: Future[None] = Future()
         if _NAME.fullmatch(call_id):
-            self._jobs.put((self._folder / f"{call_id}.", None))
+            self._jobs.put((self._folder / f"{call_id}.", done))
+        else:
+            done.set_result(None)
+        return done
 
     @property
     def waiting_bytes(self) -> int:
@@ -136,14 +145,15 @@ class RecordingFolder(Recordings):
                     self._sweep()
             except OSError as error:
                 self.is_full = True
-                self._stop({path for path, _ in jobs})
+                paths = {path for path, _ in jobs}
+                self._stop(paths.__contains__)
                 log.warning("recordings cannot be written", error=str(error))
             finally:
-                self._done_bytes += sum(len(entry) for _, entry in jobs if entry is not None)
+                self._done_bytes += sum(len(entry) for _, entry in jobs if isinstance(entry, bytes))
             if self._closing.is_set() and self._jobs.empty():
                 return
 
-    def _gather(self) -> list[tuple[Path, bytes | None]]:
+    def _gather(self) -> list[tuple[Path, bytes | Future[None]]]:
         jobs = []
         try:
             jobs.append(self._jobs.get(timeout=SWEEP_S))
@@ -153,26 +163,41 @@ class RecordingFolder(Recordings):
         except queue.Empty:
             return [job for job in jobs if job is not None]
 
-    def _work(self, jobs: list[tuple[Path, bytes | None]]) -> None:
+    def _work(self, jobs: list[tuple[Path, bytes | Future[None]]]) -> None:
         """In the order of the files, of each in the order of its entries; what is erased later is not written."""
         files: dict[Path, list[bytes]] = defaultdict(list)
         for path, entry in jobs:
-            if entry is None:
-                for known in [one for one in files if one.name.startswith(path.name)]:
-                    del files[known]
-                for old in self._folder.glob(f"{path.name}*{SUFFIX}"):
-                    old.unlink(missing_ok=True)
-            else:
+            if isinstance(entry, bytes):
                 files[path].append(entry)
+                continue
+            for known in [one for one in files if one.name.startswith(path.name)]:
+                del files[known]
+            self._remove(path, entry)
+        if self.is_full:
+            self._stop(files.__contains__)
+            return
         for path, entries in files.items():
-            if not self.is_full:
-                with open(path, "ab", opener=_for_this_user) as file:
-                    file.write(b"".join(entries))
+            with open(path, "ab", opener=_for_this_user) as file:
+                file.write(b"".join(entries))
 
-    def _stop(self, paths: set[Path]) -> None:
-        """Write no more behind what is missing in these files: a recording may be cut at its end only."""
+    def _remove(self, path: Path, erased: Future[None]) -> None:
+        try:
+            for old in self._folder.glob(f"{path.name}*{SUFFIX}"):
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            if not erased.done():
+                erased.set_exception(StoreRefused(f"a recording cannot be erased: {error}"))
+                log.warning("a recording cannot be erased; it is tried again", error=str(error))
+            if not self._closing.is_set():
+                self._jobs.put((path, erased))
+        else:
+            if not erased.done():
+                erased.set_result(None)
+
+    def _stop(self, concerns: Callable[[Path], bool]) -> None:
+        """Write no more to these files: behind a hole nothing is of use, but a recording may be cut at its end."""
         for known in self._open.valuerefs():
-            if (recorder := known()) is not None and recorder.path in paths:
+            if (recorder := known()) is not None and concerns(recorder.path):
                 recorder.is_stopped = True
 
     def _sweep(self) -> None:

@@ -74,6 +74,7 @@ class Parking:
         while (call_id := ended.surplus(ports.clock.monotonic_s())) is not None:
             try:
                 await ports.store.erase(call_id, ports.clock.wall_ms())
+                ports.recordings.erase(call_id)
             except StoreRefused as refused:
                 # Tried again and again, it would stand before all others for ever. The store lets go of it by its TTL.
                 log.warning("an ended call cannot be erased", call_id=call_id, error=str(refused))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -45,7 +46,7 @@ class CallRecords:
         """
         live = self._owned.get(call_id)
         erased = await self._store.erase(call_id, self._clock.wall_ms())
-        self._recordings.erase(call_id)
+        await asyncio.wrap_future(self._recordings.erase(call_id))
         if not erased and live is not None:
             # The store has lost it, or has not got it yet, or has no memory for it.
             await self._committer.flush(live.writer)
