@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 
+from tests.deploy.manifests import Manifests, Object, containers, declared_ports, labels, matches, title
 from tests.deploy.workload_lint import Findings
-from tests.deploy.world import Object, World, containers, declared_ports, labels, matches, title
 
 DNS_PORT = 53
 NODE_LOCAL_DNS = ("169.254.20.10", "169.254.169.254")
@@ -20,7 +20,7 @@ STORE = {"app.kubernetes.io/name": "voice-redis"}
 STORE_PORTS = (6379, 26379)
 
 
-def network(known: World) -> Findings:
+def network(known: Manifests) -> Findings:
     """Pods are reached on their own ports only, and never by everybody."""
     for policy in known.all("NetworkPolicy"):
         chosen = [it for _, it in known.pods() if matches(policy["spec"]["podSelector"], labels(it))]
@@ -48,7 +48,7 @@ def network(known: World) -> Findings:
             yield f"{title(workload)}: no NetworkPolicy limits who connects to its pods, or where they connect to."
 
 
-def names_resolve(known: World) -> Findings:
+def names_resolve(known: Manifests) -> Findings:
     """Pods that may only speak to some may ask for names: the cluster's DNS, and what answers on their own node."""
     for workload, template in known.pods():
         for protocol in ("UDP", "TCP"):
@@ -60,7 +60,7 @@ def names_resolve(known: World) -> Findings:
                     yield f"{title(workload)}: its pods cannot ask {address} on their node for a name over {protocol}."
 
 
-def store_is_reached(known: World) -> Findings:
+def store_is_reached(known: Manifests) -> Findings:
     """Whoever is given the store's address may connect to it, and the store lets them in."""
     [store] = [labels(template) for _, template in known.pods() if matches({"matchLabels": STORE}, labels(template))]
     for workload, template in known.pods():
@@ -74,7 +74,7 @@ def store_is_reached(known: World) -> Findings:
                 yield f"{title(workload)}: the store's port {port} lets its pods not in."
 
 
-def gateway_is_reached(known: World) -> Findings:
+def gateway_is_reached(known: Manifests) -> Findings:
     """Whoever calls through the load balancer may connect to a gateway of pods, whose ports are its own affair."""
     for workload, template in known.pods():
         arguments = [it for container in containers(template) for it in container.get("args", ())]
@@ -84,7 +84,7 @@ def gateway_is_reached(known: World) -> Findings:
                 yield f"{title(workload)}: its pods may not connect to a gateway in the cluster."
 
 
-def _allowed(known: World, have: dict[str, str], way: str, port: int, protocol: str = "TCP") -> Iterator[Object]:
+def _allowed(known: Manifests, have: dict[str, str], way: str, port: int, protocol: str = "TCP") -> Iterator[Object]:
     """The peers that pods with these labels may speak with; policies add up."""
     side = {"ingress": "from", "egress": "to"}[way]
     for policy in known.all("NetworkPolicy"):
@@ -112,4 +112,4 @@ def _holds(peer: Object, address: str) -> bool:
     return ip_address(address) in inside and not any(ip_address(address) in out for out in outside)
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (network, names_resolve, store_is_reached, gateway_is_reached)
+CHECKS: tuple[Callable[[Manifests], Findings], ...] = (network, names_resolve, store_is_reached, gateway_is_reached)

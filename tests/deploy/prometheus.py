@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.world import K8S, Object
+from tests.deploy.manifests import K8S, Object
 from voice_agent.observe.metrics import TABLE, Kind
 
 GENERAL = frozenset({"up"})

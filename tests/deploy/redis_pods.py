@@ -20,7 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.deploy.world import world
+from tests.deploy.manifests import manifests
 from tests.waiting import PATIENCE_S
 from voice_agent.stores.embedded import server_binary
 
@@ -180,7 +180,7 @@ class Pods:
 @contextlib.contextmanager
 def redis_pods(base: Path) -> Iterator[Pods]:
     """Three pods that do not run yet; what the ConfigMap holds is laid out for them."""
-    config = next(it for it in world().parts["redis"] if it["kind"] == "ConfigMap")
+    config = next(it for it in manifests().parts["redis"] if it["kind"] == "ConfigMap")
     (base / "scripts").mkdir()
     for name, text in config["data"].items():
         (base / "scripts" / name).write_text(text)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.deploy.aws_lint import MARGIN_S
+from tests.deploy.manifests import Manifests, Object, containers, labels, of_agents, settings_of, title
 from tests.deploy.workload_lint import Findings, pre_stop_sleep_s
-from tests.deploy.world import Object, World, containers, labels, of_agents, settings_of, title
 from voice_agent.runtime.ports import COLOR_HEADER
 from voice_agent.web.parameters import NEW_CALL_PATHS
 from voice_agent.websocket.keepalive import PING_S
@@ -54,7 +54,7 @@ def takes_resumes(rule: Object) -> bool:
     return bool(names & {"call_id", "call_key"})
 
 
-def routes(known: World) -> Findings:
+def routes(known: Manifests) -> Findings:
     """HTTPRoutes lead to Services that exist, by weights that add up, and never inside."""
     for route in known.all("HTTPRoute"):
         for parent in route["spec"]["parentRefs"]:
@@ -92,7 +92,7 @@ def _asks_for_key(header: Object, value: str, *colors: str) -> bool:
     return name.lower() == COLOR_HEADER.lower() and is_exact and value in [f"{color}:{KEY}" for color in colors]
 
 
-def ways_in(known: World) -> Findings:
+def ways_in(known: Manifests) -> Findings:
     """At whatever path a call may start, a way in by weight is there: a new path of the server is routed everywhere."""
     for route in known.all("HTTPRoute"):
         rules = [rule for rule in route["spec"]["rules"] if len(rule["backendRefs"]) > 1]
@@ -133,7 +133,7 @@ def attributes(ingress: Object, name: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split(",") if part)
 
 
-def ingress_rules(known: World) -> Findings:
+def ingress_rules(known: Manifests) -> Findings:
     """Every path has an action or a Service, every rule fits an ALB, and resumes come before first connects."""
     for ingress in known.all("Ingress"):
         used: list[str] = []
@@ -178,7 +178,7 @@ def ingress_rules(known: World) -> Findings:
             yield f"{title(ingress)}: a rule after that of first connects is never reached."
 
 
-def ingress_actions(known: World) -> Findings:
+def ingress_actions(known: Manifests) -> Findings:
     """Forwards name Services that exist, by weights that add up; only first connects are sticky."""
     for ingress in known.all("Ingress"):
         for name in ("voice-first", "voice-resume", "voice-resume-path"):
@@ -199,7 +199,7 @@ def ingress_actions(known: World) -> Findings:
                 yield f"{title(ingress)}: {name} is sticky for another time than 300 s."
 
 
-def ingress_attributes(known: World) -> Findings:
+def ingress_attributes(known: Manifests) -> Findings:
     """An ALB that does not cut calls off, and asks the right question."""
     drains_s = [
         pre_stop_sleep_s(it) + MARGIN_S + int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", 0))
@@ -234,7 +234,7 @@ def ingress_attributes(known: World) -> Findings:
                 yield f"{title(namespace)}: pods get no readiness gate."
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (
+CHECKS: tuple[Callable[[Manifests], Findings], ...] = (
     routes,
     ways_in,
     ingress_rules,

@@ -12,7 +12,7 @@ import yaml
 
 from tests.deploy import network_lint, routing_lint, watching_lint, workload_lint
 from tests.deploy.crd_schemas import SCHEMAS
-from tests.deploy.world import K8S, ROOT, Object, build, containers, kustomizations, title, world
+from tests.deploy.manifests import K8S, ROOT, Object, build, containers, kustomizations, manifests, title
 from voice_agent.operate.routers.argo import _State
 from voice_agent.settings import known_names
 
@@ -63,7 +63,7 @@ def test_every_object_fits_its_schema(folder: str) -> None:
 
 def test_examples_fit_their_schema() -> None:
     """Secrets that an operator copies are right, and hold nothing that could be one."""
-    for it in world().secrets:
+    for it in manifests().secrets:
         kubernetes_validate.validate(it, "1.37", strict=True)
         assert all("replace" in value for value in it["stringData"].values())
 
@@ -71,12 +71,12 @@ def test_examples_fit_their_schema() -> None:
 @pytest.mark.parametrize("check", LINT, ids=lambda check: check.__name__)
 def test_lint_finds_nothing(check: Any) -> None:
     """Nothing is wrong with what is built, as far as this check knows."""
-    assert list(check(world())) == []
+    assert list(check(manifests())) == []
 
 
 def test_names_that_the_cutover_relies_on() -> None:
     """Deployments, Services, labels, route and annotations are called what the tool looks for."""
-    known = world()
+    known = manifests()
     for color in ("blue", "green"):
         wanted = {"app.kubernetes.io/name": "voice-agent", "voice-agent/color": color}
         for kind in ("Deployment", "Service"):
@@ -101,13 +101,13 @@ def test_every_color_takes_its_own_image() -> None:
 
 def test_example_names_settings_of_the_server() -> None:
     """The Secret's keys are variables that the server reads."""
-    secret = next(it for it in world().secrets if it["metadata"]["name"] == "voice-agent")
+    secret = next(it for it in manifests().secrets if it["metadata"]["name"] == "voice-agent")
     assert set(secret["stringData"]) <= set(known_names())
 
 
 def test_probes_come_sooner_than_the_load_balancer() -> None:
     """A pod that drains is unready within ten seconds, and one that hangs is given a minute."""
-    container = containers(world().one("Deployment", "voice-agent-blue")["spec"]["template"])[0]
+    container = containers(manifests().one("Deployment", "voice-agent-blue")["spec"]["template"])[0]
     ready, live = container["readinessProbe"], container["livenessProbe"]
     assert ready["periodSeconds"] * ready["failureThreshold"] <= 10
     assert live["periodSeconds"] * live["failureThreshold"] >= 60
@@ -115,7 +115,7 @@ def test_probes_come_sooner_than_the_load_balancer() -> None:
 
 def test_user_is_that_of_the_image() -> None:
     """The uid in the manifests is the one that the Dockerfile makes."""
-    spec = world().one("Deployment", "voice-agent-blue")["spec"]["template"]["spec"]
+    spec = manifests().one("Deployment", "voice-agent-blue")["spec"]["template"]["spec"]
     assert f"USER {spec['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
 
 

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.deploy.manifests import K8S, manifests
 from tests.deploy.prometheus import check_expressions, known_series, series_in
-from tests.deploy.world import K8S, world
 from voice_agent.observe.metrics import TABLE
 
 DASHBOARD: dict[str, Any] = json.loads((K8S / "monitoring" / "dashboard.json").read_text())
@@ -72,6 +72,6 @@ def test_variables_are_asked_of_series_that_exist() -> None:
 
 def test_grafanas_sidecar_finds_it() -> None:
     """The ConfigMap has the sidecar's label and holds the very file."""
-    made = world().one("ConfigMap", "voice-agent-dashboard")
+    made = manifests().one("ConfigMap", "voice-agent-dashboard")
     assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert json.loads(made["data"]["voice-agent.json"]) == DASHBOARD

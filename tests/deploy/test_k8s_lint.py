@@ -9,23 +9,23 @@ import jsonschema  # type: ignore[import-untyped]  # it carries no types
 import kubernetes_validate  # type: ignore[import-untyped]  # the same
 import pytest
 
+from tests.deploy.manifests import Manifests, manifests
 from tests.deploy.mistakes import MISTAKES
 from tests.deploy.places import container, rollout, rule, spec
 from tests.deploy.test_k8s import LINT, check_schema
-from tests.deploy.world import World, world
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_lint_finds_each_planted_mistake(mistake: str) -> None:
     """One change makes the lint say one thing that it did not say before."""
     plant, told = MISTAKES[mistake]
-    known = world()
+    known = manifests()
     plant(known)
     findings = [finding for check in LINT for finding in check(known)]
     assert any(told in finding for finding in findings), findings
 
 
-UNKNOWN_FIELDS: dict[str, Callable[[World], Any]] = {
+UNKNOWN_FIELDS: dict[str, Callable[[Manifests], Any]] = {
     "route": lambda it: rule(it, 3)["backendRefs"][0].update(wieght=1),
     "gateway": lambda it: spec(it, "Gateway", "voice-agent")["listeners"][0].update(host="x"),
     "monitor": lambda it: spec(it, "ServiceMonitor", "voice-agent")["endpoints"][0].update(intervall="5s"),
@@ -43,7 +43,7 @@ UNKNOWN_FIELDS: dict[str, Callable[[World], Any]] = {
 @pytest.mark.parametrize("where", UNKNOWN_FIELDS)
 def test_schemas_refuse_unknown_fields(where: str) -> None:
     """A misspelt field is found, in built-in kinds and in custom ones."""
-    known = world()
+    known = manifests()
     UNKNOWN_FIELDS[where](known)
     with pytest.raises((jsonschema.ValidationError, kubernetes_validate.ValidationError)):
         for objects in known.parts.values():

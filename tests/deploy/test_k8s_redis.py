@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.deploy.manifests import K8S, ROOT, containers, manifests, template_of
 from tests.deploy.redis_pods import ONCE, PASSWORD, SHELL, Pods, redis_pods, wait_until
-from tests.deploy.world import K8S, ROOT, containers, template_of, world
 from voice_agent.stores.factory import open_store
 
 FOLDER = K8S / "redis"
@@ -172,7 +172,7 @@ def test_scripts_are_what_a_plain_shell_reads(script: Path) -> None:
 
 def test_pods_get_what_their_scripts_use() -> None:
     """Every variable of a script is in the manifest of the container that runs it."""
-    known = world()
+    known = manifests()
     for workload, template in known.pods():
         for container in containers(template):
             wanted = {"redis": "start-redis.sh", "sentinel": "start-sentinel.sh", "backup": "backup.sh"}
@@ -186,7 +186,7 @@ def test_pods_get_what_their_scripts_use() -> None:
 
 def test_names_in_the_urls_are_those_of_the_pods() -> None:
     """The example's store URL, and the peers, are the StatefulSet's pods behind its Service."""
-    known = world()
+    known = manifests()
     made = known.one("StatefulSet", "voice-redis")
     domain = f"{made['spec']['serviceName']}.{made['metadata']['namespace']}.svc.cluster.local"
     names = [f"voice-redis-{number}.{domain}" for number in range(made["spec"]["replicas"])]
@@ -204,6 +204,6 @@ def test_names_in_the_urls_are_those_of_the_pods() -> None:
 
 def test_memory_of_the_server_leaves_room() -> None:
     """Writing the file anew may take as much again as the data: `maxmemory` is half of the limit at most."""
-    container = containers(template_of(world().one("StatefulSet", "voice-redis")))[0]
+    container = containers(template_of(manifests().one("StatefulSet", "voice-redis")))[0]
     assert container["resources"]["limits"]["memory"] == "2Gi"
     assert "\nmaxmemory 1gb\n" in (FOLDER / "redis.conf").read_text()

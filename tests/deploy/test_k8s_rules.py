@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.deploy.manifests import K8S, ROOT, manifests, settings_of
 from tests.deploy.prometheus import check_expressions, every, known_series, promtool, rules, series_in
-from tests.deploy.world import K8S, ROOT, settings_of, world
 
 CASES = Path(__file__).with_name("alerts.yaml")
 
@@ -74,7 +74,7 @@ def test_rules_use_series_that_exist() -> None:
 
 def test_a_stuck_drain_is_one_that_outlives_the_deadline() -> None:
     """The alert waits for VOICE_DRAIN_DEADLINE and a minute."""
-    known = world()
+    known = manifests()
     container = known.one("Deployment", "voice-agent-blue")["spec"]["template"]["spec"]["containers"][0]
     deadline_s = int(settings_of(container, known)["VOICE_DRAIN_DEADLINE"])
     assert rule_named(rules(), "VoiceDrainStuck")["for"] == f"{(deadline_s + 60) // 60}m"
@@ -88,7 +88,7 @@ def test_runbook_of_every_alert() -> None:
 
 def test_analysis_asks_what_prometheus_understands(tmp_path: Path) -> None:
     """The canary's queries are PromQL on metrics that exist, about the new revision only."""
-    metrics = world().one("AnalysisTemplate", "voice-agent-rollout")["spec"]["metrics"]
+    metrics = manifests().one("AnalysisTemplate", "voice-agent-rollout")["spec"]["metrics"]
     queries = [it["provider"]["prometheus"]["query"].replace("{{args.revision}}", "abc") for it in metrics]
     check_expressions(queries, tmp_path)
     for query in queries:
@@ -101,5 +101,5 @@ def test_adapter_offers_what_the_autoscaler_asks_for(tmp_path: Path) -> None:
     (rule,) = yaml.safe_load((K8S / "monitoring" / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
     query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod").replace("<<.Series>>", "voice_active_calls")
     check_expressions([query.replace("<<.LabelMatchers>>", 'namespace="voice"'), rule["seriesQuery"]], tmp_path)
-    scaler = world().one("HorizontalPodAutoscaler", "voice-agent-blue")
+    scaler = manifests().one("HorizontalPodAutoscaler", "voice-agent-blue")
     assert rule["name"]["as"] == scaler["spec"]["metrics"][0]["pods"]["metric"]["name"]

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from tests.deploy.manifests import Object, manifests
 from tests.deploy.prometheus import every, known_series, program, rules
-from tests.deploy.world import Object, world
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
 from voice_agent.observe.metrics import TABLE, Kind, Metrics
@@ -60,7 +60,7 @@ def target(port: int, color: str, **more: str) -> Object:
 @contextmanager
 def prometheus(directory: Path, targets: list[Object]) -> Iterator[str]:
     """A Prometheus that scrapes these targets as the ServiceMonitor says; its address."""
-    end = world().one("ServiceMonitor", "voice-agent")["spec"]["endpoints"][0]
+    end = manifests().one("ServiceMonitor", "voice-agent")["spec"]["endpoints"][0]
     (directory / "rules.yaml").write_text(yaml.safe_dump(rules()))
     scrape = {
         "job_name": "voice-agent",

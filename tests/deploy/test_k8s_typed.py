@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.deploy.manifests import K8S, ROOT, build, kustomizations, manifests
 from tests.deploy.terraform import KEY
-from tests.deploy.world import K8S, ROOT, build, kustomizations, world
 from voice_agent.cli import cli
 from voice_agent.rehearse.balancer import CONFIGURATION
 
@@ -75,7 +75,7 @@ def test_a_command_names_what_is_there(line: str) -> None:
     if given["--router"] == "haproxy":
         assert f"presetenv ROUTER_SOCKET {given['--haproxy']}\n" in CONFIGURATION.read_text()
     elif given["--router"] != "alb":
-        found = world().one(KINDS[given["--router"]], given.get("--resource", "voice-agent"))
+        found = manifests().one(KINDS[given["--router"]], given.get("--resource", "voice-agent"))
         assert found["metadata"]["namespace"] == given["--namespace"]
         if "--color-label" in given:
             releases = build("argo-rollouts-cutover")

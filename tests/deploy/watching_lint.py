@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from tests.deploy.manifests import Manifests, Object, containers, labels, matches, of_agents, settings_of, title
 from tests.deploy.workload_lint import Findings
-from tests.deploy.world import Object, World, containers, labels, matches, of_agents, settings_of, title
 from voice_agent.settings import Settings
 
 MONITORED = "/metrics"
@@ -14,7 +14,7 @@ ENDED = frozenset({1, 2, 3})
 """With which a cutover exits that was rolled back, was refused, or has lost callers."""
 
 
-def watching(known: World) -> Findings:
+def watching(known: Manifests) -> Findings:
     """Monitors find Services, and a Rollout finds what it works with."""
     for monitor in known.all("ServiceMonitor"):
         services = [it for it in known.all("Service") if matches(monitor["spec"]["selector"], labels(it))]
@@ -43,7 +43,7 @@ def watching(known: World) -> Findings:
             yield f"{title(it)}: it is not in the namespace voice."
 
 
-def judging(known: World) -> Findings:
+def judging(known: Manifests) -> Findings:
     """An analysis that has no number must fail: neither silence nor 0 / 0 is a good sign."""
     for template in known.all("AnalysisTemplate"):
         for metric in template["spec"]["metrics"]:
@@ -67,11 +67,11 @@ def _holds(condition: str, result: list[float]) -> bool:
         return False
 
 
-def _namespaced(known: World) -> Iterator[Object]:
+def _namespaced(known: Manifests) -> Iterator[Object]:
     return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
 
 
-def cutovers(known: World) -> Findings:
+def cutovers(known: Manifests) -> Findings:
     """A cutover that was killed is gone on with, and one that has ended is not begun anew."""
     for job in known.all("Job"):
         spec = job["spec"]
@@ -88,9 +88,9 @@ def cutovers(known: World) -> Findings:
             yield f"{title(job)}: SIGTERM rolls back, which takes as long as a drain."
 
 
-def _longest_drain_s(known: World) -> int:
+def _longest_drain_s(known: Manifests) -> int:
     agents = [it for _, template in of_agents(known.pods()) for it in containers(template)]
     return max(int(settings_of(it, known).get("VOICE_DRAIN_DEADLINE", Settings().drain_deadline)) for it in agents)
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (watching, judging, cutovers)
+CHECKS: tuple[Callable[[Manifests], Findings], ...] = (watching, judging, cutovers)

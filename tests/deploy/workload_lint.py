@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import ValidationError
 
-from tests.deploy.world import (
+from tests.deploy.manifests import (
+    Manifests,
     Object,
-    World,
     containers,
     declared_ports,
     labels,
@@ -52,7 +52,7 @@ def pre_stop_sleep_s(container: Object) -> int:
     return int(found[1]) if found else 0
 
 
-def selectors(known: World) -> Findings:
+def selectors(known: Manifests) -> Findings:
     """A workload owns its own pods, and whoever chooses pods chooses some."""
     all_labels = [labels(template) for _, template in known.pods()]
     for workload, template in known.pods():
@@ -75,7 +75,7 @@ def selectors(known: World) -> Findings:
             yield f"{title(it)}: its podSelector chooses no pod."
 
 
-def ports(known: World) -> Findings:
+def ports(known: Manifests) -> Findings:
     """Probes and Services name ports that somebody listens on."""
     for workload, template in known.pods():
         there = declared_ports(template)
@@ -98,7 +98,7 @@ def ports(known: World) -> Findings:
                     yield f"{title(service)}: targetPort {port.get('targetPort')} is declared by none of its pods."
 
 
-def probes(known: World) -> Findings:
+def probes(known: Manifests) -> Findings:
     """Liveness must not kill what drains, and readiness has to tell that it does."""
     wanted = {"startupProbe": "live", "livenessProbe": "live", "readinessProbe": "realtime"}
     for workload, template in of_agents(known.pods()):
@@ -108,7 +108,7 @@ def probes(known: World) -> Findings:
                     yield f"{title(workload)}: {probe} has to ask /healthz/{leaf}."
 
 
-def grace(known: World) -> Findings:
+def grace(known: Manifests) -> Findings:
     """preStop and the drain share the grace period, and a call must not be cut off by it."""
     for workload, template in of_agents(known.pods()):
         for container in containers(template):
@@ -122,7 +122,7 @@ def grace(known: World) -> Findings:
                 yield f"{title(workload)}: a grace of {given_s} s is too short, preStop and drain need {needed_s} s."
 
 
-def resources(known: World) -> Findings:
+def resources(known: Manifests) -> Findings:
     """Both given, and nobody asks for more than he may use."""
     for workload, template in known.pods():
         for container in containers(template):
@@ -134,7 +134,7 @@ def resources(known: World) -> Findings:
                     yield f"{title(workload)}: {container['name']} requests more {what} than its limit."
 
 
-def security(known: World) -> Findings:
+def security(known: Manifests) -> Findings:
     """What the `restricted` policy asks for, and a little more."""
     for workload, template in known.pods():
         spec = template["spec"]
@@ -162,7 +162,7 @@ def security(known: World) -> Findings:
                 yield f"{title(workload)}: image {container['image']} is not pinned by a tag."
 
 
-def references(known: World) -> Findings:
+def references(known: Manifests) -> Findings:
     """What pods refer to is there: Secrets' keys, ConfigMaps, accounts, volumes."""
     for workload, template in known.pods():
         spec = template["spec"]
@@ -191,7 +191,7 @@ def references(known: World) -> Findings:
                     yield f"{title(workload)}: no example has the key {key['key']} of the Secret {key['name']}."
 
 
-def settings(known: World) -> Findings:
+def settings(known: Manifests) -> Findings:
     """Variables are settings of the server, their values are allowed, and none is given twice."""
     names = {*known_names(), CALLERS_KEY, ROUTERS_KEY}
     for workload, template in known.pods():
@@ -227,7 +227,7 @@ def settings(known: World) -> Findings:
                 yield f"{title(workload)}: {name} is missing."
 
 
-def scaling(known: World) -> Findings:
+def scaling(known: Manifests) -> Findings:
     """An autoscaler that finds its workload and its metric, and budgets that leave something to evict."""
     metrics = {spec.name for spec in TABLE}
     for it in known.all("HorizontalPodAutoscaler"):
@@ -254,7 +254,7 @@ def scaling(known: World) -> Findings:
                 yield f"{title(it)}: no node could ever be emptied."
 
 
-CHECKS: tuple[Callable[[World], Findings], ...] = (
+CHECKS: tuple[Callable[[Manifests], Findings], ...] = (
     selectors,
     ports,
     probes,

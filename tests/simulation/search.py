@@ -12,7 +12,7 @@ import structlog
 
 from tests.simulation.recordings import KeptRecordings
 from tests.simulation.schedule import Schedule, draw
-from tests.simulation.world import Outcome, World
+from tests.simulation.world import Manifests, Outcome
 from tests.upgrade.releases import installed
 from voice_agent.runtime.recordings import Recordings
 
@@ -47,7 +47,7 @@ def play(schedule: Schedule, recordings: Recordings | None = None) -> Outcome:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         with installed() if schedule.is_mixed else nullcontext():
-            return World(schedule, recordings).run()
+            return Manifests(schedule, recordings).run()
     finally:
         structlog.reset_defaults()
 

@@ -102,7 +102,7 @@ class Outcome:
     counts: Counter[str]
 
 
-class World:
+class Manifests:
     """One run."""
 
     def __init__(self, schedule: Schedule, recordings: Recordings | None = None) -> None:

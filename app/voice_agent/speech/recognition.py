@@ -1,4 +1,4 @@
-"""Hearing: speech to text within the grammar of what callers say (`grammars`), with PocketSphinx.
+"""Speech to text within the grammar of what callers say (`grammars`), with PocketSphinx.
 
 A grammar decoder always finds *some* sentence of its grammar in a sound. Whether that is
 what was said shows in the score of each frame: how much worse the sound state that the

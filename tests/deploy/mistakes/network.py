@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.deploy.manifests import Manifests
 from tests.deploy.places import peers, spec, ways_out
-from tests.deploy.world import World
 
-MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "cutover that the store keeps out": (
         lambda it: peers(it, "voice-redis")[0]["podSelector"]["matchExpressions"][0]["values"].remove("voice-cutover"),
         "Job/voice-cutover: the store's port 6379 lets its pods not in",

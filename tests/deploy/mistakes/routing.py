@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.deploy.manifests import Manifests
 from tests.deploy.places import ALB, notes, replace_note, reweigh, rule, spec, stick
-from tests.deploy.world import World
 
-MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "weights that do not add up": (lambda it: rule(it, 3)["backendRefs"][1].update(weight=10), "add up to 110"),
     "negative weight": (lambda it: rule(it, 2)["backendRefs"][1].update(weight=-1), "weights have to be 0 to 100"),
     "route to a service that is not there": (

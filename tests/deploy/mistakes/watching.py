@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.deploy.manifests import Manifests
 from tests.deploy.places import metric, rollout, spec
-from tests.deploy.world import World
 
-MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "monitor that finds nothing": (
         lambda it: spec(it, "ServiceMonitor", "voice-agent")["selector"]["matchLabels"].update(app="voice"),
         "does not find both colors",

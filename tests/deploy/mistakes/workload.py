@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.deploy.manifests import Manifests
 from tests.deploy.places import blue, config, container, known_release, spec, variable
-from tests.deploy.world import World
 
 WISHED = "preferredDuringSchedulingIgnoredDuringExecution"
 HOST = "kubernetes.io/hostname"
@@ -17,7 +17,7 @@ BY_DEPLOYMENT = {
 }
 FROM_BLUE = {"topologyKey": HOST, "labelSelector": {"matchLabels": {"voice-agent/color": "blue"}}}
 
-MISTAKES: dict[str, tuple[Callable[[World], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "selector that misses its pods": (
         lambda it: spec(it, "Deployment", "voice-agent-blue")["selector"]["matchLabels"].update(color="blue"),
         "does not choose its own pods",

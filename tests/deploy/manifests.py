@@ -47,7 +47,7 @@ def examples() -> list[Object]:
 
 
 @dataclass
-class World:
+class Manifests:
     """All that may stand in one cluster, by the kustomization it comes from."""
 
     parts: dict[str, list[Object]]
@@ -74,17 +74,17 @@ class World:
         for workload in self.all(*WORKLOADS):
             yield workload, template_of(workload)
 
-    def copy(self) -> World:
+    def copy(self) -> Manifests:
         """One to plant mistakes in."""
         return copy.deepcopy(self)
 
 
 @cache
-def _world() -> World:
-    return World({name: build(name) for name in kustomizations() if name not in TEMPLATES}, examples())
+def _world() -> Manifests:
+    return Manifests({name: build(name) for name in kustomizations() if name not in TEMPLATES}, examples())
 
 
-def world() -> World:
+def manifests() -> Manifests:
     """Everything that `k8s/` builds; a copy of your own."""
     return _world().copy()
 
@@ -142,7 +142,7 @@ def declared_ports(template: Object) -> dict[str | int, int]:
     return found
 
 
-def settings_of(container: Object, known: World) -> dict[str, str]:
+def settings_of(container: Object, known: Manifests) -> dict[str, str]:
     """Variables with a literal value, from ConfigMaps and from `env`."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", ()):
