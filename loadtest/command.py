@@ -18,8 +18,8 @@ from rich.table import Table
 from loadtest import overload, profiles, ramp, report, talk
 from loadtest.fleet import Fleet, pods, running
 from loadtest.outcome import Outcome
+from loadtest.peers.environment import NotStarted
 from loadtest.peers.processor import cores, on_core
-from loadtest.peers.stage import NotStarted
 from loadtest.profiles import Tell
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from loadtest.peers.contenders import Ours
+from loadtest.peers.environment import Environment, Server
 from loadtest.peers.processor import cpu_s
-from loadtest.peers.stage import ResponseHost, Server
 from voice_agent.stores.factory import open_store
 
 READY_S = 30.0
@@ -24,8 +24,8 @@ ANSWER_S = 2.0
 LOOK_S = 0.05
 
 
-class ColorStage(ResponseHost):
-    """A stage whose pods have the color they are named after, and `settings` beside the usual ones."""
+class ColorEnvironment(Environment):
+    """An environment whose pods have the color they are named after, and `settings` beside the usual ones."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         super().__init__(directory)
@@ -37,11 +37,11 @@ class ColorStage(ResponseHost):
 
 @dataclass
 class Fleet:
-    """What is loaded. `servers` and `stage` are empty for a server that somebody else started."""
+    """What is loaded. `servers` and `environment` are empty for a server that somebody else started."""
 
     addresses: list[tuple[str, int]]
     headers: dict[str, str]
-    stage: ResponseHost | None = None
+    environment: Environment | None = None
     servers: list[Server] = field(default_factory=list)
 
     def server_cpu_s(self) -> float:
@@ -50,7 +50,7 @@ class Fleet:
 
     def store_cpu_s(self) -> float:
         """CPU of the store."""
-        store = self.stage.store if self.stage is not None else None
+        store = self.environment.store if self.environment is not None else None
         return cpu_s(store.process.pid) if store is not None else 0.0
 
     async def kill(self, at: int) -> None:
@@ -87,16 +87,16 @@ async def pods(
 ) -> AsyncIterator[Fleet]:
     """A pod of each color on one store, ready for calls, which ask for `agent`. Raises `NotStarted`."""
     with TemporaryDirectory(prefix="va-load-") as directory:
-        stage = ColorStage(Path(directory), settings)
+        environment = ColorEnvironment(Path(directory), settings)
         try:
-            servers = [await stage.start(Ours(color, color, outbox_bytes, agent=agent)) for color in colors]
+            servers = [await environment.start(Ours(color, color, outbox_bytes, agent=agent)) for color in colors]
             addresses = [("127.0.0.1", server.port) for server in servers]
-            fleet = Fleet(addresses, servers[0].headers, stage, servers)
+            fleet = Fleet(addresses, servers[0].headers, environment, servers)
             await _all_seen(fleet)
-            await _tell_weights(stage, colors)
+            await _tell_weights(environment, colors)
             yield fleet
         finally:
-            stage.end_all()
+            environment.end_all()
 
 
 def running(url: str, api_key: str | None) -> Fleet:
@@ -107,10 +107,10 @@ def running(url: str, api_key: str | None) -> Fleet:
     return Fleet([(target.hostname, target.port)], {"Authorization": f"Bearer {api_key}"} if api_key else {})
 
 
-async def _tell_weights(stage: ResponseHost, colors: Sequence[str]) -> None:
+async def _tell_weights(environment: Environment, colors: Sequence[str]) -> None:
     """Calls that are handed off go to any of the pods: the callers of a profile are their own load balancer."""
-    assert stage.store is not None  # started with the first pod
-    store = open_store(stage.store.url, ttl_s=1)
+    assert environment.store is not None  # started with the first pod
+    store = open_store(environment.store.url, ttl_s=1)
     await store.open()
     try:
         await store.tell_weights({color: 100 // len(colors) for color in colors}, 0)

@@ -209,10 +209,10 @@ async def _handshakes(fleet: Fleet) -> list[float]:
 
 async def _round_trips(fleet: Fleet, seconds: float) -> list[float]:
     """Seconds of PINGs to the store, spread over the run."""
-    assert fleet.stage is not None
-    assert fleet.stage.store is not None
+    assert fleet.environment is not None
+    assert fleet.environment.store is not None
     found = []
-    async with redis.Redis.from_url(fleet.stage.store.url) as client:
+    async with redis.Redis.from_url(fleet.environment.store.url) as client:
         for _ in range(PINGS):
             began_s = perf_counter()
             await client.ping()

@@ -18,12 +18,12 @@ async def ramp(tell: Tell, *, guess: int, most: int, seconds: float, outbox_byte
     began_s = perf_counter()
     findings = Findings()
     async with pods("blue", outbox_bytes=outbox_bytes) as fleet, watched(fleet) as timeline:
-        assert fleet.stage is not None
+        assert fleet.environment is not None
 
         async def run(calls: int) -> Load:
             tell(f"{calls} calls")
-            assert fleet.stage is not None
-            seen = await run_load(fleet.servers[0], fleet.stage.store, calls, seconds)
+            assert fleet.environment is not None
+            seen = await run_load(fleet.servers[0], fleet.environment.store, calls, seconds)
             findings.calls += calls
             findings.frames += round(calls * seconds * 50)
             return seen

@@ -24,9 +24,9 @@ async def talk(tell: Tell, *, calls: int, seconds: float, outbox_bytes: int) -> 
     """
     began_s = perf_counter()
     async with pods("blue", outbox_bytes=outbox_bytes, agent="echo") as fleet, watched(fleet) as timeline:
-        assert fleet.stage is not None
+        assert fleet.environment is not None
         tell(f"{calls} conversations for {WARMUP_S + seconds:g} s")
-        seen = await run_talk(fleet.servers[0], fleet.stage.store, calls, seconds)
+        seen = await run_talk(fleet.servers[0], fleet.environment.store, calls, seconds)
     findings = Findings(calls=calls, events=seen.events, frames=round(calls * seconds * 50), wrong=seen.wrong)
     findings.lost, findings.dropped = seen.missing, seen.lost
     least = round(LEAST_SHARE * calls * seconds * 1000 / PERIOD_MS, 1)

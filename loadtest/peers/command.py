@@ -21,12 +21,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from loadtest.peers import table, venvs
 from loadtest.peers.comparing import Extent, compare, compare_at
 from loadtest.peers.contenders import HERE, TALK, chosen
+from loadtest.peers.environment import NotStarted
 from loadtest.peers.guard import Outcome, Stored
 from loadtest.peers.guarding import hold, ratios_now
 from loadtest.peers.holding import Refused
 from loadtest.peers.measuring import Tell
 from loadtest.peers.processor import cores, on_core
-from loadtest.peers.stage import NotStarted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 GUARD = HERE / "guard.json"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.peers.contenders import Contender
+from loadtest.peers.environment import Environment, Server, opened
 from loadtest.peers.measuring import (
     HELD_CALLS,
     WARM_CALLS,
@@ -17,7 +18,6 @@ from loadtest.peers.measuring import (
     nearly_full,
 )
 from loadtest.peers.results import Comparison
-from loadtest.peers.stage import ResponseHost, Server, opened
 from loadtest.peers.venvs import versions
 
 FEW_CALLS = 100
@@ -40,20 +40,22 @@ class Extent:
 
 async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -> Comparison:
     """Measure these contenders. Raises `NotStarted` and `Refused`."""
-    async with opened() as stage:
-        servers = [await stage.start(one) for one in contenders]
-        calls = await _nearly_full(stage, servers, extent, tell)
+    async with opened() as environment:
+        servers = [await environment.start(one) for one in contenders]
+        calls = await _nearly_full(environment, servers, extent, tell)
         few_calls = {name: min(FEW_CALLS, calls[name]) for name in calls}
-        few = await cost_rounds(stage, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
-        many = await cost_rounds(stage, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
+        few = await cost_rounds(
+            environment, servers, few_calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell
+        )
+        many = await cost_rounds(environment, servers, calls, seconds=extent.seconds, rounds=extent.rounds, tell=tell)
         echoes = [server for server in servers if not server.contender.talks]
         most = await most_rounds(
             echoes, calls, most=extent.most_generated, rounds=extent.most_rounds, seconds=extent.seconds / 2, tell=tell
         )
         for server in servers:
-            await stage.end(server)
+            await environment.end(server)
         echoers = [one for one in contenders if not one.talks]
-        idle, talking, talkers = await _memory(stage, echoers, calls, tell) if extent.memory else ({}, {}, {})
+        idle, talking, talkers = await _memory(environment, echoers, calls, tell) if extent.memory else ({}, {}, {})
     return Comparison(
         titles={one.name: one.title for one in contenders},
         versions={one.name: versions(one) for one in contenders},
@@ -72,9 +74,11 @@ async def compare(contenders: Sequence[Contender], extent: Extent, tell: Tell) -
 async def compare_at(contenders: Sequence[Contender], calls: int, extent: Extent, tell: Tell) -> Comparison:
     """CPU a frame alone, with so many calls each: minutes where `compare` takes many. Raises as that does."""
     same = {one.name: calls for one in contenders}
-    async with opened() as stage:
-        servers = [await stage.start(one) for one in contenders]
-        seen = await cost_rounds(stage, servers, same, seconds=extent.seconds, rounds=extent.rounds, tell=tell, tries=1)
+    async with opened() as environment:
+        servers = [await environment.start(one) for one in contenders]
+        seen = await cost_rounds(
+            environment, servers, same, seconds=extent.seconds, rounds=extent.rounds, tell=tell, tries=1
+        )
     return Comparison(
         titles={one.name: one.title for one in contenders},
         versions={one.name: versions(one) for one in contenders},
@@ -86,12 +90,14 @@ async def compare_at(contenders: Sequence[Contender], calls: int, extent: Extent
     )
 
 
-async def _nearly_full(stage: ResponseHost, servers: Sequence[Server], extent: Extent, tell: Tell) -> dict[str, int]:
+async def _nearly_full(
+    environment: Environment, servers: Sequence[Server], extent: Extent, tell: Tell
+) -> dict[str, int]:
     calls: dict[str, int] = {}
     for server in servers:
         tell(f"how many calls nearly fill the core of {server.name}")
         calls[server.name] = await nearly_full(
-            stage, server, probe_calls=PROBE_CALLS, seconds=extent.seconds / 2, most=extent.most_generated
+            environment, server, probe_calls=PROBE_CALLS, seconds=extent.seconds / 2, most=extent.most_generated
         )
     return calls
 
@@ -101,13 +107,13 @@ PROBE_CALLS = 30
 
 
 async def _memory(
-    stage: ResponseHost, contenders: Sequence[Contender], calls: dict[str, int], tell: Tell
+    environment: Environment, contenders: Sequence[Contender], calls: dict[str, int], tell: Tell
 ) -> tuple[dict[str, float], dict[str, float], dict[str, int]]:
     idle: dict[str, float] = {}
     talking: dict[str, float] = {}
     talkers = {one.name: min(HELD_CALLS + WARM_CALLS, calls[one.name]) for one in contenders}
     for one in contenders:
-        idle[one.name], talking[one.name] = await memory(stage, one, talking=talkers[one.name], tell=tell)
+        idle[one.name], talking[one.name] = await memory(environment, one, talking=talkers[one.name], tell=tell)
     return idle, talking, talkers
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from loadtest.peers.contenders import BASELINE, chosen
+from loadtest.peers.environment import opened
 from loadtest.peers.guard import Judgement, Outcome, Stored, judge
 from loadtest.peers.measuring import Tell, cost_rounds
 from loadtest.peers.ratios import Round, best_ratios
-from loadtest.peers.stage import opened
 
 CALLS = 100
 """As many as keep less than half a core busy with either, also on a machine that is half as quick."""
@@ -23,11 +23,13 @@ async def attempts(names: list[str], tell: Tell) -> AsyncGenerator[list[Round], 
     """Rounds of CPU µs a frame, as often as they are asked for, on servers that stay up meanwhile."""
     contenders = chosen(names)
     calls = {one.name: CALLS for one in contenders}
-    async with opened() as stage:
-        servers = [await stage.start(one) for one in contenders]
-        await cost_rounds(stage, servers, calls, seconds=1.0, rounds=1, tell=tell, tries=1)
+    async with opened() as environment:
+        servers = [await environment.start(one) for one in contenders]
+        await cost_rounds(environment, servers, calls, seconds=1.0, rounds=1, tell=tell, tries=1)
         while True:
-            measured = await cost_rounds(stage, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell, tries=1)
+            measured = await cost_rounds(
+                environment, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell, tries=1
+            )
             yield list(measured.us)
 
 

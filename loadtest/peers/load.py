@@ -18,8 +18,8 @@ from time import perf_counter, sleep
 
 from loadtest.peers.caller import FRAME_S, AnyCaller, Caller, Tally, connected
 from loadtest.peers.dialects import dialect
+from loadtest.peers.environment import Server, Store
 from loadtest.peers.holding import AT_ONCE, upgrade_request
-from loadtest.peers.stage import Server, Store
 
 TICKS = 20
 """Calls are spread over the 20 ms of a frame in so many groups."""

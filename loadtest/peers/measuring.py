@@ -9,10 +9,10 @@ from functools import partial
 
 from loadtest.peers.caller import FRAME_S
 from loadtest.peers.contenders import Contender, Ours
+from loadtest.peers.environment import Environment, Server, Store
 from loadtest.peers.holding import silent_calls
 from loadtest.peers.load import Load, find_most, run_load
 from loadtest.peers.ratios import in_turn
-from loadtest.peers.stage import ResponseHost, Server, Store
 from loadtest.peers.talking import run_talk
 
 Tell = Callable[[str], None]
@@ -39,7 +39,7 @@ class Measured:
 
 
 async def cost_rounds(
-    stage: ResponseHost,
+    environment: Environment,
     servers: Sequence[Server],
     calls: dict[str, int],
     *,
@@ -61,7 +61,7 @@ async def cost_rounds(
         store_us: dict[str, float] = {}
         for name in in_turn(list(by_name), number):
             tell(f"round {number + 1} of {rounds}: {name}, {calls[name]} calls")
-            seen = await _in_time(by_name[name], store_of(stage, by_name[name]), calls[name], seconds, tries)
+            seen = await _in_time(by_name[name], store_of(environment, by_name[name]), calls[name], seconds, tries)
             if seen.fault:
                 measured.faults[name] = seen.fault
             us[name] = seen.us_per_frame
@@ -72,13 +72,13 @@ async def cost_rounds(
     return measured
 
 
-async def nearly_full(stage: ResponseHost, server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
+async def nearly_full(environment: Environment, server: Server, *, probe_calls: int, seconds: float, most: int) -> int:
     """How many calls take about `FULL` of the server's core, at most `most`, with every frame back in time.
 
     Found from what a frame costs at `probe_calls`, and once more from what it costs there, for a frame gets cheaper
     as they come closer together; then less, until a run is sound.
     """
-    store = store_of(stage, server)
+    store = store_of(environment, server)
     calls = probe_calls
     for _ in range(2):
         seen = await _in_time(server, store, calls, seconds)
@@ -123,29 +123,29 @@ async def _run(server: Server, seconds: float, calls: int) -> Load:
     return await _in_time(server, None, calls, seconds)
 
 
-def store_of(stage: ResponseHost, server: Server) -> Store | None:
+def store_of(environment: Environment, server: Server) -> Store | None:
     """The store, for a server that has one."""
-    return stage.store if isinstance(server.contender, Ours) else None
+    return environment.store if isinstance(server.contender, Ours) else None
 
 
-async def memory(stage: ResponseHost, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
+async def memory(environment: Environment, contender: Contender, *, talking: int, tell: Tell) -> tuple[float, float]:
     """KiB that one more call takes: silent, and with frames passing. On fresh servers.
 
     The slope between few calls and many, so that what every server holds anyway is not in it. Silent: from
     `WARM_CALLS` to `HELD_CALLS` more; talking: from `WARM_CALLS` to `talking` calls.
     """
     tell(f"memory of {contender.name}, {HELD_CALLS} silent calls")
-    server = await stage.start(contender)
+    server = await environment.start(contender)
     async with silent_calls(server.url, server.headers, WARM_CALLS):
         await asyncio.sleep(SETTLED_S)
         few_kb = server.pss_kb()
         async with silent_calls(server.url, server.headers, HELD_CALLS):
             await asyncio.sleep(SETTLED_S)
             idle_kb = (server.pss_kb() - few_kb) / HELD_CALLS
-    await stage.end(server)
+    await environment.end(server)
     tell(f"memory of {contender.name}, {talking} talking calls")
-    server = await stage.start(contender)
+    server = await environment.start(contender)
     few = await run_load(server, None, WARM_CALLS, 2.0)
     many = await run_load(server, None, talking, 4.0)
-    await stage.end(server)
+    await environment.end(server)
     return idle_kb, (many.pss_kb - few.pss_kb) / (talking - WARM_CALLS)

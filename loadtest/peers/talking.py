@@ -7,9 +7,9 @@ from functools import partial
 
 from loadtest.latencies import Latencies
 from loadtest.peers.contenders import Peer
+from loadtest.peers.environment import Server, Store
 from loadtest.peers.load import Load, connect_all, measured, paced, percentile
 from loadtest.peers.script import FRAMES, PERIOD_MS, script
-from loadtest.peers.stage import Server, Store
 from loadtest.peers.talker import PipecatTalker, Talker, TalkTally
 
 WARMUP_S = PERIOD_MS / 1000

@@ -14,11 +14,11 @@ import pytest
 from loadtest.peers import venvs
 from loadtest.peers.contenders import BASELINE, NO_OUTBOX, Contender, Ours, Peer, chosen
 from loadtest.peers.dialects import DIFFERENT, MASK, dialect, masked, protobuf
+from loadtest.peers.environment import NotStarted, Server, opened
 from loadtest.peers.holding import Refused, silent_calls
 from loadtest.peers.load import Load, find_most, percentile, run_load
 from loadtest.peers.ports import free_port
 from loadtest.peers.processor import cores, cpu_s, on_core, pss_kb
-from loadtest.peers.stage import NotStarted, Server, opened
 from tests.waiting import PATIENCE_S
 
 SECONDS = 1.0
@@ -31,15 +31,15 @@ def contender(name: str) -> Contender:
 @pytest.fixture
 def this_venv(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the bare echo with the packages of the tests, which have all it needs: nothing is installed."""
-    monkeypatch.setattr("loadtest.peers.stage.python_of", lambda one: sys.executable)
+    monkeypatch.setattr("loadtest.peers.environment.python_of", lambda one: sys.executable)
 
 
 @pytest.mark.parametrize("name", [BASELINE, NO_OUTBOX, "voice-agent"])
 async def test_every_frame_comes_back(name: str, this_venv: None) -> None:
     """The bare echo and this server, with a key asked for, give back what was sent, and their CPU is seen."""
-    async with opened() as stage:
-        server = await stage.start(contender(name))
-        seen = await run_load(server, stage.store, 5, SECONDS)
+    async with opened() as environment:
+        server = await environment.start(contender(name))
+        seen = await run_load(server, environment.store, 5, SECONDS)
     assert (seen.wrong, seen.missing, seen.lost) == (0, 0, 0)
     assert seen.us_per_frame > 1
     assert seen.pss_kb > 5_000
@@ -50,8 +50,8 @@ async def test_server_and_callers_have_a_core_each(this_venv: None) -> None:
     """Also when the generator is on its own already: else both would be measured fighting for one."""
     first, last = cores()
     with on_core(last):
-        async with opened() as stage:
-            server = await stage.start(contender(BASELINE))
+        async with opened() as environment:
+            server = await environment.start(contender(BASELINE))
             assert os.sched_getaffinity(server.process.pid) == {first}
             assert os.sched_getaffinity(0) == {last}
     assert len(os.sched_getaffinity(0)) > 1 or first == last
@@ -59,8 +59,8 @@ async def test_server_and_callers_have_a_core_each(this_venv: None) -> None:
 
 async def test_a_call_without_the_key_is_refused(this_venv: None) -> None:
     """The comparison is with the server as it is run: it asks for keys."""
-    async with opened() as stage:
-        server = await stage.start(contender(NO_OUTBOX))
+    async with opened() as environment:
+        server = await environment.start(contender(NO_OUTBOX))
         with pytest.raises(Refused, match="401"):
             async with silent_calls(server.url, {}, 1):
                 pass
@@ -69,12 +69,12 @@ async def test_a_call_without_the_key_is_refused(this_venv: None) -> None:
 
 
 async def test_a_server_that_does_not_start_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log is gone with the stage, so the error has to say it; no venv of a peer is needed for this."""
-    monkeypatch.setattr("loadtest.peers.stage.python_of", lambda peer: Path(sys.executable))
+    """The log is gone with the environment, so the error has to say it; no venv of a peer is needed for this."""
+    monkeypatch.setattr("loadtest.peers.environment.python_of", lambda peer: Path(sys.executable))
     broken = Peer("broken", "broken", "no_such_file.py", "uvicorn", ())
-    async with opened() as stage:
+    async with opened() as environment:
         with pytest.raises(NotStarted, match=r"broken ended with status \d+: .*no_such_file"):
-            await stage.start(broken)
+            await environment.start(broken)
 
 
 @dataclass

@@ -87,7 +87,7 @@ class Store:
         return cpu_s(self.process.pid)
 
 
-class ResponseHost:
+class Environment:
     """Starts servers and the store; made by `opened`, which ends them all."""
 
     def __init__(self, directory: Path) -> None:
@@ -168,14 +168,14 @@ class ResponseHost:
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[ResponseHost]:
-    """A stage for the length of a block."""
+async def opened() -> AsyncIterator[Environment]:
+    """An environment for the length of a block."""
     with tempfile.TemporaryDirectory(prefix="va-peers-") as directory:
-        stage = ResponseHost(Path(directory))
+        environment = Environment(Path(directory))
         try:
-            yield stage
+            yield environment
         finally:
-            stage.end_all()
+            environment.end_all()
 
 
 async def _answers(socket: Path) -> bool:
