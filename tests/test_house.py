@@ -21,7 +21,7 @@ def written(folder: Path, source: str) -> Measures:
 
 
 def test_everything_is_as_small_as_the_rules_say() -> None:
-    """Files, functions and lists of parameters, but for those with a reason; and every exception is needed."""
+    """Files, functions, parameters and classes, but for those with a reason; and every exception is needed."""
     assert [str(finding) for finding in rules.judge(measure(APP))] == []
 
 
@@ -79,14 +79,17 @@ def test_what_is_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         files=[Size("a.py", rules.FILE_LINES + 1), Size("b.py", rules.FILE_LINES)],
         functions=[Size("a.py::f", rules.FUNCTION_LINES + 1)],
         parameters=[Size("a.py::f", rules.PARAMETERS + 1)],
+        methods=[Size("a.py::C", rules.METHODS + 1), Size("a.py::D", rules.METHODS)],
+        attributes=[Size("a.py::E", rules.ATTRIBUTES + 1), Size("a.py::D", rules.ATTRIBUTES)],
     )
-    for name in ("FILES", "FUNCTIONS", "PARAMETER_LISTS"):
+    for name in ("FILES", "FUNCTIONS", "PARAMETER_LISTS", "METHOD_LISTS", "ATTRIBUTE_LISTS"):
         monkeypatch.setattr(rules, name, {})
-    assert [finding.place for finding in rules.judge(large)] == ["a.py", "a.py::f", "a.py::f", "app"]
+    rest = ["a.py::f", "a.py::f", "a.py::C", "a.py::E", "app"]
+    assert [finding.place for finding in rules.judge(large)] == ["a.py", *rest]
     monkeypatch.setattr(rules, "FILES", {"a.py": rules.Allowed(rules.FILE_LINES + 1, "a table")})
-    assert [finding.place for finding in rules.judge(large)] == ["a.py::f", "a.py::f", "app"]
+    assert [finding.place for finding in rules.judge(large)] == rest
     monkeypatch.setattr(rules, "FILES", {"a.py": rules.Allowed(9999, ""), "b.py": rules.Allowed(9999, "")})
-    assert [finding.place for finding in rules.judge(large)] == ["b.py", "a.py::f", "a.py::f", "app"]
+    assert [finding.place for finding in rules.judge(large)] == ["b.py", *rest]
 
 
 def test_an_arrow_that_a_longer_way_says_too_is_not_drawn() -> None:

@@ -22,6 +22,7 @@ from tests.house.rules import (
     PARAMETERS,
     Finding,
     judge,
+    too_large,
 )
 
 PIPED_COLUMNS = 120
@@ -87,8 +88,7 @@ def _show(found: Measures, per_line: float, findings: list[Finding]) -> None:
     console.print(table)
     for finding in findings:
         console.print(f"[red]✗[/] {escape(str(finding))}", highlight=False)
-    large = {one.place for one in (*found.files, *found.functions, *found.parameters)}
-    if gone := sorted(BEING_CUT - large):
+    if gone := sorted(BEING_CUT - too_large(found)):
         console.print(f"to be taken out of BEING_CUT, for they are gone: {', '.join(gone)}", style="yellow")
     if not findings:
         console.print("✓ every rule of tests/house/rules.py holds", style="green")

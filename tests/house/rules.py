@@ -14,8 +14,9 @@ FUNCTION_P99_LINES = 35
 """Of all functions only one in a hundred may be longer: what separates code that reads well is not the average."""
 PARAMETERS = 8
 METHODS = 20
+"""Of a class, its own."""
 ATTRIBUTES = 15
-"""Of a class. More of either is shown by the command and judged by people; no test holds these two."""
+"""Of a class: what a reader has to know the state of an object by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,33 @@ class Allowed:
 FILES: dict[str, Allowed] = {}
 FUNCTIONS: dict[str, Allowed] = {}
 PARAMETER_LISTS: dict[str, Allowed] = {}
+METHOD_LISTS: dict[str, Allowed] = {}
+ATTRIBUTE_LISTS: dict[str, Allowed] = {
+    "app/voice_agent/agents/base.py::Turn": Allowed(20, "what an agent is told: authors know these names"),
+    "app/voice_agent/settings.py::Settings": Allowed(33, "a variable of the environment each"),
+}
 
-BEING_CUT: frozenset[str] = frozenset()
+BEING_CUT = frozenset(
+    f"app/voice_agent/{place}"
+    for place in (
+        "call/changes.py::CallWrite",
+        "call/conversation.py::Conversation",
+        "call/record.py::Call",
+        "call/record.py::Response",
+        "client/connection.py::RealtimeCall",
+        "client/scripted.py::ScriptedConversation",
+        "observe/metrics.py::Metrics",
+        "operate/plan.py::CutoverProgress",
+        "runtime/calls/audio_pacer.py::AudioPacer",
+        "runtime/calls/live_call.py::LiveCall",
+        "runtime/calls/replay.py::Replay",
+        "runtime/durability/committer.py::Committer",
+        "runtime/pod/pod.py::Pod",
+        "stores/base.py::PodHeartbeat",
+        "websocket/frame_reader.py::FrameReader",
+        "websocket/message_receiver.py::MessageReceiver",
+    )
+)
 """Larger than they should be, and worked on. What has been cut goes out of here."""
 
 
@@ -51,10 +77,24 @@ def judge(found: Measures) -> list[Finding]:
         *_over("code lines", found.files, FILE_LINES, FILES),
         *_over("code lines", found.functions, FUNCTION_LINES, FUNCTIONS),
         *_over("parameters", found.parameters, PARAMETERS, PARAMETER_LISTS),
+        *_over("methods", found.methods, METHODS, METHOD_LISTS),
+        *_over("attributes", found.attributes, ATTRIBUTES, ATTRIBUTE_LISTS),
     ]
     if found.function_p99 > FUNCTION_P99_LINES:
         findings.append(Finding("app", f"one function of a hundred has over {found.function_p99} code lines"))
     return findings
+
+
+def too_large(found: Measures) -> set[str]:
+    """Places of all that is larger than the rule says, with an exception or without."""
+    measured = (
+        (found.files, FILE_LINES),
+        (found.functions, FUNCTION_LINES),
+        (found.parameters, PARAMETERS),
+        (found.methods, METHODS),
+        (found.attributes, ATTRIBUTES),
+    )
+    return {one.place for sizes, most in measured for one in sizes if one.size > most}
 
 
 def _over(unit: str, sizes: list[Size], most: int, allowed: dict[str, Allowed]) -> list[Finding]:
