@@ -286,6 +286,7 @@ class Caller:
             f"from {greeting['event_id']}, gap {info['gap']}, "
             f"audio {info['input_audio_ms']} ms, last {info['last_client_event_id']}"
         )
+        self._epoch = max(self._epoch, info["epoch"])
         self._witness.greeted(self.call_id, info["input_audio_ms"])
         self._numbering.begin(greeting, info["gap"], first=not resumed)
         if self.tally.forgotten and not self._forgotten:
@@ -331,11 +332,13 @@ class Caller:
 
     async def _race(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
         """Come back twice at once: one connection goes on, the other is closed."""
+        owned_under = self._epoch
         tries = [asyncio.ensure_future(self._connect(query, is_chosen=False)) for _ in range(2)]
         await asyncio.wait(tries)
         got = [one.result() for one in tries if one.exception() is None]
-        # A try without an answer may yet take the call from the other.
-        self._may_be_outdone = len(got) < len(tries)
+        # A try without an answer may yet take the call from the other; so may the claim of a pod that had none from the
+        # store and went on from memory, which shows in an epoch that is none of a claim.
+        self._may_be_outdone = len(got) < len(tries) or any(info["epoch"] <= owned_under for _, info in got)
         if not got:
             raise tries[0].exception() or ConnectionError("neither got through")
         got.sort(key=lambda one: one[1]["epoch"])
