@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,12 @@ simulate: setup ## 100,000 random schedules of crashes and faults on all cores; 
 
 replay-simulated: setup ## 10,000 random schedules, recorded: do their inputs replay to the same events?
 	$(BIN)/python -m tests.simulation --schedules 10000 --replay $(ARGS)
+
+# Recordings that differ are left there to be looked at.
+replay-rehearsed: setup tools ## a rehearsal whose calls are recorded, and all of them replayed: the same events? four minutes
+	recordings=$$(mktemp -d) && \
+		$(BIN)/voice-agent rehearse --callers 100 --record $$recordings $(ARGS) && \
+		$(BIN)/voice-agent replay $$recordings && rm -r $$recordings
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -354,6 +354,27 @@ def test_a_recording_is_replayed_and_what_differs_is_shown(tmp_path: Path) -> No
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+def test_all_recordings_of_a_folder_are_replayed(tmp_path: Path) -> None:
+    """One line tells how many there were; the exit status is 1 if one of them differs, 2 where there is none."""
+    none = voice_agent("replay", str(tmp_path))
+    assert (none.returncode, none.stderr) == (2, f"voice-agent: there is no recording in {tmp_path}.\n")
+    for name in ("call_a.1.x", "call_a.2.y"):
+        (tmp_path / f"{name}.inputs").write_bytes(recording())
+    (tmp_path / "call_b.1.z.inputs").touch()  # Its pod was killed before it wrote.
+    same = voice_agent("replay", str(tmp_path))
+    assert same.returncode == 0
+    assert re.fullmatch(
+        r"2 recordings of 1 calls, 14 inputs and \d+ events: every event is the same, byte for byte\n", same.stdout
+    )
+    (tmp_path / "call_a.2.y.inputs").write_bytes(recording().replace(b"buffer.cleared", b"buffer.emptied"))
+    other = voice_agent("replay", str(tmp_path))
+    assert other.returncode == 1
+    assert "input_audio_buffer.emptied" in other.stdout
+    assert other.stdout.endswith(": 1 differ\n")
+    told = json.loads(voice_agent("replay", str(tmp_path), "--json").stdout)
+    assert (told["recordings"], told["calls"], told["identical"], len(told["different"])) == (2, 1, False, 1)
+
+
 @pytest.mark.parametrize("command", ["serve", "drain", "fleet", "call", "replay"])
 def test_help_shows_an_example(command: str) -> None:
     """Each command can be learned from its own help."""

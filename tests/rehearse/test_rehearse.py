@@ -22,10 +22,13 @@ from voice_agent.rehearse.balancer import CONFIGURATION
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
-    """Four callers of all kinds are moved from blue to green; the last line of the output is the figures."""
-    report = tmp_path / "report.html"
+    """Four callers of all kinds are moved from blue to green; the last line of the output is the figures.
+
+    What the pods of both colors recorded replays to the same events.
+    """
+    report, recordings = tmp_path / "report.html", tmp_path / "recordings"
     command = [sys.executable, "-m", "voice_agent", "rehearse"]
-    command += ["--short", "--callers", "4", "--json", "--report", str(report)]
+    command += ["--short", "--callers", "4", "--json", "--report", str(report), "--record", str(recordings)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     figures = json.loads(run.stdout.splitlines()[-1])
@@ -38,6 +41,15 @@ def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
     (drained_s,) = figures["drain_seconds"]
     assert drained_s < 60
     assert report.read_text().count("<svg") == 3
+    replayed = subprocess.run(
+        [sys.executable, "-m", "voice_agent", "replay", str(recordings), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(replayed.stdout)
+    assert (replayed.returncode, found["identical"]) == (0, True), replayed.stdout
+    assert found["recordings"] >= found["calls"] + figures["resumes"] > 4
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +75,11 @@ def test_a_report_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
     assert "no folder" in str(outcome.exception)
 
 
-def test_a_used_folder_is_refused(tmp_path: Path) -> None:
-    """The store that an earlier rehearsal left there would remember its calls."""
+@pytest.mark.parametrize("option", ["--keep", "--record"])
+def test_a_used_folder_is_refused(tmp_path: Path, option: str) -> None:
+    """The store that an earlier rehearsal left there would remember its calls, and its recordings would count."""
     (tmp_path / "store.log").touch()
-    outcome = CliRunner().invoke(cli, ["rehearse", "--keep", str(tmp_path)])
+    outcome = CliRunner().invoke(cli, ["rehearse", option, str(tmp_path)])
     assert isinstance(outcome.exception, SettingsError)
     assert "is not empty" in str(outcome.exception)
 

@@ -34,6 +34,10 @@ def rehearse(
     keep: Annotated[
         Path | None, typer.Option(file_okay=False, metavar="DIR", help="Keep the logs of all processes there.")
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, metavar="DIR", help="Record all calls there, for `voice-agent replay`."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON.")] = False,
 ) -> None:
     """Cut over from blue to green and back on this machine, with live calls, a faulty release and a crash.
@@ -59,10 +63,10 @@ def rehearse(
         if keep is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="va-rehearsal-")))
         else:
-            directory = _new_directory(keep)
-        recording = asyncio.run(
-            _play(RehearsalPlan.short(callers) if short else RehearsalPlan(callers), directory, console)
-        )
+            directory = _new_directory("--keep", keep)
+        recordings = None if record is None else _new_directory("--record", record)
+        plan = RehearsalPlan.short(callers) if short else RehearsalPlan(callers)
+        recording = asyncio.run(_play(plan, directory, console, recordings))
     figures = recording.as_json()
     if report is not None:
         from voice_agent.rehearse.report import render
@@ -79,24 +83,25 @@ def rehearse(
     raise typer.Exit(0 if figures["ok"] else 1)
 
 
-def _new_directory(wanted: Path) -> Path:
-    """An empty one: the store of an earlier rehearsal would remember its calls and cutovers."""
+def _new_directory(option: str, wanted: Path) -> Path:
+    """An empty one: in that of an earlier rehearsal its store would remember its calls and cutovers."""
     try:
         wanted.mkdir(parents=True, exist_ok=True)
         if any(wanted.iterdir()):
-            raise SettingsError(f"--keep: {wanted} is not empty; name a new folder")
+            raise SettingsError(f"{option}: {wanted} is not empty; name a new folder")
     except OSError as error:
-        raise SettingsError(f"--keep: cannot use {wanted}: {error.strerror}") from None
+        raise SettingsError(f"{option}: cannot use {wanted}: {error.strerror}") from None
     return wanted.absolute()
 
 
-async def _play(plan: RehearsalPlan, directory: Path, console: Console) -> RehearsalRecording:
+async def _play(plan: RehearsalPlan, directory: Path, console: Console, recordings: Path | None) -> RehearsalRecording:
     from voice_agent.rehearse.environment import RehearsalEnvironment
     from voice_agent.rehearse.screen import RehearsalScreen
     from voice_agent.rehearse.script import DRAIN_DEADLINE_S, Rehearsal
 
     clock = SystemClock()
-    rehearsal = Rehearsal(plan, RehearsalEnvironment(directory, clock, DRAIN_DEADLINE_S), directory, clock)
+    environment = RehearsalEnvironment(directory, clock, DRAIN_DEADLINE_S, recordings=recordings)
+    rehearsal = Rehearsal(plan, environment, directory, clock)
     screen = RehearsalScreen(console, rehearsal)
     with ExitStack() as stack:
         if screen.live is not None:

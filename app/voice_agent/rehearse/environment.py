@@ -51,7 +51,8 @@ class RehearsedPod:
 class RehearsalEnvironment:
     """Starts everything and ends everything; a context."""
 
-    def __init__(self, directory: Path, clock: Clock, drain_deadline_s: int) -> None:
+    def __init__(self, directory: Path, clock: Clock, drain_deadline_s: int, *, recordings: Path | None = None) -> None:
+        """`recordings`: a folder in which pods record the inputs of their calls."""
         port, *ports = free_ports(1 + len(COLORS) * PODS_PER_COLOR)
         names = [(f"{color}-{number + 1}", color) for color in COLORS for number in range(PODS_PER_COLOR)]
         self.pods = {name: RehearsedPod(name, color, at) for (name, color), at in zip(names, ports, strict=True)}
@@ -60,6 +61,7 @@ class RehearsalEnvironment:
         self._directory = directory
         self._clock = clock
         self._drain_deadline_s = drain_deadline_s
+        self._recordings = recordings
         self._store: Program | None = None
         self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=False)
 
@@ -118,6 +120,8 @@ class RehearsalEnvironment:
         known |= {"drain_deadline": self._drain_deadline_s, "speech_workers": 1, "log_level": "warning"}
         # All of it runs on one machine, whose other work makes pods late.
         known["overload_lag_ms"] = 0
+        if self._recordings is not None:
+            known["record_inputs"] = self._recordings
         environment = environment_of_child(**known, **settings)
         pod.program = await Program.start(python_module("serve"), self._directory / f"{pod.name}.log", environment)
         with contextlib.suppress(TimeoutError):
