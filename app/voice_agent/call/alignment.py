@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 Alignment = list[list[int]]
 
@@ -38,6 +39,8 @@ class Piece:
     """How much of its audio the agent has made; more than was sent, as a rule."""
     words: Alignment = field(default_factory=list)
     """Where its words begin, counted from its own beginning."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version; kept as they are."""
 
 
 def entries_of(piece: Piece, begins_at: list[int]) -> Alignment:

@@ -43,7 +43,7 @@ SAID = ""
 """Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
 among the items, so that all that was said goes at one time and the record, which stays, tells nothing."""
 
-Shape = TypeVar("Shape", Response, Playback)
+Shape = TypeVar("Shape", Response, Playback, Piece)
 
 
 def kept_clips(call: Call) -> list[HeardClip]:
@@ -314,7 +314,7 @@ def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("response"):
         values = orjson.loads(fields["response"])
         values["params"], values["plan"] = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
-        values["piece"] = _piece(orjson.loads(fields.get("piece") or b"{}"))
+        values["piece"] = _shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))
         call.response = _shaped(Response, values)
         sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
         call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
@@ -327,11 +327,6 @@ def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
         if call.response is not None and call.response.item_id == call.playback.item_id:
             # It grows with every chunk, and is written with the reply's other fields only.
             call.playback.audio_bytes = call.response.item_audio_bytes
-
-
-def _piece(values: dict[str, Any]) -> Piece:
-    """What a newer version added is of no use for so short a time, and is left aside."""
-    return Piece(**{name: value for name, value in values.items() if name in Piece.__dataclass_fields__})
 
 
 def _flat(value: Response | Playback | Piece, without: frozenset[str] = frozenset()) -> bytes:
