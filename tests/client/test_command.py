@@ -1,6 +1,6 @@
 """`voice-agent call`, as a process, against the scripted server; and whole conversations in this one.
 
-Tests of `exchanges`, `lines`, `options`, `refusals`, `screen` and `scripted`, too.
+Tests of `exchanges`, `lines`, `options`, `playback`, `refusals`, `replies`, `screen` and `scripted`, too.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -34,9 +33,9 @@ from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.call.closing import MAY_RESUME, CloseCode
 from voice_agent.client.addresses import address, unreachable, with_path_hint
 from voice_agent.client.backoff import Backoff
-from voice_agent.client.outgoing import Outgoing
+from voice_agent.client.position import CallPosition
 from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable, closed
-from voice_agent.client.sequence import SequenceChecker, Tally
+from voice_agent.client.sequence import Tally
 from voice_agent.client.sockets import HANDSHAKE_S, OpenSocket, Socket, open_socket
 
 LAST_TRY_S = 1.0
@@ -77,11 +76,6 @@ class RealtimeCall:
 
         `backoff` says how long it tries to come back.
         """
-        self.call_id: str | None = None
-        self.color = ""
-        self.pod = ""
-        self.session: dict[str, Any] = {}
-        self.tally = Tally()
         self.on_resumed: Callable[[ResumedConnection], None] = lambda resumed: None
         self.on_waiting: Callable[[int, str], None] = lambda code, reason: None
         """Told after each try to resume that failed: what the old connection ended with, and why the try failed."""
@@ -93,29 +87,45 @@ class RealtimeCall:
         self._open_socket = open_socket
         self._backoff = backoff or Backoff()
         self._socket: Socket | None = None
-        self._token: str | None = None
-        self._numbering = SequenceChecker(self.tally)
-        self._outgoing = Outgoing(audio_format)
+        self._position = CallPosition(audio_format)
         self._sending = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
-        self._name = f"client_{token_hex(4)}_"
-        self._named = 0
         self._hanging_up = asyncio.Event()
+
+    @property
+    def call_id(self) -> str | None:
+        """None until it is connected, and of a server that does not tell."""
+        return self._position.call_id
+
+    @property
+    def color(self) -> str:
+        """Of the pod that serves it, or did last; "" if unknown."""
+        return str(self._position.info.get("color", ""))
+
+    @property
+    def pod(self) -> str:
+        """Its name; "" if unknown."""
+        return str(self._position.info.get("pod", ""))
+
+    @property
+    def tally(self) -> Tally:
+        """What it has been through so far."""
+        return self._position.tally
 
     @property
     def appended_ms(self) -> int:
         """How much audio was appended in the whole call: the server's `audio_start_ms` and such count the same."""
-        return self._outgoing.appended_ms
+        return self._position.appended_ms
 
     async def __aenter__(self) -> Self:
         """Connect and read the greeting. Raises `CallFailed`, after one try."""
         try:
-            info = await self._connect({}, self._headers, HANDSHAKE_S, first=True)
+            await self._connect({}, self._headers, HANDSHAKE_S)
         except (OSError, Unreachable) as error:
             raise unreachable(self._url, error, _reason(error)) from error
         except CallRefused as refusal:
             raise with_path_hint(refusal, self._url) from refusal.__cause__
-        self._outgoing.begin_at(int(info.get("input_audio_ms", 0)))
+        self._position.go_on()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -143,16 +153,12 @@ class RealtimeCall:
 
         Audio goes through `append_audio`; as an event it could not be sent again from where the server lost it.
         """
-        if event.get("type") == "input_audio_buffer.append":
-            raise ValueError("audio is sent with append_audio()")
-        self._named += 1
-        event_id = event.get("event_id") or f"{self._name}{self._named}"
-        self._outgoing.add(event_id, orjson.dumps({**event, "event_id": event_id}).decode())
+        self._position.add(event)
         await self._send_pending()
 
     async def append_audio(self, audio: bytes) -> None:
         """Send audio in the call's input format; kept for 30 s in case it has to be sent again."""
-        self._outgoing.append(audio)
+        self._position.append_audio(audio)
         await self._send_pending()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
@@ -164,7 +170,7 @@ class RealtimeCall:
             try:
                 while True:
                     event = _parsed(await socket.recv())
-                    if self._numbering.is_new(event):
+                    if self._position.is_new(event):
                         yield event
             except ConnectionClosed:
                 pass
@@ -181,7 +187,7 @@ class RealtimeCall:
     async def _send_pending(self) -> None:
         """Send what is not sent, in order; without a connection it waits for the resume."""
         async with self._sending:
-            while self._socket is not None and (text := self._outgoing.next_message()) is not None:
+            while self._socket is not None and (text := self._position.next_message()) is not None:
                 try:
                     await self._socket.send(text)
                 except ConnectionClosed:
@@ -190,15 +196,16 @@ class RealtimeCall:
 
     # --- connecting -------------------------------------------------------------
 
-    async def _connect(
-        self, query: dict[str, str], headers: dict[str, str], within_s: float, *, first: bool
-    ) -> dict[str, Any]:
-        """A greeted connection as `self._socket`; returns ``session.call``. Raises as `OpenSocket` does."""
+    async def _connect(self, query: dict[str, str], headers: dict[str, str], within_s: float) -> None:
+        """A greeted connection as `self._socket`. Raises as `OpenSocket` does."""
         async with asyncio.timeout(within_s):
             socket = await self._open_socket(_with_query(self._url, {**self._query, **query}), headers)
             try:
                 greeting = _parsed(await socket.recv())
-                info = self._greeted(greeting, first=first)
+                if greeting["type"] != "session.created" or not isinstance(greeting.get("session"), dict):
+                    kind = greeting["type"]
+                    raise CallFailed(f"{address(self._url)} greets with {kind!r} instead of 'session.created'")
+                self._position.greeted(greeting)
             except ConnectionClosed as error:
                 code = socket.close_code or CloseCode.ABNORMAL_CLOSURE
                 if code in COME_BACK_AFTER:
@@ -209,27 +216,13 @@ class RealtimeCall:
                 socket.transport.abort()
                 raise
         self._socket = socket
-        return info
-
-    def _greeted(self, greeting: dict[str, Any], *, first: bool) -> dict[str, Any]:
-        session = greeting.get("session")
-        if greeting["type"] != "session.created" or not isinstance(session, dict):
-            raise CallFailed(f"{address(self._url)} greets with {greeting['type']!r} instead of 'session.created'")
-        info: dict[str, Any] = session.get("call") or {}
-        self.session = session
-        self.call_id = info.get("id") or self.call_id
-        self.color, self.pod = info.get("color", ""), info.get("pod", "")
-        self._token = info.get("resume_token")
-        if self._token is not None:
-            self._numbering.begin(greeting, info.get("gap"), first=first)
-        return info
 
     async def _come_back(self, code: int, lost_s: float) -> None:
-        if self._token is None or self.call_id is None:
+        if not self._position.can_resume:
             raise CallFailed(f"the connection broke ({code}) and this server cannot resume calls; start a new call")
         self._socket = None
-        query = {"call_id": self.call_id, "last_event_id": self._numbering.last_event_id}
-        headers = {**self._headers, "X-Resume-Token": self._token}
+        query = self._position.resume_query
+        headers = {**self._headers, "X-Resume-Token": query.pop("resume_token")}
         self._backoff.broke()
         pause_s = self._backoff.pause_s()
         failure: Exception | None = None
@@ -238,7 +231,7 @@ class RealtimeCall:
                 return
             try:
                 within_s = max(LAST_TRY_S, min(HANDSHAKE_S, self._backoff.left_s))
-                info = await self._connect(query, headers, within_s, first=False)
+                await self._connect(query, headers, within_s)
             except (OSError, Unreachable) as error:
                 failure, asked_s = error, None
             except CallRefused as refusal:
@@ -249,7 +242,7 @@ class RealtimeCall:
                 if self._hanging_up.is_set():
                     await self.hang_up()
                 else:
-                    self._came_back(info, ResumedConnection(code, self.color, self.pod, time.monotonic() - lost_s))
+                    self._came_back(ResumedConnection(code, self.color, self.pod, time.monotonic() - lost_s))
                 return
             self.on_waiting(code, _reason(failure))
             pause_s = self._backoff.pause_s(asked_s)
@@ -261,12 +254,9 @@ class RealtimeCall:
             await asyncio.wait_for(self._hanging_up.wait(), seconds)
         return self._hanging_up.is_set()
 
-    def _came_back(self, info: dict[str, Any], resumed: ResumedConnection) -> None:
+    def _came_back(self, resumed: ResumedConnection) -> None:
         self._backoff.mended()
-        rewound = self._outgoing.rewind(int(info.get("input_audio_ms", 0)), info.get("last_client_event_id"))
-        self.tally.resumes += 1
-        self.tally.resent_ms += rewound.again_ms
-        self.tally.lost_ms += rewound.lost_ms
+        self._position.go_on()
         self.tally.longest_break_s = max(self.tally.longest_break_s, resumed.break_s)
         # Beside reading, or both ends could wait for each other with full buffers.
         self._catching_up = asyncio.create_task(self._send_pending())
