@@ -182,7 +182,7 @@ async def test_one_pod_is_drained_and_taken_back(served: Served) -> None:
 
 
 async def test_a_color_is_drained_through_the_store(served: Served) -> None:
-    """Every pod of the color obeys at its next heartbeat, and a cancel reaches it the same way."""
+    """Every pod of the color drains at its next heartbeat, and a cancel reaches it the same way."""
     done = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--wait", "--yes")
     expected = "nobody is expected to take over: there is no other pod; blue has no call.\n"
     assert (done.returncode, done.stdout) == (0, f"{expected}blue is drained.\n")
@@ -193,7 +193,7 @@ async def test_a_color_is_drained_through_the_store(served: Served) -> None:
 
 
 async def test_asking_a_color_to_drain_does_not_claim_that_it_does(served: Served) -> None:
-    """Pods obey with their next heartbeat, so people and scripts are told who was asked."""
+    """Pods drain with their next heartbeat, so people and scripts are told who was asked."""
     asked = voice_agent("drain", "--color", "blue", "--store", served.store, "--deadline", "5", "--mode", "finish")
     last = asked.stdout.splitlines()[-1]
     assert last.startswith("asked 1 blue pod to drain: finish, at most 5 s; pods act within 2 s")
@@ -216,8 +216,8 @@ async def test_a_color_nobody_takes_over_from_is_asked_about(served: Served, mor
     assert cancelled.stdout == "blue was not asked to drain.\n"
 
 
-@pytest.mark.parametrize(("answer", "status", "wished"), [(b"n\n", 2, False), (b"\n", 2, False), (b"y\n", 0, True)])
-async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, status: int, wished: bool) -> None:
+@pytest.mark.parametrize(("answer", "status", "requested"), [(b"n\n", 2, False), (b"\n", 2, False), (b"y\n", 0, True)])
+async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, status: int, requested: bool) -> None:
     """No is the answer of whoever just presses Enter."""
     terminal, its_end = os.openpty()
     command = [sys.executable, "-m", "voice_agent", "drain", "--color", "blue", "--store", served.store]
@@ -228,7 +228,7 @@ async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, st
     assert done.returncode == status, done.stderr
     assert "Drain blue all the same? Its calls wait for the deadline, 600 s [y/N]" in done.stdout
     told = voice_agent("drain", "--color", "blue", "--store", served.store, "--cancel", "--json").stdout
-    assert json.loads(told)["cancelled"] is wished
+    assert json.loads(told)["cancelled"] is requested
     await served.until("ok")
 
 

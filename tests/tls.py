@@ -31,7 +31,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-class TlsFront:
+class TlsProxy:
     """A port that leads to another one, with TLS for whoever speaks it and without for the servers among themselves."""
 
     def __init__(self, behind_port: int, context: ssl.SSLContext) -> None:
@@ -95,15 +95,15 @@ async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 @contextlib.asynccontextmanager
-async def tls_fronts(certificate: Path, key: Path, *behind_ports: int) -> AsyncIterator[list[TlsFront]]:
-    """One front for each port."""
+async def tls_proxies(certificate: Path, key: Path, *behind_ports: int) -> AsyncIterator[list[TlsProxy]]:
+    """One proxy for each port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    fronts = [TlsFront(port, context) for port in behind_ports]
-    tasks = [asyncio.create_task(front.serve()) for front in fronts]
+    proxies = [TlsProxy(port, context) for port in behind_ports]
+    tasks = [asyncio.create_task(proxy.serve()) for proxy in proxies]
     await asyncio.sleep(0)  # Each listens as soon as it has begun.
     try:
-        yield fronts
+        yield proxies
     finally:
         for task in tasks:
             task.cancel()

@@ -123,8 +123,8 @@ async def build(
         metrics.watch(pod.status, pod.view.calls_not_resumable)
         stack.push_async_callback(pod.close)
         await pod.open()
-        front = show(pod, metrics)
-        yield Application(pod, build_app(front.pod, settings, front.metrics, secret), agents, metrics, store)
+        view = show(pod, metrics)
+        yield Application(pod, build_app(view.pod, settings, view.metrics, secret), agents, metrics, store)
 
 
 def make_store(settings: Settings) -> Store:

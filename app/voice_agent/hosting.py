@@ -74,13 +74,13 @@ class Host:
 
     def __init__(self, settings: Settings, workers: int) -> None:
         self._settings = settings
-        self._board = WorkerTable(workers)
+        self._table = WorkerTable(workers)
         self._sockets: list[socket.socket] = []
         self._directory = Path()
 
     def run(self, on_started: Callable[[], None]) -> int:
         """Run the workers until the last has left; the exit status. What is wrong with the settings is raised here."""
-        settings, workers = self._settings, self._board.workers
+        settings, workers = self._settings, self._table.workers
         if settings.store_url.lower().startswith("memory:"):
             raise SettingsError(
                 f"VOICE_WORKERS: {workers} workers cannot share memory://, which is inside one process; "
@@ -96,12 +96,12 @@ class Host:
         with store_for_all(settings), tempfile.TemporaryDirectory(prefix="voice-agent-") as directory:
             self._directory = Path(directory)
             self._settings = settings.model_copy(update={"pod": asyncio.run(self._own_name())})
-            return Supervisor(self._board, self._work, drain, SystemClock()).run(on_started)
+            return Supervisor(self._table, self._work, drain, SystemClock()).run(on_started)
 
     async def _own_name(self) -> str:
         """The host's name, or another one if pods of the store are called as its workers would be."""
         store = bootstrap.make_store(self._settings)
-        slots = range(self._board.workers)
+        slots = range(self._table.workers)
         try:
             await store.open()
             await check_layout(store, begins=True)
@@ -115,7 +115,7 @@ class Host:
         settings = self._settings
         name = worker_name(settings.pod, slot)
         configure_logs(form=settings.log_format, level=settings.log_level, pod=name, color=settings.color)
-        speech_workers = settings.speech_workers or max(1, min(2, cores() // self._board.workers))
+        speech_workers = settings.speech_workers or max(1, min(2, cores() // self._table.workers))
         mine = settings.model_copy(update={"pod": name, "speech_workers": speech_workers})
         give_back_large_blocks()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -124,8 +124,8 @@ class Host:
     async def _serve(self, settings: Settings, slot: int) -> None:
         from voice_agent.web.acceptor import Acceptor, WorkerServer
 
-        board, clock = self._board, SystemClock()
-        siblings = WorkerIpc(self._directory, slot, board.workers)
+        table, clock = self._table, SystemClock()
+        ipc = WorkerIpc(self._directory, slot, table.workers)
         shown: list[HostPod] = []
 
         def show(pod: Pod, metrics: Metrics) -> bootstrap.WebView:
@@ -133,8 +133,8 @@ class Host:
                 pod,
                 name=self._settings.pod,
                 slot=slot,
-                board=board,
-                siblings=siblings,
+                table=table,
+                ipc=ipc,
                 page=metrics.page,
                 merge=merge,
             )
@@ -146,17 +146,17 @@ class Host:
             keeping: list[asyncio.Task[None]] = []
 
             def started() -> None:
-                keeping.append(asyncio.create_task(host.keep_board(), name="board"))
+                keeping.append(asyncio.create_task(host.keep_table(), name="table"))
 
             server = WorkerServer(parts.app, parts.pod, settings, on_started=started)
-            server.configure(Acceptor(server, self._sockets, host.queues, host.leave_board), clock, LOOK_S)
+            server.configure(Acceptor(server, self._sockets, host.queues, host.leave_table), clock, LOOK_S)
             try:
-                async with siblings.answering(host.answer):
+                async with ipc.answering(host.answer):
                     await bootstrap.serve_while_preparing(server, parts.agents, [])
             finally:
                 for task in keeping:
                     task.cancel()
-                board.write(slot, WorkerState())
+                table.write(slot, WorkerState())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.agents.frontdesk.talks import message, parts_of, spoken, turn, typed
+from tests.agents.frontdesk.dialogs import message, parts_of, spoken, turn, typed
 from voice_agent.agents.base import Audio, Clip, Text
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.loopback import Loopback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.agents.frontdesk.talks import message, spoken, typed
+from tests.agents.frontdesk.dialogs import message, spoken, typed
 from voice_agent.agents.turns import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
 
 

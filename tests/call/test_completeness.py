@@ -344,7 +344,7 @@ def test_only_what_is_counted_and_not_there_is_missing(found: tuple[int, int, in
     assert Kept(3, 4, 5, 0).missing(*found) == lost
 
 
-def test_what_a_newer_version_counts_is_left_aside() -> None:
+def test_what_a_newer_version_counts_is_left_out() -> None:
     """The parts that this one knows are read."""
     kept = Kept(1, 2, 3, 4)
     assert Kept.unpack({"kept": KEPT_FORMAT % kept + b" 5"}) == kept

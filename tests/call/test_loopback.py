@@ -26,7 +26,7 @@ STEPS = st.lists(
 )
 
 
-class Line:
+class LoopbackCall:
     """A pod, a store and a caller in a few lines; the caller says a stream of numbered samples, and comes back."""
 
     def __init__(self, outbox_bytes: int) -> None:
@@ -117,58 +117,58 @@ def test_a_resume_after_a_crash_is_exact(outbox_bytes: int, steps: list[tuple[st
 
     Nothing goes out before the store has its number, and a caller who goes on from there is echoed every sample once.
     """
-    line = Line(outbox_bytes)
+    loopback = LoopbackCall(outbox_bytes)
     for step, samples in steps:
         match step:
             case "say":
-                assert line.say(samples) == []
+                assert loopback.say(samples) == []
             case "item":
-                machine.step(line.call, TYPED, 0)
+                machine.step(loopback.call, TYPED, 0)
             case "write":
-                line.write()
+                loopback.write()
             case "written":
-                line.written()
+                loopback.written()
             case "plan":
-                machine.step(line.call, inputs.HandoffPlanned(), 0)
+                machine.step(loopback.call, inputs.HandoffPlanned(), 0)
             case "lose":
-                machine.step(line.call, inputs.ConnectionLost(hung_up=False), 0)
+                machine.step(loopback.call, inputs.ConnectionLost(hung_up=False), 0)
             case _:
-                line.crash()
-                durable = b"".join(entry.audio for n, entry in sorted(line.events.items()) if n <= line.stored)
-                assert durable == the_stream(line.said)
-    line.settle()
-    assert b"".join(entry.audio for _, entry in sorted(line.events.items())) == the_stream(line.said)
+                loopback.crash()
+                durable = b"".join(entry.audio for n, entry in sorted(loopback.events.items()) if n <= loopback.stored)
+                assert durable == the_stream(loopback.said)
+    loopback.settle()
+    assert b"".join(entry.audio for _, entry in sorted(loopback.events.items())) == the_stream(loopback.said)
     if outbox_bytes:
-        assert b"".join(entry.audio for entry in line.seen) == the_stream(line.said)
+        assert b"".join(entry.audio for entry in loopback.seen) == the_stream(loopback.said)
 
 
 @OUTBOXES
 def test_each_frame_has_a_write_that_moves_the_position_with_it(outbox_bytes: int) -> None:
     """However long it goes on: the number, the caller's position and the response's audio, all three exact."""
-    line = Line(outbox_bytes)
+    loopback = LoopbackCall(outbox_bytes)
     for number in range(1, 600):
-        line.say(1)
-        line.write()
-        assert line.stored == line.call.seq
-        assert line.fields["input_audio"].split()[1] == b"%d" % (number * SAMPLE_BYTES)
-        assert line.fields["response_audio"].split()[0] == b"%d" % (number * SAMPLE_BYTES)
-        line.written()
-    assert line.seen[-1].n == line.call.seq
+        loopback.say(1)
+        loopback.write()
+        assert loopback.stored == loopback.call.seq
+        assert loopback.fields["input_audio"].split()[1] == b"%d" % (number * SAMPLE_BYTES)
+        assert loopback.fields["response_audio"].split()[0] == b"%d" % (number * SAMPLE_BYTES)
+        loopback.written()
+    assert loopback.seen[-1].n == loopback.call.seq
 
 
 @pytest.mark.parametrize("happens", ["another pod takes it over", "the client cancels the response"])
 def test_a_frame_goes_on_in_the_item_that_is_open(happens: str) -> None:
     """The next owner goes on in the same item, and what was cancelled in a new response."""
-    line = Line(0)
-    line.say(3)
-    line.settle()
-    before = response_of(line.call)
+    loopback = LoopbackCall(0)
+    loopback.say(3)
+    loopback.settle()
+    before = response_of(loopback.call)
     if happens == "another pod takes it over":
-        line.crash()
+        loopback.crash()
     else:
-        machine.step(line.call, inputs.CancelResponse(), 0)
-    line.say(3)
-    assert (response_of(line.call) == before) == (happens == "another pod takes it over")
+        machine.step(loopback.call, inputs.CancelResponse(), 0)
+    loopback.say(3)
+    assert (response_of(loopback.call) == before) == (happens == "another pod takes it over")
 
 
 def response_of(call: Call) -> tuple[str, str | None]:
@@ -178,7 +178,7 @@ def response_of(call: Call) -> tuple[str, str | None]:
 
 def test_a_loopback_may_move_at_any_moment() -> None:
     """Its response is open all the time, and nothing is lost of it."""
-    line = Line(1 << 20)
-    line.say(3)
-    assert line.call.response is not None
-    assert machine.is_quiet(line.call)
+    loopback = LoopbackCall(1 << 20)
+    loopback.say(3)
+    assert loopback.call.response is not None
+    assert machine.is_quiet(loopback.call)

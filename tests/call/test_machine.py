@@ -137,7 +137,7 @@ def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
     assert list(call.seen)[-2:] == ["again", "new"]
 
 
-def test_a_mistake_names_the_client_event_and_keeps_the_call_alive() -> None:
+def test_an_invalid_event_names_the_client_event_and_keeps_the_call_alive() -> None:
     """An `error` event carries message, code, param and the offending event's id."""
     call = new_call()
     feed(call, inputs.DeleteItem(item_id(9), "mine"), text_item())
@@ -291,8 +291,8 @@ def test_what_is_wrong_with_long_audio_is_known_before_it_comes() -> None:
     assert not call.has_changes
 
 
-def test_a_limit_that_a_mistake_met_is_counted() -> None:
-    """A mistake that met none is an event and nothing else."""
+def test_a_limit_that_an_invalid_event_met_is_counted() -> None:
+    """One that met none is an event and nothing else."""
     call = new_call()
     limited = inputs.InvalidEvent(ProtocolError("m", code="c", limit="item_bytes"))
     assert feed(call, limited) == [CountLimit("item_bytes")]

@@ -52,7 +52,7 @@ def test_speech_is_numbered_from_one_and_the_number_is_stored_with_it() -> None:
 
 
 def test_whatever_a_write_should_carry_is_a_change() -> None:
-    """An event alone too: that a client made a mistake changes nothing else, and it is told at once."""
+    """An event alone too: that a client sent something invalid changes nothing else, and it is told at once."""
     call = new_call()
     assert not call.has_changes
     feed(call, inputs.InvalidEvent(ProtocolError("m", code="c")))

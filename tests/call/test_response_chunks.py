@@ -247,7 +247,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
         ),
         ([inputs.ResponseFinished(third)], 7000),
         ([inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),))], 7040),
-        ([inputs.CreateResponse({"conversation": "none"}), inputs.ResponseText(fourth, "Aside.")], 8000),
+        ([inputs.CreateResponse({"conversation": "none"}), inputs.ResponseText(fourth, "Out of band.")], 8000),
         ([inputs.ResponseFunctionCall(fourth, "look_up", '{"order":8}')], 8000),
         ([inputs.ResponseFinished(fourth)], 8000),
     ]

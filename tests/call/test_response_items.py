@@ -132,7 +132,7 @@ def test_text_without_audio_was_heard_only_where_nothing_is_spoken(
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_the_next_owner_has_the_open_item_once(out_of_band: bool, is_open: bool, is_lost: bool) -> None:
-    """Whether the store has it still, or has lost it; one aside is none of the conversation."""
+    """Whether the store has it still, or has lost it; one out of band is none of the conversation."""
     call = new_call()
     feed(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
     say(call, *(["one two. "] if is_open else []))

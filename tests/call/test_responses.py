@@ -146,11 +146,11 @@ def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
         call,
         HELLO,
         inputs.CreateResponse({"conversation": "none"}),
-        inputs.ResponseText(response_id(1), "Aside."),
+        inputs.ResponseText(response_id(1), "Out of band."),
         inputs.ResponseFinished(response_id(1)),
     )
     response = emitted(call)[-1]["response"]
-    assert response["output"][0]["content"][0]["text"] == "Aside."
+    assert response["output"][0]["content"][0]["text"] == "Out of band."
     assert response["conversation_id"] is None
     assert len(call.conversation) == 1
     assert types(call).count("conversation.item.added") == 1
@@ -220,7 +220,7 @@ def of_conversation(event: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("out_of_band", [False, True])
 @pytest.mark.parametrize("spoken", [False, True])
 def test_every_event_of_a_reply_says_what_it_belongs_to(out_of_band: bool, spoken: bool) -> None:
-    """Response, item, place and previous item; a reply aside has the same events but those of the conversation."""
+    """Response, item, place and previous item; one out of band has the same events but those of the conversation."""
     call = new_call(output_modalities=["audio" if spoken else "text"])
     feed(call, HELLO)
     take_write(call, 0)
@@ -377,8 +377,8 @@ def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now
     assert call.idle_from_ms == 1500 + left_ms
 
 
-def test_a_full_conversation_can_be_asked_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said aside takes no room in it."""
+def test_a_full_conversation_can_be_asked_out_of_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said out of band takes no room in it."""
     call = new_call()
     feed(call, HELLO)
     monkeypatch.setattr(conversation, "MAX_BYTES", call.conversation.packed_bytes)

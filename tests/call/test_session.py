@@ -49,7 +49,7 @@ def merge(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) ->
 
 
 def refused(session: dict[str, Any], patch: Any, *, voice_locked: bool = False) -> ProtocolError:
-    """The mistake that a patch is."""
+    """What is invalid in a patch."""
     with pytest.raises(ProtocolError) as caught:
         merge(session, patch, voice_locked=voice_locked)
     return caught.value

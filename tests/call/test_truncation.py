@@ -410,7 +410,7 @@ def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, au
     assert call.playback is not None
 
 
-def test_what_is_said_aside_is_not_truncated() -> None:
+def test_what_is_said_out_of_band_is_not_truncated() -> None:
     """It is no item of the conversation, and goes on."""
     call = new_call()
     feed(call, inputs.CreateResponse({"conversation": "none"}))

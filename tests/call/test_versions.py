@@ -39,7 +39,7 @@ def says(after: bytes, before: bytes) -> bool:
     return all(told.get(name) == value for name, value in orjson.loads(before).items())
 
 
-def written_back(call: Call) -> CallWrite:
+def whole_write(call: Call) -> CallWrite:
     """All of it."""
     call.write_whole = True
     return take_write(call, 5)
@@ -69,7 +69,7 @@ def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -
 def test_a_version_back_finds_all_it_knows(schema: int) -> None:
     """Rollback: what this version writes still has every field that the first one wrote, in the same form."""
     before = recorded(f"schema-{schema}")
-    after = written_back(taken_over(before))
+    after = whole_write(taken_over(before))
     without = BY_THE_STORE | OF_THE_WRITE
     assert lacking(after.fields, {name: value for name, value in before.fields.items() if name not in without}) == []
     assert lacking(after.items, before.items) == []
@@ -107,7 +107,7 @@ def test_what_a_version_ahead_added_survives_this_one() -> None:
     heard = next(iter(call.untranscribed))
     feed(call, inputs.Transcribed(heard, "hello again"))
     changed = take_write(call, 4)
-    after = written_back(call)
+    after = whole_write(call)
     assert after.fields["mood"] == b"\x00sunny"
     for name, more in added.items():
         assert says(after.fields[name], orjson.dumps(more))

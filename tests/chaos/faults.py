@@ -88,7 +88,7 @@ class Faults:
             ("drain, cancelled", self._drain_and_cancel, 1),
             ("partition: refused", self._weather(Weather.REFUSED), 1),
             ("partition: silent", self._weather(Weather.SILENT), 1),
-            ("partition: answers lost", self._weather(Weather.DEAF), 2),
+            ("partition: answers lost", self._weather(Weather.NO_ANSWERS), 2),
             ("slow store", self._weather(Weather.SLOW), 1),
         ]
         kind, do, _ = self._chance.choices(kinds, [weight for *_, weight in kinds])[0]
@@ -136,9 +136,9 @@ class Faults:
         await self._fleet.start(pod)
 
     async def _drain_and_cancel(self, pod: Pod) -> None:
-        wish = {"mode": "handoff", "deadline_s": DRAIN_DEADLINE_S}
+        request = {"mode": "handoff", "deadline_s": DRAIN_DEADLINE_S}
         with contextlib.suppress(httpx.HTTPError):
-            await self._fleet.http.post(f"{pod.http}/admin/drain", json=wish)
+            await self._fleet.http.post(f"{pod.http}/admin/drain", json=request)
         await asyncio.sleep(self._chance.uniform(0.2, 4.0))
         with contextlib.suppress(httpx.HTTPError):
             await self._fleet.http.delete(f"{pod.http}/admin/drain")

@@ -21,7 +21,7 @@ class Weather(Enum):
     """Connections are reset, new ones too."""
     SILENT = "silent"
     """Connections stand, and nothing passes."""
-    DEAF = "deaf"
+    NO_ANSWERS = "no answers"
     """Questions pass, answers do not: what was asked takes effect, and nobody learns of it."""
     SLOW = "slow"
     """Every piece waits for `SLOW_S`."""
@@ -103,7 +103,7 @@ class Proxy:
             while data := await source.read(1 << 16):
                 if self.weather is Weather.SLOW:
                     await asyncio.sleep(SLOW_S)
-                while self.weather is Weather.SILENT or (answers and self.weather is Weather.DEAF):
+                while self.weather is Weather.SILENT or (answers and self.weather is Weather.NO_ANSWERS):
                     await self._fine.wait()
                 if answers:
                     for real, proxied in self._renamed.items():

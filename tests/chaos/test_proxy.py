@@ -100,9 +100,9 @@ async def test_silent_holds_everything_back_until_the_weather_is_fine(proxy: Pro
     writer.close()
 
 
-async def test_deaf_lets_questions_through_and_no_answers(proxy: Proxy, echo: Echo) -> None:
+async def test_no_answers_lets_questions_through_and_no_answers(proxy: Proxy, echo: Echo) -> None:
     """What was asked takes effect, and nobody learns of it."""
-    proxy.become(Weather.DEAF)
+    proxy.become(Weather.NO_ANSWERS)
     reader, writer = await ask(proxy, b"done")
     await echo.has_heard(b"done")
     with pytest.raises(TimeoutError):

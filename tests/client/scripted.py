@@ -1,6 +1,6 @@
 """A small realtime server on a loopback port that breaks exactly where a test wants it to.
 
-It keeps one call: numbered events, the audio that arrived, the client events it obeyed.
+It keeps one call: numbered events, the audio that arrived, the client events it applied.
 What it forgets when a connection breaks is up to the test (`keep_ms`).
 """
 
@@ -56,7 +56,7 @@ class ScriptedServer:
         self.keep_ms: int | None = None
         self.base_ms = 0
         self.gap: dict[str, str] | None = None
-        self.obeyed: list[tuple[str, int]] = []
+        self.applied: list[tuple[str, int]] = []
         """Type of each client event that took effect, and how much audio was there before it."""
         self.appends: list[int] = []
         """Bytes of each piece of audio as it arrived."""
@@ -130,7 +130,7 @@ class ScriptedServer:
             await socket.send(json.dumps(event))
 
     async def take(self, socket: ServerConnection, messages: int | None = None) -> None:
-        """Obey so many client messages (None: all), each client event once."""
+        """Apply so many client messages (None: all), each client event once."""
         taken = 0
         while messages is None or taken < messages:
             event = json.loads(await socket.recv())
@@ -141,7 +141,7 @@ class ScriptedServer:
                 self.heard += audio
             elif event["event_id"] not in self.seen:
                 self.seen.append(event["event_id"])
-                self.obeyed.append((event["type"], len(self.heard)))
+                self.applied.append((event["type"], len(self.heard)))
             self.on_event(event)
             await self._tell()
 

@@ -61,7 +61,7 @@ class Notes:
         self.told.append(("going_away", time_left_ms))
 
     def failed(self, message: str) -> None:
-        self.told.append(("mistake", message))
+        self.told.append(("error", message))
 
 
 class Ears:
@@ -94,10 +94,10 @@ async def converse(
     return report, notes, call
 
 
-def answering(**wishes: Any) -> tuple[ScriptedServer, Answering]:
+def answering(**options: Any) -> tuple[ScriptedServer, Answering]:
     server = ScriptedServer(finish)
     agent = Answering(server)
-    for name, value in wishes.items():
+    for name, value in options.items():
         setattr(agent, name, value)
     server.scripts[0] = agent.connection
     return server, agent
@@ -259,7 +259,7 @@ async def test_a_server_that_does_not_answer_as_it_should_is_told(events: list[d
 
 
 async def test_announcements_and_failures_of_the_server_are_passed_on() -> None:
-    """A planned close, a mistake, a reply that failed, and a caller who speaks into the reply."""
+    """A planned close, an error, a reply that failed, and a caller who speaks into the reply."""
     failed = {"id": "r", "status": "failed", "status_details": {"error": {"message": "the agent broke"}}}
 
     async def then_fail(server: ScriptedServer, socket: ServerConnection) -> None:
@@ -270,7 +270,7 @@ async def test_announcements_and_failures_of_the_server_are_passed_on() -> None:
         server.emit("input_audio_buffer.speech_started")
         server.emit("error", error={"message": "no such item", "event_id": None})
         await server.send_from(socket, 0)
-        while ("response.create", len(server.heard)) not in server.obeyed:
+        while ("response.create", len(server.heard)) not in server.applied:
             await server.take(socket, 1)
         server.emit("response.done", response=failed)
         await server.send_from(socket, 4)
@@ -280,8 +280,8 @@ async def test_announcements_and_failures_of_the_server_are_passed_on() -> None:
     async with running(ScriptedServer(then_fail)) as server:
         _, notes, _ = await converse(server, [Typed("hello")], ears=ears)
     assert ("going_away", 900) in notes.told
-    assert ("mistake", "no such item") in notes.told
-    assert ("mistake", "the agent broke") in notes.told
+    assert ("error", "no such item") in notes.told
+    assert ("error", "the agent broke") in notes.told
     assert ears.interruptions == 1
 
 
@@ -434,7 +434,7 @@ async def test_ctrl_c_hangs_up() -> None:
     """The server hears 1000, not a broken connection, and what was said is summed up."""
     async with running(ScriptedServer(saying(TAKEN))) as server:
         process = await start("--url", server.url, "--text", "hello", "--json")
-        await server.until(lambda: len(server.obeyed) == 3)
+        await server.until(lambda: len(server.applied) == 3)
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         await server.until(lambda: bool(server.close_codes))

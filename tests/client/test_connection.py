@@ -147,11 +147,11 @@ async def test_a_commit_stays_behind_the_audio_that_it_commits() -> None:
             # The server that died took it, but it was not durable.
             await server.until(lambda: len(server.heard) == 9600)
             server.seen.clear()
-            server.obeyed.clear()
+            server.applied.clear()
             following = asyncio.create_task(follow(call))
             await server.until(lambda: len(server.requests) == 2 and len(server.heard) == 9600)
         await following
-    assert server.obeyed == [("input_audio_buffer.commit", 4800)]
+    assert server.applied == [("input_audio_buffer.commit", 4800)]
     assert bytes(server.heard) == b"\1\0" * 2400 + b"\2\0" * 2400
 
 
@@ -171,7 +171,7 @@ async def test_talking_goes_on_through_cuts() -> None:
             await server.until(lambda: len(server.requests) == 5 and len(server.heard) == 400 * 960)
         await following
     assert bytes(server.heard) == b"".join(frames)
-    assert server.obeyed == [("input_audio_buffer.commit", n * 50 * 960) for n in range(1, 9)]
+    assert server.applied == [("input_audio_buffer.commit", n * 50 * 960) for n in range(1, 9)]
 
 
 async def test_both_ends_full_of_data_do_not_wait_for_each_other() -> None:
@@ -196,7 +196,7 @@ async def test_both_ends_full_of_data_do_not_wait_for_each_other() -> None:
 
 
 async def test_client_events_get_ids_that_no_other_client_of_the_call_has() -> None:
-    """A call that two processes hold one after the other (by `call_key`) obeys both."""
+    """A call that two processes hold one after the other (by `call_key`) applies the events of both."""
     async with running(ScriptedServer(stay)) as server:
         for _ in range(2):
             async with caller(server) as call:
@@ -395,7 +395,7 @@ async def test_a_close_for_good_is_final(code: int, words: str) -> None:
 
 
 async def test_the_servers_hang_up_ends_the_events() -> None:
-    """1000 is no mistake: the iteration just ends."""
+    """1000 is no fault: the iteration just ends."""
     async with running(ScriptedServer(finish)) as server:
         expected = numbered(server)
         async with caller(server) as call:

@@ -22,7 +22,7 @@ import pytest_asyncio
 from tests.clients.clerk import ANSWER, STORY, Clerk
 from tests.e2e.caller_of_tools import ARGUMENTS, SENTENCES, install
 from tests.e2e.pods import SAMPLES, pods
-from tests.tls import make_certificate, tls_fronts
+from tests.tls import make_certificate, tls_proxies
 from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(4 * PATIENCE_S), pytest.mark.asyncio(loop_scope="module")]
@@ -60,8 +60,8 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
     async with pods("memory://") as its:
         its.packages.append(directory)
         pod = await its.start(agent=Clerk.name)
-        async with tls_fronts(certificate, key, pod.port) as [front]:
-            yield Place(f"ws://127.0.0.1:{pod.port}/v1", f"wss://127.0.0.1:{front.port}/v1", certificate)
+        async with tls_proxies(certificate, key, pod.port) as [proxy]:
+            yield Place(f"ws://127.0.0.1:{pod.port}/v1", f"wss://127.0.0.1:{proxy.port}/v1", certificate)
 
 
 async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
@@ -86,7 +86,7 @@ async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
             command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
         )
 
-    # In a thread, for the TLS front lives on this loop.
+    # In a thread, for the TLS proxy lives on this loop.
     done = await asyncio.to_thread(talk)
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     assert (done.returncode, done.stderr, seen.get("errors")) == (0, "", []), f"{seen}\n{done.stderr}"

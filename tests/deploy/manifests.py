@@ -118,15 +118,15 @@ def matches(selector: Object | None, have: dict[str, str]) -> bool:
     for key, value in selector.get("matchLabels", {}).items():
         if have.get(key) != value:
             return False
-    for wish in selector.get("matchExpressions", ()):
-        value, values = have.get(wish["key"]), wish.get("values", [])
+    for expression in selector.get("matchExpressions", ()):
+        value, values = have.get(expression["key"]), expression.get("values", [])
         holds = {
             "In": value in values,
             "NotIn": value not in values,
             "Exists": value is not None,
             "DoesNotExist": value is None,
         }
-        if not holds[wish["operator"]]:
+        if not holds[expression["operator"]]:
             return False
     return True
 

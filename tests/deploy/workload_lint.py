@@ -268,12 +268,12 @@ CHECKS: tuple[Callable[[Manifests], Findings], ...] = (
 
 
 def _pod_affinities(spec: Object) -> Iterator[Object]:
-    """Every term that places pods beside others or away from them, wished or demanded."""
+    """Every term that places pods beside others or away from them, preferred or required."""
     for kind in ("podAffinity", "podAntiAffinity"):
         rules = spec.get("affinity", {}).get(kind, {})
         yield from rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
-        wished = rules.get("preferredDuringSchedulingIgnoredDuringExecution", ())
-        yield from (it["podAffinityTerm"] for it in wished)
+        preferred = rules.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+        yield from (it["podAffinityTerm"] for it in preferred)
 
 
 def _color(template: Object, literal: Mapping[str, str]) -> str | None:

@@ -23,7 +23,7 @@ from voice_agent.client.wav import read_wav
 SILENCE = bytes(960)
 
 
-class Line:
+class Microphone:
     """A caller's microphone: a frame every 20 ms, whatever happens to the connection."""
 
     def __init__(self, send: Any) -> None:
@@ -62,13 +62,13 @@ async def test_a_booking_survives_its_pod(redis_url: str, how: str, tmp_path: Pa
     """
     async with pods(redis_url, record_inputs=tmp_path) as its, colors(its) as (blue, green, switch):
         async with RealtimeCall(switch.url, going_away=True) as call:
-            line = Line(call.append_audio)
-            talking = asyncio.create_task(line.run())
+            microphone = Microphone(call.append_audio)
+            talking = asyncio.create_task(microphone.run())
             replies: asyncio.Queue[str] = asyncio.Queue()
             ids: list[str] = []
             listening = asyncio.create_task(collect(call, replies, ids))
             try:
-                await line.say(SAMPLES / "caller-day.wav")
+                await microphone.say(SAMPLES / "caller-day.wav")
                 assert "what time" in (await asyncio.wait_for(replies.get(), PATIENCE_S)).lower()
                 assert call.color == "blue"
                 switch.target = green.port
@@ -76,7 +76,7 @@ async def test_a_booking_survives_its_pod(redis_url: str, how: str, tmp_path: Pa
                 async with asyncio.timeout(PATIENCE_S):
                     while call.color != "green":
                         await asyncio.sleep(0.05)
-                await line.say(SAMPLES / "caller-time.wav")
+                await microphone.say(SAMPLES / "caller-time.wav")
                 confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
                 for task in (talking, listening):
@@ -125,8 +125,8 @@ async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
                 with contextlib.suppress(Exception):
                     await connection.input_audio_buffer.append(audio=base64.b64encode(frame).decode())
 
-            line = Line(send)
-            talking = asyncio.create_task(line.run())
+            microphone = Microphone(send)
+            talking = asyncio.create_task(microphone.run())
             replies: asyncio.Queue[str] = asyncio.Queue()
             ids: list[str] = []
             colors_seen: list[str] = []
@@ -143,14 +143,14 @@ async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
 
             listening = asyncio.create_task(listen())
             try:
-                await line.say(SAMPLES / "caller-day.wav")
+                await microphone.say(SAMPLES / "caller-day.wav")
                 assert "what time" in (await asyncio.wait_for(replies.get(), PATIENCE_S)).lower()
                 switch.target = green.port
                 await move_call(blue, green, how)
                 async with asyncio.timeout(PATIENCE_S):
                     while colors_seen != ["blue", "green"]:
                         await asyncio.sleep(0.05)
-                await line.say(SAMPLES / "caller-time.wav")
+                await microphone.say(SAMPLES / "caller-time.wav")
                 confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
                 for task in (talking, listening):

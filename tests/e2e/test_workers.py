@@ -117,7 +117,7 @@ async def test_two_workers_share_the_port_the_fleet_and_the_figures(redis_url: s
 
 
 async def test_a_killed_worker_takes_no_call_along(redis_url: str) -> None:
-    """kill -9: its calls resume on the sibling or its successor, the sibling's stay, and it is started again."""
+    """kill -9: its calls resume on the other worker or its successor, the other's stay, and it is started again."""
     async with pods(redis_url) as its:
         host = await start(its)
         async with calls_on(host) as made:
@@ -169,7 +169,7 @@ async def test_a_worker_that_drains_hands_its_calls_to_its_sibling(redis_url: st
 
 
 async def test_a_drain_of_the_port_is_one_of_all_workers_and_can_be_cancelled(redis_url: str) -> None:
-    """Both refuse, nobody is handed to a sibling that drains too, and the signal lets them all go with exit 0."""
+    """Both refuse, nobody is handed to another worker that drains too, and the signal lets them all go with exit 0."""
     async with pods(redis_url) as its:
         host = await start(its, drain_mode="handoff", drain_deadline=1)
         async with calls_on(host, 4) as made, httpx.AsyncClient(base_url=host.http) as admin:

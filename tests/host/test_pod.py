@@ -20,17 +20,15 @@ KEY = "a" * 64
 
 
 def workers(its: Rig) -> list[HostPod]:
-    """Two of a host, whose heartbeats and lines are the test's."""
-    board = WorkerTable(2)
+    """Two of a host, whose heartbeats and rows are the test's."""
+    table = WorkerTable(2)
     made = []
     for slot in range(2):
         pod = its.unopened_pod(worker_name("host", slot))
-        siblings = WorkerIpc(Path(), slot, 2)
-        made.append(
-            HostPod(pod, name="host", slot=slot, board=board, siblings=siblings, page=bytes, merge=lambda _: b"")
-        )
+        ipc = WorkerIpc(Path(), slot, 2)
+        made.append(HostPod(pod, name="host", slot=slot, table=table, ipc=ipc, page=bytes, merge=lambda _: b""))
     for host in made:
-        host.write_line()
+        host.write_row()
     return made
 
 
@@ -42,12 +40,12 @@ async def tell(*pods: Pod) -> None:
 
 
 async def test_an_overloaded_worker_leaves_its_connections_to_the_others() -> None:
-    """The host is fit for calls; what comes to the worker that is not is accepted by its sibling."""
+    """The host is fit for calls; what comes to the worker that is not is accepted by the other worker."""
     async with rig() as its:
         busy, calm = workers(its)
         busy._pod.admission.overloaded = True
         for host in (busy, calm):
-            host.write_line()
+            host.write_row()
         assert busy.status().status == calm.status().status == "ok"
         assert (busy.queues(), calm.queues()) == (set(), {0, 1})
 
@@ -64,8 +62,8 @@ async def test_a_host_whose_workers_are_all_overloaded_is_unhealthy_only_if_it_i
         assert own[0].status().status == "overloaded"
         own[1].admission.overloaded = True
         for host in hosts:
-            host.write_line()
-        # What the heartbeats say of the sibling is old by now; the board knows.
+            host.write_row()
+        # What the heartbeats say of the other worker is old by now; the table knows.
         assert [host.status().status for host in hosts] == ["degraded", "degraded"]
         assert [host.queues() for host in hosts] == [{0}, {1}]
         await tell(its.unopened_pod("another"), *own)

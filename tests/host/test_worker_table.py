@@ -9,7 +9,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.host.worker_table import SILENT_S, STATES, HostDrain, WorkerState, WorkerTable, queues_of
 from voice_agent.stores.base import PodState
 
-LINES = st.lists(
+ROWS = st.lists(
     st.builds(WorkerState, status=st.sampled_from(STATES), written_s=st.sampled_from([0.0, 9.0, 10.0])),
     min_size=1,
     max_size=6,
@@ -17,20 +17,20 @@ LINES = st.lists(
 NOW_S = 10.0 + SILENT_S / 2
 
 
-@given(LINES)
-def test_every_queue_is_served_by_one_worker_that_is_fit_for_it(lines: list[WorkerState]) -> None:
+@given(ROWS)
+def test_every_queue_is_served_by_one_worker_that_is_fit_for_it(rows: list[WorkerState]) -> None:
     """Whoever drains, is full, hangs or is gone: nobody's connection is left waiting, and none is accepted twice.
 
     If no worker takes calls, those that are left refuse for all: also for the one that had no call and left first.
     """
-    serving = [slot for slot, line in enumerate(lines) if line.takes_calls(NOW_S)]
-    queues = {slot: queues_of(slot, lines, NOW_S) for slot in range(len(lines))}
-    serving = serving or [slot for slot, line in enumerate(lines) if line.answers(NOW_S)]
+    serving = [slot for slot, row in enumerate(rows) if row.takes_calls(NOW_S)]
+    queues = {slot: queues_of(slot, rows, NOW_S) for slot in range(len(rows))}
+    serving = serving or [slot for slot, row in enumerate(rows) if row.answers(NOW_S)]
     if not serving:
         assert all(queues[slot] == {slot} for slot in queues)
         return
     assert all(not queues[slot] for slot in queues if slot not in serving)
-    assert sorted(queue for slot in serving for queue in queues[slot]) == list(range(len(lines)))
+    assert sorted(queue for slot in serving for queue in queues[slot]) == list(range(len(rows)))
     assert all(slot in queues[slot] for slot in serving)
 
 
@@ -41,18 +41,18 @@ def test_a_silent_worker_takes_no_calls() -> None:
     assert not WorkerState(PodState.DRAINING, written_s=NOW_S).takes_calls(NOW_S)
 
 
-def test_a_board_is_the_same_memory_after_a_fork() -> None:
+def test_a_table_is_the_same_memory_after_a_fork() -> None:
     """What a child writes the parent reads, and what it says of the host too."""
-    board = WorkerTable(2)
-    assert board.lines() == [WorkerState(), WorkerState()]
+    table = WorkerTable(2)
+    assert table.rows() == [WorkerState(), WorkerState()]
     said = WorkerState(PodState.DEGRADED, active_calls=3, parked_calls=1, capacity=200, written_s=5.5)
     child = os.fork()
     if child == 0:
-        board.write(1, said)
-        board.set_drain(HostDrain(DrainMode.FINISH, 30.0), leaving=True)
+        table.write(1, said)
+        table.set_drain(HostDrain(DrainMode.FINISH, 30.0), leaving=True)
         os._exit(0)
     os.waitpid(child, 0)
-    assert board.lines() == [WorkerState(), said]
-    assert (board.drain, board.is_leaving) == (HostDrain(DrainMode.FINISH, 30.0), True)
-    board.set_drain(None)
-    assert (board.drain, board.is_leaving) == (None, False)
+    assert table.rows() == [WorkerState(), said]
+    assert (table.drain, table.is_leaving) == (HostDrain(DrainMode.FINISH, 30.0), True)
+    table.set_drain(None)
+    assert (table.drain, table.is_leaving) == (None, False)

@@ -91,7 +91,7 @@ async def _run(mode: Mode, plan: Plan, verdict: Verdict, tell: Tell) -> None:
                 await _harm(mode, plan, its, scene, verdict, tell)
                 await scene.pace.keep(min(REST_S, plan.seconds))
             await scene.settle()
-            verdict.owed, verdict.findings.lost = verdict.findings.lost, 0
+            verdict.missing, verdict.findings.lost = verdict.findings.lost, 0
             verdict.rss_after_mib = _rss_mib(watch)
             verdict.count(before, await watch.metrics())
             verdict.serves = await _serves(fleet)

@@ -51,7 +51,7 @@ def test_a_run_that_nobody_noticed_passes() -> None:
 @pytest.mark.parametrize(
     ("changes", "failure"),
     [
-        ({"owed": 1}, "frames lost: 1 (at most 0)"),
+        ({"missing": 1}, "frames lost: 1 (at most 0)"),
         ({"findings": Findings(frames=150, repeated=1)}, "frames lost: 1 (at most 0)"),
         ({"findings": Findings(frames=150, codes={1011: 2})}, "talking callers cut off: 2 (at most 0)"),
         ({"findings": Findings()}, "frames: 0 (at least 1)"),

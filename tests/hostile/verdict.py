@@ -48,7 +48,7 @@ class Verdict:
     examples: dict[str, str] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     """By how much each counter of `voice_limits_total` and `voice_refusals_total` grew."""
-    owed: int = 0
+    missing: int = 0
     """Frames of the talking callers whose echo did not come."""
     fault: str = ""
     """Why the run could not be brought to its end: the pod did not answer any more, or its log holds a traceback."""
@@ -66,7 +66,7 @@ class Verdict:
     def lost(self) -> int:
         """Frames and events that the talking callers missed, got twice, or got wrong."""
         seen = self.findings
-        return self.owed + seen.lost + seen.repeated + seen.wrong + seen.gaps + seen.dropped
+        return self.missing + seen.lost + seen.repeated + seen.wrong + seen.gaps + seen.dropped
 
     @property
     def named(self) -> int:

@@ -281,7 +281,7 @@ class Simulation:
         return [pod for pod in self.of(color) if not pod.draining]
 
     def heartbeat(self) -> None:
-        """Every pod that is due says that it lives, and learns its color's wish."""
+        """Every pod that is due says that it lives, and learns its color's drain request."""
         for pod in self.pods:
             if pod.alive and not self.store.is_away and self.clock.now_s - pod.heartbeat_at_s >= HEARTBEAT_S:
                 pod.heartbeat_at_s = self.clock.now_s

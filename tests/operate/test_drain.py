@@ -73,7 +73,7 @@ def test_a_color_is_drained_when_its_last_pod_says_so() -> None:
     assert (watch.drained, watch.active_calls, watch.gone) == (True, 0, [])
 
 
-def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
+def test_a_heartbeat_from_before_the_request_proves_nothing() -> None:
     """It may still show a drain that was cancelled since; a pod without calls that takes new ones is not drained."""
     stale = heartbeat("one", status="draining")
     watch = DrainWatch("blue", Fleet([stale]))
@@ -86,7 +86,7 @@ def test_a_heartbeat_from_before_the_wish_proves_nothing() -> None:
 
 
 def test_a_pod_that_starts_meanwhile_is_waited_for() -> None:
-    """It may have taken calls before it knew of the wish."""
+    """It may have taken calls before it knew of the request."""
     one, late = heartbeat("one"), heartbeat("late", 1, at_ms=500)
     watch = DrainWatch("blue", Fleet([one]))
     watch.look(Fleet([obeying(one), late]), 1)
@@ -113,7 +113,7 @@ def test_a_pod_that_left_counts_as_gone_only_after_a_while() -> None:
 
 
 async def test_a_color_without_pods_cannot_be_drained() -> None:
-    """Nor is anything wished of it, which would surprise the next pod that starts; the sentence says who is there."""
+    """Nor is anything requested of it, which would surprise the next pod that starts; the error says who is there."""
     store = ShownStore(heartbeat("one"), heartbeat("two"), heartbeat("three", color="green"))
     words = r"^there is no purple pod to drain; there is: blue \(2 pods\), green \(1 pod\)\.$"
     for wait in (False, True):

@@ -57,7 +57,7 @@ def check_rolled_back(its: Simulation, progress: CutoverProgress) -> None:
 
 
 def check_rest(its: Simulation) -> None:
-    """Nobody was sent to a color that drains, and no wish is left behind."""
+    """Nobody was sent to a color that drains, and no request is left behind."""
     assert its.broken == []
     assert its.store._requests == {}
     told = its.store._weights
@@ -605,30 +605,30 @@ async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
 
 @pytest.mark.parametrize("ahead_ms", [-1, 7_200_000])
 async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
-    """Somebody once asked blue to drain, and to let its calls finish: the cutover's own wish hands them off.
+    """Somebody once asked blue to drain, and to let its calls finish: the cutover's own request hands them off.
 
     Whatever time it was on the machine of whoever asked.
     """
     its = Simulation()
     await its.store.request_drain("blue", DrainRequest("finish", 9999, its.clock.wall_ms() + ahead_ms))
-    wished: list[DrainRequest | None] = []
-    its.per_second = lambda simulation: wished.append(simulation.store._requests.get("blue"))
+    requests: list[DrainRequest | None] = []
+    its.per_second = lambda simulation: requests.append(simulation.store._requests.get("blue"))
     progress = await cut_over(its, options=replace(OPTIONS, force=True))
     assert progress.step is Step.DONE
-    assert [wish.mode for wish in wished if wish][-1] == "handoff"
+    assert [request.mode for request in requests if request][-1] == "handoff"
 
 
 async def test_a_drain_that_a_second_run_asks_for_again_keeps_its_deadline() -> None:
-    """It is the same wish, so pods go on with the drain that they have begun."""
+    """It is the same request, so pods go on with the drain that they have begun."""
     whole = Counter()
     await cut_over(Simulation(), whole)
     its = Simulation()
-    wished: list[DrainRequest | None] = []
-    its.per_second = lambda simulation: wished.append(simulation.store._requests.get("blue"))
+    requests: list[DrainRequest | None] = []
+    its.per_second = lambda simulation: requests.append(simulation.store._requests.get("blue"))
     await cut_off(its, Counter(die_at=whole.asked.index("request_drain") + 1, after=True))
     await its.clock.sleep(20)
     check_done(its, await cut_over(its))
-    assert len({wish for wish in wished if wish is not None}) == 1
+    assert len({request for request in requests if request is not None}) == 1
 
 
 async def test_another_router_does_not_go_on_with_a_cutover() -> None:
@@ -647,7 +647,7 @@ async def test_another_router_does_not_go_on_with_a_cutover() -> None:
 
 
 async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:
-    """A cutover clears the wish of the color it goes to."""
+    """A cutover clears the drain request of the color it goes to."""
     its = Simulation()
     its.router.rules = [{"blue": 100}] * 2
     await its.store.request_drain("green", DrainRequest("handoff", 600, 1))

@@ -136,7 +136,7 @@ REFUSED: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize(("raw", "code", "param"), REFUSED, ids=[f"{code}-{param}" for _, code, param in REFUSED])
 def test_a_wrong_item_is_refused_with_its_path(raw: Any, code: str, param: str) -> None:
-    """The mistake says which field is wrong."""
+    """The error says which field is wrong."""
     with pytest.raises(ProtocolError) as caught:
         checked.item(raw)
     assert (caught.value.code, caught.value.param) == (code, param)

@@ -52,7 +52,7 @@ def said(kind: str, **more: Any) -> str:
 
 
 def error_in(message: str | bytes, **limits: int) -> ProtocolError:
-    """The mistake a message is."""
+    """What is invalid in a message."""
     found = parse(message, **limits)
     assert isinstance(found, InvalidEvent), found
     return found.error
@@ -199,16 +199,16 @@ WRONG: list[tuple[str | bytes, str, str | None]] = [
 @pytest.mark.parametrize(
     ("message", "code", "param"), WRONG, ids=[f"{n}-{code}-{param}" for n, (_, code, param) in enumerate(WRONG)]
 )
-def test_a_mistake_is_named(message: str | bytes, code: str, param: str | None) -> None:
-    """Whatever is wrong with a message comes back as one short mistake with a code and the field's path."""
+def test_an_invalid_message_is_named(message: str | bytes, code: str, param: str | None) -> None:
+    """Whatever is wrong with a message comes back as one short error with a code and the field's path."""
     found = error_in(message)
     assert (found.code, found.param) == (code, param)
     assert len(found.message) < 700
     orjson.dumps(found.message)
 
 
-def test_the_callers_event_id_comes_with_the_mistake() -> None:
-    """A mistake in a message that has an id names that id, and none if the id itself is wrong."""
+def test_the_callers_event_id_comes_with_the_error() -> None:
+    """An error in a message that has an id names that id, and none if the id itself is wrong."""
     assert parse(said("nonsense", event_id="mine")).event_id == "mine"
     assert parse(said(APPEND, event_id="mine", audio="!")).event_id == "mine"
     assert parse(said("session.update", event_id="mine")).event_id == "mine"
@@ -277,7 +277,7 @@ JSON = st.recursive(
 
 
 def take(message: str | bytes) -> None:
-    """Parse, then apply the rules of the session: the only outcomes are an input or a mistake."""
+    """Parse, then apply the rules of the session: the only outcomes are an input or an `InvalidEvent`."""
     found = parse(message)
     assert isinstance(found, FromCaller)
     try:
@@ -308,14 +308,14 @@ def test_any_bytes_give_an_input(message: str | bytes) -> None:
     st.dictionaries(st.sampled_from(["event_id", "audio", "session", "item", "response"]) | st.text(), JSON),
 )
 def test_any_fields_give_an_input(kind: str, fields: dict[str, Any]) -> None:
-    """Known types with arbitrary fields are taken or are mistakes, never more."""
+    """Known types with arbitrary fields are taken or are invalid, never more."""
     take(json.dumps({**fields, "type": kind}))
 
 
 @settings(max_examples=400)
 @given(SEEDS)
 def test_mutated_events_give_an_input(seed: int) -> None:
-    """Valid events with anything in them exchanged are taken or are mistakes, never more."""
+    """Valid events with anything in them exchanged are taken or are invalid, never more."""
     rng = Random(seed)
     take(as_text(mutate(valid_event(rng), rng), rng))
 
@@ -403,7 +403,7 @@ SIZES = st.sampled_from([0, 1, 2, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1,
 def test_a_message_read_in_slices_means_the_same(
     size: int, kind: str, spoilt: tuple[int, str] | None, as_bytes: bool, max_audio_bytes: int
 ) -> None:
-    """Append or item, whole or spoilt anywhere, too long or not: as read at once, mistakes included."""
+    """Append or item, whole or spoilt anywhere, too long or not: as read at once, errors included."""
     audio = b64encode(bytes(range(256)) * (size // 256) + bytes(size % 256)).decode()
     if spoilt is not None and audio:
         at = spoilt[0] % len(audio)

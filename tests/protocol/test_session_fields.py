@@ -46,7 +46,7 @@ TOOL = {"type": "function", "name": "book", "description": "Book a table.", "par
     ],
 )
 def test_wrong_parameters_of_a_response_are_refused(params: dict[str, Any], code: str, param: str) -> None:
-    """The mistake names the parameter under `response`."""
+    """The error names the parameter under `response`."""
     with pytest.raises(ProtocolError) as caught:
         checked.response(params)
     assert (caught.value.code, caught.value.param) == (code, param)
@@ -62,7 +62,7 @@ def test_metadata_at_its_limits_is_taken() -> None:
 
 
 def refused(patch: Any) -> ProtocolError:
-    """The mistake that the settings of a session are."""
+    """What is invalid in the settings of a session."""
     with pytest.raises(ProtocolError) as caught:
         checked.session(patch)
     return caught.value

@@ -63,7 +63,7 @@ class NotedCall:
 
     def release_unsaved(self) -> None:
         self.is_whole = True
-        self.told.append("let go")
+        self.told.append("released unsaved")
 
     def superseded(self) -> None:
         self.told.append("superseded")

@@ -47,7 +47,7 @@ class Phone(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Utterance:
     """One thing to say.
 
     ``say``, ``run`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
@@ -75,7 +75,7 @@ class Caller:
         self,
         name: str,
         model: str,
-        lines: tuple[Line, ...],
+        lines: tuple[Utterance, ...],
         phone: Phone,
         random: Random,
         witness: Witness,
@@ -139,7 +139,7 @@ class Caller:
     def _forgotten(self) -> bool:
         return self._witness.known(self.call_id).forgotten
 
-    async def _say(self, line: Line, number: int) -> None:
+    async def _say(self, line: Utterance, number: int) -> None:
         asked = len(self._replies)
         speech = _speech(self.name, number, line.number)
         if line.command == "speak":
@@ -172,7 +172,7 @@ class Caller:
         self._send({"type": "response.create"})
         second = await self._reply(asked)
         if second is not None:
-            self._check(Line("say", 1), second, b"")
+            self._check(Utterance("say", 1), second, b"")
 
     async def _append(self, audio: bytes) -> None:
         size = PCM.size(FRAME_MS)
@@ -194,7 +194,7 @@ class Caller:
 
     # --- what it should hear ---------------------------------------------------
 
-    def _check(self, line: Line, reply: Response, speech: bytes) -> None:
+    def _check(self, line: Utterance, reply: Response, speech: bytes) -> None:
         if reply.status != "completed":
             self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
         if self.model == "echo":

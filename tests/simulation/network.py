@@ -157,19 +157,19 @@ class StoreLink(Store):
         await self._ask(self._server.ping, changes=False)
 
     async def heartbeat(self, heartbeat: PodHeartbeat, *, ttl_s: int) -> DrainRequest | None:
-        wish: DrainRequest | None = await self._ask(lambda: self._server.heartbeat(heartbeat, ttl_s=ttl_s))
-        return wish
+        request: DrainRequest | None = await self._ask(lambda: self._server.heartbeat(heartbeat, ttl_s=ttl_s))
+        return request
 
     async def pods(self) -> list[PodHeartbeat]:
         pods: list[PodHeartbeat] = await self._ask(self._server.pods, changes=False)
         return pods
 
-    async def request_drain(self, color: str, wish: DrainRequest | None) -> None:
-        await self._ask(lambda: self._server.request_drain(color, wish))
+    async def request_drain(self, color: str, request: DrainRequest | None) -> None:
+        await self._ask(lambda: self._server.request_drain(color, request))
 
     async def drain_request(self, color: str) -> DrainRequest | None:
-        wish: DrainRequest | None = await self._ask(lambda: self._server.drain_request(color))
-        return wish
+        request: DrainRequest | None = await self._ask(lambda: self._server.drain_request(color))
+        return request
 
     async def tell_weights(self, weights: Mapping[str, int], now_ms: int) -> None:
         await self._ask(lambda: self._server.tell_weights(weights, now_ms))

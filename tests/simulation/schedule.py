@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from tests.simulation.caller import Line
+from tests.simulation.caller import Utterance
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ FAULTS: dict[str, int] = {
     "refused": 2,
     "silent": 2,
     "late": 2,
-    "deaf": 3,
+    "unanswered": 3,
     "slow": 1,
     "outage": 2,
     "locked": 2,
@@ -55,7 +55,7 @@ class Schedule:
     seed: int
     pods: int
     models: tuple[str, ...]
-    lines: tuple[tuple[Line, ...], ...]
+    lines: tuple[tuple[Utterance, ...], ...]
     faults: tuple[Fault, ...]
     by_key: frozenset[int] = frozenset()
     """Callers who come back with a call key."""
@@ -109,12 +109,12 @@ def draw(seed: int, *, is_mixed: bool | None = None) -> Schedule:
     return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key, mixed)
 
 
-def _line(random: Random, model: str, *, talks: bool) -> Line:
+def _line(random: Random, model: str, *, talks: bool) -> Utterance:
     if talks:
-        return Line("talk", random.randint(3, 6))
+        return Utterance("talk", random.randint(3, 6))
     if model == "echo":
-        return Line(random.choice(("speak", "speak", "say")), random.randint(2, 6))
-    return Line(random.choice(("say", "effect", "call")), random.randint(1, 4))
+        return Utterance(random.choice(("speak", "speak", "say")), random.randint(2, 6))
+    return Utterance(random.choice(("say", "effect", "call")), random.randint(1, 4))
 
 
 def _fault(random: Random, pods: int, length_s: float) -> Fault:

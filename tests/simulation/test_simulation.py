@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.caller import Line
+from tests.simulation.caller import Utterance
 from tests.simulation.planted import PLANTED
 from tests.simulation.schedule import Fault, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
@@ -21,10 +21,10 @@ REPLAYED_RUN = 200
 WITHIN = 3000
 """A planted bug must be found by so many schedules."""
 
-SPOKEN = Schedule(1, 2, ("echo",), ((Line("speak", 3), Line("say", 2)),), ())
-WITH_TOOLS = Schedule(1, 2, ("replays",), ((Line("effect", 2), Line("call", 2)),), ())
+SPOKEN = Schedule(1, 2, ("echo",), ((Utterance("speak", 3), Utterance("say", 2)),), ())
+WITH_TOOLS = Schedule(1, 2, ("replays",), ((Utterance("effect", 2), Utterance("call", 2)),), ())
 GOES_ON = replace(WITH_TOOLS, models=("goes-on",))
-HEARD = Schedule(1, 2, ("echo",), ((Line("talk", 3),),), ())
+HEARD = Schedule(1, 2, ("echo",), ((Utterance("talk", 3),),), ())
 
 
 @pytest.mark.parametrize("first", [0, SHORT_RUN])

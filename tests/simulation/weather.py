@@ -12,7 +12,7 @@ class Spell:
     """A fault of the way to the store that lasts. `pod` None: all of them."""
 
     kind: str
-    """refused, silent, late, locked (no writes), deaf (answers are lost) or slow."""
+    """refused, silent, late, locked (no writes), unanswered (answers are lost) or slow."""
     pod: str | None
     until_s: float
 
@@ -55,7 +55,7 @@ class Weather:
 
     def loses_answer(self, pod: str) -> bool:
         """Whether this answer never arrives."""
-        return self._has(pod, "deaf") is not None and self._random.random() < 0.7
+        return self._has(pod, "unanswered") is not None and self._random.random() < 0.7
 
     def twice(self) -> bool:
         """Whether this question arrives a second time, later."""

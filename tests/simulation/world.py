@@ -202,7 +202,7 @@ class Manifests:
 
     def _watch(self, committer: Any) -> None:
         """Have the witness told what is let out while the store is given up."""
-        degrade, let_go_on = committer._degrade, committer._continue_unsaved
+        degrade, continue_unsaved = committer._degrade, committer._continue_unsaved
         write_some_back = committer.write_back.write_some
 
         def degrading(batch: Any, why: Any) -> None:
@@ -210,17 +210,17 @@ class Manifests:
                 self.witness.let_out(writer.call.call_id, waiting)
             degrade(batch, why)
 
-        def letting_go_on() -> None:
+        def continuing_unsaved() -> None:
             for writer in committer._marked:
                 self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
-            let_go_on()
+            continue_unsaved()
 
         async def writing_back() -> bool:
             for writer in committer.write_back.unsaved:
                 self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
             return bool(await write_some_back())
 
-        committer._degrade, committer._continue_unsaved = degrading, letting_go_on
+        committer._degrade, committer._continue_unsaved = degrading, continuing_unsaved
         committer.write_back.write_some = writing_back
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
@@ -333,7 +333,7 @@ class Manifests:
                     self.loop.at(fault.lasts_s, self._cancel_drain, host)
             case "cut" | "move":
                 self._disturb(fault)
-            case "refused" | "silent" | "late" | "deaf":
+            case "refused" | "silent" | "late" | "unanswered":
                 self.weather.begin(fault.kind, host.name, fault.lasts_s)
             case "slow" | "locked":
                 self.weather.begin(fault.kind, None, fault.lasts_s)

@@ -13,7 +13,7 @@ import asyncio
 import statistics
 
 from tests.replicated import sentinel_set
-from tests.stores.test_replicated import Talk, check_nothing_is_lost
+from tests.stores.test_replicated import RepeatingWriter, check_nothing_is_lost
 from voice_agent.stores.factory import open_store
 
 WRITES_BEFORE = 50
@@ -28,15 +28,15 @@ async def measure(rounds: int) -> None:
             store = open_store(servers.url, ttl_s=600)
             with servers.client(servers.master()) as admin:
                 admin.flushall()
-            talk = Talk(store)
-            await talk.until(WRITES_BEFORE)
+            writer = RepeatingWriter(store)
+            await writer.until(WRITES_BEFORE)
             killed = await asyncio.to_thread(servers.kill_master)
-            await talk.until(min(talk.answered.values()) + WRITES_AFTER)
-            await talk.stop()
-            await check_nothing_is_lost(store, talk)
+            await writer.until(min(writer.answered.values()) + WRITES_AFTER)
+            await writer.stop()
+            await check_nothing_is_lost(store, writer)
             await store.close()
-            silences_s.append(talk.longest_silence_s)
-            print(f"{number + 1:3}  {talk.longest_silence_s:5.2f} s without an answered write  {talk.failed}")
+            silences_s.append(writer.longest_silence_s)
+            print(f"{number + 1:3}  {writer.longest_silence_s:5.2f} s without an answered write  {writer.failed}")
             await asyncio.to_thread(servers.await_failover, killed)
             await asyncio.to_thread(servers.revive, killed)
             await asyncio.to_thread(servers.await_settled)

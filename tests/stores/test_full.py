@@ -105,7 +105,7 @@ async def test_a_call_is_erased_all_the_same(full: RedisStore) -> None:
 
 
 async def test_the_fleet_stays_in_sight(full: RedisStore) -> None:
-    """Heartbeats are written, also the first of a pod; drains are wished, seen and taken back; notes are swapped."""
+    """Heartbeats are written, also the first of a pod; so are requests to drain, and values."""
     request = DrainRequest("finish", 5, 7)
     assert await full.heartbeat(HEARTBEAT, ttl_s=5) is None
     await full.request_drain("blue", request)

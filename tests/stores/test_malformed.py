@@ -16,7 +16,7 @@ from voice_agent.stores.redis_fleet_format import MAX_HASH_BYTES, MAX_PODS, hear
 
 HEARTBEAT = PodHeartbeat("pod-a", "blue", "1", "ok", 1, 0, 10, 1, 1)
 GOOD = heartbeat_fields(HEARTBEAT) | {"name": "odd"}
-WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
+REQUEST = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
 
 @pytest.fixture
@@ -108,10 +108,10 @@ async def test_a_pod_is_seen_though_a_part_of_its_heartbeat_is_not(store: RedisS
         b"\xff",
         b"[]",
         b"7",
-        orjson.dumps(WISH | {"mode": 1}),
-        orjson.dumps(WISH | {"deadline_s": "soon"}),
-        orjson.dumps(WISH | {"deadline_s": -1}),
-        orjson.dumps(WISH | {"deadline_s": 1e300}),
+        orjson.dumps(REQUEST | {"mode": 1}),
+        orjson.dumps(REQUEST | {"deadline_s": "soon"}),
+        orjson.dumps(REQUEST | {"deadline_s": -1}),
+        orjson.dumps(REQUEST | {"deadline_s": 1e300}),
         orjson.dumps({"mode": "finish"}),
         b"x" * (MAX_HASH_BYTES + 1),
         None,

@@ -65,7 +65,7 @@ async def test_a_call_that_is_claimed_or_erased_is_kept_for_a_whole_ttl(
     assert await store.load("call_a") is None
 
 
-async def test_a_note_lasts_so_long_and_no_longer(store: MemoryStore, clock: list[float]) -> None:
+async def test_a_value_lasts_so_long_and_no_longer(store: MemoryStore, clock: list[float]) -> None:
     """Then there is none, and another one may be made."""
     assert await store.compare_and_set("name", None, b"one", ttl_s=7)
     clock[0] = 6.75

@@ -303,8 +303,8 @@ async def test_a_heartbeat_that_says_too_little_is_passed_over(redis_url: str) -
     await store.close()
 
 
-async def test_a_wish_of_a_newer_version_is_understood(redis_url: str) -> None:
-    """Blue and green are different versions: what this one does not know is left aside."""
+async def test_a_drain_request_of_a_newer_version_is_understood(redis_url: str) -> None:
+    """Blue and green are different versions: what this one does not know is left out."""
     store = RedisStore(redis_url, ttl_s=10)
     await store._redis.hset(
         "voice:color:blue", "drain", b'{"mode":"finish","deadline_s":5,"requested_at_ms":7,"new":1}'
@@ -441,7 +441,7 @@ def mine(url: str, *, ttl_s: int) -> MemoryStore:
 
 
 async def test_two_installations_share_a_server(redis_url: str) -> None:
-    """Under prefixes of their own, neither sees the other's calls, pods, keys and wishes; nothing is outside them."""
+    """Under prefixes of their own, neither sees the other's calls, pods, keys and requests; nothing is outside them."""
     async with opened(redis_url, "a:") as ours, opened(redis_url, "b:") as theirs:
         await ours.commit([CallWrite("call_a", 1, fields={"status": b"attached"}, whole=True, call_key_hash="k")])
         await ours.heartbeat(PodHeartbeat("pod", "blue", "1", "ok", 0, 0, 10, 0, 0), ttl_s=7)

@@ -143,11 +143,11 @@ AGAIN: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
     "an erasure": lambda store: store.erase("call_a", 5),
     "a call key": lambda store: store.bind_call_key("k", "call_a"),
     "who has a call key": lambda store: store.find_call_key("k"),
-    "a wish": lambda store: store.request_drain("blue", None),
-    "what is wished": lambda store: store.drain_request("blue"),
+    "a drain request": lambda store: store.request_drain("blue", None),
+    "what is requested": lambda store: store.drain_request("blue"),
     "the fleet": lambda store: store.pods(),
-    "a note": lambda store: store.get("cutover"),
-    "another note": lambda store: store.compare_and_set("cutover", None, b"1", ttl_s=5),
+    "a value": lambda store: store.get("cutover"),
+    "another value": lambda store: store.compare_and_set("cutover", None, b"1", ttl_s=5),
     "an agreement": lambda store: store.get_or_set("secret", b"1"),
 }
 
@@ -271,7 +271,7 @@ async def test_what_was_agreed_and_is_gone_is_agreed_anew() -> None:
 
 
 async def test_exactly_so_many_pods_are_listed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that beat last."""
+    """Those whose heartbeats came last."""
     monkeypatch.setattr("voice_agent.stores.redis_fleet.MAX_PODS", 2)
     store = RedisStore(redis_url, ttl_s=10)
     names = ("pod-c", "pod-b", "pod-a")

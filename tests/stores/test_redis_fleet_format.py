@@ -25,7 +25,7 @@ from voice_agent.stores.redis_fleet_format import (
 LEAST = {"name": "a", "color": "blue", "version": "1", "status": "ok", "active_calls": "2", "capacity": "9"}
 LEAST |= {"heartbeat_at_ms": "7"}
 """What a heartbeat cannot do without."""
-WISH = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
+REQUEST = {"mode": "finish", "deadline_s": 5, "requested_at_ms": 7}
 
 
 def read_heartbeat(**fields: Any) -> tuple[PodHeartbeat | None, list[str]]:
@@ -143,7 +143,7 @@ def test_a_heartbeat_can_do_without_a_part_that_is_odd(name: str, value: bytes, 
     assert read_heartbeat(**{name: value}) == (PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7), [why])
 
 
-def test_what_a_newer_version_counts_beside_is_left_aside() -> None:
+def test_what_a_newer_version_counts_beside_is_left_out() -> None:
     """Of its counters the ones that are known are read."""
     heartbeat, odd = read_heartbeat(counters=b'{"ended":1,"new":"x"}')
     assert heartbeat is not None
@@ -181,7 +181,7 @@ def test_what_cannot_be_read_at_all_is_odd(answer: Any, why: str) -> None:
 )
 def test_a_drain_request_is_read(more: dict[str, Any], drain: DrainRequest) -> None:
     """Up to the longest deadline there is."""
-    assert read_request(WISH | more) == (drain, [])
+    assert read_request(REQUEST | more) == (drain, [])
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_a_drain_request_is_read(more: dict[str, Any], drain: DrainRequest) -> N
     [
         (b"{", "no JSON"),
         (b"[]", "no JSON object"),
-        (WISH | {"mode": 1}, "its mode is no word"),
-        (WISH | {"mode": "\x1b"}, "its mode is no word"),
-        (WISH | {"mode": "m" * (MAX_TEXT_CHARS + 1)}, "its mode is no word"),
-        (WISH | {"deadline_s": -1}, "its deadline_s is no number"),
-        (WISH | {"deadline_s": True}, "its deadline_s is no number"),
-        (WISH | {"deadline_s": "5"}, "its deadline_s is no number"),
-        (WISH | {"deadline_s": MAX_DEADLINE_S + 1}, "its deadline_s is no number"),
-        (WISH | {"requested_at_ms": MAX_NUMBER + 2}, "its requested_at_ms is no number"),
+        (REQUEST | {"mode": 1}, "its mode is no word"),
+        (REQUEST | {"mode": "\x1b"}, "its mode is no word"),
+        (REQUEST | {"mode": "m" * (MAX_TEXT_CHARS + 1)}, "its mode is no word"),
+        (REQUEST | {"deadline_s": -1}, "its deadline_s is no number"),
+        (REQUEST | {"deadline_s": True}, "its deadline_s is no number"),
+        (REQUEST | {"deadline_s": "5"}, "its deadline_s is no number"),
+        (REQUEST | {"deadline_s": MAX_DEADLINE_S + 1}, "its deadline_s is no number"),
+        (REQUEST | {"requested_at_ms": MAX_NUMBER + 2}, "its requested_at_ms is no number"),
         ({"mode": "finish"}, "its deadline_s is no number"),
     ],
 )
@@ -244,7 +244,7 @@ def test_what_is_odd_is_named_once_for_as_long_as_it_stands_there() -> None:
     with capture_logs() as lines:
         for found in ({"a": "x"}, {"a": "x"}, {"a": "y", "b": "x"}, {"b": "x"}, {"a": "y", "b": "x"}):
             passed_over.tell("pods", found)
-        passed_over.tell("wishes", {"a": "y"})
+        passed_over.tell("requests", {"a": "y"})
     assert [(line["entry"], line["why"]) for line in lines] == [
         ("a", "x"),
         ("a", "y"),

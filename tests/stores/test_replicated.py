@@ -46,7 +46,7 @@ def whole(call_id: str, revision: int) -> CallWrite:
     return CallWrite(call_id, 1, revision, "made", events=events, whole=True)
 
 
-class Talk:
+class RepeatingWriter:
     """Writes one numbered event after the other, as a pod does: each again until it is answered."""
 
     def __init__(self, store: Store) -> None:
@@ -104,9 +104,9 @@ async def until_answered(store: Store, write: CallWrite) -> WriteOutcome:
                 await asyncio.sleep(0.02)
 
 
-async def check_nothing_is_lost(store: Store, talk: Talk) -> None:
+async def check_nothing_is_lost(store: Store, writer: RepeatingWriter) -> None:
     """Every event that was answered is there, once and in order."""
-    for call_id, newest in talk.answered.items():
+    for call_id, newest in writer.answered.items():
         held = await store.load(call_id)
         assert held is not None
         assert [entry.n for entry in held.outbox] == list(range(1, newest + 1))
@@ -117,18 +117,18 @@ async def test_a_failover_loses_no_answered_write_and_heals_by_itself(sentinels:
     store = open_store(sentinels.url, ttl_s=600)
     await store.open()
     assert store.kind == "sentinel"
-    talk = Talk(store)
-    await talk.until(20)
+    writer = RepeatingWriter(store)
+    await writer.until(20)
     killed = await asyncio.to_thread(sentinels.kill_master)
-    before = min(talk.answered.values())
-    await talk.until(before + 20)
-    await talk.stop()
-    assert talk.failed
-    assert not talk.told_of_losses
-    await check_nothing_is_lost(store, talk)
+    before = min(writer.answered.values())
+    await writer.until(before + 20)
+    await writer.stop()
+    assert writer.failed
+    assert not writer.told_of_losses
+    await check_nothing_is_lost(store, writer)
     taken = await store.claim(Claim("call_0", "pod-b", "green", 5, name="b"))
     assert isinstance(taken, Claimed)
-    revision = talk.answered["call_0"] + 1
+    revision = writer.answered["call_0"] + 1
     assert await store.commit([numbered("call_0", revision)]) == [WriteOutcome.SUPERSEDED]
     await asyncio.to_thread(sentinels.await_failover, killed)
     await asyncio.to_thread(sentinels.revive, killed)
@@ -169,16 +169,16 @@ async def test_a_cluster_goes_on_when_a_master_is_lost(cluster: ClusterSet) -> N
     store = open_store(cluster.url, ttl_s=600)
     await store.open()
     assert store.kind == "cluster"
-    talk = Talk(store)
-    await talk.until(20)
+    writer = RepeatingWriter(store)
+    await writer.until(20)
     killed = cluster.master_of("call:{call_0}")
     killed.stop()
-    before = min(talk.answered.values())
-    await talk.until(before + 20)
-    await talk.stop()
+    before = min(writer.answered.values())
+    await writer.until(before + 20)
+    await writer.stop()
     # Redis Cluster replicates without waiting, so the lost master may have answered writes that nobody else has.
     # That is never unnoticed: the next write is told that its forerunner is missing, and all is written again.
-    await check_nothing_is_lost(store, talk)
+    await check_nothing_is_lost(store, writer)
     killed.start()
     await asyncio.to_thread(cluster.await_whole)
     await store.close()
@@ -268,7 +268,7 @@ async def test_a_store_of_a_cluster_knows_its_masters_and_leaves_no_connection(c
 
 
 async def test_the_fleet_is_spread_over_slots(cluster: ClusterSet) -> None:
-    """Heartbeats, call keys and wishes live in other slots than calls, and work all the same."""
+    """Heartbeats, call keys and drain requests live in other slots than calls, and work all the same."""
     store = open_store(cluster.url, ttl_s=60)
     for name in ("pod-a", "pod-b", "pod-c"):
         await store.heartbeat(PodHeartbeat(name, "blue", "1", "ok", 0, 0, 1, 0, int(time.time() * 1000)), ttl_s=60)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.replicated import SERVICE, cluster_set, sentinel_set
 from tests.servers import redis_server
-from tests.tls import make_certificate, needs_openssl, tls_fronts
+from tests.tls import make_certificate, needs_openssl, tls_proxies
 from voice_agent.call.changes import CallWrite
 from voice_agent.errors import StoreRefused, StoreUnavailable
 from voice_agent.stores.base import WriteOutcome
@@ -44,16 +44,16 @@ async def check(url: str, certificate: Path) -> None:
 async def test_one_server(pair: tuple[Path, Path]) -> None:
     """`rediss://` works with the authority named in the URL and refuses a certificate that nobody vouches for."""
     with redis_server() as server:
-        async with tls_fronts(*pair, server.port) as (front,):
-            await check(f"rediss://localhost:{front.port}/0", pair[0])
-            assert front.encrypted
+        async with tls_proxies(*pair, server.port) as (proxy,):
+            await check(f"rediss://localhost:{proxy.port}/0", pair[0])
+            assert proxy.encrypted
 
 
 async def test_behind_sentinels(pair: tuple[Path, Path]) -> None:
     """`rediss+sentinel://` speaks TLS to the sentinels and to the master, each with its own password."""
     with sentinel_set(password="correct-horse", replicas=1, sentinels=1) as behind:
         (sentinel_port,) = behind.sentinel_ports
-        async with tls_fronts(*pair, sentinel_port, behind.servers[0].port) as (sentinel, master):
+        async with tls_proxies(*pair, sentinel_port, behind.servers[0].port) as (sentinel, master):
             with behind.sentinel(sentinel_port) as told:
                 told.execute_command("SENTINEL REMOVE", SERVICE)
                 told.execute_command("SENTINEL MONITOR", SERVICE, "127.0.0.1", master.port, 1)
@@ -74,10 +74,10 @@ async def test_behind_sentinels(pair: tuple[Path, Path]) -> None:
 async def test_a_cluster(pair: tuple[Path, Path]) -> None:
     """`rediss+cluster://` speaks TLS to each node, the ones it has found as well as those in the URL."""
     with cluster_set() as cluster:
-        async with tls_fronts(*pair, *(server.port for server in cluster.servers)) as fronts:
-            for server, front in zip(cluster.servers, fronts, strict=True):
+        async with tls_proxies(*pair, *(server.port for server in cluster.servers)) as proxies:
+            for server, proxy in zip(cluster.servers, proxies, strict=True):
                 with cluster.client(server) as told:
-                    told.config_set("cluster-announce-port", front.port)
-            await asyncio.to_thread(cluster.await_announced, {front.port for front in fronts})
-            await check(f"rediss+cluster://127.0.0.1:{fronts[0].port}", pair[0])
-            assert all(front.encrypted for front in fronts)
+                    told.config_set("cluster-announce-port", proxy.port)
+            await asyncio.to_thread(cluster.await_announced, {proxy.port for proxy in proxies})
+            await check(f"rediss+cluster://127.0.0.1:{proxies[0].port}", pair[0])
+            assert all(proxy.encrypted for proxy in proxies)

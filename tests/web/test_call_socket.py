@@ -7,15 +7,15 @@ import struct
 
 import pytest
 
-from tests.websocket.rig import Taker, connected
+from tests.websocket.rig import RecordingListener, connected
 
 
 async def test_a_fault_of_the_listener_is_raised_where_it_is_served() -> None:
     """Not in the event loop's callback, where nobody would close the connection."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.fault = ValueError("ours")
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        listener.fault = ValueError("ours")
+        over = asyncio.create_task(socket.deliver(listener))
         await asyncio.sleep(0)
         peer.say(1, b"a")
         with pytest.raises(ValueError, match="ours"):
@@ -58,9 +58,9 @@ async def test_an_answer_to_a_close_is_no_hang_up() -> None:
         assert await peer.frame() == (8, struct.pack("!H", 1012))
         peer.say(8, struct.pack("!H", 1000))
         assert await peer.reader.read() == b""
-        assert await socket.deliver(Taker()) == 1012
+        assert await socket.deliver(RecordingListener()) == 1012
     async with connected() as (socket, peer, _):
-        over = asyncio.create_task(socket.deliver(Taker()))
+        over = asyncio.create_task(socket.deliver(RecordingListener()))
         peer.say(8, struct.pack("!H", 1000))
         assert await peer.frame() == (8, struct.pack("!H", 1000))
         await socket.close(1012, "")

@@ -150,7 +150,7 @@ async def test_admin_starts_and_cancels_a_drain() -> None:
         ("nonsense", None),
     ],
 )
-async def test_a_wrong_drain_wish_is_400_and_drains_nothing(body: str, param: str | None) -> None:
+async def test_a_wrong_drain_request_is_400_and_drains_nothing(body: str, param: str | None) -> None:
     """The field that is wrong is named."""
     async with running() as server:
         response = await server.http.post("/admin/drain", content=body)

@@ -101,7 +101,7 @@ async def test_who_wants_no_call_is_told_so(intent: str) -> None:
 
 
 async def test_what_a_client_can_do_is_told_to_the_pod() -> None:
-    """Call key (as a hash), last event and wishes arrive; a key or going_away means that it can come back."""
+    """Call key (as a hash), last event and options arrive; a key or going_away means that it can come back."""
     async with running() as server:
         async with server.connect(f"/realtime?call_key={CALL_KEY}&last_event_id=evt_41&model=gpt-realtime"):
             pass

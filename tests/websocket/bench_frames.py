@@ -27,7 +27,7 @@ ROUNDS = 300
 TIMES = 500
 
 
-class Taker(Listener):
+class RecordingListener(Listener):
     """Takes everything, reading it or not."""
 
     def __init__(self, read: Callable[[str | bytes], object]) -> None:
@@ -95,17 +95,17 @@ async def least_us(run: Callable[[], object]) -> float:
     return best
 
 
-async def served(ready_pod: Taker) -> CallSocket:
+async def served(listener: RecordingListener) -> CallSocket:
     """A connection whose messages the taker gets."""
     socket = CallSocket(cast("asyncio.Transport", Sink()), set(), max_message_bytes=MESSAGE_BYTES * 2)
-    asyncio.get_running_loop().create_task(socket.deliver(ready_pod))
+    asyncio.get_running_loop().create_task(socket.deliver(listener))
     await asyncio.sleep(0)
     return socket
 
 
-async def burst_us(data: bytes, ready_pod: Taker) -> tuple[float, float]:
+async def burst_us(data: bytes, listener: RecordingListener) -> tuple[float, float]:
     """Microseconds of all callbacks that work on the data, read as uvloop does, and of the longest turn."""
-    socket = await served(ready_pod)
+    socket = await served(listener)
     begun = turn = time.process_time_ns()
     longest = 0
     for at in range(0, len(data), READ_BYTES):
@@ -125,7 +125,7 @@ async def main() -> None:
     print(f"only_text               {await least_us(lambda: only_text(one)):8.2f} µs")
     print(f"text_frame              {await least_us(lambda: text_frame(AUDIO)):8.2f} µs")
     for name, read in (("taken", lambda message: None), ("parsed", parse)):
-        socket = await served(Taker(read))
+        socket = await served(RecordingListener(read))
         print(f"one frame, {name:7s}      {await least_us(partial(socket.data_received, one)):8.2f} µs")
     for name, data, count in (
         ("frame of audio", one * 1000, 1000),
@@ -137,7 +137,7 @@ async def main() -> None:
         ("20 MB of emoji", masked(TEXT, "\U0001f600".encode() * (MESSAGE_BYTES // 4)), 1),
         ("20 MB of noise", masked(2, os.urandom(MESSAGE_BYTES)), 1),
     ):
-        runs = [await burst_us(data, Taker(lambda message: None)) for _ in range(3)]
+        runs = [await burst_us(data, RecordingListener(lambda message: None)) for _ in range(3)]
         total, longest = min(runs)[0], min(turn for _, turn in runs)
         print(f"{name:22s}  {total / count:9.2f} µs each, longest turn {longest / 1000:6.2f} ms")
 

@@ -15,7 +15,7 @@ from voice_agent.runtime.ports import Listener
 from voice_agent.web.call_socket import CallSocket
 
 
-class Taker(Listener):
+class RecordingListener(Listener):
     """Takes messages while it is told to."""
 
     def __init__(self) -> None:

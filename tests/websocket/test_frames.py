@@ -46,7 +46,7 @@ def all_of(reader: FrameReader, data: bytes) -> list[object]:
 
 
 def read(data: bytes, *, limit: int = LIMIT) -> tuple[list[object], int | None]:
-    """The messages in `data`, and the code of the mistake if there is one."""
+    """The messages in `data`, and the close code of the error if there is one."""
     reader = FrameReader(limit)
     messages = all_of(reader, data)
     return messages, None if reader.peer_error is None else reader.peer_error.code
@@ -91,7 +91,7 @@ def test_messages_arrive_whole_however_they_are_cut(
 
 
 @given(st.binary(max_size=400), st.integers(0, 400))
-def test_any_bytes_give_messages_or_a_mistake(data: bytes, cut: int) -> None:
+def test_any_bytes_give_messages_or_a_protocol_error(data: bytes, cut: int) -> None:
     """Nothing a peer sends raises, and where it is cut does not matter."""
     whole = read(data)
     reader = FrameReader(LIMIT)
@@ -260,7 +260,7 @@ def test_a_masked_frame_is_that_of_a_client(size: int, key: bytes) -> None:
 
 
 def test_the_reader_forgets_nothing_it_was_not_given() -> None:
-    """A reader that was told of a mistake stays silent."""
+    """A reader that was told of an error stays silent."""
     reader = FrameReader(10)
     reader.feed(b"\xff\x00")
     assert reader.read() is None

@@ -7,22 +7,22 @@ import struct
 
 import pytest
 
-from tests.websocket.rig import Taker, connected
+from tests.websocket.rig import RecordingListener, connected
 from voice_agent.websocket.frames import PING, PONG
 
 
 async def test_a_peer_that_is_not_read_is_not_taken_for_dead() -> None:
     """Its pong may stand behind a message that the listener cannot take."""
     async with connected(ping_s=0.01) as (socket, peer, _):
-        ready_pod = Taker()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.say(1, b"x")
-        await ready_pod.refused.wait()
+        await listener.refused.wait()
         for _ in range(4):
             assert await peer.frame() == (PING, b"")
         peer.say(PONG, b"")
-        ready_pod.willing.set()
-        while not ready_pod.taken:
+        listener.willing.set()
+        while not listener.taken:
             await asyncio.sleep(0)
         assert socket._receiver.close_code is None
         over.cancel()
@@ -51,14 +51,14 @@ async def test_a_peer_that_answers_pings_stays() -> None:
 async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
     """Only the answer to that ping is one; while it is waited for, no other is asked for."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.willing.set()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
         seen: list[list[str | bytes]] = []
         answered = asyncio.Event()
 
         def note() -> None:
-            seen.append(list(ready_pod.taken))
+            seen.append(list(listener.taken))
             answered.set()
 
         socket.probe(note)
@@ -78,7 +78,7 @@ async def test_a_sign_of_life_comes_behind_what_was_sent_before_it() -> None:
 async def test_a_sign_of_life_that_breaks_the_listener_breaks_the_connection() -> None:
     """As a message does on which the listener fails."""
     async with connected() as (socket, peer, _):
-        over = asyncio.create_task(socket.deliver(Taker()))
+        over = asyncio.create_task(socket.deliver(RecordingListener()))
 
         def fail() -> None:
             raise ZeroDivisionError

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.frames import Frame, Opcode
 
-from tests.websocket.rig import Taker, connected
+from tests.websocket.rig import RecordingListener, connected
 from voice_agent.websocket.frames import PONG
 from voice_agent.websocket.loop_scheduler import RUN_S, SHARE_S, WINDOW_S, LoopScheduler
 from voice_agent.websocket.message_receiver import MESSAGE_PROGRESS_BYTES, PONGS
@@ -21,19 +21,19 @@ from voice_agent.websocket.message_receiver import MESSAGE_PROGRESS_BYTES, PONGS
 async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
     """Nothing is lost or reordered, and no more than the read buffers are filled meanwhile."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        over = asyncio.create_task(socket.deliver(listener))
         for n in range(3000):
             peer.say(1, b"%d " % n + b"x" * 10_000)
-        await ready_pod.refused.wait()
+        await listener.refused.wait()
         stuck = asyncio.create_task(peer.writer.drain())
         done, _ = await asyncio.wait({stuck}, timeout=0.2)
         assert not done
-        ready_pod.willing.set()
+        listener.willing.set()
         await stuck
         peer.say(8, struct.pack("!H", 1000))
         assert await over == 1000
-        assert [str(text).partition(" ")[0] for text in ready_pod.taken] == [str(n) for n in range(3000)]
+        assert [str(text).partition(" ")[0] for text in listener.taken] == [str(n) for n in range(3000)]
 
 
 class Ticking:
@@ -84,7 +84,7 @@ async def test_a_burst_lets_others_have_their_turn(data: bytes) -> None:
         connected(scheduler=scheduler) as (socket, peer, _),
         connected(scheduler=scheduler) as (neighbour, other, _),
     ):
-        crowd, modest = Taker(), Taker()
+        crowd, modest = RecordingListener(), RecordingListener()
         crowd.willing.set()
         modest.willing.set()
         longest_s = 0.0
@@ -108,7 +108,7 @@ async def test_a_burst_lets_others_have_their_turn(data: bytes) -> None:
 async def test_pings_of_a_burst_are_answered_by_the_newest() -> None:
     """A few are answered one by one; of thousands the last is, and some in between."""
     async with connected() as (socket, peer, _):
-        over = asyncio.create_task(socket.deliver(Taker()))
+        over = asyncio.create_task(socket.deliver(RecordingListener()))
         peer.writer.write(b"".join(Frame(Opcode.PING, b"%d" % n).serialize(mask=True) for n in range(5000)))
         pongs = [await peer.frame()]
         while pongs[-1] != (PONG, b"4999"):
@@ -123,49 +123,49 @@ async def test_pings_of_a_burst_are_answered_by_the_newest() -> None:
 async def test_what_came_before_the_connection_broke_is_delivered() -> None:
     """Even what the listener was not ready for, and what was not read yet."""
     async with connected() as (socket, peer, connections):
-        ready_pod = Taker()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.writer.write(b"".join(Frame(Opcode.TEXT, b"%d" % n).serialize(mask=True) for n in range(100)))
-        await ready_pod.refused.wait()
+        await listener.refused.wait()
         socket.abort()
         while connections:
             await asyncio.sleep(0)
         assert not over.done()
-        ready_pod.willing.set()
+        listener.willing.set()
         assert await over == 1006
-        assert ready_pod.taken == [str(n) for n in range(100)]
+        assert listener.taken == [str(n) for n in range(100)]
 
 
 async def test_half_a_message_is_charged_until_it_is_whole() -> None:
     """The listener knows how much is held for it, and that it is held no longer."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.willing.set()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
         data = Frame(Opcode.BINARY, bytes(900_000)).serialize(mask=True)
         peer.writer.write(data[:-1])
-        while ready_pod.held_bytes < 900_000 - 1:
+        while listener.held_bytes < 900_000 - 1:
             await asyncio.sleep(0)
         peer.writer.write(data[-1:])
-        while not ready_pod.taken:
+        while not listener.taken:
             await asyncio.sleep(0)
-        assert ready_pod.held_bytes == 0
+        assert listener.held_bytes == 0
         over.cancel()
 
 
 async def test_a_message_that_is_not_taken_yet_is_charged() -> None:
     """As long as the listener works on it, in several turns, it is held."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.say(2, bytes(900_000))
-        await ready_pod.refused.wait()
-        while ready_pod.held_bytes != 900_000:
+        await listener.refused.wait()
+        while listener.held_bytes != 900_000:
             await asyncio.sleep(0)
-        ready_pod.willing.set()
-        while not ready_pod.taken:
+        listener.willing.set()
+        while not listener.taken:
             await asyncio.sleep(0)
-        assert ready_pod.held_bytes == 0
+        assert listener.held_bytes == 0
         over.cancel()
 
 
@@ -174,7 +174,7 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
     clock = Ticking()
     scheduler = LoopScheduler(asyncio.get_running_loop(), clock)
 
-    class Slicing(Taker):
+    class Slicing(RecordingListener):
         """Needs 20 turns, each as long as a share."""
 
         left = 20
@@ -189,13 +189,13 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
 
     async with AsyncExitStack() as stack:
         overs = []
-        ready_pods = [Slicing() for _ in range(12)]
-        for ready_pod in ready_pods:
+        listeners = [Slicing() for _ in range(12)]
+        for listener in listeners:
             socket, peer, _ = await stack.enter_async_context(connected(scheduler=scheduler))
-            overs.append(asyncio.create_task(socket.deliver(ready_pod)))
+            overs.append(asyncio.create_task(socket.deliver(listener)))
             peer.say(1, b"x" * 10)
         longest_s = 0.0
-        while any(ready_pod.left > 0 for ready_pod in ready_pods):
+        while any(listener.left > 0 for listener in listeners):
             before_s = clock.now_s
             await asyncio.sleep(0)
             longest_s = max(longest_s, clock.now_s - before_s)
@@ -208,25 +208,25 @@ async def test_long_messages_are_worked_on_in_shares() -> None:
 async def test_a_message_for_which_there_is_no_room_closes_the_connection(is_willing: bool) -> None:
     """With 1013, for later or elsewhere there may be room; nothing of it is held, and nothing after it is read."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.reserved_bytes = 500_000
+        listener = RecordingListener()
+        listener.reserved_bytes = 500_000
         if is_willing:
-            ready_pod.willing.set()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+            listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.say(2, bytes(900_000))
         peer.say(1, b"after")
         assert await peer.frame() == (8, struct.pack("!H", 1013) + b"no room")
         assert await over == 1013
-        assert ready_pod.held_bytes == 0
+        assert listener.held_bytes == 0
         assert socket._reader.held_bytes == 0
-        assert ready_pod.taken == []
+        assert listener.taken == []
 
 
 async def test_a_message_that_never_ends_is_given_up() -> None:
     """Closed with 1008 and a reason that names the bound, unless it grows by enough."""
     async with connected(message_s=3600) as (socket, peer, _):
-        ready_pod = Taker()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.writer.write(BEGIN)
         while socket._receiver._watch is None:
             await asyncio.sleep(0)
@@ -234,10 +234,10 @@ async def test_a_message_that_never_ends_is_given_up() -> None:
         while socket._reader.held_bytes < MESSAGE_PROGRESS_BYTES:
             await asyncio.sleep(0)
         socket._receiver._look_at_progress()
-        assert not ready_pod.limits
+        assert not listener.limits
         peer.writer.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True))
         socket._receiver._look_at_progress()
-        assert ready_pod.limits == ["message_progress"]
+        assert listener.limits == ["message_progress"]
         assert await over == 1008
         code, reason = (await peer.frame())[1][:2], b"message_progress: an incomplete message must grow"
         assert code == struct.pack("!H", 1008)
@@ -247,9 +247,9 @@ async def test_a_message_that_never_ends_is_given_up() -> None:
 async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() -> None:
     """Each look finds another one begun, or none."""
     async with connected(message_s=3600) as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.willing.set()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
         for n in range(3):
             peer.writer.write(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
             while socket._receiver._watch is None or socket._reader.begun != n + 1:
@@ -257,22 +257,22 @@ async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() ->
             if n:
                 socket._receiver._look_at_progress()
             peer.say(0, b"b")
-            while len(ready_pod.taken) <= n:
+            while len(listener.taken) <= n:
                 await asyncio.sleep(0)
         socket._receiver._look_at_progress()
         assert socket._receiver._watch is None
-        assert ready_pod.limits == []
+        assert listener.limits == []
         over.cancel()
 
 
 async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -> None:
     """The handshake pauses it when much comes early."""
     async with connected(is_paused=True) as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.willing.set()
+        listener = RecordingListener()
+        listener.willing.set()
         peer.say(1, b"early")
-        over = asyncio.create_task(socket.deliver(ready_pod))
-        while not ready_pod.taken:
+        over = asyncio.create_task(socket.deliver(listener))
+        while not listener.taken:
             await asyncio.sleep(0)
         over.cancel()
 
@@ -280,17 +280,17 @@ async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -
 async def test_a_listener_that_stops_in_the_middle_gets_the_rest_later() -> None:
     """The first message it refuses comes again, before those behind it."""
     async with connected() as (socket, peer, _):
-        ready_pod = Taker()
-        ready_pod.willing.set()
-        over = asyncio.create_task(socket.deliver(ready_pod))
+        listener = RecordingListener()
+        listener.willing.set()
+        over = asyncio.create_task(socket.deliver(listener))
         peer.say(1, b"a")
-        while not ready_pod.taken:
+        while not listener.taken:
             await asyncio.sleep(0)
-        ready_pod.willing.clear()
+        listener.willing.clear()
         peer.say(1, b"b")
         peer.say(2, b"c")
         peer.say(8, b"")
-        await ready_pod.refused.wait()
-        ready_pod.willing.set()
+        await listener.refused.wait()
+        listener.willing.set()
         assert await over == 1005
-        assert ready_pod.taken == ["a", "b", b"c"]
+        assert listener.taken == ["a", "b", b"c"]

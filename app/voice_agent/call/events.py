@@ -71,7 +71,7 @@ def going_away(time_left_ms: int, reason: str) -> Body:
 
 
 def error(error: ProtocolError, event_id: str | None = None) -> Body:
-    """The caller's mistake; `event_id` is the caller's own id of the event that was wrong."""
+    """An event of the client was invalid; `event_id` is the caller's own id of the event that was wrong."""
     return {
         "type": "error",
         "error": {

@@ -39,7 +39,7 @@ from voice_agent.runtime.ports import Clock
 
 WAIT_S = 0.1
 FIRST_WAIT_S = 0.01
-"""How often the board is looked at, and while the first worker starts."""
+"""How often the table is looked at, and while the first worker starts."""
 RESTARTS = Delays(first_s=0.1, longest_s=10.0)
 SOUND_S = 30.0
 """A worker that lived so long is started again without delay."""
@@ -64,13 +64,13 @@ class _WorkerProcess:
 class Supervisor:
     """`run` returns the exit status when the last worker has left."""
 
-    def __init__(self, board: WorkerTable, work: Callable[[int], None], drain: HostDrain, clock: Clock) -> None:
+    def __init__(self, table: WorkerTable, work: Callable[[int], None], drain: HostDrain, clock: Clock) -> None:
         """`work` is what a worker does in its process, by slot; `drain` is how all leave on a signal."""
-        self._board = board
+        self._table = table
         self._work = work
         self._drain = drain
         self._clock = clock
-        self._workers = [_WorkerProcess() for _ in range(board.workers)]
+        self._workers = [_WorkerProcess() for _ in range(table.workers)]
         self._signalled = 0
         self._leaving = False
         self._wakeup, self._waker = socket.socketpair()
@@ -103,7 +103,7 @@ class Supervisor:
     def _start_first(self) -> int | None:
         """Start one worker; its exit status if it leaves before it serves: what is wrong is wrong for all."""
         self._start(0)
-        while self._board.line(0).status is None:
+        while self._table.row(0).status is None:
             self._wait(FIRST_WAIT_S)
             self._pass_signals_on()
             for _, status in self._reap():
@@ -188,8 +188,8 @@ class Supervisor:
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
                 worker.pid = 0
-                # Its siblings accept what waits for it from now on.
-                self._board.write(slot, WorkerState())
+                # The other workers accept what waits for it from now on.
+                self._table.write(slot, WorkerState())
                 ended.append((slot, os.waitstatus_to_exitcode(status)))
         return ended
 
@@ -199,13 +199,13 @@ class Supervisor:
         self._signalled += 1
 
     def _pass_signals_on(self) -> None:
-        if self._leaving and not self._board.is_leaving:
+        if self._leaving and not self._table.is_leaving:
             log.info("the drain was cancelled: workers stay")
             self._leaving = False
         while self._signalled:
             self._signalled -= 1
-            # First of all on the board: nobody is to be handed to a sibling that leaves as well.
-            self._board.set_drain(self._board.drain or self._drain, leaving=True)
+            # First of all on the table: nobody is to be handed to another worker that leaves as well.
+            self._table.set_drain(self._table.drain or self._drain, leaving=True)
             self._leaving = True
             for worker in self._workers:
                 if worker.pid:

@@ -1,7 +1,7 @@
 """Questions between the workers of a host, over unix sockets in a directory only this user may open.
 
 A question is a line of JSON, ``{"ask": <what>, …}``; the answer is all that comes back
-until the end of the connection. A sibling that does not answer in time is passed over: it
+until the end of the connection. Another worker that does not answer in time is passed over: it
 hangs or is being replaced.
 """
 
@@ -43,7 +43,7 @@ class WorkerIpc:
                     writer.write(await answer(orjson.loads(await reader.readline())))
                     await writer.drain()
             except (OSError, TimeoutError, ValueError) as error:
-                log.warning("a sibling's question was not answered", reason=str(error) or type(error).__name__)
+                log.warning("another worker's question was not answered", reason=str(error) or type(error).__name__)
             finally:
                 writer.close()
 

@@ -1,7 +1,7 @@
 """What the workers of a host know of each other without asking: a few numbers in memory they share.
 
-Each worker writes its own line every `LOOK_S`, the supervisor and whoever drains the host
-the first one. A line that is being written may be read half old, half new: it is right at
+Each worker writes its own row every `LOOK_S`, the supervisor and whoever drains the host
+the first one. A row that is being written may be read half old, half new: it is right at
 the next look.
 """
 
@@ -21,10 +21,10 @@ SILENT_S = 1.0
 """A worker that has not written for so long hangs, and others accept its connections."""
 
 STATES = (None, *PodState)
-"""By the byte of a line. None: there is no worker."""
+"""By the byte of a row. None: there is no worker."""
 MODES = (None, *DrainMode)
 HOST = struct.Struct("=BBd")
-LINE = struct.Struct("=Biiid")
+ROW = struct.Struct("=Biiid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class WorkerTable:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._memory = mmap.mmap(-1, HOST.size + workers * LINE.size)
+        self._memory = mmap.mmap(-1, HOST.size + workers * ROW.size)
 
     @property
     def is_leaving(self) -> bool:
@@ -79,32 +79,32 @@ class WorkerTable:
         mode, deadline_s = (0, 0.0) if drain is None else (MODES.index(drain.mode), drain.deadline_s)
         HOST.pack_into(self._memory, 0, leaving, mode, deadline_s)
 
-    def line(self, slot: int) -> WorkerState:
+    def row(self, slot: int) -> WorkerState:
         """What a worker last said."""
-        status, active, parked, capacity, written_s = LINE.unpack_from(self._memory, HOST.size + slot * LINE.size)
+        status, active, parked, capacity, written_s = ROW.unpack_from(self._memory, HOST.size + slot * ROW.size)
         return WorkerState(STATES[status], active, parked, capacity, written_s)
 
-    def lines(self) -> list[WorkerState]:
+    def rows(self) -> list[WorkerState]:
         """What all workers last said, by slot."""
-        return [self.line(slot) for slot in range(self.workers)]
+        return [self.row(slot) for slot in range(self.workers)]
 
-    def write(self, slot: int, line: WorkerState) -> None:
+    def write(self, slot: int, row: WorkerState) -> None:
         """Say it for a worker: its own, or one that is gone."""
-        numbers = (line.active_calls, line.parked_calls, line.capacity)
-        LINE.pack_into(self._memory, HOST.size + slot * LINE.size, STATES.index(line.status), *numbers, line.written_s)
+        numbers = (row.active_calls, row.parked_calls, row.capacity)
+        ROW.pack_into(self._memory, HOST.size + slot * ROW.size, STATES.index(row.status), *numbers, row.written_s)
 
 
-def queues_of(slot: int, lines: Sequence[WorkerState], now_s: float) -> set[int]:
+def queues_of(slot: int, rows: Sequence[WorkerState], now_s: float) -> set[int]:
     """Whose listening sockets a worker accepts from.
 
     Its own while it takes calls, and those of the workers before it that do not. Where no
     worker takes calls, those that are left answer in the same way, with refusals: a queue
     whose worker has gone stays open in the others, and a health check in it would wait for ever.
     """
-    count = len(lines)
-    serving = [line.takes_calls(now_s) for line in lines]
+    count = len(rows)
+    serving = [row.takes_calls(now_s) for row in rows]
     if not any(serving):
-        serving = [line.answers(now_s) for line in lines]
+        serving = [row.answers(now_s) for row in rows]
     if not any(serving):
         return {slot}
     if not serving[slot]:

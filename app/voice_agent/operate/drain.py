@@ -1,7 +1,7 @@
 """Draining: one pod through its admin door, or every pod of a color through the store.
 
 What has not been seen is never called drained. A pod of a color counts as drained once a
-heartbeat from after the wish says so; one that has left the fleet, once it stayed away
+heartbeat from after the request says so; one that has left the fleet, once it stayed away
 longer than a store that lost its memory needs to hear from everybody again::
 
     asked --heartbeat: draining, calls left--> draining --heartbeat: no calls left--> drained
@@ -24,7 +24,7 @@ from voice_agent.runtime.ports import Clock
 from voice_agent.stores.base import DrainRequest, PodState, Store
 
 APPLIED_WITHIN_S = 2
-"""A pod learns the wish for its color with its next heartbeat."""
+"""A pod learns the request for its color with its next heartbeat."""
 EXTRA_WAIT_S = 10
 """How much longer than the deadline a wait takes: pods act late, and say so late."""
 GONE_S = 5.0
@@ -119,7 +119,7 @@ async def drain_color(
     """Ask every pod of a color to drain, and `wait` until none has a call left.
 
     `approve` is told before what is to be expected; what it raises ends it there, and nothing is asked of any pod.
-    Raises `FleetError` when there is no such pod: nothing is wished then, or it would surprise the next that starts.
+    Raises `FleetError` when there is no such pod: nothing is requested then, or it would surprise the next that starts.
     """
     fleet = Fleet(await store.pods())
     if color not in fleet.colors:
@@ -164,7 +164,7 @@ class _Pod:
     """What is known of one pod of a color under drain."""
 
     heartbeat_at_ms: int
-    """Of the heartbeat from before the wish: it says nothing about its effect."""
+    """Of the heartbeat from before the request: it says nothing about its effect."""
     active_calls: int
     empty: bool = False
     away_since_s: float | None = None
@@ -202,7 +202,7 @@ class DrainWatch:
         """Take in what the fleet looks like; a pod of the color that has come since is watched, too."""
         heartbeats = {heartbeat.name: heartbeat for heartbeat in fleet.pods if heartbeat.color == self.color}
         for name, heartbeat in heartbeats.items():
-            # A newcomer's first heartbeat may be from before it knew of the wish.
+            # A newcomer's first heartbeat may be from before it knew of the request.
             pod = self.pods.setdefault(name, _Pod(heartbeat.heartbeat_at_ms, heartbeat.active_calls))
             pod.away_since_s, pod.gone = None, False
             pod.active_calls = heartbeat.active_calls

@@ -1,6 +1,6 @@
 """How far the cutover is, kept in the store, and a lease so that only one tool works at it.
 
-Two notes: ``cutover`` is the record, replaced only by whoever knows what it says; ``cutover-lease``
+Two values: ``cutover`` is the record, replaced only by whoever knows what it says; ``cutover-lease``
 names the tool at work and runs out by itself when that dies.
 """
 

@@ -152,7 +152,7 @@ class Monitor:
         return any(pod.color == color for pod in (await self.fleet()).pods)
 
     async def until_taking_calls(self, progress: CutoverProgress, color: str) -> None:
-        """Wait for a fresh heartbeat of a pod that takes calls: an older one may be from before it learnt of a wish."""
+        """Wait for a fresh heartbeat of a pod that takes calls: an older one may be from before a request to drain."""
         clock = self._context.clock
         until_s = clock.monotonic_s() + PATIENCE_S
         known: dict[str, int] = {}

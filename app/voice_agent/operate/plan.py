@@ -34,7 +34,7 @@ class Step(StrEnum):
     """Where a cutover is."""
 
     PREPARE = "prepare"
-    """The new color's drain, if one is wished, is taken back."""
+    """The new color's drain, if one is requested, is taken back."""
     PREFLIGHT = "preflight"
     SMOKE = "smoke"
     SHIFT = "shift"

@@ -79,7 +79,7 @@ class Runner:
 
     def __init__(self, context: Context, options: Options, budget: ErrorBudget) -> None:
         self._context = context
-        self._terms = options
+        self._options = options
         self._journal = Journal(context.store, context.clock)
         self._steps = Steps(context, budget, self._journal.save)
         self._interrupted = asyncio.Event()
@@ -149,7 +149,7 @@ class Runner:
         known = await self._journal.read()
         if known is not None and not known.is_over:
             self._check_same(known, new)
-            options = replace(self._terms, percents=known.options.percents)
+            options = replace(self._options, percents=known.options.percents)
             progress = replace(known, options=options, rollback_asked=False)
             self._context.reporter.begun(progress, again=True)
             return progress
@@ -162,7 +162,7 @@ class Runner:
             new=new,
             router=self._context.router.name,
             before=routing,
-            options=self._terms,
+            options=self._options,
             started_at_ms=now_ms,
             step_at_ms=now_ms,
         )

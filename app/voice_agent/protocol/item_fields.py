@@ -1,6 +1,6 @@
 """Conversation items as a client may create them.
 
-The shapes are those of ``ConversationItem`` in the official SDK. Unknown fields and kinds are mistakes, ``status`` is
+The shapes are those of ``ConversationItem`` in the official SDK. Unknown fields and kinds are invalid, ``status`` is
 ours to say. Audio is never kept inside an item: it is taken out, and an item says of it only that it is there
 (``{"type": "input_audio", "transcript": …}``).
 """

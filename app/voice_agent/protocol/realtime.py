@@ -65,7 +65,7 @@ def parse(message: str | bytes, *, max_audio_bytes: int = MAX_APPEND_BYTES) -> F
 
     `max_audio_bytes` bounds the decoded audio of one event. Whether audio holds whole
     samples, and whether the named items exist, is for the call to check. Unknown
-    fields are mistakes, except beside the audio of an append.
+    fields are invalid, except beside the audio of an append.
     """
     if type(message) is str and message.startswith(_HOT_STARTS) and len(message) < LARGE_MESSAGE:
         # The shortcut of the frame path: text that is an append and nothing else is not read as JSON.

@@ -112,7 +112,7 @@ class RehearsalEnvironment:
             await store.close()
 
     async def start(self, pod: RehearsedPod, **settings: object) -> None:
-        """Start a process in a pod's place, and wait until it takes calls or drains by somebody's wish.
+        """Start a process in a pod's place, and wait until it takes calls or drains on request.
 
         `settings` differ from those of all others. Raises `CutoverError`.
         """

@@ -46,7 +46,7 @@ ABOVE_NOISE = 1.8
 """How far a window's level must exceed the quietest recent one: 5 dB."""
 MAX_SPEECH_MS = 60_000
 """A longer utterance is ended here and goes on as another: music on hold, or a television, would else be one endless
-turn, in which the agent is deaf and dumb."""
+turn, in which the agent neither answers nor is interrupted."""
 NOISE_BLOCK_WINDOWS = 50
 """The quietest window is looked for in the current block of one second and the one before."""
 MAX_SPEECH_WINDOWS = MAX_SPEECH_MS // WINDOW_MS

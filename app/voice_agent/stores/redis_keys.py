@@ -40,5 +40,5 @@ class Keys:
         return f"{self._prefix}voice:agreed:{name}"
 
     def value(self, name: str) -> str:
-        """What an operator's tool has noted."""
+        """A value that an operator's tool keeps."""
         return f"{self._prefix}voice:value:{name}"

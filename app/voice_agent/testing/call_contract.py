@@ -18,7 +18,7 @@ def first_write(call_id: str = "call_a", **fields: bytes) -> CallWrite:
 
 
 def claim(call_id: str = "call_a", **more: Any) -> Claim:
-    """Another pod's wish."""
+    """What another pod claims."""
     return Claim(call_id, "pod-b", "green", 5, **more)
 
 

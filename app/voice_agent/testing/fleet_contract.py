@@ -38,12 +38,12 @@ class FleetContract:
         assert told == [heartbeat("a", active_calls=0, status="draining"), heartbeat("b")]
 
     async def test_a_color_learns_what_is_wished_of_it(self, store: Store) -> None:
-        """With its next beat; a wish taken back is gone."""
-        wish = DrainRequest("handoff", 60, 7)
+        """With its next heartbeat; a request taken back is gone."""
+        request = DrainRequest("handoff", 60, 7)
         assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None
-        await store.request_drain("blue", wish)
-        assert await store.drain_request("blue") == wish
-        assert await store.heartbeat(heartbeat("a"), ttl_s=5) == wish
+        await store.request_drain("blue", request)
+        assert await store.drain_request("blue") == request
+        assert await store.heartbeat(heartbeat("a"), ttl_s=5) == request
         assert await store.heartbeat(heartbeat("g", color="green"), ttl_s=5) is None
         await store.request_drain("blue", None)
         assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None
@@ -71,8 +71,8 @@ class FleetContract:
         assert await store.get_or_set("secret", b"one") == b"one"
         assert await store.get_or_set("secret", b"two") == b"one"
 
-    async def test_a_note_is_replaced_by_whoever_knows_it(self, store: Store) -> None:
-        """Of two who both saw the old note one replaces it; who asks again because the answer was lost is told yes."""
+    async def test_a_value_is_replaced_by_whoever_knows_it(self, store: Store) -> None:
+        """Of two who both saw the old value one replaces it; who asks again because the answer was lost is told yes."""
         assert await store.get("cutover") is None
         assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
         assert await store.compare_and_set("cutover", None, b"one", ttl_s=TTL_S)
@@ -86,7 +86,7 @@ class FleetContract:
         assert await store.compare_and_set("cutover", b"", None, ttl_s=TTL_S)
 
     async def test_a_heartbeat_brings_its_keys_calls(self, store: Store) -> None:
-        """With the next beat those that have none any more are gone."""
+        """With the next heartbeat those that have none any more are gone."""
         await store.heartbeat(heartbeat("a", keys={"0123456789abcdef": 2, "open": 1}), ttl_s=5)
         await store.heartbeat(heartbeat("b"), ttl_s=5)
         assert [pod.keys for pod in await store.pods()] == [{"0123456789abcdef": 2, "open": 1}, {}]

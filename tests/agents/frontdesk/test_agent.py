@@ -10,7 +10,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.agents.frontdesk.talks import message, parts_of, spoken, turn, typed
+from tests.agents.frontdesk.dialogs import message, parts_of, spoken, turn, typed
 from voice_agent.agents.base import Audio, HangUp, Plan, Progress, Text
 from voice_agent.agents.frontdesk import FrontDesk
 from voice_agent.agents.frontdesk.agent import sentences

@@ -8,33 +8,33 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.agents.frontdesk.talks import Talk, at
+from tests.agents.frontdesk.dialogs import DeskDialog, at
 from voice_agent.agents.frontdesk.dialog import GOODBYE, GREETING, decide, greet
 from voice_agent.agents.frontdesk.memory import Memory
 
 
 def test_booking_asks_for_what_is_missing() -> None:
     """Day, then time, then done: the talk of the README."""
-    talk = Talk()
-    answer = talk.say("I'd like to book an appointment next Tuesday")
+    dialog = DeskDialog()
+    answer = dialog.say("I'd like to book an appointment next Tuesday")
     assert answer == "What time on Tuesday the first of December would suit you?"
-    assert talk.say("at three").startswith("Done: Tuesday the first of December at three in the afternoon.")
-    assert talk.slots() == [("2026-12-01", 15 * 60)]
+    assert dialog.say("at three").startswith("Done: Tuesday the first of December at three in the afternoon.")
+    assert dialog.slots() == [("2026-12-01", 15 * 60)]
 
 
 def test_booking_in_one_sentence() -> None:
     """Whoever says everything at once is asked nothing."""
-    talk = Talk()
-    assert talk.say("can i book an appointment for tomorrow at ten thirty").startswith("Done: ")
-    assert talk.slots() == [("2026-11-24", 10 * 60 + 30)]
+    dialog = DeskDialog()
+    assert dialog.say("can i book an appointment for tomorrow at ten thirty").startswith("Done: ")
+    assert dialog.slots() == [("2026-11-24", 10 * 60 + 30)]
 
 
 def test_time_before_day() -> None:
     """The order does not matter."""
-    talk = Talk()
-    assert talk.say("book an appointment") == "Which day would suit you?"
-    assert talk.say("at three") == "Which day at three in the afternoon would suit you?"
-    assert talk.say("on friday").startswith("Done: Friday the twenty seventh of November at three in the afternoon.")
+    dialog = DeskDialog()
+    assert dialog.say("book an appointment") == "Which day would suit you?"
+    assert dialog.say("at three") == "Which day at three in the afternoon would suit you?"
+    assert dialog.say("on friday").startswith("Done: Friday the twenty seventh of November at three in the afternoon.")
 
 
 @pytest.mark.parametrize(
@@ -42,32 +42,32 @@ def test_time_before_day() -> None:
 )
 def test_a_correction_changes_what_was_done(correction: str) -> None:
     """A correction moves the appointment just made, and makes no second one."""
-    talk = Talk()
-    talk.say("book an appointment next tuesday at three")
-    assert talk.say(correction).startswith("Changed: Tuesday the first of December at four in the afternoon.")
-    assert talk.slots() == [("2026-12-01", 16 * 60)]
+    dialog = DeskDialog()
+    dialog.say("book an appointment next tuesday at three")
+    assert dialog.say(correction).startswith("Changed: Tuesday the first of December at four in the afternoon.")
+    assert dialog.slots() == [("2026-12-01", 16 * 60)]
 
 
 def test_a_day_after_something_was_done_is_asked_about() -> None:
     """Without a word of correction it might be a second appointment: the desk asks."""
-    talk = Talk()
-    talk.say("next tuesday at three")
-    assert talk.say("tomorrow at ten") == (
+    dialog = DeskDialog()
+    dialog.say("next tuesday at three")
+    assert dialog.say("tomorrow at ten") == (
         "Shall I move your appointment to Tuesday the twenty fourth of November at ten in the morning?"
     )
-    assert talk.slots() == [("2026-12-01", 15 * 60)]
-    assert talk.say("yes").startswith("Changed: ")
-    assert talk.slots() == [("2026-11-24", 10 * 60)]
+    assert dialog.slots() == [("2026-12-01", 15 * 60)]
+    assert dialog.say("yes").startswith("Changed: ")
+    assert dialog.slots() == [("2026-11-24", 10 * 60)]
 
 
 def test_a_closed_day_is_refused_with_a_reason_and_an_offer() -> None:
     """Sunday: why not, and when instead; "yes" takes the offer."""
-    talk = Talk()
-    assert talk.say("book an appointment on sunday at eleven") == (
+    dialog = DeskDialog()
+    assert dialog.say("book an appointment on sunday at eleven") == (
         "We are closed on Sundays. Would Monday the thirtieth of November at eleven in the morning suit you?"
     )
-    assert talk.say("yes please").startswith("Done: ")
-    assert talk.slots() == [("2026-11-30", 11 * 60)]
+    assert dialog.say("yes please").startswith("Done: ")
+    assert dialog.slots() == [("2026-11-30", 11 * 60)]
 
 
 @pytest.mark.parametrize(
@@ -75,70 +75,70 @@ def test_a_closed_day_is_refused_with_a_reason_and_an_offer() -> None:
 )
 def test_a_time_outside_the_hours_is_refused_with_an_offer(time: str, offered: str) -> None:
     """Too late and too early: the hours, and the nearest time that can be had."""
-    talk = Talk()
-    answer = talk.say(f"book an appointment tomorrow at {time}")
+    dialog = DeskDialog()
+    answer = dialog.say(f"book an appointment tomorrow at {time}")
     assert "we are open from nine in the morning to five in the afternoon" in answer
     assert f"Would Tuesday the twenty fourth of November at {offered} suit you?" in answer
-    assert talk.slots() == []
+    assert dialog.slots() == []
 
 
 def test_an_offer_can_be_declined_or_replaced() -> None:
     """A no to an offer asks again; another time instead of a yes is taken as that."""
-    talk = Talk()
-    talk.say("book an appointment tomorrow at eight pm")
-    assert talk.say("no") == "Which day and time would suit you?"
-    talk.say("tomorrow at eight pm")
-    assert talk.say("at two").startswith("Done: Tuesday the twenty fourth of November at two in the afternoon.")
+    dialog = DeskDialog()
+    dialog.say("book an appointment tomorrow at eight pm")
+    assert dialog.say("no") == "Which day and time would suit you?"
+    dialog.say("tomorrow at eight pm")
+    assert dialog.say("at two").startswith("Done: Tuesday the twenty fourth of November at two in the afternoon.")
 
 
 def test_what_is_past_is_refused() -> None:
     """Nine in the morning is over at ten."""
-    talk = Talk()
-    assert talk.say("book an appointment today at nine").startswith("That time is past. Would Monday")
-    assert talk.slots() == []
+    dialog = DeskDialog()
+    assert dialog.say("book an appointment today at nine").startswith("That time is past. Would Monday")
+    assert dialog.slots() == []
 
 
 def test_moving_keeps_what_is_not_said() -> None:
     """Only a day: the time stays. Only a time: the day stays."""
-    talk = Talk()
-    talk.say("next tuesday at three")
-    assert talk.say("move my appointment to friday").startswith(
+    dialog = DeskDialog()
+    dialog.say("next tuesday at three")
+    assert dialog.say("move my appointment to friday").startswith(
         "Changed: Friday the twenty seventh of November at three in the afternoon."
     )
-    assert "To which day and time" in talk.say("i need to reschedule my appointment")
-    talk.say("to half past nine")
-    assert talk.slots() == [("2026-11-27", 9 * 60 + 30)]
+    assert "To which day and time" in dialog.say("i need to reschedule my appointment")
+    dialog.say("to half past nine")
+    assert dialog.slots() == [("2026-11-27", 9 * 60 + 30)]
 
 
 def test_cancelling_asks_first() -> None:
     """An appointment goes only after a yes."""
-    talk = Talk()
-    talk.say("next tuesday at three")
+    dialog = DeskDialog()
+    dialog.say("next tuesday at three")
     question = "Shall I cancel your appointment on Tuesday the first of December at three in the afternoon?"
-    assert talk.say("please cancel my appointment") == question
-    assert talk.say("no").startswith("Then it stays as it is.")
-    assert len(talk.slots()) == 1
-    talk.say("cancel my appointment")
-    assert "is cancelled" in talk.say("yes")
-    assert talk.slots() == []
+    assert dialog.say("please cancel my appointment") == question
+    assert dialog.say("no").startswith("Then it stays as it is.")
+    assert len(dialog.slots()) == 1
+    dialog.say("cancel my appointment")
+    assert "is cancelled" in dialog.say("yes")
+    assert dialog.slots() == []
 
 
 def test_of_several_appointments_the_day_tells_which() -> None:
     """With two appointments the desk asks which, and the day answers."""
-    talk = Talk()
-    talk.say("tomorrow at ten")
-    talk.say("book another appointment on friday at two")
-    assert talk.say("cancel my appointment").startswith("Which one do you mean: Tuesday")
-    assert "on Friday" in talk.say("the one on friday")
-    talk.say("yes")
-    assert talk.slots() == [("2026-11-24", 10 * 60)]
+    dialog = DeskDialog()
+    dialog.say("tomorrow at ten")
+    dialog.say("book another appointment on friday at two")
+    assert dialog.say("cancel my appointment").startswith("Which one do you mean: Tuesday")
+    assert "on Friday" in dialog.say("the one on friday")
+    dialog.say("yes")
+    assert dialog.slots() == [("2026-11-24", 10 * 60)]
 
 
 def test_nothing_to_cancel() -> None:
     """Without an appointment the desk offers to book one."""
-    talk = Talk()
-    assert "Shall I book one?" in talk.say("cancel my appointment")
-    assert talk.say("yes") == "Which day would suit you?"
+    dialog = DeskDialog()
+    assert "Shall I book one?" in dialog.say("cancel my appointment")
+    assert dialog.say("yes") == "Which day would suit you?"
 
 
 @pytest.mark.parametrize(
@@ -151,68 +151,70 @@ def test_nothing_to_cancel() -> None:
 )
 def test_opening_hours(question: str, answer: str) -> None:
     """Hours in general and of a day."""
-    assert answer in Talk().say(question)
+    assert answer in DeskDialog().say(question)
 
 
 def test_hours_in_the_middle_of_a_booking() -> None:
     """A question in between does not lose the booking; it is asked on."""
-    talk = Talk()
-    talk.say("book an appointment tomorrow")
-    assert talk.say("when are you open").endswith("What time on Tuesday the twenty fourth of November would suit you?")
-    assert talk.say("at two").startswith("Done: ")
+    dialog = DeskDialog()
+    dialog.say("book an appointment tomorrow")
+    assert dialog.say("when are you open").endswith(
+        "What time on Tuesday the twenty fourth of November would suit you?"
+    )
+    assert dialog.say("at two").startswith("Done: ")
 
 
 @pytest.mark.parametrize("number", ["4711", "four seven one one", "it is four seven one one"])
 def test_order_status(number: str) -> None:
     """An order is looked up by its four digits, which are asked for."""
-    talk = Talk()
-    assert "four digits" in talk.say("where is my order")
-    assert "Order number four seven one one was shipped" in talk.say(number)
+    dialog = DeskDialog()
+    assert "four digits" in dialog.say("where is my order")
+    assert "Order number four seven one one was shipped" in dialog.say(number)
 
 
 def test_an_unknown_order_is_asked_again() -> None:
     """A number that does not exist is read back."""
-    assert "cannot find an order number nine nine nine nine" in Talk().say("order number nine nine nine nine")
+    assert "cannot find an order number nine nine nine nine" in DeskDialog().say("order number nine nine nine nine")
 
 
 def test_not_understood_is_said_differently_the_second_time() -> None:
     """Three turns of noise: three different answers, the question open as before."""
-    talk = Talk()
-    talk.say("book an appointment tomorrow")
-    answers = [talk.say(None) for _ in range(3)]
+    dialog = DeskDialog()
+    dialog.say("book an appointment tomorrow")
+    answers = [dialog.say(None) for _ in range(3)]
     assert len(set(answers)) == 3
     assert "did not understand" in answers[0]
     assert "For example: at three" in answers[1]
-    assert talk.say("at two").startswith("Done: ")
+    assert dialog.say("at two").startswith("Done: ")
 
 
 def test_silence_is_not_the_same_as_noise() -> None:
     """Nothing said is called that."""
-    assert Talk().say("").startswith("I did not hear anything.")
+    assert DeskDialog().say("").startswith("I did not hear anything.")
 
 
 @pytest.mark.parametrize("text", ["I have 3 dogs", "the weather is lovely", "42", "may I", "second to none", "ten"])
 def test_nothing_is_guessed(text: str) -> None:
     """What has no meaning here books nothing."""
-    talk = Talk()
-    talk.say(text)
-    assert talk.slots() == []
+    dialog = DeskDialog()
+    dialog.say(text)
+    assert dialog.slots() == []
 
 
 def test_pardon_repeats() -> None:
     """What was said last is said again, word for word."""
-    talk = Talk()
-    said = talk.say("book an appointment tomorrow")
-    assert talk.say("could you repeat that please") == said
+    dialog = DeskDialog()
+    said = dialog.say("book an appointment tomorrow")
+    assert dialog.say("could you repeat that please") == said
 
 
 @pytest.mark.parametrize("words", ["goodbye", "that's all thank you", "no thank you"])
 def test_goodbye_hangs_up(words: str) -> None:
     """After what was wanted is done, goodbye ends the call."""
-    talk = Talk()
-    talk.say("next tuesday at three")
-    assert talk.say(words) == GOODBYE
-    assert talk.hung_up
+    dialog = DeskDialog()
+    dialog.say("next tuesday at three")
+    assert dialog.say(words) == GOODBYE
+    assert dialog.hung_up
 
 
 def test_greeting_and_silence_of_the_caller() -> None:
@@ -237,10 +239,10 @@ WORDS = (
 @example(["²³ pm", "٣", "at 12:60", "the 0th", "29th february", "december 99th"])
 def test_any_talk_is_answered_and_stays_storable(texts: list[str | None]) -> None:
     """Whatever is said: an answer, a state that survives JSON, and only appointments that can be kept."""
-    talk = Talk()
+    dialog = DeskDialog()
     for text in texts:
-        assert talk.say(text)
-    for day, minutes in talk.slots():
+        assert dialog.say(text)
+    for day, minutes in dialog.slots():
         assert day is not None and minutes is not None
         held = datetime.fromisoformat(f"{day}T{minutes // 60:02}:{minutes % 60:02}+00:00")
         assert held > datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -261,10 +263,10 @@ def test_memory_of_another_version_is_read() -> None:
 
 def test_a_day_far_ahead_is_not_booked() -> None:
     """The last day of the calendar neither: what comes after it could not be offered."""
-    talk = Talk()
+    dialog = DeskDialog()
     for _ in range(2):
-        assert "a year ahead" in talk.say("book on 9999-12-31 at 3pm")
-    assert talk.slots() == []
+        assert "a year ahead" in dialog.say("book on 9999-12-31 at 3pm")
+    assert dialog.slots() == []
 
 
 def test_the_clock_is_utc() -> None:

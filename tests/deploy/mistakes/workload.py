@@ -8,7 +8,7 @@ from typing import Any
 from tests.deploy.manifests import Manifests
 from tests.deploy.places import blue, config, container, known_release, spec, variable
 
-WISHED = "preferredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 HOST = "kubernetes.io/hostname"
 BY_DEPLOYMENT = {
     "topologyKey": HOST,
@@ -183,13 +183,13 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     ),
     "Rollout kept apart by the label of a Deployment's pods": (
         lambda it: spec(it, "Rollout", "voice-agent-rollout")["template"]["spec"].update(
-            affinity={"podAntiAffinity": {WISHED: [{"weight": 1, "podAffinityTerm": BY_DEPLOYMENT}]}}
+            affinity={"podAntiAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": BY_DEPLOYMENT}]}}
         ),
         "spread by the label pod-template-hash",
     ),
     "pods kept apart from others than themselves": (
         lambda it: spec(it, "Rollout", "voice-agent-rollout")["template"]["spec"].update(
-            affinity={"podAntiAffinity": {WISHED: [{"weight": 1, "podAffinityTerm": FROM_BLUE}]}}
+            affinity={"podAntiAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": FROM_BLUE}]}}
         ),
         "spread by labels that its pods do not have",
     ),

@@ -20,7 +20,7 @@ CHUNK = 4800
 
 
 @dataclass
-class Line:
+class ServedTalker:
     """A talker and the server's end of its socket."""
 
     talker: Talker
@@ -53,58 +53,60 @@ class Line:
 
 
 @pytest.fixture
-def line() -> Iterator[Line]:
+def served() -> Iterator[ServedTalker]:
     """Greeted."""
     here, server = socket.socketpair()
     here.setblocking(False)
     tally = TalkTally()
     talker = Talker(here, b"", script("realtime"), tally, PHASE)
-    line = Line(talker, server, tally, number=-1)
-    line.tell("session.created")
+    served = ServedTalker(talker, server, tally, number=-1)
+    served.tell("session.created")
     with here, server:
-        yield line
+        yield served
 
 
-def test_an_answer_that_is_the_turns_own_audio_is_right(line: Line) -> None:
+def test_an_answer_that_is_the_turns_own_audio_is_right(served: ServedTalker) -> None:
     """In order, whole, its first chunk and the distances of the others timed."""
-    line.answer()
-    tally = line.tally
+    served.answer()
+    tally = served.tally
     assert (tally.wrong, tally.unanswered, tally.replies, tally.events) == (0, 0, 1, 9)
     assert (len(tally.first_audio_s), len(tally.jitters_s)) == (1, 3)
 
 
 @pytest.mark.parametrize(("damage", "leave_out"), [(2, None), (None, 1), (None, 3)])
-def test_audio_that_is_damaged_or_missing_is_seen(line: Line, damage: int | None, leave_out: int | None) -> None:
+def test_audio_that_is_damaged_or_missing_is_seen(
+    served: ServedTalker, damage: int | None, leave_out: int | None
+) -> None:
     """Also at the end of an answer, where nothing comes behind it."""
-    line.answer(damage=damage, leave_out=leave_out)
-    assert line.tally.wrong > 0
+    served.answer(damage=damage, leave_out=leave_out)
+    assert served.tally.wrong > 0
 
 
 @pytest.mark.parametrize("step", [0, 2])
-def test_an_event_that_is_repeated_or_left_out_is_seen(line: Line, step: int) -> None:
+def test_an_event_that_is_repeated_or_left_out_is_seen(served: ServedTalker, step: int) -> None:
     """By its number."""
-    line.tell("response.output_item.done", step=step)
-    assert line.tally.wrong == 1
+    served.tell("response.output_item.done", step=step)
+    assert served.tally.wrong == 1
 
 
-def test_an_error_is_wrong(line: Line) -> None:
+def test_an_error_is_wrong(served: ServedTalker) -> None:
     """Nothing that a caller of this kind says deserves one."""
-    line.tell("error")
-    assert line.tally.wrong == 1
+    served.tell("error")
+    assert served.tally.wrong == 1
 
 
-def test_an_utterance_must_be_answered_before_the_next(line: Line) -> None:
+def test_an_utterance_must_be_answered_before_the_next(served: ServedTalker) -> None:
     """The first of a call that begins in the middle of one need not be."""
     for _ in range(FRAMES - 1):
-        line.talker.say()
-    assert line.tally.unanswered == 0
-    line.answer()
+        served.talker.say()
+    assert served.tally.unanswered == 0
+    served.answer()
     for _ in range(FRAMES):
-        line.talker.say()
-    assert line.tally.unanswered == 0
+        served.talker.say()
+    assert served.tally.unanswered == 0
     for _ in range(FRAMES):
-        line.talker.say()
-    assert line.tally.unanswered == 1
+        served.talker.say()
+    assert served.tally.unanswered == 1
 
 
 def test_pipecats_answer_is_followed_in_the_script() -> None:

@@ -62,7 +62,7 @@ class SmallPod:
 
 
 @dataclass
-class Front:
+class RoutedPods:
     """HAProxy and what is behind it."""
 
     balancer: Balancer
@@ -104,7 +104,7 @@ def router(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-async def front(router: None, tmp_path: Path) -> AsyncIterator[Front]:
+async def routed(router: None, tmp_path: Path) -> AsyncIterator[RoutedPods]:
     port, *ports = free_ports(5)
     pods = {name: SmallPod(name, at) for name, at in zip(POD_NAMES, ports, strict=True)}
     balancer = Balancer(tmp_path, port, {pod.name: pod.port for pod in pods.values()}, SystemClock())
@@ -115,73 +115,73 @@ async def front(router: None, tmp_path: Path) -> AsyncIterator[Front]:
         async with asyncio.timeout(PATIENCE_S):
             await balancer.until_healthy("blue", 2)
             await balancer.until_healthy("green", 2)
-        yield Front(balancer, pods)
+        yield RoutedPods(balancer, pods)
     finally:
         await balancer.close()
         for pod in pods.values():
             await pod.close()
 
 
-async def test_weights_are_exact(front: Front) -> None:
+async def test_weights_are_exact(routed: RoutedPods) -> None:
     """First connects and resumes alike, on both kinds of address, once the round under way is over."""
-    await front.router.write(Routing({"blue": 75, "green": 25}))
+    await routed.router.write(Routing({"blue": 75, "green": 25}))
     for how in ({}, {"query": "?call_key=0123456789abcdef0123456789abcdef"}, {"path": "/realtime/call_a?x=1"}):
-        await front.split(8, **how)
-        assert await front.split(40, **how) == {"blue": 30, "green": 10}
+        await routed.split(8, **how)
+        assert await routed.split(40, **how) == {"blue": 30, "green": 10}
 
 
-async def test_a_new_configuration_serves_blue(front: Front) -> None:
+async def test_a_new_configuration_serves_blue(routed: RoutedPods) -> None:
     """With green in the rule at weight 0, which is where a cutover begins."""
-    assert await front.router.read() == Routing({"blue": 100, "green": 0})
-    assert await front.split(10) == {"blue": 10}
+    assert await routed.router.read() == Routing({"blue": 100, "green": 0})
+    assert await routed.split(10) == {"blue": 10}
 
 
-async def test_a_cookie_is_honoured_at_weight_0_and_not_once_the_other_color_is_alone(front: Front) -> None:
+async def test_a_cookie_is_honoured_at_weight_0_and_not_once_the_other_color_is_alone(routed: RoutedPods) -> None:
     """The two phases of a shift."""
-    first, cookie = await front.cookie()
-    await front.router.write(Routing.split("green", 100, "blue"))
-    assert await front.split(6) == {"green": 6}
-    assert {await front.reached(cookie=cookie) for _ in range(4)} == {first}
-    await front.router.write(Routing.alone("green"))
-    assert await front.split(6, cookie=cookie) == {"green": 6}
+    first, cookie = await routed.cookie()
+    await routed.router.write(Routing.split("green", 100, "blue"))
+    assert await routed.split(6) == {"green": 6}
+    assert {await routed.reached(cookie=cookie) for _ in range(4)} == {first}
+    await routed.router.write(Routing.alone("green"))
+    assert await routed.split(6, cookie=cookie) == {"green": 6}
 
 
-async def test_resumes_follow_the_weights_whatever_their_cookie(front: Front) -> None:
+async def test_resumes_follow_the_weights_whatever_their_cookie(routed: RoutedPods) -> None:
     """What they need is in the store."""
-    _, cookie = await front.cookie()
-    await front.router.write(Routing.split("green", 100, "blue"))
+    _, cookie = await routed.cookie()
+    await routed.router.write(Routing.split("green", 100, "blue"))
     for how in (
         {"query": "?call_id=call_a&last_event_id=evt_1"},
         {"query": "?call_key=k"},
         {"path": "/realtime/call_a"},
     ):
-        assert await front.split(4, cookie=cookie, **how) == {"green": 4}
-    async with await front.call(query="?call_key=k") as socket:
+        assert await routed.split(4, cookie=cookie, **how) == {"green": 4}
+    async with await routed.call(query="?call_key=k") as socket:
         assert socket.response is not None
         assert "Set-Cookie" not in socket.response.headers
 
 
-async def test_open_calls_never_move(front: Front) -> None:
+async def test_open_calls_never_move(routed: RoutedPods) -> None:
     """Neither by weights, nor by maintenance, nor when their pod's health check fails."""
-    async with await front.call() as socket:
+    async with await routed.call() as socket:
         pod = str(await socket.recv())
-        await front.router.write(Routing.split("green", 100, "blue"))
-        await front.router.write(Routing.alone("green"))
-        for one in front.pods.values():
+        await routed.router.write(Routing.split("green", 100, "blue"))
+        await routed.router.write(Routing.alone("green"))
+        for one in routed.pods.values():
             one.is_healthy = one.name.startswith("green")
         async with asyncio.timeout(PATIENCE_S):
-            await front.balancer.until_healthy("blue", 0)
+            await routed.balancer.until_healthy("blue", 0)
         await socket.send("still there?")
         assert await socket.recv() == f"{pod}:still there?"
 
 
-async def test_the_smoke_header_reaches_a_color_at_any_weight(front: Front) -> None:
+async def test_the_smoke_header_reaches_a_color_at_any_weight(routed: RoutedPods) -> None:
     """Weight 0, and not even in the rule; never another color than the one that was named."""
-    assert await front.split(4, color="green") == {"green": 4}
-    await front.router.write(Routing.alone("blue"))
-    assert await front.split(4, color="green") == {"green": 4}
+    assert await routed.split(4, color="green") == {"green": 4}
+    await routed.router.write(Routing.alone("blue"))
+    assert await routed.split(4, color="green") == {"green": 4}
     with pytest.raises(InvalidStatus, match="503"):
-        await front.call(color="purple")
+        await routed.call(color="purple")
 
 
 KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
@@ -190,16 +190,18 @@ ELSEWHERE = "192.0.2.0/24"
 
 
 @pytest.mark.parametrize("forwarded", [{"X-Forwarded-For": "203.0.113.7"}, {"Forwarded": "for=203.0.113.7"}])
-async def test_a_caller_through_another_proxy_does_not_choose_a_color(front: Front, forwarded: dict[str, str]) -> None:
+async def test_a_caller_through_another_proxy_does_not_choose_a_color(
+    routed: RoutedPods, forwarded: dict[str, str]
+) -> None:
     """What ends TLS on this machine makes callers no insiders: they follow the weights."""
     for color in ("green", "purple"):
-        assert await front.split(4, color=color, headers=forwarded) == {"blue": 4}
+        assert await routed.split(4, color=color, headers=forwarded) == {"blue": 4}
 
 
 @pytest.mark.parametrize("router", [{"ROUTER_COLOR_FROM": ELSEWHERE, "ROUTER_COLOR_KEY": KEY}], indirect=True)
-async def test_a_caller_from_outside_chooses_a_color_by_the_key(front: Front) -> None:
+async def test_a_caller_from_outside_chooses_a_color_by_the_key(routed: RoutedPods) -> None:
     """Any other value means nothing, and is told to no pod; nor is the key."""
-    assert await front.split(4, color=f"green:{KEY}") == {"green": 4}
+    assert await routed.split(4, color=f"green:{KEY}") == {"green": 4}
     for wrong in (
         "green",
         "green:",
@@ -209,8 +211,8 @@ async def test_a_caller_from_outside_chooses_a_color_by_the_key(front: Front) ->
         KEY,
         f"purple:{KEY}",
     ):
-        assert await front.split(2, color=wrong) == {"blue": 2}
-    seen = {(pod.name[:-2], it.headers.get("X-Voice-Color")) for pod in front.pods.values() for it in pod.seen}
+        assert await routed.split(2, color=wrong) == {"blue": 2}
+    seen = {(pod.name[:-2], it.headers.get("X-Voice-Color")) for pod in routed.pods.values() for it in pod.seen}
     assert seen == {("green", "green"), ("blue", None)}
 
 
@@ -219,106 +221,106 @@ async def test_a_caller_from_outside_chooses_a_color_by_the_key(front: Front) ->
     [{"ROUTER_COLOR_FROM": ELSEWHERE}, {"ROUTER_COLOR_FROM": ELSEWHERE, "ROUTER_COLOR_KEY": "short"}],
     indirect=True,
 )
-async def test_without_a_key_that_cannot_be_guessed_nobody_outside_chooses_a_color(front: Front) -> None:
+async def test_without_a_key_that_cannot_be_guessed_nobody_outside_chooses_a_color(routed: RoutedPods) -> None:
     """None, and one of a few letters."""
     for guess in ("green", "green:", "green:short"):
-        assert await front.split(2, color=guess) == {"blue": 2}
+        assert await routed.split(2, color=guess) == {"blue": 2}
 
 
-async def test_a_pod_that_fails_is_somebody_elses_work(front: Front) -> None:
+async def test_a_pod_that_fails_is_somebody_elses_work(routed: RoutedPods) -> None:
     """At once: a refused connection and a 503 of a pod that has just begun to drain lead to another pod."""
-    first, cookie = await front.cookie()
-    front.pods[first].refuses = True
-    assert {await front.reached(cookie=cookie) for _ in range(3)} == {"blue-1", "blue-2"} - {first}
-    await front.pods["blue-1"].close()
-    front.pods["blue-2"].refuses = False
-    assert {await front.reached() for _ in range(4)} == {"blue-2"}
+    first, cookie = await routed.cookie()
+    routed.pods[first].refuses = True
+    assert {await routed.reached(cookie=cookie) for _ in range(3)} == {"blue-1", "blue-2"} - {first}
+    await routed.pods["blue-1"].close()
+    routed.pods["blue-2"].refuses = False
+    assert {await routed.reached() for _ in range(4)} == {"blue-2"}
 
 
-async def test_read_says_what_write_set(front: Front) -> None:
+async def test_read_says_what_write_set(routed: RoutedPods) -> None:
     """Percents, colors at 0 and colors left out."""
     for weights in ({"blue": 95, "green": 5}, {"blue": 0, "green": 100}, {"green": 100}, {"blue": 100}):
         routing = Routing(weights)
-        await front.router.write(routing)
-        assert await front.router.read() == routing
-        assert not await front.router.changes(routing)
+        await routed.router.write(routing)
+        assert await routed.router.read() == routing
+        assert not await routed.router.changes(routing)
 
 
-async def test_a_change_that_stopped_half_way_is_seen_and_finished(front: Front) -> None:
+async def test_a_change_that_stopped_half_way_is_seen_and_finished(routed: RoutedPods) -> None:
     """`differing` names the backend that says something else, and writing again mends it."""
-    await front.router.write(Routing.split("green", 25, "blue"))
-    await front.router._tell("set server voice_resume/blue-1 weight 9")
-    assert (await front.router.read()).differing == ("voice_resume",)
-    assert await front.router.changes(Routing.split("green", 25, "blue")) == [
+    await routed.router.write(Routing.split("green", 25, "blue"))
+    await routed.router._tell("set server voice_resume/blue-1 weight 9")
+    assert (await routed.router.read()).differing == ("voice_resume",)
+    assert await routed.router.changes(Routing.split("green", 25, "blue")) == [
         "set server voice_resume/blue-1 weight 3",
     ]
-    await front.router.write(Routing.split("green", 25, "blue"))
-    assert not (await front.router.read()).differing
+    await routed.router.write(Routing.split("green", 25, "blue"))
+    assert not (await routed.router.read()).differing
 
 
-async def test_there_is_always_somebody_to_take_a_call(front: Front) -> None:
+async def test_there_is_always_somebody_to_take_a_call(routed: RoutedPods) -> None:
     """While weights go to and fro, not one connect fails."""
     done = asyncio.Event()
 
     async def turn() -> None:
         for routing in [Routing.split("green", 100, "blue"), Routing.alone("green"), Routing.alone("blue")] * 5:
-            await front.router.write(routing)
+            await routed.router.write(routing)
         done.set()
 
     turning = asyncio.create_task(turn())
     while not done.is_set():
-        assert await front.reached()
+        assert await routed.reached()
     await turning
 
 
-async def test_health_is_counted_by_color(front: Front) -> None:
+async def test_health_is_counted_by_color(routed: RoutedPods) -> None:
     """As the router's own checks see it."""
-    assert await front.router.healthy_targets("green") == 2
-    front.pods["green-2"].is_healthy = False
+    assert await routed.router.healthy_targets("green") == 2
+    routed.pods["green-2"].is_healthy = False
     async with asyncio.timeout(PATIENCE_S):
-        await front.balancer.until_healthy("green", 1)
+        await routed.balancer.until_healthy("green", 1)
 
 
-async def test_a_spared_pod_gets_nobody_new(front: Front) -> None:
+async def test_a_spared_pod_gets_nobody_new(routed: RoutedPods) -> None:
     """Until weights are written the next time."""
-    await front.balancer.spare("blue-2")
-    assert {await front.reached() for _ in range(4)} == {"blue-1"}
-    assert await front.router.read() == Routing({"blue": 100, "green": 0})
-    await front.router.write(Routing({"blue": 100, "green": 0}))
-    assert {await front.reached() for _ in range(4)} == {"blue-1", "blue-2"}
+    await routed.balancer.spare("blue-2")
+    assert {await routed.reached() for _ in range(4)} == {"blue-1"}
+    assert await routed.router.read() == Routing({"blue": 100, "green": 0})
+    await routed.router.write(Routing({"blue": 100, "green": 0}))
+    assert {await routed.reached() for _ in range(4)} == {"blue-1", "blue-2"}
 
 
-async def test_retiring_keeps_the_last_color(front: Front) -> None:
+async def test_retiring_keeps_the_last_color(routed: RoutedPods) -> None:
     """The one that serves cannot be retired; the other one's own backend stays for the next smoke call."""
     with pytest.raises(RouterError, match="blue is the only color"):
-        await front.router.retire("blue")
-    await front.router.write(Routing.alone("green"))
-    assert (await front.router.retire("blue"))[-1].startswith("blue gets no calls")
-    assert await front.split(2, color="blue") == {"blue": 2}
+        await routed.router.retire("blue")
+    await routed.router.write(Routing.alone("green"))
+    assert (await routed.router.retire("blue"))[-1].startswith("blue gets no calls")
+    assert await routed.split(2, color="blue") == {"blue": 2}
 
 
-async def test_admin_and_metrics_stay_inside(front: Front) -> None:
+async def test_admin_and_metrics_stay_inside(routed: RoutedPods) -> None:
     """However the path is written."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{front.balancer.port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{routed.balancer.port}") as client:
         for path in ("/admin/calls", "/metrics", "/%61dmin/drain", "/admin"):
             assert (await client.get(path)).status_code == 404
-    assert not any(pod.seen for pod in front.pods.values())
+    assert not any(pod.seen for pod in routed.pods.values())
 
 
-async def test_what_a_client_says_of_its_address_is_not_passed_on(front: Front) -> None:
+async def test_what_a_client_says_of_its_address_is_not_passed_on(routed: RoutedPods) -> None:
     """Pods learn the address that HAProxy saw."""
-    async with connect(front.balancer.calls, additional_headers={"X-Forwarded-For": "10.1.1.1"}, proxy=None):
+    async with connect(routed.balancer.calls, additional_headers={"X-Forwarded-For": "10.1.1.1"}, proxy=None):
         pass
-    (request,) = [request for pod in front.pods.values() for request in pod.seen]
+    (request,) = [request for pod in routed.pods.values() for request in pod.seen]
     assert request.headers.get_all("X-Forwarded-For") == ["127.0.0.1"]
 
 
-async def test_its_faults_are_told_in_words(front: Front, tmp_path: Path) -> None:
+async def test_its_faults_are_told_in_words(routed: RoutedPods, tmp_path: Path) -> None:
     """A color without servers, a backend that is not there, nobody at the socket."""
     with pytest.raises(RouterError, match="no server of purple"):
-        await front.router.write(Routing.alone("purple"))
+        await routed.router.write(Routing.alone("purple"))
     with pytest.raises(RouterError, match="no backend voice_purple"):
-        await front.router.healthy_targets("purple")
+        await routed.router.healthy_targets("purple")
     with pytest.raises(RouterError, match="cannot be reached") as caught:
         await HaproxyRouter(str(tmp_path / "nobody.sock")).read()
     assert caught.value.retryable
@@ -326,9 +328,9 @@ async def test_its_faults_are_told_in_words(front: Front, tmp_path: Path) -> Non
         await HaproxyRouter("host:http").read()
     with contextlib.suppress(RouterError):
         for server in POD_NAMES:
-            await front.router._tell(f"set server voice_first/{server} weight 0")
+            await routed.router._tell(f"set server voice_first/{server} weight 0")
     with pytest.raises(RouterError, match="no server of voice_first gets new calls"):
-        await front.router.read()
+        await routed.router.read()
 
 
 async def test_a_silent_socket_is_an_error() -> None:

@@ -329,8 +329,8 @@ async def test_a_connection_on_which_nothing_can_be_sent_is_closed(error: Except
         await waiting
 
 
-async def test_whoever_waits_until_a_connection_listens_waits_as_long_as_it_is_deaf() -> None:
-    """Each time anew; one that is closed is deaf no more."""
+async def test_whoever_waits_until_a_connection_reads_waits_as_long_as_reading_is_paused() -> None:
+    """Each time anew; one that is closed is paused no more."""
     connection = Connection(CountingObserver(), going_away=False, resumable=True)
     await connection.reading()
     for closes in (False, True):

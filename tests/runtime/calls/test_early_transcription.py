@@ -119,9 +119,9 @@ async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
             raise RuntimeError("broken")
 
     assert await understanding(BrokenAgent()).text_of("item_1", WHOLE) is None
-    deaf = ParrotAgent()
-    assert await understanding(deaf).text_of("item_1", Clip(b"", PCM)) is None
-    assert deaf.asked == []
+    agent = ParrotAgent()
+    assert await understanding(agent).text_of("item_1", Clip(b"", PCM)) is None
+    assert agent.asked == []
 
 
 class Swallowing(ScriptedAgent):

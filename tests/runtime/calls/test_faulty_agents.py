@@ -279,8 +279,8 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 1
 
 
-def test_a_written_reply_has_a_written_apology_and_one_aside_none() -> None:
-    """No audio where none is wanted; a client that asks aside reads the status."""
+def test_a_written_reply_has_a_written_apology_and_one_out_of_band_none() -> None:
+    """No audio where none is wanted; a client that asks out of band reads the status."""
     call = new_call(output_modalities=["text"])
     feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": WORDS}]

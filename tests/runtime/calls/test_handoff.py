@@ -111,7 +111,7 @@ async def test_only_a_handoff_is_one(code: int) -> None:
         assert live.call.handed_off is (code == 1012)
 
 
-async def test_a_wish_for_a_color_gives_way_to_what_was_asked_of_the_pod() -> None:
+async def test_a_request_to_a_color_gives_way_to_what_was_asked_of_the_pod() -> None:
     """Taken back, prolonged or of an unknown mode, it does not touch a drain of this very pod."""
     async with rig() as its:
         pod = await its.pod()

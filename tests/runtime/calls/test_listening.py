@@ -265,7 +265,7 @@ def speaking() -> Call:
         (MUTED_S, {}, True),
         (MUTED_S - 0.01, {}, False),
         (60, {"speaking": False}, False),
-        (60, {"deaf": True}, False),
+        (60, {"reading_paused": True}, False),
         (60, {"unsaved_bytes": MAX_UNSAVED_BYTES + 1}, False),
         (60, {"connected": False}, False),
     ],
@@ -277,7 +277,7 @@ async def test_who_is_asked_for_a_sign_of_life(silent_s: float, change: dict[str
         connection = its.attach()
         its.call.input_audio.speaking = change.get("speaking", True)
         its.call.unsaved_bytes = change.get("unsaved_bytes", 0)
-        (connection.pause_reading if change.get("deaf") else connection.resume_reading)()
+        (connection.pause_reading if change.get("reading_paused") else connection.resume_reading)()
         if not change.get("connected", True):
             its.live.connection = None
         its.live.notice_silence(silent_s)

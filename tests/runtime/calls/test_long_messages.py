@@ -81,7 +81,7 @@ async def offer(listener: Listener, event: dict[str, Any]) -> int:
     return turns
 
 
-class Line:
+class DrivenCall:
     """A call of a pod whose messages come from the test, one by one, without a transport."""
 
     def __init__(self, pod: Pod, attachment: Attachment) -> None:
@@ -121,9 +121,9 @@ class Line:
         }
 
 
-async def line(pod: Pod, model: str = "scripted", **request: Any) -> Line:
+async def driven_call(pod: Pod, model: str = "scripted", **request: Any) -> DrivenCall:
     """A call that nothing has happened to."""
-    return Line(pod, await pod.start(StartCall(**{"model": model, "api_key_hash": "key", **request})))
+    return DrivenCall(pod, await pod.start(StartCall(**{"model": model, "api_key_hash": "key", **request})))
 
 
 @cache
@@ -143,7 +143,7 @@ async def heard(audio_format: AudioFormat, cuts: list[int], *, detects: bool) ->
     audio = talk(audio_format)
     places = sorted({0, len(audio), *(cut % len(audio) // 2 * 2 for cut in cuts)})
     async with rig(None, Quiet(transcript=None)) as its:
-        caller = await line(await its.pod(outbox_bytes=8 * MIB, random_bytes=Random(7).randbytes))
+        caller = await driven_call(await its.pod(outbox_bytes=8 * MIB, random_bytes=Random(7).randbytes))
         await caller.say(update(audio_format, detects=detects))
         for start, end in pairwise(places):
             await caller.say(append(audio[start:end], **({"event_id": "last"} if end == len(audio) else {})))
@@ -170,7 +170,7 @@ def test_the_cut_of_the_audio_does_not_matter(name: str, detects: bool, cuts: li
 async def test_a_long_append_lets_others_have_their_turn() -> None:
     """Each slice is one turn of the event loop: a task beside it runs as often as there are slices."""
     async with rig() as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         turns = 0
 
         async def other() -> None:
@@ -190,7 +190,7 @@ async def test_a_long_append_waits_for_the_store() -> None:
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         await caller.say(update(detects=False))
         await pod.committer.flush(caller.live.writer)
         store.gate.clear()
@@ -218,7 +218,7 @@ async def test_no_round_carries_more_of_a_call_than_the_bound() -> None:
 
     async with rig(Weighing()) as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         large = update(detects=False)
         large["session"]["instructions"] = "x" * 60_000
         await caller.say(large, append(bytes(5 * MIB)), item(bytes(6 * MIB)), {"type": "input_audio_buffer.commit"})
@@ -242,7 +242,7 @@ async def test_no_round_carries_more_of_a_call_than_the_bound() -> None:
 async def test_what_is_wrong_is_known_before_anything_is_taken(event: dict[str, Any], code: str) -> None:
     """One error, and the call is as before; the event is remembered, as any that was answered."""
     async with rig() as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         await caller.say(update(detects=False), append(bytes(960)))
         call = caller.live.call
         speech = call.speech_made
@@ -255,7 +255,7 @@ async def test_what_is_wrong_is_known_before_anything_is_taken(event: dict[str, 
 async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
     """A caller who is cut off in the middle sends the message again, and it is heard from where it must be."""
     async with rig() as its:
-        caller = await line(await its.pod(), resumable=True)
+        caller = await driven_call(await its.pod(), resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES), event_id="mine")).decode()
         while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
@@ -265,7 +265,7 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
         await caller.attachment.abandon()
         assert caller.live.call.status is Status.PARKED
         assert caller.live.call.heard_bytes == 4 * SLICE_BYTES
-        again = Line(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
+        again = DrivenCall(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(append(bytes(6 * SLICE_BYTES), event_id="mine"))
         assert "mine" in again.live.call.seen
         assert again.live.call.input_audio.position == 10 * SLICE_BYTES
@@ -274,12 +274,12 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
 async def test_a_message_is_not_repeated_for_its_id_in_slices_either() -> None:
     """One that took effect is not heard again after a resume; on one connection the same id is another message."""
     async with rig() as its:
-        caller = await line(await its.pod(), resumable=True)
+        caller = await driven_call(await its.pod(), resumable=True)
         await caller.say(update(detects=False))
         message = append(bytes(3 * SLICE_BYTES), event_id="mine")
         await caller.say(message)
         await caller.attachment.abandon()
-        again = Line(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
+        again = DrivenCall(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(message)
         assert again.live.call.input_audio.position == 3 * SLICE_BYTES
         await again.say(message)
@@ -289,7 +289,7 @@ async def test_a_message_is_not_repeated_for_its_id_in_slices_either() -> None:
 async def test_a_message_that_is_cut_by_a_close_is_dropped() -> None:
     """The pod closes the connection in the middle: what is left of the message is taken without being heard."""
     async with rig() as its:
-        caller = await line(await its.pod(), resumable=True)
+        caller = await driven_call(await its.pod(), resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES))).decode()
         while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
@@ -304,7 +304,7 @@ async def test_a_handoff_waits_for_no_long_message() -> None:
     """While the call is about to be handed off a message rests; what was heard of it is durable."""
     async with rig() as its:
         pod = await its.pod()
-        caller = await line(pod, resumable=True)
+        caller = await driven_call(pod, resumable=True)
         await caller.say(update(detects=False))
         message = orjson.dumps(append(bytes(10 * SLICE_BYTES))).decode()
         while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
@@ -319,7 +319,7 @@ async def test_an_item_of_minutes_is_stored_in_slices() -> None:
     """Its audio is durable before the item is seen, and another pod finds all of it."""
     async with rig() as its:
         pod, other = await its.pod(), await its.pod("pod-b", "green")
-        caller = await line(pod, resumable=True)
+        caller = await driven_call(pod, resumable=True)
         audio = bytes(range(256)) * 8 * 1024
         turns = await caller.say(item(audio, event_id="mine"))
         assert turns >= 2 * len(audio) // SLICE_BYTES
@@ -342,7 +342,7 @@ async def test_a_call_takes_no_more_audio_than_it_may_keep() -> None:
 
     agent.transcribe = transcribe  # type: ignore[method-assign]
     async with rig(None, agent) as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         await caller.say(item(bytes(MAX_AUDIO_BYTES // 2 + 2)))
         second = item(bytes(MAX_AUDIO_BYTES // 2))
         second["item"]["id"] = "second"
@@ -367,7 +367,7 @@ async def test_messages_of_other_transports_are_taken_in_slices() -> None:
         async def close(self, code: int, reason: str) -> None: ...
 
     async with rig() as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         await caller.say(update(detects=False))
         assert await OneMessage().deliver(caller.attachment) == 1006
         assert caller.live.call.input_audio.position == 10 * SLICE_BYTES
@@ -384,7 +384,7 @@ async def test_an_utterance_of_minutes_is_not_recognised_in_each_of_its_pauses()
 
     agent.transcribe = transcribe  # type: ignore[method-assign]
     async with rig(None, agent) as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         call = caller.live.call
         await caller.say(append(talk(PCM)[: PCM.size(2_500)]))
         assert call.input_audio.speaking
@@ -401,7 +401,7 @@ async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypat
     fed: list[int] = []
     async with rig() as its:
         pod, other = await its.pod(), await its.pod("pod-b", "green")
-        caller = await line(pod, resumable=True)
+        caller = await driven_call(pod, resumable=True)
         await caller.say(append(talk(PCM)[: PCM.size(2_900)]))
         call = caller.live.call
         assert call.input_audio.speaking
@@ -426,7 +426,7 @@ async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:
     observer = CountingObserver()
     connection = Connection(observer, going_away=False, resumable=True)
     async with rig() as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         caller.live.call.emit({"type": "x"}, bytes(5 * MIB))
         for _ in range(3):
             connection.push(caller.live.call.unsaved_events[-1:])
@@ -455,7 +455,7 @@ async def test_a_transcription_that_nobody_waits_for_is_stopped() -> None:
     agent.transcribe = transcribe  # type: ignore[method-assign]
     delete = {"type": "conversation.item.delete", "item_id": "mine"}
     async with rig(None, agent) as its:
-        caller = await line(await its.pod())
+        caller = await driven_call(await its.pod())
         await caller.say(item(bytes(9600)))
         await until(lambda: begun == [9600])
         await caller.say(delete, item(bytes(9602)), delete, item(bytes(9604)))
@@ -474,7 +474,7 @@ async def test_a_call_goes_on_from_memory_however_much_it_is_told() -> None:
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         store.is_away = True
         large = {"type": "function_call_output", "call_id": "c", "output": "x" * 200_000}
         async with asyncio.timeout(PATIENCE_S):

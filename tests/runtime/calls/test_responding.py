@@ -307,7 +307,7 @@ async def test_what_is_left_of_the_audio_comes_before_what_follows_it() -> None:
     assert kinds == [inputs.ResponseText, audio, audio, inputs.ResponseFunctionCall, audio, inputs.ResponseFinished]
 
 
-async def test_an_agent_is_silent_once_it_owes_a_part_for_so_long() -> None:
+async def test_an_agent_is_silent_once_a_part_is_due_for_so_long() -> None:
     """Not before it is asked, and no more once it has answered."""
     may_go_on = asyncio.Event()
 

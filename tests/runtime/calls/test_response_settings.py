@@ -32,7 +32,7 @@ async def test_what_a_client_sets_for_a_response_reaches_the_agent() -> None:
         caller.transport.say({**ANSWER, "response": {**own, "parallel_tool_calls": True}})
         await until(lambda: len(agent.turns) == 2)
         await caller.gone(1000)
-    assert [wishes(turn) for turn in agent.turns] == [
+    assert [settings(turn) for turn in agent.turns] == [
         ("required", False, 300, RATIO, {}),
         ({"type": "function", "name": "book"}, True, 7, RATIO, {"topic": "x"}),
     ]
@@ -47,9 +47,9 @@ async def test_who_wishes_nothing_gets_the_protocols_defaults() -> None:
         caller.transport.say(ANSWER)
         await until(lambda: bool(agent.turns))
         await caller.gone(1000)
-    assert wishes(agent.turns[0]) == ("auto", True, None, "auto", {})
+    assert settings(agent.turns[0]) == ("auto", True, None, "auto", {})
 
 
-def wishes(turn: Turn) -> tuple[object, ...]:
+def settings(turn: Turn) -> tuple[object, ...]:
     """All of them."""
     return turn.tool_choice, turn.parallel_tool_calls, turn.max_output_tokens, turn.truncation, turn.metadata

@@ -64,7 +64,7 @@ async def running(committer: Committer) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_a_store_that_was_never_given_up_is_owed_nothing() -> None:
+def test_a_store_that_was_never_given_up_lacks_nothing() -> None:
     """Nothing is behind, and there is no time at which it was given up."""
     committer, _, _ = made()
     call = NotedCall("a")
@@ -91,16 +91,16 @@ def test_a_store_that_is_given_up_lacks_every_call_and_one_that_is_not_those_tha
 
 OUTCOMES: dict[str, tuple[list[Any], list[str], StoreState, int]] = {
     "committed": ([COMMITTED], ["committed 1"], StoreState.OK, 0),
-    "full": ([FULL], ["lost 1", "let go"], StoreState.FULL, 0),
-    "rejected": ([REJECTED], ["lost 1", "let go"], StoreState.DEGRADED, 1),
+    "full": ([FULL], ["lost 1", "released unsaved"], StoreState.FULL, 0),
+    "rejected": ([REJECTED], ["lost 1", "released unsaved"], StoreState.DEGRADED, 1),
     "lost": ([UNKNOWN, COMMITTED], ["lost 1", "committed 1"], StoreState.OK, 0),
-    "lost though whole": ([UNKNOWN, UNKNOWN], ["lost 1", "lost 1", "let go"], StoreState.DEGRADED, 1),
+    "lost though whole": ([UNKNOWN, UNKNOWN], ["lost 1", "lost 1", "released unsaved"], StoreState.DEGRADED, 1),
     "another pod's": ([WriteOutcome.SUPERSEDED], ["superseded"], StoreState.OK, 0),
     "erased": ([WriteOutcome.ENDED], ["erased"], StoreState.OK, 0),
     "another pod's, of a whole write": ([WriteOutcome.SUPERSEDED], ["superseded"], StoreState.OK, 0),
     "erased, of a whole write": ([WriteOutcome.ENDED], ["erased"], StoreState.OK, 0),
-    "refused": ([StoreRefused("no")], ["lost 1", "let go"], StoreState.REFUSED, 1),
-    "full for all": ([StoreFull("no")], ["lost 1", "let go"], StoreState.FULL, 1),
+    "refused": ([StoreRefused("no")], ["lost 1", "released unsaved"], StoreState.REFUSED, 1),
+    "full for all": ([StoreFull("no")], ["lost 1", "released unsaved"], StoreState.FULL, 1),
 }
 
 
@@ -166,7 +166,7 @@ async def test_all_that_is_left_of_a_round_is_let_go_with_what_failed(answer: An
     assert store.rounds == [["a", "b"]] * len(store.rounds)
     assert isinstance(answer, StoreUnavailable) or len(store.rounds) == 1
     for call in calls:
-        assert call.told[-2:] == ["lost 1", "let go"]
+        assert call.told[-2:] == ["lost 1", "released unsaved"]
         assert call.is_whole
         assert committer.lacks(call)
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["store given up for now"]
@@ -182,7 +182,7 @@ async def test_a_store_that_does_not_answer_is_given_up_after_a_while(monkeypatc
         await committer.flush(call)
     tries = int(rounds.GIVE_UP_S / RETRY_S)
     assert [at_s - began_s for at_s in store.round_at_s] == [n * RETRY_S for n in range(tries)]
-    assert call.told == ["lost 1", "let go"]
+    assert call.told == ["lost 1", "released unsaved"]
     assert committer.write_back.failure is AWAY
     assert observer.counts["store_failed", "commit"] == tries
     assert observer.took_s == []
@@ -199,7 +199,9 @@ async def test_a_store_that_answers_in_the_end_was_not_given_up() -> None:
     assert observer.took_s == [0.25]
 
 
-@pytest.mark.parametrize(("answers", "tries", "told"), [([AWAY], 2, "committed 1"), ([AWAY] * 3, 2, "let go")])
+@pytest.mark.parametrize(
+    ("answers", "tries", "told"), [([AWAY], 2, "committed 1"), ([AWAY] * 3, 2, "released unsaved")]
+)
 async def test_a_store_is_given_up_after_two_tries_at_least_and_no_more_than_there_is_time_for(
     answers: list[Exception], tries: int, told: str
 ) -> None:
@@ -245,7 +247,7 @@ async def test_what_is_too_much_for_a_store_that_answers_is_one_calls_trouble(
     async with running(committer):
         await committer.flush(call)
     assert committer.state is state
-    assert call.told == ["lost 1", "let go"]
+    assert call.told == ["lost 1", "released unsaved"]
 
 
 @pytest.mark.parametrize(
@@ -318,12 +320,12 @@ async def test_a_call_whose_write_is_rejected_goes_on_from_memory_until_it_is_tr
     async with running(committer):
         await waiting
         assert store.rounds == [["b"]]
-        assert rejected.told == ["let go"]
+        assert rejected.told == ["released unsaved"]
         assert committer.lacks(rejected)
 
 
 @pytest.mark.parametrize("writes_paused", [False, True])
-async def test_a_call_that_may_not_be_written_is_owed_only_while_it_may_be_this_pods(writes_paused: bool) -> None:
+async def test_a_call_that_may_not_be_written_is_unsaved_only_while_it_may_be_this_pods(writes_paused: bool) -> None:
     """Held back it will be written; else it was claimed elsewhere."""
     committer, store, _ = made()
     call = NotedCall("a")
@@ -355,7 +357,7 @@ async def test_while_the_store_is_given_up_changes_are_let_go_and_nobody_waits()
     async with running(committer):
         committer.mark(marked)
         await committer.flush(awaited)
-        assert marked.told == awaited.told == ["let go"]
+        assert marked.told == awaited.told == ["released unsaved"]
         assert not committer.has_pending(marked)
         assert not committer.has_pending(awaited)
     assert store.rounds == []
@@ -364,7 +366,7 @@ async def test_while_the_store_is_given_up_changes_are_let_go_and_nobody_waits()
 
 
 async def test_a_write_is_under_way_from_the_change_until_its_answer() -> None:
-    """Meanwhile the store lacks what it lacked, the call is owed a write, and whoever settles it waits."""
+    """Meanwhile the store lacks what it lacked, the call has a write pending, and whoever settles it waits."""
     committer, store, _ = made()
     call, other = NotedCall("a"), NotedCall("b")
     committer.write_back.unsaved[call] = None

@@ -209,14 +209,14 @@ async def test_that_a_store_is_back_is_told_by_whoever_finds_it_back() -> None:
 
 
 def test_a_call_whose_write_is_rejected_is_tried_again_later_and_later() -> None:
-    """It goes on from memory, and is owed to the store; once it was written, all is as before."""
+    """It goes on from memory, and is unsaved; once it was written, all is as before."""
     committer, store = made()
     call, other, back = NotedCall("a"), NotedCall("b"), committer.write_back
     for _ in range(2):
         for at, pause_s in enumerate((PROBE_S, 2 * PROBE_S, 4 * PROBE_S, 8 * PROBE_S, MAX_PROBE_S, MAX_PROBE_S)):
             call.told.clear()
             assert back.reject(call) == (at == 0)
-            assert call.told == ["let go"]
+            assert call.told == ["released unsaved"]
             assert committer.lacks(call)
             assert back.defers(call)
             store.clock.now_s += pause_s / 2
@@ -243,7 +243,7 @@ async def test_nothing_is_asked_of_a_store_that_is_not_given_up() -> None:
 async def test_a_rejected_call_is_marked_when_it_is_due_and_its_owner_asked_for_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Others that are owed are marked with the next look; the store is asked about those alone that it rejects."""
+    """Others that are unsaved are marked with the next look; the store is asked about those alone that it rejects."""
     rejected, other, moved = NotedCall("a"), NotedCall("b"), NotedCall("c")
     committer, store = made(rejected, other)
     began_s, marked = store.clock.now_s, dict[str, list[float]]()
@@ -338,8 +338,8 @@ BACK: dict[str, tuple[StoreState, Any, bool, bool, list[str]]] = {
 
 @pytest.mark.parametrize("case", BACK)
 async def test_what_a_try_with_a_whole_call_proves(case: str) -> None:
-    """Its events are let out at once, and what was not written is owed again, whole."""
-    why, answer, is_back, is_owed, told = BACK[case]
+    """Its events are let out at once, and what was not written is unsaved again, whole."""
+    why, answer, is_back, is_unsaved, told = BACK[case]
     committer, store = made()
     back, call = committer.write_back, NotedCall("a")
     back.give_up(why)
@@ -347,7 +347,7 @@ async def test_what_a_try_with_a_whole_call_proves(case: str) -> None:
     store.answers = [answer]
     assert await back.write_some() == is_back
     assert call.told == told
-    assert (call in back.unsaved) == is_owed
+    assert (call in back.unsaved) == is_unsaved
     assert (store.rounds, store.pings_at_s) == ([["a"]], [])
     assert not back.under_way
 
@@ -376,7 +376,7 @@ async def test_a_full_store_is_back_after_one_write_that_needs_memory(
 
 @pytest.mark.parametrize(("first_bytes", "written"), [(MAX_ROUND_BYTES - 1, ["a", "b"]), (MAX_ROUND_BYTES, ["a"])])
 async def test_a_try_carries_what_a_round_may(first_bytes: int, written: list[str]) -> None:
-    """The rest is owed as before, and was not touched."""
+    """The rest is unsaved as before, and was not touched."""
     committer, store = made()
     back, calls = committer.write_back, [NotedCall("a", first_bytes), NotedCall("b", 1), NotedCall("c")]
     back.give_up(StoreState.UNREACHABLE)
@@ -389,7 +389,7 @@ async def test_a_try_carries_what_a_round_may(first_bytes: int, written: list[st
 
 
 async def test_calls_that_may_not_be_written_keep_no_other_from_it() -> None:
-    """Held back they are owed; gone to another pod they are not."""
+    """Held back they are unsaved; gone to another pod they are not."""
     committer, store = made()
     back, (held, gone, other) = committer.write_back, (NotedCall("a"), NotedCall("b"), NotedCall("c"))
     held.writes_paused = gone.is_empty = True
@@ -404,7 +404,7 @@ async def test_calls_that_may_not_be_written_keep_no_other_from_it() -> None:
     assert store.pings_at_s == []
 
 
-async def test_a_call_that_changes_while_it_is_written_back_is_owed_once_more() -> None:
+async def test_a_call_that_changes_while_it_is_written_back_is_unsaved_once_more() -> None:
     """What is written is what it was before."""
     committer, store = made()
     back, call = committer.write_back, NotedCall("a")
@@ -416,7 +416,7 @@ async def test_a_call_that_changes_while_it_is_written_back_is_owed_once_more() 
 
 
 async def test_a_call_that_was_rejected_and_then_written_back_is_written_like_any_other() -> None:
-    """It was spared until the pause was over, its changes in no store and told to nobody as owed."""
+    """It was spared until the pause was over, its changes in no store and counted by nobody as unsaved."""
     committer, _ = made()
     back, call = committer.write_back, NotedCall("a")
     for _ in range(5):

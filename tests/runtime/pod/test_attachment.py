@@ -8,7 +8,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from tests.runtime.calls.test_long_messages import append, line, offer
+from tests.runtime.calls.test_long_messages import append, driven_call, offer
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
@@ -110,7 +110,7 @@ async def test_a_caller_who_says_more_than_the_store_takes_waits_and_loses_nothi
     store = FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         await pod.committer.flush(caller.live.writer)
         assert not caller.live.activity.has_sent
         store.gate.clear()
@@ -138,7 +138,7 @@ async def test_nothing_is_taken_while_a_handoff_is_decided_or_once_the_connectio
     """In the first case it waits, in the second it is sent again to the next owner."""
     async with rig() as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         connection = caller.live.connection
         assert connection is not None
         connection.pause_reading()
@@ -162,7 +162,7 @@ async def test_a_long_message_leaves_others_a_turn_between_its_slices() -> None:
     """One, and no more than that: it does not wait for a time."""
     async with rig() as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         passed = 0
         is_over = False
 

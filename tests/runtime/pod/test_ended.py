@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.runtime.calls.test_long_messages import Line, line
+from tests.runtime.calls.test_long_messages import DrivenCall, driven_call
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, parking_of, rig
 from tests.waiting import until
@@ -18,9 +18,9 @@ MIB = 1024 * KIB
 PAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x" * 200 * KIB}] * 2}
 
 
-async def hung_up(pod: Pod, pages: int, **request: str) -> Line:
+async def hung_up(pod: Pod, pages: int, **request: str) -> DrivenCall:
     """A call with so many items of 400 KiB that has ended."""
-    caller = await line(pod, **request)
+    caller = await driven_call(pod, **request)
     for _ in range(pages):
         await caller.say({"type": "conversation.item.create", "item": PAGE})
     caller.live.finish("hangup")
@@ -29,7 +29,7 @@ async def hung_up(pod: Pod, pages: int, **request: str) -> Line:
     return caller
 
 
-async def is_kept(pod: Pod, caller: Line) -> bool:
+async def is_kept(pod: Pod, caller: DrivenCall) -> bool:
     """Whether the store has what was said."""
     held = await pod.store.load(caller.attachment.call_id)
     assert held is not None

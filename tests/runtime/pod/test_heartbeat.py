@@ -80,7 +80,7 @@ async def test_a_pod_that_closes_says_so_once_more() -> None:
         assert last.counters == PodCounters(ended=3)
 
 
-async def test_a_drain_wish_is_obeyed_though_the_others_cannot_be_listed() -> None:
+async def test_a_drain_request_is_applied_though_the_others_cannot_be_listed() -> None:
     """One answer does not wait for the other."""
 
     class Unlisted(MemoryStore):

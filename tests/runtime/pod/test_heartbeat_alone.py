@@ -241,10 +241,10 @@ async def test_a_heartbeat_comes_every_so_often_for_as_long_as_the_pod_lives(mon
     """Again and again, and not before the time has come."""
     pod, times = pod_on(MemoryStore(ttl_s=60)), list[float]()
 
-    async def beats() -> None:
+    async def heartbeats() -> None:
         times.append(pod.clock.monotonic_s())
 
-    monkeypatch.setattr(pod.heartbeat, "heartbeat", beats)
+    monkeypatch.setattr(pod.heartbeat, "heartbeat", heartbeats)
     task = asyncio.create_task(pod.heartbeat.run())
     await until(lambda: len(times) > 2)
     task.cancel()

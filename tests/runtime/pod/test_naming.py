@@ -129,7 +129,7 @@ async def test_a_pod_waits_so_long_for_a_name_and_no_longer(store: MemoryStore, 
 
 
 async def test_one_worker_that_lives_is_enough(store: MemoryStore, clock: StoppedClock) -> None:
-    """Of two whose heartbeats are there, one was killed: the names are taken as soon as the other one beats."""
+    """Of two whose heartbeats are there, one was killed: the names are taken as soon as the other one sends its own."""
     for number in (1, 2):
         await store.heartbeat(heartbeat(f"host-{number}"), ttl_s=60)
     clock.happens = lambda: store.heartbeat(heartbeat("host-2", int(clock.now_s * 4)), ttl_s=60)

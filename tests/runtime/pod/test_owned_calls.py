@@ -136,7 +136,7 @@ async def test_only_what_an_ended_call_leaves_counts_as_such(retention_s: int | 
             assert ended.surplus(now_s()) == (None if retention_s == 0 else over.call_id)
 
 
-async def replying(its_pod: Pod, caller: Caller) -> LiveCall:
+async def answering(its_pod: Pod, caller: Caller) -> LiveCall:
     """The call of a caller who asked for a reply, heard its beginning and was lost."""
     caller.transport.say(ANSWER)
     await caller.transport.event("response.output_audio.delta")
@@ -150,7 +150,7 @@ async def test_a_caller_who_comes_back_in_time_keeps_his_reply() -> None:
     agent.may_go_on.clear()
     async with rig(store, agent) as its:
         pod = await its.pod(capacity=10)
-        first, second, _ = [await replying(pod, await its.start(pod, resumable=True)) for _ in range(3)]
+        first, second, _ = [await answering(pod, await its.start(pod, resumable=True)) for _ in range(3)]
         pod.admission.capacity = 1
         store.gate.clear()
         unloading = asyncio.create_task(pod.upkeep.parking.enforce())
@@ -197,7 +197,7 @@ async def test_a_call_that_the_store_did_not_take_goes_on_in_memory() -> None:
     async with rig(store, agent) as its:
         pod = await its.pod(clock=clock)
         caller = await its.start(pod, resumable=True)
-        live = await replying(pod, caller)
+        live = await answering(pod, caller)
         store.is_away = True
         unloading = asyncio.create_task(pod.owned.unload(live))
         assert isinstance(pod.observer, CountingObserver)

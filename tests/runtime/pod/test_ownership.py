@@ -325,7 +325,7 @@ async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
 
 
 async def test_a_pod_without_the_agent_sends_the_caller_to_another_one() -> None:
-    """Versions differ in their agents: 503, not a mistake of the client, and where the agent is the call goes on."""
+    """Versions differ in their agents: 503, not an error of the client, and where the agent is the call goes on."""
     async with rig() as its:
         blue = await its.pod("blue")
         caller = await its.start(blue, resumable=True)

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.runtime.calls.test_long_messages import Line, append, line, update
+from tests.runtime.calls.test_long_messages import DrivenCall, append, driven_call, update
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, Rig, parking_of, rig
@@ -24,9 +24,9 @@ from voice_agent.runtime.pod.pod import Pod
 MIB = 1024 * 1024
 
 
-async def left(pod: Pod, size_bytes: int, **request: str) -> Line:
+async def left(pod: Pod, size_bytes: int, **request: str) -> DrivenCall:
     """A call that was left with so much said."""
-    caller = await line(pod, resumable=True, **request)
+    caller = await driven_call(pod, resumable=True, **request)
     await caller.say(update(detects=False))
     if size_bytes:
         await caller.say(append(bytes(size_bytes)))
@@ -34,7 +34,7 @@ async def left(pod: Pod, size_bytes: int, **request: str) -> Line:
     return caller
 
 
-def ended(*callers: Line) -> list[int]:
+def ended(*callers: DrivenCall) -> list[int]:
     """Which of them have ended."""
     return [number for number, caller in enumerate(callers) if caller.live.call.status is Status.ENDED]
 
@@ -128,7 +128,7 @@ async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
         assert ended(*callers) == []
 
 
-async def _resumes(its: Rig, pod: Pod, caller: Line) -> None:
+async def _resumes(its: Rig, pod: Pod, caller: DrivenCall) -> None:
     await its.resume(pod, caller.attachment.call_id, 0)
     assert len(pod.owned.by_id[caller.attachment.call_id].call.input_audio.audio) == 3 * MIB
 

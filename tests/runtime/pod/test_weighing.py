@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tests.runtime.calls.test_long_messages import append, item, line, update
+from tests.runtime.calls.test_long_messages import append, driven_call, item, update
 from tests.runtime.rig import CountingObserver, ScriptedAgent, rig
 from voice_agent.runtime.budget import FLOOR_BYTES, Budget
 
@@ -24,7 +24,7 @@ async def test_a_message_that_does_not_fit_is_not_taken() -> None:
     async with rig() as its:
         pod = await its.pod()
         pod.budget.key_bytes = 4 * MIB
-        greedy, other = await line(pod), await line(pod, api_key_hash="other")
+        greedy, other = await driven_call(pod), await driven_call(pod, api_key_hash="other")
         await greedy.say(update(detects=False), append(bytes(3 * MIB)), append(bytes(3 * MIB)))
         assert greedy.errors == ["server_memory_budget"]
         assert str(4 * MIB) in greedy.events[-1]["error"]["message"]
@@ -39,7 +39,7 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
     """Once a call is found to hold more than there is, it takes nothing that grows, until there is room again."""
     async with rig() as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         await caller.say(update(detects=False), *[append(bytes(20_000))] * 60)
         pod.budget.key_bytes = FLOOR_BYTES
         await pod.upkeep.look_after_calls()
@@ -59,7 +59,7 @@ async def test_a_modest_call_never_suffers() -> None:
     async with rig() as its:
         pod = await its.pod()
         pod.budget.holder("key").force(pod.budget.limit_bytes + MIB)
-        caller = await line(pod)
+        caller = await driven_call(pod)
         await caller.say(update(detects=False))
         for _ in range(3):
             await caller.say(append(bytes(300_000)), *[append(bytes(960))] * 20, TYPED)
@@ -82,7 +82,7 @@ async def test_everything_a_call_holds_is_weighed() -> None:
     agent.transcribe = transcribe  # type: ignore[method-assign]
     async with rig(None, agent) as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         held = [caller.live.memory.held_bytes]
         large = update(detects=False)
         large["session"]["instructions"] = "x" * 50_000
@@ -104,7 +104,7 @@ async def test_what_is_gone_weighs_nothing() -> None:
     """A call that ended, was fenced or was unloaded gives its bytes back, and takes none again."""
     async with rig() as its:
         pod, other = await its.pod(), await its.pod("pod-b", "green")
-        over, fenced, parked = [await line(pod, resumable=True) for _ in range(3)]
+        over, fenced, parked = [await driven_call(pod, resumable=True) for _ in range(3)]
         for caller in (over, fenced, parked):
             await caller.say(update(detects=False), append(bytes(MIB)))
         assert pod.budget.used_by("key") >= 3 * MIB
@@ -136,7 +136,7 @@ async def test_room_for_a_message_is_kept_while_it_is_taken() -> None:
     """Looked at in between, the call counts what it will hold; then, turns being detected, only the padding."""
     async with rig() as its:
         pod = await its.pod()
-        caller = await line(pod)
+        caller = await driven_call(pod)
         message = orjson.dumps(append(bytes(3 * MIB))).decode()
         assert not caller.attachment.take(message)
         await pod.upkeep.look_after_calls()

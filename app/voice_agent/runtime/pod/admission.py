@@ -123,7 +123,7 @@ def store_failed(error: StoreError) -> ConnectionRefused:
 
 
 def record_unreadable(error: RecordUnreadable) -> ConnectionRefused:
-    """Not the caller's mistake: a pod of another version may read it."""
+    """Not the client's error: a pod of another version may read it."""
     return unavailable("record_unreadable", str(error))
 
 

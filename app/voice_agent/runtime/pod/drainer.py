@@ -1,4 +1,4 @@
-"""Carries out a drain: asks the plan which calls to let go of, until none is left.
+"""Carries out a drain: asks the plan which calls to hand off, until none is left.
 
 How a drain decides is not here. Which calls go at which moment is `Drain.to_hand_off` in `call.drain`, a pure function;
 whether there is another pod to take them is `ready_pods` in `runtime.pod.fleet`, pure as well; that this one is not
@@ -113,7 +113,7 @@ class Drainer:
     async def _run(self, drain: Drain) -> None:
         clock = self._ports.clock
         started_s = clock.monotonic_s()
-        letting_go: dict[str, asyncio.Task[None]] = {}
+        handing_off: dict[str, asyncio.Task[None]] = {}
         warned: set[str] = set()
         signs_of_life = SignsOfLife(clock)
         others_take_calls = False
@@ -131,7 +131,7 @@ class Drainer:
                 self._warn(attached, warned, drain, elapsed_s)
             ids = drain.to_hand_off(map(_draining, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
             for call_id in ids:
-                self._let_go(self._owned.by_id[call_id], letting_go, is_last=drain.left_s(elapsed_s) <= 0)
+                self._hand_off(self._owned.by_id[call_id], handing_off, is_last=drain.left_s(elapsed_s) <= 0)
             await clock.sleep(LOOK_S)
         self.waits = ""
         self._ports.observer.drain_finished(clock.monotonic_s() - started_s)
@@ -140,13 +140,13 @@ class Drainer:
         )
         self.done.set()
 
-    def _let_go(self, live: LiveCall, letting_go: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:
+    def _hand_off(self, live: LiveCall, handing_off: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:
         call_id = live.call.call_id
-        if call_id in letting_go and not letting_go[call_id].done():
+        if call_id in handing_off and not handing_off[call_id].done():
             return
-        if not live.call.resumable and call_id not in letting_go:  # Before the deadline the plan names no such call.
+        if not live.call.resumable and call_id not in handing_off:  # Before the deadline the plan names no such call.
             self._ports.observer.call_dropped("drain")
-        letting_go[call_id] = asyncio.create_task(live.hand_off(force=is_last))
+        handing_off[call_id] = asyncio.create_task(live.hand_off(force=is_last))
 
     def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
         for live in attached:

@@ -74,7 +74,7 @@ class Heartbeat:
         failures: list[Exception] = []
         try:
             async with asyncio.timeout(ANSWER_S):
-                for question in (self._say, self._agree, self._look):
+                for question in (self._say, self._restore_agreed, self._look):
                     try:
                         await question(heartbeat)
                     except StoreError as error:
@@ -107,7 +107,7 @@ class Heartbeat:
         if self._others.is_wanted(heartbeat):
             self._others.learn(heartbeat, await store.pods())
 
-    async def _agree(self, _: PodHeartbeat) -> None:
+    async def _restore_agreed(self, _: PodHeartbeat) -> None:
         """A store that came back empty is told again what was agreed."""
         for name, value in self.agreed.items():
             await self._ports.store.get_or_set(name, value)

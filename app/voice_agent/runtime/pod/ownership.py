@@ -190,7 +190,7 @@ class Ownership:
         try:
             agent = self._ports.agents.agent(call.model)
         except ConnectionRefused as refused:
-            # Not the client's mistake: another pod, of another version, may know the agent.
+            # Not the client's error: another pod, of another version, may know the agent.
             raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
         live = self._owned.add(call, beginning, agent)
         live.resume_work()

@@ -1,4 +1,4 @@
-"""Talks with the front desk, and turns for agents, for the tests."""
+"""Dialogs with the front desk, and turns for agents, for the tests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def at(moment: datetime = MONDAY) -> int:
     return int(moment.timestamp() * 1000)
 
 
-class Talk:
-    """One caller's talk; what is remembered goes through JSON between any two turns."""
+class DeskDialog:
+    """One caller's dialog; what is remembered goes through JSON between any two turns."""
 
     def __init__(self, now: datetime = MONDAY) -> None:
         self._now_ms = at(now)
