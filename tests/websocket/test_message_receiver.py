@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from tests.websocket.rig import RecordingListener, connected
 from voice_agent.websocket.frames import PONG
 from voice_agent.websocket.loop_scheduler import RUN_S, SHARE_S, WINDOW_S, LoopScheduler
-from voice_agent.websocket.message_receiver import MESSAGE_PROGRESS_BYTES, PONGS
+from voice_agent.websocket.message_receiver import PONGS
 
 
 async def test_what_cannot_be_taken_waits_and_stops_the_peer() -> None:
@@ -220,49 +220,6 @@ async def test_a_message_for_which_there_is_no_room_closes_the_connection(is_wil
         assert listener.held_bytes == 0
         assert socket._reader.held_bytes == 0
         assert listener.taken == []
-
-
-async def test_a_message_that_never_ends_is_given_up() -> None:
-    """Closed with 1008 and a reason that names the bound, unless it grows by enough."""
-    async with connected(message_s=3600) as (socket, peer, _):
-        listener = RecordingListener()
-        over = asyncio.create_task(socket.deliver(listener))
-        peer.writer.write(BEGIN)
-        while socket._receiver._watch is None:
-            await asyncio.sleep(0)
-        peer.writer.write(Frame(Opcode.CONT, bytes(MESSAGE_PROGRESS_BYTES), fin=False).serialize(mask=True))
-        while socket._reader.held_bytes < MESSAGE_PROGRESS_BYTES:
-            await asyncio.sleep(0)
-        socket._receiver._look_at_progress()
-        assert not listener.limits
-        peer.writer.write(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True))
-        socket._receiver._look_at_progress()
-        assert listener.limits == ["message_progress"]
-        assert await over == 1008
-        code, reason = (await peer.frame())[1][:2], b"message_progress: an incomplete message must grow"
-        assert code == struct.pack("!H", 1008)
-        assert reason in b"message_progress: an incomplete message must grow by 32768 bytes in 3600 s"
-
-
-async def test_a_slow_message_of_its_own_time_is_no_message_that_never_ends() -> None:
-    """Each look finds another one begun, or none."""
-    async with connected(message_s=3600) as (socket, peer, _):
-        listener = RecordingListener()
-        listener.willing.set()
-        over = asyncio.create_task(socket.deliver(listener))
-        for n in range(3):
-            peer.writer.write(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
-            while socket._receiver._watch is None or socket._reader.begun != n + 1:
-                await asyncio.sleep(0)
-            if n:
-                socket._receiver._look_at_progress()
-            peer.say(0, b"b")
-            while len(listener.taken) <= n:
-                await asyncio.sleep(0)
-        socket._receiver._look_at_progress()
-        assert socket._receiver._watch is None
-        assert listener.limits == []
-        over.cancel()
 
 
 async def test_a_connection_that_was_not_read_when_it_was_taken_over_is_read() -> None:

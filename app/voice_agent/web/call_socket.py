@@ -13,7 +13,7 @@ from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.ports import Listener, Transport
 from voice_agent.websocket.keepalive import PING_S
 from voice_agent.websocket.loop_scheduler import LoopScheduler
-from voice_agent.websocket.message_receiver import MESSAGE_S
+from voice_agent.websocket.message_progress import MESSAGE_S
 from voice_agent.websocket.websocket import WebSocket
 
 Connections = set[Any]

@@ -66,6 +66,27 @@ class _Broken(Exception):
         self.peer_error = PeerError(code, reason)
 
 
+class PartialPayload:
+    """A frame's payload that comes in pieces: what is missing of it."""
+
+    __slots__ = ("_mask", "is_final", "left_bytes")
+
+    def __init__(self, size_bytes: int, mask: bytes, *, is_final: bool) -> None:
+        """`is_final`: whether the frame ends its message."""
+        self.left_bytes = size_bytes
+        self.is_final = is_final
+        self._mask = mask
+        """For the next byte and those behind it."""
+
+    def take(self, piece: bytes) -> bytes:
+        """The next piece, unmasked."""
+        self.left_bytes -= len(piece)
+        mask = self._mask
+        turn = len(piece) % MASK_BYTES
+        self._mask = mask[turn:] + mask[:turn]
+        return apply_mask(piece, mask) if mask else piece
+
+
 class FrameReader:
     """One direction of one connection: `feed` it, then `read` until there is nothing more.
 
@@ -77,12 +98,10 @@ class FrameReader:
         "_at",
         "_data",
         "_decoder",
-        "_is_final",
         "_is_masked",
         "_kind",
-        "_left",
-        "_mask",
         "_max_bytes",
+        "_partial",
         "_parts",
         "_skips",
         "_was_partial",
@@ -116,11 +135,8 @@ class FrameReader:
         """What has come of it, unmasked."""
         self._decoder: codecs.IncrementalDecoder | None = None
         """Checks a large text piece by piece."""
-        self._left = 0
-        """Bytes that are missing of the payload of a frame that comes in pieces."""
-        self._mask = b""
-        """For the next of them."""
-        self._is_final = False
+        self._partial: PartialPayload | None = None
+        """Of the frame that is being read, if it comes in pieces."""
         self._skips = False
         self._was_partial = False
 
@@ -152,7 +168,7 @@ class FrameReader:
         """The next message. None: see `has_more`, for one call reads no more than `FRAMES_AT_ONCE` frames."""
         try:
             for _ in range(FRAMES_AT_ONCE):
-                message = self._piece() if self._left else self._frame()
+                message = self._frame() if self._partial is None else self._piece(self._partial)
                 if message is not None:
                     return message
                 if not self.has_more:
@@ -196,20 +212,20 @@ class FrameReader:
             self.has_more = False
             return None
         self._at = start
-        self._left, self._mask, self._is_final = size, mask, first >= FINAL
+        self._partial = PartialPayload(size, mask, is_final=first >= FINAL)
         self._kind = self._kind or first & OPCODE
         return None
 
-    def _piece(self) -> Message | None:
+    def _piece(self, payload: PartialPayload) -> Message | None:
         """Read what has come of a frame's payload."""
-        piece = self._data[self._at : self._at + self._left]
+        piece = self._data[self._at : self._at + payload.left_bytes]
         self._at += len(piece)
-        self._left -= len(piece)
-        self.has_more = not self._left
-        self._add(apply_mask(piece, self._mask) if self._mask else piece)
-        turn = len(piece) % MASK_BYTES
-        self._mask = self._mask[turn:] + self._mask[:turn]
-        return self._whole() if self._is_final and not self._left else None
+        self._add(payload.take(piece))
+        self.has_more = not payload.left_bytes
+        if payload.left_bytes:
+            return None
+        self._partial = None
+        return self._whole() if payload.is_final else None
 
     def _check(self, first: int, second: int, size: int) -> None:
         """Refuse a frame by its header, before any of its payload is waited for."""

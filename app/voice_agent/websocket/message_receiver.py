@@ -24,17 +24,12 @@ from voice_agent.websocket.frame_reader import FrameReader
 from voice_agent.websocket.frame_writer import FrameWriter
 from voice_agent.websocket.frames import BINARY, PING, TEXT, Closing
 from voice_agent.websocket.loop_scheduler import LoopScheduler
+from voice_agent.websocket.message_progress import MessageProgress
 
-MESSAGE_S = 30.0
-MESSAGE_PROGRESS_BYTES = 32 * 1024
-"""An incomplete message grows by so much every `MESSAGE_S`, or the peer is closed: stops halves of messages that are
-held for ever, a byte at a time."""
 PONGS = 16
 """So many pings of one share are answered one by one, and of more the newest (RFC 6455, section 5.5.3)."""
 LARGE_READ_BYTES = 128 * 1024
 """After a read of so much the event loop may read again in the same turn, and again: it is stopped until the next."""
-
-_TOO_SLOW = "message_progress: an incomplete message must grow by %d bytes in %g s"
 
 Take = Callable[[str | bytes], bool]
 """Takes a message; False if it cannot now. Text comes as str, or as its UTF-8 if it is large; binary as bytes."""
@@ -64,11 +59,9 @@ class MessageReceiver:
         "_discards",
         "_fault",
         "_held",
-        "_message_s",
         "_progress",
         "_socket",
         "_transport",
-        "_watch",
         "_writer",
         "close_code",
         "is_paused",
@@ -107,11 +100,7 @@ class MessageReceiver:
         """What `take` raised."""
         self._change: asyncio.Future[None] | None = None
         """Exists while `pass_messages` or `receive` waits."""
-        self._message_s = message_s
-        self._watch: asyncio.TimerHandle | None = None
-        """Looks whether the incomplete message grows; exists while there was one not long ago."""
-        self._progress = (0, 0)
-        """Of the incomplete message when it was looked at last: which it was (`FrameReader.begun`), and its bytes."""
+        self._progress = MessageProgress(reader, message_s, lambda: not self.is_paused, self._message_is_slow)
 
     # --- for the task that wants messages --------------------------------------------
 
@@ -176,6 +165,7 @@ class MessageReceiver:
         """The connection is closed with `code`, unless it was closed before."""
         if self.close_code is None:
             self.close_code = code
+            self._progress.stop()
 
     def discard(self) -> None:
         """Only the peer's close frame is still of interest."""
@@ -200,8 +190,6 @@ class MessageReceiver:
 
     def lost(self) -> None:
         """The connection is gone; what came before is still given."""
-        if self._watch is not None:
-            self._watch.cancel()
         self.end(CloseCode.ABNORMAL_CLOSURE)
         self.wake()
 
@@ -269,27 +257,14 @@ class MessageReceiver:
             return
         if self.close_code is not None:
             self.wake()
-        elif self._watch is None and not reader.is_idle:
-            self._watch_progress()
+        elif not reader.is_idle:
+            self._progress.watch()
         self._resume()
 
-    def _watch_progress(self) -> None:
-        self._progress = (self.reader.begun, self.reader.held_bytes)
-        self._watch = asyncio.get_running_loop().call_later(self._message_s, self._look_at_progress)
-
-    def _look_at_progress(self) -> None:
-        reader = self.reader
-        self._watch = None
-        if reader.is_idle or self.close_code is not None:
-            return
-        begun, held_bytes = self._progress
-        is_slow = reader.begun == begun and reader.held_bytes < held_bytes + MESSAGE_PROGRESS_BYTES
-        if is_slow and not self.is_paused:
-            self._socket.limit_reached("message_progress")
-            reader.stop()
-            self._socket.fail(CloseCode.POLICY_VIOLATION, _TOO_SLOW % (MESSAGE_PROGRESS_BYTES, self._message_s))
-            return
-        self._watch_progress()
+    def _message_is_slow(self, reason: str) -> None:
+        self._socket.limit_reached("message_progress")
+        self.reader.stop()
+        self._socket.fail(CloseCode.POLICY_VIOLATION, reason)
 
     def _pause(self) -> None:
         if not self.is_paused and not self._transport.is_closing():

@@ -24,7 +24,8 @@ from voice_agent.websocket.frame_writer import FrameWriter
 from voice_agent.websocket.frames import LONG_BYTES, PONG, SHORT_BYTES, Closing, only_text, text_frame
 from voice_agent.websocket.keepalive import PING_S, Keepalive
 from voice_agent.websocket.loop_scheduler import LoopScheduler
-from voice_agent.websocket.message_receiver import MESSAGE_S, MessageReceiver
+from voice_agent.websocket.message_progress import MESSAGE_S
+from voice_agent.websocket.message_receiver import MessageReceiver
 
 CLOSE_S = 0.5
 """How long closing may wait for a peer that does not read before the connection is cut."""
