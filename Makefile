@@ -86,7 +86,7 @@ replay-simulated: setup ## 10,000 random schedules, recorded: do their inputs re
 # Recordings that differ are left there to be looked at.
 replay-rehearsed: setup tools ## a rehearsal whose calls are recorded, and all of them replayed: the same events? four minutes
 	recordings=$$(mktemp -d) && \
-		$(BIN)/voice-agent rehearse --callers 100 --record $$recordings $(ARGS) && \
+		$(BIN)/voice-agent rehearse --callers 120 --record $$recordings $(ARGS) && \
 		$(BIN)/voice-agent replay $$recordings && rm -r $$recordings
 
 chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"

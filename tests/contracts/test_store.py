@@ -170,6 +170,18 @@ async def test_a_claim_finds_out_what_is_missing(store: Store, part: str) -> Non
     assert missing(ended) == Missing()
 
 
+async def test_a_call_of_schema_1_is_found_on_whichever_server_it_is(store: Store) -> None:
+    """A store in memory has none; in a cluster each of these is on one of three masters."""
+    if not isinstance(store, RedisStore):
+        return
+    client: Any = store._redis
+    for n in range(6):
+        await client.hset(f"call:{{call_{n}}}", "schema", "1")
+        assert await store.layout(None) == 1
+        await client.delete(f"call:{{call_{n}}}")
+    assert await store.layout(None) is None
+
+
 async def test_a_large_call_counts_what_was_staged(store: Store) -> None:
     """A write in parts, and a claim in pages, agree with what the record counts; a page that is gone shows."""
     items = {f"i{n}": b"x" * 4096 for n in range(1500)}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from tests.operate.simulated import VirtualClock
 from tests.operate.test_plan import PROGRESS
 from voice_agent.errors import StoreRefused, StoreUnavailable
 from voice_agent.operate.journal import LEASE, RECORD, Journal, LeaseLost
-from voice_agent.operate.plan import Step
+from voice_agent.operate.losses import PodCount
+from voice_agent.operate.plan import Step, as_json
 from voice_agent.operate.ports import CutoverError
 from voice_agent.stores.memory import MemoryStore
 
@@ -122,6 +124,31 @@ async def test_an_emptied_store_is_told_again() -> None:
     await journal.renew()
     await journal.save(replace(PROGRESS, step=Step.DRAIN))
     assert set(store._values) == {LEASE, RECORD}
+
+
+async def test_what_a_newer_version_added_to_a_cutover_stays() -> None:
+    """In its record, its options and the counts of a pod; the next cutover has nothing of it."""
+    store, clock = rig()
+    pod = PodCount("blue-1", "blue")
+    said = as_json(replace(PROGRESS, counts={"blue-1 5": pod}))
+    said |= {"mood": {"is": "good"}, "terms": {**said["terms"], "pace": 3}}
+    said["counts"]["blue-1 5"]["seen_at_ms"] = 7
+    await store.compare_and_set(RECORD, None, orjson.dumps(said), ttl_s=60)
+    journal = Journal(store, clock)
+    progress = await journal.read()
+    assert progress is not None
+    grown = {"blue-1 5": replace(pod, calls=2), "green-1 6": PodCount("green-1", "green")}
+    for step in (Step.SMOKE, Step.SHIFT):
+        await journal.save(replace(progress, step=step, counts=grown))
+    kept = orjson.loads(await store.get(RECORD) or b"")
+    assert (kept["step"], kept["mood"], kept["terms"]["pace"]) == (Step.SHIFT, {"is": "good"}, 3)
+    assert (kept["terms"]["percents"], kept["counts"]["blue-1 5"]["calls"]) == ([5, 25, 100], 2)
+    assert kept["counts"]["blue-1 5"]["seen_at_ms"] == 7
+    assert "seen_at_ms" not in kept["counts"]["green-1 6"]
+    await journal.save(replace(PROGRESS, cutover_id="cut_2"))
+    assert orjson.loads(await store.get(RECORD) or b"") == orjson.loads(
+        orjson.dumps(as_json(replace(PROGRESS, cutover_id="cut_2")))
+    )
 
 
 @pytest.mark.parametrize("record", [b"", b"{}", b"[]", b"null", b'{"terms": 1}'])

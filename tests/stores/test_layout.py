@@ -50,6 +50,7 @@ LEFT_BY_SCHEMA_1: dict[str, tuple[Any, ...]] = {
     "a pod": ("ZADD", "voice:pods", "1", "pod-a"),
     "the router's weights": ("HSET", "voice:routing", "weights", '{"blue":100}'),
     "a cutover": ("SET", "voice:value:cutover", "{}"),
+    "a call": ("HSET", "call:{call_a}", "schema", "1", "epoch", "1"),
 }
 
 
@@ -59,12 +60,68 @@ async def test_a_store_of_schema_1_is_refused_and_left_alone(store: RedisStore, 
     """It told no schema: any of what a pod or an operator leaves behind is enough."""
     client: Any = store._redis
     await client.execute_command(*LEFT_BY_SCHEMA_1[left])
-    await store.commit([CallWrite("call_a", 1, fields={"schema": b"1"}, whole=True)])
     before = await dumped(store)
     with pytest.raises(OtherLayout, match="is of schema 1, and this version reads schema 2: .* empty the store") as no:
         await check_layout(store, begins=begins)
     assert "\n" not in str(no.value)
     assert await dumped(store) == before
+
+
+async def test_a_call_alone_is_found_among_many_keys(store: RedisStore) -> None:
+    """A server shows some keys at a time; the pods of a release that ended an hour ago left nothing else."""
+    client: Any = store._redis
+    await client.eval("for n = 1, 20000 do redis.call('SET', 'call:{' .. n .. '}', 'of another program') end", 0)
+    await client.hset("call:{call_a}", "schema", "1")
+    with pytest.raises(OtherLayout, match="is of schema 1,"):
+        await check_layout(store, begins=True)
+
+
+OF_OTHERS: dict[str, tuple[Any, ...]] = {
+    "a text": ("SET", "call:{x}", "1"),
+    "a hash": ("HSET", "call:{x}", "caller", "1"),
+    "a schema that is no number": ("HSET", "call:{x}", "schema", "one"),
+    "another installation's call": ("HSET", "b:call:{x}", "schema", "1"),
+    "what belongs to no record": ("HSET", "call:{x}:items", "schema", "1"),
+}
+
+
+@pytest.mark.parametrize("theirs", OF_OTHERS)
+async def test_what_other_programs_keep_there_is_no_sign_of_schema_1(store: RedisStore, theirs: str) -> None:
+    """The store becomes one of this schema beside it."""
+    client: Any = store._redis
+    await client.execute_command(*OF_OTHERS[theirs])
+    await check_layout(store, begins=True)
+    assert await store.get_or_set(AGREED_SCHEMA, b"7") == b"%d" % SCHEMA
+
+
+async def test_calls_of_an_installation_with_a_prefix_are_its_own(store: RedisStore) -> None:
+    """Whatever SCAN would take the prefix for."""
+    client: Any = store._redis
+    store.use_prefix("[a]*:")
+    await client.hset("a:call:{x}", "schema", "1")
+    await check_layout(store, begins=False)
+    await client.hset("[a]*:call:{x}", "schema", "1")
+    with pytest.raises(OtherLayout, match="is of schema 1,"):
+        await check_layout(store, begins=True)
+
+
+async def test_calls_of_this_schema_make_a_store_of_it(store: RedisStore) -> None:
+    """The schema alone was lost, and no pod lives that could tell it."""
+    await store.commit([CallWrite("call_a", 1, fields={"schema": b"%d" % SCHEMA}, whole=True)])
+    await check_layout(store, begins=True)
+    assert await store.get_or_set(AGREED_SCHEMA, b"7") == b"%d" % SCHEMA
+
+
+async def test_a_server_that_forbids_to_look_for_calls_is_taken_for_empty(store: RedisStore) -> None:
+    """Nothing else speaks against it."""
+    client: Any = store._redis
+    await client.hset("call:{x}", "schema", "1")
+    await client.execute_command("ACL", "SETUSER", "default", "-scan")
+    try:
+        await check_layout(store, begins=True)
+    finally:
+        await client.execute_command("ACL", "SETUSER", "default", "+scan")
+    assert await store.get_or_set(AGREED_SCHEMA, b"7") == b"%d" % SCHEMA
 
 
 @pytest.mark.parametrize(("settled", "told"), [(b"3", 3), (b"1", 1), (b"soon", 0), (b"9" * 30, 0)])

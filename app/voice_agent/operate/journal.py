@@ -42,6 +42,8 @@ class Journal:
         self._renewal: bytes | None = None
         """Asked for, not answered yet."""
         self._known: bytes | None = None
+        self._held: dict[str, Any] = {}
+        """The record that was read."""
         self._unanswered: bytes | None = None
         """A record that was to be saved; whether the store has it is not known."""
 
@@ -51,18 +53,21 @@ class Journal:
         if self._known is None:
             return None
         try:
-            return from_json(orjson.loads(self._known))
+            held = orjson.loads(self._known)
+            progress = from_json(held)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CutoverError(
                 "the store holds a cutover that this version cannot read; finish it with the version that began it"
             ) from error
+        self._held = held
+        return progress
 
     async def save(self, progress: CutoverProgress) -> None:
-        """Replace the record, before the step it names begins; safe to ask again.
+        """Replace the record, before the step it names begins; safe to ask again. What a newer version added stays.
 
         Raises `LeaseLost` if somebody else has, and `StoreError`.
         """
-        packed = orjson.dumps(as_json(progress))
+        packed = orjson.dumps(_with_added(as_json(progress), self._held))
         if self._unanswered is not None and self._unanswered != packed:
             # The same again until it is answered: the store may have it already, and would not know ours by the older.
             await self._replace(self._unanswered)
@@ -117,3 +122,14 @@ class Journal:
     def _signed(self) -> bytes:
         lease: dict[str, Any] = {"holder": self._holder, "at_ms": self._clock.wall_ms()}
         return orjson.dumps(lease)
+
+
+def _with_added(told: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a cutover, and what a newer version added to its record, its options and a pod's counts.
+
+    Each of these tells all that this version knows: what else was held there is of another.
+    """
+    if held.get("cutover_id") != told["cutover_id"]:
+        return told
+    counts = {pod: {**held.get("counts", {}).get(pod, {}), **count} for pod, count in told["counts"].items()}
+    return {**held, **told, "terms": {**held["terms"], **told["terms"]}, "counts": counts}

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import redis.asyncio as redis
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from voice_agent.errors import StoreRefused, StoreUnfit
@@ -66,10 +65,6 @@ class RedisStore(RedisCalls, RedisFleet):
         config = await self._if_allowed(partial(node.config_get, "maxmemory*", "save"))
         commands = await self._if_allowed(partial(node.execute_command, "COMMAND INFO", *COMMANDS))
         return facts_of(info or {}, config or {}, commands or ())
-
-    async def _servers(self) -> list[redis.Redis]:
-        """Clients of every server that takes writes."""
-        return [self._redis]
 
     async def _if_allowed(self, question: Callable[[], Awaitable[Any]]) -> Any:
         try:

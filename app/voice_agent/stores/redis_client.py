@@ -126,6 +126,10 @@ class RedisClient(Store):
         except FAILURES as error:
             raise meaning(error, self._url, about) from error
 
+    async def _servers(self) -> list[redis.Redis]:
+        """Clients of every server that takes writes."""
+        return [self._redis]
+
     async def _lost(self, error: Exception) -> None:
         """After a failover the same name may lead to another server; connections that are open do not follow it."""
         if is_elsewhere(error):

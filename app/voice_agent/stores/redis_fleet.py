@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from voice_agent.errors import StoreUnavailable
+from voice_agent.call.schema import READS_SCHEMAS, reads
+from voice_agent.errors import StoreRefused, StoreUnavailable
 from voice_agent.stores.base import AGREED_SCHEMA, DrainRequest, PodHeartbeat, RouterWeights, schema_of
 from voice_agent.stores.redis_client import Answer, RedisClient
 from voice_agent.stores.redis_fleet_format import (
@@ -25,6 +26,10 @@ from voice_agent.stores.redis_fleet_format import (
 
 TRIES_TO_AGREE = 5
 """What a store was told may be gone at once in a failover, and for good in one that evicts everything."""
+SCAN_KEYS = 1000
+"""How many keys a server looks at for one answer, which keeps it for about a millisecond."""
+MOST_SCANS = 1000
+"""Stops a start on a server that other programs fill from taking longer than about two seconds."""
 KEPT_POD_MS = 3_600_000
 """How long the list of pods keeps a name after its last heartbeat."""
 
@@ -102,26 +107,51 @@ class RedisFleet(RedisClient):
         return await self._ask(run, about=key)
 
     async def layout(self, proposal: int | None) -> int | None:
-        """A store without a schema in which a pod has left something is of schema 1."""
+        """A store without a schema in which a pod has left something is of schema 1, or of that of a call there.
+
+        Calls are looked for where nothing else is found: once in the life of a store, as a rule.
+        """
         settled = await self._read_value(self.keys.agreed(AGREED_SCHEMA))
-        if settled is None and await self._was_begun_without_schema():
+        if settled is None and (left := await self._schema_left_behind()) is not None:
             # Looked at again: of what a pod leaves here, its schema comes first.
-            settled = await self._read_value(self.keys.agreed(AGREED_SCHEMA)) or b"1"
+            settled = await self._read_value(self.keys.agreed(AGREED_SCHEMA)) or left
         return await super().layout(proposal) if settled is None else schema_of(settled)
 
-    async def _was_begun_without_schema(self) -> bool:
+    async def _schema_left_behind(self) -> bytes | None:
         client: Any = self._redis
         keys = self.keys
 
-        async def look() -> bool:
+        async def look() -> bytes | None:
             names = [name.decode(errors="backslashreplace") for name in await client.zrevrange(keys.pods, 0, MAX_PODS)]
             for name in names:
                 if await client.hexists(keys.pod(name), "reads_schemas"):
-                    return False  # Its next heartbeat tells the schema again.
+                    return None  # Its next heartbeat tells the schema again.
             left = (keys.agreed("secret"), keys.routing, keys.value("cutover"))
-            return bool(names) or any([await client.exists(key) for key in left])
+            return b"1" if names or any([await client.exists(key) for key in left]) else None
 
-        return await self._ask(look, about=keys.pods)
+        return await self._ask(look, about=keys.pods) or await self._schema_of_a_call()
+
+    async def _schema_of_a_call(self) -> bytes | None:
+        """That of the first call that says one; None if it is one that is read, or a server forbids to look."""
+        try:
+            for node in await self._servers():
+                if (schema := await self._ask(partial(self._first_schema, node))) is not None:
+                    return None if reads(schema_of(schema), READS_SCHEMAS) else schema
+        except StoreRefused:
+            pass
+        return None
+
+    async def _first_schema(self, node: Any) -> bytes | None:
+        cursor = 0
+        for _ in range(MOST_SCANS):
+            cursor, keys = await node.scan(cursor, self.keys.records, SCAN_KEYS, "HASH")
+            for key in keys:
+                schema = await node.hget(key, "schema")
+                if schema is not None and schema.isdigit():
+                    return bytes(schema)
+            if not cursor:
+                break
+        return None
 
     async def _read_value(self, key: str) -> bytes | None:
         found: Any = await self._ask(lambda: self._redis.get(key), about=key)

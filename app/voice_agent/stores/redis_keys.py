@@ -6,6 +6,8 @@ the installation's own stands before all keys, so that two can share a server.
 
 from __future__ import annotations
 
+import re
+
 
 class Keys:
     """The keys of one installation; `prefix` has no braces, for those say which slot a key is in."""
@@ -17,6 +19,9 @@ class Keys:
 
         self.routing = f"{prefix}voice:routing"
         """What the router is set to."""
+
+        self.records = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "call:{*}"
+        """A pattern, as SCAN takes it, of the records of all calls."""
 
     def of_call(self, call_id: str) -> list[str]:
         """The four keys of a call, all in one hash slot: record, items, outbox, speech."""
