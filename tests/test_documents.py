@@ -5,17 +5,24 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests import documents
+from tests.call.records import recorded
+from voice_agent.call.codec import KNOWN_FIELDS
+from voice_agent.call.response_chunks import KINDS
+from voice_agent.call.schema import SCHEMA
 from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
+from voice_agent.stores.redis_fleet_format import DRAIN_FIELDS, HEARTBEAT_FIELDS, WEIGHTS_FIELDS
 
 ROOT = Path(__file__).parents[1]
 LIMITS, SECURITY, FIELD, PROTOCOL = "docs/limits.md", "SECURITY.md", "docs/field.md", "docs/protocol.md"
-CONTINUITY = "docs/continuity.md"
+CONTINUITY, STORE = "docs/continuity.md", "docs/store.md"
 CLIENTS = "tests/clients/programs"
 NAMED_IN_CODE = re.compile(r'(?:\b(?:limit_)?reached\(\s*|\blimit=|\bCountLimit\(\s*)"(\w+)"')
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
@@ -182,6 +189,37 @@ def test_the_versions_of_clients_are_those_that_are_locked() -> None:
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
+
+
+NOT_IN_THE_RECORD = {"alignment:N", "out_of_band:N", "erased"}
+"""Fields that only other calls have: with an earlier sentence, a reply outside the conversation, an erasure."""
+
+
+def stored_under(key: str) -> set[str]:
+    """The names that docs/store.md has for what stands under a key, in the column "what stands there"."""
+    [row] = [line for line in text(STORE).splitlines() if line.startswith(f"| `{key}` |")]
+    return {name for names in re.findall(r"`([^`]+)`", row.split("|")[2]) for name in names.split()}
+
+
+def numbered(names: Iterable[str]) -> set[str]:
+    """Names that differ in their number alone as one."""
+    return {re.sub(r":\d+$", ":N", name) for name in names}
+
+
+def test_what_is_said_to_be_stored_of_a_call_is_what_is_stored() -> None:
+    """Every field of the record that is kept for later releases, and of its items; none that no release has written."""
+    held = recorded(f"schema-{SCHEMA}")
+    assert stored_under("call:{<id>}") == numbered(held.fields) | NOT_IN_THE_RECORD
+    assert {name for item in held.items.values() for name in orjson.loads(item)} == stored_under(":items")
+    known = numbered(f"{kind.name}0" for kind in KINDS) | KNOWN_FIELDS | {"seen:N"}
+    assert stored_under("call:{<id>}") == known | {"erased"}
+
+
+def test_what_is_said_to_be_stored_of_the_fleet_is_what_is_stored() -> None:
+    """Each field by its name."""
+    assert stored_under("voice:pod:<name>") == set(HEARTBEAT_FIELDS)
+    assert stored_under("voice:color:<name>") == set(DRAIN_FIELDS)
+    assert stored_under("voice:routing") == set(WEIGHTS_FIELDS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -313,6 +313,20 @@ async def test_a_drain_request_of_a_newer_version_is_understood(redis_url: str) 
     await store.close()
 
 
+async def test_what_a_newer_version_keeps_beside_a_drain_request_stays(redis_url: str) -> None:
+    """Other fields of a color, when a drain of it is requested and taken back, and of the router's weights."""
+    store = RedisStore(redis_url, ttl_s=10)
+    client: Any = store._redis
+    for key in ("voice:color:blue", "voice:routing"):
+        await client.hset(key, "mood", "sunny")
+    await store.request_drain("blue", DrainRequest("finish", 5, 7))
+    await store.request_drain("blue", None)
+    await store.tell_weights({"blue": 100}, 5)
+    for key in ("voice:color:blue", "voice:routing"):
+        assert await client.hget(key, "mood") == b"sunny"
+    await store.close()
+
+
 # --- URLs ------------------------------------------------------------------------
 
 
