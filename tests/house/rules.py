@@ -48,7 +48,6 @@ BEING_CUT = frozenset(
         "observe/metrics.py::Metrics",
         "operate/plan.py::CutoverProgress",
         "runtime/calls/audio_pacer.py::AudioPacer",
-        "runtime/calls/live_call.py::LiveCall",
         "runtime/calls/replay.py::Replay",
         "runtime/durability/committer.py::Committer",
         "runtime/pod/pod.py::Pod",

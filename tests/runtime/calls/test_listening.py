@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import cache
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -35,8 +34,6 @@ from voice_agent.call.record import Call
 from voice_agent.runtime.calls import listening, live_call
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
-from voice_agent.runtime.calls.live_call import MUTED_S
-from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
 
 BEFORE = PCM.size(100_000)
@@ -250,56 +247,6 @@ async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest
             await its.live.stop_work()
         assert logs == []
         agent.may_go_on.set()
-
-
-def speaking() -> Call:
-    """A call in the middle of an utterance."""
-    call = new_call()
-    call.input_audio.speaking, call.input_audio.item_id = True, "item"
-    return call
-
-
-@pytest.mark.parametrize(
-    ("silent_s", "change", "is_asked"),
-    [
-        (MUTED_S, {}, True),
-        (MUTED_S - 0.01, {}, False),
-        (60, {"speaking": False}, False),
-        (60, {"reading_paused": True}, False),
-        (60, {"unsaved_bytes": MAX_UNSAVED_BYTES + 1}, False),
-        (60, {"connected": False}, False),
-    ],
-    ids=str,
-)
-async def test_who_is_asked_for_a_sign_of_life(silent_s: float, change: dict[str, Any], *, is_asked: bool) -> None:
-    """Who has been silent for so long in the middle of an utterance, and whose messages are taken."""
-    async with alone(speaking()) as its:
-        connection = its.attach()
-        its.call.input_audio.speaking = change.get("speaking", True)
-        its.call.unsaved_bytes = change.get("unsaved_bytes", 0)
-        (connection.pause_reading if change.get("reading_paused") else connection.resume_reading)()
-        if not change.get("connected", True):
-            its.live.connection = None
-        its.live.notice_silence(silent_s)
-        assert bool(connection.asked) is is_asked
-
-
-@pytest.mark.parametrize("change", ["", "heard", "was heard", "another connection", "closing"])
-async def test_a_sign_of_life_after_silence_ends_the_utterance(change: str) -> None:
-    """Unless something came in front of it, or its connection is no longer the call's."""
-    async with alone(speaking()) as its:
-        connection = its.attach()
-        its.live.notice_silence(MUTED_S)
-        if change == "heard":
-            its.live.activity.has_sent = True
-        elif change == "was heard":
-            its.live.activity.heard_at_s += 1
-        elif change == "another connection":
-            its.live.connection = type(connection)()
-        elif change == "closing":
-            connection.close(1012)
-        connection.asked[0]()
-        assert its.call.input_audio.speaking is bool(change)
 
 
 TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({}), NO_DETECTION]

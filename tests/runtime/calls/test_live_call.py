@@ -17,7 +17,7 @@ from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
 from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
-from voice_agent.runtime.calls import live_call
+from voice_agent.runtime.calls import live_call, muted
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S
 from voice_agent.stores.base import Claim
@@ -185,7 +185,7 @@ async def test_a_reply_ends_when_another_pod_has_the_call() -> None:
 
 async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next owner listens to the end of what was saved; it would else wait for a pause that has been."""
-    monkeypatch.setattr(live_call, "MUTED_S", float("inf"))
+    monkeypatch.setattr(muted, "MUTED_S", float("inf"))
     async with rig() as its:
         blue, green = await its.pod("blue"), await its.pod("green", "green")
         caller = await its.start(blue, resumable=True)

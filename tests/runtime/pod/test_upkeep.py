@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from unittest.mock import Mock, create_autospec
+from unittest.mock import Mock, create_autospec, patch
 
 import pytest
 
@@ -15,6 +15,7 @@ from tests.waiting import until
 from voice_agent.call.record import Call, Status
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.pod import upkeep
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
 from voice_agent.stores.memory import MemoryStore
@@ -35,15 +36,18 @@ class LookedAfter:
         self.live.call.created_at_ms = self.pod.clock.wall_ms()
         self.live.activity.has_sent = state.pop("has_sent", False)
         self.live.activity.heard_at_s -= state.pop("heard_ago_s", 0.0)
-        self.live.key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
+        key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
         committed_at_s = now_s - state.pop("committed_ago_s", 0.0)
-        self.live.writer = Mock(writes_paused=state.pop("writes_paused", False), committed_at_s=committed_at_s)
+        self.live.writer = Mock(
+            writes_paused=state.pop("writes_paused", False), committed_at_s=committed_at_s, key_kept_at_s=key_kept_at_s
+        )
         assert not state
         self.marked, self.kept = Mock(), Mock()
         self.pod.committer.mark = self.marked  # type: ignore[method-assign]  # whether it was told
         self.pod.owned.keep_key = self.kept  # type: ignore[method-assign]  # the same
         self.pod.owned.by_id["call_a"] = self.live
-        self.pod.upkeep.look_after_all()
+        with patch.object(upkeep, "notice_silence") as self.silence_noticed:
+            self.pod.upkeep.look_after_all()
 
     @property
     def dropped(self) -> int:
@@ -73,7 +77,7 @@ def test_the_key_of_a_call_is_kept_as_long_as_the_call(key: str, ago_s: float, i
 def test_a_caller_is_silent_since_something_was_heard_last(has_sent: bool, silent_s: float) -> None:
     """As of the last look, which begins anew; each look weighs the call, and asks after caller and agent."""
     at = LookedAfter(has_sent=has_sent, heard_ago_s=4.0)
-    at.live.notice_silence.assert_called_once_with(silent_s)
+    at.silence_noticed.assert_called_once_with(at.live, silent_s)
     at.live.responder.stop_silent.assert_called_once_with()
     at.live.memory.update.assert_called_once_with()
     assert (at.live.activity.has_sent, at.live.activity.heard_at_s) == (False, at.now_s - silent_s)

@@ -35,7 +35,6 @@ from voice_agent.call.effects import (
 )
 from voice_agent.call.inputs import (
     AppendAudio,
-    AudioStopped,
     ConnectionLost,
     ConnectionMade,
     DrainAnnounced,
@@ -59,9 +58,6 @@ from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 
-MUTED_S = 2.0
-"""So long without a message in the middle of an utterance is silence: a client that is muted, or that sends nothing
-while its user is silent (DTX), sends no silence to hear. Longer than what a mobile network swallows now and then."""
 STOPS_WITHIN_S = 5.0
 """So long an agent may take to end once it is cancelled; a call that moves waits for it."""
 
@@ -92,15 +88,12 @@ class LiveCall:
         self.activity = ClientActivity(clock)
         self.listening = Listening(call, agent, self.feed, clock, observer)
         self.responder = Responder(call, agent, self.feed, self.writer, clock, observer)
-        self.key_kept_at_s = clock.monotonic_s()
-        """When the call key was bound last."""
         self.step: Step = machine.step
         """How inputs come to the rules; by way of a recorder where they are recorded."""
         self._recordings: Recordings = NoRecordings()
         self._committer = committer
         self._clock = clock
         self._observer = observer
-        self._frames = observer.frames
         self._on_gone = on_gone
         self._max_audio_bytes = max_audio_bytes
         self._is_over = False
@@ -128,7 +121,7 @@ class LiveCall:
         """
         listening = self.listening
         if type(event) is AppendAudio and (event.event_id is None or not self.call.is_resent(event.event_id)):
-            self._frames.came += 1
+            self._observer.frames.came += 1
             if listening.endpointer is not None and len(event.audio) % self.call.input_format.sample_bytes == 0:
                 boundaries = listening.endpointer.feed(event.audio)
                 if boundaries:
@@ -231,24 +224,6 @@ class LiveCall:
     async def hand_off(self, *, force: bool = False) -> None:
         """See `handoff.hand_off`."""
         await hand_off(self, self._committer, force=force)
-
-    def notice_silence(self, silent_s: float) -> None:
-        """No message has come for so long: if that was in an utterance, and the client is there, the utterance is over.
-
-        A network that swallows some seconds is silent, too. So the client is asked for a sign of life, which comes
-        behind all audio that was sent before it.
-        """
-        connection = self.connection
-        if not self.call.input_audio.speaking or silent_s < MUTED_S or connection is None:
-            return
-        if not connection.reading_paused and not self.writer.is_backlogged:
-            heard_at_s = self.activity.heard_at_s
-            connection.probe(lambda: self._client_is_there(connection, heard_at_s))
-
-    def _client_is_there(self, connection: Connection, heard_at_s: float) -> None:
-        is_open = self.connection is connection and connection.closing is None
-        if is_open and not self.activity.has_sent_since(heard_at_s):
-            self.feed(AudioStopped())
 
     # --- the end ----------------------------------------------------------------
 

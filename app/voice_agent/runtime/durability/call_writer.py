@@ -76,6 +76,8 @@ class CallWriter:
         `Ownership`, cleared by the first write that a store took."""
         self.committed_at_s = clock.monotonic_s()
         """When a write was durable last, or its events were released without one."""
+        self.key_kept_at_s = self.committed_at_s
+        """When the call's key was bound last."""
         self._host = host
         self._committer = committer
         self._clock = clock

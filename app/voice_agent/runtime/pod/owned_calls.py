@@ -95,7 +95,7 @@ class OwnedCalls:
 
     def keep_key(self, live: LiveCall) -> None:
         """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""
-        live.key_kept_at_s = self._ports.clock.monotonic_s()
+        live.writer.key_kept_at_s = self._ports.clock.monotonic_s()
         self.call_keys.keep(live.call, lambda: self.has(live))
 
     async def end(self, live: LiveCall, outcome: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voice_agent.call.upkeep import Limits, ending
 from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.calls.muted import notice_silence
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.options import CallSettings, PodPorts
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
@@ -58,10 +59,10 @@ class Upkeep:
         now_ms = self._ports.clock.wall_ms()
         call = live.call
         live.memory.update()
-        if call.call_key_hash and now_s - live.key_kept_at_s >= settings.ttl_s / 3:
+        if call.call_key_hash and now_s - live.writer.key_kept_at_s >= settings.ttl_s / 3:
             self._owned.keep_key(live)
         silent_s = live.activity.update()
-        live.notice_silence(silent_s)
+        notice_silence(live, silent_s)
         live.responder.stop_silent()
         over = ending(call, self._limits, now_ms=now_ms, silent_s=silent_s)
         if over is not None and not live.writer.writes_paused:
