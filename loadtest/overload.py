@@ -12,7 +12,7 @@ from time import perf_counter
 from loadtest.fleet import pods
 from loadtest.latencies import Latencies
 from loadtest.outcome import Check, Outcome
-from loadtest.profiles import Scene, Tell, ms
+from loadtest.profiles import ProfileRun, Tell, ms
 from loadtest.resuming import ResumingCaller
 from loadtest.timeline import watched
 
@@ -36,7 +36,7 @@ LOOK_S = 0.05
 class Knocking:
     """Callers who want a call and come again when they are refused."""
 
-    scene: Scene
+    run: ProfileRun
     refusals: Latencies = field(default_factory=Latencies)
     """From the start of the connection to the answer."""
     taken: list[ResumingCaller] = field(default_factory=list)
@@ -47,9 +47,9 @@ class Knocking:
     async def knock(self, after_s: float) -> None:
         """Until there is a call, or nobody waits for it any more."""
         await asyncio.sleep(after_s)
-        findings = self.scene.findings
+        findings = self.run.findings
         while not self.is_over:
-            caller = ResumingCaller(self.scene.fleet.addresses, self.scene.fleet.headers, findings)
+            caller = ResumingCaller(self.run.fleet.addresses, self.run.fleet.headers, findings)
             began_s = perf_counter()
             try:
                 await caller.start()
@@ -61,8 +61,8 @@ class Knocking:
                     self.failed += 1
                 await asyncio.sleep(RETRY_S)
             else:
-                self.scene.callers.append(caller)
-                self.scene.pace.add([caller])
+                self.run.callers.append(caller)
+                self.run.pace.add([caller])
                 self.taken.append(caller)
                 return
 
@@ -76,25 +76,25 @@ async def overload(tell: Tell, *, calls: int, seconds: float, per_s: float, plac
     async with AsyncExitStack() as stack:
         settings = {"VOICE_MAX_CALLS": str(places or UNBOUNDED), "VOICE_OVERLOAD_LAG_MS": str(LAG_MS)}
         fleet = await stack.enter_async_context(pods("blue", outbox_bytes=outbox_bytes, settings=settings))
-        scene = Scene(fleet, tell)
-        scene.timeline = await stack.enter_async_context(watched(fleet))
+        run = ProfileRun(fleet, tell)
+        run.timeline = await stack.enter_async_context(watched(fleet))
         tell(f"{2 * calls} callers come, {per_s:g} a second")
-        knocking = Knocking(scene)
+        knocking = Knocking(run)
         knocks = [asyncio.create_task(knocking.knock(number / per_s)) for number in range(2 * calls)]
         try:
-            await scene.pace.keep(2 * calls / per_s, until=lambda: knocking.refusals.count > 0)
-            talking = len(scene.callers)
+            await run.pace.keep(2 * calls / per_s, until=lambda: knocking.refusals.count > 0)
+            talking = len(run.callers)
             tell(f"{talking} calls talk, and others are refused")
-            scene.findings.echo, before = Latencies(), await fleet.metrics(0)
-            await scene.pace.keep(seconds)
-            echo, after = scene.findings.echo, await fleet.metrics(0)
-            scene.findings.echo, most = Latencies(), len(scene.callers)
-            for caller in scene.callers[: len(scene.callers) // 3]:
-                scene.pace.remove(caller)
+            run.findings.echo, before = Latencies(), await fleet.metrics(0)
+            await run.pace.keep(seconds)
+            echo, after = run.findings.echo, await fleet.metrics(0)
+            run.findings.echo, most = Latencies(), len(run.callers)
+            for caller in run.callers[: len(run.callers) // 3]:
+                run.pace.remove(caller)
                 caller.hang_up()
             taken, left_s = len(knocking.taken), perf_counter()
             tell("a third have hung up")
-            await scene.pace.keep(RECOVERED_S, until=lambda: len(knocking.taken) > taken)
+            await run.pace.keep(RECOVERED_S, until=lambda: len(knocking.taken) > taken)
             recovered_s, taken_again = perf_counter() - left_s, len(knocking.taken) - taken
             at_end = await fleet.metrics(0)
         finally:
@@ -102,11 +102,11 @@ async def overload(tell: Tell, *, calls: int, seconds: float, per_s: float, plac
             for task in knocks:
                 task.cancel()
             await asyncio.gather(*knocks, return_exceptions=True)
-        await scene.settle()
+        await run.settle()
         lag_ms = lag_p50_ms(before, after)
         above_ms = round(ms(knocking.refusals.percentile_s(50)) - TURNS * lag_ms, 2)
-        scene.findings.echo = echo
-        return scene.outcome(
+        run.findings.echo = echo
+        return run.outcome(
             "overload",
             Check("echo of those who talk, p99", ms(echo.percentile_s(99)), ECHO_P99_MS, "ms"),
             Check("refusals", knocking.refusals.count, 1, least=True),

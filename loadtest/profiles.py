@@ -38,7 +38,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass
-class Scene:
+class ProfileRun:
     """A run under way."""
 
     fleet: Fleet
@@ -76,10 +76,10 @@ class Scene:
         )
 
 
-async def _scene(stack: AsyncExitStack, fleet: Fleet, tell: Tell) -> Scene:
-    scene = Scene(fleet, tell)
-    scene.timeline = await stack.enter_async_context(watched(fleet))
-    return scene
+async def _profile_run(stack: AsyncExitStack, fleet: Fleet, tell: Tell) -> ProfileRun:
+    run = ProfileRun(fleet, tell)
+    run.timeline = await stack.enter_async_context(watched(fleet))
+    return run
 
 
 def ms(seconds: float) -> float:
@@ -90,72 +90,70 @@ def ms(seconds: float) -> float:
 async def smoke(fleet: Fleet, tell: Tell, *, calls: int, seconds: float) -> Outcome:
     """A few calls for some seconds: every frame comes back, once and in order."""
     async with AsyncExitStack() as stack:
-        scene = await _scene(stack, fleet, tell)
+        run = await _profile_run(stack, fleet, tell)
         tell(f"{calls} calls talk for {seconds:g} s")
-        scene.pace.add(await scene.connect(calls))
-        await scene.pace.keep(seconds)
-        await scene.settle()
+        run.pace.add(await run.connect(calls))
+        await run.pace.keep(seconds)
+        await run.settle()
         least = 0.9 * calls * seconds * 50
-        return scene.outcome("smoke", Check("frames", scene.findings.frames, least, least=True))
+        return run.outcome("smoke", Check("frames", run.findings.frames, least, least=True))
 
 
 async def churn(fleet: Fleet, tell: Tell, *, calls: int, seconds: float, seed: int) -> Outcome:
     """Calls come, talk in turns with pauses to think, lose their connections now and then, and end."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     async with AsyncExitStack() as stack:
-        scene = await _scene(stack, fleet, tell)
+        run = await _profile_run(stack, fleet, tell)
         living: list[ResumingCaller] = []
         end_s = perf_counter() + seconds
         while perf_counter() < end_s:
             if len(living) < calls:
-                coming = await scene.connect(
-                    min(AT_ONCE, calls - len(living)), at=chance.randrange(len(fleet.addresses))
-                )
-                scene.pace.add(coming)
+                coming = await run.connect(min(AT_ONCE, calls - len(living)), at=chance.randrange(len(fleet.addresses)))
+                run.pace.add(coming)
                 living += coming
-            await scene.pace.keep(0.5)
+            await run.pace.keep(0.5)
             for caller in list(living):
                 luck = chance.random()
-                scene.pace.remove(caller)
+                run.pace.remove(caller)
                 if luck < THINK_SHARE:
                     continue  # He thinks until the next look.
-                scene.pace.add([caller])
+                run.pace.add([caller])
                 if luck > 1 - DROP_SHARE / 6:
                     caller.drop()
                 elif luck > 1 - DROP_SHARE / 3 and caller.open.is_set() and not caller.has_pending:
-                    scene.pace.remove(caller)
+                    run.pace.remove(caller)
                     living.remove(caller)
                     caller.hang_up()
-            tell(f"{len(living)} calls, {scene.findings.calls} so far, {scene.findings.resumes} resumes")
-        await scene.settle()
-        return scene.outcome("churn", Check("calls", scene.findings.calls, calls, least=True))
+            tell(f"{len(living)} calls, {run.findings.calls} so far, {run.findings.resumes} resumes")
+        await run.settle()
+        return run.outcome("churn", Check("calls", run.findings.calls, calls, least=True))
 
 
 async def storm(tell: Tell, *, calls: int, seconds: float, outbox_bytes: int) -> Outcome:
     """A pod is killed with all its calls: they resume at once on the other one."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(pods("blue", "green", outbox_bytes=outbox_bytes))
-        scene = await _scene(stack, fleet, tell)
+        run = await _profile_run(stack, fleet, tell)
         tell(f"{calls} calls talk on blue")
-        scene.pace.add(await scene.connect(calls))
-        await scene.pace.keep(seconds)
+        run.pace.add(await run.connect(calls))
+        await run.pace.keep(seconds)
         tell("blue is killed")
         await fleet.kill(0)
         killed_s = perf_counter()
-        await scene.pace.keep(
+        await run.pace.keep(
             30.0,
             until=lambda: (
-                all(caller.done or caller.open.is_set() for caller in scene.callers)
-                and scene.findings.resumes + scene.findings.dropped >= calls
+                all(caller.done or caller.open.is_set() for caller in run.callers)
+                and run.findings.resumes + run.findings.dropped >= calls
             ),
         )
         all_back_s = perf_counter() - killed_s
         tell(f"all are back after {all_back_s:.2f} s")
-        await scene.pace.keep(seconds)
-        await scene.settle()
-        return scene.outcome(
+        await run.pace.keep(seconds)
+        await run.settle()
+        return run.outcome(
             "storm",
-            Check("resumed", scene.findings.resumes, calls, least=True),
+            Check("resumed", run.findings.resumes, calls, least=True),
             Check("until all are resumed", round(all_back_s, 3), STORM_S, "s"),
             all_resumed_s=round(all_back_s, 3),
         )
@@ -165,25 +163,25 @@ async def resume(tell: Tell, *, calls: int, seconds: float, per_s: float, outbox
     """A steady stream of resumes between two pods, beside a bare handshake and a store round trip in the same run."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(pods("blue", "green", outbox_bytes=outbox_bytes))
-        scene = await _scene(stack, fleet, tell)
+        run = await _profile_run(stack, fleet, tell)
         handshakes_s = await _handshakes(fleet)
-        scene.pace.add(await scene.connect(calls))
-        await scene.pace.keep(2.0)
+        run.pace.add(await run.connect(calls))
+        await run.pace.keep(2.0)
         tell(f"{per_s:g} resumes a second for {seconds:g} s")
-        for caller in scene.callers:
+        for caller in run.callers:
             caller.replay = REPLAYED
         round_trips_s = asyncio.create_task(_round_trips(fleet, seconds))
         for number in range(round(seconds * per_s)):
-            scene.callers[number % calls].drop()
-            await scene.pace.keep(1 / per_s)
-        await scene.pace.keep(1.0)
-        await scene.settle()
+            run.callers[number % calls].drop()
+            await run.pace.keep(1 / per_s)
+        await run.pace.keep(1.0)
+        await run.settle()
         handshake_ms, trip_ms = ms(median(handshakes_s)), ms(median(await round_trips_s))
-        took = scene.findings.first_event
+        took = run.findings.first_event
         bound_ms = round(handshake_ms + 2 * trip_ms, 2)
-        return scene.outcome(
+        return run.outcome(
             "resume",
-            Check("resumes", scene.findings.resumes, round(0.95 * seconds * per_s), least=True),
+            Check("resumes", run.findings.resumes, round(0.95 * seconds * per_s), least=True),
             Check("first replayed event, p99", ms(took.percentile_s(99)), RESUME_P99_MS, "ms"),
             Check(
                 "first replayed event, p50 (a handshake and 2 round trips)", ms(took.percentile_s(50)), bound_ms, "ms"
@@ -225,20 +223,20 @@ async def cutover(tell: Tell, *, calls: int, seconds: float, outbox_bytes: int) 
     """Blue is drained under load: every call is handed off to green at a quiet moment."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(pods("blue", "green", outbox_bytes=outbox_bytes))
-        scene = await _scene(stack, fleet, tell)
+        run = await _profile_run(stack, fleet, tell)
         tell(f"{calls} calls talk on blue")
-        scene.pace.add(await scene.connect(calls))
-        await scene.pace.keep(seconds)
+        run.pace.add(await run.connect(calls))
+        await run.pace.keep(seconds)
         tell("blue drains")
         await fleet.drain(0)
         began_s = perf_counter()
-        await scene.pace.keep(120.0, until=lambda: scene.findings.resumes + scene.findings.dropped >= calls)
+        await run.pace.keep(120.0, until=lambda: run.findings.resumes + run.findings.dropped >= calls)
         drained_s = perf_counter() - began_s
         tell(f"blue is empty after {drained_s:.1f} s")
-        await scene.pace.keep(seconds)
-        await scene.settle()
-        return scene.outcome(
+        await run.pace.keep(seconds)
+        await run.settle()
+        return run.outcome(
             "cutover",
-            Check("handed off", scene.findings.codes.get(CloseCode.SERVICE_RESTART, 0), calls, least=True),
+            Check("handed off", run.findings.codes.get(CloseCode.SERVICE_RESTART, 0), calls, least=True),
             drained_s=round(drained_s, 2),
         )

@@ -71,7 +71,7 @@ class Findings:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-class Line(asyncio.Protocol):
+class CallerProtocol(asyncio.Protocol):
     """One connection of a caller; reads frames and hands whole messages over."""
 
     def __init__(self, caller: ResumingCaller, request: bytes) -> None:
@@ -165,7 +165,7 @@ class ResumingCaller:
         """The status of the answer that was no upgrade."""
         self._headers = dict(headers)
         self._findings = findings
-        self._line: Line | None = None
+        self._protocol: CallerProtocol | None = None
         self._call: dict[str, Any] = {}
         self._seen = 0
         self._said = 0
@@ -187,10 +187,10 @@ class ResumingCaller:
 
     def say(self, due_s: float) -> None:
         """Say the next frame, which was due at a time of `perf_counter`; silently nothing while cut off."""
-        if self._line is None or not self.open.is_set():
+        if self._protocol is None or not self.open.is_set():
             return
         self._due_s[self._said % DIFFERENT] = due_s if self._said >= self._said_at_most else 0.0
-        self._line.write(SPEECH.frames[self._said % DIFFERENT])
+        self._protocol.write(SPEECH.frames[self._said % DIFFERENT])
         self._said += 1
         self._said_at_most = max(self._said, self._said_at_most)
 
@@ -201,37 +201,37 @@ class ResumingCaller:
 
     def drop(self) -> None:
         """Lose the connection on purpose, and come back at the other address."""
-        if self._line is not None and self.open.is_set():
-            line = self._line
-            line.cut()
-            self.lost(line, CloseCode.ABNORMAL_CLOSURE)
+        if self._protocol is not None and self.open.is_set():
+            protocol = self._protocol
+            protocol.cut()
+            self.lost(protocol, CloseCode.ABNORMAL_CLOSURE)
 
     def hang_up(self) -> None:
         """End the call."""
         self.done = True
         if self._resuming is not None:
             self._resuming.cancel()
-        if self._line is not None:
-            self._line.over = True
-            self._line.write(CLOSE)
-            if self._line.transport is not None:
-                self._line.transport.close()
+        if self._protocol is not None:
+            self._protocol.over = True
+            self._protocol.write(CLOSE)
+            if self._protocol.transport is not None:
+                self._protocol.transport.close()
 
     # --- what his connection tells him ----------------------------------------------
 
-    def hear(self, line: Line, message: bytes) -> None:
+    def hear(self, protocol: CallerProtocol, message: bytes) -> None:
         """One message of the server's."""
-        if line is not self._line:
+        if protocol is not self._protocol:
             return
         if GREETING in message[:120]:
-            self._greeted(line, message)
+            self._greeted(protocol, message)
             return
         findings = self._findings
         number = int(message[len(ID_MARK) : message.index(b'"', len(ID_MARK))])
-        if not line.replayed:
-            line.replayed = True
+        if not protocol.replayed:
+            protocol.replayed = True
             if self._lost_at_s:
-                findings.first_event.add(perf_counter() - line.began_s)
+                findings.first_event.add(perf_counter() - protocol.began_s)
         if number <= self._seen:
             findings.repeated += not self.replay
             return
@@ -251,13 +251,13 @@ class ResumingCaller:
             self._findings.echo.add(perf_counter() - self._due_s[slot])
         self._heard += 1
 
-    def _greeted(self, line: Line, message: bytes) -> None:
+    def _greeted(self, protocol: CallerProtocol, message: bytes) -> None:
         self._call = orjson.loads(message)["session"]["call"]
         now_s = perf_counter()
         if self._lost_at_s:
             self._findings.resumes += 1
             self._findings.gaps += self._call["gap"] is not None
-            self._findings.greeting.add(now_s - line.began_s)
+            self._findings.greeting.add(now_s - protocol.began_s)
             self._findings.break_s.add(now_s - self._lost_at_s)
             self._due_s = [0.0] * DIFFERENT
             self._said = self._call["input_audio_ms"] // FRAME_MS
@@ -266,16 +266,16 @@ class ResumingCaller:
         while self._said < self._said_at_most:
             self.say(0.0)
 
-    def refused(self, line: Line, status: str) -> None:
+    def refused(self, protocol: CallerProtocol, status: str) -> None:
         """No upgrade: the try goes on elsewhere."""
-        line.cut()
+        protocol.cut()
         code = self.refused_with = int(status.split()[1])
         self._findings.codes[code] = self._findings.codes.get(code, 0) + 1
         self._tried(False)
 
-    def lost(self, line: Line, code: int) -> None:
+    def lost(self, protocol: CallerProtocol, code: int) -> None:
         """Come back, unless the call is over."""
-        if line is not self._line or self.done:
+        if protocol is not self._protocol or self.done:
             return
         self._findings.codes[code] = self._findings.codes.get(code, 0) + 1
         if not self.open.is_set():
@@ -308,8 +308,8 @@ class ResumingCaller:
         host, port = self.addresses[self.at]
         request = upgrade_request(f"ws://{host}:{port}/v1/realtime?{query}", headers)
         loop = asyncio.get_running_loop()
-        self._line = line = Line(self, request)
+        self._protocol = protocol = CallerProtocol(self, request)
         self._greeting = loop.create_future()
         async with asyncio.timeout(GREETING_S):
-            await loop.create_connection(lambda: line, host, port)
+            await loop.create_connection(lambda: protocol, host, port)
             return await self._greeting

@@ -7,7 +7,7 @@ from time import perf_counter
 from loadtest.fleet import pods
 from loadtest.outcome import Check, Outcome
 from loadtest.peers.script import PERIOD_MS
-from loadtest.peers.talking import WARMUP_S, Talk, run_talk
+from loadtest.peers.talking import WARMUP_S, TalkLoad, run_talk
 from loadtest.profiles import Tell, ms
 from loadtest.resuming import Findings
 from loadtest.timeline import watched
@@ -35,7 +35,7 @@ async def talk(tell: Tell, *, calls: int, seconds: float, outbox_bytes: int) -> 
     return Outcome("talk", calls, took_s, findings, checks, timeline, seen.lag, _facts(seen))
 
 
-def _facts(seen: Talk) -> dict[str, float]:
+def _facts(seen: TalkLoad) -> dict[str, float]:
     assert seen.store_us is not None
     return {
         "server_us_per_heard_frame": round(seen.us_per_frame, 1),

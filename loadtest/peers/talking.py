@@ -17,7 +17,7 @@ WARMUP_S = PERIOD_MS / 1000
 
 
 @dataclass(frozen=True)
-class Talk(Load):
+class TalkLoad(Load):
     """`us_per_frame` and `store_us` are of a heard frame with all that is answered to it; `p99_s` is chunks' jitter."""
 
     replies: int
@@ -31,7 +31,7 @@ class Talk(Load):
     first_audio_p99_s: float
 
 
-async def run_talk(server: Server, store: Store | None, calls: int, seconds: float) -> Talk:
+async def run_talk(server: Server, store: Store | None, calls: int, seconds: float) -> TalkLoad:
     """Connect, talk for a period, measure, hang up. Raises `TimeoutError`, `Refused`."""
     tally = TalkTally()
     is_ours = not isinstance(server.contender, Peer)
@@ -45,7 +45,7 @@ async def run_talk(server: Server, store: Store | None, calls: int, seconds: flo
     lag = Latencies()
     for late_s in pace.lags_s:
         lag.add(late_s)
-    return Talk(
+    return TalkLoad(
         calls=calls,
         seconds=seconds,
         us_per_frame=used.us_per_frame,

@@ -17,7 +17,7 @@ import redis.asyncio as redis
 
 from loadtest.fleet import Fleet
 from loadtest.latencies import Latencies
-from loadtest.profiles import Scene
+from loadtest.profiles import ProfileRun
 from loadtest.resuming import Findings, ResumingCaller
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.hostile.modes import Mode
@@ -81,16 +81,16 @@ async def _run(mode: Mode, plan: Plan, verdict: Verdict, tell: Tell) -> None:
                 await _start(its, f"color{number}")
             watch = its.running[0]
             fleet = Fleet([(HOST, watch.port)], {"Authorization": f"Bearer {TALKERS_KEY}"})
-            scene = Scene(fleet, lambda _: None, verdict.findings, began_s=perf_counter())
-            scene.pace.lag = verdict.lag
-            scene.pace.add(await scene.connect(plan.talkers))
-            await scene.pace.keep(min(WARM_UP_S, plan.seconds))
+            run = ProfileRun(fleet, lambda _: None, verdict.findings, began_s=perf_counter())
+            run.pace.lag = verdict.lag
+            run.pace.add(await run.connect(plan.talkers))
+            await run.pace.keep(min(WARM_UP_S, plan.seconds))
             verdict.alone, verdict.findings.echo = verdict.findings.echo, Latencies()
             before = await watch.metrics()
             async with _watched(watch, store, verdict):
-                await _harm(mode, plan, its, scene, verdict, tell)
-                await scene.pace.keep(min(REST_S, plan.seconds))
-            await scene.settle()
+                await _harm(mode, plan, its, run, verdict, tell)
+                await run.pace.keep(min(REST_S, plan.seconds))
+            await run.settle()
             verdict.missing, verdict.findings.lost = verdict.findings.lost, 0
             verdict.rss_after_mib = _rss_mib(watch)
             verdict.count(before, await watch.metrics())
@@ -115,7 +115,7 @@ async def _start(its: Pods, color: str) -> PodProcess:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _harm(mode: Mode, plan: Plan, its: Pods, scene: Scene, verdict: Verdict, tell: Tell) -> None:
+async def _harm(mode: Mode, plan: Plan, its: Pods, run: ProfileRun, verdict: Verdict, tell: Tell) -> None:
     """Let the hostile callers loose while the others talk, until they have ended."""
     ports = ",".join(str(pod.port) for pod in its.running)
     command = [sys.executable, "-m", "tests.hostile.caller", mode.name, "--ports", ports, "--key", HOSTILE_KEY]
@@ -125,7 +125,7 @@ async def _harm(mode: Mode, plan: Plan, its: Pods, scene: Scene, verdict: Verdic
     try:
         end_s = perf_counter() + plan.seconds + ENDING_S
         while not ending.done() and perf_counter() < end_s:
-            await scene.pace.keep(0.5, until=ending.done)
+            await run.pace.keep(0.5, until=ending.done)
             tell(verdict)
         if not ending.done():
             raise TimeoutError("the hostile callers did not end")

@@ -41,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, help="try so many, drawn by chance (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="which ones are drawn (default 0)")
-    parser.add_argument("--only", default="", help="mutants whose name contains this, as call/hearing.py")
+    parser.add_argument("--only", default="", help="mutants whose name contains this, as call/input_audio.py")
     parser.add_argument(
         "--by",
         action="append",

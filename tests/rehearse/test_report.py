@@ -12,7 +12,7 @@ import pytest
 
 from voice_agent.rehearse.conversation import Found
 from voice_agent.rehearse.cutovers import Outcome
-from voice_agent.rehearse.figures import Act, CallResult, RehearsalRecording
+from voice_agent.rehearse.figures import CallResult, RehearsalRecording, ScriptedCutover
 from voice_agent.rehearse.report import render
 from voice_agent.rehearse.timeline import CallLine, Mark
 
@@ -22,7 +22,7 @@ REFUSED = Outcome("green", 1, ok=False, reason="the smoke call <failed>", drain_
 
 def recording() -> RehearsalRecording:
     """Two callers, four cutovers, one crash."""
-    made = RehearsalRecording(2, acts_planned=4, seconds=100)
+    made = RehearsalRecording(2, cutovers_planned=4, seconds=100)
     moved = CallLine("sdk-0", "sdk", "call_a")
     moved.begin_leg("blue", "blue-1", 0)
     moved.end_leg(30, 1012)
@@ -32,11 +32,11 @@ def recording() -> RehearsalRecording:
     plain.begin_leg("blue", "blue-2", 1)
     plain.end_leg(20)
     made.calls = [CallResult(moved, Found(), 9, 300, 1), CallResult(plain, Found(), 2, 60, 0)]
-    made.acts = [
-        Act("blue to green", DONE),
-        Act("back to blue", DONE),
-        Act("the faulty green", REFUSED, is_to_fail=True),
-        Act("to green, blue-2 killed", DONE, crash="blue-2"),
+    made.cutovers = [
+        ScriptedCutover("blue to green", DONE),
+        ScriptedCutover("back to blue", DONE),
+        ScriptedCutover("the faulty green", REFUSED, is_to_fail=True),
+        ScriptedCutover("to green, blue-2 killed", DONE, crash="blue-2"),
     ]
     made.marks = [
         Mark(10, "phase", "blue to green"),
@@ -83,10 +83,10 @@ def test_any_fault_of_any_call_fails_it(found: Found, word: str) -> None:
 def test_a_cutover_that_ends_otherwise_fails_it(number: int) -> None:
     """One that was to go through and did not, or the other way round, or that was not made at all."""
     made = recording()
-    act = made.acts[number]
-    made.acts[number] = replace(act, outcome=DONE if act.is_to_fail else REFUSED)
-    assert act.title in made.verdict[0]
-    del made.acts[number]
+    cutover = made.cutovers[number]
+    made.cutovers[number] = replace(cutover, outcome=DONE if cutover.is_to_fail else REFUSED)
+    assert cutover.title in made.verdict[0]
+    del made.cutovers[number]
     assert made.verdict == ["only 3 of 4 cutovers were made"]
 
 
@@ -95,7 +95,7 @@ def test_a_refused_release_must_not_move_anybody() -> None:
     made = recording()
     made.moved_by_rollback = 1
     assert made.verdict
-    assert RehearsalRecording(2, acts_planned=0).verdict == ["there was no call"]
+    assert RehearsalRecording(2, cutovers_planned=0).verdict == ["there was no call"]
 
 
 def test_the_report_is_one_page_that_needs_nothing_else() -> None:

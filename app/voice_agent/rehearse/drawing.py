@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from voice_agent.rehearse.figures import Act, RehearsalRecording
+from voice_agent.rehearse.figures import RehearsalRecording, ScriptedCutover
 from voice_agent.rehearse.timeline import CallLine, Mark, active_calls, percentile
 
 PAINT = {"blue": "#2f6fd0", "green": "#2e9d57"}
@@ -36,8 +36,8 @@ def active_plot(recording: RehearsalRecording) -> str:
             counts = active_calls(lines, color, moments)
             top = max(top, *counts)
             axes.step(moments, counts, where="post", color=PAINT[color], linestyle=dashes, label=color, linewidth=1.6)
-        for mark, act in zip(_shifts(recording), _moving(recording), strict=False):
-            axes.axvspan(mark.at_s, mark.at_s + (act.outcome.drain_seconds or 0.0), color="#f0e6c8", linewidth=0)
+        for mark, cutover in zip(_shifts(recording), _moving(recording), strict=False):
+            axes.axvspan(mark.at_s, mark.at_s + (cutover.outcome.drain_seconds or 0.0), color="#f0e6c8", linewidth=0)
         axes.set_ylabel("active calls")
         axes.set_ylim(0, top * 1.35)
         _mark_time(axes, recording, label=True)
@@ -110,9 +110,9 @@ def _shifts(recording: RehearsalRecording) -> list[Mark]:
     return [mark for mark in recording.marks if mark.kind == "shift"]
 
 
-def _moving(recording: RehearsalRecording) -> list[Act]:
+def _moving(recording: RehearsalRecording) -> list[ScriptedCutover]:
     """Cutovers that came as far as a shift, in order."""
-    return [act for act in recording.acts if act.outcome.drain_seconds is not None]
+    return [cutover for cutover in recording.cutovers if cutover.outcome.drain_seconds is not None]
 
 
 def _order(line: CallLine) -> tuple[str, int, float]:
@@ -124,7 +124,7 @@ def _mark_time(axes: Axes, recording: RehearsalRecording, *, label: bool) -> Non
     """Where each cutover began, where each crash was."""
     axes.set_xlim(0, max(1.0, recording.seconds))
     axes.set_xlabel("seconds")
-    titles = {act.title for act in recording.acts}
+    titles = {cutover.title for cutover in recording.cutovers}
     level = 0
     for mark in recording.marks:
         is_crash = mark.kind == "crash"

@@ -25,7 +25,7 @@ class CallResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ScriptedCutover:
     """One cutover of the script, and how it was to end."""
 
     title: str
@@ -45,9 +45,9 @@ class RehearsalRecording:
     """All that is known of a rehearsal. Times are seconds since it began."""
 
     callers: int
-    acts_planned: int
+    cutovers_planned: int
     calls: list[CallResult] = field(default_factory=list)
-    acts: list[Act] = field(default_factory=list)
+    cutovers: list[ScriptedCutover] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     moved_by_rollback: int = 0
     """Calls that changed their pod while a cutover was refused and rolled back."""
@@ -70,7 +70,7 @@ class RehearsalRecording:
     @property
     def drain_seconds(self) -> list[float]:
         """From the shift until the old color was empty, for each cutover that moved callers."""
-        return [act.outcome.drain_seconds for act in self.acts if act.outcome.drain_seconds is not None]
+        return [cutover.outcome.drain_seconds for cutover in self.cutovers if cutover.outcome.drain_seconds is not None]
 
     def as_json(self) -> dict[str, Any]:
         """For scripts: the figures by which a rehearsal is judged, and some more."""
@@ -92,9 +92,9 @@ class RehearsalRecording:
             "words_repeated": sum(one.extra_words for one in found),
             "speech_lost_ms": sum(one.lost_speech_ms for one in found),
             # Each cutover counts once: as one that went through, as a rollback, or as one with a crash in it.
-            "cutovers": sum(act.is_as_planned and not act.is_to_fail and not act.crash for act in self.acts),
-            "rollbacks": sum(act.is_as_planned and act.is_to_fail for act in self.acts),
-            "crashes": sum(act.is_as_planned and bool(act.crash) for act in self.acts),
+            "cutovers": sum(it.is_as_planned and not it.is_to_fail and not it.crash for it in self.cutovers),
+            "rollbacks": sum(cutover.is_as_planned and cutover.is_to_fail for cutover in self.cutovers),
+            "crashes": sum(cutover.is_as_planned and bool(cutover.crash) for cutover in self.cutovers),
             "moved_by_rollback": self.moved_by_rollback,
             "resumes": sum(call.resumes for call in self.calls),
             "resumes_by_cause": self.resumes_by_cause,
@@ -108,13 +108,13 @@ class RehearsalRecording:
     def verdict(self) -> list[str]:
         """What speaks against it, a sentence each; empty: all is as it should be."""
         against = [
-            f"{act.title}: it was {'to be rolled back' if act.is_to_fail else 'to go through'}, and ended with "
-            f"{act.outcome.status}: {act.outcome.reason or 'done'}"
-            for act in self.acts
-            if not act.is_as_planned
+            f"{cutover.title}: it was {'to be rolled back' if cutover.is_to_fail else 'to go through'}, and ended with "
+            f"{cutover.outcome.status}: {cutover.outcome.reason or 'done'}"
+            for cutover in self.cutovers
+            if not cutover.is_as_planned
         ]
-        if len(self.acts) < self.acts_planned:
-            against.append(f"only {len(self.acts)} of {self.acts_planned} cutovers were made")
+        if len(self.cutovers) < self.cutovers_planned:
+            against.append(f"only {len(self.cutovers)} of {self.cutovers_planned} cutovers were made")
         if self.moved_by_rollback:
             against.append(f"{self.moved_by_rollback} calls were moved although the new version had failed")
         against += [f"{call.line.caller} ({call.line.kind}): {faults(call.found)}" for call in self.bad_calls]

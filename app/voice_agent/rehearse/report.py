@@ -33,7 +33,7 @@ quarter browsers with cookies, a quarter that cannot resume. They talked with th
 each event id, the SHA-256 of each reply and the record of each call was checked. voice-agent {version},
 {seconds:.0f} s.</p>
 <h2>Cutovers</h2>
-<table><tr><th>cutover</th><th>ended</th><th>old color empty after</th><th>remark</th></tr>{acts}</table>
+<table><tr><th>cutover</th><th>ended</th><th>old color empty after</th><th>remark</th></tr>{cutovers}</table>
 <h2>Figures</h2>
 <table>{figures}</table>
 <h2>Active calls by color</h2>
@@ -85,7 +85,7 @@ def render(recording: RehearsalRecording) -> str:
         callers=recording.callers,
         version=escape(__version__),
         seconds=recording.seconds,
-        acts="".join(_acts(recording)),
+        cutovers="".join(_cutovers(recording)),
         figures="".join(f'<tr><td>{escape(said)}<td class="number">{value}' for said, value in rows),
         active=active_plot(recording),
         gaps=gap_plot(recording),
@@ -94,15 +94,15 @@ def render(recording: RehearsalRecording) -> str:
     )
 
 
-def _acts(recording: RehearsalRecording) -> list[str]:
+def _cutovers(recording: RehearsalRecording) -> list[str]:
     rows = []
-    for act in recording.acts:
-        drained = act.outcome.drain_seconds
+    for cutover in recording.cutovers:
+        drained = cutover.outcome.drain_seconds
         cells = (
-            act.title,
-            ENDINGS.get(act.outcome.status, f"exit {act.outcome.status}"),
+            cutover.title,
+            ENDINGS.get(cutover.outcome.status, f"exit {cutover.outcome.status}"),
             "" if drained is None else f"{drained:.1f} s",
-            act.outcome.reason or (f"kill -9 {act.crash}" if act.crash else ""),
+            cutover.outcome.reason or (f"kill -9 {cutover.crash}" if cutover.crash else ""),
         )
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells))
     return rows

@@ -77,10 +77,10 @@ def summary(recording: RehearsalRecording) -> Table:
     if gaps["p50"] is not None:
         table.add_row("gap of a resume, p50 / p99", f"{gaps['p50']:.0f} / {gaps['p99']:.0f} ms")
     table.add_section()
-    for act in recording.acts:
-        drained = act.outcome.drain_seconds
+    for cutover in recording.cutovers:
+        drained = cutover.outcome.drain_seconds
         took = "" if drained is None else f", old color empty after {drained:.1f} s"
-        table.add_row(act.title, ("rolled back" if act.outcome.status else "done") + took)
+        table.add_row(cutover.title, ("rolled back" if cutover.outcome.status else "done") + took)
     table.add_section()
     verdict = {
         "calls dropped": "dropped",

@@ -6,7 +6,7 @@
             > to green again, with one blue pod killed in the middle > the last turns
 
 All cutovers run through the command line. The pod that is killed holds only calls that can
-be resumed by then: from the act before on it is spared new ones, and those that cannot
+be resumed by then: from the cutover before on it is spared new ones, and those that cannot
 resume have ended. A caller that cannot come back loses its call with its pod, whatever
 anybody does; what a cutover must do is wait for his end, and that is what is tested.
 """
@@ -28,7 +28,7 @@ from voice_agent.rehearse.caller import Caller
 from voice_agent.rehearse.clients import BrowserClient, PlainClient, RehearsalClient, SdkClient
 from voice_agent.rehearse.cutovers import Outcome, cut_over
 from voice_agent.rehearse.environment import RehearsalEnvironment
-from voice_agent.rehearse.figures import Act, CallResult, RehearsalRecording
+from voice_agent.rehearse.figures import CallResult, RehearsalRecording, ScriptedCutover
 from voice_agent.rehearse.timeline import Mark
 from voice_agent.runtime.ports import Clock
 
@@ -66,7 +66,7 @@ class Rehearsal:
     """Runs the script in an environment. `recording` is filled while it runs, for whoever looks on."""
 
     def __init__(self, plan: RehearsalPlan, environment: RehearsalEnvironment, directory: Path, clock: Clock) -> None:
-        self.recording = RehearsalRecording(plan.callers, acts_planned=1 if plan.is_short else 4)
+        self.recording = RehearsalRecording(plan.callers, cutovers_planned=1 if plan.is_short else 4)
         self.phase = "starting"
         self.live: dict[int, Caller] = {}
         """Calls under way, by the number of their caller."""
@@ -103,7 +103,7 @@ class Rehearsal:
         async with AsyncOpenAI(base_url=base_url, api_key="unused") as sdk:
             callers = [asyncio.create_task(self._call_again(number, sdk)) for number in range(self._plan.callers)]
             try:
-                await self._acts()
+                await self._cutovers()
                 self._begin("the last turns")
                 await self._clock.sleep(self._plan.last_turns_s)
                 self._enough = True
@@ -117,32 +117,32 @@ class Rehearsal:
                     caller.cancel()
                 await asyncio.gather(*callers, return_exceptions=True)
 
-    # --- the acts -----------------------------------------------------------------------
+    # --- the cutovers -------------------------------------------------------------------
 
-    async def _acts(self) -> None:
+    async def _cutovers(self) -> None:
         self._begin("warm-up")
         await self._clock.sleep(self._plan.warm_up_s)
         await self._until_all_talk()
-        if not await self._act("blue to green", "green") or self._plan.is_short:
+        if not await self._cut_over("blue to green", "green") or self._plan.is_short:
             return
         self._begin("calm")
         await self._clock.sleep(CALM_S)
-        if not await self._act("back to blue", "blue"):
+        if not await self._cut_over("back to blue", "blue"):
             return
         self._begin("a faulty release is deployed to green")
         await self._environment.balancer.spare(VICTIM)
         await self._environment.redeploy("green", agent=FAULTY)
         before = self._moves()
-        if not await self._act("the faulty green", "green", is_to_fail=True):
+        if not await self._cut_over("the faulty green", "green", is_to_fail=True):
             return
         self.recording.moved_by_rollback = self._moves() - before
         self._begin("a good release is deployed to green")
         await self._environment.redeploy("green")
         self._begin(f"calls on {VICTIM} that cannot resume come to their end")
         await self._until_only_resumable(VICTIM)
-        await self._act(f"to green, {VICTIM} killed", "green", crash=VICTIM)
+        await self._cut_over(f"to green, {VICTIM} killed", "green", crash=VICTIM)
 
-    async def _act(self, title: str, to: str, *, is_to_fail: bool = False, crash: str = "") -> bool:
+    async def _cut_over(self, title: str, to: str, *, is_to_fail: bool = False, crash: str = "") -> bool:
         """One cutover; whether it ended as planned. A crash happens under the new weights, before the drain."""
         self._begin(title)
         crashing: list[asyncio.Task[None]] = []
@@ -160,9 +160,9 @@ class Rehearsal:
         )
         for task in crashing:
             await task
-        self.recording.acts.append(Act(title, outcome, is_to_fail, crash if crashing else ""))
+        self.recording.cutovers.append(ScriptedCutover(title, outcome, is_to_fail, crash if crashing else ""))
         self._mark("over", f"{title}: {_ending(outcome)}")
-        return self.recording.acts[-1].is_as_planned
+        return self.recording.cutovers[-1].is_as_planned
 
     async def _crash(self, name: str) -> None:
         self._mark("crash", f"kill -9 {name}")
