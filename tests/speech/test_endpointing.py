@@ -1,4 +1,4 @@
-"""Where speech starts and stops; tests of `narrowing`, too."""
+"""Where speech starts and stops; tests of `voice_activity` and `narrowing`, too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from voice_agent.call.audio import FORMATS, PCM, PCMU, AudioFormat, Converter, from_linear
 from voice_agent.call.inputs import VoiceBoundary
-from voice_agent.speech.endpointing import MAX_SPEECH_MS, WINDOW_MS, Endpointer
-from voice_agent.speech.narrowing import narrow
+from voice_agent.speech.endpointing import MAX_SPEECH_MS, Endpointer
+from voice_agent.speech.narrowing import MOST_QUIET, narrow, narrow_quiet
 from voice_agent.speech.synthesis import synthesize
+from voice_agent.speech.voice_activity import WINDOW_MS
 
 LEAD_MS = 1000
 TRAIL_MS = 1500
@@ -167,6 +168,36 @@ def test_narrow_samples_are_about_the_means_of_three(threes: list[tuple[int, int
     heard = np.frombuffer(narrow(np.array(threes, "<i2").tobytes()), "<i2")
     for sample, three in zip(heard, threes, strict=True):
         assert sum(three) / 3 - 3 <= sample <= sum(three) / 3
+
+
+@given(st.lists(st.integers(-MOST_QUIET - 2, MOST_QUIET + 2), min_size=1, max_size=400).map(lambda some: some * 3))
+def test_quiet_samples_are_narrowed_as_others_are(samples: list[int]) -> None:
+    """To the byte, up to the loudest that counts as quiet and beyond it."""
+    window = np.array(samples, "<i2").tobytes()
+    assert narrow_quiet(window) == narrow(window)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.sampled_from([0, 1, 8, 20, 60, 2000]), st.booleans()), max_size=12),
+    st.sampled_from([0, 0.5, 1]),
+    st.sampled_from(list(FORMATS.values())),
+    st.integers(0, 2**32),
+)
+def test_quiet_windows_are_heard_as_others_are(
+    parts: list[tuple[int, int, bool]], threshold: float, audio_format: AudioFormat, seed: int
+) -> None:
+    """What is known to be silence without asking WebRTC's detector changes no boundary, then or later."""
+    rng = np.random.default_rng(seed)
+    spoken = np.frombuffer(sentence(), "<i2")
+    pieces = [np.zeros(0)]
+    for tenths, level, speaks in parts:
+        noise = rng.normal(0, level, PCM.rate_hz // 10 * tenths)
+        pieces.append(noise + np.resize(spoken, len(noise)) * 0.25 if speaks else noise)
+    audio = Converter(PCM, audio_format).convert(samples_of(np.concatenate(pieces), 1) + sentence())
+    quick, plain = (endpointer(audio_format, threshold=threshold) for _ in range(2))
+    plain._activity._quiet_rms = -1
+    assert quick.feed(audio) == plain.feed(audio)
 
 
 def music(audio_format: AudioFormat, length_s: int) -> bytes:

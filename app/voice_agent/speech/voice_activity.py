@@ -1,0 +1,103 @@
+"""Whether somebody speaks in a window of 20 ms.
+
+Three judges must agree:
+
+- WebRTC's detector, on 8 kHz (24 kHz PCM is averaged three to one);
+- a fixed level, below which nothing counts as speech;
+- a moving level, well above the quietest window of the last one to two seconds, so
+  that a steady hum or hiss is silence however loud it is.
+
+Levels are taken from the difference of neighbouring samples, which all but removes
+mains hum.
+
+A window so quiet that it must be below the fixed level is silence whatever the other judges say. WebRTC's detector,
+which learns from every window, gets such windows later: some at a time, and before the next one that is not.
+"""
+
+from __future__ import annotations
+
+import audioop
+
+import webrtcvad
+
+from voice_agent.call.audio import PCM, AudioFormat, to_linear
+from voice_agent.speech.narrowing import narrow, narrow_quiet
+
+WINDOW_MS = 20
+VAD_RATE_HZ = 8_000
+ABOVE_NOISE = 1.8
+"""How far a window's level must exceed the quietest recent one: 5 dB."""
+NOISE_BLOCK_WINDOWS = 50
+"""The quietest window is looked for in the current block of one second and the one before."""
+QUIET_WINDOWS = 10
+"""So many quiet windows wait for WebRTC's detector at most, 9.6 kB of a call: together they take less time."""
+_LOUDEST = 1 << 16
+_NARROW_BYTES = VAD_RATE_HZ * WINDOW_MS // 1000 * 2
+
+
+class VoiceActivity:
+    """Of one stream of audio in one format, window by window.
+
+    `threshold` (0 to 1) says how sure to be that it is speech. It sets the aggressiveness
+    of WebRTC's detector (0, 1, 2 or 3 from 0, 0.25, 0.5 and 0.75 on) and the fixed level:
+    −64 dBFS at 0, −52 dBFS at 0.5, −40 dBFS at 1, as the RMS of neighbouring samples'
+    differences; a voice on the telephone has −45 to −30 there. `speaking`: the stream begins
+    in the middle of an utterance.
+    """
+
+    def __init__(self, audio_format: AudioFormat, *, threshold: float, speaking: bool) -> None:
+        self._format = audio_format
+        self._vad = webrtcvad.Vad(min(3, max(0, int(threshold * 4))))
+        self._least_level = int(32768 * 10 ** ((24 * threshold - 64) / 20))
+        self._quiet_level = int(self._least_level / ABOVE_NOISE)
+        """No lower noise makes a difference: what is above the fixed level is far enough above this one, too."""
+        self._quiet_rms = int((self._quiet_level - 2) / 2.01) - 1
+        """A window whose samples have no more cannot exceed `_quiet_level`, whatever they are: the difference of
+        neighbours is at most twice as large as they are, narrowing adds 2 to it, and `audioop.rms` rounds down."""
+        self._quiet: list[bytes] = []
+        """Windows that WebRTC's detector has not had yet, PCM16 at the format's rate."""
+        self._was_low = True
+        """Whether the last window was below the fixed level: only then is the next one asked if it is quiet."""
+        # An utterance under way must not be taken for the noise it is measured against.
+        self._quietest_before = 0 if speaking else _LOUDEST
+        self._quietest = _LOUDEST
+        self._block_left = NOISE_BLOCK_WINDOWS
+
+    def is_voiced(self, window: bytes) -> bool:
+        """Judge the next `WINDOW_MS`."""
+        is_pcm = self._format is PCM
+        linear = window if is_pcm else to_linear(window, self._format)
+        if self._was_low and audioop.rms(linear, 2) <= self._quiet_rms:
+            self._note_level(self._quiet_level)
+            self._quiet.append(linear)
+            if len(self._quiet) >= QUIET_WINDOWS:
+                self._learn_quiet()
+            return False
+        if self._quiet:
+            self._learn_quiet()
+        narrowed = narrow(linear) if is_pcm else linear
+        level = audioop.rms(audioop.add(narrowed[2:], audioop.mul(narrowed[:-2], 2, -1), 2), 2)
+        noise = self._note_level(level)
+        # WebRTC's detector learns from every window, so it is asked about the quiet ones too.
+        speech: bool = self._vad.is_speech(narrowed, VAD_RATE_HZ)
+        self._was_low = level <= self._least_level
+        return speech and not self._was_low and level > noise * ABOVE_NOISE
+
+    def _note_level(self, level: int) -> int:
+        """The level of the quietest recent window, the one included whose level it is."""
+        if level < self._quietest:  # noqa: PLR1730 - `min` takes longer than all else here
+            self._quietest = level
+        noise = min(self._quietest, self._quietest_before)
+        self._block_left -= 1
+        if not self._block_left:
+            self._quietest_before, self._quietest = self._quietest, _LOUDEST
+            self._block_left = NOISE_BLOCK_WINDOWS
+        return noise
+
+    def _learn_quiet(self) -> None:
+        """Give WebRTC's detector what it has not had yet."""
+        quiet = b"".join(self._quiet)
+        self._quiet.clear()
+        narrowed = narrow_quiet(quiet) if self._format is PCM else quiet
+        for at in range(0, len(narrowed), _NARROW_BYTES):
+            self._vad.is_speech(narrowed[at : at + _NARROW_BYTES], VAD_RATE_HZ)
