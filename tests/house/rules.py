@@ -47,8 +47,6 @@ BEING_CUT = frozenset(
         "client/scripted.py::ScriptedConversation",
         "observe/metrics.py::Metrics",
         "operate/plan.py::CutoverProgress",
-        "runtime/calls/audio_pacer.py::AudioPacer",
-        "runtime/calls/replay.py::Replay",
         "runtime/durability/committer.py::Committer",
         "runtime/pod/pod.py::Pod",
         "stores/base.py::PodHeartbeat",

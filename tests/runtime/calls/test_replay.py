@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.call.calls import emitted, feed, moved, new_call
@@ -21,7 +19,7 @@ from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, Piece, said_to
 from voice_agent.call.audio import FORMATS, PCM, PCMU
 from voice_agent.call.record import Call, Response
-from voice_agent.runtime.calls import replay
+from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.responding import ResponseRun
 
@@ -319,7 +317,7 @@ async def test_another_text_whose_sentences_do_not_end_goes_on_all_the_same() ->
     begun, rest = texts_of(call)
     passed = words[: -len(rest.split())]
     assert rest.split() == words[len(passed) :]
-    assert replay.LONGEST_SENTENCE < len(begun) + len(" ".join(passed)) < replay.LONGEST_SENTENCE + 40
+    assert LONGEST_SENTENCE < len(begun) + len(" ".join(passed)) < LONGEST_SENTENCE + 40
     assert observer.counts["agent_fault", "other_text"] == 1
 
 
@@ -606,49 +604,3 @@ def test_a_sentence_whose_end_was_being_said_is_not_the_next_one(sent_ms: int, n
     """In the pause behind a sentence nothing of the one after it was heard."""
     made = again("一。二。", piece_from=0, audio=bytes(PCM.size(sent_ms)), made_ms=400)
     assert made.text("四。五。六。") == new
-
-
-PIECES = st.sampled_from(["one two", ".", " ", "\n", "!", "?\u201d ", "\u3002", ". ", '."', "\u0964", "a", "  "])
-
-
-@given(st.lists(PIECES, max_size=40), st.data())
-def test_sentences_end_where_they_end_however_the_text_is_cut(pieces: list[str], data: st.DataObject) -> None:
-    """As many are passed over as were begun, whether another text comes at once or in any pieces."""
-    begun = "".join(data.draw(st.lists(PIECES, min_size=1, max_size=12)))
-    other = "Other: " + "".join(pieces)
-    at_once, cut = (again(begun, speaks=False) for _ in range(2))
-    whole = at_once.text(other)
-    cuts = sorted({0, len(other), *data.draw(st.lists(st.integers(0, len(other)), max_size=8))})
-    in_pieces = "".join(cut.text(other[at:to]) for at, to in pairwise(cuts))
-    assert in_pieces.strip() == whole.strip()
-
-
-@pytest.mark.parametrize("begun", range(1, 6))
-def test_blanks_behind_a_sentence_are_no_sentence(begun: int) -> None:
-    """Wherever among them the text is cut."""
-    other = "Other: a. \n b!  \n\nc\u3002 \n d. e"
-    whole = again("x. " * begun, speaks=False).text(other)
-    for at in range(1, len(other)):
-        made = again("x. " * begun, speaks=False)
-        assert (made.text(other[:at]) + made.text(other[at:])).strip() == whole.strip()
-
-
-def test_the_end_of_a_long_text_costs_what_its_beginning_does() -> None:
-    """Each of its sentences is looked for once."""
-    made, looked = again("Said. " * 5000, speaks=False), []
-
-    sentence_end = replay._SENTENCE_END
-
-    class Counting:
-        def search(self, text: str, at: int) -> Any:
-            looked.append(len(text) - at)
-            return sentence_end.search(text, at)
-
-        def split(self, text: str) -> list[Any]:
-            return sentence_end.split(text)
-
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(replay, "_SENTENCE_END", Counting())
-        for _ in range(4000):
-            assert made.text("Else. ") == ""
-    assert max(looked) < 100

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from voice_agent.agents.base import Agent
-from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat, Converter
-from voice_agent.call.inputs import Input, ResponseAudio
+from voice_agent.call.inputs import Input
 from voice_agent.call.record import Response
 from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.replay import Replay
+from voice_agent.runtime.calls.spoken_piece import SpokenPiece
 from voice_agent.runtime.ports import Clock
 
 CHUNK_MS = 100
@@ -54,27 +54,15 @@ class AudioPacer:
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
         goes_on = not agent.replays and response.item_id is not None
-        self._made_bytes = response.audio_bytes - response.piece.audio_from if goes_on else 0
-        """Of the audio that says the text begun last, as far as it is to be sent."""
-        self._is_said = bool(self._made_bytes)
-        """Whether audio came for that text, be it all dropped."""
-        self._from_chars: int | None = 0
-        """The character that the next audio begins with; None in the middle of a piece."""
-        self._chars = len(response.text) - response.piece.text_from if goes_on else 0
-        """Of that text."""
-        self._words: Alignment = []
-        self._words_told = 0
-        """So many of them the call knows."""
-        self._is_told = True
-        """Whether the call knows of audio and words."""
+        self._piece = SpokenPiece.of(response, target) if goes_on else SpokenPiece(target)
         self._began_s: float | None = None
 
     async def begin(self, text: str) -> None:
         """More text comes. If there was audio for the text before it, that is complete."""
         await self.finish()
-        if self._is_said:
+        if self._piece.is_said:
             self._begin_piece()
-        self._chars += len(text)
+        self._piece.chars += len(text)
 
     async def begin_item(self) -> None:
         """What comes now says none of the text before it."""
@@ -82,17 +70,12 @@ class AudioPacer:
         self._begin_piece()
 
     def _begin_piece(self) -> None:
-        self._is_said, self._from_chars = False, 0
-        self._made_bytes, self._chars, self._words, self._words_told = 0, 0, [], 0
+        self._piece = SpokenPiece(self._target)
         self._replay.begin_piece()
 
     async def write(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
         """Send audio at its time, and tell the call how much there is to come."""
-        made_ms = self._target.ms(self._made_bytes)
-        self._words += [[made_ms + ms, min(chars, self._chars)] for ms, chars in words]
-        self._made_bytes += self._target.size(source.ms(len(audio)))
-        self._is_said = self._is_said or bool(audio)
-        self._is_told = False
+        self._piece.add(source.ms(len(audio)), words, is_heard=bool(audio))
         converter = self._converters.setdefault(source.name, Converter(source, self._target))
         for at in range(0, len(audio), PIECE_BYTES):
             if at:
@@ -114,12 +97,8 @@ class AudioPacer:
         held = bytes(self._replay.held)
         self._replay.held.clear()
         self._replay.held_from = None
-        alignment = [[0, 0], *self._words, [self._target.ms(len(held)), self._chars]]
-        at_ms = said_at_ms(alignment, from_chars)
-        self._pending += held[self._target.size(at_ms) :]
-        self._made_bytes, self._is_told, self._from_chars = len(self._pending), False, from_chars
-        self._words = [[ms - at_ms, chars - from_chars] for ms, chars in self._words if chars > from_chars]
-        self._words_told = 0
+        self._pending += held[self._piece.cut(from_chars, len(held)) :]
+        self._piece.made_bytes = len(self._pending)
 
     async def _send(self, size_bytes: int) -> None:
         played_s = self._target.ms(self._sent_bytes) / 1000
@@ -128,18 +107,14 @@ class AudioPacer:
             # It begins here, or goes on after a pause: the caller hears it from now on.
             self._began_s = now_s - played_s
         await self._sleep_until(self._began_s + played_s - self._lead_s)
-        if self._from_chars is not None:
-            self.on_piece(self._from_chars)
-            self._from_chars = None
+        piece = self._piece
+        if piece.from_chars is not None:
+            self.on_piece(piece.from_chars)
+            piece.from_chars = None
         chunk = bytes(self._pending[:size_bytes])
         del self._pending[:size_bytes]
         self._sent_bytes += len(chunk)
-        if self._is_told:
-            part = ResponseAudio(self._response_id, chunk)
-        else:
-            new_from, self._words_told, self._is_told = self._words_told, len(self._words), True
-            part = ResponseAudio(self._response_id, chunk, self._made_bytes, self._words[new_from:], new_from)
-        self._sink.feed(part)
+        self._sink.feed(piece.part(self._response_id, chunk))
         await self._sink.wait_for_capacity()
 
     async def _sleep_until(self, due_s: float) -> None:

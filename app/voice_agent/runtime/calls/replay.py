@@ -12,26 +12,37 @@ As long as both agree, audio goes on at the next sample. Where they do not, noth
 - Other *audio* for the piece under way (a voice that never speaks twice alike, or text and audio in other pieces): it
   is held until it is all there, and said from the word on that was not said to its end.
 - Other *text*: as many sentences as were begun are passed over, and the reply goes on with the next. Where no
-  sentence of it seems to end, it goes on after `LONGEST_SENTENCE` characters more than had been said.
+  sentence of it seems to end, it goes on some hundred characters behind what had been said (`passed_sentences`).
 """
 
 from __future__ import annotations
 
-import re
 from zlib import crc32
 
 from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.record import Response
+from voice_agent.runtime.calls.passed_sentences import PassedSentences
 
-_SENTENCE_END = re.compile(r"""[.?!…]["'”’)\]]*\s+|[。！？।؟۔]\s*|\n\s*""")
-_BLANKS = re.compile(r"\s+")
-_WORD = re.compile(r"\S{0,99}\s+|\S{100}")
-"""The rest of one; scripts without blanks have no other end."""
-LONGEST_SENTENCE = 400
-"""Characters."""
-MOST_CLOSING = 32
-"""So many quotes and brackets may stand between a full stop and the blank behind it, which comes later."""
+
+class SentAudio:
+    """What was sent of the audio of the piece under way: as much of what comes again is compared with it."""
+
+    def __init__(self, size_bytes: int, checksum: int) -> None:
+        self.left_bytes = size_bytes
+        """So much was not compared yet."""
+        self._checksum = checksum
+        self._checksum_again = 0
+
+    def compare(self, audio: bytes) -> None:
+        """More of it came again: at most `left_bytes`."""
+        self._checksum_again = crc32(audio, self._checksum_again)
+        self.left_bytes -= len(audio)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether what came is what was sent, once nothing is left."""
+        return self._checksum_again == self._checksum
 
 
 class Replay:
@@ -49,12 +60,11 @@ class Replay:
         self._is_open = replays and response.item_id is not None
         self._last_from = piece.text_from if self._is_open else len(self._durable)
         """Where the text of the last piece begins."""
-        self._left_bytes = response.audio_bytes - piece.audio_from if self._is_open else 0
-        self._durable_checksum = response.piece_checksum
-        self._checksum = 0
+        sent_bytes = response.audio_bytes - piece.audio_from if self._is_open else 0
+        self._sent = SentAudio(sent_bytes, response.piece_checksum)
         self.said_to = self._last_from + _said_chars(response, target)
         """Where, in all of the text, the first word begins that was not sent to its end."""
-        if self._left_bytes:
+        if sent_bytes:
             self._begun = self._durable[: self.said_to + 1]
         else:
             self._begun = self._durable[: self._last_from] if speaks else self._durable
@@ -62,13 +72,8 @@ class Replay:
         self._uncalled = response.functions_called if replays else 0
         self._is_beyond = not replays or not response.output_ids
         """Something came that is neither durable nor audio."""
-        self._again = ""
-        """The text that came, as long as what is durable is not passed."""
-        self._passes_over = False
-        self._begun_sentences = 0
-        """Of what had been said; set when `_passes_over` is."""
-        self._ended_sentences = self._ended_at = 0
-        """Of what came again, and where the last of them ends: each is looked for once, however the text is cut."""
+        self._passed: PassedSentences | None = None
+        """Exists while other text is passed over."""
         self._piece_from = 0
         """Where the text of what is said now begins in all that came."""
         self._came = 0
@@ -90,52 +95,33 @@ class Replay:
     def text(self, delta: str) -> str:
         """What of `delta` is new."""
         self._came += len(delta)
-        if self._passes_over:
-            return self._pass_over(delta)
+        if self._passed is not None:
+            return self._pass_over(self._passed, delta)
         known = self._durable[self._at : self._at + len(delta)]
         if delta.startswith(known):
             self._at += len(known)
-            self._again += known
             self._is_beyond = self._is_beyond or len(delta) > len(known)
             return delta[len(known) :]
         self._differ("text")
-        self._passes_over = True
-        self._begun_sentences = sum(map(bool, _SENTENCE_END.split(self._begun)))
-        self._count_sentences(0)
-        return self._pass_over(delta)
+        self._passed = PassedSentences(self._begun, self._durable[: self._at])
+        return self._pass_over(self._passed, delta)
 
-    def _pass_over(self, delta: str) -> str:
+    def _pass_over(self, sentences: PassedSentences, delta: str) -> str:
         """Nothing, up to the sentence behind those that were said, if only in part; then all of that sentence.
 
         Its beginning may have come before as part of what was the same: that was written, and never said.
         """
-        came = len(self._again)
-        self._again += delta
-        self._count_sentences(came)
-        if self._ended_sentences == self._begun_sentences:
-            passed_to = self._ended_at
-        elif word := _WORD.match(self._again, len(self._begun) + LONGEST_SENTENCE):
-            passed_to = word.end()
-        else:
+        passed_to = sentences.add(delta)
+        if passed_to is None:
             return ""
-        self._passes_over, self._is_beyond, self._at = False, True, len(self._durable)
+        self._passed, self._is_beyond, self._at = None, True, len(self._durable)
         new_from = max(passed_to, self._piece_from)  # What was said in a piece of its own was let out with it.
         self.held_from = new_from - self._piece_from
-        return self._again[new_from:]
-
-    def _count_sentences(self, came: int) -> None:
-        """Find the ends of sentences behind the characters that had come before."""
-        again = self._again
-        if self._ended_at == came and self._ended_sentences and (blanks := _BLANKS.match(again, came)):
-            self._ended_at = blanks.end()  # They belong to the end that was found, and are no other.
-        at = max(self._ended_at, came - MOST_CLOSING)
-        while self._ended_sentences < self._begun_sentences and (end := _SENTENCE_END.search(again, at)):
-            self._ended_sentences += 1
-            self._ended_at = at = end.end()
+        return sentences.text[new_from:]
 
     def _differ(self, what: str) -> None:
         self.differs = what
-        self._left_bytes = 0
+        self._sent.left_bytes = 0
 
     # --- audio ---------------------------------------------------------------
 
@@ -144,22 +130,22 @@ class Replay:
         if self.held_from is not None:
             self.held += audio
             return b""
-        if self._passes_over or self._is_past:
+        if self._passed is not None or self._is_past:
             return b""
         if not self.differs and self._piece_from < self._last_from < len(self._durable):
             # It begins in front of the piece that is durable: there is nothing to compare its beginning with.
             self._hold()
             self.held += audio
             return b""
-        if not self._left_bytes:
+        sent = self._sent
+        if not sent.left_bytes:
             return audio
-        same, rest = audio[: self._left_bytes], audio[self._left_bytes :]
-        self._checksum = crc32(same, self._checksum)
-        self._left_bytes -= len(same)
-        self.held += same
-        if self._left_bytes:
+        again, rest = audio[: sent.left_bytes], audio[sent.left_bytes :]
+        sent.compare(again)
+        self.held += again
+        if sent.left_bytes:
             return b""
-        if self._checksum == self._durable_checksum:
+        if sent.is_same:
             self.held.clear()
             return rest
         self._hold()
@@ -168,7 +154,7 @@ class Replay:
 
     def end_piece(self) -> None:
         """No more audio comes for what is said now."""
-        if self._left_bytes and self.held:
+        if self._sent.left_bytes and self.held:
             self._hold()
 
     def _hold(self) -> None:
