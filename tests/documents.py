@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from tests.house.imports import drawing
 from tests.house.measures import ROOT
 from tests.protocol.taken_fields import rows as taken_fields
-from voice_agent.observe.metrics import POD_LABELS, TABLE, Kind
+from voice_agent.observe.metric_table import POD_LABELS, TABLE, Kind
 from voice_agent.settings import PREFIX, SECRETS, Settings, allowed_values
 
 BEGIN, END = "<!-- made by `make docs` -->", "<!-- end of what `make docs` makes -->"

@@ -21,6 +21,7 @@ from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import SettingsError, StoreRefused
 from voice_agent.extras import missing_extra
 from voice_agent.observe.metrics import Metrics
+from voice_agent.observe.registry import MetricRegistry
 from voice_agent.runtime.calls.agent_steps import StuckSteps
 from voice_agent.runtime.clock import SteadyClock, SystemClock
 from voice_agent.runtime.pod.allocator import give_back_large_blocks
@@ -68,7 +69,7 @@ class WebView(NamedTuple):
 
 @asynccontextmanager
 async def build(
-    settings: Settings, show: Callable[[Pod, Metrics], WebView] = WebView, *, own_name: bool = False
+    settings: Settings, show: Callable[[Pod, MetricRegistry], WebView] = WebView, *, own_name: bool = False
 ) -> AsyncIterator[Application]:
     """An open pod and its web application; all of it is closed at the end, last made first.
 
@@ -120,10 +121,10 @@ async def build(
             revoked=revoked(settings),
             agreed=agreed_values(settings, secret),
         )
-        metrics.watch(pod.status, pod.view.calls_not_resumable)
+        metrics.registry.watch(pod.status, pod.view.calls_not_resumable)
         stack.push_async_callback(pod.close)
         await pod.open()
-        view = show(pod, metrics)
+        view = show(pod, metrics.registry)
         yield Application(pod, build_app(view.pod, settings, view.metrics, secret), agents, metrics, store)
 
 

@@ -35,7 +35,7 @@ from voice_agent.web.listening import bind_shared
 if TYPE_CHECKING:
     import socket
 
-    from voice_agent.observe.metrics import Metrics
+    from voice_agent.observe.registry import MetricRegistry
     from voice_agent.runtime.pod.pod import Pod
 
 STORE_STOP_S = 5.0
@@ -128,14 +128,14 @@ class Host:
         ipc = WorkerIpc(self._directory, slot, table.workers)
         shown: list[HostPod] = []
 
-        def show(pod: Pod, metrics: Metrics) -> bootstrap.WebView:
+        def show(pod: Pod, registry: MetricRegistry) -> bootstrap.WebView:
             host = HostPod(
                 pod,
                 name=self._settings.pod,
                 slot=slot,
                 table=table,
                 ipc=ipc,
-                page=metrics.page,
+                page=registry.page,
                 merge=merge,
             )
             shown.append(host)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.deploy.manifests import K8S, Object
-from voice_agent.observe.metrics import TABLE, Kind
+from voice_agent.observe.metric_table import TABLE, Kind
 
 GENERAL = frozenset({"up"})
 """Series that Prometheus makes itself."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.deploy.manifests import K8S, manifests
 from tests.deploy.prometheus import check_expressions, known_series, series_in
-from voice_agent.observe.metrics import TABLE
+from voice_agent.observe.metric_table import TABLE
 
 DASHBOARD: dict[str, Any] = json.loads((K8S / "monitoring" / "dashboard.json").read_text())
 COLUMNS = 24

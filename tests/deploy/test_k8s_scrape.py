@@ -20,14 +20,15 @@ from tests.deploy.manifests import Object, manifests
 from tests.deploy.prometheus import every, known_series, program, rules
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S
-from voice_agent.observe.metrics import TABLE, Kind, Metrics
+from voice_agent.observe.metric_table import TABLE, Kind
+from voice_agent.observe.metrics import Metrics
 from voice_agent.web.health import PROMETHEUS_TEXT
 
 
 @contextmanager
 def pod(color: str) -> Iterator[int]:
     """A door that shows a pod's metrics; its port."""
-    page = Metrics(version="1.2.3", color=color).page()
+    page = Metrics(version="1.2.3", color=color).registry.page()
 
     class Door(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -19,7 +19,7 @@ from tests.deploy.manifests import (
     template_of,
     title,
 )
-from voice_agent.observe.metrics import TABLE
+from voice_agent.observe.metric_table import TABLE
 from voice_agent.operate.drain import EXTRA_WAIT_S
 from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
 

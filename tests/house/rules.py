@@ -45,7 +45,6 @@ BEING_CUT = frozenset(
         "call/record.py::Response",
         "client/connection.py::RealtimeCall",
         "client/scripted.py::ScriptedConversation",
-        "observe/metrics.py::Metrics",
         "operate/plan.py::CutoverProgress",
         "runtime/durability/committer.py::Committer",
         "runtime/pod/pod.py::Pod",

@@ -13,7 +13,7 @@ def test_a_merged_page_holds_every_sample_of_every_worker_once() -> None:
         metrics = Metrics(version="1", color="blue")
         for _ in range(number + 1):
             metrics.call_started()
-        pages[worker] = metrics.page()
+        pages[worker] = metrics.registry.page()
     families = list(text_string_to_metric_families(merge(pages).decode()))
     assert len({family.name for family in families}) == len(families)
     samples = [sample for family in families for sample in family.samples]

@@ -1,11 +1,15 @@
-"""Metrics: the names that dashboards and alerts rely on, and what fills them."""
+"""Metrics: the names that dashboards and alerts rely on, and what fills them.
+
+Tests of `metric_table` and `registry`, too.
+"""
 
 from __future__ import annotations
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from voice_agent.observe.metrics import TABLE, Metrics
+from voice_agent.observe.metric_table import TABLE
+from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.ports import Observer, PodStatus, StoreState
 from voice_agent.stores.base import PodState
 
@@ -56,7 +60,7 @@ def read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float
     """All samples of the page, by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(metrics.page().decode())
+        for family in text_string_to_metric_families(metrics.registry.page().decode())
         for sample in family.samples
     }
 
@@ -107,7 +111,7 @@ def test_nothing_is_absent_before_the_first_event(metrics: Metrics) -> None:
 def test_gauges_are_read_from_the_pod_when_somebody_asks(metrics: Metrics) -> None:
     """The page says what is true now, without anybody having reported it."""
     now = status(active_calls=3, parked_calls=2)
-    metrics.watch(lambda: now, lambda: 1)
+    metrics.registry.watch(lambda: now, lambda: 1)
     assert value(metrics, "voice_active_calls") == 3
     assert value(metrics, "voice_parked_calls") == 2
     assert value(metrics, "voice_capacity_calls") == 10
@@ -162,7 +166,7 @@ def test_two_pods_of_a_process_do_not_share_metrics() -> None:
 def test_the_state_of_the_store_is_one_of_five() -> None:
     """1 for the one that it is, 0 for the others, so that an alert names it."""
     metrics = Metrics(version="1.2", color="green")
-    metrics.watch(lambda: status(store="redis:full"))
+    metrics.registry.watch(lambda: status(store="redis:full"))
     states = {state: value(metrics, "voice_store_state", state=state) for state in StoreState}
     assert states == {**dict.fromkeys(StoreState, 0), StoreState.FULL: 1}
 

@@ -195,8 +195,8 @@ async def running(
     pod = ScriptedPod()
     made = Settings(**({"color": "green", "pod": "pod-a"} | settings))
     metrics = Metrics(version=pod.version, color=pod.color)
-    metrics.watch(pod.status)
-    server = VoiceServer(build_app(pod, made, metrics, SECRET), pod, made, limits=limits, now_s=now_s)
+    metrics.registry.watch(pod.status)
+    server = VoiceServer(build_app(pod, made, metrics.registry, SECRET), pod, made, limits=limits, now_s=now_s)
     listener = free_socket()
     port: int = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -108,7 +108,7 @@ async def until(condition: Any) -> None:
 
 def counted(server: Running, label: str) -> float:
     """The sum of the counters with this label."""
-    page = server.pod.observer.page().decode()
+    page = server.pod.observer.registry.page().decode()
     return sum(float(line.split()[-1]) for line in page.splitlines() if "_total{" in line and label in line)
 
 

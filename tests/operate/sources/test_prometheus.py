@@ -49,7 +49,7 @@ class Pod:
     def restart(self) -> None:
         """All counters at 0."""
         self.metrics = Metrics(version="1", color=self.color)
-        self.metrics.watch(self._status)
+        self.metrics.registry.watch(self._status)
 
     def _status(self) -> PodStatus:
         return PodStatus(PodState.OK, "pod", self.color, "1", self.calls, 0, 100, "memory:ok")
@@ -70,7 +70,7 @@ class Pods:
                 self.send_header("Content-Type", PROMETHEUS_TEXT)
                 self.end_headers()
                 if pod is not None and up:
-                    self.wfile.write(pod.metrics.page() if pod.page is None else pod.page)
+                    self.wfile.write(pod.metrics.registry.page() if pod.page is None else pod.page)
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""

@@ -75,7 +75,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
     async with rig(store) as its:
         pod = its.unopened_pod("a")
         metrics = Metrics(version="1", color="blue")
-        metrics.watch(pod.status, pod.view.calls_not_resumable)
+        metrics.registry.watch(pod.status, pod.view.calls_not_resumable)
         await pod.heartbeat.heartbeat()
         assert pod.status().store == "redis:ok"
         if refusal.state is StoreState.FULL:
@@ -91,7 +91,7 @@ async def test_a_refused_heartbeat_is_told_as_refused(store: RedisStore, cause: 
         assert "user_script" not in status.store
         told = [line for line in lines if line["event"] == "the store does not do what a heartbeat asks"]
         assert [(line["state"], refusal.reason in line["error"]) for line in told] == [(refusal.state.value, True)]
-        page = metrics.page().decode()
+        page = metrics.registry.page().decode()
         assert f'state="{refusal.state}",version="1"}} 1' in page
         assert 'state="unreachable",version="1"} 0' in page
         await refusal.end(admin)

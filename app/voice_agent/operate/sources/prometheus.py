@@ -9,7 +9,7 @@ goes. Therefore they are asked for one by one, and this object keeps what each h
 pod that is gone keeps counting with its last value, and one that starts again adds to it. So
 what `look` returns never goes down, but counts only from what the first look saw.
 
-Sources: Prometheus HTTP API, "Instant queries" (NaN and warnings included); `voice_agent.observe.metrics`.
+Sources: Prometheus HTTP API, "Instant queries" (NaN and warnings included); `voice_agent.observe.metric_table`.
 """
 
 from __future__ import annotations
