@@ -114,7 +114,10 @@ def moved(call: Call) -> Call:
 
 
 NOT_STORED = frozenset(
-    "visible_seq sent_seq cut_off pending_audio resent_to missing_told_at delta_head effective trimmed_to".split()
+    (
+        "visible_seq sent_seq cut_off pending_audio resent_to counts_bytes missing_told_at delta_head effective"
+        " trimmed_to"
+    ).split()
 )
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 

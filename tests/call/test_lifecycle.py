@@ -8,6 +8,7 @@ from tests.call.calls import (
     FRAME,
     append,
     attach,
+    emitted,
     feed,
     manual_call,
     new_call,
@@ -16,7 +17,7 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.call import inputs
+from voice_agent.call import inputs, machine
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.effects import StopResponse
 from voice_agent.call.outbox import Outbox
@@ -24,6 +25,7 @@ from voice_agent.call.record import (
     Playback,
     Status,
 )
+from voice_agent.call.writes import take_write
 
 
 def text_item(event_id: str | None = None, **more: object) -> inputs.CreateItem:
@@ -279,3 +281,44 @@ def test_a_connection_that_comes_too_late_revives_nothing() -> None:
     call.dirty.clear()
     attach(call, 0, 6, resumable=True)
     assert (call.status, call.ended_at_ms, "status" in call.dirty) == (Status.ENDED, 5, False)
+
+
+def test_what_a_client_acknowledges_is_not_replayed_any_more() -> None:
+    """The outbox begins behind it with the next write, and a client that comes back behind it misses nothing."""
+    call = new_call()
+    feed(call, text_item(), text_item())
+    waiting = [*call.unsaved_events]
+    take_write(call, 0)
+    release(call, waiting)
+    feed(call, inputs.AcknowledgeEvents(3))
+    assert [entry.n for entry in call.outbox.after(0)] == [4]
+    assert take_write(call, 0).keep_events_from == 4
+    assert attach(call, 3, 0, resumable=True).gap is None
+    assert attach(call, 1, 0, resumable=True).gap == (2, 3)
+    feed(call, inputs.AcknowledgeEvents(4))
+    assert take_write(call, 0).keep_events_from == 5
+
+
+def test_an_event_that_was_not_sent_cannot_be_acknowledged() -> None:
+    """The error names the newest one; nothing is dropped."""
+    call = new_call()
+    feed(call, text_item())
+    release(call, call.unsaved_events[:1])
+    feed(call, inputs.AcknowledgeEvents(2))
+    error = emitted(call)[-1]["error"]
+    assert error["param"] == "event_id"
+    assert "'evt_1'" in error["message"]
+    assert call.outbox.first_n == 1
+
+
+def test_who_counts_bytes_is_told_where_an_append_was_refused() -> None:
+    """An append without an id has no other name; one with an id, and other clients, get the usual error."""
+    call = manual_call()
+    machine.step(call, inputs.ConnectionMade(None, resumable=True, counts_bytes=True), 0)
+    feed(call, *append(2), inputs.AppendAudio(b"odd"), inputs.AppendAudio(b"odd", "mine"), *append(1))
+    nameless, named = [event["error"] for event in emitted(call) if event["type"] == "error"]
+    assert nameless["input_audio_bytes"] == 2 * len(FRAME)
+    assert (named["event_id"], "input_audio_bytes" in named) == ("mine", False)
+    machine.step(call, inputs.ConnectionMade(None, resumable=True), 0)
+    feed(call, inputs.AppendAudio(b"odd"))
+    assert "input_audio_bytes" not in emitted(call)[-1]["error"]

@@ -41,6 +41,7 @@ ONE_OF_EACH: list[Input] = [
     inputs.DeleteItem("item_1"),
     inputs.CreateResponse({"metadata": {}}),
     inputs.CancelResponse("resp_1"),
+    inputs.AcknowledgeEvents(41),
     inputs.InvalidEvent(ProtocolError("no", code="bad", param="a.b", limit="items"), "e5"),
     inputs.Transcribed("item_1", None),
     inputs.ResponsePlanned("resp_1", {"a": 1}, {}),

@@ -23,11 +23,11 @@ def random_message(rng: Random) -> str | bytes:
     """One message."""
     luck = rng.random()
     if luck < 0.35:
-        return as_text(valid_event(rng), rng)
+        return as_text(valid_event(rng, with_extensions=True), rng)
     if luck < 0.70:
-        return as_text(mutate(valid_event(rng), rng), rng)
+        return as_text(mutate(valid_event(rng, with_extensions=True), rng), rng)
     if luck < 0.85:
-        return _spoil(as_text(valid_event(rng), rng), rng)
+        return _spoil(as_text(valid_event(rng, with_extensions=True), rng), rng)
     return rng.choice(_GARBAGE)(rng)
 
 
@@ -40,11 +40,12 @@ def as_text(event: Json, rng: Random) -> str:
 # --- valid events ----------------------------------------------------------
 
 
-def valid_event(rng: Random) -> dict[str, Any]:
+def valid_event(rng: Random, *, with_extensions: bool = False) -> dict[str, Any]:
     """An event of any type, right in shape (what it names may not exist)."""
-    kind = rng.choice(list(VALID))
-    event = {"type": kind, **VALID[kind](rng)}
-    if rng.random() < 0.5:
+    makers = {**VALID, **EXTENSIONS} if with_extensions else VALID
+    kind = rng.choice(list(makers))
+    event = {"type": kind, **makers[kind](rng)}
+    if rng.random() < 0.5 and kind in VALID:
         event["event_id"] = f"event_{rng.randrange(10_000)}"
     return event
 
@@ -168,7 +169,11 @@ VALID: dict[str, Callable[[Random], dict[str, Any]]] = {
     "response.create": _create_response,
     "response.cancel": lambda rng: _some(rng, {"response_id": f"resp_{rng.randrange(9)}"}),
 }
-"""For every event a caller may send, a maker of its fields."""
+"""For every event of OpenAI's that a caller may send, a maker of its fields."""
+EXTENSIONS: dict[str, Callable[[Random], dict[str, Any]]] = {
+    "call.acknowledge": lambda rng: {"event_id": f"evt_{rng.randrange(99)}"},
+}
+"""The same for our own."""
 
 
 # --- wrong events ----------------------------------------------------------

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from tests.protocol.mutations import VALID, as_text, mutate, random_message, valid_event
 from voice_agent.call.inputs import (
+    AcknowledgeEvents,
     AppendAudio,
     CancelResponse,
     ClearAudio,
@@ -39,6 +40,7 @@ from voice_agent.protocol.realtime import (
     Long,
     parse,
     parse_long,
+    received,
 )
 from voice_agent.settings import Settings
 
@@ -78,6 +80,7 @@ UNDERSTOOD: list[tuple[str, FromCaller]] = [
     ),
     (said("conversation.item.delete", item_id="item_1"), DeleteItem("item_1")),
     (said("response.create"), CreateResponse({})),
+    (said("call.acknowledge", event_id="evt_41"), AcknowledgeEvents(41)),
     (said("response.create", response=None), CreateResponse({})),
     (said("response.create", response={"instructions": "x"}), CreateResponse({"instructions": "x"})),
     (said("response.cancel"), CancelResponse()),
@@ -435,3 +438,19 @@ def test_random_messages_mean_the_same_in_slices(seed: int) -> None:
     """Whatever arrives."""
     message = random_message(Random(seed))
     assert joined(in_slices(message)[0]) == _told(parse(message))
+
+
+@pytest.mark.parametrize("event_id", ["", "evt_", "evt_-1", "evt_1.5", "41", None, 41, f"evt_{2**53 + 1}"])
+def test_only_an_event_of_the_server_can_be_acknowledged(event_id: object) -> None:
+    """The field names what the client has, and is no id of the client's own."""
+    error = error_in(said("call.acknowledge", event_id=event_id))
+    assert error.param == "event_id"
+
+
+def test_what_is_durable_of_the_clients_is_told_without_a_number() -> None:
+    """So it is never replayed, and nobody takes it for an event that is missing."""
+    assert orjson.loads(received(96, None)) == {
+        "type": "call.received",
+        "input_audio_bytes": 96,
+        "last_client_event_id": None,
+    }

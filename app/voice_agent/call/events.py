@@ -70,8 +70,12 @@ def going_away(time_left_ms: int, reason: str) -> Body:
     return {"type": "call.going_away", "time_left_ms": time_left_ms, "reason": reason}
 
 
-def error(error: ProtocolError, event_id: str | None = None) -> Body:
-    """An event of the client was invalid; `event_id` is the caller's own id of the event that was wrong."""
+def error(error: ProtocolError, event_id: str | None = None, *, at_bytes: int | None = None) -> Body:
+    """An event of the client was invalid; `event_id` is the caller's own id of the event that was wrong.
+
+    `at_bytes`: for an append without an id, where in the caller's audio it would have begun.
+    """
+    where = {} if at_bytes is None else {"input_audio_bytes": at_bytes}
     return {
         "type": "error",
         "error": {
@@ -80,6 +84,7 @@ def error(error: ProtocolError, event_id: str | None = None) -> Body:
             "message": error.message,
             "param": error.param,
             "event_id": event_id,
+            **where,
         },
     }
 

@@ -130,6 +130,15 @@ class CancelResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgeEvents:
+    """`call.acknowledge`: the client has events up to `number`, and will never ask for them again."""
+
+    number: int
+    event_id: None = None
+    """It has none: the field names what is acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidEvent:
     """The client sent something that `protocol.realtime` does not accept; it becomes an `error` event."""
 
@@ -148,6 +157,7 @@ FromCaller = (
     | DeleteItem
     | CreateResponse
     | CancelResponse
+    | AcknowledgeEvents
     | InvalidEvent
 )
 
@@ -282,11 +292,13 @@ FromAgent = (
 class ConnectionMade:
     """A client connected, having seen events up to `last_event`; answered with `effects.Attached`.
 
-    None: it begins with what is not visible yet. `resumable`: it can come back.
+    None: it begins with what is not visible yet. `resumable`: it can come back. `counts_bytes`: it keeps what it sent
+    by positions in its audio, so it is told at which of them an append was refused.
     """
 
     last_event: int | None
     resumable: bool
+    counts_bytes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from __future__ import annotations
 from voice_agent.call import input_audio, items
 from voice_agent.call.completeness import NOTHING_MISSING
 from voice_agent.call.effects import Attached, Effect, StopResponse
+from voice_agent.call.event_ids import event_id
 from voice_agent.call.inputs import ConnectionLost, ConnectionMade
 from voice_agent.call.record import Call, Status
+from voice_agent.errors import ProtocolError
 
 
 def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
@@ -39,6 +41,7 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
         call.left_at_ms = 0
         call.handed_off = False
         call.resumable = call.resumable or made.resumable
+        call.counts_bytes = made.counts_bytes
         call.mark("status")
     start = call.visible_seq if last_event is None else last_event
     gap = _missing(call, start)
@@ -52,6 +55,14 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
         call.missing = NOTHING_MISSING
     call.missing_told_at = start
     return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.missing)
+
+
+def acknowledge(call: Call, number: int) -> None:
+    """The client has these events for good. Raises `ProtocolError` for one that it cannot have."""
+    if number > call.visible_seq:
+        message = f"{event_id(number)!r} was not sent yet; the newest event is {event_id(call.visible_seq)!r}."
+        raise ProtocolError(message, code="invalid_value", param="event_id")
+    call.outbox.drop_to(number)
 
 
 def _missing(call: Call, start: int) -> tuple[int, int] | None:

@@ -100,7 +100,8 @@ def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effe
     try:
         effects = _apply(call, event, now_ms)
     except ProtocolError as error:
-        call.emit(events.error(error, event_id))
+        is_nameless = call.counts_bytes and event_id is None and isinstance(event, inputs.AppendAudio)
+        call.emit(events.error(error, event_id, at_bytes=call.came_bytes if is_nameless else None))
         effects = [CountLimit(error.limit)] if error.limit else []
     if event_id is not None:
         call.remember(event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0)
@@ -129,6 +130,9 @@ def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
             return responses.create(call, params, now_ms)
         case inputs.CancelResponse(response_id):
             return responses.cancel(call, response_id, now_ms)
+        case inputs.AcknowledgeEvents(number):
+            lifecycle.acknowledge(call, number)
+            return []
         case inputs.InvalidEvent(error):
             raise error
         case _:

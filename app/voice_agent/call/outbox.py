@@ -48,6 +48,11 @@ class Outbox:
         while self._size_bytes > self._limit_bytes and len(self._entries) > 1:
             self._size_bytes -= entry_bytes(self._entries.popleft())
 
+    def drop_to(self, n: int) -> None:
+        """Drop every event up to number `n`."""
+        while self._entries and self._entries[0].n <= n:
+            self._size_bytes -= entry_bytes(self._entries.popleft())
+
     def clear(self) -> None:
         """Drop every event."""
         self._entries.clear()

@@ -236,6 +236,8 @@ class Call:
     """Number of the last client event that was known when it came again on this connection; None: none is taken for one
     that comes again any more. Never stored, for it is the connection's."""
     last_client_event_id: str | None = None
+    counts_bytes: bool = False
+    """The client is told where in its audio an append was refused. Never stored, for it is the connection's."""
     fields_to_empty: list[str] = field(default_factory=list)
     """Of the record: what a reply that is over leaves there."""
     unsaved_seen: list[tuple[str, int, int]] = field(default_factory=list)
@@ -361,6 +363,17 @@ class Call:
     def heard_bytes(self) -> int:
         """The same to the byte: all the caller's audio, counted as if it had been in the current input format."""
         return self.input_format.size(self.input_audio.base_ms) + self.input_audio.durable_position
+
+    @property
+    def came_bytes(self) -> int:
+        """As `heard_bytes`, of all that was appended, durable or not."""
+        return self.input_format.size(self.input_audio.base_ms) + self.input_audio.position
+
+    @property
+    def saved_client_event_id(self) -> str | None:
+        """Id of the last client event that took effect and has been handed to a write; None if there is none."""
+        waiting = {event_id for event_id, _, _ in self.unsaved_seen}
+        return next((event_id for event_id in reversed(self.seen) if event_id not in waiting), None)
 
     @property
     def pending_audio_bytes(self) -> int:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Required
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from voice_agent.call.event_ids import PREFIX, event_number
 from voice_agent.protocol.item_fields import Item, ItemId
-from voice_agent.protocol.json_types import Fields, text, whole
+from voice_agent.protocol.json_types import Fields, refusal, text, whole
 from voice_agent.protocol.session_fields import Response, Session
 from voice_agent.protocol.taken import WORKS, Taken
 from voice_agent.protocol.validation import validated
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 """Nothing is converted: ``"1"`` is no number, and ``true`` is none either."""
+
+
+def _number(given: Any) -> int:
+    if not isinstance(given, str) or (number := event_number(given)) is None:
+        raise refusal(f"must be the id of an event of this server, which is '{PREFIX}' and a number")
+    return number
+
+
 AnId = Annotated[str, text(256, min_bytes=1)]
 
 
@@ -84,6 +93,15 @@ class _Cancel(_Event, total=False):
 
 
 @with_config(STRICT)
+class _Acknowledge(TypedDict, total=False):
+    type: Any
+    event_id: Annotated[
+        Required[Annotated[int, BeforeValidator(_number)]],
+        Taken("works", "an event of the server: it and all before it are not replayed any more"),
+    ]
+
+
+@with_config(STRICT)
 class _Bare(_Event, total=False):
     """No fields of its own."""
 
@@ -99,6 +117,7 @@ EVENTS: dict[str, Any] = {
     "conversation.item.delete": Annotated[_Delete, Fields()],
     "response.create": Annotated[_CreateResponse, Fields()],
     "response.cancel": Annotated[_Cancel, Fields()],
+    "call.acknowledge": Annotated[_Acknowledge, Fields()],
 }
 """By the event's ``type``."""
 NOT_SERVED = {

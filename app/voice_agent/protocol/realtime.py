@@ -22,6 +22,7 @@ import pybase64
 from voice_agent.call.event_ids import PREFIX
 from voice_agent.call.events import pack
 from voice_agent.call.inputs import (
+    AcknowledgeEvents,
     AppendAudio,
     CancelResponse,
     ClearAudio,
@@ -223,14 +224,16 @@ def _read_silent(event: dict[str, Any], event_id: str | None) -> FromCaller:
             return DeleteItem(given["item_id"], event_id)
         case "response.create":
             return CreateResponse(given.get("response") or {}, event_id)
+        case "call.acknowledge":
+            return AcknowledgeEvents(given["event_id"])
         case _:
             return CancelResponse(given.get("response_id"), event_id)
 
 
 def _event_id(event: dict[str, Any]) -> str | None:
     event_id = event.get("event_id")
-    if event_id is None or event_id == "":
-        return None
+    if event_id is None or event_id == "" or event.get("type") == "call.acknowledge":
+        return None  # There it is an event of the server that is named.
     if not isinstance(event_id, str):
         raise wrong_type(event_id, "event_id", "a string")
     if len(event_id) > MAX_EVENT_ID_CHARS:
@@ -307,6 +310,12 @@ def frame(n: int, head: bytes, audio: bytes) -> bytes:
     if head.startswith(_RETRIEVED):
         return frame(n, _with_item_audio(head, audio), b"")
     return _AUDIO_FRAME % (n, head[1:-1], pybase64.b64encode(audio))
+
+
+def received(input_audio_bytes: int, last_client_event_id: str | None) -> bytes:
+    """`call.received`: what of the client's is durable. It has no number, and is never replayed."""
+    told = {"type": "call.received", "input_audio_bytes": input_audio_bytes}
+    return pack(told | {"last_client_event_id": last_client_event_id})
 
 
 def greeting(n: int, session: Mapping[str, Any], call: Mapping[str, Any]) -> bytes:

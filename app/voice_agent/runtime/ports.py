@@ -189,6 +189,18 @@ class Arrival(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientWishes:
+    """What a client said of itself in its URL; it holds for the connection."""
+
+    going_away: bool = False
+    """It wants `call.going_away` before a planned close."""
+    resumable_now: bool = False
+    """It may be handed off at any moment (`resumable=now`)."""
+    received: bool = False
+    """It wants `call.received`, and to know at which of its bytes an append was refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartCall:
     """A caller wants a call. With `call_key_hash` it may already exist, and is then resumed."""
 
@@ -199,8 +211,7 @@ class StartCall:
     """Of a resume by key: the last event seen; None goes on at the end of the outbox."""
     resumable: bool = False
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
-    going_away: bool = False
-    """The client wants `call.going_away` before a planned close."""
+    client: ClientWishes = ClientWishes()
     arrival: Arrival = Arrival.DIRECT
     address: str = field(default="", compare=False)
     """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
@@ -215,7 +226,7 @@ class ResumeCall:
 
     call_id: str
     last_event: int | None = None
-    going_away: bool = False
+    client: ClientWishes = ClientWishes()
     arrival: Arrival = Arrival.DIRECT
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
 

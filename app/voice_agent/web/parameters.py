@@ -37,7 +37,9 @@ class ConnectRequest:
     call_key: str | None
     last_event: int | None
     resumable: bool
+    resumable_now: bool
     going_away: bool
+    received: bool
 
 
 def is_resume(path: bytes, query: bytes) -> bool:
@@ -71,14 +73,17 @@ def parse(query: bytes, headers: Headers, path_call_id: str | None) -> ConnectRe
     if last_event is not None and call_id is None and call_key is None:
         raise _bad("last_event_id", "To resume, give call_id and resume_token, or call_key, beside it.")
     going_away = _flag(fields, "going_away")
+    resumable_now = fields.get("resumable", "").lower() == "now"
     return ConnectRequest(
         model=model,
         call_id=call_id,
         resume_token=fields.get("resume_token") or headers.get("x-resume-token"),
         call_key=call_key,
         last_event=last_event,
-        resumable=_flag(fields, "resumable") or going_away or call_key is not None,
+        resumable=resumable_now or _flag(fields, "resumable") or going_away or call_key is not None,
+        resumable_now=resumable_now,
         going_away=going_away,
+        received=_flag(fields, "received"),
     )
 
 
@@ -93,6 +98,7 @@ KNOWN = frozenset(
         "last_event_id",
         "resumable",
         "going_away",
+        "received",
     }
 )
 

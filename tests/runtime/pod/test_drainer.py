@@ -24,7 +24,7 @@ from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.ports import StoreState
+from voice_agent.runtime.ports import ClientWishes, StoreState
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 
 LOOK_S = 1 / 16
@@ -249,13 +249,16 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
         assert await fresh.ready_pods() == STORE_IS_SILENT
 
 
-def facts(number: int, **changes: Any) -> Any:
+AS_USUAL = ClientWishes()
+
+
+def facts(number: int, client: ClientWishes = AS_USUAL, **changes: Any) -> Any:
     """Of one of many calls."""
     call = new_call()
     call.call_id = f"call_{number:026d}"
     for name, value in changes.items():
         setattr(call, name, value)
-    live: Any = SimpleNamespace(call=call)
+    live: Any = SimpleNamespace(call=call, connection=SimpleNamespace(client=client))
     return _draining(live)
 
 
@@ -276,6 +279,15 @@ def test_a_call_is_quiet_while_it_is_attached_and_nobody_speaks() -> None:
     assert facts(1).quiet
     assert not facts(1, input_audio=speaking.input_audio).quiet
     assert not facts(1, status=Status.ENDED).quiet
+
+
+def test_a_client_that_may_move_at_any_moment_is_handed_off_in_the_middle_of_a_word() -> None:
+    """It said `resumable=now`; a call that has ended is none to hand off all the same."""
+    speaking = new_call()
+    speaking.input_audio.speaking = True
+    at_once = ClientWishes(resumable_now=True)
+    assert facts(1, at_once, input_audio=speaking.input_audio).quiet
+    assert not facts(1, at_once, status=Status.ENDED).quiet
 
 
 async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:

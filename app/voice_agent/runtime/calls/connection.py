@@ -16,7 +16,8 @@ import structlog
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.closing import REASONS, CloseCode
 from voice_agent.protocol.realtime import frame
-from voice_agent.runtime.ports import Observer, Transport
+from voice_agent.runtime.calls.receipts import Receipts
+from voice_agent.runtime.ports import ClientWishes, Observer, Transport
 
 CLOSE_FLUSH_S = 2.0
 """How long a connection that is to be closed may take to send what is queued."""
@@ -36,8 +37,9 @@ log = structlog.get_logger(__name__)
 class Connection:
     """Created when a call is attached, before its upgrade: events gather until `run` has a transport."""
 
-    def __init__(self, observer: Observer, *, going_away: bool, resumable: bool) -> None:
-        self.going_away = going_away
+    def __init__(self, observer: Observer, client: ClientWishes, *, resumable: bool) -> None:
+        self.client = client
+        self.receipts = Receipts(self.tell) if client.received else None
         self.resumable = resumable
         self.closing: tuple[int, str] | None = None
         """Set once this side decided to close: the code and the reason."""
@@ -71,6 +73,10 @@ class Connection:
                     self._frames.went += 1
         if sent < len(events):
             self._queue(events[sent:])
+
+    def tell(self, text: bytes) -> bool:
+        """Send what has no number, if the caller keeps up; else nothing, for what is told next is newer."""
+        return self._open is not None and self._open.write(text)
 
     @property
     def unsent_bytes(self) -> int:
@@ -154,6 +160,8 @@ class Connection:
             log.exception("sending failed")
         finally:
             self._limit = self._open = self._transport = None
+            if self.receipts is not None:
+                self.receipts.stop()
         self.close(CloseCode.INTERNAL_ERROR)  # Unless it is closing already.
         assert self.closing is not None
         await transport.close(*self.closing)

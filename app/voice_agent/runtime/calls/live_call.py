@@ -190,7 +190,7 @@ class LiveCall:
             self.connection.close(CloseCode.ATTACHED_ELSEWHERE, at_once=True)
         self.connection = connection
         self.activity.attached()
-        [attached] = self.apply(ConnectionMade(last_event, connection.resumable))
+        [attached] = self.apply(ConnectionMade(last_event, connection.resumable, connection.client.received))
         assert isinstance(attached, Attached)
         if attached.rewound:
             self.listening.restart()
@@ -211,6 +211,8 @@ class LiveCall:
         """Events that the client may see from now on: send them, if it has a connection."""
         if self.connection is not None:
             self.connection.push(events)
+            if self.connection.receipts is not None and self.writer.saved is not None:
+                self.connection.receipts.saved(self.writer.saved)
             self.responder.time_first_audio(events)
 
     def _unsent_bytes(self) -> int:
@@ -218,7 +220,7 @@ class LiveCall:
 
     def warn_of_drain(self, time_left_ms: int) -> None:
         """Tell a client that asked for it that its connection will be closed."""
-        if self.connection is not None and self.connection.going_away and self.connection.closing is None:
+        if self.connection is not None and self.connection.client.going_away and self.connection.closing is None:
             self.feed(DrainAnnounced(time_left_ms))
 
     async def hand_off(self, *, force: bool = False) -> None:

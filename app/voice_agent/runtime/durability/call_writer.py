@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -49,6 +49,14 @@ TAKE_WRITE = TakeWrite()
 """Made once, for there is one for every write."""
 
 
+class SavedInput(NamedTuple):
+    """What a write carried of the client's."""
+
+    input_audio_bytes: int
+    """As `Call.heard_bytes`."""
+    last_client_event_id: str | None
+
+
 class WrittenCall(Protocol):
     """The call's loop, which learns here what became of its writes."""
 
@@ -82,6 +90,10 @@ class CallWriter:
         self._committer = committer
         self._clock = clock
         self._observer = observer
+        self.saved: SavedInput | None = None
+        """What the newest durable write carried of the client's; None unless the client wants to know."""
+        self._taken: SavedInput | None = None
+        """The same of the newest write."""
         self._progress = asyncio.Event()
         """Set when a write is durable, and when the call is fenced."""
 
@@ -152,6 +164,8 @@ class CallWriter:
         asked = TAKE_WRITE if is_usual else TakeWrite(memory.is_scarce, memory.is_nearly_full, schema)
         [taken] = self._host.apply(asked)
         assert isinstance(taken, Write)
+        if self.call.counts_bytes:
+            self._taken = SavedInput(self.call.heard_bytes, self.call.saved_client_event_id)
         return taken.write, taken.waiting
 
     @property
@@ -171,10 +185,15 @@ class CallWriter:
         if self.state is OPEN:
             [skipped] = self._host.apply(SkipWrite())
             assert isinstance(skipped, Skipped)
-            self.committed(skipped.waiting)
+            self._release(skipped.waiting)
 
     def committed(self, events: list[OutboxEntry]) -> None:
         """See `writing.Writer`."""
+        if not self._committer.degraded:
+            self.saved = self._taken
+        self._release(events)
+
+    def _release(self, events: list[OutboxEntry]) -> None:
         self.committed_at_s = self._clock.monotonic_s()
         self.in_doubt = self.in_doubt and self._committer.degraded
         self._progress.set()

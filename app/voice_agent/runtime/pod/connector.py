@@ -101,7 +101,7 @@ class Connector:
         return attachment
 
     def _connection(self, request: StartCall | ResumeCall, *, resumable: bool) -> Connection:
-        return Connection(self._ports.observer, going_away=request.going_away, resumable=resumable)
+        return Connection(self._ports.observer, request.client, resumable=resumable)
 
     def _attach(self, live: LiveCall, connection: Connection, last_event: int | None, *, resumed: bool) -> Attachment:
         attachment = Attachment(

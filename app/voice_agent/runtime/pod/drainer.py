@@ -189,4 +189,5 @@ class Drainer:
 def _draining(live: LiveCall) -> DrainingCall:
     call = live.call
     spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
-    return DrainingCall(call.call_id, call.resumable, is_quiet(call) and call.status is Status.ATTACHED, spread)
+    may_move = is_quiet(call) or (live.connection is not None and live.connection.client.resumable_now)
+    return DrainingCall(call.call_id, call.resumable, may_move and call.status is Status.ATTACHED, spread)
