@@ -60,12 +60,7 @@ def _table(verdict: Verdict) -> Table:
 
 
 def _explain(verdict: Verdict, console: Console) -> None:
-    for caller in verdict.callers:
-        if not caller.found.is_clean:
-            call_id = caller.call.call_id if caller.call is not None else "no call"
-            console.print(f"{caller.name} ({call_id}): {caller.found}", markup=False)
-    for line in verdict.complaints[:20]:
-        console.print(line, markup=False)
+    console.print(*verdict.bad_callers, *verdict.complaints[:20], sep="\n", markup=False)
     console.print("what was done:", *verdict.history[-60:], sep="\n", markup=False)
 
 

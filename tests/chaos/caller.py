@@ -1,153 +1,123 @@
-"""A caller who counts every event, hashes every reply, and remembers what was said."""
+"""The callers of a fleet, all of them together: rehearsal's callers, over the resuming client."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any, Protocol
 
-from tests.chaos.fleet import Fleet
-from voice_agent.call.audio import PCM
 from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall, ResumedConnection
-from voice_agent.client.refusals import CallFailed, CallRefused, Unreachable
+from voice_agent.client.refusals import CallRefused, Unreachable
 from voice_agent.client.sockets import Socket
-from voice_agent.rehearse.conversation import MANUAL, Found, RehearsedConversation, said_by_caller
+from voice_agent.rehearse.caller import Caller, Manners
+from voice_agent.rehearse.conversation import Totals, totals
+from voice_agent.retry import retry
+from voice_agent.runtime.clock import SystemClock
 
-FRAME_MS = 40
 COME_BACK_FOR_S = 90.0
-ANSWERED_S = 120.0
 FIRST_TRIES = 30
-RECORDED_S = 3.0
-"""Another pod shows what is stored, which may be a moment behind."""
+FINISH_S = 150.0
+MANNERS = Manners(frame_ms=40, spoken_ms=(200, 1640), thinks_s=(0.0, 0.5), answered_s=120.0, recorded_s=3.0)
 
 
-class Caller:
-    """Speaks and types in turn with the agent `echo`, which says back what it heard, sample for sample."""
+class Balancer(Protocol):
+    """A load balancer in front of pods, as far as callers see it."""
 
-    def __init__(self, name: str, fleet: Fleet, seed: int) -> None:
-        self.name = name
-        self.resumes: list[ResumedConnection] = []
-        self.talk = RehearsedConversation(name, seed)
-        self.call: RealtimeCall | None = None
-        self.waits = ""
-        """What it is doing, for whoever looks on."""
-        self._fleet = fleet
-        self._is_connected = False
-        self._chance = random.Random(seed)
-        self._changed = asyncio.Event()
+    async def open_socket(self, url: str, headers: Mapping[str, str]) -> Socket:
+        """`client.sockets.OpenSocket` for ``ws://fleet``."""
 
-    @property
-    def found(self) -> Found:
-        """What was wrong."""
-        return self.talk.found
+    async def record(self, call_id: str) -> dict[str, Any]:
+        """A call's record, from any pod; empty if nobody could say."""
 
-    @property
-    def turns(self) -> int:
-        """How many it began."""
-        return self.talk.turns
 
-    async def run(self, enough: asyncio.Event) -> None:
-        """Talk until it is enough, then check the whole conversation and hang up."""
-        try:
-            async with self._new_call() as call:
-                await self._talk(call, enough)
-        except (CallFailed, TimeoutError) as failure:
-            self.found.dropped = f"{str(failure) or 'no answer in time'} ({self.waits})"
-        finally:
-            self._settle()
+class FleetCall(RealtimeCall):
+    """A call to whatever pod the load balancer picks; its view is a moment old, so the first connect is tried often."""
 
-    def _new_call(self) -> RealtimeCall:
-        """A call, at the first pod that takes it: a load balancer's view of the pods is a moment old."""
-        call = RealtimeCall(
+    def __init__(self, fleet: Balancer) -> None:
+        super().__init__(
             "ws://fleet/v1/realtime?resumable=1",
             model="echo",
             backoff=Backoff(COME_BACK_FOR_S),
-            open_socket=self._first_or_next,
+            open_socket=self._open,
         )
-        call.on_resumed = self.resumes.append
-        self.call = call
-        return call
+        self.resumes: list[ResumedConnection] = []
+        self.on_resumed = self.resumes.append
+        self._fleet = fleet
 
-    async def _first_or_next(self, url: str, headers: Mapping[str, str]) -> Socket:
-        if self._is_connected:
-            return await self._fleet.open_socket(url, headers)
-        for _ in range(FIRST_TRIES):
-            with contextlib.suppress(CallRefused, Unreachable, OSError):
-                socket = await self._fleet.open_socket(url, headers)
-                self._is_connected = True
-                return socket
-            await asyncio.sleep(0.25)
-        raise Unreachable("no pod took the call")
+    async def _open(self, url: str, headers: Mapping[str, str]) -> Socket:
+        return await retry(
+            lambda: self._fleet.open_socket(url, headers),
+            repeat(0.25, FIRST_TRIES if self.call_id is None else 0),
+            for_s=lambda error: math.inf if isinstance(error, CallRefused | Unreachable | OSError) else 0,
+            now_s=time.monotonic,
+            sleep=asyncio.sleep,
+        )
 
-    async def _talk(self, call: RealtimeCall, enough: asyncio.Event) -> None:
-        reading = asyncio.create_task(self._read(call))
-        try:
-            await call.send(MANUAL)
-            while not enough.is_set():
-                await self._turn(call, reading)
-                await asyncio.sleep(self._chance.uniform(0.0, 0.5))
-            self.waits = "the conversation is read"
-            await self._check_conversation(call)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
 
-    async def _turn(self, call: RealtimeCall, reading: asyncio.Task[None]) -> None:
-        if self._chance.random() < 0.25:
-            await call.send(self.talk.typed())
-        else:
-            speech = self.talk.spoken(FRAME_MS * self._chance.randint(5, 40))
-            size = PCM.size(FRAME_MS)
-            for at in range(0, len(speech), size):
-                await call.append_audio(speech[at : at + size])
-                await asyncio.sleep(FRAME_MS / 1000)
-            await call.send({"type": "input_audio_buffer.commit"})
-        await call.send({"type": "response.create"})
-        self.waits = f"the answer to turn {self.turns}"
-        async with asyncio.timeout(ANSWERED_S):
-            while not self.talk.is_answered:
-                if reading.done():
-                    reading.result()
-                self._changed.clear()
-                await self._changed.wait()
-        self.talk.judge()
+def fleet_caller(name: str, fleet: Balancer, seed: int, manners: Manners = MANNERS) -> Caller[FleetCall]:
+    """One who talks to the agent `echo` of a fleet."""
+    return Caller(name, FleetCall(fleet), fleet.record, SystemClock(), seed, manners)
 
-    async def _read(self, call: RealtimeCall) -> None:
-        try:
-            async for event in call.events():
-                self.talk.hear(event)
-                self._changed.set()
-        finally:
-            self._changed.set()
 
-    async def _check_conversation(self, call: RealtimeCall) -> None:
-        """Every turn is in the record once and in order, spoken ones without words and typed ones with theirs."""
-        assert call.call_id is not None
-        said: list[str] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RECORDED_S):
-                while not self.talk.is_as(said):
-                    said = said_by_caller(await self._fleet.record(call.call_id))
-                    await asyncio.sleep(0.1)
-        self.talk.compare(said)
+@dataclass(slots=True)
+class CallersVerdict:
+    """What callers found, and what pods complained of meanwhile."""
 
-    def _settle(self) -> None:
-        if self.call is not None:
-            self.found.count(self.call.tally)
+    callers: list[Caller[FleetCall]] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    """Errors in the pods' logs."""
+    took_s: float = 0.0
+    _enough: asyncio.Event = field(default_factory=asyncio.Event)
+    _talking: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def begin(self, fleet: Balancer, seeds: Iterable[int]) -> None:
+        """Have a caller of each seed talk until `finish`."""
+        self.callers = [fleet_caller(f"caller-{seed}", fleet, seed) for seed in seeds]
+        self._talking = [asyncio.create_task(caller.run(self._enough.is_set)) for caller in self.callers]
+
+    async def finish(self) -> None:
+        """Have them end their calls; who does not get to the end in time is dropped."""
+        self._enough.set()
+        _, late = await asyncio.wait(self._talking, timeout=FINISH_S)
+        for caller, task in zip(self.callers, self._talking, strict=True):
+            if task in late:
+                caller.found.dropped = caller.found.dropped or f"got no further: {caller.waits}"
+                task.cancel()
+        ended = await asyncio.gather(*self._talking, return_exceptions=True)
+        for caller, end in zip(self.callers, ended, strict=True):
+            if isinstance(end, Exception):
+                caller.found.dropped = caller.found.dropped or repr(end)
 
     @property
-    def events(self) -> int:
-        """How many it got."""
-        return self.call.tally.events if self.call is not None else 0
-
-    def cut_off(self) -> None:
-        """Lose the connection now."""
-        if self.call is not None and self.call._socket is not None:
-            self.call._socket.transport.abort()
+    def totals(self) -> Totals:
+        """What was wrong with what they got."""
+        return totals([caller.found for caller in self.callers])
 
     @property
-    def at(self) -> str:
-        """The pod it talks to."""
-        return self.call.pod if self.call is not None else ""
+    def traffic(self) -> dict[str, int]:
+        """How much was said."""
+        return {
+            "calls": len(self.callers),
+            "turns": sum(caller.talk.turns for caller in self.callers),
+            "events": sum(caller.call.tally.events for caller in self.callers),
+            "resumes": sum(len(caller.call.resumes) for caller in self.callers),
+        }
+
+    @property
+    def is_clean(self) -> bool:
+        """Every caller got what it should, and no pod complained."""
+        return not self.complaints and not self.bad_callers
+
+    @property
+    def bad_callers(self) -> list[str]:
+        """Who did not get what it should, and what that was."""
+        return [
+            f"{caller.name} ({caller.call.call_id or 'no call'}): {caller.found}"
+            for caller in self.callers
+            if not caller.found.is_clean
+        ]

@@ -17,10 +17,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
 
-from tests.chaos.caller import Caller
+from tests.chaos.caller import FleetCall
 from tests.chaos.fleet import DRAIN_DEADLINE_S, Fleet, Pod
 from tests.chaos.proxy import Weather
 from tests.replicated import SentinelSet
+from voice_agent.rehearse.caller import Caller
 
 OUTAGE_S = 30.0
 AT_ONCE = 2
@@ -32,7 +33,13 @@ class Faults:
     """`run` until it is enough; `history` says what was done when."""
 
     def __init__(
-        self, fleet: Fleet, store: SentinelSet, callers: Sequence[Caller], chance: random.Random, *, outage_s: float
+        self,
+        fleet: Fleet,
+        store: SentinelSet,
+        callers: Sequence[Caller[FleetCall]],
+        chance: random.Random,
+        *,
+        outage_s: float,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.history: list[str] = []
@@ -102,11 +109,11 @@ class Faults:
         pod.busy = False
 
     def _cut_caller(self, pods: set[str]) -> None:
-        there = [caller for caller in self._callers if caller.at in pods]
+        there = [caller for caller in self._callers if caller.call.pod in pods]
         if there:
             caller = self._chance.choice(there)
-            self._note("connection cut", f"{caller.name} on {caller.at}")
-            caller.cut_off()
+            self._note("connection cut", f"{caller.name} on {caller.call.pod}")
+            caller.call.lose_connection()
 
     async def _kill(self, pod: Pod) -> None:
         assert pod.process is not None
@@ -122,8 +129,8 @@ class Faults:
         if self._chance.random() < 0.7:
             # They come back elsewhere while this pod still believes that it has them.
             for caller in self._callers:
-                if caller.at == pod.name:
-                    caller.cut_off()
+                if caller.call.pod == pod.name:
+                    caller.call.lose_connection()
         await asyncio.sleep(self._chance.uniform(0.1, 3.0))
         pod.signal(signal.SIGCONT)
 

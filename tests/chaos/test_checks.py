@@ -12,12 +12,13 @@ import orjson
 import pybase64
 import pytest
 
-from tests.chaos.caller import Caller
+from tests.chaos.caller import FleetCall, fleet_caller
 from tests.chaos.run import Plan, chaos
 from tests.e2e.pods import Pods, pods
-from tests.waiting import PATIENCE_S
+from tests.waiting import until
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.sockets import open_socket
+from voice_agent.rehearse.caller import Caller
 
 Change = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -79,7 +80,7 @@ class Twisted:
         return self._waiting.pop(0)
 
 
-async def talked(redis_url: str, change: Change, **patched: Any) -> Caller:
+async def talked(redis_url: str, change: Change, **patched: Any) -> Caller[FleetCall]:
     """A caller who has had a few turns with events changed on the way."""
     async with pods(redis_url) as started:
         await started.start("blue", agent="echo")
@@ -90,13 +91,11 @@ async def talked(redis_url: str, change: Change, **patched: Any) -> Caller:
             return Twisted(await opened(url, headers), change)
 
         near.open_socket = open_socket
-        caller, enough = Caller("caller", near, 5), asyncio.Event()
+        caller, enough = fleet_caller("caller", near, 5), asyncio.Event()
         for name, value in patched.items():
             setattr(caller, name, value)
-        talking = asyncio.create_task(caller.run(enough))
-        async with asyncio.timeout(PATIENCE_S):
-            while caller.turns < 3 and not talking.done():
-                await asyncio.sleep(0.02)
+        talking = asyncio.create_task(caller.run(enough.is_set))
+        await until(lambda: caller.talk.turns >= 3 or talking.done())
         enough.set()
         await talking
         return caller

@@ -14,21 +14,22 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Never
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
-from tests.e2e.pods import Pods, pods
+from tests.chaos.caller import FleetCall, fleet_caller
+from tests.e2e.pods import PodProcess, Pods, pods
 from tests.operate.moto import STICKY, Balancer, moto_server, use
+from tests.waiting import until
 from voice_agent.cli import cli
-from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.sockets import Socket, open_socket
 from voice_agent.errors import SettingsError, StoreUnavailable
 from voice_agent.operate import command
 from voice_agent.operate.ports import RouterError
+from voice_agent.rehearse.caller import Caller
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.stores.memory import MemoryStore
-
-NOTHING = {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": []}}
 
 
 @pytest.fixture
@@ -41,65 +42,43 @@ def balancer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Balancer]:
         yield balancer
 
 
-class Caller:
-    """Types turn after turn to the agent `echo`, over whatever pod the ALB's rules lead to."""
+class Routed:
+    """The pods behind the ALB, as a load balancer reaches them by its rules."""
 
     def __init__(self, its: Pods, balancer: Balancer) -> None:
         self.by_color = {pod.color: pod for pod in its.running}
         self.balancer = balancer
-        self.turns = 0
-        self.answers: list[str] = []
-        self.colors: list[str] = []
-        self.call = RealtimeCall("ws://alb/v1/realtime", model="echo", open_socket=self._open)
-        self._answered = asyncio.Event()
 
-    async def _open(self, url: str, headers: Mapping[str, str]) -> Socket:
+    async def _pod(self) -> PodProcess:
         # What an ALB does with a request that matches the resume's rule: it has no stickiness.
         (weights, *_) = (await asyncio.to_thread(self.balancer.weights))[1:]
-        color = max(weights, key=lambda of: weights[of])
-        return await open_socket(url.replace("ws://alb", f"ws://127.0.0.1:{self.by_color[color].port}"), headers)
+        return self.by_color[max(weights, key=lambda of: weights[of])]
 
-    async def talk(self) -> None:
-        """Until cancelled."""
-        reading = asyncio.create_task(self._read())
-        try:
-            while True:
-                self.turns += 1
-                content = [{"type": "input_text", "text": f"turn {self.turns}"}]
-                await self.call.send({**NOTHING, "item": {**NOTHING["item"], "content": content}})  # type: ignore[dict-item]
-                await self.call.send({"type": "response.create"})
-                await self._answered.wait()
-                self._answered.clear()
-                await asyncio.sleep(0.1)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+    async def open_socket(self, url: str, headers: Mapping[str, str]) -> Socket:
+        return await open_socket(url.replace("ws://fleet/v1/realtime", (await self._pod()).url), headers)
 
-    async def _read(self) -> None:
-        async for event in self.call.events():
-            if event["type"] == "response.output_text.done":
-                self.answers.append(event["text"])
-            elif event["type"] == "response.done":
-                self.colors.append(self.call.color)
-                self._answered.set()
+    async def record(self, call_id: str) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=(await self._pod()).http) as http:
+            body: dict[str, Any] = (await http.get(f"/admin/calls/{call_id}")).json()
+            return body
 
 
 @asynccontextmanager
-async def talking(its: Pods, balancer: Balancer) -> AsyncIterator[Caller]:
-    """A live call for the length of a block, after which not an event of it may be missing."""
-    caller = Caller(its, balancer)
-    async with caller.call:
-        task = asyncio.create_task(caller.talk())
-        try:
-            yield caller
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    tally = caller.call.tally
-    assert (tally.gaps, tally.told_gaps, tally.repeats, tally.lost_ms) == (0, 0, 0, 0)
-    heard = [answer for answer in caller.answers if answer]
-    assert heard == [f"turn {n + 1}" for n in range(len(heard))]
+async def talking(its: Pods, balancer: Balancer) -> AsyncIterator[Caller[FleetCall]]:
+    """A live call for the length of a block, after which not an event or word of it may be missing."""
+    caller = fleet_caller("caller", Routed(its, balancer), 1)
+    enough = asyncio.Event()
+    task = asyncio.create_task(caller.run(enough.is_set))
+    try:
+        await until(lambda: caller.talk.turns > 1 or task.done())
+        yield caller
+        assert not task.done(), task
+        enough.set()
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert caller.found.is_clean, caller.found
 
 
 async def cut_over(
@@ -132,7 +111,7 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
     """To green; a smoke call that fails; Ctrl-C in the drain; a killed tool, run again: one call lives through all."""
     smoke_rules = balancer.told(*balancer.smoke)
     async with pods(redis_url) as its:
-        await its.start("blue", speech_workers=1)
+        blue = await its.start("blue", speech_workers=1)
         green = await its.start("green", speech_workers=1)
         async with talking(its, balancer) as caller:
             status, lines = await cut_over("green", its, balancer, "--smoke-url", green.url, "--smoke-limit", "10")
@@ -142,7 +121,6 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
             assert lines[-1]["drain_seconds"] < 30
 
             # What was said is not what blue's smoke call is told to expect.
-            blue = caller.by_color["blue"]
             options = ("--smoke-url", blue.url, "--smoke-expect", "purple zebra", "--smoke-limit", "10")
             status, lines = await cut_over("blue", its, balancer, *options)
             assert (status, lines[-1]["ok"], lines[-1]["step"]) == (1, False, "rolled_back")
@@ -165,7 +143,7 @@ async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
             status, lines = await cut_over("blue", its, balancer, "--no-smoke")
             assert (status, lines[-1]["ok"]) == (0, True)
             assert "blue alone serves all callers already" in lines[-1]["reason"]
-        assert set(caller.colors) == {"blue", "green"}
+        assert {resumed.color for resumed in caller.call.resumes} == {"blue", "green"}
     assert balancer.stickiness()[0] == STICKY
     assert [kept for kept in balancer.stickiness()[1:] if kept and kept["Enabled"]] == []
     assert balancer.told(*balancer.smoke) == smoke_rules

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pybase64
 
+from voice_agent.call.audio import PCM
+from voice_agent.client.position import CallPosition
 from voice_agent.client.refusals import CallFailed
 
 Event = dict[str, Any]
@@ -20,6 +22,7 @@ class ScriptedClient:
     """Keeps the contract of the real server as far as a caller sees it; `change` may break it, event by event."""
 
     def __init__(self, change: Change = lambda event: [event]) -> None:
+        self.position = CallPosition(PCM)
         self.on_lost: Callable[[int], None] = lambda code: None
         self.record: dict[str, Any] = {"transcript": []}
         self.lose_after: int | None = None

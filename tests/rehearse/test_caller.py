@@ -1,4 +1,7 @@
-"""A rehearsal's caller finds every fault it is there for, and none where there is none."""
+"""A rehearsal's caller finds every fault it is there for, and none where there is none.
+
+Tests of `rehearsed_call`, too.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ import pytest
 from tests.rehearse.scripted import Change, Event, QuickClock, ScriptedClient
 from voice_agent.rehearse.caller import Caller
 from voice_agent.rehearse.figures import faults
+from voice_agent.rehearse.rehearsed_call import RehearsedCall
+from voice_agent.rehearse.timeline import CallLine
 
 TURNS = 6
 NOT_SO_SOON = 12
 """An event in the middle of the first turns."""
 
 
-async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -> Caller:
+async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -> Caller[RehearsedCall]:
     """A caller after some turns."""
     clock = QuickClock()
 
@@ -24,7 +29,8 @@ async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -
         assert call_id == "call_a"
         return client.record if record is None else record
 
-    caller = Caller("caller", "sdk", client, read, clock, seed=3, now_s=clock.monotonic_s)
+    call = RehearsedCall(client, CallLine("caller", "sdk"), clock.monotonic_s)
+    caller = Caller("caller", call, read, clock, seed=3)
     await caller.run(lambda: caller.talk.turns >= TURNS)
     return caller
 
@@ -39,7 +45,7 @@ async def test_nothing_is_found_where_nothing_is_wrong() -> None:
     caller = await talked(ScriptedClient())
     assert caller.found.is_clean, caller.found
     assert caller.talk.turns == TURNS
-    assert [(leg.color, leg.pod) for leg in caller.line.legs] == [("blue", "blue-1")]
+    assert [(leg.color, leg.pod) for leg in caller.call.line.legs] == [("blue", "blue-1")]
 
 
 async def test_an_event_that_never_comes_is_found() -> None:
@@ -84,10 +90,10 @@ async def test_a_lost_connection_costs_nothing(lose_after: int) -> None:
     client.lose_after = lose_after
     caller = await talked(client)
     assert caller.found.is_clean, caller.found
-    assert [leg.pod for leg in caller.line.legs] == ["blue-1", "blue-2"]
-    assert caller.line.legs[0].ended_with == 1006
+    assert [leg.pod for leg in caller.call.line.legs] == ["blue-1", "blue-2"]
+    assert caller.call.line.legs[0].ended_with == 1006
     assert not client.swallowed
-    assert caller.tally.resumes == 1
+    assert caller.call.tally.resumes == 1
 
 
 async def test_a_call_that_cannot_go_on_is_dropped() -> None:

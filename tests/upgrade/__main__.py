@@ -54,10 +54,7 @@ def _tell(verdict: Verdict, console: Console, *, as_json: bool) -> None:
         for name, figure in verdict.figures.items():
             table.add_row(name, f"{figure:,}")
         Console().print(table)
-    for caller in verdict.callers:
-        if not caller.found.is_clean:
-            console.print(f"{caller.name}: {caller.found}", markup=False)
-    console.print(*verdict.complaints[:20], sep="\n", markup=False)
+    console.print(*verdict.bad_callers, *verdict.complaints[:20], sep="\n", markup=False)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.caller import Caller
+from tests.chaos.caller import CallersVerdict
 from tests.chaos.fleet import COLORS, DRAIN_DEADLINE_S, Pod
 from tests.servers import redis_server
 from tests.upgrade.fleet import MixedFleet, Program
 from tests.upgrade.releases import Release
 
-FINISH_S = 150.0
 EVERY_S = 1.5
 """From one fault to the next."""
 FAULTS_EACH = 4
@@ -39,44 +38,32 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Verdict:
+class Verdict(CallersVerdict):
     """What was found."""
 
-    plan: Plan
-    took_s: float = 0.0
+    plan: Plan = field(default_factory=Plan)
     part: str = ""
     counts: Counter[str] = field(default_factory=Counter)
-    callers: list[Caller] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    """Errors in the pods' logs."""
 
     @property
     def figures(self) -> dict[str, Any]:
         """The table."""
-        found = [caller.found for caller in self.callers]
+        found = self.totals
         return {
             "seconds": round(self.took_s, 1),
             **dict(sorted(self.counts.items())),
-            "calls": len(self.callers),
-            "turns": sum(caller.turns for caller in self.callers),
-            "events": sum(caller.events for caller in self.callers),
-            "resumes": sum(len(caller.resumes) for caller in self.callers),
-            "calls dropped": sum(bool(one.dropped) for one in found),
-            "lost": sum(one.lost + one.lost_words + len(one.wrong_audio) for one in found),
-            "repeated": sum(one.repeated + one.extra_words for one in found),
+            **self.traffic,
+            "calls dropped": found.dropped,
+            "lost": found.lost + found.lost_words + found.wrong_replies,
+            "repeated": found.repeated + found.extra_words,
             "errors in logs": len(self.complaints),
         }
-
-    @property
-    def is_clean(self) -> bool:
-        """Every caller got what it should, and no pod complained."""
-        return all(caller.found.is_clean for caller in self.callers) and not self.complaints
 
 
 async def upgrade(plan: Plan, *, on_progress: Callable[[Verdict], None] = lambda verdict: None) -> Verdict:
     """Blue is of the release before, green of this one."""
     chance = random.Random(plan.seed)
-    verdict = Verdict(plan)
+    verdict = Verdict(plan=plan)
     with tempfile.TemporaryDirectory(prefix="va-upgrade-") as name, redis_server() as server:
         directory = Path(name)
         before = Program.checked_out(plan.before, directory) if plan.before else Program.made(Release.BEFORE)
@@ -112,20 +99,11 @@ class Upgrade:
     async def run(self) -> None:
         """Talk, do rounds until it is enough, and let the callers finish."""
         self._fleet.routed = frozenset({"blue"})
-        seeds = range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers)
-        callers = self._verdict.callers = [Caller(f"caller-{seed}", self._fleet, seed) for seed in seeds]
-        enough = asyncio.Event()
-        talking = [asyncio.create_task(caller.run(enough)) for caller in callers]
+        self._verdict.begin(self._fleet, range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers))
         while time.monotonic() - self._began_s < self._plan.seconds:
             await self._round()
-        enough.set()
         self._note("the callers finish")
-        _, late = await asyncio.wait(talking, timeout=FINISH_S)
-        for caller, task in zip(callers, talking, strict=True):
-            if task in late:
-                caller.found.dropped = caller.found.dropped or f"got no further: {caller.waits}"
-                task.cancel()
-        await asyncio.gather(*talking, return_exceptions=True)
+        await self._verdict.finish()
         self._note("done")
 
     async def _round(self) -> None:

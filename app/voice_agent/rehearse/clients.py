@@ -1,8 +1,8 @@
 """What callers hold: the official SDK, a browser's WebSocket, and one that cannot resume.
 
 Each gives the events of a call from one connection to the next and comes back by itself as
-its kind does. What was sent into a connection that is lost is gone: the caller knows from
-the greeting what the server has, and sends again (`voice_agent.client.outgoing`).
+its kind does. What was sent into a connection that is lost is gone: the greeting says what
+the server has, and `rehearsed_call` sends the rest again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Origin
 
+from voice_agent.call.audio import PCM
 from voice_agent.call.closing import CloseCode
-from voice_agent.call.event_ids import event_id
 from voice_agent.client.connection import COME_BACK_AFTER
+from voice_agent.client.position import CallPosition
 from voice_agent.client.refusals import CallFailed, CallRefused, closed
 from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock
@@ -36,6 +37,8 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 class RehearsalClient(Protocol):
     """One call's connections."""
 
+    position: CallPosition
+    """What a resume names is in it; whoever iterates `events` keeps it up to date."""
     on_lost: Callable[[int], None]
     """Told the close code the moment a connection is found lost, before any try to come back."""
 
@@ -59,23 +62,11 @@ def _is_retryable(error: Exception) -> bool:
     return error.retryable if isinstance(error, CallRefused) else isinstance(error, CallFailed)
 
 
-class _Position:
-    """What a resume names: the call, its token, and the last event seen."""
-
-    def __init__(self) -> None:
-        self.call: dict[str, Any] = {}
-        self.last_event_id = event_id(0)
-
-    def see(self, event: dict[str, Any]) -> None:
-        if event["type"] == "session.created":
-            self.call = event["session"]["call"]
-        self.last_event_id = event["event_id"]
-
-
 class SdkClient:
     """The official `openai` SDK; its own hook `on_reconnecting` names where to go on."""
 
     def __init__(self, client: AsyncOpenAI) -> None:
+        self.position = CallPosition(PCM)
         self.on_lost: Callable[[int], None] = lambda code: None
         self._manager = client.realtime.connect(
             model=AGENT,
@@ -83,14 +74,11 @@ class SdkClient:
             on_reconnecting=self._reconnecting,
             websocket_connection_options={"proxy": None, "compression": None},  # type: ignore[typeddict-unknown-key]
         )
-        self._position = _Position()
         self._connection: Any = None
 
     def _reconnecting(self, event: ReconnectingEvent) -> ReconnectingOverrides:
         self.on_lost(event.close_code)
-        call = self._position.call
-        query = {"call_id": call["id"], "resume_token": call["resume_token"]}
-        return {"extra_query": {**query, "last_event_id": self._position.last_event_id}}
+        return {"extra_query": self.position.resume_query}
 
     async def open(self) -> None:
         """Connect."""
@@ -103,9 +91,7 @@ class SdkClient:
         """The SDK's own loop over events."""
         try:
             async for parsed in self._connection:
-                event: dict[str, Any] = parsed.to_dict()
-                self._position.see(event)
-                yield event
+                yield parsed.to_dict()
         except (ConnectionClosed, OpenAIError) as error:
             raise CallFailed(f"the SDK gave up: {error}") from error
 
@@ -126,10 +112,10 @@ class WebSocketClient:
     """A plain WebSocket: opened with a query, and whether it comes back is up to `resume_query`."""
 
     def __init__(self, url: str, clock: Clock) -> None:
+        self.position = CallPosition(PCM)
         self.on_lost: Callable[[int], None] = lambda code: None
         self._url = url
         self._clock = clock
-        self._position = _Position()
         self._socket: ClientConnection | None = None
         self._is_over = False
 
@@ -177,9 +163,7 @@ class WebSocketClient:
             socket = self._socket
             try:
                 while True:
-                    event: dict[str, Any] = orjson.loads(await socket.recv())
-                    self._position.see(event)
-                    yield event
+                    yield orjson.loads(await socket.recv())
             except ConnectionClosed:
                 pass
             code = socket.close_code or CloseCode.ABNORMAL_CLOSURE
@@ -242,11 +226,9 @@ class BrowserClient(WebSocketClient):
 
     def resume_query(self) -> dict[str, str]:
         """By key, or by id and token."""
-        last = {"last_event_id": self._position.last_event_id}
         if self._call_key is not None:
-            return {"call_key": self._call_key, **last}
-        call = self._position.call
-        return {"call_id": call["id"], "resume_token": call["resume_token"], **last}
+            return {"call_key": self._call_key, "last_event_id": self.position.last_event_id}
+        return self.position.resume_query
 
     def headers(self) -> dict[str, str]:
         """Origin, and the jar's cookies."""

@@ -47,6 +47,32 @@ class Found:
         self.lost_speech_ms += tally.lost_ms
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What is wrong with what all callers got."""
+
+    dropped: int
+    lost: int
+    repeated: int
+    wrong_replies: int
+    lost_words: int
+    extra_words: int
+    lost_speech_ms: int
+
+
+def totals(found: Sequence[Found]) -> Totals:
+    """Of all callers."""
+    return Totals(
+        dropped=sum(bool(one.dropped) for one in found),
+        lost=sum(one.lost for one in found),
+        repeated=sum(one.repeated for one in found),
+        wrong_replies=sum(len(one.wrong_audio) for one in found),
+        lost_words=sum(one.lost_words for one in found),
+        extra_words=sum(one.extra_words for one in found),
+        lost_speech_ms=sum(one.lost_speech_ms for one in found),
+    )
+
+
 @dataclass(slots=True)
 class HeardAnswer:
     """A reply as it arrives."""

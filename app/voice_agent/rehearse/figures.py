@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voice_agent.call.closing import CloseCode
-from voice_agent.rehearse.conversation import Found
+from voice_agent.rehearse.conversation import Found, totals
 from voice_agent.rehearse.cutovers import Outcome
 from voice_agent.rehearse.timeline import CallLine, Mark, percentile
 
@@ -74,7 +74,7 @@ class RehearsalRecording:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts: the figures by which a rehearsal is judged, and some more."""
-        found = [call.found for call in self.calls]
+        found = totals([call.found for call in self.calls])
         kinds = Counter(call.line.kind for call in self.calls)
         return {
             "ok": self.verdict == [],
@@ -82,15 +82,15 @@ class RehearsalRecording:
             "calls": len(self.calls),
             "calls_by_kind": dict(kinds),
             "callers": self.callers,
-            "dropped": sum(bool(one.dropped) for one in found),
+            "dropped": found.dropped,
             "events": sum(call.events for call in self.calls),
-            "events_lost": sum(one.lost for one in found),
-            "events_repeated": sum(one.repeated for one in found),
+            "events_lost": found.lost,
+            "events_repeated": found.repeated,
             "turns": sum(call.turns for call in self.calls),
-            "wrong_replies": sum(len(one.wrong_audio) for one in found),
-            "words_lost": sum(one.lost_words for one in found),
-            "words_repeated": sum(one.extra_words for one in found),
-            "speech_lost_ms": sum(one.lost_speech_ms for one in found),
+            "wrong_replies": found.wrong_replies,
+            "words_lost": found.lost_words,
+            "words_repeated": found.extra_words,
+            "speech_lost_ms": found.lost_speech_ms,
             # Each cutover counts once: as one that went through, as a rollback, or as one with a crash in it.
             "cutovers": sum(it.is_as_planned and not it.is_to_fail and not it.crash for it in self.cutovers),
             "rollbacks": sum(cutover.is_as_planned and cutover.is_to_fail for cutover in self.cutovers),

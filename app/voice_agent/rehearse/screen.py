@@ -47,13 +47,13 @@ class RehearsalScreen:
 
     def _calls(self) -> Table:
         callers = list(self._rehearsal.live.values())
-        on = Counter(caller.line.is_on or "between two pods" for caller in callers)
+        on = Counter(caller.call.line.is_on or "between two pods" for caller in callers)
         table = Table(box=None, pad_edge=False, show_header=False)
         for pod, calls in sorted(on.items()):
             color = pod.partition("-")[0]
             table.add_row(pod, str(calls), f"[{color if color in ('blue', 'green') else 'dim'}]" + "█" * calls)
         ended = self._rehearsal.recording.calls
-        resumes = sum(call.resumes for call in ended) + sum(caller.tally.resumes for caller in callers)
+        resumes = sum(call.resumes for call in ended) + sum(caller.call.tally.resumes for caller in callers)
         turns = sum(call.turns for call in ended) + sum(caller.talk.turns for caller in callers)
         table.add_row("calls ended", str(len(ended)))
         table.add_row("turns", str(turns))

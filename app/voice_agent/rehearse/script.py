@@ -29,7 +29,8 @@ from voice_agent.rehearse.clients import BrowserClient, PlainClient, RehearsalCl
 from voice_agent.rehearse.cutovers import Outcome, cut_over
 from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.rehearse.figures import CallResult, RehearsalRecording, ScriptedCutover
-from voice_agent.rehearse.timeline import Mark
+from voice_agent.rehearse.rehearsed_call import RehearsedCall
+from voice_agent.rehearse.timeline import CallLine, Mark
 from voice_agent.runtime.ports import Clock
 
 DRAIN_DEADLINE_S = 45
@@ -68,7 +69,7 @@ class Rehearsal:
     def __init__(self, plan: RehearsalPlan, environment: RehearsalEnvironment, directory: Path, clock: Clock) -> None:
         self.recording = RehearsalRecording(plan.callers, cutovers_planned=1 if plan.is_short else 4)
         self.phase = "starting"
-        self.live: dict[int, Caller] = {}
+        self.live: dict[int, Caller[RehearsedCall]] = {}
         """Calls under way, by the number of their caller."""
         self.dropped = 0
         self._plan = plan
@@ -175,13 +176,13 @@ class Rehearsal:
             await self._clock.sleep(LOOK_S)
 
     async def _until_only_resumable(self, pod: str) -> None:
-        while any(caller.line.kind == "plain" and caller.line.is_on == pod for caller in self.live.values()):
+        while any(caller.call.line.kind == "plain" and caller.call.line.is_on == pod for caller in self.live.values()):
             await self._clock.sleep(LOOK_S)
 
     def _moves(self) -> int:
         """How often any call changed its connection so far."""
         ended = sum(call.resumes for call in self.recording.calls)
-        return ended + sum(caller.tally.resumes for caller in self.live.values())
+        return ended + sum(caller.call.tally.resumes for caller in self.live.values())
 
     def _begin(self, phase: str) -> None:
         self.phase = phase
@@ -200,10 +201,9 @@ class Rehearsal:
         await self._clock.sleep(number / self._plan.callers * min(4.0, self._plan.warm_up_s / 2))
         while not self._enough:
             seed = self._chance.randrange(2**32)
-            client = self._client(kind, number, sdk, cookies)
-            caller = Caller(
-                f"{kind}-{number}", kind, client, self._environment.record, self._clock, seed, lambda: self.now_s
-            )
+            client, name = self._client(kind, number, sdk, cookies), f"{kind}-{number}"
+            call = RehearsedCall(client, CallLine(name, kind), lambda: self.now_s)
+            caller = Caller(name, call, self._environment.record, self._clock, seed)
             self.live[number] = caller
             longest_s = {"plain": self._plan.plain_call_s, "browser": BROWSER_CALL_S}.get(kind)
             until_s = self._clock.monotonic_s() + self._chance.uniform(*longest_s) if longest_s else float("inf")
@@ -212,7 +212,7 @@ class Rehearsal:
             finally:
                 del self.live[number]
             self.recording.calls.append(
-                CallResult(caller.line, caller.found, caller.talk.turns, caller.tally.events, caller.tally.resumes)
+                CallResult(call.line, caller.found, caller.talk.turns, call.tally.events, call.tally.resumes)
             )
             if caller.found.dropped:
                 self.dropped += 1
