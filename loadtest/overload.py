@@ -46,7 +46,7 @@ class Knocking:
 
     async def knock(self, after_s: float) -> None:
         """Until there is a call, or nobody waits for it any more."""
-        await asyncio.sleep(after_s)
+        await asyncio.sleep(after_s)  # they do not come all at once
         findings = self.run.findings
         while not self.is_over:
             caller = ResumingCaller(self.run.fleet.addresses, self.run.fleet.headers, findings)

@@ -215,7 +215,7 @@ async def _round_trips(fleet: Fleet, seconds: float) -> list[float]:
             began_s = perf_counter()
             await client.ping()
             found.append(perf_counter() - began_s)
-            await asyncio.sleep(seconds / PINGS)
+            await asyncio.sleep(seconds / PINGS)  # spread over the run
     return found
 
 

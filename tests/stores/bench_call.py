@@ -109,7 +109,7 @@ async def talk(callers: list[Caller], seconds: float) -> None:
     frame, began_s = said(FRAME_S), time.perf_counter()
     for tick in range(round(seconds / FRAME_S * GROUPS)):
         if (early_s := began_s + tick * FRAME_S / GROUPS - time.perf_counter()) > 0:
-            await asyncio.sleep(early_s)
+            await asyncio.sleep(early_s)  # the pace
         for caller in callers[tick % GROUPS :: GROUPS]:
             caller.transport.say(frame)
 
@@ -119,7 +119,7 @@ async def rates(its: Rig, watched: Watched, calls: int, seconds: float) -> dict[
     pod = await its.pod(capacity=calls)
 
     async def wait() -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # so long is measured
 
     # What the pod asks for itself, heartbeats above all, is none of the calls'.
     empty = await watched.during(wait, calls)

@@ -121,7 +121,7 @@ async def measure(url: str, calls: int, seconds: float) -> Cost:
         for tick in range(round(seconds / FRAME_S * GROUPS)):
             due_s = began_s + tick * FRAME_S / GROUPS
             if (early_s := due_s - time.perf_counter()) > 0:
-                await asyncio.sleep(early_s)
+                await asyncio.sleep(early_s)  # the pace
             for one in talking[tick % GROUPS :: GROUPS]:
                 one.hear()
                 committer.mark(one)

@@ -131,7 +131,7 @@ class Upgrade:
     async def _faults(self, part: str, *colors: str) -> None:
         for _ in range(FAULTS_EACH):
             self._note(part)
-            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * EVERY_S)
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * EVERY_S)  # the callers talk
             pod = self._pod(self._chance.choice(colors))
             await self._chance.choice((self._kill, self._drain))(pod)
             await self._fleet.until_well()

@@ -63,7 +63,7 @@ class Scenario:
         """The pieces at the pace of speech: a burst would be answered before the client knows of any speech."""
         for piece in self.pieces:
             yield piece
-            await asyncio.sleep(CHUNK_BYTES / PCM_24_KHZ_BYTES_PER_S)
+            await asyncio.sleep(CHUNK_BYTES / PCM_24_KHZ_BYTES_PER_S)  # the pace
 
 
 def given() -> Scenario:

@@ -345,7 +345,7 @@ async def test_watching_changes_nothing_of_what_is_awaited() -> None:
 
     async def work(how: str) -> str:
         try:
-            await asyncio.sleep(60 if how == "cancelled" else 0)
+            await (asyncio.Event().wait() if how == "cancelled" else asyncio.sleep(0))
         except asyncio.CancelledError:
             return "was cancelled"
         if how == "raises":
