@@ -1,9 +1,10 @@
 """A caller who talks to the agent `loopback`, checks every event, and comes back when the connection is lost.
 
 Numbers and audio are checked without a parser: the event's id is the first thing in each
-message and must be the next one; the audio must be the echo of the frame that is due. What
-the server has not made durable of a caller's audio he says again from `input_audio_ms` on,
-as any client may (design, sections 3 and 4.2).
+message and must be the next one; the audio must be the echo of the frame that is due. That
+is why he is not the one of `rehearse.caller`, who parses and hashes: hundreds share a core.
+What the server has not made durable of a caller's audio he says again from
+`input_audio_ms` on, as any client may (design, sections 3 and 4.2).
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from urllib.parse import urlencode
 import orjson
 
 from loadtest.latencies import Latencies
-from loadtest.peers.caller import CLOSE_OPCODE, FRAME_S, PING_OPCODE, PONG
+from loadtest.peers.caller import FRAME_S
 from loadtest.peers.dialects import DIFFERENT, dialect
+from loadtest.peers.frames import CLOSE_OPCODE, PING_OPCODE, PONG, read_frames
 from loadtest.peers.holding import CLOSE, upgrade_request
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.event_ids import PREFIX, event_id
+from voice_agent.retry import Delays
 
 SPEECH = dialect("realtime")
 FRAME_MS = round(FRAME_S * 1000)
 ID_MARK = b'{"event_id":"' + PREFIX.encode()
 GREETING = b'"type":"session.created"'
 GREETING_S = 5.0
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 1.0
+PAUSES = Delays(first_s=0.1, longest_s=1.0)
 
 
 @dataclass
@@ -101,28 +103,16 @@ class CallerProtocol(asyncio.Protocol):
             if not self._upgraded:
                 self._caller.refused(self, head.partition(b"\r\n")[0].decode(errors="replace"))
                 return
-        start, end = 0, len(data)
-        while end - start >= 4:
-            size, begin = data[start + 1], start + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[start + 2 : start + 4]), start + 4
-            elif size == 127:
-                if end - start < 10:
-                    break
-                size, begin = int.from_bytes(data[start + 2 : start + 10]), start + 10
-            if begin + size > end:
-                break
-            self._take(data[start], data[begin : begin + size])
-            start = begin + size
-        self._buffer = data[start:]
+        self._buffer = data[read_frames(data, self._take) :]
 
-    def _take(self, first: int, payload: bytes) -> None:
+    def _take(self, first: int, data: bytes, start: int, end: int) -> None:
         if first == CLOSE_OPCODE:
-            self.lost(int.from_bytes(payload[:2]) if len(payload) >= 2 else CloseCode.NO_STATUS_RCVD)
+            code = int.from_bytes(data[start : start + 2]) if end - start >= 2 else CloseCode.NO_STATUS_RCVD
+            self.lost(code)
         elif first == PING_OPCODE:
             self.write(PONG)
         elif first < CLOSE_OPCODE:
-            self._caller.hear(self, payload)
+            self._caller.hear(self, data[start:end])
 
     def write(self, data: bytes) -> None:
         """Send, if there is anybody to send to."""
@@ -289,7 +279,7 @@ class ResumingCaller:
         pause_s = 0.0
         while perf_counter() - self._lost_at_s < self.gives_up_after_s:
             await asyncio.sleep(pause_s)
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s or FIRST_PAUSE_S)
+            pause_s = PAUSES.after(pause_s)
             self.at = (self.at + 1) % len(self.addresses)
             last = max(0, self._seen - self.replay)
             query = urlencode({"call_id": self._call["id"], "last_event_id": event_id(last)})

@@ -1,7 +1,8 @@
 """One paced call on a bare socket: sends ready frames, checks each echo, notes how long it took.
 
-No event loop is in between: a call that takes 20 µs of the server's CPU a frame would be hard to load with a caller
-that takes as much. What a frame costs here, in and out, is 7 to 10 µs, most of it the kernel's.
+No event loop is in between, which is why it is not `loadtest.resuming`'s caller: a call that takes 20 µs of the
+server's CPU a frame would be hard to load with a caller that takes as much. What a frame costs here, in and out, is 7
+to 10 µs, most of it the kernel's.
 """
 
 from __future__ import annotations
@@ -16,12 +17,10 @@ from time import perf_counter
 from typing import TypeVar
 
 from loadtest.peers.dialects import DIFFERENT, Dialect
+from loadtest.peers.frames import CLOSE_OPCODE, PING_OPCODE, PONG, read_frames
 from loadtest.peers.holding import CLOSE, Refused
 
 FRAME_S = 0.02
-PONG = b"\x8a\x80\0\0\0\0"
-PING_OPCODE = 0x89
-CLOSE_OPCODE = 0x88
 READ_BYTES = 16 * 1024
 """Enough for ten echoes that came at once."""
 LONGEST_HEAD_BYTES = 16 * 1024
@@ -80,7 +79,7 @@ class Caller:
             return
         if self._unread:
             data = self._unread + data
-        read = self._take_mirrored(data) if self._dialect.mirrored else self._take_messages(data)
+        read = self._take_mirrored(data) if self._dialect.mirrored else read_frames(data, self._take_frame)
         self._unread = data[read:]
 
     def hang_up(self) -> None:
@@ -106,23 +105,11 @@ class Caller:
             start += size
         return start
 
-    def _take_messages(self, data: bytes) -> int:
-        """Read a server's frames: unmasked, lengths of 7 or 16 bits (RFC 6455, section 5.2). Returns what was read."""
-        start, end = 0, len(data)
-        while end - start >= 4:
-            size = data[start + 1]
-            begin = start + 2
-            if size == 126:
-                size = data[start + 2] << 8 | data[start + 3]
-                begin += 2
-            if begin + size > end:
-                break
-            if data[start] < CLOSE_OPCODE:
-                self._take_message(data, begin, begin + size)
-            elif data[start] == PING_OPCODE:
-                self._send(self._unsent + PONG)
-            start = begin + size
-        return start
+    def _take_frame(self, first: int, data: bytes, start: int, end: int) -> None:
+        if first < CLOSE_OPCODE:
+            self._take_message(data, start, end)
+        elif first == PING_OPCODE:
+            self._send(self._unsent + PONG)
 
     def _take_message(self, data: bytes, start: int, end: int) -> None:
         mark = data.find(self._dialect.mark, start, end)

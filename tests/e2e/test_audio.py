@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.microphone import Microphone
 from tests.e2e.pods import SAMPLES, PodProcess, pods
 from voice_agent.call.audio import FORMATS, PCM
 from voice_agent.client.connection import RealtimeCall
-from voice_agent.client.pacing import FRAME_MS, Metronome
-from voice_agent.client.wav import read_wav
 
 
 @pytest.fixture
@@ -75,23 +74,19 @@ async def test_formats_may_differ_between_the_two_sides(pod: PodProcess) -> None
 
 async def test_barge_in_cuts_the_reply_at_what_was_heard(pod: PodProcess) -> None:
     """The caller speaks into the reply: it is cancelled, its item ends where the caller stopped listening."""
-    speech = read_wav(SAMPLES / "caller-books.wav")
     async with RealtimeCall(pod.url, model="echo") as call:
+        microphone = Microphone(call.append_audio)
 
         async def talk() -> None:
-            metronome = Metronome(FRAME_MS)
-            position = 0
             while True:
-                await metronome.tick()
-                frame = speech[position : position + 960]
-                position = position + 960 if position + 960 < len(speech) else 0
-                await call.append_audio(frame.ljust(960, b"\0"))
+                await microphone.say(SAMPLES / "caller-books.wav")
 
-        talking = asyncio.create_task(talk())
+        talking = [asyncio.create_task(microphone.run()), asyncio.create_task(talk())]
         try:
             events = await until(call, "conversation.item.truncated")
         finally:
-            talking.cancel()
+            for task in talking:
+                task.cancel()
     done = next(e["response"] for e in events if e["type"] == "response.done")
     assert done["status"] == "cancelled"
     assert done["status_details"]["reason"] == "turn_detected"

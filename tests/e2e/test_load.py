@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from pathlib import Path
 
 import pytest
 import redis.asyncio
 
+from loadtest.fleet import Fleet
+from loadtest.profiles import Scene
+from loadtest.resuming import FRAME_MS
 from tests.e2e.pods import PodProcess, pods
-from voice_agent.client.connection import RealtimeCall
-from voice_agent.client.pacing import FRAME_MS, Metronome
-
-FRAME_BYTES = 960
-
-
-def frame(call: int, number: int) -> bytes:
-    """20 ms of audio that says whose and which it is."""
-    return (call.to_bytes(2, "little") + number.to_bytes(4, "little")).ljust(FRAME_BYTES, b"\x2a")
-
-
-async def mirrored(pod: PodProcess, call_number: int, frames: int) -> int:
-    """Send frames at the pace of speech; check that each comes back, in order; return how many did."""
-    async with RealtimeCall(pod.url, model="loopback") as call:
-
-        async def speak() -> None:
-            metronome = Metronome(FRAME_MS)
-            for number in range(frames):
-                await metronome.tick()
-                await call.append_audio(frame(call_number, number))
-
-        speaking = asyncio.create_task(speak())
-        back = 0
-        async for event in call.events():
-            if event["type"] == "response.output_audio.delta":
-                assert base64.b64decode(event["delta"]) == frame(call_number, back)
-                back += 1
-                if back == frames:
-                    break
-        await speaking
-        assert (call.tally.gaps, call.tally.repeats) == (0, 0)
-        return back
 
 
 def resident_kb(pod: PodProcess) -> int:
@@ -70,23 +39,24 @@ async def evals(watch: redis.asyncio.Redis) -> int:
 async def test_loopback_loses_no_frame(redis_url: str, calls: int, warm_up_s: int, seconds: int) -> None:
     """Paced at 20 ms: no frame lost or out of order, fewer store round trips than frames, no growth after warm-up."""
     watch = redis.asyncio.Redis.from_url(redis_url)
-    per_second = 1000 // FRAME_MS
     async with pods(redis_url) as its:
         pod = await its.start(max_calls=calls)
         before = await evals(watch)
-        total_s = warm_up_s + seconds
-        talking = [asyncio.create_task(mirrored(pod, n, total_s * per_second)) for n in range(calls)]
+        scene = Scene(Fleet([("127.0.0.1", pod.port)], {}), lambda _: None)
+        scene.pace.add(await scene.connect(calls))
+        await scene.pace.keep(warm_up_s)
         sizes = []
-        for second in range(total_s):
-            await asyncio.sleep(1)
-            if second >= warm_up_s:
-                sizes.append(resident_kb(pod))
-        returned = await asyncio.gather(*talking)
+        for _ in range(seconds):
+            await scene.pace.keep(1)
+            sizes.append(resident_kb(pod))
+        await scene.settle()
         asked = await evals(watch) - before
         metrics = await pod.metrics()
     await watch.aclose()
-    assert returned == [total_s * per_second] * calls
-    frames = sum(returned)
+    seen = scene.findings
+    assert (seen.faults, seen.codes) == ({}, {})
+    frames = calls * (warm_up_s + seconds) * 1000 // FRAME_MS
+    assert seen.frames == frames
     commits = metrics['voice_store_seconds_count{op="commit"}']
     print(f"\n{calls} calls, {frames} frames, {commits:.0f} commits, {asked} reads by the store")
     print(f"memory after warm-up: {sizes[0]} kB, at the end: {sizes[-1]} kB")

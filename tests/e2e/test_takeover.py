@@ -13,37 +13,11 @@ from uuid import uuid4
 import pytest
 from openai import AsyncOpenAI
 
+from tests.e2e.microphone import Microphone
 from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from voice_agent.call.replaying import replay
 from voice_agent.client.connection import RealtimeCall
-from voice_agent.client.pacing import FRAME_MS, Metronome
-from voice_agent.client.wav import read_wav
-
-SILENCE = bytes(960)
-
-
-class Microphone:
-    """A caller's microphone: a frame every 20 ms, whatever happens to the connection."""
-
-    def __init__(self, send: Any) -> None:
-        self._send = send
-        self._left = b""
-        self._said = asyncio.Event()
-
-    async def run(self) -> None:
-        metronome = Metronome(FRAME_MS)
-        while True:
-            await metronome.tick()
-            frame, self._left = self._left[:960], self._left[960:]
-            if frame and not self._left:
-                self._said.set()
-            await self._send((frame or SILENCE).ljust(960, b"\0"))
-
-    async def say(self, recording: Path) -> None:
-        self._said.clear()
-        self._left = read_wav(recording)
-        await self._said.wait()
 
 
 async def move_call(blue: PodProcess, green: PodProcess, how: str) -> None:
@@ -73,9 +47,7 @@ async def test_a_booking_survives_its_pod(redis_url: str, how: str, tmp_path: Pa
                 assert call.color == "blue"
                 switch.target = green.port
                 await move_call(blue, green, how)
-                async with asyncio.timeout(PATIENCE_S):
-                    while call.color != "green":
-                        await asyncio.sleep(0.05)
+                await until(lambda: call.color == "green")
                 await microphone.say(SAMPLES / "caller-time.wav")
                 confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
@@ -147,9 +119,7 @@ async def test_the_stock_sdk_survives_its_pod(redis_url: str, how: str) -> None:
                 assert "what time" in (await asyncio.wait_for(replies.get(), PATIENCE_S)).lower()
                 switch.target = green.port
                 await move_call(blue, green, how)
-                async with asyncio.timeout(PATIENCE_S):
-                    while colors_seen != ["blue", "green"]:
-                        await asyncio.sleep(0.05)
+                await until(lambda: colors_seen == ["blue", "green"])
                 await microphone.say(SAMPLES / "caller-time.wav")
                 confirmed = await asyncio.wait_for(replies.get(), PATIENCE_S)
             finally:
