@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 
 from loadtest.fleet import Fleet
-from loadtest.profiles import Scene
+from loadtest.profiles import ProfileRun
 from loadtest.resuming import FRAME_MS
 from tests.e2e.pods import PodProcess, pods
 
@@ -42,18 +42,18 @@ async def test_loopback_loses_no_frame(redis_url: str, calls: int, warm_up_s: in
     async with pods(redis_url) as its:
         pod = await its.start(max_calls=calls)
         before = await evals(watch)
-        scene = Scene(Fleet([("127.0.0.1", pod.port)], {}), lambda _: None)
-        scene.pace.add(await scene.connect(calls))
-        await scene.pace.keep(warm_up_s)
+        run = ProfileRun(Fleet([("127.0.0.1", pod.port)], {}), lambda _: None)
+        run.pace.add(await run.connect(calls))
+        await run.pace.keep(warm_up_s)
         sizes = []
         for _ in range(seconds):
-            await scene.pace.keep(1)
+            await run.pace.keep(1)
             sizes.append(resident_kb(pod))
-        await scene.settle()
+        await run.settle()
         asked = await evals(watch) - before
         metrics = await pod.metrics()
     await watch.aclose()
-    seen = scene.findings
+    seen = run.findings
     assert (seen.faults, seen.codes) == ({}, {})
     frames = calls * (warm_up_s + seconds) * 1000 // FRAME_MS
     assert seen.frames == frames

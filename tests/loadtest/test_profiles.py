@@ -63,12 +63,14 @@ def test_a_cutover_hands_every_call_off() -> None:
 
 def test_churn_and_resumes_keep_every_event() -> None:
     """The figures of a busy machine may miss a limit; events may not."""
+    resumes = []
     for words in (("churn", "--seconds", "3", "--calls", "8"), ("resume", "--seconds", "2", "--per-second", "10")):
         _, told = run(*words)
         faults = {name: told[name] for name in ("dropped", "lost", "repeated", "wrong", "gaps")}
         assert not any(faults.values()), told["verdict"]
+        resumes.append(told["resumes"])
     # Who loses his connection in `churn` is a matter of chance, and of how often the clock of a busy machine looks.
-    assert told["resumes"] > 0
+    assert resumes[-1] > 0
 
 
 def test_overload_refuses_whom_there_is_no_room_for_and_nobody_who_talks() -> None:

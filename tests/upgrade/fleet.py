@@ -17,6 +17,7 @@ from typing import Any
 from tests.chaos.fleet import COLORS, Fleet, Pod
 from tests.servers import RedisServer
 from tests.upgrade.releases import Release
+from voice_agent.stores.factory import open_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +70,16 @@ class MixedFleet(Fleet):
         program = self._programs[pod.color]
         pod.store_url = self._server.url
         pod.command, pod.environment = (*program.command, "serve"), program.environment
+
+    async def route(self, *colors: str) -> None:
+        """Send callers to these colors, and tell the pods so, as a cutover does: else they hand nothing off there."""
+        self.routed = frozenset(colors)
+        store = open_store(self._server.url, ttl_s=1)
+        await store.open()
+        try:
+            await store.tell_weights({color: 100 * (color in colors) for color in COLORS}, 0)
+        finally:
+            await store.close()
 
     async def tool(self, color: str, *arguments: str) -> None:
         """Run an operator's command on the store, of the release that a color is of. Raises `RuntimeError`."""

@@ -98,7 +98,7 @@ class Upgrade:
 
     async def run(self) -> None:
         """Talk, do rounds until it is enough, and let the callers finish."""
-        self._fleet.routed = frozenset({"blue"})
+        await self._fleet.route("blue")
         self._verdict.begin(self._fleet, range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers))
         while time.monotonic() - self._began_s < self._plan.seconds:
             await self._round()
@@ -113,16 +113,16 @@ class Upgrade:
         await self._faults("green alone", "green")
         await self._cut_over("green", "blue")
         self._verdict.counts["rollbacks"] += 1
-        self._fleet.routed = frozenset(COLORS)
+        await self._fleet.route(*COLORS)
         await self._faults("both", *COLORS)
-        self._fleet.routed = frozenset({"blue"})
+        await self._fleet.route("blue")
 
     async def _cut_over(self, old: str, new: str) -> None:
         """As a cutover does: the new color takes calls, gets all callers, and the old one hands its own off."""
         self._note(f"from {old} to {new}")
         await self._fleet.tool(new, "drain", "--color", new, "--cancel")
         await self._fleet.until_well()
-        self._fleet.routed = frozenset({new})
+        await self._fleet.route(new)
         drained = self._fleet.tool(old, "drain", "--color", old, "--mode", "handoff", "--yes", "--wait")
         await asyncio.gather(drained, self._kill(self._pod(new)))
         await self._fleet.tool(old, "drain", "--color", old, "--cancel")
