@@ -34,7 +34,7 @@ async def test_a_pod_is_as_late_as_its_callers_messages() -> None:
     order: list[str] = []
     async with bootstrap.build(Settings(store_url="memory://", agent="echo")) as parts:
         LoopScheduler.of(asyncio.get_running_loop()).queue_new(Waiting(order))
-        await parts.pod.loop_watch.next_turn()
+        await parts.pod.ports.next_turn()
         order.append("pod")
     assert order == ["caller", "pod"]
 

@@ -47,7 +47,6 @@ BEING_CUT = frozenset(
         "client/scripted.py::ScriptedConversation",
         "operate/plan.py::CutoverProgress",
         "runtime/durability/committer.py::Committer",
-        "runtime/pod/pod.py::Pod",
         "stores/base.py::PodHeartbeat",
     )
 )

@@ -247,7 +247,13 @@ def parking_of(pod: Pod, *, stored_bytes: int = STORED_BYTES) -> Parking:
     """The bounds of a pod's parked calls, enforced when the test does; the pod's own know nothing of them."""
     own = pod.upkeep.parking
     return Parking(
-        own._ports, pod.owned, pod.committer, pod.budget, pod.admission, ttl_s=own._ttl_s, stored_bytes=stored_bytes
+        own._ports,
+        pod.owned,
+        pod.committer,
+        pod.owned.budget,
+        pod.admission,
+        ttl_s=own._ttl_s,
+        stored_bytes=stored_bytes,
     )
 
 

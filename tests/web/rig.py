@@ -69,7 +69,6 @@ class ScriptedPod:
     def __init__(self) -> None:
         self.name = "pod-a"
         self.color = "green"
-        self.version = "1.2"
         self.started_at_ms = 0
         self.observer = Metrics(version="1.2", color="green")
         self.active = 0
@@ -104,7 +103,7 @@ class ScriptedPod:
 
     def status(self) -> PodStatus:
         status = PodState.DRAINING if self.draining else self.health
-        return PodStatus(status, self.name, self.color, self.version, self.active, 1, 10, "memory:ok")
+        return PodStatus(status, self.name, self.color, "1.2", self.active, 1, 10, "memory:ok")
 
     def calls(self) -> list[CallSummary]:
         return [CallSummary(it.call_id, "echo", "attached", 1, 5, 7, 2, True) for it in self.attachments]
@@ -194,7 +193,7 @@ async def running(
     """A server on a loopback port over a `ScriptedPod`; it is made to exit at the end."""
     pod = ScriptedPod()
     made = Settings(**({"color": "green", "pod": "pod-a"} | settings))
-    metrics = Metrics(version=pod.version, color=pod.color)
+    metrics = Metrics(version=pod.status().version, color=pod.color)
     metrics.registry.watch(pod.status)
     server = VoiceServer(build_app(pod, made, metrics.registry, SECRET), pod, made, limits=limits, now_s=now_s)
     listener = free_socket()

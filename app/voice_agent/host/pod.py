@@ -45,7 +45,6 @@ class HostPod:
         """`name` is the host's. `page` are this worker's metrics, and `merge` makes one page of all workers'."""
         self.name = pod.name
         self.color = pod.color
-        self.version = pod.version
         self.started_at_ms = pod.started_at_ms
         self.observer = pod.observer
         self._pod = pod
@@ -57,7 +56,7 @@ class HostPod:
         self._merge = merge
         self._names = [worker_name(name, other) for other in range(table.workers)]
         self._has_left = False
-        pod.others.is_leaving = self._is_leaving
+        pod.heartbeat.others.is_leaving = self._is_leaving
 
     # --- the table ----------------------------------------------------------------
 
@@ -67,7 +66,7 @@ class HostPod:
             self._pod.drain(drain.mode, drain.deadline_s)
         while True:
             self.write_row()
-            await self._pod.clock.sleep(LOOK_S)
+            await self._pod.ports.clock.sleep(LOOK_S)
 
     def leave_table(self) -> None:
         """This worker accepts no more connections: the other workers are to do so in its place at once."""
@@ -79,13 +78,13 @@ class HostPod:
         if self._has_left:
             self._table.write(self._slot, WorkerState())
             return
-        found, now_s = self._pod.status(), self._pod.clock.monotonic_s()
+        found, now_s = self._pod.status(), self._pod.ports.clock.monotonic_s()
         row = WorkerState(self._pod.view.state, found.active_calls, found.parked_calls, found.capacity, now_s)
         self._table.write(self._slot, row)
 
     def queues(self) -> set[int]:
         """Whose connections this worker accepts; its own to begin with."""
-        return queues_of(self._slot, self._table.rows(), self._pod.clock.monotonic_s())
+        return queues_of(self._slot, self._table.rows(), self._pod.ports.clock.monotonic_s())
 
     def _is_leaving(self, name: str) -> bool:
         """Whether a pod of the fleet will not take calls, which its heartbeat may not say yet."""
@@ -93,7 +92,7 @@ class HostPod:
             return False
         row = self._table.row(self._names.index(name))
         gone = self._table.is_leaving or self._table.drain is not None
-        return gone or not row.takes_calls(self._pod.clock.monotonic_s())
+        return gone or not row.takes_calls(self._pod.ports.clock.monotonic_s())
 
     # --- calls: this worker ---------------------------------------------------------
 
@@ -122,7 +121,7 @@ class HostPod:
     def status(self) -> PodStatus:
         """The host: fit for calls if one worker is, its numbers those of all."""
         self.write_row()
-        own, now_s = self._pod.status(), self._pod.clock.monotonic_s()
+        own, now_s = self._pod.status(), self._pod.ports.clock.monotonic_s()
         rows = [row for row in self._table.rows() if row.status is not None]
         fit = [row.status for row in rows if row.takes_calls(now_s)]
         best = PodState.OK if PodState.OK in fit else PodState.DEGRADED

@@ -26,7 +26,6 @@ def build_app(pod: CallPod, settings: Settings, metrics: MetricsPage, secret: by
     """All routes over one pod. `secret` checks resume tokens. Opening and closing the pod is the caller's task."""
     app = FastAPI(
         title="voice-agent",
-        version=pod.version,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

@@ -30,7 +30,6 @@ class CallPod(Protocol):
 
     name: str
     color: str
-    version: str
 
     @property
     def started_at_ms(self) -> int:

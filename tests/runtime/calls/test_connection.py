@@ -166,17 +166,17 @@ async def test_what_waits_to_be_read_is_charged_to_the_caller() -> None:
     async with rig() as its:
         pod = await its.pod()
         attachment = await pod.start(StartCall(model="scripted", api_key_hash="key"))
-        before_bytes = pod.budget.used_by("key")
+        before_bytes = pod.owned.budget.used_by("key")
         assert attachment.reserve(1_000_000) is None
-        assert pod.budget.used_by("key") == before_bytes + 1_000_000
-        refusal = attachment.reserve(pod.budget.limit_bytes)
+        assert pod.owned.budget.used_by("key") == before_bytes + 1_000_000
+        refusal = attachment.reserve(pod.owned.budget.limit_bytes)
         assert refusal is not None
         assert refusal.startswith("incomplete_messages:")
-        assert str(pod.budget.key_bytes) in refusal
+        assert str(pod.owned.budget.key_bytes) in refusal
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "incomplete_messages"] == 1
         await attachment.abandon()
-        assert pod.budget.used_by("key") == before_bytes
+        assert pod.owned.budget.used_by("key") == before_bytes
 
 
 async def test_who_was_to_be_closed_before_there_was_a_transport_is_not_waited_for(

@@ -106,7 +106,7 @@ class DrivenCall:
     async def picture(self) -> dict[str, Any]:
         """Everything that the store holds of the call, but for how its audio was cut and what is random."""
         await self.pod.committer.flush(self.live.writer)
-        held = await self.pod.store.load(self.live.call.call_id)
+        held = await self.pod.ports.store.load(self.live.call.call_id)
         assert held is not None
         call = restore(held, epoch=1, outbox_bytes=8 * MIB, checkpoint_ms=200)
         heard = call.input_audio

@@ -83,7 +83,9 @@ async def test_a_call_that_the_store_has_lost_is_written_whole_at_once() -> None
         await caller.gone()
         live = pod.owned.by_id[caller.call_id]
         with patch.object(store, "claim", lost_meanwhile):
-            taken = await pod.ownership.take_over(caller.call_id, ResumeCall(caller.call_id), api_key_hash=None)
+            taken = await pod.connector.ownership.take_over(
+                caller.call_id, ResumeCall(caller.call_id), api_key_hash=None
+            )
         assert taken.live is live  # type: ignore[union-attr]
         assert live.call.epoch == 2
         assert live.call.write_whole
@@ -102,9 +104,9 @@ async def test_time_in_which_a_dead_pod_spoke_to_nobody_is_not_counted_as_heard(
         caller = await its.start(blue, resumable=True)
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio.delta")
-        for task in blue._tasks:
+        for task in blue._tasks.running:
             task.cancel()
-        await asyncio.gather(*blue._tasks, return_exceptions=True)
+        await asyncio.gather(*blue._tasks.running, return_exceptions=True)
         clock.leap(30)
         agent.may_go_on.set()
         again = await its.resume(green, caller.call_id)

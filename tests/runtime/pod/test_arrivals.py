@@ -25,11 +25,11 @@ async def test_when_calls_were_taken_is_told_by_the_stores_clock(store_ms: float
     clock = LeapingClock()
     async with rig(DatedStore(ttl_s=60)) as its:
         pod = await its.pod(clock=clock)
-        assert (pod.arrivals.took_call_at_ms(), pod.arrivals.forwarded_call_at_ms()) == (0, 0)
+        assert (pod.connector.arrivals.took_call_at_ms(), pod.connector.arrivals.forwarded_call_at_ms()) == (0, 0)
         await its.start(pod, arrival=Arrival.FORWARDED)
         clock.leap(LONG_S)
         now_ms = store_ms or clock.wall_ms()
-        for at_ms in (pod.arrivals.took_call_at_ms(), pod.arrivals.forwarded_call_at_ms()):
+        for at_ms in (pod.connector.arrivals.took_call_at_ms(), pod.connector.arrivals.forwarded_call_at_ms()):
             assert 0 <= now_ms - at_ms - 1000 * LONG_S <= 1000 * PATIENCE_S
 
 
@@ -46,4 +46,7 @@ async def test_a_resume_shows_where_callers_are_sent_as_a_new_call_does(
         caller = await its.start(blue, resumable=True, arrival=arrival)
         await its.resume(green, caller.call_id, 0, arrival=arrival)
         for pod in (blue, green):
-            assert (pod.arrivals.took_call_at_ms() > 0, pod.arrivals.forwarded_call_at_ms() > 0) == (took, forwarded)
+            assert (
+                pod.connector.arrivals.took_call_at_ms() > 0,
+                pod.connector.arrivals.forwarded_call_at_ms() > 0,
+            ) == (took, forwarded)

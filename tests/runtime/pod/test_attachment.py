@@ -33,7 +33,7 @@ async def test_a_fault_before_the_greeting_parks_the_call() -> None:
         pod = await its.pod()
         attachment = await pod.start(StartCall("scripted", "key"))
         transport = MemoryTransport()
-        with patch.object(pod.greeter, "greet", side_effect=RuntimeError("a fault of ours")):
+        with patch.object(pod.connector.greeter, "greet", side_effect=RuntimeError("a fault of ours")):
             await attachment.serve(transport)
         assert transport.closed is not None
         assert transport.closed[0] == 1011
@@ -81,7 +81,7 @@ async def test_a_place_is_given_back_once_nothing_is_sent_any_more(is_cancelled:
         await asyncio.gather(serving, return_exceptions=True)
         assert (pod.admission.active, pod.view.parked_calls) == (0, 1)
         live.memory.update()
-        assert pod.budget.used_by("key") == live.memory.held_bytes
+        assert pod.owned.budget.used_by("key") == live.memory.held_bytes
 
 
 async def test_a_connection_has_ended_once_the_store_knows_that_its_call_is_parked() -> None:

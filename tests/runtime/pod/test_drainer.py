@@ -68,7 +68,7 @@ class Attached:
         self.warned.append(time_left_ms)
 
     async def hand_off(self, *, force: bool = False) -> None:
-        at_s = self._pod.clock.monotonic_s() - 1000.0 - LOOK_S  # A task begins once the drain sleeps.
+        at_s = self._pod.ports.clock.monotonic_s() - 1000.0 - LOOK_S  # A task begins once the drain sleeps.
         self.tries.append((at_s, force))
         await self.may_end.wait()
         if len(self.tries) == self.goes_at:

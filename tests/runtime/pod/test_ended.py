@@ -31,7 +31,7 @@ async def hung_up(pod: Pod, pages: int, **request: str) -> DrivenCall:
 
 async def is_kept(pod: Pod, caller: DrivenCall) -> bool:
     """Whether the store has what was said."""
-    held = await pod.store.load(caller.attachment.call_id)
+    held = await pod.ports.store.load(caller.attachment.call_id)
     assert held is not None
     return bool(held.items)
 

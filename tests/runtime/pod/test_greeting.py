@@ -29,5 +29,7 @@ async def test_a_caller_is_told_which_events_and_how_much_else_is_gone(
         pod = await its.pod()
         caller = await its.start(pod)
         live = pod.owned.by_id[caller.call_id]
-        greeting = pod.greeter.describe(live.call, Attached(5, gap, [], rewound=False, missing=missing), resumed=True)
+        greeting = pod.connector.greeter.describe(
+            live.call, Attached(5, gap, [], rewound=False, missing=missing), resumed=True
+        )
         assert greeting["gap"] == found

@@ -215,12 +215,12 @@ async def test_a_pod_that_is_known_to_leave_takes_no_calls() -> None:
     pod.admission.overloaded = True
     for one in pods:
         await one.heartbeat.heartbeat()
-    pod.others.is_leaving = leaving.__contains__
-    assert pod.others.take_calls
+    pod.heartbeat.others.is_leaving = leaving.__contains__
+    assert pod.heartbeat.others.take_calls
     leaving.add("b")
-    assert pod.others.take_calls
+    assert pod.heartbeat.others.take_calls
     leaving.add("c")
-    assert not pod.others.take_calls
+    assert not pod.heartbeat.others.take_calls
 
 
 async def test_a_drain_request_is_applied_once() -> None:
@@ -242,7 +242,7 @@ async def test_a_heartbeat_comes_every_so_often_for_as_long_as_the_pod_lives(mon
     pod, times = pod_on(MemoryStore(ttl_s=60)), list[float]()
 
     async def heartbeats() -> None:
-        times.append(pod.clock.monotonic_s())
+        times.append(pod.ports.clock.monotonic_s())
 
     monkeypatch.setattr(pod.heartbeat, "heartbeat", heartbeats)
     task = asyncio.create_task(pod.heartbeat.run())

@@ -12,6 +12,7 @@ from tests.runtime.pod.test_overload import EARLY_S, LATE_S
 from tests.runtime.rig import FixedAgents, Rig, rig
 from tests.waiting import until
 from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.pod.loop_watch import LoopWatch
 from voice_agent.runtime.pod.overload import ENTER_AFTER, ENTER_S, LEAVE_S, SAMPLE_S
 from voice_agent.stores.memory import MemoryStore
 
@@ -59,8 +60,9 @@ async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
             clock.now_s += LATE_S
 
         pod = its.unopened_pod("a", clock=clock)
-        pod.loop_watch.next_turn = next_turn
-        watching = asyncio.create_task(pod.loop_watch.run())
+        loop_watch = LoopWatch(pod.ports, pod.admission, overload_lag_s=ENTER_S)
+        loop_watch.next_turn = next_turn
+        watching = asyncio.create_task(loop_watch.run())
         await until(lambda: pod.admission.overloaded)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -89,7 +91,7 @@ async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
     pod.admission.second_is_over = told  # type: ignore[method-assign]  # counted
     began_s = clock.now_s
     with capture_logs() as lines:
-        task = asyncio.create_task(pod.loop_watch.run())
+        task = asyncio.create_task(LoopWatch(pod.ports, pod.admission, overload_lag_s=ENTER_S).run())
         for lag_s in (2 * ENTER_S, LEAVE_S / 2, -SAMPLE_S / 2):
             clock.lag_s = lag_s
             await clock.passes(4 * ENTER_AFTER)

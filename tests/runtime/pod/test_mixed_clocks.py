@@ -39,7 +39,7 @@ async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> No
         async with rig(store) as its:
             blue = await its.pod("blue", clock=wrong(0))
             green = await its.pod("green", clock=wrong(2 * HOURS_MS))
-            assert abs(green.clock.wall_ms() - blue.clock.wall_ms()) < 1000
+            assert abs(green.ports.clock.wall_ms() - blue.ports.clock.wall_ms()) < 1000
             caller = await its.start(blue, resumable=True)
             await caller.gone()
             again = await its.resume(green, caller.call_id)
@@ -59,7 +59,7 @@ async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> 
         async with rig(store) as its:
             began_ms = SystemClock().wall_ms()
             pod = await its.pod("ahead", clock=wrong(2 * HOURS_MS))
-            started_ms = pod.facts.now().started_at_ms
+            started_ms = pod.heartbeat.facts.now().started_at_ms
             assert began_ms - 1000 <= started_ms <= SystemClock().wall_ms() + 1000
             await pod.heartbeat.heartbeat()
             assert [heartbeat.started_at_ms for heartbeat in await store.pods()] == [started_ms]

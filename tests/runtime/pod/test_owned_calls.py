@@ -121,7 +121,7 @@ async def test_only_what_an_ended_call_leaves_counts_as_such(retention_s: int | 
         pod = await its.pod()
         ended = pod.owned.ended
         ended.limit_bytes = 0
-        now_s = pod.clock.monotonic_s
+        now_s = pod.ports.clock.monotonic_s
         callers = []
         for _ in range(2):
             callers.append(await its.start(pod, resumable=True))
@@ -131,7 +131,7 @@ async def test_only_what_an_ended_call_leaves_counts_as_such(retention_s: int | 
         await unloaded.gone()
         await pod.owned.unload(pod.owned.by_id[unloaded.call_id])
         assert pod.owned.ended.surplus(now_s()) is None
-        with patch.object(pod.store, "erase", side_effect=StoreUnavailable("later")):
+        with patch.object(pod.ports.store, "erase", side_effect=StoreUnavailable("later")):
             await over.gone(1000)
             assert ended.surplus(now_s()) == (None if retention_s == 0 else over.call_id)
 

@@ -45,12 +45,12 @@ async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> N
     store = FaultyStore()
     its = Rig(store, AliasedAgents(ScriptedAgent()))
     pod = await its.pod(max_call_s=7200)
-    live = await pod.ownership.make(StartCall(model, "key"))
+    live = await pod.connector.ownership.make(StartCall(model, "key"))
     assert store.rounds == [1]
     assert live.call.model == (model or "scripted")
     assert live.call.session["model"] == live.call.model
-    assert abs(live.call.session["expires_at"] - (pod.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
-    assert pod.budget.used_by("key") == live.memory.held_bytes > 0
+    assert abs(live.call.session["expires_at"] - (pod.ports.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
+    assert pod.owned.budget.used_by("key") == live.memory.held_bytes > 0
     await pod.close()
 
 
@@ -123,7 +123,7 @@ async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: boo
         assert live is not before
         assert live.call.epoch == 3
         assert pod.admission.quota.calls_of("key") == 1
-        assert pod.budget.used_by("key") == live.memory.held_bytes
+        assert pod.owned.budget.used_by("key") == live.memory.held_bytes
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
@@ -168,7 +168,7 @@ async def test_a_claim_waits_for_turns_of_the_event_loop_and_for_no_time() -> No
         green = its.unopened_pod("green", "green")
         loop = asyncio.get_running_loop()
         with patch.object(loop, "call_later", wraps=loop.call_later) as timers:
-            await green.ownership.take_over(caller.call_id, ResumeCall(caller.call_id), api_key_hash=None)
+            await green.connector.ownership.take_over(caller.call_id, ResumeCall(caller.call_id), api_key_hash=None)
         timers.assert_not_called()
 
 

@@ -72,10 +72,10 @@ async def test_what_was_unloaded_still_counts() -> None:
         pod = await its.pod(clock=clock, ttl_s=100)
         parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
-        pod.budget.limit_bytes = 0
+        pod.owned.budget.limit_bytes = 0
         await parking.enforce()
         assert first.attachment.call_id not in pod.owned.by_id
-        pod.budget.limit_bytes = 256 * MIB
+        pod.owned.budget.limit_bytes = 256 * MIB
         second = await left(pod, 3 * MIB)
         await parking.enforce()
         assert ended(second) == [0]
@@ -91,9 +91,9 @@ async def test_one_that_came_back_counts_no_more() -> None:
         pod = await its.pod()
         parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
-        pod.budget.limit_bytes = 0
+        pod.owned.budget.limit_bytes = 0
         await parking.enforce()
-        pod.budget.limit_bytes = 256 * MIB
+        pod.owned.budget.limit_bytes = 256 * MIB
         await its.resume(pod, first.attachment.call_id, 0)
         second = await left(pod, 3 * MIB)
         await parking.enforce()
@@ -105,7 +105,7 @@ async def test_parked_calls_take_a_quarter_of_the_budget_the_largest_go_first() 
     async with rig() as its:
         pod = await its.pod()
         small, large, middle = [await left(pod, size) for size in (MIB, 3 * MIB, 2 * MIB)]
-        pod.budget.limit_bytes = 16 * MIB
+        pod.owned.budget.limit_bytes = 16 * MIB
         await parking_of(pod).enforce()
         calls = pod.owned.by_id
         assert [caller.attachment.call_id in calls for caller in (small, large, middle)] == [True, False, True]
@@ -121,7 +121,7 @@ async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
         for caller in callers:
             call = caller.live.call
             call.outbox.add(OutboxEntry(call.seq, b"", bytes(MIB // 2)))
-        pod.budget.limit_bytes = 8 * MIB
+        pod.owned.budget.limit_bytes = 8 * MIB
         await parking_of(pod).enforce()
         kept = [caller for caller in callers if caller.attachment.call_id in pod.owned.by_id]
         assert len(kept) == 3
@@ -153,7 +153,7 @@ async def test_what_is_just_within_a_bound_stays() -> None:
         callers = [await left(pod, MIB) for _ in range(3)]
         held_bytes = sum(caller.live.memory.held_bytes for caller in callers)
         in_memory_bytes = held_bytes + sum(caller.live.call.outbox.size_bytes for caller in callers)
-        pod.budget.limit_bytes = MEMORY_SHARE * in_memory_bytes
+        pod.owned.budget.limit_bytes = MEMORY_SHARE * in_memory_bytes
         for capacity in (3, 4):
             pod.admission.capacity = capacity
             await parking_of(pod, stored_bytes=held_bytes).enforce()
@@ -207,10 +207,10 @@ async def test_small_calls_that_were_unloaded_do_not_count() -> None:
         parking = parking_of(pod, stored_bytes=3 * MIB)
         for _ in range(20):
             await left(pod, FLOOR_BYTES // 2)
-        pod.budget.limit_bytes = 0
+        pod.owned.budget.limit_bytes = 0
         await parking.enforce()
         assert pod.owned.by_id == {}
-        pod.budget.limit_bytes = 256 * MIB
+        pod.owned.budget.limit_bytes = 256 * MIB
         large = await left(pod, 2 * MIB)
         await parking.enforce()
         assert ended(large) == []
@@ -222,10 +222,10 @@ async def test_a_call_that_stayed_in_memory_after_all_is_not_counted_as_unloaded
         pod = await its.pod()
         parking = parking_of(pod, stored_bytes=5 * MIB)
         first = await left(pod, 3 * MIB)
-        pod.budget.limit_bytes = 0
+        pod.owned.budget.limit_bytes = 0
         with patch.object(pod.owned, "unload"):
             await parking.enforce()
-        pod.budget.limit_bytes = 256 * MIB
+        pod.owned.budget.limit_bytes = 256 * MIB
         first.live.finish("hangup")
         second = await left(pod, 3 * MIB)
         await parking.enforce()
@@ -247,7 +247,7 @@ async def test_calls_that_shrink_while_others_are_unloaded_do_no_harm() -> None:
             for caller in callers:
                 caller.live.call.outbox.clear()
 
-        pod.budget.limit_bytes = 0
+        pod.owned.budget.limit_bytes = 0
         with patch.object(pod.owned, "unload", unload_and_shrink):
             await parking_of(pod).enforce()
         assert {live.call.call_id for live in unloaded} == {caller.attachment.call_id for caller in callers}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -25,7 +24,7 @@ from voice_agent.stores.memory import MemoryStore
 async def test_a_key_may_hold_its_share_or_all(key_bytes: int, each: int) -> None:
     """0 is as much as all callers together."""
     async with rig() as its:
-        budget = its.unopened_pod("a", caller_bytes=500, key_bytes=key_bytes).budget
+        budget = its.unopened_pod("a", caller_bytes=500, key_bytes=key_bytes).owned.budget
         assert (budget.limit_bytes, budget.key_bytes) == (500, each)
 
 
@@ -72,7 +71,7 @@ async def test_a_pod_opens_on_no_store_that_cannot_keep_calls() -> None:
         with pytest.raises(StoreUnfit):
             await pod.open()
         assert await its.store.pods() == []
-        assert pod._tasks == []
+        assert pod._tasks.running == []
 
 
 async def test_a_pod_looks_after_its_event_loop_and_its_parked_calls() -> None:
@@ -88,30 +87,6 @@ async def test_a_pod_looks_after_its_event_loop_and_its_parked_calls() -> None:
         pod.admission.capacity = 1
         clock.leap(UPKEEP_S)
         await until(lambda: len(pod.view.calls()) == 1)
-
-
-async def test_only_what_crashes_is_told_as_a_crash() -> None:
-    """Work that ends, or is cancelled when the pod closes, is none."""
-
-    async def ends() -> None: ...
-
-    async def waits() -> None:
-        await asyncio.Event().wait()
-
-    async def crashes() -> None:
-        raise RuntimeError("broken")
-
-    faults: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-    async with rig() as its:
-        pod = its.unopened_pod("a")
-        with capture_logs() as logs:
-            for work in (ends, waits, crashes):
-                pod._start(work.__name__, work())
-            await asyncio.sleep(0)
-            await pod.close()
-        assert [(line["event"], line["task"]) for line in logs] == [("pod task crashed", "crashes")]
-        assert faults == []
 
 
 async def test_a_pod_is_in_the_fleet_as_soon_as_it_is_open_and_says_so_again() -> None:
@@ -167,7 +142,7 @@ async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> 
         pod.committer.mark(live.writer)
         await pod.close()
         assert agent.was_stopped
-        assert all(task.done() for task in pod._tasks)
+        assert all(task.done() for task in pod._tasks.running)
         held = await its.store.load(caller.call_id)
         assert held is not None
         assert held.outbox[-1].n == live.call.seq

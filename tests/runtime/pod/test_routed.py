@@ -82,7 +82,7 @@ async def test_a_color_that_has_just_started_takes_over(monkeypatch: pytest.Monk
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
         caller = await its.start(blue, resumable=True, arrival=Arrival.DIRECT)
-        assert (blue.facts.now().forwarded_call_at_ms, green.facts.now().took_call_at_ms) == (0, 0)
+        assert (blue.heartbeat.facts.now().forwarded_call_at_ms, green.heartbeat.facts.now().took_call_at_ms) == (0, 0)
         blue.drain(DrainMode.HANDOFF, 600)
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
@@ -146,7 +146,7 @@ async def test_a_drain_waits_while_callers_are_not_sent_elsewhere(
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, green):
         if weights is not None:
-            await store.tell_weights(weights, blue.clock.wall_ms())
+            await store.tell_weights(weights, blue.ports.clock.wall_ms())
         caller = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         with capture_logs() as lines:
             await store.request_drain("blue", DrainRequest("handoff", 600, 1))
@@ -155,7 +155,7 @@ async def test_a_drain_waits_while_callers_are_not_sent_elsewhere(
         why = "callers are not sent to green, whose pods take calls: they are sent to blue"
         assert blue.status().drain_waits == why
         assert [line["reason"] for line in lines if line["event"].startswith("handoff waits")] == [why]
-        await store.tell_weights({"green": 100}, blue.clock.wall_ms())
+        await store.tell_weights({"green": 100}, blue.ports.clock.wall_ms())
         async with asyncio.timeout(PATIENCE_S):
             await blue.wait_drained()
         assert caller.transport.closed is not None
@@ -188,7 +188,7 @@ async def test_a_smoke_call_does_not_show_where_callers_are_sent(monkeypatch: py
         await green.heartbeat.heartbeat()
         blue.drain(DrainMode.HANDOFF, 600)
         await stays(store, blue, caller)
-        assert green.facts.now().took_call_at_ms == 0
+        assert green.heartbeat.facts.now().took_call_at_ms == 0
 
 
 async def test_another_pod_of_the_same_color_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ async def test_a_silent_store_is_the_reason_that_is_told(monkeypatch: pytest.Mon
     """And a call that is not written yet is not sent to where nobody could take it up."""
     store = FaultyStore()
     async with two_colors(monkeypatch, store) as (its, blue, _):
-        await store.tell_weights({"green": 100}, blue.clock.wall_ms())
+        await store.tell_weights({"green": 100}, blue.ports.clock.wall_ms())
         await its.start(blue, resumable=True, arrival=Arrival.FORWARDED)
         store.is_away = True
         blue.drain(DrainMode.HANDOFF, 600)
@@ -250,13 +250,13 @@ async def test_a_silent_store_is_the_reason_that_is_told(monkeypatch: pytest.Mon
 async def test_a_heartbeat_tells_what_a_drain_would_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attached calls that cannot come back, and how old the oldest one is; of none, nothing."""
     async with two_colors(monkeypatch, FaultyStore()) as (its, blue, green):
-        before_ms = blue.clock.wall_ms()
+        before_ms = blue.ports.clock.wall_ms()
         await its.start(blue)
         back, gone = await its.start(blue, resumable=True, arrival=Arrival.FORWARDED), await its.start(blue)
         await gone.gone()
-        told = blue.facts.now()
+        told = blue.heartbeat.facts.now()
         assert (told.active_calls, told.calls_not_resumable) == (2, 1)
-        assert before_ms <= told.oldest_call_at_ms <= told.took_call_at_ms <= blue.clock.wall_ms()
+        assert before_ms <= told.oldest_call_at_ms <= told.took_call_at_ms <= blue.ports.clock.wall_ms()
         assert back.transport.closed is None
-        of_none = green.facts.now()
+        of_none = green.heartbeat.facts.now()
         assert (of_none.calls_not_resumable, of_none.oldest_call_at_ms, of_none.took_call_at_ms) == (0, 0, 0)

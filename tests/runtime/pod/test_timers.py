@@ -180,4 +180,4 @@ async def test_a_wrong_clock_does_not_wait_for_a_store_that_is_well() -> None:
     pod: Pod = Rig(ToldTheTime(ttl_s=60), FixedAgents(ScriptedAgent())).unopened_pod("a", clock=SteadyClock())
     await pod.heartbeat.heartbeat()
     assert pod.store_health.heartbeat_failure is not None
-    assert abs(pod.clock.wall_ms() - 1_800_000_000_000) < 60_000
+    assert abs(pod.ports.clock.wall_ms() - 1_800_000_000_000) < 60_000

@@ -29,11 +29,11 @@ class LookedAfter:
             "a", clock=StoppedClock(), ttl_s=ttl_s, idle_timeout_s=idle_s, resume_window_s=2
         )
         self.live: Any = create_autospec(
-            LiveCall, instance=True, memory=Mock(), responder=Mock(), activity=ClientActivity(self.pod.clock)
+            LiveCall, instance=True, memory=Mock(), responder=Mock(), activity=ClientActivity(self.pod.ports.clock)
         )
-        now_s = self.now_s = self.pod.clock.monotonic_s()
+        now_s = self.now_s = self.pod.ports.clock.monotonic_s()
         self.live.call = state.pop("call", None) or new_call()
-        self.live.call.created_at_ms = self.pod.clock.wall_ms()
+        self.live.call.created_at_ms = self.pod.ports.clock.wall_ms()
         self.live.activity.has_sent = state.pop("has_sent", False)
         self.live.activity.heard_at_s -= state.pop("heard_ago_s", 0.0)
         key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
@@ -115,7 +115,7 @@ async def test_calls_are_looked_after_for_as_long_as_the_pod_lives(monkeypatch: 
     pod, times = idle_pod(), list[float]()
 
     def at_once() -> None:
-        times.append(pod.clock.monotonic_s())
+        times.append(pod.ports.clock.monotonic_s())
 
     async def acts() -> None:
         at_once()

@@ -23,7 +23,7 @@ async def test_a_message_that_does_not_fit_is_not_taken() -> None:
     """The error names the limit; what was held before stays, and a caller of another key is served."""
     async with rig() as its:
         pod = await its.pod()
-        pod.budget.key_bytes = 4 * MIB
+        pod.owned.budget.key_bytes = 4 * MIB
         greedy, other = await driven_call(pod), await driven_call(pod, api_key_hash="other")
         await greedy.say(update(detects=False), append(bytes(3 * MIB)), append(bytes(3 * MIB)))
         assert greedy.errors == ["server_memory_budget"]
@@ -41,7 +41,7 @@ async def test_small_messages_cannot_go_round_the_budget() -> None:
         pod = await its.pod()
         caller = await driven_call(pod)
         await caller.say(update(detects=False), *[append(bytes(20_000))] * 60)
-        pod.budget.key_bytes = FLOOR_BYTES
+        pod.owned.budget.key_bytes = FLOOR_BYTES
         await pod.upkeep.look_after_calls()
         await caller.say(append(bytes(960), event_id="refused"))
         assert caller.errors == ["server_memory_budget"]
@@ -58,7 +58,7 @@ async def test_a_modest_call_never_suffers() -> None:
     """Others hold all there is, and more."""
     async with rig() as its:
         pod = await its.pod()
-        pod.budget.holder("key").force(pod.budget.limit_bytes + MIB)
+        pod.owned.budget.holder("key").force(pod.owned.budget.limit_bytes + MIB)
         caller = await driven_call(pod)
         await caller.say(update(detects=False))
         for _ in range(3):
@@ -107,7 +107,7 @@ async def test_what_is_gone_weighs_nothing() -> None:
         over, fenced, parked = [await driven_call(pod, resumable=True) for _ in range(3)]
         for caller in (over, fenced, parked):
             await caller.say(update(detects=False), append(bytes(MIB)))
-        assert pod.budget.used_by("key") >= 3 * MIB
+        assert pod.owned.budget.used_by("key") >= 3 * MIB
         over.live.finish("admin")
         await its.resume(other, fenced.attachment.call_id, 0)
         fenced.live.call.mark("counts")
@@ -117,7 +117,7 @@ async def test_what_is_gone_weighs_nothing() -> None:
         for caller in (over, fenced, parked):
             caller.live.memory.update()
             assert caller.live.memory.reserve(MIB) is None
-        assert pod.budget.used_by("key") == 0
+        assert pod.owned.budget.used_by("key") == 0
 
 
 def test_a_holder_may_grow_while_it_is_small_or_there_is_room() -> None:

@@ -42,11 +42,11 @@ class Connector:
     ) -> None:
         self._ports = ports
         self._admission = admission
-        self._ownership = ownership
+        self.ownership = ownership
         self._committer = committer
         self._budget = budget
-        self._greeter = greeter
-        self._arrivals = arrivals
+        self.greeter = greeter
+        self.arrivals = arrivals
 
     async def resume(self, request: ResumeCall) -> Attachment:
         """Take up a call again. Raises `ConnectionRefused`: 404 unknown, 410 ended, 503 cannot tell or won't.
@@ -56,7 +56,7 @@ class Connector:
         self._admission.take_resume()
         try:
             began_s = self._ports.clock.monotonic_s()
-            taken = await self._ownership.take_over(request.call_id, request, api_key_hash=None)
+            taken = await self.ownership.take_over(request.call_id, request, api_key_hash=None)
             if isinstance(taken, NotClaimed):
                 raise _not_claimed(taken)
             return self._attach_resumed(taken, request, began_s, resumable=True)
@@ -74,13 +74,13 @@ class Connector:
         try:
             began_s = self._ports.clock.monotonic_s()
             if request.call_key_hash is None:
-                found: ResumedCall | LiveCall = await self._ownership.make(request)
+                found: ResumedCall | LiveCall = await self.ownership.make(request)
             else:
-                found = await self._ownership.start_by_key(request)
+                found = await self.ownership.start_by_key(request)
             if isinstance(found, ResumedCall):
                 return self._attach_resumed(found, request, began_s, resumable=request.resumable)
             self._ports.observer.call_started()
-            self._arrivals.took(request.arrival)
+            self.arrivals.took(request.arrival)
             connection = self._connection(request, resumable=request.resumable)
             return self._attach(found, connection, None, resumed=False)
         except BaseException:
@@ -94,7 +94,7 @@ class Connector:
             raise unavailable("caller_left", "The caller left, and the call goes on over another connection.")
         clock, observer = self._ports.clock, self._ports.observer
         observer.resume_took(clock.monotonic_s() - began_s)
-        self._arrivals.took(request.arrival)
+        self.arrivals.took(request.arrival)
         connection = self._connection(request, resumable=resumable)
         attachment = self._attach(found.live, connection, request.last_event, resumed=True)
         observer.call_resumed(found.kind, max(0, clock.wall_ms() - found.left_at_ms) / 1000)
@@ -109,7 +109,7 @@ class Connector:
             connection,
             resumed=resumed,
             unread=self._budget.holder(live.call.api_key_hash),
-            greeter=self._greeter,
+            greeter=self.greeter,
             committer=self._committer,
             admission=self._admission,
             observer=self._ports.observer,

@@ -49,9 +49,9 @@ class Heartbeat:
         """
         self.agreed = dict(agreed)
         self._ports = ports
-        self._facts = facts
+        self.facts = facts
         self._owned = owned
-        self._others = others
+        self.others = others
         self._store_health = store_health
         self._apply_request = apply
         self._applied: DrainRequest | None = None
@@ -68,9 +68,9 @@ class Heartbeat:
         What the store refuses of it keeps nothing else from being asked.
         """
         ports = self._ports
-        self._others.quota.expire(ports.clock.wall_ms())
-        heartbeat = self._facts.now()
-        self._others.about_to_say(heartbeat)
+        self.others.quota.expire(ports.clock.wall_ms())
+        heartbeat = self.facts.now()
+        self.others.about_to_say(heartbeat)
         failures: list[Exception] = []
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -88,7 +88,7 @@ class Heartbeat:
             failures.append(error)
         if failures:
             ports.observer.store_failed("heartbeat")
-            self._others.forget()
+            self.others.forget()
         # Also where the rest was refused: a clock that is wrong must not wait for a store that is well.
         if (now_ms := ports.store.wall_ms()) is not None:
             ports.clock.follow(now_ms, leaps=not self._owned.by_id)
@@ -104,8 +104,8 @@ class Heartbeat:
                 self._apply(await store.drain_request(heartbeat.color), heartbeat.color)
             raise
         self._apply(request, heartbeat.color)
-        if self._others.is_wanted(heartbeat):
-            self._others.learn(heartbeat, await store.pods())
+        if self.others.is_wanted(heartbeat):
+            self.others.learn(heartbeat, await store.pods())
 
     async def _restore_agreed(self, _: PodHeartbeat) -> None:
         """A store that came back empty is told again what was agreed."""
@@ -130,7 +130,7 @@ class Heartbeat:
 
         It stays readable for `LEFT_TTL_S`; the counts per key are those of other pods by now.
         """
-        last = replace(self._facts.now(), status=PodState.LEFT, keys={})
+        last = replace(self.facts.now(), status=PodState.LEFT, keys={})
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._ports.store.heartbeat(last, ttl_s=LEFT_TTL_S)

@@ -37,7 +37,7 @@ class OwnedCalls:
         self.call_keys = CallKeys(ports.store, ports.clock, ports.observer)
         self._ports = ports
         self._committer = committer
-        self._budget = budget
+        self.budget = budget
         self._quota = quota
         self._settings = settings
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -75,7 +75,7 @@ class OwnedCalls:
             self._ports.clock,
             self._ports.observer,
             self._forget,
-            holder=self._budget.holder(call.api_key_hash),
+            holder=self.budget.holder(call.api_key_hash),
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         live.record(self._ports.recordings, beginning)

@@ -7,11 +7,8 @@ looked after (`upkeep`), what the fleet is told (`heartbeat`), and how a pod lea
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import structlog
 
 from voice_agent.call.drain import Drain, DrainMode
 from voice_agent.errors import ConnectionRefused
@@ -37,12 +34,11 @@ from voice_agent.runtime.pod.parking import Parking
 from voice_agent.runtime.pod.quota import KeyQuota
 from voice_agent.runtime.pod.records import CallRecords
 from voice_agent.runtime.pod.store_health import StoreHealth
+from voice_agent.runtime.pod.tasks import PodTasks
 from voice_agent.runtime.pod.upkeep import Upkeep
 from voice_agent.runtime.pod.view import PodView
 from voice_agent.runtime.ports import CallSummary, PodStatus, ResumeCall, StartCall
 from voice_agent.stores.base import PodHeartbeat
-
-log = structlog.get_logger(__name__)
 
 
 class Pod:
@@ -60,82 +56,72 @@ class Pod:
         agreed: Mapping[str, bytes] | None = None,
     ) -> None:
         """`secret` signs resume tokens. `revoked`: hashes of API keys. `agreed`: see `Heartbeat`."""
-        store, clock, observer = ports.store, ports.clock, ports.observer
+        store, clock = ports.store, ports.clock
         quota = KeyQuota(limits.calls_per_key)
         calls: dict[str, LiveCall] = {}
         self.name = settings.pod
         self.color = settings.color
-        self.version = version
-        self.clock = clock
-        self.observer = observer
-        self.store = store
+        self.ports = ports
+        self.observer = ports.observer
         self.admission = Admission(limits.capacity, quota)
-        self.budget = Budget(limits.caller_bytes, limits.key_bytes or limits.caller_bytes)
-        self.committer = Committer(store, clock, observer, lambda: [live.writer for live in calls.values()])
-        self.fitness = StoreFitness(store, clock, limits.capacity)
-        self.store_health = StoreHealth(store.kind, self.committer, self.fitness)
+        self.committer = Committer(store, clock, ports.observer, lambda: [live.writer for live in calls.values()])
+        self.store_health = StoreHealth(store.kind, self.committer, StoreFitness(store, clock, limits.capacity))
         self.admission.store_is_nearly_full = lambda: self.store_health.is_nearly_full
 
-        self.owned = OwnedCalls(calls, ports, self.committer, self.budget, quota, settings)
-        self.ownership = Ownership(ports, self.owned, self.committer, self.admission, settings, revoked)
-        self.greeter = Greeter(secret, settings)
-        self.arrivals = Arrivals(store, clock)
-        self._connector = Connector(
-            ports, self.admission, self.ownership, self.committer, self.budget, self.greeter, self.arrivals
-        )
+        budget = Budget(limits.caller_bytes, limits.key_bytes or limits.caller_bytes)
+        self.owned = OwnedCalls(calls, ports, self.committer, budget, quota, settings)
+        ownership = Ownership(ports, self.owned, self.committer, self.admission, settings, revoked)
+        arrivals = Arrivals(store, clock)
+        greeter = Greeter(secret, settings)
+        self.connector = Connector(ports, self.admission, ownership, self.committer, budget, greeter, arrivals)
 
-        self.others = OtherPods(
-            clock, quota, reads_schemas=settings.reads_schemas, use_schema=self.committer.use_schema
-        )
+        others = OtherPods(clock, quota, reads_schemas=settings.reads_schemas, use_schema=self.committer.use_schema)
         self.view = PodView(
             settings,
             version,
             self.admission,
             self.owned,
-            self.others,
+            others,
             self.store_health,
             drain_waits=lambda: self.drainer.waits,
-            is_failing=lambda: any(task.done() for task in self._tasks),
+            is_failing=lambda: self._tasks.has_failed,
         )
-        self.facts = PodFacts(ports, self.view, self.arrivals, quota, reads_schemas=settings.reads_schemas)
-        self.drainer = Drainer(ports, self.admission, self.committer, self.owned, self.others, self.facts)
+        facts = PodFacts(ports, self.view, arrivals, quota, reads_schemas=settings.reads_schemas)
+        self.drainer = Drainer(ports, self.admission, self.committer, self.owned, others, facts)
         self.heartbeat = Heartbeat(
-            ports, self.facts, self.owned, self.others, self.store_health, agreed=agreed or {}, apply=self.drainer.apply
+            ports, facts, self.owned, others, self.store_health, agreed=agreed or {}, apply=self.drainer.apply
         )
-        parking = Parking(ports, self.owned, self.committer, self.budget, self.admission, ttl_s=settings.ttl_s)
+        parking = Parking(ports, self.owned, self.committer, budget, self.admission, ttl_s=settings.ttl_s)
         self.upkeep = Upkeep(ports, self.owned, self.committer, parking, settings)
-        self.loop_watch = LoopWatch(ports, self.admission, overload_lag_s=limits.overload_lag_s)
         self._records = CallRecords(store, clock, self.owned, self.committer, ports.recordings)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = PodTasks(
+            {
+                "committer": self.committer.run,
+                "write back": self.committer.write_back.run,
+                "upkeep": self.upkeep.run,
+                "parking": self.upkeep.bound_parking,
+                "overload": LoopWatch(ports, self.admission, overload_lag_s=limits.overload_lag_s).run,
+                "heartbeat": self.heartbeat.run,
+            }
+        )
 
     # --- life ---------------------------------------------------------------
 
     async def open(self) -> None:
         """Start the work beside the calls and show up in the fleet. Raises `StoreUnfit`."""
-        await self.fitness.begin()
-        self._start("committer", self.committer.run())
-        self._start("write back", self.committer.write_back.run())
-        self._start("upkeep", self.upkeep.run())
-        self._start("parking", self.upkeep.bound_parking())
-        self._start("overload", self.loop_watch.run())
+        await self.store_health.begin()
+        self._tasks.start("committer", "write back", "upkeep", "parking", "overload")
         await self.heartbeat.heartbeat()
         # By the store's clock, which the first heartbeat has told: others compare it with what happened to them.
-        self.facts.started_at_ms = self.clock.wall_ms()
-        self._start("heartbeat", self.heartbeat.run())
-
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_report_crash)
-        self._tasks.append(task)
+        self.heartbeat.facts.started_at_ms = self.ports.clock.wall_ms()
+        self._tasks.start("heartbeat")
 
     async def close(self) -> None:
         """Make the last changes durable and leave the fleet. Parked calls stay in the store for other pods."""
         for live in self.owned:
             await live.stop_work()
             await self.committer.flush(live.writer)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         await self.heartbeat.leave()
 
     # --- connections ----------------------------------------------------------
@@ -146,18 +132,18 @@ class Pod:
 
     async def start(self, request: StartCall) -> Attachment:
         """See `Connector.start`."""
-        return await self._connector.start(request)
+        return await self.connector.start(request)
 
     async def resume(self, request: ResumeCall) -> Attachment:
         """See `Connector.resume`."""
-        return await self._connector.resume(request)
+        return await self.connector.resume(request)
 
     # --- what operators see, and do -------------------------------------------
 
     @property
     def started_at_ms(self) -> int:
         """When the pod was opened, by the store's clock."""
-        return self.facts.started_at_ms
+        return self.heartbeat.facts.started_at_ms
 
     def status(self) -> PodStatus:
         """See `PodView.status`."""
@@ -177,7 +163,7 @@ class Pod:
 
     async def fleet(self) -> list[PodHeartbeat]:
         """Every pod that is alive. Raises `StoreError`."""
-        return await self.store.pods()
+        return await self.ports.store.pods()
 
     # --- drain ------------------------------------------------------------------
 
@@ -213,8 +199,3 @@ class Pod:
     async def wait_drained(self) -> None:
         """Wait until a drain has let the last attached call go."""
         await self.drainer.done.wait()
-
-
-def _report_crash(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("pod task crashed", task=task.get_name(), exc_info=task.exception())

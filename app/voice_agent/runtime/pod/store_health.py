@@ -28,6 +28,10 @@ class StoreHealth:
         self._committer = committer
         self._fitness = fitness
 
+    async def begin(self) -> None:
+        """See `StoreFitness.begin`."""
+        await self._fitness.begin()
+
     @property
     def state(self) -> StoreState:
         """As the committer knows it while the store is given up, or else the heartbeat."""
