@@ -33,6 +33,7 @@ PARAMETER_LISTS: dict[str, Allowed] = {}
 METHOD_LISTS: dict[str, Allowed] = {}
 ATTRIBUTE_LISTS: dict[str, Allowed] = {
     "app/voice_agent/agents/base.py::Turn": Allowed(20, "what an agent is told: authors know these names"),
+    "app/voice_agent/stores/base.py::PodHeartbeat": Allowed(17, "the hash of a pod, as every store keeps it"),
     "app/voice_agent/settings.py::Settings": Allowed(33, "a variable of the environment each"),
 }
 
@@ -45,9 +46,7 @@ BEING_CUT = frozenset(
         "call/record.py::Response",
         "client/connection.py::RealtimeCall",
         "client/scripted.py::ScriptedConversation",
-        "operate/plan.py::CutoverProgress",
         "runtime/durability/committer.py::Committer",
-        "stores/base.py::PodHeartbeat",
     )
 )
 """Larger than they should be, and worked on. What has been cut goes out of here."""

@@ -12,6 +12,7 @@ from voice_agent.operate.plan import (
     NEXT,
     ROLLS_BACK_TO,
     CutoverProgress,
+    DrainTimes,
     Options,
     Step,
     advanced,
@@ -55,7 +56,7 @@ def test_weights_grow_one_by_one() -> None:
         f"{what}: blue {100 - percent} green {percent}" for percent in (5, 25, 100) for what in ("shift", "hold")
     ]
     assert str(progress.routing) == "green 100 alone"
-    assert progress.shifted_at_ms == 2000
+    assert progress.drain.shifted_at_ms == 2000
 
 
 def test_the_way_back_leads_past_cookies() -> None:
@@ -79,7 +80,7 @@ def test_a_rollback_ends_with_the_old_color_alone_where_it_did_not_serve_alone_b
 def test_a_record_survives_the_journal() -> None:
     """Every field, and fields of a newer version are passed over."""
     progress = replace(
-        rolled_back(replace(PROGRESS, step=Step.HOLD, stage=1), "slow", 5), drained_at_ms=7, remarks=("one",)
+        rolled_back(replace(PROGRESS, step=Step.HOLD, stage=1), "slow", 5), drain=DrainTimes(3, 7), remarks=("one",)
     )
     said = orjson.loads(orjson.dumps({**as_json(progress), "newer": 1}))
     said["terms"]["newer"] = 2

@@ -71,8 +71,8 @@ async def test_callers_move_step_by_step() -> None:
     check_done(its, progress)
     assert its.reporter.steps == FORTH
     assert its.smokes == ["green"]
-    assert progress.drain_seconds is not None
-    assert 0 < progress.drain_seconds < 30
+    assert progress.drain.seconds is not None
+    assert 0 < progress.drain.seconds < 30
     assert its.router.retired == []
 
 
@@ -204,7 +204,7 @@ async def test_an_interrupt_at_any_moment_rolls_back() -> None:
         progress = await runner.run("green")
         outcomes.add(progress.step)
         if progress.step is Step.DONE:
-            assert progress.drained_at_ms is not None
+            assert progress.drain.drained_at_ms is not None
             check_done(its, progress)
         else:
             assert progress.reason == "interrupted"
@@ -715,6 +715,6 @@ async def test_a_pod_that_falls_silent_keeps_its_calls_for_a_while() -> None:
     its.per_second = silence
     progress = await cut_over(its, options=replace(OPTIONS, watch_deadline_s=300))
     assert progress.step is Step.DONE
-    assert progress.drain_seconds is not None
-    assert progress.drain_seconds > 100
+    assert progress.drain.seconds is not None
+    assert progress.drain.seconds > 100
     assert cut_off.calls > 0

@@ -67,7 +67,7 @@ class CutoverLines:
             step=progress.step.value,
             weights=dict(progress.routing.weights),
             reason=progress.reason,
-            drain_seconds=progress.drain_seconds,
+            drain_seconds=progress.drain.seconds,
             seconds=(self._clock.wall_ms() - progress.started_at_ms) / 1000,
             remarks=list(progress.remarks),
         )

@@ -137,6 +137,23 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainTimes:
+    """When the old color was left; None: not yet."""
+
+    shifted_at_ms: int | None = None
+    """When the first callers were sent to the new color."""
+    drained_at_ms: int | None = None
+    """When the old color was found empty; the buffer is not counted."""
+
+    @property
+    def seconds(self) -> float | None:
+        """From the one to the other."""
+        if self.shifted_at_ms is None or self.drained_at_ms is None:
+            return None
+        return max(0, self.drained_at_ms - self.shifted_at_ms) / SECOND_MS
+
+
+@dataclass(frozen=True, slots=True)
 class CutoverProgress:
     """How far a cutover is: all that a second run needs to go on."""
 
@@ -154,9 +171,7 @@ class CutoverProgress:
     """When the step was begun for the first time."""
     stage: int = 0
     """Which of the weights is set, or about to be."""
-    shifted_at_ms: int | None = None
-    drained_at_ms: int | None = None
-    """When the old color was found empty; the buffer is not counted."""
+    drain: DrainTimes = DrainTimes()
     reason: str = ""
     """Why it is rolled back."""
     rollback_asked: bool = False
@@ -216,13 +231,6 @@ class CutoverProgress:
             told = f"the router was about to be set to {self.routing}"
         return f"{told}; calls under way go on where they are"
 
-    @property
-    def drain_seconds(self) -> float | None:
-        """From the shift until the old color was empty."""
-        if self.shifted_at_ms is None or self.drained_at_ms is None:
-            return None
-        return max(0, self.drained_at_ms - self.shifted_at_ms) / SECOND_MS
-
 
 def advanced(progress: CutoverProgress, now_ms: int) -> CutoverProgress:
     """The record after its step succeeded."""
@@ -230,10 +238,10 @@ def advanced(progress: CutoverProgress, now_ms: int) -> CutoverProgress:
     stage = progress.stage
     if progress.step is Step.HOLD and stage + 1 < len(progress.options.percents):
         step, stage = Step.SHIFT, stage + 1
-    shifted_at_ms = progress.shifted_at_ms
-    if progress.step is Step.SHIFT and shifted_at_ms is None:
-        shifted_at_ms = now_ms
-    return replace(progress, step=step, stage=stage, step_at_ms=now_ms, shifted_at_ms=shifted_at_ms)
+    drain = progress.drain
+    if progress.step is Step.SHIFT and drain.shifted_at_ms is None:
+        drain = replace(drain, shifted_at_ms=now_ms)
+    return replace(progress, step=step, stage=stage, step_at_ms=now_ms, drain=drain)
 
 
 def rolled_back(progress: CutoverProgress, reason: str, now_ms: int) -> CutoverProgress:
@@ -262,8 +270,8 @@ def as_json(progress: CutoverProgress) -> dict[str, Any]:
         "step": progress.step.value,
         "step_at_ms": progress.step_at_ms,
         "stage": progress.stage,
-        "shifted_at_ms": progress.shifted_at_ms,
-        "drained_at_ms": progress.drained_at_ms,
+        "shifted_at_ms": progress.drain.shifted_at_ms,
+        "drained_at_ms": progress.drain.drained_at_ms,
         "reason": progress.reason,
         "rollback_asked": progress.rollback_asked,
         "remarks": list(progress.remarks),
@@ -287,8 +295,7 @@ def from_json(said: Mapping[str, Any]) -> CutoverProgress:
         step=Step(said["step"]),
         step_at_ms=said["step_at_ms"],
         stage=said["stage"],
-        shifted_at_ms=said["shifted_at_ms"],
-        drained_at_ms=said["drained_at_ms"],
+        drain=DrainTimes(said["shifted_at_ms"], said["drained_at_ms"]),
         reason=said["reason"],
         rollback_asked=said.get("rollback_asked", False),
         remarks=tuple(said["remarks"]),

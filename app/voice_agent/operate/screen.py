@@ -97,7 +97,7 @@ class CutoverScreen:
             how = "refused" if progress.step is Step.REFUSED else "rolled back"
             self._line(f"[red]{how}: {escape(progress.reason)}[/]")
             return
-        took_s = progress.drain_seconds
+        took_s = progress.drain.seconds
         drained = "" if took_s is None else f"; {progress.old} was empty {took_s:.1f} s after the shift"
         color = "yellow" if progress.lost else "green"
         self._line(f"[{color}]{escape(progress.new)} serves all callers[/]{escape(drained)}")

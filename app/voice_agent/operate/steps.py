@@ -146,7 +146,8 @@ class Steps:
             active_calls = _active(numbers, progress.old)
             if empty_for.look(active_calls, now_s):
                 empty_s = empty_for.empty_for_s(now_s) or 0.0
-                return replace(progress, drained_at_ms=clock.wall_ms() - int(empty_s * SECOND_MS))
+                drained_at_ms = clock.wall_ms() - int(empty_s * SECOND_MS)
+                return replace(progress, drain=replace(progress.drain, drained_at_ms=drained_at_ms))
             if active_calls is not None or not options.force or await self._monitor.is_there(progress.old):
                 there_s = now_s
             elif now_s - there_s > UNSEEN_S:
