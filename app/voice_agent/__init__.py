@@ -22,14 +22,39 @@ if TYPE_CHECKING:
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
     from voice_agent.call.audio import AudioFormat as AudioFormat
+    from voice_agent.call.changes import CallWrite as CallWrite
+    from voice_agent.call.changes import OutboxEntry as OutboxEntry
+    from voice_agent.call.changes import Snapshot as Snapshot
+    from voice_agent.call.changes import SpeechEntry as SpeechEntry
+    from voice_agent.errors import RecordUnreadable as RecordUnreadable
+    from voice_agent.errors import SettingsError as SettingsError
+    from voice_agent.errors import StoreFull as StoreFull
+    from voice_agent.errors import StoreRefused as StoreRefused
+    from voice_agent.errors import StoreUnavailable as StoreUnavailable
+    from voice_agent.stores.base import Claim as Claim
+    from voice_agent.stores.base import Claimed as Claimed
+    from voice_agent.stores.base import DrainRequest as DrainRequest
+    from voice_agent.stores.base import NotClaimed as NotClaimed
+    from voice_agent.stores.base import PodCounters as PodCounters
+    from voice_agent.stores.base import PodHeartbeat as PodHeartbeat
+    from voice_agent.stores.base import RouterWeights as RouterWeights
     from voice_agent.stores.base import Store as Store
+    from voice_agent.stores.base import StoreMemory as StoreMemory
+    from voice_agent.stores.base import WriteOutcome as WriteOutcome
+    from voice_agent.stores.record_rules import judge_claim as judge_claim
+    from voice_agent.stores.record_rules import judge_write as judge_write
+    from voice_agent.stores.record_rules import tombstone as tombstone
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "voice_agent.agents.base": "Agent Audio Clip FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
-    "voice_agent.stores.base": "Store",
+    "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
+    "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",
+    "voice_agent.stores.base": "Claim Claimed DrainRequest NotClaimed PodCounters PodHeartbeat RouterWeights Store"
+    " StoreMemory WriteOutcome",
+    "voice_agent.stores.record_rules": "judge_claim judge_write tombstone",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 

@@ -1,6 +1,7 @@
 """The contract of every session store, run against each of them.
 
-Tests of `testing.call_contract` and `testing.fleet_contract`, too.
+Tests of `testing.call_contract`, `testing.claim_contract`, `testing.ending_contract`, `testing.fleet_contract` and
+`stores.record_rules`, too.
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ from voice_agent.stores.memory import MemoryStore
 from voice_agent.stores.redis import RedisStore
 from voice_agent.testing import StoreContract
 from voice_agent.testing.call_contract import (
-    EVERYTHING,
-    SAID,
     claim,
     counted_write,
     first_write,
     large_write,
-    talked,
 )
+from voice_agent.testing.ending_contract import EVERYTHING, SAID, talked
 from voice_agent.testing.fleet_contract import TTL_S, heartbeat
 
 
@@ -247,21 +246,6 @@ async def keys_of(store: RedisStore, call_id: str) -> set[str]:
     """The keys of a call, and beside it."""
     client: Any = store._redis
     return {key.decode() async for key in client.scan_iter(f"call:{{{call_id}}}*")}
-
-
-@pytest.mark.parametrize("whole", [False, True])
-async def test_the_write_that_ends_a_call_lets_outbox_and_speech_go(store: Store, whole: bool) -> None:
-    """In one atomic write the record becomes what the write says, and only items are kept beside it."""
-    await talked(store)
-    fields = {"status": b"ended", "outcome": b"hangup"}
-    assert await store.commit([CallWrite("call_a", 1, fields=fields, items=SAID, ends=True, whole=whole)]) == [
-        WriteOutcome.COMMITTED
-    ]
-    held = await store.load("call_a")
-    assert held is not None
-    assert held.fields == {**fields, "epoch": b"1"}
-    assert (held.items, held.outbox, held.speech) == (SAID, [], [])
-    assert await store.claim(claim()) is NotClaimed.ENDED
 
 
 @pytest.mark.parametrize("whole", [False, True])

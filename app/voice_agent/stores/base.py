@@ -1,8 +1,9 @@
 """The session store: what every store promises, whatever it is made of.
 
 To write one, make a subclass of `Store`, offer it under the entry point group `voice_agent.stores` with its URL scheme
-as the name, and hold it against the contract (`tests/contracts/test_store.py`). For every verb its docstring says what
-of it is atomic and what asking again with the same arguments does: a caller that missed an answer asks again.
+as the name, and hold it against the contract (`voice_agent.testing.StoreContract`). What is to be answered to a write,
+a claim and an erasure `voice_agent.stores.record_rules` decides. For every verb its docstring says what of it is atomic
+and what asking again with the same arguments does: a caller that missed an answer asks again.
 
 Errors. Verbs that talk to the store raise `StoreUnavailable` if there is no answer in time, `StoreFull` if there is no
 memory for what was asked, and `StoreRefused` if trying again cannot help. After the first of these what was asked may
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from voice_agent.call.changes import CallWrite, Snapshot
-from voice_agent.errors import MAX_SCHEMA_CHARS
+from voice_agent.errors import MAX_SCHEMA_CHARS, SettingsError
 
 AGREED_SCHEMA = "schema"
 """Under which name the pods settle the schema of what is kept."""
@@ -333,7 +334,12 @@ class Store(CallStore, FleetStore):
         self._retention_s = seconds
 
     def use_prefix(self, prefix: str) -> None:
-        """Put `prefix` before all keys, so that two installations can share a store; to be called before `open`."""
+        """Put `prefix` before all keys, so that two installations can share a store; to be called before `open`.
+
+        Raises `SettingsError` where the store can have none, as this one.
+        """
+        if prefix:
+            raise SettingsError(f"VOICE_KEY_PREFIX: a store of the kind {self.kind!r} has no prefix")
 
     @property
     @abstractmethod
@@ -346,7 +352,7 @@ class Store(CallStore, FleetStore):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close the connections. The data stays. Again: nothing."""
+        """Close the connections, also where `open` has failed. The data stays. Again: nothing."""
 
     @abstractmethod
     async def ping(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from voice_agent.errors import SettingsError
 from voice_agent.stores.base import Store
@@ -16,7 +16,10 @@ MakeStore = Callable[..., Store]
 
 
 def open_store(url: str, *, ttl_s: int, retention_s: int | None = None, key_prefix: str = "") -> Store:
-    """The store for a URL, not opened yet. Raises `SettingsError` for an unknown scheme or a bad URL.
+    """The store for a URL, not opened yet.
+
+    Raises `SettingsError` for an unknown scheme, a bad URL, an entry point that makes no store, and a prefix where the
+    store has none.
 
     `retention_s`: see `Store.retention_s`; `key_prefix`: see `Store.use_prefix`.
     A third party's entry point is called as ``make(url, ttl_s=…)`` and returns a `Store`.
@@ -31,10 +34,25 @@ def open_store(url: str, *, ttl_s: int, retention_s: int | None = None, key_pref
         if scheme not in added:
             known = ", ".join(f"{name}://" for name in sorted({*BUILT_IN, *added}))
             raise SettingsError(f"VOICE_STORE_URL: unknown store {scheme}://; known are {known}")
-        make = added[scheme].load()
-    store = make(url, ttl_s=ttl_s)
+        store = _made(added[scheme], url, ttl_s)
+    else:
+        store = make(url, ttl_s=ttl_s)
     store.retention_s = retention_s
     store.use_prefix(key_prefix)
+    return store
+
+
+def _made(entry: EntryPoint, url: str, ttl_s: int) -> Store:
+    try:
+        store = entry.load()(url, ttl_s=ttl_s)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise SettingsError(
+            f"VOICE_STORE_URL: the store {entry.name}:// of {entry.value!r} cannot be made: {error}"
+        ) from error
+    if not isinstance(store, Store):
+        raise SettingsError(f"VOICE_STORE_URL: {entry.value!r} made {type(store).__name__}, which is no Store")
     return store
 
 

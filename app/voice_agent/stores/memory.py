@@ -8,18 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot, SpeechEntry
-from voice_agent.call.completeness import Kept
-from voice_agent.errors import RecordUnreadable
-from voice_agent.stores.base import (
-    ERASED,
-    TOMBSTONE_FIELDS,
-    Claim,
-    Claimed,
-    NotClaimed,
-    Store,
-    WriteOutcome,
-)
+from voice_agent.stores.base import Claim, Claimed, NotClaimed, Store, WriteOutcome
 from voice_agent.stores.memory_fleet import MemoryFleet
+from voice_agent.stores.record_rules import judge_claim, judge_write, tombstone
+
+NONE_HELD = (0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -35,10 +28,9 @@ class _Kept:
     """Highest numbers ever added: like a stream's, they outlive what was trimmed."""
 
     @property
-    def lacks_some(self) -> bool:
-        """Whether something is gone that the record counts."""
-        counted = Kept.unpack(self.fields)
-        return counted is not None and any(counted.missing(len(self.items), len(self.outbox), len(self.speech)))
+    def held(self) -> tuple[int, int, int]:
+        """How much there is of each part."""
+        return len(self.items), len(self.outbox), len(self.speech)
 
     def append(self, write: CallWrite) -> None:
         """Add events and speech that are new, and drop what is not kept any more."""
@@ -61,10 +53,6 @@ class _Kept:
         self.last_event_n = self.last_speech_n = 0
 
 
-def _is_within(schema: bytes, schemas: tuple[int, int]) -> bool:
-    return schema.isdigit() and schemas[0] <= int(schema) <= schemas[1]
-
-
 class MemoryStore(MemoryFleet, Store):
     """`memory://`. One instance may be shared by several pods of a test."""
 
@@ -82,6 +70,9 @@ class MemoryStore(MemoryFleet, Store):
     @property
     def kind(self) -> str:
         return "memory"
+
+    def use_prefix(self, prefix: str) -> None:
+        """Nobody else is in this process's memory."""
 
     async def open(self) -> None:
         pass
@@ -120,10 +111,11 @@ class MemoryStore(MemoryFleet, Store):
 
     def _commit(self, write: CallWrite) -> WriteOutcome:
         kept = self._kept(write.call_id)
-        judged = self._judge(write, kept)
+        judged = judge_write(write, kept.fields if kept else {}, lambda: kept.held if kept else NONE_HELD)
         if isinstance(judged, WriteOutcome):
             return judged
-        epoch, claim = judged
+        if self.is_full and not write.ends:
+            return WriteOutcome.FULL
         if write.whole and write.call_key_hash and write.call_key_hash not in self._keys:
             self._bind(write.call_key_hash, write.call_id)
         if kept is None or write.whole:
@@ -131,11 +123,7 @@ class MemoryStore(MemoryFleet, Store):
         self._refresh(write.call_id, kept)
         if write.ends:
             kept.fields = {}
-        kept.fields.update(write.fields, epoch=b"%d" % epoch)
-        if claim:
-            kept.fields["claim"] = claim.encode()
-        if write.revision:
-            kept.fields["revision"] = b"%d" % write.revision
+        kept.fields.update(judged)
         kept.items.update(write.items)
         for item_id in write.dropped_items:
             kept.items.pop(item_id, None)
@@ -145,28 +133,6 @@ class MemoryStore(MemoryFleet, Store):
         else:
             kept.append(write)
         return WriteOutcome.COMMITTED
-
-    def _judge(self, write: CallWrite, kept: _Kept | None) -> WriteOutcome | tuple[int, str]:
-        """Under which epoch and claim to carry a write out, or what becomes of it without."""
-        epoch, claim, revision, held = write.epoch, write.claim, 0, 0
-        if kept is not None and ERASED in kept.fields:
-            return WriteOutcome.ENDED
-        if kept is not None:
-            held = int(kept.fields["epoch"])
-            held_claim = kept.fields.get("claim", b"").decode()
-            if held > epoch:
-                if not write.doubted or held_claim != write.doubted or held != epoch + 1:
-                    return WriteOutcome.SUPERSEDED
-                epoch, claim = held, held_claim
-            elif held == epoch and claim and held_claim and claim != held_claim:
-                return WriteOutcome.SUPERSEDED
-            revision = int(kept.fields.get("revision", b"0"))
-            if write.revision and revision >= write.revision and held == epoch:
-                return WriteOutcome.COMMITTED
-        is_next = not write.revision or revision == write.revision - 1
-        if not write.whole and (kept is None or held < epoch or not is_next or kept.lacks_some):
-            return WriteOutcome.UNKNOWN
-        return WriteOutcome.FULL if self.is_full and not write.ends else (epoch, claim)
 
     def _retain(self, call_id: str, kept: _Kept) -> None:
         if not self.retention_s:
@@ -179,39 +145,20 @@ class MemoryStore(MemoryFleet, Store):
         if kept is None:
             return False
         self._refresh(call_id, kept)
-        fields = {name: value for name, value in kept.fields.items() if name in TOMBSTONE_FIELDS}
-        if fields.get("status") != b"ended":
-            fields.update(status=b"ended", outcome=b"admin", ended_at_ms=b"%d" % now_ms)
-        fields.update({"epoch": b"%d" % (int(fields["epoch"]) + 1), ERASED: b"1"})
-        kept.fields, kept.items = fields, {}
+        kept.fields, kept.items = tombstone(kept.fields, now_ms), {}
         kept.drop_streams()
         return True
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
         kept = self._kept(claim.call_id)
-        if kept is None:
-            return NotClaimed.UNKNOWN
-        before = dict(kept.fields)
-        if claim.api_key_hash is not None and before.get("api_key_hash", b"").decode() != claim.api_key_hash:
-            return NotClaimed.FOREIGN
-        if before.get("status") == b"ended":
-            return NotClaimed.ENDED
-        schema = before.get("schema", b"")
-        if claim.schemas is not None and not _is_within(schema, claim.schemas):
-            raise RecordUnreadable(schema)
-        mine = bool(claim.name) and before.get("claim", b"").decode() == claim.name
-        epoch = int(before["epoch"]) + (not mine)
+        judged = judge_claim(claim, kept.fields if kept else {})
+        if isinstance(judged, NotClaimed):
+            return judged
+        assert kept is not None
+        previous_owner, previous_status = (kept.fields.get(name, b"").decode() for name in ("owner", "status"))
         self._refresh(claim.call_id, kept)
-        kept.fields.update(
-            epoch=b"%d" % epoch,
-            owner=claim.owner.encode(),
-            color=claim.color.encode(),
-            status=b"attached",
-            claimed_at_ms=b"%d" % claim.now_ms,
-            claim=claim.name.encode(),
-        )
-        previous_owner, previous_status = (before.get(name, b"").decode() for name in ("owner", "status"))
-        return Claimed(epoch, self._snapshot(kept), previous_owner, previous_status)
+        kept.fields.update(judged)
+        return Claimed(int(judged["epoch"]), self._snapshot(kept), previous_owner, previous_status)
 
     @staticmethod
     def _snapshot(kept: _Kept) -> Snapshot:

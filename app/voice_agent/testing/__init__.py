@@ -1,10 +1,12 @@
 """What authors of stores test with; for pytest, with `pytest-asyncio` in its mode ``auto``."""
 
 from voice_agent.testing.call_contract import CallContract
+from voice_agent.testing.claim_contract import ClaimContract
+from voice_agent.testing.ending_contract import EndingContract
 from voice_agent.testing.fleet_contract import FleetContract
 
 
-class StoreContract(CallContract, FleetContract):
+class StoreContract(CallContract, ClaimContract, EndingContract, FleetContract):
     """The contract of every store. A class of yours inherits it and has a fixture `store`, open and empty each time."""
 
 

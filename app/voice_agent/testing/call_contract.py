@@ -1,12 +1,12 @@
-"""What every store promises of calls: writes, claims, endings, keys."""
+"""What every store promises of the writes of calls."""
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from typing import Any
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
-from voice_agent.stores.base import Claim, Claimed, NotClaimed, Store, WriteOutcome
+from voice_agent.stores.base import Claim, Store, WriteOutcome
 
 EVERY_BYTE = bytes(range(256))
 
@@ -64,19 +64,6 @@ def counted_write(revision: int = 2) -> CallWrite:
     )
 
 
-SAID = {"": b"the-session", "item_1": b"what-was-said"}
-EVERYTHING: dict[str, Any] = {
-    "events": [OutboxEntry(1, b'{"said":"what-was-said"}', b"")],
-    "speech": [SpeechEntry(1, "item_1", b"what-was-said")],
-}
-
-
-async def talked(store: Store, **more: Any) -> None:
-    """A call in which something was said."""
-    await store.commit([first_write(session=b"the-session", **more)])
-    await store.commit([CallWrite("call_a", 1, items={"item_1": b"what-was-said"}, **EVERYTHING)])
-
-
 class CallContract:
     """Of one call, whoever writes it and whoever wants it."""
 
@@ -118,22 +105,6 @@ class CallContract:
         held = await store.load("call_a")
         assert held is not None
         assert (len(held.outbox), len(held.speech)) == (1, 1)
-
-    async def test_a_claim_fences_the_owner_before(self, store: Store) -> None:
-        """After a take-over every write of the older epoch is refused as a whole, even a whole one."""
-        await store.commit([first_write()])
-        taken = await store.claim(claim())
-        assert isinstance(taken, Claimed)
-        assert (taken.epoch, taken.previous_owner, taken.previous_status) == (2, "pod-a", "attached")
-        assert taken.snapshot.fields["owner"] == b"pod-b"
-        late = CallWrite("call_a", 1, fields={"seq": b"9"}, items={"x": b"y"}, events=[OutboxEntry(1, b"{}", b"")])
-        assert await store.commit([late, first_write()]) == [WriteOutcome.SUPERSEDED] * 2
-        held = await store.load("call_a")
-        assert held is not None
-        assert "seq" not in held.fields
-        assert not held.items
-        assert not held.outbox
-        assert await store.commit([CallWrite("call_a", 2)]) == [WriteOutcome.COMMITTED]
 
     async def test_a_write_with_a_newer_epoch_raises_the_records(self, store: Store) -> None:
         """Whoever writes with the highest epoch owns the call; no field of a write can pretend another epoch."""
@@ -191,27 +162,6 @@ class CallContract:
         await store.commit([numbered(2, whole=True, call_key_hash="j" * 64)])
         assert await store.find_call_key("j" * 64) == "call_b"
 
-    async def test_a_claim_asked_again_counts_once(self, store: Store) -> None:
-        """Its answer was lost: under the same name it gives the same epoch, under another the next."""
-        await store.commit([first_write()])
-        for name, epoch in (("one", 2), ("one", 2), ("two", 3), ("", 4), ("", 5)):
-            taken = await store.claim(Claim("call_a", "pod-b", "green", 5, name=name))
-            assert isinstance(taken, Claimed)
-            assert taken.epoch == epoch
-
-    async def test_a_claim_in_doubt_does_not_fence_its_own_pod(self, store: Store) -> None:
-        """A pod whose claim took effect without an answer writes on under its old epoch; any other claim fences."""
-        await store.commit([numbered(1, whole=True)])
-        await store.claim(Claim("call_a", "pod-a", "blue", 5, name="doubted"))
-        assert await store.commit([numbered(2)]) == [WriteOutcome.SUPERSEDED]
-        assert await store.commit([numbered(2, doubted="doubted")]) == [WriteOutcome.COMMITTED]
-        assert await store.commit([numbered(3, doubted="doubted", whole=True)]) == [WriteOutcome.COMMITTED]
-        held = await store.load("call_a")
-        assert held is not None
-        assert (held.fields["epoch"], held.fields["claim"]) == (b"2", b"doubted")
-        await store.claim(Claim("call_a", "pod-b", "green", 5, name="another"))
-        assert await store.commit([numbered(4, doubted="doubted")]) == [WriteOutcome.SUPERSEDED]
-
     async def test_a_pipeline_gives_each_call_its_own_outcome(self, store: Store) -> None:
         """One call's refusal does not touch the others in the batch."""
         await store.commit([first_write("call_a"), first_write("call_b")])
@@ -247,51 +197,22 @@ class CallContract:
         assert [entry.n for entry in held.outbox] == list(range(4, 11))
         assert held.speech == []
 
-    async def test_claims_that_are_turned_down_change_nothing(self, store: Store) -> None:
-        """Unknown, ended, and foreign calls stay as they are."""
-        assert await store.claim(claim()) is NotClaimed.UNKNOWN
-        await store.commit([first_write()])
-        assert await store.claim(claim(api_key_hash="other")) is NotClaimed.FOREIGN
-        assert isinstance(await store.claim(claim(api_key_hash="key")), Claimed)
-        await store.commit([CallWrite("call_a", 2, fields={"status": b"ended"})])
-        assert await store.claim(claim()) is NotClaimed.ENDED
-        held = await store.load("call_a")
-        assert held is not None
-        assert (held.fields["epoch"], held.fields["status"]) == (b"2", b"ended")
+    async def test_a_change_is_never_put_on_less_than_the_record_counts(self, store: Store) -> None:
+        """Whatever has gone: the writer is told, and writes all again."""
+        full = counted_write(1)
+        losses: list[dict[str, Any]] = [{"items": {"i1": b"1"}}, {"events": full.events[1:]}, {"speech": []}]
+        for lost in losses:
+            call_id = f"call_{next(iter(lost))}"
+            assert await store.commit([replace(full, call_id=call_id, **lost)]) == [WriteOutcome.COMMITTED]
+            change = CallWrite(call_id, 1, 2, fields={"status": b"parked"})
+            assert await store.commit([change]) == [WriteOutcome.UNKNOWN]
+            held = await store.load(call_id)
+            assert held is not None
+            assert "status" not in held.fields
+            assert await store.commit([replace(full, call_id=call_id, revision=3)]) == [WriteOutcome.COMMITTED]
+            assert await store.commit([replace(change, revision=4)]) == [WriteOutcome.COMMITTED]
 
-    async def test_a_large_call_ends(self, store: Store) -> None:
-        """Written as ended after an outage, with its conversation, however long."""
-        items = {**large_write().items, "": b"the-session" * 200_000}
-        end = CallWrite("call_a", 1, 1, "made", fields={"status": b"ended"}, items=items, ends=True, whole=True)
-        assert await store.commit([end]) == [WriteOutcome.COMMITTED]
-        held = await store.load("call_a")
-        assert held is not None
-        assert (held.items, held.fields["status"]) == (items, b"ended")
-
-    async def test_a_call_that_had_ended_is_erased_and_keeps_its_outcome(self, store: Store) -> None:
-        """Erasing is about what was said; it may be asked for again."""
-        await talked(store)
-        fields = {"status": b"ended", "outcome": b"hangup", "ended_at_ms": b"5"}
-        await store.commit([CallWrite("call_a", 1, fields=fields, items=SAID, ends=True)])
-        assert await store.erase("call_a", 7)
-        assert await store.erase("call_a", 8)
-        held = await store.load("call_a")
-        assert held is not None
-        assert (held.fields["outcome"], held.fields["ended_at_ms"], held.items) == (b"hangup", b"5", {})
-
-    async def test_racing_claims_get_different_epochs(self, store: Store) -> None:
-        """However many pods want a call at once, one epoch belongs to one of them."""
-        await store.commit([first_write()])
-        claims = await asyncio.gather(*(store.claim(claim()) for _ in range(10)))
-        assert sorted(one.epoch for one in claims if isinstance(one, Claimed)) == list(range(2, 12))
-
-    async def test_one_call_key_makes_one_call(self, store: Store) -> None:
-        """Of racing binds the first wins; only a key of an ended call is bound anew, also if it was forgotten."""
-        assert await store.find_call_key("k") is None
-        bound = await asyncio.gather(*(store.bind_call_key("k", f"call_{n}") for n in range(10)))
-        assert len(set(bound)) == 1
-        winner = bound[0]
-        assert await store.find_call_key("k") == winner
-        assert await store.bind_call_key("k", "call_new", instead_of="call_other") == winner
-        assert await store.bind_call_key("k", "call_new", instead_of=winner) == "call_new"
-        assert await store.bind_call_key("forgotten", "call_new", instead_of=winner) == "call_new"
+    async def test_a_store_is_closed_once(self, store: Store) -> None:
+        """Closing it again does nothing."""
+        await store.close()
+        await store.close()
