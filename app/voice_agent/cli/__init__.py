@@ -42,7 +42,10 @@ COMMANDS = {
         "voice_agent.cli.operating",
         "Take no new calls and let those under way go: of one pod, or of a whole color.",
     ),
-    "replay": ("voice_agent.cli.replaying", "Give a recording of a call's inputs to the rules again."),
+    "replay": (
+        "voice_agent.cli.replaying",
+        "Give a recording of a call's inputs to the rules again, or all recordings of a folder.",
+    ),
     "fleet": ("voice_agent.cli.operating", "Show every pod of every color, and what each color adds up to."),
 }
 """The module of each command, in which a function of its name is; and how that function's docstring begins."""
