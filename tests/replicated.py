@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,21 @@ from tests.waiting import PATIENCE_S
 from voice_agent.stores.embedded import server_binary
 
 SERVICE = "voice"
-DOWN_AFTER_MS = 1000
+ANSWER_S = 15.0
+"""How long a server that stands still is waited for; one that is gone says so at once."""
+LOST_AFTER_S = 1
+"""How long a server may stand still before the others take it for lost, in sets that are made to lose one."""
+BUSY_S = 60
+"""The same in sets that are to lose none, however busy the machine."""
+
+
+def never_tilt(sentinel: Any) -> None:
+    """Have a Sentinel go on with its work however late its timer comes.
+
+    One that stood still for two seconds does nothing for the thirty that follow (TILT), and counts them anew when it
+    stands still again: on an overloaded machine there is no failover then, however long a test waits.
+    """
+    sentinel.execute_command("SENTINEL", "DEBUG", "TILT-TRIGGER", 1000 * 3600)
 
 
 def _await(condition: Callable[[], Any], what: str) -> None:
@@ -43,7 +58,14 @@ class SentinelSet:
     servers: list[RedisServer]
     sentinel_ports: list[int]
     password: str = ""
+    lost_after_s: int = LOST_AFTER_S
     sentinels: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def options(self) -> list[str]:
+        """Of every server: a write is refused without a replica that was heard of lately."""
+        lately = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", str(1 + self.lost_after_s)]
+        return [*lately, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
 
     @property
     def url(self) -> str:
@@ -58,16 +80,16 @@ class SentinelSet:
 
     def client(self, server: RedisServer) -> Any:
         """A plain client of one server."""
-        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=2)
+        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=ANSWER_S)
 
     def sentinel(self, port: int) -> Any:
         """A plain client of one sentinel."""
-        return redis.Redis(port=port, socket_timeout=2)
+        return redis.Redis(port=port, socket_timeout=ANSWER_S)
 
     def master(self) -> RedisServer:
         """Who the sentinels say is the master."""
         for port in self.sentinel_ports:
-            with contextlib.suppress(RedisError), redis.Redis(port=port, socket_timeout=1) as sentinel:
+            with contextlib.suppress(RedisError), redis.Redis(port=port, socket_timeout=ANSWER_S) as sentinel:
                 address = sentinel.sentinel_get_master_addr_by_name(SERVICE)
                 return next(server for server in self.servers if server.port == int(address[1]))
         raise RuntimeError("no sentinel answers")
@@ -117,7 +139,7 @@ class SentinelSet:
 
     def revive(self, server: RedisServer) -> None:
         """Start a server that was killed; it becomes a replica of today's master."""
-        server.options = [*_REPLICATED, "--replicaof", "127.0.0.1", str(self.master().port)]
+        server.options = [*self.options, "--replicaof", "127.0.0.1", str(self.master().port)]
         server.start()
 
     def stop(self) -> None:
@@ -129,29 +151,28 @@ class SentinelSet:
             server.stop()
 
 
-_REPLICATED = (
-    "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync-delay 0 --repl-ping-replica-period 1"
-).split()
-
-
 @contextlib.contextmanager
-def sentinel_set(*, password: str = "", replicas: int = 2, sentinels: int = 3) -> Iterator[SentinelSet]:
-    """A replicated store that is ready to lose its master."""
+def sentinel_set(
+    *, password: str = "", replicas: int = 2, sentinels: int = 3, lost_after_s: int = LOST_AFTER_S
+) -> Iterator[SentinelSet]:
+    """A replicated store that is ready to lose its master, or with `lost_after_s=BUSY_S` keeps the one that it has."""
     binary = str(server_binary())
     with tempfile.TemporaryDirectory(prefix="va-set-") as name:
         base = Path(name)
-        made = SentinelSet([], [], password)
+        made = SentinelSet([], [], password, lost_after_s)
         try:
             for number in range(1 + replicas):
                 (directory := base / f"server-{number}").mkdir()
                 follow = ["--replicaof", "127.0.0.1", str(made.servers[0].port)] if made.servers else []
-                server = RedisServer(binary, directory, free_port(), password, [*_REPLICATED, *follow])
+                server = RedisServer(binary, directory, free_port(), password, [*made.options, *follow])
                 made.servers.append(server)
                 server.start()
             for number in range(sentinels):
                 port = free_port()
                 made.sentinel_ports.append(port)
                 made.sentinels.append(_sentinel(binary, base / f"sentinel-{number}", port, made))
+            for port in made.sentinel_ports:
+                _await(partial(_is_told, port), "a sentinel that answers")
             _await(lambda: _is_watched(made, replicas, sentinels), "sentinels that know all of each other")
             _await(made.takes_writes, "a master that takes writes")
             yield made
@@ -166,7 +187,7 @@ def _sentinel(binary: str, directory: Path, port: int, made: SentinelSet) -> sub
         "bind 127.0.0.1",
         f"dir {directory}",
         f"sentinel monitor {SERVICE} 127.0.0.1 {made.servers[0].port} 2",
-        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+        f"sentinel down-after-milliseconds {SERVICE} {1000 * made.lost_after_s}",
         f"sentinel failover-timeout {SERVICE} 4000",
     ]
     if made.password:
@@ -178,9 +199,15 @@ def _sentinel(binary: str, directory: Path, port: int, made: SentinelSet) -> sub
     )
 
 
+def _is_told(port: int) -> bool:
+    with redis.Redis(port=port, socket_timeout=ANSWER_S) as sentinel:
+        never_tilt(sentinel)
+    return True
+
+
 def _is_watched(made: SentinelSet, replicas: int, sentinels: int) -> bool:
     for port in made.sentinel_ports:
-        with redis.Redis(port=port, socket_timeout=1) as sentinel:
+        with redis.Redis(port=port, socket_timeout=ANSWER_S) as sentinel:
             state = sentinel.sentinel_master(SERVICE)
             if (state["num-slaves"], state["num-other-sentinels"]) != (replicas, sentinels - 1):
                 return False
@@ -202,7 +229,7 @@ class ClusterSet:
 
     def client(self, server: RedisServer) -> Any:
         """A plain client of one server."""
-        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=2)
+        return redis.Redis(port=server.port, password=self.password or None, socket_timeout=ANSWER_S)
 
     def command(self, *words: Any) -> list[Any]:
         """Tell every living master something."""
@@ -253,7 +280,9 @@ class ClusterSet:
 
 
 @contextlib.contextmanager
-def cluster_set(*, password: str = "", replicas: bool = False) -> Iterator[ClusterSet]:
+def cluster_set(
+    *, password: str = "", replicas: bool = False, lost_after_s: int = LOST_AFTER_S
+) -> Iterator[ClusterSet]:
     """Three masters that share the slots."""
     binary = str(server_binary())
     with tempfile.TemporaryDirectory(prefix="va-cluster-") as name:
@@ -263,7 +292,8 @@ def cluster_set(*, password: str = "", replicas: bool = False) -> Iterator[Clust
             for number in range(6 if replicas else 3):
                 (directory := Path(name) / f"node-{number}").mkdir()
                 buses.append(free_port())
-                options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port"]
+                options = ["--cluster-enabled", "yes", "--cluster-node-timeout"]
+                options += [str(1000 * lost_after_s), "--cluster-port"]
                 options += [str(buses[-1]), "--repl-diskless-sync-delay", "0"]
                 server = RedisServer(binary, directory, free_port(), password, options)
                 made.servers.append(server)

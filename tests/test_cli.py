@@ -42,7 +42,7 @@ def voice_agent(*arguments: str, **variables: str) -> subprocess.CompletedProces
         env=QUIET | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -110,7 +110,7 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(PATIENCE_S)
         finally:
             self.process.kill()
             self.process.wait()
@@ -222,7 +222,9 @@ async def test_a_person_is_asked_on_a_terminal(served: Served, answer: bytes, st
     terminal, its_end = os.openpty()
     command = [sys.executable, "-m", "voice_agent", "drain", "--color", "blue", "--store", served.store]
     os.write(terminal, answer)
-    done = subprocess.run(command, env=QUIET, stdin=its_end, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=QUIET, stdin=its_end, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     os.close(terminal)
     os.close(its_end)
     assert done.returncode == status, done.stderr
@@ -263,7 +265,7 @@ async def test_a_signal_ends_calls_at_the_deadline_and_the_process_with_0(tmp_pa
                 while True:
                     await caller.recv()
             assert caller.close_code == 1012
-        assert await asyncio.to_thread(one.process.wait, 10) == 0
+        assert await asyncio.to_thread(one.process.wait, PATIENCE_S) == 0
     finally:
         one.stop()
     lines = [json.loads(line) for line in one.logs.read_text().splitlines()]

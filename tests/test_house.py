@@ -12,6 +12,7 @@ import pytest
 
 from tests.house import imports, rules
 from tests.house.measures import APP, ROOT, Measures, Size, measure
+from tests.waiting import PATIENCE_S
 
 
 def written(folder: Path, source: str) -> Measures:
@@ -108,7 +109,7 @@ def test_the_command_prints_json() -> None:
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'app'}"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     told = json.loads(done.stdout)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import voice_agent
+from tests.waiting import PATIENCE_S
 
 
 def test_every_name_that_is_offered_is_there() -> None:
@@ -33,7 +34,9 @@ def test_every_name_that_is_offered_is_there() -> None:
 def test_the_package_itself_loads_nothing() -> None:
     """Whatever imports a part of it need not pay for all of it."""
     program = "import sys, voice_agent; print([name for name in sys.modules if name.startswith('voice_agent.')])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -46,7 +49,7 @@ def test_a_package_called_app_is_somebody_elses(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

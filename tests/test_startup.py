@@ -53,7 +53,7 @@ asyncio.run(main())
 def test_a_server_imports_nothing_heavy_before_it_answers(tmp_path: Path) -> None:
     """Every part of it was made: store, agents, pod, routes, server."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "fastapi" in loaded
@@ -111,7 +111,7 @@ async def test_a_server_is_healthy_after_little_cpu_time_and_takes_a_call_at_onc
         said = await asyncio.to_thread(first_words, port)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     assert said
 
 
@@ -169,7 +169,7 @@ def test_a_server_that_is_told_to_stop_while_it_starts_stops() -> None:
             while not handles(server.pid, signal.SIGTERM):
                 assert server.poll() is None
             server.send_signal(signal.SIGTERM)
-            assert server.wait(20) == 0
+            assert server.wait(PATIENCE_S) == 0
         finally:
             server.kill()
 
@@ -177,7 +177,9 @@ def test_a_server_that_is_told_to_stop_while_it_starts_stops() -> None:
 def test_nothing_heavy_comes_before_the_first_handler() -> None:
     """What takes long to import is imported when a signal is caught already."""
     program = "import sys, voice_agent.__main__; print('typer' in sys.modules, 'voice_agent.cli' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.split() == ["False", "False"]
 
 

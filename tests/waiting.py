@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long a test waits for what must come. It bounds a test that has failed, and judges no machine: what has to come
 within a time of its own is measured by an injected clock or by CPU time."""
 LOOK_S = 0.005

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 PROGRAM = """
 import pathlib
 from tests.call.calls import new_call
@@ -24,6 +26,6 @@ print((resident() - before) / len(calls) / 2**20)
 def test_a_full_outbox_takes_little_more_than_its_limit() -> None:
     """Its entries' own sizes are what is counted, so nothing may lie about between them."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert float(done.stdout) < 1.5, done.stdout

@@ -19,7 +19,7 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.replicated import cluster_set, sentinel_set
+from tests.replicated import BUSY_S, cluster_set, sentinel_set
 from tests.servers import RedisServer, binaries, redis_server
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.call.completeness import Missing, missing
@@ -72,7 +72,8 @@ def replicated() -> Iterator[dict[str, Any]]:
 
         class Sets(dict[str, Any]):
             def __missing__(self, name: str) -> Any:
-                self[name] = stack.enter_context(sentinel_set() if name == "sentinel" else cluster_set())
+                made = sentinel_set if name == "sentinel" else cluster_set
+                self[name] = stack.enter_context(made(lost_after_s=BUSY_S))
                 return self[name]
 
         yield Sets()

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.deploy.manifests import manifests
+from tests.replicated import ANSWER_S, never_tilt
 from tests.waiting import PATIENCE_S
 from voice_agent.stores.embedded import server_binary
 
@@ -71,19 +72,13 @@ else:
 '''
 
 
-TILTED_S = 4 * PATIENCE_S
-"""A Sentinel whose timer comes late, as on a busy machine, does nothing for thirty seconds (TILT), again and again."""
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> None:
-    """Ask again and again; whoever does not answer yet will."""
-    deadline_s = time.monotonic() + TILTED_S
-    while True:
-        with contextlib.suppress(redis.RedisError, OSError):
-            if condition():
-                return
-        assert time.monotonic() < deadline_s, f"waited in vain: {what}"
-        time.sleep(0.05)
+CHOICE_S = 2 * PATIENCE_S
+"""How long a test waits for the Sentinels: on a busy machine several of their votes may fail, each some ten seconds."""
+DOWN_AFTER_MS = 5000
+"""How long a server or a Sentinel of these tests may stand still before the others take it for lost. With the second of
+the manifests an overloaded machine has them choose a master again and again, and lets no choice come to its end."""
+STARTS = ("start-redis.sh", "start-sentinel.sh")
+"""What the containers of a pod run."""
 
 
 @dataclass
@@ -92,7 +87,10 @@ class Pods:
 
     base: Path
     hosts: list[str]
-    running: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    running: dict[str, dict[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
+    """Of each pod that runs, the process of each of its scripts."""
+    untold: set[str] = field(default_factory=set)
+    """Pods whose Sentinel has begun and does not know yet what `_settle` tells it."""
 
     def environment(self, host: str) -> dict[str, str]:
         """What the StatefulSet gives, with addresses for names."""
@@ -114,38 +112,67 @@ class Pods:
         """One script of a pod, to its end."""
         command = [SHELL, str(self.base / "scripts" / script)]
         environment = self.environment(host) | more
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     def start(self, *hosts: str) -> None:
         """Start pods; both containers of each at once."""
         for host in hosts:
             (self.base / host).mkdir(exist_ok=True)
-            self.running[host] = [
-                subprocess.Popen(
-                    [SHELL, str(self.base / "scripts" / script)],
-                    env=self.environment(host),
-                    cwd=self.base / host,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-                for script in ("start-redis.sh", "start-sentinel.sh")
-            ]
+            self.running[host] = {script: self._begin(host, script) for script in STARTS}
+
+    def _begin(self, host: str, script: str) -> subprocess.Popen[bytes]:
+        self.untold.add(host)
+        return subprocess.Popen(
+            [SHELL, str(self.base / "scripts" / script)],
+            env=self.environment(host),
+            cwd=self.base / host,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _settle(self) -> None:
+        """Begin containers that ended by themselves again, as Kubernetes does; tell each Sentinel to be patient."""
+        for host, processes in self.running.items():
+            for script, process in processes.items():
+                if process.poll() is not None:
+                    processes[script] = self._begin(host, script)
+        for host in sorted(self.untold & self.running.keys()):
+            with contextlib.suppress(redis.RedisError), self.sentinel(host) as sentinel:
+                never_tilt(sentinel)
+                sentinel.sentinel_set("voice", "down-after-milliseconds", DOWN_AFTER_MS)
+                self.untold.discard(host)
+
+    def wait_until(self, condition: Callable[[], Any], what: str) -> None:
+        """Ask again and again; what does not answer yet will."""
+        deadline_s = time.monotonic() + CHOICE_S
+        while True:
+            self._settle()
+            with contextlib.suppress(redis.RedisError, OSError):
+                if condition():
+                    return
+            assert time.monotonic() < deadline_s, f"waited in vain: {what}"
+            time.sleep(0.05)
 
     def kill(self, *hosts: str) -> None:
         """kill -9 of everything in these pods; their disks stay."""
         for host in hosts:
-            for process in self.running.pop(host, ()):
+            for process in self.running.pop(host, {}).values():
                 process.kill()
                 process.wait()
 
     def server(self, host: str) -> Any:
         """A client of a pod's server."""
-        return redis.Redis(host=host, password=PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE)
+        return redis.Redis(host=host, password=PASSWORD, socket_timeout=ANSWER_S, decode_responses=True, retry=ONCE)
 
     def sentinel(self, host: str) -> Any:
         """A client of a pod's Sentinel."""
         return redis.Redis(
-            host=host, port=26379, password=SENTINEL_PASSWORD, socket_timeout=2, decode_responses=True, retry=ONCE
+            host=host,
+            port=26379,
+            password=SENTINEL_PASSWORD,
+            socket_timeout=ANSWER_S,
+            decode_responses=True,
+            retry=ONCE,
         )
 
     def master(self) -> str:
@@ -167,7 +194,7 @@ class Pods:
 
     def await_whole(self) -> str:
         """Wait for `is_whole`; returns the master."""
-        wait_until(lambda: bool(self.master()) and self.is_whole(), "a master whom everybody follows")
+        self.wait_until(lambda: bool(self.master()) and self.is_whole(), "a master whom everybody follows")
         return self.master()
 
     @property

@@ -21,7 +21,7 @@ import pytest
 
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.servers import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall
 
@@ -269,7 +269,7 @@ def test_a_wrong_setting_is_one_line_for_all_workers(variables: dict[str, str], 
         env={**kept, **known, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
@@ -285,7 +285,7 @@ def test_a_store_that_cannot_be_reached_is_one_line_for_all_workers() -> None:
         env=kept,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr

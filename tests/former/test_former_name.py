@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 HERE = Path(__file__).parent
 
 
@@ -21,7 +23,7 @@ def test_a_module_of_the_former_name_is_the_module_of_today() -> None:
         env={"PYTHONPATH": f"{HERE}:{HERE.parents[1] / 'app'}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stdout.split() == ["True", "True", "voice_agent.call.audio"], done.stderr

@@ -15,12 +15,17 @@ from loadtest.outcome import Check, Outcome
 from loadtest.overload import lag_p50_ms
 from loadtest.resuming import Findings
 from loadtest.timeline import Timeline, commit_ms
+from tests.waiting import PATIENCE_S
 
 
 def run(*words: str) -> tuple[int, dict[str, Any]]:
     """One profile as a command: its status and its figures."""
     done = subprocess.run(
-        [sys.executable, "-m", "loadtest", *words, "--json"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", "loadtest", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -102,7 +107,7 @@ def test_nobody_there_is_said_in_one_line() -> None:
         [sys.executable, "-m", "loadtest", "smoke", "--url", "ws://127.0.0.1:9"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 2

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from voice_agent.observe.log_queue import MAX_LINE_CHARS, QueuedLines, ReadyLines
 
 
@@ -29,7 +30,6 @@ def record(text: str) -> logging.LogRecord:
     return logging.LogRecord("test", logging.INFO, __file__, 1, text, (), None)
 
 
-@pytest.mark.timeout(20)
 def test_whoever_logs_never_waits_for_the_reader(pipe: tuple[int, int]) -> None:
     """A full pipe costs log lines, which are counted, and nothing else; read again, the count is told."""
     reading, writing = pipe
@@ -71,7 +71,6 @@ def test_a_reader_that_has_gone_is_no_error(pipe: tuple[int, int]) -> None:
         handler.close()
 
 
-@pytest.mark.timeout(20)
 def test_a_process_that_forks_drops_what_nobody_reads(pipe: tuple[int, int]) -> None:
     """It has no thread that could wait in its place."""
     reading, writing = pipe
@@ -82,7 +81,6 @@ def test_a_process_that_forks_drops_what_nobody_reads(pipe: tuple[int, int]) -> 
         assert os.read(reading, 4) == b"0000"
 
 
-@pytest.mark.timeout(30)
 def test_a_process_whose_log_is_not_read_can_end() -> None:
     """The thread that hangs in a write holds nothing that the end of the process needs."""
     program = (
@@ -95,6 +93,6 @@ def test_a_process_whose_log_is_not_read_can_end() -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"logged\n"
         try:
-            assert child.wait(15) == 0
+            assert child.wait(PATIENCE_S) == 0
         finally:
             child.send_signal(signal.SIGKILL)

@@ -68,7 +68,7 @@ class Moto:
             "json",
         ]
         environment = {"PATH": os.environ["PATH"], **self.environment()}
-        done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=PATIENCE_S)
         return json.loads(done.stdout)
 
     def reset(self) -> None:
@@ -98,7 +98,7 @@ def moto_server() -> Iterator[Moto]:
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/moto-api/data.json", timeout=5, trust_env=False).status_code == 200
+        return httpx.get(f"{url}/moto-api/data.json", timeout=PATIENCE_S, trust_env=False).status_code == 200
     return False
 
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from voice_agent.operate.blocking import optional, run_to_completion
 from voice_agent.operate.ports import CutoverError
 
@@ -17,11 +18,11 @@ async def test_a_cancelled_change_ends_before_the_cancellation_does() -> None:
 
     def change() -> None:
         begun.set()
-        assert may_end.wait(10)
+        assert may_end.wait(PATIENCE_S)
         done.append(1)
 
     task = asyncio.create_task(run_to_completion(change))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, PATIENCE_S)
     task.cancel()
     await asyncio.sleep(0)
     assert not task.done()

@@ -106,7 +106,6 @@ async def cut_over(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_cutovers_over_an_alb(redis_url: str, balancer: Balancer) -> None:
     """To green; a smoke call that fails; Ctrl-C in the drain; a killed tool, run again: one call lives through all."""
     smoke_rules = balancer.told(*balancer.smoke)

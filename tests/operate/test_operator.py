@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.waiting import PATIENCE_S
 from voice_agent.rehearse.cutovers import cut_over
 from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.runtime.clock import SystemClock
@@ -17,7 +18,6 @@ DRAIN_DEADLINE_S = 5
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_a_caller_who_cannot_resume_and_is_cut_off_is_told_as_lost(tmp_path: Path) -> None:
     """Who just listens on blue is cut off at the deadline: exit 3 and the number; preflight said so before.
 
@@ -30,7 +30,7 @@ async def test_a_caller_who_cannot_resume_and_is_cut_off_is_told_as_lost(tmp_pat
         async with connect(f"{stage.balancer.calls}?model=echo") as call:
             await call.recv()
             outcome = await cut_over(stage, "green", DRAIN_DEADLINE_S, tmp_path / "log", lines.append, smoke=False)
-            await asyncio.wait_for(call.wait_closed(), 5)
+            await asyncio.wait_for(call.wait_closed(), PATIENCE_S)
             assert call.close_code == 1012
         assert (outcome.status, outcome.ok) == (3, False)
         assert (lines[-1]["step"], lines[-1]["lost"], lines[-1]["exit"]) == ("done", 1, 3)

@@ -20,7 +20,6 @@ from voice_agent.rehearse.balancer import CONFIGURATION
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
     """Four callers of all kinds are moved from blue to green; the last line of the output is the figures.
 

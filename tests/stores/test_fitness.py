@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.replicated import cluster_set, sentinel_set
+from tests.replicated import BUSY_S, cluster_set, sentinel_set
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import rig
 from tests.servers import RedisServer, binaries, redis_server
@@ -245,7 +245,7 @@ def test_all_commands_of_the_scripts_are_asked_for() -> None:
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
 async def test_every_server_that_takes_writes_is_looked_at(kind: str) -> None:
     """Of a cluster one that evicts is enough; of a set with sentinels the master counts."""
-    with sentinel_set() if kind == "sentinel" else cluster_set() as servers:
+    with (sentinel_set if kind == "sentinel" else cluster_set)(lost_after_s=BUSY_S) as servers:
         store = open_store(servers.url, ttl_s=100)
         assert isinstance(store, RedisStore)
         nodes = await store._servers()

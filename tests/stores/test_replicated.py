@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 
@@ -17,20 +18,22 @@ from voice_agent.stores.factory import open_store
 from voice_agent.stores.redis_cluster import ClusterStore
 from voice_agent.stores.redis_connections import Tuning, read_place, tuning_of
 
+TILT_TRIGGER_S = 2.0
+"""A Sentinel's own, unless it is told another."""
 CALLS = [f"call_{number}" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[SentinelSet]:
     """A master, two replicas and three sentinels, with a password."""
-    with sentinel_set(password="correct-horse") as made:
+    with sentinel_set(password="correct-horse", lost_after_s=3) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterSet]:
     """Three masters with a replica each, with a password."""
-    with cluster_set(password="correct-horse", replicas=True) as made:
+    with cluster_set(password="correct-horse", replicas=True, lost_after_s=3) as made:
         yield made
 
 
@@ -133,6 +136,18 @@ async def test_a_failover_loses_no_answered_write_and_heals_by_itself(sentinels:
     await asyncio.to_thread(sentinels.await_failover, killed)
     await asyncio.to_thread(sentinels.revive, killed)
     await store.close()
+
+
+async def test_a_sentinel_of_these_tests_that_stood_still_goes_on(sentinels: SentinelSet) -> None:
+    """As on an overloaded machine: its timer comes so late that of itself it would do nothing for half a minute."""
+    process, port = sentinels.sentinels[0], sentinels.sentinel_ports[0]
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(TILT_TRIGGER_S + 0.5)  # so long its timer does not come
+    process.send_signal(signal.SIGCONT)
+    with sentinels.sentinel(port) as told:
+        for _ in range(2):
+            assert told.info("sentinel")["sentinel_tilt"] == 0
+            await asyncio.sleep(0.3)  # Its timer comes at least once.
 
 
 async def test_questions_wait_for_the_end_of_a_short_loss(sentinels: SentinelSet) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.replicated import SERVICE, cluster_set, sentinel_set
+from tests.replicated import BUSY_S, SERVICE, cluster_set, sentinel_set
 from tests.servers import redis_server
 from tests.tls import make_certificate, needs_openssl, tls_proxies
 from voice_agent.call.changes import CallWrite
@@ -51,7 +51,7 @@ async def test_one_server(pair: tuple[Path, Path]) -> None:
 
 async def test_behind_sentinels(pair: tuple[Path, Path]) -> None:
     """`rediss+sentinel://` speaks TLS to the sentinels and to the master, each with its own password."""
-    with sentinel_set(password="correct-horse", replicas=1, sentinels=1) as behind:
+    with sentinel_set(password="correct-horse", replicas=1, sentinels=1, lost_after_s=BUSY_S) as behind:
         (sentinel_port,) = behind.sentinel_ports
         async with tls_proxies(*pair, sentinel_port, behind.servers[0].port) as (sentinel, master):
             with behind.sentinel(sentinel_port) as told:
@@ -73,7 +73,7 @@ async def test_behind_sentinels(pair: tuple[Path, Path]) -> None:
 
 async def test_a_cluster(pair: tuple[Path, Path]) -> None:
     """`rediss+cluster://` speaks TLS to each node, the ones it has found as well as those in the URL."""
-    with cluster_set() as cluster:
+    with cluster_set(lost_after_s=BUSY_S) as cluster:
         async with tls_proxies(*pair, *(server.port for server in cluster.servers)) as proxies:
             for server, proxy in zip(cluster.servers, proxies, strict=True):
                 with cluster.client(server) as told:

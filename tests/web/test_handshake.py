@@ -21,6 +21,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
+from tests.waiting import PATIENCE_S, until
 from tests.web.rig import CALL_ID, CALL_KEY, Running, refuse, running
 from voice_agent.runtime.ports import StartCall
 from voice_agent.web.handshake import LINGER_BYTES, Handshake
@@ -66,7 +67,7 @@ class Peer:
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (small letters) and body of the next response."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             status, *lines = head.split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
@@ -81,7 +82,7 @@ class Peer:
 
     async def rest(self) -> bytes:
         """Everything until the connection ends."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionResetError):
                 return await self.reader.read()
             return b""
@@ -99,13 +100,6 @@ async def peers(server: Running, count: int = 1) -> AsyncIterator[list[Peer]]:
     finally:
         for peer in made:
             peer.writer.close()
-
-
-async def until(condition: Any) -> None:
-    """Wait until a callable is true."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def counted(server: Running, label: str) -> float:
@@ -360,7 +354,7 @@ async def test_the_exit_is_clean_whatever_half_made_handshakes_hang_about(begun:
         for _ in range(SOME_TURNS):
             await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.shield(server.task)
 
 
@@ -378,7 +372,7 @@ async def test_the_exit_answers_an_upgrade_under_way() -> None:
         await stuck.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         assert await peer.error() == (503, "draining")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.shield(server.task)
 
 
