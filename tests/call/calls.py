@@ -14,7 +14,7 @@ from voice_agent.call.codec import restore
 from voice_agent.call.effects import Attached, Effect
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
-from voice_agent.call.session_config import new_session
+from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
 
@@ -44,7 +44,7 @@ def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int 
         owner="pod-a",
         color="blue",
         model="test",
-        session=new_session(call_id, "test", "alloy", expires_at_s=1),
+        session=SessionConfig(new_session(call_id, "test", "alloy", expires_at_s=1)),
         outbox=Outbox(outbox_bytes),
         created_at_ms=0,
         mirror=mirror,
@@ -69,7 +69,7 @@ def feed(call: Call, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
 
 def emitted(call: Call) -> list[dict[str, Any]]:
     """Events that wait for the store, as objects."""
-    return [orjson.loads(entry.head) for entry in call.unsaved_events]
+    return [orjson.loads(entry.head) for entry in call.outbox.unsaved]
 
 
 def types(call: Call) -> list[str]:
@@ -113,29 +113,22 @@ def moved(call: Call) -> Call:
     )
 
 
-NOT_STORED = frozenset(
-    (
-        "visible_seq sent_seq cut_off pending_audio resent_to counts_bytes missing_told_at delta_head effective"
-        " trimmed_to"
-    ).split()
-)
+NOT_STORED = frozenset("cut_off pending_audio missing_told_at delta_head trimmed_to".split())
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 
 def remembered(call: Call) -> dict[str, Any]:
     """All that a call is, field by field, without what was said and done since and is not durable yet."""
-    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
+    waiting = {event_id for event_id, _, _ in call.client_events.unsaved}
     heard = call.input_audio
-    known = {event_id: at for event_id, at in call.seen.items() if event_id not in waiting}
+    known = {event_id: at for event_id, at in call.client_events.seen.items() if event_id not in waiting}
     return {
         **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
-        "outbox": call.outbox.after(0),
+        "session": (call.session.fields, call.session.voice_locked),
+        "outbox": (call.outbox.seq, call.outbox.after(0)),
         "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],
         "input_audio": replace(heard, audio=heard.audio[: heard.saved], position=heard.durable_position),
-        "seen": list(known.items()),
-        "seen_made": max((number for number, _ in known.values()), default=0),
-        "last_client_event_id": next(reversed(known), None),
-        "unsaved_seen": [],
+        "client_events": (list(known.items()), max((number for number, _ in known.values()), default=0)),
     }
 
 

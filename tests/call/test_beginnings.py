@@ -37,9 +37,9 @@ def test_a_new_call_is_all_that_was_asked_for() -> None:
     """Settings, time and chance come from outside; it is written whole, by the pod that made it."""
     call = begin(MADE)
     assert (call.call_id, call.epoch, call.claim, call.owner, call.color) == (CALL_ID, 1, "first", "pod-a", "blue")
-    assert (call.model, call.created_at_ms, call.checkpoint_ms, call.resumable) == ("echo", 5, 100, True)
-    assert call.session["audio"]["output"]["voice"] == "ash"
-    assert call.session["expires_at"] == 9
+    assert (call.model, call.created_at_ms, call.speech.checkpoint_ms, call.resumable) == ("echo", 5, 100, True)
+    assert call.session.fields["audio"]["output"]["voice"] == "ash"
+    assert call.session.fields["expires_at"] == 9
     assert call.write_whole
     assert begin(replace(MADE, mirror=True)).mirror
 

@@ -48,7 +48,7 @@ def test_audio_up_to_the_bound_is_shown() -> None:
     call = manual_call()
     feed(call, inputs.AppendAudio(bytes(MAX_RETRIEVED_BYTES)), inputs.CommitAudio(), inputs.RetrieveItem(item_id(1)))
     assert types(call)[-1] == "conversation.item.retrieved"
-    assert len(call.unsaved_events[-1].audio) == MAX_RETRIEVED_BYTES
+    assert len(call.outbox.unsaved[-1].audio) == MAX_RETRIEVED_BYTES
 
 
 def test_turns_that_nobody_has_understood_count() -> None:
@@ -151,10 +151,10 @@ def test_an_item_is_bounded_as_it_is_stored() -> None:
 def test_no_piece_of_speech_is_large(checkpoint_ms: int) -> None:
     """Whatever the checkpoint interval, speech is stored as it grows, in pieces of a bounded size."""
     call = manual_call()
-    call.checkpoint_ms = checkpoint_ms
+    call.speech.checkpoint_ms = checkpoint_ms
     feed(call, inputs.AppendAudio(bytes(3 * MAX_PIECE_BYTES + 2)))
-    assert sum(len(piece.audio) for piece in call.unsaved_speech) == 3 * MAX_PIECE_BYTES + 2
-    assert max(len(piece.audio) for piece in call.unsaved_speech) == MAX_PIECE_BYTES
+    assert sum(len(piece.audio) for piece in call.speech.unsaved) == 3 * MAX_PIECE_BYTES + 2
+    assert max(len(piece.audio) for piece in call.speech.unsaved) == MAX_PIECE_BYTES
 
 
 def test_what_the_next_write_carries_is_counted() -> None:
@@ -174,9 +174,9 @@ def test_events_of_a_write_that_was_lost_count_again() -> None:
     """They wait for the next one."""
     call = manual_call()
     feed(call, inputs.ClearAudio(), inputs.ClearAudio())
-    waiting, counted = call.unsaved_events, call.unsaved_bytes
+    waiting, counted = call.outbox.unsaved, call.unsaved_bytes
     take_write(call, 0)
-    call.requeue_events(waiting)
+    call.outbox.requeue(waiting)
     assert call.unsaved_bytes == counted
 
 

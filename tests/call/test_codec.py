@@ -126,7 +126,7 @@ def test_fields_of_a_newer_version_survive() -> None:
     held = stored(call)
     held.fields["invented_later"] = b"\x00kept"
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    attach(again, again.seq, 0, resumable=False)
+    attach(again, again.outbox.seq, 0, resumable=False)
     again.write_whole = True
     assert take_write(again, 0).fields["invented_later"] == b"\x00kept"
 
@@ -153,9 +153,9 @@ def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> Non
     turned = Snapshot(dict(reversed(held.fields.items())), held.items, held.outbox, held.speech)
     for snapshot in (held, turned):
         again = restore(snapshot, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-        assert again.last_client_event_id == "event_19"
-        assert list(again.seen) == [f"event_{n}" for n in range(20)]
-        assert again.seen_made == call.seen_made
+        assert again.client_events.last_id == "event_19"
+        assert list(again.client_events.seen) == [f"event_{n}" for n in range(20)]
+        assert again.client_events.made == call.client_events.made
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -194,8 +194,8 @@ def test_an_id_that_came_twice_is_as_new_as_when_it_came_last() -> None:
     call = new_call()
     feed(call, *(inputs.CreateItem(dict(TEXT), event_id=event_id) for event_id in ("a", "b", "a")))
     again = moved(call)
-    assert list(again.seen.items()) == [("b", (2, 0)), ("a", (3, 0))]
-    assert again.last_client_event_id == "a"
+    assert list(again.client_events.seen.items()) == [("b", (2, 0)), ("a", (3, 0))]
+    assert again.client_events.last_id == "a"
 
 
 def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
@@ -213,7 +213,7 @@ def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
         again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
         assert again.missing.speech
         assert again.heard_ms == 600
-        assert list(again.seen) == [f"old_{number}" for number in range(30)]
+        assert list(again.client_events.seen) == [f"old_{number}" for number in range(30)]
 
 
 def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
@@ -256,12 +256,12 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
         assert keeps_what_was_said(held)
         again = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
         assert (again.status, again.outcome, again.ended_at_ms) == (Status.ENDED, "hangup", 7)
-        assert (again.session, again.agent_state) == (call.session, {"state": 1})
+        assert (again.session.fields, again.agent_state) == (call.session.fields, {"state": 1})
         assert [item["id"] for item in again.conversation.items()] == [item_id(1), item_id(2)]
         held.items.clear()
         assert not keeps_what_was_said(held)
         bare = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
-        assert (bare.session, bare.agent_state) == (new_session(CALL_ID, "test", "", expires_at_s=0), {})
+        assert (bare.session.fields, bare.agent_state) == (new_session(CALL_ID, "test", "", expires_at_s=0), {})
 
 
 @pytest.mark.parametrize(

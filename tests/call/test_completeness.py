@@ -79,7 +79,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
         if step == "moved":
             owner.call = owner.taken_over(outbox_bytes=(1 << 20) - outbox_bytes)
         elif step == "ahead":
-            attach(call, call.seq + 3, 0, resumable=True)
+            attach(call, call.outbox.seq + 3, 0, resumable=True)
         elif step == "handoff":
             feed(call, inputs.HandoffPlanned())
         elif step == "stage":
@@ -104,7 +104,7 @@ def test_a_record_counts_exactly_what_the_store_holds(
             assert again.untranscribed[of_id].audio in (b"", clip.audio)
         assert again.clip in (None, owner.call.clip)
         assert again.answered in (None, owner.call.answered)
-        assert [entry.n for entry in held.outbox] == [entry.n for entry in replayable(held.outbox, again.seq)]
+        assert [entry.n for entry in held.outbox] == [entry.n for entry in replayable(held.outbox, again.outbox.seq)]
 
 
 def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() -> None:
@@ -117,8 +117,8 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
     held.outbox.clear()
     held.speech.clear()
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-    events = owner.call.seq
-    assert again.missing == Missing(1, events, len(owner.call.stored_speech))
+    events = owner.call.outbox.seq
+    assert again.missing == Missing(1, events, len(owner.call.speech.stored))
     attached = attach(again, 2, 0, resumable=True)
     assert (attached.missing, attached.gap) == (Missing(1, events, 2), (3, events))
     assert attach(again, 2, 0, resumable=True).missing == attached.missing, "the greeting may have been lost"
@@ -188,7 +188,7 @@ def test_ids_of_what_nobody_remembers_are_not_given_again() -> None:
         seen |= {response_id, *(step["key"] for step in first.call.response.side_effects)}
         feed(first.call, inputs.ResponseText(response_id, "Yes."), inputs.ResponseFinished(response_id))
     seen |= {item["id"] for item in first.call.conversation.items()}
-    attach(forgotten, first.call.seq, 0, resumable=True)
+    attach(forgotten, first.call.outbox.seq, 0, resumable=True)
     feed(forgotten, inputs.CreateItem(dict(TEXT)), inputs.CreateResponse({}))
     assert forgotten.response is not None
     feed(forgotten, inputs.SideEffectBegun(forgotten.response.response_id, "step"))
@@ -228,8 +228,8 @@ def test_speech_that_is_gone_is_asked_for_again() -> None:
     held.speech[:] = [entry for entry in held.speech if entry.item_id != owner.call.input_audio.item_id]
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert again.heard_ms == said_ms
-    assert again.last_client_event_id == "typed"
-    assert list(again.seen) == [*(f"first_{n}" for n in range(10)), "typed"]
+    assert again.client_events.last_id == "typed"
+    assert list(again.client_events.seen) == [*(f"first_{n}" for n in range(10)), "typed"]
     feed(again, *(inputs.AppendAudio(FRAME, f"second_{n}") for n in range(20)))
     assert again.heard_ms == said_ms + 400
 
@@ -282,7 +282,7 @@ def test_who_comes_back_after_one_who_knew_more_is_told_of_the_numbers_in_betwee
     call = new_call()
     feed(call, inputs.CreateItem(dict(TEXT)))
     take_write(call, 0)
-    seen = call.seq
+    seen = call.outbox.seq
     assert attach(call, seen + 5, 0, resumable=True).gap == (seen + 1, seen + 5)
     feed(call, inputs.CreateItem(dict(TEXT)))
     write = take_write(call, 0)
@@ -300,7 +300,7 @@ def test_events_of_a_whole_write_are_let_go_like_any_others() -> None:
     skip_write(owner.call)
     owner.write()
     assert owner.held().outbox
-    attach(owner.call, owner.call.seq + 5, 0, resumable=True)
+    attach(owner.call, owner.call.outbox.seq + 5, 0, resumable=True)
     owner.write()
     assert owner.held().outbox == []
 
@@ -315,7 +315,7 @@ def test_events_kept_before_an_owner_without_an_outbox_are_not_replayed_after_it
     feed(owner.call, inputs.CreateItem(dict(TEXT)))
     owner.write()
     assert owner.held().outbox == []
-    assert attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.seq)
+    assert attach(owner.taken_over(), 1, 0, resumable=True).gap == (2, owner.call.outbox.seq)
 
 
 def test_a_record_without_counts_is_not_checked() -> None:

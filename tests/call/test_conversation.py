@@ -197,7 +197,7 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
     feed(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
     assert list(call.untranscribed) == [item_id(1)]
-    assert call.unsaved_events[-1].audio == b"\x01\x02" * 500
+    assert call.outbox.unsaved[-1].audio == b"\x01\x02" * 500
 
 
 def test_what_somebody_reads_is_copied_once_and_only_if_more_than_its_end_changes() -> None:

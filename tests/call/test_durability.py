@@ -31,9 +31,9 @@ def test_a_write_carries_what_changed_and_what_may_be_sent_after_it() -> None:
     assert [entry.n for entry in write.waiting] == [entry.n for entry in write.write.events] == [1, 2]
     assert write.write.fields["updated_at_ms"] == b"9"
     assert not call.has_changes
-    assert call.visible_seq == 0
+    assert call.outbox.visible_seq == 0
     feed(call, inputs.EventsReleased(2))
-    assert call.visible_seq == 2
+    assert call.outbox.visible_seq == 2
 
 
 def test_a_write_that_was_not_made_is_made_again_with_all_of_the_call() -> None:
@@ -65,9 +65,9 @@ def test_a_store_that_is_full_gets_less_until_it_is_not() -> None:
     call = manual_call()
     feed(call, *append(20, audio=FRAME))
     assert not taken(call, is_scarce=True).write.speech
-    assert call.under_memory_pressure
+    assert call.speech.under_memory_pressure
     taken(call)
-    assert not call.under_memory_pressure
+    assert not call.speech.under_memory_pressure
     feed(call, *append(20, audio=FRAME))
     assert taken(call).write.speech
 
@@ -120,5 +120,5 @@ def test_every_event_is_sent_once_and_in_order(steps: list[str]) -> None:
             [skipped] = feed(call, inputs.SkipWrite())
             assert isinstance(skipped, Skipped)
             release(skipped.waiting)
-    assert [entry.n for entry in sent] == list(range(1, call.seq + 1))
-    assert call.visible_seq == call.seq
+    assert [entry.n for entry in sent] == list(range(1, call.outbox.seq + 1))
+    assert call.outbox.visible_seq == call.outbox.seq

@@ -58,7 +58,7 @@ def test_silence_keeps_only_the_padding() -> None:
     call = new_call()
     feed(call, *append(99))
     assert len(call.input_audio.audio) == 15 * len(FRAME)
-    assert not call.unsaved_speech
+    assert not call.speech.unsaved
     assert not call.has_changes
 
 
@@ -73,7 +73,7 @@ def test_speech_is_checkpointed_as_it_grows() -> None:
     """While the caller speaks, a piece is handed to the store every checkpoint interval."""
     call = new_call()
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(24))
-    pieces = [entry.audio for entry in call.unsaved_speech]
+    pieces = [entry.audio for entry in call.speech.unsaved]
     assert b"".join(pieces) == FRAME * 21
     assert call.heard_ms == 420
 
@@ -87,10 +87,10 @@ def test_audio_that_was_taken_back_may_be_sent_again_under_its_own_id(is_manual:
     feed(call, *frames)
     if is_written:
         take_write(call, 0)
-    attached = attach(call, call.visible_seq, 0, resumable=True)
+    attached = attach(call, call.outbox.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     assert attached.rewound is not is_manual
-    assert call.last_client_event_id == (f"frame_{kept - 1}" if kept else None)
+    assert call.client_events.last_id == (f"frame_{kept - 1}" if kept else None)
     feed(call, *frames)
     assert call.input_audio.position == 20 * len(FRAME)
     assert len(call.input_audio.audio) == (20 if is_manual else 15) * len(FRAME)
@@ -235,11 +235,11 @@ def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
     call = new_call()
     frames = [inputs.AppendAudio(FRAME, f"frame_{n}") for n in range(20)]
     feed(call, *frames)
-    attach(call, call.visible_seq, 0, resumable=True)
+    attach(call, call.outbox.visible_seq, 0, resumable=True)
     kept = call.heard_bytes // len(FRAME)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
     assert len(written) == kept
-    call.resent_to = None
+    call.client_events.resent_to = None
     feed(call, *frames[kept:])
     spoken_turn(call)
     written = [value for name, value in take_write(call, 0).fields.items() if name.startswith("seen:")]
@@ -272,7 +272,7 @@ def stop(call: Call, at_bytes: int, audio: bytes) -> list[Effect]:
 def test_a_turn_ends_where_its_end_was_heard() -> None:
     """What came behind that, in the same piece, stays in the buffer."""
     call = new_call()
-    call.checkpoint_ms = 0
+    call.speech.checkpoint_ms = 0
     feed(call, inputs.AppendAudio(numbered(0, 20)))
     begin(call, numbered(20, 4))
     stop(call, 24 * len(FRAME), numbered(24, 3))
@@ -397,6 +397,6 @@ def test_silence_becomes_no_turn_in_a_full_conversation(monkeypatch: pytest.Monk
     call = detecting_call(idle_timeout_ms=2000)
     feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)))
     monkeypatch.setattr(conversation, "MAX_BYTES", 0)
-    emitted_before = call.seq
+    emitted_before = call.outbox.seq
     assert feed(call, *append(300)) == []
-    assert call.seq == emitted_before
+    assert call.outbox.seq == emitted_before

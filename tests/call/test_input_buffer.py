@@ -64,12 +64,12 @@ def test_an_utterance_under_way_is_saved_when_its_connection_goes(how: str) -> N
     gone: inputs.Input = inputs.ConnectionLost(hung_up=False) if how == "lost" else inputs.HandoffPlanned()
     speaking, silent = new_call(), new_call()
     for call in (speaking, silent):
-        call.checkpoint_ms = 0
+        call.speech.checkpoint_ms = 0
     begin(speaking)
     feed(speaking, *append(3), gone)
     feed(silent, *append(4), gone)
-    assert b"".join(entry.audio for entry in speaking.unsaved_speech) == FRAME * 4
-    assert silent.unsaved_speech == []
+    assert b"".join(entry.audio for entry in speaking.speech.unsaved) == FRAME * 4
+    assert silent.speech.unsaved == []
 
 
 def test_an_empty_buffer_takes_no_id() -> None:
@@ -85,18 +85,18 @@ def test_without_checkpoints_speech_is_stored_in_large_pieces(monkeypatch: pytes
     """As soon as there is enough for one, not before."""
     monkeypatch.setattr(input_audio, "MAX_PIECE_BYTES", 30 * len(FRAME))
     call = new_call()
-    call.checkpoint_ms = 0
+    call.speech.checkpoint_ms = 0
     begin(call)
     feed(call, *append(28))
-    assert call.unsaved_speech == []
+    assert call.speech.unsaved == []
     feed(call, *append(1))
-    assert [entry.audio for entry in call.unsaved_speech] == [FRAME * 30]
+    assert [entry.audio for entry in call.speech.unsaved] == [FRAME * 30]
 
 
 def test_speech_waits_for_no_write_while_the_store_is_short_of_memory() -> None:
     """No write is due for it."""
     call = manual_call()
-    call.under_memory_pressure = True
+    call.speech.under_memory_pressure = True
     feed(call, *append(50))
     assert not call.has_changes
 
@@ -106,13 +106,13 @@ def test_what_waits_of_an_utterance_is_taken_back_and_turns_are_not() -> None:
     call = manual_call()
     feed(call, *append(10), inputs.CommitAudio(), *append(10))
     unsaved_bytes = call.unsaved_bytes
-    input_audio.release_unsaved_speech(call)
-    assert [(entry.n, entry.item_id) for entry in call.unsaved_speech] == [(1, item_id(1))]
+    input_audio.release_unsaved_speech(call.input_audio, call.speech)
+    assert [(entry.n, entry.item_id) for entry in call.speech.unsaved] == [(1, item_id(1))]
     assert (call.input_audio.saved, call.input_audio.first_n) == (0, 0)
     assert call.unsaved_bytes == unsaved_bytes - 10 * len(FRAME)
-    call.keeps_turns = False
-    input_audio.release_unsaved_speech(call)
-    assert call.unsaved_speech == []
+    call.speech.keeps_turns = False
+    input_audio.release_unsaved_speech(call.input_audio, call.speech)
+    assert call.speech.unsaved == []
     assert call.unsaved_bytes == unsaved_bytes - 20 * len(FRAME)
 
 
@@ -122,8 +122,8 @@ def test_what_is_stored_of_an_utterance_is_not_taken_back() -> None:
     feed(call, *append(10))
     [stored] = take_write(call, 0).speech
     feed(call, *append(10))
-    input_audio.release_unsaved_speech(call)
-    assert call.unsaved_speech == []
+    input_audio.release_unsaved_speech(call.input_audio, call.speech)
+    assert call.speech.unsaved == []
     assert (call.input_audio.saved, call.input_audio.first_n) == (10 * len(FRAME), stored.n)
 
 
@@ -156,7 +156,7 @@ def test_nothing_that_was_said_is_left_in_a_call_that_has_ended() -> None:
     call = manual_call()
     feed(call, *append(10), inputs.CommitAudio(), *append(20), inputs.EndCall("admin"))
     assert kept_audio_bytes(call) == 0
-    assert call.unsaved_speech == []
+    assert call.speech.unsaved == []
 
 
 # --- bounds -----------------------------------------------------------------
@@ -188,9 +188,9 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
     ]
     assert call.response is not None
     assert call.response.cut
-    emitted_before = call.seq
+    emitted_before = call.outbox.seq
     assert feed(call, *append(20)) == []
-    assert call.seq == emitted_before
+    assert call.outbox.seq == emitted_before
     assert begin(call) == [CountLimit("call_audio_bytes")]
     assert emitted(call)[-1]["error"]["code"] == "audio_full"
     assert not call.input_audio.speaking

@@ -94,7 +94,7 @@ def test_the_audio_of_an_item_without_an_id_is_stored_under_the_one_it_gets(
     if staged:
         feed(call, inputs.AppendItemAudio(None, audio[:4800]), inputs.AppendItemAudio(None, audio[4800:]))
     feed(call, inputs.CreateItem(dict(SPOKEN), b"" if staged else audio, audio_appended=staged))
-    pieces = call.unsaved_speech[1:]
+    pieces = call.speech.unsaved[1:]
     assert {entry.item_id for entry in pieces} == {call.conversation.last_id} == {item_id(2)}
     assert b"".join(entry.audio for entry in pieces) == audio
     assert staged or max(len(entry.audio) for entry in pieces) == 4800
@@ -150,7 +150,7 @@ def test_an_item_is_shown_with_no_other_items_audio() -> None:
     feed(call, inputs.CreateItem({**SPOKEN, "id": "other"}), *append(10), inputs.CommitAudio())
     feed(call, inputs.RetrieveItem("other"))
     assert "audio" not in emitted(call)[-1]["item"]["content"][1]
-    assert call.unsaved_events[-1].audio == b""
+    assert call.outbox.unsaved[-1].audio == b""
 
 
 def spoken_response(call: Call) -> str:
@@ -254,7 +254,7 @@ def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) 
 def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(event: list[inputs.Input]) -> None:
     """Whatever a client does, the next owner knows all that has come of it, and has no id to give twice."""
     call = new_call()
-    call.checkpoint_ms = 0
+    call.speech.checkpoint_ms = 0
     spoken_response(call)
     feed(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
     call.write_whole = True
@@ -278,4 +278,4 @@ def test_whether_an_item_is_taken_is_known_before_its_audio_comes() -> None:
     refused = machine.refusal(call, inputs.CreateItem(dict(SPOKEN)), 3)
     assert refused is not None
     assert refused.param == "item.content"
-    assert call.seq == 0
+    assert call.outbox.seq == 0

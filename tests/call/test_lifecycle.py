@@ -49,7 +49,7 @@ def test_losing_the_connection_flushes_what_was_said() -> None:
     """Half a turn that was not checkpointed yet is durable with the parking."""
     call = manual_call()
     feed(call, *append(3), inputs.ConnectionLost(hung_up=False, planned=True))
-    assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
+    assert b"".join(entry.audio for entry in call.speech.unsaved) == FRAME * 3
     assert call.heard_ms == 60
     assert call.handed_off
 
@@ -58,7 +58,7 @@ def test_a_resume_starts_after_the_last_event_seen() -> None:
     """Nothing is missing, so there is no gap."""
     call = new_call()
     feed(call, text_item(), text_item(), text_item())
-    release(call, call.unsaved_events[:4])
+    release(call, call.outbox.unsaved[:4])
     attached = attach(call, 2, 0, resumable=False)
     assert (attached.start, attached.gap) == (2, None)
     assert [entry.n for entry in attached.replay] == [3, 4]
@@ -68,7 +68,7 @@ def test_a_resume_without_a_last_event_begins_with_what_nobody_has_seen() -> Non
     """Events that still wait for the store follow by themselves; none comes twice, none is skipped."""
     call = new_call()
     feed(call, text_item(), text_item())
-    release(call, call.unsaved_events[:3])
+    release(call, call.outbox.unsaved[:3])
     attached = attach(call, None, 0, resumable=True)
     assert (attached.start, attached.gap, attached.replay) == (3, None, [])
     assert call.resumable
@@ -79,7 +79,7 @@ def test_events_that_are_no_longer_held_are_named() -> None:
     call = new_call(outbox_bytes=600)
     for _ in range(5):
         feed(call, text_item())
-    release(call, call.unsaved_events)
+    release(call, call.outbox.unsaved)
     attached = attach(call, 1, 0, resumable=False)
     assert attached.start == 1
     assert attached.gap == (2, call.outbox.first_n - 1)
@@ -89,7 +89,7 @@ def test_without_an_outbox_everything_missed_is_a_gap() -> None:
     """`VOICE_OUTBOX_BYTES=0` keeps no events and says so."""
     call = new_call(outbox_bytes=0)
     feed(call, text_item(), text_item())
-    release(call, call.unsaved_events[:3])
+    release(call, call.outbox.unsaved[:3])
     assert attach(call, 1, 0, resumable=False).gap == (2, 3)
     assert attach(call, 3, 0, resumable=False).gap is None
 
@@ -98,21 +98,21 @@ def test_a_client_that_has_seen_more_than_the_store_is_believed() -> None:
     """Numbering goes on after the client's id, and the gap says what nobody remembers."""
     call = new_call()
     feed(call, text_item())
-    release(call, call.unsaved_events)
+    release(call, call.outbox.unsaved)
     attached = attach(call, 10, 0, resumable=False)
     assert (attached.start, attached.gap) == (10, (3, 10))
     feed(call, text_item())
-    assert call.unsaved_events[-1].n == 12
+    assert call.outbox.unsaved[-1].n == 12
 
 
 def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     """The next owner may be quicker than this pod's last write: speech and reason are saved before the close."""
     call = manual_call()
     feed(call, *append(3), inputs.HandoffPlanned())
-    assert b"".join(entry.audio for entry in call.unsaved_speech) == FRAME * 3
+    assert b"".join(entry.audio for entry in call.speech.unsaved) == FRAME * 3
     assert call.handed_off
     assert "status" in call.dirty
-    attach(call, call.seq, 0, resumable=False)
+    attach(call, call.outbox.seq, 0, resumable=False)
     assert not call.handed_off
 
 
@@ -196,9 +196,9 @@ def test_what_a_client_missed_is_replayed_or_named(
     """Of eight events the first two have gone and the last two wait for the store."""
     call = new_call()
     for _ in range(8):
-        call.emit({"type": "x"})
-    release(call, call.unsaved_events[:6])
-    call.outbox = Outbox(1 << 20, call.outbox.after(2))
+        call.outbox.emit({"type": "x"})
+    call.outbox = Outbox(1 << 20, call.outbox.after(2), seq=8)
+    call.outbox.visible_seq = 6
     attached = attach(call, last_event, 0, resumable=True)
     assert attached.gap == gap
     assert [entry.n for entry in attached.replay] == replay
@@ -213,8 +213,8 @@ def test_without_an_outbox_all_that_was_visible_is_named(last_event: int, gap: t
     """Six of eight were; the others come by themselves."""
     call = new_call(outbox_bytes=0)
     for _ in range(8):
-        call.emit({"type": "x"})
-    release(call, call.unsaved_events[:6])
+        call.outbox.emit({"type": "x"})
+    release(call, call.outbox.unsaved[:6])
     assert attach(call, last_event, 0, resumable=True).gap == gap
 
 
@@ -238,8 +238,8 @@ def test_what_the_store_had_lost_is_told_until_an_event_after_it_was_seen(
     """Each greeting tells it; a client that has seen what came after one has seen the greeting."""
     call = new_call()
     for _ in range(6):
-        call.emit({"type": "x"})
-    release(call, call.unsaved_events[:5])
+        call.outbox.emit({"type": "x"})
+    release(call, call.outbox.unsaved[:5])
     call.missing, call.missing_told_at = Missing(items=1), None
     attached = [attach(call, last_event, 0, resumable=True) for last_event in connections]
     assert attached[-1].missing == (Missing(items=1) if is_told else NOTHING_MISSING)
@@ -254,12 +254,12 @@ def test_a_call_that_is_left_or_about_to_be_says_so_in_its_record() -> None:
     ]
     for leave in ways:
         call = new_call()
-        call.emit({"type": "x"})
-        release(call, call.unsaved_events)
+        call.outbox.emit({"type": "x"})
+        release(call, call.outbox.unsaved)
         call.dirty.clear()
         feed(call, leave)
         assert "status" in call.dirty
-        assert call.sent_seq == isinstance(leave, inputs.ConnectionLost)
+        assert call.outbox.sent_seq == isinstance(leave, inputs.ConnectionLost)
 
 
 def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> None:
@@ -287,7 +287,7 @@ def test_what_a_client_acknowledges_is_not_replayed_any_more() -> None:
     """The outbox begins behind it with the next write, and a client that comes back behind it misses nothing."""
     call = new_call()
     feed(call, text_item(), text_item())
-    waiting = [*call.unsaved_events]
+    waiting = [*call.outbox.unsaved]
     take_write(call, 0)
     release(call, waiting)
     feed(call, inputs.AcknowledgeEvents(3))
@@ -303,7 +303,7 @@ def test_an_event_that_was_not_sent_cannot_be_acknowledged() -> None:
     """The error names the newest one; nothing is dropped."""
     call = new_call()
     feed(call, text_item())
-    release(call, call.unsaved_events[:1])
+    release(call, call.outbox.unsaved[:1])
     feed(call, inputs.AcknowledgeEvents(2))
     error = emitted(call)[-1]["error"]
     assert error["param"] == "event_id"

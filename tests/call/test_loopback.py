@@ -59,7 +59,7 @@ class LoopbackCall:
         """A write sets out, and arrives; its answer is not there yet."""
         if self.under_way is not None or not self.call.has_changes:
             return
-        waiting = self.call.unsaved_events
+        waiting = self.call.outbox.unsaved
         write = take_write(self.call, 0)
         self.under_way = (write, waiting)
         self.fields.update(write.fields)
@@ -149,11 +149,11 @@ def test_each_frame_has_a_write_that_moves_the_position_with_it(outbox_bytes: in
     for number in range(1, 600):
         loopback.say(1)
         loopback.write()
-        assert loopback.stored == loopback.call.seq
+        assert loopback.stored == loopback.call.outbox.seq
         assert loopback.fields["input_audio"].split()[1] == b"%d" % (number * SAMPLE_BYTES)
         assert loopback.fields["response_audio"].split()[0] == b"%d" % (number * SAMPLE_BYTES)
         loopback.written()
-    assert loopback.seen[-1].n == loopback.call.seq
+    assert loopback.seen[-1].n == loopback.call.outbox.seq
 
 
 @pytest.mark.parametrize("happens", ["another pod takes it over", "the client cancels the response"])

@@ -23,18 +23,12 @@ from tests.call.calls import (
     types,
 )
 from voice_agent.call import inputs, machine
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.conversation import Entry
 from voice_agent.call.effects import CountLimit, StartResponse, Transcribe
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import (
-    REMEMBERED_CLIENT_EVENTS,
-    Call,
-    HeardClip,
-    InputAudioBuffer,
-    Playback,
-    Response,
-)
-from voice_agent.call.session_config import new_session
+from voice_agent.call.record import Call, HeardClip, Playback, Response
+from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -56,18 +50,18 @@ def test_events_are_numbered_from_one_without_gaps() -> None:
     call = new_call()
     spoken_turn(call)
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseFinished(response_id(1)))
-    assert [entry.n for entry in call.unsaved_events] == list(range(1, call.seq + 1))
+    assert [entry.n for entry in call.outbox.unsaved] == list(range(1, call.outbox.seq + 1))
 
 
 def test_a_client_event_that_took_effect_is_ignored_when_sent_again_after_a_resume() -> None:
     """The same `event_id` twice makes one item; `last_client_event_id` says which was last."""
     call = new_call()
     feed(call, text_item("a"), text_item("b"))
-    assert call.last_client_event_id == "b"
-    attach(call, call.seq, 0, resumable=True)
+    assert call.client_events.last_id == "b"
+    attach(call, call.outbox.seq, 0, resumable=True)
     feed(call, text_item("a"), text_item("b"), text_item("c"))
     assert len(call.conversation) == 3
-    assert call.last_client_event_id == "c"
+    assert call.client_events.last_id == "c"
 
 
 def test_an_id_that_comes_again_on_one_connection_is_another_event() -> None:
@@ -100,18 +94,18 @@ def test_ids_are_recognised_only_as_far_as_they_come_again(sent_again: list[str]
     """From the first that is not known, or does not come in the old order, ids are those of new events."""
     call = new_call()
     feed(call, text_item("a"), text_item("b"), text_item("c"))
-    attach(call, call.seq, 0, resumable=True)
+    attach(call, call.outbox.seq, 0, resumable=True)
     before = len(call.conversation)
     feed(call, *(text_item(event_id) for event_id in sent_again))
     assert len(call.conversation) - before == len(taken)
-    assert call.last_client_event_id == taken[-1]
+    assert call.client_events.last_id == taken[-1]
 
 
 def test_an_event_without_an_id_says_nothing_of_those_that_come_again() -> None:
     """It is a new one, and what follows may be known yet."""
     call = new_call()
     feed(call, text_item("a"))
-    attach(call, call.seq, 0, resumable=True)
+    attach(call, call.outbox.seq, 0, resumable=True)
     feed(call, text_item(), text_item("a"))
     assert len(call.conversation) == 2
 
@@ -121,9 +115,9 @@ def test_the_last_256_client_events_are_remembered() -> None:
     call = new_call()
     for number in range(REMEMBERED_CLIENT_EVENTS + 1):
         feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
-    assert "e0" not in call.seen
-    assert "e1" in call.seen
-    assert len(call.seen) == REMEMBERED_CLIENT_EVENTS
+    assert "e0" not in call.client_events.seen
+    assert "e1" in call.client_events.seen
+    assert len(call.client_events.seen) == REMEMBERED_CLIENT_EVENTS
 
 
 def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
@@ -133,8 +127,8 @@ def test_an_id_that_came_again_is_remembered_as_the_newest() -> None:
     for number in range(REMEMBERED_CLIENT_EVENTS - 1):
         feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), f"e{number}"))
     feed(call, text_item("again"), text_item("new"))
-    assert "e0" not in call.seen
-    assert list(call.seen)[-2:] == ["again", "new"]
+    assert "e0" not in call.client_events.seen
+    assert list(call.client_events.seen)[-2:] == ["again", "new"]
 
 
 def test_an_invalid_event_names_the_client_event_and_keeps_the_call_alive() -> None:
@@ -198,12 +192,14 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
         owner="pod-a",
         color="blue",
         model="test",
-        session=new_session("call_x", "test", "alloy", expires_at_s=1),
+        session=SessionConfig(new_session("call_x", "test", "alloy", expires_at_s=1)),
         outbox=Outbox(1),
         created_at_ms=0,
     )
-    assert call.keeps_turns
-    for part in (call, InputAudioBuffer(), Entry({}, "a0"), Response("resp_1", {}, 0), Playback("item_1", 0)):
+    assert call.speech.keeps_turns
+    assert (call.outbox.seq, call.outbox.visible_seq, call.outbox.sent_seq, call.unsaved_bytes) == (0, 0, 0, 0)
+    parts = (call, call.speech, call.client_events, call.input_audio, Entry({}, "a0"), Playback("item_1", 0))
+    for part in (*parts, Response("resp_1", {}, 0)):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
         numbers.pop("keeps_turns", None)
         assert numbers

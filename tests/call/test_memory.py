@@ -16,8 +16,8 @@ calls = [new_call() for _ in range(10)]
 before = resident()
 for n in range(2500):
     for call in calls:
-        call.emit({"type": "response.output_audio.delta", "item_id": f"item_{n}"}, bytes(960))
-        call.unsaved_events.clear()
+        call.outbox.emit({"type": "response.output_audio.delta", "item_id": f"item_{n}"}, bytes(960))
+        call.outbox.unsaved.clear()
 print((resident() - before) / len(calls) / 2**20)
 """
 

@@ -49,18 +49,18 @@ def test_an_outbox_is_cut_to_a_quarter_with_the_next_write_and_grows_again() -> 
     """Silent calls, too, for each is written every other second."""
     store, call = MemoryStore(ttl_s=60), a_call()
     for _ in range(20):
-        call.emit({"type": "audio"}, bytes(4000))
+        call.outbox.emit({"type": "audio"}, bytes(4000))
     write(store, call, is_scarce=False)
     assert kept(store, call)[1] == 20 * 4000
     write(store, call, is_scarce=True)
     assert kept(store, call)[1] <= OUTBOX_BYTES // PRESSURE_SHARE
     for _ in range(20):
-        call.emit({"type": "audio"}, bytes(4000))
+        call.outbox.emit({"type": "audio"}, bytes(4000))
     write(store, call, is_scarce=True)
     assert kept(store, call)[1] <= OUTBOX_BYTES // PRESSURE_SHARE
     write(store, call, is_scarce=False)
     for _ in range(10):
-        call.emit({"type": "audio"}, bytes(4000))
+        call.outbox.emit({"type": "audio"}, bytes(4000))
     write(store, call, is_scarce=False)
     assert kept(store, call)[1] > OUTBOX_BYTES // PRESSURE_SHARE
 

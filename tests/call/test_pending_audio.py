@@ -73,7 +73,7 @@ def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, who
     again = taken_over(store, call)
     assert "mine" not in again.conversation
     assert again.clip is None
-    assert "create_1" not in again.seen
+    assert "create_1" not in again.client_events.seen
     again.write_whole = whole
     feed(again, *stage(*PIECES), CREATE)
     write(store, again)

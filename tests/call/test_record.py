@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.record import (
-    REMEMBERED_CLIENT_EVENTS,
-    PendingItemAudio,
-    Playback,
-    Response,
-)
+from voice_agent.call.record import PendingItemAudio, Playback, Response
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -26,29 +19,20 @@ def test_what_the_next_write_carries_is_counted_to_the_byte() -> None:
     """Events with what each costs beside its own bytes, and speech; also what is taken back or waits again."""
     call = new_call()
     assert call.unsaved_bytes == 0
-    call.emit({"type": "x"}, LINES)
+    call.outbox.emit({"type": "x"}, LINES)
     assert call.unsaved_bytes == len(HEAD) + len(LINES) + ENTRY_OVERHEAD_BYTES
-    call.emit_packed(HEAD, b"")
+    call.outbox.emit_packed(HEAD, b"")
     event_bytes = 2 * (len(HEAD) + ENTRY_OVERHEAD_BYTES) + len(LINES)
     assert call.unsaved_bytes == call.outbox.size_bytes == event_bytes
-    call.add_speech("item_1", FRAME)
+    call.speech.add("item_1", FRAME)
     assert call.unsaved_bytes == event_bytes + len(FRAME)
-    taken = call.unsaved_events
+    taken = call.outbox.unsaved
     take_write(call, 0)
     assert call.unsaved_bytes == 0
-    call.emit_packed(HEAD, b"")
-    call.requeue_events(taken)
+    call.outbox.emit_packed(HEAD, b"")
+    call.outbox.requeue(taken)
     assert call.unsaved_bytes == event_bytes + len(HEAD) + ENTRY_OVERHEAD_BYTES
-    assert [entry.n for entry in call.unsaved_events] == [1, 2, 3]
-
-
-def test_speech_is_numbered_from_one_and_the_number_is_stored_with_it() -> None:
-    """Another owner goes on after it."""
-    call = new_call()
-    entries = [call.add_speech("item_1", LINES) for _ in range(3)]
-    assert call.unsaved_speech == entries == [SpeechEntry(n, "item_1", LINES) for n in (1, 2, 3)]
-    assert call.speech_made == 3
-    assert "counts" in call.dirty
+    assert [entry.n for entry in call.outbox.unsaved] == [1, 2, 3]
 
 
 def test_whatever_a_write_should_carry_is_a_change() -> None:
@@ -60,9 +44,13 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     assert call.has_changes
     take_write(call, 0)
     assert not call.has_changes
-    for change in ("dirty", "unsaved_speech", "write_whole"):
+    for change in (
+        lambda other: other.mark("status"),
+        lambda other: other.speech.add("item_1", LINES),
+        lambda other: setattr(other, "write_whole", True),
+    ):
         other = new_call()
-        setattr(other, change, {"status"})
+        change(other)
         assert other.has_changes
 
 
@@ -118,37 +106,4 @@ def test_what_comes_first_reaches_no_input_position() -> None:
     call = new_call()
     feed(call, inputs.InvalidEvent(ProtocolError("m", code="c"), "e1"))
     feed(call, inputs.AppendAudio(FRAME, "e2"))
-    assert call.seen == {"e1": (1, 0), "e2": (2, len(FRAME))}
-
-
-@pytest.mark.parametrize(
-    ("heard_to", "left", "last"),
-    [(3000, "abcd", "d"), (2999, "abd", "d"), (1000, "abd", "d"), (999, "bd", "d"), (0, "bd", "d")],
-)
-def test_appends_beyond_a_position_are_forgotten(heard_to: int, left: str, last: str) -> None:
-    """Those that reach it exactly took effect, as did all that is no audio."""
-    call = new_call()
-    for event_id, position in (("a", 1000), ("b", 0), ("c", 3000), ("d", 0)):
-        call.remember(event_id, heard_to=position)
-    call.forget_seen(heard_to)
-    assert "".join(call.seen) == "".join(event_id for event_id, *_ in call.unsaved_seen) == left
-    assert call.last_client_event_id == last
-
-
-@pytest.mark.parametrize(("heard_to", "last"), [(3000, "c"), (2000, "b"), (0, None)])
-def test_the_last_client_event_is_the_last_that_is_not_forgotten(heard_to: int, last: str | None) -> None:
-    """None if all are."""
-    call = new_call()
-    for event_id, position in (("a", 1000), ("b", 2000), ("c", 3000)):
-        call.remember(event_id, heard_to=position)
-    call.forget_seen(heard_to)
-    assert call.last_client_event_id == last
-
-
-def test_what_is_saved_of_client_events_is_bounded_too() -> None:
-    """While the store is away they gather; those that are remembered are among them."""
-    call = new_call()
-    for number in range(3 * REMEMBERED_CLIENT_EVENTS):
-        call.remember(f"e{number}", heard_to=0)
-    assert len(call.unsaved_seen) == 2 * REMEMBERED_CLIENT_EVENTS
-    assert [event_id for event_id, *_ in call.unsaved_seen][-len(call.seen) :] == list(call.seen)
+    assert call.client_events.seen == {"e1": (1, 0), "e2": (2, len(FRAME))}

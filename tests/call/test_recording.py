@@ -125,10 +125,10 @@ def test_an_input_is_taken_down_before_the_rules_have_it() -> None:
 def test_events_are_kept_with_their_numbers_and_a_digest_of_their_audio() -> None:
     """In the order in which they were emitted."""
     call = new_call()
-    call.emit({"type": "a"})
-    before = call.seq
-    call.emit({"type": "b"})
-    call.emit({"type": "c"}, b"\x01\x00")
+    call.outbox.emit({"type": "a"})
+    before = call.outbox.seq
+    call.outbox.emit({"type": "b"})
+    call.outbox.emit({"type": "c"}, b"\x01\x00")
     recording = opening(MADE, version="1", pod="p") + InputText(inputs.ClearAudio(), 3).entry(
         emitted_after(call, before)
     )

@@ -29,7 +29,7 @@ def recording() -> bytes:
     """Of that conversation."""
     call, entries = begin(MADE), [opening(MADE, version="0.9", pod="pod-a")]
     for now_ms, event in enumerate(CONVERSATION):
-        text, before = InputText(event, now_ms), call.seq
+        text, before = InputText(event, now_ms), call.outbox.seq
         machine.step(call, event, now_ms)
         entries.append(text.entry(emitted_after(call, before)))
     return b"".join(entries)
@@ -48,7 +48,7 @@ def begin_to_end() -> int:
     call = begin(MADE)
     for now_ms, event in enumerate(CONVERSATION):
         machine.step(call, event, now_ms)
-    return call.seq
+    return call.outbox.seq
 
 
 def test_other_rules_give_other_events_and_these_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_an_event_more_and_one_less_is_a_difference(monkeypatch: pytest.MonkeyPa
     def more(call: Any, event: Input, now_ms: int) -> Any:
         effects = step(call, event, now_ms)
         if isinstance(event, inputs.ConnectionLost):
-            call.emit({"type": "more"})
+            call.outbox.emit({"type": "more"})
         return effects
 
     monkeypatch.setattr("voice_agent.call.replaying.step", more)

@@ -255,10 +255,11 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
 
 def known_of(call: Call) -> dict[str, Any]:
     """All that a call knows of its replies."""
-    names = "response playback agent_state failed_up_to voice_locked items_made responses_made idle_from_ms".split()
+    names = "response playback agent_state failed_up_to items_made responses_made idle_from_ms".split()
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
-    return {"said": said, **{name: getattr(call, name) for name in names}}
+    locked = call.session.voice_locked
+    return {"said": said, "voice_locked": locked, **{name: getattr(call, name) for name in names}}
 
 
 def test_what_changes_in_a_reply_is_in_the_next_write() -> None:

@@ -74,7 +74,7 @@ def test_the_voice_is_fixed_after_the_first_audio() -> None:
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME))
     feed(call, inputs.UpdateSession({"audio": {"output": {"voice": "ash"}}}))
     assert emitted(call)[-1]["error"]["param"] == "session.audio.output.voice"
-    assert call.session["audio"]["output"]["voice"] == "cedar"
+    assert call.session.fields["audio"]["output"]["voice"] == "cedar"
 
 
 def test_a_tool_called_outside_the_conversation_is_in_the_response_alone() -> None:
@@ -167,7 +167,7 @@ def test_chunks_of_an_item_share_their_event() -> None:
     feed(
         call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"), inputs.ResponseAudio(response_id(1), FRAME)
     )
-    heads = [entry.head for entry in call.unsaved_events if entry.audio]
+    heads = [entry.head for entry in call.outbox.unsaved if entry.audio]
     assert len({id(head) for head in heads}) == 2
     assert [orjson.loads(head)["item_id"] for head in heads] == [item_id(1)] * 3 + [item_id(3)]
 
@@ -226,7 +226,7 @@ def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:
     feed(call, HELLO, inputs.CreateResponse({}), HELLO)
     audio = bytes(range(240)) * 50
     feed(call, inputs.ResponseFailed(response_id(1), "broken", inputs.Apology("Sorry.", audio)))
-    chunks = [entry.audio for entry in call.unsaved_events if entry.audio]
+    chunks = [entry.audio for entry in call.outbox.unsaved if entry.audio]
     assert b"".join(chunks) == audio
     assert [PCM.ms(len(chunk)) for chunk in chunks] == [APOLOGY_CHUNK_MS, APOLOGY_CHUNK_MS, 50]
     told = {event["type"]: event for event in emitted(call)}

@@ -58,7 +58,7 @@ def test_a_spoken_reply_has_openais_events_in_openais_order() -> None:
     done = emitted(call)[-1]["response"]
     assert done["status"] == "completed"
     assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "Hi."}]
-    assert call.unsaved_events[5].audio == FRAME
+    assert call.outbox.unsaved[5].audio == FRAME
 
 
 def test_a_text_reply_streams_text_only() -> None:
@@ -124,7 +124,7 @@ def test_loopback_gives_every_frame_back_inside_one_response() -> None:
     call = new_call(mirror=True)
     frames = [bytes([number, 0]) * 480 for number in range(5)]
     feed(call, *(inputs.AppendAudio(frame) for frame in frames))
-    assert [entry.audio for entry in call.unsaved_events if entry.audio] == frames
+    assert [entry.audio for entry in call.outbox.unsaved if entry.audio] == frames
     assert types(call).count("response.created") == 1
     assert types(call)[-5:] == ["response.output_audio.delta"] * 5
 
@@ -348,9 +348,9 @@ def test_after_an_interruption_only_what_was_interrupted_may_be_cancelled() -> N
     feed(call, inputs.ResponseAudio(response_id(1), FRAME), inputs.TruncateItem(item_id(1), 0, 0))
     feed(call, inputs.CancelResponse(response_id(9)))
     assert emitted(call)[-1]["error"]["code"] == "response_cancel_not_active"
-    behind = call.seq
+    behind = call.outbox.seq
     feed(call, inputs.CancelResponse(response_id(1)))
-    assert call.seq == behind
+    assert call.outbox.seq == behind
 
 
 def test_loopback_is_played_as_it_comes() -> None:

@@ -262,8 +262,8 @@ def test_an_update_is_answered_with_the_whole_session() -> None:
     """As it is now."""
     call = new_call()
     feed(call, inputs.UpdateSession({"instructions": "Be brief."}))
-    assert call.session["instructions"] == "Be brief."
-    assert emitted(call) == [{"type": "session.updated", "session": call.session}]
+    assert call.session.fields["instructions"] == "Be brief."
+    assert emitted(call) == [{"type": "session.updated", "session": call.session.fields}]
 
 
 def test_an_utterance_goes_on_under_other_settings() -> None:
@@ -273,8 +273,8 @@ def test_an_utterance_goes_on_under_other_settings() -> None:
     feed(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
     assert call.input_audio.speaking
     assert bytes(call.input_audio.audio) == FRAME
-    assert call.listening is not None
-    assert call.listening.mode == "semantic_vad"
+    assert call.session.turn_detection is not None
+    assert call.session.turn_detection.mode == "semantic_vad"
 
 
 def test_positions_begin_anew_with_a_new_format() -> None:
@@ -298,8 +298,8 @@ def test_audio_of_an_earlier_format_that_comes_again_is_known(is_written: bool, 
     update = inputs.UpdateSession({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "update")
     feed(call, update, inputs.AppendAudio(bytes(160), "frame_20"))
     again = moved(call) if moves else call
-    attach(again, again.seq, 0, resumable=True)
-    assert again.last_client_event_id == "update"
+    attach(again, again.outbox.seq, 0, resumable=True)
+    assert again.client_events.last_id == "update"
     feed(again, *frames, update)
     assert (again.input_audio.base_ms, again.input_audio.position) == (400, 0)
     feed(again, inputs.AppendAudio(bytes(160), "frame_20"))
@@ -320,7 +320,7 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
     again = restore(
         Snapshot(write.fields, write.items, write.events, []), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
     )
-    assert list(again.seen) == [*(each.event_id for each in earlier), "update"]
-    attach(again, again.seq, 0, resumable=True)
+    assert list(again.client_events.seen) == [*(each.event_id for each in earlier), "update"]
+    attach(again, again.outbox.seq, 0, resumable=True)
     feed(again, *earlier, update, *later)
     assert (again.input_audio.base_ms, again.input_audio.position) == (200, 1600)

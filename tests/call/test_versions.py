@@ -49,7 +49,7 @@ def whole_write(call: Call) -> CallWrite:
 def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -> None:
     """An answer under way, half an utterance, two turns, remembered client events: everything is understood."""
     call = taken_over(recorded(f"schema-{schema}"))
-    assert (call.schema, call.seq, call.turns, call.revision) == (schema, 26, 2, 6)
+    assert (call.schema, call.outbox.seq, call.turns, call.revision) == (schema, 26, 2, 6)
     assert call.response is not None
     assert call.response.response_id.endswith("_2")
     assert (call.response.text, call.response.audio_bytes) == ("The second answer", 9600)
@@ -59,7 +59,7 @@ def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -
     assert call.answered is not None
     assert len(call.answered.audio) == 10 * 960
     assert [item["id"][-1] for item in call.conversation.items()] == ["1", "2", "3", "4"]
-    assert (next(iter(call.seen)), call.last_client_event_id) == ("client_1", "client_14")
+    assert (next(iter(call.client_events.seen)), call.client_events.last_id) == ("client_1", "client_14")
     assert call.outbox.after(20)[-1].n == 26
     assert not any(call.missing)
     assert (take_write(call, 5).epoch, take_write(call, 5).revision) == (3, 8)

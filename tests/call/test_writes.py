@@ -44,9 +44,9 @@ def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert again.heard_ms == 300
-    remembered = [number for number in range(30) if f"frame_{number}" in again.seen]
+    remembered = [number for number in range(30) if f"frame_{number}" in again.client_events.seen]
     assert remembered == list(range(15))
-    assert "typed" in again.seen
+    assert "typed" in again.client_events.seen
 
 
 def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
@@ -90,7 +90,7 @@ EVENT_BYTES = len(b'{"type":"x"}') + 48
 def emit(call: Call, count: int) -> None:
     """So many events of that size."""
     for _ in range(count):
-        call.emit({"type": "x"})
+        call.outbox.emit({"type": "x"})
 
 
 def numbers(write: CallWrite) -> list[int]:
@@ -139,7 +139,7 @@ def test_what_a_new_owner_finds_need_not_be_trimmed() -> None:
     emit(full, 5)
     for call, seq in ((busy, 3), (full, 5), (idle, 0)):
         again = moved(call)
-        assert (again.seq, again.visible_seq, again.sent_seq) == (seq, seq, seq)
+        assert (again.outbox.seq, again.outbox.visible_seq, again.outbox.sent_seq) == (seq, seq, seq)
         write = take_write(again, 0)
         assert (write.keep_events_from, write.keep_speech_from) == (0, 1)
 
@@ -153,8 +153,8 @@ def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
         write = take_write(call, 0)
         counted = Kept.unpack(write.fields)
         assert counted is not None
-        assert counted.speech == len(call.stored_speech)
-        return write.keep_speech_from, list(call.stored_speech)
+        assert counted.speech == len(call.speech.stored)
+        return write.keep_speech_from, list(call.speech.stored)
 
     feed(call, *append(20))
     assert kept() == (0, [1, 2])
@@ -176,7 +176,7 @@ def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
 def test_a_whole_write_carries_no_speech_without_audio() -> None:
     """Of an utterance that has just begun, of a turn whose audio is lost, of an item in a store that is nearly full."""
     begun = new_call()
-    begun.checkpoint_ms = 0
+    begun.speech.checkpoint_ms = 0
     feed(begun, inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, 0),)))
     assert begun.input_audio.item_id is not None
     lost = manual_call()
@@ -193,7 +193,7 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
         call.write_whole = True
         write = take_write(call, 0)
         assert write.speech == []
-        assert list(call.stored_speech) == []
+        assert list(call.speech.stored) == []
 
 
 @pytest.mark.parametrize("whole", [False, True])

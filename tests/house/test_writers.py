@@ -27,12 +27,12 @@ def test_nothing_outside_the_rules_changes_a_call() -> None:
     [
         ("live.call.write_whole = True", "assigns to live.call.write_whole"),
         ("self._call.input_audio.position += 2", "assigns to self._call.input_audio.position"),
-        ('call.session["voice"] = "ash"', "assigns to call.session['voice']"),
-        ("a, call.seq = 1, 2", "assigns to call.seq"),
-        ("del call.seen[name]", "assigns to call.seen[name]"),
+        ('call.session.fields["voice"] = "ash"', "assigns to call.session.fields['voice']"),
+        ("a, call.outbox.seq = 1, 2", "assigns to call.outbox.seq"),
+        ("del call.client_events.seen[name]", "assigns to call.client_events.seen[name]"),
         ('setattr(live.call, "seq", 3)', "sets an attribute of live.call"),
         ("call.own(2, name)", "calls call.own"),
-        ("call.recognises(name)", "calls call.recognises"),
+        ("call.client_events.recognises(name)", "calls call.client_events.recognises"),
         ("call.outbox.clear()", "calls call.outbox.clear"),
         ("live.call.dirty.add(name)", "calls live.call.dirty.add"),
         ("from voice_agent.call.writes import take_write", "imports take_write"),
@@ -57,7 +57,7 @@ def test_to_read_is_no_change(tmp_path: Path) -> None:
             self.call = begin(made)
             by_id[call.call_id] = live
             effects = machine.step(call, event, now_ms)
-            newest = call.outbox.after(call.seq)
+            newest = call.outbox.after(call.outbox.seq)
             """
         )
     )

@@ -8,14 +8,17 @@ used that takes a call and is not known to read only.
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.house.rules import Finding
+from voice_agent.call.record import Call
 
-HOLDERS = frozenset({"Call", "Conversation", "InputAudioBuffer", "Outbox", "Response"})
-"""Types of `voice_agent.call` that are a call, or a part of one."""
+HOLDERS = {"Call", *re.findall(r"\w+", " ".join(Call.__annotations__.values()))} - {"Any", *dir(builtins)}
+"""Types that are a call, or what one holds."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest
     resume_kind settings_of playing_until_ms emitted_after""".split()

@@ -85,7 +85,7 @@ def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     machine.step(call, parse(orjson.dumps(event)), 0)
     reply = call.response
     said = [{**body, "error": None} if body["type"] == "error" else body for body in emitted(call)[3:]]
-    return said, call.session, reply and reply.params
+    return said, call.session.fields, reply and reply.params
 
 
 @pytest.mark.parametrize("field", OPTIONAL, ids=lambda field: f"{field.event} {field.path}")
@@ -197,8 +197,14 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
         machine.step(call, inputs.CreateResponse({}), 0)
     turn = turn_of(call, None, _never)
     told = asdict(replace(turn, items=list(turn.items)))
-    output_format = settings_under(call.session, {}).output_format
-    return told, call.listening, call.input_format, output_format, transcription_on(call.session)
+    output_format = settings_under(call.session.fields, {}).output_format
+    return (
+        told,
+        call.session.turn_detection,
+        call.session.input_format,
+        output_format,
+        transcription_on(call.session.fields),
+    )
 
 
 async def _never(name: str, run: SideEffect) -> Any:

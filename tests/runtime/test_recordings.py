@@ -108,7 +108,7 @@ def test_a_recording_that_meets_a_bound_is_cut_and_the_call_goes_on(
     folder.is_full = False
     monkeypatch.undo()
     step(call, ClearAudio(), 2)
-    assert call.seq == 3
+    assert call.outbox.seq == 3
     folder.close()
     observer = folder.observer
     assert isinstance(observer, CountingObserver)
@@ -122,7 +122,7 @@ def test_what_cannot_be_written_down_ends_the_recording_and_not_the_call(folder:
     step(call, ClearAudio(), 2)
     assert step(call, ResponsePlanned("resp_1", {"a": object()}, {}), 3) == []
     step(call, ClearAudio(), 2)
-    assert call.seq == 2
+    assert call.outbox.seq == 2
     folder.close()
     assert replay(files(folder)[0].read_bytes()).inputs == 1
 

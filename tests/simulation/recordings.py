@@ -28,7 +28,7 @@ class KeptRecordings(Recordings):
         self.kept.append(kept)
 
         def step(call: Call, event: Input, now_ms: int) -> list[Effect]:
-            text, before = InputText(event, now_ms), call.seq
+            text, before = InputText(event, now_ms), call.outbox.seq
             try:
                 return machine.step(call, event, now_ms)
             finally:

@@ -212,12 +212,12 @@ class Manifests:
 
         def continuing_unsaved() -> None:
             for writer in committer._marked:
-                self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
+                self.witness.let_out(writer.call.call_id, writer.call.outbox.unsaved)
             continue_unsaved()
 
         async def writing_back() -> bool:
             for writer in committer.write_back.unsaved:
-                self.witness.let_out(writer.call.call_id, writer.call.unsaved_events)
+                self.witness.let_out(writer.call.call_id, writer.call.outbox.unsaved)
             return bool(await write_some_back())
 
         committer._degrade, committer._continue_unsaved = degrading, continuing_unsaved
@@ -429,8 +429,8 @@ class Manifests:
 def _heard_ms(call: Call) -> int:
     """What a pod has taken of its caller's words; between utterances that is not the padding of the next one."""
     buffer = call.input_audio
-    waits = call.listening is None or buffer.speaking
-    return buffer.base_ms + call.input_format.ms(buffer.position if waits else buffer.durable_position)
+    waits = call.session.turn_detection is None or buffer.speaking
+    return buffer.base_ms + call.session.input_format.ms(buffer.position if waits else buffer.durable_position)
 
 
 def _settle(answer: Any, status: int) -> None:

@@ -52,7 +52,7 @@ class Talking:
 
     def take_write(self) -> tuple[CallWrite, list[OutboxEntry]]:
         self.made_s, self.waits_since_s = self.waits_since_s, 0.0
-        waiting = self.call.unsaved_events
+        waiting = self.call.outbox.unsaved
         return take_write(self.call, 0), waiting
 
     def committed(self, events: list[OutboxEntry]) -> None:
@@ -127,7 +127,7 @@ async def measure(url: str, calls: int, seconds: float) -> Cost:
                 committer.mark(one)
                 events += 1
         async with asyncio.timeout(LAST_S):
-            while any(one.call.unsaved_events or committer.has_pending(one) for one in talking):
+            while any(one.call.outbox.unsaved or committer.has_pending(one) for one in talking):
                 await asyncio.sleep(0.005)
         cpu_s, store_s = time.process_time() - cpu_s, used_s(client) - store_s
     running.cancel()

@@ -13,7 +13,8 @@ from voice_agent.call.codec import restore
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
-from voice_agent.call.session_config import new_session
+from voice_agent.call.session_config import SessionConfig, new_session
+from voice_agent.call.speech_log import SpeechLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,12 @@ def _made(made: CallMade) -> Call:
         owner=made.owner,
         color=made.color,
         model=made.model,
-        session=new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s),
+        session=SessionConfig(new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s)),
         outbox=Outbox(made.outbox_bytes),
         created_at_ms=made.created_at_ms,
         schema=made.schema,
         mirror=made.mirror,
-        checkpoint_ms=made.checkpoint_ms,
+        speech=SpeechLog(made.checkpoint_ms),
         api_key_hash=made.api_key_hash,
         call_key_hash=made.call_key_hash,
         resumable=made.resumable,

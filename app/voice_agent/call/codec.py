@@ -17,23 +17,17 @@ import orjson
 
 from voice_agent.call.alignment import Piece
 from voice_agent.call.changes import Snapshot, SpeechEntry
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.completeness import Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.event_ids import MAX_EVENT_NUMBER
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import (
-    REMEMBERED_CLIENT_EVENTS,
-    Call,
-    HeardClip,
-    InputAudioBuffer,
-    Playback,
-    Response,
-    Status,
-)
+from voice_agent.call.record import Call, HeardClip, InputAudioBuffer, Playback, Response, Status
 from voice_agent.call.response_chunks import GROWS, SIZES, is_chunk, restore_chunks, take_chunks
 from voice_agent.call.response_items import open_again
 from voice_agent.call.schema import READS_SCHEMAS, reads
-from voice_agent.call.session_config import new_session
+from voice_agent.call.session_config import SessionConfig, new_session
+from voice_agent.call.speech_log import SpeechLog
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 
 DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
@@ -51,9 +45,9 @@ def kept_clips(call: Call) -> list[HeardClip]:
 
     Of two with one id, which a client may give again, the newer comes later.
     """
-    if not call.keeps_turns:
+    if not call.speech.keeps_turns:
         return []
-    latest = None if call.under_memory_pressure else call.clip
+    latest = None if call.speech.under_memory_pressure else call.clip
     return [*(clip for clip in (call.answered, latest) if clip is not None), *call.untranscribed.values()]
 
 
@@ -62,7 +56,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
     buffer = call.input_audio
     position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
     fields = {
-        "seq": b"%d" % call.seq,
+        "seq": b"%d" % call.outbox.seq,
         "updated_at_ms": b"%d" % now_ms,
         "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }
@@ -70,14 +64,14 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
         fields["response_audio"] = b"%d %d" % (call.response.audio_bytes, call.response.piece_checksum)
     for group in groups:
         _ENCODE[group](call, fields)
-    if call.unsaved_seen:
+    if call.client_events.unsaved:
         _take_seen(call, fields)
     return fields
 
 
 def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
     """All fields of the record of a call that has ended."""
-    fields = {"seq": b"%d" % call.seq, "updated_at_ms": b"%d" % now_ms}
+    fields = {"seq": b"%d" % call.outbox.seq, "updated_at_ms": b"%d" % now_ms}
     for group in ("identity", "status", "counts"):
         _ENCODE[group](call, fields)
     return fields
@@ -86,12 +80,12 @@ def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
 def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
     durable = call.input_audio.durable_position
     waiting = []
-    for event_id, number, heard_to in call.unsaved_seen:
+    for event_id, number, heard_to in call.client_events.unsaved:
         if heard_to > durable:
             waiting.append((event_id, number, heard_to))
         else:
             fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
-    call.unsaved_seen = waiting
+    call.client_events.unsaved = waiting
 
 
 def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:
@@ -127,12 +121,12 @@ def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_counts(call: Call, fields: dict[str, bytes]) -> None:
-    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.responses_made, call.turns, call.speech_made)
+    fields["counts"] = b"%d %d %d %d" % (call.items_made, call.responses_made, call.turns, call.speech.made)
 
 
 def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
-    fields["session"] = orjson.dumps(call.session)
-    fields["voice_locked"] = b"%d" % call.voice_locked
+    fields["session"] = orjson.dumps(call.session.fields)
+    fields["voice_locked"] = b"%d" % call.session.voice_locked
 
 
 def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
@@ -253,7 +247,8 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
 
     packed = items.pop(SAID, None)
     said = _object(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
-    outbox = Outbox(outbox_bytes, replayable(snapshot.outbox, int(fields["seq"])))
+    seq = _event_number(fields["seq"])
+    session = _object(fields["session"]) if "session" in fields else said["session"]
 
     call = Call(
         call_id=text("call_id"),
@@ -262,11 +257,11 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         color=text("color"),
         model=text("model"),
         schema=int(fields["schema"]),
-        session=_object(fields["session"]) if "session" in fields else said["session"],
-        outbox=outbox,
+        session=SessionConfig(session, voice_locked=fields.get("voice_locked") == b"1"),
+        outbox=Outbox(outbox_bytes, replayable(snapshot.outbox, seq), seq=seq),
         created_at_ms=int(fields["created_at_ms"]),
         mirror=fields.get("mirror") == b"1",
-        checkpoint_ms=checkpoint_ms,
+        speech=SpeechLog(checkpoint_ms),
         api_key_hash=text("api_key_hash"),
         call_key_hash=text("call_key_hash"),
         resumable=fields.get("resumable") == b"1",
@@ -275,21 +270,18 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
         ended_at_ms=int(fields.get("ended_at_ms", b"0")),
         left_at_ms=int(fields.get("left_at_ms", b"0")),
         handed_off=fields.get("handed_off") == b"1",
-        seq=_event_number(fields["seq"]),
         conversation=Conversation(items),
-        voice_locked=fields.get("voice_locked") == b"1",
         agent_state=_object(fields["agent_state"]) if fields.get("agent_state") else said.get("agent_state", {}),
     )
-    call.visible_seq = call.sent_seq = call.seq
     call.revision = int(fields.get("revision", b"0"))
     call.claim = text("claim")
     int(fields.get("updated_at_ms", b"0"))  # Must be a number: a take-over reads it from the same record.
-    call.items_made, call.responses_made, call.turns, call.speech_made = map(int, fields["counts"].split())
+    call.items_made, call.responses_made, call.turns, call.speech.made = map(int, fields["counts"].split())
     call.unknown_fields = {name: value for name, value in fields.items() if not is_known(name)}
     call.missing = missing(snapshot)
     call.write_whole = any(call.missing)
     call.trimmed_to = (snapshot.outbox[0].n if snapshot.outbox else 0, 0)
-    call.stored_speech.extend(entry.n for entry in snapshot.speech)
+    call.speech.stored.extend(entry.n for entry in snapshot.speech)
     _restore_response(call, fields)
     _restore_input_audio(call, fields, snapshot.speech)
     _restore_seen(call, fields)
@@ -394,15 +386,17 @@ def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
             numbered.append((int(digits), int(position or b"0"), event_id.decode()))
     numbered.sort()
     for number, heard_to, seen_id in numbered:
-        call.seen[seen_id] = (number, heard_to)
-        call.seen.move_to_end(seen_id)  # A client may have used it twice.
-        call.seen_made = number
+        call.client_events.seen[seen_id] = (number, heard_to)
+        call.client_events.seen.move_to_end(seen_id)  # A client may have used it twice.
+        call.client_events.made = number
     if call.missing.speech:
         _forget_appends(call)
-    call.last_client_event_id = next(reversed(call.seen), None)
+    call.client_events.last_id = next(reversed(call.client_events.seen), None)
 
 
 def _forget_appends(call: Call) -> None:
     """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
-    for event_id in [event_id for event_id, (_, heard_to) in call.seen.items() if heard_to > call.input_audio.position]:
-        del call.seen[event_id]
+    for event_id in [
+        event_id for event_id, (_, heard_to) in call.client_events.seen.items() if heard_to > call.input_audio.position
+    ]:
+        del call.client_events.seen[event_id]

@@ -19,6 +19,7 @@ from voice_agent.call.loopback import mirror_frame
 from voice_agent.call.record import Call, HeardClip, InputAudioBuffer
 from voice_agent.call.responses import interrupt, start_response
 from voice_agent.call.session_config import transcription_on
+from voice_agent.call.speech_log import SpeechLog
 from voice_agent.errors import ProtocolError
 
 MAX_BUFFER_BYTES = 15 * 1024 * 1024
@@ -35,14 +36,14 @@ UNCHECKED_BYTES = 256 * 1024
 
 def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
     """Take a piece of audio, and whatever voice activity detection heard in it."""
-    audio_format = call.input_format
+    audio_format = call.session.input_format
     size = len(frame.audio)
     if size % audio_format.sample_bytes:
         raise _half_a_sample(size)
     if call.mirror:
         return mirror_frame(call, frame.audio, now_ms)
     buffer = call.input_audio
-    listening = call.listening
+    listening = call.session.turn_detection
     effects: list[Effect] = []
     if len(buffer.audio) + size > UNCHECKED_BYTES or call.untranscribed:
         if listening is None:
@@ -64,7 +65,7 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         if len(buffer.audio) > MAX_BUFFER_BYTES:
             effects += [CountLimit("turn_bytes"), *_speech_stopped(call, buffer.position, now_ms, cut=True)]
             effects.append(ResetEndpointing())
-        elif frame.boundaries and call.checkpoint_ms:
+        elif frame.boundaries and call.speech.checkpoint_ms:
             # It began just now. Not sooner than here, for it may have ended in the same piece.
             _save_up_to(call, buffer.position)
         _checkpoint(call)
@@ -84,9 +85,9 @@ def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
 
 def check_append(call: Call, size_bytes: int) -> None:
     """Raise `ProtocolError` if so much audio would not be taken, however it is cut."""
-    if size_bytes % call.input_format.sample_bytes:
+    if size_bytes % call.session.input_format.sample_bytes:
         raise _half_a_sample(size_bytes)
-    if call.listening is None and not call.mirror:
+    if call.session.turn_detection is None and not call.mirror:
         _check_room(call, size_bytes)
 
 
@@ -115,7 +116,7 @@ def _check_room(call: Call, size_bytes: int) -> None:
 def commit(call: Call, now_ms: int) -> list[Effect]:
     """The caller says that the turn is complete. It is not answered until asked for."""
     buffer = call.input_audio
-    buffered_ms = len(buffer.audio) / call.input_format.bytes_per_ms
+    buffered_ms = len(buffer.audio) / call.session.input_format.bytes_per_ms
     if buffered_ms < MIN_COMMIT_MS:
         raise ProtocolError(
             f"Error committing input audio buffer: buffer too small. Expected at least {MIN_COMMIT_MS}ms of audio, "
@@ -133,7 +134,7 @@ def commit(call: Call, now_ms: int) -> list[Effect]:
 def clear(call: Call) -> list[Effect]:
     """Forget what was appended and not committed."""
     forget_buffer(call)
-    call.emit(events.input_audio_cleared())
+    call.outbox.emit(events.input_audio_cleared())
     return [ResetEndpointing()]
 
 
@@ -148,12 +149,12 @@ def forget_audio(call: Call) -> None:
     forget_buffer(call)
     call.clip = call.answered = None
     call.untranscribed = {}
-    call.unsaved_speech = []
+    call.speech.drop_unsaved()
 
 
 def flush(call: Call) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
-    if call.input_audio.speaking or call.listening is None:
+    if call.input_audio.speaking or call.session.turn_detection is None:
         _save_up_to(call, call.input_audio.position)
 
 
@@ -164,31 +165,31 @@ def forget_unsaved(call: Call) -> None:
     if surplus:
         del heard.audio[heard.saved :]
         heard.position -= surplus
-        call.forget_seen(heard.position)
+        call.client_events.forget_beyond(heard.position)
 
 
 def position_ms(call: Call, at_bytes: int) -> int:
     """A position in the current format as milliseconds since the start of the call's audio."""
-    return call.input_audio.base_ms + call.input_format.ms(at_bytes)
+    return call.input_audio.base_ms + call.session.input_format.ms(at_bytes)
 
 
 def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
     buffer = call.input_audio
-    listening = call.listening
+    listening = call.session.turn_detection
     if listening is None or buffer.speaking:
         return []
-    padding = call.input_format.size(listening.prefix_padding_ms)
+    padding = call.session.input_format.size(listening.prefix_padding_ms)
     if kept_audio_bytes(call) + MAX_PIECE_BYTES > MAX_AUDIO_BYTES:
         # What is said now is not heard, and the caller is told so.
         full = audio_full(call, MAX_PIECE_BYTES, "audio")
-        call.emit(events.error(full))
+        call.outbox.emit(events.error(full))
         return [CountLimit(full.limit)]
     # A piece of any size may end behind it: what a piece that ended there would have left begins the turn.
     start = max(boundary.at_bytes - padding, boundary.known_at - padding, buffer.start)
     del buffer.audio[: start - buffer.start]
     buffer.speaking = True
     item_id = _allot_item(call)
-    call.emit(events.speech_started(position_ms(call, start), item_id))
+    call.outbox.emit(events.speech_started(position_ms(call, start), item_id))
     # What goes on was going on when the reply to its beginning was asked for: it is no barge-in.
     return interrupt(call, now_ms) if listening.interrupt_response and not boundary.goes_on else []
 
@@ -196,13 +197,13 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
 def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
     """The turn is complete; `cut`: it is made to be, while the caller speaks."""
     buffer = call.input_audio
-    listening = call.listening
+    listening = call.session.turn_detection
     end = min(max(end, buffer.start + buffer.saved), buffer.position)
-    call.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
+    call.outbox.emit(events.speech_stopped(position_ms(call, end), _allot_item(call)))
     if call.conversation.is_full:
         full = conversation_full(call, None)
         forget_buffer(call)
-        call.emit(events.error(full))
+        call.outbox.emit(events.error(full))
         return [CountLimit(full.limit)]
     buffer.speaking = False
     effects = _commit_up_to(call, end)
@@ -217,7 +218,7 @@ def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[
     here_ms = position_ms(call, call.input_audio.position)
     if here_ms - call.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
         return []
-    call.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
+    call.outbox.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
     return _commit_up_to(call, call.input_audio.position) + start_response(call, {}, now_ms)
 
 
@@ -243,13 +244,13 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
             "content": [{"type": "input_audio", "transcript": None}],
         }
     )
-    entry.audio_ms = call.input_format.ms(len(audio))
+    entry.audio_ms = call.session.input_format.ms(len(audio))
     call.turns += 1
     call.idle_from_ms = None
     call.mark("counts", "turn", "playback")
-    call.emit(events.input_audio_committed(previous, item_id))
-    call.emit(events.item_added(previous, entry.item))
-    call.emit(events.item_done(previous, entry.item))
+    call.outbox.emit(events.input_audio_committed(previous, item_id))
+    call.outbox.emit(events.item_added(previous, entry.item))
+    call.outbox.emit(events.item_done(previous, entry.item))
     return transcribe(call, call.clip, 0)
 
 
@@ -258,9 +259,9 @@ def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
     if len(call.untranscribed) < MAX_UNTRANSCRIBED:
         call.untranscribed[clip.item_id] = clip
         return [Transcribe(clip.item_id, clip.audio)]
-    if transcription_on(call.session):
+    if transcription_on(call.session.fields):
         problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
-        call.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))
+        call.outbox.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))
     return [CountLimit("untranscribed_items")]
 
 
@@ -275,23 +276,20 @@ def _allot_item(call: Call) -> str:
 def _checkpoint(call: Call) -> None:
     buffer = call.input_audio
     unsaved = len(buffer.audio) - buffer.saved
-    checkpoint_ms = call.checkpoint_ms
-    if call.under_memory_pressure:
+    checkpoint_ms = call.speech.checkpoint_ms
+    if call.speech.under_memory_pressure:
         return
-    if (checkpoint_ms and unsaved >= call.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
+    if (checkpoint_ms and unsaved >= call.session.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
         _save_up_to(call, buffer.position)
 
 
-def release_unsaved_speech(call: Call) -> None:
+def release_unsaved_speech(buffer: InputAudioBuffer, speech: SpeechLog) -> None:
     """What was to be saved of the unfinished utterance with the next write is not, nor turns that are not kept."""
-    held = call.input_audio
-    waiting = [entry for entry in call.unsaved_speech if entry.item_id == held.item_id]
-    held.saved -= sum(len(entry.audio) for entry in waiting)
-    if waiting and waiting[0].n == held.first_n:
-        held.first_n = 0
-    kept = [entry for entry in call.unsaved_speech if call.keeps_turns and entry.item_id != held.item_id]
-    call.unsaved_bytes -= sum(len(entry.audio) for entry in call.unsaved_speech) - sum(len(e.audio) for e in kept)
-    call.unsaved_speech = kept
+    waiting = [entry for entry in speech.unsaved if entry.item_id == buffer.item_id]
+    buffer.saved -= sum(len(entry.audio) for entry in waiting)
+    if waiting and waiting[0].n == buffer.first_n:
+        buffer.first_n = 0
+    speech.release(lambda entry: speech.keeps_turns and entry.item_id != buffer.item_id)
 
 
 def _save_up_to(call: Call, end: int) -> None:
@@ -301,8 +299,9 @@ def _save_up_to(call: Call, end: int) -> None:
         return
     item_id = _allot_item(call)
     for at in range(buffer.saved, upto, MAX_PIECE_BYTES):
-        entry = call.add_speech(item_id, bytes(buffer.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
+        entry = call.speech.add(item_id, bytes(buffer.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
         buffer.first_n = buffer.first_n or entry.n
+    call.mark("counts")
     buffer.saved = upto
 
 
@@ -310,6 +309,6 @@ def _keep_padding(call: Call, padding: int) -> None:
     buffer = call.input_audio
     surplus = max(len(buffer.audio) - padding, 0)
     del buffer.audio[:surplus]
-    due = call.input_format.size(SILENT_SAVE_MS)
+    due = call.session.input_format.size(SILENT_SAVE_MS)
     if buffer.start // due != (buffer.start - surplus) // due:
         call.mark("counts")

@@ -53,7 +53,7 @@ def check_new_item(call: Call, request: CreateItem, audio_bytes: int) -> None:
             code="item_create_invalid_previous_item_id",
             param="previous_item_id",
         )
-    if audio_bytes % call.input_format.sample_bytes:
+    if audio_bytes % call.session.input_format.sample_bytes:
         raise ProtocolError(
             f"The item's audio holds {audio_bytes} bytes, which is no whole number of 16-bit samples.",
             code="invalid_value",
@@ -68,7 +68,8 @@ def append_item_audio(call: Call, piece: AppendItemAudio) -> None:
     """Store a piece of an item's audio; `drop_pending_audio` takes all of it back."""
     if call.pending_audio is None:
         call.pending_audio = PendingItemAudio(piece.item_id or call.new_item_id())
-    call.pending_audio.entries.append(call.add_speech(call.pending_audio.item_id, piece.audio))
+    call.pending_audio.entries.append(call.speech.add(call.pending_audio.item_id, piece.audio))
+    call.mark("counts")
 
 
 def drop_pending_audio(call: Call) -> None:
@@ -102,7 +103,7 @@ def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None)
     else:
         clip = _keep_clip(call, item["id"], request.audio) if request.audio else None
     if clip is not None:
-        entry.audio_ms = call.input_format.ms(len(clip.audio))
+        entry.audio_ms = call.session.input_format.ms(len(clip.audio))
         call.clip = clip
         call.mark("turn")
     if item.get("role") == "user":
@@ -111,8 +112,8 @@ def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None)
             call.mark("turn")
         call.turns += 1
         call.mark("counts")
-    call.emit(events.item_added(previous, item))
-    call.emit(events.item_done(previous, item))
+    call.outbox.emit(events.item_added(previous, item))
+    call.outbox.emit(events.item_done(previous, item))
     return transcribe(call, clip, spoken_index(item)) if clip is not None else []
 
 
@@ -123,7 +124,8 @@ def spoken_index(item: Mapping[str, Any]) -> int:
 
 def _keep_clip(call: Call, item_id: str, audio: bytes) -> HeardClip:
     pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
-    entries = [call.add_speech(item_id, piece) for piece in pieces]
+    entries = [call.speech.add(item_id, piece) for piece in pieces]
+    call.mark("counts")
     return HeardClip(item_id, audio, entries[0].n)
 
 
@@ -143,7 +145,7 @@ def retrieve_item(call: Call, request: RetrieveItem) -> list[Effect]:
             param="item_id",
             limit="retrieved_audio",
         )
-    call.emit(events.item_retrieved(entry.item, with_audio=bool(audio)), audio)
+    call.outbox.emit(events.item_retrieved(entry.item, with_audio=bool(audio)), audio)
     return []
 
 
@@ -156,7 +158,7 @@ def delete_item(call: Call, request: DeleteItem, now_ms: int) -> list[Effect]:
     effects = cancel_item(call, request.item_id, now_ms)
     before = call.conversation.before(request.item_id) or ""
     call.conversation.drop(request.item_id)
-    call.emit(events.item_deleted(request.item_id))
+    call.outbox.emit(events.item_deleted(request.item_id))
     return effects + _clear_references(call, request.item_id, before)
 
 

@@ -35,21 +35,20 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
         call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
         call.mark("playback")
     items.drop_pending_audio(call)
-    call.resent_to = None if last_event is None else 0
+    call.client_events.resent_to = None if last_event is None else 0
     if call.status is not Status.ENDED:  # Else the connection comes too late, and its client is told of the end.
         call.status = Status.ATTACHED
         call.left_at_ms = 0
         call.handed_off = False
         call.resumable = call.resumable or made.resumable
-        call.counts_bytes = made.counts_bytes
+        call.client_events.counts_bytes = made.counts_bytes
         call.mark("status")
-    start = call.visible_seq if last_event is None else last_event
+    start = call.outbox.visible_seq if last_event is None else last_event
     gap = _missing(call, start)
-    if start > call.seq:
-        call.pass_over_ids(start - call.seq)
-        call.seq = call.visible_seq = start
-        call.outbox.clear()  # What is in front of a hole cannot be replayed.
-    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.visible_seq]
+    if start > call.outbox.seq:
+        call.pass_over_ids(start - call.outbox.seq)
+        call.outbox.go_on_after(start)
+    replay = [entry for entry in call.outbox.after(start) if entry.n <= call.outbox.visible_seq]
     if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
         # The client has seen an event since the greeting that told it, so that has arrived.
         call.missing = NOTHING_MISSING
@@ -59,16 +58,16 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
 
 def acknowledge(call: Call, number: int) -> None:
     """The client has these events for good. Raises `ProtocolError` for one that it cannot have."""
-    if number > call.visible_seq:
-        message = f"{event_id(number)!r} was not sent yet; the newest event is {event_id(call.visible_seq)!r}."
+    if number > call.outbox.visible_seq:
+        message = f"{event_id(number)!r} was not sent yet; the newest event is {event_id(call.outbox.visible_seq)!r}."
         raise ProtocolError(message, code="invalid_value", param="event_id")
     call.outbox.drop_to(number)
 
 
 def _missing(call: Call, start: int) -> tuple[int, int] | None:
-    if start > call.seq:
-        return call.seq + 1, start
-    oldest = call.outbox.first_n or call.visible_seq + 1
+    if start > call.outbox.seq:
+        return call.outbox.seq + 1, start
+    oldest = call.outbox.first_n or call.outbox.visible_seq + 1
     return (start + 1, oldest - 1) if oldest > start + 1 else None
 
 
@@ -81,7 +80,7 @@ def plan_handoff(call: Call) -> None:
 
 def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
     """The connection is gone: the call waits for its client, or has ended with it."""
-    call.sent_seq = call.visible_seq
+    call.outbox.sent_seq = call.outbox.visible_seq
     if lost.hung_up:
         return end(call, "hangup", now_ms)
     items.drop_pending_audio(call)

@@ -77,7 +77,7 @@ def resume(call: Call) -> list[Effect]:
 
 def is_quiet(call: Call) -> bool:
     """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way."""
-    waits = call.listening is None and bool(call.input_audio.audio)
+    waits = call.session.turn_detection is None and bool(call.input_audio.audio)
     return (
         (call.response is None or call.mirror)
         and not call.input_audio.speaking
@@ -89,22 +89,24 @@ def is_quiet(call: Call) -> bool:
 def is_saved(call: Call) -> bool:
     """Whether everything the caller has said so far has been handed to a write."""
     held = call.input_audio
-    waits = call.listening is None or held.speaking
-    return not call.unsaved_speech and not (waits and held.saved < len(held.audio))
+    waits = call.session.turn_detection is None or held.speaking
+    return not call.speech.unsaved and not (waits and held.saved < len(held.audio))
 
 
 def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
     event_id = event.event_id
-    if event_id is not None and call.recognises(event_id):
+    if event_id is not None and call.client_events.recognises(event_id):
         return []
     try:
         effects = _apply(call, event, now_ms)
     except ProtocolError as error:
-        is_nameless = call.counts_bytes and event_id is None and isinstance(event, inputs.AppendAudio)
-        call.emit(events.error(error, event_id, at_bytes=call.came_bytes if is_nameless else None))
+        is_nameless = call.client_events.counts_bytes and event_id is None and isinstance(event, inputs.AppendAudio)
+        call.outbox.emit(events.error(error, event_id, at_bytes=call.came_bytes if is_nameless else None))
         effects = [CountLimit(error.limit)] if error.limit else []
     if event_id is not None:
-        call.remember(event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0)
+        call.client_events.remember(
+            event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0
+        )
     return effects
 
 
@@ -178,14 +180,14 @@ def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
     index = items.spoken_index(entry.item)
     entry.item["content"][index]["transcript"] = event.text
     call.conversation.touch(event.item_id)
-    if not transcription_on(call.session):
+    if not transcription_on(call.session.fields):
         return []
     if event.text is None:
-        call.emit(events.transcription_failed(event.item_id, index))
+        call.outbox.emit(events.transcription_failed(event.item_id, index))
         return []
     if event.text:
-        call.emit(events.transcription_delta(event.item_id, index, event.text))
-    call.emit(events.transcription_completed(event.item_id, index, event.text, entry.audio_ms / 1000))
+        call.outbox.emit(events.transcription_delta(event.item_id, index, event.text))
+    call.outbox.emit(events.transcription_completed(event.item_id, index, event.text, entry.audio_ms / 1000))
     return []
 
 
@@ -204,7 +206,7 @@ def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Ef
             lifecycle.plan_handoff(call)
             return []
         case inputs.DrainAnnounced(time_left_ms):
-            call.emit(events.going_away(time_left_ms, "drain"))
+            call.outbox.emit(events.going_away(time_left_ms, "drain"))
             return []
         case inputs.EndCall(outcome):
             return lifecycle.end(call, outcome, now_ms)
@@ -217,7 +219,7 @@ def _from_store(call: Call, event: inputs.FromStore, now_ms: int) -> list[Effect
         case inputs.TakeWrite():
             return [durability.take(call, event, now_ms)]
         case inputs.EventsReleased(last_event):
-            call.visible_seq = last_event
+            call.outbox.visible_seq = last_event
             return []
         case inputs.WriteLost(waiting):
             durability.requeue_whole(call, waiting)

@@ -31,7 +31,7 @@ def is_surely_newest(call: Call, *, given_up_at_ms: int, last_event: int | None)
         return False
     if call.status is Status.PARKED and call.left_at_ms < given_up_at_ms:
         return False
-    return last_event is None or last_event <= call.sent_seq
+    return last_event is None or last_event <= call.outbox.sent_seq
 
 
 def resume_kind(call: Call, *, previous_status: str, previous_owner: str, pod: str) -> str:

@@ -1,31 +1,27 @@
 """A call: its state in memory.
 
 Theory of operation. `machine.step` and the functions under it change a `Call` and mark
-what they changed; `emit` numbers a server event. `writes.take_write` collects all of it
+what they changed; `Outbox.emit` numbers a server event. `writes.take_write` collects all of it
 into one `CallWrite`, which the runtime makes durable before it sends the events. So
 every event that a client has seen is in the store.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 from voice_agent.call.alignment import Alignment, Piece
-from voice_agent.call.audio import PCM, AudioFormat
-from voice_agent.call.changes import OutboxEntry, SpeechEntry
+from voice_agent.call.audio import PCM
+from voice_agent.call.changes import SpeechEntry
+from voice_agent.call.client_events import ClientEvents
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
 from voice_agent.call.conversation import Conversation
-from voice_agent.call.events import pack
-from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES, Outbox, entry_bytes
+from voice_agent.call.outbox import Outbox
 from voice_agent.call.schema import SCHEMA
-from voice_agent.call.session_config import ResponseSettings, TurnDetection, input_format, turn_detection
-
-REMEMBERED_CLIENT_EVENTS = 256
+from voice_agent.call.session_config import SessionConfig
+from voice_agent.call.speech_log import SpeechLog
 
 
 class Status(StrEnum):
@@ -180,14 +176,13 @@ class Call:
     owner: str
     color: str
     model: str
-    session: dict[str, Any]
+    session: SessionConfig
     outbox: Outbox
     created_at_ms: int
     schema: int = SCHEMA
     """Of its record in the store: see `schema`."""
     mirror: bool = False
     """The agent is `loopback`: appended frames come straight back."""
-    checkpoint_ms: int = 200
     api_key_hash: str = ""
     call_key_hash: str = ""
     resumable: bool = False
@@ -199,16 +194,11 @@ class Call:
     """When the last connection was lost; 0 while attached."""
     handed_off: bool = False
     """The last connection was closed on purpose for another pod to go on."""
-    seq: int = 0
-    """Number of the newest event."""
-    visible_seq: int = 0
-    """Number of the newest event that may be sent."""
-    sent_seq: int = 0
-    """Number of the newest event that a caller can have seen from this pod."""
     items_made: int = 0
     responses_made: int = 0
     turns: int = 0
-    speech_made: int = 0
+    client_events: ClientEvents = field(default_factory=ClientEvents)
+    speech: SpeechLog = field(default_factory=SpeechLog)
     input_audio: InputAudioBuffer = field(default_factory=InputAudioBuffer)
     conversation: Conversation = field(default_factory=Conversation)
     response: Response | None = None
@@ -227,31 +217,8 @@ class Call:
     failed_up_to: str = ""
     """The newest item that a reply was asked for which then failed: what was said until then is not asked again."""
     agent_state: dict[str, Any] = field(default_factory=dict)
-    voice_locked: bool = False
-    seen: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
-    """Ids of client events that took effect, oldest first, each with its number and the input position that its audio
-    reaches (0: it has none)."""
-    seen_made: int = 0
-    resent_to: int | None = None
-    """Number of the last client event that was known when it came again on this connection; None: none is taken for one
-    that comes again any more. Never stored, for it is the connection's."""
-    last_client_event_id: str | None = None
-    counts_bytes: bool = False
-    """The client is told where in its audio an append was refused. Never stored, for it is the connection's."""
     fields_to_empty: list[str] = field(default_factory=list)
     """Of the record: what a reply that is over leaves there."""
-    unsaved_seen: list[tuple[str, int, int]] = field(default_factory=list)
-    """Client event id, its number, and the input position from which on it may be made durable."""
-    unsaved_events: list[OutboxEntry] = field(default_factory=list)
-    unsaved_speech: list[SpeechEntry] = field(default_factory=list)
-    under_memory_pressure: bool = False
-    """The store is short of memory: see `memory_pressure`."""
-    keeps_turns: bool = True
-    """Whether the audio of turns that are not answered or understood yet is stored; not in a store nearly full."""
-    unsaved_bytes: int = 0
-    """What of events, speech and session the next write carries; the conversation counts its own."""
-    session_bytes: int = field(init=False)
-    """Size of the session as it is stored."""
     dirty: set[str] = field(default_factory=set)
     write_whole: bool = False
     revision: int = 0
@@ -262,63 +229,17 @@ class Call:
     """A later claim of this pod whose answer was lost: it may have taken effect."""
     trimmed_to: tuple[int, int] = (0, 0)
     """Oldest outbox and speech entries that the last write kept."""
-    stored_speech: deque[int] = field(default_factory=deque)
-    """Numbers of the speech entries that the store holds after the last write."""
     missing: Missing = NOTHING_MISSING
     """What the store had lost of the call when this pod claimed it, until the client is known to have been told."""
     missing_told_at: int | None = None
     """The event after which the latest connection began, with whose greeting `missing` was told."""
-    listening: TurnDetection | None = field(init=False)
-    """The session's turn detection, at hand for every frame; None: the client commits turns itself."""
-    input_format: AudioFormat = field(init=False)
-    """Format of the caller's audio."""
     delta_head: tuple[str, bytes] = ("", b"")
     """The packed body of an audio event and the item it is for: all of an item's are the same."""
-    effective: tuple[dict[str, Any], dict[str, Any], ResponseSettings] | None = None
-    """See `response_items.settings_of`: the session, what `response.create` asked for, and what holds under both."""
     idle_from_ms: int | None = None
     """Input position at which the caller had heard the last reply out, and from which silence is counted;
     None while it is not the caller's turn."""
     unknown_fields: dict[str, bytes] = field(default_factory=dict)
     """Record fields of a newer version; kept as they are."""
-
-    def __post_init__(self) -> None:
-        self.use_session(self.session)
-
-    # --- what the rules use ------------------------------------------------
-
-    def use_session(self, session: dict[str, Any]) -> None:
-        """Go on under these settings."""
-        self.session = session
-        self.session_bytes = len(orjson.dumps(session))
-        self.listening = turn_detection(session)
-        self.input_format = input_format(session)
-
-    def emit(self, body: dict[str, Any], audio: bytes = b"") -> None:
-        """Number a server event; it becomes visible once it is durable."""
-        self.emit_packed(pack(body), audio)
-
-    def emit_packed(self, head: bytes, audio: bytes) -> None:
-        """As `emit`, of a body that is JSON already."""
-        self.seq += 1
-        entry = OutboxEntry(self.seq, head, audio)
-        self.unsaved_events.append(entry)
-        self.unsaved_bytes += len(head) + len(audio) + ENTRY_OVERHEAD_BYTES
-        self.outbox.add(entry)
-
-    def add_speech(self, item_id: str, audio: bytes) -> SpeechEntry:
-        """Have a piece of what the caller said stored."""
-        self.speech_made += 1
-        entry = SpeechEntry(self.speech_made, item_id, audio)
-        self.unsaved_speech.append(entry)
-        self.unsaved_bytes += len(audio)
-        self.mark("counts")
-        return entry
-
-    def requeue_events(self, events: list[OutboxEntry]) -> None:
-        """Events of a write that did not land wait for the next one."""
-        self.unsaved_events = events + self.unsaved_events
-        self.unsaved_bytes += sum(map(entry_bytes, events))
 
     def pass_over_ids(self, forgotten_events: int) -> None:
         """Take no id again that may stand in events which the store has lost.
@@ -357,69 +278,22 @@ class Call:
     @property
     def heard_ms(self) -> int:
         """How much input audio is durable: where a client that re-sends should go on."""
-        return self.input_audio.base_ms + self.input_format.ms(self.input_audio.durable_position)
+        return self.input_audio.base_ms + self.session.input_format.ms(self.input_audio.durable_position)
 
     @property
     def heard_bytes(self) -> int:
         """The same to the byte: all the caller's audio, counted as if it had been in the current input format."""
-        return self.input_format.size(self.input_audio.base_ms) + self.input_audio.durable_position
+        return self.session.input_format.size(self.input_audio.base_ms) + self.input_audio.durable_position
 
     @property
     def came_bytes(self) -> int:
         """As `heard_bytes`, of all that was appended, durable or not."""
-        return self.input_format.size(self.input_audio.base_ms) + self.input_audio.position
-
-    @property
-    def saved_client_event_id(self) -> str | None:
-        """Id of the last client event that took effect and has been handed to a write; None if there is none."""
-        waiting = {event_id for event_id, _, _ in self.unsaved_seen}
-        return next((event_id for event_id in reversed(self.seen) if event_id not in waiting), None)
+        return self.session.input_format.size(self.input_audio.base_ms) + self.input_audio.position
 
     @property
     def pending_audio_bytes(self) -> int:
         """Audio of the item that is about to be created."""
         return sum(len(entry.audio) for entry in self.pending_audio.entries) if self.pending_audio is not None else 0
-
-    def recognises(self, event_id: str) -> bool:
-        """Whether a client event comes again that has taken effect before.
-
-        That is only so on a connection resumed with `last_event_id`, and until the first that is not known or
-        does not come in the order in which it came first: ids are the client's own affair, and may be few.
-        """
-        is_resent = self.is_resent(event_id)
-        self.resent_to = self.seen[event_id][0] if is_resent else None
-        return is_resent
-
-    def is_resent(self, event_id: str) -> bool:
-        """What `recognises` would say; nothing changes."""
-        number = self.seen[event_id][0] if event_id in self.seen else 0
-        return self.resent_to is not None and number > self.resent_to
-
-    def remember(self, event_id: str, *, heard_to: int) -> None:
-        """Note that a client event took effect.
-
-        `heard_to` is the input position its audio reaches, 0 if it has none: the id becomes durable no
-        sooner than that audio, else a re-sent append would be ignored after its audio was lost.
-        """
-        self.seen_made += 1
-        self.seen[event_id] = (self.seen_made, heard_to)
-        self.seen.move_to_end(event_id)
-        self.last_client_event_id = event_id
-        if len(self.seen) > REMEMBERED_CLIENT_EVENTS:
-            self.seen.popitem(last=False)
-        self.unsaved_seen.append((event_id, self.seen_made, heard_to))
-        del self.unsaved_seen[: -2 * REMEMBERED_CLIENT_EVENTS]
-
-    def forget_seen(self, heard_to: int) -> None:
-        """Appends beyond an input position did not take effect after all: they may be sent again."""
-        undone = [event_id for event_id, _, at in self.unsaved_seen if at > heard_to]
-        self.unsaved_seen = [seen for seen in self.unsaved_seen if seen[2] <= heard_to]
-        for event_id in undone:
-            self.seen.pop(event_id, None)
-        if undone:
-            self.last_client_event_id = next(reversed(self.seen), None)
-
-    # --- for the store -----------------------------------------------------
 
     def own(self, epoch: int, claim: str) -> None:
         """Go on under a new epoch."""
@@ -428,4 +302,9 @@ class Call:
     @property
     def has_changes(self) -> bool:
         """Whether there is anything that a write should carry."""
-        return bool(self.dirty or self.unsaved_events or self.unsaved_speech or self.write_whole)
+        return bool(self.outbox.unsaved or self.dirty or self.speech.unsaved or self.write_whole)
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """What of events, speech and session the next write carries; the conversation counts its own."""
+        return self.outbox.unsaved_bytes + self.speech.unsaved_bytes + self.session.unsaved_bytes

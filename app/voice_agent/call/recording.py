@@ -104,7 +104,7 @@ class InputText:
 
 def emitted_after(call: Call, n: int) -> list[EmittedEvent]:
     """The events of a call with numbers above `n`: the newest of those that wait for the store."""
-    new: list[OutboxEntry] = list(takewhile(lambda entry: entry.n > n, reversed(call.unsaved_events)))
+    new: list[OutboxEntry] = list(takewhile(lambda entry: entry.n > n, reversed(call.outbox.unsaved)))
     return [EmittedEvent(entry.n, entry.head, digest(entry.audio)) for entry in reversed(new)]
 
 

@@ -54,7 +54,7 @@ def replay(recording: bytes) -> Replayed:
     for entry in entries:
         told.inputs += 1
         told.events += len(entry.events)
-        before = call.seq
+        before = call.outbox.seq
         raised = ""
         try:
             step(call, entry.input(), entry.now_ms)

@@ -13,21 +13,14 @@ from voice_agent.call import events
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from voice_agent.call.record import Call, Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
-from voice_agent.call.session_config import ResponseSettings, settings_under
+from voice_agent.call.session_config import ResponseSettings
 
 _NO_PARAMS: dict[str, Any] = {}
 
 
 def settings_of(call: Call) -> ResponseSettings:
-    """What holds for the reply under way: the session's settings under those of `response.create`.
-
-    Made once for both, which are never changed in place.
-    """
-    params = call.response.params if call.response else _NO_PARAMS
-    known = call.effective
-    if known is None or known[0] is not call.session or known[1] is not params:
-        known = call.effective = (call.session, params, settings_under(call.session, params))
-    return known[2]
+    """What holds for the reply under way: the session's settings under those of `response.create`."""
+    return call.session.under(call.response.params if call.response else _NO_PARAMS)
 
 
 def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
@@ -47,10 +40,10 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
     else:
         call.conversation.add(item, after=after)
     index = index_of(response)
-    call.emit(events.output_item_added(response.response_id, index, item))
+    call.outbox.emit(events.output_item_added(response.response_id, index, item))
     if not out_of_band:
-        call.emit(events.item_added(previous, item))
-    call.emit(events.content_part_added(response.response_id, item_id, index, settings_of(call).wants_audio))
+        call.outbox.emit(events.item_added(previous, item))
+    call.outbox.emit(events.content_part_added(response.response_id, item_id, index, settings_of(call).wants_audio))
     return item_id
 
 
@@ -85,12 +78,12 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     changed_from(response, ALIGNMENT, 0)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
-        call.emit(events.output_audio_done(response.response_id, item_id, index))
-        call.emit(events.output_audio_transcript_done(response.response_id, item_id, index, said))
+        call.outbox.emit(events.output_audio_done(response.response_id, item_id, index))
+        call.outbox.emit(events.output_audio_transcript_done(response.response_id, item_id, index, said))
     else:
         part = {"type": "output_text", "text": said}
-        call.emit(events.output_text_done(response.response_id, item_id, index, said))
-    call.emit(events.content_part_done(response.response_id, item_id, index, spoken, said))
+        call.outbox.emit(events.output_text_done(response.response_id, item_id, index, said))
+    call.outbox.emit(events.content_part_done(response.response_id, item_id, index, spoken, said))
     entry = call.conversation.get(item_id)
     item = response.out_of_band[item_id] if entry is None else entry.item
     item.update(status=status, content=[part])
@@ -100,14 +93,14 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     else:
         entry.audio_ms, entry.alignment = audio_ms, alignment
         call.conversation.touch(item_id)
-        call.emit(events.item_done(call.conversation.before(item_id), item))
-    call.emit(events.output_item_done(response.response_id, index, item))
+        call.outbox.emit(events.item_done(call.conversation.before(item_id), item))
+    call.outbox.emit(events.output_item_done(response.response_id, index, item))
 
 
 def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
     """The text of the open item and its alignment; cut short, without what was to be said after that."""
     said = response.text[response.item_text_from :]
-    if not response.item_audio_bytes and not (cut_at_ms == 0 and call.voice_locked):
+    if not response.item_audio_bytes and not (cut_at_ms == 0 and call.session.voice_locked):
         # An agent that has never spoken says all it has to say in writing.
         return said, None
     piece = response.piece

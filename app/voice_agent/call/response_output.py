@@ -61,7 +61,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     call.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
-    call.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
+    call.outbox.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
     if len(part.delta) <= left:
         return []
     close(call, "incomplete", events.incomplete("max_output_tokens"), now_ms)
@@ -87,7 +87,7 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
             item_id,
             events.pack(events.output_audio_delta(response.response_id, item_id, index_of(response))),
         )
-    call.emit_packed(call.delta_head[1], part.audio)
+    call.outbox.emit_packed(call.delta_head[1], part.audio)
     return []
 
 
@@ -108,8 +108,8 @@ def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
     if playback is None or playback.item_id != item_id:
         bytes_per_ms = settings_of(call).output_format.bytes_per_ms
         playback = call.playback = Playback(item_id, max(now_ms, playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
-        if not call.voice_locked:
-            call.voice_locked = True
+        if not call.session.voice_locked:
+            call.session.voice_locked = True
             call.mark("session")
         call.mark("playback")
     elif not call.mirror and (waited_ms := now_ms - playing_until_ms(call)) > STALL_MS:
@@ -143,22 +143,22 @@ def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
     response.output_ids.append(item_id)
     response.functions_called += 1
     index = index_of(response)
-    call.emit(events.output_item_added(response.response_id, index, item))
+    call.outbox.emit(events.output_item_added(response.response_id, index, item))
     if not out_of_band:
-        call.emit(events.item_added(previous, item))
-    call.emit(
+        call.outbox.emit(events.item_added(previous, item))
+    call.outbox.emit(
         events.function_call_arguments_delta(response.response_id, item_id, index, item["call_id"], part.arguments)
     )
     item.update(status="completed", arguments=part.arguments)
-    call.emit(
+    call.outbox.emit(
         events.function_call_arguments_done(
             response.response_id, item_id, index, item["call_id"], part.name, part.arguments
         )
     )
     if not out_of_band:
         call.conversation.touch(item_id)
-        call.emit(events.item_done(previous, item))
-    call.emit(events.output_item_done(response.response_id, index, item))
+        call.outbox.emit(events.item_done(previous, item))
+    call.outbox.emit(events.output_item_done(response.response_id, index, item))
     return []
 
 
@@ -235,7 +235,7 @@ def _apologize(call: Call, response: Response, apology: Apology, now_ms: int) ->
     spoken = settings_of(call).wants_audio
     response.text += apology.words
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
-    call.emit(delta(response.response_id, item_id, index_of(response), apology.words))
+    call.outbox.emit(delta(response.response_id, item_id, index_of(response), apology.words))
     chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)
     for at in range(0, len(apology.audio) if spoken else 0, chunk_bytes):
         chunk = apology.audio[at : at + chunk_bytes]

@@ -50,15 +50,15 @@ def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool
     clip_id, clip_first_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
     call.response = Response(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
     call.response.asked_up_to, call.response.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
-    call.response.heard_ms = call.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
+    call.response.heard_ms = call.session.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
     call.mark("counts", "response", "params", "plan", "piece", "said")
-    call.emit(events.response_created(_response(call, "in_progress")))
+    call.outbox.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.mirror else [StartResponse(call.response.response_id)]
 
 
 def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
     """A reply is spoken to its end as it began, whatever happens to the session meanwhile."""
-    settings = settings_under(call.session, params)
+    settings = settings_under(call.session.fields, params)
     output = {"format": settings.output_format.as_json(), "voice": settings.voice}
     return {**params, "output_modalities": settings.output_modalities, "audio": {"output": output}}
 
@@ -125,10 +125,10 @@ def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) 
     response = call.response
     assert response is not None
     finish_item(call, response, "completed" if status == "completed" else "incomplete")
-    call.emit(events.response_done(_response(call, status, details)))
+    call.outbox.emit(events.response_done(_response(call, status, details)))
     call.fields_to_empty += chunks_of(response)
     call.response = call.answered = None
-    here_ms = call.input_audio.base_ms + call.input_format.ms(call.input_audio.position)
+    here_ms = call.input_audio.base_ms + call.session.input_format.ms(call.input_audio.position)
     call.idle_from_ms = here_ms + max(0, playing_until_ms(call) - now_ms)
     call.mark("response", "params", "plan", "playback", "piece", "said")
 

@@ -25,32 +25,31 @@ _NOT_KEPT = ("type", "call", "model", *_SERVER_SET)
 
 def update_session(call: Call, update: UpdateSession) -> list[Effect]:
     """Merge new settings in; all or none of them take effect."""
-    before = call.session
-    after = merge_session(before, update.patch, voice_locked=call.voice_locked)
+    before = call.session.fields
+    after = merge_session(before, update.patch, voice_locked=call.session.voice_locked)
     effects: list[Effect] = []
     format_changes = input_format(after) != input_format(before)
     if format_changes:
         _restart_positions(call)
     if format_changes or turn_detection(after) != turn_detection(before):
         effects.append(ResetEndpointing())
-    was_on, is_on = call.listening is not None, turn_detection(after) is not None
+    was_on, is_on = call.session.turn_detection is not None, turn_detection(after) is not None
     if is_on != was_on:
         _switch_turn_detection(call, is_on=is_on)
-    call.use_session(after)
+    call.session.use(after)
     if "session" not in call.dirty:
-        call.unsaved_bytes += call.session_bytes
+        call.session.unsaved_bytes += call.session.size_bytes
     call.mark("session")
-    call.emit(events.session_updated(after))
+    call.outbox.emit(events.session_updated(after))
     return effects
 
 
 def _restart_positions(call: Call) -> None:
     """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
     forget_buffer(call)
-    call.input_audio.base_ms += call.input_format.ms(call.input_audio.position)
+    call.input_audio.base_ms += call.session.input_format.ms(call.input_audio.position)
     call.input_audio.position = 0
-    call.seen.update({event_id: (number, 0) for event_id, (number, _) in call.seen.items()})
-    call.unsaved_seen = [(event_id, number, 0) for event_id, (number, _) in call.seen.items()]
+    call.client_events.restart_positions()
 
 
 def _switch_turn_detection(call: Call, *, is_on: bool) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from voice_agent.call.audio import FORMATS, PCM, AudioFormat
 
 SERVER_VAD: dict[str, Any] = {
@@ -163,3 +165,48 @@ def settings_under(session: Mapping[str, Any], given: Mapping[str, Any]) -> Resp
         in_conversation=given.get("conversation", "auto") == "auto",
         input_items=given.get("input"),
     )
+
+
+# --- the session in force --------------------------------------------------
+
+
+class SessionConfig:
+    """The session in force, and what is read of it for every frame or chunk."""
+
+    __slots__ = (
+        "_effective",
+        "fields",
+        "input_format",
+        "size_bytes",
+        "turn_detection",
+        "unsaved_bytes",
+        "voice_locked",
+    )
+
+    def __init__(self, fields: dict[str, Any], *, voice_locked: bool = False) -> None:
+        self.voice_locked = voice_locked
+        """The caller has heard the voice, so it must not change."""
+        self.unsaved_bytes = 0
+        """What of it the next write carries."""
+        self._effective: tuple[dict[str, Any], Mapping[str, Any], ResponseSettings] | None = None
+        self.use(fields)
+
+    def use(self, fields: dict[str, Any]) -> None:
+        """Go on under these settings."""
+        self.fields = fields
+        self.size_bytes = len(orjson.dumps(fields))
+        """As it is stored."""
+        self.turn_detection = turn_detection(fields)
+        """None: the client commits turns itself."""
+        self.input_format = input_format(fields)
+        """Format of the caller's audio."""
+
+    def under(self, params: Mapping[str, Any]) -> ResponseSettings:
+        """What holds for a response: these settings under those of its `response.create`.
+
+        Made once for both, which are never changed in place.
+        """
+        known = self._effective
+        if known is None or known[0] is not self.fields or known[1] is not params:
+            known = self._effective = (self.fields, params, settings_under(self.fields, params))
+        return known[2]

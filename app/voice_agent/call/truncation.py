@@ -68,4 +68,4 @@ def _cut(call: Call, entry: Entry, heard_ms: int) -> None:
     part["transcript"] = heard = heard_text(said, alignment, heard_ms)
     entry.alignment = cut(alignment, heard_ms, len(heard))
     call.conversation.touch(entry.item["id"])
-    call.emit(events.item_truncated(entry.item["id"], 0, heard_ms))
+    call.outbox.emit(events.item_truncated(entry.item["id"], 0, heard_ms))

@@ -14,9 +14,10 @@ from __future__ import annotations
 import orjson
 
 from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.codec import GROUPS, SAID, encode_fields, encode_seen, encode_tombstone, kept_clips
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT
-from voice_agent.call.record import REMEMBERED_CLIENT_EVENTS, Call, Status
+from voice_agent.call.record import Call, Status
 
 
 def take_write(call: Call, now_ms: int) -> CallWrite:
@@ -37,11 +38,11 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
         items=items,
         dropped_items=dropped,
         events=_events_to_keep(call),
-        speech=call.unsaved_speech,
+        speech=call.speech.unsaved,
     )
     oldest = (call.outbox.first_n, _oldest_speech(call))
     if oldest[0] != call.trimmed_to[0]:
-        write.keep_events_from = oldest[0] or call.seq + 1
+        write.keep_events_from = oldest[0] or call.outbox.seq + 1
     if oldest[1] != call.trimmed_to[1]:
         write.keep_speech_from = oldest[1]
     call.trimmed_to = oldest
@@ -53,7 +54,7 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
 def _take_end(call: Call, now_ms: int) -> CallWrite:
     """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
     items, dropped = (call.conversation.pack_all(), []) if call.write_whole else call.conversation.take_changes()
-    items[SAID] = orjson.dumps({"session": call.session, "agent_state": call.agent_state})
+    items[SAID] = orjson.dumps({"session": call.session.fields, "agent_state": call.agent_state})
     write = CallWrite(
         call.call_id,
         call.epoch,
@@ -74,8 +75,8 @@ def _take_end(call: Call, now_ms: int) -> CallWrite:
 def _take_whole(call: Call, now_ms: int) -> CallWrite:
     fields = encode_fields(call, GROUPS, now_ms)
     fields.update(call.unknown_fields)
-    waiting = {event_id for event_id, _, _ in call.unsaved_seen}
-    for event_id, (number, heard_to) in call.seen.items():
+    waiting = {event_id for event_id, _, _ in call.client_events.unsaved}
+    for event_id, (number, heard_to) in call.client_events.seen.items():
         if event_id in waiting:
             continue
         fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
@@ -84,7 +85,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     buffer = call.input_audio
     if buffer.item_id is not None and buffer.saved:
         speech.append(SpeechEntry(buffer.first_n, buffer.item_id, bytes(buffer.audio[: buffer.saved])))
-    if call.pending_audio is not None and call.keeps_turns:
+    if call.pending_audio is not None and call.speech.keeps_turns:
         speech += call.pending_audio.entries
     write = CallWrite(
         call.call_id,
@@ -107,7 +108,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
 
 def skip_write(call: Call) -> list[OutboxEntry]:
     """Let the events that wait go out unsaved; the next write will carry everything."""
-    waiting = call.unsaved_events
+    waiting = call.outbox.unsaved
     _all_saved(call)
     call.conversation.nothing_changed()
     call.write_whole = True
@@ -116,7 +117,7 @@ def skip_write(call: Call) -> list[OutboxEntry]:
 
 def _count_kept(call: Call, write: CallWrite) -> None:
     """Have the record count what the store holds once the write is done."""
-    stored = call.stored_speech
+    stored = call.speech.stored
     if write.whole:
         stored.clear()
     if write.speech:
@@ -130,13 +131,13 @@ def _count_kept(call: Call, write: CallWrite) -> None:
 def _events_to_keep(call: Call) -> list[OutboxEntry]:
     """What is new in the outbox: of all that waits, what it still holds."""
     oldest = call.outbox.first_n
-    return [event for event in call.unsaved_events if event.n >= oldest] if oldest else []
+    return [event for event in call.outbox.unsaved if event.n >= oldest] if oldest else []
 
 
 def _all_saved(call: Call) -> None:
-    call.unsaved_events = []
-    call.unsaved_speech = []
-    call.unsaved_bytes = 0
+    call.outbox.nothing_waits()
+    call.speech.drop_unsaved()
+    call.session.unsaved_bytes = 0
     call.dirty = set()
     call.write_whole = False
 
@@ -144,10 +145,10 @@ def _all_saved(call: Call) -> None:
 def _oldest_speech(call: Call) -> int:
     clips = kept_clips(call)
     if not clips and not call.input_audio.first_n and call.pending_audio is None:
-        return call.speech_made + 1  # As in nearly every write of a call whose caller is silent.
+        return call.speech.made + 1  # As in nearly every write of a call whose caller is silent.
     kept = [clip.first_n for clip in clips if clip.audio]
     if call.input_audio.first_n:
         kept.append(call.input_audio.first_n)
-    if call.pending_audio is not None and call.keeps_turns:
+    if call.pending_audio is not None and call.speech.keeps_turns:
         kept.append(call.pending_audio.first_n)
-    return min(kept, default=call.speech_made + 1)
+    return min(kept, default=call.speech.made + 1)

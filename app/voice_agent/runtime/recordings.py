@@ -241,7 +241,7 @@ class _Recorder:
             # An agent may say what is no JSON. That is for the rules to judge; of the recording it is the end.
             self._cut(str(error))
             return machine.step(call, event, now_ms)
-        before = call.seq
+        before = call.outbox.seq
         try:
             return machine.step(call, event, now_ms)
         finally:

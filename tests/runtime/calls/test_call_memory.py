@@ -22,11 +22,11 @@ def typed(item_id: str) -> CreateItem:
 async def test_a_call_holds_the_sum_of_its_parts() -> None:
     """To the byte: audio, what waits for the store and for the caller, items, the session, a message being taken."""
     async with alone() as its:
-        assert its.live.memory.held_bytes == its.call.session_bytes
+        assert its.live.memory.held_bytes == its.call.session.size_bytes
         connection = its.attach()
         feed(its.call, typed("mine"))
         its.call.input_audio.audio += bytes(3)
-        its.call.add_speech("item", bytes(50))
+        its.call.speech.add("item", bytes(50))
         its.live.memory.incoming_bytes = 700
         connection.push([OutboxEntry(1, HEAD, bytes(9000))])
         parts = [
@@ -35,7 +35,7 @@ async def test_a_call_holds_the_sum_of_its_parts() -> None:
             700,
             its.call.conversation.held_bytes,
             its.call.unsaved_bytes,
-            its.call.session_bytes,
+            its.call.session.size_bytes,
             connection.unsent_bytes,
         ]
         assert all(parts)

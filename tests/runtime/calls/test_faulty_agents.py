@@ -287,7 +287,7 @@ def test_a_written_reply_has_a_written_apology_and_one_out_of_band_none() -> Non
     feed(call, inputs.CreateResponse({"conversation": "none"}))
     feed(call, inputs.ResponseFailed(response_id(2), "broken", apology(PCM)))
     assert emitted(call)[-1]["response"]["output"] == []
-    assert not any(entry.audio for entry in call.unsaved_events)
+    assert not any(entry.audio for entry in call.outbox.unsaved)
 
 
 async def test_an_agent_that_blocks_the_event_loop_is_named_once() -> None:

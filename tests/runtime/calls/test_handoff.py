@@ -143,7 +143,7 @@ async def test_a_fenced_call_keeps_nobody_waiting() -> None:
         store.gate.clear()
         for _ in range(3000):
             caller.transport.say(TYPED)
-        await until(lambda: len(live.call.unsaved_events) > 256)
+        await until(lambda: len(live.call.outbox.unsaved) > 256)
         await MemoryStore.claim(store, Claim(caller.call_id, "other", "green", 0, None, "other"))
         store.gate.set()
         async with asyncio.timeout(PATIENCE_S):
@@ -162,7 +162,7 @@ async def test_a_cancelled_resume_leaves_the_call_writable() -> None:
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
-        live.call.emit({"type": "first"})
+        live.call.outbox.emit({"type": "first"})
         pod.committer.mark(live.writer)
         resume = asyncio.create_task(pod.resume(ResumeCall(caller.call_id, 0)))
         await until(lambda: pod.committer.has_pending(live.writer))

@@ -121,8 +121,8 @@ async def test_a_take_over_does_not_make_a_turn_longer_than_it_may_be() -> None:
 async def test_audio_that_is_not_taken_is_not_listened_to(refused: AppendAudio) -> None:
     """Half a sample, or what had come before the connection broke: turns lie where they do without it."""
     async with alone(old_call()) as its:
-        its.call.remember("again", heard_to=0)
-        its.call.resent_to = 0
+        its.call.client_events.remember("again", heard_to=0)
+        its.call.client_events.resent_to = 0
         hear(its, 0, 900)
         came = its.observer.frames.came
         its.live.receive_event(refused)
@@ -258,7 +258,7 @@ async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller)
     async with alone(manual_call()) as its:
         its.live.receive_event(AppendAudio(FRAME * 10))
         its.live.writer.superseded()
-        before = (its.call.seq, its.call.input_audio.position, its.call.turns)
+        before = (its.call.outbox.seq, its.call.input_audio.position, its.call.turns)
         its.live.receive_event(event)
-        assert (its.call.seq, its.call.input_audio.position, its.call.turns) == before
+        assert (its.call.outbox.seq, its.call.input_audio.position, its.call.turns) == before
         assert its.live.responder._task is None

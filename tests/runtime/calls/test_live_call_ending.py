@@ -121,6 +121,6 @@ async def test_who_is_warned_of_a_drain(*, asked: bool, is_closing: bool) -> Non
         if is_closing:
             connection.close(1012)
         its.live.warn_of_drain(1000)
-        assert bool(its.call.unsaved_events) is (asked and not is_closing)
+        assert bool(its.call.outbox.unsaved) is (asked and not is_closing)
         its.live.connection = None
         its.live.warn_of_drain(1000)

@@ -35,9 +35,9 @@ async def test_no_frame_comes_back_before_the_store_has_answered(outbox_bytes: i
         live = pod.owned.by_id[caller.call_id]
         await until(lambda: not pod.committer.has_pending(live.writer))
         store.gate.clear()
-        before, heard = len(caller.transport.events), live.call.seq + len(FRAMES) - 3
+        before, heard = len(caller.transport.events), live.call.outbox.seq + len(FRAMES) - 3
         say(caller, FRAMES[3:])
-        await until(lambda: live.call.seq == heard)
+        await until(lambda: live.call.outbox.seq == heard)
         assert len(caller.transport.events) == before
         store.gate.set()
         await caller.transport.event(DELTA, len(FRAMES))
@@ -59,10 +59,10 @@ async def test_another_pod_goes_on_at_the_very_frame(outbox_bytes: int) -> None:
         await caller.transport.event(DELTA, 20)
         live = blue.owned.by_id[caller.call_id]
         await until(lambda: not blue.committer.has_pending(live.writer))
-        last_event = live.call.seq
+        last_event = live.call.outbox.seq
         store.gate.clear()
         say(caller, FRAMES[20:40])
-        await until(lambda: live.call.seq == last_event + 20)
+        await until(lambda: live.call.outbox.seq == last_event + 20)
         again = await its.resume(green, caller.call_id, last_event)
         told = (await again.greeting())["session"]["call"]
         assert (told["input_audio_bytes"], told["gap"]) == (20 * FRAME_BYTES, None)

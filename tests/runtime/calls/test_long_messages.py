@@ -116,7 +116,7 @@ class DrivenCall:
             "items": held.items,
             "clip": (call.clip.item_id, call.clip.audio) if call.clip else None,
             "input_audio": (bytes(heard.audio), heard.position, heard.base_ms, heard.item_id, heard.speaking),
-            "seen": (list(call.seen), call.last_client_event_id),
+            "seen": (list(call.client_events.seen), call.client_events.last_id),
             "turns": call.turns,
         }
 
@@ -245,11 +245,11 @@ async def test_what_is_wrong_is_known_before_anything_is_taken(event: dict[str, 
         caller = await driven_call(await its.pod())
         await caller.say(update(detects=False), append(bytes(960)))
         call = caller.live.call
-        speech = call.speech_made
+        speech = call.speech.made
         await caller.say(event)
         assert caller.errors == [code]
-        assert (call.input_audio.position, len(call.input_audio.audio), call.speech_made) == (960, 960, speech)
-        assert "e" in call.seen
+        assert (call.input_audio.position, len(call.input_audio.audio), call.speech.made) == (960, 960, speech)
+        assert "e" in call.client_events.seen
 
 
 async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
@@ -261,13 +261,13 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
         while caller.live.call.input_audio.position < 4 * SLICE_BYTES:
             assert not caller.attachment.take(message)
             await caller.attachment.ready()
-        assert "mine" not in caller.live.call.seen
+        assert "mine" not in caller.live.call.client_events.seen
         await caller.attachment.abandon()
         assert caller.live.call.status is Status.PARKED
         assert caller.live.call.heard_bytes == 4 * SLICE_BYTES
         again = DrivenCall(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(append(bytes(6 * SLICE_BYTES), event_id="mine"))
-        assert "mine" in again.live.call.seen
+        assert "mine" in again.live.call.client_events.seen
         assert again.live.call.input_audio.position == 10 * SLICE_BYTES
 
 
@@ -329,7 +329,7 @@ async def test_an_item_of_minutes_is_stored_in_slices() -> None:
         again = other.owned.by_id[caller.attachment.call_id].call
         assert again.clip is not None
         assert again.clip.audio == audio
-        assert "mine" in again.seen
+        assert "mine" in again.client_events.seen
 
 
 async def test_a_call_takes_no_more_audio_than_it_may_keep() -> None:
@@ -346,10 +346,10 @@ async def test_a_call_takes_no_more_audio_than_it_may_keep() -> None:
         await caller.say(item(bytes(MAX_AUDIO_BYTES // 2 + 2)))
         second = item(bytes(MAX_AUDIO_BYTES // 2))
         second["item"]["id"] = "second"
-        speech = caller.live.call.speech_made
+        speech = caller.live.call.speech.made
         await caller.say(second)
         assert caller.errors == ["audio_full"]
-        assert caller.live.call.speech_made == speech
+        assert caller.live.call.speech.made == speech
 
 
 async def test_messages_of_other_transports_are_taken_in_slices() -> None:
@@ -427,9 +427,9 @@ async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:
     connection = Connection(observer, ClientWishes(), resumable=True)
     async with rig() as its:
         caller = await driven_call(await its.pod())
-        caller.live.call.emit({"type": "x"}, bytes(5 * MIB))
+        caller.live.call.outbox.emit({"type": "x"}, bytes(5 * MIB))
         for _ in range(3):
-            connection.push(caller.live.call.unsaved_events[-1:])
+            connection.push(caller.live.call.outbox.unsaved[-1:])
     assert connection.closing is not None
     assert connection.closing[0] == 1013
     assert str(8 * MIB) in connection.closing[1]

@@ -172,7 +172,7 @@ async def test_a_message_that_comes_again_is_taken_once() -> None:
     scale = Scale()
     message = orjson.dumps(append(bytes(AUDIO_BYTES), event_id="mine")).decode()
     take(scale, message)
-    scale.call.resent_to = 0
+    scale.call.client_events.resent_to = 0
     take(scale, orjson.dumps(append(bytes(AUDIO_BYTES))).decode())
     before = len(scale.taken)
     assert scale.call.input_audio.position == 2 * AUDIO_BYTES

@@ -112,7 +112,7 @@ async def test_who_is_asked_for_a_sign_of_life(silent_s: float, change: dict[str
     async with alone(in_utterance()) as its:
         connection = its.attach()
         its.call.input_audio.speaking = change.get("speaking", True)
-        its.call.unsaved_bytes = change.get("unsaved_bytes", 0)
+        its.call.outbox.unsaved_bytes = change.get("unsaved_bytes", 0)
         (connection.pause_reading if change.get("reading_paused") else connection.resume_reading)()
         if not change.get("connected", True):
             its.live.connection = None

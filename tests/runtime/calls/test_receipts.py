@@ -58,7 +58,7 @@ async def test_a_client_that_does_not_keep_up_is_told_later(monkeypatch: pytest.
 async def test_only_what_the_store_has_is_told() -> None:
     """While it is away a call goes on from memory: what came then is lost with the pod, and is not called durable."""
     async with alone(manual_call()) as its:
-        its.call.counts_bytes = True
+        its.call.client_events.counts_bytes = True
         its.live.feed(AppendAudio(bytes(9600), "mine"))
         await its.live.writer.wait_durable()
         assert its.live.writer.saved == SavedInput(9600, "mine")

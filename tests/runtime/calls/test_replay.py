@@ -94,7 +94,7 @@ def heard_of(call: Call) -> list[tuple[str, int, int]]:
 
 def texts_of(call: Call) -> list[str]:
     """What the items of the reply say."""
-    done = emitted(call)[-1] if call.unsaved_events else {}
+    done = emitted(call)[-1] if call.outbox.unsaved else {}
     assert done["type"] == "response.done"
     return [item["content"][0].get("transcript", item["content"][0].get("text")) for item in done["response"]["output"]]
 
@@ -108,7 +108,7 @@ async def interrupted(
     """
     clock, observer = StoppedClock(), CountingObserver()
     call = new_call(**session)
-    call.voice_locked = has_spoken
+    call.session.voice_locked = has_spoken
     feed(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     try:
         await ResponseRun(DyingHost(call, clock, dies_at), first, clock, CountingObserver()).run()
@@ -236,7 +236,7 @@ async def test_another_voice_may_say_it_in_shorter_pieces() -> None:
 async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> Call:
     """A reply of several owners in turn; each but the last may die."""
     clock, call = StoppedClock(), new_call()
-    call.voice_locked = True
+    call.session.voice_locked = True
     feed(call, inputs.CreateResponse({}), now_ms=clock.wall_ms())
     for agent, moment in zip(agents, (*dies_at, 1000), strict=True):
         try:

@@ -180,7 +180,7 @@ def test_an_agent_is_told_all_it_may_know() -> None:
         voice="alloy",
         speed=1.0,
         wants_audio=True,
-        tools=call.session["tools"],
+        tools=call.session.fields["tools"],
         items=turn.items,
         clip=clip,
         now_ms=7000,

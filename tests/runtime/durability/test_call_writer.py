@@ -59,8 +59,8 @@ async def test_how_much_may_wait_for_the_store(unsaved_bytes: int, events: int, 
         its.live.feed(typed("mine"))
         in_items = its.call.conversation.unsaved_bytes
         assert in_items
-        its.call.unsaved_events = [OutboxEntry(1, HEAD, b"")] * events
-        its.call.unsaved_bytes = unsaved_bytes - in_items
+        its.call.outbox.unsaved = [OutboxEntry(1, HEAD, b"")] * events
+        its.call.outbox.unsaved_bytes = unsaved_bytes - in_items
         assert its.live.writer.is_backlogged is is_much
         its.live.writer.superseded()
         assert not its.live.writer.is_backlogged
@@ -72,7 +72,7 @@ async def test_who_waits_for_the_store_has_the_call_written() -> None:
         await its.live.writer.wait_durable()
         await its.live.writer.wait_for_capacity()
         assert ("limit_reached", "unsaved_bytes") not in its.observer.counts
-        its.call.emit({"type": "x"}, bytes(MAX_UNSAVED_BYTES))
+        its.call.outbox.emit({"type": "x"}, bytes(MAX_UNSAVED_BYTES))
         async with asyncio.timeout(PATIENCE_S):
             await its.live.writer.wait_for_capacity()
         assert its.observer.counts["limit_reached", "unsaved_bytes"] == 1
@@ -87,7 +87,7 @@ async def test_a_held_call_is_written_before_and_after_and_not_meanwhile() -> No
         assert await stored_items(its) == ["before"]
         its.live.feed(typed("meanwhile"))
         its.live.writer.release_unsaved()
-        assert its.call.unsaved_events
+        assert its.call.outbox.unsaved
         assert its.live.writer.take_write() is None is its.live.writer.ownership_check()
         flush, flushes = its.committer.flush, []
 
@@ -175,10 +175,10 @@ async def test_a_lost_call_lets_its_caller_go_at_once(loss: str, code: int, *, i
         assert its.observer.counts.get(("call_dropped", "error"), 0) == (loss == "unwritable")
         its.live.writer.superseded()
         assert its.gone == [its.live]
-        its.call.emit({"type": "x"})
+        its.call.outbox.emit({"type": "x"})
         its.live.writer.release_unsaved()
         assert its.live.writer.take_write() is None is its.live.writer.ownership_check()
-        assert its.call.unsaved_events
+        assert its.call.outbox.unsaved
 
 
 @pytest.mark.parametrize("in_doubt", [True, False])
@@ -233,4 +233,4 @@ async def test_a_call_keeps_less_in_a_store_that_is_short_of_memory(*, is_scarce
         for scarce, full in ((is_scarce, is_nearly_full), (False, False)):
             its.committer.memory.is_scarce, its.committer.memory.is_nearly_full = scarce, full
             its.live.writer.take_write()
-            assert (its.call.under_memory_pressure, its.call.keeps_turns) == (scarce, not full)
+            assert (its.call.speech.under_memory_pressure, its.call.speech.keeps_turns) == (scarce, not full)

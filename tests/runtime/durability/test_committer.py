@@ -78,7 +78,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         callers = [await its.start(pod) for _ in range(12)]
         for caller in callers:
             live = pod.owned.by_id[caller.call_id]
-            live.call.emit({"type": "heavy"}, bytes(900_000))
+            live.call.outbox.emit({"type": "heavy"}, bytes(900_000))
             await live.writer.wait_durable()
         store.is_away = True
         callers[0].transport.say(TYPED)
@@ -89,7 +89,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
         for caller in callers:
             held = await store.load(caller.call_id)
             assert held is not None
-            assert held.outbox[-1].n == pod.owned.by_id[caller.call_id].call.seq
+            assert held.outbox[-1].n == pod.owned.by_id[caller.call_id].call.outbox.seq
         most = max(store.rounds)
         assert most <= MAX_ROUND_BYTES // 900_000 + 1
 
@@ -139,15 +139,15 @@ async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> No
         store.gate.clear()
         for caller in callers[:-1]:
             live = pod.owned.by_id[caller.call_id]
-            live.call.emit({"type": "heavy"}, bytes(900_000))
+            live.call.outbox.emit({"type": "heavy"}, bytes(900_000))
             pod.committer.mark(live.writer)
         last = pod.owned.by_id[callers[-1].call_id]
-        last.call.emit({"type": "light"})
+        last.call.outbox.emit({"type": "light"})
         store.gate.set()
         await pod.committer.flush(last.writer)
         held = await store.load(last.call.call_id)
         assert held is not None
-        assert held.outbox[-1].n == last.call.seq
+        assert held.outbox[-1].n == last.call.outbox.seq
 
 
 async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None:
@@ -159,11 +159,11 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
-        live.call.emit({"type": "first"})
+        live.call.outbox.emit({"type": "first"})
         pod.committer.mark(live.writer)
-        await until(lambda: pod.committer.has_pending(live.writer) and not live.call.unsaved_events)
+        await until(lambda: pod.committer.has_pending(live.writer) and not live.call.outbox.unsaved)
         store._calls.clear()
-        live.call.emit({"type": "second"})
+        live.call.outbox.emit({"type": "second"})
         pod.committer.mark(live.writer)
         store.gate.set()
         await caller.transport.event("second")
@@ -180,14 +180,14 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         await caller.greeting()
         store.is_away = True
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "first"})
+        live.call.outbox.emit({"type": "first"})
         pod.committer.mark(live.writer)
         await until(lambda: pod.committer.degraded)
-        live.call.emit({"type": "second"})
+        live.call.outbox.emit({"type": "second"})
         store.is_away = False
         store.gate.clear()
         await until(lambda: pod.committer.write_back.under_way)
-        live.call.emit({"type": "third"})
+        live.call.outbox.emit({"type": "third"})
         pod.committer.mark(live.writer)
         await caller.transport.event("third")
         assert caller.transport.ids == ["evt_1", "evt_2", "evt_3"]
@@ -209,11 +209,11 @@ async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -
         store.round_bytes.clear()
 
         async def flush(live: LiveCall) -> None:
-            live.call.emit({"type": "heavy"}, bytes(900_000))
+            live.call.outbox.emit({"type": "heavy"}, bytes(900_000))
             await pod.committer.flush(live.writer)
             held = await store.load(live.call.call_id)
             assert held is not None
-            assert held.outbox[-1].n == live.call.seq
+            assert held.outbox[-1].n == live.call.outbox.seq
 
         await asyncio.gather(*map(flush, lives))
         assert len(store.round_bytes) >= 3
@@ -242,7 +242,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
         for live in lives:
-            live.call.emit({"type": "spoken"})
+            live.call.outbox.emit({"type": "spoken"})
             pod.committer.mark(live.writer)
         for caller in callers:
             await caller.transport.event("spoken")
@@ -261,15 +261,15 @@ async def test_those_who_wait_keep_no_other_call_waiting() -> None:
         patient, *urgent = lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
-        patient.call.emit({"type": "light"})
+        patient.call.outbox.emit({"type": "light"})
         pod.committer.mark(patient.writer)
         for live in urgent:
-            live.call.emit({"type": "heavy"}, bytes(900_000))
+            live.call.outbox.emit({"type": "heavy"}, bytes(900_000))
         waiting = [asyncio.create_task(pod.committer.flush(live.writer)) for live in urgent]
         await until(lambda: store.rounds)
         held = await store.load(patient.call.call_id)
         assert held is not None
-        assert held.outbox[-1].n == patient.call.seq
+        assert held.outbox[-1].n == patient.call.outbox.seq
         assert not all(task.done() for task in waiting)
         await asyncio.gather(*waiting)
 
@@ -345,7 +345,7 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
         caller = await its.start(pod)
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
-        live.call.emit({"type": "light"})
+        live.call.outbox.emit({"type": "light"})
         impatient, patient = (asyncio.create_task(pod.committer.flush(live.writer)) for _ in range(2))
         await asyncio.sleep(0)
         impatient.cancel()
@@ -353,7 +353,7 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
         await patient
         held = await store.load(caller.call_id)
         assert held is not None
-        assert held.outbox[-1].n == live.call.seq
+        assert held.outbox[-1].n == live.call.outbox.seq
 
 
 async def test_a_round_carries_all_that_is_marked() -> None:
@@ -365,7 +365,7 @@ async def test_a_round_carries_all_that_is_marked() -> None:
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
         for live in lives:
-            live.call.emit({"type": "light"})
+            live.call.outbox.emit({"type": "light"})
             pod.committer.mark(live.writer)
         await pod.committer.flush(lives[2].writer)
         assert store.rounds == [4]

@@ -97,8 +97,8 @@ async def test_calls_are_spared_from_80_percent_on_and_until_there_is_memory_for
         caller = await its.start(pod)
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "heavy"}, bytes(400_000))
-        live.call.emit({"type": "heavy"}, bytes(400_000))
+        live.call.outbox.emit({"type": "heavy"}, bytes(400_000))
+        live.call.outbox.emit({"type": "heavy"}, bytes(400_000))
         await pod.committer.flush(live.writer)
         for share in (0.81, 0.75, 0.81, 0.79):
             await look(pod, store, share)
@@ -129,7 +129,7 @@ async def test_a_pod_that_writes_much_looks_sooner_than_with_its_next_heartbeat(
         await pod.heartbeat.heartbeat()
         before = store.looks
         store.share = 0.85
-        live.call.emit({"type": "heavy"}, bytes(LIMIT_BYTES // LOOK_SHARE))
+        live.call.outbox.emit({"type": "heavy"}, bytes(LIMIT_BYTES // LOOK_SHARE))
         await pod.committer.flush(live.writer)
         assert store.looks == before + 1
         assert pod.committer.memory.is_scarce

@@ -115,7 +115,7 @@ async def test_a_caller_who_says_more_than_the_store_takes_waits_and_loses_nothi
         assert not caller.live.activity.has_sent
         store.gate.clear()
         assert caller.attachment.take(MESSAGE)
-        await until(lambda: not caller.live.call.unsaved_events)  # That is being written, and what comes now waits.
+        await until(lambda: not caller.live.call.outbox.unsaved)  # That is being written, and what comes now waits.
         taken = 1
         while caller.attachment.take(MESSAGE):
             taken += 1

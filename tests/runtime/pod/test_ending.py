@@ -99,7 +99,7 @@ async def test_an_event_made_together_with_the_end_reaches_the_caller() -> None:
         caller = await its.start(pod)
         await caller.greeting()
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "last"})
+        live.call.outbox.emit({"type": "last"})
         live.finish("agent")
         await caller.transport.event("last")
         await caller.task

@@ -68,12 +68,12 @@ async def test_a_call_that_leaves_the_memory_is_all_in_the_store_and_nothing_goe
         pod = await its.pod()
         caller = await parked(its, pod)
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "last"})
+        live.call.outbox.emit({"type": "last"})
         await pod.owned.unload(live)
         assert agent.stopped == 1
         held = await its.store.load(caller.call_id)
         assert held is not None
-        assert held.outbox[-1].n == live.call.seq
+        assert held.outbox[-1].n == live.call.outbox.seq
         assert live.writer.take_write() is None
         assert pod.view.calls() == []
 

@@ -48,8 +48,8 @@ async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> N
     live = await pod.connector.ownership.make(StartCall(model, "key"))
     assert store.rounds == [1]
     assert live.call.model == (model or "scripted")
-    assert live.call.session["model"] == live.call.model
-    assert abs(live.call.session["expires_at"] - (pod.ports.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
+    assert live.call.session.fields["model"] == live.call.model
+    assert abs(live.call.session.fields["expires_at"] - (pod.ports.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
     assert pod.owned.budget.used_by("key") == live.memory.held_bytes > 0
     await pod.close()
 
@@ -179,14 +179,14 @@ async def test_a_resume_by_key_begins_where_events_begin_to_be_new() -> None:
         pod = await its.pod()
         caller = await its.start(pod, call_key_hash=KEY, resumable=True)
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "seen"})
+        live.call.outbox.emit({"type": "seen"})
         pod.committer.mark(live.writer)
         await caller.transport.event("seen")
         store.claim_gate.clear()
         resume = asyncio.create_task(its.start(pod, call_key_hash=KEY, resumable=True))
         await until(lambda: live.writer.writes_paused)
-        live.call.emit({"type": "first"})
-        live.call.emit({"type": "second"})
+        live.call.outbox.emit({"type": "first"})
+        live.call.outbox.emit({"type": "second"})
         pod.committer.mark(live.writer)
         store.claim_gate.set()
         again = await resume

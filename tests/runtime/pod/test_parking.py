@@ -120,7 +120,7 @@ async def test_events_for_replay_take_their_part_of_the_quarter() -> None:
         callers = [await left(pod, 0) for _ in range(8)]
         for caller in callers:
             call = caller.live.call
-            call.outbox.add(OutboxEntry(call.seq, b"", bytes(MIB // 2)))
+            call.outbox.add(OutboxEntry(call.outbox.seq, b"", bytes(MIB // 2)))
         pod.owned.budget.limit_bytes = 8 * MIB
         await parking_of(pod).enforce()
         kept = [caller for caller in callers if caller.attachment.call_id in pod.owned.by_id]

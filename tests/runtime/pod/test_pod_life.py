@@ -138,14 +138,14 @@ async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> 
         caller.transport.say(ANSWER)
         await caller.transport.event("response.output_audio_transcript.delta")
         live = pod.owned.by_id[caller.call_id]
-        live.call.emit({"type": "last"})
+        live.call.outbox.emit({"type": "last"})
         pod.committer.mark(live.writer)
         await pod.close()
         assert agent.was_stopped
         assert all(task.done() for task in pod._tasks.running)
         held = await its.store.load(caller.call_id)
         assert held is not None
-        assert held.outbox[-1].n == live.call.seq
+        assert held.outbox[-1].n == live.call.outbox.seq
         assert held.fields["response"]
         [last] = await its.store.pods()
         assert last.status == "left"

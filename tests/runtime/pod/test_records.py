@@ -39,7 +39,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
             return from_memory
 
         record = await read()
-        assert record["session"] == live.call.session
+        assert record["session"] == live.call.session.fields
         assert record == record | {
             "id": caller.call_id,
             "model": "scripted",
@@ -67,7 +67,7 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         record = describe(snapshot)
         assert (record["status"], record["outcome"]) == ("ended", "admin")
         assert record["ended_at_ms"] == live.call.ended_at_ms > 0
-        assert record["session"] == live.call.session
+        assert record["session"] == live.call.session.fields
         assert record["agent_state"] == {}
         await store.erase(caller.call_id, 1)
         snapshot = await store.load(caller.call_id)

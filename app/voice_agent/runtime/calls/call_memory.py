@@ -35,11 +35,13 @@ class CallMemory:
     def held_bytes(self) -> int:
         """What this call makes the pod hold, beside the outbox."""
         call = self._call
-        audio_bytes = (
-            kept_audio_bytes(call) + sum(len(entry.audio) for entry in call.unsaved_speech) + self.incoming_bytes
-        )
+        audio_bytes = kept_audio_bytes(call) + call.speech.unsaved_bytes + self.incoming_bytes
         return (
-            audio_bytes + call.conversation.held_bytes + call.unsaved_bytes + call.session_bytes + self._unsent_bytes()
+            audio_bytes
+            + call.conversation.held_bytes
+            + call.unsaved_bytes
+            + call.session.size_bytes
+            + self._unsent_bytes()
         )
 
     def reserve(self, more_bytes: int) -> ProtocolError | None:

@@ -49,14 +49,14 @@ class Listening:
     def restart(self, *, at_bytes: int | None = None) -> None:
         """Detect turns from a position in the client's audio on, as the session asks for; None: from where it is."""
         call = self._call
-        detection = call.listening
+        detection = call.session.turn_detection
         if detection is None or call.mirror:
             self.endpointer = None
             return
         buffer = call.input_audio
         at_bytes = buffer.position if at_bytes is None else at_bytes
         self.endpointer = Endpointer(
-            call.input_format,
+            call.session.input_format,
             threshold=detection.threshold,
             prefix_padding_ms=detection.prefix_padding_ms,
             silence_duration_ms=detection.silence_duration_ms,
@@ -70,10 +70,10 @@ class Listening:
 
         The pause that may end it could have begun there.
         """
-        buffer, detection = self._call.input_audio, self._call.listening
+        buffer, detection = self._call.input_audio, self._call.session.turn_detection
         if self.endpointer is None or not buffer.speaking or detection is None:
             return
-        size_bytes = self._call.input_format.size(detection.silence_duration_ms + SETTLE_MS)
+        size_bytes = self._call.session.input_format.size(detection.silence_duration_ms + SETTLE_MS)
         saved = bytes(buffer.audio[-size_bytes:])
         self.restart(at_bytes=buffer.position - len(saved))
         boundaries = self.endpointer.feed(saved)
@@ -88,11 +88,11 @@ class Listening:
         if pause_ms < EARLY_PAUSE_MS:
             self._early.cancel()
         elif buffer.item_id is not None and not self._early.is_begun and len(buffer.audio) <= MAX_EARLY_BYTES:
-            self._early.begin(buffer.item_id, Clip(bytes(buffer.audio), self._call.input_format))
+            self._early.begin(buffer.item_id, Clip(bytes(buffer.audio), self._call.session.input_format))
 
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""
-        clip = Clip(audio, self._call.input_format)
+        clip = Clip(audio, self._call.session.input_format)
         work = self._transcribe(item_id, clip)
         self._transcribing[item_id] = asyncio.create_task(work, name=self._call.call_id)
 

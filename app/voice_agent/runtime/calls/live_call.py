@@ -119,15 +119,15 @@ class LiveCall:
 
         The path of every frame: endpointing is fed here, not in a method of `listening`.
         """
-        listening = self.listening
-        if type(event) is AppendAudio and (event.event_id is None or not self.call.is_resent(event.event_id)):
+        listening, call = self.listening, self.call
+        if type(event) is AppendAudio and (event.event_id is None or not call.client_events.is_resent(event.event_id)):
             self._observer.frames.came += 1
-            if listening.endpointer is not None and len(event.audio) % self.call.input_format.sample_bytes == 0:
+            if listening.endpointer is not None and len(event.audio) % call.session.input_format.sample_bytes == 0:
                 boundaries = listening.endpointer.feed(event.audio)
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
         self.feed(event)
-        if listening.endpointer is not None and self.call.input_audio.speaking:
+        if listening.endpointer is not None and call.input_audio.speaking:
             listening.transcribe_early(listening.endpointer.pause_ms)
 
     def feed(self, event: Input) -> None:

@@ -98,7 +98,7 @@ class _Reservation:
 def _take_pieces(live: ReceivingCall, long: Long, reservation: _Reservation) -> Iterator[None]:
     event, call = long.event, live.call
     event_id = event.event_id
-    if event_id is not None and call.is_resent(event_id):
+    if event_id is not None and call.client_events.is_resent(event_id):
         live.feed(AppendAudio(b"", event_id) if isinstance(event, AppendAudio) else event)  # Nothing of it is taken.
         return
     refused = machine.refusal(call, event, long.size_bytes)

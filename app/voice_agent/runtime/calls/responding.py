@@ -80,7 +80,7 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
         response_id=response.response_id,
         instructions=settings.instructions,
         voice=settings.voice,
-        speed=call.session["audio"]["output"]["speed"],
+        speed=call.session.fields["audio"]["output"]["speed"],
         wants_audio=settings.wants_audio,
         tools=settings.tools,
         tool_choice=settings.tool_choice,
@@ -163,11 +163,11 @@ class ResponseRun:
         response = call.response
         assert response is not None
         target = settings_of(call).output_format
-        speaks = settings_of(call).wants_audio and call.voice_locked
+        speaks = settings_of(call).wants_audio and call.session.voice_locked
         self._replay = Replay(response, target, replays=agent.replays, speaks=speaks)
         self._speech = AudioPacer(self._host, response, target, self._replay, self._clock, agent=agent)
         self._speech.on_piece = self._piece_begins
-        clip = Clip(call.answered.audio, call.input_format) if call.answered else None
+        clip = Clip(call.answered.audio, call.session.input_format) if call.answered else None
         return turn_of(call, clip, _SideEffects(self._host, response.response_id))
 
     async def _next(self, parts: AsyncIterator[ResponsePart]) -> ResponsePart:

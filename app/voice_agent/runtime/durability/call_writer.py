@@ -104,7 +104,7 @@ class CallWriter:
         """Whether too much is not durable yet, in bytes or in events."""
         call = self.call
         unsaved_bytes = call.unsaved_bytes + call.conversation.unsaved_bytes
-        is_much = unsaved_bytes > MAX_UNSAVED_BYTES or len(call.unsaved_events) > MAX_UNSAVED_EVENTS
+        is_much = unsaved_bytes > MAX_UNSAVED_BYTES or len(call.outbox.unsaved) > MAX_UNSAVED_EVENTS
         return is_much and self.state is not FENCED
 
     async def wait_for_capacity(self) -> None:
@@ -164,8 +164,8 @@ class CallWriter:
         asked = TAKE_WRITE if is_usual else TakeWrite(memory.is_scarce, memory.is_nearly_full, schema)
         [taken] = self._host.apply(asked)
         assert isinstance(taken, Write)
-        if self.call.counts_bytes:
-            self._taken = SavedInput(self.call.heard_bytes, self.call.saved_client_event_id)
+        if self.call.client_events.counts_bytes:
+            self._taken = SavedInput(self.call.heard_bytes, self.call.client_events.saved_id)
         return taken.write, taken.waiting
 
     @property

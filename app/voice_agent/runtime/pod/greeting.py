@@ -21,7 +21,7 @@ class Greeter:
 
     def greet(self, call: Call, attached: Attached, *, resumed: bool) -> bytes:
         """The event, as it goes out on the connection that the call was attached to."""
-        return greeting(attached.start, call.session, self.describe(call, attached, resumed=resumed))
+        return greeting(attached.start, call.session.fields, self.describe(call, attached, resumed=resumed))
 
     def describe(self, call: Call, attached: Attached, *, resumed: bool) -> dict[str, Any]:
         """The extension object ``session.call`` of that event: see docs/continuity.md."""
@@ -34,7 +34,7 @@ class Greeter:
             "resumed": resumed,
             "input_audio_ms": call.heard_ms,
             "input_audio_bytes": call.heard_bytes,
-            "last_client_event_id": call.last_client_event_id,
+            "last_client_event_id": call.client_events.last_id,
             "gap": _gap(attached),
             "ttl_s": self._settings.ttl_s,
             "resume_window_s": self._settings.resume_window_s,

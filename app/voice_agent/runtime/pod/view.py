@@ -92,7 +92,7 @@ class PodView:
                 status=live.call.status.value,
                 epoch=live.call.epoch,
                 started_at_ms=live.call.created_at_ms,
-                events=live.call.seq,
+                events=live.call.outbox.seq,
                 turns=live.call.turns,
                 resumable=live.call.resumable,
             )
