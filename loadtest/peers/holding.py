@@ -1,4 +1,4 @@
-"""Calls that connect and stay silent, to see what one costs in memory."""
+"""Calls that connect and stay silent, to see what one costs in memory: that of any server, so they know no protocol."""
 
 from __future__ import annotations
 

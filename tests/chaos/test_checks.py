@@ -12,7 +12,7 @@ import orjson
 import pybase64
 import pytest
 
-from tests.chaos.caller import FleetCall, fleet_caller
+from tests.chaos.caller import CallersVerdict, FleetCall, fleet_caller
 from tests.chaos.run import Plan, chaos
 from tests.e2e.pods import Pods, pods
 from tests.waiting import until
@@ -144,8 +144,26 @@ async def test_nothing_is_found_where_nothing_is_wrong(redis_url: str) -> None:
     assert (await talked(redis_url, untouched)).found.is_clean
 
 
+async def test_a_caller_that_breaks_is_a_dropped_call() -> None:
+    """Whatever ended it: none is counted as served because nobody looked at its error."""
+
+    class Broken:
+        async def open_socket(self, url: str, headers: Any) -> Any:
+            raise ValueError("no such thing")
+
+        async def record(self, call_id: str) -> dict[str, Any]:
+            return {}
+
+    verdict = CallersVerdict()
+    verdict.begin(Broken(), [1])
+    await verdict.finish()
+    assert verdict.totals.dropped == 1
+    assert "no such thing" in verdict.bad_callers[0]
+    assert not verdict.is_clean
+
+
 @pytest.mark.soak
 async def test_a_short_chaos_run_is_clean() -> None:
     """Half a minute with one failover and a short outage; `make chaos` makes a long one."""
     verdict = await chaos(Plan(seconds=30, faults=30, callers=8, seed=7, failovers=1, outage_s=6))
-    assert verdict.is_clean, [caller.found for caller in verdict.callers] + verdict.complaints
+    assert verdict.is_clean, verdict.bad_callers + verdict.complaints

@@ -1,7 +1,7 @@
 """A hostile caller's end of a connection: raw bytes out at any speed, and a note of whatever comes back.
 
 It reads all the time, so that an error, a close code or a status is not lost behind replies that nobody wants; a mode
-whose point is not to read says so (`read=False`).
+whose point is not to read says so (`read=False`). No caller of others is used for it: each of them keeps the protocol.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A caller who knows what it should hear: says its lines, resumes as often as needed, and checks everything it gets.
 
-What it sends goes through the real client's `Outgoing`, what it gets through its `SequenceChecker`.
+What it sends, what it gets and how it comes back go through the real client's `CallPosition`. The rest is its own and
+not `rehearse.caller`'s: its connections are the simulator's, it races against itself, and it forgives what a store has
+forgotten.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
 from voice_agent.call.audio import PCM
 from voice_agent.call.closing import MAY_RESUME
-from voice_agent.client.outgoing import Outgoing
-from voice_agent.client.sequence import SequenceChecker, Tally
+from voice_agent.client.position import CallPosition
 
 HANDSHAKE_S = 5.0
 LOSER_S = 30.0
@@ -84,10 +85,8 @@ class Caller:
     ) -> None:
         self.name = name
         self.model = model
-        self.call_id = ""
         self.outcome = ""
         """How it ended: ``done``, or ``forgotten`` by a store that lost what nobody else had."""
-        self.tally = Tally()
         self.connection: Connection | None = None
         self.said: list[str] = []
         """Ids and texts of its own items, in order."""
@@ -95,13 +94,11 @@ class Caller:
         self._phone = phone
         self._random = random
         self._witness = witness
-        self._numbering = SequenceChecker(self.tally)
-        self._outgoing = Outgoing(PCM)
-        self._token = ""
+        self._position = CallPosition(PCM, name=f"{name}_")
+        self.tally = self._position.tally
         self._by_key = by_key
         """It comes back with the secret it chose at first instead of the token it was given."""
         self._epoch = 0
-        self._made = 0
         self._may_be_outdone = False
         self._losers: list[asyncio.Future[None]] = []
         self._replies: dict[str, Response] = {}
@@ -130,6 +127,11 @@ class Caller:
         await asyncio.gather(*self._losers)
         if self.connection is not None:
             self.connection.leave(1000)
+
+    @property
+    def call_id(self) -> str:
+        """Empty until it is known."""
+        return self._position.call_id or ""
 
     @property
     def _listened_to(self) -> bool:
@@ -179,7 +181,7 @@ class Caller:
         for at in range(0, len(audio), size):
             await asyncio.sleep(FRAME_MS / 1000)
             self._appended += audio[at : at + size]
-            self._outgoing.append(audio[at : at + size])
+            self._position.append_audio(audio[at : at + size])
             self._flush()
 
     async def _reply(self, number: int) -> Response | None:
@@ -232,15 +234,13 @@ class Caller:
     # --- sending ------------------------------------------------------------------
 
     def _send(self, event: dict[str, Any]) -> None:
-        self._made += 1
-        event_id = f"{self.name}_{self._made}"
-        self._outgoing.add(event_id, orjson.dumps({**event, "event_id": event_id}).decode())
+        self._position.add(event)
         self._flush()
 
     def _flush(self) -> None:
         if self.connection is None:
             return
-        while (text := self._outgoing.next_message()) is not None:
+        while (text := self._position.next_message()) is not None:
             self.connection.tell(text)
 
     # --- connections ----------------------------------------------------------------
@@ -250,6 +250,7 @@ class Caller:
             try:
                 first: dict[str, Any] = {"model": self.model}
                 self.connection, _ = await self._connect(first | {"key": self.name} if self._by_key else first)
+                self._position.go_on()
                 return
             except (Refusal, ConnectionError, TimeoutError):
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
@@ -267,18 +268,17 @@ class Caller:
             if connection is not None:
                 connection.leave(1006)
             raise
-        info = self._greeted(orjson.loads(first), connection, resumed="last_event" in query)
-        return connection, info
+        return connection, self._greeted(orjson.loads(first), connection)
 
-    def _greeted(self, greeting: dict[str, Any], connection: Connection, *, resumed: bool) -> dict[str, Any]:
+    def _greeted(self, greeting: dict[str, Any], connection: Connection) -> dict[str, Any]:
         info: dict[str, Any] = greeting["session"]["call"]
         if self.call_id and info["id"] != self.call_id:
             self._witness.taken_from_store(self.call_id)
             if not self._forgotten:
                 self._witness.broken(f"a call outlives its pod: {self.name} came back to another call")
             raise ConnectionError("another call")
-        self.call_id = connection.call_id = info["id"]
-        self._token = info["resume_token"]
+        self._position.greeted(greeting)
+        connection.call_id = self.call_id
         if self._by_key:
             self._witness.keys[self.name] = self.call_id
         self._witness.note(
@@ -288,7 +288,6 @@ class Caller:
         )
         self._epoch = max(self._epoch, info["epoch"])
         self._witness.greeted(self.call_id, info["input_audio_ms"])
-        self._numbering.begin(greeting, info["gap"], first=not resumed)
         if self.tally.forgotten and not self._forgotten:
             self._witness.broken(f"exactly once: {self.name} is told of the gap {info['gap']} though nothing was lost")
         return info
@@ -308,11 +307,11 @@ class Caller:
     async def _come_back(self) -> None:
         while self.connection is None and not self._forgotten:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 0.1, 0.5)) * self._random.random())
-            query = {"last_event": self._numbering.last_event_id}
+            query = {"last_event": self._position.last_event_id}
             if self._by_key:
                 query |= {"model": self.model, "key": self.name}
             else:
-                query |= {"call_id": self.call_id, "token": self._token}
+                query |= {"call_id": self.call_id, "token": self._position.info["resume_token"]}
             try:
                 connection, info = await (self._race(query) if self._random.random() < 0.1 else self._connect(query))
             except Refusal as refusal:
@@ -323,9 +322,9 @@ class Caller:
             except (ConnectionError, TimeoutError):
                 continue
             else:
-                self.tally.resumes += 1
                 self._witness.counts["resumes"] += 1
-                self._outgoing.rewind(info["input_audio_ms"], info["last_client_event_id"])
+                self._position.info = info  # Of two greetings the one that counts.
+                self._position.go_on()
                 self.connection = connection
                 self._flush()
         self._changed.set()
@@ -371,7 +370,7 @@ class Caller:
             self.connection.down.put(1006)  # It stops listening there, and the pod does not know.
 
     def _hear(self, event: dict[str, Any]) -> None:
-        if not self._numbering.is_new(event):
+        if not self._position.is_new(event):
             self._witness.broken(f"exactly once: {self.name} got {event['event_id']} again")
         self._witness.heard(self.call_id, int(event["event_id"].removeprefix("evt_")))
         if self.tally.gaps and not self._forgotten:
