@@ -307,8 +307,11 @@ def _save_up_to(call: Call, end: int) -> None:
 
 def _keep_padding(call: Call, padding: int) -> None:
     buffer = call.input_audio
-    surplus = max(len(buffer.audio) - padding, 0)
+    surplus = len(buffer.audio) - padding
+    if surplus <= 0:
+        return
+    start = buffer.start
     del buffer.audio[:surplus]
     due = call.session.input_format.size(SILENT_SAVE_MS)
-    if buffer.start // due != (buffer.start - surplus) // due:
+    if start // due != (start + surplus) // due:
         call.mark("counts")

@@ -100,14 +100,29 @@ def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effe
     try:
         effects = _apply(call, event, now_ms)
     except ProtocolError as error:
-        is_nameless = call.client_events.counts_bytes and event_id is None and isinstance(event, inputs.AppendAudio)
-        call.outbox.emit(events.error(error, event_id, at_bytes=call.came_bytes if is_nameless else None))
-        effects = [CountLimit(error.limit)] if error.limit else []
+        effects = _refused(call, event, error)
     if event_id is not None:
         call.client_events.remember(
             event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0
         )
     return effects
+
+
+def _frame(call: Call, event: inputs.AppendAudio, now_ms: int) -> list[Effect]:
+    """As `_from_caller`, with less on the way of what nearly all of a caller's messages are: audio without an id."""
+    if event.event_id is not None:
+        return _from_caller(call, event, now_ms)
+    try:
+        return input_audio.append(call, event, now_ms)
+    except ProtocolError as error:
+        return _refused(call, event, error)
+
+
+def _refused(call: Call, event: inputs.FromCaller, error: ProtocolError) -> list[Effect]:
+    counts_bytes = call.client_events.counts_bytes
+    is_nameless = counts_bytes and event.event_id is None and isinstance(event, inputs.AppendAudio)
+    call.outbox.emit(events.error(error, event.event_id, at_bytes=call.came_bytes if is_nameless else None))
+    return [CountLimit(error.limit)] if error.limit else []
 
 
 def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
@@ -241,6 +256,7 @@ _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
     **dict.fromkeys(get_args(inputs.FromStore), _from_store),
+    inputs.AppendAudio: _frame,
 }
 """By the kind of input; looking into a union takes longer than all that is done to a frame."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 SLEW = 0.1
 """How much of the time that passed the clock may be led by: of two minutes in which a caller may come back, twelve
@@ -25,17 +27,16 @@ class SystemClock:
     def follow(self, wall_ms: float, *, leaps: bool) -> None:
         """Take no notice: this is the machine's own time."""
 
-    async def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait."""
-        await asyncio.sleep(seconds)
+        return asyncio.sleep(seconds)
 
 
 _SINCE_BOOT: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def _since_boot_ns() -> int:
-    """Never goes back and, where the system can say, goes on while the machine sleeps."""
-    return time.clock_gettime_ns(_SINCE_BOOT)
+_since_boot_ns = partial(time.clock_gettime_ns, _SINCE_BOOT)
+"""Never goes back and, where the system can say, goes on while the machine sleeps."""
 
 
 class SteadyClock(SystemClock):

@@ -119,9 +119,11 @@ class RedisClient(Store):
         def for_s(error: Exception) -> float:
             # What a question makes of answers that came is final: only a server that was lost is asked again.
             passes = isinstance(error, FAILURES) and isinstance(meaning(error, self._url, about), StoreUnavailable)
-            return AGAIN_FOR_S if again and passes else 0
+            return AGAIN_FOR_S if passes else 0
 
         try:
+            if not again:
+                return await once()
             return await retry(once, AGAIN.spread(0, 1), for_s=for_s, now_s=_now_s, sleep=asyncio.sleep)
         except FAILURES as error:
             raise meaning(error, self._url, about) from error

@@ -20,6 +20,8 @@ from redis import exceptions
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 
 Command = tuple[str | int | bytes, ...]
+AT_ONCE_BYTES = 64 * 1024
+"""What a connection without unread answers takes without making its writer wait (asyncio's high-water mark)."""
 
 
 def pack(commands: Iterable[Command]) -> bytes:
@@ -36,13 +38,22 @@ async def ask_all(node: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     pool = node.connection_pool
     connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
-        await connection.send_packed_command([pack(commands)])
+        await _send(connection, pack(commands))
         return await _answers(connection, len(commands))
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     finally:
         await pool.release(connection)
+
+
+async def _send(connection: Any, packed: bytes) -> None:
+    """As redis-py sends, which makes a task each time for what it might have to wait for."""
+    if getattr(connection, "_writer", None) is None or len(packed) > AT_ONCE_BYTES:
+        await connection.send_packed_command([packed])
+    else:
+        await connection.check_health()
+        connection._writer.write(packed)  # noqa: SLF001 - see above; the check may have made another one
 
 
 async def _answers(connection: Any, count: int) -> list[Any]:

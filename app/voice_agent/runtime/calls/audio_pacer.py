@@ -106,7 +106,8 @@ class AudioPacer:
         if self._began_s is None or now_s - played_s - self._began_s > STALL_MS / 1000:
             # It begins here, or goes on after a pause: the caller hears it from now on.
             self._began_s = now_s - played_s
-        await self._sleep_until(self._began_s + played_s - self._lead_s)
+        if (wait_s := self._began_s + played_s - self._lead_s - now_s) > 0:
+            await self._clock.sleep(wait_s)
         piece = self._piece
         if piece.from_chars is not None:
             self.on_piece(piece.from_chars)
@@ -116,8 +117,3 @@ class AudioPacer:
         self._sent_bytes += len(chunk)
         self._sink.feed(piece.part(self._response_id, chunk))
         await self._sink.wait_for_capacity()
-
-    async def _sleep_until(self, due_s: float) -> None:
-        wait_s = due_s - self._clock.monotonic_s()
-        if wait_s > 0:
-            await self._clock.sleep(wait_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from voice_agent.agents.base import Agent
 from voice_agent.call.changes import OutboxEntry
@@ -79,9 +80,9 @@ class Responder:
         """See `responding.ResponseHost`."""
         self._feed(event)
 
-    async def wait_for_capacity(self) -> None:
+    def wait_for_capacity(self) -> Coroutine[Any, Any, None]:
         """See `responding.ResponseHost`."""
-        await self._writer.wait_for_capacity()
+        return self._writer.wait_for_capacity()
 
     async def wait_durable(self) -> None:
         """See `responding.ResponseHost`."""
