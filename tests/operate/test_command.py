@@ -26,10 +26,12 @@ from voice_agent.cli import cli
 from voice_agent.client.sockets import Socket, open_socket
 from voice_agent.errors import SettingsError, StoreUnavailable
 from voice_agent.operate import command
-from voice_agent.operate.ports import RouterError
+from voice_agent.operate.ports import RouterError, Routing
 from voice_agent.rehearse.caller import Caller
 from voice_agent.runtime.clock import SystemClock
+from voice_agent.stores.layout import check_layout
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.stores.redis import RedisStore
 
 
 @pytest.fixture
@@ -193,6 +195,47 @@ def test_what_fails_before_anything_is_begun_is_refused(
     over = json.loads(outcome.stdout.splitlines()[-1])
     assert (outcome.exit_code, over["exit"], over["reason"]) == (2, 2, reason)
     assert store.opens == 3
+
+
+class StillRouter:
+    """Its weights stay as they are, and no pod is behind it."""
+
+    def __init__(self, _: object) -> None:
+        self.name = "still"
+
+    async def read(self) -> Routing:
+        """Blue has all callers."""
+        return Routing({"blue": 100, "green": 0})
+
+    async def changes(self, routing: Routing) -> list[str]:
+        """Nothing would be done."""
+        return []
+
+    async def healthy_targets(self, color: str) -> int:
+        """None."""
+        return 0
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--to green --no-smoke", "--to green --dry-run", "--rollback --no-smoke", "--forget"]
+)
+def test_a_tool_that_comes_before_any_pod_leaves_a_store_that_pods_take(
+    arguments: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes of itself is no sign of a version before schemas were told."""
+    monkeypatch.setattr(command, "choose_router", StillRouter)
+    outcome = CliRunner().invoke(cli, ["cutover", *arguments.split(), "--json", "--store", redis_url])
+    assert outcome.exit_code == 2, outcome.output
+
+    async def begins() -> None:
+        store = RedisStore(redis_url, ttl_s=60)
+        await store.open()
+        try:
+            await check_layout(store, begins=True)
+        finally:
+            await store.close()
+
+    asyncio.run(begins())
 
 
 @pytest.mark.parametrize(

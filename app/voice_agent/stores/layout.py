@@ -1,7 +1,8 @@
 """Whether what is kept in a store can be read at all: asked once, before anything else is read or written.
 
-The first pod of a store puts the oldest schema that it reads into it, and each pod tells it again to a store that comes
-back empty. One of the time before schemas were told has none, but what a pod leaves behind; it is taken for schema 1.
+The first pod of a store puts the oldest schema that it reads into it, or a cutover that comes before any; each pod
+tells it again to a store that comes back empty. One of the time before schemas were told has none, but what a pod
+leaves behind; it is taken for schema 1.
 """
 
 from __future__ import annotations
