@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.call.test_replaying import recording
 from tests.servers import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from voice_agent.cli import load
 from voice_agent.cli.serving import welcome
 from voice_agent.settings import Settings
@@ -101,9 +101,7 @@ class Served:
 
     async def until(self, status: str) -> None:
         """Wait until the pod says so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while self.health()["status"] != status:
-                await asyncio.sleep(0.05)
+        await until(lambda: self.health()["status"] == status)
 
     def stop(self) -> int:
         """Make it leave, and its exit status."""

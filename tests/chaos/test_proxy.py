@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.proxy import SLOW_S, Proxy, Weather
 from tests.servers import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import until
 
 
 class Echo:
@@ -39,9 +39,7 @@ class Echo:
 
     async def has_heard(self, data: bytes) -> None:
         """Wait until it has."""
-        async with asyncio.timeout(PATIENCE_S):
-            while data not in self.heard:
-                await asyncio.sleep(0.005)
+        await until(lambda: data in self.heard)
 
 
 @pytest.fixture

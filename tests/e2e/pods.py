@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from tests.servers import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from voice_agent.stores.factory import open_store
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -49,6 +49,14 @@ class PodProcess:
         async with httpx.AsyncClient() as client:
             body: dict[str, Any] = (await client.get(f"{self.http}/healthz/realtime")).json()
             return body
+
+    async def until_health(self, **fields: object) -> None:
+        """Wait until `/healthz/realtime` says all of this."""
+
+        async def says() -> bool:
+            return fields.items() <= (await self.health()).items()
+
+        await until(says)
 
     async def metrics(self) -> dict[str, float]:
         """Every sample of `/metrics`, by name and labels without those that all of them have."""

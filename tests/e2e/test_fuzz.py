@@ -87,9 +87,7 @@ async def test_any_message_leaves_the_server_answering(redis_url: str, messages:
         pod = await its.start()
         found = await asyncio.gather(*(torment(pod, seed + n, messages // CALLS) for n in range(CALLS)))
         health = await pod.health()
-        async with asyncio.timeout(PATIENCE_S):
-            while (await pod.health())["active_calls"]:
-                await asyncio.sleep(0.05)
+        await pod.until_health(active_calls=0)
     errors, closes = (sum(column) for column in zip(*found, strict=True))
     print(f"\nseed {seed}: {messages} messages, {errors} error events, {closes} calls closed with a documented code")
     assert health["status"] == "ok"

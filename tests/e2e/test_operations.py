@@ -21,7 +21,7 @@ import pytest
 
 from tests.e2e.pods import PodProcess, pods
 from tests.servers import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from tests.web.bench_refusals import cpu_s
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.refusals import CallFailed
@@ -73,9 +73,7 @@ async def test_a_color_is_not_drained_into_nothing(redis_url: str) -> None:
             status, told = await voice_agent("drain", "--color", "blue", "--yes", "--deadline", "60", **store)
             assert (status, told["ready_pods"], told["calls_not_resumable"]) == (0, [], 0)
             why = "callers are not sent to green, whose pods take calls: they are sent to blue"
-            async with asyncio.timeout(PATIENCE_S):
-                while (await blue.health())["drain_waits"] != why:
-                    await asyncio.sleep(0.05)
+            await blue.until_health(drain_waits=why)
             assert told["waits"] == why
             status, told = await voice_agent("drain", "--url", blue.http)
             assert (status, told["waits"], told["drained"]) == (0, why, False)
@@ -106,9 +104,7 @@ async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -
             assert (await green.health())["active_calls"] == 1
             status, told = await voice_agent("drain", "--color", "blue", "--cancel", **store)
             assert (status, told["cancelled"]) == (0, True)
-            async with asyncio.timeout(PATIENCE_S):
-                while (await blue.health())["status"] != "ok":
-                    await asyncio.sleep(0.05)
+            await blue.until_health(status="ok")
             staying.cancel()
         metrics = await green.metrics()
         assert metrics['voice_resumes_total{kind="handoff"}'] == 1
@@ -117,9 +113,7 @@ async def test_a_color_is_drained_and_taken_back_from_anywhere(redis_url: str) -
 
 async def until_color(call: RealtimeCall, color: str) -> None:
     """Wait until a pod of that color serves the call."""
-    async with asyncio.timeout(PATIENCE_S):
-        while call.color != color:
-            await asyncio.sleep(0.02)
+    await until(lambda: call.color == color)
 
 
 async def test_a_call_can_be_read_and_ended_from_outside(redis_url: str) -> None:
@@ -152,9 +146,7 @@ async def test_a_pod_without_descriptors_serves_on_once_it_has_some() -> None:
         resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
         silent = [await asyncio.open_connection("127.0.0.1", pod.port) for _ in range(2 * OPEN_FILES)]
         ended = [asyncio.create_task(reader.read()) for reader, _ in silent]
-        async with asyncio.timeout(PATIENCE_S):
-            while sum(task.done() for task in ended) < OPEN_FILES:
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(task.done() for task in ended) >= OPEN_FILES)
         began_s, used_s = time.monotonic(), cpu_s(pod)
         await asyncio.sleep(1)  # Nothing is waited for: this is how long a loop that spins is watched.
         assert cpu_s(pod) - used_s < 0.5 * (time.monotonic() - began_s)

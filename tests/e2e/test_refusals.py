@@ -70,9 +70,7 @@ async def test_each_refusal_has_its_status(redis_url: str) -> None:
 
         kept, _ = await start_call(pod)
         pod.terminate()
-        async with asyncio.timeout(PATIENCE_S):
-            while (await pod.health())["status"] != "draining":
-                await asyncio.sleep(0.02)
+        await pod.until_health(status="draining")
         status, error, retry_after = await refusal(pod, "model=echo", Authorization="Bearer other-key-0123456789")
         assert (status, error["code"], retry_after) == (503, "draining", "1")
         assert (await refusal(pod, resume + call["resume_token"]))[0] == 503
@@ -82,9 +80,7 @@ async def test_each_refusal_has_its_status(redis_url: str) -> None:
 
 async def until_active(pod: PodProcess, calls: int) -> None:
     """Wait until the pod counts so many active calls."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (await pod.health())["active_calls"] != calls:
-            await asyncio.sleep(0.02)
+    await pod.until_health(active_calls=calls)
 
 
 async def test_a_record_that_is_gone_is_404(redis_url: str, shared_redis: Any) -> None:

@@ -49,11 +49,7 @@ async def fleet(host: PodProcess) -> dict[str, dict[str, Any]]:
 async def start(its: Pods, **settings: Any) -> PodProcess:
     """A host with two workers, both in the fleet."""
     host = await its.start(workers=2, speech_workers=1, **settings)
-
-    async def both_serve() -> bool:
-        return bool((await host.health())["capacity"] == 400)
-
-    await until(both_serve)
+    await host.until_health(capacity=400)
     return host
 
 
@@ -85,11 +81,7 @@ async def test_two_workers_share_the_port_the_fleet_and_the_figures(redis_url: s
             on = {name: [call for call in made if call.pod == name] for name in ("blue-0-1", "blue-0-2")}
             assert all(on.values()), "the kernel spread no call to one of the workers"
             assert sum(map(len, on.values())) == CALLS
-
-            async def counted() -> bool:
-                return (await host.health())["active_calls"] == CALLS
-
-            await until(counted)
+            await host.until_health(active_calls=CALLS)
             health = await host.health()
             assert (health["pod"], health["status"], health["capacity"]) == ("blue-0", "ok", 400)
             listed = (await admin.get("/admin/calls")).json()
@@ -128,11 +120,7 @@ async def test_a_killed_worker_takes_no_call_along(redis_url: str) -> None:
             await until(lambda: all(call.tally.resumes == 1 for call in victims))
             assert [call.tally.resumes for call in others] == [0] * len(others)
             await until(lambda: set(worker_pids(host)) != before)
-
-            async def both_again() -> bool:
-                return (await host.health())["capacity"] == 400
-
-            await until(both_again)
+            await host.until_health(capacity=400)
             assert (await host.health())["active_calls"] == CALLS
 
 
@@ -161,11 +149,7 @@ async def test_a_worker_that_drains_hands_its_calls_to_its_sibling(redis_url: st
                 told = await admin.delete("/admin/drain", params={"pod": "blue-0-1"})
                 assert told.json()["cancelled"] is True
             else:
-
-                async def replaced() -> bool:
-                    return (await host.health())["capacity"] == 400
-
-                await until(replaced)
+                await host.until_health(capacity=400)
 
 
 async def test_a_drain_of_the_port_is_one_of_all_workers_and_can_be_cancelled(redis_url: str) -> None:
@@ -180,11 +164,7 @@ async def test_a_drain_of_the_port_is_one_of_all_workers_and_can_be_cancelled(re
             assert {(it.status_code, it.json()["status"]) for it in answers} == {(503, "draining")}
             assert {it.json()["active_calls"] for it in answers} == {4}
             assert (await admin.delete("/admin/drain")).json()["cancelled"] is True
-
-            async def serves() -> bool:
-                return (await host.health())["status"] == "ok"
-
-            await until(serves)
+            await host.until_health(status="ok")
             assert [call.tally.resumes for call in made] == [0] * 4
         host.terminate()
         assert await host.exit_status() == 0
@@ -200,11 +180,7 @@ async def test_a_second_signal_ends_all_workers_at_once(redis_url: str) -> None:
             for _ in range(4):
                 await stack.enter_async_context(RealtimeCall(host.url, model="echo", backoff=Backoff(0.1)))
             host.terminate()
-
-            async def drains() -> bool:
-                return (await host.health())["status"] == "draining"
-
-            await until(drains)
+            await host.until_health(status="draining")
             host.terminate()
             assert await host.exit_status() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

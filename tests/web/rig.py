@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from tests.waiting import PATIENCE_S
+from tests.waiting import until
 from voice_agent.errors import ConnectionRefused
 from voice_agent.observe.metrics import Metrics
 from voice_agent.runtime.pod.fleet import ReadyPods
@@ -199,9 +199,7 @@ async def running(
     listener = free_socket()
     port: int = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    async with asyncio.timeout(PATIENCE_S):
-        while not server.started:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.started)
     one = Running(pod, server, port, task)
     try:
         yield one

@@ -9,7 +9,7 @@ import pytest
 from tests.runtime.alone import TimingObserver
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import until
 from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
 from voice_agent.runtime.calls.early_transcription import EarlyTranscription
@@ -62,9 +62,7 @@ async def test_a_caller_who_goes_on_is_heard_out() -> None:
     its.cancel()
     agent.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "whole"
-    async with asyncio.timeout(PATIENCE_S):
-        while agent.given_up != [b"half"]:
-            await asyncio.sleep(0)
+    await until(lambda: agent.given_up == [b"half"])
 
 
 async def test_an_attempt_is_never_taken_for_another_turn() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from tests.runtime.rig import ANSWER, ScriptedAgent, rig
-from tests.waiting import PATIENCE_S
+from tests.waiting import until
 from voice_agent.agents.base import FunctionCall, ResponsePart, Text, Turn
 from voice_agent.stores.memory import MemoryStore
 
@@ -74,16 +74,12 @@ async def test_a_side_effect_in_the_middle_of_which_a_pod_dies_is_asked_for_unde
         blue, green = await its.pod("blue"), await its.pod("green")
         caller = await its.start(blue, "booker", resumable=True)
         caller.transport.say(ANSWER)
-        async with asyncio.timeout(PATIENCE_S):
-            while not agent.keys:
-                await asyncio.sleep(0.01)
+        await until(lambda: agent.keys)
         held = await store.load(caller.call_id)
         assert held is not None
         assert agent.keys[0].encode() in held.fields["side_effect:0"]
         again = await its.resume(green, caller.call_id, 0)
-        async with asyncio.timeout(PATIENCE_S):
-            while len(agent.keys) < 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(agent.keys) >= 2)
         assert agent.keys[0] == agent.keys[1]
         agent.answers.set()
         await again.transport.event("response.done")

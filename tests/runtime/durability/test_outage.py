@@ -9,7 +9,7 @@ import pytest
 
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.servers import RedisServer, redis_server
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import ResumeCall
@@ -25,9 +25,7 @@ def server() -> Iterator[RedisServer]:
 
 async def until_degraded(pod: Pod, *, is_degraded: bool) -> None:
     """Wait until the pod's health says so."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (pod.status().status == "degraded") is not is_degraded:
-            await asyncio.sleep(0.02)
+    await until(lambda: (pod.status().status == "degraded") is is_degraded)
 
 
 async def test_a_call_goes_on_through_an_outage_and_is_written_back(server: RedisServer) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, MemoryTransport, ScriptedAgent, rig
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import CallWrite
@@ -391,9 +391,7 @@ async def test_an_abandoned_call_ends_after_the_resume_window() -> None:
         pod = await its.pod(resume_window_s=0)
         caller = await its.start(pod)
         await caller.gone()
-        async with asyncio.timeout(PATIENCE_S):
-            while pod.view.calls():
-                await asyncio.sleep(0.05)
+        await until(lambda: not pod.view.calls())
         with pytest.raises(ConnectionRefused) as refusal:
             await pod.resume(ResumeCall(caller.call_id))
         assert refusal.value.status == 410
@@ -408,9 +406,7 @@ async def test_parked_calls_beyond_the_capacity_leave_the_memory_and_not_the_sto
             caller = await its.start(pod)
             await caller.gone()
             gone.append(caller.call_id)
-        async with asyncio.timeout(PATIENCE_S):
-            while len(pod.view.calls()) > 2:
-                await asyncio.sleep(0.05)
+        await until(lambda: len(pod.view.calls()) <= 2)
         back = await its.resume(pod, gone[0], 0)
         assert (await back.greeting())["session"]["call"]["gap"] is None
 
