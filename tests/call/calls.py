@@ -10,11 +10,14 @@ import orjson
 
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import OutboxEntry, Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.effects import Attached, Effect
+from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import Call
+from voice_agent.call.ownership import Owner
+from voice_agent.call.record import Call, Identity
+from voice_agent.call.restoring import restore
 from voice_agent.call.session_config import SessionConfig, new_session
+from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
 
@@ -40,19 +43,17 @@ def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int 
     """A call just started, attached, with nothing unsaved."""
     call = Call(
         call_id=call_id,
-        epoch=1,
-        owner="pod-a",
-        color="blue",
-        model="test",
+        identity=Identity(model="test", created_at_ms=0, mirror=mirror),
+        owner=Owner(1, "pod-a", "blue"),
+        ids=IdSequence.of(call_id),
+        speech=SpeechLog(),
         session=SessionConfig(new_session(call_id, "test", "alloy", expires_at_s=1)),
         outbox=Outbox(outbox_bytes),
-        created_at_ms=0,
-        mirror=mirror,
     )
     attach(call, 0, 0, resumable=False)
     if session:
         machine.step(call, inputs.UpdateSession({"type": "realtime", **session}), 0)
-    call.write_whole = True
+    call.record.write_whole = True
     take_write(call, 0)
     return call
 
@@ -106,15 +107,20 @@ def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect
 
 def moved(call: Call) -> Call:
     """The call as another pod takes it over."""
-    call.write_whole = True
+    call.record.write_whole = True
     write = take_write(call, 0)
     return restore(
         Snapshot(write.fields, write.items, write.events, write.speech), epoch=2, outbox_bytes=1 << 20, checkpoint_ms=0
     )
 
 
-NOT_STORED = frozenset("cut_off pending_audio missing_told_at delta_head trimmed_to".split())
+PARTS = ("identity", "owner", "lifecycle", "ids", "dialogue", "clips", "record", "speech")
+NOT_STORED = frozenset("cut_off pending missing_told_at trimmed_to".split())
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    return {one.name: getattr(part, one.name) for one in fields(part) if one.name not in NOT_STORED}
 
 
 def remembered(call: Call) -> dict[str, Any]:
@@ -123,7 +129,9 @@ def remembered(call: Call) -> dict[str, Any]:
     heard = call.input_audio
     known = {event_id: at for event_id, at in call.client_events.seen.items() if event_id not in waiting}
     return {
-        **{name: getattr(call, name) for name in (one.name for one in fields(Call)) if name not in NOT_STORED},
+        "call_id": call.call_id,
+        "response": call.response,
+        **{name: _fields(getattr(call, name)) for name in PARTS},
         "session": (call.session.fields, call.session.voice_locked),
         "outbox": (call.outbox.seq, call.outbox.after(0)),
         "conversation": [(each["id"], call.conversation.get(each["id"])) for each in call.conversation.items()],

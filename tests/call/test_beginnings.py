@@ -10,7 +10,9 @@ from tests.call.calls import CALL_ID, append, feed, new_call, stored
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import ConnectionLost, TakeWrite
-from voice_agent.call.record import Call, Status
+from voice_agent.call.ownership import Owner
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.errors import RecordUnreadable
 
 MADE = CallMade(
@@ -36,25 +38,26 @@ def claimed(snapshot: Snapshot) -> Call:
 def test_a_new_call_is_all_that_was_asked_for() -> None:
     """Settings, time and chance come from outside; it is written whole, by the pod that made it."""
     call = begin(MADE)
-    assert (call.call_id, call.epoch, call.claim, call.owner, call.color) == (CALL_ID, 1, "first", "pod-a", "blue")
-    assert (call.model, call.created_at_ms, call.speech.checkpoint_ms, call.resumable) == ("echo", 5, 100, True)
+    assert (call.call_id, call.owner) == (CALL_ID, Owner(1, "pod-a", "blue", "first"))
+    assert (call.identity.model, call.identity.created_at_ms) == ("echo", 5)
+    assert (call.speech.checkpoint_ms, call.lifecycle.resumable) == (100, True)
     assert call.session.fields["audio"]["output"]["voice"] == "ash"
     assert call.session.fields["expires_at"] == 9
-    assert call.write_whole
-    assert begin(replace(MADE, mirror=True)).mirror
+    assert call.record.write_whole
+    assert begin(replace(MADE, mirror=True)).identity.mirror
 
 
 def test_a_claimed_call_was_left_when_it_was_written_last_unless_it_says_when() -> None:
     """A pod that died could not say when its client was left alone."""
     call = new_call()
-    assert call.status is Status.ATTACHED
-    call.write_whole = True
+    assert call.lifecycle.status is Status.ATTACHED
+    call.record.write_whole = True
     snapshot = stored(call)
     snapshot.fields["updated_at_ms"] = b"77"
-    assert (claimed(snapshot).left_at_ms, claimed(snapshot).epoch) == (77, 7)
+    assert (claimed(snapshot).lifecycle.left_at_ms, claimed(snapshot).owner.epoch) == (77, 7)
     feed(call, *append(), ConnectionLost(hung_up=False), now_ms=50)
-    call.write_whole = True
-    assert claimed(stored(call)).left_at_ms == 50
+    call.record.write_whole = True
+    assert claimed(stored(call)).lifecycle.left_at_ms == 50
 
 
 def test_a_record_that_cannot_be_read_begins_no_call() -> None:

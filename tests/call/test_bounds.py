@@ -17,9 +17,10 @@ from voice_agent.call.bounds import (
     kept_audio_bytes,
 )
 from voice_agent.call.changes import SpeechEntry
+from voice_agent.call.clips import HeardClip, PendingItemAudio
 from voice_agent.call.effects import CountLimit, ResetEndpointing, StartResponse, StopTranscribing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from voice_agent.call.record import Call, HeardClip, PendingItemAudio
+from voice_agent.call.record import Call
 from voice_agent.call.writes import skip_write, take_write
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
@@ -193,7 +194,7 @@ def test_a_deleted_item_lets_its_audio_go() -> None:
     call = manual_call()
     feed(call, inputs.CreateItem({**SPOKEN, "id": "mine"}, HALF))
     assert feed(call, inputs.DeleteItem("mine")) == [StopTranscribing("mine")]
-    assert not call.untranscribed
+    assert not call.clips.untranscribed
 
 
 def test_what_no_store_took_holds_nobody_back() -> None:
@@ -248,11 +249,11 @@ def test_audio_is_counted_once_whoever_still_needs_it() -> None:
     call = manual_call()
     assert kept_audio_bytes(call) == 0
     call.input_audio.audio += bytes(1)
-    call.pending_audio = PendingItemAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
-    call.clip = HeardClip("latest", bytes(100), 2)
+    call.clips.pending = PendingItemAudio("staged", [SpeechEntry(1, "staged", bytes(10))])
+    call.clips.latest = HeardClip("latest", bytes(100), 2)
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (111, 11)
-    call.answered = HeardClip("answered", bytes(1000), 3)
-    call.untranscribed = {"waits": HeardClip("waits", bytes(10_000), 4)}
+    call.clips.answered = HeardClip("answered", bytes(1000), 3)
+    call.clips.untranscribed = {"waits": HeardClip("waits", bytes(10_000), 4)}
     assert (kept_audio_bytes(call), kept_audio_bytes(call, without_latest=True)) == (11_111, 11_011)
-    call.answered = call.untranscribed["latest"] = call.clip
+    call.clips.answered = call.clips.untranscribed["latest"] = call.clips.latest
     assert kept_audio_bytes(call) == kept_audio_bytes(call, without_latest=True) == 10_111

@@ -1,4 +1,4 @@
-"""A call that went through the store is the call that was written."""
+"""A call that went through the store is the call that was written: `codec` and `restoring` agree."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ from tests.call.calls import (
 from tests.call.records import recorded
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import epoch_of, is_known, keeps_what_was_said, restore
-from voice_agent.call.record import Call, InputAudioBuffer, Status
+from voice_agent.call.codec import is_known
+from voice_agent.call.input_buffer import InputAudioBuffer
+from voice_agent.call.record import Call
+from voice_agent.call.restoring import epoch_of, keeps_what_was_said, restore
 from voice_agent.call.schema import SCHEMA
 from voice_agent.call.session_config import new_session
+from voice_agent.call.status import Status
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 from voice_agent.stores.memory import MemoryStore
@@ -64,7 +67,7 @@ def act(call: Call, step: str, number: int) -> None:
         "finish": [inputs.ResponseFinished(response)],
         "fail": [inputs.ResponseFailed(response, "broke")],
         "cancel": [inputs.CancelResponse()],
-        "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.untranscribed)],
+        "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.clips.untranscribed)],
         "lost": [inputs.ConnectionLost(hung_up=False)],
     }
     feed(call, *choices[step], now_ms=number * 10)
@@ -73,13 +76,13 @@ def act(call: Call, step: str, number: int) -> None:
 def check(call: Call, steps: list[str], *, at_once: bool) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""
     store = MemoryStore(ttl_s=60)
-    call.write_whole = True
+    call.record.write_whole = True
     asyncio.run(store.commit([take_write(call, 0)]))
     for number, step in enumerate(steps):
         if step == "skip":
             skip_write(call)  # The store is away.
         elif step in ("write", "whole"):
-            call.write_whole = call.write_whole or step == "whole"
+            call.record.write_whole = call.record.write_whole or step == "whole"
             asyncio.run(store.commit([take_write(call, 0)]))
         else:
             act(call, step, number)
@@ -88,7 +91,7 @@ def check(call: Call, steps: list[str], *, at_once: bool) -> None:
     asyncio.run(store.commit([take_write(call, 0)]))
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
-    again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    again = restore(held, epoch=call.owner.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
     assert remembered(again) == remembered(call)
     assert again.heard_ms == call.heard_ms
 
@@ -122,12 +125,12 @@ def test_a_call_of_any_kind_is_read_as_it_was_written(steps: str, at_once: bool)
 def test_fields_of_a_newer_version_survive() -> None:
     """What an older pod does not know it keeps, also when it writes all of the call back."""
     call = new_call()
-    call.write_whole = True
+    call.record.write_whole = True
     held = stored(call)
     held.fields["invented_later"] = b"\x00kept"
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     attach(again, again.outbox.seq, 0, resumable=False)
-    again.write_whole = True
+    again.record.write_whole = True
     assert take_write(again, 0).fields["invented_later"] == b"\x00kept"
 
 
@@ -136,11 +139,11 @@ def test_every_field_that_is_written_is_known() -> None:
     call = new_call()
     feed(call, inputs.CreateItem(dict(TEXT), event_id="typed"), inputs.CreateResponse({}))
     feed(call, inputs.ResponseText(response_id(1), "Yes."), inputs.ResponseAudio(response_id(1), FRAME))
-    call.write_whole = True
+    call.record.write_whole = True
     held = stored(call)
     assert {"seen:1", "text:0", "response_audio", "kept"} < held.fields.keys()
     assert [name for name in held.fields if not is_known(name)] == []
-    assert restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200).unknown_fields == {}
+    assert restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200).record.unknown_fields == {}
     assert not is_known("mood")
 
 
@@ -148,7 +151,7 @@ def test_the_newest_client_event_is_known_in_whatever_order_fields_come() -> Non
     """A hash has none, and the ring of remembered ids begins anywhere."""
     call = new_call()
     feed(call, *(inputs.CreateItem(dict(TEXT), event_id=f"event_{n}") for n in range(20)))
-    call.write_whole = True
+    call.record.write_whole = True
     held = stored(call)
     turned = Snapshot(dict(reversed(held.fields.items())), held.items, held.outbox, held.speech)
     for snapshot in (held, turned):
@@ -163,26 +166,30 @@ def test_an_id_that_a_client_gives_again_has_the_newer_audio(whole: bool) -> Non
     """The turn that had it before is not answered by what the other one says."""
     item = {"id": "mine", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
     call = manual_call()
-    call.write_whole = True
+    call.record.write_whole = True
     store = MemoryStore(ttl_s=60)
     feed(call, inputs.CreateItem(dict(item), FRAME * 5), inputs.CreateResponse({}))
     asyncio.run(store.commit([take_write(call, 0)]))
     feed(call, inputs.DeleteItem("mine"), inputs.CreateItem(dict(item), FRAME * 7))
-    call.write_whole = whole
+    call.record.write_whole = whole
     asyncio.run(store.commit([take_write(call, 0)]))
     held = asyncio.run(store.load(CALL_ID))
     assert held is not None
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
     assert again.response is not None
-    assert (again.clip, again.untranscribed) == (call.clip, call.untranscribed) == (call.clip, {"mine": call.clip})
-    assert again.answered is None
+    assert (
+        (again.clips.latest, again.clips.untranscribed)
+        == (call.clips.latest, call.clips.untranscribed)
+        == (call.clips.latest, {"mine": call.clips.latest})
+    )
+    assert again.clips.answered is None
 
 
 def test_the_buffer_begins_anew_where_some_of_its_audio_is_lost() -> None:
     """At the position where it began; the item that it will become keeps its id."""
     call = manual_call()
     feed(call, *append(30), inputs.CommitAudio(), *append(20))
-    call.write_whole = True
+    call.record.write_whole = True
     held = stored(call)
     held.speech.pop()
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
@@ -207,11 +214,11 @@ def test_appends_in_an_earlier_format_are_remembered_whatever_is_lost() -> None:
         take_write(call, 0)
         feed(call, inputs.UpdateSession(ulaw))
         feed(call, *(inputs.AppendAudio(bytes(160), f"new_{number}") for number in range(new_appends)))
-        call.write_whole = True
+        call.record.write_whole = True
         held = stored(call)
         held.speech.clear()
         again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-        assert again.missing.speech
+        assert again.record.missing.speech
         assert again.heard_ms == 600
         assert list(again.client_events.seen) == [f"old_{number}" for number in range(30)]
 
@@ -227,14 +234,14 @@ def test_what_is_still_being_played_is_known_to_the_next_owner() -> None:
         is_called, inputs.ResponseFunctionCall(response_id(1), "look", "{}"), inputs.ResponseText(response_id(1), "So")
     )
     for call in (over, goes_on, is_called):
-        assert call.playback is not None
-        assert call.playback.sent_ms == 1000
-        assert moved(call).playback == call.playback
+        assert call.dialogue.playback is not None
+        assert call.dialogue.playback.sent_ms == 1000
+        assert moved(call).dialogue.playback == call.dialogue.playback
     again = moved(over)
     feed(again, inputs.CreateResponse({}), now_ms=100)
     feed(again, inputs.ResponseAudio(response_id(2), FRAME * 50), now_ms=100)
-    assert again.playback is not None
-    assert again.playback.started_at_ms == 1000
+    assert again.dialogue.playback is not None
+    assert again.dialogue.playback.started_at_ms == 1000
 
 
 def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
@@ -246,7 +253,7 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
         written = take_write(call, 0).items
         feed(call, inputs.CreateItem(dict(TEXT)), inputs.ConnectionLost(hung_up=True), now_ms=7)
         assert keeps_what_was_said(Snapshot({"session": b"{}"}, {}, [], []))
-        call.write_whole = whole
+        call.record.write_whole = whole
         write = take_write(call, 8)
         assert not call.has_changes
         assert (write.ends, write.whole, write.events, write.speech) == (True, whole, [], [])
@@ -255,13 +262,20 @@ def test_a_call_that_has_ended_tells_what_was_said_while_that_is_kept() -> None:
         held = Snapshot(write.fields, written | write.items, [], [])
         assert keeps_what_was_said(held)
         again = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
-        assert (again.status, again.outcome, again.ended_at_ms) == (Status.ENDED, "hangup", 7)
-        assert (again.session.fields, again.agent_state) == (call.session.fields, {"state": 1})
+        assert (again.lifecycle.status, again.lifecycle.outcome, again.lifecycle.ended_at_ms) == (
+            Status.ENDED,
+            "hangup",
+            7,
+        )
+        assert (again.session.fields, again.dialogue.agent_state) == (call.session.fields, {"state": 1})
         assert [item["id"] for item in again.conversation.items()] == [item_id(1), item_id(2)]
         held.items.clear()
         assert not keeps_what_was_said(held)
         bare = restore(held, epoch=1, outbox_bytes=0, checkpoint_ms=0)
-        assert (bare.session.fields, bare.agent_state) == (new_session(CALL_ID, "test", "", expires_at_s=0), {})
+        assert (bare.session.fields, bare.dialogue.agent_state) == (
+            new_session(CALL_ID, "test", "", expires_at_s=0),
+            {},
+        )
 
 
 @pytest.mark.parametrize(

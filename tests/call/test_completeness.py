@@ -12,10 +12,10 @@ from tests.call.calls import FRAME, append, attach, feed, manual_call, new_call,
 from tests.call.test_codec import STEP_NAMES, TEXT, act
 from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry, Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
@@ -27,7 +27,7 @@ class Owner:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.store = MemoryStore(ttl_s=60)
-        call.write_whole = True
+        call.record.write_whole = True
         self.write()
 
     def write(self) -> None:
@@ -40,7 +40,7 @@ class Owner:
 
     def taken_over(self, *, outbox_bytes: int = 1 << 20) -> Call:
         """The call as the next owner finds it."""
-        return restore(self.held(), epoch=self.call.epoch, outbox_bytes=outbox_bytes, checkpoint_ms=200)
+        return restore(self.held(), epoch=self.call.owner.epoch, outbox_bytes=outbox_bytes, checkpoint_ms=200)
 
 
 OFTEN = "speak append append stop commit heard create finish".split()
@@ -85,10 +85,10 @@ def test_a_record_counts_exactly_what_the_store_holds(
         elif step == "stage":
             feed(call, inputs.AppendItemAudio(f"mine_{number}", bytes([number, 0]) * 480))
         elif step == "staged":
-            staged_id = call.pending_audio.item_id if call.pending_audio is not None else f"mine_{number}"
+            staged_id = call.clips.pending.item_id if call.clips.pending is not None else f"mine_{number}"
             feed(call, inputs.CreateItem({**SPOKEN, "id": staged_id}, audio_appended=True))
         elif step in ("write", "whole"):
-            call.write_whole = call.write_whole or step == "whole"
+            call.record.write_whole = call.record.write_whole or step == "whole"
         else:
             act(call, step, number)
         apply_memory_pressure(owner.call, **memory[number % len(memory)])
@@ -98,12 +98,12 @@ def test_a_record_counts_exactly_what_the_store_holds(
         assert kept is not None
         assert kept[:3] == (len(held.items), len(held.outbox), len(held.speech))
         again = owner.taken_over()
-        assert again.missing == Missing()
+        assert again.record.missing == Missing()
         assert again.input_audio.saved == len(again.input_audio.audio) == kept.utterance_bytes
-        for of_id, clip in owner.call.untranscribed.items():
-            assert again.untranscribed[of_id].audio in (b"", clip.audio)
-        assert again.clip in (None, owner.call.clip)
-        assert again.answered in (None, owner.call.answered)
+        for of_id, clip in owner.call.clips.untranscribed.items():
+            assert again.clips.untranscribed[of_id].audio in (b"", clip.audio)
+        assert again.clips.latest in (None, owner.call.clips.latest)
+        assert again.clips.answered in (None, owner.call.clips.answered)
         assert [entry.n for entry in held.outbox] == [entry.n for entry in replayable(held.outbox, again.outbox.seq)]
 
 
@@ -118,7 +118,7 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
     held.speech.clear()
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     events = owner.call.outbox.seq
-    assert again.missing == Missing(1, events, len(owner.call.speech.stored))
+    assert again.record.missing == Missing(1, events, len(owner.call.speech.stored))
     attached = attach(again, 2, 0, resumable=True)
     assert (attached.missing, attached.gap) == (Missing(1, events, 2), (3, events))
     assert attach(again, 2, 0, resumable=True).missing == attached.missing, "the greeting may have been lost"
@@ -145,7 +145,7 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
         del held.items[item_id]
     held.outbox[:] = [entry for entry in held.outbox if data.draw(left)]
     held.speech[:] = [entry for entry in held.speech if data.draw(left)]
-    owner.call = restore(held, epoch=owner.call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    owner.call = restore(held, epoch=owner.call.owner.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
     under_way = owner.call.response
     for number, step in enumerate((step for step in then if step in STEP_NAMES), len(steps)):
         if step in ("skip", "write", "whole"):
@@ -153,7 +153,7 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
         else:
             act(owner.call, step, number)
     owner.write()
-    assert owner.taken_over().missing == Missing()
+    assert owner.taken_over().record.missing == Missing()
     if under_way is not None and under_way is owner.call.response and under_way.item_id is not None:
         assert under_way.item_id in owner.call.conversation
 
@@ -256,9 +256,9 @@ def test_of_a_turn_in_pieces_none_is_kept_if_one_is_gone() -> None:
         held = owner.held()
         del held.speech[gone]
         again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
-        kept = [clip.audio for clip in again.untranscribed.values()]
+        kept = [clip.audio for clip in again.clips.untranscribed.values()]
         assert kept == ([b"", FRAME * 30] if gone < 3 else [FRAME * 30, b""])
-        assert (again.clip is None) is (again.answered is None) is (gone >= 3)
+        assert (again.clips.latest is None) is (again.clips.answered is None) is (gone >= 3)
 
 
 def test_an_outbox_with_a_hole_is_not_replayed_across_it() -> None:

@@ -196,7 +196,7 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
     call = new_call()
     item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
     feed(call, inputs.CreateItem(item, b"\x01\x02" * 500), inputs.RetrieveItem(item_id(1)))
-    assert list(call.untranscribed) == [item_id(1)]
+    assert list(call.clips.untranscribed) == [item_id(1)]
     assert call.outbox.unsaved[-1].audio == b"\x01\x02" * 500
 
 

@@ -9,7 +9,8 @@ from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.effects import Skipped, Write
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 
 TYPED = inputs.CreateItem(
     {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}, event_id=None
@@ -86,7 +87,7 @@ def test_the_end_of_a_call_is_written_though_nothing_else_happens_to_it() -> Non
     """Also a second time, if the first is lost."""
     call = new_call()
     feed(call, inputs.EndCall("admin"), TYPED)
-    assert call.status is Status.ENDED
+    assert call.lifecycle.status is Status.ENDED
     assert taken(call).write.ends
     feed(call, inputs.ClaimAsked("late"), inputs.WriteLost())
     again = taken(call).write

@@ -49,8 +49,8 @@ def test_the_turn_starts_with_the_padding_that_was_asked_for() -> None:
     feed(call, *append(50))
     spoken_turn(call, frames=10)
     assert emitted(call)[0]["audio_start_ms"] == 900
-    assert call.clip is not None
-    assert len(call.clip.audio) == 5 * len(FRAME) + 10 * len(FRAME)
+    assert call.clips.latest is not None
+    assert len(call.clips.latest.audio) == 5 * len(FRAME) + 10 * len(FRAME)
 
 
 def test_silence_keeps_only_the_padding() -> None:
@@ -167,8 +167,8 @@ def test_what_is_stored_of_a_turn_is_what_was_said(sizes: list[int], write_every
     stored += b"".join(entry.audio for entry in take_write(call, 0).speech)
     if len(said) >= 4800:
         assert stored == said
-        assert call.clip is not None
-        assert call.clip.audio == said
+        assert call.clips.latest is not None
+        assert call.clips.latest.audio == said
     else:
         assert said.startswith(stored)
 
@@ -198,8 +198,8 @@ def test_turning_detection_off_leaves_the_utterance_to_the_client() -> None:
     feed(call, inputs.UpdateSession({"audio": {"input": {"turn_detection": None}}}))
     assert not call.input_audio.speaking
     feed(call, inputs.CommitAudio())
-    assert call.clip is not None
-    assert call.clip.audio == FRAME * 10
+    assert call.clips.latest is not None
+    assert call.clips.latest.audio == FRAME * 10
 
 
 def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> None:
@@ -276,8 +276,8 @@ def test_a_turn_ends_where_its_end_was_heard() -> None:
     feed(call, inputs.AppendAudio(numbered(0, 20)))
     begin(call, numbered(20, 4))
     stop(call, 24 * len(FRAME), numbered(24, 3))
-    assert call.clip is not None
-    assert call.clip.audio == numbered(20 - 15, 19)
+    assert call.clips.latest is not None
+    assert call.clips.latest.audio == numbered(20 - 15, 19)
     assert emitted(call)[1]["audio_end_ms"] == 480
     assert bytes(call.input_audio.audio) == numbered(24, 3)
 
@@ -287,8 +287,8 @@ def test_a_turn_ends_no_sooner_than_what_is_stored_of_it() -> None:
     call = new_call()
     begin(call, numbered(0, 10))
     stop(call, len(FRAME), numbered(10, 2))
-    assert call.clip is not None
-    assert call.clip.audio == numbered(0, 10)
+    assert call.clips.latest is not None
+    assert call.clips.latest.audio == numbered(0, 10)
     assert emitted(call)[1]["audio_end_ms"] == 200
 
 
@@ -297,8 +297,8 @@ def test_a_turn_ends_no_later_than_its_audio() -> None:
     call = new_call()
     begin(call, numbered(0, 10))
     stop(call, 10**6, numbered(10, 2))
-    assert call.clip is not None
-    assert call.clip.audio == numbered(0, 12)
+    assert call.clips.latest is not None
+    assert call.clips.latest.audio == numbered(0, 12)
     assert emitted(call)[1]["audio_end_ms"] == 240
 
 

@@ -44,11 +44,11 @@ def test_each_turn_is_stored_under_numbers_of_its_own(is_manual: bool) -> None:
             spoken_turn(call, frames=35)
         pieces = [entry for entry in take_write(call, 0).speech if entry.item_id == item_id(number)]
         assert len(pieces) > 1
-        assert call.clip is not None
-        assert (call.clip.item_id, call.clip.first_n) == (item_id(number), pieces[0].n)
-        assert b"".join(entry.audio for entry in pieces) == call.clip.audio
+        assert call.clips.latest is not None
+        assert (call.clips.latest.item_id, call.clips.latest.first_n) == (item_id(number), pieces[0].n)
+        assert b"".join(entry.audio for entry in pieces) == call.clips.latest.audio
         assert (call.input_audio.saved, call.input_audio.first_n, call.input_audio.item_id) == (0, 0, None)
-        assert call.turns == number
+        assert call.dialogue.turns == number
 
 
 def test_the_length_of_a_turn_is_told_with_its_words() -> None:

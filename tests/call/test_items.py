@@ -98,16 +98,17 @@ def test_the_audio_of_an_item_without_an_id_is_stored_under_the_one_it_gets(
     assert {entry.item_id for entry in pieces} == {call.conversation.last_id} == {item_id(2)}
     assert b"".join(entry.audio for entry in pieces) == audio
     assert staged or max(len(entry.audio) for entry in pieces) == 4800
-    assert call.clip is not None
-    assert (call.clip.item_id, call.clip.audio, call.clip.first_n) == (item_id(2), audio, pieces[0].n)
+    latest = call.clips.latest
+    assert latest is not None
+    assert (latest.item_id, latest.audio, latest.first_n) == (item_id(2), audio, pieces[0].n)
 
 
 def test_an_item_that_comes_between_pieces_is_not_the_one_they_are_for() -> None:
     """It is the typed item it would have been, and the pieces are forgotten."""
     call = manual_call()
     assert feed(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateItem(dict(TYPED))) == []
-    assert call.clip is None
-    assert call.pending_audio is None
+    assert call.clips.latest is None
+    assert call.clips.pending is None
 
 
 @pytest.mark.parametrize(
@@ -126,16 +127,16 @@ def test_what_the_caller_said_last_is_what_they_typed_last(
     """A reply is to the newest turn, spoken or not; what is no turn changes nothing about that."""
     call = manual_call()
     feed(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(dict(item), previous_item_id=where))
-    assert (call.clip is not None) is clip_stays
-    assert call.turns == turns
+    assert (call.clips.latest is not None) is clip_stays
+    assert call.dialogue.turns == turns
 
 
 def test_an_item_with_audio_is_what_the_caller_said_last() -> None:
     """With its length, and the words in the part they belong to."""
     call = new_call(audio={"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}})
     feed(call, *append(10), inputs.CommitAudio(), inputs.CreateItem(deepcopy(SPOKEN), FRAME * 5))
-    assert call.clip is not None
-    assert (call.clip.item_id, call.turns) == (item_id(2), 2)
+    assert call.clips.latest is not None
+    assert (call.clips.latest.item_id, call.dialogue.turns) == (item_id(2), 2)
     feed(call, inputs.Transcribed(item_id(2), "hello"))
     completed = emitted(call)[-1]
     assert (completed["content_index"], completed["transcript"], completed["usage"]["seconds"]) == (1, "hello", 0.1)
@@ -164,8 +165,8 @@ def spoken_response(call: Call) -> str:
         inputs.ResponseAudio(said, FRAME * 50),
         inputs.ResponseFinished(said),
     )
-    assert call.playback is not None
-    return call.playback.item_id
+    assert call.dialogue.playback is not None
+    return call.dialogue.playback.item_id
 
 
 def test_what_was_deleted_is_not_answered() -> None:
@@ -194,7 +195,7 @@ def test_what_is_asked_again_under_the_same_id_is_answered(front: list[str], mov
     feed(call, *(steps if fails_first else reversed(steps)))
     feed(call, inputs.CreateItem({**TYPED, "id": "mine"}))
     again = moved(call) if moves else call
-    assert said_since_last_reply(again.conversation.items(), failed_to=again.failed_up_to).items == 1
+    assert said_since_last_reply(again.conversation.items(), failed_to=again.dialogue.failed_up_to).items == 1
 
 
 def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
@@ -220,7 +221,7 @@ def test_an_id_may_be_used_again_once_its_item_is_deleted(item: dict[str, Any]) 
     assert emitted(call)[-1]["item"]["content" if "content" in item else "output"] == item.get("content", "x")
     spoken = spoken_response(call)
     feed(call, inputs.DeleteItem("again"))
-    assert call.playback is not None
+    assert call.dialogue.playback is not None
     feed(call, inputs.DeleteItem(spoken))
     feed(call, inputs.CreateItem({**item, "id": spoken}, FRAME * 50 if item is SPOKEN else b""))
     begin(call)
@@ -257,12 +258,12 @@ def test_a_write_of_what_changed_tells_as_much_as_one_of_everything(event: list[
     call.speech.checkpoint_ms = 0
     spoken_response(call)
     feed(call, inputs.CreateItem({**SPOKEN, "id": "spoken"}, FRAME))
-    call.write_whole = True
+    call.record.write_whole = True
     stored = dict(take_write(call, 0).fields)
     feed(call, *event)
     assert call.has_changes
     stored.update(take_write(call, 0).fields)
-    call.write_whole = True
+    call.record.write_whole = True
     whole = dict(take_write(call, 0).fields)
     for fields in (stored, whole):
         fields.pop(KEPT)  # Pieces that are written again are written in one.

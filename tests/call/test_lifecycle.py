@@ -19,12 +19,10 @@ from tests.call.calls import (
 )
 from voice_agent.call import inputs, machine
 from voice_agent.call.completeness import NOTHING_MISSING, Missing
+from voice_agent.call.dialogue import Playback
 from voice_agent.call.effects import StopResponse
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import (
-    Playback,
-    Status,
-)
+from voice_agent.call.status import Status
 from voice_agent.call.writes import take_write
 
 
@@ -39,8 +37,8 @@ def test_a_hang_up_ends_the_call_and_any_other_loss_parks_it() -> None:
     ended, parked = new_call(), new_call()
     feed(ended, inputs.ConnectionLost(hung_up=True), now_ms=5)
     feed(parked, inputs.ConnectionLost(hung_up=False), now_ms=5)
-    assert (ended.status, ended.outcome, ended.ended_at_ms) == (Status.ENDED, "hangup", 5)
-    assert (parked.status, parked.left_at_ms) == (Status.PARKED, 5)
+    assert (ended.lifecycle.status, ended.lifecycle.outcome, ended.lifecycle.ended_at_ms) == (Status.ENDED, "hangup", 5)
+    assert (parked.lifecycle.status, parked.lifecycle.left_at_ms) == (Status.PARKED, 5)
     assert feed(ended, text_item()) == []
     assert len(ended.conversation) == 0
 
@@ -51,7 +49,7 @@ def test_losing_the_connection_flushes_what_was_said() -> None:
     feed(call, *append(3), inputs.ConnectionLost(hung_up=False, planned=True))
     assert b"".join(entry.audio for entry in call.speech.unsaved) == FRAME * 3
     assert call.heard_ms == 60
-    assert call.handed_off
+    assert call.lifecycle.handed_off
 
 
 def test_a_resume_starts_after_the_last_event_seen() -> None:
@@ -71,7 +69,7 @@ def test_a_resume_without_a_last_event_begins_with_what_nobody_has_seen() -> Non
     release(call, call.outbox.unsaved[:3])
     attached = attach(call, None, 0, resumable=True)
     assert (attached.start, attached.gap, attached.replay) == (3, None, [])
-    assert call.resumable
+    assert call.lifecycle.resumable
 
 
 def test_events_that_are_no_longer_held_are_named() -> None:
@@ -110,10 +108,10 @@ def test_a_planned_handoff_is_durable_before_the_connection_is_closed() -> None:
     call = manual_call()
     feed(call, *append(3), inputs.HandoffPlanned())
     assert b"".join(entry.audio for entry in call.speech.unsaved) == FRAME * 3
-    assert call.handed_off
-    assert "status" in call.dirty
+    assert call.lifecycle.handed_off
+    assert "status" in call.record.dirty
     attach(call, call.outbox.seq, 0, resumable=False)
-    assert not call.handed_off
+    assert not call.lifecycle.handed_off
 
 
 def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
@@ -121,19 +119,19 @@ def test_what_has_ended_is_listened_to_and_spoken_to_no_more() -> None:
     call = new_call()
     spoken_turn(call)
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
-    assert call.playback is not None
+    assert call.dialogue.playback is not None
     effects = feed(call, inputs.EndCall("admin"), now_ms=7)
     assert effects == [StopResponse(response_id(1))]
-    assert [call.response, call.playback, call.clip, call.answered] == [None] * 4
-    assert (len(call.input_audio.audio), call.untranscribed) == (0, {})
-    assert (call.status, call.outcome, call.ended_at_ms) == (Status.ENDED, "admin", 7)
+    assert [call.response, call.dialogue.playback, call.clips.latest, call.clips.answered] == [None] * 4
+    assert (len(call.input_audio.audio), call.clips.untranscribed) == (0, {})
+    assert (call.lifecycle.status, call.lifecycle.outcome, call.lifecycle.ended_at_ms) == (Status.ENDED, "admin", 7)
 
 
 def test_a_second_connection_hears_afresh_what_is_not_saved() -> None:
     """Speech under way is saved; the silence before an utterance is forgotten and sent again."""
     silent, speaking = new_call(), new_call()
     feed(silent, *append(3))
-    silent.dirty.clear()
+    silent.record.dirty.clear()
     assert attach(silent, 0, 0, resumable=False).rewound
     assert (silent.input_audio.position, len(silent.input_audio.audio)) == (0, 0)
     feed(speaking, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), *append(3))
@@ -149,13 +147,13 @@ def test_a_second_connection_hears_afresh_what_is_not_saved() -> None:
 def test_what_is_played_waits_while_nobody_listens(left_at_ms: int, now_ms: int, moved_ms: int) -> None:
     """The caller goes on hearing it where the connection broke."""
     call = new_call()
-    call.playback = Playback("item_1", 1000)
-    call.left_at_ms = left_at_ms
-    call.dirty.clear()
+    call.dialogue.playback = Playback("item_1", 1000)
+    call.lifecycle.left_at_ms = left_at_ms
+    call.record.dirty.clear()
     attach(call, 0, now_ms, resumable=False)
-    assert call.playback.started_at_ms == 1000 + moved_ms
-    assert ("playback" in call.dirty) == bool(left_at_ms)
-    assert call.left_at_ms == 0
+    assert call.dialogue.playback.started_at_ms == 1000 + moved_ms
+    assert ("playback" in call.record.dirty) == bool(left_at_ms)
+    assert call.lifecycle.left_at_ms == 0
 
 
 def test_a_call_is_attached_with_whoever_has_come() -> None:
@@ -163,17 +161,17 @@ def test_a_call_is_attached_with_whoever_has_come() -> None:
     call = new_call()
     attach(call, 0, 0, resumable=True)
     feed(call, inputs.AppendItemAudio(None, FRAME), inputs.ConnectionLost(hung_up=False, planned=True), now_ms=5)
-    assert (call.status, call.handed_off, call.left_at_ms) == (Status.PARKED, True, 5)
-    assert "status" in call.dirty
-    call.dirty.clear()
+    assert (call.lifecycle.status, call.lifecycle.handed_off, call.lifecycle.left_at_ms) == (Status.PARKED, True, 5)
+    assert "status" in call.record.dirty
+    call.record.dirty.clear()
     feed(call, inputs.AppendItemAudio(None, FRAME))
     attach(call, None, 9, resumable=False)
-    assert (call.status, call.handed_off, call.left_at_ms) == (Status.ATTACHED, False, 0)
-    assert call.resumable
-    assert call.pending_audio is None
-    assert "status" in call.dirty
+    assert (call.lifecycle.status, call.lifecycle.handed_off, call.lifecycle.left_at_ms) == (Status.ATTACHED, False, 0)
+    assert call.lifecycle.resumable
+    assert call.clips.pending is None
+    assert "status" in call.record.dirty
     feed(call, inputs.HandoffPlanned(), inputs.ConnectionLost(hung_up=False))
-    assert not call.handed_off
+    assert not call.lifecycle.handed_off
 
 
 @pytest.mark.parametrize(
@@ -205,7 +203,7 @@ def test_what_a_client_missed_is_replayed_or_named(
     again = attach(call, 0, 0, resumable=True)
     assert [entry.n for entry in again.replay] == ([3, 4, 5, 6] if last_event <= 8 else [])
     assert again.gap == ((1, 2) if last_event <= 8 else (1, last_event))
-    assert (call.items_made, call.responses_made) == (max(0, last_event - 8),) * 2
+    assert (call.ids.items_made, call.ids.responses_made) == (max(0, last_event - 8),) * 2
 
 
 @pytest.mark.parametrize(("last_event", "gap"), [(4, (5, 6)), (5, (6, 6)), (6, None), (8, None), (9, (9, 9))])
@@ -240,7 +238,7 @@ def test_what_the_store_had_lost_is_told_until_an_event_after_it_was_seen(
     for _ in range(6):
         call.outbox.emit({"type": "x"})
     release(call, call.outbox.unsaved[:5])
-    call.missing, call.missing_told_at = Missing(items=1), None
+    call.record.missing, call.record.missing_told_at = Missing(items=1), None
     attached = [attach(call, last_event, 0, resumable=True) for last_event in connections]
     assert attached[-1].missing == (Missing(items=1) if is_told else NOTHING_MISSING)
 
@@ -256,9 +254,9 @@ def test_a_call_that_is_left_or_about_to_be_says_so_in_its_record() -> None:
         call = new_call()
         call.outbox.emit({"type": "x"})
         release(call, call.outbox.unsaved)
-        call.dirty.clear()
+        call.record.dirty.clear()
         feed(call, leave)
-        assert "status" in call.dirty
+        assert "status" in call.record.dirty
         assert call.outbox.sent_seq == isinstance(leave, inputs.ConnectionLost)
 
 
@@ -266,21 +264,22 @@ def test_what_ends_while_something_is_going_on_keeps_no_event_for_a_resume() -> 
     """Those that wait still go out; the end is in the next write with what it took away."""
     call = new_call()
     feed(call, inputs.AppendItemAudio(None, FRAME), inputs.CreateResponse({}))
-    call.dirty.clear()
+    call.record.dirty.clear()
     feed(call, inputs.EndCall("admin"))
     assert len(call.outbox) == 0
-    assert call.pending_audio is None
+    assert call.clips.pending is None
     assert types(call) == ["response.created"]
-    assert {"status", "response"} <= call.dirty
+    assert {"status", "response"} <= call.record.dirty
 
 
 def test_a_connection_that_comes_too_late_revives_nothing() -> None:
     """It is told what is left to tell; the call has ended."""
     call = new_call()
     feed(call, inputs.EndCall("admin"), now_ms=5)
-    call.dirty.clear()
+    call.record.dirty.clear()
     attach(call, 0, 6, resumable=True)
-    assert (call.status, call.ended_at_ms, "status" in call.dirty) == (Status.ENDED, 5, False)
+    assert (call.lifecycle.status, call.lifecycle.ended_at_ms) == (Status.ENDED, 5)
+    assert "status" not in call.record.dirty
 
 
 def test_what_a_client_acknowledges_is_not_replayed_any_more() -> None:

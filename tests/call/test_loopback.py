@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.call.calls import attach, new_call, release
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.effects import Effect
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 
 SAMPLE_BYTES = 2
@@ -41,7 +41,7 @@ class LoopbackCall:
         self.events: dict[int, OutboxEntry] = {}
         """All that was ever written; what is still held for replay is a part of it."""
         self.under_way: tuple[CallWrite, list[OutboxEntry]] | None = None
-        self.call.write_whole = True
+        self.call.record.write_whole = True
         self.settle()
 
     @property

@@ -24,11 +24,16 @@ from tests.call.calls import (
 )
 from voice_agent.call import inputs, machine
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
+from voice_agent.call.clips import HeardClip
 from voice_agent.call.conversation import Entry
+from voice_agent.call.dialogue import Playback
 from voice_agent.call.effects import CountLimit, StartResponse, Transcribe
+from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import Call, HeardClip, Playback, Response
+from voice_agent.call.ownership import Owner
+from voice_agent.call.record import Call, Identity, Response
 from voice_agent.call.session_config import SessionConfig, new_session
+from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -188,18 +193,17 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
     """Nothing is numbered, counted, saved or under way, in the call or in any part of it."""
     call = Call(
         call_id="call_x",
-        epoch=1,
-        owner="pod-a",
-        color="blue",
-        model="test",
+        identity=Identity(model="test", created_at_ms=0),
+        owner=Owner(1, "pod-a", "blue"),
+        ids=IdSequence.of("call_x"),
+        speech=SpeechLog(),
         session=SessionConfig(new_session("call_x", "test", "alloy", expires_at_s=1)),
         outbox=Outbox(1),
-        created_at_ms=0,
     )
     assert call.speech.keeps_turns
     assert (call.outbox.seq, call.outbox.visible_seq, call.outbox.sent_seq, call.unsaved_bytes) == (0, 0, 0, 0)
-    parts = (call, call.speech, call.client_events, call.input_audio, Entry({}, "a0"), Playback("item_1", 0))
-    for part in (*parts, Response("resp_1", {}, 0)):
+    parts = (call.ids, call.lifecycle, call.dialogue, call.record, call.speech, call.client_events, call.input_audio)
+    for part in (*parts, Entry({}, "a0"), Playback("item_1", 0), Response("resp_1", {}, 0)):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
         numbers.pop("keeps_turns", None)
         assert numbers
@@ -317,12 +321,12 @@ def test_what_was_understood_is_told_and_stored(text: str | None, told: list[str
     feed(call, inputs.Transcribed("mine", text), inputs.Transcribed("mine", "again"))
     assert [kind.rpartition(".")[2] for kind in types(call)] == told
     assert emitted(call)[-1].get("usage", {}).get("seconds") == (None if text is None else 1.5)
-    assert call.untranscribed == {}
-    assert "turn" in call.dirty
+    assert call.clips.untranscribed == {}
+    assert "turn" in call.record.dirty
     assert call.conversation.take_changes()[0].keys() == {"mine"}
-    call.untranscribed["gone"] = HeardClip("gone", FRAME, 1)
+    call.clips.untranscribed["gone"] = HeardClip("gone", FRAME, 1)
     feed(call, inputs.Transcribed("gone", "hi"))
-    assert call.untranscribed == {}
+    assert call.clips.untranscribed == {}
     assert len(types(call)) == len(told)
 
 
@@ -332,4 +336,4 @@ def test_a_drain_is_announced_as_an_event() -> None:
     feed(call, inputs.DrainAnnounced(1500))
     (event,) = emitted(call)
     assert (event["type"], event["reason"]) == ("call.going_away", "drain")
-    assert not call.handed_off
+    assert not call.lifecycle.handed_off

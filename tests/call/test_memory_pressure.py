@@ -6,10 +6,11 @@ import asyncio
 
 from tests.call.calls import attach, feed, item_id, manual_call, response_id
 from voice_agent.call import inputs
-from voice_agent.call.codec import restore
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.outbox import PRESSURE_SHARE
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
+from voice_agent.call.status import Status
 from voice_agent.call.writes import take_write
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
@@ -21,7 +22,7 @@ SECOND = bytes(48_000)
 def a_call() -> Call:
     """A call whose client commits its turns, to be written."""
     call = manual_call(outbox_bytes=OUTBOX_BYTES)
-    call.write_whole = True
+    call.record.write_whole = True
     return call
 
 
@@ -90,8 +91,8 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     feed(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio(), inputs.CreateResponse({}))
     write(store, call, is_scarce=True)
     again = crashed(store, call)
-    assert again.answered is not None
-    assert again.answered.audio == SECOND
+    assert again.clips.answered is not None
+    assert again.clips.answered.audio == SECOND
     feed(call, inputs.Transcribed(item_id(1), "hello"), inputs.ResponseFinished(response_id(1)))
     write(store, call, is_scarce=True)
     assert kept(store, call)[0] == 0
@@ -109,9 +110,9 @@ def test_a_store_nearly_full_keeps_no_audio_of_turns_for_a_next_owner() -> None:
     again = crashed(store, call)
     assert len(again.conversation) == 2
     assert again.heard_ms == 2000
-    assert [clip.audio for clip in again.untranscribed.values()] == [b"", b""]
-    assert call.clip is not None
-    assert call.clip.audio == SECOND
+    assert [clip.audio for clip in again.clips.untranscribed.values()] == [b"", b""]
+    assert call.clips.latest is not None
+    assert call.clips.latest.audio == SECOND
 
 
 def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
@@ -124,7 +125,7 @@ def test_who_drops_the_connection_leaves_no_audio_behind() -> None:
             feed(call, inputs.HandoffPlanned())
         feed(call, inputs.ConnectionLost(hung_up=False, planned=planned))
         write(store, call, is_scarce=True)
-        assert call.status is Status.PARKED
+        assert call.lifecycle.status is Status.PARKED
         assert kept(store, call)[0] == left
         assert crashed(store, call).heard_ms == call.heard_ms == (1000 if planned else 0)
         attach(call, None, 5, resumable=True)
@@ -141,11 +142,11 @@ def test_an_item_whose_audio_came_while_the_store_was_nearly_full_is_stored_whol
         for number, piece in enumerate(pieces):
             feed(call, inputs.AppendItemAudio("mine", piece))
             apply_memory_pressure(call, is_scarce=number in full, is_nearly_full=number in full)
-            assert call.write_whole is (number - 1 in full and number not in full)
+            assert call.record.write_whole is (number - 1 in full and number not in full)
             assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
         feed(call, inputs.CreateItem(dict(item), audio_appended=True))
         write(store, call, is_scarce=False)
-        assert crashed(store, call).untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))
+        assert crashed(store, call).clips.untranscribed["mine"].audio == (b"" if 3 in full else b"".join(pieces))
     other = manual_call()
     apply_memory_pressure(other, is_scarce=True, is_nearly_full=True)
     apply_memory_pressure(other, is_scarce=False, is_nearly_full=False)

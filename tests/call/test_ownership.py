@@ -32,7 +32,7 @@ def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> Call:
 )
 def test_a_resume_is_counted_by_what_made_it_necessary(call: Call, status: str, owner: str, kind: str) -> None:
     """A crash is another pod's, with the caller still on it; a pod whose own caller comes back did not crash."""
-    assert resume_kind(call, previous_status=status, previous_owner=owner, pod="pod-a") == kind
+    assert resume_kind(call.lifecycle, previous_status=status, previous_owner=owner, pod="pod-a") == kind
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,14 @@ def test_memory_is_surely_newest_for_whom_nobody_else_can_have_served(
     call: Call, last_event: int | None, is_newest: bool
 ) -> None:
     """Here when the store was given up, and with no event that this pod did not show."""
-    assert is_surely_newest(call, given_up_at_ms=GIVEN_UP_MS, last_event=last_event) is is_newest
+    assert is_newest is is_surely_newest(
+        call.lifecycle, sent_seq=call.outbox.sent_seq, given_up_at_ms=GIVEN_UP_MS, last_event=last_event
+    )
 
 
 @pytest.mark.parametrize(("epoch", "is_so"), [(1, False), (2, True), (3, False)])
 def test_memory_goes_on_after_the_next_epoch_and_no_later_one(epoch: int, is_so: bool) -> None:
     """Each take-over adds one; a call that has ended in memory is read from the store."""
-    assert is_next_claim(new_call(), epoch) is is_so
-    assert not is_next_claim(left(1, hung_up=True), epoch)
+    kept, ended = new_call(), left(1, hung_up=True)
+    assert is_next_claim(kept.owner, kept.lifecycle, epoch) is is_so
+    assert not is_next_claim(ended.owner, ended.lifecycle, epoch)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.call.calls import FRAME, append, attach, emitted, feed, manual_call, types
 from voice_agent.call import inputs
-from voice_agent.call.codec import restore
 from voice_agent.call.effects import Transcribe
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
 
@@ -37,7 +37,7 @@ def taken_over(store: MemoryStore, call: Call) -> Call:
     """The call as another pod finds it."""
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
-    again = restore(held, epoch=call.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
+    again = restore(held, epoch=call.owner.epoch, outbox_bytes=1 << 20, checkpoint_ms=200)
     attach(again, None, 0, resumable=True)
     return again
 
@@ -45,7 +45,7 @@ def taken_over(store: MemoryStore, call: Call) -> Call:
 def stored_call() -> tuple[MemoryStore, Call]:
     """A call that the store holds."""
     store, call = MemoryStore(ttl_s=60), manual_call()
-    call.write_whole = True
+    call.record.write_whole = True
     write(store, call)
     return store, call
 
@@ -57,9 +57,9 @@ def test_pieces_and_a_whole_make_the_same_item() -> None:
     at_once = feed(whole, inputs.CreateItem(dict(SPOKEN), WHOLE, event_id="create_1"))
     assert in_pieces == at_once == [Transcribe("mine", WHOLE)]
     assert emitted(pieces) == emitted(whole)
-    assert pieces.clip is not None
-    assert pieces.clip.audio == WHOLE
-    assert pieces.pending_audio is None
+    assert pieces.clips.latest is not None
+    assert pieces.clips.latest.audio == WHOLE
+    assert pieces.clips.pending is None
 
 
 @given(st.integers(0, 5), st.booleans(), st.booleans())
@@ -72,15 +72,15 @@ def test_a_crash_before_the_item_leaves_nothing(survived: int, speaks: bool, who
     write(store, call)
     again = taken_over(store, call)
     assert "mine" not in again.conversation
-    assert again.clip is None
+    assert again.clips.latest is None
     assert "create_1" not in again.client_events.seen
-    again.write_whole = whole
+    again.record.write_whole = whole
     feed(again, *stage(*PIECES), CREATE)
     write(store, again)
     third = taken_over(store, again)
-    assert third.clip is not None
-    assert third.clip.audio == WHOLE
-    assert third.untranscribed["mine"].audio == WHOLE
+    assert third.clips.latest is not None
+    assert third.clips.latest.audio == WHOLE
+    assert third.clips.untranscribed["mine"].audio == WHOLE
     assert bytes(third.input_audio.audio) == (FRAME * 20 if speaks else b"")
 
 
@@ -101,13 +101,13 @@ def test_pieces_survive_a_write_of_the_whole_call() -> None:
     """The store came back empty while an item's audio was on its way."""
     store, call = stored_call()
     feed(call, *stage(*PIECES[:3]))
-    call.write_whole = True
+    call.record.write_whole = True
     write(store, call)
     feed(call, *stage(*PIECES[3:]), CREATE)
     write(store, call)
     again = taken_over(store, call)
-    assert again.clip is not None
-    assert again.clip.audio == WHOLE
+    assert again.clips.latest is not None
+    assert again.clips.latest.audio == WHOLE
 
 
 def test_a_lost_connection_takes_the_pieces_back() -> None:
@@ -117,7 +117,7 @@ def test_a_lost_connection_takes_the_pieces_back() -> None:
     write(store, call)
     feed(call, inputs.ConnectionLost(hung_up=False))
     write(store, call)
-    assert call.pending_audio is None
+    assert call.clips.pending is None
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     assert held.speech == []
@@ -130,4 +130,4 @@ def test_an_item_that_is_refused_in_the_end_takes_the_pieces_back() -> None:
     feed(call, inputs.CreateItem({**SPOKEN, "content": [{"type": "input_text", "text": "hi"}]}))
     feed(call, *stage(*PIECES), CREATE)
     assert types(call)[-1] == "error"
-    assert call.pending_audio is None
+    assert call.clips.pending is None

@@ -1,4 +1,8 @@
-"""What a call counts of itself: numbers, sizes, positions, and what the client has sent before."""
+"""What a call counts of itself: numbers, sizes, positions.
+
+Its parts that only hold fields (`status`, `dialogue`, `clips`, `stored_record`) are tried with the rules
+that change them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.changes import SpeechEntry
+from voice_agent.call.clips import PendingItemAudio
+from voice_agent.call.dialogue import Playback
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.record import PendingItemAudio, Playback, Response
+from voice_agent.call.record import Response
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -40,28 +46,18 @@ def test_whatever_a_write_should_carry_is_a_change() -> None:
     call = new_call()
     assert not call.has_changes
     feed(call, inputs.InvalidEvent(ProtocolError("m", code="c")))
-    assert call.dirty == set()
+    assert call.record.dirty == set()
     assert call.has_changes
     take_write(call, 0)
     assert not call.has_changes
     for change in (
-        lambda other: other.mark("status"),
+        lambda other: other.record.mark("status"),
         lambda other: other.speech.add("item_1", LINES),
-        lambda other: setattr(other, "write_whole", True),
+        lambda other: setattr(other.record, "write_whole", True),
     ):
         other = new_call()
         change(other)
         assert other.has_changes
-
-
-def test_ids_of_forgotten_events_are_passed_over_one_by_one() -> None:
-    """No more than those: ids stay short, and an older owner's are not met."""
-    call = new_call()
-    call.pass_over_ids(3)
-    assert (call.items_made, call.responses_made) == (3, 3)
-    assert "counts" in call.dirty
-    assert call.new_item_id().endswith("_4")
-    assert call.new_response_id().endswith("_4")
 
 
 def test_positions_go_on_in_milliseconds_over_a_change_of_format() -> None:
@@ -95,10 +91,10 @@ def test_sizes_of_what_is_spoken_and_staged() -> None:
     assert response.item_audio_bytes == 300
     assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199
     call = new_call()
-    assert call.pending_audio_bytes == 0
-    call.pending_audio = PendingItemAudio("item_1", [SpeechEntry(4, "item_1", LINES), SpeechEntry(5, "item_1", LINES)])
-    assert call.pending_audio_bytes == 2 * len(LINES)
-    assert call.pending_audio.first_n == 4
+    assert call.clips.pending_bytes == 0
+    call.clips.pending = PendingItemAudio("item_1", [SpeechEntry(4, "item_1", LINES), SpeechEntry(5, "item_1", LINES)])
+    assert call.clips.pending_bytes == 2 * len(LINES)
+    assert call.clips.pending.first_n == 4
 
 
 def test_what_comes_first_reaches_no_input_position() -> None:

@@ -106,7 +106,7 @@ def test_a_call_that_was_claimed_begins_with_its_snapshot() -> None:
     """Record, items, outbox and speech."""
     call = new_call()
     machine.step(call, ONE_OF_EACH[1], 0)
-    call.write_whole = True
+    call.record.write_whole = True
     for beginning in (MADE, CallClaimed(snapshot=stored(call), epoch=3, outbox_bytes=5, checkpoint_ms=0)):
         begun, _ = read(recorded(beginning=beginning))
         assert begun.beginning == beginning

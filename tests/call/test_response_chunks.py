@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.record import Call, Response
 from voice_agent.call.response_chunks import (
     ALIGNMENT,
@@ -24,6 +24,7 @@ from voice_agent.call.response_chunks import (
     restore_chunks,
     take_chunks,
 )
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 
 STEPS = st.lists(
@@ -45,7 +46,7 @@ class Record:
         self.call = call
         self.fields: dict[str, bytes] = {}
         self.items: dict[str, bytes] = {}
-        call.write_whole = True
+        call.record.write_whole = True
         self.write()
 
     def write(self) -> int:
@@ -99,7 +100,7 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
         elif what == "end":
             feed(call, inputs.ResponseFinished(response_id))
         elif what in ("write", "whole"):
-            call.write_whole = call.write_whole or what == "whole"
+            call.record.write_whole = call.record.write_whole or what == "whole"
             record.write()
     record.write()
     found = record.restored()
@@ -255,11 +256,16 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
 
 def known_of(call: Call) -> dict[str, Any]:
     """All that a call knows of its replies."""
-    names = "response playback agent_state failed_up_to items_made responses_made idle_from_ms".split()
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]
-    locked = call.session.voice_locked
-    return {"said": said, "voice_locked": locked, **{name: getattr(call, name) for name in names}}
+    dialogue = replace(call.dialogue, turns=0, cut_off="")
+    return {
+        "said": said,
+        "voice": call.session.voice_locked,
+        "response": call.response,
+        "at": dialogue,
+        "ids": call.ids,
+    }
 
 
 def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
@@ -273,5 +279,5 @@ def test_what_changes_in_a_reply_is_in_the_next_write() -> None:
         assert call.conversation.packed_bytes == sum(len(entry.pack()) for entry in entries if entry), number
         record.write()
         assert known_of(record.restored()) == known_of(call), (number, event[-1])
-    assert call.responses_made == 4
-    assert call.playback is None
+    assert call.ids.responses_made == 4
+    assert call.dialogue.playback is None

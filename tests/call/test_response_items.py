@@ -10,9 +10,9 @@ from tests.call.calls import FRAME, FRAME_MS, feed, item_id, new_call, response_
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.conversation import Entry
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 
 Said = str | tuple[int, int, Alignment]
@@ -136,7 +136,7 @@ def test_the_next_owner_has_the_open_item_once(out_of_band: bool, is_open: bool,
     call = new_call()
     feed(call, inputs.CreateResponse({"conversation": "none"} if out_of_band else {}))
     say(call, *(["one two. "] if is_open else []))
-    call.write_whole = True
+    call.record.write_whole = True
     write = take_write(call, 0)
     found = restore(
         Snapshot(write.fields, {} if is_lost else write.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0

@@ -100,7 +100,7 @@ def test_a_tool_that_was_called_is_in_the_record_before_it_is_heard_of() -> None
     feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     written = take_write(call, 0)
     assert orjson.loads(written.fields["response"])["functions_called"] == 1
-    assert written.fields["counts"].split()[0] == b"%d" % call.items_made
+    assert written.fields["counts"].split()[0] == b"%d" % call.ids.items_made
 
 
 def test_a_response_without_end_ends_incomplete() -> None:
@@ -120,10 +120,10 @@ def test_what_an_agent_failed_on_is_not_asked_again() -> None:
     call = new_call()
     feed(call, HELLO, inputs.CreateResponse({}))
     feed(call, HELLO, inputs.ResponseFailed(response_id(1), "broken"))
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 1
-    assert take_write(call, 0).fields["failed_up_to"] == call.failed_up_to.encode() != b""
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 1
+    assert take_write(call, 0).fields["failed_up_to"] == call.dialogue.failed_up_to.encode() != b""
     feed(call, inputs.CreateResponse({}), inputs.ResponseFailed(response_id(2), "broken"))
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 0
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 0
 
 
 def test_nothing_said_opens_nothing() -> None:
@@ -178,8 +178,8 @@ def test_audio_that_comes_late_is_heard_later(late_ms: int, moved_ms: int) -> No
     call = new_call()
     feed(call, inputs.CreateResponse({}), inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=3000)
     feed(call, inputs.ResponseAudio(response_id(1), FRAME), now_ms=4000 + late_ms)
-    assert call.playback is not None
-    assert call.playback.started_at_ms == 3000 + moved_ms
+    assert call.dialogue.playback is not None
+    assert call.dialogue.playback.started_at_ms == 3000 + moved_ms
 
 
 @pytest.mark.parametrize(("now_ms", "starts_at_ms"), [(500, 2000), (3000, 3000)])
@@ -190,8 +190,8 @@ def test_an_item_is_heard_when_the_one_before_it_was(now_ms: int, starts_at_ms: 
     feed(call, inputs.ResponseFunctionCall(response_id(1), "look_up", "{}"))
     for owner in (moved(call), call):
         feed(owner, inputs.ResponseAudio(response_id(1), FRAME), now_ms=now_ms)
-        assert owner.playback is not None
-        assert owner.playback.started_at_ms == starts_at_ms
+        assert owner.dialogue.playback is not None
+        assert owner.dialogue.playback.started_at_ms == starts_at_ms
 
 
 def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> None:

@@ -136,7 +136,7 @@ def test_while_the_agent_talks_a_turn_that_may_not_interrupt_gets_no_reply() -> 
     feed(call, *append(3))
     effects = spoken_turn(call)
     assert not any(isinstance(effect, StartResponse) for effect in effects)
-    assert call.turns == 2
+    assert call.dialogue.turns == 2
 
 
 def test_a_reply_outside_the_conversation_leaves_no_trace_in_it() -> None:
@@ -162,7 +162,7 @@ def test_a_caller_who_stays_silent_is_asked_again() -> None:
     spoken_turn(call)
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), FRAME * 50))
     feed(call, inputs.ResponseFinished(response_id(1)))
-    start_ms = call.idle_from_ms
+    start_ms = call.dialogue.idle_from_ms
     assert start_ms == 500 + 1000
     assert feed(call, *append(149)) == []
     effects = feed(call, *append(1))
@@ -175,7 +175,7 @@ def test_a_caller_who_listens_is_not_asked_again() -> None:
     """While another reply is made nobody waits for the caller, however long ago the last one ended."""
     call = new_call(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 2000}}})
     feed(call, inputs.CreateResponse({}), inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
-    assert call.idle_from_ms is not None
+    assert call.dialogue.idle_from_ms is not None
     assert feed(call, *append(200)) == []
     assert "input_audio_buffer.timeout_triggered" not in types(call)
     feed(call, inputs.ResponseFinished(response_id(2)))
@@ -325,8 +325,8 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
         cut=False,
         piece=Piece(0, 0, 0, []),
     )
-    assert call.answered is call.clip
-    assert (call.clip is not None) == (said == "spoken")
+    assert call.clips.answered is call.clips.latest
+    assert (call.clips.latest is not None) == (said == "spoken")
 
 
 @pytest.mark.parametrize(
@@ -358,8 +358,8 @@ def test_loopback_is_played_as_it_comes() -> None:
     call = new_call(mirror=True)
     feed(call, *append(1), now_ms=0)
     feed(call, *append(1), now_ms=5000)
-    assert call.playback is not None
-    assert call.playback.started_at_ms == 0
+    assert call.dialogue.playback is not None
+    assert call.dialogue.playback.started_at_ms == 0
     assert call.input_audio.position == 2 * len(FRAME)
 
 
@@ -374,7 +374,7 @@ def test_silence_is_counted_from_where_the_reply_was_heard_out(speaks: bool, now
     if speaks:
         feed(call, inputs.ResponseAudio(response_id(1), FRAME * 50), now_ms=1000)
     feed(call, inputs.ResponseFinished(response_id(1)), now_ms=now_ms)
-    assert call.idle_from_ms == 1500 + left_ms
+    assert call.dialogue.idle_from_ms == 1500 + left_ms
 
 
 def test_a_full_conversation_can_be_asked_out_of_band(monkeypatch: pytest.MonkeyPatch) -> None:

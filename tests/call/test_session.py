@@ -14,9 +14,9 @@ from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMA, PCMU
 from voice_agent.call.bounds import MAX_SESSION_BYTES
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.effects import ResetEndpointing
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.session import merge_session
 from voice_agent.call.session_config import (
     input_format,
@@ -314,7 +314,7 @@ def test_a_store_that_lost_audio_has_lost_none_of_an_earlier_format() -> None:
     later = [inputs.AppendAudio(bytes(160), f"later_{number}") for number in range(10)]
     feed(call, *earlier, update, *later)
     take_write(call, 0)
-    call.write_whole = True
+    call.record.write_whole = True
     write = take_write(call, 0)
     assert write.speech
     again = restore(

@@ -313,8 +313,8 @@ def test_what_waited_behind_another_item_was_not_heard() -> None:
     call = new_call()
     spoken(call, "one two", ms=2000)
     second = spoken(call, "three", now_ms=100)
-    assert call.playback is not None
-    assert call.playback.started_at_ms == 2000
+    assert call.dialogue.playback is not None
+    assert call.dialogue.playback.started_at_ms == 2000
     barge_in(call, 500)
     assert cuts(call) == [(second, 0)]
     entry = call.conversation.get(second)
@@ -407,7 +407,7 @@ def test_only_audio_that_was_sent_is_truncated(said: str, content_index: int, au
     assert (emitted(call)[-1]["error"]["code"] == "item_truncate_invalid_item_id") == (said == "unknown")
     assert cuts(call) == []
     assert kept(call) == "one two"
-    assert call.playback is not None
+    assert call.dialogue.playback is not None
 
 
 def test_what_is_said_out_of_band_is_not_truncated() -> None:

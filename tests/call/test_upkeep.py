@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.call.calls import feed, new_call
 from voice_agent.call.inputs import ConnectionLost
 from voice_agent.call.record import Call
@@ -19,7 +21,7 @@ def outcome(call: Call, *, now_s: float, silent_s: float = 0.0, limits: Limits =
 def test_a_call_lasts_no_longer_than_it_may() -> None:
     """To the millisecond, counted from when it was made."""
     call = new_call()
-    call.created_at_ms = 5000
+    call.identity = replace(call.identity, created_at_ms=5000)
     assert outcome(call, now_s=3604.999) is None
     assert outcome(call, now_s=3605) == "timeout"
 

@@ -10,8 +10,8 @@ from tests.call.records import RECORDS, recorded
 from tests.call.records.__main__ import stored_call
 from voice_agent.call import inputs
 from voice_agent.call.changes import CallWrite, Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.writes import take_write
 
@@ -41,7 +41,7 @@ def says(after: bytes, before: bytes) -> bool:
 
 def whole_write(call: Call) -> CallWrite:
     """All of it."""
-    call.write_whole = True
+    call.record.write_whole = True
     return take_write(call, 5)
 
 
@@ -49,19 +49,19 @@ def whole_write(call: Call) -> CallWrite:
 def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -> None:
     """An answer under way, half an utterance, two turns, remembered client events: everything is understood."""
     call = taken_over(recorded(f"schema-{schema}"))
-    assert (call.schema, call.outbox.seq, call.turns, call.revision) == (schema, 26, 2, 6)
+    assert (call.record.schema, call.outbox.seq, call.dialogue.turns, call.record.revision) == (schema, 26, 2, 6)
     assert call.response is not None
     assert call.response.response_id.endswith("_2")
     assert (call.response.text, call.response.audio_bytes) == ("The second answer", 9600)
     assert call.response.side_effects[0]["result"] == {"booked": True}
     assert call.response.piece.words == [[200, 4], [400, 11]]
     assert len(call.input_audio.audio) == 10 * 960
-    assert call.answered is not None
-    assert len(call.answered.audio) == 10 * 960
+    assert call.clips.answered is not None
+    assert len(call.clips.answered.audio) == 10 * 960
     assert [item["id"][-1] for item in call.conversation.items()] == ["1", "2", "3", "4"]
     assert (next(iter(call.client_events.seen)), call.client_events.last_id) == ("client_1", "client_14")
     assert call.outbox.after(20)[-1].n == 26
-    assert not any(call.missing)
+    assert not any(call.record.missing)
     assert (take_write(call, 5).epoch, take_write(call, 5).revision) == (3, 8)
 
 
@@ -104,7 +104,7 @@ def test_what_a_version_ahead_added_survives_this_one() -> None:
         ahead.items[item_id] = orjson.dumps({**orjson.loads(entry), "colour": "red", "of": [1]})
     ahead.outbox[3] = ahead.outbox[3]._replace(head=b'{"type":"response.sung","by":{"a":"choir"}}')
     call = taken_over(ahead)
-    heard = next(iter(call.untranscribed))
+    heard = next(iter(call.clips.untranscribed))
     feed(call, inputs.Transcribed(heard, "hello again"))
     changed = take_write(call, 4)
     after = whole_write(call)

@@ -20,10 +20,11 @@ from tests.call.calls import (
 )
 from voice_agent.call import inputs
 from voice_agent.call.changes import CallWrite
-from voice_agent.call.codec import restore
+from voice_agent.call.clips import HeardClip
 from voice_agent.call.completeness import Kept
 from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call, HeardClip
+from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
 
@@ -33,7 +34,7 @@ TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "t
 def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
     """After a crash a client sends its last appends again: those whose audio is lost must not be ignored."""
     call = new_call()
-    call.write_whole = True
+    call.record.write_whole = True
     store = MemoryStore(ttl_s=60)
     asyncio.run(store.commit([take_write(call, 0)]))
     for number in range(30):
@@ -52,11 +53,11 @@ def test_an_append_is_remembered_no_sooner_than_its_audio() -> None:
 def test_a_new_owner_writes_under_the_name_of_its_claim() -> None:
     """The store notes it with the claim, and refuses another owner of the same epoch."""
     call = new_call()
-    call.write_whole = True
+    call.record.write_whole = True
     held = stored(call)
     held.fields["claim"] = b"a name"
     again = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert (again.epoch, again.claim) == (2, "a name")
+    assert (again.owner.epoch, again.owner.claim) == (2, "a name")
     write = take_write(again, 0)
     assert (write.epoch, write.claim) == (2, "a name")
 
@@ -77,7 +78,7 @@ def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
     assert again.fields.keys() == POSITIONS | {"response_audio"}
     assert again.fields["updated_at_ms"] == b"2"
     assert not call.has_changes
-    call.write_whole = True
+    call.record.write_whole = True
     assert take_write(call, 3).whole
     last = take_write(call, 4)
     assert last == CallWrite(CALL_ID, 1, first.revision + 3, fields=last.fields)
@@ -113,7 +114,7 @@ def test_events_are_written_and_trimmed_as_the_outbox_holds_them() -> None:
     call.outbox.clear()
     assert take_write(call, 0).keep_events_from == 10
     assert take_write(call, 0).keep_events_from == 0
-    call.write_whole = True
+    call.record.write_whole = True
     emit(call, 1)
     assert numbers(take_write(call, 0)) == [10]
     assert take_write(call, 0).keep_events_from == 0
@@ -127,7 +128,7 @@ def test_a_whole_write_begins_with_the_first_event() -> None:
     """If that is held."""
     call = new_call()
     emit(call, 2)
-    call.write_whole = True
+    call.record.write_whole = True
     write = take_write(call, 0)
     assert (numbers(write), write.whole, write.keep_events_from) == ([1, 2], True, 0)
 
@@ -162,7 +163,7 @@ def test_speech_is_trimmed_once_nobody_needs_it_any_more() -> None:
     assert kept() == (0, [1, 2, 3, 4])
     feed(call, inputs.Transcribed(item_id(1), "one"), *append(20))
     assert kept() == (3, [3, 4, 5, 6])
-    call.write_whole = True
+    call.record.write_whole = True
     assert kept() == (0, [3, 5])  # A turn in one piece.
     feed(call, inputs.Transcribed(item_id(2), "two"), inputs.CreateItem(dict(TEXT)))
     assert kept() == (5, [5])
@@ -181,16 +182,16 @@ def test_a_whole_write_carries_no_speech_without_audio() -> None:
     assert begun.input_audio.item_id is not None
     lost = manual_call()
     feed(lost, *append(20), inputs.CommitAudio())
-    lost.write_whole = True
+    lost.record.write_whole = True
     held = stored(lost)
     held.speech.clear()
     lost = restore(held, epoch=2, outbox_bytes=0, checkpoint_ms=200)
-    assert lost.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
+    assert lost.clips.untranscribed == {item_id(1): HeardClip(item_id(1), b"", 0)}
     full = manual_call()
     feed(full, inputs.AppendItemAudio("mine", FRAME))
     apply_memory_pressure(full, is_scarce=True, is_nearly_full=True)
     for call in (begun, lost, full):
-        call.write_whole = True
+        call.record.write_whole = True
         write = take_write(call, 0)
         assert write.speech == []
         assert list(call.speech.stored) == []
@@ -202,7 +203,7 @@ def test_an_append_is_remembered_with_the_write_that_carries_its_audio(whole: bo
     call = manual_call()
     feed(call, *(inputs.AppendAudio(FRAME, f"event_{number}") for number in range(1, 16)))
     feed(call, inputs.CreateItem(dict(TEXT), event_id="event_16"))
-    call.write_whole = whole
+    call.record.write_whole = whole
     write = take_write(call, 0)
     assert {name for name in write.fields if name.startswith("seen:")} == {f"seen:{n}" for n in (*range(1, 11), 16)}
     feed(call, *append(5))

@@ -21,10 +21,10 @@ HOLDERS = {"Call", *re.findall(r"\w+", " ".join(Call.__annotations__.values()))}
 """Types that are a call, or what one holds."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest
-    resume_kind settings_of playing_until_ms emitted_after""".split()
+    resume_kind settings_of emitted_after""".split()
 )
 """Functions that take a call, or make one, and change nothing; and `step`, which is for that."""
-READING_METHODS = frozenset("after get is_resent items".split())
+READING_METHODS = frozenset("after get is_resent items to_store".split())
 """Methods of a call and of its parts that only tell something."""
 CHANGING_METHODS = frozenset(
     """add append appendleft clear difference_update discard extend insert move_to_end pop popitem popleft remove

@@ -75,7 +75,7 @@ class Alone:
 
     def __init__(self, call: Call | None = None, agent: ScriptedAgent | None = None) -> None:
         self.call = call or new_call()
-        self.call.write_whole = True
+        self.call.record.write_whole = True
         self.agent = agent or Recogniser()
         self.clock = StoppedClock()
         self.observer = TimingObserver()

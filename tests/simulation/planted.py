@@ -12,10 +12,10 @@ from tests.simulation.schedule import Schedule
 from voice_agent.agents.base import SideEffect
 from voice_agent.call import beginnings, input_audio
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
-from voice_agent.call.codec import restore
 from voice_agent.call.conversation import Entry
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.runtime.calls.responding import _SideEffects
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Batch
@@ -80,7 +80,7 @@ def tool_run_again() -> Iterator[None]:
 
     async def forgetful(self: _SideEffects, name: str, run: SideEffect) -> Any:
         self._begun += 1
-        return await run(f"{self._host.call.owner}:{self._host.call.epoch}:{self._begun}")
+        return await run(f"{self._host.call.owner.pod}:{self._host.call.owner.epoch}:{self._begun}")
 
     with patch.object(_SideEffects, "__call__", forgetful):
         yield
@@ -92,7 +92,7 @@ def unknown_fields_dropped() -> Iterator[None]:
 
     def forgetful(snapshot: Snapshot, **more: Any) -> Call:
         call = restore(snapshot, **more)
-        call.unknown_fields = {}
+        call.record.unknown_fields = {}
         return call
 
     with patch.object(beginnings, "restore", forgetful):

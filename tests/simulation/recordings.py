@@ -24,7 +24,7 @@ class KeptRecordings(Recordings):
 
     def record(self, call: Call, beginning: Beginning) -> Step:
         """Also what happens to a call that its pod has lost."""
-        kept = bytearray(opening(beginning, version="1", pod=call.owner))
+        kept = bytearray(opening(beginning, version="1", pod=call.owner.pod))
         self.kept.append(kept)
 
         def step(call: Call, event: Input, now_ms: int) -> list[Effect]:

@@ -191,7 +191,7 @@ class Manifests:
         process.on_death = lambda: self._died(host)
         self._watch(pod.committer)
         calls = pod.owned.by_id
-        link.remembers = lambda call_id: calls[call_id].call.epoch if call_id in calls else None
+        link.remembers = lambda call_id: calls[call_id].call.owner.epoch if call_id in calls else None
 
         async def open_pod() -> None:
             await pod.open()

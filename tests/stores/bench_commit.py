@@ -107,7 +107,7 @@ async def measure(url: str, calls: int, seconds: float) -> Cost:
     talking = [Talking(named(new_call(mirror=True), number), took_s) for number in range(calls)]
     committer = Committer(store, SystemClock(), observer, lambda: ())
     for one in talking:
-        one.call.write_whole = True
+        one.call.record.write_whole = True
         one.waits_since_s = time.perf_counter()
         committer.mark(one)
     running = asyncio.create_task(committer.run())

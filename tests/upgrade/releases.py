@@ -69,7 +69,7 @@ def _restoring(restore: Any) -> Any:
             response, of_response = _parted(orjson.loads(known["response"]), NEWEST_OF_RESPONSE)
             known["response"] = orjson.dumps(response)
         call = restore(replace(snapshot, fields=known), **more)
-        call.unknown_fields |= unknown
+        call.record.unknown_fields |= unknown
         if call.response is not None:
             call.response.extras |= of_response
         return call
@@ -81,7 +81,7 @@ def _encoding(encode_fields: Any) -> Any:
     def of_release(call: Call, groups: Any, now_ms: int) -> dict[str, bytes]:
         fields: dict[str, bytes] = encode_fields(call, groups, now_ms)
         if RELEASE.get() is Release.AFTER:
-            fields[ADDED] = b"%d" % call.epoch
+            fields[ADDED] = b"%d" % call.owner.epoch
         elif RELEASE.get() is Release.BEFORE:
             fields, _ = _parted(fields, NEWEST_FIELDS)
             if fields.get("response") and call.response is not None:

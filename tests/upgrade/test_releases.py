@@ -21,7 +21,7 @@ def written_by(release: Release, held: Snapshot) -> tuple[Call, CallWrite]:
         RELEASE.set(release)
         claimed = beginnings.CallClaimed(snapshot=held, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
         call = beginnings.begin(claimed)
-        call.write_whole = True
+        call.record.write_whole = True
         return call, writes.take_write(call, 5)
 
     with installed():
@@ -33,7 +33,7 @@ def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
     held = recorded("schema-2")
     held.fields |= {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
     call, write = written_by(Release.BEFORE, held)
-    assert (call.failed_up_to, call.idle_from_ms) == ("", None)
+    assert (call.dialogue.failed_up_to, call.dialogue.idle_from_ms) == ("", None)
     assert call.response is not None
     assert call.response.heard_ms == 0
     assert {name: write.fields[name] for name in NEWEST_FIELDS} == {"failed_up_to": b"item_x", "idle_from_ms": b"7"}

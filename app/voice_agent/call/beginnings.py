@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import restore
+from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import Call
+from voice_agent.call.ownership import Owner
+from voice_agent.call.record import Call, Identity
+from voice_agent.call.restoring import restore
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
+from voice_agent.call.status import Lifecycle
+from voice_agent.call.stored_record import StoredRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +65,20 @@ def begin(beginning: Beginning) -> Call:
 def _made(made: CallMade) -> Call:
     return Call(
         call_id=made.call_id,
-        epoch=1,
-        owner=made.owner,
-        color=made.color,
-        model=made.model,
+        identity=Identity(
+            model=made.model,
+            created_at_ms=made.created_at_ms,
+            mirror=made.mirror,
+            api_key_hash=made.api_key_hash,
+            call_key_hash=made.call_key_hash,
+        ),
+        owner=Owner(1, made.owner, made.color, made.claim),
+        ids=IdSequence.of(made.call_id),
         session=SessionConfig(new_session(made.call_id, made.model, made.voice, expires_at_s=made.expires_at_s)),
         outbox=Outbox(made.outbox_bytes),
-        created_at_ms=made.created_at_ms,
-        schema=made.schema,
-        mirror=made.mirror,
         speech=SpeechLog(made.checkpoint_ms),
-        api_key_hash=made.api_key_hash,
-        call_key_hash=made.call_key_hash,
-        resumable=made.resumable,
-        write_whole=True,
-        claim=made.claim,
+        record=StoredRecord(made.schema, write_whole=True),
+        lifecycle=Lifecycle(resumable=made.resumable),
     )
 
 
@@ -88,5 +91,5 @@ def _claimed(claimed: CallClaimed) -> Call:
         schemas=claimed.schemas,
     )
     # A pod that died could not say when its caller was left alone: at its last write they still spoke.
-    call.left_at_ms = call.left_at_ms or int(claimed.snapshot.fields.get("updated_at_ms", b"0"))
+    call.lifecycle.left_at_ms = call.lifecycle.left_at_ms or int(claimed.snapshot.fields.get("updated_at_ms", b"0"))
     return call

@@ -37,11 +37,11 @@ with tasks. What is said beyond it is kept as not understood."""
 
 def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
     """Bytes of the caller's audio that the call holds; `without_latest`: once another turn has replaced the latest."""
-    clips = {id(clip): len(clip.audio) for clip in call.untranscribed.values()}
-    for clip in (call.answered, None if without_latest else call.clip):
+    clips = {id(clip): len(clip.audio) for clip in call.clips.untranscribed.values()}
+    for clip in (call.clips.answered, None if without_latest else call.clips.latest):
         if clip is not None:
             clips[id(clip)] = len(clip.audio)
-    return len(call.input_audio.audio) + call.pending_audio_bytes + sum(clips.values())
+    return len(call.input_audio.audio) + call.clips.pending_bytes + sum(clips.values())
 
 
 def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolError:

@@ -18,8 +18,8 @@ def take(call: Call, asked: TakeWrite, now_ms: int) -> Write:
     """All that changed, as far as a store so full should have it."""
     if asked.is_scarce or asked.is_nearly_full or call.speech.under_memory_pressure or not call.speech.keeps_turns:
         apply_memory_pressure(call, is_scarce=asked.is_scarce, is_nearly_full=asked.is_nearly_full)
-    if call.schema != asked.schema:
-        call.schema, call.write_whole = asked.schema, True
+    if call.record.schema != asked.schema:
+        call.record.schema, call.record.write_whole = asked.schema, True
     waiting = call.outbox.unsaved
     return Write(take_write(call, now_ms), waiting)
 
@@ -31,5 +31,5 @@ def skip(call: Call) -> Skipped:
 
 def requeue_whole(call: Call, waiting: list[OutboxEntry]) -> None:
     """A write was not made, or the store has lost something: all of the call is written next."""
-    call.write_whole = True
+    call.record.write_whole = True
     call.outbox.requeue(waiting)

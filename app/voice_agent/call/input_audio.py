@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from voice_agent.call import events
 from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
+from voice_agent.call.clips import HeardClip
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
+from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.loopback import mirror_frame
-from voice_agent.call.record import Call, HeardClip, InputAudioBuffer
+from voice_agent.call.record import Call
 from voice_agent.call.responses import interrupt, start_response
 from voice_agent.call.session_config import transcription_on
 from voice_agent.call.speech_log import SpeechLog
@@ -40,12 +42,12 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
     size = len(frame.audio)
     if size % audio_format.sample_bytes:
         raise _half_a_sample(size)
-    if call.mirror:
+    if call.identity.mirror:
         return mirror_frame(call, frame.audio, now_ms)
     buffer = call.input_audio
     listening = call.session.turn_detection
     effects: list[Effect] = []
-    if len(buffer.audio) + size > UNCHECKED_BYTES or call.untranscribed:
+    if len(buffer.audio) + size > UNCHECKED_BYTES or call.clips.untranscribed:
         if listening is None:
             _check_room(call, size)
         elif buffer.speaking and kept_audio_bytes(call) + size > MAX_AUDIO_BYTES:
@@ -71,7 +73,7 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
         _checkpoint(call)
     else:
         _keep_padding(call, audio_format.size(listening.prefix_padding_ms))
-        if listening.idle_timeout_ms and call.idle_from_ms is not None and call.response is None:
+        if listening.idle_timeout_ms and call.dialogue.idle_from_ms is not None and call.response is None:
             effects += _ask_again_when_idle(call, listening.idle_timeout_ms, now_ms)
     return effects
 
@@ -87,7 +89,7 @@ def check_append(call: Call, size_bytes: int) -> None:
     """Raise `ProtocolError` if so much audio would not be taken, however it is cut."""
     if size_bytes % call.session.input_format.sample_bytes:
         raise _half_a_sample(size_bytes)
-    if call.session.turn_detection is None and not call.mirror:
+    if call.session.turn_detection is None and not call.identity.mirror:
         _check_room(call, size_bytes)
 
 
@@ -147,8 +149,8 @@ def forget_buffer(call: Call) -> None:
 def forget_audio(call: Call) -> None:
     """Drop all that the caller said and that is kept as audio."""
     forget_buffer(call)
-    call.clip = call.answered = None
-    call.untranscribed = {}
+    call.clips.latest = call.clips.answered = None
+    call.clips.untranscribed = {}
     call.speech.drop_unsaved()
 
 
@@ -214,11 +216,11 @@ def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> 
 
 def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
     """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
-    assert call.idle_from_ms is not None
+    assert call.dialogue.idle_from_ms is not None
     here_ms = position_ms(call, call.input_audio.position)
-    if here_ms - call.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
+    if here_ms - call.dialogue.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
         return []
-    call.outbox.emit(events.timeout_triggered(call.idle_from_ms, here_ms, _allot_item(call)))
+    call.outbox.emit(events.timeout_triggered(call.dialogue.idle_from_ms, here_ms, _allot_item(call)))
     return _commit_up_to(call, call.input_audio.position) + start_response(call, {}, now_ms)
 
 
@@ -229,7 +231,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     with memoryview(buffer.audio) as held, held[: end - buffer.start] as said:
         audio = bytes(said)
     del buffer.audio[: len(audio)]
-    call.clip = HeardClip(item_id, audio, buffer.first_n)
+    call.clips.latest = HeardClip(item_id, audio, buffer.first_n)
     previous = call.conversation.last_id
     buffer.saved = 0
     buffer.item_id = None
@@ -245,19 +247,19 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
         }
     )
     entry.audio_ms = call.session.input_format.ms(len(audio))
-    call.turns += 1
-    call.idle_from_ms = None
-    call.mark("counts", "turn", "playback")
+    call.dialogue.turns += 1
+    call.dialogue.idle_from_ms = None
+    call.record.mark("counts", "turn", "playback")
     call.outbox.emit(events.input_audio_committed(previous, item_id))
     call.outbox.emit(events.item_added(previous, entry.item))
     call.outbox.emit(events.item_done(previous, entry.item))
-    return transcribe(call, call.clip, 0)
+    return transcribe(call, call.clips.latest, 0)
 
 
 def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
     """Have it found out what was said in an item, unless too many are waiting for that."""
-    if len(call.untranscribed) < MAX_UNTRANSCRIBED:
-        call.untranscribed[clip.item_id] = clip
+    if len(call.clips.untranscribed) < MAX_UNTRANSCRIBED:
+        call.clips.untranscribed[clip.item_id] = clip
         return [Transcribe(clip.item_id, clip.audio)]
     if transcription_on(call.session.fields):
         problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
@@ -268,8 +270,8 @@ def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
 def _allot_item(call: Call) -> str:
     buffer = call.input_audio
     if buffer.item_id is None:
-        buffer.item_id = call.new_item_id()
-        call.mark("counts")
+        buffer.item_id = call.ids.new_item(call.conversation)
+        call.record.mark("counts")
     return buffer.item_id
 
 
@@ -301,7 +303,7 @@ def _save_up_to(call: Call, end: int) -> None:
     for at in range(buffer.saved, upto, MAX_PIECE_BYTES):
         entry = call.speech.add(item_id, bytes(buffer.audio[at : min(upto, at + MAX_PIECE_BYTES)]))
         buffer.first_n = buffer.first_n or entry.n
-    call.mark("counts")
+    call.record.mark("counts")
     buffer.saved = upto
 
 
@@ -314,4 +316,4 @@ def _keep_padding(call: Call, padding: int) -> None:
     del buffer.audio[:surplus]
     due = call.session.input_format.size(SILENT_SAVE_MS)
     if start // due != (start + surplus) // due:
-        call.mark("counts")
+        call.record.mark("counts")

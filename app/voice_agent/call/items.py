@@ -21,10 +21,11 @@ from voice_agent.call.bounds import (
     conversation_full,
     kept_audio_bytes,
 )
+from voice_agent.call.clips import HeardClip, PendingItemAudio
 from voice_agent.call.effects import Effect, StopTranscribing
 from voice_agent.call.input_audio import MAX_PIECE_BYTES, transcribe
 from voice_agent.call.inputs import AppendItemAudio, CreateItem, DeleteItem, RetrieveItem
-from voice_agent.call.record import Call, HeardClip, PendingItemAudio
+from voice_agent.call.record import Call
 from voice_agent.call.responses import cancel_item
 from voice_agent.errors import ProtocolError
 
@@ -59,28 +60,28 @@ def check_new_item(call: Call, request: CreateItem, audio_bytes: int) -> None:
             code="invalid_value",
             param="item.content",
         )
-    other_bytes = kept_audio_bytes(call, without_latest=True) - call.pending_audio_bytes
+    other_bytes = kept_audio_bytes(call, without_latest=True) - call.clips.pending_bytes
     if audio_bytes and other_bytes + audio_bytes > MAX_AUDIO_BYTES:
         raise audio_full(call, audio_bytes, "item.content")
 
 
 def append_item_audio(call: Call, piece: AppendItemAudio) -> None:
     """Store a piece of an item's audio; `drop_pending_audio` takes all of it back."""
-    if call.pending_audio is None:
-        call.pending_audio = PendingItemAudio(piece.item_id or call.new_item_id())
-    call.pending_audio.entries.append(call.speech.add(call.pending_audio.item_id, piece.audio))
-    call.mark("counts")
+    if call.clips.pending is None:
+        call.clips.pending = PendingItemAudio(piece.item_id or call.ids.new_item(call.conversation))
+    call.clips.pending.entries.append(call.speech.add(call.clips.pending.item_id, piece.audio))
+    call.record.mark("counts")
 
 
 def drop_pending_audio(call: Call) -> None:
     """The item for which audio came will not be created. What is stored of that audio goes with the next write."""
-    call.pending_audio = None
+    call.clips.pending = None
 
 
 def create_item(call: Call, request: CreateItem) -> list[Effect]:
     """Add an item that the client made."""
-    pending = call.pending_audio if request.audio_appended else None
-    audio_bytes = len(request.audio) if pending is None else call.pending_audio_bytes
+    pending = call.clips.pending if request.audio_appended else None
+    audio_bytes = len(request.audio) if pending is None else call.clips.pending_bytes
     try:
         check_new_item(call, request, audio_bytes)
         return _add_item(call, request, pending)
@@ -91,8 +92,8 @@ def create_item(call: Call, request: CreateItem) -> list[Effect]:
 def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:
     item = dict(request.item)
     if item.get("id") is None:
-        item["id"] = pending.item_id if pending is not None else call.new_item_id()
-        call.mark("counts")
+        item["id"] = pending.item_id if pending is not None else call.ids.new_item(call.conversation)
+        call.record.mark("counts")
     first = request.previous_item_id == "root"
     entry = call.conversation.add(item, after=None if first else request.previous_item_id, first=first)
     previous = call.conversation.before(item["id"])
@@ -104,14 +105,14 @@ def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None)
         clip = _keep_clip(call, item["id"], request.audio) if request.audio else None
     if clip is not None:
         entry.audio_ms = call.session.input_format.ms(len(clip.audio))
-        call.clip = clip
-        call.mark("turn")
+        call.clips.latest = clip
+        call.record.mark("turn")
     if item.get("role") == "user":
         if clip is None and call.conversation.last_id == item["id"]:
-            call.clip = None
-            call.mark("turn")
-        call.turns += 1
-        call.mark("counts")
+            call.clips.latest = None
+            call.record.mark("turn")
+        call.dialogue.turns += 1
+        call.record.mark("counts")
     call.outbox.emit(events.item_added(previous, item))
     call.outbox.emit(events.item_done(previous, item))
     return transcribe(call, clip, spoken_index(item)) if clip is not None else []
@@ -125,7 +126,7 @@ def spoken_index(item: Mapping[str, Any]) -> int:
 def _keep_clip(call: Call, item_id: str, audio: bytes) -> HeardClip:
     pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
     entries = [call.speech.add(item_id, piece) for piece in pieces]
-    call.mark("counts")
+    call.record.mark("counts")
     return HeardClip(item_id, audio, entries[0].n)
 
 
@@ -136,7 +137,7 @@ def retrieve_item(call: Call, request: RetrieveItem) -> list[Effect]:
         raise ProtocolError(
             f"Item with item_id {request.item_id!r} not found.", code="item_retrieve_invalid_item_id", param="item_id"
         )
-    clip = call.clip
+    clip = call.clips.latest
     audio = clip.audio if clip is not None and clip.item_id == request.item_id else b""
     if len(audio) > MAX_RETRIEVED_BYTES:
         raise ProtocolError(
@@ -164,15 +165,15 @@ def delete_item(call: Call, request: DeleteItem, now_ms: int) -> list[Effect]:
 
 def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
     """An item was deleted, and the client may give its id to another; `before` is the item in front of it or ""."""
-    if call.clip is not None and call.clip.item_id == item_id:
-        call.clip = None
-    if call.failed_up_to == item_id:
-        call.failed_up_to = before
-    call.mark("turn")
+    if call.clips.latest is not None and call.clips.latest.item_id == item_id:
+        call.clips.latest = None
+    if call.dialogue.failed_up_to == item_id:
+        call.dialogue.failed_up_to = before
+    call.record.mark("turn")
     if call.response is not None and call.response.asked_up_to == item_id:
         call.response.asked_up_to = before
-        call.mark("response")
-    if call.playback is not None and call.playback.item_id == item_id:
-        call.playback = None
-        call.mark("playback")
-    return [StopTranscribing(item_id)] if call.untranscribed.pop(item_id, None) is not None else []
+        call.record.mark("response")
+    if call.dialogue.playback is not None and call.dialogue.playback.item_id == item_id:
+        call.dialogue.playback = None
+        call.record.mark("playback")
+    return [StopTranscribing(item_id)] if call.clips.untranscribed.pop(item_id, None) is not None else []

@@ -15,7 +15,8 @@ from voice_agent.call.completeness import NOTHING_MISSING
 from voice_agent.call.effects import Attached, Effect, StopResponse
 from voice_agent.call.event_ids import event_id
 from voice_agent.call.inputs import ConnectionLost, ConnectionMade
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.errors import ProtocolError
 
 
@@ -30,30 +31,32 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
     heard_to = call.input_audio.position
     input_audio.flush(call)
     input_audio.forget_unsaved(call)
-    if call.playback is not None and call.left_at_ms:
+    lifecycle, playback = call.lifecycle, call.dialogue.playback
+    if playback is not None and lifecycle.left_at_ms:
         # No client played anything meanwhile.
-        call.playback.started_at_ms += max(0, now_ms - max(call.left_at_ms, call.playback.started_at_ms))
-        call.mark("playback")
+        playback.started_at_ms += max(0, now_ms - max(lifecycle.left_at_ms, playback.started_at_ms))
+        call.record.mark("playback")
     items.drop_pending_audio(call)
     call.client_events.resent_to = None if last_event is None else 0
-    if call.status is not Status.ENDED:  # Else the connection comes too late, and its client is told of the end.
-        call.status = Status.ATTACHED
-        call.left_at_ms = 0
-        call.handed_off = False
-        call.resumable = call.resumable or made.resumable
+    if lifecycle.status is not Status.ENDED:  # Else the connection comes too late, and its client is told of the end.
+        lifecycle.status = Status.ATTACHED
+        lifecycle.left_at_ms = 0
+        lifecycle.handed_off = False
+        lifecycle.resumable = lifecycle.resumable or made.resumable
         call.client_events.counts_bytes = made.counts_bytes
-        call.mark("status")
+        call.record.mark("status")
     start = call.outbox.visible_seq if last_event is None else last_event
     gap = _missing(call, start)
     if start > call.outbox.seq:
-        call.pass_over_ids(start - call.outbox.seq)
+        call.ids.pass_over(start - call.outbox.seq)
+        call.record.mark("counts")
         call.outbox.go_on_after(start)
     replay = [entry for entry in call.outbox.after(start) if entry.n <= call.outbox.visible_seq]
-    if call.missing_told_at is not None and (last_event is None or last_event > call.missing_told_at):
+    if call.record.missing_told_at is not None and (last_event is None or last_event > call.record.missing_told_at):
         # The client has seen an event since the greeting that told it, so that has arrived.
-        call.missing = NOTHING_MISSING
-    call.missing_told_at = start
-    return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.missing)
+        call.record.missing = NOTHING_MISSING
+    call.record.missing_told_at = start
+    return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.record.missing)
 
 
 def acknowledge(call: Call, number: int) -> None:
@@ -74,8 +77,8 @@ def _missing(call: Call, start: int) -> tuple[int, int] | None:
 def plan_handoff(call: Call) -> None:
     """This pod is about to close the connection: the next owner may claim sooner than this pod could write again."""
     input_audio.flush(call)
-    call.handed_off = True
-    call.mark("status")
+    call.lifecycle.handed_off = True
+    call.record.mark("status")
 
 
 def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
@@ -85,10 +88,10 @@ def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
         return end(call, "hangup", now_ms)
     items.drop_pending_audio(call)
     input_audio.flush(call)
-    call.status = Status.PARKED
-    call.left_at_ms = now_ms
-    call.handed_off = lost.planned
-    call.mark("status")
+    call.lifecycle.status = Status.PARKED
+    call.lifecycle.left_at_ms = now_ms
+    call.lifecycle.handed_off = lost.planned
+    call.record.mark("status")
     return []
 
 
@@ -98,12 +101,12 @@ def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
     effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
-    call.response = call.pending_audio = None
-    call.playback = None
+    call.response = call.clips.pending = None
+    call.dialogue.playback = None
     input_audio.forget_audio(call)
     call.outbox.clear()
-    call.status = Status.ENDED
-    call.outcome = outcome
-    call.ended_at_ms = now_ms
-    call.mark("status", "response")
+    call.lifecycle.status = Status.ENDED
+    call.lifecycle.outcome = outcome
+    call.lifecycle.ended_at_ms = now_ms
+    call.record.mark("status", "response")
     return effects

@@ -35,8 +35,9 @@ from voice_agent.call.effects import (
     StartResponse,
     Transcribe,
 )
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
 from voice_agent.call.session_config import transcription_on
+from voice_agent.call.status import Status
 from voice_agent.errors import ProtocolError
 
 
@@ -45,7 +46,7 @@ def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
 
     Inputs of a response that is over are ignored, and of an ended call all but those that concern its writes.
     """
-    if call.status is Status.ENDED and type(event) not in _AFTER_THE_END:
+    if call.lifecycle.status is Status.ENDED and type(event) not in _AFTER_THE_END:
         return []
     taken: list[Effect] = _HANDLERS[type(event)](call, event, now_ms)
     return taken
@@ -69,8 +70,8 @@ def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_byt
 
 def resume(call: Call) -> list[Effect]:
     """What a new owner must start: transcriptions and the response that were under way."""
-    effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.untranscribed.items()]
-    if call.response is not None and not call.mirror:
+    effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
+    if call.response is not None and not call.identity.mirror:
         effects.append(StartResponse(call.response.response_id))
     return effects
 
@@ -79,10 +80,10 @@ def is_quiet(call: Call) -> bool:
     """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way."""
     waits = call.session.turn_detection is None and bool(call.input_audio.audio)
     return (
-        (call.response is None or call.mirror)
+        (call.response is None or call.identity.mirror)
         and not call.input_audio.speaking
         and not waits
-        and not call.untranscribed
+        and not call.clips.untranscribed
     )
 
 
@@ -185,10 +186,10 @@ def _from_agent(call: Call, event: inputs.FromAgent, now_ms: int) -> list[Effect
 
 
 def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
-    if event.item_id not in call.untranscribed:
+    if event.item_id not in call.clips.untranscribed:
         return []
-    del call.untranscribed[event.item_id]
-    call.mark("turn")
+    del call.clips.untranscribed[event.item_id]
+    call.record.mark("turn")
     entry = call.conversation.get(event.item_id)
     if entry is None:
         return []
@@ -242,10 +243,10 @@ def _from_store(call: Call, event: inputs.FromStore, now_ms: int) -> list[Effect
         case inputs.SkipWrite():
             return [durability.skip(call)]
         case inputs.ClaimAsked(name):
-            call.doubted_claim = name
+            call.owner.doubted_claim = name
             return []
         case inputs.ClaimGranted(epoch, name):
-            call.own(epoch, name)
+            call.owner.go_on_under(epoch, name)
             return []
         case _:
             assert_never(event)

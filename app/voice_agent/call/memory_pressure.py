@@ -18,12 +18,12 @@ from voice_agent.call.record import Call
 
 def apply_memory_pressure(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
     """Apply the store's state to what the next write carries; to be called before each write."""
-    if call.pending_audio is not None and not call.speech.keeps_turns and not is_nearly_full:
-        call.write_whole = (
+    if call.clips.pending is not None and not call.speech.keeps_turns and not is_nearly_full:
+        call.record.write_whole = (
             True  # What had come of the item's audio was dropped: without it the rest is no audio of the item.
         )
     call.speech.under_memory_pressure = is_scarce
     call.speech.keeps_turns = not is_nearly_full
     call.outbox.reduce(on=is_scarce)
-    if is_scarce and not call.handed_off:
+    if is_scarce and not call.lifecycle.handed_off:
         release_unsaved_speech(call.input_audio, call.speech)

@@ -13,29 +13,48 @@ call in memory too, and that may be newer or older than what the store holds::
 
 from __future__ import annotations
 
-from voice_agent.call.record import Call, Status
+from dataclasses import dataclass
+
+from voice_agent.call.status import Lifecycle, Status
 
 
-def is_next_claim(call: Call, claimed_epoch: int) -> bool:
+@dataclass(slots=True)
+class Owner:
+    """The pod that owns a call, and by which claim."""
+
+    epoch: int
+    pod: str
+    color: str
+    claim: str = ""
+    """Name of the claim, or of the making, by which this pod owns the call."""
+    doubted_claim: str = ""
+    """A later claim of this pod whose answer was lost: it may have taken effect."""
+
+    def go_on_under(self, epoch: int, claim: str) -> None:
+        """The pod has claimed the call again."""
+        self.epoch, self.claim, self.doubted_claim = epoch, claim, ""
+
+
+def is_next_claim(owner: Owner, lifecycle: Lifecycle, claimed_epoch: int) -> bool:
     """Whether memory knows all that the store knows: the claim just made is the next after this pod's own."""
-    return claimed_epoch == call.epoch + 1 and call.status is not Status.ENDED
+    return claimed_epoch == owner.epoch + 1 and lifecycle.status is not Status.ENDED
 
 
-def is_surely_newest(call: Call, *, given_up_at_ms: int, last_event: int | None) -> bool:
+def is_surely_newest(lifecycle: Lifecycle, *, sent_seq: int, given_up_at_ms: int, last_event: int | None) -> bool:
     """Whether a call may go on from memory although the store, given up at a time, cannot say whose it is.
 
-    Only for a caller who was attached here when the store went down, or still is, and has seen nothing
-    but what this pod has shown: one that was on another pod meanwhile has seen what this pod does not know.
+    Only for a caller who was attached here when the store went down, or still is, and has seen nothing but what this
+    pod has shown, up to the event `sent_seq`: one that was on another pod meanwhile has seen what it does not know.
     """
-    if call.status is Status.ENDED:
+    if lifecycle.status is Status.ENDED:
         return False
-    if call.status is Status.PARKED and call.left_at_ms < given_up_at_ms:
+    if lifecycle.status is Status.PARKED and lifecycle.left_at_ms < given_up_at_ms:
         return False
-    return last_event is None or last_event <= call.outbox.sent_seq
+    return last_event is None or last_event <= sent_seq
 
 
-def resume_kind(call: Call, *, previous_status: str, previous_owner: str, pod: str) -> str:
+def resume_kind(lifecycle: Lifecycle, *, previous_status: str, previous_owner: str, pod: str) -> str:
     """Why a call had to be resumed: ``handoff``, ``crash`` (of another pod) or ``drop`` (of the connection)."""
-    if call.handed_off:
+    if lifecycle.handed_off:
         return "handoff"
     return "crash" if previous_status == Status.ATTACHED and previous_owner != pod else "drop"

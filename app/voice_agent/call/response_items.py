@@ -27,11 +27,11 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
     """The id of the message item under way; a new one, at the end or behind the item `after`, if there is none."""
     if response.item_id is not None:
         return response.item_id
-    item_id = response.item_id = call.new_item_id()
+    item_id = response.item_id = call.ids.new_item(call.conversation)
     response.item_text_from, response.item_audio_from = len(response.text), response.audio_bytes
     begin_piece(call, response, len(response.text))
     response.output_ids.append(item_id)
-    call.mark("counts", "response", "said")
+    call.record.mark("counts", "response", "said")
     previous = after or call.conversation.last_id
     item = _in_progress(item_id)
     out_of_band = not settings_of(call).in_conversation
@@ -87,7 +87,7 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     entry = call.conversation.get(item_id)
     item = response.out_of_band[item_id] if entry is None else entry.item
     item.update(status=status, content=[part])
-    call.mark("response", "playback", "said")
+    call.record.mark("response", "playback", "said")
     if entry is None:
         changed_from(response, OUT_OF_BAND, len(response.out_of_band) - 1)
     else:
@@ -119,7 +119,7 @@ def begin_piece(call: Call, response: Response, text_from: int) -> None:
     """Audio that comes from now on says the text from a character on."""
     response.piece, response.piece_checksum = Piece(text_from, response.audio_bytes), 0
     changed_from(response, WORDS, 0)
-    call.mark("piece", "said")
+    call.record.mark("piece", "said")
 
 
 def entries_now(call: Call, response: Response) -> Alignment:

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from voice_agent.call import events
 from voice_agent.call.closing import CloseCode
+from voice_agent.call.dialogue import Playback
 from voice_agent.call.effects import CloseConnection, CountLimit, Effect, StopResponse
 from voice_agent.call.inputs import (
     Apology,
@@ -24,10 +25,10 @@ from voice_agent.call.inputs import (
     SideEffectBegun,
     SideEffectDone,
 )
-from voice_agent.call.record import Call, Playback, Response
+from voice_agent.call.record import Call, Response
 from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
 from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
-from voice_agent.call.responses import close, playing_until_ms
+from voice_agent.call.responses import close
 
 MAX_RESPONSE_CHARS = 64 * 1024
 """Of one response, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
@@ -41,8 +42,8 @@ def planned(call: Call, part: ResponsePlanned) -> list[Effect]:
     """The agent decided. From now on a resume follows this plan."""
     assert call.response is not None
     call.response.plan = part.plan
-    call.agent_state = part.state
-    call.mark("plan", "agent")
+    call.dialogue.agent_state = part.state
+    call.record.mark("plan", "agent")
     return []
 
 
@@ -58,7 +59,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
         begin_piece(call, response, len(response.text))
     left = MAX_RESPONSE_CHARS - len(response.text)
     response.text += part.delta[:left]
-    call.mark("said")
+    call.record.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.outbox.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
@@ -77,17 +78,17 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
     item_id = open_item(call, response)
     playback = _playback_of(call, item_id, now_ms)
     response.audio_bytes += len(part.audio)
-    if not call.mirror:
+    if not call.identity.mirror:
         response.piece_checksum = crc32(part.audio, response.piece_checksum)
     playback.audio_bytes = response.item_audio_bytes
     if part.made_bytes:
         _piece_is_made(call, response, part)
-    if call.delta_head[0] != item_id:
-        call.delta_head = (
+    if response.delta_head[0] != item_id:
+        response.delta_head = (
             item_id,
             events.pack(events.output_audio_delta(response.response_id, item_id, index_of(response))),
         )
-    call.outbox.emit_packed(call.delta_head[1], part.audio)
+    call.outbox.emit_packed(response.delta_head[1], part.audio)
     return []
 
 
@@ -95,26 +96,28 @@ def _piece_is_made(call: Call, response: Response, part: ResponseAudio) -> None:
     piece = response.piece
     if part.made_bytes != piece.made_bytes:
         piece.made_bytes = part.made_bytes
-        call.mark("piece")
+        call.record.mark("piece")
     if piece.words[part.words_from :] != part.words:
         piece.words[part.words_from :] = part.words
         changed_from(response, WORDS, part.words_from)
-        call.mark("said")
+        call.record.mark("said")
 
 
 def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
     """How the item is played, more of which comes now: it goes on where it stopped, if it had to wait for that."""
-    playback = call.playback
+    dialogue = call.dialogue
+    playback = dialogue.playback
     if playback is None or playback.item_id != item_id:
         bytes_per_ms = settings_of(call).output_format.bytes_per_ms
-        playback = call.playback = Playback(item_id, max(now_ms, playing_until_ms(call)), bytes_per_ms=bytes_per_ms)
+        starts_at_ms = max(now_ms, dialogue.playing_until_ms)
+        playback = dialogue.playback = Playback(item_id, starts_at_ms, bytes_per_ms=bytes_per_ms)
         if not call.session.voice_locked:
             call.session.voice_locked = True
-            call.mark("session")
-        call.mark("playback")
-    elif not call.mirror and (waited_ms := now_ms - playing_until_ms(call)) > STALL_MS:
+            call.record.mark("session")
+        call.record.mark("playback")
+    elif not call.identity.mirror and (waited_ms := now_ms - dialogue.playing_until_ms) > STALL_MS:
         playback.started_at_ms += waited_ms
-        call.mark("playback")
+        call.record.mark("playback")
     return playback
 
 
@@ -123,8 +126,8 @@ def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
     response = call.response
     assert response is not None
     finish_item(call, response, "completed")
-    item_id = call.new_item_id()
-    call.mark("counts", "response", "said")
+    item_id = call.ids.new_item(call.conversation)
+    call.record.mark("counts", "response", "said")
     previous = call.conversation.last_id
     item = {
         "id": item_id,
@@ -174,7 +177,7 @@ def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
     item_id = response.response_id.replace("resp", "item", 1)
     step = f"{len(response.side_effects)}_{crc32(part.name.encode()):08x}"
     response.side_effects.append({"name": part.name, "key": f"{call.call_id}:{item_id}_{step}"})
-    call.mark("said")
+    call.record.mark("said")
     return []
 
 
@@ -183,7 +186,7 @@ def side_effect_done(call: Call, part: SideEffectDone) -> list[Effect]:
     assert call.response is not None
     call.response.side_effects[part.number]["result"] = part.result
     changed_from(call.response, SIDE_EFFECTS, part.number)
-    call.mark("said")
+    call.record.mark("said")
     return []
 
 
@@ -193,12 +196,12 @@ def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
     assert response is not None
     if part.said_to is None:
         finish_item(call, response, "incomplete")
-        call.mark("response")
+        call.record.mark("response")
     elif response.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
         response.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
         begin_piece(call, response, max(part.said_to, response.item_text_from))
-        call.mark("said")
+        call.record.mark("said")
     return []
 
 
@@ -217,8 +220,8 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
     """
     response = call.response
     assert response is not None
-    call.failed_up_to = response.asked_up_to
-    call.mark("turn")
+    call.dialogue.failed_up_to = response.asked_up_to
+    call.record.mark("turn")
     finish_item(call, response, "incomplete")
     if part.apology is not None and settings_of(call).in_conversation:
         _apologize(call, response, part.apology, now_ms)

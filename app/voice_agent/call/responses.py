@@ -45,15 +45,15 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 
 def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Response`."""
-    call.cut_off = ""
-    call.answered = call.clip
-    clip_id, clip_first_n = (call.clip.item_id, call.clip.first_n) if call.clip is not None else ("", 0)
-    call.response = Response(call.new_response_id(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
+    call.dialogue.cut_off = ""
+    clip = call.clips.answered = call.clips.latest
+    clip_id, clip_first_n = (clip.item_id, clip.first_n) if clip is not None else ("", 0)
+    call.response = Response(call.ids.new_response(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
     call.response.asked_up_to, call.response.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
-    call.response.heard_ms = call.session.input_format.ms(len(call.clip.audio)) if call.clip is not None else 0
-    call.mark("counts", "response", "params", "plan", "piece", "said")
+    call.response.heard_ms = call.session.input_format.ms(len(clip.audio)) if clip is not None else 0
+    call.record.mark("counts", "response", "params", "plan", "piece", "said")
     call.outbox.emit(events.response_created(_response(call, "in_progress")))
-    return [] if call.mirror else [StartResponse(call.response.response_id)]
+    return [] if call.identity.mirror else [StartResponse(call.response.response_id)]
 
 
 def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
 
 def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
     """The client does not want the rest."""
-    if call.cut_off and response_id in (None, call.cut_off):
-        call.cut_off = ""
+    if call.dialogue.cut_off and response_id in (None, call.dialogue.cut_off):
+        call.dialogue.cut_off = ""
         return []
     if call.response is None or response_id not in (None, call.response.response_id):
         raise ProtocolError(
@@ -108,7 +108,7 @@ def cancel_item(call: Call, item_id: str, now_ms: int) -> list[Effect]:
     if response is None or response.item_id != item_id:
         return []
     effects = _stop(call, "client_cancelled", now_ms)
-    call.cut_off = response.response_id
+    call.dialogue.cut_off = response.response_id
     return effects
 
 
@@ -126,17 +126,11 @@ def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) 
     assert response is not None
     finish_item(call, response, "completed" if status == "completed" else "incomplete")
     call.outbox.emit(events.response_done(_response(call, status, details)))
-    call.fields_to_empty += chunks_of(response)
-    call.response = call.answered = None
+    call.record.fields_to_empty += chunks_of(response)
+    call.response = call.clips.answered = None
     here_ms = call.input_audio.base_ms + call.session.input_format.ms(call.input_audio.position)
-    call.idle_from_ms = here_ms + max(0, playing_until_ms(call) - now_ms)
-    call.mark("response", "params", "plan", "playback", "piece", "said")
-
-
-def playing_until_ms(call: Call) -> int:
-    """When the caller has probably heard all that was sent; 0 if that is nothing."""
-    playback = call.playback
-    return 0 if playback is None else playback.started_at_ms + playback.sent_ms
+    call.dialogue.idle_from_ms = here_ms + max(0, call.dialogue.playing_until_ms - now_ms)
+    call.record.mark("response", "params", "plan", "playback", "piece", "said")
 
 
 def _response(call: Call, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def update_session(call: Call, update: UpdateSession) -> list[Effect]:
     if is_on != was_on:
         _switch_turn_detection(call, is_on=is_on)
     call.session.use(after)
-    if "session" not in call.dirty:
+    if "session" not in call.record.dirty:
         call.session.unsaved_bytes += call.session.size_bytes
-    call.mark("session")
+    call.record.mark("session")
     call.outbox.emit(events.session_updated(after))
     return effects
 

@@ -17,13 +17,13 @@ from voice_agent.errors import ProtocolError
 
 def truncate_to_heard(call: Call, now_ms: int) -> None:
     """Cut the item that is being played at what has been played of it, by the wall clock."""
-    playback = call.playback
+    playback = call.dialogue.playback
     if playback is None:
         return
     entry = call.conversation.get(playback.item_id)
     heard_ms = max(0, now_ms - playback.started_at_ms)
-    call.playback = None
-    call.mark("playback")
+    call.dialogue.playback = None
+    call.record.mark("playback")
     if entry is None or heard_ms >= entry.audio_ms:
         return
     _cut(call, entry, heard_ms)
@@ -55,9 +55,9 @@ def truncate(call: Call, request: TruncateItem) -> None:
             code="invalid_value",
             param="audio_end_ms",
         )
-    if call.playback is not None and call.playback.item_id == request.item_id:
-        call.playback = None
-        call.mark("playback")
+    if call.dialogue.playback is not None and call.dialogue.playback.item_id == request.item_id:
+        call.dialogue.playback = None
+        call.record.mark("playback")
     _cut(call, entry, request.audio_end_ms)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,11 @@ class Ending:
 
 def ending(call: Call, limits: Limits, *, now_ms: int, silent_s: float) -> Ending | None:
     """Why a call is over, or None. `silent_s`: since the caller last sent anything."""
-    if call.status is Status.PARKED:
-        if now_ms - call.left_at_ms < limits.resume_window_s * 1000:
+    if call.lifecycle.status is Status.PARKED:
+        if now_ms - call.lifecycle.left_at_ms < limits.resume_window_s * 1000:
             return None
-        return Ending("abandoned", was_dropped=call.handed_off)
-    if now_ms - call.created_at_ms >= limits.call_s * 1000:
+        return Ending("abandoned", was_dropped=call.lifecycle.handed_off)
+    if now_ms - call.identity.created_at_ms >= limits.call_s * 1000:
         return Ending("timeout", f"calls last at most {limits.call_s:g} s")
     if limits.idle_s and silent_s >= limits.idle_s:
         return Ending("timeout", f"nothing was sent for {limits.idle_s:g} s")

@@ -99,9 +99,9 @@ class RecordingFolder(Recordings):
 
     def record(self, call: Call, beginning: Beginning) -> Step:
         """A step that records; the rules themselves for a call whose names are fit for no file."""
-        if not _NAME.fullmatch(call.call_id) or not _NAME.fullmatch(call.claim or "-"):
+        if not _NAME.fullmatch(call.call_id) or not _NAME.fullmatch(call.owner.claim or "-"):
             return machine.step
-        path = self._folder / f"{call.call_id}.{call.epoch}.{call.claim}{SUFFIX}"
+        path = self._folder / f"{call.call_id}.{call.owner.epoch}.{call.owner.claim}{SUFFIX}"
         recorder = self._open[path] = _Recorder(self, path, call.call_id)
         recorder.keep(opening(beginning, version=self._version, pod=self._pod))
         return recorder.step

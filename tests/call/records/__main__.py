@@ -48,8 +48,8 @@ def stored_call() -> Snapshot:
     """All parts of a call: two turns, an answer under way, half an utterance; claimed by a second pod."""
     store = MemoryStore(ttl_s=60)
     call = manual_call()
-    call.claim = "made"
-    call.write_whole = True
+    call.owner.claim = "made"
+    call.record.write_whole = True
     _save(store, call, 10)
     for step in (_first_turn, _second_turn, _half_an_utterance):
         step(call)

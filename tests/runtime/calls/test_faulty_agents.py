@@ -276,7 +276,7 @@ def test_what_is_said_while_an_agent_fails_is_answered() -> None:
     feed(call, typed, inputs.CreateResponse({}), typed)
     feed(call, inputs.ResponseFailed(response_id(1), "broken", apology(PCM)))
     assert [item["role"] for item in call.conversation.items()] == ["user", "assistant", "user"]
-    assert said_since_last_reply(call.conversation.items(), failed_to=call.failed_up_to).items == 1
+    assert said_since_last_reply(call.conversation.items(), failed_to=call.dialogue.failed_up_to).items == 1
 
 
 def test_a_written_reply_has_a_written_apology_and_one_out_of_band_none() -> None:

@@ -108,7 +108,7 @@ async def test_only_a_handoff_is_one(code: int) -> None:
         assert live.connection is not None
         live.connection.close(code)
         await caller.task
-        assert live.call.handed_off is (code == 1012)
+        assert live.call.lifecycle.handed_off is (code == 1012)
 
 
 async def test_a_request_to_a_color_gives_way_to_what_was_asked_of_the_pod() -> None:

@@ -9,9 +9,9 @@ import pytest
 from tests.call.calls import FRAME, manual_call
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
-from voice_agent.call.codec import restore
 from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.runtime.calls import handoff as handoffs
 from voice_agent.runtime.durability import writing
 
@@ -60,7 +60,7 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
         assert connection.closing[0] == 1012
         assert not connection.reading_paused
         kept = await stored(its)
-        assert kept.handed_off
+        assert kept.lifecycle.handed_off
         assert kept.heard_bytes == its.call.input_audio.position
         assert len(kept.conversation) == len(its.call.conversation)
 
@@ -80,7 +80,7 @@ async def test_a_caller_who_leaves_while_a_handoff_is_written_was_not_handed_off
         its.store.gate.set()
         await handoff
         await its.live.writer.wait_durable()
-        assert not (await stored(its)).handed_off
+        assert not (await stored(its)).lifecycle.handed_off
         assert its.live.connection is newer
         assert newer is None or newer.closing is None
 
@@ -102,7 +102,7 @@ async def test_a_handoff_of_a_call_at_rest_is_one_write() -> None:
         assert connection.closing is not None
         assert len(its.store.rounds) == rounds + 1
         kept = await stored(its)
-        assert kept.handed_off
+        assert kept.lifecycle.handed_off
         assert kept.heard_bytes == len(FRAME)
 
 

@@ -145,7 +145,7 @@ async def test_a_turn_is_understood_from_its_pause_on() -> None:
         assert (True, 1) in looks
         assert looks[-1] == (False, 1)
         agent.may_understand.set()
-        await until(lambda: not its.call.untranscribed)
+        await until(lambda: not its.call.clips.untranscribed)
         [item] = [item for item in its.call.conversation.items() if item["role"] == "user"]
         assert item["content"][0]["transcript"] == f"{agent.asked[0]} bytes"
 
@@ -218,7 +218,7 @@ async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypat
         assert isinstance(agent, Recogniser)
         its.live.receive_event(AppendAudio(FRAME * 10))
         its.live.receive_event(CommitAudio())
-        await until(lambda: not its.call.untranscribed)
+        await until(lambda: not its.call.clips.untranscribed)
         assert agent.given_up == [10 * len(FRAME)]
         assert its.live.listening._transcribing == {}
 
@@ -258,7 +258,7 @@ async def test_nothing_happens_to_a_call_that_another_pod_has(event: FromCaller)
     async with alone(manual_call()) as its:
         its.live.receive_event(AppendAudio(FRAME * 10))
         its.live.writer.superseded()
-        before = (its.call.outbox.seq, its.call.input_audio.position, its.call.turns)
+        before = (its.call.outbox.seq, its.call.input_audio.position, its.call.dialogue.turns)
         its.live.receive_event(event)
-        assert (its.call.outbox.seq, its.call.input_audio.position, its.call.turns) == before
+        assert (its.call.outbox.seq, its.call.input_audio.position, its.call.dialogue.turns) == before
         assert its.live.responder._task is None

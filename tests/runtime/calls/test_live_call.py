@@ -231,7 +231,7 @@ async def test_a_handoff_of_a_call_without_a_connection_is_none() -> None:
         await caller.gone()
         live = pod.owned.by_id[caller.call_id]
         await live.hand_off()
-        assert not live.call.handed_off
+        assert not live.call.lifecycle.handed_off
 
 
 async def test_what_a_caller_sends_again_is_listened_to_from_its_start() -> None:

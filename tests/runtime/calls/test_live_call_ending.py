@@ -55,7 +55,7 @@ async def test_an_agent_that_hangs_up_ends_the_call() -> None:
         its.live._carry_out(CloseConnection(4000, "goodbye"))
         await until(lambda: connection.closing)
         assert connection.closing == (4000, "goodbye")
-        assert its.call.outcome == "agent"
+        assert its.call.lifecycle.outcome == "agent"
         assert its.observer.counts["call_ended", "agent"] == 1
 
 

@@ -21,10 +21,10 @@ from tests.waiting import PATIENCE_S
 from voice_agent.call import input_audio
 from voice_agent.call.audio import FORMATS, PCM, AudioFormat, Converter
 from voice_agent.call.bounds import MAX_AUDIO_BYTES
-from voice_agent.call.codec import restore
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
 from voice_agent.call.inputs import VoiceBoundary
-from voice_agent.call.record import Status
+from voice_agent.call.restoring import restore
+from voice_agent.call.status import Status
 from voice_agent.protocol.realtime import SLICE_BYTES
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -110,14 +110,15 @@ class DrivenCall:
         assert held is not None
         call = restore(held, epoch=1, outbox_bytes=8 * MIB, checkpoint_ms=200)
         heard = call.input_audio
-        assert call.clip is None or not call.input_audio.first_n or call.clip.first_n < call.input_audio.first_n
+        latest = call.clips.latest
+        assert latest is None or not heard.first_n or latest.first_n < heard.first_n
         return {
             "events": [event for event in self.events if event["type"] != "session.updated"],
             "items": held.items,
-            "clip": (call.clip.item_id, call.clip.audio) if call.clip else None,
+            "clip": (call.clips.latest.item_id, call.clips.latest.audio) if call.clips.latest else None,
             "input_audio": (bytes(heard.audio), heard.position, heard.base_ms, heard.item_id, heard.speaking),
             "seen": (list(call.client_events.seen), call.client_events.last_id),
-            "turns": call.turns,
+            "turns": call.dialogue.turns,
         }
 
 
@@ -147,7 +148,7 @@ async def heard(audio_format: AudioFormat, cuts: list[int], *, detects: bool) ->
         await caller.say(update(audio_format, detects=detects))
         for start, end in pairwise(places):
             await caller.say(append(audio[start:end], **({"event_id": "last"} if end == len(audio) else {})))
-        await until(lambda: not caller.live.call.untranscribed)
+        await until(lambda: not caller.live.call.clips.untranscribed)
         input_audio.flush(caller.live.call)
         return await caller.picture()
 
@@ -263,7 +264,7 @@ async def test_an_event_id_takes_effect_with_the_last_slice() -> None:
             await caller.attachment.ready()
         assert "mine" not in caller.live.call.client_events.seen
         await caller.attachment.abandon()
-        assert caller.live.call.status is Status.PARKED
+        assert caller.live.call.lifecycle.status is Status.PARKED
         assert caller.live.call.heard_bytes == 4 * SLICE_BYTES
         again = DrivenCall(caller.pod, (await its.resume(caller.pod, caller.attachment.call_id, 0)).attachment)
         await again.say(append(bytes(6 * SLICE_BYTES), event_id="mine"))
@@ -327,8 +328,8 @@ async def test_an_item_of_minutes_is_stored_in_slices() -> None:
         await caller.attachment.abandon()
         await its.resume(other, caller.attachment.call_id, 0)
         again = other.owned.by_id[caller.attachment.call_id].call
-        assert again.clip is not None
-        assert again.clip.audio == audio
+        assert again.clips.latest is not None
+        assert again.clips.latest.audio == audio
         assert "mine" in again.client_events.seen
 
 
@@ -462,7 +463,7 @@ async def test_a_transcription_that_nobody_waits_for_is_stopped() -> None:
         await until(lambda: stopped == [9600] and begun == [9600, 9604])
         assert "mine" in caller.live.listening._transcribing
         gate.set()
-        await until(lambda: not caller.live.call.untranscribed)
+        await until(lambda: not caller.live.call.clips.untranscribed)
         assert not caller.live.listening._transcribing
         entry = caller.live.call.conversation.get("mine")
         assert entry is not None

@@ -163,7 +163,7 @@ async def test_a_message_of_a_connection_that_was_replaced_gives_back_its_own_ro
     older.close()  # type: ignore[attr-defined]  # it is a generator
     assert scale.incoming_bytes == kept
     for _ in newer:
-        assert scale.incoming_bytes + scale.call.pending_audio_bytes == kept
+        assert scale.incoming_bytes + scale.call.clips.pending_bytes == kept
     assert scale.incoming_bytes == 0
 
 

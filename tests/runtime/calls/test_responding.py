@@ -170,7 +170,7 @@ def test_an_agent_is_told_all_it_may_know() -> None:
     assert call.response is not None
     feed(call, inputs.ResponsePlanned(response_id(1), {"say": "this"}, {"turn": 1}))
     feed(call, inputs.ResponseText(response_id(1), "Hi."), inputs.ResponseAudio(response_id(1), bytes(960)))
-    call.failed_up_to = "item_before"
+    call.dialogue.failed_up_to = "item_before"
     clip = Clip(b"", PCM)
     turn = turn_of(call, clip, no_side_effect)
     assert turn == Turn(
@@ -225,9 +225,9 @@ async def test_an_agent_hears_what_it_answers(answers_speech: bool) -> None:
         feed(call, inputs.CancelResponse())
     its, _, _ = response_run(act, call)
     await its.run()
-    assert call.clip is None or len(call.clip.audio) == PCM.size(500)
-    assert heard == [Clip(call.clip.audio, PCM) if call.clip else None]
-    assert (call.clip is not None) == answers_speech
+    assert call.clips.latest is None or len(call.clips.latest.audio) == PCM.size(500)
+    assert heard == [Clip(call.clips.latest.audio, PCM) if call.clips.latest else None]
+    assert (call.clips.latest is not None) == answers_speech
 
 
 async def test_stages_of_a_reply_are_measured_once_each() -> None:

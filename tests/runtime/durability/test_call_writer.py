@@ -9,10 +9,10 @@ import pytest
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.codec import restore
 from voice_agent.call.events import pack
 from voice_agent.call.inputs import CreateItem
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import restore
 from voice_agent.runtime.durability import writing
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS
 from voice_agent.runtime.durability.writing import Writer

@@ -18,7 +18,8 @@ from tests.runtime.rig import (
 )
 from voice_agent.call.beginnings import Beginning, begin
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
 from voice_agent.runtime.durability import claims
 from voice_agent.runtime.ports import ResumeCall
@@ -87,8 +88,8 @@ async def test_a_call_that_the_store_has_lost_is_written_whole_at_once() -> None
                 caller.call_id, ResumeCall(caller.call_id), api_key_hash=None
             )
         assert taken.live is live  # type: ignore[union-attr]
-        assert live.call.epoch == 2
-        assert live.call.write_whole
+        assert live.call.owner.epoch == 2
+        assert live.call.record.write_whole
         await pod.committer.flush(live.writer)
         held = await store.load(caller.call_id)
         assert held is not None
@@ -113,7 +114,7 @@ async def test_time_in_which_a_dead_pod_spoke_to_nobody_is_not_counted_as_heard(
         await again.transport.event("response.done")
         clock.leap(0.3)
         live = green.owned.by_id[caller.call_id]
-        assert live.call.status is Status.ATTACHED
+        assert live.call.lifecycle.status is Status.ATTACHED
         live.feed(AppendAudio(bytes(960), None, (VoiceBoundary(True, 0),)))
         truncated = await again.transport.event("conversation.item.truncated")
         assert 300 <= truncated["audio_end_ms"] < 2000

@@ -12,7 +12,7 @@ from tests.runtime.calls.test_long_messages import append, driven_call, offer
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.runtime.ports import StartCall
 
 MIB = 1024 * 1024
@@ -95,7 +95,7 @@ async def test_a_connection_has_ended_once_the_store_knows_that_its_call_is_park
         await pod.committer.flush(live.writer)
         store.gate.clear()
         caller.transport.drop()
-        await until(lambda: live.call.status is Status.PARKED)
+        await until(lambda: live.call.lifecycle.status is Status.PARKED)
         await turns()
         assert not caller.task.done()
         store.gate.set()
@@ -155,7 +155,7 @@ async def test_nothing_is_taken_while_a_handoff_is_decided_or_once_the_connectio
         assert len(caller.live.call.conversation) == 1
         assert not caller.live.activity.has_sent
         await caller.attachment.abandon()
-        assert caller.live.call.handed_off
+        assert caller.live.call.lifecycle.handed_off
 
 
 async def test_a_long_message_leaves_others_a_turn_between_its_slices() -> None:

@@ -115,7 +115,7 @@ async def test_a_client_that_has_come_back_can_come_back_again() -> None:
         await lost(caller)
         again = await its.resume(pod, caller.call_id, 0)
         await again.greeting()
-        assert pod.owned.by_id[caller.call_id].call.resumable
+        assert pod.owned.by_id[caller.call_id].call.lifecycle.resumable
         assert pod.view.calls_not_resumable() == 0
 
 

@@ -19,7 +19,7 @@ from tests.runtime.rig import Rig, rig
 from tests.waiting import until
 from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import is_quiet
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
 from voice_agent.runtime.pod.fleet import ReadyPods
@@ -52,7 +52,7 @@ class Attached:
 
     def __init__(self, pod: Pod, number: int = 1, *, resumable: bool = True, goes_at: int = 1) -> None:
         self.call = new_call(call_id=f"call_{number:026d}")
-        self.call.resumable = resumable
+        self.call.lifecycle.resumable = resumable
         self.connection: object | None = object()
         self.warned: list[int] = []
         self.tries: list[tuple[float, bool]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.runtime.rig import rig
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.runtime.clock import SteadyClock, SystemClock
 from voice_agent.stores.base import PodHeartbeat
 from voice_agent.stores.redis import RedisStore
@@ -46,7 +46,7 @@ async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> No
             await again.gone()
             await blue.upkeep.look_after_calls()
             await green.upkeep.look_after_calls()
-            assert green.owned.by_id[caller.call_id].call.status is Status.PARKED
+            assert green.owned.by_id[caller.call_id].call.lifecycle.status is Status.PARKED
     finally:
         await store.close()
 
@@ -78,5 +78,5 @@ async def test_a_clock_that_is_set_ends_no_call() -> None:
         machine_ms[0] += 48 * HOURS_MS
         await pod.upkeep.look_after_calls()
         calls = pod.owned.by_id
-        assert calls[parked.call_id].call.status is Status.PARKED
-        assert calls[attached.call_id].call.status is Status.ATTACHED
+        assert calls[parked.call_id].call.lifecycle.status is Status.PARKED
+        assert calls[attached.call_id].call.lifecycle.status is Status.ATTACHED

@@ -103,7 +103,7 @@ async def test_a_call_that_left_the_memory_counts_until_its_window_is_over() -> 
         await caller.gone()
         live = pod.owned.by_id[caller.call_id]
         await pod.owned.unload(live)
-        quota, until_ms = pod.admission.quota, live.call.left_at_ms + 120_000
+        quota, until_ms = pod.admission.quota, live.call.lifecycle.left_at_ms + 120_000
         quota.expire(until_ms - 1)
         assert quota.calls_of("key") == 1
         quota.expire(until_ms)

@@ -47,8 +47,8 @@ async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> N
     pod = await its.pod(max_call_s=7200)
     live = await pod.connector.ownership.make(StartCall(model, "key"))
     assert store.rounds == [1]
-    assert live.call.model == (model or "scripted")
-    assert live.call.session.fields["model"] == live.call.model
+    assert live.call.identity.model == (model or "scripted")
+    assert live.call.session.fields["model"] == live.call.identity.model
     assert abs(live.call.session.fields["expires_at"] - (pod.ports.clock.wall_ms() / 1000 + 7200)) < PATIENCE_S
     assert pod.owned.budget.used_by("key") == live.memory.held_bytes > 0
     await pod.close()
@@ -90,7 +90,7 @@ async def test_two_resumes_at_once_are_one_after_the_other() -> None:
         await caller.gone()
         again = await asyncio.gather(*(its.resume(green, caller.call_id, 0) for _ in range(2)))
         live = green.owned.by_id[caller.call_id]
-        assert live.call.epoch == 3
+        assert live.call.owner.epoch == 3
         assert [one.attachment._live for one in again] == [live, live]
         assert green.admission.quota.calls_of("key") == 1
         assert (await again[0].transport.until(lambda it: it.closed))[0] == 4409
@@ -121,7 +121,7 @@ async def test_a_pod_that_gets_a_call_back_lets_go_of_what_it_had(meanwhile: boo
         assert before.writer.state is FENCED
         live = pod.owned.by_id[first.call_id]
         assert live is not before
-        assert live.call.epoch == 3
+        assert live.call.owner.epoch == 3
         assert pod.admission.quota.calls_of("key") == 1
         assert pod.owned.budget.used_by("key") == live.memory.held_bytes
         assert (await first.transport.until(lambda it: it.closed))[0] == 4409

@@ -13,7 +13,7 @@ from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, Rig, parking_of, rig
 from tests.waiting import until
 from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -36,7 +36,7 @@ async def left(pod: Pod, size_bytes: int, **request: str) -> DrivenCall:
 
 def ended(*callers: DrivenCall) -> list[int]:
     """Which of them have ended."""
-    return [number for number, caller in enumerate(callers) if caller.live.call.status is Status.ENDED]
+    return [number for number, caller in enumerate(callers) if caller.live.call.lifecycle.status is Status.ENDED]
 
 
 async def test_the_largest_parked_call_of_a_key_ends_when_they_take_too_much() -> None:
@@ -47,7 +47,7 @@ async def test_the_largest_parked_call_of_a_key_ends_when_they_take_too_much() -
         other = await left(pod, 3 * MIB, api_key_hash="other")
         await parking_of(pod, stored_bytes=5 * MIB).enforce()
         assert ended(*callers, other) == [1]
-        assert callers[1].live.call.outcome == "abandoned"
+        assert callers[1].live.call.lifecycle.outcome == "abandoned"
         assert isinstance(pod.observer, CountingObserver)
         assert pod.observer.counts["limit_reached", "parked_bytes"] == 1
         with pytest.raises(ConnectionRefused) as refused:
@@ -141,7 +141,7 @@ async def test_forty_drops_of_megabytes_leave_no_more_than_the_bound() -> None:
         for _ in range(40):
             await left(pod, MIB)
             await parking.enforce()
-        parked = [live for live in pod.owned.by_id.values() if live.call.status is Status.PARKED]
+        parked = [live for live in pod.owned.by_id.values() if live.call.lifecycle.status is Status.PARKED]
         assert sum(live.memory.held_bytes for live in parked) <= 4 * MIB
         assert len(parked) == 3
 
@@ -167,7 +167,7 @@ async def test_as_many_parked_calls_as_there_are_places_stay_in_memory() -> None
         pod = await its.pod(capacity=5)
         callers = [await left(pod, 0) for _ in range(5)]
         for number, caller in enumerate(callers):
-            caller.live.call.left_at_ms += number
+            caller.live.call.lifecycle.left_at_ms += number
         pod.admission.capacity = 3
         await parking_of(pod).enforce()
         assert list(pod.owned.by_id.values()) == [caller.live for caller in callers[2:]]
@@ -190,7 +190,7 @@ async def test_a_call_that_is_being_taken_up_does_not_end() -> None:
         store.gate.clear()
         enforcing = asyncio.create_task(parking_of(pod, stored_bytes=0).enforce())
         await until(lambda: ended(second))
-        third.live.call.status = Status.ATTACHED
+        third.live.call.lifecycle.status = Status.ATTACHED
         fourth.live.writer.state = PAUSED
         store.gate.set()
         await enforcing

@@ -419,8 +419,8 @@ async def test_a_call_that_cannot_be_written_does_not_stop_the_others() -> None:
         await bad.greeting()
         live = pod.owned.by_id[bad.call_id]
         await pod.committer.flush(live.writer)
-        live.call.agent_state = {"not json": object()}
-        live.call.mark("agent")
+        live.call.dialogue.agent_state = {"not json": object()}
+        live.call.record.mark("agent")
         bad.transport.say(TYPED)
         assert (await bad.transport.until(lambda it: it.closed))[0] == 1011
         good.transport.say(TYPED)

@@ -39,7 +39,7 @@ async def refusal(pod: Pod, key: str = KEY, **request: object) -> ConnectionRefu
 
 def counted(pod: Pod) -> Counter[str]:
     """Calls that a pod has, one by one."""
-    return Counter(live.call.api_key_hash[:KEY_DIGITS] for live in pod.owned.by_id.values())
+    return Counter(live.call.identity.api_key_hash[:KEY_DIGITS] for live in pod.owned.by_id.values())
 
 
 async def test_a_key_may_have_so_many_calls_and_another_key_does_not_suffer() -> None:

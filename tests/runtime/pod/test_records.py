@@ -49,9 +49,9 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
             "color": "blue",
             "epoch": 1,
             "events": len(caller.transport.ids),
-            "turns": live.call.turns,
+            "turns": live.call.dialogue.turns,
             "resumable": True,
-            "started_at_ms": live.call.created_at_ms,
+            "started_at_ms": live.call.identity.created_at_ms,
             "left_at_ms": None,
             "ended_at_ms": None,
             "agent_state": {},
@@ -59,14 +59,14 @@ async def test_a_record_says_what_has_been_and_none_of_what_has_not() -> None:
         assert [(line["role"], line["text"]) for line in record["transcript"]] == [("user", "hi")]
         await caller.gone()
         record = await read()
-        assert (record["status"], record["left_at_ms"]) == ("parked", live.call.left_at_ms)
+        assert (record["status"], record["left_at_ms"]) == ("parked", live.call.lifecycle.left_at_ms)
         live.finish("admin")
         await pod.committer.flush(live.writer)
         snapshot = await store.load(caller.call_id)
         assert snapshot is not None
         record = describe(snapshot)
         assert (record["status"], record["outcome"]) == ("ended", "admin")
-        assert record["ended_at_ms"] == live.call.ended_at_ms > 0
+        assert record["ended_at_ms"] == live.call.lifecycle.ended_at_ms > 0
         assert record["session"] == live.call.session.fields
         assert record["agent_state"] == {}
         await store.erase(caller.call_id, 1)

@@ -11,7 +11,7 @@ from tests.runtime.rig import MemoryTransport, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.drain import DrainMode
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.runtime.pod.signs_of_life import ANSWER_S, SignsOfLife
 
 
@@ -44,7 +44,7 @@ async def test_a_drain_does_not_wait_for_a_peer_that_has_never_given_a_sign_of_l
         assert (await caller.transport.until(lambda it: it.closed))[0] == 1011
         async with asyncio.timeout(PATIENCE_S):
             await pod.wait_drained()
-        assert live.call.status is Status.PARKED
+        assert live.call.lifecycle.status is Status.PARKED
 
 
 async def test_a_drain_waits_for_callers_who_listen_and_for_those_who_have_spoken() -> None:

@@ -14,7 +14,7 @@ from tests.runtime.pod.test_signs_of_life import questions
 from tests.runtime.rig import FixedAgents, Rig, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.drain import DrainMode
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.clock import SteadyClock
 from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S
@@ -92,8 +92,8 @@ async def test_a_call_whose_upgrade_failed_ends_after_its_window(its: Rig, clock
     await attachment.abandon()
     assert pod.status().parked_calls == 1
     clock.leap(121)
-    await until(lambda: live.call.status is Status.ENDED)
-    assert live.call.outcome == "abandoned"
+    await until(lambda: live.call.lifecycle.status is Status.ENDED)
+    assert live.call.lifecycle.outcome == "abandoned"
 
 
 async def test_a_drain_ends_at_its_deadline_though_the_store_has_never_answered(its: Rig, clock: LeapingClock) -> None:
@@ -148,7 +148,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         await caller.gone()
         live = pod.owned.by_id[caller.call_id]
         await until(lambda: not pod.committer.has_pending(live.writer))
-        live.call.mark("agent")
+        live.call.record.mark("agent")
         store.gate.clear()
         leaving = asyncio.create_task(pod.owned.unload(live))
         await until(lambda: pod.committer._in_flight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock, create_autospec, patch
 
@@ -12,7 +13,8 @@ from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig
 from tests.waiting import until
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.pod import upkeep
@@ -33,7 +35,7 @@ class LookedAfter:
         )
         now_s = self.now_s = self.pod.ports.clock.monotonic_s()
         self.live.call = state.pop("call", None) or new_call()
-        self.live.call.created_at_ms = self.pod.ports.clock.wall_ms()
+        self.live.call.identity.created_at_ms = self.pod.ports.clock.wall_ms()
         self.live.activity.has_sent = state.pop("has_sent", False)
         self.live.activity.heard_at_s -= state.pop("heard_ago_s", 0.0)
         key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
@@ -69,7 +71,7 @@ def test_a_call_that_was_not_written_for_a_while_is_asked_for(ttl_s: int, ago_s:
 def test_the_key_of_a_call_is_kept_as_long_as_the_call(key: str, ago_s: float, is_kept: bool) -> None:
     """Bound again each third of the TTL; a call without a key has none to keep."""
     call = new_call()
-    call.call_key_hash = key
+    call.identity = replace(call.identity, call_key_hash=key)
     assert LookedAfter(ttl_s=3, call=call, key_kept_ago_s=ago_s).kept.called == is_kept
 
 
@@ -86,7 +88,7 @@ def test_a_caller_is_silent_since_something_was_heard_last(has_sent: bool, silen
 def parked(*, handed_off: bool) -> Call:
     """Since the beginning of time."""
     call = new_call()
-    call.status, call.left_at_ms, call.handed_off = Status.PARKED, 0, handed_off
+    call.lifecycle.status, call.lifecycle.left_at_ms, call.lifecycle.handed_off = Status.PARKED, 0, handed_off
     return call
 
 

@@ -20,7 +20,7 @@ async def test_the_oldest_attached_call_is_told() -> None:
         callers, began_ms = [], []
         for _ in range(3):
             callers.append(await its.start(pod))
-            began_ms.append(pod.owned.by_id[callers[-1].call_id].call.created_at_ms)
+            began_ms.append(pod.owned.by_id[callers[-1].call_id].call.identity.created_at_ms)
             clock.leap(10)
         for caller, at_ms in zip(callers, began_ms, strict=True):
             assert pod.view.oldest_call_at_ms() == at_ms

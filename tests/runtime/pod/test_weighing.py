@@ -110,7 +110,7 @@ async def test_what_is_gone_weighs_nothing() -> None:
         assert pod.owned.budget.used_by("key") >= 3 * MIB
         over.live.finish("admin")
         await its.resume(other, fenced.attachment.call_id, 0)
-        fenced.live.call.mark("counts")
+        fenced.live.call.record.mark("counts")
         await pod.committer.flush(fenced.live.writer)
         await parked.attachment.abandon()
         await pod.owned.unload(parked.live)

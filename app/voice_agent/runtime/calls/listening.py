@@ -50,7 +50,7 @@ class Listening:
         """Detect turns from a position in the client's audio on, as the session asks for; None: from where it is."""
         call = self._call
         detection = call.session.turn_detection
-        if detection is None or call.mirror:
+        if detection is None or call.identity.mirror:
             self.endpointer = None
             return
         buffer = call.input_audio

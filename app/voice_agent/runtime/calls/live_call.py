@@ -43,7 +43,8 @@ from voice_agent.call.inputs import (
     Input,
 )
 from voice_agent.call.machine import Step
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.call_memory import CallMemory
@@ -204,7 +205,7 @@ class LiveCall:
             return
         self.connection = None
         self.feed(ConnectionLost(hung_up, planned))
-        if self.call.status is Status.ENDED:
+        if self.call.lifecycle.status is Status.ENDED:
             self._over("hangup")
 
     def push(self, events: list[OutboxEntry]) -> None:

@@ -38,7 +38,6 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.record import Call
 from voice_agent.call.response_items import settings_of
-from voice_agent.call.responses import playing_until_ms
 from voice_agent.runtime.calls.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.calls.apology import apology
 from voice_agent.runtime.calls.audio_pacer import AudioPacer
@@ -91,8 +90,8 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
         items=_conversation_of(call) if settings.input_items is None else settings.input_items,
         clip=clip,
         now_ms=response.started_at_ms,
-        state=call.agent_state,
-        failed_to=call.failed_up_to,
+        state=call.dialogue.agent_state,
+        failed_to=call.dialogue.failed_up_to,
         was_cut=response.cut,
         progress=Progress(response.plan, response.text, response.audio_bytes, response.functions_called),
         once=once,
@@ -167,7 +166,7 @@ class ResponseRun:
         self._replay = Replay(response, target, replays=agent.replays, speaks=speaks)
         self._speech = AudioPacer(self._host, response, target, self._replay, self._clock, agent=agent)
         self._speech.on_piece = self._piece_begins
-        clip = Clip(call.answered.audio, call.session.input_format) if call.answered else None
+        clip = Clip(call.clips.answered.audio, call.session.input_format) if call.clips.answered else None
         return turn_of(call, clip, _SideEffects(self._host, response.response_id))
 
     async def _next(self, parts: AsyncIterator[ResponsePart]) -> ResponsePart:
@@ -226,7 +225,7 @@ class ResponseRun:
 
     async def _wait_played(self) -> None:
         """Wait until the caller has heard everything, also of what another pod sent before it lost the call."""
-        while (left_ms := playing_until_ms(self._call) - self._clock.wall_ms()) > 0:
+        while (left_ms := self._call.dialogue.playing_until_ms - self._clock.wall_ms()) > 0:
             await self._clock.sleep(left_ms / 1000)
 
     # --- what goes wrong -------------------------------------------------------

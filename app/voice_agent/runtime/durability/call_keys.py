@@ -32,7 +32,7 @@ class CallKeys:
 
         Returns for which call it stands from now on. Raises `StoreError`: it is not known for which.
         """
-        return await self._store.bind_call_key(call.call_key_hash, call.call_id, instead_of=instead_of)
+        return await self._store.bind_call_key(call.identity.call_key_hash, call.call_id, instead_of=instead_of)
 
     def keep(self, call: Call, is_ours: Callable[[], bool]) -> None:
         """Bind a call's key to it again, in a task that waits out an outage while the call `is_ours`."""
@@ -43,7 +43,7 @@ class CallKeys:
         try:
             while is_ours():
                 try:
-                    await self._store.bind_call_key(call.call_key_hash, call.call_id)
+                    await self._store.bind_call_key(call.identity.call_key_hash, call.call_id)
                     return
                 except StoreError:
                     self._observer.store_failed("bind_call_key")

@@ -20,8 +20,9 @@ from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import Effect, Skipped, Write
 from voice_agent.call.inputs import EventsReleased, Input, SkipWrite, TakeWrite, WriteLost
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
 from voice_agent.call.schema import SCHEMA
+from voice_agent.call.status import Status
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -171,14 +172,14 @@ class CallWriter:
     @property
     def has_ended(self) -> bool:
         """See `writing.Writer`."""
-        return self.call.status is Status.ENDED
+        return self.call.lifecycle.status is Status.ENDED
 
     def ownership_check(self) -> CallWrite | None:
         """See `writing.Writer`."""
         if self.state is not OPEN:
             return None
-        call = self.call
-        return CallWrite(call.call_id, call.epoch, claim=call.claim, doubted=call.doubted_claim)
+        owner = self.call.owner
+        return CallWrite(self.call.call_id, owner.epoch, claim=owner.claim, doubted=owner.doubted_claim)
 
     def release_unsaved(self) -> None:
         """See `writing.Writer`."""
@@ -215,7 +216,7 @@ class CallWriter:
         """See `writing.Writer`: another pod owns the call now."""
         if self.state is FENCED:
             return
-        log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.epoch)
+        log.info("call taken over elsewhere", call_id=self.call.call_id, epoch=self.call.owner.epoch)
         self.fence()
         # A client that came back in doubt has no other connection: the owner is to be found with a resume.
         self._host.drop(CloseCode.SERVICE_RESTART if self.in_doubt else CloseCode.ATTACHED_ELSEWHERE)

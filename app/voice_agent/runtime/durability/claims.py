@@ -76,7 +76,7 @@ class Claims:
         Raises `StoreError` without an answer, and whether the claim took effect is not known then, as after a
         cancellation; `RecordUnreadable` for a record that this version cannot read; the next write of `held` heals it.
         """
-        name = (held.call.doubted_claim if held is not None else "") or self.new_name()
+        name = (held.call.owner.doubted_claim if held is not None else "") or self.new_name()
         claim = Claim(call_id, self._pod, self._color, self._clock.wall_ms(), api_key_hash, name, self._schemas)
         if held is not None:
             # Whatever keeps the answer away, a cancellation too: until there is one it may have taken effect.
@@ -101,9 +101,9 @@ class Claims:
         """
         is_long = len(claimed.snapshot.items) > LONG_CONVERSATION
         call = await asyncio.to_thread(begin, claimed) if is_long else begin(claimed)
-        if any(call.missing):
-            log.warning("the store had lost a part of a call", call_id=call.call_id, **call.missing._asdict())
-            for part, count in call.missing._asdict().items():
+        if any(call.record.missing):
+            log.warning("the store had lost a part of a call", call_id=call.call_id, **call.record.missing._asdict())
+            for part, count in call.record.missing._asdict().items():
                 if count:
                     self._observer.call_incomplete(part)
         return call

@@ -108,7 +108,7 @@ class Connector:
             live,
             connection,
             resumed=resumed,
-            unread=self._budget.holder(live.call.api_key_hash),
+            unread=self._budget.holder(live.call.identity.api_key_hash),
             greeter=self.greeter,
             committer=self._committer,
             admission=self._admission,

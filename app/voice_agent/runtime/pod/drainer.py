@@ -16,7 +16,7 @@ import structlog
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.drain import Drain, DrainingCall, DrainMode
 from voice_agent.call.machine import is_quiet
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.errors import StoreError
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.committer import Committer
@@ -144,7 +144,8 @@ class Drainer:
         call_id = live.call.call_id
         if call_id in handing_off and not handing_off[call_id].done():
             return
-        if not live.call.resumable and call_id not in handing_off:  # Before the deadline the plan names no such call.
+        # Before the deadline the plan names no call that cannot be resumed.
+        if not live.call.lifecycle.resumable and call_id not in handing_off:
             self._ports.observer.call_dropped("drain")
         handing_off[call_id] = asyncio.create_task(live.hand_off(force=is_last))
 
@@ -190,4 +191,5 @@ def _draining(live: LiveCall) -> DrainingCall:
     call = live.call
     spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
     may_move = is_quiet(call) or (live.connection is not None and live.connection.client.resumable_now)
-    return DrainingCall(call.call_id, call.resumable, may_move and call.status is Status.ATTACHED, spread)
+    lifecycle = call.lifecycle
+    return DrainingCall(call.call_id, lifecycle.resumable, may_move and lifecycle.status is Status.ATTACHED, spread)

@@ -30,7 +30,7 @@ class Greeter:
             "resume_token": resume_token(self._secret, call.call_id),
             "color": self._settings.color,
             "pod": self._settings.pod,
-            "epoch": call.epoch,
+            "epoch": call.owner.epoch,
             "resumed": resumed,
             "input_audio_ms": call.heard_ms,
             "input_audio_bytes": call.heard_bytes,

@@ -8,7 +8,8 @@ from weakref import WeakValueDictionary
 
 from voice_agent.agents.base import Agent
 from voice_agent.call.beginnings import Beginning
-from voice_agent.call.record import Call, Status
+from voice_agent.call.record import Call
+from voice_agent.call.status import Status
 from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.call_keys import CallKeys
@@ -60,7 +61,7 @@ class OwnedCalls:
 
     def parked(self) -> list[LiveCall]:
         """Those whose connection broke and whose resume window runs."""
-        return [live for live in self if live.call.status is Status.PARKED]
+        return [live for live in self if live.call.lifecycle.status is Status.PARKED]
 
     def lock(self, call_id: str) -> asyncio.Lock:
         """Held by whoever takes a call over, or lets it go from memory: one at a time."""
@@ -75,12 +76,12 @@ class OwnedCalls:
             self._ports.clock,
             self._ports.observer,
             self._forget,
-            holder=self.budget.holder(call.api_key_hash),
+            holder=self.budget.holder(call.identity.api_key_hash),
             max_audio_bytes=self._settings.max_audio_bytes,
         )
         live.record(self._ports.recordings, beginning)
         self.by_id[call.call_id] = live
-        self._quota.add(call.call_id, call.api_key_hash)
+        self._quota.add(call.call_id, call.identity.api_key_hash)
         live.memory.update()
         return live
 
@@ -88,10 +89,10 @@ class OwnedCalls:
         if self.has(live):
             call = live.call
             del self.by_id[call.call_id]
-            self._quota.remove(call.api_key_hash)
-            if call.status is Status.ENDED:
+            self._quota.remove(call.identity.api_key_hash)
+            if call.lifecycle.status is Status.ENDED:
                 until_s = self._ports.clock.monotonic_s() + self._ports.store.retention_s
-                self.ended.add(call.call_id, call.api_key_hash, call.conversation.packed_bytes, until_s)
+                self.ended.add(call.call_id, call.identity.api_key_hash, call.conversation.packed_bytes, until_s)
 
     def keep_key(self, live: LiveCall) -> None:
         """Bind a call's key to it again, so that it lives as long as the call; waits out an outage."""
@@ -107,17 +108,17 @@ class OwnedCalls:
         """Let a parked call go from memory; the store keeps it. Does nothing if its caller comes back meanwhile."""
         call = live.call
         async with self.lock(call.call_id):
-            if call.status is not Status.PARKED or self._committer.lacks(live.writer):
+            if call.lifecycle.status is not Status.PARKED or self._committer.lacks(live.writer):
                 return
             await live.stop_work()
             await self._committer.flush(live.writer)
-            if call.status is not Status.PARKED:
+            if call.lifecycle.status is not Status.PARKED:
                 return  # Its window ended meanwhile, which is yet to be written.
             if self._committer.lacks(live.writer):
                 live.resume_work()
             else:
                 live.writer.fence()
-                until_ms = call.left_at_ms + self._settings.resume_window_s * 1000
-                self._quota.unload(call.call_id, call.api_key_hash, until_ms)
+                until_ms = call.lifecycle.left_at_ms + self._settings.resume_window_s * 1000
+                self._quota.unload(call.call_id, call.identity.api_key_hash, until_ms)
                 live.memory.release()
                 self._forget(live)

@@ -106,7 +106,7 @@ class Ownership:
         401 if the API key of the call's record was revoked: the call ends then, on whichever pod it was.
         """
         taken = await self._take_over(call_id, request, api_key_hash)
-        if isinstance(taken, ResumedCall) and taken.live.call.api_key_hash in self._revoked:
+        if isinstance(taken, ResumedCall) and taken.live.call.identity.api_key_hash in self._revoked:
             await self._owned.end(taken.live, "admin")
             raise ConnectionRefused(401, "revoked_api_key", "The API key of this call was revoked; the call has ended.")
         return taken
@@ -146,12 +146,12 @@ class Ownership:
         if live is not None and not self._owned.has(live):
             live = None  # It ended, or was fenced, meanwhile.
         if claimed is NotClaimed.UNKNOWN and live is not None:
-            live.feed(ClaimGranted(live.call.epoch + 1, name))
+            live.feed(ClaimGranted(live.call.owner.epoch + 1, name))
             live.feed(WriteLost())
             return self._from_memory(live)
         if isinstance(claimed, NotClaimed):
             return claimed
-        if live is not None and is_next_claim(live.call, claimed.epoch):
+        if live is not None and is_next_claim(live.call.owner, live.call.lifecycle, claimed.epoch):
             live.feed(ClaimGranted(claimed.epoch, name))
             return self._from_memory(live)
         if live is not None:
@@ -163,12 +163,17 @@ class Ownership:
         committer = self._committer
         if not committer.degraded or not self._owned.has(live):
             return False
-        return is_surely_newest(live.call, given_up_at_ms=committer.degraded_at_ms, last_event=last_event)
+        return is_surely_newest(
+            live.call.lifecycle,
+            sent_seq=live.call.outbox.sent_seq,
+            given_up_at_ms=committer.degraded_at_ms,
+            last_event=last_event,
+        )
 
     def _from_memory(self, live: LiveCall) -> ResumedCall:
         call = live.call
-        left_at_ms = call.left_at_ms or self._ports.clock.wall_ms()
-        return ResumedCall(live, "handoff" if call.handed_off else "drop", left_at_ms)
+        left_at_ms = call.lifecycle.left_at_ms or self._ports.clock.wall_ms()
+        return ResumedCall(live, "handoff" if call.lifecycle.handed_off else "drop", left_at_ms)
 
     async def _from_snapshot(self, claimed: Claimed) -> ResumedCall:
         settings = self._settings
@@ -180,18 +185,19 @@ class Ownership:
             schemas=settings.reads_schemas,
         )
         call = await self._claims.read(beginning)
-        left_at_ms = call.left_at_ms
+        left_at_ms = call.lifecycle.left_at_ms
         kind = resume_kind(
-            call,
+            call.lifecycle,
             previous_status=claimed.previous_status,
             previous_owner=claimed.previous_owner,
             pod=settings.pod,
         )
         try:
-            agent = self._ports.agents.agent(call.model)
+            agent = self._ports.agents.agent(call.identity.model)
         except ConnectionRefused as refused:
             # Not the client's error: another pod, of another version, may know the agent.
-            raise unavailable("agent_unknown", f"This pod has no agent {call.model!r}; try again.") from refused
+            problem = f"This pod has no agent {call.identity.model!r}; try again."
+            raise unavailable("agent_unknown", problem) from refused
         live = self._owned.add(call, beginning, agent)
         live.resume_work()
         return ResumedCall(live, kind, left_at_ms)
@@ -238,8 +244,8 @@ class Ownership:
 
     def _from_memory_by_key(self, request: StartCall, error: StoreError) -> ResumedCall:
         for live in self._owned:
-            call = live.call
-            is_meant = call.call_key_hash == request.call_key_hash and call.api_key_hash == request.api_key_hash
+            known = live.call.identity
+            is_meant = known.call_key_hash == request.call_key_hash and known.api_key_hash == request.api_key_hash
             if is_meant and self._may_go_on_unasked(live, request.last_event):
                 live.writer.in_doubt = True
                 return self._from_memory(live)

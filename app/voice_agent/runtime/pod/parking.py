@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.errors import StoreError, StoreRefused
 from voice_agent.runtime.budget import FLOOR_BYTES, Budget
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -103,14 +103,14 @@ class Parking:
         large: dict[str, list[LiveCall]] = defaultdict(list)
         for live in self._owned.parked():
             if live.memory.held_bytes > FLOOR_BYTES and not live.writer.writes_paused:
-                large[live.call.api_key_hash].append(live)
-                stored[live.call.api_key_hash] += live.memory.held_bytes
+                large[live.call.identity.api_key_hash].append(live)
+                stored[live.call.identity.api_key_hash] += live.memory.held_bytes
         for key, lives in large.items():
             for live in sorted(lives, key=lambda live: live.memory.held_bytes, reverse=True):
                 if stored[key] <= self._stored_bytes:
                     break
                 # Its client may have come back while others ended.
-                if live.call.status is Status.PARKED and not live.writer.writes_paused:
+                if live.call.lifecycle.status is Status.PARKED and not live.writer.writes_paused:
                     stored[key] -= live.memory.held_bytes
                     await self._abandon(live)
 
@@ -128,7 +128,7 @@ class Parking:
 
     async def _bound_memory(self) -> None:
         """The largest go first, then the oldest. They can be resumed from the store until their TTL ends."""
-        parked = sorted(self._owned.parked(), key=lambda live: (-_memory_bytes(live), live.call.left_at_ms))
+        parked = sorted(self._owned.parked(), key=lambda live: (-_memory_bytes(live), live.call.lifecycle.left_at_ms))
         size_bytes = sum(map(_memory_bytes, parked))
         limit_bytes = self._budget.limit_bytes // MEMORY_SHARE
         while parked and size_bytes > limit_bytes:
@@ -136,7 +136,7 @@ class Parking:
             size_bytes -= _memory_bytes(live)
             await self._unload(live)
         surplus = len(parked) - self._admission.capacity
-        for live in sorted(parked, key=lambda live: live.call.left_at_ms)[: max(0, surplus)]:
+        for live in sorted(parked, key=lambda live: live.call.lifecycle.left_at_ms)[: max(0, surplus)]:
             await self._unload(live)
 
     async def _unload(self, live: LiveCall) -> None:
@@ -144,7 +144,7 @@ class Parking:
         await self._owned.unload(live)
         if size_bytes > FLOOR_BYTES and not self._owned.has(live):
             until_s = self._ports.clock.monotonic_s() + self._ttl_s
-            self._unloaded[live.call.call_id] = _Unloaded(live.call.api_key_hash, size_bytes, until_s)
+            self._unloaded[live.call.call_id] = _Unloaded(live.call.identity.api_key_hash, size_bytes, until_s)
 
 
 def _memory_bytes(live: LiveCall) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.codec import epoch_of, keeps_what_was_said, restore
 from voice_agent.call.record import Call
+from voice_agent.call.restoring import epoch_of, keeps_what_was_said, restore
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.ports import Clock
@@ -73,20 +73,20 @@ def describe(source: Call | Snapshot) -> dict[str, Any]:
         call = source
     return {
         "id": call.call_id,
-        "model": call.model,
-        "status": call.status.value,
-        "outcome": call.outcome or None,
-        "owner": call.owner,
-        "color": call.color,
-        "epoch": call.epoch,
+        "model": call.identity.model,
+        "status": call.lifecycle.status.value,
+        "outcome": call.lifecycle.outcome or None,
+        "owner": call.owner.pod,
+        "color": call.owner.color,
+        "epoch": call.owner.epoch,
         "events": call.outbox.seq,
-        "turns": call.turns,
-        "resumable": call.resumable,
-        "started_at_ms": call.created_at_ms,
-        "left_at_ms": call.left_at_ms or None,
-        "ended_at_ms": call.ended_at_ms or None,
+        "turns": call.dialogue.turns,
+        "resumable": call.lifecycle.resumable,
+        "started_at_ms": call.identity.created_at_ms,
+        "left_at_ms": call.lifecycle.left_at_ms or None,
+        "ended_at_ms": call.lifecycle.ended_at_ms or None,
         "session": call.session.fields if is_kept else None,
-        "agent_state": call.agent_state if is_kept else None,
+        "agent_state": call.dialogue.agent_state if is_kept else None,
         "transcript": [_line(item) for item in call.conversation.items()],
     }
 

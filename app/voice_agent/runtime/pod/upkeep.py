@@ -59,7 +59,7 @@ class Upkeep:
         now_ms = self._ports.clock.wall_ms()
         call = live.call
         live.memory.update()
-        if call.call_key_hash and now_s - live.writer.key_kept_at_s >= settings.ttl_s / 3:
+        if call.identity.call_key_hash and now_s - live.writer.key_kept_at_s >= settings.ttl_s / 3:
             self._owned.keep_key(live)
         silent_s = live.activity.update()
         notice_silence(live, silent_s)

@@ -77,24 +77,24 @@ class PodView:
 
     def calls_not_resumable(self) -> int:
         """Attached calls whose client never said that it can come back: a drain waits for them."""
-        return sum(not live.call.resumable for live in self._owned.attached())
+        return sum(not live.call.lifecycle.resumable for live in self._owned.attached())
 
     def oldest_call_at_ms(self) -> int:
         """When the oldest attached call began; 0: there is none."""
-        return min((live.call.created_at_ms for live in self._owned.attached()), default=0)
+        return min((live.call.identity.created_at_ms for live in self._owned.attached()), default=0)
 
     def calls(self) -> list[CallSummary]:
         """The calls this pod owns."""
         return [
             CallSummary(
                 call_id=live.call.call_id,
-                model=live.call.model,
-                status=live.call.status.value,
-                epoch=live.call.epoch,
-                started_at_ms=live.call.created_at_ms,
+                model=live.call.identity.model,
+                status=live.call.lifecycle.status.value,
+                epoch=live.call.owner.epoch,
+                started_at_ms=live.call.identity.created_at_ms,
                 events=live.call.outbox.seq,
-                turns=live.call.turns,
-                resumable=live.call.resumable,
+                turns=live.call.dialogue.turns,
+                resumable=live.call.lifecycle.resumable,
             )
             for live in self._owned
         ]

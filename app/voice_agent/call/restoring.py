@@ -1,0 +1,243 @@
+"""A call as the store holds it, decoded: the inverse of `codec`.
+
+`restore` trusts nothing that it reads: whatever is missing or of another kind is `RecordUnreadable`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, TypeVar
+
+import orjson
+
+from voice_agent.call.alignment import Piece
+from voice_agent.call.changes import Snapshot, SpeechEntry
+from voice_agent.call.clips import HeardClip
+from voice_agent.call.codec import SAID, is_known
+from voice_agent.call.completeness import Kept, missing, replayable
+from voice_agent.call.conversation import Conversation
+from voice_agent.call.dialogue import Playback
+from voice_agent.call.event_ids import MAX_EVENT_NUMBER
+from voice_agent.call.ids import IdSequence
+from voice_agent.call.input_buffer import InputAudioBuffer
+from voice_agent.call.outbox import Outbox
+from voice_agent.call.ownership import Owner
+from voice_agent.call.record import Call, Identity, Response
+from voice_agent.call.response_chunks import restore_chunks
+from voice_agent.call.response_items import open_again
+from voice_agent.call.schema import READS_SCHEMAS, reads
+from voice_agent.call.session_config import SessionConfig, new_session
+from voice_agent.call.speech_log import SpeechLog
+from voice_agent.call.status import Lifecycle, Status
+from voice_agent.call.stored_record import StoredRecord
+from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
+
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
+"""What reading raises where a field is missing, or is something else than its kind."""
+
+Shape = TypeVar("Shape", Response, Playback, Piece)
+
+
+def keeps_what_was_said(snapshot: Snapshot) -> bool:
+    """Whether a snapshot holds the session and the conversation, as those of calls that have ended may not."""
+    return "session" in snapshot.fields or SAID in snapshot.items
+
+
+def restore(
+    snapshot: Snapshot,
+    *,
+    epoch: int,
+    outbox_bytes: int,
+    checkpoint_ms: int,
+    schemas: tuple[int, int] = READS_SCHEMAS,
+) -> Call:
+    """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`, also for none of `schemas`.
+
+    One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
+    Where the store has lost something (`Call.record.missing`) it is what is left, and the next write is of all of it.
+    """
+    schema = snapshot.fields.get("schema", b"")
+    if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not reads(int(schema), schemas):
+        raise RecordUnreadable(schema)
+    try:
+        return _restored(snapshot, epoch, outbox_bytes, checkpoint_ms)
+    except DAMAGE as error:
+        raise RecordUnreadable(schema, type(error).__name__) from error
+
+
+def epoch_of(snapshot: Snapshot) -> int:
+    """Raises `RecordUnreadable`."""
+    try:
+        return int(snapshot.fields["epoch"])
+    except DAMAGE as error:
+        raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
+
+
+def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
+    fields, items = snapshot.fields, dict(snapshot.items)
+
+    def text(name: str) -> str:
+        return fields.get(name, b"").decode()
+
+    packed = items.pop(SAID, None)
+    said = _object(packed) if packed else {"session": new_session(text("call_id"), text("model"), "", expires_at_s=0)}
+    seq = _event_number(fields["seq"])
+    session = _object(fields["session"]) if "session" in fields else said["session"]
+
+    call = Call(
+        call_id=text("call_id"),
+        identity=Identity(
+            model=text("model"),
+            created_at_ms=int(fields["created_at_ms"]),
+            mirror=fields.get("mirror") == b"1",
+            api_key_hash=text("api_key_hash"),
+            call_key_hash=text("call_key_hash"),
+        ),
+        owner=Owner(epoch, text("owner"), text("color"), text("claim")),
+        ids=IdSequence.of(text("call_id")),
+        session=SessionConfig(session, voice_locked=fields.get("voice_locked") == b"1"),
+        outbox=Outbox(outbox_bytes, replayable(snapshot.outbox, seq), seq=seq),
+        speech=SpeechLog(checkpoint_ms),
+        record=_record(snapshot),
+        lifecycle=Lifecycle(
+            status=Status(text("status")),
+            outcome=text("outcome"),
+            ended_at_ms=int(fields.get("ended_at_ms", b"0")),
+            left_at_ms=int(fields.get("left_at_ms", b"0")),
+            handed_off=fields.get("handed_off") == b"1",
+            resumable=fields.get("resumable") == b"1",
+        ),
+        conversation=Conversation(items),
+    )
+    ids, dialogue = call.ids, call.dialogue
+    ids.items_made, ids.responses_made, dialogue.turns, call.speech.made = map(int, fields["counts"].split())
+    packed = fields.get("agent_state")
+    dialogue.agent_state = _object(packed) if packed else said.get("agent_state", {})
+    call.speech.stored.extend(entry.n for entry in snapshot.speech)
+    _restore_response(call, fields)
+    _restore_input_audio(call, fields, snapshot.speech)
+    _restore_seen(call, fields)
+    return call
+
+
+def _record(snapshot: Snapshot) -> StoredRecord:
+    fields = snapshot.fields
+    int(fields.get("updated_at_ms", b"0"))  # Must be a number: a take-over reads it from the same record.
+    lost = missing(snapshot)
+    return StoredRecord(
+        schema=int(fields["schema"]),
+        revision=int(fields.get("revision", b"0")),
+        write_whole=any(lost),
+        trimmed_to=(snapshot.outbox[0].n if snapshot.outbox else 0, 0),
+        unknown_fields={name: value for name, value in fields.items() if not is_known(name)},
+        missing=lost,
+    )
+
+
+def _object(packed: bytes) -> dict[str, Any]:
+    found = orjson.loads(packed)
+    if not isinstance(found, dict):
+        raise TypeError("no JSON object")
+    return found
+
+
+def _event_number(digits: bytes) -> int:
+    number = int(digits)
+    if not 0 <= number <= MAX_EVENT_NUMBER:
+        raise ValueError("no event has such a number")
+    return number
+
+
+def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
+    if fields.get("response"):
+        values = orjson.loads(fields["response"])
+        values["params"], values["plan"] = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
+        values["piece"] = _shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))
+        call.response = _shaped(Response, values)
+        sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
+        call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
+        restore_chunks(call.response, fields)
+        open_again(call, call.response)
+    if fields.get("idle_from_ms"):
+        call.dialogue.idle_from_ms = int(fields["idle_from_ms"])
+    if fields.get("playback"):
+        call.dialogue.playback = _shaped(Playback, orjson.loads(fields["playback"]))
+        if call.response is not None and call.response.item_id == call.dialogue.playback.item_id:
+            # It grows with every chunk, and is written with the reply's other fields only.
+            call.dialogue.playback.audio_bytes = call.response.item_audio_bytes
+
+
+def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
+    """What a newer version added goes into `extras`, and from there back into the store."""
+    known = {name: value for name, value in values.items() if name in shape.__dataclass_fields__}
+    return shape(**known, extras={name: value for name, value in values.items() if name not in known})
+
+
+def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+    """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
+    pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
+    for entry in speech:
+        pieces[entry.item_id].append(entry)
+    base_ms, position, speaking, first_n, item_id = fields.get("input_audio", b"0 0 0 0 ").decode().split(" ")
+
+    audio = bytearray().join(entry.audio for entry in pieces.get(item_id, ()))
+    call.input_audio = InputAudioBuffer(
+        audio=audio,
+        position=int(position),
+        base_ms=int(base_ms),
+        item_id=item_id or None,
+        speaking=speaking == "1",
+        saved=len(audio),
+        first_n=int(first_n),
+    )
+    kept = Kept.unpack(fields)
+    if kept is not None and len(audio) != kept.utterance_bytes:
+        # It is not known which part is left, and a client that sends again must begin where something is missing.
+        call.input_audio.position -= kept.utterance_bytes
+        call.input_audio.audio = bytearray()
+        call.input_audio.saved = call.input_audio.first_n = 0
+
+    first, sizes = (orjson.loads(fields.get(name) or b"{}") for name in ("clips", "clip_bytes"))
+    clips: dict[int, HeardClip] = {}
+
+    def clip(of_id: str, from_n: int | None = None) -> HeardClip | None:
+        """One object for all who refer to it; None unless all of its audio was to be kept, and is there."""
+        if of_id not in first:
+            return None
+        said = [entry for entry in pieces.get(of_id, ()) if entry.n >= (from_n or first[of_id])]
+        audio = b"".join(entry.audio for entry in said)
+        if not said or sizes.get(of_id) != len(audio):
+            return None
+        return clips.setdefault(said[0].n, HeardClip(of_id, audio, said[0].n))
+
+    call.dialogue.failed_up_to = fields.get("failed_up_to", b"").decode()
+    call.clips.latest = clip(fields.get("clip_id", b"").decode())
+    if call.response is not None:
+        call.clips.answered = clip(call.response.clip_id, call.response.clip_first_n)
+    for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
+        call.clips.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
+
+
+def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
+    numbered = []
+    for name, value in fields.items():
+        if name.startswith("seen:"):
+            digits, _, event_id = value.partition(b" ")
+            digits, _, position = digits.partition(b":")
+            numbered.append((int(digits), int(position or b"0"), event_id.decode()))
+    numbered.sort()
+    for number, heard_to, seen_id in numbered:
+        call.client_events.seen[seen_id] = (number, heard_to)
+        call.client_events.seen.move_to_end(seen_id)  # A client may have used it twice.
+        call.client_events.made = number
+    if call.record.missing.speech:
+        _forget_appends(call)
+    call.client_events.last_id = next(reversed(call.client_events.seen), None)
+
+
+def _forget_appends(call: Call) -> None:
+    """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
+    for event_id in [
+        event_id for event_id, (_, heard_to) in call.client_events.seen.items() if heard_to > call.input_audio.position
+    ]:
+        del call.client_events.seen[event_id]
