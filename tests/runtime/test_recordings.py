@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
+from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import until
 from voice_agent.call import machine
@@ -23,7 +24,8 @@ from voice_agent.call.replaying import replay
 from voice_agent.errors import StoreRefused
 from voice_agent.runtime import recordings
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.runtime.recordings import NoRecordings, RecordingFolder
+from voice_agent.runtime.ports import Clock
+from voice_agent.runtime.recordings import ERASE_AGAIN, NoRecordings, RecordingFolder
 
 KEPT_S = 1000.0
 
@@ -52,9 +54,9 @@ def folder(tmp_path: Path) -> Iterator[RecordingFolder]:
     kept.close()
 
 
-def opened(path: Path) -> RecordingFolder:
+def opened(path: Path, clock: Clock | None = None) -> RecordingFolder:
     """One with its thread."""
-    return RecordingFolder(path, SystemClock(), CountingObserver(), version="1", pod="pod-a", kept_s=KEPT_S)
+    return RecordingFolder(path, clock or SystemClock(), CountingObserver(), version="1", pod="pod-a", kept_s=KEPT_S)
 
 
 def files(folder: RecordingFolder) -> list[Path]:
@@ -153,6 +155,47 @@ async def test_an_erasure_is_told_once_the_files_are_gone_and_tried_again_until_
         await until(lambda: len(files(folder)) == 2)
     await asyncio.wrap_future(folder.erase("call_a"))
     assert [file.name for file in files(folder)] == ["call_b.1.c0.inputs"]
+
+
+async def test_what_the_disk_does_not_let_go_of_is_tried_later_and_later(tmp_path: Path) -> None:
+    """Until it is gone; a disk that is broken is not asked again with everything that is written."""
+    clock = StoppedClock()
+    folder = opened(tmp_path, clock)
+    begun(folder)
+    await until(lambda: files(folder))
+    tries: list[Path] = []
+
+    async def rounds(count: int, name: str) -> None:
+        for number in range(count):
+            begun(folder, f"call_{name}{number}")
+            await until(lambda: not folder.waiting_bytes)
+
+    def refuse(path: Path, *, missing_ok: bool) -> None:
+        tries.append(path)
+        raise OSError("read-only")
+
+    with patch.object(Path, "unlink", refuse):
+        with pytest.raises(StoreRefused):
+            await asyncio.wrap_future(folder.erase("call_a"))
+        await rounds(3, "b")
+        assert len(tries) == 1
+        for passed_s, known in ((0.5, 1), (0.5, 2), (1, 2), (1, 3), (2, 3), (2, 4)):
+            clock.now_s += passed_s
+            await rounds(2, f"c{1000 * clock.now_s:.0f}")
+            assert len(tries) == known
+    clock.now_s += ERASE_AGAIN.longest_s
+    await rounds(1, "d")
+    await until(lambda: "call_a.1.c0.inputs" not in [file.name for file in files(folder)])
+    await asyncio.to_thread(folder.close)
+
+
+async def test_who_no_longer_waits_for_an_erasure_keeps_none_from_being_made(folder: RecordingFolder) -> None:
+    """The request that asked for it may be over."""
+    begun(folder)
+    folder.erase("call_a").cancel()
+    begun(folder, "call_b")
+    await asyncio.wrap_future(folder.erase("call_b"))
+    assert files(folder) == []
 
 
 def test_old_files_go_and_those_of_calls_under_way_stay(tmp_path: Path) -> None:

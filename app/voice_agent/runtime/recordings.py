@@ -28,6 +28,7 @@ from voice_agent.call.machine import Step
 from voice_agent.call.record import Call
 from voice_agent.call.recording import InputText, emitted_after, opening
 from voice_agent.errors import StoreRefused
+from voice_agent.retry import Delays
 from voice_agent.runtime.ports import Clock, Observer
 
 MIB = 1024 * 1024
@@ -40,6 +41,8 @@ MAX_FOLDER_BYTES = 8 * 1024 * MIB
 GATHER_S = 0.2
 """What comes in so long is written at once; a process that is killed loses that much."""
 SWEEP_S = 60.0
+ERASE_AGAIN = Delays(1.0, 600.0)
+"""Between tries to erase what the disk does not let go of: it may never do so, and each try reads the folder."""
 CLOSE_S = 5.0
 """How long the end of the pod waits for the disk."""
 SUFFIX = ".inputs"
@@ -93,6 +96,8 @@ class RecordingFolder(Recordings):
         self._open: WeakValueDictionary[Path, _Recorder] = WeakValueDictionary()
         self._jobs: queue.SimpleQueue[tuple[Path, bytes | Future[None]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._refused: dict[Path, tuple[float, float]] = {}
+        """Of what the disk did not let go of: the last delay, and when it is tried again. The thread's own."""
         self._sweep()
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
@@ -107,7 +112,7 @@ class RecordingFolder(Recordings):
         return recorder.step
 
     def erase(self, call_id: str) -> Future[None]:
-        """What waits goes, too. What the disk does not let go of is tried again."""
+        """What waits goes, too. What the disk does not let go of is tried again, later and later."""
         self._stop(lambda path: path.name.startswith(f"{call_id}."))
         done: Future[None] = Future()
         if _NAME.fullmatch(call_id):
@@ -140,6 +145,7 @@ class RecordingFolder(Recordings):
             jobs = self._gather()
             try:
                 self._work(jobs)
+                self._erase_again()
                 if self._clock.monotonic_s() - swept_s >= SWEEP_S:
                     swept_s = self._clock.monotonic_s()
                     self._sweep()
@@ -156,12 +162,17 @@ class RecordingFolder(Recordings):
     def _gather(self) -> list[tuple[Path, bytes | Future[None]]]:
         jobs = []
         try:
-            jobs.append(self._jobs.get(timeout=SWEEP_S))
+            jobs.append(self._jobs.get(timeout=self._pause_s()))
             self._closing.wait(GATHER_S)
             while True:
                 jobs.append(self._jobs.get_nowait())
         except queue.Empty:
             return [job for job in jobs if job is not None]
+
+    def _pause_s(self) -> float:
+        """How long the thread has nothing to do by itself."""
+        now_s = self._clock.monotonic_s()
+        return max(0.0, min((SWEEP_S, *(again_s - now_s for _, again_s in self._refused.values()))))
 
     def _work(self, jobs: list[tuple[Path, bytes | Future[None]]]) -> None:
         """In the order of the files, of each in the order of its entries; what is erased later is not written."""
@@ -172,7 +183,7 @@ class RecordingFolder(Recordings):
                 continue
             for known in [one for one in files if one.name.startswith(path.name)]:
                 del files[known]
-            self._remove(path, entry)
+            self._remove(path, entry if entry.set_running_or_notify_cancel() else None)
         if self.is_full:
             self._stop(files.__contains__)
             return
@@ -180,18 +191,27 @@ class RecordingFolder(Recordings):
             with open(path, "ab", opener=_for_this_user) as file:
                 file.write(b"".join(entries))
 
-    def _remove(self, path: Path, erased: Future[None]) -> None:
+    def _erase_again(self) -> None:
+        now_s = self._clock.monotonic_s()
+        for path, (_, again_s) in list(self._refused.items()):
+            if again_s <= now_s:
+                self._remove(path, None)
+
+    def _remove(self, path: Path, erased: Future[None] | None) -> None:
+        """Erase what is recorded of a call, and tell `erased` what became of it."""
         try:
             for old in self._folder.glob(f"{path.name}*{SUFFIX}"):
                 old.unlink(missing_ok=True)
         except OSError as error:
-            if not erased.done():
+            last_s, _ = self._refused.get(path, (0.0, 0.0))
+            delay_s = ERASE_AGAIN.after(last_s)
+            self._refused[path] = delay_s, self._clock.monotonic_s() + delay_s
+            if erased is not None:
                 erased.set_exception(StoreRefused(f"a recording cannot be erased: {error}"))
                 log.warning("a recording cannot be erased; it is tried again", error=str(error))
-            if not self._closing.is_set():
-                self._jobs.put((path, erased))
         else:
-            if not erased.done():
+            self._refused.pop(path, None)
+            if erased is not None:
                 erased.set_result(None)
 
     def _stop(self, concerns: Callable[[Path], bool]) -> None:
