@@ -11,6 +11,7 @@ import pytest
 
 from voice_agent.errors import SettingsError
 from voice_agent.settings import Settings, check_names, environment_of_child, known_names, load_settings
+from voice_agent.stores.embedded import EmbeddedStore
 
 DESIGNED = (
     "COLOR POD HOST PORT STORE_URL CALL_TTL RESUME_WINDOW MAX_CALLS MAX_CALL_SECONDS DRAIN_MODE DRAIN_DEADLINE "
@@ -22,7 +23,7 @@ DESIGNED = (
 def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    for name in [name for name in os.environ if name.startswith("VOICE_")]:
+    for name in [name for name in os.environ if name.startswith(("VOICE_", "XDG_"))]:
         monkeypatch.delenv(name)
 
 
@@ -61,6 +62,29 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
     assert (settings.port, settings.color) == (9000, "green")
     assert [key.get_secret_value() for key in settings.api_keys] == ["first-key", "second-key"]
     assert settings.allowed_origins == ("https://app.example.com", "http://localhost:3000")
+
+
+@pytest.mark.parametrize("url", [None, "embedded://"])
+def test_the_embedded_store_is_where_the_user_has_programs_keep_their_state(
+    url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the XDG Base Directory Specification has it: unset, that is `~/.local/state`; a relative path is none."""
+
+    def folder() -> Path:
+        return EmbeddedStore(load_settings(store_url=url)[0].store_url, ttl_s=9)._dir
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    unset = folder()
+    for state_home, expected in {
+        f"{tmp_path}/my state%20": tmp_path / "my state%20" / "voice-agent" / "store",
+        f"{tmp_path}/.local/state": unset,
+        "relative": unset,
+        "": unset,
+    }.items():
+        monkeypatch.setenv("XDG_STATE_HOME", state_home)
+        assert folder() == expected
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load_settings(store_url="embedded:///mine")[0].store_url == "embedded:///mine"
 
 
 def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

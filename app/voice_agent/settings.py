@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -36,6 +36,9 @@ SHORT_SECRET = 16
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only compared
 """Hosts that mean every address, and the one of them that a client on the same machine uses."""
 
+EMBEDDED = "embedded://"
+"""The embedded store, in the user's own folder."""
+STATE_HOME = "XDG_STATE_HOME"
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
     """Port to listen on."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
     """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
-    store_url: Annotated[str, Field(min_length=1, repr=False)] = "embedded://"
+    store_url: Annotated[str, Field(min_length=1, repr=False, validate_default=True)] = EMBEDDED
     """Where calls are kept: `embedded://`, `redis://`, `redis+sentinel://`, … (docs/store.md lists all)."""
     key_prefix: Annotated[str, Field(max_length=64)] = ""
     """What stands before all keys in the store, without braces, so that two installations can share one."""
@@ -145,6 +148,16 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
         return networks
+
+    @field_validator("store_url")
+    @classmethod
+    def _place(cls, url: str) -> str:
+        """The embedded store's folder, where the user says where programs keep what they remember."""
+        state_home = Path(os.environ.get(STATE_HOME, ""))
+        # A relative path counts as none: XDG Base Directory Specification.
+        if url != EMBEDDED or not state_home.is_absolute():
+            return url
+        return EMBEDDED + quote(str(state_home / "voice-agent" / "store"))
 
     @field_validator("key_prefix")
     @classmethod
