@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.machinery import ModuleSpec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -453,17 +454,26 @@ async def test_a_look_at_the_server_leaves_no_connection(tmp_path: Path, monkeyp
 async def test_others_go_on_while_a_server_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks at it."""
     store = EmbeddedStore(f"embedded://{tmp_path}", ttl_s=100)
-    health = [Health.LOADING]
+    turns = 0
+    turns_before: list[int] = []
+    """Of the others, before each look."""
+
+    async def go_on() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
 
     async def look() -> Health:
-        return health[-1]
+        turns_before.append(turns)
+        return Health.LOADING if len(turns_before) < 4 else Health.ANSWERS
 
     monkeypatch.setattr(store, "_health", look)
-    opening = asyncio.create_task(store._ensure_server())
-    for _ in range(9):
-        await asyncio.sleep(0)
-    health.append(Health.ANSWERS)
-    await opening
+    others = asyncio.create_task(go_on())
+    await store._ensure_server()
+    others.cancel()
+    assert all(before < after for before, after in pairwise(turns_before))
+    assert len(turns_before) == 4
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
