@@ -147,3 +147,15 @@ async def test_what_was_opened_is_closed_when_another_fails() -> None:
     with pytest.raises(OSError, match="b"):
         await agents.open()
     assert log == ["open a", "open b", "close b", "close a"]
+
+
+def test_what_is_no_agent_names_those_there_are() -> None:
+    """And how one is named that stands in a file."""
+    with pytest.raises(SettingsError, match=r"no agent 'clock.py'; known are 'echo', .*, and FILE\.py:Class\."):
+        load_agents(["clock.py"])
+
+
+def test_a_file_that_cannot_be_loaded_is_named_once() -> None:
+    """It is its own name."""
+    with pytest.raises(SettingsError, match=r"^The agent 'nowhere\.py:Clock' cannot be loaded: .*nowhere\.py"):
+        load_agents(["nowhere.py:Clock"])

@@ -107,7 +107,7 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
             agent = _frontdesk(speech_workers)
         if agent is None:
             known = ", ".join(repr(known) for known in sorted({FRONTDESK, *made, *plugins}))
-            raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}.")
+            raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}, and FILE.py:Class.")
         made[agent.name] = agent
         default = default or agent.name
     return AgentRegistry(made.values(), default=default)
@@ -131,7 +131,8 @@ def _made(name: str, where: str, load: Callable[[], Callable[[], Agent]]) -> Age
     try:
         agent = load()()
     except Exception as error:
-        raise SettingsError(f"The agent {name!r} of {where!r} cannot be loaded: {error}") from error
+        of = "" if where == name else f" of {where!r}"
+        raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {error}") from error
     lacks = [name for name in _NEEDED if not hasattr(agent, name)]
     if lacks or not isinstance(agent.name, str):
         raise SettingsError(f"{where!r} made something that is no agent: it has no {', '.join(lacks) or 'name'}.")
