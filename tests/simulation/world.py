@@ -160,7 +160,7 @@ class Manifests:
         return all(task.done() for task in self._tasks) and not self._behind()
 
     def _behind(self) -> list[str]:
-        return [host.name for host in self.hosts if host.ready and host.pod.committer.is_behind]
+        return [host.name for host in self.hosts if host.ready and host.pod.committer.write_back.is_behind]
 
     def _judge(self, done: bool) -> None:
         if not done:

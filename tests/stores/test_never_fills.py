@@ -63,7 +63,7 @@ async def test_a_small_store_never_fills(crowd: Crowd, server: str, record_prope
             print({key: round(info[key] / MIB, 1) for key in ("used_memory_peak", "used_memory")}, counts)
             assert ("limit_reached", "store_full") not in counts
             assert counts["limit_reached", "store_memory"] >= 1
-            assert not pod.committer.is_behind
+            assert not pod.committer.write_back.is_behind
             assert len(ended) == crowd.calls
             sizes = [await _kept_bytes(store, call_id) for call_id in ended]
             assert max(sizes) <= AN_ENDED_CALL_BYTES

@@ -47,7 +47,7 @@ async def test_what_is_said_while_a_handoff_is_written_goes_with_it(late: FromCa
         its.store.gate.clear()
         its.store.after_round = its.store.gate.clear
         handoff = asyncio.create_task(its.live.hand_off())
-        await until(lambda: its.committer._in_flight)
+        await until(lambda: its.committer.under_way)
         its.live.receive_event(late)
         assert (connection.reading_paused, connection.closing) == (False, None)
         its.store.gate.set()
@@ -73,7 +73,7 @@ async def test_a_caller_who_leaves_while_a_handoff_is_written_was_not_handed_off
         await its.live.writer.wait_durable()
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
-        await until(lambda: its.committer._in_flight)
+        await until(lambda: its.committer.under_way)
         its.live.receive_event(typed("late"))
         newer = its.attach() if comes_back else None
         its.live.detach(connection, hung_up=False, planned=False)
@@ -94,7 +94,7 @@ async def test_a_handoff_of_a_call_at_rest_is_one_write() -> None:
         rounds = len(its.store.rounds)
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off())
-        await until(lambda: its.committer._in_flight)
+        await until(lambda: its.committer.under_way)
         await turns_pass()
         assert (connection.closing, connection.reading_paused) == (None, False)
         its.store.gate.set()
@@ -117,7 +117,7 @@ async def test_only_at_its_deadline_a_handoff_does_not_wait_for_the_store(
         await its.live.writer.wait_durable()
         its.store.gate.clear()
         handoff = asyncio.create_task(its.live.hand_off(force=is_late))
-        await until(lambda: its.committer._in_flight or handoff.done())
+        await until(lambda: its.committer.under_way or handoff.done())
         await turns_pass()
         assert handoff.done() is is_late
         assert (connection.closing is not None) is is_late

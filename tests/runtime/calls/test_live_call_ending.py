@@ -36,7 +36,7 @@ async def test_a_call_that_is_ended_is_closed_once_its_last_events_are_written(o
         its.live.feed(typed("last"))
         its.store.gate.clear()
         its.live.finish(outcome, 4410, "why")
-        await until(lambda: its.committer._in_flight)
+        await until(lambda: its.committer.under_way)
         await turns_pass()
         assert connection.closing is None
         its.store.gate.set()

@@ -483,7 +483,7 @@ async def test_a_call_goes_on_from_memory_however_much_it_is_told() -> None:
             await caller.say(update(detects=False), append(bytes(3 * MIB)))
         assert pod.committer.degraded
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = await store.load(caller.live.call.call_id)
         assert held is not None
         assert len(held.items) == 20

@@ -92,7 +92,7 @@ async def test_a_store_that_comes_back_empty_is_told_the_call_keys() -> None:
         store._calls.clear()
         store._keys.clear()
         store.is_away = False
-        await until(lambda: not blue.committer.is_behind)
+        await until(lambda: not blue.committer.write_back.is_behind)
         await caller.gone()
         again = await its.start(green, call_key_hash=KEY, resumable=True)
         assert again.call_id == caller.call_id

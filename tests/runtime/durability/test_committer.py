@@ -38,7 +38,7 @@ async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
         await until(lambda: pod.committer.degraded)
         await caller.gone(1000)
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"ended"
@@ -63,7 +63,7 @@ async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
             assert pod.status().status == "degraded"
             assert not ping.called
         store.is_locked = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         assert pod.status().status == "ok"
         held = await store.load(caller.call_id)
         assert held is not None
@@ -126,7 +126,7 @@ async def test_a_store_that_fails_in_a_way_of_its_own_is_away() -> None:
         await caller.transport.event("conversation.item.done")
         assert pod.status().status == "degraded"
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         assert await store.load(caller.call_id) is not None
 
 
@@ -186,13 +186,13 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
         live.call.outbox.emit({"type": "second"})
         store.is_away = False
         store.gate.clear()
-        await until(lambda: pod.committer.write_back.under_way)
+        await until(lambda: pod.committer.under_way)
         live.call.outbox.emit({"type": "third"})
         pod.committer.mark(live.writer)
         await caller.transport.event("third")
         assert caller.transport.ids == ["evt_1", "evt_2", "evt_3"]
         store.gate.set()
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = await store.load(caller.call_id)
         assert held is not None
         assert [entry.n for entry in held.outbox] == [1, 2, 3]
@@ -248,7 +248,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
             await caller.transport.event("spoken")
             assert caller.transport.ids == ["evt_1"]
         assert not store.outcomes
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
 
 
 async def test_those_who_wait_keep_no_other_call_waiting() -> None:
@@ -295,7 +295,7 @@ async def test_the_ends_of_calls_are_remembered_through_an_outage_up_to_a_bound(
             ended.append(caller.call_id)
             assert len(pod.committer.write_back.unsaved) <= 3 + len(pod.owned.by_id)
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = [await store.load(call_id) for call_id in ended]
         assert held[0] is held[1] is None
         assert held[3] is not None
@@ -382,7 +382,7 @@ async def test_nobody_waits_for_a_committer_that_has_ended() -> None:
     await asyncio.sleep(0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    committer.write_back.under_way.add(call)
+    committer.under_way.add(call)
     await committer.settle(call)
     await committer.flush(call)
     await waiting

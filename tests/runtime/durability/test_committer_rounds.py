@@ -68,10 +68,14 @@ def test_a_store_that_was_never_given_up_lacks_nothing() -> None:
     """Nothing is behind, and there is no time at which it was given up."""
     committer, _, _ = made()
     call = NotedCall("a")
-    assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.OK, False, False)
+    assert (committer.write_back.state, committer.degraded, committer.write_back.is_behind) == (
+        StoreState.OK,
+        False,
+        False,
+    )
     assert not committer.lacks(call)
     assert not committer.has_pending(call)
-    assert committer.degraded_at_ms == 0
+    assert committer.write_back.given_up_at_ms == 0
 
 
 def test_a_store_that_is_given_up_lacks_every_call_and_one_that_is_not_those_that_are_unsaved() -> None:
@@ -79,14 +83,22 @@ def test_a_store_that_is_given_up_lacks_every_call_and_one_that_is_not_those_tha
     committer, store, _ = made()
     call, other = NotedCall("a"), NotedCall("b")
     committer.write_back.unsaved[call] = None
-    assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.DEGRADED, False, True)
+    assert (committer.write_back.state, committer.degraded, committer.write_back.is_behind) == (
+        StoreState.DEGRADED,
+        False,
+        True,
+    )
     assert (committer.lacks(call), committer.lacks(other)) == (True, False)
     committer.write_back.unsaved.clear()
     store.clock.now_s = 7.0
     committer.write_back.give_up(StoreState.REFUSED)
-    assert (committer.state, committer.degraded, committer.is_behind) == (StoreState.REFUSED, True, True)
+    assert (committer.write_back.state, committer.degraded, committer.write_back.is_behind) == (
+        StoreState.REFUSED,
+        True,
+        True,
+    )
     assert committer.lacks(other)
-    assert committer.degraded_at_ms == 7000
+    assert committer.write_back.given_up_at_ms == 7000
 
 
 OUTCOMES: dict[str, tuple[list[Any], list[str], StoreState, int]] = {
@@ -119,7 +131,7 @@ async def test_what_became_of_a_write_is_told_to_its_call(case: str) -> None:
         await committer.flush(call)
     assert call.told == told
     assert store.rounds == [["a"]] * len(answers)
-    assert committer.state is state
+    assert committer.write_back.state is state
     assert committer.lacks(call) == (state is not StoreState.OK)
     assert not committer.has_pending(call)
     counts = observer.counts
@@ -224,7 +236,7 @@ async def test_a_store_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     async with running(committer):
         await committer.flush(call)
     assert len(store.rounds) == 2
-    assert committer.state is StoreState.UNREACHABLE
+    assert committer.write_back.state is StoreState.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -246,7 +258,7 @@ async def test_what_is_too_much_for_a_store_that_answers_is_one_calls_trouble(
     call = NotedCall("a", size_bytes)
     async with running(committer):
         await committer.flush(call)
-    assert committer.state is state
+    assert committer.write_back.state is state
     assert call.told == ["lost 1", "released unsaved"]
 
 
@@ -391,6 +403,26 @@ async def test_a_write_is_under_way_from_the_change_until_its_answer() -> None:
         assert not committer.has_pending(call)
         await flushed
         assert other.told == ["committed 1"]
+
+
+async def test_a_round_while_the_store_is_given_up_settles_no_write_back() -> None:
+    """It writes nothing itself, and knows nothing of what is being written."""
+    committer, store, _ = made()
+    call, other = NotedCall("a"), NotedCall("b")
+    committer.write_back.give_up(StoreState.UNREACHABLE)
+    committer.write_back.unsaved[call] = None
+    store.gate.clear()
+    writing_back = asyncio.create_task(committer.write_back.write_some())
+    await until(lambda: store.rounds)
+    async with running(committer):
+        settled = asyncio.create_task(committer.settle(call))
+        await committer.flush(other)
+        assert other.told == ["released unsaved"]
+        assert committer.has_pending(call)
+        assert not settled.done()
+        store.gate.set()
+        await settled
+        assert await writing_back
 
 
 async def test_who_settles_a_call_waits_for_its_write_back_too() -> None:

@@ -77,7 +77,7 @@ async def test_a_full_store_is_tried_with_pauses_that_grow_to_a_bound() -> None:
         times = [began_s, *store.round_at_s]
         pauses = [round(b - a, 6) for a, b in pairwise(times)]
         assert pauses[:6] == [PROBE_S, 2 * PROBE_S, 4 * PROBE_S, 8 * PROBE_S, MAX_PROBE_S, MAX_PROBE_S]
-        assert committer.state is StoreState.FULL
+        assert committer.write_back.state is StoreState.FULL
 
 
 @pytest.mark.parametrize(("times", "pause_s"), [(1, 2 * PROBE_S), (2, 4 * PROBE_S), (9, MAX_PROBE_S)])
@@ -87,7 +87,7 @@ async def test_a_store_that_was_full_again_after_some_writes_is_tried_later(time
         for _ in range(times):
             committer.write_back.give_up(StoreState.FULL)
         began_s = store.clock.now_s
-        await until(lambda: committer.state is StoreState.OK)
+        await until(lambda: committer.write_back.state is StoreState.OK)
         assert store.round_at_s[0] - began_s == pause_s
         store.round_at_s.clear()
         committer.write_back.give_up(StoreState.FULL)
@@ -103,11 +103,11 @@ async def test_without_calls_a_store_is_back_when_it_answers(why: StoreState) ->
     async with given_up(why) as (store, committer):
         store.ping_answer = AWAY
         await until(lambda: len(store.pings_at_s) >= 3)
-        assert committer.state is why
+        assert committer.write_back.state is why
         first_s, second_s, third_s, *_ = store.pings_at_s
         assert (second_s - first_s, third_s - second_s) == (PROBE_S, PROBE_S)
         store.ping_answer = None
-        await until(lambda: committer.state is StoreState.OK)
+        await until(lambda: committer.write_back.state is StoreState.OK)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ async def test_without_calls_a_full_store_is_back_when_it_has_room(
     async with given_up(StoreState.FULL) as (store, committer):
         store.memory_answer = told
         if has_room:
-            await until(lambda: committer.state is StoreState.OK)
+            await until(lambda: committer.write_back.state is StoreState.OK)
         else:
             await passed(store, 4 * MAX_PROBE_S)
-            assert committer.state is StoreState.FULL
+            assert committer.write_back.state is StoreState.FULL
         assert store.pings_at_s == []
 
 
@@ -204,7 +204,7 @@ async def test_that_a_store_is_back_is_told_by_whoever_finds_it_back() -> None:
     """Without a change of any call, too."""
     with capture_logs() as lines:
         async with given_up(StoreState.UNREACHABLE) as (_, committer):
-            await until(lambda: committer.state is StoreState.OK)
+            await until(lambda: committer.write_back.state is StoreState.OK)
     assert lines[-1]["event"].startswith("store is back")
 
 
@@ -237,7 +237,7 @@ async def test_nothing_is_asked_of_a_store_that_is_not_given_up() -> None:
     async with trying(committer):
         await passed(store, 10 * PROBE_S)
     assert (store.rounds, store.questions, store.pings_at_s) == ([], [], [])
-    assert committer.state is StoreState.OK
+    assert committer.write_back.state is StoreState.OK
 
 
 async def test_a_rejected_call_is_marked_when_it_is_due_and_its_owner_asked_for_meanwhile(
@@ -314,7 +314,7 @@ async def test_a_store_that_was_away_may_have_come_back_empty(monkeypatch: pytes
         monkeypatch.setattr(committer, "mark", lambda call: marked.setdefault(call, store.clock.now_s))
         await until(lambda: not committer.degraded)
         assert store.rounds == [["a"], ["b"]]
-        assert committer.state is StoreState.DEGRADED
+        assert committer.write_back.state is StoreState.DEGRADED
         assert calls[1].told[-1] == "committed 1"
         assert [committer.lacks(call) for call in calls] == [True, False, True]
         assert marked == dict.fromkeys((calls[0], calls[2]), store.round_at_s[1])
@@ -349,7 +349,7 @@ async def test_what_a_try_with_a_whole_call_proves(case: str) -> None:
     assert call.told == told
     assert (call in back.unsaved) == is_unsaved
     assert (store.rounds, store.pings_at_s) == ([["a"]], [])
-    assert not back.under_way
+    assert not committer.under_way
 
 
 @pytest.mark.parametrize(

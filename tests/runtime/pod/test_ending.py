@@ -211,7 +211,7 @@ async def test_a_call_that_the_store_does_not_know_is_ended_where_it_lives() -> 
         assert await pod.erase(caller.call_id)
         await caller.task
         store.is_full = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         assert await store.load(caller.call_id) is None
 
 
@@ -227,7 +227,7 @@ async def test_the_end_of_a_long_silence_of_the_store_keeps_what_was_said() -> N
         await caller.transport.event("input_audio_buffer.committed", 2)
         await caller.gone(1000)
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = await stored(store, caller.call_id)
         assert (held.fields["status"], held.speech, held.outbox) == (b"ended", [], [])
         assert len(held.items) == 1 + 3

@@ -91,7 +91,7 @@ async def test_a_call_stays_undisturbed_while_the_store_lacks_it() -> None:
         await turns()
         assert (len(agent.turns), agent.stopped) == (1, 0)
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
 
 
 async def test_a_call_that_left_the_memory_counts_until_its_window_is_over() -> None:

@@ -78,7 +78,7 @@ async def test_in_an_outage_a_call_key_finds_its_call_and_no_other() -> None:
             await pod.resume(ResumeCall("call_" + "b" * 26))
         assert refusal.value.status == 503
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
 
 
 async def test_two_resumes_at_once_are_one_after_the_other() -> None:
@@ -219,7 +219,7 @@ async def test_a_call_does_not_end_while_it_is_being_taken_up() -> None:
         again.transport.say(TYPED)
         await again.transport.event("conversation.item.done")
         store.is_away = False
-        await until(lambda: not pod.committer.is_behind)
+        await until(lambda: not pod.committer.write_back.is_behind)
         held = await store.load(caller.call_id)
         assert held is not None
         assert held.fields["status"] == b"attached"

@@ -154,7 +154,7 @@ async def test_a_call_that_the_store_has_not_got_yet_is_erased_there_too(is_bein
             store.gate.clear()
             store.is_away = False
             clock.leap(PROBE_S)
-            await until(lambda: pod.committer.write_back.under_way)
+            await until(lambda: pod.committer.under_way)
         store._calls.clear()
         erasing = asyncio.create_task(pod.erase(caller.call_id))
         if is_being_written:

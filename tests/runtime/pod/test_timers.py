@@ -151,7 +151,7 @@ async def test_a_call_that_ends_while_it_leaves_the_memory_is_ended_in_the_store
         live.call.record.mark("agent")
         store.gate.clear()
         leaving = asyncio.create_task(pod.owned.unload(live))
-        await until(lambda: pod.committer._in_flight)
+        await until(lambda: pod.committer.under_way)
         live.finish("abandoned")
         store.gate.set()
         await leaving

@@ -8,6 +8,27 @@ moment is written at once, a stream of frames from many calls is gathered. A `fl
 for that pause. A round trip carries `MAX_ROUND_BYTES` at
 most, or one call that has more.
 
+Where a call is on its way to the store, and what moves it on::
+
+    CLEAN ──mark, flush──> DIRTY ──a round takes it──> IN FLIGHT ──committed──> CLEAN
+                             │                             │
+                             │ the store is given up       │ it is given up, or rejects this call's write
+                             v                             │
+                          UNSAVED <────────────────────────┘
+                             │ ^
+     a round or `write_back` │ │ not committed, or changed meanwhile
+                    takes it v │
+                         BACKFILLING ──committed──> CLEAN
+
+    DIRTY        in `_marked`, or in `_urgent` if a `flush` waits for it
+    IN FLIGHT    in `under_way`
+    UNSAVED      in `write_back.unsaved`; the store lacks what the client may have seen
+    BACKFILLING  in `under_way`, all of it being written
+
+Whatever state it is in, a call that changes is DIRTY as well, and a write that says that the call is another pod's,
+or was erased, makes it CLEAN: nothing of it is written any more. Whether a call may be written at all is its own
+(`call_writer`).
+
 When the store does not answer, the same batch is tried again until `GIVE_UP_S` have
 passed; when it refuses or is full, it is taken at its word. Then the store is given up for now,
 and calls go on from memory until they are written back (`write_back`)::
@@ -66,7 +87,9 @@ class Committer:
         """Futures of the flushes that wait for the round under way."""
         self._wake = asyncio.Event()
         self._settled = asyncio.Condition()
-        self._in_flight: set[Writer] = set()
+        self.under_way: set[Writer] = set()
+        """Calls of which a write is under way, at most one each: of a round, or of `write_back` while the store is
+        given up, when no round writes."""
         self._stopped = False
         self.write_back = WriteBack(self, store, clock)
         """What the store lacks."""
@@ -85,7 +108,7 @@ class Committer:
 
     def has_pending(self, call: Writer) -> bool:
         """Whether a write of this call is wanted or under way."""
-        return any(call in some for some in (self._marked, self._urgent, self._in_flight, self.write_back.under_way))
+        return any(call in some for some in (self._marked, self._urgent, self.under_way))
 
     def lacks(self, call: Writer) -> bool:
         """Whether the store does not have all of this call: it is given up, or rejects this call's writes."""
@@ -96,30 +119,14 @@ class Committer:
         """Whether the store is given up for now."""
         return self.write_back.given_up is not None
 
-    @property
-    def degraded_at_ms(self) -> int:
-        """When the store was given up, by the wall clock."""
-        return self.write_back.given_up_at_ms
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether some call has changes that no store has, because the store was given up or just returned."""
-        return self.degraded or bool(self.write_back.unsaved)
-
-    @property
-    def state(self) -> StoreState:
-        """See the drawing in the module's text."""
-        return self.write_back.state
-
     async def settle(self, call: Writer) -> None:
         """Wait until no write of this call is under way."""
         async with self._settled:
-            await self._settled.wait_for(
-                lambda: self._stopped or (call not in self._in_flight and call not in self.write_back.under_way)
-            )
+            await self._settled.wait_for(lambda: self._stopped or call not in self.under_way)
 
-    async def notify_settled(self) -> None:
-        """Writes have ended."""
+    async def writes_ended(self) -> None:
+        """No write is under way any more."""
+        self.under_way.clear()
         async with self._settled:
             self._settled.notify_all()
 
@@ -155,25 +162,27 @@ class Committer:
             self._stopped = True
             for waiting in self._urgent.values():
                 self._awaited += waiting
-            await self._end_round()
+            self._end_flushes()
+            await self.writes_ended()
 
     async def _round(self) -> None:
         try:
             if self.degraded:
                 self._continue_unsaved()
-            elif batch := self._gather():
-                await self._write(batch)
+            else:
+                try:
+                    await self._write(self._gather())
+                finally:
+                    await self.writes_ended()
         finally:
-            await self._end_round()
+            self._end_flushes()
             self.write_back.log_state()
 
-    async def _end_round(self) -> None:
+    def _end_flushes(self) -> None:
         awaited, self._awaited = self._awaited, []
         for done in awaited:
             if not done.done():
                 done.set_result(None)
-        self._in_flight.clear()
-        await self.notify_settled()
 
     def _gather(self) -> Batch:
         """What calls have: the longest marked one, those of which a `flush` waits, then all others, by age.
@@ -192,7 +201,7 @@ class Committer:
                 call.release_unsaved()
                 call = next(iter(self._urgent or self._marked), None)
                 continue
-            taken = self.take(call, self._in_flight)
+            taken = self.take(call)
             if taken is None and not call.writes_paused:
                 self.write_back.written(call)  # Ownership moved: drop the call from the unsaved set.
             if taken is not None:
@@ -203,7 +212,7 @@ class Committer:
             self._wake.set()
         return batch
 
-    def take(self, call: Writer, under_way: set[Writer]) -> tuple[CallWrite, list[OutboxEntry]] | None:
+    def take(self, call: Writer) -> tuple[CallWrite, list[OutboxEntry]] | None:
         """What a call has to be written, and that it is under way from now on; None: it has nothing, or may not."""
         try:
             taken = call.take_write()
@@ -212,7 +221,7 @@ class Committer:
             call.unwritable()
             return None
         if taken is not None:
-            under_way.add(call)
+            self.under_way.add(call)
         return taken
 
     async def _write(self, batch: Batch) -> None:
@@ -248,7 +257,7 @@ class Committer:
                     log.error("the store rejects the write of a call", call_id=write.call_id, size_bytes=size_bytes)
             elif outcome is WriteOutcome.UNKNOWN:
                 call.requeue_whole(waiting)
-                if (again := self.take(call, self._in_flight)) is not None:
+                if (again := self.take(call)) is not None:
                     lost.append((call, *again))
             else:
                 self.drop_lost(call, outcome)

@@ -48,14 +48,14 @@ class Rounds(Protocol):
     def mark(self, call: Writer) -> None:
         """Have a call's changes written with the next round."""
 
-    def take(self, call: Writer, under_way: set[Writer]) -> tuple[CallWrite, list[OutboxEntry]] | None:
+    def take(self, call: Writer) -> tuple[CallWrite, list[OutboxEntry]] | None:
         """What a call has to be written, and that it is under way from now on; None: it has nothing, or may not."""
 
     def drop_lost(self, call: Writer, outcome: WriteOutcome) -> None:
         """The store says that a call is another pod's, or was erased: tell the call."""
 
-    async def notify_settled(self) -> None:
-        """Writes have ended."""
+    async def writes_ended(self) -> None:
+        """No write is under way any more."""
 
 
 class WriteBack:
@@ -70,8 +70,6 @@ class WriteBack:
         """When, by the wall clock."""
         self.failure: Exception = StoreUnavailable()
         """What the store, or the way to it, said last when it took no write."""
-        self.under_way: set[Writer] = set()
-        """Calls that are being written back."""
         self._rounds = rounds
         self._store = store
         self._clock = clock
@@ -87,6 +85,11 @@ class WriteBack:
     def state(self) -> StoreState:
         """See the drawing in `committer`."""
         return self.given_up or (StoreState.DEGRADED if self.unsaved else StoreState.OK)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some call has changes that no store has, because the store was given up or just returned."""
+        return self.given_up is not None or bool(self.unsaved)
 
     def give_up(self, why: StoreState) -> None:
         """From now on calls go on from memory."""
@@ -194,7 +197,7 @@ class WriteBack:
             if size_bytes >= MAX_ROUND_BYTES:
                 break
             call.requeue_whole([])
-            taken = self._rounds.take(call, self.under_way)
+            taken = self._rounds.take(call)
             if taken is None:
                 if not call.writes_paused:
                     self.written(call)
@@ -224,8 +227,7 @@ class WriteBack:
                 else:
                     call.requeue_whole([])
                     self.unsaved[call] = None  # At the end, behind those that have not been tried.
-            self.under_way.clear()
-            await self._rounds.notify_settled()
+            await self._rounds.writes_ended()
         if outcomes is None:
             return False
         if WriteOutcome.FULL in outcomes:

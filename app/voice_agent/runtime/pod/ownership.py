@@ -166,7 +166,7 @@ class Ownership:
         return is_surely_newest(
             live.call.lifecycle,
             sent_seq=live.call.outbox.sent_seq,
-            given_up_at_ms=committer.degraded_at_ms,
+            given_up_at_ms=committer.write_back.given_up_at_ms,
             last_event=last_event,
         )
 

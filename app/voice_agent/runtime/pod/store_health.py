@@ -36,7 +36,7 @@ class StoreHealth:
     def state(self) -> StoreState:
         """As the committer knows it while the store is given up, or else the heartbeat."""
         is_told = self._committer.degraded or self.heartbeat_state is StoreState.OK
-        return self._committer.state if is_told else self.heartbeat_state
+        return self._committer.write_back.state if is_told else self.heartbeat_state
 
     def describe(self) -> str:
         """``<kind>:<state>``, and where the store refuses, why, in its own words."""
