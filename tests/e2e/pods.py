@@ -118,7 +118,11 @@ class Pods:
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "voice_agent", "serve"], env={**kept, **given}, stdout=output, stderr=output
+                [sys.executable, "-m", "voice_agent", "serve"],
+                env={**kept, **given},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         pod = PodProcess(process, port, color, log)
         self.running.append(pod)
@@ -132,6 +136,17 @@ class Pods:
                 await asyncio.sleep(0.02)
 
 
+def session(leader: int) -> list[int]:
+    """The processes of a session, the parent of workers and those that outlived it."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # Behind the name, which may hold anything: state, parent, group, session (proc_pid_stat(5)).
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(stat.parent.name))
+    return found
+
+
 @contextlib.asynccontextmanager
 async def pods(store_url: str, *, record_inputs: Path | None = None) -> AsyncIterator[Pods]:
     """Pods on one store for the length of a block; every traceback in their logs fails the test."""
@@ -141,8 +156,10 @@ async def pods(store_url: str, *, record_inputs: Path | None = None) -> AsyncIte
             yield made
         finally:
             for pod in made.running:
-                if pod.process.poll() is None:
-                    pod.process.kill()
-                    pod.process.wait()
+                # Workers as well: what one of them still wrote would be found in the store of the next test.
+                for pid in session(pod.process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                pod.process.wait()
         for pod in made.running:
             assert "Traceback" not in pod.log.read_text(), pod.log.read_text()
