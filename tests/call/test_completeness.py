@@ -154,8 +154,8 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
             act(owner.call, step, number)
     owner.write()
     assert owner.taken_over().record.missing == Missing()
-    if under_way is not None and under_way is owner.call.response and under_way.item_id is not None:
-        assert under_way.item_id in owner.call.conversation
+    if under_way is not None and under_way is owner.call.response and under_way.open_item.item_id is not None:
+        assert under_way.open_item.item_id in owner.call.conversation
 
 
 def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> None:
@@ -171,7 +171,7 @@ def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> Non
     again = restore(held, epoch=2, outbox_bytes=1 << 20, checkpoint_ms=200)
     feed(again, inputs.ResponseText(response.response_id, "said."), inputs.ResponseFinished(response.response_id))
     (item,) = again.conversation.items()
-    assert (item["id"], item["status"]) == (response.item_id, "completed")
+    assert (item["id"], item["status"]) == (response.open_item.item_id, "completed")
     assert "This was said." in str(item["content"])
 
 

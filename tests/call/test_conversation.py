@@ -1,4 +1,4 @@
-"""The order of a conversation's items."""
+"""The order of a conversation's items: `item_order` and what is stored of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.call.calls import emitted, feed, item_id, new_call
 from voice_agent.call import conversation as bounds
 from voice_agent.call import inputs
-from voice_agent.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation, Entry
+from voice_agent.call.conversation import ITEM_OVERHEAD_BYTES, MAX_BYTES, PART_OVERHEAD_BYTES, Conversation
+from voice_agent.call.item_order import Entry
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["end", "first", "after", "drop"]), st.integers(0, 10**6)), max_size=80)
 

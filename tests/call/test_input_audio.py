@@ -210,7 +210,7 @@ def test_a_turn_that_grew_too_long_is_answered_while_the_caller_goes_on() -> Non
     stop = inputs.VoiceBoundary(False, here, goes_on=True)
     effects = feed(call, inputs.AppendAudio(FRAME, None, (stop,)))
     assert CountLimit("turn_length") in effects
-    assert call.response is not None and call.response.cut
+    assert call.response is not None and call.response.asked.cut
     effects = feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, here, goes_on=True),)))
     assert call.response is not None
     assert call.input_audio.speaking and effects == []
@@ -227,7 +227,7 @@ def test_an_utterance_whose_audio_stops_is_complete() -> None:
     effects = feed(call, inputs.AudioStopped())
     assert effects == [Transcribe(item_id(1), FRAME * 11), StartResponse(response_id(1)), ResetEndpointing()]
     assert not call.input_audio.speaking
-    assert call.response is not None and not call.response.cut
+    assert call.response is not None and not call.response.asked.cut
 
 
 def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:

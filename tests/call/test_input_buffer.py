@@ -187,7 +187,7 @@ def test_speech_is_cut_at_the_byte_where_all_audio_reaches_the_bound(monkeypatch
         ResetEndpointing(),
     ]
     assert call.response is not None
-    assert call.response.cut
+    assert call.response.asked.cut
     emitted_before = call.outbox.seq
     assert feed(call, *append(20)) == []
     assert call.outbox.seq == emitted_before
@@ -214,7 +214,7 @@ def test_an_utterance_that_fills_the_buffer_is_answered_as_one_that_goes_on(monk
     begin(call)
     feed(call, *append(10))
     assert call.response is not None
-    assert call.response.cut
+    assert call.response.asked.cut
 
 
 def test_which_item_is_not_transcribed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

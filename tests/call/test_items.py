@@ -178,7 +178,7 @@ def test_what_was_deleted_is_not_answered() -> None:
     feed(call, inputs.DeleteItem(item_id(1)), inputs.CreateResponse({}))
     assert kept_audio_bytes(call) == 0
     assert call.response is not None
-    assert (call.response.clip_id, call.response.heard_ms) == ("", 0)
+    assert (call.response.asked.clip_id, call.response.asked.heard_ms) == ("", 0)
 
 
 @pytest.mark.parametrize("fails_first", [False, True])
@@ -206,7 +206,7 @@ def test_what_the_agent_is_asked_about_is_stored_as_it_is_deleted() -> None:
     feed(call, inputs.CreateResponse({}), inputs.DeleteItem("earlier"))
     for asked_up_to in ("mine", "other"):
         assert call.response is not None
-        assert call.response.asked_up_to == asked_up_to
+        assert call.response.asked.up_to == asked_up_to
         take_write(call, 0)
         feed(call, inputs.DeleteItem(asked_up_to))
     assert orjson.loads(take_write(call, 0).fields["response"])["asked_up_to"] == ""

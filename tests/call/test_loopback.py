@@ -173,7 +173,7 @@ def test_a_frame_goes_on_in_the_item_that_is_open(happens: str) -> None:
 
 def response_of(call: Call) -> tuple[str, str | None]:
     assert call.response is not None
-    return call.response.response_id, call.response.item_id
+    return call.response.response_id, call.response.open_item.item_id
 
 
 def test_a_loopback_may_move_at_any_moment() -> None:

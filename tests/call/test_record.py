@@ -1,6 +1,6 @@
 """What a call counts of itself: numbers, sizes, positions.
 
-Its parts that only hold fields (`status`, `dialogue`, `clips`, `stored_record`) are tried with the rules
+Its parts that only hold fields (`status`, `dialogue`, `clips`, `response`, `stored_record`) are tried with the rules
 that change them.
 """
 
@@ -13,7 +13,7 @@ from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.clips import PendingItemAudio
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.record import Response
+from voice_agent.call.response import Asked, Response
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -86,8 +86,8 @@ def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
 
 def test_sizes_of_what_is_spoken_and_staged() -> None:
     """Of the open item alone, in whole milliseconds of its format; nothing staged weighs nothing."""
-    response = Response("resp_1", {}, 0)
-    response.audio_bytes, response.item_audio_from = 500, 200
+    response = Response("resp_1", Asked({}, 0))
+    response.said.audio_bytes, response.open_item.audio_from = 500, 200
     assert response.item_audio_bytes == 300
     assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199
     call = new_call()

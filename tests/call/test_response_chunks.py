@@ -13,7 +13,8 @@ from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.record import Call, Response
+from voice_agent.call.record import Call
+from voice_agent.call.response import Asked, OpenItem, Response
 from voice_agent.call.response_chunks import (
     ALIGNMENT,
     CHUNK_CHARS,
@@ -83,7 +84,7 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
             words = [[ms, ms // 20] for ms in range(20, 20 * size, 20)]
             feed(call, inputs.ResponseAudio(response_id, FRAME * size, len(FRAME) * size + number, words))
         elif what == "words":
-            known = len(call.response.piece.words)
+            known = len(call.response.said.piece.words)
             more = [[known + at, number] for at in range(size)]
             feed(call, inputs.ResponseAudio(response_id, FRAME, len(FRAME) * (number + 1), more, known))
         elif what == "does":
@@ -96,7 +97,7 @@ def test_what_is_restored_is_what_was_said(steps: list[tuple[str, int]]) -> None
         elif what == "function":
             feed(call, inputs.ResponseFunctionCall(response_id, "look_up", "{}"))
         elif what == "differs":
-            feed(call, inputs.ResponseDiverged(response_id, len(call.response.text) // 2))
+            feed(call, inputs.ResponseDiverged(response_id, len(call.response.said.text) // 2))
         elif what == "end":
             feed(call, inputs.ResponseFinished(response_id))
         elif what in ("write", "whole"):
@@ -121,9 +122,9 @@ def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
 
 def a_response(number: int, chars: int, entries: int) -> Response:
     """One that has said so much."""
-    response = Response(f"resp_{number}", {}, 0, item_id=f"item_{number}")
-    response.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
-    response.alignment = [[at, at] for at in range(entries)]
+    response = Response(f"resp_{number}", Asked({}, 0), open_item=OpenItem(f"item_{number}"))
+    response.said.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
+    response.said.alignment = [[at, at] for at in range(entries)]
     return response
 
 
@@ -155,8 +156,8 @@ def test_a_reply_of_any_length_is_cut_and_put_together(chars: int, entries: int)
     more: dict[str, bytes] = {}
     take_chunks(again, more, whole=False)
     assert list(more) == [SIZES]
-    again.text += "!"
-    again.alignment.append([entries, chars])
+    again.said.text += "!"
+    again.said.alignment.append([entries, chars])
     more.clear()
     take_chunks(again, more, whole=False)
     assert list(more) == [f"text:{chars // CHUNK_CHARS}", f"alignment:{entries // CHUNK_ENTRIES}", SIZES]
@@ -168,7 +169,7 @@ def test_a_list_that_begins_anew_is_read_as_it_is(entries: int) -> None:
     """However many entries it has by the next write: none of the old ones is left, nor a field that held only these."""
     response = a_response(1, 0, 2 * CHUNK_ENTRIES)
     fields = stored(response)
-    response.alignment = [[1000 + at, at] for at in range(entries)]
+    response.said.alignment = [[1000 + at, at] for at in range(entries)]
     changed_from(response, ALIGNMENT, 0)
     take_chunks(response, fields, whole=False)
     assert restored(fields) == response
@@ -180,7 +181,7 @@ def test_what_became_shorter_is_read_as_it_is(left: int) -> None:
     """Its last chunk is not written again, and holds more than belongs to it."""
     response = a_response(1, 7, 5)
     fields = stored(response)
-    response.text, response.alignment = response.text[:left], response.alignment[:left]
+    response.said.text, response.said.alignment = response.said.text[:left], response.said.alignment[:left]
     take_chunks(response, fields, whole=False)
     assert restored(fields) == response
 

@@ -10,7 +10,7 @@ from tests.call.calls import FRAME, FRAME_MS, feed, item_id, new_call, response_
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.conversation import Entry
+from voice_agent.call.item_order import Entry
 from voice_agent.call.record import Call
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write

@@ -153,10 +153,10 @@ def test_what_a_chunk_does_not_tell_of_its_piece_stays() -> None:
     for made_bytes, words in [(0, []), (4 * len(FRAME), [[20, 4]])]:
         take_write(call, 0)
         feed(call, inputs.ResponseAudio(response_id(1), FRAME, made_bytes, words))
-        assert call.response.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
+        assert call.response.said.piece == Piece(0, 0, 4 * len(FRAME), [[20, 4]])
         assert "piece" not in take_write(call, 0).fields
     feed(call, inputs.ResponseAudio(response_id(1), FRAME, 5 * len(FRAME), [[20, 4]]))
-    assert call.response.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
+    assert call.response.said.piece == Piece(0, 0, 5 * len(FRAME), [[20, 4]])
     assert orjson.loads(take_write(call, 0).fields["piece"])["made_bytes"] == 5 * len(FRAME)
 
 
@@ -201,8 +201,8 @@ def test_words_that_another_voice_says_anew_are_aligned_with_the_new_audio() -> 
     feed(call, inputs.ResponseAudio(response_id(1), FRAME * 5, len(FRAME) * 15, [[100, 4], [200, 8]]))
     feed(call, inputs.ResponseDiverged(response_id(1), 4))
     assert call.response is not None
-    assert call.response.alignment == [[0, 0], [100, 4]]
-    assert call.response.piece == Piece(4, 5 * len(FRAME), 0, [])
+    assert call.response.said.alignment == [[0, 0], [100, 4]]
+    assert call.response.said.piece == Piece(4, 5 * len(FRAME), 0, [])
 
 
 def test_another_voice_says_no_other_item_anew() -> None:
@@ -214,10 +214,10 @@ def test_another_voice_says_no_other_item_anew() -> None:
     )
     feed(call, inputs.ResponseDiverged(response_id(1), 3))
     assert call.response is not None
-    assert call.response.alignment == []
+    assert call.response.said.alignment == []
     feed(call, inputs.ResponseText(response_id(1), "Second."), inputs.ResponseAudio(response_id(1), FRAME))
     feed(call, inputs.ResponseDiverged(response_id(1), 0))
-    assert call.response.piece == Piece(7, 2 * len(FRAME), 0, [])
+    assert call.response.said.piece == Piece(7, 2 * len(FRAME), 0, [])
 
 
 def test_an_apology_is_said_in_chunks_as_an_agent_says_it() -> None:

@@ -286,8 +286,8 @@ def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool
         inputs.ResponseAudio(response_id, FRAME * (ms // FRAME_MS)),
         now_ms=now_ms,
     )
-    assert call.response.item_id is not None
-    said = call.response.item_id
+    assert call.response.open_item.item_id is not None
+    said = call.response.open_item.item_id
     if ends:
         feed(call, inputs.ResponseFinished(response_id), now_ms=now_ms)
     return said

@@ -52,9 +52,9 @@ def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -
     assert (call.record.schema, call.outbox.seq, call.dialogue.turns, call.record.revision) == (schema, 26, 2, 6)
     assert call.response is not None
     assert call.response.response_id.endswith("_2")
-    assert (call.response.text, call.response.audio_bytes) == ("The second answer", 9600)
+    assert (call.response.said.text, call.response.said.audio_bytes) == ("The second answer", 9600)
     assert call.response.side_effects[0]["result"] == {"booked": True}
-    assert call.response.piece.words == [[200, 4], [400, 11]]
+    assert call.response.said.piece.words == [[200, 4], [400, 11]]
     assert len(call.input_audio.audio) == 10 * 960
     assert call.clips.answered is not None
     assert len(call.clips.answered.audio) == 10 * 960

@@ -85,7 +85,7 @@ def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     machine.step(call, parse(orjson.dumps(event)), 0)
     reply = call.response
     said = [{**body, "error": None} if body["type"] == "error" else body for body in emitted(call)[3:]]
-    return said, call.session.fields, reply and reply.params
+    return said, call.session.fields, reply and reply.asked.params
 
 
 @pytest.mark.parametrize("field", OPTIONAL, ids=lambda field: f"{field.event} {field.path}")

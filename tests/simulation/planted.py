@@ -12,7 +12,7 @@ from tests.simulation.schedule import Schedule
 from voice_agent.agents.base import SideEffect
 from voice_agent.call import beginnings, input_audio
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
-from voice_agent.call.conversation import Entry
+from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
 from voice_agent.call.restoring import restore

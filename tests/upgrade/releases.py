@@ -18,7 +18,7 @@ import orjson
 
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.conversation import Entry
+from voice_agent.call.item_order import Entry
 from voice_agent.call.record import Call
 
 

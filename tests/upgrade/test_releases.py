@@ -35,7 +35,7 @@ def test_the_release_before_does_not_know_what_is_newest_and_keeps_it() -> None:
     call, write = written_by(Release.BEFORE, held)
     assert (call.dialogue.failed_up_to, call.dialogue.idle_from_ms) == ("", None)
     assert call.response is not None
-    assert call.response.heard_ms == 0
+    assert call.response.asked.heard_ms == 0
     assert {name: write.fields[name] for name in NEWEST_FIELDS} == {"failed_up_to": b"item_x", "idle_from_ms": b"7"}
     before, after = (orjson.loads(fields["response"]) for fields in (held.fields, write.fields))
     assert {name: after[name] for name in NEWEST_OF_RESPONSE} == {name: before[name] for name in NEWEST_OF_RESPONSE}

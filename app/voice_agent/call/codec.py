@@ -2,7 +2,7 @@
 
 A record is a hash of byte strings. Fields that change together form a *group* (`GROUPS`), by whose name the rules mark
 them as changed (`StoredRecord.mark`); what grows of the response under way, with every token or step, has fields of
-its own (`response_chunks`, `ELSEWHERE`). Fields that this version does not know are kept as they are: a newer
+its own (`response_chunks`). Fields that this version does not know are kept as they are: a newer
 version of a neighbouring release wrote them. What goes into which write says `writes`.
 """
 
@@ -13,8 +13,9 @@ import orjson
 from voice_agent.call.alignment import Piece
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.record import Call, Response
-from voice_agent.call.response_chunks import GROWS, SIZES, is_chunk, take_chunks
+from voice_agent.call.record import Call
+from voice_agent.call.response import Response
+from voice_agent.call.response_chunks import SIZES, is_chunk, take_chunks
 
 SAID = ""
 """Of a call that has ended: the name, which no item can have, under which its session and its agent's state stand
@@ -31,7 +32,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
         "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }
     if call.response is not None:
-        fields["response_audio"] = b"%d %d" % (call.response.audio_bytes, call.response.piece_checksum)
+        fields["response_audio"] = b"%d %d" % (call.response.said.audio_bytes, call.response.said.checksum)
     for group in groups:
         _ENCODE[group](call, fields)
     if call.client_events.unsaved:
@@ -101,14 +102,14 @@ def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
-    fields["response"] = _flat(call.response, ELSEWHERE) if call.response else b""
+    fields["response"] = _pack_response(call.response) if call.response else b""
     for name in call.record.fields_to_empty:
         fields.setdefault(name, b"")
     call.record.fields_to_empty = []
 
 
 def _encode_params(call: Call, fields: dict[str, bytes]) -> None:
-    fields["response_params"] = orjson.dumps(call.response.params) if call.response else b""
+    fields["response_params"] = orjson.dumps(call.response.asked.params) if call.response else b""
 
 
 def _encode_plan(call: Call, fields: dict[str, bytes]) -> None:
@@ -121,7 +122,7 @@ def _encode_playback(call: Call, fields: dict[str, bytes]) -> None:
 
 
 def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
-    fields["piece"] = _flat(call.response.piece, PIECE_ELSEWHERE) if call.response else b""
+    fields["piece"] = _flat(call.response.said.piece, PIECE_ELSEWHERE) if call.response else b""
 
 
 def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
@@ -144,7 +145,18 @@ def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
     fields["clip_bytes"] = orjson.dumps({clip.item_id: len(clip.audio) for clip in kept})
 
 
-def _flat(value: Response | Playback | Piece, without: frozenset[str] = frozenset()) -> bytes:
+def _pack_response(response: Response) -> bytes:
+    asked, item = response.asked, response.open_item
+    fields = {
+        "response_id": response.response_id,
+        **{name: getattr(asked, own) for name, own in ASKED.items()},
+        **{name: getattr(item, own) for name, own in OPEN_ITEM.items()},
+        "functions_called": response.functions_called,
+    }
+    return orjson.dumps({**response.extras, **fields})
+
+
+def _flat(value: Playback | Piece, without: frozenset[str] = frozenset()) -> bytes:
     fields = {name: getattr(value, name) for name in value.__dataclass_fields__ if name not in without}
     return orjson.dumps({**fields.pop("extras", {}), **fields})
 
@@ -164,8 +176,18 @@ _ENCODE = {
     "turn": _encode_turn,
 }
 GROUPS = frozenset(_ENCODE)
-ELSEWHERE = GROWS | {"params", "plan", "piece", "stored", "audio_bytes", "piece_checksum", "delta_head"}
-"""Of a reply: what is large, or changes more often than the rest, and has record fields of its own."""
+ASKED = {
+    "started_at_ms": "started_at_ms",
+    "clip_id": "clip_id",
+    "clip_first_n": "clip_first_n",
+    "heard_ms": "heard_ms",
+    "asked_up_to": "up_to",
+    "items_up_to": "items_up_to",
+    "cut": "cut",
+}
+"""Of a response: what the record calls the fields of `Asked`, but for the parameters, which are large."""
+OPEN_ITEM = {"item_id": "item_id", "item_text_from": "text_from", "item_audio_from": "audio_from"}
+"""And those of `OpenItem`."""
 PIECE_ELSEWHERE = frozenset({"words"})
 KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome

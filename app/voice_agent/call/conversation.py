@@ -1,8 +1,7 @@
 """The conversation: items in order, each stored as one entry.
 
 Theory of operation. `add`, `touch` and `drop` change entries in memory and note which ones; `take_changes` packs those
-for the next write. An entry carries a rank, a text that orders it; a new item's rank lies between its
-neighbours' (see `fractional_index`), so that putting an item anywhere writes one entry and no other.
+for the next write. Putting an item anywhere writes one entry and no other (see `item_order`).
 
 What is held is counted in bytes as they are packed for the store, and an item that is not
 written yet counts as one that is.
@@ -10,16 +9,10 @@ written yet counts as one that is.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, overload
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import orjson
-
-from voice_agent.call.alignment import Alignment
-from voice_agent.call.fractional_index import rank_between
+from voice_agent.call.item_order import Entry, ItemOrder
 
 MAX_ITEMS = 20_000
 """Stops a call of a million tiny items, which cost far more in memory than their bytes."""
@@ -30,54 +23,13 @@ PART_OVERHEAD_BYTES = 512
 """About what an item, and each part of its content, take in memory beside their packed bytes."""
 
 
-@dataclass(slots=True)
-class Entry:
-    """One item and what the call remembers of it."""
-
-    item: dict[str, Any]
-    rank: str
-    audio_ms: int = 0
-    """How much speech was sent for it (assistant) or heard in it (user)."""
-    alignment: Alignment | None = None
-    """Of an assistant's transcript: which character is said at which millisecond of the audio; see `alignment`."""
-    packed_bytes: int = 0
-    """Size as the conversation counts it."""
-    parts: int = 0
-    """Parts of the item's content as the conversation counts them."""
-    extras: dict[str, Any] | None = None
-    """Fields of a newer version; kept as they are."""
-
-    def pack(self) -> bytes:
-        """The entry as the store keeps it."""
-        fields = {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
-        return orjson.dumps(fields if self.extras is None else {**self.extras, **fields})
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> Entry:
-        """The inverse of `pack`. Raises `LookupError`, `TypeError` or `ValueError` for what is no entry."""
-        fields = orjson.loads(packed)
-        item = fields.pop("item")
-        if not isinstance(item["id"], str) or (item.get("type") == "message" and not isinstance(item["role"], str)):
-            raise TypeError("no item")
-        if not all(isinstance(part, dict) for part in item.get("content", ())):
-            raise TypeError("no content")
-        rank = fields.pop("rank")
-        if not isinstance(rank, str):
-            raise TypeError("no rank")
-        entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
-        entry.extras = fields or None
-        return entry
-
-
 class Conversation:
     """Ordered items; remembers which entries changed since the last write."""
 
     def __init__(self, packed: Mapping[str, bytes] | None = None) -> None:
         entries = {item_id: Entry.unpack(value) for item_id, value in (packed or {}).items()}
         self._entries: dict[str, Entry] = entries
-        self._order: list[Entry] = sorted(entries.values(), key=_rank)
-        self._is_shared = False
-        """Whether a sequence made by `items` refers to `_order`: then only its end may change."""
+        self._order = ItemOrder(entries.values())
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
         self._parts = 0
@@ -115,17 +67,19 @@ class Conversation:
     @property
     def last_id(self) -> str | None:
         """The newest item's id."""
-        return self._order[-1].item["id"] if self._order else None
+        last = self._order.last
+        return None if last is None else last.item["id"]
 
     @property
     def last_rank(self) -> str:
         """The newest item's rank; "", which is below every other, if there is no item."""
-        return self._order[-1].rank if self._order else ""
+        last = self._order.last
+        return "" if last is None else last.rank
 
     def before(self, item_id: str) -> str | None:
         """The id of the item in front of one, None for the first."""
-        at = self._place(item_id)
-        return self._order[at - 1].item["id"] if at else None
+        before = self._order.before(self._entries[item_id])
+        return None if before is None else before.item["id"]
 
     def add(self, item: dict[str, Any], *, after: str | None = None, first: bool = False) -> Entry:
         """Put an item at the end, behind the item `after`, or in front of all."""
@@ -134,11 +88,8 @@ class Conversation:
         elif after is None:
             at = len(self._order)
         else:
-            at = self._place(after) + 1
-        entry = Entry(item, self._rank_at(at))
-        if at < len(self._order):
-            self._copy_if_shared()
-        self._order.insert(at, entry)
+            at = self._order.place(self._entries[after]) + 1
+        entry = self._order.insert(at, item)
         self._entries[item["id"]] = entry
         self._dropped.pop(item["id"], None)
         self.touch(item["id"])
@@ -160,9 +111,8 @@ class Conversation:
 
     def drop(self, item_id: str) -> None:
         """Take an item out."""
-        self._copy_if_shared()
-        del self._order[self._place(item_id)]
         entry = self._entries.pop(item_id)
+        self._order.remove(entry)
         self.packed_bytes -= entry.packed_bytes
         self._parts -= entry.parts
         if item_id in self._changed:
@@ -202,44 +152,4 @@ class Conversation:
 
         What is added or dropped later does not show in it; a transcript that comes later does.
         """
-        self._is_shared = True
-        end = len(self._order) if to_rank is None else bisect_right(self._order, to_rank, key=_rank)
-        return _Items(self._order, end)
-
-    def _copy_if_shared(self) -> None:
-        if self._is_shared:
-            self._order = self._order.copy()
-            self._is_shared = False
-
-    def _place(self, item_id: str) -> int:
-        entry = self._entries[item_id]
-        return len(self._order) - 1 if self._order[-1] is entry else bisect_left(self._order, entry.rank, key=_rank)
-
-    def _rank_at(self, at: int) -> str:
-        below = self._order[at - 1].rank if at else None
-        above = self._order[at].rank if at < len(self._order) else None
-        return rank_between(below, above)
-
-
-def _rank(entry: Entry) -> str:
-    return entry.rank
-
-
-class _Items(Sequence[Mapping[str, Any]]):
-    def __init__(self, order: list[Entry], end: int) -> None:
-        self._order = order
-        self._end = end
-
-    def __len__(self) -> int:
-        return self._end
-
-    @overload
-    def __getitem__(self, at: int) -> Mapping[str, Any]: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Mapping[str, Any]]: ...
-    def __getitem__(self, at: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
-        places = range(self._end)[at]
-        return self._order[places].item if isinstance(places, int) else [self._order[place].item for place in places]
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return (entry.item for entry in islice(self._order, self._end))
+        return self._order.items(to_rank)

@@ -170,8 +170,8 @@ def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
     if call.dialogue.failed_up_to == item_id:
         call.dialogue.failed_up_to = before
     call.record.mark("turn")
-    if call.response is not None and call.response.asked_up_to == item_id:
-        call.response.asked_up_to = before
+    if call.response is not None and call.response.asked.up_to == item_id:
+        call.response.asked.up_to = before
         call.record.mark("response")
     if call.dialogue.playback is not None and call.dialogue.playback.item_id == item_id:
         call.dialogue.playback = None

@@ -9,9 +9,7 @@ every event that a client has seen is in the store.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.client_events import ClientEvents
 from voice_agent.call.clips import KeptClips
 from voice_agent.call.conversation import Conversation
@@ -20,73 +18,11 @@ from voice_agent.call.ids import IdSequence
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
+from voice_agent.call.response import Response
 from voice_agent.call.session_config import SessionConfig
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.status import Lifecycle
 from voice_agent.call.stored_record import StoredRecord
-
-
-@dataclass(slots=True)
-class Stored:
-    """How much of something that grows the record has; see `response_chunks`."""
-
-    length: int = 0
-    """So many characters or entries have been handed to a write, and are what they were then."""
-    chunks: int = 0
-    """So many record fields hold something."""
-
-
-@dataclass(slots=True)
-class Response:
-    """The response under way."""
-
-    response_id: str
-    params: dict[str, Any]
-    """What `response.create` asked for; {} for a turn of its own."""
-    started_at_ms: int
-    clip_id: str = ""
-    """The spoken item that is answered; its audio is `KeptClips.answered`."""
-    clip_first_n: int = 0
-    """Number of that audio's first speech entry."""
-    heard_ms: int = 0
-    """How long that audio is."""
-    asked_up_to: str = ""
-    """The newest item when it was asked for; "" for none."""
-    items_up_to: str = ""
-    """That item's rank: what the agent is told of the conversation ends there, on every pod."""
-    cut: bool = False
-    """The caller was still speaking when the turn that is answered was ended, for it had grown too long."""
-    item_id: str | None = None
-    """The message item, once it is open."""
-    text: str = ""
-    plan: dict[str, Any] | None = None
-    alignment: Alignment = field(default_factory=list)
-    """Of the open item, without its last piece."""
-    piece: Piece = field(default_factory=Piece)
-    """The last piece of the open item."""
-    item_text_from: int = 0
-    item_audio_from: int = 0
-    """Where the open item begins in all that the reply has said."""
-    functions_called: int = 0
-    side_effects: list[dict[str, Any]] = field(default_factory=list)
-    """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each."""
-    output_ids: list[str] = field(default_factory=list)
-    out_of_band: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Items of a reply outside the conversation (``conversation: "none"``)."""
-    audio_bytes: int = 0
-    piece_checksum: int = 0
-    """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
-    stored: dict[str, Stored] = field(default_factory=dict)
-    """What of all that grows the record has."""
-    delta_head: tuple[str, bytes] = field(default=("", b""), compare=False)
-    """The packed body of an audio event and the item it is for: all of an item's are the same. Not stored."""
-    extras: dict[str, Any] = field(default_factory=dict)
-    """Fields of a newer version; kept as they are."""
-
-    @property
-    def item_audio_bytes(self) -> int:
-        """Audio of the open item so far."""
-        return self.audio_bytes - self.item_audio_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from voice_agent.call.record import Response, Stored
+from voice_agent.call.response import Response, Stored
 
 CHUNK_CHARS = 128
 """What of its text a response writes again with a token at the most. About what the rest of a write takes."""
@@ -38,15 +38,13 @@ class _ChunkKind(NamedTuple):
     of: Callable[[Response], str | list[Any]]
 
 
-TEXT = _ChunkKind("text:", CHUNK_CHARS, lambda response: response.text)
-ALIGNMENT = _ChunkKind("alignment:", CHUNK_ENTRIES, lambda response: response.alignment)
-WORDS = _ChunkKind("words:", CHUNK_ENTRIES, lambda response: response.piece.words)
+TEXT = _ChunkKind("text:", CHUNK_CHARS, lambda response: response.said.text)
+ALIGNMENT = _ChunkKind("alignment:", CHUNK_ENTRIES, lambda response: response.said.alignment)
+WORDS = _ChunkKind("words:", CHUNK_ENTRIES, lambda response: response.said.piece.words)
 OUTPUT = _ChunkKind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
 SIDE_EFFECTS = _ChunkKind("side_effect:", 1, lambda response: response.side_effects)
 OUT_OF_BAND = _ChunkKind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
 KINDS = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
-GROWS = frozenset({"text", "alignment", "output_ids", "side_effects", "out_of_band"})
-"""The fields of a `Response` that stand here; so do the words of its piece."""
 
 
 def changed_from(response: Response, kind: _ChunkKind, at: int) -> None:
@@ -87,10 +85,10 @@ def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
         packed = [fields[f"{kind.name}{n}"] for n in range(-(-length // kind.size))]
         # A chunk may hold more than belongs to it: what became shorter is not written again.
         if kind is TEXT:
-            response.text = b"".join(packed).decode()[:length]
+            response.said.text = b"".join(packed).decode()[:length]
         else:
             found[kind.name] = _entries(packed)[:length]
-    response.alignment, response.piece.words = found[ALIGNMENT.name], found[WORDS.name]
+    response.said.alignment, response.said.piece.words = found[ALIGNMENT.name], found[WORDS.name]
     response.output_ids, response.side_effects = found[OUTPUT.name], found[SIDE_EFFECTS.name]
     response.out_of_band = {item["id"]: item for item in found[OUT_OF_BAND.name]}
     for name, size, of in KINDS:

@@ -1,8 +1,8 @@
 """The items of a response: opened, filled piece by piece, and closed with what was said.
 
 At most one message item is open. It has one content part, whose text and audio the response counts from
-`item_text_from` and `item_audio_from` on; where pieces of text are in the audio is its alignment (see `alignment`).
-Items stand in the conversation, or in `Response.out_of_band` where the response is outside it.
+`OpenItem.text_from` and `OpenItem.audio_from` on; where pieces of text are in the audio is its alignment (see
+`alignment`). Items stand in the conversation, or in `Response.out_of_band` where the response is outside it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from voice_agent.call import events
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
-from voice_agent.call.record import Call, Response
+from voice_agent.call.record import Call
+from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
 from voice_agent.call.session_config import ResponseSettings
 
@@ -20,16 +21,16 @@ _NO_PARAMS: dict[str, Any] = {}
 
 def settings_of(call: Call) -> ResponseSettings:
     """What holds for the reply under way: the session's settings under those of `response.create`."""
-    return call.session.under(call.response.params if call.response else _NO_PARAMS)
+    return call.session.under(call.response.asked.params if call.response else _NO_PARAMS)
 
 
 def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
     """The id of the message item under way; a new one, at the end or behind the item `after`, if there is none."""
-    if response.item_id is not None:
-        return response.item_id
-    item_id = response.item_id = call.ids.new_item(call.conversation)
-    response.item_text_from, response.item_audio_from = len(response.text), response.audio_bytes
-    begin_piece(call, response, len(response.text))
+    if response.open_item.item_id is not None:
+        return response.open_item.item_id
+    item_id = response.open_item.item_id = call.ids.new_item(call.conversation)
+    response.open_item.text_from, response.open_item.audio_from = len(response.said.text), response.said.audio_bytes
+    begin_piece(call, response, len(response.said.text))
     response.output_ids.append(item_id)
     call.record.mark("counts", "response", "said")
     previous = after or call.conversation.last_id
@@ -49,8 +50,8 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
 
 def open_again(call: Call, response: Response) -> None:
     """Give the message item under way back to a conversation whose store has lost it: its words are the reply's."""
-    if response.item_id is not None and item_of(call, response, response.item_id) is None:
-        call.conversation.add(_in_progress(response.item_id))
+    if response.open_item.item_id is not None and item_of(call, response, response.open_item.item_id) is None:
+        call.conversation.add(_in_progress(response.open_item.item_id))
 
 
 def _in_progress(item_id: str) -> dict[str, Any]:
@@ -66,15 +67,15 @@ def _in_progress(item_id: str) -> dict[str, Any]:
 
 def finish_item(call: Call, response: Response, status: str) -> None:
     """Close the message item under way, if there is one; ``incomplete``: with what was sent of it."""
-    item_id = response.item_id
+    item_id = response.open_item.item_id
     if item_id is None:
         return
-    response.item_id = None
+    response.open_item.item_id = None
     spoken = settings_of(call).wants_audio
     index = index_of(response)
     audio_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
     said, alignment = _said(call, response, cut_at_ms=audio_ms if spoken and status == "incomplete" else None)
-    response.alignment = []
+    response.said.alignment = []
     changed_from(response, ALIGNMENT, 0)
     if spoken:
         part: dict[str, Any] = {"type": "output_audio", "transcript": said}
@@ -99,16 +100,16 @@ def finish_item(call: Call, response: Response, status: str) -> None:
 
 def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
     """The text of the open item and its alignment; cut short, without what was to be said after that."""
-    said = response.text[response.item_text_from :]
+    said = response.said.text[response.open_item.text_from :]
     if not response.item_audio_bytes and not (cut_at_ms == 0 and call.session.voice_locked):
         # An agent that has never spoken says all it has to say in writing.
         return said, None
-    piece = response.piece
-    made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, response.audio_bytes - piece.audio_from))
+    piece = response.said.piece
+    made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, response.said.audio_bytes - piece.audio_from))
     if cut_at_ms is not None:
-        made_ms = ends_after_ms(len(response.text) - piece.text_from, made_ms)
+        made_ms = ends_after_ms(len(response.said.text) - piece.text_from, made_ms)
     entries = entries_now(call, response)
-    alignment = [*response.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
+    alignment = [*response.said.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
     if cut_at_ms is None:
         return said, alignment
     said = heard_text(said, alignment, cut_at_ms)
@@ -117,16 +118,16 @@ def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str
 
 def begin_piece(call: Call, response: Response, text_from: int) -> None:
     """Audio that comes from now on says the text from a character on."""
-    response.piece, response.piece_checksum = Piece(text_from, response.audio_bytes), 0
+    response.said.piece, response.said.checksum = Piece(text_from, response.said.audio_bytes), 0
     changed_from(response, WORDS, 0)
     call.record.mark("piece", "said")
 
 
 def entries_now(call: Call, response: Response) -> Alignment:
     """The alignment of the last piece, counted from the beginning of its item."""
-    piece = response.piece
-    at_ms = settings_of(call).output_format.ms(piece.audio_from - response.item_audio_from)
-    return entries_of(piece, [at_ms, piece.text_from - response.item_text_from])
+    piece = response.said.piece
+    at_ms = settings_of(call).output_format.ms(piece.audio_from - response.open_item.audio_from)
+    return entries_of(piece, [at_ms, piece.text_from - response.open_item.text_from])
 
 
 def index_of(response: Response) -> int:

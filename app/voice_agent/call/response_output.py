@@ -25,7 +25,8 @@ from voice_agent.call.inputs import (
     SideEffectBegun,
     SideEffectDone,
 )
-from voice_agent.call.record import Call, Response
+from voice_agent.call.record import Call
+from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
 from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
 from voice_agent.call.responses import close
@@ -54,11 +55,11 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     if not part.delta:
         return []
     item_id = open_item(call, response)
-    if response.audio_bytes > response.piece.audio_from and not part.joins:
-        response.alignment += entries_now(call, response)
-        begin_piece(call, response, len(response.text))
-    left = MAX_RESPONSE_CHARS - len(response.text)
-    response.text += part.delta[:left]
+    if response.said.audio_bytes > response.said.piece.audio_from and not part.joins:
+        response.said.alignment += entries_now(call, response)
+        begin_piece(call, response, len(response.said.text))
+    left = MAX_RESPONSE_CHARS - len(response.said.text)
+    response.said.text += part.delta[:left]
     call.record.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
@@ -77,23 +78,24 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
         return []
     item_id = open_item(call, response)
     playback = _playback_of(call, item_id, now_ms)
-    response.audio_bytes += len(part.audio)
+    said, item = response.said, response.open_item
+    said.audio_bytes += len(part.audio)
     if not call.identity.mirror:
-        response.piece_checksum = crc32(part.audio, response.piece_checksum)
+        said.checksum = crc32(part.audio, said.checksum)
     playback.audio_bytes = response.item_audio_bytes
     if part.made_bytes:
         _piece_is_made(call, response, part)
-    if response.delta_head[0] != item_id:
-        response.delta_head = (
+    if item.delta_head[0] != item_id:
+        item.delta_head = (
             item_id,
             events.pack(events.output_audio_delta(response.response_id, item_id, index_of(response))),
         )
-    call.outbox.emit_packed(response.delta_head[1], part.audio)
+    call.outbox.emit_packed(item.delta_head[1], part.audio)
     return []
 
 
 def _piece_is_made(call: Call, response: Response, part: ResponseAudio) -> None:
-    piece = response.piece
+    piece = response.said.piece
     if part.made_bytes != piece.made_bytes:
         piece.made_bytes = part.made_bytes
         call.record.mark("piece")
@@ -197,10 +199,10 @@ def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
     if part.said_to is None:
         finish_item(call, response, "incomplete")
         call.record.mark("response")
-    elif response.item_id is not None:
+    elif response.open_item.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
-        response.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
-        begin_piece(call, response, max(part.said_to, response.item_text_from))
+        response.said.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
+        begin_piece(call, response, max(part.said_to, response.open_item.text_from))
         call.record.mark("said")
     return []
 
@@ -220,7 +222,7 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
     """
     response = call.response
     assert response is not None
-    call.dialogue.failed_up_to = response.asked_up_to
+    call.dialogue.failed_up_to = response.asked.up_to
     call.record.mark("turn")
     finish_item(call, response, "incomplete")
     if part.apology is not None and settings_of(call).in_conversation:
@@ -232,11 +234,11 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
 def _apologize(call: Call, response: Response, apology: Apology, now_ms: int) -> None:
     """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
     behind = next(
-        (id_ for id_ in (*reversed(response.output_ids), response.asked_up_to) if id_ in call.conversation), None
+        (id_ for id_ in (*reversed(response.output_ids), response.asked.up_to) if id_ in call.conversation), None
     )
     item_id = open_item(call, response, after=behind)
     spoken = settings_of(call).wants_audio
-    response.text += apology.words
+    response.said.text += apology.words
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.outbox.emit(delta(response.response_id, item_id, index_of(response), apology.words))
     chunk_bytes = settings_of(call).output_format.size(APOLOGY_CHUNK_MS)

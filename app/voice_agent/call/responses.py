@@ -22,7 +22,8 @@ from voice_agent.call import events, truncation
 from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
 from voice_agent.call.effects import Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
-from voice_agent.call.record import Call, Response
+from voice_agent.call.record import Call
+from voice_agent.call.response import Asked, Response
 from voice_agent.call.response_chunks import chunks_of
 from voice_agent.call.response_items import finish_item, item_of, settings_of
 from voice_agent.call.session_config import settings_under
@@ -44,13 +45,15 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 
 
 def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
-    """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Response`."""
+    """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Asked`."""
     call.dialogue.cut_off = ""
     clip = call.clips.answered = call.clips.latest
-    clip_id, clip_first_n = (clip.item_id, clip.first_n) if clip is not None else ("", 0)
-    call.response = Response(call.ids.new_response(), _pinned(call, params), now_ms, clip_id, clip_first_n, cut=cut)
-    call.response.asked_up_to, call.response.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
-    call.response.heard_ms = call.session.input_format.ms(len(clip.audio)) if clip is not None else 0
+    asked = Asked(_pinned(call, params), now_ms, cut=cut)
+    if clip is not None:
+        asked.clip_id, asked.clip_first_n = clip.item_id, clip.first_n
+        asked.heard_ms = call.session.input_format.ms(len(clip.audio))
+    asked.up_to, asked.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
+    call.response = Response(call.ids.new_response(), asked)
     call.record.mark("counts", "response", "params", "plan", "piece", "said")
     call.outbox.emit(events.response_created(_response(call, "in_progress")))
     return [] if call.identity.mirror else [StartResponse(call.response.response_id)]
@@ -92,7 +95,7 @@ def truncate(call: Call, request: TruncateItem, now_ms: int) -> list[Effect]:
     interrupt send both, not knowing how far the server is.
     """
     response = call.response
-    is_spoken = response is not None and response.item_id == request.item_id and settings_of(call).wants_audio
+    is_spoken = response is not None and response.open_item.item_id == request.item_id and settings_of(call).wants_audio
     entry = call.conversation.get(request.item_id)
     if not is_spoken or request.content_index != 0 or entry is None:
         truncation.truncate(call, request)
@@ -105,7 +108,7 @@ def truncate(call: Call, request: TruncateItem, now_ms: int) -> list[Effect]:
 def cancel_item(call: Call, item_id: str, now_ms: int) -> list[Effect]:
     """The client has no use for an item any more, or for its end: if it is still being made, its response is over."""
     response = call.response
-    if response is None or response.item_id != item_id:
+    if response is None or response.open_item.item_id != item_id:
         return []
     effects = _stop(call, "client_cancelled", now_ms)
     call.dialogue.cut_off = response.response_id
@@ -142,7 +145,7 @@ def _response(call: Call, status: str, details: dict[str, Any] | None = None) ->
     used = (
         None
         if status == "in_progress"
-        else events.usage(response.heard_ms, settings.output_format.ms(response.audio_bytes))
+        else events.usage(response.asked.heard_ms, settings.output_format.ms(response.said.audio_bytes))
     )
     return events.response(
         response.response_id, status, details, output, settings, conversation_id=conversation_id, used=used

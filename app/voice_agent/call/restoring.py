@@ -13,7 +13,7 @@ import orjson
 from voice_agent.call.alignment import Piece
 from voice_agent.call.changes import Snapshot, SpeechEntry
 from voice_agent.call.clips import HeardClip
-from voice_agent.call.codec import SAID, is_known
+from voice_agent.call.codec import ASKED, OPEN_ITEM, SAID, is_known
 from voice_agent.call.completeness import Kept, missing, replayable
 from voice_agent.call.conversation import Conversation
 from voice_agent.call.dialogue import Playback
@@ -22,7 +22,8 @@ from voice_agent.call.ids import IdSequence
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call, Identity, Response
+from voice_agent.call.record import Call, Identity
+from voice_agent.call.response import Asked, OpenItem, Response, Said
 from voice_agent.call.response_chunks import restore_chunks
 from voice_agent.call.response_items import open_again
 from voice_agent.call.schema import READS_SCHEMAS, reads
@@ -35,7 +36,7 @@ from voice_agent.errors import MAX_SCHEMA_CHARS, RecordUnreadable
 DAMAGE = (LookupError, ValueError, TypeError, AttributeError)
 """What reading raises where a field is missing, or is something else than its kind."""
 
-Shape = TypeVar("Shape", Response, Playback, Piece)
+Shape = TypeVar("Shape", Playback, Piece)
 
 
 def keeps_what_was_said(snapshot: Snapshot) -> bool:
@@ -150,21 +151,35 @@ def _event_number(digits: bytes) -> int:
 
 def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
     if fields.get("response"):
-        values = orjson.loads(fields["response"])
-        values["params"], values["plan"] = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
-        values["piece"] = _shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))
-        call.response = _shaped(Response, values)
+        call.response = _response(fields)
         sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
-        call.response.audio_bytes, call.response.piece_checksum = int(sent), int(checksum or b"0")
+        call.response.said.audio_bytes, call.response.said.checksum = int(sent), int(checksum or b"0")
         restore_chunks(call.response, fields)
         open_again(call, call.response)
     if fields.get("idle_from_ms"):
         call.dialogue.idle_from_ms = int(fields["idle_from_ms"])
     if fields.get("playback"):
         call.dialogue.playback = _shaped(Playback, orjson.loads(fields["playback"]))
-        if call.response is not None and call.response.item_id == call.dialogue.playback.item_id:
+        if call.response is not None and call.response.open_item.item_id == call.dialogue.playback.item_id:
             # It grows with every chunk, and is written with the reply's other fields only.
             call.dialogue.playback.audio_bytes = call.response.item_audio_bytes
+
+
+def _response(fields: dict[str, bytes]) -> Response:
+    """Without what grows of it. What a newer version added goes into `extras`, and from there back into the store."""
+    values = orjson.loads(fields["response"])
+    params, plan = (orjson.loads(fields[f"response_{name}"]) for name in ("params", "plan"))
+    asked = {own: values.pop(name) for name, own in ASKED.items() if name in values}
+    item = {own: values.pop(name) for name, own in OPEN_ITEM.items() if name in values}
+    return Response(
+        values.pop("response_id"),
+        Asked(params, **asked),
+        Said(piece=_shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))),
+        OpenItem(**item),
+        plan,
+        functions_called=values.pop("functions_called", 0),
+        extras=values,
+    )
 
 
 def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
@@ -213,7 +228,7 @@ def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[Spee
     call.dialogue.failed_up_to = fields.get("failed_up_to", b"").decode()
     call.clips.latest = clip(fields.get("clip_id", b"").decode())
     if call.response is not None:
-        call.clips.answered = clip(call.response.clip_id, call.response.clip_first_n)
+        call.clips.answered = clip(call.response.asked.clip_id, call.response.asked.clip_first_n)
     for of_id in orjson.loads(fields.get("untranscribed") or b"[]"):
         call.clips.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from voice_agent.call import events
 from voice_agent.call.alignment import cut, heard_text
-from voice_agent.call.conversation import Entry
 from voice_agent.call.inputs import TruncateItem
+from voice_agent.call.item_order import Entry
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
 

@@ -14,7 +14,7 @@ from tests.runtime.rig import ScriptedAgent
 from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
-from voice_agent.call.record import Response
+from voice_agent.call.response import Asked, OpenItem, Response, Said
 from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 from voice_agent.runtime.calls.replay import Replay
@@ -62,7 +62,7 @@ def pacing(
     response: Response | None = None, *, replays: bool = True, lead_ms: int = LEAD_MS, target: Any = PCM
 ) -> tuple[AudioPacer, RecordingSink]:
     """A pacer for what goes on of a reply."""
-    response = response or Response("resp_1", {}, 0)
+    response = response or Response("resp_1", Asked({}, 0))
     agent, clock = ScriptedAgent(), StoppedClock()
     agent.lead_ms, agent.replays = lead_ms, replays
     sink = RecordingSink(clock)
@@ -79,14 +79,10 @@ def said(text: str, audio: bytes, *, made_bytes: int = 0, words: Alignment | Non
     """A reply whose open item is one piece of which so much was sent."""
     return Response(
         "resp_1",
-        {},
-        0,
-        item_id="item_1",
+        Asked({}, 0),
+        Said(text, [], Piece(0, 0, made_bytes, words or []), len(audio), crc32(audio)),
+        OpenItem("item_1"),
         output_ids=["item_1"],
-        text=text,
-        audio_bytes=len(audio),
-        piece=Piece(0, 0, made_bytes, words or []),
-        piece_checksum=crc32(audio),
     )
 
 
@@ -152,8 +148,8 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
 async def test_who_goes_on_in_an_open_piece_counts_from_its_beginning(is_open: bool, told: Any) -> None:
     """What was made of it before, and of its text; in a new item there is nothing before."""
     response = said("one two three", speech(100))
-    response.piece = Piece(4, PCM.size(20))
-    response.item_id = "item_1" if is_open else None
+    response.said.piece = Piece(4, PCM.size(20))
+    response.open_item.item_id = "item_1" if is_open else None
     pacer, sink = pacing(response, replays=False)
     await pacer.write(speech(100), PCM, [[10, 4], [50, 99]])
     assert sink.told == [told]

@@ -240,7 +240,7 @@ async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest
     agent.may_go_on.clear()
     async with alone(agent=agent) as its:
         its.live.receive_event(CreateResponse({}))
-        await until(lambda: its.call.response is not None and its.call.response.text)
+        await until(lambda: its.call.response is not None and its.call.response.said.text)
         its.live.receive_event(CancelResponse())
         await turns_pass()
         with capture_logs() as logs:

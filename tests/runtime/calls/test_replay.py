@@ -18,7 +18,8 @@ from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, Piece, said_to
 from voice_agent.call.audio import FORMATS, PCM, PCMU
-from voice_agent.call.record import Call, Response
+from voice_agent.call.record import Call
+from voice_agent.call.response import Asked, Response, Said
 from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.responding import ResponseRun
@@ -381,12 +382,14 @@ def again(
 
     The text of its last piece begins at a character (None: it has no item) and is said by `audio`, behind `before`.
     """
-    response = Response("resp_1", {}, 0, text=text, audio_bytes=len(before) + len(audio), functions_called=functions)
+    response = Response(
+        "resp_1", Asked({}, 0), Said(text, audio_bytes=len(before) + len(audio)), functions_called=functions
+    )
     if piece_from is not None:
         response.output_ids = ["item_1"]
-        response.item_id = "item_1" if is_open else None
-        response.piece = Piece(piece_from, len(before), PCM.size(made_ms), words or [])
-        response.piece_checksum = crc32(audio)
+        response.open_item.item_id = "item_1" if is_open else None
+        response.said.piece = Piece(piece_from, len(before), PCM.size(made_ms), words or [])
+        response.said.checksum = crc32(audio)
     return Replay(response, PCM, replays=replays, speaks=speaks)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from voice_agent.agents.base import Agent
 from voice_agent.call.audio import AudioFormat, Converter
 from voice_agent.call.inputs import Input
-from voice_agent.call.record import Response
+from voice_agent.call.response import Response
 from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.spoken_piece import SpokenPiece
@@ -49,11 +49,11 @@ class AudioPacer:
         self._replay = replay
         self._lead_s = agent.lead_ms / 1000
         self._clock = clock
-        self._sent_bytes = response.audio_bytes
+        self._sent_bytes = response.said.audio_bytes
         self._chunk_bytes = target.size(CHUNK_MS)
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
-        goes_on = not agent.replays and response.item_id is not None
+        goes_on = not agent.replays and response.open_item.item_id is not None
         self._piece = SpokenPiece.of(response, target) if goes_on else SpokenPiece(target)
         self._began_s: float | None = None
 

@@ -21,7 +21,7 @@ from zlib import crc32
 
 from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
 from voice_agent.call.audio import AudioFormat
-from voice_agent.call.record import Response
+from voice_agent.call.response import Response
 from voice_agent.runtime.calls.passed_sentences import PassedSentences
 
 
@@ -53,15 +53,15 @@ class Replay:
 
         `speaks`: what it says is heard, so that text without audio has not been said yet.
         """
-        piece = response.piece
-        self._durable = response.text if replays else ""
+        piece = response.said.piece
+        self._durable = response.said.text if replays else ""
         self._at = 0
         """So much of the text came again; less than all of it only while it is the same."""
-        self._is_open = replays and response.item_id is not None
+        self._is_open = replays and response.open_item.item_id is not None
         self._last_from = piece.text_from if self._is_open else len(self._durable)
         """Where the text of the last piece begins."""
-        sent_bytes = response.audio_bytes - piece.audio_from if self._is_open else 0
-        self._sent = SentAudio(sent_bytes, response.piece_checksum)
+        sent_bytes = response.said.audio_bytes - piece.audio_from if self._is_open else 0
+        self._sent = SentAudio(sent_bytes, response.said.checksum)
         self.said_to = self._last_from + _said_chars(response, target)
         """Where, in all of the text, the first word begins that was not sent to its end."""
         if sent_bytes:
@@ -193,8 +193,8 @@ class Replay:
 
 def _said_chars(response: Response, target: AudioFormat) -> int:
     """Of the last piece's text: where the first word begins that was not sent to its end."""
-    piece = response.piece
-    text = response.text[piece.text_from :]
+    piece = response.said.piece
+    text = response.said.text[piece.text_from :]
     made_ms = ends_after_ms(len(text), target.ms(piece.made_bytes))
     alignment = [*entries_of(piece, [0, 0]), [made_ms, len(text)]]
-    return said_to(text, alignment, target.ms(response.audio_bytes - piece.audio_from))
+    return said_to(text, alignment, target.ms(response.said.audio_bytes - piece.audio_from))

@@ -89,11 +89,11 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
         metadata=settings.metadata or {},
         items=_conversation_of(call) if settings.input_items is None else settings.input_items,
         clip=clip,
-        now_ms=response.started_at_ms,
+        now_ms=response.asked.started_at_ms,
         state=call.dialogue.agent_state,
         failed_to=call.dialogue.failed_up_to,
-        was_cut=response.cut,
-        progress=Progress(response.plan, response.text, response.audio_bytes, response.functions_called),
+        was_cut=response.asked.cut,
+        progress=Progress(response.plan, response.said.text, response.said.audio_bytes, response.functions_called),
         once=once,
     )
 
@@ -101,7 +101,7 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
 def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
     """What had been said when the reply was asked for; on every pod the same, without what the reply says itself."""
     assert call.response is not None
-    return call.conversation.items(to_rank=call.response.items_up_to)
+    return call.conversation.items(to_rank=call.response.asked.items_up_to)
 
 
 class ResponseRun:
@@ -244,7 +244,7 @@ class ResponseRun:
         is_other = self._replay.differs == "audio" and not self._told_of_difference
         if is_other:
             self._tell_of_difference()
-        if is_other or at != response.piece.text_from:
+        if is_other or at != response.said.piece.text_from:
             self._host.feed(ResponseDiverged(self._response_id, at))
 
     def _tell_of_difference(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import ResponseAudio
-from voice_agent.call.record import Response
+from voice_agent.call.response import Response
 
 
 class SpokenPiece:
@@ -35,8 +35,8 @@ class SpokenPiece:
     @classmethod
     def of(cls, response: Response, target: AudioFormat) -> SpokenPiece:
         """The open piece of a reply that goes on in it; its words are known."""
-        chars = len(response.text) - response.piece.text_from
-        return cls(target, chars=chars, made_bytes=response.audio_bytes - response.piece.audio_from)
+        chars = len(response.said.text) - response.said.piece.text_from
+        return cls(target, chars=chars, made_bytes=response.said.audio_bytes - response.said.piece.audio_from)
 
     def add(self, duration_ms: int, words: Sequence[Sequence[int]], *, is_heard: bool) -> None:
         """So much more audio was made; `words` count from its beginning, and none is beyond the text."""

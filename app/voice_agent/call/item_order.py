@@ -1,0 +1,134 @@
+"""The items of a conversation in order.
+
+An entry carries a rank, a text that orders it; a new item's rank lies between its neighbours' (see `fractional_index`),
+so no other entry changes with it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, overload
+
+import orjson
+
+from voice_agent.call.alignment import Alignment
+from voice_agent.call.fractional_index import rank_between
+
+
+@dataclass(slots=True)
+class Entry:
+    """One item and what the call remembers of it."""
+
+    item: dict[str, Any]
+    rank: str
+    audio_ms: int = 0
+    """How much speech was sent for it (assistant) or heard in it (user)."""
+    alignment: Alignment | None = None
+    """Of an assistant's transcript: which character is said at which millisecond of the audio; see `alignment`."""
+    packed_bytes: int = 0
+    """Size as the conversation counts it."""
+    parts: int = 0
+    """Parts of the item's content as the conversation counts them."""
+    extras: dict[str, Any] | None = None
+    """Fields of a newer version; kept as they are."""
+
+    def pack(self) -> bytes:
+        """The entry as the store keeps it."""
+        fields = {"rank": self.rank, "audio_ms": self.audio_ms, "alignment": self.alignment, "item": self.item}
+        return orjson.dumps(fields if self.extras is None else {**self.extras, **fields})
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Entry:
+        """The inverse of `pack`. Raises `LookupError`, `TypeError` or `ValueError` for what is no entry."""
+        fields = orjson.loads(packed)
+        item = fields.pop("item")
+        if not isinstance(item["id"], str) or (item.get("type") == "message" and not isinstance(item["role"], str)):
+            raise TypeError("no item")
+        if not all(isinstance(part, dict) for part in item.get("content", ())):
+            raise TypeError("no content")
+        rank = fields.pop("rank")
+        if not isinstance(rank, str):
+            raise TypeError("no rank")
+        entry = cls(item, rank, fields.pop("audio_ms", 0), fields.pop("alignment", None))
+        entry.extras = fields or None
+        return entry
+
+
+class ItemOrder:
+    """Entries by their ranks; sequences that were made of it stay as they are."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = sorted(entries, key=_rank)
+        self._is_shared = False
+        """Whether a sequence made by `items` refers to `_entries`: then only its end may change."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest; None if there is none."""
+        return self._entries[-1] if self._entries else None
+
+    def place(self, entry: Entry) -> int:
+        """Where an entry stands, counted from 0."""
+        entries = self._entries
+        return len(entries) - 1 if entries[-1] is entry else bisect_left(entries, entry.rank, key=_rank)
+
+    def before(self, entry: Entry) -> Entry | None:
+        """The entry in front of one, None for the first."""
+        at = self.place(entry)
+        return self._entries[at - 1] if at else None
+
+    def insert(self, at: int, item: dict[str, Any]) -> Entry:
+        """The new entry of an item that is put at a place."""
+        below = self._entries[at - 1].rank if at else None
+        above = self._entries[at].rank if at < len(self._entries) else None
+        entry = Entry(item, rank_between(below, above))
+        if at < len(self._entries):
+            self._copy_if_shared()
+        self._entries.insert(at, entry)
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out."""
+        self._copy_if_shared()
+        del self._entries[self.place(entry)]
+
+    def items(self, to_rank: str | None) -> Sequence[Mapping[str, Any]]:
+        """See `Conversation.items`."""
+        self._is_shared = True
+        end = len(self._entries) if to_rank is None else bisect_right(self._entries, to_rank, key=_rank)
+        return _Items(self._entries, end)
+
+    def _copy_if_shared(self) -> None:
+        if self._is_shared:
+            self._entries = self._entries.copy()
+            self._is_shared = False
+
+
+def _rank(entry: Entry) -> str:
+    return entry.rank
+
+
+class _Items(Sequence[Mapping[str, Any]]):
+    def __init__(self, order: list[Entry], end: int) -> None:
+        self._order = order
+        self._end = end
+
+    def __len__(self) -> int:
+        return self._end
+
+    @overload
+    def __getitem__(self, at: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, at: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        places = range(self._end)[at]
+        return self._order[places].item if isinstance(places, int) else [self._order[place].item for place in places]
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return (entry.item for entry in islice(self._order, self._end))
