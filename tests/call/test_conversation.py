@@ -204,18 +204,18 @@ def test_a_spoken_item_is_transcribed_and_its_audio_can_be_retrieved() -> None:
 def test_what_somebody_reads_is_copied_once_and_only_if_more_than_its_end_changes() -> None:
     """A view of the items stays as it was; an item at the end costs no copy, nor does the change after the next one."""
     conversation = conversation_of("i0", "i1", "i2")
-    order = conversation._order
+    order = conversation._order._entries
     conversation.drop("i2")
-    assert conversation._order is order
+    assert conversation._order._entries is order
     shown = conversation.items()
     conversation.add({"id": "i3"})
-    assert conversation._order is order
+    assert conversation._order._entries is order
     conversation.drop("i0")
-    assert conversation._order is not order
-    order = conversation._order
+    assert conversation._order._entries is not order
+    order = conversation._order._entries
     conversation.drop("i1")
     conversation.add({"id": "i4"}, first=True)
-    assert conversation._order is order
+    assert conversation._order._entries is order
     assert [item["id"] for item in shown] == ["i0", "i1"]
 
 

@@ -19,7 +19,7 @@ from tests.runtime.rig import Rig, rig
 from tests.waiting import until
 from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import is_quiet
-from voice_agent.call.status import Status
+from voice_agent.call.status import Lifecycle, Status
 from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
 from voice_agent.runtime.pod.fleet import ReadyPods
@@ -278,7 +278,7 @@ def test_a_call_is_quiet_while_it_is_attached_and_nobody_speaks() -> None:
     assert not is_quiet(speaking)
     assert facts(1).quiet
     assert not facts(1, input_audio=speaking.input_audio).quiet
-    assert not facts(1, status=Status.ENDED).quiet
+    assert not facts(1, lifecycle=Lifecycle(Status.ENDED)).quiet
 
 
 def test_a_client_that_may_move_at_any_moment_is_handed_off_in_the_middle_of_a_word() -> None:
@@ -287,7 +287,7 @@ def test_a_client_that_may_move_at_any_moment_is_handed_off_in_the_middle_of_a_w
     speaking.input_audio.speaking = True
     at_once = ClientWishes(resumable_now=True)
     assert facts(1, at_once, input_audio=speaking.input_audio).quiet
-    assert not facts(1, at_once, status=Status.ENDED).quiet
+    assert not facts(1, at_once, lifecycle=Lifecycle(Status.ENDED)).quiet
 
 
 async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:

@@ -35,7 +35,8 @@ class LookedAfter:
         )
         now_s = self.now_s = self.pod.ports.clock.monotonic_s()
         self.live.call = state.pop("call", None) or new_call()
-        self.live.call.identity.created_at_ms = self.pod.ports.clock.wall_ms()
+        call = self.live.call
+        call.identity = replace(call.identity, created_at_ms=self.pod.ports.clock.wall_ms())
         self.live.activity.has_sent = state.pop("has_sent", False)
         self.live.activity.heard_at_s -= state.pop("heard_ago_s", 0.0)
         key_kept_at_s = now_s - state.pop("key_kept_ago_s", 0.0)
