@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 import pytest
+import redis.asyncio as redis
 
 from voice_agent import bootstrap
 from voice_agent.agents.registry import AgentRegistry
 from voice_agent.bootstrap import AGREED_SECRET, find_secret
+from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import StoreRefused
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.settings import Settings
@@ -45,6 +47,20 @@ async def test_a_secret_that_is_too_short_to_be_agreed_on_is_refused() -> None:
     await store.get_or_set(AGREED_SECRET, b"")
     with pytest.raises(StoreRefused, match="has 0 bytes instead of 32: delete voice:agreed:secret"):
         await find_secret(Settings(secret=None), store)
+
+
+@pytest.mark.parametrize("secret", [None, "s" * 32])
+async def test_a_pod_tells_a_store_that_came_back_empty_its_schema(redis_url: str, secret: str | None) -> None:
+    """Whether the pods have agreed on a secret or were given one: without it the store is taken for an old one."""
+    async with (
+        redis.Redis.from_url(redis_url) as client,
+        bootstrap.build(Settings(store_url=redis_url, agent="echo", secret=secret)) as parts,
+    ):
+        assert await client.get("voice:agreed:schema") == b"%d" % SCHEMA
+        await client.flushall()
+        await parts.pod.heartbeat.heartbeat()
+        assert await client.get("voice:agreed:schema") == b"%d" % SCHEMA
+        assert (await client.get("voice:agreed:secret") is None) == (secret is not None)
 
 
 async def test_a_name_is_chosen_when_all_else_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,6 +329,28 @@ def test_no_pod_there_is_one_line_and_status_1(arguments: tuple[str, ...]) -> No
     assert f"No pod answers at http://127.0.0.1:{port}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serve", "--agent", "echo"),
+        ("serve", "--agent", "echo", "--workers", "2"),
+        ("fleet",),
+        ("drain", "--color", "blue"),
+        ("cutover", "--to", "green", "--router", "haproxy", "--haproxy", "none.sock", "--no-smoke"),
+    ],
+    ids=" ".join,
+)
+def test_a_store_of_schema_1_is_one_line_for_each_command(redis_url: str, arguments: tuple[str, ...]) -> None:
+    """It ends with exit status 1, a cutover as one that was refused, and nothing was changed there."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset("call:{call_a}", "schema", "1")
+        done = voice_agent(*arguments, "--store", redis_url, VOICE_PORT=str(free_port()), VOICE_SECRET="s" * 32)
+        assert done.returncode == (2 if arguments[0] == "cutover" else 1)
+        assert "the store is of schema 1, and this version reads schema 2" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert client.keys("*") == [b"call:{call_a}"]
+
+
 def test_an_unreachable_store_is_one_line_and_status_1() -> None:
     """Nor is a store that does not answer a reason for a traceback."""
     done = voice_agent("fleet", "--store", f"redis://127.0.0.1:{free_port()}")

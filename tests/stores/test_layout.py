@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -137,6 +138,19 @@ async def test_a_store_that_lost_the_schema_alone_is_not_taken_for_an_old_one(st
     await store.heartbeat(HEARTBEAT, ttl_s=5)
     await store.get_or_set("secret", b"s" * 32)
     await check_layout(store, begins=True)
+
+
+async def test_a_pod_that_begins_a_store_meanwhile_is_seen(store: RedisStore) -> None:
+    """What it leaves there is no sign of schema 1: the schema was told first."""
+    left_behind = store._schema_left_behind
+
+    async def meanwhile() -> bytes | None:
+        await store.get_or_set(AGREED_SCHEMA, b"%d" % SCHEMA)
+        await store.get_or_set("secret", b"s" * 32)
+        return await left_behind()
+
+    with patch.object(store, "_schema_left_behind", meanwhile):
+        await check_layout(store, begins=True)
 
 
 async def test_a_store_in_memory_begins_with_the_process() -> None:

@@ -43,6 +43,22 @@ async def test_the_newer_schema_is_written_only_while_every_pod_reads_it() -> No
         await until(lambda: schema_of(store, alone.call_id) == SCHEMA + 1)
 
 
+async def test_pods_of_the_newer_release_hand_calls_on_in_the_newer_schema() -> None:
+    """Each says what it reads, and so none goes back to the older schema for the other's sake."""
+    store = MemoryStore(ttl_s=60)
+    async with rig(store) as its:
+        pods = [await its.pod(name, "green", reads_schemas=NEWER) for name in ("one", "two")]
+        for pod in pods:
+            await pod.heartbeat.heartbeat()
+        caller = await its.start(pods[0], resumable=True)
+        assert schema_of(store, caller.call_id) == SCHEMA + 1
+        again = await its.resume(pods[1], caller.call_id, 0)
+        await again.greeting()
+        again.transport.say(TYPED)
+        await again.transport.event("conversation.item.done")
+        assert schema_of(store, caller.call_id) == SCHEMA + 1
+
+
 async def test_a_call_in_a_schema_that_a_pod_does_not_read_stays_with_those_that_do() -> None:
     """Until the next heartbeat of the newer pod the older one refuses it, and changes nothing."""
     store = MemoryStore(ttl_s=60)
