@@ -68,6 +68,20 @@ def replay_off_by_one() -> Iterator[None]:
 
 
 @contextmanager
+def number_left_out() -> Iterator[None]:
+    """Whoever takes a call over numbers its events from one too high."""
+    as_it_was = vars(beginnings)["restore"]
+
+    def hasty(snapshot: Snapshot, **more: Any) -> Call:
+        call = as_it_was(snapshot, **more)
+        call.seq += 1
+        return call
+
+    with patch.object(beginnings, "restore", hasty):
+        yield
+
+
+@contextmanager
 def no_flush_at_handoff() -> Iterator[None]:
     """What was said since the last checkpoint stays in memory when the connection is handed off."""
     with patch.object(input_audio, "flush", lambda call: None):
@@ -135,6 +149,7 @@ PLANTED = {
     "send before durable": Planted(sent_before_durable, "durable before visible"),
     "no fencing": Planted(no_fencing, "one owner"),
     "off-by-one replay": Planted(replay_off_by_one, "exactly once"),
+    "number left out": Planted(number_left_out, "exactly once"),
     "no checkpoint flush": Planted(no_flush_at_handoff, "the caller's words", _hands_off_speech),
     "tool re-run": Planted(tool_run_again, "tools run once"),
     "unknown fields dropped": Planted(unknown_fields_dropped, "an unknown field survives", _is_mixed),

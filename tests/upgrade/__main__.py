@@ -24,13 +24,16 @@ def main() -> int:
         epilog="example: python -m tests.upgrade --before v1.4.0 --seconds 300 --seed 1",
     )
     parser.add_argument("--before", default="", metavar="DIR|TAG", help="a checkout (default: this one, with less)")
+    parser.add_argument("--after", action="store_true", help="instead: this release and the one after, this with more")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="begin rounds for so long (default 120)")
     parser.add_argument("--callers", type=int, default=usual.callers, help="calls at once (default 12)")
     parser.add_argument("--seed", type=int, help="repeat the choices of a run (its timing differs all the same)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed
-    plan = Plan(asked.before, asked.seconds, asked.callers, seed)
+    if asked.after and asked.before:
+        parser.error("--after is no release of the history: give it or --before")
+    plan = Plan(asked.before, asked.after, seconds=asked.seconds, callers=asked.callers, seed=seed)
     console = Console(stderr=True)
     columns = (TextColumn("upgrading"), BarColumn(), TextColumn("{task.fields[part]}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -31,11 +31,12 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def made(cls, release: Release) -> Program:
-        """This release, or one made of it."""
-        if release is Release.THIS:
+    def made(cls, release: Release, planted: str = "") -> Program:
+        """This release, or one made of it; `planted`: with one of the bugs of `tests.simulation.planted`."""
+        if release is Release.THIS and not planted:
             return cls(release, (sys.executable, "-m", "voice_agent"))
-        return cls(release, (sys.executable, "-m", "tests.upgrade.pod", release), {"PYTHONPATH": _path(ROOT)})
+        bug = [planted] if planted else []
+        return cls(release, (sys.executable, "-m", "tests.upgrade.pod", release, *bug), {"PYTHONPATH": _path(ROOT)})
 
     @classmethod
     def checked_out(cls, before: str, directory: Path) -> Program:
