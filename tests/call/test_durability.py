@@ -73,6 +73,18 @@ def test_a_store_that_is_full_gets_less_until_it_is_not() -> None:
     assert taken(call).write.speech
 
 
+def test_a_store_that_is_nearly_full_gets_no_audio_of_turns_until_it_is_not() -> None:
+    """Also if its memory is not scarce by then."""
+    call = new_call()
+    assert call.keeps_turns
+    taken(call, is_nearly_full=True)
+    assert not call.keeps_turns
+    taken(call, is_nearly_full=True)
+    assert not call.keeps_turns
+    taken(call)
+    assert call.keeps_turns
+
+
 def test_a_claim_that_is_asked_for_is_doubted_until_it_is_granted() -> None:
     """The next write says so: if the claim took effect, it does not fence its own pod."""
     call = new_call()

@@ -151,6 +151,15 @@ def test_what_was_cut_anywhere_is_read_as_far_as_it_goes() -> None:
             read(whole[:size])
 
 
+def test_an_entry_that_lacks_bytes_which_it_counts_is_refused() -> None:
+    """Not read as if it had fewer."""
+    whole = recorded(inputs.AppendAudio(b"abcd"))
+    assert whole.count(b'"audio":4') == 1
+    [entry] = read(whole.replace(b'"audio":4', b'"audio":5'))[1]
+    with pytest.raises(RecordingUnreadable, match="bytes are missing"):
+        entry.input()
+
+
 def test_what_an_earlier_version_did_not_write_has_its_default() -> None:
     """So a field that is added makes no recording unreadable."""
     read_input = _shape(inputs.CommitAudio).read

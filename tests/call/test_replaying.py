@@ -61,6 +61,29 @@ def test_other_rules_give_other_events_and_these_are_told(monkeypatch: pytest.Mo
     assert "input_audio_buffer.emptied" in difference.now
 
 
+def test_of_a_recording_that_differs_everywhere_so_much_is_compared_as_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs once makes most of what follows differ."""
+    call, kept = begin(MADE), [opening(MADE, version="0.9", pod="pod-a")]
+    for now_ms in range(MAX_DIFFERENCES + 5):
+        text, before = InputText(inputs.ClearAudio(), now_ms), call.seq
+        machine.step(call, inputs.ClearAudio(), now_ms)
+        kept.append(text.entry(emitted_after(call, before)))
+    monkeypatch.setattr(events, "input_audio_cleared", lambda: {"type": "input_audio_buffer.emptied"})
+    found = replay(b"".join(kept))
+    assert (found.inputs, len(found.differences)) == (MAX_DIFFERENCES, MAX_DIFFERENCES)
+
+
+def test_audio_that_differs_is_told_by_its_digest() -> None:
+    """The events beside it are alike; one without audio has none."""
+    call, text = begin(MADE), InputText(inputs.ClearAudio(), 3)
+    machine.step(call, inputs.ClearAudio(), 3)
+    [cleared] = emitted_after(call, 0)
+    kept = opening(MADE, version="0.9", pod="pod-a") + text.entry([cleared._replace(audio_digest="0123")])
+    [difference] = replay(kept).differences
+    assert difference.recorded.endswith("} audio 0123")
+    assert difference.now == difference.recorded.removesuffix(" audio 0123")
+
+
 def test_an_event_more_and_one_less_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither side may have one that the other has not."""
     kept = recording()

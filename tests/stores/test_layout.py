@@ -153,6 +153,13 @@ async def test_a_pod_that_begins_a_store_meanwhile_is_seen(store: RedisStore) ->
         await check_layout(store, begins=True)
 
 
+async def test_a_store_begins_with_the_oldest_schema_that_its_first_pod_reads(store: RedisStore) -> None:
+    """So that pods of the release before may join."""
+    with patch("voice_agent.stores.layout.READS_SCHEMAS", (SCHEMA, SCHEMA + 1)):
+        await check_layout(store, begins=True)
+    assert await store.get_or_set(AGREED_SCHEMA, b"7") == b"%d" % SCHEMA
+
+
 async def test_a_store_in_memory_begins_with_the_process() -> None:
     """Whatever is in it is of this version."""
     store = MemoryStore(ttl_s=60)

@@ -19,8 +19,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import blake2b
 from itertools import takewhile
-from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -149,11 +148,11 @@ def _entry(frame: tuple[bytes, bytes]) -> RecordedInput:
 
 def _frames(recording: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 0
-    while at + HEAD_BYTES <= len(recording):
+    while True:
         sizes = recording[at : at + HEAD_BYTES]
         text_bytes = int.from_bytes(sizes[:LENGTH_BYTES], "big")
         end = at + HEAD_BYTES + text_bytes + int.from_bytes(sizes[LENGTH_BYTES:], "big")
-        if end > len(recording):
+        if end > len(recording):  # Also where not even a head is left.
             return
         begins = at + HEAD_BYTES + text_bytes
         yield recording[at + HEAD_BYTES : begins], recording[begins:end]
@@ -223,17 +222,18 @@ def _shape(hint: Any) -> _Shape:
         return _ERROR
     if is_dataclass(hint):
         return _of_fields(hint, {one.name: one.name for one in fields(hint) if one.init})
-    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+    if hasattr(hint, "_fields"):
         return _of_fields(hint, dict.fromkeys(hint._fields, ""))
-    if origin in (list, tuple) and inner:
+    if origin in (list, tuple):
         return _of_items(origin, _shape(inner[0]))
     if origin is dict and inner[1] is bytes:
         return _Shape(
             lambda value, beside: {name: _write_bytes(one, beside) for name, one in value.items()},
             lambda value, beside: {name: beside.take(size) for name, size in value.items()},
         )
-    if origin in (Union, UnionType) and len(inner) == 2 and type(None) in inner:
-        return _or_none(_shape(next(one for one in inner if one is not type(None))))
+    if type(None) in inner:
+        [other] = set(inner) - {type(None)}
+        return _or_none(_shape(other))
     return _PLAIN
 
 
