@@ -55,6 +55,7 @@ def test_what_is_skipped_goes_out_unsaved_and_is_written_with_the_whole_call() -
     [skipped] = feed(call, inputs.SkipWrite())
     assert isinstance(skipped, Skipped)
     assert [entry.n for entry in skipped.waiting] == [1, 2]
+    assert call.conversation.unsaved_bytes == 0
     write = taken(call)
     assert write.write.whole
     assert write.waiting == []
@@ -76,13 +77,13 @@ def test_a_store_that_is_full_gets_less_until_it_is_not() -> None:
 def test_a_store_that_is_nearly_full_gets_no_audio_of_turns_until_it_is_not() -> None:
     """Also if its memory is not scarce by then."""
     call = new_call()
-    assert call.keeps_turns
+    assert call.speech.keeps_turns
     taken(call, is_nearly_full=True)
-    assert not call.keeps_turns
+    assert not call.speech.keeps_turns
     taken(call, is_nearly_full=True)
-    assert not call.keeps_turns
+    assert not call.speech.keeps_turns
     taken(call)
-    assert call.keeps_turns
+    assert call.speech.keeps_turns
 
 
 def test_a_claim_that_is_asked_for_is_doubted_until_it_is_granted() -> None:

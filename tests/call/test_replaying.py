@@ -65,7 +65,7 @@ def test_of_a_recording_that_differs_everywhere_so_much_is_compared_as_is_told(m
     """What differs once makes most of what follows differ."""
     call, kept = begin(MADE), [opening(MADE, version="0.9", pod="pod-a")]
     for now_ms in range(MAX_DIFFERENCES + 5):
-        text, before = InputText(inputs.ClearAudio(), now_ms), call.seq
+        text, before = InputText(inputs.ClearAudio(), now_ms), call.outbox.seq
         machine.step(call, inputs.ClearAudio(), now_ms)
         kept.append(text.entry(emitted_after(call, before)))
     monkeypatch.setattr(events, "input_audio_cleared", lambda: {"type": "input_audio_buffer.emptied"})

@@ -74,7 +74,7 @@ def number_left_out() -> Iterator[None]:
 
     def hasty(snapshot: Snapshot, **more: Any) -> Call:
         call = as_it_was(snapshot, **more)
-        call.seq += 1
+        call.outbox.seq += 1
         return call
 
     with patch.object(beginnings, "restore", hasty):

@@ -9,7 +9,7 @@ from typing import Any
 import redis.asyncio as redis
 
 from tests.upgrade.releases import ADDED, added_to
-from voice_agent.call.record import Status
+from voice_agent.call.status import Status
 from voice_agent.stores.redis_keys import Keys
 
 
