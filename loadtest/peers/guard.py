@@ -18,7 +18,7 @@ class Outcome(Enum):
 
     HOLDS = "holds"
     AGAIN = "again"
-    """Too dear, yet it may have been the machine."""
+    """Too dear or not measured, yet it may have been the machine."""
     WORSE = "worse"
 
 
@@ -77,14 +77,21 @@ class Judgement:
         )
 
 
+def not_measured(name: str) -> ValueError:
+    """The machine was too busy for any round of a contender, or of the bare echo, to count."""
+    return ValueError(f"{name} was not measured in any round that counts, so nothing can be said of it.")
+
+
 def judge(attempts: Sequence[Sequence[Round]], stored: Stored, baseline: str) -> tuple[Outcome, list[Judgement]]:
     """Compare what `attempts` saw (each some interleaved rounds of µs a frame) with what is stored.
 
-    Raises `ValueError` if a stored contender was not measured: silence must not pass for success.
+    Raises `ValueError` if a stored contender was not measured in any attempt: silence must not pass for success.
     """
     seen = best_ratios([one for rounds in attempts for one in rounds], baseline)
     if missing := [name for name in stored.ratios if name not in seen]:
-        raise ValueError(f"{missing[0]} was not measured in any round that counts, so nothing can be said of it.")
+        if len(attempts) < ATTEMPTS:
+            return Outcome.AGAIN, []
+        raise not_measured(missing[0])
     judgements = [Judgement(name, seen[name], ratio, stored.limit(name)) for name, ratio in stored.ratios.items()]
     if all(judgement.holds for judgement in judgements):
         return Outcome.HOLDS, judgements

@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator
 
 from loadtest.peers.contenders import BASELINE, chosen
 from loadtest.peers.environment import opened
-from loadtest.peers.guard import Judgement, Outcome, Stored, judge
+from loadtest.peers.guard import Judgement, Outcome, Stored, judge, not_measured
 from loadtest.peers.measuring import Tell, cost_rounds
 from loadtest.peers.ratios import Round, best_ratios
 
 CALLS = 100
 """As many as keep less than half a core busy with either, also on a machine that is half as quick."""
 ROUNDS = 4
-"""Each is run once, also where the generator was late: the best of them counts, and a busy machine must not make a
-merge wait."""
+"""Each is run once, and the best of those counts in which the generator was in time. Where it was late, frames came
+together, answers broke off, and both made a conversation look cheap."""
 SECONDS = 4.0
 """Half a period of the conversation, at any moment of which as many callers speak and are answered as at any other."""
 
@@ -28,7 +28,7 @@ async def attempts(names: list[str], tell: Tell) -> AsyncGenerator[list[Round], 
         await cost_rounds(environment, servers, calls, seconds=1.0, rounds=1, tell=tell, tries=1)
         while True:
             measured = await cost_rounds(
-                environment, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell, tries=1
+                environment, servers, calls, seconds=SECONDS, rounds=ROUNDS, tell=tell, tries=1, in_time_only=True
             )
             yield list(measured.us)
 
@@ -43,14 +43,14 @@ async def hold(stored: Stored, tell: Tell) -> tuple[Outcome, list[Judgement]]:
             outcome, judgements = judge(seen, stored, BASELINE)
             if outcome is not Outcome.AGAIN:
                 return outcome, judgements
-            tell("dearer than stored; measuring again, for it may have been the machine")
+            tell("dearer than stored, or not measured; measuring again, for it may have been the machine")
     finally:
         await measuring.aclose()
     raise AssertionError("attempts never end by themselves")
 
 
 async def ratios_now(names: list[str], tell: Tell) -> dict[str, float]:
-    """What to store: the best of two attempts."""
+    """What to store: the best of two attempts. Raises `ValueError` if the machine was too busy for any to count."""
     seen: list[Round] = []
     measuring = attempts(names, tell)
     try:
@@ -61,4 +61,6 @@ async def ratios_now(names: list[str], tell: Tell) -> dict[str, float]:
     finally:
         await measuring.aclose()
     found = best_ratios(seen, BASELINE)
+    if missing := [name for name in names if name not in found]:
+        raise not_measured(missing[0])
     return {name: found[name] for name in names}

@@ -55,7 +55,13 @@ def test_one_contender_beyond_its_limit_is_enough() -> None:
 def test_silence_is_not_success() -> None:
     """A contender that was never measured is an error, whatever the others did."""
     with pytest.raises(ValueError, match="ours was not measured"):
-        judge([[{"bare": 50.0}]], STORED, "bare")
+        judge([[{"bare": 50.0}]] * ATTEMPTS, STORED, "bare")
+
+
+def test_an_attempt_in_which_no_round_counted_is_made_again() -> None:
+    """The machine was too busy for that attempt; the next one may say something."""
+    assert judge([[{"bare": 50.0}]], STORED, "bare")[0] is Outcome.AGAIN
+    assert judge([[{}], rounds(0.4)], STORED, "bare")[0] is Outcome.HOLDS
 
 
 def test_what_is_stored_can_be_read_again() -> None:
