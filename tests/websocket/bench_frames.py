@@ -1,4 +1,4 @@
-"""What frames cost in CPU time: ``python -m tests.websocket.bench_frames``.
+"""What frames cost in CPU time, beside the `websockets` library: ``python -m tests.websocket.bench_frames``.
 
 Compare two versions by running both in turn on one machine; the least of many rounds is printed.
 """
@@ -13,6 +13,8 @@ from functools import partial
 from typing import cast
 
 import uvloop
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.ports import Listener
@@ -20,7 +22,8 @@ from voice_agent.web.call_socket import CallSocket
 from voice_agent.websocket.frames import LONG_BYTES, PING, SHORT_BYTES, TEXT, only_text, text_frame
 
 AUDIO = b'{"type":"input_audio_buffer.append","audio":"' + b"A" * 1280 + b'"}'
-MESSAGE_BYTES = 20 * 1024 * 1024
+MIB = 1024 * 1024
+MESSAGE_BYTES = 20 * MIB
 READ_BYTES = 256_000
 """What uvloop reads at once."""
 ROUNDS = 300
@@ -124,6 +127,20 @@ async def main() -> None:
     one = masked(TEXT, AUDIO)
     print(f"only_text               {await least_us(lambda: only_text(one)):8.2f} µs")
     print(f"text_frame              {await least_us(lambda: text_frame(AUDIO)):8.2f} µs")
+    theirs = ServerProtocol(state=OPEN, max_size=MESSAGE_BYTES)
+
+    def receive() -> None:
+        theirs.receive_data(one)
+        theirs.events_received()
+
+    def send() -> None:
+        theirs.send_text(AUDIO)
+        theirs.data_to_send()
+
+    print(f"websockets, in and out  {await least_us(receive):8.2f} µs {await least_us(send):8.2f} µs")
+    pings, begun = masked(PING, b"") * (MIB // 6), time.process_time_ns()
+    theirs.receive_data(pings)
+    print(f"websockets, 1 MiB of empty pings in one turn {(time.process_time_ns() - begun) / 1_000_000:8.2f} ms")
     for name, read in (("taken", lambda message: None), ("parsed", parse)):
         socket = await served(RecordingListener(read))
         print(f"one frame, {name:7s}      {await least_us(partial(socket.data_received, one)):8.2f} µs")

@@ -4,6 +4,9 @@ A record is a hash of byte strings. Fields that change together form a *group* (
 them as changed (`StoredRecord.mark`); what grows of the response under way, with every token or step, has fields of
 its own (`response_chunks`). Fields that this version does not know are kept as they are: a newer
 version of a neighbouring release wrote them. What goes into which write says `writes`.
+
+orjson makes the JSON; the rest is no library's. Those such as msgspec or pydantic put an object into one piece, which
+each write would carry whole; and msgspec drops what it does not know when it decodes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@
 
 It has no event loop and no thread, so forking is safe; a worker starts with all modules
 loaded and shares their memory. A worker that is told to leave by itself is replaced.
+
+uvicorn's own supervisor (`uvicorn --workers`) does less: it spawns workers, which share no memory then, gives all one
+socket, starts whichever dies again at once, however often, and has no way back from SIGTERM.
 """
 
 from __future__ import annotations

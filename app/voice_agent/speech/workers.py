@@ -11,6 +11,10 @@ A worker that crashes or hangs is killed and replaced, and its job is tried once
 the new one. A caller that is cancelled loses interest only: the worker finishes the job,
 and the answer is not read. Workers hold nothing but models, so they are always killed
 and never asked to leave; they die with this process, even if it is killed (see `worker`).
+
+It is no library's pool: one worker of `concurrent.futures.ProcessPoolExecutor` that dies breaks the pool and fails all
+its jobs, and a job that hangs cannot be ended. pebble ends and replaces such workers, but those of a process that was
+killed work on until their jobs are done (seen with 5.2.3).
 """
 
 from __future__ import annotations

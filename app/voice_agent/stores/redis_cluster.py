@@ -5,6 +5,9 @@ A pod's writes go out as one pipeline to each node, side by side. What touches s
 slots (the fleet's keys) goes through redis-py's own cluster client, which also knows
 where slots are; when a node says that one has moved, or does not answer, the map is read
 again, and what takes effect once is asked once more.
+
+The pipelines are not those of redis-py's cluster client, which packs and reads a command at a time
+(`stores.redis_pipeline`) and asks again for each command that a node sent elsewhere, one after the other.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ of: one that is cut off with an old master still names that one, and one that do
 must not hold up the others. Where no majority answers in time, those are believed that do:
 then it is for `min-replicas-to-write` to keep an old master from taking writes. Each new
 connection asks; open ones stay with their server until `RedisStore` gives them up.
+
+redis-py's own `discover_master` asks one sentinel after the other, so that each that does not answer costs a timeout,
+and believes the first that names a master that is up, however old that one's configuration is.
 """
 
 from __future__ import annotations
@@ -74,8 +77,8 @@ class _MasterPool(SentinelConnectionPool, redis.BlockingConnectionPool):
 class Sentinels(Sentinel):
     """The sentinels of a URL.
 
-    redis-py asks one after the other: two that do not answer take longer than a question may,
-    every time. And it loses some of them from its list when several connections ask at once.
+    Nothing changes their order: redis-py's moves the one that answered to the front, and loses others from its list
+    when several connections ask at once.
     """
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:

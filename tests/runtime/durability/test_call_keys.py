@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import AsyncMock, patch
 
+from tests.call.calls import new_call
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import (
     GIVEN_UP_S,
+    CountingObserver,
     rig,
     until_given_up,
 )
 from tests.waiting import until
 from voice_agent.errors import StoreUnavailable
+from voice_agent.runtime.durability.call_keys import KEEP_AGAIN_S, CallKeys
 from voice_agent.stores.memory import MemoryStore
 
 KEY, OTHER_KEY, THIRD_KEY = "k" * 64, "l" * 64, "m" * 64
@@ -61,6 +64,18 @@ async def test_a_key_is_bound_again_now_and_then_and_not_twice_at_once() -> None
             clock.leap(20)
             await until(lambda: bind.call_count == 2)
         assert pod.observer.counts[BIND_FAILED] == 1  # type: ignore[attr-defined]
+
+
+async def test_the_key_of_a_call_that_is_no_longer_this_pods_is_left_alone() -> None:
+    """Its owner keeps it; it is not tried again for a call that has gone while the store was away."""
+    clock, store, is_ours = LeapingClock(), FaultyStore(), [False, True]
+    keys = CallKeys(store, clock, CountingObserver())
+    with patch.object(store, "bind_call_key", side_effect=StoreUnavailable("lost")) as bind:
+        keys.keep(new_call(), is_ours.pop)
+        await until(lambda: bind.call_count == 1)
+        clock.leap(KEEP_AGAIN_S)
+        await until(lambda: not keys._keeping)
+    assert (bind.call_count, is_ours) == (1, [])
 
 
 async def test_a_call_key_lives_as_long_as_its_call() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import repeat
+from math import inf
 
 from voice_agent.call.record import Call
 from voice_agent.errors import StoreError
+from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.stores.base import Store
 
@@ -40,13 +43,18 @@ class CallKeys:
             self._keeping[call.call_id] = asyncio.create_task(self._keep(call, is_ours))
 
     async def _keep(self, call: Call, is_ours: Callable[[], bool]) -> None:
+        async def bind() -> None:
+            if is_ours():
+                await self._store.bind_call_key(call.identity.call_key_hash, call.call_id)
+
         try:
-            while is_ours():
-                try:
-                    await self._store.bind_call_key(call.identity.call_key_hash, call.call_id)
-                    return
-                except StoreError:
-                    self._observer.store_failed("bind_call_key")
-                    await self._clock.sleep(KEEP_AGAIN_S)
+            await retry(
+                bind,
+                repeat(KEEP_AGAIN_S),
+                for_s=lambda error: inf if isinstance(error, StoreError) else 0.0,
+                now_s=self._clock.monotonic_s,
+                sleep=self._clock.sleep,
+                on_failure=lambda error: self._observer.store_failed("bind_call_key"),
+            )
         finally:
             del self._keeping[call.call_id]

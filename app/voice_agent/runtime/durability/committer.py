@@ -30,7 +30,8 @@ or was erased, makes it CLEAN: nothing of it is written any more. Whether a call
 (`call_writer`).
 
 When the store does not answer, the same batch is tried again until `GIVE_UP_S` have
-passed; when it refuses or is full, it is taken at its word. Then the store is given up for now,
+passed. That loop is not `retry`'s, nor a library's: a second try is made whatever time the first took, and the end is a
+state, no error. When the store refuses or is full, it is taken at its word. Then the store is given up for now,
 and calls go on from memory until they are written back (`write_back`)::
 
     ok ──no answer──> unreachable ─┐
@@ -281,7 +282,6 @@ class Committer:
         give_up_s = self._clock.monotonic_s() + GIVE_UP_S
         size_bytes = sum(write.size_bytes for write in writes)
         tries = 0
-        # By hand, not by `retry`: a second try is made whatever time the first took, and the end is a state, no error.
         while True:
             tries += 1
             started_s = self._clock.monotonic_s()
