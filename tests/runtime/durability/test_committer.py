@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
-from tests.runtime.rig import TYPED, CountingObserver, rig
+from tests.runtime.rig import TYPED, Caller, CountingObserver, rig
 from tests.runtime.writers import OneCall
 from tests.waiting import until
 from voice_agent.call import machine
@@ -22,17 +23,27 @@ from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability import write_back
 from voice_agent.runtime.durability.committer import LONGEST_TICK_S, SPREAD, TICK_S, Committer
 from voice_agent.runtime.durability.writing import MAX_ROUND_BYTES
+from voice_agent.runtime.pod.pod import Pod
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
 
-async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
-    """Nobody has it in a list any more; resumed later, it would go on after its caller had hung up."""
-    store = FaultyStore()
+@asynccontextmanager
+async def talking(
+    count: int = 1, store: FaultyStore | None = None
+) -> AsyncIterator[tuple[FaultyStore, Pod, list[Caller]]]:
+    """A pod on a store that fails when it is told to, and so many callers who have been greeted."""
+    store = store or FaultyStore()
     async with rig(store) as its:
         pod = await its.pod()
-        caller = await its.start(pod)
-        await caller.greeting()
+        callers = [await its.start(pod) for _ in range(count)]
+        await asyncio.gather(*(caller.greeting() for caller in callers))
+        yield store, pod, callers
+
+
+async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
+    """Nobody has it in a list any more; resumed later, it would go on after its caller had hung up."""
+    async with talking() as (store, pod, [caller]):
         store.is_away = True
         caller.transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
@@ -48,10 +59,7 @@ async def test_a_call_that_ended_in_an_outage_is_written_as_ended() -> None:
 
 async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
     """After a failover a master may refuse writes for a while: until it takes one, calls go on from memory."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
+    async with talking() as (store, pod, [caller]):
         store.is_locked = True
         for number in range(1, 4):
             caller.transport.say(TYPED)
@@ -72,10 +80,7 @@ async def test_a_store_that_answers_and_takes_no_writes_is_not_back() -> None:
 
 async def test_health_says_degraded_until_the_last_call_is_written_back() -> None:
     """Whoever waits for a healthy pod before he kills one must not be told so while something is in memory alone."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        callers = [await its.start(pod) for _ in range(12)]
+    async with talking(12) as (store, pod, callers):
         for caller in callers:
             live = pod.owned.by_id[caller.call_id]
             live.call.outbox.emit({"type": "heavy"}, bytes(900_000))
@@ -96,11 +101,7 @@ async def test_health_says_degraded_until_the_last_call_is_written_back() -> Non
 
 async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
     """A write of a whole long call for each of its events would stall the pod just when it has enough to do."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
-        await caller.greeting()
+    async with talking() as (store, pod, [caller]):
         store.is_away = True
         caller.transport.say(TYPED)
         await until(lambda: pod.committer.degraded)
@@ -116,11 +117,8 @@ async def test_an_outage_costs_no_work_for_what_is_never_written() -> None:
 
 async def test_a_store_that_fails_in_a_way_of_its_own_is_away() -> None:
     """A client library may raise anything; the pod's one writer must not end with it."""
-    store = FaultyStore()
-    store.failure = RuntimeError("the handler is closed")
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
+    async with talking() as (store, pod, [caller]):
+        store.failure = RuntimeError("the handler is closed")
         store.is_away = True
         caller.transport.say(TYPED)
         await caller.transport.event("conversation.item.done")
@@ -132,10 +130,7 @@ async def test_a_store_that_fails_in_a_way_of_its_own_is_away() -> None:
 
 async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> None:
     """`flush` promises that the call is written: handoffs and side effects rely on it while a pod writes all back."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        callers = [await its.start(pod) for _ in range(12)]
+    async with talking(12) as (store, pod, callers):
         store.gate.clear()
         for caller in callers[:-1]:
             live = pod.owned.by_id[caller.call_id]
@@ -152,11 +147,7 @@ async def test_what_is_waited_for_is_not_put_off_by_the_weight_of_others() -> No
 
 async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None:
     """The store lost the call; what happened between the refused write and the whole one goes out with it."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
-        await caller.greeting()
+    async with talking() as (store, pod, [caller]):
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.outbox.emit({"type": "first"})
@@ -173,11 +164,7 @@ async def test_events_made_while_a_lost_call_is_written_again_are_sent() -> None
 
 async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
     """What waited for it goes out before what comes meanwhile."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
-        await caller.greeting()
+    async with talking() as (store, pod, [caller]):
         store.is_away = True
         live = pod.owned.by_id[caller.call_id]
         live.call.outbox.emit({"type": "first"})
@@ -200,11 +187,7 @@ async def test_events_keep_their_order_while_a_write_back_is_tried() -> None:
 
 async def test_a_round_trip_is_bounded_in_bytes_however_many_wait_for_theirs() -> None:
     """Each `flush` returns once its own call is durable, in whichever round that is."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        callers = [await its.start(pod) for _ in range(12)]
-        await asyncio.gather(*(caller.greeting() for caller in callers))
+    async with talking(12) as (store, pod, callers):
         lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         store.round_bytes.clear()
 
@@ -234,10 +217,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
             return await super().commit(writes)
 
     store = FullForOne()
-    async with rig(store) as its:
-        pod = await its.pod()
-        callers = [await its.start(pod) for _ in range(2)]
-        await asyncio.gather(*(caller.greeting() for caller in callers))
+    async with talking(2, store) as (_, pod, callers):
         lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.outcomes.append([WriteOutcome.FULL, WriteOutcome.UNKNOWN])
@@ -253,11 +233,7 @@ async def test_a_call_to_be_written_again_loses_nothing_where_the_store_is_full(
 
 async def test_those_who_wait_keep_no_other_call_waiting() -> None:
     """The call that has been marked for longest is in each round, however much others want written at once."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        callers = [await its.start(pod) for _ in range(13)]
-        await asyncio.gather(*(caller.greeting() for caller in callers))
+    async with talking(13) as (store, pod, callers):
         patient, *urgent = lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
@@ -339,10 +315,7 @@ async def test_what_is_waited_for_does_not_wait_for_the_pause_between_rounds(is_
 
 async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
     """A cancelled `flush` leaves the write to be done, and those who wait for the same call are told."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
+    async with talking() as (store, pod, [caller]):
         live = pod.owned.by_id[caller.call_id]
         store.gate.clear()
         live.call.outbox.emit({"type": "light"})
@@ -358,10 +331,8 @@ async def test_who_stops_waiting_for_a_write_harms_nobody() -> None:
 
 async def test_a_round_carries_all_that_is_marked() -> None:
     """One round trip for many calls, whoever waits for one of them; none is left for whatever wakes the writer next."""
-    store = FaultyStore()
-    async with rig(store) as its:
-        pod = await its.pod()
-        lives = [pod.owned.by_id[(await its.start(pod)).call_id] for _ in range(4)]
+    async with talking(4) as (store, pod, callers):
+        lives = [pod.owned.by_id[caller.call_id] for caller in callers]
         await until(lambda: not any(pod.committer.has_pending(live.writer) for live in lives))
         store.rounds.clear()
         for live in lives:
