@@ -14,7 +14,7 @@ from __future__ import annotations
 import orjson
 
 from voice_agent.call.alignment import Piece
-from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
+from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.record import Call
 from voice_agent.call.response import Response
@@ -39,7 +39,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
     for group in groups:
         _ENCODE[group](call, fields)
     if call.client_events.unsaved:
-        _take_seen(call, fields)
+        _take_seen(call.client_events, buffer.durable_position, fields)
     return fields
 
 
@@ -51,15 +51,14 @@ def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
     return fields
 
 
-def _take_seen(call: Call, fields: dict[str, bytes]) -> None:
-    durable = call.input_audio.durable_position
+def _take_seen(client_events: ClientEvents, durable: int, fields: dict[str, bytes]) -> None:
     waiting = []
-    for event_id, number, heard_to in call.client_events.unsaved:
+    for event_id, number, heard_to in client_events.unsaved:
         if heard_to > durable:
             waiting.append((event_id, number, heard_to))
         else:
             fields[f"seen:{number % REMEMBERED_CLIENT_EVENTS}"] = encode_seen(event_id, number, heard_to)
-    call.client_events.unsaved = waiting
+    client_events.unsaved = waiting
 
 
 def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:

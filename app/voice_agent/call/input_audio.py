@@ -276,11 +276,10 @@ def _allot_item(call: Call) -> str:
 
 
 def _checkpoint(call: Call) -> None:
-    buffer = call.input_audio
-    unsaved = len(buffer.audio) - buffer.saved
-    checkpoint_ms = call.speech.checkpoint_ms
-    if call.speech.under_memory_pressure:
+    buffer, speech = call.input_audio, call.speech
+    if speech.under_memory_pressure:
         return
+    unsaved, checkpoint_ms = len(buffer.audio) - buffer.saved, speech.checkpoint_ms
     if (checkpoint_ms and unsaved >= call.session.input_format.size(checkpoint_ms)) or unsaved >= MAX_PIECE_BYTES:
         _save_up_to(call, buffer.position)
 

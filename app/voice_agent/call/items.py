@@ -21,7 +21,7 @@ from voice_agent.call.bounds import (
     conversation_full,
     kept_audio_bytes,
 )
-from voice_agent.call.clips import HeardClip, PendingItemAudio
+from voice_agent.call.clips import HeardClip, KeptClips, PendingItemAudio
 from voice_agent.call.effects import Effect, StopTranscribing
 from voice_agent.call.input_audio import MAX_PIECE_BYTES, transcribe
 from voice_agent.call.inputs import AppendItemAudio, CreateItem, DeleteItem, RetrieveItem
@@ -73,9 +73,9 @@ def append_item_audio(call: Call, piece: AppendItemAudio) -> None:
     call.record.mark("counts")
 
 
-def drop_pending_audio(call: Call) -> None:
+def drop_pending_audio(clips: KeptClips) -> None:
     """The item for which audio came will not be created. What is stored of that audio goes with the next write."""
-    call.clips.pending = None
+    clips.pending = None
 
 
 def create_item(call: Call, request: CreateItem) -> list[Effect]:
@@ -86,7 +86,7 @@ def create_item(call: Call, request: CreateItem) -> list[Effect]:
         check_new_item(call, request, audio_bytes)
         return _add_item(call, request, pending)
     finally:
-        drop_pending_audio(call)
+        drop_pending_audio(call.clips)
 
 
 def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:

@@ -36,7 +36,7 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
         # No client played anything meanwhile.
         playback.started_at_ms += max(0, now_ms - max(lifecycle.left_at_ms, playback.started_at_ms))
         call.record.mark("playback")
-    items.drop_pending_audio(call)
+    items.drop_pending_audio(call.clips)
     call.client_events.resent_to = None if last_event is None else 0
     if lifecycle.status is not Status.ENDED:  # Else the connection comes too late, and its client is told of the end.
         lifecycle.status = Status.ATTACHED
@@ -86,7 +86,7 @@ def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
     call.outbox.sent_seq = call.outbox.visible_seq
     if lost.hung_up:
         return end(call, "hangup", now_ms)
-    items.drop_pending_audio(call)
+    items.drop_pending_audio(call.clips)
     input_audio.flush(call)
     call.lifecycle.status = Status.PARKED
     call.lifecycle.left_at_ms = now_ms

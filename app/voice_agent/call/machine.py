@@ -95,17 +95,15 @@ def is_saved(call: Call) -> bool:
 
 
 def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
-    event_id = event.event_id
-    if event_id is not None and call.client_events.recognises(event_id):
+    event_id, known = event.event_id, call.client_events
+    if event_id is not None and known.recognises(event_id):
         return []
     try:
         effects = _apply(call, event, now_ms)
     except ProtocolError as error:
         effects = _refused(call, event, error)
     if event_id is not None:
-        call.client_events.remember(
-            event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0
-        )
+        known.remember(event_id, heard_to=call.input_audio.position if isinstance(event, inputs.AppendAudio) else 0)
     return effects
 
 

@@ -15,6 +15,7 @@ from voice_agent.call.record import Call
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
 from voice_agent.call.session_config import ResponseSettings
+from voice_agent.call.stored_record import StoredRecord
 
 _NO_PARAMS: dict[str, Any] = {}
 
@@ -30,7 +31,7 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
         return response.open_item.item_id
     item_id = response.open_item.item_id = call.ids.new_item(call.conversation)
     response.open_item.text_from, response.open_item.audio_from = len(response.said.text), response.said.audio_bytes
-    begin_piece(call, response, len(response.said.text))
+    begin_piece(call.record, response, len(response.said.text))
     response.output_ids.append(item_id)
     call.record.mark("counts", "response", "said")
     previous = after or call.conversation.last_id
@@ -116,11 +117,11 @@ def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str
     return said, cut(alignment, cut_at_ms, len(said))
 
 
-def begin_piece(call: Call, response: Response, text_from: int) -> None:
+def begin_piece(record: StoredRecord, response: Response, text_from: int) -> None:
     """Audio that comes from now on says the text from a character on."""
     response.said.piece, response.said.checksum = Piece(text_from, response.said.audio_bytes), 0
     changed_from(response, WORDS, 0)
-    call.record.mark("piece", "said")
+    record.mark("piece", "said")
 
 
 def entries_now(call: Call, response: Response) -> Alignment:

@@ -30,6 +30,7 @@ from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
 from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
 from voice_agent.call.responses import close
+from voice_agent.call.stored_record import StoredRecord
 
 MAX_RESPONSE_CHARS = 64 * 1024
 """Of one response, an hour of speech, for it is shown in six events at its end. One that goes on ends incomplete."""
@@ -57,7 +58,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     item_id = open_item(call, response)
     if response.said.audio_bytes > response.said.piece.audio_from and not part.joins:
         response.said.alignment += entries_now(call, response)
-        begin_piece(call, response, len(response.said.text))
+        begin_piece(call.record, response, len(response.said.text))
     left = MAX_RESPONSE_CHARS - len(response.said.text)
     response.said.text += part.delta[:left]
     call.record.mark("said")
@@ -84,7 +85,7 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
         said.checksum = crc32(part.audio, said.checksum)
     playback.audio_bytes = response.item_audio_bytes
     if part.made_bytes:
-        _piece_is_made(call, response, part)
+        _piece_is_made(call.record, response, part)
     if item.delta_head[0] != item_id:
         item.delta_head = (
             item_id,
@@ -94,15 +95,15 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
     return []
 
 
-def _piece_is_made(call: Call, response: Response, part: ResponseAudio) -> None:
+def _piece_is_made(record: StoredRecord, response: Response, part: ResponseAudio) -> None:
     piece = response.said.piece
     if part.made_bytes != piece.made_bytes:
         piece.made_bytes = part.made_bytes
-        call.record.mark("piece")
+        record.mark("piece")
     if piece.words[part.words_from :] != part.words:
         piece.words[part.words_from :] = part.words
         changed_from(response, WORDS, part.words_from)
-        call.record.mark("said")
+        record.mark("said")
 
 
 def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
@@ -202,7 +203,7 @@ def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
     elif response.open_item.item_id is not None:
         sent_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
         response.said.alignment += [entry for entry in entries_now(call, response) if entry[0] <= sent_ms]
-        begin_piece(call, response, max(part.said_to, response.open_item.text_from))
+        begin_piece(call.record, response, max(part.said_to, response.open_item.text_from))
         call.record.mark("said")
     return []
 

@@ -17,6 +17,7 @@ from voice_agent.call.changes import CallWrite, OutboxEntry, SpeechEntry
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.codec import GROUPS, SAID, encode_fields, encode_seen, encode_tombstone
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT
+from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import Call
 from voice_agent.call.status import Status
 
@@ -38,7 +39,7 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
         fields=encode_fields(call, call.record.dirty, now_ms),
         items=items,
         dropped_items=dropped,
-        events=_events_to_keep(call),
+        events=_events_to_keep(call.outbox),
         speech=call.speech.unsaved,
     )
     oldest = (call.outbox.first_n, _oldest_speech(call))
@@ -129,10 +130,10 @@ def _count_kept(call: Call, write: CallWrite) -> None:
     write.fields[KEPT] = KEPT_FORMAT % counts
 
 
-def _events_to_keep(call: Call) -> list[OutboxEntry]:
+def _events_to_keep(outbox: Outbox) -> list[OutboxEntry]:
     """What is new in the outbox: of all that waits, what it still holds."""
-    oldest = call.outbox.first_n
-    return [event for event in call.outbox.unsaved if event.n >= oldest] if oldest else []
+    oldest = outbox.first_n
+    return [event for event in outbox.unsaved if event.n >= oldest] if oldest else []
 
 
 def _all_saved(call: Call) -> None:
