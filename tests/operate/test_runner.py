@@ -604,7 +604,7 @@ async def test_a_drain_that_somebody_takes_back_is_rolled_back() -> None:
 
 
 @pytest.mark.parametrize("ahead_ms", [-1, 7_200_000])
-async def test_a_drain_wished_before_gives_way(ahead_ms: int) -> None:
+async def test_a_drain_requested_before_gives_way(ahead_ms: int) -> None:
     """Somebody once asked blue to drain, and to let its calls finish: the cutover's own request hands them off.
 
     Whatever time it was on the machine of whoever asked.
@@ -646,7 +646,7 @@ async def test_another_router_does_not_go_on_with_a_cutover() -> None:
     check_done(its, await cut_over(its))
 
 
-async def test_a_drain_that_is_still_wished_of_green_is_taken_back_first() -> None:
+async def test_a_drain_that_is_still_requested_of_green_is_taken_back_first() -> None:
     """A cutover clears the drain request of the color it goes to."""
     its = Simulation()
     its.router.rules = [{"blue": 100}] * 2

@@ -19,7 +19,7 @@ from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.committer import Committer
-from voice_agent.runtime.ports import ClientWishes
+from voice_agent.runtime.ports import ClientOptions
 
 MIB = 1024 * 1024
 
@@ -58,7 +58,7 @@ class QuietConnection(Connection):
     """A connection that sends nothing, and whose peer answers when the test does."""
 
     def __init__(self, *, going_away: bool = False) -> None:
-        super().__init__(CountingObserver(), ClientWishes(going_away=going_away), resumable=True)
+        super().__init__(CountingObserver(), ClientOptions(going_away=going_away), resumable=True)
         self.asked: list[Callable[[], None]] = []
 
     def probe(self, answered: Callable[[], None]) -> None:

@@ -205,7 +205,7 @@ def test_a_drain_request_that_is_odd_is_none(drain: Any, why: str) -> None:
     assert read_request(drain) == (None, [why])
 
 
-def test_nobody_wishes_or_tells_anything() -> None:
+def test_nothing_is_requested_or_told() -> None:
     """Which is not odd."""
     odd: list[str] = []
     assert request_of([None], odd.append) is None

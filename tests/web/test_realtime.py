@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from tests.web.rig import CALL_ID, CALL_KEY, SECRET, Running, refuse, running
 from voice_agent.call.tokens import resume_token
 from voice_agent.errors import StoreUnavailable
-from voice_agent.runtime.ports import Arrival, ClientWishes, ResumeCall, StartCall, Transport
+from voice_agent.runtime.ports import Arrival, ClientOptions, ResumeCall, StartCall, Transport
 from voice_agent.web.access import NO_API_KEY, hashed
 from voice_agent.websocket.websocket import CLOSING_S
 
@@ -111,7 +111,7 @@ async def test_what_a_client_can_do_is_told_to_the_pod() -> None:
             pass
         by_key, going_away, resumable = server.pod.requests
     assert by_key == StartCall("gpt-realtime", NO_API_KEY, hashed(CALL_KEY), 41, resumable=True)
-    assert going_away == StartCall("", NO_API_KEY, resumable=True, client=ClientWishes(going_away=True))
+    assert going_away == StartCall("", NO_API_KEY, resumable=True, client=ClientOptions(going_away=True))
     assert resumable == StartCall("", NO_API_KEY, resumable=True)
 
 

@@ -189,7 +189,7 @@ class Arrival(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ClientWishes:
+class ClientOptions:
     """What a client said of itself in its URL; it holds for the connection."""
 
     going_away: bool = False
@@ -211,7 +211,7 @@ class StartCall:
     """Of a resume by key: the last event seen; None goes on at the end of the outbox."""
     resumable: bool = False
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
-    client: ClientWishes = ClientWishes()
+    client: ClientOptions = ClientOptions()
     arrival: Arrival = Arrival.DIRECT
     address: str = field(default="", compare=False)
     """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
@@ -226,7 +226,7 @@ class ResumeCall:
 
     call_id: str
     last_event: int | None = None
-    client: ClientWishes = ClientWishes()
+    client: ClientOptions = ClientOptions()
     arrival: Arrival = Arrival.DIRECT
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)
 

@@ -30,14 +30,14 @@ def heartbeat(name: str, **more: Any) -> PodHeartbeat:
 class FleetContract:
     """Of pods and of those who operate them."""
 
-    async def test_the_fleet_is_every_pod_that_beats(self, store: Store) -> None:
+    async def test_the_fleet_is_every_pod_with_a_heartbeat(self, store: Store) -> None:
         """By name, with its numbers."""
         await store.heartbeat(heartbeat("b"), ttl_s=5)
         await store.heartbeat(heartbeat("a", active_calls=0, status="draining"), ttl_s=5)
         told = [replace(pod, heartbeat_at_ms=heartbeat("a").heartbeat_at_ms) for pod in await store.pods()]
         assert told == [heartbeat("a", active_calls=0, status="draining"), heartbeat("b")]
 
-    async def test_a_color_learns_what_is_wished_of_it(self, store: Store) -> None:
+    async def test_a_color_learns_what_is_requested_of_it(self, store: Store) -> None:
         """With its next heartbeat; a request taken back is gone."""
         request = DrainRequest("handoff", 60, 7)
         assert await store.heartbeat(heartbeat("a"), ttl_s=5) is None

@@ -17,7 +17,7 @@ from voice_agent.call.closing import CloseCode
 from voice_agent.call.tokens import is_resume_token
 from voice_agent.errors import ConnectionRefused, StoreError
 from voice_agent.runtime.pod.admission import store_failed
-from voice_agent.runtime.ports import COLOR_HEADER, Arrival, ClientWishes, ResumeCall, StartCall
+from voice_agent.runtime.ports import COLOR_HEADER, Arrival, ClientOptions, ResumeCall, StartCall
 from voice_agent.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed, is_forwarded
 from voice_agent.web.call_socket import CallSocket
 from voice_agent.web.parameters import NEW_CALL_PATHS, ConnectRequest, is_resume, parse
@@ -109,7 +109,7 @@ class RealtimeSocket:
             call_key_hash=hashed(wanted.call_key) if wanted.call_key else None,
             last_event=wanted.last_event,
             resumable=wanted.resumable,
-            client=_wishes_of(wanted),
+            client=_client_options(wanted),
             arrival=_arrival_of(headers),
             address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
@@ -122,7 +122,7 @@ class RealtimeSocket:
             raise ConnectionRefused(
                 403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
             )
-        return ResumeCall(call_id, wanted.last_event, _wishes_of(wanted), _arrival_of(headers), _is_gone_of(scope))
+        return ResumeCall(call_id, wanted.last_event, _client_options(wanted), _arrival_of(headers), _is_gone_of(scope))
 
     async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
         await send(
@@ -149,8 +149,8 @@ def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
     return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
 
 
-def _wishes_of(wanted: ConnectRequest) -> ClientWishes:
-    return ClientWishes(wanted.going_away, wanted.resumable_now, wanted.received)
+def _client_options(wanted: ConnectRequest) -> ClientOptions:
+    return ClientOptions(wanted.going_away, wanted.resumable_now, wanted.received)
 
 
 def _arrival_of(headers: Headers) -> Arrival:

@@ -19,7 +19,7 @@ from voice_agent.runtime.calls.connection import (
     SENT_IN_TURN_BYTES,
     Connection,
 )
-from voice_agent.runtime.ports import ClientWishes, StartCall, Transport
+from voice_agent.runtime.ports import ClientOptions, StartCall, Transport
 
 HEAD = b'{"type":"x"}'
 
@@ -53,7 +53,7 @@ def entries(count: int, audio: bytes) -> list[OutboxEntry]:
 async def test_a_long_replay_lets_others_have_their_turn(audio: bytes, is_open: bool) -> None:
     """Whether it waited for the connection or was committed at once, and however fast the caller reads."""
     transport = EagerTransport()
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     count = 2000
     if not is_open:
         connection.push(entries(count, audio))
@@ -77,7 +77,7 @@ async def test_a_long_replay_lets_others_have_their_turn(audio: bytes, is_open: 
 async def test_a_few_events_go_out_where_they_become_durable() -> None:
     """Without a switch of tasks."""
     transport = EagerTransport()
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     running = asyncio.create_task(connection.run(transport, b"{}"))
     await asyncio.sleep(0)
     connection.push(entries(MAX_PUSHED, b""))
@@ -110,7 +110,7 @@ class DeafTransport(Transport):
 async def test_a_caller_who_does_not_read_is_told_to_come_back(is_open: bool) -> None:
     """1013 once over 8 MiB wait, in front of them; one large event alone is sent, and what waits is freed."""
     observer = CountingObserver()
-    connection = Connection(observer, ClientWishes(), resumable=True)
+    connection = Connection(observer, ClientOptions(), resumable=True)
     transport = DeafTransport()
     running = asyncio.create_task(connection.run(transport, b"{}"))
     if is_open:
@@ -132,7 +132,7 @@ async def test_a_caller_who_does_not_read_is_told_to_come_back(is_open: bool) ->
 
 async def test_what_a_caller_may_leave_unread_is_sent() -> None:
     """Up to the limit nothing is lost, however long it waits."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = DeafTransport()
     running = asyncio.create_task(connection.run(transport, b"{}"))
     half = MAX_UNSENT_BYTES // 2 - len(HEAD)
@@ -151,7 +151,7 @@ async def test_what_a_caller_may_leave_unread_is_sent() -> None:
 async def test_nothing_is_sent_behind_a_close(at_once: bool) -> None:
     """What becomes durable after it is replayed to whoever comes back."""
     transport = EagerTransport()
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     running = asyncio.create_task(connection.run(transport, b"{}"))
     await asyncio.sleep(0)
     connection.close(1012, at_once=at_once)
@@ -184,7 +184,7 @@ async def test_who_was_to_be_closed_before_there_was_a_transport_is_not_waited_f
 ) -> None:
     """A caller of whom another took the call in the middle of the upgrade, and who does not read."""
     monkeypatch.setattr(connection_module, "CLOSE_FLUSH_S", 0.01)
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = DeafTransport()
     connection.push(entries(1, b""))
     connection.close(4409)
@@ -233,7 +233,7 @@ class NarrowTransport(Transport):
 async def test_each_event_goes_out_once_and_in_order(room: int, then: int) -> None:
     """However much the socket takes at once, and though it takes more while some wait. Frames of audio are counted."""
     transport, observer = NarrowTransport(room), CountingObserver()
-    connection = Connection(observer, ClientWishes(), resumable=True)
+    connection = Connection(observer, ClientOptions(), resumable=True)
     running = asyncio.create_task(connection.run(transport, b"{}"))
     await asyncio.sleep(0)
     connection.push([OutboxEntry(1, HEAD, b"audio"), OutboxEntry(2, HEAD, b""), OutboxEntry(3, HEAD, b"audio")])
@@ -254,7 +254,7 @@ async def test_each_event_goes_out_once_and_in_order(room: int, then: int) -> No
 @pytest.mark.parametrize(("reason", "told"), [("", "service restart: reconnect now"), ("too old", "too old")])
 async def test_a_connection_is_closed_once_behind_what_waits(reason: str, told: str) -> None:
     """With the reason that is given, or that of the code; whoever closes it later changes nothing."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = NarrowTransport()
     connection.push(entries(3, b""))
     connection.close(1012, reason)
@@ -267,7 +267,7 @@ async def test_a_connection_is_closed_once_behind_what_waits(reason: str, told: 
 
 async def test_a_connection_on_which_nothing_waits_is_closed_at_once() -> None:
     """No time is given for last words where there are none."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = NarrowTransport()
     running = asyncio.create_task(connection.run(transport, b"{}"))
     await asyncio.sleep(0)
@@ -284,7 +284,7 @@ async def test_a_caller_may_read_what_is_left_when_the_connection_is_closed(
 ) -> None:
     """Not for ever: who does not is cut off."""
     monkeypatch.setattr(connection_module, "CLOSE_FLUSH_S", PATIENCE_S if reads else 0.01)
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = DeafTransport()
     running = asyncio.create_task(connection.run(transport, b"{}"))
     connection.push(entries(2, b""))
@@ -317,7 +317,7 @@ class BrokenTransport(NarrowTransport):
 @pytest.mark.parametrize("error", [RuntimeError("a fault of ours"), TimeoutError("not the caller's")])
 async def test_a_connection_on_which_nothing_can_be_sent_is_closed(error: Exception) -> None:
     """With 1011, so that the caller comes back; nobody waits for it to listen."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = BrokenTransport(error)
     connection.push(entries(1, b""))
     connection.pause_reading()
@@ -331,7 +331,7 @@ async def test_a_connection_on_which_nothing_can_be_sent_is_closed(error: Except
 
 async def test_whoever_waits_until_a_connection_reads_waits_as_long_as_reading_is_paused() -> None:
     """Each time anew; one that is closed is paused no more."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     await connection.reading()
     for closes in (False, True):
         connection.pause_reading()
@@ -351,7 +351,7 @@ async def test_whoever_waits_until_a_connection_reads_waits_as_long_as_reading_i
 
 async def test_a_caller_is_asked_for_a_sign_of_life_while_the_connection_stands() -> None:
     """Not before there is one, and not once it is to be closed."""
-    connection = Connection(CountingObserver(), ClientWishes(), resumable=True)
+    connection = Connection(CountingObserver(), ClientOptions(), resumable=True)
     transport = NarrowTransport()
     answers: list[int] = []
     connection.probe(lambda: answers.append(1))

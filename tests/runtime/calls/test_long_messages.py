@@ -31,7 +31,7 @@ from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.ports import ClientWishes, Listener, StartCall, Transport
+from voice_agent.runtime.ports import ClientOptions, Listener, StartCall, Transport
 from voice_agent.speech.endpointing import Endpointer
 
 MIB = 1024 * 1024
@@ -425,7 +425,7 @@ async def test_a_taken_over_utterance_is_heard_again_from_its_end_only(monkeypat
 async def test_a_caller_who_reads_nothing_is_cut_off_by_name() -> None:
     """The close says which bound was reached, and it is counted."""
     observer = CountingObserver()
-    connection = Connection(observer, ClientWishes(), resumable=True)
+    connection = Connection(observer, ClientOptions(), resumable=True)
     async with rig() as its:
         caller = await driven_call(await its.pod())
         caller.live.call.outbox.emit({"type": "x"}, bytes(5 * MIB))

@@ -13,7 +13,7 @@ from voice_agent.call.inputs import AppendAudio, CommitAudio
 from voice_agent.runtime.calls import receipts
 from voice_agent.runtime.calls.receipts import Receipts
 from voice_agent.runtime.durability.call_writer import SavedInput
-from voice_agent.runtime.ports import ClientWishes
+from voice_agent.runtime.ports import ClientOptions
 
 
 class Client:
@@ -82,7 +82,7 @@ async def test_a_client_that_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(MemoryTransport, "write", write)
     async with rig() as its:
         pod = await its.pod()
-        asked = await its.start(pod, resumable=True, client=ClientWishes(received=True))
+        asked = await its.start(pod, resumable=True, client=ClientOptions(received=True))
         other = await its.start(pod, resumable=True)
         for caller in (asked, other):
             await caller.greeting()

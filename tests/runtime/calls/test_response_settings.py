@@ -38,7 +38,7 @@ async def test_what_a_client_sets_for_a_response_reaches_the_agent() -> None:
     ]
 
 
-async def test_who_wishes_nothing_gets_the_protocols_defaults() -> None:
+async def test_who_asks_for_nothing_gets_the_protocols_defaults() -> None:
     """Any tools, several at once, and no limit."""
     agent = ScriptedAgent()
     async with rig(None, agent) as its:

@@ -24,7 +24,7 @@ from voice_agent.runtime.pod import drainer
 from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.ports import ClientWishes, StoreState
+from voice_agent.runtime.ports import ClientOptions, StoreState
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 
 LOOK_S = 1 / 16
@@ -180,7 +180,7 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
     assert call.tries == [(began_s + 8, True)]
 
 
-async def test_a_drain_that_was_cancelled_is_wished_no_more(its: Rig) -> None:
+async def test_a_drain_that_was_cancelled_is_requested_no_more(its: Rig) -> None:
     """The next one, of this pod alone, hands calls to others of its color, too."""
     pod, _ = pod_of(its)
     pod.drainer.apply(DrainRequest("finish", 8, 1))
@@ -249,10 +249,10 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
         assert await fresh.ready_pods() == STORE_IS_SILENT
 
 
-AS_USUAL = ClientWishes()
+AS_USUAL = ClientOptions()
 
 
-def facts(number: int, client: ClientWishes = AS_USUAL, **changes: Any) -> Any:
+def facts(number: int, client: ClientOptions = AS_USUAL, **changes: Any) -> Any:
     """Of one of many calls."""
     call = new_call()
     call.call_id = f"call_{number:026d}"
@@ -285,12 +285,12 @@ def test_a_client_that_may_move_at_any_moment_is_handed_off_in_the_middle_of_a_w
     """It said `resumable=now`; a call that has ended is none to hand off all the same."""
     speaking = new_call()
     speaking.input_audio.speaking = True
-    at_once = ClientWishes(resumable_now=True)
+    at_once = ClientOptions(resumable_now=True)
     assert facts(1, at_once, input_audio=speaking.input_audio).quiet
     assert not facts(1, at_once, lifecycle=Lifecycle(Status.ENDED)).quiet
 
 
-async def test_a_drain_that_was_wished_is_one_while_it_lasts() -> None:
+async def test_a_drain_that_was_requested_is_one_while_it_lasts() -> None:
     """Not once it was cancelled, and never where this very pod was asked."""
     async with rig() as its:
         pod = await its.pod()

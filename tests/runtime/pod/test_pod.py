@@ -18,7 +18,7 @@ from voice_agent.call.audio import PCM
 from voice_agent.call.changes import CallWrite
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.ports import ClientWishes, ResumeCall, StartCall
+from voice_agent.runtime.ports import ClientOptions, ResumeCall, StartCall
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore
 
@@ -282,7 +282,7 @@ async def test_a_drain_hands_quiet_calls_over_and_then_ends() -> None:
     """With another pod up, a resumable call is closed with 1012 and the drain is done."""
     async with rig() as its:
         one, two = await its.pod("a"), await its.pod("b")
-        caller = await its.start(one, resumable=True, client=ClientWishes(going_away=True))
+        caller = await its.start(one, resumable=True, client=ClientOptions(going_away=True))
         await caller.greeting()
         one.drain(DrainMode.HANDOFF, 600)
         assert one.status().status == "draining"

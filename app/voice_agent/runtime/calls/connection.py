@@ -17,7 +17,7 @@ from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.closing import REASONS, CloseCode
 from voice_agent.protocol.realtime import frame
 from voice_agent.runtime.calls.receipts import Receipts
-from voice_agent.runtime.ports import ClientWishes, Observer, Transport
+from voice_agent.runtime.ports import ClientOptions, Observer, Transport
 
 CLOSE_FLUSH_S = 2.0
 """How long a connection that is to be closed may take to send what is queued."""
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 class Connection:
     """Created when a call is attached, before its upgrade: events gather until `run` has a transport."""
 
-    def __init__(self, observer: Observer, client: ClientWishes, *, resumable: bool) -> None:
+    def __init__(self, observer: Observer, client: ClientOptions, *, resumable: bool) -> None:
         self.client = client
         self.receipts = Receipts(self.tell) if client.received else None
         self.resumable = resumable
