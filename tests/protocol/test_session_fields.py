@@ -24,6 +24,7 @@ TOOL = {"type": "function", "name": "book", "description": "Book a table.", "par
         ({"metadata": {"k" * 65: ""}}, "invalid_value", "response.metadata"),
         ({"metadata": {"k": "v" * 513}}, "invalid_value", "response.metadata.k"),
         ({"metadata": {"k": 1}}, "invalid_type", "response.metadata.k"),
+        ({"metadata": ["k"]}, "invalid_type", "response.metadata"),
         ({"audio": {"output": {"speed": 1}}}, "unknown_parameter", "response.audio.output.speed"),
         ({"audio": {"input": {}}}, "unknown_parameter", "response.audio.input"),
         ({"input": [{"type": "message", "role": "user"}]}, "missing_required_parameter", "response.input[0].content"),
