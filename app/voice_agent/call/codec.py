@@ -35,7 +35,8 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
         "input_audio": b"%d %d %d %d " % position + (buffer.item_id or "").encode(),
     }
     if call.response is not None:
-        fields["response_audio"] = b"%d %d" % (call.response.said.audio_bytes, call.response.said.checksum)
+        said = call.response.said
+        fields["response_audio"] = b"%d %d" % (said.audio_bytes, said.checksum)
     for group in groups:
         _ENCODE[group](call, fields)
     if call.client_events.unsaved:

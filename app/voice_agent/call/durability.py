@@ -16,10 +16,11 @@ from voice_agent.call.writes import skip_write, take_write
 
 def take(call: Call, asked: TakeWrite, now_ms: int) -> Write:
     """All that changed, as far as a store so full should have it."""
-    if asked.is_scarce or asked.is_nearly_full or call.speech.under_memory_pressure or not call.speech.keeps_turns:
+    speech, record = call.speech, call.record
+    if asked.is_scarce or asked.is_nearly_full or speech.under_memory_pressure or not speech.keeps_turns:
         apply_memory_pressure(call, is_scarce=asked.is_scarce, is_nearly_full=asked.is_nearly_full)
-    if call.record.schema != asked.schema:
-        call.record.schema, call.record.write_whole = asked.schema, True
+    if record.schema != asked.schema:
+        record.schema, record.write_whole = asked.schema, True
     waiting = call.outbox.unsaved
     return Write(take_write(call, now_ms), waiting)
 

@@ -52,9 +52,14 @@ class Outbox:
         self.seq += 1
         entry = OutboxEntry(self.seq, head, audio)
         self.unsaved.append(entry)
-        # `entry_bytes`, here because this runs for every frame.
-        self.unsaved_bytes += len(head) + len(audio) + ENTRY_OVERHEAD_BYTES
-        self.add(entry)
+        # `entry_bytes` and `add`, here because this runs for every frame.
+        size_bytes = len(head) + len(audio) + ENTRY_OVERHEAD_BYTES
+        self.unsaved_bytes += size_bytes
+        if self._limit_bytes > 0:
+            self._entries.append(entry)
+            self._size_bytes += size_bytes
+            if self._size_bytes > self._limit_bytes:
+                self._trim()
 
     def requeue(self, events: list[OutboxEntry]) -> None:
         """Events of a write that did not land wait for the next one."""
@@ -76,10 +81,8 @@ class Outbox:
         if self._limit_bytes <= 0:
             return
         self._entries.append(entry)
-        # `entry_bytes` and `_trim`, here because this runs for every frame.
-        self._size_bytes += len(entry.head) + len(entry.audio) + ENTRY_OVERHEAD_BYTES
-        if self._size_bytes > self._limit_bytes:
-            self._trim()
+        self._size_bytes += entry_bytes(entry)
+        self._trim()
 
     def reduce(self, *, on: bool) -> None:
         """Keep a quarter of the limit only, or all of it again."""

@@ -27,10 +27,11 @@ def settings_of(call: Call) -> ResponseSettings:
 
 def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
     """The id of the message item under way; a new one, at the end or behind the item `after`, if there is none."""
-    if response.open_item.item_id is not None:
-        return response.open_item.item_id
-    item_id = response.open_item.item_id = call.ids.new_item(call.conversation)
-    response.open_item.text_from, response.open_item.audio_from = len(response.said.text), response.said.audio_bytes
+    opened = response.open_item
+    if opened.item_id is not None:
+        return opened.item_id
+    item_id = opened.item_id = call.ids.new_item(call.conversation)
+    opened.text_from, opened.audio_from = len(response.said.text), response.said.audio_bytes
     begin_piece(call.record, response, len(response.said.text))
     response.output_ids.append(item_id)
     call.record.mark("counts", "response", "said")

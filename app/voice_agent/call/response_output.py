@@ -83,7 +83,7 @@ def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
     said.audio_bytes += len(part.audio)
     if not call.identity.mirror:
         said.checksum = crc32(part.audio, said.checksum)
-    playback.audio_bytes = response.item_audio_bytes
+    playback.audio_bytes = said.audio_bytes - item.audio_from
     if part.made_bytes:
         _piece_is_made(call.record, response, part)
     if item.delta_head[0] != item_id:
@@ -118,7 +118,7 @@ def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
             call.session.voice_locked = True
             call.record.mark("session")
         call.record.mark("playback")
-    elif not call.identity.mirror and (waited_ms := now_ms - dialogue.playing_until_ms) > STALL_MS:
+    elif not call.identity.mirror and (waited_ms := now_ms - playback.started_at_ms - playback.sent_ms) > STALL_MS:
         playback.started_at_ms += waited_ms
         call.record.mark("playback")
     return playback

@@ -24,30 +24,31 @@ from voice_agent.call.status import Status
 
 def take_write(call: Call, now_ms: int) -> CallWrite:
     """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
-    call.record.revision += 1
+    record, owner = call.record, call.owner
+    record.revision += 1
     if call.lifecycle.status is Status.ENDED:
         return _take_end(call, now_ms)
-    if call.record.write_whole:
+    if record.write_whole:
         return _take_whole(call, now_ms)
     items, dropped = call.conversation.take_changes()
     write = CallWrite(
         call.call_id,
-        call.owner.epoch,
-        call.record.revision,
-        call.owner.claim,
-        call.owner.doubted_claim,
-        fields=encode_fields(call, call.record.dirty, now_ms),
+        owner.epoch,
+        record.revision,
+        owner.claim,
+        owner.doubted_claim,
+        fields=encode_fields(call, record.dirty, now_ms),
         items=items,
         dropped_items=dropped,
         events=_events_to_keep(call.outbox),
         speech=call.speech.unsaved,
     )
     oldest = (call.outbox.first_n, _oldest_speech(call))
-    if oldest[0] != call.record.trimmed_to[0]:
+    if oldest[0] != record.trimmed_to[0]:
         write.keep_events_from = oldest[0] or call.outbox.seq + 1
-    if oldest[1] != call.record.trimmed_to[1]:
+    if oldest[1] != record.trimmed_to[1]:
         write.keep_speech_from = oldest[1]
-    call.record.trimmed_to = oldest
+    record.trimmed_to = oldest
     _count_kept(call, write)
     _all_saved(call)
     return write
@@ -138,10 +139,11 @@ def _events_to_keep(outbox: Outbox) -> list[OutboxEntry]:
 
 def _all_saved(call: Call) -> None:
     call.outbox.nothing_waits()
-    call.speech.drop_unsaved()
+    if call.speech.unsaved:
+        call.speech.drop_unsaved()
     call.session.unsaved_bytes = 0
-    call.record.dirty = set()
-    call.record.write_whole = False
+    record = call.record
+    record.dirty, record.write_whole = set(), False
 
 
 def _oldest_speech(call: Call) -> int:
