@@ -9,11 +9,13 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 
+from pydantic_settings import BaseSettings
+
 from tests.house.imports import drawing
 from tests.house.measures import ROOT
 from tests.protocol.taken_fields import rows as taken_fields
 from voice_agent.observe.metric_table import POD_LABELS, TABLE, Kind
-from voice_agent.settings import PREFIX, SECRETS, Settings, allowed_values
+from voice_agent.settings import EDGE_PREFIX, PREFIX, SECRETS, EdgeSettings, Settings, allowed_values
 
 BEGIN, END = "<!-- made by `make docs` -->", "<!-- end of what `make docs` makes -->"
 MADE = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
@@ -21,12 +23,23 @@ MADE = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
 
 def settings() -> str:
     """The table of settings."""
+    return settings_of(Settings, PREFIX)
+
+
+def edge_settings() -> str:
+    """The table of an edge's settings."""
+    return settings_of(EdgeSettings, EDGE_PREFIX)
+
+
+def settings_of(declared: type[BaseSettings], prefix: str) -> str:
+    """A table of settings."""
     rows = [("variable", "default", "allowed", "meaning")]
-    for name, field in Settings.model_fields.items():
-        unset = field.default_factory is not None or field.default in (None, (), "")
+    for name, field in declared.model_fields.items():
+        unset = field.is_required() or field.default_factory is not None or field.default in (None, (), "")
         default = "" if unset else f"`{field.default}`"
-        variable = f"`{PREFIX}{name.upper()}`" + (" (or `…_FILE`)" if name in SECRETS else "")
-        rows.append((variable, default, allowed_values(name), field.description or ""))
+        variable = PREFIX + name.upper() if field.validation_alias else prefix + name.upper()
+        from_file = " (or `…_FILE`)" if declared is Settings and name in SECRETS else ""
+        rows.append((f"`{variable}`{from_file}", default, allowed_values(name, declared), field.description or ""))
     return table(rows)
 
 
@@ -58,6 +71,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "docs/metrics.md": metrics,
     "docs/protocol.md": protocol,
     "docs/settings.md": settings,
+    "docs/edge.md": edge_settings,
 }
 """What is made for which document."""
 

@@ -17,7 +17,7 @@ from tests.call.records import recorded
 from voice_agent.call.codec import KNOWN_FIELDS
 from voice_agent.call.response_chunks import KINDS
 from voice_agent.call.schema import SCHEMA
-from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, Settings
+from voice_agent.settings import CALLERS_KEY, EDGE_PREFIX, PREFIX, ROUTERS_KEY, EdgeSettings, Settings
 from voice_agent.stores.redis_fleet_format import DRAIN_FIELDS, HEARTBEAT_FIELDS, WEIGHTS_FIELDS
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +98,7 @@ def test_every_test_of_the_contract_exists() -> None:
 def test_every_setting_that_is_named_exists(name: str) -> None:
     """In these documents."""
     known = {PREFIX + field.upper() for field in Settings.model_fields} | {CALLERS_KEY, ROUTERS_KEY}
+    known |= {EDGE_PREFIX + field.upper() for field in EdgeSettings.model_fields}
     named = {found.removesuffix("_FILE") for found in re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text(name))}
     assert named <= known
 

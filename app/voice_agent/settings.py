@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -25,6 +25,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
 
 PREFIX = "VOICE_"
+EDGE_PREFIX = "VOICE_EDGE_"
 FILE_SUFFIX = "_FILE"
 KIB = 1024
 MIB = 1024 * KIB
@@ -202,6 +203,64 @@ class Settings(BaseSettings):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
+class EdgeSettings(BaseSettings):
+    """Everything an operator can set of an edge: ``VOICE_EDGE_`` and the name in capitals, or an option."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=EDGE_PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+    )
+
+    to: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)]
+    """Where pods are: `ws://` or `wss://`, host and port of a load balancer; several, with commas, take turns."""
+    name: Annotated[str, Field(pattern=LABEL, max_length=128)] = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token_hex(2)}"
+    )
+    """This process' name; unset: host name, process id and a random part."""
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Port to listen on."""
+    max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Callers' connections that may be held at once."""
+    patience: Annotated[float, Field(ge=1, le=HOURS)] = 30
+    """After so many seconds in which no pod could be had, a caller is closed with 1013."""
+    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB
+    """A longer WebSocket message is closed with 1009."""
+    drain_mode: DrainMode = DrainMode.HANDOFF
+    """When the edge leaves: callers who can come back by themselves are sent away (`handoff`), or all may `finish`."""
+    drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
+    """After so many seconds of a drain, whoever is left is closed with 1012."""
+    trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, Field(validation_alias=AliasChoices("trusted_proxies", f"{PREFIX}TRUSTED_PROXIES"))
+    ] = ()
+    """`VOICE_TRUSTED_PROXIES`, as of pods: whose `X-Forwarded-For` tells where callers connect from."""
+    connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
+    log_format: Literal["json", "console"] = "json"
+    """How log lines look: `json`, or `console` for a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
+
+    @field_validator("to", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("to")
+    @classmethod
+    def _check_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            parts = urlsplit(address)
+            if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.path.strip("/") or parts.query:
+                raise ValueError(f"{address!r} is not an address such as ws://lb:8080")
+        return addresses
+
+
 KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})
 """In a file one a line."""
 SECRETS = frozenset({"secret", "admin_token", "store_url"}) | KEY_LISTS
@@ -254,6 +313,19 @@ def load_settings(
     return settings, warnings
 
 
+def load_edge_settings(**arguments: object) -> EdgeSettings:
+    """The settings of an edge; `arguments` beat the environment unless they are None. Raises `SettingsError`."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return EdgeSettings(**given)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        name = f"--{field.replace('_', '-')}" if field in given else EDGE_PREFIX + field.upper()
+        missing = "must be set, such as ws://lb:8080" if first["type"] == "missing" else ""
+        raise SettingsError(f"{name}: {missing or first['msg'].removeprefix('Value error, ')}.") from None
+
+
 def environment_of_child(**settings: object) -> dict[str, str]:
     """This process' environment with these settings and none of its own, for a pod or command that it starts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -287,7 +359,12 @@ def check_names(environment: Iterable[str]) -> list[str]:
     present = sorted(name for name in environment if name.upper().startswith(PREFIX))
     warnings: list[str] = []
     for name in present:
-        if name in known or name == ROUTERS_KEY or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present)):
+        if (
+            name in known
+            or name.startswith(EDGE_PREFIX)
+            or name == ROUTERS_KEY
+            or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present))
+        ):
             continue
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
         if near:
@@ -356,9 +433,9 @@ def describe(error: ValidationError, given: Mapping[str, object]) -> str:
     return f"{variable}: {shown} {problem}{f'; allowed: {allowed}' if allowed else ''}."
 
 
-def allowed_values(field: str) -> str:
+def allowed_values(field: str, declared: type[BaseSettings] = Settings) -> str:
     """What a setting may be, for people: ``1-65535`` or ``json, console``; empty if anything goes."""
-    info = Settings.model_fields[field]
+    info = declared.model_fields[field]
     bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
     if bounds:
         return f"{bounds['ge']}–{bounds['le']}"

@@ -1,4 +1,4 @@
-"""The connection as the runtime and uvicorn use it: faults, closing, leaving."""
+"""The connection as the runtime and uvicorn use it: faults, closing, leaving. Tests of `served_socket`, too."""
 
 from __future__ import annotations
 

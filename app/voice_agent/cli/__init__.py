@@ -22,6 +22,10 @@ from voice_agent.errors import VoiceAgentError
 
 COMMANDS = {
     "serve": ("voice_agent.cli.serving", "Run a pod."),
+    "edge": (
+        "voice_agent.cli.fronting",
+        "Hold callers' connections in front of the pods, and resume their calls without their knowing.",
+    ),
     "call": (
         "voice_agent.client.command",
         "Call a server: speak, print both sides as they are heard, and resume when the connection breaks.",

@@ -1,28 +1,21 @@
-"""A caller's WebSocket after its upgrade, as the runtime and uvicorn use it.
-
-uvicorn and ASGI do the handshake: routes, refusals, headers. Then this protocol takes the connection over.
-"""
+"""A caller's WebSocket after its upgrade, as the runtime uses it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from voice_agent.call.closing import CloseCode
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.ports import Listener, Transport
+from voice_agent.web.served_socket import Connections, ServedSocket
 from voice_agent.websocket.keepalive import PING_S
 from voice_agent.websocket.loop_scheduler import LoopScheduler
 from voice_agent.websocket.message_progress import MESSAGE_S
-from voice_agent.websocket.websocket import WebSocket
-
-Connections = set[Any]
 
 
-class CallSocket(WebSocket, Transport):
+class CallSocket(ServedSocket, Transport):
     """`runtime.ports.Transport` over a WebSocket."""
 
-    __slots__ = ("_connections", "_listener", "_reserved_bytes")
+    __slots__ = ("_listener", "_reserved_bytes")
 
     def __init__(
         self,
@@ -36,14 +29,17 @@ class CallSocket(WebSocket, Transport):
     ) -> None:
         """Takes `transport` over. `connections`: the server's set of what it must close before it leaves."""
         super().__init__(
-            transport, max_message_bytes=max_message_bytes, ping_s=ping_s, message_s=message_s, scheduler=scheduler
+            transport,
+            connections,
+            max_message_bytes=max_message_bytes,
+            ping_s=ping_s,
+            message_s=message_s,
+            scheduler=scheduler,
         )
-        self._connections = connections
         self._listener: Listener | None = None
         """Set while `deliver` runs."""
         self._reserved_bytes = 0
         """What the listener was told is held."""
-        connections.add(self)
 
     async def deliver(self, listener: Listener) -> int:
         """Give every message to the listener, without a task switch while it takes them at once.
@@ -60,25 +56,6 @@ class CallSocket(WebSocket, Transport):
                     return code
         finally:
             self._listener = None
-
-    def leave(self) -> None:
-        """The call is served no more: the connection is closing already, or else it is closed without a close frame."""
-        if self._writer.is_open:
-            self._transport.close()
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether a close frame was sent and the connection still stands."""
-        return not self._writer.is_open and self in self._connections
-
-    def shutdown(self) -> None:
-        """uvicorn's: the server leaves now."""
-        self.close_at_once(CloseCode.SERVICE_RESTART)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The end, however it came."""
-        self._connections.discard(self)
-        super().connection_lost(error)
 
     def reserve(self, size_bytes: int) -> str | None:
         """Ask the listener, if there is one, while much is held, and once more when it is little again."""

@@ -180,7 +180,7 @@ class Handshake(asyncio.Protocol):
             self._server_state,
             self._config.loaded_app,
             self._shared.observer,
-            max_message_bytes=self._config.ws_max_size,
+            make_socket=self._shared.make_socket,
         )
         upgrade.begin(head._replace(address=str(self._address or "")), self._reader.take_rest())
 

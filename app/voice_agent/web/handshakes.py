@@ -14,6 +14,7 @@ from voice_agent.web.waiting import Waiting
 
 if TYPE_CHECKING:
     from voice_agent.web.ports import LeavingPod
+    from voice_agent.web.served_socket import MakeSocket
 
 REQUEST_S = 10
 """From connecting, or the first byte of a later request, to a whole request. Stops sockets that say nothing."""
@@ -84,11 +85,14 @@ class Handshakes:
         rules: ConnectRules,
         limits: HandshakeLimits,
         now_s: Callable[[], float],
+        make_socket: MakeSocket,
     ) -> None:
+        """`make_socket`: what a connection is after its upgrade."""
         self.names = names_of(pod.name, pod.color)
         self.observer = pod.observer
         self.rules = rules
         self.limits = limits
+        self.make_socket = make_socket
         self.waiting: Waiting[WaitingConnection] = Waiting(limits.waiting, limits.request_s, now_s)
         self.answering: Waiting[WaitingConnection] = Waiting(limits.answering, limits.answer_s, now_s)
         self.idle: Waiting[WaitingConnection] = Waiting(limits.idle, limits.idle_s, now_s)

@@ -70,6 +70,16 @@ class CallPod(Protocol):
         """Take calls again; False if no drain was under way, None if the pod called `only` is not here."""
 
 
+class RefusalObserver(Protocol):
+    """Told of what happens before a call; a part of `runtime.ports.Observer`."""
+
+    def refused(self, status: int, reason: str) -> None:
+        """A connection was refused before its upgrade. `reason`: the code in the answer's body."""
+
+    def limit_reached(self, limit: str) -> None:
+        """A bound cut something short. `limit`: its name in docs/limits.md, never a caller's words."""
+
+
 class LeavingPod(Protocol):
     """What the server asks of its pod before a handshake, and when the process is told to leave."""
 
@@ -77,7 +87,7 @@ class LeavingPod(Protocol):
     color: str
 
     @property
-    def observer(self) -> Observer:
+    def observer(self) -> RefusalObserver:
         """Told of refusals and of limits that were reached."""
 
     def status(self) -> PodStatus:
@@ -99,6 +109,42 @@ class LeavingPod(Protocol):
 
     async def wait_drained(self) -> None:
         """Wait until a drain let the last attached call go."""
+
+
+class ServerSettings(Protocol):
+    """What a server of callers needs of its settings, a pod's or an edge's."""
+
+    @property
+    def host(self) -> str:
+        """Address to listen on."""
+
+    @property
+    def port(self) -> int:
+        """Port to listen on."""
+
+    @property
+    def max_calls(self) -> int:
+        """Calls at once."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Of a caller's message."""
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """Addresses and networks that are believed."""
+
+    @property
+    def connects_per_minute(self) -> int:
+        """Of one address; 0 is by `max_calls`."""
+
+    @property
+    def drain_mode(self) -> DrainMode:
+        """What a drain does."""
+
+    @property
+    def drain_deadline(self) -> int:
+        """In seconds."""
 
 
 class MetricsPage(Protocol):

@@ -21,18 +21,18 @@ import structlog
 import uvicorn
 
 from voice_agent.runtime.clock import SystemClock
-from voice_agent.settings import Settings
 from voice_agent.web.addresses import CallerAddresses, ConnectRate
 from voice_agent.web.call_socket import CallSocket
 from voice_agent.web.connects import ConnectRules
 from voice_agent.web.descriptors import raise_limit, shortage
 from voice_agent.web.handshake import Handshake
 from voice_agent.web.handshakes import HandshakeLimits, Handshakes, waiting_limit
-from voice_agent.web.ports import LeavingPod
+from voice_agent.web.ports import LeavingPod, ServerSettings
+from voice_agent.web.served_socket import MakeSocket, ServedSocket
 from voice_agent.websocket.websocket import CLOSE_S
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LEAVE_S = 2
 """How long unfinished HTTP requests may hold up the exit."""
@@ -49,15 +49,19 @@ class VoiceServer(uvicorn.Server):
 
     def __init__(
         self,
-        app: FastAPI,
+        app: ASGIApp,
         pod: LeavingPod,
-        settings: Settings,
+        settings: ServerSettings,
         *,
         on_started: Callable[[], None] = lambda: None,
         limits: HandshakeLimits | None = None,
         now_s: Callable[[], float] | None = None,
+        make_socket: MakeSocket | None = None,
     ) -> None:
-        """`limits` are those of docs/limits.md, and `now_s` the system's clock, unless a test brings its own."""
+        """`make_socket`: what a connection is after its upgrade; a `CallSocket` unless another server brings its own.
+
+        `limits` are those of docs/limits.md, and `now_s` the system's clock, unless a test brings its own.
+        """
         now_s = now_s or SystemClock().monotonic_s
         self._handshakes = Handshakes(
             pod,
@@ -66,6 +70,7 @@ class VoiceServer(uvicorn.Server):
             ),
             limits or HandshakeLimits(waiting_limit(settings.max_calls)),
             now_s,
+            make_socket or partial(CallSocket, max_message_bytes=settings.max_message_bytes),
         )
         super().__init__(configuration(app, settings, self._handshakes))
         self._connections = settings.max_calls + self._handshakes.limits.connections
@@ -130,17 +135,17 @@ class VoiceServer(uvicorn.Server):
                 return
             await asyncio.sleep(LOOK_S)
 
-    def _closing_sockets(self) -> list[CallSocket]:
+    def _closing_sockets(self) -> list[ServedSocket]:
         connections: set[Any] = self.server_state.connections
-        return [it for it in connections if isinstance(it, CallSocket) and it.is_closing]
+        return [it for it in connections if isinstance(it, ServedSocket) and it.is_closing]
 
 
-def connects_per_minute(settings: Settings) -> int:
+def connects_per_minute(settings: ServerSettings) -> int:
     """How often one address may connect in a minute."""
     return settings.connects_per_minute or max(LEAST_CONNECTS, CONNECTS_PER_CALL * settings.max_calls)
 
 
-def configuration(app: FastAPI, settings: Settings, handshakes: Handshakes) -> uvicorn.Config:
+def configuration(app: ASGIApp, settings: ServerSettings, handshakes: Handshakes) -> uvicorn.Config:
     """uvicorn's settings.
 
     It does not believe forwarded headers, or a client that sends them could pass for loopback: `handshakes` reads them.

@@ -23,7 +23,6 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.web.call_socket import CallSocket
 from voice_agent.web.realtime import ADDRESS, GONE, TAKE_OVER
 from voice_agent.web.refusals import message, response_bytes
 
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
     from uvicorn.server import ServerState
 
-    from voice_agent.runtime.ports import Observer
+    from voice_agent.web.ports import RefusalObserver
+    from voice_agent.web.served_socket import MakeSocket, ServedSocket
 
 MAX_EARLY_BYTES = 64 * 1024
 """Frames that come before the answer, which RFC 6455 forbids: no more is read until it is given."""
@@ -75,16 +75,16 @@ class Upgrade(asyncio.Protocol):
         transport: asyncio.Transport,
         server_state: ServerState,
         app: ASGIApp,
-        observer: Observer,
+        observer: RefusalObserver,
         *,
-        max_message_bytes: int,
+        make_socket: MakeSocket,
     ) -> None:
         self._transport = transport
         self._server_state = server_state
         self._connections: set[Any] = server_state.connections
         self._app = app
         self._observer = observer
-        self._max_message_bytes = max_message_bytes
+        self._make_socket = make_socket
         self._state = UpgradeState.ASKED
         self._early = bytearray()
         self._accept_key = b""
@@ -180,10 +180,10 @@ class Upgrade(asyncio.Protocol):
             lines += (name, b": ", value, b"\r\n")
         self._transport.write(b"".join((*lines, b"\r\n")))
 
-    def _take_over(self) -> CallSocket:
+    def _take_over(self) -> ServedSocket:
         """The accepted connection; to be called before the event loop turns, so that no frame is read in between."""
         self._connections.discard(self)
-        socket = CallSocket(self._transport, self._connections, max_message_bytes=self._max_message_bytes)
+        socket = self._make_socket(self._transport, self._connections)
         if self._early:
             socket.data_received(bytes(self._early))
         return socket

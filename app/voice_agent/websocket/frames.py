@@ -61,6 +61,12 @@ def only_text(data: bytes) -> str | None:
         return None
 
 
+def is_text_frame(data: bytes) -> bool:
+    """Whether bytes of a client are one whole text message in one frame of 126 bytes to 64 kB."""
+    size = len(data) - 8
+    return size >= 0 and data[0] == _HOT_FIRST and data[1] == _HOT_SECOND and data[2] << 8 | data[3] == size
+
+
 def text_frame(payload: bytes) -> bytes:
     """A whole text message (UTF-8) as one frame, unmasked as from a server."""
     size = len(payload)
@@ -84,9 +90,15 @@ def fitting(reason: str) -> str:
 
 def masked(frame: bytes, key: bytes) -> bytes:
     """A frame as a client sends it (RFC 6455, section 5.3). `key`: 4 bytes, unpredictable and new for each frame."""
-    size = frame[1]
+    start = payload_start(frame)
+    return bytes((frame[0], MASKED | frame[1])) + frame[2:start] + key + apply_mask(frame[start:], key)
+
+
+def payload_start(frame: bytes) -> int:
+    """Where the payload of a whole frame begins, behind the mask if it has one."""
+    size = frame[1] & LENGTH
     start = 4 if size == TWO_BYTES else 10 if size == EIGHT_BYTES else 2
-    return bytes((frame[0], MASKED | size)) + frame[2:start] + key + apply_mask(frame[start:], key)
+    return start + MASK_BYTES if frame[1] & MASKED else start
 
 
 def control_frame(opcode: int, payload: bytes) -> bytes:

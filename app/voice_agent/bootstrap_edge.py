@@ -1,0 +1,103 @@
+"""The composition root of an edge: makes its parts from the settings, once, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import uvloop
+
+from voice_agent import __version__
+from voice_agent.edge.application import build_app
+from voice_agent.edge.caller_socket import CallerSocket
+from voice_agent.edge.dialing import Dialer
+from voice_agent.edge.edge import Edge
+from voice_agent.edge.raw_transport import taken_from
+from voice_agent.edge.upstreams import Upstreams
+from voice_agent.observe.edge_metrics import EdgeMetrics
+from voice_agent.settings import EdgeSettings
+from voice_agent.web.listening import bind
+from voice_agent.web.served_socket import Connections, MakeSocket
+from voice_agent.web.server import VoiceServer
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeApplication:
+    """What a running edge is made of."""
+
+    edge: Edge
+    server: VoiceServer
+    """To be served."""
+    metrics: EdgeMetrics
+
+
+@asynccontextmanager
+async def build(
+    settings: EdgeSettings, *, on_started: Callable[[], None] = lambda: None
+) -> AsyncIterator[EdgeApplication]:
+    """An edge that looks after its calls and its pods for the length of a block."""
+    metrics = EdgeMetrics()
+    upstreams = Upstreams(Dialer(settings.to))
+    edge = Edge(
+        settings.name,
+        upstreams,
+        metrics,
+        version=__version__,
+        capacity=settings.max_calls,
+        patience_s=settings.patience,
+    )
+    metrics.watch(
+        calls=("Callers' connections that are held.", lambda: edge.status().active_calls),
+        calls_away=("Calls that no pod serves right now.", lambda: edge.away),
+        capacity_calls=("Connections that may be held before new ones are refused.", lambda: settings.max_calls),
+        kept_bytes=("What callers sent that no store is known to have.", lambda: edge.kept_bytes),
+        draining=("1 while nothing new is taken.", lambda: edge.draining),
+        upstreams=("Addresses of pods that take calls.", lambda: sum(upstreams.answering.values())),
+    )
+    server = VoiceServer(
+        build_app(edge, metrics.page),
+        edge,
+        settings,
+        on_started=on_started,
+        make_socket=make_socket(settings.max_message_bytes),
+    )
+    tasks = [
+        asyncio.create_task(upstreams.watch(), name="upstreams"),
+        asyncio.create_task(edge.look_after(), name="look"),
+    ]
+    try:
+        yield EdgeApplication(edge, server, metrics)
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def serve(settings: EdgeSettings, *, on_started: Callable[[], None]) -> None:
+    """Run an edge until a signal has drained it; `on_started` is called once it accepts callers."""
+    listener = bind(settings.host, settings.port)
+
+    async def run() -> None:
+        async with build(settings, on_started=on_started) as parts:
+            gc.freeze()
+            await parts.server.serve(sockets=[listener])
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    finally:
+        listener.close()
+
+
+def make_socket(max_message_bytes: int) -> MakeSocket:
+    """Makes callers' sockets, each on a transport whose queue is our own, as far as that can be."""
+
+    def make(transport: asyncio.Transport, connections: Connections) -> CallerSocket:
+        raw = taken_from(asyncio.get_running_loop(), transport)
+        return CallerSocket(raw or transport, connections, max_message_bytes=max_message_bytes)
+
+    return make

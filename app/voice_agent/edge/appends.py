@@ -1,0 +1,48 @@
+"""Appended audio in the frames of a caller: how much it is, and what is left of it behind a position."""
+
+from __future__ import annotations
+
+import os
+
+import orjson
+import pybase64
+from websockets.speedups import apply_mask
+
+from voice_agent.websocket.frames import MASK_BYTES, masked, payload_start, text_frame
+
+APPEND = "input_audio_buffer.append"
+_COMPACT = f'{{"type":"{APPEND}","audio":"'.encode()
+_SPACED = f'{{"type": "{APPEND}", "audio": "'.encode()
+"""As JavaScript's and Python's JSON writers begin it, without an id."""
+
+
+def plain_audio_bytes(text: bytes) -> int | None:
+    """How much audio a message holds that is an append and nothing else; None if it is not surely that.
+
+    What is counted here is what the pod will count: base64 that it would refuse is none.
+    """
+    if text.startswith(_COMPACT):
+        start = len(_COMPACT)
+    elif text.startswith(_SPACED):
+        start = len(_SPACED)
+    else:
+        return None
+    if not text.endswith(b'"}') or len(text) < start + 2:
+        return None
+    try:
+        return len(pybase64.b64decode(text[start:-2], None, True))
+    except ValueError:
+        return None
+
+
+def client_frame(text: bytes) -> bytes:
+    """A message as a client sends it."""
+    return masked(text_frame(text), os.urandom(MASK_BYTES))
+
+
+def tail_of(frame: bytes, skipped: int) -> bytes:
+    """The frame of an append without the first `skipped` bytes of its audio, and without its id."""
+    start = payload_start(frame)
+    text = apply_mask(frame[start:], frame[start - MASK_BYTES : start])
+    audio = pybase64.b64decode(orjson.loads(text)["audio"])[skipped:]
+    return client_frame(_COMPACT + pybase64.b64encode(audio) + b'"}')

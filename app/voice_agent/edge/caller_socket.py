@@ -1,0 +1,126 @@
+"""A caller's WebSocket: appended audio goes on in the frame in which it came, and it is known what the caller has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from websockets.speedups import apply_mask
+
+from voice_agent.edge.appends import plain_audio_bytes
+from voice_agent.edge.raw_transport import RawTransport, unacknowledged_bytes
+from voice_agent.web.served_socket import Connections, ServedSocket
+from voice_agent.websocket.frames import is_text_frame
+
+MAX_UNREAD_BYTES = 1024 * 1024
+"""So much may wait for a caller who does not read; then nothing more is read from the pod."""
+MAX_UNACKNOWLEDGED_EVENTS = 4096
+"""So many are told apart; of more, the oldest are known to have arrived with a newer one."""
+
+
+class CallerListener(Protocol):
+    """What is done with what a caller sends."""
+
+    def take_audio(self, frame: bytes, size: int) -> bool:
+        """An append without an id, in its own frame, with so many bytes of audio. False: not now."""
+
+    def take(self, message: str | bytes) -> bool:
+        """Any other message, as `MessageReceiver` gives it. False: not now."""
+
+    async def ready(self) -> None:
+        """Wait until `take` and `take_audio` may say yes."""
+
+    def caller_is_slow(self, *, slow: bool) -> None:
+        """The caller does not read what it is sent, or does again."""
+
+    def limit_reached(self, limit: str) -> None:
+        """A bound cut something short."""
+
+
+class CallerSocket(ServedSocket):
+    """`deliver` serves it."""
+
+    __slots__ = ("_listener", "_passed_bytes", "_sent")
+
+    def __init__(self, transport: asyncio.Transport, connections: Connections, *, max_message_bytes: int) -> None:
+        super().__init__(transport, connections, max_message_bytes=max_message_bytes)
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        self._listener: CallerListener | None = None
+        """Set while `deliver` runs."""
+        self._passed_bytes = 0
+        self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_UNACKNOWLEDGED_EVENTS)
+        """Numbers of events, and where each ends in all that was written."""
+
+    async def deliver(self, listener: CallerListener) -> int:
+        """Give the listener what the caller sends until the connection is over; returns the close code."""
+        self._listener = listener
+        receiver = self._receiver
+        while True:
+            if receiver.has_held:
+                await listener.ready()
+            if (code := await receiver.pass_messages(listener.take)) is not None:
+                return code
+
+    def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
+        """Send an event in the frame in which it came. `counts`: it is to be known when the caller has it."""
+        if self._writer.is_open:
+            transport = self._transport
+            transport.write(frame)
+            if counts:
+                self._passed_bytes += len(frame)
+                ends_at = transport.queued_bytes if isinstance(transport, RawTransport) else self._passed_bytes
+                self._sent.append((number, ends_at))
+
+    def newest_acknowledged(self) -> int:
+        """Number of the newest event of which the caller's kernel has every byte; 0 if none is new since the last time.
+
+        Over TLS the bytes of an event are not told apart from the record's: there it is all that was sent, or nothing.
+        """
+        newest, sent, transport = 0, self._sent, self._transport
+        if not sent or transport.is_closing():
+            return 0
+        unacknowledged = transport.get_write_buffer_size() + unacknowledged_bytes(transport.get_extra_info("socket"))
+        if isinstance(transport, RawTransport):
+            acknowledged = transport.queued_bytes - unacknowledged
+        elif unacknowledged:
+            return 0
+        else:
+            acknowledged = self._passed_bytes
+        while sent and sent[0][1] <= acknowledged:
+            newest = sent.popleft()[0]
+        return newest
+
+    # --- asyncio.Protocol -------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """As `WebSocket` does; one append without an id, which is nearly all, is not taken out of its frame."""
+        receiver, scheduler = self._receiver, self._scheduler
+        if (
+            receiver.take is not None
+            and self._listener is not None
+            and self._reader.is_idle
+            and is_text_frame(data)
+            and (scheduler.clock() < scheduler.ends_s or scheduler.has_time())
+        ):
+            size = plain_audio_bytes(apply_mask(data[8:], data[4:8]))
+            if size is not None and self._listener.take_audio(data, size):
+                return
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The caller does not read."""
+        super().pause_writing()
+        if self._listener is not None:
+            self._listener.caller_is_slow(slow=True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._listener is not None:
+            self._listener.caller_is_slow(slow=False)
+
+    def limit_reached(self, limit: str) -> None:
+        """Tell the listener."""
+        if self._listener is not None:
+            self._listener.limit_reached(limit)

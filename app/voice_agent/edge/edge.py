@@ -1,0 +1,173 @@
+"""One edge: the calls it holds, whether it takes more, and how it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Protocol
+
+import structlog
+
+from voice_agent.call.closing import CloseCode
+from voice_agent.call.drain import DrainMode
+from voice_agent.edge.edge_call import CallObserver, EdgeCall
+from voice_agent.edge.upstreams import Upstreams
+from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.ports import PodStatus
+from voice_agent.stores.base import PodState
+from voice_agent.web.ports import RefusalObserver
+
+COLOR = "edge"
+LOOK_S = 1.0
+"""How often each call is looked after."""
+LOOK_SHARES = 20
+"""In so many parts, so that no turn of the loop looks after all calls."""
+LEAVE_SPREAD_S = 2.0
+"""Callers who come back by themselves are sent away spread over this long."""
+
+log = structlog.get_logger(__name__)
+
+
+class EdgeObserver(RefusalObserver, CallObserver, Protocol):
+    """Told what happens."""
+
+
+class Edge:
+    """`web.ports.LeavingPod`, and where calls are counted. `look_after` is to be a task for as long as it lives."""
+
+    def __init__(
+        self,
+        name: str,
+        upstreams: Upstreams,
+        observer: EdgeObserver,
+        *,
+        version: str,
+        capacity: int,
+        patience_s: float,
+    ) -> None:
+        self.name = name
+        self.color = COLOR
+        self.upstreams = upstreams
+        self.patience_s = patience_s
+        self._observer = observer
+        self._version = version
+        self._capacity = capacity
+        self._calls: dict[EdgeCall, bool] = {}
+        """Each with whether its caller comes back by itself."""
+        self._places = 0
+        self._drained = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    # --- calls --------------------------------------------------------------------
+
+    def take_place(self) -> None:
+        """Before a pod is asked. Raises `ConnectionRefused`: 503 while draining or full."""
+        if (refusal := self.refusal_of_new_calls()) is not None:
+            raise refusal
+        self._places += 1
+
+    def give_back(self) -> None:
+        """The connection is over."""
+        self._places -= 1
+        if self._places == 0 and self.draining:
+            self._drained.set()
+
+    def hold(self, call: EdgeCall, *, comes_back: bool) -> None:
+        """A call is held from now on."""
+        self._calls[call] = comes_back
+
+    def remove(self, call: EdgeCall) -> None:
+        """It is over."""
+        self._calls.pop(call, None)
+
+    @property
+    def away(self) -> int:
+        """Calls that no pod serves right now."""
+        return sum(call.is_away for call in self._calls)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What callers sent that no store is known to have."""
+        return sum(call.kept_bytes for call in self._calls)
+
+    async def look_after(self) -> None:
+        """Look after each call once a second, until cancelled."""
+        while True:
+            calls = list(self._calls)
+            for share in range(LOOK_SHARES):
+                for call in calls[share::LOOK_SHARES]:
+                    call.look()
+                await asyncio.sleep(LOOK_S / LOOK_SHARES)
+
+    # --- `web.ports.LeavingPod` ---------------------------------------------------
+
+    @property
+    def observer(self) -> EdgeObserver:
+        """Told of refusals and of limits that were reached."""
+        return self._observer
+
+    def status(self) -> PodStatus:
+        """For the health check."""
+        if self.draining:
+            state = PodState.DRAINING
+        elif self._places >= self._capacity:
+            state = PodState.OVERLOADED
+        else:
+            state = PodState.OK if self.upstreams.take_calls else PodState.FAILING
+        return PodStatus(
+            status=state,
+            pod=self.name,
+            color=self.color,
+            version=self._version,
+            active_calls=self._places,
+            parked_calls=self.away,
+            capacity=self._capacity,
+            store=f"upstream:{'ok' if self.upstreams.take_calls else 'unreachable'}",
+        )
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._draining is not None
+
+    @property
+    def drains_as_requested(self) -> bool:
+        """An edge has no color that could be drained."""
+        return False
+
+    def refusal_of_new_calls(self) -> ConnectionRefused | None:
+        """What any caller would be refused with right now."""
+        if self.draining:
+            return ConnectionRefused(503, "draining", "This edge leaves; connect again.", retry_after_s=1)
+        if self._places >= self._capacity:
+            return ConnectionRefused(503, "capacity", "This edge is full; connect again.", retry_after_s=1)
+        return None
+
+    def drain(self, mode: DrainMode, deadline_s: float) -> None:
+        """Take nothing new. Callers who come back are sent away, the others may end until the deadline."""
+        if self._draining is None:
+            log.info("edge leaves", calls=self._places, deadline_s=deadline_s)
+            self._draining = asyncio.create_task(self._leave(mode, deadline_s), name="leave")
+            if not self._places:
+                self._drained.set()
+
+    async def wait_drained(self) -> None:
+        """Wait until the last connection is over."""
+        await self._drained.wait()
+
+    async def _leave(self, mode: DrainMode, deadline_s: float) -> None:
+        deadline_s += asyncio.get_running_loop().time()
+        if mode is DrainMode.HANDOFF:
+            going = [call for call, comes_back in self._calls.items() if comes_back]
+            await asyncio.gather(*(self._send_away(call) for call in going))
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self._drained.wait()
+        except TimeoutError:
+            for call in list(self._calls):
+                self._observer.lost("drain")
+                await call.close(CloseCode.SERVICE_RESTART)
+
+    async def _send_away(self, call: EdgeCall) -> None:
+        await asyncio.sleep(random.uniform(0, LEAVE_SPREAD_S))  # noqa: S311 - spreads callers, keeps no secret
+        await call.close(CloseCode.SERVICE_RESTART)

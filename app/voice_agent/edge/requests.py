@@ -1,0 +1,82 @@
+"""A caller's request for a WebSocket, as it goes on to a pod: the same, but for what the edge says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes, urlencode
+
+from voice_agent.call.event_ids import event_id
+from voice_agent.edge.dialing import UpgradeRequest
+
+OURS = {b"resumable": b"now", b"received": b"1"}
+"""What the edge says of itself to each pod: it may be handed off at any moment, and keeps what is not durable."""
+NAMES_CALL = frozenset({b"call_id", b"call_key", b"going_away"})
+RESUME = frozenset({b"call_id", b"call_key", b"resume_token", b"last_event_id", b"model", b"deployment"})
+"""Parameters that stand for themselves when the edge comes back."""
+TRUE = frozenset({b"1", b"true", b"now"})
+NOT_PASSED = frozenset(
+    "host connection upgrade keep-alive proxy-connection te transfer-encoding content-length "
+    "sec-websocket-key sec-websocket-version sec-websocket-extensions sec-websocket-protocol sec-websocket-accept "
+    "x-forwarded-for x-forwarded-host".split()
+)
+"""Headers that concern one connection, or that the edge writes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerRequest:
+    """What a caller asked for."""
+
+    path: bytes
+    query: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    subprotocols: tuple[str, ...]
+    address: str
+    """Where it connects from; "" is not known."""
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the caller may resume by itself, over whichever edge: then its events must stay in the outbox."""
+        return any(
+            name in NAMES_CALL or (name == b"resumable" and value.lower() in TRUE) for name, value in _pairs(self.query)
+        )
+
+    @property
+    def wants_received(self) -> bool:
+        """Whether it asked for `call.received`."""
+        return any(name == b"received" and value.lower() in TRUE for name, value in _pairs(self.query))
+
+    def first(self) -> UpgradeRequest:
+        """For the pod that the caller gets first."""
+        kept = [pair for pair in self.query.split(b"&") if pair and _name(pair) not in OURS]
+        return self._to(self.path, b"&".join([*kept, *(b"%b=%b" % pair for pair in OURS.items())]))
+
+    def resume(self, call_id: str, token: str, last_event: int) -> UpgradeRequest:
+        """For every later one."""
+        kept = [pair for pair in self.query.split(b"&") if pair and _name(pair) not in OURS.keys() | RESUME]
+        named = urlencode({"call_id": call_id, "last_event_id": event_id(last_event)}).encode()
+        query = b"&".join([*kept, named, *(b"%b=%b" % pair for pair in OURS.items())])
+        # A call's own path is one of calls that exist.
+        path = b"/realtime" if self.path.startswith(b"/realtime/") else self.path
+        return self._to(path, query, ("X-Resume-Token", token))
+
+    def _to(self, path: bytes, query: bytes, *more: tuple[str, str]) -> UpgradeRequest:
+        replaced = NOT_PASSED | {name.lower() for name, _ in more}
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in self.headers
+            if name.decode("latin-1").lower() not in replaced
+        ]
+        forwarded = [("X-Forwarded-For", self.address)] if self.address else []
+        hosts = [("X-Forwarded-Host", value.decode("latin-1")) for name, value in self.headers if name == b"host"]
+        target = (path + b"?" + query).decode("latin-1")
+        return UpgradeRequest(target, [*headers, *forwarded, *hosts, *more], self.subprotocols)
+
+
+def _pairs(query: bytes) -> Iterable[tuple[bytes, bytes]]:
+    for pair in query.split(b"&"):
+        yield _name(pair), unquote_to_bytes(pair.partition(b"=")[2])
+
+
+def _name(pair: bytes) -> bytes:
+    return unquote_to_bytes(pair.partition(b"=")[0])

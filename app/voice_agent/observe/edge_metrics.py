@@ -1,0 +1,59 @@
+"""The observer of an edge: what happens at it, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from voice_agent.observe.metric_table import PAUSE_S
+
+
+class EdgeMetrics:
+    """One per edge. `page` is what Prometheus gets."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._resumes = self._counter(
+            "resumes", "Calls that went on over another connection to a pod, by how the last one ended.", "code"
+        )
+        self._lost = self._counter("lost", "Callers that were closed though nobody hung up.", "cause")
+        self._refusals = self._counter("refusals", "Callers refused by the edge itself.", "status", "reason")
+        self._limits = self._counter("limits", "Bounds that cut something short.", "limit")
+        self._gap_s = Histogram(
+            "voice_edge_gap_seconds",
+            "How long no pod served a call that went on.",
+            registry=self._registry,
+            buckets=PAUSE_S,
+        )
+
+    def watch(self, **gauges: tuple[str, Callable[[], float]]) -> None:
+        """Show these gauges, each with what it means: they are read when the page is asked for."""
+        for name, (text, read) in gauges.items():
+            Gauge(f"voice_edge_{name}", text, registry=self._registry).set_function(read)
+
+    def page(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    # --- `edge.EdgeObserver` ----------------------------------------------------
+
+    def resumed(self, code: int, gap_s: float) -> None:
+        """Counts and times a resume."""
+        self._resumes.labels(str(code)).inc()
+        self._gap_s.observe(gap_s)
+
+    def lost(self, cause: str) -> None:
+        """Counts a caller that was closed."""
+        self._lost.labels(cause).inc()
+
+    def refused(self, status: int, reason: str) -> None:
+        """Counts a caller that was refused."""
+        self._refusals.labels(str(status), reason).inc()
+
+    def limit_reached(self, limit: str) -> None:
+        """Counts what a bound cut short."""
+        self._limits.labels(limit).inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"voice_edge_{name}", text, labels, registry=self._registry)

@@ -1,0 +1,162 @@
+"""Callers who know nothing of resuming, behind an edge, while their pods are killed and drained.
+
+Tests of `cli.fronting`, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.e2e.pods import PodProcess, Pods, pods
+from tests.servers import free_port
+from tests.waiting import PATIENCE_S, until
+from voice_agent.settings import PREFIX
+
+TURNS = 3
+SAID_BYTES = 48_000
+"""A second of 24 kHz PCM16 a turn."""
+MANUAL = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+
+
+class PlainCall:
+    """Says turns to `echo`, and checks every number and every byte of what comes back."""
+
+    def __init__(self, url: str, chunk_bytes: int) -> None:
+        self.events = 0
+        self.turns = 0
+        self.heard = b""
+        self.said = b""
+        self._url = f"{url}?model=echo"
+        self._chunk_bytes = chunk_bytes
+
+    async def run(self) -> None:
+        """The whole call. Raises `AssertionError`, and `ConnectionClosed` if it is cut."""
+        async with connect(self._url, proxy=None, compression=None, ping_interval=None) as socket:
+            # One id for all that it sends, as a careless client has.
+            await socket.send(said("session.update", session=MANUAL))
+            for turn in range(TURNS):
+                audio = os.urandom(SAID_BYTES)
+                for at in range(0, len(audio), self._chunk_bytes):
+                    piece = base64.b64encode(audio[at : at + self._chunk_bytes]).decode()
+                    await socket.send(f'{{"type":"input_audio_buffer.append","audio":"{piece}"}}')
+                    await asyncio.sleep(0.02)  # a caller speaks at this pace
+                self.said += audio
+                await socket.send(said("input_audio_buffer.commit"))
+                await socket.send(said("response.create"))
+                while self.turns <= turn:
+                    self.take(orjson.loads(await asyncio.wait_for(socket.recv(), PATIENCE_S)))
+        assert self.heard == self.said
+
+    def take(self, event: dict[str, str]) -> None:
+        """An event of the server."""
+        if event["type"] == "session.created":
+            assert event["event_id"] == "evt_0"
+            return
+        self.events += 1
+        assert event["event_id"] == f"evt_{self.events}"
+        assert event["type"] != "error", event
+        if event["type"] == "response.output_audio.delta":
+            self.heard += base64.b64decode(event["delta"])
+        self.turns += event["type"] == "response.done"
+
+
+def said(kind: str, **fields: object) -> str:
+    """A client event."""
+    return orjson.dumps({"type": kind, "event_id": "mine", **fields}).decode()
+
+
+class EdgeProcess:
+    """One `voice-agent edge`."""
+
+    def __init__(self, log: Path, *behind: PodProcess) -> None:
+        self.port = free_port()
+        self.http = f"http://127.0.0.1:{self.port}"
+        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        to = [word for pod in behind for word in ("--to", f"ws://127.0.0.1:{pod.port}")]
+        command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(command, env=kept, stdout=output, stderr=output)
+
+    async def get(self, path: str) -> str:
+        """What it says; "" while it does not."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with contextlib.suppress(httpx.HTTPError):
+                return (await client.get(self.http + path)).text
+        return ""
+
+    async def is_ready(self) -> bool:
+        """Whether it would take a caller."""
+        return '"status":"ok"' in await self.get("/healthz/realtime")
+
+
+@contextlib.asynccontextmanager
+async def edge(its: Pods, *behind: PodProcess) -> AsyncIterator[EdgeProcess]:
+    """An edge in front of pods for the length of a block; it leaves at the end by itself."""
+    one = EdgeProcess(its.directory / "edge.log", *behind)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await one.is_ready():
+                await asyncio.sleep(0.05)
+        yield one
+        one.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(asyncio.to_thread(one.process.wait), PATIENCE_S) == 0
+    finally:
+        one.process.kill()
+        one.process.wait()
+    assert "Traceback" not in one.log.read_text(), one.log.read_text()
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+async def test_a_plain_client_hears_every_word_though_its_pod_goes(redis_url: str, how: str) -> None:
+    """In the middle of what it says, and of what it is answered; with chunks of any size, and one id for all events."""
+    async with pods(redis_url) as its:
+        blue = await its.start("blue", agent="echo")
+        green = await its.start("green", agent="echo")
+        async with edge(its, blue, green) as front:
+            calls = [PlainCall(front.url, size) for size in (960, 1200, 1442, 1922)]
+            talking = asyncio.gather(*(call.run() for call in calls))
+            await until(lambda: all(call.turns for call in calls) or talking.done())
+            if how == "kill":
+                blue.kill()
+            else:
+                blue.terminate()
+            await talking
+            page = await front.get("/metrics")
+            assert "voice_edge_gap_seconds_count 2.0" in page
+            assert "voice_edge_lost_total{" not in page
+        for pod in (blue, green):
+            pod.terminate()
+
+
+async def test_a_wrong_setting_is_told_in_one_line() -> None:
+    """By the option or the variable that it came from."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+    for arguments, variables, told in (
+        ([], {}, "VOICE_EDGE_TO: must be set, such as ws://lb:8080."),
+        (["--to", "lb:8080"], {}, "--to: 'lb:8080' is not an address such as ws://lb:8080."),
+        ([], {"VOICE_EDGE_TO": "ws://a,http://b"}, "VOICE_EDGE_TO: 'http://b' is not an address such as ws://lb:8080."),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "voice_agent", "edge", *arguments],
+            env=kept | variables,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+        assert process.returncode == 2
+        assert errors.decode().strip().endswith(told)
+        assert len(errors.decode().strip().splitlines()) == 1

@@ -1,0 +1,95 @@
+"""Each message of a caller is one event, however the caller numbers its own. Here are the tests of `event_ids`, too."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+import pytest
+from websockets.speedups import apply_mask
+
+from voice_agent.edge.caller_messages import CallerMessage, CallerMessages, MessageKind
+from voice_agent.edge.event_ids import EventIds, client_id
+from voice_agent.websocket.frames import payload_start
+
+
+def messages() -> CallerMessages:
+    """Of a connection."""
+    return CallerMessages(EventIds("0123abcd"), wants_received=False)
+
+
+def sent(message: CallerMessage) -> Any:
+    """What the pod gets."""
+    start = payload_start(message.frame)
+    return orjson.loads(apply_mask(message.frame[start:], message.frame[start - 4 : start]))
+
+
+@pytest.mark.parametrize("own", ["mine", "", "with_under_scores", "two\nlines", "edge_0123abcd_7", None])
+def test_an_id_of_ours_tells_the_clients(own: str | None) -> None:
+    """Also one that has gone through an edge before, or looks as if it had."""
+    ids = EventIds("0123abcd")
+    number, event_id = ids.next(own)
+    assert (number, ids.number(event_id)) == (1, 1)
+    assert client_id(event_id) == own
+    assert EventIds("ffffffff").number(event_id) == 0
+
+
+def test_an_id_that_no_edge_gave_is_the_clients() -> None:
+    """And one that leaves no room for ours stays as it is."""
+    assert client_id("mine") == "mine"
+    assert client_id(None) is None
+    ids = EventIds("0123abcd")
+    assert ids.next("x" * 512) == (1, "x" * 512)
+    assert ids.number("x" * 512) == ids.number(None) == 0
+
+
+def test_two_events_of_one_id_are_two() -> None:
+    """What else is in them stays as it is."""
+    read = messages()
+    first, second = (read.read('{"type":"response.create","event_id":"a","response":{"n":1.50}}') for _ in range(2))
+    assert sent(first) == {"type": "response.create", "event_id": "edge_0123abcd_1_a", "response": {"n": 1.5}}
+    assert sent(second)["event_id"] == "edge_0123abcd_2_a"
+    assert (first.kind, first.number, second.number) == (MessageKind.EVENT, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("audio", "size"),
+    [
+        (base64.b64encode(b"abc").decode(), 3),
+        (base64.b64encode(b"abcd").decode(), 4),
+        (base64.b64encode(bytes(400_001)).decode(), 400_001),
+        ("not base64!", 0),
+        (7, 0),
+        (None, 0),
+    ],
+    ids=["three", "four", "many", "text", "number", "null"],
+)
+def test_audio_is_counted_as_the_pod_counts_it(audio: object, size: int) -> None:
+    """What it will refuse is nothing."""
+    read = messages().read(orjson.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+    assert (read.kind, read.audio_bytes) == (MessageKind.AUDIO, size)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", '{"type":"response.create","event_id":7}', ""])
+def test_what_is_no_event_goes_on_as_it_is(text: str) -> None:
+    """The pod says what is wrong with it."""
+    read = messages().read(text)
+    start = payload_start(read.frame)
+    assert apply_mask(read.frame[start:], read.frame[start - 4 : start]).decode() == text
+    assert (read.kind, read.number) == (MessageKind.EVENT, 1)
+
+
+def test_what_a_client_acknowledges_is_no_event_of_its_own() -> None:
+    """Its `event_id` is the server's, and another pod needs it no more."""
+    read = messages().read('{"type":"call.acknowledge","event_id":"evt_7"}')
+    assert (read.kind, sent(read)["event_id"]) == (MessageKind.NOTHING, "evt_7")
+
+
+def test_updates_take_effect_in_their_order() -> None:
+    """One that was refused takes none."""
+    read = messages()
+    one, two, three = (read.read('{"type":"session.update"}').number for _ in range(3))
+    read.update_refused(two)
+    read.update_refused(99)
+    assert [read.update_taken() for _ in range(3)] == [one, three, 0]

@@ -1,0 +1,338 @@
+"""A caller who knows nothing of resuming is held while pods come and go.
+
+Here are the tests of `pod_event_reader`, `resuming` and `caller_socket`, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, edge_rig
+from tests.waiting import until
+from voice_agent.edge import edge_call
+
+AUDIO = bytes(range(240)) * 4
+
+
+def text(n: int) -> dict[str, Any]:
+    """A numbered event."""
+    return {"event_id": f"evt_{n}", "type": "response.output_text.delta", "delta": str(n)}
+
+
+async def said(pod: PodConnection, *numbers: int) -> None:
+    """The pod says these events."""
+    for number in numbers:
+        await pod.say(**text(number))
+
+
+def numbers(caller: PlainCaller) -> list[str]:
+    """Ids of what came behind the greeting."""
+    return [event["event_id"] for event in caller.events[1:]]
+
+
+@pytest.mark.parametrize("code", [1012, 1011, 1013, 1001, 1006])
+async def test_a_caller_is_held_when_its_pod_goes(code: int) -> None:
+    """The next pod is asked to go on behind the newest event; nothing comes twice, and no greeting comes again."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await said(pod, 1, 2)
+        await caller.hear(3)
+        if code == 1006:
+            pod.socket.transport.abort()
+        else:
+            await pod.socket.close(code)
+        again = await its.pods.connection(1)
+        assert again.query["call_id"] == CALL_ID
+        assert again.query["last_event_id"] == "evt_2"
+        assert again.request.headers["X-Resume-Token"] == TOKEN
+        assert "model" not in again.query
+        await again.greet(2)
+        await said(again, 3, 4)
+        await caller.hear(5)
+        assert numbers(caller) == ["evt_1", "evt_2", "evt_3", "evt_4"]
+        assert its.metric("voice_edge_gap_seconds_count") == 1
+
+
+async def test_each_pod_is_told_what_the_edge_can() -> None:
+    """It may be handed off at any moment, and wants to know what is durable; what the caller says itself goes along."""
+    async with edge_rig() as its:
+        await its.call("/realtime?model=echo&resumable=1&tenant=7", additional_headers={"Authorization": "Bearer k"})
+        pod = await its.pods.connection(0)
+        assert pod.path == "/realtime"
+        assert pod.query == {"model": "echo", "tenant": "7", "resumable": "now", "received": "1"}
+        assert pod.request.headers["Authorization"] == "Bearer k"
+        assert pod.request.headers["X-Forwarded-For"] == "127.0.0.1"
+
+
+async def test_what_a_pod_did_not_make_durable_is_said_again() -> None:
+    """From the byte that the next one has, and events behind the newest that it knows."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.append(AUDIO)
+        await caller.say(type="input_audio_buffer.commit", event_id="same")
+        await caller.append(AUDIO[:100])
+        await caller.say(type="response.create", event_id="same")
+        first = await pod.hear(4)
+        assert first[1]["event_id"] != first[3]["event_id"]
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        await again.greet(call={"input_audio_bytes": 900, "last_client_event_id": first[1]["event_id"]})
+        heard = await again.hear(3)
+        assert again.audio == AUDIO[900:] + AUDIO[:100]
+        assert heard[2] == first[3]
+        await caller.append(b"more")
+        await again.hear(4)
+        assert again.audio == AUDIO[900:] + AUDIO[:100] + b"more"
+
+
+async def test_what_is_durable_is_not_kept() -> None:
+    """`call.received` is the edge's alone."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.append(AUDIO)
+        await caller.say(type="input_audio_buffer.commit")
+        _, commit = await pod.hear(2)
+        assert its.edge.kept_bytes > len(AUDIO)
+        await pod.say(type="call.received", input_audio_bytes=len(AUDIO), last_client_event_id=commit["event_id"])
+        await until(lambda: its.edge.kept_bytes == 0)
+        await said(pod, 1)
+        await caller.hear(2)
+        assert numbers(caller) == ["evt_1"]
+
+
+async def test_what_is_said_while_no_pod_is_there_is_said_to_the_next() -> None:
+    """In order, once."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        its.pods.refuse(503, Retry_After="1")
+        its.pods.refuse(502)
+        await pod.socket.close(1012)
+        await until(lambda: its.edge.away == 1)
+        await caller.append(AUDIO)
+        await caller.say(type="response.create")
+        again = await its.pods.connection(1)
+        await again.greet()
+        await again.hear(2)
+        assert again.audio == AUDIO
+
+
+async def test_an_error_names_the_clients_own_event() -> None:
+    """Also where the client uses one id twice, and none where it gave none."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.say(type="response.create", event_id="mine")
+        await caller.say(type="response.create")
+        named, nameless = await pod.hear(2)
+        for number, event in enumerate((named, nameless), 1):
+            error = {"code": "x", "event_id": event["event_id"]}
+            await pod.say(event_id=f"evt_{number}", type="error", error=error)
+        await caller.hear(3)
+        assert [event["error"]["event_id"] for event in caller.events[1:]] == ["mine", None]
+
+
+async def test_an_append_that_was_refused_does_not_count() -> None:
+    """With an id or without one; the caller is not told at which byte it stood."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.append(AUDIO)
+        await pod.hear(1)
+        await caller.append(b"x" * 101)
+        await pod.hear(2)
+        await caller.append(b"y" * 103, event_id="odd")
+        await caller.append(AUDIO[::-1])
+        _, nameless, named, _ = await pod.hear(4)
+        # What comes with others in one piece is given an id, too.
+        where = {} if "event_id" in nameless else {"input_audio_bytes": len(AUDIO)}
+        await pod.say(event_id="evt_1", type="error", error={"event_id": nameless.get("event_id"), **where})
+        await pod.say(event_id="evt_2", type="error", error={"event_id": named["event_id"]})
+        await caller.hear(3)
+        assert [event["error"] for event in caller.events[1:]] == [{"event_id": None}, {"event_id": "odd"}]
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        await again.greet(2, call={"input_audio_bytes": 10})
+        await again.hear(2)
+        assert again.audio == AUDIO[10:] + AUDIO[::-1]
+
+
+async def test_another_format_counts_other_bytes() -> None:
+    """With the update that took effect; one that was refused changes nothing."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.append(bytes(4800))
+        await caller.say(type="session.update", session={"wrong": True})
+        await caller.say(type="session.update", session={"audio": {"input": {"format": ULAW}}})
+        await caller.append(AUDIO[:160])
+        _, refused, _, _ = await pod.hear(4)
+        await pod.say(event_id="evt_1", type="error", error={"event_id": refused["event_id"]})
+        session = {"type": "realtime", "audio": {"input": {"format": ULAW}}}
+        await pod.say(event_id="evt_2", type="session.updated", session=session)
+        await caller.hear(3)
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        known = (await pod.hear(3))[2]["event_id"]
+        await again.greet(2, call={"input_audio_bytes": 800 + 60, "last_client_event_id": known}, audio=ULAW)
+        await again.hear(1)
+        assert again.audio == AUDIO[60:160]
+
+
+@pytest.mark.parametrize("code", [1000, 4408, 4409, 4410, 1008])
+async def test_a_close_that_ends_the_call_is_the_callers(code: int) -> None:
+    """With its reason; no other pod is asked."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        await (await its.pods.connection(0)).socket.close(code, "so it is")
+        assert await caller.closed() == (code, "so it is")
+        assert len(its.pods.connections) == 1
+
+
+@pytest.mark.parametrize(("code", "told"), [(1000, 1000), (1001, 1001), (4000, 1001), (None, 1001)])
+async def test_the_pod_learns_how_the_caller_left(code: int | None, told: int) -> None:
+    """Only a hang-up is one: whatever else ends the connection must not end the call."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        if code is None:
+            caller.socket.transport.abort()
+        else:
+            await caller.socket.close(code)
+        await until(lambda: pod.closed_with == told)
+        await until(lambda: its.edge.status().active_calls == 0)
+
+
+async def test_a_hang_up_while_no_pod_is_there_is_told_to_the_next() -> None:
+    """Else the call would wait for its caller for as long as it may."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        its.pods.refuse(503)
+        await (await its.pods.connection(0)).socket.close(1012)
+        await until(lambda: its.edge.away == 1)
+        await caller.socket.close(1000)
+        again = await its.pods.connection(1)
+        await again.greet()
+        await until(lambda: again.closed_with == 1000)
+
+
+@pytest.mark.parametrize(("status", "code"), [(410, 4410), (404, 1011), (403, 1011), (401, 1011)])
+async def test_a_call_that_no_pod_will_ever_go_on_with_is_closed(status: int, code: int) -> None:
+    """At once, and counted."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        its.pods.refuse(status)
+        await (await its.pods.connection(0)).socket.close(1012)
+        assert (await caller.closed())[0] == code
+        assert its.metric('voice_edge_lost_total{cause="refused"}') == 1
+
+
+async def test_a_caller_for_whom_no_pod_can_be_had_is_told_to_try_again() -> None:
+    """After the patience that is set."""
+    async with edge_rig(patience=1) as its:
+        caller = await its.call()
+        await its.pods.close()
+        assert (await caller.closed())[0] == 1013
+        assert its.metric('voice_edge_lost_total{cause="patience"}') == 1
+
+
+@pytest.mark.parametrize("lost", ["gap", "number"])
+async def test_events_that_nobody_remembers_end_the_connection(lost: str) -> None:
+    """A caller who cannot be told of a gap must not take what follows for all there is."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await said(pod, 1, 2)
+        await caller.hear(3)
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        gap = {"from": "evt_3", "to": "evt_4"} if lost == "gap" else None
+        await again.greet(2 if lost == "gap" else 7, call={"gap": gap})
+        assert (await caller.closed())[0] == 1011
+        assert its.metric('voice_edge_lost_total{cause="gap"}') == 1
+
+
+async def test_what_the_caller_has_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the outbox holds what is under way; nothing for a caller who may ask again by itself."""
+    async with edge_rig() as its:
+        plain = await its.call()
+        comes_back = await its.call("/realtime?resumable=1")
+        first, second = its.pods.connections
+        for pod, caller in ((first, plain), (second, comes_back)):
+            await said(pod, 1, 2, 3)
+            await caller.hear(4)
+        heard = await first.hear(1)
+        while heard[-1]["event_id"] != "evt_3":
+            heard = await first.hear(len(heard) + 1)
+        assert {event["type"] for event in heard} == {"call.acknowledge"}
+        assert second.heard == []
+
+
+async def test_a_caller_who_comes_back_by_itself_finds_its_own_ids() -> None:
+    """What an edge made of them is undone in the greeting, whichever edge it was."""
+    async with edge_rig() as its:
+        caller = await its.call("/realtime?resumable=1")
+        pod = await its.pods.connection(0)
+        await caller.say(type="response.create", event_id="mine")
+        known = (await pod.hear(1))[0]["event_id"]
+        opening = asyncio.ensure_future(
+            its.connect(f"/realtime?call_id={CALL_ID}&resume_token={TOKEN}&last_event_id=evt_0").__aenter__()
+        )
+        again = await its.pods.connection(1)
+        await again.greet(call={"last_client_event_id": known})
+        back = await opening
+        greeting = orjson.loads(await back.recv())
+        assert greeting["session"]["call"]["last_client_event_id"] == "mine"
+        await back.close()
+
+
+async def test_a_caller_who_does_not_read_is_not_read_for() -> None:
+    """The pod is stopped instead, and goes on once the caller reads."""
+    async with edge_rig() as its:
+        caller = await its.call(max_queue=1, max_size=None)
+        pod = await its.pods.connection(0)
+        caller._reading.cancel()
+        delta = "x" * 65_536
+        flooding = asyncio.create_task(flood(pod, delta))
+        await until(lambda: pod.socket.transport.get_write_buffer_size() > 0)
+        reading = PlainCaller(caller.socket)
+        await flooding
+        await until(lambda: bool(reading.events) and reading.events[-1]["event_id"] == f"evt_{FLOOD}")
+
+
+FLOOD = 400
+
+
+async def flood(pod: PodConnection, delta: str) -> None:
+    """More than all buffers hold."""
+    for number in range(1, FLOOD + 1):
+        await pod.say(event_id=f"evt_{number}", type="response.output_text.delta", delta=delta)
+
+
+async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that tells nothing has it in memory, and the oldest is forgotten; with no pod the caller is not read."""
+    monkeypatch.setattr(edge_call, "MAX_KEPT_BYTES", 20_000)
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        for _ in range(40):
+            await caller.append(AUDIO)
+        await pod.hear(40)
+        assert 0 < its.edge.kept_bytes < 22_000
+        assert its.metric('voice_edge_limits_total{limit="edge_kept_bytes"}') > 0
+        its.pods.refuse(503)
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        for number in range(60):
+            await caller.append(bytes([number]) * 960)
+        assert its.edge.kept_bytes < 24_000
+        await again.greet(call={"input_audio_bytes": 40 * len(AUDIO)})
+        await again.hear(60)
+        assert again.audio == b"".join(bytes([number]) * 960 for number in range(60))
