@@ -223,3 +223,14 @@ def test_what_a_reply_left_is_emptied_once() -> None:
     assert take_write(call, 0).fields["text:0"]
     feed(call, inputs.ResponsePlanned(response_id(2), {}, {}))
     assert "text:0" not in take_write(call, 0).fields
+
+
+def test_what_happens_after_a_write_was_taken_is_in_the_next_one() -> None:
+    """A write that carries nothing of a kind is not given any of it later."""
+    call = manual_call()
+    write = take_write(call, 0)
+    assert (write.events, write.speech) == ([], [])
+    feed(call, *append(50))
+    call.outbox.emit({"type": "x"})
+    assert call.speech.unsaved
+    assert (write.events, write.speech, "counts" in write.fields) == ([], [], False)

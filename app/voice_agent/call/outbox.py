@@ -67,7 +67,7 @@ class Outbox:
         self.unsaved_bytes += sum(map(entry_bytes, events))
 
     def nothing_waits(self) -> None:
-        """What waited is in a write, or goes out without one."""
+        """What waited is in a write, whose list it stays, or goes out without one."""
         self.unsaved = []
         self.unsaved_bytes = 0
 

@@ -44,6 +44,6 @@ class SpeechLog:
         self.unsaved_bytes = sum(len(entry.audio) for entry in self.unsaved)
 
     def drop_unsaved(self) -> None:
-        """None of what waits is stored."""
+        """What waits is in a write, whose list it stays, or is not stored at all."""
         self.unsaved = []
         self.unsaved_bytes = 0

@@ -139,8 +139,7 @@ def _events_to_keep(outbox: Outbox) -> list[OutboxEntry]:
 
 def _all_saved(call: Call) -> None:
     call.outbox.nothing_waits()
-    if call.speech.unsaved:
-        call.speech.drop_unsaved()
+    call.speech.drop_unsaved()
     call.session.unsaved_bytes = 0
     record = call.record
     record.dirty, record.write_whole = set(), False
