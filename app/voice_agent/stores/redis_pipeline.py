@@ -49,7 +49,7 @@ async def ask_all(node: redis.Redis, commands: Sequence[Command]) -> list[Any]:
 
 async def _send(connection: Any, packed: bytes) -> None:
     """As redis-py sends, which makes a task each time for what it might have to wait for."""
-    if getattr(connection, "_writer", None) is None or len(packed) > AT_ONCE_BYTES:
+    if not hasattr(getattr(connection, "_writer", None), "write") or len(packed) > AT_ONCE_BYTES:
         await connection.send_packed_command([packed])
     else:
         await connection.check_health()
