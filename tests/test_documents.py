@@ -17,7 +17,8 @@ from tests.call.records import recorded
 from voice_agent.call.codec import KNOWN_FIELDS
 from voice_agent.call.response_chunks import KINDS
 from voice_agent.call.schema import SCHEMA
-from voice_agent.settings import CALLERS_KEY, EDGE_PREFIX, PREFIX, ROUTERS_KEY, EdgeSettings, Settings
+from voice_agent.edge_settings import EdgeSettings
+from voice_agent.settings import CALLERS_KEY, EDGE_PREFIX, PREFIX, ROUTERS_KEY, Settings
 from voice_agent.stores.redis_fleet_format import DRAIN_FIELDS, HEARTBEAT_FIELDS, WEIGHTS_FIELDS
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from voice_agent.edge.dialing import Dialer
 from voice_agent.edge.edge import Edge
 from voice_agent.edge.raw_transport import taken_from
 from voice_agent.edge.upstreams import Upstreams
+from voice_agent.edge_settings import EdgeSettings
 from voice_agent.observe.edge_metrics import EdgeMetrics
-from voice_agent.settings import EdgeSettings
 from voice_agent.web.listening import bind
 from voice_agent.web.served_socket import Connections, MakeSocket
 from voice_agent.web.server import VoiceServer
@@ -48,6 +48,7 @@ async def build(
         version=__version__,
         capacity=settings.max_calls,
         patience_s=settings.patience,
+        caller_bytes=settings.caller_bytes,
     )
     metrics.watch(
         calls=("Callers' connections that are held.", lambda: edge.status().active_calls),
@@ -97,7 +98,10 @@ def make_socket(max_message_bytes: int) -> MakeSocket:
     """Makes callers' sockets, each on a transport whose queue is our own, as far as that can be."""
 
     def make(transport: asyncio.Transport, connections: Connections) -> CallerSocket:
-        raw = taken_from(asyncio.get_running_loop(), transport)
+        try:
+            raw = taken_from(asyncio.get_running_loop(), transport)
+        except OSError:
+            raw = None  # No descriptor is left.
         return CallerSocket(raw or transport, connections, max_message_bytes=max_message_bytes)
 
     return make

@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -40,6 +40,8 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only compare
 EMBEDDED = "embedded://"
 """The embedded store, in the user's own folder."""
 STATE_HOME = "XDG_STATE_HOME"
+UNSET_STORE = "~/.local/state/voice-agent/store"
+"""Where the embedded store is without that variable."""
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -155,8 +157,9 @@ class Settings(BaseSettings):
     def _place(cls, url: str) -> str:
         """The embedded store's folder, where the user says where programs keep what they remember."""
         state_home = Path(os.environ.get(STATE_HOME, ""))
-        # A relative path counts as none: XDG Base Directory Specification.
-        if url != EMBEDDED or not state_home.is_absolute():
+        # A relative path counts as none: XDG Base Directory Specification. A store that is there already stays: pods
+        # of a version that did not read the variable have their calls in it.
+        if url != EMBEDDED or not state_home.is_absolute() or _is_store(UNSET_STORE):
             return url
         return EMBEDDED + quote(str(state_home / "voice-agent" / "store"))
 
@@ -201,64 +204,6 @@ class Settings(BaseSettings):
         """Host and port of this machine's own pod, as they stand in a URL on the same machine."""
         host = EVERYWHERE.get(self.host, self.host)
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-
-class EdgeSettings(BaseSettings):
-    """Everything an operator can set of an edge: ``VOICE_EDGE_`` and the name in capitals, or an option."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=EDGE_PREFIX,
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        use_attribute_docstrings=True,
-        populate_by_name=True,
-    )
-
-    to: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)]
-    """Where pods are: `ws://` or `wss://`, host and port of a load balancer; several, with commas, take turns."""
-    name: Annotated[str, Field(pattern=LABEL, max_length=128)] = Field(
-        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token_hex(2)}"
-    )
-    """This process' name; unset: host name, process id and a random part."""
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """Address to listen on."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    """Port to listen on."""
-    max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Callers' connections that may be held at once."""
-    patience: Annotated[float, Field(ge=1, le=HOURS)] = 30
-    """After so many seconds in which no pod could be had, a caller is closed with 1013."""
-    max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB
-    """A longer WebSocket message is closed with 1009."""
-    drain_mode: DrainMode = DrainMode.HANDOFF
-    """When the edge leaves: callers who can come back by themselves are sent away (`handoff`), or all may `finish`."""
-    drain_deadline: Annotated[int, Field(ge=0, le=1 * DAYS)] = 600
-    """After so many seconds of a drain, whoever is left is closed with 1012."""
-    trusted_proxies: Annotated[
-        tuple[str, ...], NoDecode, Field(validation_alias=AliasChoices("trusted_proxies", f"{PREFIX}TRUSTED_PROXIES"))
-    ] = ()
-    """`VOICE_TRUSTED_PROXIES`, as of pods: whose `X-Forwarded-For` tells where callers connect from."""
-    connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
-    log_format: Literal["json", "console"] = "json"
-    """How log lines look: `json`, or `console` for a terminal."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
-
-    @field_validator("to", "trusted_proxies", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
-
-    @field_validator("to")
-    @classmethod
-    def _check_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            parts = urlsplit(address)
-            if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.path.strip("/") or parts.query:
-                raise ValueError(f"{address!r} is not an address such as ws://lb:8080")
-        return addresses
 
 
 KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})
@@ -311,19 +256,6 @@ def load_settings(
     if settings.secret is not None and len(settings.secret.get_secret_value()) < SHORT_SECRET:
         warnings.append(f"VOICE_SECRET is short and can be guessed; use at least {SHORT_SECRET} characters.")
     return settings, warnings
-
-
-def load_edge_settings(**arguments: object) -> EdgeSettings:
-    """The settings of an edge; `arguments` beat the environment unless they are None. Raises `SettingsError`."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    try:
-        return EdgeSettings(**given)  # type: ignore[arg-type]  # checked by pydantic
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = str(first["loc"][0])
-        name = f"--{field.replace('_', '-')}" if field in given else EDGE_PREFIX + field.upper()
-        missing = "must be set, such as ws://lb:8080" if first["type"] == "missing" else ""
-        raise SettingsError(f"{name}: {missing or first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def environment_of_child(**settings: object) -> dict[str, str]:
@@ -385,6 +317,13 @@ def refuse_exposed(settings: Settings) -> None:
             f"VOICE_HOST: {settings.host} can be reached from other machines, so {names} must be set; "
             "or start with --insecure."
         )
+
+
+def _is_store(folder: str) -> bool:
+    try:
+        return Path(folder).expanduser().is_dir()
+    except RuntimeError:
+        return False  # A user without a home.
 
 
 def is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from voice_agent.bootstrap_edge import EdgeApplication, build
-from voice_agent.settings import load_edge_settings
+from voice_agent.edge_settings import load_edge_settings
 from voice_agent.web.listening import bind
 
 CALL_ID = "call_aaaaaaaaaaaaaaaaaaaaaaaaaa"

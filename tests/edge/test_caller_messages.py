@@ -77,7 +77,15 @@ def test_what_is_no_event_goes_on_as_it_is(text: str) -> None:
     read = messages().read(text)
     start = payload_start(read.frame)
     assert apply_mask(read.frame[start:], read.frame[start - 4 : start]).decode() == text
-    assert (read.kind, read.number) == (MessageKind.EVENT, 1)
+    assert (read.kind, read.number) == (MessageKind.NOTHING, 0)
+
+
+def test_what_takes_long_or_cannot_be_written_goes_on_as_it_is() -> None:
+    """The pod has its bounds; bytes that are no text stay binary, so that it is the message that is refused."""
+    for text in ('{"a":' * 300 + "1" + "}" * 300, '{"a":[' + "{}," * 150_000 + "{}]}"):
+        assert messages().read(text).kind is MessageKind.NOTHING
+    assert messages().read(b"\xff").frame[0] == 0x82
+    assert messages().read(b"{").frame[0] == messages().read("{").frame[0] == 0x81
 
 
 def test_what_a_client_acknowledges_is_no_event_of_its_own() -> None:

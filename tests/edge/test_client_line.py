@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.edge.client_line import ClientLine
+from voice_agent.edge.client_line import OVERHEAD_BYTES, ClientLine
 
 
 def tail_of(frame: bytes, skipped: int) -> bytes:
@@ -28,7 +28,7 @@ def test_what_is_durable_is_not_kept() -> None:
     """Whole pieces of audio, and events; of a piece that is durable in part all is kept."""
     kept = line(b"abc", 1, b"def", 2)
     kept.received(4, 1)
-    assert kept.held_bytes == len(b"def#2")
+    assert kept.held_bytes == len(b"def#2") + 2 * OVERHEAD_BYTES
     assert kept.rewind(4, 1).frames == [b"ef", b"#2"]
     assert kept.rewind(6, 2).frames == []
     assert kept.rewind(3, 1).frames == [b"def", b"#2"]
@@ -48,7 +48,7 @@ def test_an_append_that_was_refused_gives_its_bytes_back() -> None:
     """The pod never counted them: what came behind them stands so much earlier."""
     kept = line(b"ab", b"x", 1, b"cd", 2)
     kept.refused_at(2)
-    assert (kept.end, kept.held_bytes) == (4, len(b"ab#1cd#2"))
+    assert (kept.end, kept.held_bytes) == (4, len(b"ab#1cd#2") + 4 * OVERHEAD_BYTES)
     assert kept.rewind(3, 1).frames == [b"d", b"#2"]
     named = ClientLine(tail_of)
     named.add_audio(b"abc", 3, 7)

@@ -228,7 +228,8 @@ async def test_a_call_that_no_pod_will_ever_go_on_with_is_closed(status: int, co
     """At once, and counted."""
     async with edge_rig() as its:
         caller = await its.call()
-        its.pods.refuse(status)
+        its.pods.refuse(404, b"no route")  # The balancer's own, while it is told of new pods.
+        its.pods.refuse(status, X_Voice_Pod="green-1")
         await (await its.pods.connection(0)).socket.close(1012)
         assert (await caller.closed())[0] == code
         assert its.metric('voice_edge_lost_total{cause="refused"}') == 1
@@ -310,9 +311,9 @@ async def test_a_caller_who_does_not_read_is_not_read_for() -> None:
 FLOOD = 400
 
 
-async def flood(pod: PodConnection, delta: str) -> None:
+async def flood(pod: PodConnection, delta: str, last: int = 0) -> None:
     """More than all buffers hold."""
-    for number in range(1, FLOOD + 1):
+    for number in range(last + 1, last + FLOOD + 1):
         await pod.say(event_id=f"evt_{number}", type="response.output_text.delta", delta=delta)
 
 
@@ -336,3 +337,117 @@ async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await again.greet(call={"input_audio_bytes": 40 * len(AUDIO)})
         await again.hear(60)
         assert again.audio == b"".join(bytes([number]) * 960 for number in range(60))
+
+
+async def test_a_gap_that_the_caller_has_seen_is_none() -> None:
+    """Nor is one of items: it is for clients that can be told."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await said(pod, 1, 2)
+        await caller.hear(3)
+        for number, gap in enumerate(({"from": "evt_1", "to": "evt_2"}, {"from": None, "to": None, "items": 1}), 1):
+            await its.pods.connections[-1].socket.close(1012)
+            again = await its.pods.connection(number)
+            await again.greet(number + 1, call={"gap": gap})
+            await said(again, number + 2)
+            await caller.hear(number + 3)
+        assert numbers(caller) == ["evt_1", "evt_2", "evt_3", "evt_4"]
+
+
+async def test_what_a_pod_replays_comes_before_what_it_is_sent() -> None:
+    """It says how the caller's bytes are counted: an append that was refused, another format."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.append(bytes(4800))
+        await caller.say(type="session.update", session={"audio": {"input": {"format": ULAW}}})
+        await caller.append(AUDIO[:161], event_id="refused")
+        await caller.append(AUDIO[:160])
+        _, update, refused, _ = await pod.hear(4)
+        await pod.socket.close(1012)
+        again = await its.pods.connection(1)
+        known = {"input_audio_bytes": 860, "last_client_event_id": refused["event_id"], "newest_event_id": "evt_2"}
+        await again.greet(call=known, audio=ULAW)
+        await caller.append(b"more")
+        session = {"type": "realtime", "audio": {"input": {"format": ULAW}}}
+        await again.say(event_id="evt_1", type="session.updated", session=session)
+        assert again.heard == []
+        await again.say(event_id="evt_2", type="error", error={"event_id": refused["event_id"]})
+        await again.hear(2)
+        assert again.audio == AUDIO[60:160] + b"more"
+        assert update["type"] == "session.update"
+
+
+async def test_a_message_that_ends_every_connection_is_not_said_for_ever() -> None:
+    """After the patience that is set the caller is told to try again."""
+    async with edge_rig(patience=1) as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.say(type="response.create")
+        await pod.hear(1)
+        ended = 0
+        while caller.socket.close_code is None:
+            for one in its.pods.connections[ended:]:
+                ended += 1
+                await one.greet() if one is not pod else None
+                await one.socket.close(1011)
+            await asyncio.sleep(0.01)  # looks again
+        assert (await caller.closed())[0] == 1013
+        assert ended < 12
+
+
+async def test_halves_of_messages_are_bounded_for_all_callers() -> None:
+    """Whoever comes late is told to try again; what others hold stays."""
+    async with edge_rig() as its:
+        its.edge.budget.limit_bytes = 1_000_000
+        its.edge.budget.key_bytes = 1_000_000
+        first, second = await its.call(), await its.call()
+        for caller in (first, second):
+            # The head of a masked frame of 8 MiB, and a part of it.
+            head = b"\x81\xff" + (8 << 20).to_bytes(8, "big") + bytes(4)
+            caller.socket.transport.write(head + b"x" * 700_000)
+        await until(lambda: 1013 in {first.socket.close_code, second.socket.close_code})
+        assert its.metric('voice_edge_limits_total{limit="edge_incomplete_messages"}') == 1
+        assert {first.socket.close_code, second.socket.close_code} == {None, 1013}
+
+
+async def test_what_is_no_event_is_said_once_and_to_a_pod_that_is_there() -> None:
+    """Its error has no id by which it would come once."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        pod = await its.pods.connection(0)
+        await caller.socket.send("[1]")
+        await pod.hear(1)
+        its.pods.refuse(503)
+        await pod.socket.close(1012)
+        await until(lambda: its.edge.away == 1)
+        await caller.socket.send("[2]")
+        await caller.append(AUDIO)
+        again = await its.pods.connection(1)
+        await again.greet()
+        await again.hear(2)
+        assert str(again.heard[0]) == "[2]"
+        assert its.edge.kept_bytes < 2 * len(AUDIO)
+
+
+async def test_a_caller_who_does_not_read_stops_the_next_pod_as_well() -> None:
+    """It is told only once that it is slow."""
+    async with edge_rig() as its:
+        caller = await its.call(max_queue=1, max_size=None)
+        caller._reading.cancel()
+        pod = await its.pods.connection(0)
+        flooding = asyncio.create_task(flood(pod, "x" * 65_536))
+        await until(lambda: pod.socket.transport.get_write_buffer_size() > 0)
+        flooding.cancel()
+        pod.socket.transport.abort()
+        # Of a pod that is not read it is noticed that it is gone when something is sent to it.
+        while len(its.pods.connections) == 1:
+            await caller.append(AUDIO)
+            await asyncio.sleep(0.01)  # looks again
+        again = its.pods.connections[1]
+        last = int(again.query["last_event_id"].removeprefix("evt_"))
+        await again.greet(last)
+        sending = asyncio.create_task(flood(again, "y" * 65_536, last))
+        await until(lambda: again.socket.transport.get_write_buffer_size() > 0)
+        sending.cancel()

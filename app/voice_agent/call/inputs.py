@@ -144,6 +144,8 @@ class InvalidEvent:
 
     error: ProtocolError
     event_id: str | None = None
+    is_append: bool = False
+    """It was a piece of audio, of which nothing is taken."""
 
 
 FromCaller = (

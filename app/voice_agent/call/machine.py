@@ -118,8 +118,8 @@ def _frame(call: Call, event: inputs.AppendAudio, now_ms: int) -> list[Effect]:
 
 
 def _refused(call: Call, event: inputs.FromCaller, error: ProtocolError) -> list[Effect]:
-    counts_bytes = call.client_events.counts_bytes
-    is_nameless = counts_bytes and event.event_id is None and isinstance(event, inputs.AppendAudio)
+    is_append = isinstance(event, inputs.AppendAudio) or (isinstance(event, inputs.InvalidEvent) and event.is_append)
+    is_nameless = is_append and event.event_id is None and call.client_events.counts_bytes
     call.outbox.emit(events.error(error, event.event_id, at_bytes=call.came_bytes if is_nameless else None))
     return [CountLimit(error.limit)] if error.limit else []
 

@@ -9,7 +9,7 @@ import typer
 
 from voice_agent import __version__
 from voice_agent.command_options import with_options
-from voice_agent.settings import EdgeSettings, load_edge_settings
+from voice_agent.edge_settings import EdgeSettings, load_edge_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import orjson
 import pybase64
 from websockets.speedups import apply_mask
 
-from voice_agent.websocket.frames import MASK_BYTES, masked, payload_start, text_frame
+from voice_agent.websocket.frames import BINARY, FINAL, MASK_BYTES, masked, payload_start, text_frame
 
 APPEND = "input_audio_buffer.append"
 _COMPACT = f'{{"type":"{APPEND}","audio":"'.encode()
@@ -16,11 +16,17 @@ _SPACED = f'{{"type": "{APPEND}", "audio": "'.encode()
 """As JavaScript's and Python's JSON writers begin it, without an id."""
 
 
+MAX_PLAIN_BYTES = 32 * 1024
+"""Longer appends get an id: a pod may refuse them for their size, before it has read what they are."""
+
+
 def plain_audio_bytes(text: bytes) -> int | None:
     """How much audio a message holds that is an append and nothing else; None if it is not surely that.
 
     What is counted here is what the pod will count: base64 that it would refuse is none.
     """
+    if len(text) > MAX_PLAIN_BYTES:
+        return None
     if text.startswith(_COMPACT):
         start = len(_COMPACT)
     elif text.startswith(_SPACED):
@@ -35,9 +41,12 @@ def plain_audio_bytes(text: bytes) -> int | None:
         return None
 
 
-def client_frame(text: bytes) -> bytes:
+def client_frame(text: bytes, *, is_binary: bool = False) -> bytes:
     """A message as a client sends it."""
-    return masked(text_frame(text), os.urandom(MASK_BYTES))
+    frame = text_frame(text)
+    if is_binary:
+        frame = bytes((FINAL | BINARY,)) + frame[1:]
+    return masked(frame, os.urandom(MASK_BYTES))
 
 
 def tail_of(frame: bytes, skipped: int) -> bytes:

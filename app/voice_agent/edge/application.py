@@ -71,11 +71,10 @@ class CallerEndpoint:
         )
         try:
             answered = await edge.upstreams.dialer.dial_any(request.first())
-            await answered.socket.greeting
         except PodRefused as refusal:
             await _pass_refusal(send, refusal.response)
             return
-        except (PodUnreachable, ConnectionError) as error:
+        except PodUnreachable as error:
             log.warning("no pod for a caller", error=str(error))
             await self._refuse(send, ConnectionRefused(503, "no_pod", "No pod answers; try again.", retry_after_s=1))
             return
@@ -85,18 +84,16 @@ class CallerEndpoint:
             answered.socket.close(CloseCode.GOING_AWAY)  # The caller left.
             return
         take_over: Callable[[], CallerSocket] = scope["extensions"][TAKE_OVER]
-        await self._hold(take_over(), answered.socket, request)
+        try:
+            await self._hold(take_over(), answered.socket, request)
+        finally:
+            answered.socket.close(CloseCode.GOING_AWAY)
 
     async def _hold(self, caller: CallerSocket, pod: PodSocket, request: CallerRequest) -> None:
         edge = self._edge
 
         async def resume(call_id: str, token: str, last_event: int) -> PodSocket:
             again = await edge.upstreams.dialer.dial(request.resume(call_id, token, last_event))
-            try:
-                await again.socket.greeting
-            except BaseException:
-                again.socket.abort()
-                raise
             return again.socket
 
         call = EdgeCall(
@@ -107,6 +104,7 @@ class CallerEndpoint:
             edge.observer,
             acknowledges=not request.comes_back,
         )
+        caller.charge(edge.budget.holder(request.address))
         edge.hold(call, comes_back=request.comes_back)
         try:
             await call.run()

@@ -11,6 +11,7 @@ import pybase64
 
 from voice_agent.edge.appends import APPEND, client_frame
 from voice_agent.edge.event_ids import EventIds
+from voice_agent.protocol.realtime import LARGE_MESSAGE, MAX_COMMAS
 
 CHECKED_CHARS = 256 * 1024
 """Of base64: more is measured by its length alone. Where it turns out to be none, the pod's error names its id."""
@@ -22,7 +23,7 @@ class MessageKind(Enum):
     AUDIO = auto()
     EVENT = auto()
     NOTHING = auto()
-    """What means nothing to another pod."""
+    """What means nothing to another pod, or has no id by which it would take effect once."""
 
 
 class CallerMessage(NamedTuple):
@@ -47,20 +48,12 @@ class CallerMessages:
     def read(self, message: str | bytes) -> CallerMessage:
         """What a message is, with an id in it that is the edge's."""
         text = message.encode() if isinstance(message, str) else message
-        try:
-            event: Any = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            event = None
-        own = event.get("event_id") if isinstance(event, dict) else 0
-        if not isinstance(event, dict) or not (own is None or isinstance(own, str)):
-            # It gets its error without an id; whether it got it is known with the next event.
-            number, _ = self.ids.next(None)
-            return CallerMessage(MessageKind.EVENT, client_frame(text), number)
+        event = _event_in(text)
+        if event is None or event.get("type") == "call.acknowledge":
+            return CallerMessage(MessageKind.NOTHING, client_frame(text, is_binary=not _is_utf8(message)), 0)
+        number, own = self.ids.next(event.pop("event_id", None) or None)
         kind = event.get("type")
-        if kind == "call.acknowledge":
-            return CallerMessage(MessageKind.NOTHING, client_frame(text), 0)
-        number, event["event_id"] = self.ids.next(own or None)
-        frame = client_frame(orjson.dumps(event))
+        frame = client_frame(orjson.dumps({"event_id": own, **event}))
         if kind == APPEND:
             return CallerMessage(MessageKind.AUDIO, frame, number, _audio_bytes(event.get("audio")))
         if kind == "session.update":
@@ -75,6 +68,29 @@ class CallerMessages:
         """An event was refused; if it was a `session.update`, it takes no effect."""
         if number in self._updates:
             self._updates.remove(number)
+
+
+def _event_in(text: bytes) -> dict[str, Any] | None:
+    """What gets an id; None for what the pod will refuse as it is, and for what it would take too long to read."""
+    if len(text) > LARGE_MESSAGE and text.count(b",") > MAX_COMMAS:
+        return None
+    try:
+        event: Any = orjson.loads(text)
+        if not isinstance(event, dict) or not isinstance(event.get("event_id", ""), str | None):
+            return None
+        orjson.dumps(event)  # It may be nested more deeply than can be written.
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+    return event
+
+
+def _is_utf8(message: str | bytes) -> bool:
+    if isinstance(message, bytes):
+        try:
+            message.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _audio_bytes(audio: Any) -> int:

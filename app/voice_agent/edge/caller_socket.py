@@ -10,6 +10,7 @@ from websockets.speedups import apply_mask
 
 from voice_agent.edge.appends import plain_audio_bytes
 from voice_agent.edge.raw_transport import RawTransport, unacknowledged_bytes
+from voice_agent.runtime.budget import Holder
 from voice_agent.web.served_socket import Connections, ServedSocket
 from voice_agent.websocket.frames import is_text_frame
 
@@ -41,13 +42,14 @@ class CallerListener(Protocol):
 class CallerSocket(ServedSocket):
     """`deliver` serves it."""
 
-    __slots__ = ("_listener", "_passed_bytes", "_sent")
+    __slots__ = ("_listener", "_passed_bytes", "_sent", "_unread")
 
     def __init__(self, transport: asyncio.Transport, connections: Connections, *, max_message_bytes: int) -> None:
         super().__init__(transport, connections, max_message_bytes=max_message_bytes)
         transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
         self._listener: CallerListener | None = None
         """Set while `deliver` runs."""
+        self._unread: Holder | None = None
         self._passed_bytes = 0
         self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_UNACKNOWLEDGED_EVENTS)
         """Numbers of events, and where each ends in all that was written."""
@@ -119,6 +121,23 @@ class CallerSocket(ServedSocket):
         super().resume_writing()
         if self._listener is not None:
             self._listener.caller_is_slow(slow=False)
+
+    def charge(self, unread: Holder) -> None:
+        """Hold what waits here, incomplete or not taken, of the edge's budget."""
+        self._unread = unread
+
+    def reserve(self, size_bytes: int) -> str | None:
+        """See `ReceivingSocket`."""
+        if self._unread is None or self._unread.resize(size_bytes):
+            return None
+        self.limit_reached("edge_incomplete_messages")
+        return f"incomplete_messages: no room, of {self._unread.budget.limit_bytes} bytes for all callers: try again"
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The end, however it came."""
+        super().connection_lost(error)
+        if self._unread is not None:
+            self._unread.release()
 
     def limit_reached(self, limit: str) -> None:
         """Tell the listener."""

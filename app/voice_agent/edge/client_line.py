@@ -17,6 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+OVERHEAD_BYTES = 256
+"""What a message costs beside its bytes: many small ones must not count as little."""
+
 
 class _KeptEvent(NamedTuple):
     number: int
@@ -47,7 +50,7 @@ class ClientLine:
     def __init__(self, tail_of: Callable[[bytes, int], bytes]) -> None:
         """`tail_of`: of the frame of an append, one that leaves out so many bytes of its audio."""
         self.held_bytes = 0
-        """Size of all frames."""
+        """Size of all frames, with what each costs beside its bytes."""
         self.end = 0
         """Position behind the newest audio."""
         self._tail_of = tail_of
@@ -63,19 +66,19 @@ class ClientLine:
         """An append of `size` bytes of audio. `number`: of its id, if it has one."""
         self._audio.append(_KeptAudio(size, frame, number))
         self.end += size
-        self.held_bytes += len(frame)
+        self.held_bytes += len(frame) + OVERHEAD_BYTES
 
     def add_event(self, frame: bytes, number: int) -> None:
         """Any other event. Numbers grow."""
         self._events.append(_KeptEvent(number, self.end, frame))
-        self.held_bytes += len(frame)
+        self.held_bytes += len(frame) + OVERHEAD_BYTES
 
     def received(self, position: int, number: int) -> None:
         """Audio before `position` and events up to `number` are durable."""
         events = self._events
         self._drop_audio_before(position)
         while events and events[0].number <= number:
-            self.held_bytes -= len(events.popleft().frame)
+            self.held_bytes -= len(events.popleft().frame) + OVERHEAD_BYTES
 
     def forget(self, most_bytes: int) -> None:
         """Keep no more than so much, and one event: the oldest are let go, though they may not be durable."""
@@ -84,7 +87,7 @@ class ClientLine:
             if audio and not (events and events[0].at <= self._start):
                 self._drop_audio_before(self._start + audio[0].size)
             else:
-                self.held_bytes -= len(events.popleft().frame)
+                self.held_bytes -= len(events.popleft().frame) + OVERHEAD_BYTES
 
     def refused_at(self, position: int) -> None:
         """The append without an id that would have begun at this position was refused: its bytes do not count."""
@@ -144,17 +147,16 @@ class ClientLine:
         while audio and self._start + audio[0].size <= position:
             kept = audio.popleft()
             self._start += kept.size
-            self.held_bytes -= len(kept.frame)
+            self.held_bytes -= len(kept.frame) + OVERHEAD_BYTES
 
     def _give_back(self, index: int, at: int) -> None:
         kept = self._audio[index]
         del self._audio[index]
-        self.held_bytes -= len(kept.frame)
+        self.held_bytes -= len(kept.frame) + OVERHEAD_BYTES
         self.end -= kept.size
-        for place in range(len(self._events)):
-            event = self._events[place]
-            if event.at > at:
-                self._events[place] = event._replace(at=event.at - kept.size)
+        self._events = deque(
+            event._replace(at=event.at - kept.size) if event.at > at else event for event in self._events
+        )
 
     def _move_by(self, distance: int) -> None:
         """All that is kept stands somewhere else."""

@@ -54,7 +54,7 @@ class UpgradeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A pod took the connection."""
+    """A pod took the connection, and has greeted."""
 
     socket: PodSocket
     response: Response
@@ -78,7 +78,7 @@ class Dialer:
         return await self.dial(request)
 
     async def dial(self, request: UpgradeRequest, *, within_s: float = DIAL_S) -> Answered:
-        """An upgraded connection. Raises `PodRefused` and `PodUnreachable`."""
+        """A connection on which a pod has greeted. Raises `PodRefused` and `PodUnreachable`."""
         url = urlsplit(self.urls[next(self._turns) % len(self.urls)])
         is_safe = url.scheme == "wss"
         host, port = url.hostname or "", url.port or (443 if is_safe else 80)
@@ -89,7 +89,9 @@ class Dialer:
                     lambda: _Upgrade(url.geturl(), request), host, port, ssl=self._tls if is_safe else None
                 )
                 try:
-                    return await upgrade.answer
+                    answered = await upgrade.answer
+                    await answered.socket.greeting
+                    return answered
                 except BaseException:
                     transport.abort()
                     raise

@@ -13,6 +13,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.edge.edge_call import CallObserver, EdgeCall
 from voice_agent.edge.upstreams import Upstreams
 from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.ports import PodStatus
 from voice_agent.stores.base import PodState
 from voice_agent.web.ports import RefusalObserver
@@ -44,11 +45,14 @@ class Edge:
         version: str,
         capacity: int,
         patience_s: float,
+        caller_bytes: int,
     ) -> None:
+        """`caller_bytes`: what incomplete messages of all callers may take; those of one address half."""
         self.name = name
         self.color = COLOR
         self.upstreams = upstreams
         self.patience_s = patience_s
+        self.budget = Budget(caller_bytes, caller_bytes // 2)
         self._observer = observer
         self._version = version
         self._capacity = capacity
@@ -96,7 +100,11 @@ class Edge:
             calls = list(self._calls)
             for share in range(LOOK_SHARES):
                 for call in calls[share::LOOK_SHARES]:
-                    call.look()
+                    try:
+                        call.look()
+                    except Exception:
+                        # The root for all calls: what is wrong with one must not keep the others from being seen.
+                        log.exception("a call cannot be looked after", call_id=call.resuming.call_id)
                 await asyncio.sleep(LOOK_S / LOOK_SHARES)
 
     # --- `web.ports.LeavingPod` ---------------------------------------------------
@@ -164,9 +172,10 @@ class Edge:
             async with asyncio.timeout_at(deadline_s):
                 await self._drained.wait()
         except TimeoutError:
-            for call in list(self._calls):
+            left = list(self._calls)
+            for _ in left:
                 self._observer.lost("drain")
-                await call.close(CloseCode.SERVICE_RESTART)
+            await asyncio.gather(*(call.close(CloseCode.SERVICE_RESTART) for call in left))
 
     async def _send_away(self, call: EdgeCall) -> None:
         await asyncio.sleep(random.uniform(0, LEAVE_SPREAD_S))  # noqa: S311 - spreads callers, keeps no secret

@@ -14,7 +14,7 @@ everything of the caller goes to the pods once, for `ClientLine` keeps it until 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -53,6 +53,15 @@ class CallObserver(Protocol):
         """A bound cut something short."""
 
 
+class PendingRewind(NamedTuple):
+    """Where the caller's own goes on, by a pod's greeting."""
+
+    newest: int
+    """Number of the newest event that the pod had when it greeted."""
+    position: int
+    number: int
+
+
 class EdgeCall:
     """`run` is the whole call. `CallerListener` and `PodListener`."""
 
@@ -68,7 +77,7 @@ class EdgeCall:
     ) -> None:
         """`pod`: one whose greeting has come. `acknowledges`: the caller will never ask for an event again."""
         self.is_away = False
-        """Whether no pod serves the call."""
+        """Whether no pod serves the call, or the one that does has not replayed what it had."""
         self.resuming = resuming
         self._caller = caller
         self._pod = pod
@@ -79,9 +88,14 @@ class EdgeCall:
         self._reader = PodEventReader(self._line, messages)
         self._newest = 0
         """Number of the newest event that went to the caller."""
-        self._acknowledged = 0
         self._gone: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
+        self._is_slow = False
+        """Whether the caller does not read."""
+        self._waits_for_pod = False
+        """Whether a message waits that is said once, to a pod that is there."""
+        self._rewinds: PendingRewind | None = None
+        """What the next pod is to be sent, once it has replayed what it had."""
 
     @property
     def kept_bytes(self) -> int:
@@ -117,8 +131,7 @@ class EdgeCall:
             return
         self._pod.look()
         newest = self._caller.newest_acknowledged() if self._acknowledges else 0
-        if newest > self._acknowledged and self.resuming.token:
-            self._acknowledged = newest
+        if newest and self.resuming.token:
             self._pod.write(client_frame(_ACKNOWLEDGE % event_id(newest).encode()))
 
     async def close(self, code: int, reason: str = "") -> None:
@@ -143,6 +156,9 @@ class EdgeCall:
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
             return False
         read = self._messages.read(message)
+        if read.kind is MessageKind.NOTHING and self.is_away:
+            self._waits_for_pod = True
+            return False
         if read.kind is MessageKind.AUDIO:
             line.add_audio(read.frame, read.audio_bytes, read.number)
         elif read.kind is MessageKind.EVENT:
@@ -153,12 +169,14 @@ class EdgeCall:
 
     async def ready(self) -> None:
         """Wait until there is room."""
-        while self._pod.is_congested or not self._has_room():
+        while self._pod.is_congested or not self._has_room() or (self._waits_for_pod and self.is_away):
             self._room.clear()
             await self._room.wait()
+        self._waits_for_pod = False
 
     def caller_is_slow(self, *, slow: bool) -> None:
         """What the caller does not read is not read from the pod either."""
+        self._is_slow = slow
         self._pod.pause(paused=slow)
 
     def limit_reached(self, limit: str) -> None:
@@ -175,11 +193,13 @@ class EdgeCall:
         elif number > self._newest or not self.resuming.token:
             self._newest = number
             self._caller.pass_on(frame, number, counts=self._acknowledges)
+            if self._rewinds is not None:
+                self._rewind()
 
     def pod_gone(self, code: int, reason: str) -> None:
         """Find another one."""
         if not self._gone.done():
-            self.is_away = True
+            self.is_away, self._rewinds = True, None
             self._gone.set_result((code, reason))
 
     def pod_keeps_up(self) -> None:
@@ -202,8 +222,8 @@ class EdgeCall:
         frame = self._pod.greeting.result()
         greeting = event_in(frame) or {}
         if told := info(greeting):
-            self.resuming.call_id, self.resuming.token = told["id"], told["resume_token"]
-            self._newest = self._acknowledged = event_number(greeting) or 0
+            self.resuming.call_id, self.resuming.token = told.get("id", ""), told.get("resume_token", "")
+            self._newest = event_number(greeting) or 0
             frame = self._reader.greeting(greeting, frame)
         self._caller.pass_on(frame, self._newest, counts=False)
 
@@ -225,6 +245,8 @@ class EdgeCall:
             elif kind == "session.updated":
                 self._reader.session_updated(event)
             self._caller.pass_on(frame, number, counts=self._acknowledges)
+            if self._rewinds is not None:
+                self._rewind()
 
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""
@@ -262,27 +284,39 @@ class EdgeCall:
         return await self._go_on(pod)
 
     async def _go_on(self, pod: PodSocket) -> bool:
-        """Send the next pod what it lacks; False if it lacks events that the caller has not seen."""
+        """Take what the next pod replays; False if it lacks events that the caller has not seen."""
         greeting = event_in(pod.greeting.result()) or {}
         told = info(greeting)
         self._pod = pod
-        if told.get("gap") is not None or event_number(greeting) != self._newest:
+        gap = told.get("gap") or {}
+        if (event_number({"event_id": gap.get("to")}) or 0) > self._newest or event_number(greeting) != self._newest:
             self._observer.lost("gap")
-            log.warning("events of a call are lost", call_id=self.resuming.call_id, gap=told.get("gap"))
+            log.warning("events of a call are lost", call_id=self.resuming.call_id, gap=gap)
             await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
             return False
+        self._gone = asyncio.get_running_loop().create_future()
+        newest = event_number({"event_id": told.get("newest_event_id")}) or self._newest
         last = self._messages.ids.number(told.get("last_client_event_id"))
-        rewound = self._line.rewind(told.get("input_audio_bytes", 0), last)
+        self._rewinds = PendingRewind(newest, told.get("input_audio_bytes", 0), last)
+        self._rewind()
+        pod.begin(self)
+        pod.pause(paused=self._is_slow)
+        return True
+
+    def _rewind(self) -> None:
+        """Send the pod what it lacks, once all has come that it had: among it may be what changes how bytes count."""
+        pending = self._rewinds
+        if pending is None or self._newest < pending.newest:
+            return
+        self._rewinds = None
+        rewound = self._line.rewind(pending.position, pending.number)
         if rewound.lost_bytes:
             log.warning("audio of a caller is lost", call_id=self.resuming.call_id, lost_bytes=rewound.lost_bytes)
             self._observer.limit_reached("edge_lost_audio")
-        self._gone = asyncio.get_running_loop().create_future()
-        self.is_away = False
         for frame in rewound.frames:
-            pod.write(frame)
-        pod.begin(self)
+            self._pod.write(frame)
+        self.is_away = False
         self._room.set()
-        return True
 
 
 _ACKNOWLEDGE = b'{"type":"call.acknowledge","event_id":"%b"}'

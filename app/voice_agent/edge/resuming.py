@@ -13,12 +13,16 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 """Between two tries: at first less than a frame of audio, for a load balancer most often has another pod."""
 LOST = frozenset({401, 403, 404, 410})
-"""Answers to a resume after which no pod will go on with the call."""
+"""Answers of a pod to a resume after which none will go on with the call."""
+POD_HEADER = "X-Voice-Pod"
+"""Without it such an answer is the load balancer's own."""
+STEADY_S = 5.0
+"""A connection that lasted so long is no try any more: the next one may last as long."""
 
 Resume = Callable[[str, str, int], Awaitable[PodSocket]]
 """Connects to a pod that goes on with a call: its id, its resume token, the number of the newest event that came.
 
-Its greeting has come. Raises `PodRefused`, `PodUnreachable`, `ConnectionError`.
+Its greeting has come. Raises `PodRefused`, `PodUnreachable`.
 """
 
 
@@ -31,21 +35,34 @@ class Resuming:
         """Of the call; "" for that of a server that cannot resume."""
         self.patience_s = patience_s
         self._resume = resume
+        self._found_s = float("-inf")
+        """When the last pod was found."""
+        self._found_at = -1
+        """And what the newest event was."""
+        self._until_s = 0.0
+        self._pause_s = 0.0
 
     async def next_pod(self, newest: int) -> PodSocket | None:
-        """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never."""
+        """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
+
+        Tries go on where the last ones ended if the connection they gave neither lasted nor brought anything: what a
+        caller sends may be what ends it.
+        """
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + self.patience_s
-        pause_s = 0.0
-        while loop.time() < until_s:
+        if newest > self._found_at or loop.time() - self._found_s >= STEADY_S:
+            self._until_s, self._pause_s = loop.time() + self.patience_s, 0.0
+        while loop.time() < self._until_s:
+            pause_s, self._pause_s = self._pause_s, min(max(FIRST_PAUSE_S, 2 * self._pause_s), LONGEST_PAUSE_S)
             try:
-                async with asyncio.timeout_at(until_s):
+                async with asyncio.timeout_at(self._until_s):
                     await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads callers, no secret
-                    return await self._resume(self.call_id, self.token, newest)
+                    pod = await self._resume(self.call_id, self.token, newest)
             except PodRefused as refusal:
-                if refusal.response.status_code in LOST:
+                if refusal.response.status_code in LOST and POD_HEADER in refusal.response.headers:
                     raise
-            except (PodUnreachable, ConnectionError, TimeoutError):
+            except (PodUnreachable, TimeoutError):
                 pass
-            pause_s = min(max(FIRST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S)
+            else:
+                self._found_s, self._found_at = loop.time(), newest
+                return pod
         return None

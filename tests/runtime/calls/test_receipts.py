@@ -94,3 +94,13 @@ async def test_a_client_that_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatc
 
 TOLD = {"type": "call.received", "input_audio_bytes": 0, "last_client_event_id": "mine"}
 ITEM = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+
+
+async def test_a_connection_that_is_over_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a timer keep it, though a write is durable afterwards."""
+    client = Client()
+    told = Receipts(client.send)
+    told.stop()
+    told.saved(SavedInput(1, None))
+    assert client.told == []
+    assert told._timer is None

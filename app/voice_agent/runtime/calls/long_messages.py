@@ -8,6 +8,7 @@ audio of a new item is stored piece by piece too, and then the item is made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -24,8 +25,9 @@ from voice_agent.call.inputs import (
 )
 from voice_agent.call.record import Call
 from voice_agent.errors import ProtocolError
-from voice_agent.protocol.realtime import Long, parse_long
+from voice_agent.protocol.realtime import MAX_EVENT_ID_CHARS, Long, parse_long
 
+_FIRST_ID = re.compile(r'\{"event_id":"([^"\\]+)"')
 LONG_MESSAGE = 32 * 1024
 """Characters of a message that is taken in slices: half a second of PCM, three seconds of G.711."""
 GROWS = (AppendAudio, CreateItem, CreateResponse, UpdateSession)
@@ -63,19 +65,26 @@ def receive_in_slices(live: ReceivingCall, message: str | bytes, *, max_audio_by
     is_long = len(message) > LONG_MESSAGE
     audio_bytes = len(message) * 3 // 4
     if is_long and (too_much := live.memory.reserve(audio_bytes)) is not None:
-        live.feed(InvalidEvent(too_much))
+        live.feed(InvalidEvent(too_much, _id_in_front(message)))
         return
     reservation = _Reservation(live, audio_bytes if is_long else 0)
     try:
         found = yield from parse_long(message, max_audio_bytes=max_audio_bytes)
         if not is_long and isinstance(found, GROWS) and (too_much := live.memory.reserve(len(message))) is not None:
-            live.feed(InvalidEvent(too_much, found.event_id))
+            live.feed(InvalidEvent(too_much, found.event_id, isinstance(found, AppendAudio)))
         elif isinstance(found, Long):
             yield from _take_pieces(live, found, reservation)
         else:
             live.receive_event(found)
     finally:
         reservation.keep(0)
+
+
+def _id_in_front(message: str | bytes) -> str | None:
+    """The event's id if it is the first thing in a message that is not parsed; None if it is not."""
+    start = message[:MAX_EVENT_ID_CHARS]
+    found = _FIRST_ID.match(start if isinstance(start, str) else start.decode(errors="replace"))
+    return found[1] if found is not None else None
 
 
 class _Reservation:
@@ -103,7 +112,7 @@ def _take_pieces(live: ReceivingCall, long: Long, reservation: _Reservation) -> 
         return
     refused = machine.refusal(call, event, long.size_bytes)
     if refused is not None:
-        live.feed(InvalidEvent(refused, event_id))
+        live.feed(InvalidEvent(refused, event_id, isinstance(event, AppendAudio)))
     elif isinstance(event, AppendAudio):
         left_bytes = long.size_bytes
         for piece in long.pieces():

@@ -21,17 +21,19 @@ class Receipts:
         self._send = send
         self._saved: SavedInput | None = None
         self._told: SavedInput | None = None
+        self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
         """Exists for `TELL_S` after something was told, or could not be."""
 
     def saved(self, saved: SavedInput) -> None:
         """So much is durable now."""
         self._saved = saved
-        if self._timer is None:
+        if self._timer is None and not self._is_stopped:
             self._tell()
 
     def stop(self) -> None:
-        """The connection is over."""
+        """The connection is over: nothing is told any more."""
+        self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
 

@@ -25,7 +25,7 @@ class Greeter:
 
     def describe(self, call: Call, attached: Attached, *, resumed: bool) -> dict[str, Any]:
         """The extension object ``session.call`` of that event: see docs/continuity.md."""
-        return {
+        told = {
             "id": call.call_id,
             "resume_token": resume_token(self._secret, call.call_id),
             "color": self._settings.color,
@@ -39,6 +39,10 @@ class Greeter:
             "ttl_s": self._settings.ttl_s,
             "resume_window_s": self._settings.resume_window_s,
         }
+        if call.client_events.counts_bytes:
+            # Where positions are those of the greeting: with the replay an append may be refused, a format change.
+            told["newest_event_id"] = event_id(call.outbox.visible_seq)
+        return told
 
 
 def _gap(attached: Attached) -> dict[str, Any] | None:
