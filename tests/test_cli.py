@@ -395,6 +395,13 @@ def test_all_recordings_of_a_folder_are_replayed(tmp_path: Path) -> None:
     assert other.stdout.endswith(": 1 differ\n")
     told = json.loads(voice_agent("replay", str(tmp_path), "--json").stdout)
     assert (told["recordings"], told["calls"], told["identical"], len(told["different"])) == (2, 1, False, 1)
+    (tmp_path / "call_a.2.y.inputs").write_bytes(
+        recording()[:9]
+    )  # Its pod was killed in the middle of the first entry.
+    cut = voice_agent("replay", str(tmp_path))
+    assert cut.returncode == 2
+    assert cut.stdout.startswith("1 recordings of 1 calls,")
+    assert str(tmp_path / "call_a.2.y.inputs") in cut.stdout
 
 
 @pytest.mark.parametrize("command", ["serve", "drain", "fleet", "call", "replay"])

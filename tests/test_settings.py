@@ -84,6 +84,8 @@ def test_the_embedded_store_is_where_the_user_has_programs_keep_their_state(
         monkeypatch.setenv("XDG_STATE_HOME", state_home)
         assert folder() == expected
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    unset.mkdir(parents=True)
+    assert folder() == unset, "what is there already stays"
     assert load_settings(store_url="embedded:///mine")[0].store_url == "embedded:///mine"
 
 

@@ -32,7 +32,7 @@ from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
 from voice_agent.call.record import Call, Identity
-from voice_agent.call.response import Asked, Response
+from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.writes import take_write
@@ -204,7 +204,7 @@ def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
     assert call.speech.keeps_turns
     assert (call.outbox.seq, call.outbox.visible_seq, call.outbox.sent_seq, call.unsaved_bytes) == (0, 0, 0, 0)
     parts = (call.ids, call.lifecycle, call.dialogue, call.record, call.speech, call.client_events, call.input_audio)
-    for part in (*parts, Entry({}, "a0"), Playback("item_1", 0), Response("resp_1", Asked({}, 0))):
+    for part in (*parts, Entry({}, "a0"), Playback("item_1", 0), Response("resp_1", ResponseRequest({}, 0))):
         numbers = {field.name: getattr(part, field.name) for field in fields(part) if field.default in (0, 1)}
         numbers.pop("keeps_turns", None)
         assert numbers

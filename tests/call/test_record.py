@@ -13,7 +13,7 @@ from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.clips import PendingItemAudio
 from voice_agent.call.dialogue import Playback
 from voice_agent.call.outbox import ENTRY_OVERHEAD_BYTES
-from voice_agent.call.response import Asked, Response
+from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.writes import take_write
 from voice_agent.errors import ProtocolError
 
@@ -86,7 +86,7 @@ def test_what_is_not_saved_of_the_input_is_not_heard_yet() -> None:
 
 def test_sizes_of_what_is_spoken_and_staged() -> None:
     """Of the open item alone, in whole milliseconds of its format; nothing staged weighs nothing."""
-    response = Response("resp_1", Asked({}, 0))
+    response = Response("resp_1", ResponseRequest({}, 0))
     response.said.audio_bytes, response.open_item.audio_from = 500, 200
     assert response.item_audio_bytes == 300
     assert Playback("item_1", 0, audio_bytes=1599, bytes_per_ms=8).sent_ms == 199

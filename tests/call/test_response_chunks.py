@@ -14,7 +14,7 @@ from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.record import Call
-from voice_agent.call.response import Asked, OpenItem, Response
+from voice_agent.call.response import OpenItem, Response, ResponseRequest
 from voice_agent.call.response_chunks import (
     ALIGNMENT,
     CHUNK_CHARS,
@@ -122,7 +122,7 @@ def test_an_item_that_ends_does_not_have_its_text_written_again() -> None:
 
 def a_response(number: int, chars: int, entries: int) -> Response:
     """One that has said so much."""
-    response = Response(f"resp_{number}", Asked({}, 0), open_item=OpenItem(f"item_{number}"))
+    response = Response(f"resp_{number}", ResponseRequest({}, 0), open_item=OpenItem(f"item_{number}"))
     response.said.text = "".join(chr(ord("a") + at % 26) for at in range(chars))
     response.said.alignment = [[at, at] for at in range(entries)]
     return response

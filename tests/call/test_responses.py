@@ -24,7 +24,7 @@ from voice_agent.call import conversation, inputs, responses
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import CountLimit, StartResponse, StopResponse
-from voice_agent.call.response import Asked, Response, Said
+from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.call.writes import take_write
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})
@@ -317,8 +317,8 @@ def test_a_reply_keeps_what_it_answers(said: str) -> None:
     clip = (item_id(1), 1, 500) if said == "spoken" else ("", 0, 0)
     assert call.response == Response(
         response_id(1),
-        Asked(params, 7000, *clip, up_to=asked, items_up_to=items, cut=False),
-        Said(piece=Piece(0, 0, 0, [])),
+        ResponseRequest(params, 7000, *clip, up_to=asked, items_up_to=items, cut=False),
+        ResponseContent(piece=Piece(0, 0, 0, [])),
     )
     assert call.clips.answered is call.clips.latest
     assert (call.clips.latest is not None) == (said == "spoken")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import orjson
@@ -74,3 +75,15 @@ def test_a_server_that_says_nothing_of_the_call_cannot_resume_it() -> None:
     assert not position.can_resume
     assert position.is_new({"type": "pong", "event_id": "evt_7"})
     assert position.tally.gaps == 0
+
+
+def test_what_is_said_before_the_first_greeting_is_said_once_it_has_come() -> None:
+    """A machine may be so slow that the caller speaks first."""
+    position = CallPosition(PCM)
+    position.append_audio(b"a" * PCM.size(100))
+    position.greeted(greeting())
+    position.go_on()
+    position.append_audio(b"b" * PCM.size(100))
+    heard = b"".join(base64.b64decode(event["audio"]) for event in sent(position))
+    assert heard == b"a" * PCM.size(100) + b"b" * PCM.size(100)
+    assert position.tally.lost_ms == 0

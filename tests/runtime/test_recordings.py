@@ -189,6 +189,16 @@ async def test_what_the_disk_does_not_let_go_of_is_tried_later_and_later(tmp_pat
     await asyncio.to_thread(folder.close)
 
 
+async def test_a_pod_that_leaves_tries_once_more_to_erase(folder: RecordingFolder) -> None:
+    """However long it would have waited: the pod after it does not know of the erasure."""
+    begun(folder)
+    await until(lambda: files(folder))
+    with patch.object(Path, "unlink", side_effect=OSError("read-only")), pytest.raises(StoreRefused):
+        await asyncio.wrap_future(folder.erase("call_a"))
+    await asyncio.to_thread(folder.close)
+    assert files(folder) == []
+
+
 async def test_who_no_longer_waits_for_an_erasure_keeps_none_from_being_made(folder: RecordingFolder) -> None:
     """The request that asked for it may be over."""
     begun(folder)

@@ -137,7 +137,8 @@ async def test_a_store_that_lost_the_schema_alone_is_not_taken_for_an_old_one(st
     """A living pod of this schema tells it again with its next heartbeat."""
     await store.heartbeat(HEARTBEAT, ttl_s=5)
     await store.get_or_set("secret", b"s" * 32)
-    await check_layout(store, begins=True)
+    with patch.object(store, "_schema_of_a_call", side_effect=AssertionError("no call need be looked for")):
+        await check_layout(store, begins=True)
 
 
 async def test_a_pod_that_begins_a_store_meanwhile_is_seen(store: RedisStore) -> None:

@@ -188,7 +188,7 @@ ASKED = {
     "items_up_to": "items_up_to",
     "cut": "cut",
 }
-"""Of a response: what the record calls the fields of `Asked`, but for the parameters, which are large."""
+"""Of a response: what the record calls the fields of `ResponseRequest`, but for the parameters, which are large."""
 OPEN_ITEM = {"item_id": "item_id", "item_text_from": "text_from", "item_audio_from": "audio_from"}
 """And those of `OpenItem`."""
 PIECE_ELSEWHERE = frozenset({"words"})

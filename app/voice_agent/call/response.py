@@ -12,7 +12,7 @@ from voice_agent.call.alignment import Alignment, Piece
 
 
 @dataclass(slots=True)
-class Asked:
+class ResponseRequest:
     """What a response answers, known when it was opened."""
 
     params: dict[str, Any]
@@ -33,7 +33,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Said:
+class ResponseContent:
     """What the agent has said, in all items of the response together."""
 
     text: str = ""
@@ -74,8 +74,8 @@ class Response:
     """The response under way."""
 
     response_id: str
-    asked: Asked
-    said: Said = field(default_factory=Said)
+    asked: ResponseRequest
+    said: ResponseContent = field(default_factory=ResponseContent)
     open_item: OpenItem = field(default_factory=OpenItem)
     plan: dict[str, Any] | None = None
     """What the agent decided; a resume follows it."""

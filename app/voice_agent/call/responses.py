@@ -23,7 +23,7 @@ from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation
 from voice_agent.call.effects import Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.record import Call
-from voice_agent.call.response import Asked, Response
+from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.response_chunks import chunks_of
 from voice_agent.call.response_items import finish_item, item_of, settings_of
 from voice_agent.call.session_config import settings_under
@@ -45,10 +45,10 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
 
 
 def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
-    """Open a response and have the agent asked for it; `params` are checked. `cut`: see `Asked`."""
+    """Open a response and have the agent asked for it; `params` are checked. `cut`: see `ResponseRequest`."""
     call.dialogue.cut_off = ""
     clip = call.clips.answered = call.clips.latest
-    asked = Asked(_pinned(call, params), now_ms, cut=cut)
+    asked = ResponseRequest(_pinned(call, params), now_ms, cut=cut)
     if clip is not None:
         asked.clip_id, asked.clip_first_n = clip.item_id, clip.first_n
         asked.heard_ms = call.session.input_format.ms(len(clip.audio))

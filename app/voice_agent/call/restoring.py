@@ -23,7 +23,7 @@ from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
 from voice_agent.call.record import Call, Identity
-from voice_agent.call.response import Asked, OpenItem, Response, Said
+from voice_agent.call.response import OpenItem, Response, ResponseContent, ResponseRequest
 from voice_agent.call.response_chunks import restore_chunks
 from voice_agent.call.response_items import open_again
 from voice_agent.call.schema import READS_SCHEMAS, reads
@@ -173,8 +173,8 @@ def _response(fields: dict[str, bytes]) -> Response:
     item = {own: values.pop(name) for name, own in OPEN_ITEM.items() if name in values}
     return Response(
         values.pop("response_id"),
-        Asked(params, **asked),
-        Said(piece=_shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))),
+        ResponseRequest(params, **asked),
+        ResponseContent(piece=_shaped(Piece, orjson.loads(fields.get("piece") or b"{}"))),
         OpenItem(**item),
         plan,
         functions_called=values.pop("functions_called", 0),

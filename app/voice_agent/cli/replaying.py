@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,8 @@ class ReplayedFolder:
     inputs: int = 0
     events: int = 0
     different: list[Replayed] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    """What is wrong with those that cannot be read: its pod died while it wrote the beginning, for one."""
 
     @property
     def figures(self) -> dict[str, object]:
@@ -50,6 +53,7 @@ class ReplayedFolder:
             "inputs": self.inputs,
             "events": self.events,
             "different": [asdict(one) for one in self.different],
+            "unreadable": self.unreadable,
             "identical": not self.different,
         }
 
@@ -67,7 +71,7 @@ def replay(given: ReplayArguments) -> None:
     if given.path.is_dir():
         found = _all_of(given.path)
         print(json.dumps(found.figures) if given.as_json else _all_in_words(found))
-        sys.exit(1 if found.different else 0)
+        sys.exit(1 if found.different else 2 if found.unreadable else 0)
     one = _one(given.path)
     print(json.dumps({**asdict(one), "identical": one.is_identical}) if given.as_json else in_words(one))
     sys.exit(0 if one.is_identical else 1)
@@ -87,15 +91,22 @@ def _one(file: Path) -> Replayed:
 def _all_of(folder: Path) -> ReplayedFolder:
     found = ReplayedFolder()
     # A pod that is killed between opening a file and writing to it leaves an empty one.
-    for file in sorted(one for one in folder.glob(f"*{SUFFIX}") if one.stat().st_size):
-        one = _one(file)
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
+        with suppress(FileNotFoundError):  # A pod that sweeps its folder was faster.
+            if not file.stat().st_size:
+                continue
+        try:
+            one = _one(file)
+        except (RecordingUnreadable, SettingsError) as error:
+            found.unreadable.append(str(error))
+            continue
         found.recordings += 1
         found.calls.add(one.call_id)
         found.inputs += one.inputs
         found.events += one.events
         if not one.is_identical:
             found.different.append(one)
-    if not found.recordings:
+    if not found.recordings and not found.unreadable:
         raise SettingsError(f"there is no recording in {folder}.")
     return found
 
@@ -107,6 +118,7 @@ def _all_in_words(found: ReplayedFolder) -> str:
         f"{found.recordings} recordings of {len(found.calls)} calls, {found.inputs} inputs and {found.events} events"
     )
     lines.append(f"{total}: {ending}")
+    lines += found.unreadable
     return "\n".join(lines)
 
 

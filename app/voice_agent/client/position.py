@@ -67,7 +67,8 @@ class CallPosition:
         input_audio_ms = int(self.info.get("input_audio_ms", 0))
         if not self._has_begun:
             self._has_begun = True
-            self._outgoing.begin_at(input_audio_ms)
+            if not self._outgoing.appended_ms:  # Else the caller spoke before it was greeted: that stands behind 0.
+                self._outgoing.begin_at(input_audio_ms)
             return
         rewound = self._outgoing.rewind(input_audio_ms, self.info.get("last_client_event_id"))
         self.tally.resumes += 1

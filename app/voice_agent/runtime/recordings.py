@@ -157,6 +157,8 @@ class RecordingFolder(Recordings):
             finally:
                 self._done_bytes += sum(len(entry) for _, entry in jobs if isinstance(entry, bytes))
             if self._closing.is_set() and self._jobs.empty():
+                for path in list(self._refused):
+                    self._remove(path, None)  # The last chance: the next pod does not know of it.
                 return
 
     def _gather(self) -> list[tuple[Path, bytes | Future[None]]]:

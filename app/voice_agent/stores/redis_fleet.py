@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,8 +29,10 @@ TRIES_TO_AGREE = 5
 """What a store was told may be gone at once in a failover, and for good in one that evicts everything."""
 SCAN_KEYS = 1000
 """How many keys a server looks at for one answer, which keeps it for about a millisecond."""
-MOST_SCANS = 1000
-"""Stops a start on a server that other programs fill from taking longer than about two seconds."""
+MOST_SCAN_S = 2.0
+"""Stops a start on a server that other programs fill from looking for longer."""
+TOLD_AGAIN = b"told again"
+"""What stands for a schema where a living pod's next heartbeat tells it."""
 KEPT_POD_MS = 3_600_000
 """How long the list of pods keeps a name after its last heartbeat."""
 
@@ -125,11 +128,14 @@ class RedisFleet(RedisClient):
             names = [name.decode(errors="backslashreplace") for name in await client.zrevrange(keys.pods, 0, MAX_PODS)]
             for name in names:
                 if await client.hexists(keys.pod(name), "reads_schemas"):
-                    return None  # Its next heartbeat tells the schema again.
+                    return TOLD_AGAIN
             left = (keys.agreed("secret"), keys.routing, keys.value("cutover"))
             return b"1" if names or any([await client.exists(key) for key in left]) else None
 
-        return await self._ask(look, about=keys.pods) or await self._schema_of_a_call()
+        found: bytes | None = await self._ask(look, about=keys.pods)
+        if found == TOLD_AGAIN:
+            return None
+        return found or await self._schema_of_a_call()
 
     async def _schema_of_a_call(self) -> bytes | None:
         """That of the first call that says one; None if it is one that is read, or a server forbids to look."""
@@ -143,15 +149,18 @@ class RedisFleet(RedisClient):
 
     async def _first_schema(self, node: Any) -> bytes | None:
         cursor = 0
-        for _ in range(MOST_SCANS):
-            cursor, keys = await node.scan(cursor, self.keys.records, SCAN_KEYS, "HASH")
-            for key in keys:
-                schema = await node.hget(key, "schema")
-                if schema is not None and schema.isdigit():
-                    return bytes(schema)
-            if not cursor:
-                break
-        return None
+        try:
+            async with asyncio.timeout(MOST_SCAN_S):
+                while True:
+                    cursor, keys = await node.scan(cursor, self.keys.records, SCAN_KEYS, "HASH")
+                    for key in keys:
+                        schema = await node.hget(key, "schema")
+                        if schema is not None and schema.isdigit():
+                            return bytes(schema)
+                    if not cursor:
+                        return None
+        except TimeoutError:
+            return None
 
     async def _read_value(self, key: str) -> bytes | None:
         found: Any = await self._ask(lambda: self._redis.get(key), about=key)

@@ -14,7 +14,7 @@ from tests.runtime.rig import ScriptedAgent
 from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
-from voice_agent.call.response import Asked, OpenItem, Response, Said
+from voice_agent.call.response import OpenItem, Response, ResponseContent, ResponseRequest
 from voice_agent.call.response_output import STALL_MS
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 from voice_agent.runtime.calls.replay import Replay
@@ -62,7 +62,7 @@ def pacing(
     response: Response | None = None, *, replays: bool = True, lead_ms: int = LEAD_MS, target: Any = PCM
 ) -> tuple[AudioPacer, RecordingSink]:
     """A pacer for what goes on of a reply."""
-    response = response or Response("resp_1", Asked({}, 0))
+    response = response or Response("resp_1", ResponseRequest({}, 0))
     agent, clock = ScriptedAgent(), StoppedClock()
     agent.lead_ms, agent.replays = lead_ms, replays
     sink = RecordingSink(clock)
@@ -79,8 +79,8 @@ def said(text: str, audio: bytes, *, made_bytes: int = 0, words: Alignment | Non
     """A reply whose open item is one piece of which so much was sent."""
     return Response(
         "resp_1",
-        Asked({}, 0),
-        Said(text, [], Piece(0, 0, made_bytes, words or []), len(audio), crc32(audio)),
+        ResponseRequest({}, 0),
+        ResponseContent(text, [], Piece(0, 0, made_bytes, words or []), len(audio), crc32(audio)),
         OpenItem("item_1"),
         output_ids=["item_1"],
     )

@@ -19,7 +19,7 @@ from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, Piece, said_to
 from voice_agent.call.audio import FORMATS, PCM, PCMU
 from voice_agent.call.record import Call
-from voice_agent.call.response import Asked, Response, Said
+from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.responding import ResponseRun
@@ -383,7 +383,10 @@ def again(
     The text of its last piece begins at a character (None: it has no item) and is said by `audio`, behind `before`.
     """
     response = Response(
-        "resp_1", Asked({}, 0), Said(text, audio_bytes=len(before) + len(audio)), functions_called=functions
+        "resp_1",
+        ResponseRequest({}, 0),
+        ResponseContent(text, audio_bytes=len(before) + len(audio)),
+        functions_called=functions,
     )
     if piece_from is not None:
         response.output_ids = ["item_1"]

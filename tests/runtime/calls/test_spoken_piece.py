@@ -5,7 +5,7 @@ from __future__ import annotations
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.inputs import ResponseAudio
-from voice_agent.call.response import Asked, Response, Said
+from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.runtime.calls.spoken_piece import SpokenPiece
 
 
@@ -42,6 +42,6 @@ def test_only_what_is_heard_says_the_text() -> None:
     piece = SpokenPiece(PCM)
     piece.add(0, [], is_heard=False)
     assert not piece.is_said
-    response = Response("r", Asked({}, 0), Said("one two", [], Piece(4, 10, 0), 30))
+    response = Response("r", ResponseRequest({}, 0), ResponseContent("one two", [], Piece(4, 10, 0), 30))
     going_on = SpokenPiece.of(response, PCM)
     assert (going_on.is_said, going_on.chars, going_on.made_bytes) == (True, 3, 20)
