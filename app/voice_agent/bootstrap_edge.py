@@ -64,6 +64,7 @@ async def build(
         settings,
         on_started=on_started,
         make_socket=make_socket(settings.max_message_bytes),
+        descriptors_per_call=2,  # The caller's, and the pod's.
     )
     tasks = [
         asyncio.create_task(upstreams.watch(), name="upstreams"),

@@ -165,3 +165,9 @@ async def test_what_is_no_answer_is_no_pod(answer: bytes) -> None:
         with pytest.raises(InvalidStatus) as refused:
             await its.connect().__aenter__()
         assert refused.value.response.status_code == 503
+
+
+async def test_an_edge_needs_two_descriptors_for_a_call() -> None:
+    """The caller's and the pod's: what is too few is told at the start."""
+    async with edge_rig(max_calls=1000) as its:
+        assert its.server._connections > 2000

@@ -57,6 +57,7 @@ class VoiceServer(uvicorn.Server):
         limits: HandshakeLimits | None = None,
         now_s: Callable[[], float] | None = None,
         make_socket: MakeSocket | None = None,
+        descriptors_per_call: int = 1,
     ) -> None:
         """`make_socket`: what a connection is after its upgrade; a `CallSocket` unless another server brings its own.
 
@@ -73,7 +74,7 @@ class VoiceServer(uvicorn.Server):
             make_socket or partial(CallSocket, max_message_bytes=settings.max_message_bytes),
         )
         super().__init__(configuration(app, settings, self._handshakes))
-        self._connections = settings.max_calls + self._handshakes.limits.connections
+        self._connections = descriptors_per_call * settings.max_calls + self._handshakes.limits.connections
         self._pod = pod
         self._drain = (settings.drain_mode, settings.drain_deadline)
         self._on_started = on_started
