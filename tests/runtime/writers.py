@@ -32,6 +32,7 @@ class NotedCall:
     def __init__(self, name: str, size_bytes: int = 0) -> None:
         self.name = name
         self.size_bytes = size_bytes
+        self.epoch = 1
         self.told: list[str] = []
         """What, and of how many events."""
         self.writes_paused = False
@@ -52,7 +53,7 @@ class NotedCall:
         return write, [OutboxEntry(1, b"", b"")]
 
     def ownership_check(self) -> CallWrite | None:
-        return None if self.writes_paused else CallWrite(self.name, 1)
+        return None if self.writes_paused else CallWrite(self.name, self.epoch)
 
     def committed(self, events: list[OutboxEntry]) -> None:
         self.told.append(f"committed {len(events)}")

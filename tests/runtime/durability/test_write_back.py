@@ -16,6 +16,7 @@ from tests.runtime.faulty import NEVER, AnsweringStore
 from tests.runtime.rig import CountingObserver
 from tests.runtime.writers import NotedCall
 from tests.waiting import until
+from voice_agent.call.changes import CallWrite
 from voice_agent.errors import StoreFull, StoreRefused, StoreUnavailable
 from voice_agent.runtime.durability import write_back, writing
 from voice_agent.runtime.durability.committer import Committer
@@ -153,6 +154,24 @@ async def test_a_store_that_hangs_is_not_back(monkeypatch: pytest.MonkeyPatch) -
     store.question_answers = [NEVER]
     await back._check_owners([NotedCall("a")])
     assert len(store.questions) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["claims", "has claimed", "nothing"])
+async def test_an_answer_that_a_claim_of_this_pod_has_overtaken_is_none(meanwhile: str) -> None:
+    """The store says that a newer epoch owns the call, and that is this pod's own: its caller came back here."""
+    call = NotedCall("a")
+    committer, store = made(call)
+    store.question_answers = [WriteOutcome.SUPERSEDED]
+    asked = store.commit
+
+    async def commit(writes: Sequence[CallWrite]) -> list[WriteOutcome]:
+        outcomes = await asked(writes)
+        call.writes_paused, call.epoch = meanwhile == "claims", 2 if meanwhile == "has claimed" else 1
+        return outcomes
+
+    store.commit = commit  # type: ignore[method-assign]  # what happens while the answer is under way
+    await committer.write_back._check_owners([call])
+    assert call.told == (["superseded"] if meanwhile == "nothing" else [])
 
 
 async def test_the_latest_reason_for_which_a_store_is_given_up_is_told() -> None:

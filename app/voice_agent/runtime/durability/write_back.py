@@ -250,8 +250,9 @@ class WriteBack:
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is asked again soon
             log.debug("store still away", error=str(error))
             return
-        for (call, _), outcome in zip(asked, outcomes, strict=True):
-            if outcome in NOT_OURS:
+        for (call, check), outcome in zip(asked, outcomes, strict=True):
+            # A claim of this pod may have come in between: then the answer is of what it was before.
+            if outcome in NOT_OURS and call.ownership_check() == check:
                 self._rounds.drop_lost(call, outcome)
 
     async def store_answers(self) -> bool:
