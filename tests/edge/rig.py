@@ -197,6 +197,16 @@ class EdgeRig:
                 return float(line.rpartition(" ")[2])
         return 0.0
 
+    @property
+    def pods_read(self) -> int:
+        """Calls whose pod is read."""
+        return sum(call._pod._transport.is_reading() for call in self.edge._calls)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What callers have not read."""
+        return sum(call._caller._transport.get_write_buffer_size() for call in self.edge._calls)
+
     async def close(self) -> None:
         """The callers leave."""
         for caller in self._callers:

@@ -14,6 +14,7 @@ import pytest
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, edge_rig
 from tests.waiting import until
 from voice_agent.edge import edge_call
+from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 
 AUDIO = bytes(range(240)) * 4
 
@@ -302,7 +303,9 @@ async def test_a_caller_who_does_not_read_is_not_read_for() -> None:
         caller._reading.cancel()
         delta = "x" * 65_536
         flooding = asyncio.create_task(flood(pod, delta))
-        await until(lambda: pod.socket.transport.get_write_buffer_size() > 0)
+        await until(lambda: flooding.done() or (its.unread_bytes > 0 and not its.pods_read))
+        assert not flooding.done()
+        assert MAX_UNREAD_BYTES < its.unread_bytes < 2 * MAX_UNREAD_BYTES
         reading = PlainCaller(caller.socket)
         await flooding
         await until(lambda: bool(reading.events) and reading.events[-1]["event_id"] == f"evt_{FLOOD}")
@@ -438,7 +441,7 @@ async def test_a_caller_who_does_not_read_stops_the_next_pod_as_well() -> None:
         caller._reading.cancel()
         pod = await its.pods.connection(0)
         flooding = asyncio.create_task(flood(pod, "x" * 65_536))
-        await until(lambda: pod.socket.transport.get_write_buffer_size() > 0)
+        await until(lambda: flooding.done() or (its.unread_bytes > 0 and not its.pods_read))
         flooding.cancel()
         pod.socket.transport.abort()
         # Of a pod that is not read it is noticed that it is gone when something is sent to it.
@@ -449,5 +452,7 @@ async def test_a_caller_who_does_not_read_stops_the_next_pod_as_well() -> None:
         last = int(again.query["last_event_id"].removeprefix("evt_"))
         await again.greet(last)
         sending = asyncio.create_task(flood(again, "y" * 65_536, last))
-        await until(lambda: again.socket.transport.get_write_buffer_size() > 0)
+        await until(lambda: sending.done() or again.socket.transport.get_write_buffer_size() > 0)
+        assert not sending.done()
+        assert (its.pods_read, its.unread_bytes < 2 * MAX_UNREAD_BYTES) == (0, True)
         sending.cancel()
