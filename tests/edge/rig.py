@@ -21,6 +21,7 @@ from websockets.http11 import Request, Response
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from voice_agent.bootstrap_edge import EdgeApplication, build
+from voice_agent.edge.caller_socket import CallerSocket
 from voice_agent.edge_settings import load_edge_settings
 from voice_agent.web.listening import bind
 
@@ -205,7 +206,8 @@ class EdgeRig:
     @property
     def unread_bytes(self) -> int:
         """What callers have not read."""
-        return sum(call._caller._transport.get_write_buffer_size() for call in self.edge._calls)
+        callers = [call._caller for call in self.edge._calls]
+        return sum(one._transport.get_write_buffer_size() for one in callers if isinstance(one, CallerSocket))
 
     async def close(self) -> None:
         """The callers leave."""

@@ -1,6 +1,6 @@
 """A caller who knows nothing of resuming is held while pods come and go.
 
-Here are the tests of `pod_event_reader`, `resuming` and `caller_socket`, too.
+Here are the tests of `pod_event_reader`, `resuming`, `caller_socket` and of `proxied_call` over sockets, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, edge_rig
 from tests.waiting import until
-from voice_agent.edge import edge_call
+from voice_agent.edge import proxied_call
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 
 AUDIO = bytes(range(240)) * 4
@@ -322,7 +322,7 @@ async def flood(pod: PodConnection, delta: str, last: int = 0) -> None:
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod that tells nothing has it in memory, and the oldest is forgotten; with no pod the caller is not read."""
-    monkeypatch.setattr(edge_call, "MAX_KEPT_BYTES", 20_000)
+    monkeypatch.setattr(proxied_call, "MAX_KEPT_BYTES", 20_000)
     async with edge_rig() as its:
         caller = await its.call()
         pod = await its.pods.connection(0)

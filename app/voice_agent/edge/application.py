@@ -110,7 +110,7 @@ class CallerEndpoint:
             await call.run()
         except Exception:
             # The root of the connection: a fault of ours ends this one alone, and the call is parked.
-            log.exception("connection failed", call_id=call.resuming.call_id)
+            log.exception("connection failed", call_id=call.call_id)
             edge.observer.lost("error")
             await caller.close(CloseCode.INTERNAL_ERROR, "internal error")
         finally:

@@ -104,7 +104,7 @@ class Edge:
                         call.look()
                     except Exception:
                         # The root for all calls: what is wrong with one must not keep the others from being seen.
-                        log.exception("a call cannot be looked after", call_id=call.resuming.call_id)
+                        log.exception("a call cannot be looked after", call_id=call.call_id)
                 await asyncio.sleep(LOOK_S / LOOK_SHARES)
 
     # --- `web.ports.LeavingPod` ---------------------------------------------------

@@ -29,12 +29,13 @@ Its greeting has come. Raises `PodRefused`, `PodUnreachable`.
 class Resuming:
     """One call's."""
 
-    def __init__(self, resume: Resume, patience_s: float) -> None:
-        self.call_id = ""
-        self.token = ""
-        """Of the call; "" for that of a server that cannot resume."""
+    def __init__(
+        self, resume: Resume, patience_s: float, spread: Callable[[float, float], float] = random.uniform
+    ) -> None:
+        """`spread`: of the pauses, so that callers do not come at once; it gives a number between two."""
         self.patience_s = patience_s
         self._resume = resume
+        self._spread = spread
         self._found_s = float("-inf")
         """When the last pod was found."""
         self._found_at = -1
@@ -42,7 +43,7 @@ class Resuming:
         self._until_s = 0.0
         self._pause_s = 0.0
 
-    async def next_pod(self, newest: int) -> PodSocket | None:
+    async def next_pod(self, call_id: str, token: str, newest: int) -> PodSocket | None:
         """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
 
         Tries go on where the last ones ended if the connection they gave neither lasted nor brought anything: what a
@@ -55,8 +56,8 @@ class Resuming:
             pause_s, self._pause_s = self._pause_s, min(max(FIRST_PAUSE_S, 2 * self._pause_s), LONGEST_PAUSE_S)
             try:
                 async with asyncio.timeout_at(self._until_s):
-                    await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads callers, no secret
-                    pod = await self._resume(self.call_id, self.token, newest)
+                    await asyncio.sleep(pause_s * self._spread(0.5, 1.0))
+                    pod = await self._resume(call_id, token, newest)
             except PodRefused as refusal:
                 if refusal.response.status_code in LOST and POD_HEADER in refusal.response.headers:
                     raise
