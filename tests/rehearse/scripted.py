@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 import pybase64
+from websockets.asyncio.server import ServerConnection, serve
 
 from voice_agent.call.audio import PCM
 from voice_agent.client.position import CallPosition
@@ -86,10 +89,11 @@ class ScriptedClient:
             self._heard_bytes += len(audio)
             self._turn += audio
             return
-        if event["event_id"] in self._seen_ids:
-            return
-        self._seen_ids.add(event["event_id"])
-        self._last_client_event_id = event["event_id"]
+        if (event_id := event.get("event_id")) is not None:
+            if self._pod > 1 and event_id in self._seen_ids:
+                return
+            self._seen_ids.add(event_id)
+            self._last_client_event_id = event_id
         match event["type"]:
             case "conversation.item.create":
                 self._typed = event["item"]["content"][0]["text"]
@@ -115,6 +119,30 @@ class ScriptedClient:
 
     async def hang_up(self) -> None:
         self._queue.put_nowait(None)
+
+
+@asynccontextmanager
+async def scripted_server(client: ScriptedClient, *, closes_with: int | None = None) -> AsyncIterator[str]:
+    """The echo server behind `client` on a loopback port, for one call; its URL. `closes_with`: after what is said."""
+
+    async def tell(socket: ServerConnection) -> None:
+        with contextlib.suppress(CallFailed):
+            async for event in client.events():
+                await socket.send(orjson.dumps(event).decode())
+                if closes_with is not None and event["type"] == "response.done":
+                    await socket.close(closes_with, "leaves")
+        await socket.close()
+
+    async def talk(socket: ServerConnection) -> None:
+        await client.open()
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(tell(socket))
+            async for message in socket:
+                await client.send(str(message))
+            telling.cancel()
+
+    async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 class QuickClock:

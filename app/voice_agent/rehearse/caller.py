@@ -1,10 +1,11 @@
 """A caller: talks turn by turn with the agent `echo`, and checks every event, every reply and the record of the call.
 
 Speech goes out at the pace of speech, and so do the replies of `echo`: a call is as long as its turns, and a server
-that were a little too fast or too slow would be seen. A connection that is lost in mid-turn costs nothing: the call
-comes back by itself and sends again what the server lacks. Every program that has callers talk, break off and resume
-brings its calls, its manners and its faults; only those whose callers have to cost next to nothing (`loadtest`), or
-live in simulated time (`tests.simulation`), have callers of their own.
+that were a little too fast or too slow would be seen. Over a call that resumes, a connection that is lost in mid-turn
+costs nothing: the call comes back by itself and sends again what the server lacks. Over one that does not
+(`plain_call`), it is a dropped call. Every program that has callers talk and breaks what is behind them brings its
+calls, its manners and its faults; only those whose callers have to cost next to nothing (`loadtest`), or live in
+simulated time (`tests.simulation`), have callers of their own.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Manners:
     """Another pod shows what is stored, which may be a moment behind."""
 
 
-class ResumingCall(Protocol):
-    """A call that comes back by itself and loses nothing; entered once, by which it connects (raises `CallFailed`)."""
+class ClientCall(Protocol):
+    """A call as its client holds it; entered once, by which it connects (raises `CallFailed`)."""
 
     @property
     def call_id(self) -> str | None:
@@ -68,7 +69,7 @@ class ResumingCall(Protocol):
         """Send audio."""
 
 
-AnyCall = TypeVar("AnyCall", bound=ResumingCall)
+AnyCall = TypeVar("AnyCall", bound=ClientCall)
 
 
 class Caller(Generic[AnyCall]):
@@ -106,6 +107,7 @@ class Caller(Generic[AnyCall]):
                     await self._clock.sleep(self._chance.uniform(*self._manners.thinks_s))
                 self.waits = "the record of the call"
                 await self._check_record()
+                _check_open(reading)
         except (CallFailed, TimeoutError) as failure:
             self.found.dropped = f"{str(failure) or 'no answer in time'} (waiting for {self.waits})"
         finally:
@@ -124,9 +126,7 @@ class Caller(Generic[AnyCall]):
         self.waits = f"the answer to turn {self.talk.turns}"
         async with asyncio.timeout(self._manners.answered_s):
             while not self.talk.is_answered:
-                if reading.done():
-                    reading.result()
-                    raise CallFailed("the server hung up")
+                _check_open(reading)
                 self._changed.clear()
                 await self._changed.wait()
         self.talk.judge()
@@ -156,3 +156,10 @@ class Caller(Generic[AnyCall]):
             if not self.talk.is_as(said):
                 await self._clock.sleep(LOOK_S)
         self.talk.compare(said)
+
+
+def _check_open(reading: asyncio.Task[None]) -> None:
+    """Raises `CallFailed` if nothing is read any more: nobody but the caller may end the call."""
+    if reading.done():
+        reading.result()
+        raise CallFailed("the server hung up")
