@@ -53,7 +53,7 @@ class EdgeSettings(BaseSettings):
     trusted_proxies: Annotated[
         tuple[str, ...], NoDecode, Field(validation_alias=AliasChoices("trusted_proxies", f"{PREFIX}TRUSTED_PROXIES"))
     ] = ()
-    """`VOICE_TRUSTED_PROXIES`, as of pods: whose `X-Forwarded-For` tells where callers connect from."""
+    """`VOICE_TRUSTED_PROXIES`, as of pods: whose word on where callers connect from is believed."""
     connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
     log_format: Literal["json", "console"] = "json"

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = None
     """Opens `/admin`; unset: only loopback may."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses and networks, separated by commas, whose `X-Forwarded-For` tells where callers connect from."""
+    """Addresses and networks, with commas, whose `X-Forwarded-For` or PROXY protocol tells who calls."""
     connects_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How often one address may connect in a minute; 0 is six times `MAX_CALLS`, at least 600."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()

@@ -2,7 +2,8 @@
 
 Behind a proxy every caller has the proxy's address; the caller's own stands in ``X-Forwarded-For``,
 to which each proxy adds, on the right, the address that asked it. All that stands left of the last proxy
-that is trusted may be made up. So the caller is the rightmost entry that is no trusted proxy.
+that is trusted may be made up. So the caller is the rightmost entry that is no trusted proxy. A proxy that
+passes bytes on tells the address that connected to it by the PROXY protocol (`web.proxy_protocol`).
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class CallerAddresses:
 
     def of(self, peer: object, head: bytes) -> Address | None:
         """The client that sent this request's head; `peer`: the socket's address as sockets tell it. None: unknown."""
-        caller = parse_address(peer[0]) if isinstance(peer, tuple | list) else None
-        if not self._trusted or not self._is_trusted(caller):
+        caller = _address(peer)
+        if not self._is_trusted(caller):
             return caller
         told = b",".join(FORWARDED_FOR.findall(head))
         for entry in reversed(told.decode("latin-1").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
@@ -61,6 +62,10 @@ class CallerAddresses:
             if not self._is_trusted(address):
                 break
         return caller
+
+    def trusts(self, peer: object) -> bool:
+        """Whether the other end of a socket is believed in what it says of callers."""
+        return self._is_trusted(_address(peer))
 
     def _is_trusted(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
@@ -92,6 +97,10 @@ class ConnectRate:
         if len(self._quiet_at) > self._max_addresses:
             del self._quiet_at[next(iter(self._quiet_at))]
         return math.ceil(over_s) if is_over else None
+
+
+def _address(peer: object) -> Address | None:
+    return parse_address(peer[0]) if isinstance(peer, tuple | list) else None
 
 
 def _site(address: Address) -> Address:

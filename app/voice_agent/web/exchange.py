@@ -39,9 +39,13 @@ class HttpExchange(HttpToolsProtocol):
         config: uvicorn.Config,
         server_state: ServerState,
         transport: asyncio.Transport,
+        *,
+        client: tuple[str, int] | None,
     ) -> None:
+        """`client`: who connects, which need not be the transport's peer."""
         super().__init__(config, server_state, {})
         self.connection_made(transport)
+        self.client = client
         self.connections.discard(self)
         self._connection = connection
         self._begun = self._ended = 0

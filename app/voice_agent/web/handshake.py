@@ -2,6 +2,8 @@
 
 ::
 
+    OPENING --no header of the PROXY protocol, or a whole one--> READING
+      |--over a limit, not trusted--> LINGERING
     READING --whole request--> ANSWERING --answered, kept alive--> READING (idle until the next byte)
       |                          |--upgrade--> handed to `web.upgrade`
       |--over a limit------------|--cannot be parsed--> LINGERING --peer closed, or `LINGER_S`--> gone
@@ -21,7 +23,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast
 
 from voice_agent.errors import ConnectionRefused
+from voice_agent.settings import is_loopback
 from voice_agent.web.exchange import HttpExchange
+from voice_agent.web.proxy_protocol import read_proxy_header
 from voice_agent.web.refusals import message
 from voice_agent.web.request_reader import RequestReader, RequestRefused, is_upgrade_request
 from voice_agent.web.upgrade import Upgrade, UpgradeHead
@@ -35,11 +39,13 @@ if TYPE_CHECKING:
 
 LINGER_BYTES = 1024 * 1024
 """So much of what a refused peer still sends is read and dropped meanwhile; then it is no longer read."""
+UNTRUSTED = "Only an address of VOICE_TRUSTED_PROXIES may begin with the PROXY protocol."
 
 
 class HandshakeState(Enum):
     """See this module's drawing."""
 
+    OPENING = auto()
     READING = auto()
     ANSWERING = auto()
     LINGERING = auto()
@@ -61,8 +67,14 @@ class Handshake(asyncio.Protocol):
         self._server_state = server_state
         self._connections: set[Any] = server_state.connections
         self._reader = RequestReader()
-        self._state = HandshakeState.READING
+        self._opening = bytearray()
+        """The first bytes, while they may be a header of the PROXY protocol that is not whole."""
+        self._state = HandshakeState.OPENING
         self._transport: asyncio.Transport
+        self._peer: tuple[str, int] | None = None
+        """Who connects; through a balancer that tells it, not the balancer. None: not over TCP."""
+        self._client: tuple[str, int] | None = None
+        """The same for the application, which grants more to this machine."""
         self._exchange: HttpExchange | None = None
         """Made for the first request that is not refused at once."""
         self._address: Address | None = None
@@ -76,6 +88,8 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer connected."""
         self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple | list) else None
         self._connections.add(self)
         self._shared.waits(self)
 
@@ -86,6 +100,8 @@ class Handshake(asyncio.Protocol):
             if self._dropped_bytes > LINGER_BYTES:
                 self._transport.pause_reading()
             return
+        if self._state is HandshakeState.OPENING:
+            data = self._open(data)
         self._reader.feed(data)
         if self._state is HandshakeState.READING:
             self._read_on()
@@ -126,7 +142,7 @@ class Handshake(asyncio.Protocol):
 
     def time_out(self) -> None:
         """No whole request came in time."""
-        if self._reader.has_begun:
+        if self._reader.has_begun or self._opening:
             late = f"No whole request came within {self._shared.limits.request_s:g} s."
             self.refuse(ConnectionRefused(408, "request_timeout", late))
         else:
@@ -186,6 +202,27 @@ class Handshake(asyncio.Protocol):
 
     # --- inside -----------------------------------------------------------------
 
+    def _open(self, data: bytes) -> bytes:
+        """Take a header of the PROXY protocol off the first bytes; returns what is behind it, b"" until it is whole."""
+        first = bytes(self._opening) + data
+        try:
+            header = read_proxy_header(first)
+            if header is not None and header.size and not self._shared.rules.addresses.trusts(self._peer):
+                raise RequestRefused(400, "untrusted_proxy", UNTRUSTED)
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+            return b""
+        if header is None:
+            self._opening += data
+            return b""
+        self._opening.clear()
+        self._state = HandshakeState.READING
+        if header.source is not None:
+            self._peer = header.source
+            # What a balancer passes on is nobody of this machine, whatever it says.
+            self._client = None if is_loopback(header.source[0]) else header.source
+        return first[header.size :]
+
     def _read_on(self) -> None:
         try:
             request = self._reader.next()
@@ -208,7 +245,7 @@ class Handshake(asyncio.Protocol):
             self._transport.close()
             return
         if self._exchange is None:
-            self._exchange = HttpExchange(self, self._config, self._server_state, self._transport)
+            self._exchange = HttpExchange(self, self._config, self._server_state, self._transport, client=self._client)
         if self._reader.has_begun:
             self._transport.pause_reading()
         self._exchange.parse(request)
@@ -221,7 +258,7 @@ class Handshake(asyncio.Protocol):
         if not is_upgrade_request(request):
             return None
         rules = self._shared.rules
-        self._address = rules.addresses.of(self._transport.get_extra_info("peername"), request)
+        self._address = rules.addresses.of(self._peer, request)
         refusal = rules.refusal(request, self._address)
         if isinstance(refusal, RequestRefused) and refusal.limit is not None:
             self._shared.reached(refusal.limit, rules.rate.per_minute, address=str(self._address))
