@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard lint scan format lock clean
+.PHONY: help setup tools run call wheel test test-slow test-clients load simulate replay-simulated replay-rehearsed chaos test-upgrade hostile mutants docs house rehearse fuzz soak bench bench-peers bench-guard bench-edge lint scan format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ bench-peers: setup ## this server beside other people's, the table goes into doc
 
 bench-guard: setup ## fail if a conversation's frame costs over 15 % more of the bare echo's CPU than is known
 	$(PEERS) guard $(ARGS)
+
+bench-edge: setup ## what an edge costs: CPU a frame, latency, memory a call; 3 minutes
+	$(PEERS) edge $(ARGS)
 
 lint: setup ## ruff, mypy, import contracts, Dockerfile
 	$(BIN)/ruff check .

@@ -20,8 +20,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from loadtest.peers import table, venvs
 from loadtest.peers.comparing import Extent, compare, compare_at
-from loadtest.peers.contenders import HERE, TALK, chosen
+from loadtest.peers.contenders import BASELINE, HERE, TALK, chosen
 from loadtest.peers.environment import NotStarted
+from loadtest.peers.fronting import edge_cost
 from loadtest.peers.guard import Outcome, Stored
 from loadtest.peers.guarding import hold, ratios_now
 from loadtest.peers.holding import Refused
@@ -101,6 +102,33 @@ def guard_command(
     else:
         sys.stdout.write("\n".join(map(str, judgements)) + "\n")
     raise typer.Exit(0 if outcome is Outcome.HOLDS else 1)
+
+
+@app.command("edge")
+def edge_command(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each measure.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each run.")] = 4.0,
+    as_json: AsJson = False,
+) -> None:
+    """What an edge costs: CPU a frame by the bare echo's, added latency, memory a call. Exit 1 if it is too much.
+
+    Three minutes. The edge has the first core; its pod shares the last one with callers and store. For example:
+
+    `python -m loadtest.peers edge --json`
+    """
+    with _plain_errors(), _progress() as tell:
+        venvs.ensure(chosen([BASELINE]), tell)
+        found = _run(edge_cost(rounds, seconds, tell))
+    verdicts = found.verdicts()
+    if as_json:
+        told = {**vars(found), "added_ms": found.added_ms, "targets": [vars(one) for one in verdicts]}
+        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    else:
+        for one in verdicts:
+            word = "reached" if one.reached else "NOT REACHED"
+            sys.stdout.write(f"{one.measure}: {one.value:.2f}, {one.target}: {word}\n")
+        sys.stdout.write("".join(f"{note}\n" for note in found.notes))
+    raise typer.Exit(0 if all(one.reached for one in verdicts) else 1)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

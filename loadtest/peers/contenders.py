@@ -15,6 +15,7 @@ DURABLE = "voice-agent"
 TALK = "voice-agent-talk"
 """What counts: a conversation as callers have them, not an echo."""
 PIPECAT_TALK = "pipecat-talk"
+EDGE = "edge"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Peer:
     script: str
     """File in `servers/`; takes its port as only argument."""
     requirements: str
-    """``requirements-<this>.txt``, and the venv's name; several peers may share one."""
+    """``requirements-<this>.txt``, and the venv's name; several peers may share one. Empty: this project's own."""
     shown: tuple[str, ...]
     """Packages whose versions a reader wants to know."""
     dialect: Literal["realtime", "pipecat", "raw"] = "realtime"
@@ -62,7 +63,27 @@ class Ours:
         return f"/v1/realtime?model={self.agent}"
 
 
-Contender = Peer | Ours
+@dataclass(frozen=True)
+class Fronted:
+    """``voice-agent edge`` in front of a pod; what is measured is the edge alone.
+
+    A pod with a store runs on the callers' core; another one on the edge's, so that the callers have theirs.
+    """
+
+    name: str
+    title: str
+    pod: Ours | Peer
+    shown: tuple[str, ...] = ("uvicorn", "websockets", "orjson", "pybase64", "uvloop")
+    dialect: Literal["realtime"] = "realtime"
+    talks: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where callers connect: as to the pod."""
+        return self.pod.path
+
+
+Contender = Peer | Ours | Fronted
 
 UVICORN = ("uvicorn", "fastapi", "websockets", "orjson", "uvloop")
 MIB = 1024 * 1024

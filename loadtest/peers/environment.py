@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.peers.contenders import HERE, Contender, Ours, Peer
+from loadtest.peers.contenders import HERE, Contender, Fronted, Ours, Peer
 from loadtest.peers.ports import free_port
 from loadtest.peers.processor import cores, cpu_s, on_core, pss_kb
 from loadtest.peers.venvs import python_of
@@ -45,6 +45,8 @@ class Server:
     contender: Contender
     process: subprocess.Popen[bytes]
     port: int
+    behind: Server | None = None
+    """The pod to which an edge passes what comes."""
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Server:
     @property
     def headers(self) -> dict[str, str]:
         """What a caller must send to be let in."""
-        return {"Authorization": f"Bearer {KEY}"} if isinstance(self.contender, Ours) else {}
+        return {"Authorization": f"Bearer {KEY}"} if not isinstance(self.contender, Peer) else {}
 
     def cpu_s(self) -> float:
         """Seconds of CPU used by now."""
@@ -98,6 +100,17 @@ class Environment:
 
     async def start(self, contender: Contender) -> Server:
         """A contender on the servers' core, once it listens. Raises `NotStarted`."""
+        if isinstance(contender, Fronted):
+            pod = await self._start(contender.pod, cores()[1 if isinstance(contender.pod, Ours) else 0])
+            port = free_port()
+            command = [sys.executable, "-m", "voice_agent", "edge", "--to", f"ws://127.0.0.1:{pod.port}"]
+            settings = {"VOICE_EDGE_MAX_CALLS": str(MOST_CALLS), "VOICE_EDGE_LOG_LEVEL": "warning"}
+            process = self._spawn(contender.name, [*command, "--port", str(port)], cores()[0], settings)
+            await self._listening(process, contender.name, port)
+            return Server(contender, process, port, pod)
+        return await self._start(contender, cores()[0])
+
+    async def _start(self, contender: Peer | Ours, core: int) -> Server:
         port = free_port()
         if isinstance(contender, Peer):
             command = [str(python_of(contender)), str(HERE / "servers" / contender.script), str(port)]
@@ -105,14 +118,16 @@ class Environment:
         else:
             command = [sys.executable, "-m", "voice_agent", "serve", "--port", str(port)]
             settings = await self._settings(contender)
-        process = self._spawn(contender.name, command, cores()[0], settings)
+        process = self._spawn(contender.name, command, core, settings)
         await self._listening(process, contender.name, port)
         return Server(contender, process, port)
 
     async def end(self, server: Server) -> None:
-        """Kill one server and wait until it is gone."""
+        """Kill one server, with the pod behind it, and wait until it is gone."""
         server.process.kill()
         await asyncio.to_thread(server.process.wait)
+        if server.behind is not None:
+            await self.end(server.behind)
 
     def end_all(self) -> None:
         """Kill what still runs, the store last."""

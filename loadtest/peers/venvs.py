@@ -21,7 +21,7 @@ class NotInstalled(Exception):
 
 def python_of(contender: Contender) -> Path:
     """The interpreter that runs a contender."""
-    if isinstance(contender, Peer):
+    if isinstance(contender, Peer) and contender.requirements:
         return VENVS / contender.requirements / "bin" / "python"
     return Path(sys.executable)
 

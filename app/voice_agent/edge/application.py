@@ -61,7 +61,6 @@ class CallerEndpoint:
             edge.give_back()
 
     async def _serve(self, scope: Scope, send: Send) -> None:
-        edge = self._edge
         request = CallerRequest(
             path=scope["raw_path"],
             query=scope["query_string"],
@@ -69,25 +68,32 @@ class CallerEndpoint:
             subprotocols=tuple(scope["subprotocols"]),
             address=scope["extensions"][ADDRESS],
         )
+        pod = await self._connect(request, send)
+        if pod is None:
+            return
+        take_over: Callable[[], CallerSocket] = scope["extensions"][TAKE_OVER]
         try:
-            answered = await edge.upstreams.dialer.dial_any(request.first())
+            await self._hold(take_over(), pod, request)
+        finally:
+            pod.close(CloseCode.GOING_AWAY)
+
+    async def _connect(self, request: CallerRequest, send: Send) -> PodSocket | None:
+        """A pod that said yes, and the caller was told so; None if the caller was refused, or left."""
+        try:
+            answered = await self._edge.upstreams.dialer.dial_any(request.first())
         except PodRefused as refusal:
             await _pass_refusal(send, refusal.response)
-            return
+            return None
         except PodUnreachable as error:
             log.warning("no pod for a caller", error=str(error))
             await self._refuse(send, ConnectionRefused(503, "no_pod", "No pod answers; try again.", retry_after_s=1))
-            return
+            return None
         try:
             await send(_accepted(answered))
         except OSError:
             answered.socket.close(CloseCode.GOING_AWAY)  # The caller left.
-            return
-        take_over: Callable[[], CallerSocket] = scope["extensions"][TAKE_OVER]
-        try:
-            await self._hold(take_over(), answered.socket, request)
-        finally:
-            answered.socket.close(CloseCode.GOING_AWAY)
+            return None
+        return answered.socket
 
     async def _hold(self, caller: CallerSocket, pod: PodSocket, request: CallerRequest) -> None:
         edge = self._edge

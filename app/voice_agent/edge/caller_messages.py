@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -42,7 +41,7 @@ class CallerMessages:
         self.ids = ids
         self.wants_received = wants_received
         """Whether the caller itself asked for `call.received`."""
-        self._updates: deque[int] = deque()
+        self._updates: list[int] = []
         """Numbers of the `session.update`s that the pod has not answered, oldest first."""
 
     def read(self, message: str | bytes) -> CallerMessage:
@@ -62,7 +61,7 @@ class CallerMessages:
 
     def update_taken(self) -> int:
         """A `session.update` took effect: its number; 0 if none is known to be under way."""
-        return self._updates.popleft() if self._updates else 0
+        return self._updates.pop(0) if self._updates else 0
 
     def update_refused(self, number: int) -> None:
         """An event was refused; if it was a `session.update`, it takes no effect."""

@@ -13,11 +13,12 @@ import fcntl
 import os
 import socket
 import termios
-from collections import deque
 from typing import Any
 
 READ_BYTES = 64 * 1024
 """Taken in one turn of the loop at most; what else there is waits in the kernel for the next."""
+WRITE_BYTES = 256 * 1024
+"""Given to the kernel in one turn at most."""
 HIGH_BYTES = 64 * 1024
 
 
@@ -40,8 +41,8 @@ class RawTransport(asyncio.Transport):
         self._socket = sock
         self._peername = sock.getpeername()
         self._protocol: asyncio.Protocol
-        self._queue: deque[bytes | memoryview] = deque()
-        self._unsent_bytes = 0
+        self._unsent = bytearray()
+        """Sent pieces are cut off its front, which moves nothing."""
         self._high_bytes, self._low_bytes = HIGH_BYTES, HIGH_BYTES // 4
         self._is_reading = False
         self._is_writing_paused = False
@@ -73,7 +74,7 @@ class RawTransport(asyncio.Transport):
             return
         self._is_closing = True
         self.pause_reading()
-        if not self._queue:
+        if not self._unsent:
             self._lose(None)
 
     def abort(self) -> None:
@@ -105,21 +106,21 @@ class RawTransport(asyncio.Transport):
         if self._is_closing:
             return
         self.queued_bytes += len(data)
-        sent = 0
-        if not self._queue:
+        if self._unsent:
+            self._unsent += data
+        else:
             try:
                 sent = self._socket.send(data)
             except (BlockingIOError, InterruptedError):
-                pass
+                sent = 0
             except OSError as error:
                 self._lose(error)
                 return
             if sent == len(data):
                 return
             self._loop.add_writer(self._socket, self._write)
-        self._queue.append(memoryview(bytes(data))[sent:])
-        self._unsent_bytes += len(data) - sent
-        if self._unsent_bytes > self._high_bytes and not self._is_writing_paused:
+            self._unsent += memoryview(data)[sent:]
+        if len(self._unsent) > self._high_bytes and not self._is_writing_paused:
             self._is_writing_paused = True
             self._protocol.pause_writing()
 
@@ -130,7 +131,7 @@ class RawTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the kernel has not taken."""
-        return self._unsent_bytes
+        return len(self._unsent)
 
     def can_write_eof(self) -> bool:
         """A WebSocket closes both directions."""
@@ -154,26 +155,22 @@ class RawTransport(asyncio.Transport):
         self.close()
 
     def _write(self) -> None:
-        while self._queue:
-            piece = self._queue[0]
-            try:
+        unsent = self._unsent
+        try:
+            with memoryview(unsent)[:WRITE_BYTES] as piece:
                 sent = self._socket.send(piece)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                self._lose(error)
-                return
-            self._unsent_bytes -= sent
-            if sent < len(piece):
-                self._queue[0] = memoryview(piece)[sent:]
-                break
-            self._queue.popleft()
-        if not self._queue:
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        del unsent[:sent]
+        if not unsent:
             self._loop.remove_writer(self._socket)
             if self._is_closing:
                 self._lose(None)
                 return
-        if self._is_writing_paused and self._unsent_bytes <= self._low_bytes:
+        if self._is_writing_paused and len(unsent) <= self._low_bytes:
             self._is_writing_paused = False
             self._protocol.resume_writing()
 
@@ -182,9 +179,9 @@ class RawTransport(asyncio.Transport):
             return
         self._is_lost = self._is_closing = True
         self.pause_reading()
-        if self._queue:
+        if self._unsent:
             self._loop.remove_writer(self._socket)
-            self._queue.clear()
+            self._unsent.clear()
         self._loop.call_soon(self._end, error)
 
     def _end(self, error: Exception | None) -> None:
