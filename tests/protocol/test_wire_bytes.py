@@ -29,19 +29,27 @@ CASES = {
     ),
     "audio": (
         42,
-        b'{"type":"response.output_audio.delta","response_id":"resp_A","item_id":"item_B","output_index":0,'
-        b'"content_index":0}',
+        (
+            b'{"type":"response.output_audio.delta","response_id":"resp_A","item_id":"item_B","output_index":0,'
+            b'"content_index":0}'
+        ),
         bytes(range(8)),
-        b'\x81\x7e\x00\x9e{"event_id":"evt_42","type":"response.output_audio.delta","response_id":"resp_A",'
-        b'"item_id":"item_B","output_index":0,"content_index":0,"delta":"AAECAwQFBgc="}',
+        (
+            b'\x81\x7e\x00\x9e{"event_id":"evt_42","type":"response.output_audio.delta","response_id":"resp_A",'
+            b'"item_id":"item_B","output_index":0,"content_index":0,"delta":"AAECAwQFBgc="}'
+        ),
     ),
     "retrieved": (
         9,
-        b'{"type":"conversation.item.retrieved","item":{"id":"item_B","type":"message","role":"user",'
-        b'"content":[{"type":"input_audio","audio":"","transcript":null}]}}',
+        (
+            b'{"type":"conversation.item.retrieved","item":{"id":"item_B","type":"message","role":"user",'
+            b'"content":[{"type":"input_audio","audio":"","transcript":null}]}}'
+        ),
         bytes(range(3)),
-        b'\x81\x7e\x00\xb3{"event_id":"evt_9","type":"conversation.item.retrieved","item":{"id":"item_B",'
-        b'"type":"message","role":"user","content":[{"type":"input_audio","audio":"AAEC","transcript":null}]}}',
+        (
+            b'\x81\x7e\x00\xb3{"event_id":"evt_9","type":"conversation.item.retrieved","item":{"id":"item_B",'
+            b'"type":"message","role":"user","content":[{"type":"input_audio","audio":"AAEC","transcript":null}]}}'
+        ),
     ),
 }
 
