@@ -135,7 +135,8 @@ lint: setup ## ruff, mypy, import contracts, Dockerfile
 
 CHECKOV = $(VENV)/scan/bin/checkov --skip-download --quiet --compact
 MANIFESTS := overlays/blue overlays/green redis routing/gateway-api routing/aws-load-balancer-controller argo-rollouts \
-	components/cloudwatch components/cutover cutover-job/to-green
+	components/cloudwatch components/cutover cutover-job/to-green edge routing/gateway-api-edge \
+	routing/aws-load-balancer-controller-edge
 
 scan: setup ## checkov over Terraform, Kubernetes and the Dockerfile, in a venv of its own
 	test -x $(VENV)/scan/bin/checkov || { $(BIN)/uv venv --quiet $(VENV)/scan && \

@@ -54,6 +54,7 @@ GATEWAY = record(
     "gatewayClassName",
     "listeners",
     gatewayClassName=STRING,
+    infrastructure=record(annotations=STRINGS),
     listeners=several(
         record(
             "name",

@@ -18,6 +18,7 @@ K8S = ROOT / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 TEMPLATES = ("base", "argo-rollouts/pods", "cutover-job/base")
 """Built like the others, but only to be part of others."""
+EDGE = "voice-edge"
 WORKLOADS = ("Deployment", "StatefulSet", "Rollout", "CronJob", "Job")
 
 Object = dict[str, Any]
@@ -150,6 +151,11 @@ def settings_of(container: Object, known: Manifests) -> dict[str, str]:
         found.update((config or {}).get("data", {}))
     found.update({entry["name"]: entry["value"] for entry in container.get("env", ()) if "value" in entry})
     return found
+
+
+def of_edges(pods: Iterable[tuple[Object, Object]]) -> Iterator[tuple[Object, Object]]:
+    """Those that hold callers' connections."""
+    return ((it, template) for it, template in pods if labels(template).get("app.kubernetes.io/name") == EDGE)
 
 
 def of_agents(pods: Iterable[tuple[Object, Object]]) -> Iterator[tuple[Object, Object]]:

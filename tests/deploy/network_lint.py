@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 
-from tests.deploy.manifests import Manifests, Object, containers, declared_ports, labels, matches, title
+from tests.deploy.manifests import (
+    Manifests,
+    Object,
+    containers,
+    declared_ports,
+    labels,
+    matches,
+    of_agents,
+    of_edges,
+    title,
+)
 from tests.deploy.workload_lint import Findings
 
 DNS_PORT = 53
@@ -16,6 +26,7 @@ GATEWAY = {"voice-agent/gateway": "true"}
 """Of the namespace in which a gateway's proxies run."""
 GATEWAY_PORT = 10443
 """On which Envoy Gateway's proxies listen for 443; others have others."""
+POD_PORT = 8080
 STORE = {"app.kubernetes.io/name": "voice-redis"}
 STORE_PORTS = (6379, 26379)
 
@@ -84,6 +95,22 @@ def gateway_is_reached(known: Manifests) -> Findings:
                 yield f"{title(workload)}: its pods may not connect to a gateway in the cluster."
 
 
+def edges_are_between(known: Manifests) -> Findings:
+    """Edges reach pods, or a gateway that leads there, and pods let them in; callers reach edges."""
+    gateway = {"namespaceSelector": {"matchLabels": GATEWAY}}
+    for workload, template in of_edges(known.pods()):
+        have = labels(template)
+        for pods, pod in of_agents(known.pods()):
+            if not any(_chooses_pod(peer, labels(pod)) for peer in _allowed(known, have, "egress", POD_PORT)):
+                yield f"{title(workload)}: its pods may not connect to those of {title(pods)}."
+            if not any(_chooses_pod(peer, have) for peer in _allowed(known, labels(pod), "ingress", POD_PORT)):
+                yield f"{title(pods)}: its pods let edges not in."
+        if gateway not in _allowed(known, have, "egress", GATEWAY_PORT):
+            yield f"{title(workload)}: its pods may not connect to a gateway in the cluster."
+        if gateway not in _allowed(known, have, "ingress", POD_PORT):
+            yield f"{title(workload)}: a gateway in the cluster may not connect to its pods."
+
+
 def _allowed(known: Manifests, have: dict[str, str], way: str, port: int, protocol: str = "TCP") -> Iterator[Object]:
     """The peers that pods with these labels may speak with; policies add up."""
     side = {"ingress": "from", "egress": "to"}[way]
@@ -112,4 +139,10 @@ def _holds(peer: Object, address: str) -> bool:
     return ip_address(address) in inside and not any(ip_address(address) in out for out in outside)
 
 
-CHECKS: tuple[Callable[[Manifests], Findings], ...] = (network, names_resolve, store_is_reached, gateway_is_reached)
+CHECKS: tuple[Callable[[Manifests], Findings], ...] = (
+    network,
+    names_resolve,
+    store_is_reached,
+    gateway_is_reached,
+    edges_are_between,
+)

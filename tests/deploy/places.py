@@ -28,6 +28,19 @@ def config(known: Manifests) -> dict[str, str]:
     return data
 
 
+def edge(known: Manifests) -> Object:
+    """The edges' pod template."""
+    template: Object = known.one("Deployment", "voice-edge")["spec"]["template"]
+    return template
+
+
+def edge_config(known: Manifests) -> dict[str, str]:
+    """The edges' settings."""
+    name = edge(known)["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+    data: dict[str, str] = known.one("ConfigMap", name)["data"]
+    return data
+
+
 def variable(known: Manifests, name: str) -> Object:
     """One of blue's variables."""
     return next(it for it in container(known)["env"] if it["name"] == name)

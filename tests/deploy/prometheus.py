@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.manifests import K8S, Object
+from voice_agent.bootstrap_edge import build
+from voice_agent.edge_settings import EdgeSettings
 from voice_agent.observe.metric_table import TABLE, Kind
 
 GENERAL = frozenset({"up"})
@@ -51,9 +57,32 @@ def check_expressions(expressions: list[str], directory: Path) -> None:
     promtool("check", "rules", str(file))
 
 
+def pod_metrics() -> set[str]:
+    """What a pod shows."""
+    return {spec.name for spec in TABLE}
+
+
+@cache
+def edge_families() -> tuple[Metric, ...]:
+    """What an edge shows before the first caller."""
+
+    async def page() -> str:
+        async with build(EdgeSettings(to=("ws://127.0.0.1:9",))) as parts:
+            return parts.metrics.page().decode()
+
+    return tuple(text_string_to_metric_families(asyncio.run(page())))
+
+
+def edge_metrics() -> set[str]:
+    """What an edge shows, counters with their ending."""
+    return {it.name + ("_total" if it.type == "counter" else "") for it in edge_families()}
+
+
 def known_series() -> set[str]:
-    """Every series that a pod shows, that the rules record, or that Prometheus makes."""
-    found = {rule["record"] for rule in every("record")} | GENERAL
+    """Every series that a pod or an edge shows, that the rules record, or that Prometheus makes."""
+    found = {rule["record"] for rule in every("record")} | GENERAL | edge_metrics()
+    for family in edge_families():
+        found |= {family.name + part for part in ("_bucket", "_sum", "_count") if family.type == "histogram"}
     for spec in TABLE:
         parts = ("_bucket", "_sum", "_count") if spec.kind is Kind.HISTOGRAM else ("",)
         found |= {spec.name + part for part in parts}

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.manifests import K8S, manifests
-from tests.deploy.prometheus import check_expressions, known_series, series_in
-from voice_agent.observe.metric_table import TABLE
+from tests.deploy.prometheus import check_expressions, edge_metrics, known_series, pod_metrics, series_in
 
 DASHBOARD: dict[str, Any] = json.loads((K8S / "monitoring" / "dashboard.json").read_text())
 COLUMNS = 24
@@ -38,9 +37,9 @@ def test_every_series_exists() -> None:
 
 
 def test_every_metric_is_shown() -> None:
-    """Whatever a pod counts can be seen."""
+    """Whatever a pod or an edge counts can be seen."""
     shown = {re.sub("_(bucket|sum|count)$", "", name) for text in expressions() for name in series_in(text)}
-    assert {spec.name for spec in TABLE} - shown == set()
+    assert (pod_metrics() | edge_metrics()) - shown == set()
 
 
 def test_panels_have_ids_and_places_of_their_own() -> None:
@@ -59,9 +58,11 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
 def test_selections_are_kept_in_every_query() -> None:
     """What is chosen at the top holds for every panel: no series without the chosen namespace."""
     for target in (target for panel in DASHBOARD["panels"] for target in panel["targets"]):
-        assert target["expr"].count('{namespace="$namespace",color=~"$color"') == target["expr"].count("{"), target[
-            "expr"
-        ]
+        # An edge has no color.
+        chosen = (
+            '{namespace="$namespace"}' if "voice_edge" in target["expr"] else '{namespace="$namespace",color=~"$color"'
+        )
+        assert target["expr"].count(chosen) == target["expr"].count("{"), target["expr"]
 
 
 def test_variables_are_asked_of_series_that_exist() -> None:

@@ -98,8 +98,11 @@ def test_analysis_asks_what_prometheus_understands(tmp_path: Path) -> None:
 
 def test_adapter_offers_what_the_autoscaler_asks_for(tmp_path: Path) -> None:
     """The adapter's query is PromQL, and its metric that of the autoscaler."""
-    (rule,) = yaml.safe_load((K8S / "monitoring" / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
-    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod").replace("<<.Series>>", "voice_active_calls")
-    check_expressions([query.replace("<<.LabelMatchers>>", 'namespace="voice"'), rule["seriesQuery"]], tmp_path)
-    scaler = manifests().one("HorizontalPodAutoscaler", "voice-agent-blue")
-    assert rule["name"]["as"] == scaler["spec"]["metrics"][0]["pods"]["metric"]["name"]
+    rules = yaml.safe_load((K8S / "monitoring" / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
+    for rule, scaled in zip(rules, ("voice-agent-blue", "voice-edge"), strict=True):
+        scaler = manifests().one("HorizontalPodAutoscaler", scaled)
+        name = scaler["spec"]["metrics"][0]["pods"]["metric"]["name"]
+        assert rule["name"] == {"matches": f"^{name}$", "as": name}
+        query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod").replace("<<.Series>>", name)
+        check_expressions([query.replace("<<.LabelMatchers>>", 'namespace="voice"'), rule["seriesQuery"]], tmp_path)
+        assert series_in(rule["seriesQuery"]) == {name}

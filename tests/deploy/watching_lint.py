@@ -16,16 +16,17 @@ ENDED = frozenset({1, 2, 3})
 
 def watching(known: Manifests) -> Findings:
     """Monitors find Services, and a Rollout finds what it works with."""
+    found: set[str] = set()
     for monitor in known.all("ServiceMonitor"):
         services = [it for it in known.all("Service") if matches(monitor["spec"]["selector"], labels(it))]
-        names = {service["metadata"]["name"] for service in services}
-        if not {"voice-agent-blue", "voice-agent-green"} <= names:
-            yield f"{title(monitor)}: it does not find both colors."
+        found |= {service["metadata"]["name"] for service in services}
         for end in monitor["spec"]["endpoints"]:
             if end["path"] != MONITORED:
                 yield f"{title(monitor)}: {end['path']} is not where the metrics are."
             if not all(any(port["name"] == end["port"] for port in it["spec"]["ports"]) for it in services):
                 yield f"{title(monitor)}: not every Service has a port {end['port']}."
+    for name in sorted({"voice-agent-blue", "voice-agent-green", "voice-edge"} - found):
+        yield f"Service/{name}: no ServiceMonitor finds it."
     for rollout in known.all("Rollout"):
         canary = rollout["spec"]["strategy"]["canary"]
         plugin = canary["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]

@@ -15,16 +15,19 @@ from tests.deploy.manifests import (
     labels,
     matches,
     of_agents,
+    of_edges,
     settings_of,
     template_of,
     title,
 )
-from voice_agent.observe.metric_table import TABLE
+from tests.deploy.prometheus import edge_metrics, pod_metrics
+from voice_agent.edge_settings import EdgeSettings
 from voice_agent.operate.drain import EXTRA_WAIT_S
-from voice_agent.settings import CALLERS_KEY, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
+from voice_agent.settings import CALLERS_KEY, EDGE_PREFIX, PREFIX, ROUTERS_KEY, SECRETS, Settings, known_names
 
 EXIT_S = 20
 """What closing handshakes, the last HTTP requests and a slow node may take after the last call has gone."""
+EDGE_NAMES = frozenset(EDGE_PREFIX + name.upper() for name in EdgeSettings.model_fields)
 UNITS = {"": 1.0, "m": 0.001, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "k": 1e3, "M": 1e6, "G": 1e9}
 DRAIN = "voice-agent drain --wait"
 REVISION_LABEL = {
@@ -84,10 +87,11 @@ def ports(known: Manifests) -> Findings:
                 port = container.get(probe, {}).get("httpGet", {}).get("port")
                 if port is not None and port not in there:
                     yield f"{title(workload)}: {probe} asks port {port}, which no container declares."
-            port = settings_of(container, known).get("VOICE_PORT")
-            if port is not None and int(port) not in there:
-                yield f"{title(workload)}: VOICE_PORT is {port}, which is not declared."
-    for service in known.all("Service"):
+            for name in ("VOICE_PORT", "VOICE_EDGE_PORT"):
+                port = settings_of(container, known).get(name)
+                if port is not None and int(port) not in there:
+                    yield f"{title(workload)}: {name} is {port}, which is not declared."
+    for service in (it for it in known.all("Service") if it["spec"].get("type") != "ExternalName"):
         wanted = {"matchLabels": service["spec"].get("selector", {})}
         chosen = [template for _, template in known.pods() if matches(wanted, labels(template))]
         if not service["spec"].get("selector") or not chosen:
@@ -101,7 +105,7 @@ def ports(known: Manifests) -> Findings:
 def probes(known: Manifests) -> Findings:
     """Liveness must not kill what drains, and readiness has to tell that it does."""
     wanted = {"startupProbe": "live", "livenessProbe": "live", "readinessProbe": "realtime"}
-    for workload, template in of_agents(known.pods()):
+    for workload, template in [*of_agents(known.pods()), *of_edges(known.pods())]:
         for container in containers(template):
             for probe, leaf in wanted.items():
                 if container.get(probe, {}).get("httpGet", {}).get("path") != f"/healthz/{leaf}":
@@ -118,6 +122,21 @@ def grace(known: Manifests) -> Findings:
             deadline_s = int(settings_of(container, known).get("VOICE_DRAIN_DEADLINE", Settings().drain_deadline))
             needed_s = pre_stop_sleep_s(container) + deadline_s + EXTRA_WAIT_S + EXIT_S
             given_s = template["spec"].get("terminationGracePeriodSeconds", 30)
+            if given_s < needed_s:
+                yield f"{title(workload)}: a grace of {given_s} s is too short, preStop and drain need {needed_s} s."
+
+
+def grace_of_edges(known: Manifests) -> Findings:
+    """As of pods, but that the drain begins with SIGTERM."""
+    default_s = EdgeSettings.model_fields["drain_deadline"].default
+    for workload, template in of_edges(known.pods()):
+        for container in containers(template):
+            deadline_s = int(settings_of(container, known).get("VOICE_EDGE_DRAIN_DEADLINE", default_s))
+            sleep_s = pre_stop_sleep_s(container)
+            needed_s = sleep_s + deadline_s + EXIT_S
+            given_s = template["spec"].get("terminationGracePeriodSeconds", 30)
+            if not sleep_s:
+                yield f"{title(workload)}: preStop does not wait until nobody is sent there any more."
             if given_s < needed_s:
                 yield f"{title(workload)}: a grace of {given_s} s is too short, preStop and drain need {needed_s} s."
 
@@ -193,7 +212,7 @@ def references(known: Manifests) -> Findings:
 
 def settings(known: Manifests) -> Findings:
     """Variables are settings of the server, their values are allowed, and none is given twice."""
-    names = {*known_names(), CALLERS_KEY, ROUTERS_KEY}
+    names = {*known_names(), *EDGE_NAMES, CALLERS_KEY, ROUTERS_KEY}
     for workload, template in known.pods():
         for container in containers(template):
             given = [entry["name"] for entry in container.get("env", ())]
@@ -215,6 +234,7 @@ def settings(known: Manifests) -> Findings:
             except ValidationError as error:
                 name = PREFIX + str(error.errors()[0]["loc"][0]).upper()
                 yield f"{title(workload)}: {name} has a value that is refused."
+    yield from _settings_of_edges(known)
     for workload, template in of_agents(known.pods()):
         literal = {name: value for it in containers(template) for name, value in settings_of(it, known).items()}
         given = [entry["name"] for it in containers(template) for entry in it.get("env", ())]
@@ -227,9 +247,24 @@ def settings(known: Manifests) -> Findings:
                 yield f"{title(workload)}: {name} is missing."
 
 
+def _settings_of_edges(known: Manifests) -> Findings:
+    for workload, template in of_edges(known.pods()):
+        literal = {name: value for it in containers(template) for name, value in settings_of(it, known).items()}
+        fields = {
+            name.removeprefix(EDGE_PREFIX).lower(): value for name, value in literal.items() if name in EDGE_NAMES
+        }
+        try:
+            EdgeSettings(**fields)  # type: ignore[arg-type]  # the point is to have them checked
+        except ValidationError as error:
+            name = EDGE_PREFIX + str(error.errors()[0]["loc"][0]).upper()
+            yield f"{title(workload)}: {name} has a value that is refused."
+        if literal.get("VOICE_EDGE_HOST") != "0.0.0.0":
+            yield f"{title(workload)}: VOICE_EDGE_HOST lets nobody in."
+
+
 def scaling(known: Manifests) -> Findings:
     """An autoscaler that finds its workload and its metric, and budgets that leave something to evict."""
-    metrics = {spec.name for spec in TABLE}
+    metrics = pod_metrics() | edge_metrics()
     for it in known.all("HorizontalPodAutoscaler"):
         spec = it["spec"]
         target = known.find(spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"])
@@ -240,10 +275,11 @@ def scaling(known: Manifests) -> Findings:
             yield f"{title(target)}: `replicas` would undo what its autoscaler did each time it is applied."
         if spec["minReplicas"] > spec["maxReplicas"]:
             yield f"{title(it)}: minReplicas is above maxReplicas."
-        capacity = int(settings_of(containers(template_of(target))[0], known).get("VOICE_MAX_CALLS", 0))
+        given = settings_of(containers(template_of(target))[0], known)
+        capacity = int(given.get("VOICE_EDGE_MAX_CALLS", given.get("VOICE_MAX_CALLS", 0)))
         for metric in (metric["pods"] for metric in spec["metrics"] if metric["type"] == "Pods"):
             if metric["metric"]["name"] not in metrics:
-                yield f"{title(it)}: {metric['metric']['name']} is not a metric of a pod."
+                yield f"{title(it)}: {metric['metric']['name']} is not a metric of a pod or an edge."
             if amount(metric["target"]["averageValue"]) >= capacity:
                 yield f"{title(it)}: it scales up only when pods are full ({capacity} calls)."
     for it in known.all("PodDisruptionBudget"):
@@ -259,6 +295,7 @@ CHECKS: tuple[Callable[[Manifests], Findings], ...] = (
     ports,
     probes,
     grace,
+    grace_of_edges,
     resources,
     security,
     references,

@@ -1,7 +1,7 @@
 """An edge as load balancers, Prometheus and an operator see it.
 
 Here are the tests of `application`, `dialing`, `pod_socket` and `upstreams`, and those of
-`voice_agent.bootstrap_edge`, `voice_agent.edge_settings` and `observe.edge_metrics`.
+`voice_agent.bootstrap_edge` and `voice_agent.edge_settings`.
 """
 
 from __future__ import annotations

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from voice_agent.observe.metric_table import PAUSE_S
+
+LOST_CAUSES = ("patience", "gap", "refused", "closed", "drain", "error")
+"""Shown from the start: a counter that begins at 1 has never risen, and no alert sees the first one that was lost."""
 
 
 class EdgeMetrics:
     """One per edge. `page` is what Prometheus gets."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it unannotated
         self._registry = CollectorRegistry()
         self._resumes = self._counter(
             "resumes", "Calls that went on over another connection to a pod, by how the last one ended.", "code"
         )
         self._lost = self._counter("lost", "Callers that were closed though nobody hung up.", "cause")
+        for cause in LOST_CAUSES:
+            self._lost.labels(cause)
         self._refusals = self._counter("refusals", "Callers refused by the edge itself.", "status", "reason")
         self._limits = self._counter("limits", "Bounds that cut something short.", "limit")
         self._gap_s = Histogram(

@@ -1,5 +1,5 @@
 """Mistakes to plant, each with a part of the sentence that the lint has to find for it."""
 
-from tests.deploy.mistakes import network, routing, watching, workload
+from tests.deploy.mistakes import edges, network, routing, watching, workload
 
-MISTAKES = workload.MISTAKES | routing.MISTAKES | network.MISTAKES | watching.MISTAKES
+MISTAKES = workload.MISTAKES | routing.MISTAKES | network.MISTAKES | watching.MISTAKES | edges.MISTAKES

@@ -11,7 +11,7 @@ from tests.deploy.places import metric, rollout, spec
 MISTAKES: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "monitor that finds nothing": (
         lambda it: spec(it, "ServiceMonitor", "voice-agent")["selector"]["matchLabels"].update(app="voice"),
-        "does not find both colors",
+        "voice-agent-blue: no ServiceMonitor finds it",
     ),
     "monitor of another port": (
         lambda it: spec(it, "ServiceMonitor", "voice-agent")["endpoints"][0].update(port="metrics"),
