@@ -10,11 +10,13 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, edge_rig
 from tests.waiting import until
 from voice_agent.edge import proxied_call
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
+from voice_agent.edge.edge_call import RESUMED
 
 AUDIO = bytes(range(240)) * 4
 
@@ -57,6 +59,22 @@ async def test_a_caller_is_held_when_its_pod_goes(code: int) -> None:
         await caller.hear(5)
         assert numbers(caller) == ["evt_1", "evt_2", "evt_3", "evt_4"]
         assert its.metric("voice_edge_gap_seconds_count") == 1
+
+
+async def test_the_log_says_who_goes_on_with_a_call() -> None:
+    """And after what: an operator who is asked about one call finds where it was."""
+    with capture_logs() as lines:
+        async with edge_rig() as its:
+            await its.call()
+            pod = await its.pods.connection(0)
+            await pod.socket.close(1012, "drain")
+            again = await its.pods.connection(1)
+            await again.greet(call={"pod": "green-1", "color": "green"})
+            await until(lambda: not its.edge.away)
+    (line,) = [line for line in lines if line["event"] == RESUMED]
+    assert (line["call_id"], line["after"], line["reason"]) == (CALL_ID, 1012, "drain")
+    assert line["by"] == {"pod": "green-1", "color": "green"}
+    assert line["gap_ms"] >= 0
 
 
 async def test_each_pod_is_told_what_the_edge_can() -> None:

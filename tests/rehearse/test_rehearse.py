@@ -1,6 +1,6 @@
 """`voice-agent rehearse` as a user runs it: real pods, a real HAProxy, real calls.
 
-Tests of `balancer`, `clients`, `command`, `environment`, `programs`, `script` and `screen`, too.
+Tests of `balancer`, `callers`, `clients`, `command`, `environment`, `faults`, `programs`, `script` and `screen`, too.
 """
 
 from __future__ import annotations
@@ -17,29 +17,37 @@ from voice_agent.cli import cli
 from voice_agent.errors import SettingsError
 from voice_agent.rehearse import programs
 from voice_agent.rehearse.balancer import CONFIGURATION
+from voice_agent.rehearse.callers import Clients
 
 
 @pytest.mark.slow
-def test_a_small_rehearsal_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("edges", [2, 0])
+def test_a_small_rehearsal_loses_nothing(tmp_path: Path, edges: int) -> None:
     """Four callers of all kinds are moved from blue to green; the last line of the output is the figures.
 
     What the pods of both colors recorded replays to the same events.
     """
-    report, recordings = tmp_path / "report.html", tmp_path / "recordings"
-    command = [sys.executable, "-m", "voice_agent", "rehearse"]
-    command += ["--short", "--callers", "4", "--json", "--report", str(report), "--record", str(recordings)]
+    report, picture, recordings = tmp_path / "report.html", tmp_path / "picture.svg", tmp_path / "recordings"
+    command = [sys.executable, "-m", "voice_agent", "rehearse", "--short", "--callers", "4", "--edges", str(edges)]
+    command += ["--json", "--report", str(report), "--picture", str(picture), "--record", str(recordings)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     figures = json.loads(run.stdout.splitlines()[-1])
     assert figures["calls_by_kind"].keys() == {"sdk", "browser", "plain"}
     assert (figures["dropped"], figures["events_lost"], figures["events_repeated"]) == (0, 0, 0)
     assert figures["cutovers"] == 1
-    # Both SDK clients and the browser were handed off.
+    # Both SDK clients and the browser were handed off; and so was, with edges, the one that cannot resume.
     assert figures["resumes"] >= 2
+    if edges:
+        assert figures["behind_edges"]["moves"]["handoff"] >= 2
+        assert figures["behind_edges"]["lost"] == 0
+    else:
+        assert figures["behind_edges"] is None
     assert figures["resume_gap_ms"]["p99"] < 5000
     (drained_s,) = figures["drain_seconds"]
     assert drained_s < 60
     assert report.read_text().count("<svg") == 3
+    assert picture.read_text().startswith("<svg")
     replayed = subprocess.run(
         [sys.executable, "-m", "voice_agent", "replay", str(recordings), "--json"],
         capture_output=True,
@@ -67,9 +75,18 @@ def test_a_missing_haproxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         programs.find_haproxy()
 
 
-def test_a_report_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+def test_clients_that_are_not_known_are_refused() -> None:
+    """With those that are."""
+    outcome = CliRunner().invoke(cli, ["rehearse", "--clients", "stock"])
+    assert outcome.exit_code == 2
+    for known in Clients:
+        assert known in outcome.output
+
+
+@pytest.mark.parametrize("option", ["--report", "--picture"])
+def test_a_report_without_a_folder_is_refused_at_once(tmp_path: Path, option: str) -> None:
     """Not after three minutes."""
-    outcome = CliRunner().invoke(cli, ["rehearse", "--report", str(tmp_path / "none" / "x.html")])
+    outcome = CliRunner().invoke(cli, ["rehearse", option, str(tmp_path / "none" / "x.html")])
     assert isinstance(outcome.exception, SettingsError)
     assert "no folder" in str(outcome.exception)
 

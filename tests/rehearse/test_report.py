@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.rehearse.test_edge_figures import held_call
 from voice_agent.rehearse.conversation import Found
 from voice_agent.rehearse.cutovers import Outcome
+from voice_agent.rehearse.edge_figures import EdgeCounts
 from voice_agent.rehearse.figures import CallResult, RehearsalRecording, ScriptedCutover
 from voice_agent.rehearse.report import render
-from voice_agent.rehearse.timeline import CallLine, Mark
+from voice_agent.rehearse.timeline import CallLine, Mark, PodFault
 
 DONE = Outcome("green", 0, ok=True, reason="", drain_seconds=21.04)
 REFUSED = Outcome("green", 1, ok=False, reason="the smoke call <failed>", drain_seconds=None)
@@ -31,7 +33,7 @@ def recording() -> RehearsalRecording:
     plain = CallLine("plain-3", "plain", "call_b")
     plain.begin_leg("blue", "blue-2", 1)
     plain.end_leg(20)
-    made.calls = [CallResult(moved, Found(), 9, 300, 1), CallResult(plain, Found(), 2, 60, 0)]
+    made.calls = [CallResult(moved, Found(), 9, 300), CallResult(plain, Found(), 2, 60)]
     made.cutovers = [
         ScriptedCutover("blue to green", DONE),
         ScriptedCutover("back to blue", DONE),
@@ -52,7 +54,7 @@ def test_the_figures_count_each_cutover_once() -> None:
     assert figures["ok"]
     assert (figures["cutovers"], figures["rollbacks"], figures["crashes"]) == (2, 1, 1)
     assert figures["drain_seconds"] == [21.0, 21.0, 21.0]
-    assert figures["resume_gap_ms"] == {"p50": 500.0, "p99": 500.0}
+    assert figures["resume_gap_ms"] == {"p50": 500.0, "p99": 500.0, "max": 500.0}
     assert (figures["calls"], figures["events"], figures["resumes"]) == (2, 360, 1)
     assert figures["resumes_by_cause"] == {"handoff": 1, "crash": 0}
     assert (figures["dropped"], figures["events_lost"], figures["events_repeated"]) == (0, 0, 0)
@@ -96,6 +98,29 @@ def test_a_refused_release_must_not_move_anybody() -> None:
     made.moved_by_rollback = 1
     assert made.verdict
     assert RehearsalRecording(2, cutovers_planned=0).verdict == ["there was no call"]
+
+
+def test_the_report_tells_what_was_behind_the_edges() -> None:
+    """Gaps by cause, faults of pods, and a line for the callers whose connection stands."""
+    made = recording()
+    assert "Behind the edges" not in render(made)
+    held = held_call("crash", gap_s=0.04)
+    made.calls.append(CallResult(held, Found(), 4, 100, silence_s=0.3))
+    made.edges = [EdgeCounts("edge-1"), EdgeCounts("edge-2")]
+    made.faults = [PodFault("stop", "green-1", 12, 6.25)]
+    page = render(made)
+    assert "1 calls were held by 2 edges" in page
+    assert "<td>crash<td>1<td>40 ms<td>40 ms<td>40 ms" in page
+    assert "<td>stop<td>green-1<td>12<td>6.2 s" in page
+    assert "held by an edge" in page
+    assert "at most 300 ms" in page
+
+
+def test_what_speaks_against_the_edges_is_in_the_verdict() -> None:
+    """As what speaks against the callers' calls is."""
+    made = recording()
+    made.edges = [EdgeCounts("edge-1")]
+    assert made.verdict == ["no call that an edge holds was moved: nothing is shown of them"]
 
 
 def test_the_report_is_one_page_that_needs_nothing_else() -> None:

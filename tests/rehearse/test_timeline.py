@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voice_agent.rehearse.timeline import CallLine, active_calls, percentile
+from voice_agent.rehearse.timeline import CallLine, Move, active_calls, held_calls, percentile
 
 
 def line(*legs: tuple[str, float, float | None]) -> CallLine:
@@ -50,3 +50,36 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert percentile([3, 1, 2], 0.5) == 2
     assert percentile(list(range(1, 101)), 0.99) == 99
     assert percentile([7], 0.99) == 7
+
+
+MOVE = Move("call_a", "green", "green-2", at_s=5, gap_s=1, after=1006, reason="silent for 5 s")
+
+
+def test_a_call_that_an_edge_moves_is_served_in_two_legs() -> None:
+    """From its pod's greeting until the edge knew, and from the next pod's greeting on."""
+    call = line(("blue", 1, None))
+    call.moved(MOVE)
+    assert [(leg.pod, leg.from_s, leg.to_s, leg.ended_with) for leg in call.legs] == [
+        ("blue-1", 1, 4, 1006),
+        ("green-2", 5, None, None),
+    ]
+    assert call.gaps_s == [1]
+    assert call.is_on == "green-2"
+
+
+def test_a_move_may_be_told_after_the_call_has_ended() -> None:
+    """Its end stays where it was."""
+    call = line(("blue", 1, None))
+    call.end_leg(9)
+    call.moved(MOVE)
+    assert [(leg.from_s, leg.to_s) for leg in call.legs] == [(1, 4), (5, 9)]
+    CallLine("plain-0", "plain").moved(MOVE)
+
+
+def test_callers_are_held_through_every_gap() -> None:
+    """Those of edges; what a caller has past them is not counted."""
+    held = line(("blue", 1, None))
+    held.edge = "edge-1"
+    held.moved(MOVE)
+    held.end_leg(9)
+    assert held_calls([held, line(("blue", 1, 9))], [0, 1, 4.5, 8.9, 9]) == [0, 1, 1, 1, 0]

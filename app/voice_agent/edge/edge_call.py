@@ -17,16 +17,24 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import structlog
+
 from voice_agent.call.closing import CloseCode
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
 from voice_agent.edge.dialing import PodRefused
+from voice_agent.edge.pod_event_reader import info
+from voice_agent.edge.pod_events import event_in
 from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.proxied_call import CallerWriter, ProxiedCall
 from voice_agent.edge.resuming import Resuming
 
 ENDED = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.CALL_ENDED, CloseCode.CALL_TIMED_OUT})
 """Closes with which a call has come to its end."""
+RESUMED = "call goes on"
+"""What the log says of a call that another pod serves: by which one, after which close, and how long none did."""
+
+log = structlog.get_logger(__name__)
 
 
 class CallObserver(Protocol):
@@ -121,7 +129,7 @@ class EdgeCall:
                         self._observer.lost("closed")
                     await self._caller.close(told, reason)
                     return
-                if not await self._come_back(code, reading):
+                if not await self._come_back(code, reason, reading):
                     return
         finally:
             reading.cancel()
@@ -170,7 +178,7 @@ class EdgeCall:
                 return
         self._pod.close(CloseCode.NORMAL_CLOSURE if hung_up else CloseCode.GOING_AWAY)
 
-    async def _come_back(self, code: int, reading: asyncio.Future[int]) -> bool:
+    async def _come_back(self, code: int, reason: str, reading: asyncio.Future[int]) -> bool:
         """Have another pod go on; False if the call is over."""
         loop = asyncio.get_running_loop()
         lost_s = loop.time()
@@ -188,11 +196,24 @@ class EdgeCall:
             return False
         if pod is None:
             self._observer.lost("patience")
-            reason = f"no pod within {self._resuming.patience_s:g} s"
-            await self._caller.close(CloseCode.TRY_AGAIN_LATER, reason)
+            told = f"no pod within {self._resuming.patience_s:g} s"
+            await self._caller.close(CloseCode.TRY_AGAIN_LATER, told)
             return False
-        self._observer.resumed(code, loop.time() - lost_s)
+        gap_s = loop.time() - lost_s
+        self._observer.resumed(code, gap_s)
+        self._tell(pod, code, reason, gap_s)
         return await self._go_on(pod)
+
+    def _tell(self, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
+        by = info(event_in(pod.greeting.result()) or {})
+        log.info(
+            RESUMED,
+            call_id=self.call_id,
+            by={"pod": by.get("pod"), "color": by.get("color")},
+            after=code,
+            reason=reason,
+            gap_ms=round(gap_s * 1000, 1),
+        )
 
     async def _go_on(self, pod: PodSocket) -> bool:
         """Take what the next pod replays; False if it lacks events that the caller has not seen."""

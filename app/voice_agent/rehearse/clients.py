@@ -1,4 +1,4 @@
-"""What callers hold: the official SDK, a browser's WebSocket, and one that cannot resume.
+"""What callers hold who resume: the official SDK, and a browser's WebSocket.
 
 Each gives the events of a call from one connection to the next and comes back by itself as
 its kind does. What was sent into a connection that is lost is gone: the greeting says what
@@ -108,44 +108,40 @@ class SdkClient:
             await self._connection.close(code=CloseCode.NORMAL_CLOSURE)
 
 
-class WebSocketClient:
-    """A plain WebSocket: opened with a query, and whether it comes back is up to `resume_query`."""
+class BrowserClient:
+    """A page: sends its origin, keeps cookies from one call to the next, and comes back after the last event it saw.
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    With a `call_key` the URL is the same every time but for the last event; without, it resumes by id and token.
+    """
+
+    def __init__(self, url: str, clock: Clock, cookies: dict[str, str], call_key: str | None) -> None:
+        """`cookies` is the browser's jar: shared by its calls, and changed."""
         self.position = CallPosition(PCM)
         self.on_lost: Callable[[int], None] = lambda code: None
         self._url = url
         self._clock = clock
+        self._cookies = cookies
+        self._call_key = call_key
         self._socket: ClientConnection | None = None
         self._is_over = False
 
-    def first_query(self) -> dict[str, str]:
-        """The query of the first connect, beside the agent."""
-        return {}
-
-    def resume_query(self) -> dict[str, str] | None:
-        """The query with which to come back; None: it cannot."""
-        return None
-
-    def headers(self) -> dict[str, str]:
-        """Headers of the next connect."""
-        return {}
-
-    def connected(self, socket: ClientConnection) -> None:
-        """A connect succeeded."""
-
     async def open(self) -> None:
-        """Connect once."""
-        await self._connect(self.first_query())
+        """Connect once, and say that it can resume, one way or the other."""
+        await self._connect({"resumable": "1"} if self._call_key is None else {"call_key": self._call_key})
+
+    def _resume_query(self) -> dict[str, str]:
+        """By key, or by id and token."""
+        if self._call_key is not None:
+            return {"call_key": self._call_key, "last_event_id": self.position.last_event_id}
+        return self.position.resume_query
 
     async def _connect(self, query: dict[str, str]) -> None:
-        headers = self.headers()
-        origin = headers.pop("Origin", None)
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         try:
             self._socket = await connect(
                 f"{self._url}?{urlencode({'model': AGENT, **query})}",
-                origin=None if origin is None else Origin(origin),
-                additional_headers=headers,
+                origin=Origin(f"http://{urlsplit(self._url).netloc}"),
+                additional_headers={"Cookie": cookies} if cookies else None,
                 proxy=None,
                 compression=None,
                 max_size=MAX_MESSAGE_BYTES,
@@ -155,7 +151,13 @@ class WebSocketClient:
             raise CallRefused(refusal.response.status_code, bytes(refusal.response.body or b""), None) from refusal
         except (OSError, InvalidHandshake) as error:
             raise CallFailed(f"no connection: {error}") from error
-        self.connected(self._socket)
+        self._keep_cookies(self._socket)
+
+    def _keep_cookies(self, socket: ClientConnection) -> None:
+        answer = socket.response
+        for cookie in answer.headers.get_all("Set-Cookie") if answer is not None else []:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name.strip()] = value.strip()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Messages of one connection after the other."""
@@ -175,9 +177,7 @@ class WebSocketClient:
             await self._come_back(code)
 
     async def _come_back(self, code: int) -> None:
-        query = self.resume_query()
-        if query is None:
-            raise CallFailed(f"the connection was closed with {code}, and this caller cannot resume")
+        query = self._resume_query()
         first_s, *more_s = DELAYS_S
         await self._clock.sleep(first_s)
         try:
@@ -206,44 +206,3 @@ class WebSocketClient:
         self._is_over = True
         if self._socket is not None:
             await self._socket.close(CloseCode.NORMAL_CLOSURE)
-
-
-class BrowserClient(WebSocketClient):
-    """A page: sends its origin, keeps cookies from one call to the next, and comes back after the last event it saw.
-
-    With a `call_key` the URL is the same every time but for the last event; without, it resumes by id and token.
-    """
-
-    def __init__(self, url: str, clock: Clock, cookies: dict[str, str], call_key: str | None) -> None:
-        """`cookies` is the browser's jar: shared by its calls, and changed."""
-        super().__init__(url, clock)
-        self._cookies = cookies
-        self._call_key = call_key
-
-    def first_query(self) -> dict[str, str]:
-        """Says that it can resume, one way or the other."""
-        return {"resumable": "1"} if self._call_key is None else {"call_key": self._call_key}
-
-    def resume_query(self) -> dict[str, str]:
-        """By key, or by id and token."""
-        if self._call_key is not None:
-            return {"call_key": self._call_key, "last_event_id": self.position.last_event_id}
-        return self.position.resume_query
-
-    def headers(self) -> dict[str, str]:
-        """Origin, and the jar's cookies."""
-        found = {"Origin": f"http://{urlsplit(self._url).netloc}"}
-        if self._cookies:
-            found["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        return found
-
-    def connected(self, socket: ClientConnection) -> None:
-        """Keep the cookies of the answer."""
-        answer = socket.response
-        for cookie in answer.headers.get_all("Set-Cookie") if answer is not None else []:
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self._cookies[name.strip()] = value.strip()
-
-
-class PlainClient(WebSocketClient):
-    """Cannot resume, and does not say that it could: such a call has to be left to end by itself."""

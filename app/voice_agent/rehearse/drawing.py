@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from voice_agent.rehearse.figures import RehearsalRecording, ScriptedCutover
-from voice_agent.rehearse.timeline import CallLine, Mark, active_calls, percentile
+from voice_agent.rehearse.timeline import CallLine, Mark, active_calls, held_calls, percentile
 
 PAINT = {"blue": "#2f6fd0", "green": "#2e9d57"}
 OTHER = "#8a8a8a"
+HELD = "#7b4bb3"
+KINDS = {"sdk": (HELD, "-"), "browser": ("#c77b1e", "--"), "plain": ("#1e8a8a", ":")}
 HATCH = {"green": "///"}
 """So that the colors can be told apart without seeing colors."""
 STEP_S = 0.25
@@ -36,6 +38,10 @@ def active_plot(recording: RehearsalRecording) -> str:
             counts = active_calls(lines, color, moments)
             top = max(top, *counts)
             axes.step(moments, counts, where="post", color=PAINT[color], linestyle=dashes, label=color, linewidth=1.6)
+        if any(line.edge for line in lines):
+            held = held_calls(lines, moments)
+            top = max(top, *held)
+            axes.step(moments, held, where="post", color=HELD, linestyle=":", label="held by an edge", linewidth=1.6)
         for mark, cutover in zip(_shifts(recording), _moving(recording), strict=False):
             axes.axvspan(mark.at_s, mark.at_s + (cutover.outcome.drain_seconds or 0.0), color="#f0e6c8", linewidth=0)
         axes.set_ylabel("active calls")
@@ -54,7 +60,7 @@ def gap_plot(recording: RehearsalRecording) -> str:
         if not gaps_ms:
             axes.text(0.5, 0.5, "no call was resumed", ha="center", transform=axes.transAxes)
             return
-        for kind, paint, dashes in (("sdk", "#7b4bb3", "-"), ("browser", "#c77b1e", "--")):
+        for kind, (paint, dashes) in KINDS.items():
             of_kind = sorted(
                 gap_s * 1000 for call in recording.calls if call.line.kind == kind for gap_s in call.line.gaps_s
             )

@@ -1,9 +1,10 @@
-"""The environment of a rehearsal: a store, two pods of each color and the load balancer, all real processes."""
+"""The environment of a rehearsal: a store, two pods of each color, the load balancer and edges, all real processes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx
 from voice_agent.errors import StoreError
 from voice_agent.operate.ports import CutoverError
 from voice_agent.rehearse.balancer import Balancer
+from voice_agent.rehearse.edges import Edges
 from voice_agent.rehearse.programs import Program, free_ports, python_module
 from voice_agent.retry import retry
 from voice_agent.runtime.pod.fleet import TAKES_CALLS
@@ -29,6 +31,8 @@ READY_S = 90.0
 """Four pods load their speech models at once."""
 LOOK_S = 0.1
 ANSWER_S = 2.0
+LEAVE_S = 15.0
+"""What a pod may take to leave beyond its drain's deadline."""
 CALL_TTL_S = 1800
 
 
@@ -51,12 +55,17 @@ class RehearsedPod:
 class RehearsalEnvironment:
     """Starts everything and ends everything; a context."""
 
-    def __init__(self, directory: Path, clock: Clock, drain_deadline_s: int, *, recordings: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, clock: Clock, drain_deadline_s: int, *, edges: int = 0, recordings: Path | None = None
+    ) -> None:
         """`recordings`: a folder in which pods record the inputs of their calls."""
-        port, *ports = free_ports(1 + len(COLORS) * PODS_PER_COLOR)
+        port, *ports = free_ports(1 + len(COLORS) * PODS_PER_COLOR + edges)
         names = [(f"{color}-{number + 1}", color) for color in COLORS for number in range(PODS_PER_COLOR)]
-        self.pods = {name: RehearsedPod(name, color, at) for (name, color), at in zip(names, ports, strict=True)}
+        self.pods = {
+            name: RehearsedPod(name, color, at) for (name, color), at in zip(names, ports[edges:], strict=True)
+        }
         self.balancer = Balancer(directory, port, {pod.name: pod.port for pod in self.pods.values()}, clock)
+        self.edges = Edges(directory, ports[:edges], f"ws://127.0.0.1:{port}", clock)
         self.store_url = f"unix://{directory / 'store.sock'}"
         self._directory = directory
         self._clock = clock
@@ -73,6 +82,7 @@ class RehearsalEnvironment:
         for color in COLORS:
             await self._until_healthy(color)
         await self._tell_weights()
+        await self.edges.open()
 
     async def _tell_weights(self) -> None:
         """A pod that drains before the first cutover knows where callers are sent."""
@@ -86,6 +96,7 @@ class RehearsalEnvironment:
 
     async def close(self) -> None:
         """End it all; whatever calls there are, they are over."""
+        await self.edges.close()
         programs = [self._store, *(pod.program for pod in self.pods.values())]
         await asyncio.gather(*(program.kill() for program in programs if program is not None))
         await self.balancer.close()
@@ -154,6 +165,24 @@ class RehearsalEnvironment:
         if program is not None:
             await program.kill()
 
+    def pause(self, name: str) -> None:
+        """SIGSTOP: it is there, and does nothing, as when its host is cut off."""
+        program = self.pods[name].program
+        if program is not None:
+            program.signal(signal.SIGSTOP)
+
+    def unpause(self, name: str) -> None:
+        """SIGCONT."""
+        program = self.pods[name].program
+        if program is not None:
+            program.signal(signal.SIGCONT)
+
+    async def drain(self, name: str) -> None:
+        """SIGTERM, and wait until it has left. Raises `CutoverError`."""
+        program = self.pods[name].program
+        if program is not None and not await program.leave(self._drain_deadline_s + LEAVE_S):
+            raise CutoverError(f"pod {name} did not leave within its drain's deadline")
+
     async def _answers(self, pod: RehearsedPod) -> bool:
         try:
             health = (await self._http.get(f"{pod.http}/healthz/realtime")).json()
@@ -172,11 +201,12 @@ class RehearsalEnvironment:
         return {}
 
     def complaints(self) -> list[str]:
-        """What pods wrote that nobody should have to read."""
+        """What pods and edges wrote that nobody should have to read."""
+        logs = {pod.name: pod.program.log for pod in self.pods.values() if pod.program is not None}
+        logs |= {edge.name: edge.program.log for edge in self.edges.all if edge.program is not None}
         return [
-            f"{pod.name}: {line}"
-            for pod in self.pods.values()
-            if pod.program is not None
-            for line in pod.program.log.read_text(errors="replace").splitlines()
+            f"{name}: {line}"
+            for name, log in logs.items()
+            for line in log.read_text(errors="replace").splitlines()
             if "Traceback" in line or '"level":"error"' in line.replace(" ", "")
         ]

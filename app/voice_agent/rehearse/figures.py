@@ -10,7 +10,8 @@ from typing import Any
 from voice_agent.call.closing import CloseCode
 from voice_agent.rehearse.conversation import Found, totals
 from voice_agent.rehearse.cutovers import Outcome
-from voice_agent.rehearse.timeline import CallLine, Mark, percentile
+from voice_agent.rehearse.edge_figures import EdgeCounts, EdgeFigures, distribution
+from voice_agent.rehearse.timeline import CallLine, Mark, PodFault
 
 
 @dataclass(slots=True)
@@ -21,7 +22,13 @@ class CallResult:
     found: Found
     turns: int
     events: int
-    resumes: int
+    silence_s: float = 0.0
+    """The longest that a caller who cannot resume heard within a reply."""
+
+    @property
+    def resumes(self) -> int:
+        """How often it went on over another connection to a pod."""
+        return max(0, len(self.line.legs) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,15 @@ class RehearsalRecording:
     calls: list[CallResult] = field(default_factory=list)
     cutovers: list[ScriptedCutover] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    connects_again: int = 0
+    """Connects of calls that had not begun, and were tried again."""
+    edges: Sequence[EdgeCounts] = ()
+    faults: Sequence[PodFault] = ()
+    """What was done to pods between two cutovers, where edges hold callers."""
     moved_by_rollback: int = 0
     """Calls that changed their pod while a cutover was refused and rolled back."""
     complaints: list[str] = field(default_factory=list)
-    """Errors in the pods' logs."""
+    """Errors in the pods' and the edges' logs."""
     seconds: float = 0.0
 
     @property
@@ -71,6 +83,14 @@ class RehearsalRecording:
     def drain_seconds(self) -> list[float]:
         """From the shift until the old color was empty, for each cutover that moved callers."""
         return [cutover.outcome.drain_seconds for cutover in self.cutovers if cutover.outcome.drain_seconds is not None]
+
+    @property
+    def behind_edges(self) -> EdgeFigures | None:
+        """Of the calls that edges held; None without edges."""
+        if not self.edges:
+            return None
+        silences_s = [call.silence_s for call in self.calls if call.line.edge and call.line.kind == "plain"]
+        return EdgeFigures([call.line for call in self.calls if call.line.edge], silences_s, self.faults, self.edges)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts: the figures by which a rehearsal is judged, and some more."""
@@ -99,7 +119,9 @@ class RehearsalRecording:
             "resumes": sum(call.resumes for call in self.calls),
             "resumes_by_cause": self.resumes_by_cause,
             "drain_seconds": [round(seconds, 1) for seconds in self.drain_seconds],
-            "resume_gap_ms": {"p50": _rounded(self.gaps_ms, 0.5), "p99": _rounded(self.gaps_ms, 0.99)},
+            "resume_gap_ms": distribution(self.gaps_ms),
+            "connects_again": self.connects_again,
+            "behind_edges": None if self.behind_edges is None else self.behind_edges.as_json(),
             "errors_in_logs": len(self.complaints),
             "seconds": round(self.seconds, 1),
         }
@@ -118,6 +140,8 @@ class RehearsalRecording:
         if self.moved_by_rollback:
             against.append(f"{self.moved_by_rollback} calls were moved although the new version had failed")
         against += [f"{call.line.caller} ({call.line.kind}): {faults(call.found)}" for call in self.bad_calls]
+        if self.behind_edges is not None:
+            against += self.behind_edges.verdict
         if not self.calls:
             against.append("there was no call")
         return against
@@ -140,8 +164,3 @@ def faults(found: Found) -> str:
     }
     said += [f"{count} {what}" for what, count in counts.items() if count]
     return "; ".join([*said, *found.wrong_audio]) or "nothing"
-
-
-def _rounded(values: Sequence[float], share: float) -> float | None:
-    value = percentile(values, share)
-    return None if value is None else round(value, 1)

@@ -66,13 +66,23 @@ class Program:
         """Whether it has not ended."""
         return self.process.returncode is None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it, if it runs."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def leave(self, within_s: float) -> bool:
+        """SIGTERM, and wait until it has ended; False if it has not after so long."""
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.process.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
+
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL if it is still there after a while."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            await asyncio.wait_for(self.process.wait(), STOP_S)
-        except TimeoutError:
+        if not await self.leave(STOP_S):
             await self.kill()
 
     async def kill(self) -> None:

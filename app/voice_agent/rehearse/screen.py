@@ -12,7 +12,15 @@ from rich.table import Table
 from voice_agent.rehearse.figures import RehearsalRecording
 from voice_agent.rehearse.script import Rehearsal
 
-PHASES = {"starting": 0, "warm-up": 5, "blue to green": 10, "calm": 32, "back to blue": 36, "a faulty release": 56}
+PHASES = {
+    "starting": 0,
+    "warm-up": 5,
+    "blue to green": 10,
+    "calm": 32,
+    "a pod is": 32,
+    "back to blue": 36,
+    "a faulty release": 56,
+}
 PHASES |= {"the faulty green": 62, "a good release": 66, "calls on": 72, "to green": 75, "the last turns": 96}
 """Where the script is, in percent of its usual time."""
 
@@ -46,19 +54,20 @@ class RehearsalScreen:
         return self._progress.tasks[0].completed
 
     def _calls(self) -> Table:
-        callers = list(self._rehearsal.live.values())
+        callers = list(self._rehearsal.callers.live.values())
         on = Counter(caller.call.line.is_on or "between two pods" for caller in callers)
         table = Table(box=None, pad_edge=False, show_header=False)
         for pod, calls in sorted(on.items()):
             color = pod.partition("-")[0]
             table.add_row(pod, str(calls), f"[{color if color in ('blue', 'green') else 'dim'}]" + "█" * calls)
         ended = self._rehearsal.recording.calls
-        resumes = sum(call.resumes for call in ended) + sum(caller.call.tally.resumes for caller in callers)
+        resumes = sum(call.resumes for call in ended) + sum(len(caller.call.line.gaps_s) for caller in callers)
         turns = sum(call.turns for call in ended) + sum(caller.talk.turns for caller in callers)
         table.add_row("calls ended", str(len(ended)))
         table.add_row("turns", str(turns))
         table.add_row("resumes", str(resumes))
-        table.add_row("dropped", str(self._rehearsal.dropped), style="bold red" if self._rehearsal.dropped else "")
+        dropped = self._rehearsal.callers.dropped
+        table.add_row("dropped", str(dropped), style="bold red" if dropped else "")
         return table
 
 
@@ -76,6 +85,14 @@ def summary(recording: RehearsalRecording) -> Table:
     gaps = figures["resume_gap_ms"]
     if gaps["p50"] is not None:
         table.add_row("gap of a resume, p50 / p99", f"{gaps['p50']:.0f} / {gaps['p99']:.0f} ms")
+    if (behind := figures["behind_edges"]) is not None:
+        table.add_section()
+        table.add_row("calls held by edges", str(behind["calls"]))
+        for cause, gap_ms in behind["gap_ms"].items():
+            told = f"{behind['moves'][cause]:,}, {gap_ms['p50']:.0f} / {gap_ms['p99']:.0f} ms"
+            table.add_row(f"… moved after a {cause}, gap p50 / p99", told, style="dim")
+        for fault in recording.faults:
+            table.add_row(f"{fault.what} {fault.pod}: its {fault.calls} calls served elsewhere after", fault.told)
     table.add_section()
     for cutover in recording.cutovers:
         drained = cutover.outcome.drain_seconds

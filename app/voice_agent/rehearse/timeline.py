@@ -1,7 +1,8 @@
 """What happened to every call, second by second, and the arithmetic on it. Pure.
 
-Times are seconds since the rehearsal began. A call is served in legs: from a greeting until
-its connection is lost or hung up. The resume gap is the time between two legs.
+Times are seconds since the rehearsal began. A call is served in legs: from a pod's greeting until
+its connection is lost or hung up. The resume gap is the time between two legs. Of a call whose caller
+an edge holds the legs are those of the edge's connections: the caller sees one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,50 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from voice_agent.call.closing import CloseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A call that an edge had another pod go on with."""
+
+    call_id: str
+    color: str
+    pod: str
+    at_s: float
+    """When the pod greeted."""
+    gap_s: float
+    """How long no pod served it, from when the edge knew."""
+    after: int
+    """The close code of the connection before; 1006: it broke."""
+    reason: str
+    """Of that close, as the pod or the edge has put it."""
+
+    @property
+    def cause(self) -> str:
+        """``handoff``, ``crash`` or ``silence``: what ended the connection before."""
+        if self.after in (CloseCode.SERVICE_RESTART, CloseCode.GOING_AWAY):
+            return "handoff"
+        return "silence" if self.reason.startswith("silent") else "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFault:
+    """Something that was done to a pod while edges held the callers."""
+
+    what: str
+    """kill -9, stop or drain."""
+    pod: str
+    calls: int
+    """How many calls that edges hold it served."""
+    moved_s: float | None
+    """After so long all of them were served by other pods; None: they were not within a minute."""
+
+    @property
+    def told(self) -> str:
+        """When all were served elsewhere."""
+        return "never" if self.moved_s is None else f"{self.moved_s:.1f} s"
 
 
 @dataclass(slots=True)
@@ -32,7 +77,11 @@ class CallLine:
     kind: str
     """sdk, browser or plain."""
     call_id: str = ""
+    edge: str = ""
+    """The edge that holds the caller; "" is none."""
     legs: list[Leg] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    """By its edge."""
 
     def begin_leg(self, color: str, pod: str, at_s: float) -> None:
         """A greeting has come."""
@@ -42,6 +91,15 @@ class CallLine:
         """The connection is gone; the first to notice says so."""
         if self.legs and self.legs[-1].to_s is None:
             self.legs[-1].to_s, self.legs[-1].ended_with = at_s, ended_with
+
+    def moved(self, move: Move) -> None:
+        """Its edge says so, perhaps after the call has ended."""
+        if not self.legs:
+            return
+        self.moves.append(move)
+        last = self.legs[-1]
+        self.legs.append(Leg(move.color, move.pod, move.at_s, last.to_s, last.ended_with))
+        last.to_s, last.ended_with = max(last.from_s, move.at_s - move.gap_s), move.after
 
     @property
     def gaps_s(self) -> list[float]:
@@ -73,12 +131,19 @@ class Mark:
 
 def active_calls(calls: Iterable[CallLine], color: str, moments: Sequence[float]) -> list[int]:
     """How many calls a color serves at each moment; moments in any order."""
+    spans = [(leg.from_s, leg.to_s) for call in calls for leg in call.legs if leg.color == color]
+    return _open_spans(spans, moments)
+
+
+def held_calls(calls: Iterable[CallLine], moments: Sequence[float]) -> list[int]:
+    """How many callers have their one connection to an edge at each moment, whether a pod serves them or not."""
+    spans = [(call.legs[0].from_s, call.legs[-1].to_s) for call in calls if call.edge and call.legs]
+    return _open_spans(spans, moments)
+
+
+def _open_spans(spans: Iterable[tuple[float, float | None]], moments: Sequence[float]) -> list[int]:
     changes = sorted(
-        change
-        for call in calls
-        for leg in call.legs
-        if leg.color == color
-        for change in ((leg.from_s, 1), (math.inf if leg.to_s is None else leg.to_s, -1))
+        change for from_s, to_s in spans for change in ((from_s, 1), (math.inf if to_s is None else to_s, -1))
     )
     counts = dict.fromkeys(moments, 0)
     at, active = 0, 0
