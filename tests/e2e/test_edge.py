@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import httpx
 import orjson
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.e2e.pods import PodProcess, Pods, pods
-from tests.servers import free_port
+from tests.e2e.edges import edge
+from tests.e2e.pods import pods
 from tests.waiting import PATIENCE_S, until
 from voice_agent.settings import PREFIX
 
@@ -78,56 +72,13 @@ def said(kind: str, **fields: object) -> str:
     return orjson.dumps({"type": kind, "event_id": "mine", **fields}).decode()
 
 
-class EdgeProcess:
-    """One `voice-agent edge`."""
-
-    def __init__(self, log: Path, *behind: PodProcess) -> None:
-        self.port = free_port()
-        self.http = f"http://127.0.0.1:{self.port}"
-        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-        to = [word for pod in behind for word in ("--to", f"ws://127.0.0.1:{pod.port}")]
-        command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(command, env=kept, stdout=output, stderr=output)
-
-    async def get(self, path: str) -> str:
-        """What it says; "" while it does not."""
-        async with httpx.AsyncClient(trust_env=False) as client:
-            with contextlib.suppress(httpx.HTTPError):
-                return (await client.get(self.http + path)).text
-        return ""
-
-    async def is_ready(self) -> bool:
-        """Whether it would take a caller."""
-        return '"status":"ok"' in await self.get("/healthz/realtime")
-
-
-@contextlib.asynccontextmanager
-async def edge(its: Pods, *behind: PodProcess) -> AsyncIterator[EdgeProcess]:
-    """An edge in front of pods for the length of a block; it leaves at the end by itself."""
-    one = EdgeProcess(its.directory / "edge.log", *behind)
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not await one.is_ready():
-                await asyncio.sleep(0.05)
-        yield one
-        one.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(asyncio.to_thread(one.process.wait), PATIENCE_S) == 0
-    finally:
-        one.process.kill()
-        one.process.wait()
-    assert "Traceback" not in one.log.read_text(), one.log.read_text()
-
-
 @pytest.mark.parametrize("how", ["kill", "term"])
 async def test_a_plain_client_hears_every_word_though_its_pod_goes(redis_url: str, how: str) -> None:
     """In the middle of what it says, and of what it is answered; with chunks of any size, and one id for all events."""
     async with pods(redis_url) as its:
         blue = await its.start("blue", agent="echo")
         green = await its.start("green", agent="echo")
-        async with edge(its, blue, green) as front:
+        async with edge(its.directory, blue.port, green.port) as front:
             calls = [PlainCall(front.url, size) for size in (960, 1200, 1442, 1922)]
             talking = asyncio.gather(*(call.run() for call in calls))
             await until(lambda: all(call.turns for call in calls) or talking.done())

@@ -315,6 +315,20 @@ async def test_what_a_client_says_of_its_address_is_not_passed_on(routed: Routed
     assert request.headers.get_all("X-Forwarded-For") == ["127.0.0.1"]
 
 
+EDGES = "203.0.113.0/24 127.0.0.1 198.51.100.7"
+
+
+@pytest.mark.parametrize("router", [{"ROUTER_EDGES": EDGES, "ROUTER_COLOR_KEY": KEY}], indirect=True)
+async def test_an_edge_is_believed_in_where_its_caller_connects_from(routed: RoutedPods) -> None:
+    """Beside its own address; a color, however, it is given by the key alone, as its callers are."""
+    async with await routed.call(headers={"X-Forwarded-For": "192.0.2.9"}):
+        pass
+    (request,) = [request for pod in routed.pods.values() for request in pod.seen]
+    assert request.headers.get_all("X-Forwarded-For") == ["192.0.2.9", "127.0.0.1"]
+    assert await routed.split(2, color="green") == {"blue": 2}
+    assert await routed.split(2, color=f"green:{KEY}") == {"green": 2}
+
+
 async def test_its_faults_are_told_in_words(routed: RoutedPods, tmp_path: Path) -> None:
     """A color without servers, a backend that is not there, nobody at the socket."""
     with pytest.raises(RouterError, match="no server of purple"):

@@ -1,0 +1,62 @@
+"""Edges as real processes, as an operator runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from tests.servers import free_port
+from tests.waiting import PATIENCE_S
+from voice_agent.settings import PREFIX
+
+
+class EdgeProcess:
+    """One `voice-agent edge`."""
+
+    def __init__(self, log: Path, *behind: int) -> None:
+        """`behind`: ports of pods, or of a load balancer."""
+        self.port = free_port()
+        self.http = f"http://127.0.0.1:{self.port}"
+        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        to = [word for port in behind for word in ("--to", f"ws://127.0.0.1:{port}")]
+        command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(command, env=kept, stdout=output, stderr=output)
+
+    async def get(self, path: str) -> str:
+        """What it says; "" while it does not."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with contextlib.suppress(httpx.HTTPError):
+                return (await client.get(self.http + path)).text
+        return ""
+
+    async def is_ready(self) -> bool:
+        """Whether it would take a caller."""
+        return '"status":"ok"' in await self.get("/healthz/realtime")
+
+
+@contextlib.asynccontextmanager
+async def edge(directory: Path, *behind: int) -> AsyncIterator[EdgeProcess]:
+    """An edge in front of these ports for the length of a block; it leaves at the end by itself."""
+    one = EdgeProcess(directory / "edge.log", *behind)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await one.is_ready():
+                await asyncio.sleep(0.05)
+        yield one
+        one.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(asyncio.to_thread(one.process.wait), PATIENCE_S) == 0
+    finally:
+        one.process.kill()
+        one.process.wait()
+    assert "Traceback" not in one.log.read_text(), one.log.read_text()

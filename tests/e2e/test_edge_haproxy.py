@@ -1,0 +1,143 @@
+"""Callers who know nothing of resuming, as `deploy/haproxy` says: HAProxy, two edges, HAProxy, two pods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.datastructures import Headers
+
+from tests.e2e.edges import EdgeProcess, edge
+from tests.e2e.pods import PodProcess, Pods, pods
+from tests.e2e.test_edge import PlainCall
+from tests.servers import free_port
+from tests.waiting import until
+from voice_agent.operate.ports import Routing
+from voice_agent.rehearse.balancer import Balancer
+from voice_agent.rehearse.programs import Program, find_haproxy
+from voice_agent.runtime.clock import SystemClock
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "edges.cfg"
+SIZES = (960, 1200, 1442, 1922)
+
+
+@dataclass
+class Fleet:
+    """All of it."""
+
+    url: str
+    """Of the first HAProxy."""
+    edges: list[EdgeProcess]
+    balancer: Balancer
+    """The second one."""
+    pods: dict[str, PodProcess]
+    its: Pods
+
+    async def count(self, sample: str) -> float:
+        """A sample of the edges' metrics, of all of them."""
+        lines = [line for one in self.edges for line in (await one.get("/metrics")).splitlines()]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample))
+
+    async def first(self, cookie: str = "") -> Headers:
+        """What a first connect is answered."""
+        headers = {"Cookie": cookie} if cookie else {}
+        async with connect(f"{self.url}?model=echo", additional_headers=headers, proxy=None) as socket:
+            assert socket.response is not None
+            return socket.response.headers
+
+
+@contextlib.asynccontextmanager
+async def front(directory: Path, *edges: EdgeProcess) -> AsyncIterator[int]:
+    """HAProxy in front of two edges; its port."""
+    port = free_port()
+    known = {"EDGES_BIND": f"127.0.0.1:{port}"}
+    known |= {f"EDGE_{number}": f"127.0.0.1:{one.port}" for number, one in enumerate(edges, 1)}
+    command = [str(find_haproxy()), "-db", "-f", str(CONFIGURATION)]
+    program = await Program.start(command, directory / "edges.log", {**os.environ, **known})
+
+    async def leads_to_an_edge() -> bool:
+        assert program.runs, program.last_words()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with contextlib.suppress(httpx.HTTPError):
+                return (await client.get(f"http://127.0.0.1:{port}/healthz/realtime")).status_code == 200
+        return False
+
+    try:
+        await until(leads_to_an_edge)
+        yield port
+    finally:
+        await program.stop()
+
+
+@contextlib.asynccontextmanager
+async def fleet(store_url: str, *names: str) -> AsyncIterator[Fleet]:
+    """Pods of these names, such as ``blue-1``, with all that stands in front of them."""
+    async with contextlib.AsyncExitStack() as stack:
+        its = await stack.enter_async_context(pods(store_url))
+        started = {name: await its.start(name.partition("-")[0], agent="echo") for name in names}
+        ports = {f"{color}-{number}": free_port() for color in ("blue", "green") for number in (1, 2)}
+        ports |= {name: pod.port for name, pod in started.items()}
+        balancer = Balancer(its.directory, free_port(), ports, SystemClock())
+        stack.push_async_callback(balancer.close)
+        await balancer.open()
+        for color in {name.partition("-")[0] for name in names}:
+            await balancer.until_healthy(color, sum(name.startswith(color) for name in names))
+        edges = []
+        for number in ("1", "2"):
+            directory = its.directory / f"edge-{number}"
+            directory.mkdir()
+            edges.append(await stack.enter_async_context(edge(directory, balancer.port)))
+        port = await stack.enter_async_context(front(its.directory, *edges))
+        yield Fleet(f"ws://127.0.0.1:{port}/v1/realtime", edges, balancer, started, its)
+
+
+@pytest.mark.parametrize("how", ["kill", "drain"])
+async def test_callers_notice_nothing_of_a_pod_that_goes(redis_url: str, how: str) -> None:
+    """Killed, or drained: they are on both edges, and their calls go where the weights say."""
+    async with fleet(redis_url, "blue-1", "blue-2") as all_of_it:
+        calls = [PlainCall(all_of_it.url, size) for size in SIZES]
+        talking = asyncio.gather(*(call.run() for call in calls))
+        await until(lambda: all(call.turns for call in calls) or talking.done())
+        for one in all_of_it.edges:
+            assert "voice_edge_calls 2.0" in await one.get("/metrics")
+        gone = all_of_it.pods["blue-1"]
+        if how == "kill":
+            gone.kill()
+        else:
+            gone.terminate()
+        await talking
+        assert await all_of_it.count("voice_edge_gap_seconds_count") == 2
+        assert await all_of_it.count("voice_edge_lost_total") == 0
+
+
+async def test_a_cutover_moves_calls_behind_edges(redis_url: str) -> None:
+    """By the same weights as without: green alone, blue drained, and nobody waits for a caller to hang up."""
+    async with fleet(redis_url, "blue-1", "green-1") as all_of_it:
+        calls = [PlainCall(all_of_it.url, size) for size in SIZES]
+        talking = asyncio.gather(*(call.run() for call in calls))
+        await until(lambda: all(call.turns for call in calls) or talking.done())
+        await all_of_it.balancer.router.write(Routing.alone("green"))
+        await all_of_it.its.route(green=100)
+        all_of_it.pods["blue-1"].terminate()
+        assert await all_of_it.pods["blue-1"].exit_status() == 0
+        await talking
+        assert await all_of_it.count("voice_edge_gap_seconds_count") == len(calls)
+        assert await all_of_it.count("voice_edge_lost_total") == 0
+
+
+async def test_a_first_connect_is_sticky_through_an_edge(redis_url: str) -> None:
+    """The cookie is the caller's: an edge hands it on in both directions, so a page that reloads stays on its color."""
+    async with fleet(redis_url, "blue-1", "green-1") as all_of_it:
+        headers = await all_of_it.first()
+        assert headers["X-Voice-Color"] == "blue"
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        await all_of_it.balancer.router.write(Routing({"blue": 0, "green": 100}))
+        assert (await all_of_it.first())["X-Voice-Color"] == "green"
+        assert (await all_of_it.first(cookie))["X-Voice-Color"] == "blue"
