@@ -40,6 +40,11 @@ class EdgeProcess:
                 return (await client.get(self.http + path)).text
         return ""
 
+    async def lost(self) -> float:
+        """Callers that it closed though nobody hung up."""
+        lines = (await self.get("/metrics")).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("voice_edge_lost_total{"))
+
     async def is_ready(self) -> bool:
         """Whether it would take a caller."""
         return '"status":"ok"' in await self.get("/healthz/realtime")
