@@ -163,6 +163,8 @@ def call_settings(settings: Settings) -> CallSettings:
         idle_timeout_s=settings.idle_timeout,
         checkpoint_ms=settings.input_checkpoint_ms,
         outbox_bytes=settings.outbox_bytes,
+        address=settings.advertised,
+        node=settings.node,
     )
 
 

@@ -40,7 +40,7 @@ async def build(
 ) -> AsyncIterator[EdgeApplication]:
     """An edge that looks after its calls and its pods for the length of a block."""
     metrics = EdgeMetrics()
-    upstreams = Upstreams(Dialer(settings.to))
+    upstreams = Upstreams(Dialer(settings.to, direct=settings.direct))
     edge = Edge(
         settings.name,
         upstreams,

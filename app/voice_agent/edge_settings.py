@@ -38,6 +38,8 @@ class EdgeSettings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port to listen on."""
+    direct: bool = True
+    """A pod that hands a call off may name the one that is to go on, which is asked first, past the load balancer."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Callers' connections that may be held at once."""
     patience: Annotated[float, Field(ge=1, le=HOURS)] = 30

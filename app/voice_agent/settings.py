@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -21,6 +22,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from voice_agent.call.closing import moved_to
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
 
@@ -67,6 +69,10 @@ class Settings(BaseSettings):
     """Address to listen on; anything but loopback needs `API_KEYS` and `SECRET`."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port to listen on."""
+    advertise_address: str = ""
+    """Name or address, and port if it is another, at which edges reach this very pod; unset: `HOST` if it is one."""
+    node: Annotated[str, Field(pattern=rf"{LABEL}|^$", max_length=200)] = ""
+    """The machine that this pod runs on, by which operators name all of its pods."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
     """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
     store_url: Annotated[str, Field(min_length=1, repr=False, validate_default=True)] = EMBEDDED
@@ -152,6 +158,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
         return networks
 
+    @field_validator("advertise_address")
+    @classmethod
+    def _check_advertised(cls, given: str) -> str:
+        if given and not moved_to(advertised(given, 1)):
+            raise ValueError(f"{given!r} is no name or address such as 10.0.3.7 or 10.0.3.7:8080")
+        return given
+
     @field_validator("store_url")
     @classmethod
     def _place(cls, url: str) -> str:
@@ -200,10 +213,28 @@ class Settings(BaseSettings):
         return self.host in EVERYWHERE
 
     @property
+    def advertised(self) -> str:
+        """Where edges reach this very pod, as a URL without a path; "" is not known.
+
+        Loopback is none: it is another machine's as well.
+        """
+        if self.advertise_address:
+            return advertised(self.advertise_address, self.port)
+        return "" if self.listens_everywhere or self.listens_on_loopback else advertised(self.host, self.port)
+
+    @property
     def address(self) -> str:
         """Host and port of this machine's own pod, as they stand in a URL on the same machine."""
         host = EVERYWHERE.get(self.host, self.host)
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+def advertised(given: str, port: int) -> str:
+    """The URL of a host, with `port` unless it has one."""
+    if given.count(":") > 1 and not given.startswith("["):
+        given = f"[{given}]"  # an address of IPv6
+    has_port = re.search(r":\d+$", given.rpartition("]")[2])
+    return f"ws://{given}" if has_port else f"ws://{given}:{port}"
 
 
 KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})

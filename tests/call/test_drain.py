@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.call.drain import Drain, DrainingCall, DrainMode
+from voice_agent.call.drain import HANDOFFS_PER_S, Drain, DrainingCall, DrainMode, to_move
 
 CALLS = st.lists(
     st.builds(
@@ -74,3 +74,33 @@ def test_what_is_left_of_a_drain_is_never_less_than_nothing() -> None:
     """Clients are told of it."""
     plan = Drain(DrainMode.FINISH, 600)
     assert [plan.left_s(elapsed_s) for elapsed_s in (0, 250, 600, 601)] == [600, 350, 0, 0]
+
+
+def test_a_drain_of_many_calls_takes_longer_than_two_seconds() -> None:
+    """A hundred each second, so that those who take them over keep up; a short deadline goes before."""
+    half = DrainingCall("half", True, True, 0.5)
+    many = Drain(DrainMode.HANDOFF, 600, calls=10 * HANDOFFS_PER_S)
+    assert many.to_hand_off([half], elapsed_s=4.9, others_take_calls=True) == []
+    assert many.to_hand_off([half], elapsed_s=5.0, others_take_calls=True) == ["half"]
+    soon = Drain(DrainMode.HANDOFF, 20, calls=10 * HANDOFFS_PER_S)
+    assert soon.to_hand_off([half], elapsed_s=1.0, others_take_calls=True) == ["half"]
+
+
+@given(CALLS, st.floats(1, 600), st.floats(0, 5), st.booleans())
+def test_a_drain_that_closes_nobody_by_force_names_only_calls_that_go_on_elsewhere(
+    calls: list[DrainingCall], deadline_s: float, share: float, others: bool
+) -> None:
+    """At its deadline and after it, too; from half of it on it waits for no quiet moment."""
+    plan = Drain(DrainMode.HANDOFF, deadline_s, closes_rest=False)
+    named = plan.to_hand_off(calls, elapsed_s=deadline_s * share, others_take_calls=others)
+    resumable = [call.call_id for call in calls if call.resumable]
+    assert set(named) <= set(resumable if others else [])
+    if others and share >= 0.5:
+        assert named == resumable
+
+
+@given(CALLS, st.integers(-1, 9))
+def test_a_pod_that_stays_gives_no_more_calls_than_it_is_asked_for(calls: list[DrainingCall], limit: int) -> None:
+    """In the order in which they are offered, and none that would be lost or interrupted."""
+    may_move = [call.call_id for call in calls if call.resumable and call.quiet]
+    assert to_move(calls, limit) == may_move[: max(0, limit)]

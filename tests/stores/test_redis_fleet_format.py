@@ -63,6 +63,12 @@ def read_weights(weights: Any, told_at_ms: bytes | None = b"7") -> tuple[RouterW
             "took_call_at_ms": 6,
             "forwarded_call_at_ms": 7,
             "store": "degraded",
+            "calls_resumable_now": 8,
+            "loop_lag_ms": 9,
+            "address": "ws://10.0.3.7:8080",
+            "node": "node-17",
+            "applied_request": "",
+            "moves_left": 10,
         },
     ],
 )
@@ -80,6 +86,8 @@ def test_what_an_older_version_does_not_say_counts_for_nothing() -> None:
     numbers = (said.calls_not_resumable, said.oldest_call_at_ms)
     assert (*numbers, said.took_call_at_ms, said.forwarded_call_at_ms) == (0, 0, 0, 0)
     assert said.reads_schemas == (0, 0)
+    assert (said.calls_resumable_now, said.loop_lag_ms, said.moves_left) == (0, 0, 0)
+    assert (said.address, said.node, said.applied_request) == ("", "", None)
     assert PodCounters() == PodCounters(ended=0, failed=0, dropped=0, resumed=0, turns={}, causes={})
     assert read_heartbeat(counters=b"{}") == (
         PodHeartbeat("a", "blue", "1", "ok", 2, 0, 9, 0, 7, counters=PodCounters(0, 0, 0, 0)),
@@ -100,6 +108,10 @@ def test_a_heartbeat_that_has_run_out_is_none_and_not_odd() -> None:
         ("color", b"\xff", "no UTF-8"),
         ("version", "1" * (MAX_TEXT_CHARS + 1), "its version is no label"),
         ("store", "\x1b", "its store is no label"),
+        ("address", "\x1b", "its address is no label"),
+        ("node", "\x1b", "its node is no label"),
+        ("applied_request", "\x1b", "its applied_request is no label"),
+        *((name, "x", f"its {name} is no number") for name in ("calls_resumable_now", "loop_lag_ms", "moves_left")),
         ("active_calls", "-1", "its active_calls is no number"),
         *(("reads_schemas", odd, "its reads_schemas are no numbers") for odd in ("2", "2 soon", "2 " + "3" * 21)),
         ("capacity", str(MAX_NUMBER + 1), "its capacity is no number"),

@@ -7,6 +7,7 @@ library may decide by the number alone: `MAY_RESUME` says which closes leave the
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 
@@ -40,6 +41,23 @@ REASONS: dict[int, str] = {
     CloseCode.ATTACHED_ELSEWHERE: "the call is attached elsewhere",
     CloseCode.CALL_ENDED: "the call has ended",
 }
+
+MOVED_TO = "moved to "
+_ADDRESS = re.compile(r"wss?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
+"""``ws://`` or ``wss://``, a name or an address, a port, and nothing else; 80 characters, so that a close frame, whose
+reason has 123 bytes, has room for it."""
+
+
+def moved_to(address: str) -> str:
+    """The reason of a close with 1012 that names the pod that is to go on; "" for what is no such address."""
+    return MOVED_TO + address if _ADDRESS.fullmatch(address) else ""
+
+
+def address_in(reason: str) -> str:
+    """The address in such a reason; "" for any other reason."""
+    address = reason.removeprefix(MOVED_TO)
+    return address if reason.startswith(MOVED_TO) and _ADDRESS.fullmatch(address) else ""
+
 
 MAY_RESUME: frozenset[int] = frozenset(
     {

@@ -46,6 +46,14 @@ COMMANDS = {
         "voice_agent.cli.operating",
         "Take no new calls and let those under way go: of one pod, or of a whole color.",
     ),
+    "evacuate": (
+        "voice_agent.cli.moving",
+        "Empty pods before their node goes: they take nothing new, and calls that can move go to other pods.",
+    ),
+    "rebalance": (
+        "voice_agent.cli.moving",
+        "Move some calls: from pods that have more than their share, or whose loop lags, to those that have less.",
+    ),
     "replay": (
         "voice_agent.cli.replaying",
         "Give a recording of a call's inputs to the rules again, or all recordings of a folder.",
@@ -54,7 +62,7 @@ COMMANDS = {
 }
 """The module of each command, in which a function of its name is; and how that function's docstring begins."""
 
-STORE_TOOLS = ("cutover", "drain", "fleet")
+STORE_TOOLS = ("cutover", "drain", "evacuate", "fleet", "rebalance")
 """Commands that talk to a store, whose code logs what it passes over."""
 
 LOOK = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}

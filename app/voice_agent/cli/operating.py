@@ -160,7 +160,8 @@ def _pod(settings: Settings, url: str | None) -> RemotePod:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Store]:
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store of the settings, for the length of a block. Raises what keeps it from being used."""
     from voice_agent.bootstrap import make_store
     from voice_agent.stores.layout import check_layout
 
@@ -183,14 +184,14 @@ async def _publish(settings: Settings, namespace: str, every_s: float) -> None:
         print(text, file=sys.stderr, flush=True)
 
     publisher = CloudWatchPublisher(namespace=namespace)
-    async with _opened(settings) as store:
+    async with opened_store(settings) as store:
         clock = SystemClock()
         await publish_forever(store, FleetWatch(store, clock), publisher, clock, every_s, say)
 
 
 async def _fleet(settings: Settings, url: str | None) -> Fleet:
     if url is None and "store_url" in settings.model_fields_set:
-        async with _opened(settings) as store:
+        async with opened_store(settings) as store:
             return Fleet(await store.pods())
     return await _pod(settings, url).fleet()
 
@@ -201,7 +202,7 @@ async def _drain(settings: Settings, given: DrainArguments, approve: Callable[[O
     clock = SystemClock()
     if given.color is None:
         return await drain_pod(_pod(settings, given.url), given.mode, given.deadline, clock, wait=given.wait)
-    async with _opened(settings) as store:
+    async with opened_store(settings) as store:
         deadline_s = settings.drain_deadline if given.deadline is None else given.deadline
         mode = given.mode or settings.drain_mode
         return await drain_color(store, given.color, mode, deadline_s, clock, wait=given.wait, approve=approve)
@@ -214,7 +215,7 @@ async def _cancel(settings: Settings, url: str | None, color: str | None) -> tup
         cancelled = await pod.cancel_drain()
         told = f"{pod.url} takes calls again." if cancelled else f"{pod.url} was not draining."
         return {"what": pod.url, "draining": False, "cancelled": cancelled}, told
-    async with _opened(settings) as store:
+    async with opened_store(settings) as store:
         cancelled = await store.drain_request(color) is not None
         await store.request_drain(color, None)
     undone = f"{color} takes calls again within {APPLIED_WITHIN_S} s."

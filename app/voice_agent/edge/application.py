@@ -98,8 +98,8 @@ class CallerEndpoint:
     async def _hold(self, caller: CallerSocket, pod: PodSocket, request: CallerRequest) -> None:
         edge = self._edge
 
-        async def resume(call_id: str, token: str, last_event: int) -> PodSocket:
-            again = await edge.upstreams.dialer.dial(request.resume(call_id, token, last_event))
+        async def resume(call_id: str, token: str, last_event: int, address: str) -> PodSocket:
+            again = await edge.upstreams.dialer.dial(request.resume(call_id, token, last_event), at=address)
             return again.socket
 
         call = EdgeCall(

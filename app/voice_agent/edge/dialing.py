@@ -64,10 +64,11 @@ class Answered:
 class Dialer:
     """Knows where pods are: one address of a load balancer, or several, which take turns."""
 
-    def __init__(self, urls: Sequence[str], *, tls: ssl.SSLContext | None = None) -> None:
-        """`urls`: ``ws://`` or ``wss://``, host and port."""
+    def __init__(self, urls: Sequence[str], *, tls: ssl.SSLContext | None = None, direct: bool = True) -> None:
+        """`urls`: ``ws://`` or ``wss://``, host and port. `direct`: pods may be asked past the load balancer."""
         self.urls = tuple(urls)
         self._tls = tls or ssl.create_default_context()
+        self._direct = direct
         self._turns = count()
 
     async def dial_any(self, request: UpgradeRequest) -> Answered:
@@ -77,9 +78,14 @@ class Dialer:
                 return await self.dial(request)
         return await self.dial(request)
 
-    async def dial(self, request: UpgradeRequest, *, within_s: float = DIAL_S) -> Answered:
-        """A connection on which a pod has greeted. Raises `PodRefused` and `PodUnreachable`."""
-        url = urlsplit(self.urls[next(self._turns) % len(self.urls)])
+    async def dial(self, request: UpgradeRequest, *, at: str = "", within_s: float = DIAL_S) -> Answered:
+        """A connection on which a pod has greeted. Raises `PodRefused` and `PodUnreachable`.
+
+        `at`: the address of one pod, past the load balancer.
+        """
+        if at and not self._direct:
+            raise PodUnreachable(f"{at}: pods are asked through the load balancer alone")
+        url = urlsplit(at or self.urls[next(self._turns) % len(self.urls)])
         is_safe = url.scheme == "wss"
         host, port = url.hostname or "", url.port or (443 if is_safe else 80)
         loop = asyncio.get_running_loop()

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from voice_agent.call.closing import CloseCode
+from voice_agent.call.closing import CloseCode, address_in
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
 from voice_agent.edge.dialing import PodRefused
@@ -163,9 +163,9 @@ class EdgeCall:
 
     # --- inside -----------------------------------------------------------------
 
-    async def _next_pod(self) -> PodSocket | None:
+    async def _next_pod(self, named: str = "") -> PodSocket | None:
         proxied = self._proxied
-        return await self._resuming.next_pod(proxied.call_id, proxied.token, proxied.newest)
+        return await self._resuming.next_pod(proxied.call_id, proxied.token, proxied.newest, named)
 
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""
@@ -179,10 +179,11 @@ class EdgeCall:
         self._pod.close(CloseCode.NORMAL_CLOSURE if hung_up else CloseCode.GOING_AWAY)
 
     async def _come_back(self, code: int, reason: str, reading: asyncio.Future[int]) -> bool:
-        """Have another pod go on; False if the call is over."""
+        """Have another pod go on, which `reason` may name; False if the call is over."""
         loop = asyncio.get_running_loop()
         lost_s = loop.time()
-        finding = asyncio.ensure_future(self._next_pod())
+        named = address_in(reason) if code == CloseCode.SERVICE_RESTART else ""
+        finding = asyncio.ensure_future(self._next_pod(named))
         await asyncio.wait((reading, finding), return_when=asyncio.FIRST_COMPLETED)
         if not finding.done():
             finding.cancel()

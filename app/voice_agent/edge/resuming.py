@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from voice_agent.edge.dialing import PodRefused, PodUnreachable
 from voice_agent.edge.pod_socket import PodSocket
@@ -16,11 +17,14 @@ LOST = frozenset({401, 403, 404, 410})
 """Answers of a pod to a resume after which none will go on with the call."""
 POD_HEADER = "X-Voice-Pod"
 """Without it such an answer is the load balancer's own."""
+NAMED_POD_S = 0.5
+"""How long the pod has to answer that the last one named; after that the load balancer has another one."""
 STEADY_S = 5.0
 """A connection that lasted so long is no try any more: the next one may last as long."""
 
-Resume = Callable[[str, str, int], Awaitable[PodSocket]]
-"""Connects to a pod that goes on with a call: its id, its resume token, the number of the newest event that came.
+Resume = Callable[[str, str, int, str], Awaitable[PodSocket]]
+"""Connects to a pod that goes on with a call: its id, its resume token, the number of the newest event that came, and
+the address of the pod, past the load balancer; "" is whichever that has.
 
 Its greeting has come. Raises `PodRefused`, `PodUnreachable`.
 """
@@ -43,21 +47,25 @@ class Resuming:
         self._until_s = 0.0
         self._pause_s = 0.0
 
-    async def next_pod(self, call_id: str, token: str, newest: int) -> PodSocket | None:
+    async def next_pod(self, call_id: str, token: str, newest: int, named: str = "") -> PodSocket | None:
         """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
 
-        Tries go on where the last ones ended if the connection they gave neither lasted nor brought anything: what a
-        caller sends may be what ends it.
+        `named`: the address of the one that the last pod named; it is tried once, and first. Tries go on where the last
+        ones ended if the connection they gave neither lasted nor brought anything: what a caller sends may be what
+        ends it.
         """
         loop = asyncio.get_running_loop()
         if newest > self._found_at or loop.time() - self._found_s >= STEADY_S:
             self._until_s, self._pause_s = loop.time() + self.patience_s, 0.0
+        if named and (pod := await self._named_pod(call_id, token, newest, named)) is not None:
+            self._found_s, self._found_at = loop.time(), newest
+            return pod
         while loop.time() < self._until_s:
             pause_s, self._pause_s = self._pause_s, min(max(FIRST_PAUSE_S, 2 * self._pause_s), LONGEST_PAUSE_S)
             try:
                 async with asyncio.timeout_at(self._until_s):
                     await asyncio.sleep(pause_s * self._spread(0.5, 1.0))
-                    pod = await self._resume(call_id, token, newest)
+                    pod = await self._resume(call_id, token, newest, "")
             except PodRefused as refusal:
                 if refusal.response.status_code in LOST and POD_HEADER in refusal.response.headers:
                     raise
@@ -66,4 +74,11 @@ class Resuming:
             else:
                 self._found_s, self._found_at = loop.time(), newest
                 return pod
+        return None
+
+    async def _named_pod(self, call_id: str, token: str, newest: int, address: str) -> PodSocket | None:
+        """The pod of an address, if it goes on with the call; a refusal may be of a pod that is not ours."""
+        with suppress(PodRefused, PodUnreachable, TimeoutError):
+            async with asyncio.timeout(NAMED_POD_S):
+                return await self._resume(call_id, token, newest, address)
         return None

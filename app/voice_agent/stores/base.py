@@ -158,6 +158,19 @@ class PodHeartbeat:
     """The same of a call that a proxy handed on."""
     store: str = "ok"
     """How the store is to it: ok, degraded, full, refused or unreachable; ok too if its version does not say."""
+    calls_resumable_now: int = 0
+    """Of the active calls: those that may be handed off at any moment."""
+    loop_lag_ms: int = 0
+    """How late its event loop is, in the median of the last second."""
+    address: str = ""
+    """Where edges reach this very pod, such as ``ws://10.0.3.7:8080``; "": not known, or its version does not say."""
+    node: str = ""
+    """The machine that it runs on; the same."""
+    applied_request: str | None = None
+    """The id of the request to this very pod (`runtime.pod.pod_request`) that it took up last, "" for none. None: its
+    version knows no such requests."""
+    moves_left: int = 0
+    """How many calls it has still to move for that request."""
 
 
 @dataclass(frozen=True, slots=True)

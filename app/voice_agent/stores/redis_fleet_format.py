@@ -68,6 +68,8 @@ def heartbeat_fields(heartbeat: PodHeartbeat) -> dict[Any, Any]:
     fields: dict[Any, Any] = {name: str(getattr(heartbeat, name)) for name in HEARTBEAT_FIELDS}
     fields["reads_schemas"] = b"%d %d" % heartbeat.reads_schemas
     fields["counters"] = b"" if heartbeat.counters is None else orjson.dumps(heartbeat.counters)
+    if heartbeat.applied_request is None:
+        del fields["applied_request"]
     fields["keys"] = orjson.dumps(dict(heartbeat.keys)) if heartbeat.keys else b""
     return fields
 
@@ -98,6 +100,12 @@ def heartbeat_of(name: str, answer: Any, say: Say) -> PodHeartbeat | None:
             took_call_at_ms=_number(found, "took_call_at_ms", 0),
             forwarded_call_at_ms=_number(found, "forwarded_call_at_ms", 0),
             store=_text(found, "store", "ok"),
+            calls_resumable_now=_number(found, "calls_resumable_now", 0),
+            loop_lag_ms=_number(found, "loop_lag_ms", 0),
+            address=_text(found, "address", ""),
+            node=_text(found, "node", ""),
+            applied_request=_text(found, "applied_request") if "applied_request" in found else None,
+            moves_left=_number(found, "moves_left", 0),
         )
     except ValueError as error:
         say(_why(error))

@@ -37,6 +37,13 @@ class FleetContract:
         told = [replace(pod, heartbeat_at_ms=heartbeat("a").heartbeat_at_ms) for pod in await store.pods()]
         assert told == [heartbeat("a", active_calls=0, status="draining"), heartbeat("b")]
 
+    async def test_what_a_pod_says_of_itself_is_told_as_it_said_it(self, store: Store) -> None:
+        """Also where it has nothing to say; in place of what it said before."""
+        said = {"address": "ws://10.0.3.7:8080", "node": "node-17", "applied_request": "", "loop_lag_ms": 3}
+        for more in (said, {"applied_request": "4f", "moves_left": 2, "calls_resumable_now": 1}, {}):
+            await store.heartbeat(heartbeat("a", **more), ttl_s=5)
+            assert [replace(pod, heartbeat_at_ms=2) for pod in await store.pods()] == [heartbeat("a", **more)]
+
     async def test_a_color_learns_what_is_requested_of_it(self, store: Store) -> None:
         """With its next heartbeat; a request taken back is gone."""
         request = DrainRequest("handoff", 60, 7)

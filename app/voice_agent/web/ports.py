@@ -95,7 +95,7 @@ class LeavingPod(Protocol):
 
     @property
     def drains_as_requested(self) -> bool:
-        """Whether the drain under way was requested of the pod's color."""
+        """Whether the drain under way was requested by way of the store."""
 
     @property
     def draining(self) -> bool:

@@ -21,7 +21,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.call.machine import is_quiet
 from voice_agent.call.status import Lifecycle, Status
 from voice_agent.runtime.pod import drainer
-from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, _draining
+from voice_agent.runtime.pod.drainer import NO_OTHER_COLOR, STORE_IS_SILENT, UNSAVED, draining_call
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import ClientOptions, StoreState
@@ -53,7 +53,7 @@ class Attached:
     def __init__(self, pod: Pod, number: int = 1, *, resumable: bool = True, goes_at: int = 1) -> None:
         self.call = new_call(call_id=f"call_{number:026d}")
         self.call.lifecycle.resumable = resumable
-        self.connection: object | None = object()
+        self.connection: object | None = SimpleNamespace(client=ClientOptions())
         self.warned: list[int] = []
         self.tries: list[tuple[float, bool]] = []
         """At which look it was tried to let it go, and whether by force."""
@@ -67,13 +67,15 @@ class Attached:
     def warn_of_drain(self, time_left_ms: int) -> None:
         self.warned.append(time_left_ms)
 
-    async def hand_off(self, *, force: bool = False) -> None:
+    async def hand_off(self, *, force: bool = False, to: str = "") -> bool:
         at_s = self._pod.ports.clock.monotonic_s() - 1000.0 - LOOK_S  # A task begins once the drain sleeps.
         self.tries.append((at_s, force))
         await self.may_end.wait()
         if len(self.tries) == self.goes_at:
             self.connection = None
             self._pod.admission.active -= 1
+            return True
+        return False
 
 
 async def looks(number: int) -> None:
@@ -171,7 +173,7 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
     for mode, deadline_s in ((DrainMode.HANDOFF, 1), (DrainMode.FINISH, 8)):
         began_s = clock.now_s - 1000.0
         if is_requested:
-            pod.drainer.apply(DrainRequest(mode, deadline_s, 1))
+            pod.heartbeat.requests.take_up_color(DrainRequest(mode, deadline_s, 1))
         else:
             pod.drain(mode, deadline_s)
         await looks(4)
@@ -183,7 +185,7 @@ async def test_a_second_drain_takes_the_place_of_the_first(its: Rig, is_requeste
 async def test_a_drain_that_was_cancelled_is_requested_no_more(its: Rig) -> None:
     """The next one, of this pod alone, hands calls to others of its color, too."""
     pod, _ = pod_of(its)
-    pod.drainer.apply(DrainRequest("finish", 8, 1))
+    pod.heartbeat.requests.take_up_color(DrainRequest("finish", 8, 1))
     assert pod.drainer.is_requested
     assert pod.drainer.cancel()
     assert not pod.drainer.is_requested
@@ -228,18 +230,18 @@ async def test_who_takes_over_is_also_said_before_a_drain_and_why_nobody_does(
 ) -> None:
     """A pod of this color counts unless all of the color drain; what is not written yet, nobody could take over."""
     pod, _ = pod_of(its)
-    pod.drainer.apply(DrainRequest("finish", 60, 1))
+    pod.heartbeat.requests.take_up_color(DrainRequest("finish", 60, 1))
     assert await pod.ready_pods() == ReadyPods((), "there is no other pod")
     pod.drainer.cancel()
     await its.store.heartbeat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=600)
     fresh, _ = pod_of(its, "blue-3")
     assert await fresh.ready_pods() == ReadyPods(("blue-2",))
-    fresh.drainer.apply(DrainRequest("finish", 60, 1))
+    fresh.heartbeat.requests.take_up_color(DrainRequest("finish", 60, 1))
     assert await fresh.ready_pods() == NO_OTHER_COLOR
     await its.store.heartbeat(GREEN, ttl_s=600)
     assert await fresh.ready_pods() == ReadyPods(("green-1",))
     fresh.drain(DrainMode.FINISH, 60)
-    fresh.drainer.apply(DrainRequest("finish", 60, 2))
+    fresh.heartbeat.requests.take_up_color(DrainRequest("finish", 60, 2))
     assert await fresh.ready_pods() == ReadyPods(("blue-2", "green-1"))
     fresh.drainer.cancel()
     fresh.committer.write_back.given_up = StoreState.FULL
@@ -259,7 +261,7 @@ def facts(number: int, client: ClientOptions = AS_USUAL, **changes: Any) -> Any:
     for name, value in changes.items():
         setattr(call, name, value)
     live: Any = SimpleNamespace(call=call, connection=SimpleNamespace(client=client))
-    return _draining(live)
+    return draining_call(live)
 
 
 def test_calls_are_spread_over_all_of_the_time_there_is() -> None:
@@ -296,14 +298,14 @@ async def test_a_drain_that_was_requested_is_one_while_it_lasts() -> None:
         pod = await its.pod()
         await its.start(pod)
         assert not pod.drains_as_requested
-        pod.drainer.apply(DrainRequest("finish", 600, 1))
+        pod.heartbeat.requests.take_up_color(DrainRequest("finish", 600, 1))
         assert pod.drains_as_requested
-        pod.drainer.apply(None)
+        pod.heartbeat.requests.take_up_color(None)
         assert not pod.draining
-        pod.drainer.apply(DrainRequest("finish", 600, 1))
+        pod.heartbeat.requests.take_up_color(DrainRequest("finish", 600, 1))
         assert pod.drainer.cancel()
         assert not pod.drains_as_requested
         pod.drain(DrainMode.FINISH, 600)
-        pod.drainer.apply(None)
+        pod.heartbeat.requests.take_up_color(None)
         assert pod.draining
         assert not pod.drains_as_requested

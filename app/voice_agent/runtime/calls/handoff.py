@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from voice_agent.call import machine
-from voice_agent.call.closing import CloseCode
+from voice_agent.call.closing import CloseCode, moved_to
 from voice_agent.call.inputs import HandoffPlanned, Input
 from voice_agent.call.record import Call
 from voice_agent.runtime.calls.connection import Connection
@@ -32,22 +32,27 @@ class MovableCall(Protocol):
         """Let something happen to the call."""
 
 
-async def hand_off(live: MovableCall, committer: Committer, *, force: bool = False) -> None:
-    """Write the call, then close its connection with 1012.
+async def hand_off(live: MovableCall, committer: Committer, *, force: bool = False, to: str = "") -> bool:
+    """Write the call, then close its connection with 1012. Returns whether this has closed it.
 
     It is not closed while the store lacks something of the call, for then another pod would know less than this one;
     with `force`, at the deadline of a drain, it is closed all the same. Without a connection nothing happens.
+    `to`: the address of the pod that is to go on, for a client that keeps what it sent, as an edge does.
     """
     connection = live.connection
     if connection is None:
-        return
-    with suppress(TimeoutError):
-        # Past its deadline a drain waits for nothing, not even for a store that hangs.
-        async with asyncio.timeout(LAST_FLUSH_S if force else None):
-            await _save(live, committer, connection)
-    if force or not committer.lacks(live.writer):
-        connection.close(CloseCode.SERVICE_RESTART)
-    connection.resume_reading()
+        return False
+    try:
+        with suppress(TimeoutError):
+            # Past its deadline a drain waits for nothing, not even for a store that hangs.
+            async with asyncio.timeout(LAST_FLUSH_S if force else None):
+                await _save(live, committer, connection)
+        closes = connection.closing is None and (force or not committer.lacks(live.writer))
+        if closes:
+            connection.close(CloseCode.SERVICE_RESTART, moved_to(to) if connection.client.received else "")
+        return closes
+    finally:
+        connection.resume_reading()
 
 
 async def _save(live: MovableCall, committer: Committer, connection: Connection) -> None:

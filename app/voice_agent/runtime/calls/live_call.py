@@ -224,9 +224,9 @@ class LiveCall:
         if self.connection is not None and self.connection.client.going_away and self.connection.closing is None:
             self.feed(DrainAnnounced(time_left_ms))
 
-    async def hand_off(self, *, force: bool = False) -> None:
+    async def hand_off(self, *, force: bool = False, to: str = "") -> bool:
         """See `handoff.hand_off`."""
-        await hand_off(self, self._committer, force=force)
+        return await hand_off(self, self._committer, force=force, to=to)
 
     # --- the end ----------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class Admission:
         self.draining = False
         self.overloaded = False
         """The event loop is too busy for new calls; those that come back are taken all the same."""
+        self.loop_lag_s = 0.0
+        """How late the event loop was, in the median of the second that ended last."""
         self.store_is_nearly_full: Callable[[], bool] = lambda: False
         """Whether what is left of the store's memory is for calls under way."""
         self._recovery = Recovery()
@@ -61,9 +63,10 @@ class Admission:
             )
         return None
 
-    def second_is_over(self, *, late: bool, overloaded: bool) -> None:
-        """To be told each second whether the event loop was late in it, and whether that is an overload by now."""
+    def second_is_over(self, *, late: bool, overloaded: bool, lag_s: float = 0.0) -> None:
+        """To be told each second how late the event loop was in it, and whether that is an overload by now."""
         self.overloaded = overloaded
+        self.loop_lag_s = lag_s
         self._recovery.second_is_over(self.active, late=late, overloaded=overloaded)
 
     def take_new(self, api_key_hash: str) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -23,11 +25,12 @@ from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.admission import Admission
 from voice_agent.runtime.pod.facts import PodFacts
 from voice_agent.runtime.pod.fleet import ReadyPods, ready_pods, routed_colors, some
+from voice_agent.runtime.pod.handoffs import Handoffs
 from voice_agent.runtime.pod.options import PodPorts
 from voice_agent.runtime.pod.other_pods import OtherPods
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
+from voice_agent.runtime.pod.pod_request import Destination
 from voice_agent.runtime.pod.signs_of_life import SignsOfLife
-from voice_agent.stores.base import DrainRequest
 
 LOOK_S = 0.05
 ASK_FLEET_S = 1.0
@@ -60,33 +63,49 @@ class Drainer:
         self.done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_requested = False
-        """Whether the drain under way was requested of the pod's color, and ends with that request."""
+        """Whether the drain under way was requested by way of the store, and ends with that request."""
+        self._with_color = False
+        """Whether all pods of the color drain."""
+        self._along: Collection[str] = ()
+        """Pods that drain as well, though their heartbeats may not say so yet."""
         self.waits = ""
         """Why nobody is handed off, though that was asked for; empty if all goes as it was asked for."""
 
-    def start(self, drain: Drain, *, is_requested: bool = False) -> None:
-        """Begin, or go on with another mode and deadline counted from now.
+    def start(self, drain: Drain) -> None:
+        """Begin as this very pod was asked, or go on with another mode and deadline counted from now."""
+        self.is_requested, self._with_color, self._along = False, False, ()
+        self._begin(drain, Handoffs())
 
-        What is requested of a color gives way to what was asked of this very pod.
+    def start_requested(
+        self,
+        drain: Drain,
+        *,
+        with_color: bool = False,
+        along: Collection[str] = (),
+        destinations: Iterable[Destination] = (),
+    ) -> None:
+        """As `start`, where that was requested by way of the store; gives way to what this very pod was asked.
+
+        `with_color`: all pods of its color drain. `along`: these do. `destinations`: where calls go, as far as is said.
         """
-        if is_requested and self._admission.draining and not self.is_requested:
+        if self._admission.draining and not self.is_requested:
             return
-        self.is_requested = is_requested
+        self.is_requested, self._with_color, self._along = True, with_color, along
+        self._begin(drain, Handoffs(destinations))
+
+    def end_requested(self) -> None:
+        """What was requested by way of the store is no longer; a drain of this pod alone stays."""
+        if self.is_requested:
+            self.cancel()
+
+    def _begin(self, drain: Drain, handoffs: Handoffs) -> None:
         self._stop_task()
         self.done.clear()
         self._admission.draining = True
         log.info("drain started", mode=drain.mode.value, deadline_s=drain.deadline_s, calls=self._admission.active)
-        self._task = asyncio.create_task(self._run(drain), name="drain")
+        running = self._run(replace(drain, calls=self._admission.active), handoffs)
+        self._task = asyncio.create_task(running, name="drain")
         self._task.add_done_callback(self._report_crash)
-
-    def apply(self, request: DrainRequest | None) -> None:
-        """Drain as an operator asks of the pod's color, or end such a drain; a drain of this pod alone stays."""
-        if request is not None:
-            known = request.mode in DrainMode.__members__.values()
-            mode = DrainMode(request.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
-            self.start(Drain(mode, request.deadline_s), is_requested=True)
-        elif self.is_requested:
-            self.cancel()
 
     def cancel(self) -> bool:
         """Take calls again, False if no drain was under way; those handed off stay where they went."""
@@ -110,10 +129,9 @@ class Drainer:
             log.error("drain failed; calls are cut off", exc_info=task.exception())
             self.done.set()
 
-    async def _run(self, drain: Drain) -> None:
+    async def _run(self, drain: Drain, handoffs: Handoffs) -> None:
         clock = self._ports.clock
         started_s = clock.monotonic_s()
-        handing_off: dict[str, asyncio.Task[None]] = {}
         warned: set[str] = set()
         signs_of_life = SignsOfLife(clock)
         others_take_calls = False
@@ -127,11 +145,11 @@ class Drainer:
                 asked_s = clock.monotonic_s()
             attached = self._owned.attached()
             signs_of_life.look(attached)
-            if others_take_calls or drain.left_s(elapsed_s) <= 0:
+            if others_take_calls or drain.is_over(elapsed_s):
                 self._warn(attached, warned, drain, elapsed_s)
-            ids = drain.to_hand_off(map(_draining, attached), elapsed_s=elapsed_s, others_take_calls=others_take_calls)
-            for call_id in ids:
-                self._hand_off(self._owned.by_id[call_id], handing_off, is_last=drain.left_s(elapsed_s) <= 0)
+            calls = map(draining_call, attached)
+            for call_id in drain.to_hand_off(calls, elapsed_s=elapsed_s, others_take_calls=others_take_calls):
+                self._hand_off(self._owned.by_id[call_id], handoffs, is_last=drain.is_over(elapsed_s))
             await clock.sleep(LOOK_S)
         self.waits = ""
         self._ports.observer.drain_finished(clock.monotonic_s() - started_s)
@@ -140,18 +158,18 @@ class Drainer:
         )
         self.done.set()
 
-    def _hand_off(self, live: LiveCall, handing_off: dict[str, asyncio.Task[None]], *, is_last: bool) -> None:
+    def _hand_off(self, live: LiveCall, handoffs: Handoffs, *, is_last: bool) -> None:
         call_id = live.call.call_id
-        if call_id in handing_off and not handing_off[call_id].done():
+        if handoffs.is_under_way(call_id):
             return
         # Before the deadline the plan names no call that cannot be resumed.
-        if not live.call.lifecycle.resumable and call_id not in handing_off:
+        if not live.call.lifecycle.resumable and not handoffs.was_tried(call_id):
             self._ports.observer.call_dropped("drain")
-        handing_off[call_id] = asyncio.create_task(live.hand_off(force=is_last))
+        handoffs.begin(live, force=is_last)
 
     def _warn(self, attached: list[LiveCall], warned: set[str], drain: Drain, elapsed_s: float) -> None:
         for live in attached:
-            if live.call.call_id not in warned:
+            if live.call.call_id not in warned and (drain.closes_rest or live.call.lifecycle.resumable):
                 warned.add(live.call.call_id)
                 live.warn_of_drain(int(drain.left_s(elapsed_s) * 1000))
 
@@ -179,7 +197,8 @@ class Drainer:
         own = self._facts.now()
         others = [pod for pod in pods if pod.name != own.name]
         routed = routed_colors([*others, own], told)
-        if self.is_requested:
+        others = [pod for pod in others if pod.name not in self._along]
+        if self._with_color:
             # Those of its color are to drain as well, and for some seconds their heartbeats do not say so yet.
             if others and all(pod.color == own.color for pod in others):
                 return NO_OTHER_COLOR
@@ -187,7 +206,8 @@ class Drainer:
         return ready_pods([pod for pod in others if not self._others.is_leaving(pod.name)], routed)
 
 
-def _draining(live: LiveCall) -> DrainingCall:
+def draining_call(live: LiveCall) -> DrainingCall:
+    """What a plan needs to know of a call."""
     call = live.call
     spread = int.from_bytes(hashlib.sha256(call.call_id.encode()).digest()[:4], "big") / 2**32
     may_move = is_quiet(call) or (live.connection is not None and live.connection.client.resumable_now)

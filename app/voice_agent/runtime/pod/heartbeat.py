@@ -1,12 +1,12 @@
-"""Says every so often that the pod lives, and learns what its color is asked to do and what the other pods say.
+"""Says every so often that the pod lives, and learns what it is asked to do and what the other pods say.
 
-What a request to drain leads to is decided by `Drainer.apply`; here it is only handed on, once.
+What a request leads to is decided by `OperatorRequests`; here it is only handed on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
@@ -14,12 +14,13 @@ import structlog
 from voice_agent.errors import StoreError
 from voice_agent.runtime.durability.writing import state_of
 from voice_agent.runtime.pod.facts import PodFacts
+from voice_agent.runtime.pod.operator_requests import OperatorRequests
 from voice_agent.runtime.pod.options import PodPorts
 from voice_agent.runtime.pod.other_pods import HEARTBEAT_TTL_S, OtherPods
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.pod.store_health import StoreHealth
 from voice_agent.runtime.ports import StoreState
-from voice_agent.stores.base import DrainRequest, PodHeartbeat, PodState
+from voice_agent.stores.base import PodHeartbeat, PodState
 
 HEARTBEAT_S = 2.0
 LEFT_TTL_S = 5
@@ -41,20 +42,16 @@ class Heartbeat:
         store_health: StoreHealth,
         *,
         agreed: Mapping[str, bytes],
-        apply: Callable[[DrainRequest | None], None],
+        requests: OperatorRequests,
     ) -> None:
-        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty.
-
-        `apply` is called when what the pod's color is asked to do becomes something else; None: nothing any more.
-        """
+        """`agreed`: what the pods of the store agreed on, told again to a store that comes back empty."""
         self.agreed = dict(agreed)
         self._ports = ports
         self.facts = facts
         self._owned = owned
         self.others = others
         self._store_health = store_health
-        self._apply_request = apply
-        self._applied: DrainRequest | None = None
+        self.requests = requests
 
     async def run(self) -> None:
         """One after the other until cancelled."""
@@ -63,7 +60,7 @@ class Heartbeat:
             await self.heartbeat()
 
     async def heartbeat(self) -> None:
-        """One heartbeat; learns what its color is asked to do, what other pods say, and how full the store is.
+        """One heartbeat; learns what the pod is asked to do, what other pods say, and how full the store is.
 
         What the store refuses of it keeps nothing else from being asked.
         """
@@ -74,7 +71,7 @@ class Heartbeat:
         failures: list[Exception] = []
         try:
             async with asyncio.timeout(ANSWER_S):
-                for question in (self._say, self._restore_agreed, self._look):
+                for question in (self._say, self.requests.look, self._restore_agreed, self._look):
                     try:
                         await question(heartbeat)
                     except StoreError as error:
@@ -101,9 +98,9 @@ class Heartbeat:
             request = await store.heartbeat(heartbeat, ttl_s=HEARTBEAT_TTL_S)
         except StoreError as error:
             if state_of(error) is not StoreState.UNREACHABLE:
-                self._apply(await store.drain_request(heartbeat.color), heartbeat.color)
+                self.requests.take_up_color(await store.drain_request(heartbeat.color))
             raise
-        self._apply(request, heartbeat.color)
+        self.requests.take_up_color(request)
         if self.others.is_wanted(heartbeat):
             self.others.learn(heartbeat, await store.pods())
 
@@ -114,16 +111,6 @@ class Heartbeat:
 
     async def _look(self, _: PodHeartbeat) -> None:
         await self._store_health.look()
-
-    def _apply(self, request: DrainRequest | None, color: str) -> None:
-        if request == self._applied:
-            return
-        self._applied = request
-        if request is None:
-            log.info("drain request removed", color=color)
-        else:
-            log.info("draining as requested", color=color, mode=request.mode, deadline_s=request.deadline_s)
-        self._apply_request(request)
 
     async def leave(self) -> None:
         """Say for the last time what there is to say, so that a pod that left is known from a dead one.

@@ -43,4 +43,4 @@ class LoopWatch:
                     log.warning("overloaded: no new calls", active_calls=admission.active)
                 elif admission.overloaded and not detector.overloaded:
                     log.info("no longer overloaded", active_calls=admission.active)
-                admission.second_is_over(late=detector.late, overloaded=detector.overloaded)
+                admission.second_is_over(late=detector.late, overloaded=detector.overloaded, lag_s=detector.lag_s)

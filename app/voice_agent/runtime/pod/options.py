@@ -38,6 +38,10 @@ class CallSettings:
     max_audio_bytes: int = 15 * 1024 * 1024
     reads_schemas: tuple[int, int] = READS_SCHEMAS
     """See `voice_agent.call.schema`."""
+    address: str = ""
+    """Where edges reach this very pod; "" is not known."""
+    node: str = ""
+    """The machine that it runs on; "" is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

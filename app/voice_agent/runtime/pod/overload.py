@@ -44,6 +44,8 @@ class OverloadDetector:
         self.overloaded = False
         self.late = False
         """Whether the loop was later than `ENTER_S` in the second that ended last."""
+        self.lag_s = 0.0
+        """How late it was in that second, in the median."""
         self._enter_s = enter_s or float("inf")
         self._leave_s = LEAVE_SHARE * enter_s
         self._lags_s: list[float] = []
@@ -55,7 +57,7 @@ class OverloadDetector:
         self._lags_s.append(lag_s)
         if now_s - self._second_began_s < SECOND_S:
             return False
-        lag_s = median(self._lags_s)
+        self.lag_s = lag_s = median(self._lags_s)
         self._lags_s.clear()
         self._second_began_s = now_s
         self.late = lag_s > self._enter_s

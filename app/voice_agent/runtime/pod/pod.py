@@ -26,6 +26,8 @@ from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.greeting import Greeter
 from voice_agent.runtime.pod.heartbeat import Heartbeat
 from voice_agent.runtime.pod.loop_watch import LoopWatch
+from voice_agent.runtime.pod.mover import Mover
+from voice_agent.runtime.pod.operator_requests import OperatorRequests
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.other_pods import OtherPods
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
@@ -86,10 +88,11 @@ class Pod:
             drain_waits=lambda: self.drainer.waits,
             is_failing=lambda: self._tasks.has_failed,
         )
-        facts = PodFacts(ports, self.view, arrivals, quota, reads_schemas=settings.reads_schemas)
+        facts = PodFacts(settings, ports, self.view, arrivals, quota, taken_up=lambda: requests.taken_up)
         self.drainer = Drainer(ports, self.admission, self.committer, self.owned, others, facts)
+        requests = OperatorRequests(ports, self.drainer, Mover(ports, self.admission, self.owned))
         self.heartbeat = Heartbeat(
-            ports, facts, self.owned, others, self.store_health, agreed=agreed or {}, apply=self.drainer.apply
+            ports, facts, self.owned, others, self.store_health, agreed=agreed or {}, requests=requests
         )
         parking = Parking(ports, self.owned, self.committer, budget, self.admission, ttl_s=settings.ttl_s)
         self.upkeep = Upkeep(ports, self.owned, self.committer, parking, settings)
@@ -118,6 +121,7 @@ class Pod:
 
     async def close(self) -> None:
         """Make the last changes durable and leave the fleet. Parked calls stay in the store for other pods."""
+        self.heartbeat.requests.mover.stop()
         for live in self.owned:
             await live.stop_work()
             await self.committer.flush(live.writer)
@@ -174,7 +178,7 @@ class Pod:
 
     @property
     def drains_as_requested(self) -> bool:
-        """Whether the drain under way was requested of the pod's color."""
+        """Whether the drain under way was requested by way of the store."""
         return self.draining and self.drainer.is_requested
 
     def drain(self, mode: DrainMode, deadline_s: float) -> None:

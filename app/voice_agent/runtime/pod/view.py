@@ -79,6 +79,16 @@ class PodView:
         """Attached calls whose client never said that it can come back: a drain waits for them."""
         return sum(not live.call.lifecycle.resumable for live in self._owned.attached())
 
+    @property
+    def loop_lag_ms(self) -> int:
+        """How late the event loop is."""
+        return round(self._admission.loop_lag_s * 1000)
+
+    def calls_resumable_now(self) -> int:
+        """Attached calls that may be handed off at any moment."""
+        attached = (live.connection for live in self._owned.attached())
+        return sum(connection.client.resumable_now for connection in attached if connection is not None)
+
     def oldest_call_at_ms(self) -> int:
         """When the oldest attached call began; 0: there is none."""
         return min((live.call.identity.created_at_ms for live in self._owned.attached()), default=0)

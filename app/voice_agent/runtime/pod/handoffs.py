@@ -1,0 +1,67 @@
+"""Handoffs under way, of one drain or one move: each call once at a time, and to which pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+import structlog
+
+from voice_agent.runtime.calls.live_call import LiveCall
+from voice_agent.runtime.pod.pod_request import Destination
+
+log = structlog.get_logger(__name__)
+
+
+class Handoffs:
+    """Of one drain or one move."""
+
+    def __init__(self, destinations: Iterable[Destination] = ()) -> None:
+        """`destinations`: where calls go, as many as are named; beyond them wherever the load balancer sends them."""
+        self.made = 0
+        """Connections that were closed."""
+        self._left = Counter({each.address: each.calls for each in destinations})
+        """How many are still to go to each address."""
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._tried: set[str] = set()
+
+    @property
+    def under_way(self) -> int:
+        """Those that may close a connection yet."""
+        return len(self._under_way)
+
+    def is_under_way(self, call_id: str) -> bool:
+        """Whether a call is being handed off."""
+        return call_id in self._under_way
+
+    def was_tried(self, call_id: str) -> bool:
+        """Whether a handoff of the call was begun, now or before."""
+        return call_id in self._tried
+
+    def begin(self, live: LiveCall, *, force: bool = False) -> None:
+        """Hand a call off that is not under way. One that cannot be now, for the store lacks some of it, stays."""
+        call_id = live.call.call_id
+        self._tried.add(call_id)
+        self._under_way[call_id] = asyncio.create_task(self._hand_off(live, force=force), name="handoff")
+
+    async def _hand_off(self, live: LiveCall, *, force: bool) -> None:
+        call_id = live.call.call_id
+        to = max(self._left, key=self._left.__getitem__, default="")
+        to = to if self._left[to] > 0 else ""
+        self._left[to] -= 1
+        is_made = False
+        try:
+            is_made = await live.hand_off(force=force, to=to)
+        except Exception:
+            # The root of a handoff: the call stays, and is tried again.
+            log.exception("a call cannot be handed off", call_id=call_id)
+        finally:
+            del self._under_way[call_id]
+            self.made += is_made
+            self._left[to] += not is_made
+
+    def cancel(self) -> None:
+        """Begin nothing more; what is under way is given up."""
+        for task in list(self._under_way.values()):
+            task.cancel()

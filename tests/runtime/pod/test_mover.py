@@ -1,0 +1,176 @@
+"""A pod gives some of its calls away, and goes on with the rest. Tests of `handoffs`, too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.call.calls import new_call
+from tests.runtime.clocks import StoppedClock
+from tests.runtime.rig import Rig, rig
+from tests.waiting import until
+from voice_agent.call.drain import DrainMode
+from voice_agent.runtime.pod import mover
+from voice_agent.runtime.pod.handoffs import Handoffs
+from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.pod_request import Destination, PodRequest
+from voice_agent.runtime.ports import ClientOptions
+
+LOOK_S = 1 / 16
+"""Exact as a float."""
+EDGE = ClientOptions(resumable_now=True, received=True)
+AT_ONCE = ClientOptions(resumable_now=True)
+AS_USUAL = ClientOptions()
+
+
+@pytest.fixture
+async def pod(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pod]:
+    """One of which nothing runs but what a test asks for."""
+    monkeypatch.setattr(mover, "LOOK_S", LOOK_S)
+    async with rig() as its:
+        yield its.unopened_pod("blue-1", clock=StoppedClock())
+
+
+class Attached:
+    """A call as a move sees it; it goes at the `goes_at`-th try."""
+
+    def __init__(
+        self, pod: Pod, number: int, client: ClientOptions = EDGE, *, resumable: bool = True, goes_at: int = 1
+    ) -> None:
+        self.call = new_call(call_id=f"call_{number:026d}")
+        self.call.lifecycle.resumable = resumable
+        self.connection: Any = SimpleNamespace(client=client, closing=None)
+        self.went_to: str | None = None
+        self.tries = 0
+        self.goes_at = goes_at
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        pod.owned.by_id[self.call.call_id] = self  # type: ignore[assignment]  # as a move sees it
+
+    async def hand_off(self, *, force: bool = False, to: str = "") -> bool:
+        assert not force
+        self.tries += 1
+        await self.may_end.wait()
+        if self.tries != self.goes_at:
+            return False
+        self.went_to, self.connection = to, None
+        return True
+
+
+def move(deadline_s: int, *destinations: Destination) -> PodRequest:
+    return PodRequest("4f", 1, deadline_s, evacuates=False, destinations=destinations)
+
+
+async def over(pod: Pod) -> None:
+    """Wait for the end of the move."""
+    task = pod.heartbeat.requests.mover._task
+    assert task is not None
+    await until(task.done)
+
+
+async def test_exactly_as_many_calls_go_as_are_asked_for(pod: Pod) -> None:
+    """Each to a pod that is named, as many to each as it is to get; the rest stays, and so does the pod."""
+    calls = [Attached(pod, number) for number in range(30)]
+    pod.heartbeat.requests.mover.start(move(60, Destination("ws://a:1", 9), Destination("ws://b:1", 4)))
+    assert pod.heartbeat.requests.mover.left == 13
+    await over(pod)
+    went = [call.went_to for call in calls if call.went_to is not None]
+    assert (went.count("ws://a:1"), went.count("ws://b:1"), len(went)) == (9, 4, 13)
+    assert pod.heartbeat.requests.mover.left == 0
+    assert not pod.draining
+
+
+async def test_a_few_go_at_a_time(pod: Pod) -> None:
+    """So that the pods that take them over keep up."""
+    calls = [Attached(pod, number) for number in range(30)]
+    pod.heartbeat.requests.mover.start(move(60, Destination("", 30)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sum(call.tries for call in calls) == mover.MOVES_AT_ONCE
+    await over(pod)
+    assert all(call.went_to == "" for call in calls)
+
+
+async def test_whoever_can_be_told_where_to_go_goes_first(pod: Pod) -> None:
+    """Then who may go at any moment; nobody who would be lost."""
+    calls = [
+        Attached(pod, 1, resumable=False),
+        Attached(pod, 2, AS_USUAL),
+        Attached(pod, 3, AT_ONCE),
+        Attached(pod, 4, EDGE),
+    ]
+    for number, gone in ((1, [4]), (1, [4, 3]), (9, [4, 3, 2])):
+        pod.heartbeat.requests.mover.start(move(1, Destination("ws://a:1", number)))
+        await over(pod)
+        assert [number for number, call in enumerate(calls, 1) if call.went_to is not None] == sorted(gone)
+    assert pod.heartbeat.requests.mover.left == 8
+
+
+async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: Pod) -> None:
+    """Never twice at once, and its place with its new pod is kept for it."""
+    slow, never = Attached(pod, 1, goes_at=3), Attached(pod, 2, goes_at=-1)
+    slow.may_end.clear()
+    pod.heartbeat.requests.mover.start(move(10**6, Destination("ws://a:1", 2)))
+    await until(lambda: never.tries >= 4)
+    assert slow.tries == 1
+    slow.may_end.set()
+    await until(lambda: slow.went_to is not None)
+    pod.heartbeat.requests.mover.start(move(1, Destination("ws://a:1", 1)))
+    await over(pod)
+    assert (slow.tries, slow.went_to, pod.heartbeat.requests.mover.left) == (3, "ws://a:1", 1)
+    assert never.connection is not None
+
+
+async def test_a_drain_takes_the_place_of_a_move(pod: Pod) -> None:
+    """It moves all of them."""
+    call = Attached(pod, 1, goes_at=-1)
+    pod.heartbeat.requests.mover.start(move(600, Destination("", 1)))
+    await until(lambda: call.tries)
+    pod.admission.active = 1
+    pod.drain(DrainMode.FINISH, 600)
+    await over(pod)
+    assert pod.heartbeat.requests.mover.left == 1
+    pod.drainer.cancel()
+
+
+async def test_a_handoff_that_fails_leaves_the_call_where_it_is(pod: Pod) -> None:
+    """It is logged, and tried again."""
+    call = Attached(pod, 1)
+    handoffs = Handoffs([Destination("ws://a:1", 1)])
+
+    async def fail(*, force: bool, to: str) -> bool:
+        raise RuntimeError("a fault")
+
+    with capture_logs() as lines:
+        call.hand_off = fail  # type: ignore[method-assign, assignment]  # a fault
+        handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
+        assert handoffs.is_under_way(call.call.call_id)
+        await until(lambda: not handoffs.under_way)
+        del call.hand_off  # type: ignore[method-assign]  # the class's own again
+        handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
+        await until(lambda: handoffs.made)
+    assert call.went_to == "ws://a:1"
+    assert [line["event"] for line in lines] == ["a call cannot be handed off"]
+    assert handoffs.was_tried(call.call.call_id)
+
+
+async def test_whoever_is_moved_by_an_edge_is_told_where_to_go(its: Rig) -> None:
+    """By the reason of the close; a client that never asked for what edges ask for is told nothing of the kind."""
+    pod = await its.pod()
+    for client, reason in ((EDGE, "moved to ws://a:1"), (AT_ONCE, "service restart: reconnect now")):
+        caller = await its.start(pod, client=client, resumable=True)
+        pod.heartbeat.requests.mover.start(move(60, Destination("ws://a:1", 1)))
+        await caller.transport.until(lambda transport: transport.closed)
+        assert caller.transport.closed == (1012, reason)
+
+
+@pytest.fixture
+async def its() -> AsyncIterator[Rig]:
+    """Whole pods."""
+    async with rig() as made:
+        yield made
