@@ -135,6 +135,22 @@ async def test_a_pod_that_falls_silent_is_taken_for_gone(monkeypatch: pytest.Mon
         await until(lambda: its.edge.away == 0)
 
 
+async def test_a_pod_that_falls_silent_before_it_has_replayed_all_is_taken_for_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The edge waits for what the greeting promised, and no longer than for any other pod."""
+    monkeypatch.setattr(pod_socket, "SILENT_S", 0.0)
+    monkeypatch.setattr(pod_socket, "DEAD_S", 0.2)
+    monkeypatch.setattr(edge_module, "LOOK_S", 0.05)
+    async with edge_rig() as its:
+        await its.call()
+        await (await its.pods.connection(0)).socket.close(1012)
+        replaying = await its.pods.connection(1)
+        await replaying.greet(call={"newest_event_id": "evt_3"})
+        replaying.socket.transport.pause_reading()
+        assert (await its.pods.connection(2)).query["last_event_id"] == "evt_0"
+
+
 async def test_a_server_that_cannot_resume_is_passed_on_as_it_is() -> None:
     """Every event, whatever its id; and its end is the caller's."""
     async with edge_rig() as its:

@@ -137,8 +137,8 @@ class EdgeCall:
 
     def look(self) -> None:
         """Acknowledge what the caller has, and see whether the pod is there; to be called once a second."""
+        self._pod.look()
         if not self._proxied.is_away:
-            self._pod.look()
             self._proxied.acknowledge(self._caller.newest_acknowledged())
 
     async def close(self, code: int, reason: str = "") -> None:
