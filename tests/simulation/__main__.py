@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.simulation.schedule import draw
+from tests.simulation.schedule import EDGE_EACH, Kind, draw
 from tests.simulation.search import Tally, play, report, search
 
 SHARE = 250
@@ -33,24 +33,31 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--seed", type=int, help="run this seed alone and print its trace")
     parser.add_argument("--mixed", action="store_true", help="pods of neighbouring releases in every schedule")
+    parser.add_argument(
+        "--edge",
+        type=float,
+        default=1 / EDGE_EACH,
+        metavar="SHARE",
+        help="of the schedules, so many have plain callers behind an edge (default 1/3)",
+    )
     parser.add_argument("--replay", action="store_true", help="record all inputs, and replay them to the same events")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: as many as cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
-    mixed = asked.mixed or None
+    kind = Kind(is_mixed=asked.mixed or None, edge=asked.edge)
     if asked.seed is not None:
-        schedule = draw(asked.seed, is_mixed=mixed)
+        schedule = draw(asked.seed, kind)
         outcome = play(schedule)
         print(schedule, *outcome.trace, outcome.broken or "every promise was kept", sep="\n")
         return int(outcome.broken is not None)
     began_s = time.monotonic()
     seeds = range(asked.first, asked.first + asked.schedules)
-    tally = _search(seeds, asked.jobs, mixed, replays=asked.replay)
-    _show(tally, time.monotonic() - began_s, as_json=asked.json, mixed=mixed)
+    tally = _search(seeds, asked.jobs, kind, replays=asked.replay)
+    _show(tally, time.monotonic() - began_s, as_json=asked.json, kind=kind)
     return int(bool(tally.broken))
 
 
-def _search(seeds: range, jobs: int, mixed: bool | None, *, replays: bool) -> Tally:
+def _search(seeds: range, jobs: int, kind: Kind, *, replays: bool) -> Tally:
     total = Tally()
     shares = [seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE)]
     columns = (
@@ -63,7 +70,7 @@ def _search(seeds: range, jobs: int, mixed: bool | None, *, replays: bool) -> Ta
     )
     with Progress(*columns, console=Console(stderr=True)) as progress, ProcessPoolExecutor(jobs) as pool:
         bar = progress.add_task("", total=len(seeds), broken=0)
-        play_all = partial(search, is_mixed=mixed, replays=replays)
+        play_all = partial(search, kind=kind, replays=replays)
         running: list[Future[Tally]] = [pool.submit(play_all, share) for share in shares]
         for done in as_completed(running):
             total.add(done.result())
@@ -71,7 +78,7 @@ def _search(seeds: range, jobs: int, mixed: bool | None, *, replays: bool) -> Ta
     return total
 
 
-def _show(tally: Tally, took_s: float, *, as_json: bool, mixed: bool | None) -> None:
+def _show(tally: Tally, took_s: float, *, as_json: bool, kind: Kind) -> None:
     counts = tally.counts
     figures = {
         "schedules": tally.runs,
@@ -80,6 +87,7 @@ def _show(tally: Tally, took_s: float, *, as_json: bool, mixed: bool | None) -> 
         "calls": counts["done"] + counts["forgotten"],
         "calls of which the store lost what nobody else had": counts["forgotten"],
         "resumes": counts["resumes"],
+        "resumes by edges": counts["edge resumes"],
         "take-overs between releases": counts["between releases"],
         "events sent": counts["events"],
         "writes refused by fencing": counts["superseded"],
@@ -103,7 +111,7 @@ def _show(tally: Tally, took_s: float, *, as_json: bool, mixed: bool | None) -> 
             table.add_row(name, f"{count:,}", style="dim")
     console.print(table)
     for seed in sorted(tally.broken)[:SHOWN]:
-        console.print(report(seed, is_mixed=mixed), markup=False, highlight=False, soft_wrap=True)
+        console.print(report(seed, kind), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ HANDSHAKE_S = 5.0
 LOSER_S = 30.0
 """Its pod may have been stopped, or cut off from the store, and has to find out."""
 FRAME_MS = 100
+SPOKEN = frozenset({"speak", "talk", "ulaw", "refused", "clear", "cut"})
+"""What is said in audio; for those that only a plain caller says see `plain_caller`."""
 
 
 class Refusal(Exception):
@@ -67,6 +69,8 @@ class Response:
     audio: bytearray = field(default_factory=bytearray)
     functions: list[dict[str, Any]] = field(default_factory=list)
     status: str = ""
+    item_id: str = ""
+    """Of the item that is spoken."""
 
 
 class Caller:
@@ -125,6 +129,9 @@ class Caller:
         self.outcome = "forgotten" if self._forgotten else "done"
         reading.cancel()
         await asyncio.gather(*self._losers)
+        self._leave()
+
+    def _leave(self) -> None:
         if self.connection is not None:
             self.connection.leave(1000)
 
@@ -144,17 +151,7 @@ class Caller:
     async def _say(self, line: Utterance, number: int) -> None:
         asked = len(self._replies)
         speech = _speech(self.name, number, line.number)
-        if line.command == "speak":
-            await self._append(speech)
-            self._send({"type": "input_audio_buffer.commit"})
-            self._send({"type": "response.create"})
-        elif line.command == "talk":
-            await self._append(bytes(PCM.size(400)) + speech + bytes(PCM.size(900)))
-        else:
-            content = [{"type": "input_text", "text": f"{line.command} {line.number}"}]
-            item = {"type": "message", "role": "user", "id": f"said_{number}", "content": content}
-            self._send({"type": "conversation.item.create", "item": item})
-            self._send({"type": "response.create"})
+        await self._ask(line, number, speech)
         reply = await self._reply(asked)
         if reply is None:
             return
@@ -164,6 +161,7 @@ class Caller:
             if end_ms - start_ms < FRAME_MS * line.number:
                 self._witness.broken(f"the caller's words: {end_ms - start_ms} ms were heard of {line}")
         self._check(line, reply, speech)
+        await self._after(line, reply)
         if line.command != "call":
             return
         if len(reply.functions) != 1:
@@ -175,6 +173,23 @@ class Caller:
         second = await self._reply(asked)
         if second is not None:
             self._check(Utterance("say", 1), second, b"")
+
+    async def _ask(self, line: Utterance, number: int, speech: bytes) -> None:
+        """Say a line, and ask for its reply."""
+        if line.command == "speak":
+            await self._append(speech)
+            self._send({"type": "input_audio_buffer.commit"})
+            self._send({"type": "response.create"})
+        elif line.command == "talk":
+            await self._append(bytes(PCM.size(400)) + speech + bytes(PCM.size(900)))
+        else:
+            content = [{"type": "input_text", "text": f"{line.command} {line.number}"}]
+            item = {"type": "message", "role": "user", "id": f"said_{number}", "content": content}
+            self._send({"type": "conversation.item.create", "item": item})
+            self._send({"type": "response.create"})
+
+    async def _after(self, line: Utterance, reply: Response) -> None:
+        """A line was answered, as it should be."""
 
     async def _append(self, audio: bytes) -> None:
         size = PCM.size(FRAME_MS)
@@ -200,7 +215,7 @@ class Caller:
         if reply.status != "completed":
             self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
         if self.model == "echo":
-            is_spoken = line.command in ("speak", "talk")
+            is_spoken = line.command in SPOKEN
             text, audio = ("", speech) if is_spoken else (f"{line.command} {line.number}", b"")
         else:
             word = reply.text.partition("-")[0]
@@ -216,13 +231,11 @@ class Caller:
             )
 
     def _check_items(self) -> None:
-        expected = [
-            f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command not in ("speak", "talk")
-        ]
+        expected = [f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command not in SPOKEN]
         got = [item for item in self._items if item.startswith("said_")]
         if got != expected:
             self._witness.broken(f"what the caller sent: the conversation has {got} instead of {expected}")
-        spoken = sum(line.command in ("speak", "talk") for line in self._lines)
+        spoken = sum(line.command in SPOKEN for line in self._lines)
         if self._committed != spoken:
             self._witness.broken(f"what the caller sent: {self._committed} spoken turns instead of {spoken}")
         if self.tally.gaps or self.tally.repeats or self.tally.forgotten:
@@ -363,6 +376,11 @@ class Caller:
         if message not in (4409, 1006, 1012):
             self._witness.broken(f"one owner: the connection that lost a race was closed with {message}")
 
+    def cut(self, after_s: float) -> None:
+        """The connection breaks."""
+        if self.connection is not None:
+            self.connection.broke(after_s)
+
     def move(self) -> None:
         """Take up the call on a new connection while the old one still stands, as a phone changing networks does."""
         if self.connection is not None and self.call_id:
@@ -372,13 +390,12 @@ class Caller:
     def _hear(self, event: dict[str, Any]) -> None:
         if not self._position.is_new(event):
             self._witness.broken(f"exactly once: {self.name} got {event['event_id']} again")
-        self._witness.heard(self.call_id, int(event["event_id"].removeprefix("evt_")))
+        self._note_heard(int(event["event_id"].removeprefix("evt_")))
         if self.tally.gaps and not self._forgotten:
             self._witness.broken(f"exactly once: {self.name} missed events before {event['event_id']}")
         match event["type"]:
             case "error":
-                if not self._forgotten:
-                    self._witness.broken(f"{self.name} got {event['error']}")
+                self._refused(event)
             case "conversation.item.added":
                 self._items.append(event["item"]["id"])
             case "input_audio_buffer.speech_started":
@@ -390,6 +407,7 @@ class Caller:
             case "response.created":
                 self._replies[event["response"]["id"]] = Response()
             case "response.output_audio.delta":
+                self._replies[event["response_id"]].item_id = event["item_id"]
                 self._replies[event["response_id"]].audio += pybase64.b64decode(event["delta"])
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._replies[event["response_id"]].text += event["delta"]
@@ -398,6 +416,13 @@ class Caller:
             case "response.done":
                 self._replies[event["response"]["id"]].status = event["response"]["status"]
         self._changed.set()
+
+    def _note_heard(self, number: int) -> None:
+        self._witness.heard(self.call_id, number)
+
+    def _refused(self, event: dict[str, Any]) -> None:
+        if not self._forgotten:
+            self._witness.broken(f"{self.name} got {event['error']}")
 
 
 _MANUAL = {"input": {"turn_detection": None}}

@@ -28,6 +28,7 @@ from voice_agent.stores.base import (
 )
 from voice_agent.stores.memory import MemoryStore
 
+_NUMBERED = b'{"event_id":"evt_'
 ANSWER_S = 2.0
 """As `stores.redis_client` waits."""
 
@@ -219,11 +220,14 @@ class Lane:
         self._free_at_s = 0.0
         self.closed = False
         """Nothing more arrives."""
+        self.is_silent = False
+        """The same, and nobody knows."""
 
     def put(self, message: Any, *, last: bool = False) -> None:
         """Send; `last` ends the lane once it has arrived."""
         self._free_at_s = max(self._free_at_s, self._loop.time() + self._weather.wire_delay_s())
-        self._loop.at(self._free_at_s - self._loop.time(), self._arrive, message, last)
+        # A delay in place of the time would be rounded, and what is put later could arrive sooner.
+        self._loop.call_at(self._free_at_s, self._arrive, message, last, context=self._loop.world.context)
 
     def cut(self, message: Any, after_s: float) -> None:
         """Lose all that is on its way; the reader learns of it later."""
@@ -232,7 +236,7 @@ class Lane:
             self._loop.at(after_s, self._deliver, message)
 
     def _arrive(self, message: Any, last: bool) -> None:
-        if not self.closed:
+        if not (self.closed or self.is_silent):
             self.closed = last
             self._deliver(message)
 
@@ -282,8 +286,14 @@ class Connection(Transport):
 
     def broke(self, after_s: float = 0.0) -> None:
         """The connection breaks; each side learns of it at its own time."""
+        if self.up.is_silent:
+            return
         self.up.cut(1006, after_s)
         self.down.cut(1006, after_s)
+
+    def swallow(self) -> None:
+        """From now on nothing arrives, and neither side learns of it."""
+        self.up.is_silent = self.down.is_silent = True
 
     # --- the pod's side
 
@@ -310,9 +320,9 @@ class Connection(Transport):
         self.write(text)
 
     def write(self, text: bytes) -> bool:
-        if b'"type":"session.created"' not in text[:80]:
-            number = int(text[len(b'{"event_id":"evt_') : text.index(b'",')])
-            listened_to = self.is_chosen and not (self.caller_left or self.down.closed)
+        if text.startswith(_NUMBERED) and b'"type":"session.created"' not in text[:80]:
+            number = int(text[len(_NUMBERED) : text.index(b'",')])
+            listened_to = self.is_chosen and not (self.caller_left or self.down.closed or self.down.is_silent)
             self._witness.sent(self.pod, self.call_id, number, text.decode(), listened_to=listened_to)
         self.down.put(text.decode())
         return True

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from tests.simulation.caller import Utterance
+from tests.simulation.plain_caller import PLAIN_COMMANDS
 
 T = TypeVar("T")
 
@@ -31,6 +32,20 @@ FAULTS: dict[str, int] = {
     "evict": 1,
 }
 """Kinds of faults and how often each is drawn."""
+EDGE_FAULTS: dict[str, int] = {
+    "cut": 2,
+    "move": 2,
+    "unread": 2,
+    "edge-stop": 1,
+    "crash": 3,
+    "cut-at-change": 4,
+    "move-at-resume": 2,
+}
+"""More of them, where callers are behind an edge."""
+EDGE_EACH = 3
+"""Of so many seeds one has an edge."""
+IDS = ("own", "none", "same")
+"""What plain callers write into `event_id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,8 @@ class Schedule:
     """Callers who come back with a call key."""
     is_mixed: bool = False
     """Each pod process is of a release of its own: this one, the one before, or the one after."""
+    behind_edge: tuple[str, ...] = ()
+    """For each caller, if they are behind an edge: what it writes into `event_id`, one of `IDS`."""
 
     def smaller(self) -> Iterator[Schedule]:
         """Every schedule that has one thing less: a fault, a caller, a line."""
@@ -68,7 +85,13 @@ class Schedule:
             yield replace(self, faults=_but(self.faults, at))
         for at in range(len(self.models) if len(self.models) > 1 else 0):
             by_key = frozenset(number - (number > at) for number in self.by_key if number != at)
-            yield replace(self, models=_but(self.models, at), lines=_but(self.lines, at), by_key=by_key)
+            yield replace(
+                self,
+                models=_but(self.models, at),
+                lines=_but(self.lines, at),
+                by_key=by_key,
+                behind_edge=_but(self.behind_edge, at),
+            )
         for caller, lines in enumerate(self.lines):
             for at in range(len(lines) if len(lines) > 1 else 0):
                 shorter = (*self.lines[:caller], _but(lines, at), *self.lines[caller + 1 :])
@@ -76,12 +99,15 @@ class Schedule:
 
     def __str__(self) -> str:
         callers = [
-            f"  caller {number} to {model}{' by key' if number in self.by_key else ''}: "
+            f"  caller {number} to {model}{' by key' if number in self.by_key else ''}{self._edge(number)}: "
             + ", ".join(f"{line.command} {line.number}" for line in lines)
             for number, (model, lines) in enumerate(zip(self.models, self.lines, strict=True))
         ]
         pods = f"{self.pods} pods{' of mixed releases' if self.is_mixed else ''}"
         return "\n".join([f"seed {self.seed}, {pods}", *callers, *(f"  {fault}" for fault in self.faults)])
+
+    def _edge(self, number: int) -> str:
+        return f" over an edge, ids {self.behind_edge[number]}" if self.behind_edge else ""
 
 
 def _but(things: tuple[T, ...], at: int) -> tuple[T, ...]:
@@ -92,8 +118,26 @@ MIXED_EACH = 4
 """Of so many seeds one has pods of mixed releases."""
 
 
-def draw(seed: int, *, is_mixed: bool | None = None) -> Schedule:
-    """The schedule of a seed; None: the seed says whether its releases are mixed."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is asked of schedules beside their seed."""
+
+    is_mixed: bool | None = None
+    """None: the seed says whether its releases are mixed."""
+    edge: float = 1 / EDGE_EACH
+    """The share of seeds whose callers are plain ones behind an edge."""
+
+    def __str__(self) -> str:
+        """As options of the command."""
+        mixed = " --mixed" if self.is_mixed else ""
+        return mixed if self.edge == ANY.edge else f"{mixed} --edge {self.edge:g}"
+
+
+ANY = Kind()
+
+
+def draw(seed: int, kind: Kind = ANY) -> Schedule:
+    """The schedule of a seed. One without an edge is the same whatever share has one."""
     random = Random(seed)
     models, lines = [], []
     for _ in range(random.choice((1, 1, 2))):
@@ -105,8 +149,29 @@ def draw(seed: int, *, is_mixed: bool | None = None) -> Schedule:
     length_s = 1.0 + 1.5 * max(map(len, lines))
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
     by_key = frozenset(number for number in range(len(models)) if random.random() < 0.2)
-    mixed = seed % MIXED_EACH == 0 if is_mixed is None else is_mixed
-    return Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key, mixed)
+    mixed = seed % MIXED_EACH == 0 if kind.is_mixed is None else kind.is_mixed
+    drawn = Schedule(seed, pods, tuple(models), tuple(lines), tuple(sorted(faults, key=_time)), by_key, mixed)
+    its_own = Random(seed ^ 0xED6E)
+    return _behind_edge(drawn, its_own, length_s) if its_own.random() < kind.edge else drawn
+
+
+def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
+    """Plain callers in the place of those who resume, and what goes wrong with an edge."""
+    lines = tuple(
+        tuple(_plain_line(random, line) if model == "echo" else line for line in said)
+        for model, said in zip(drawn.models, drawn.lines, strict=True)
+    )
+    more = [_fault(random, drawn.pods, length_s, EDGE_FAULTS) for _ in range(random.randint(0, 3))]
+    faults = tuple(sorted((*drawn.faults, *more), key=_time))
+    ids = tuple(random.choice(IDS) for _ in drawn.models)
+    return replace(drawn, lines=lines, faults=faults, by_key=frozenset(), behind_edge=ids)
+
+
+def _plain_line(random: Random, line: Utterance) -> Utterance:
+    """What is spoken may be said in more ways."""
+    if line.command != "speak":
+        return line
+    return Utterance(random.choice(("speak", *PLAIN_COMMANDS)), min(line.number, 3))
 
 
 def _line(random: Random, model: str, *, talks: bool) -> Utterance:
@@ -117,8 +182,8 @@ def _line(random: Random, model: str, *, talks: bool) -> Utterance:
     return Utterance(random.choice(("say", "effect", "call")), random.randint(1, 4))
 
 
-def _fault(random: Random, pods: int, length_s: float) -> Fault:
-    kind = random.choices(list(FAULTS), list(FAULTS.values()))[0]
+def _fault(random: Random, pods: int, length_s: float, kinds: dict[str, int] = FAULTS) -> Fault:
+    kind = random.choices(list(kinds), list(kinds.values()))[0]
     at_s = round(random.uniform(0.0, length_s), 4)
     lasts_s = round(random.choice((0.05, 0.5, 3.0, 6.0)) * random.random(), 4)
     return Fault(at_s, kind, random.randrange(pods), lasts_s, random.randint(1, 60) if kind == "crash" else 0)

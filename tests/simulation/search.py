@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from tests.simulation.recordings import KeptRecordings
-from tests.simulation.schedule import Schedule, draw
+from tests.simulation.schedule import ANY, Kind, Schedule, draw
 from tests.simulation.world import Manifests, Outcome
 from tests.upgrade.releases import installed
 from voice_agent.runtime.recordings import Recordings
@@ -52,17 +52,15 @@ def play(schedule: Schedule, recordings: Recordings | None = None) -> Outcome:
         structlog.reset_defaults()
 
 
-def search(
-    seeds: Iterable[int], *, stop_at_first: bool = False, is_mixed: bool | None = None, replays: bool = False
-) -> Tally:
-    """Run the schedules of many seeds; `is_mixed`: see `draw`.
+def search(seeds: Iterable[int], *, stop_at_first: bool = False, kind: Kind = ANY, replays: bool = False) -> Tally:
+    """Run the schedules of many seeds.
 
     `replays`: give what was recorded to the rules again, which must be the same; all pods are of one release then.
     """
     tally = Tally()
     for seed in seeds:
         recordings = KeptRecordings() if replays else None
-        outcome = play(draw(seed, is_mixed=False if replays else is_mixed), recordings)
+        outcome = play(draw(seed, replace(kind, is_mixed=False) if replays else kind), recordings)
         if recordings is not None and (differs := recordings.replayed(tally.counts)):
             outcome = replace(outcome, broken=outcome.broken or f"a recording replays to the same events: {differs}")
         tally.runs += 1
@@ -90,11 +88,11 @@ def shrink(schedule: Schedule) -> tuple[Schedule, Outcome]:
     return schedule, outcome
 
 
-def report(seed: int, *, is_mixed: bool | None = None) -> str:
+def report(seed: int, kind: Kind = ANY) -> str:
     """What a person needs to understand a seed that breaks a promise."""
-    drawn = draw(seed, is_mixed=is_mixed)
+    drawn = draw(seed, kind)
     schedule, outcome = shrink(drawn)
     lines = [f"seed {seed} breaks a promise: {play(drawn).broken}", "the smallest schedule that still does:"]
     lines += [str(schedule), "its trace:", *outcome.trace]
-    lines.append(f"again: python -m tests.simulation --seed {seed}{' --mixed' if is_mixed else ''}")
+    lines.append(f"again: python -m tests.simulation --seed {seed}{kind}")
     return "\n".join(lines)

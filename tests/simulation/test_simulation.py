@@ -11,11 +11,13 @@ import pytest
 
 from tests.simulation.caller import Utterance
 from tests.simulation.planted import PLANTED
-from tests.simulation.schedule import Fault, Schedule, draw
+from tests.simulation.planted_edge import EDGE_PLANTED
+from tests.simulation.schedule import Fault, Kind, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
 from voice_agent.runtime.durability.store_memory import StoreMemoryWatch
 
 SHORT_RUN = 500
+EDGE_RUN = 300
 SCARCE_RUN = 200
 REPLAYED_RUN = 200
 WITHIN = 3000
@@ -24,6 +26,7 @@ WITHIN = 3000
 SPOKEN = Schedule(1, 2, ("echo",), ((Utterance("speak", 3), Utterance("say", 2)),), ())
 WITH_TOOLS = Schedule(1, 2, ("replays",), ((Utterance("effect", 2), Utterance("call", 2)),), ())
 GOES_ON = replace(WITH_TOOLS, models=("goes-on",))
+PLAIN = Schedule(1, 2, ("echo",), ((Utterance("refused", 2), Utterance("ulaw", 1)),), (), behind_edge=("same",))
 HEARD = Schedule(1, 2, ("echo",), ((Utterance("talk", 3),),), ())
 
 
@@ -34,6 +37,15 @@ def test_every_promise_is_kept_whatever_dies(first: int) -> None:
     assert not tally.broken, report(tally.broken[0])
     assert tally.faults > SHORT_RUN
     assert tally.counts["forgotten"] < tally.counts["done"] / 50
+
+
+def test_a_plain_caller_behind_an_edge_sees_one_connection_whatever_dies() -> None:
+    """One greeting, every event once, every byte heard once, no close."""
+    kind = Kind(edge=1.0)
+    tally = search(range(EDGE_RUN), kind=kind)
+    assert not tally.broken, report(tally.broken[0], kind)
+    assert tally.counts["edge resumes"] > EDGE_RUN / 3
+    assert tally.counts["forgotten"] < tally.counts["done"] / 10
 
 
 def test_what_was_recorded_replays_to_the_same_events() -> None:
@@ -47,15 +59,15 @@ def test_what_was_recorded_replays_to_the_same_events() -> None:
 
 def test_of_two_connections_at_once_the_last_to_claim_need_not_have_the_higher_epoch() -> None:
     """A pod without answers goes on from memory, under an old epoch, though its claim took the call from the other."""
-    deaf_while_two_come_back = draw(503928)
+    deaf_while_two_come_back = draw(503928, Kind(edge=0.0))
     varied = [replace(deaf_while_two_come_back, seed=seed) for seed in range(SHORT_RUN)]
     assert [schedule.seed for schedule in varied if play(schedule).broken] == []
 
 
-@pytest.mark.parametrize("name", list(PLANTED))
+@pytest.mark.parametrize("name", [*PLANTED, *EDGE_PLANTED])
 def test_a_planted_bug_is_found(name: str) -> None:
     """A simulator that finds nothing proves nothing: each of these is found, by its own promise."""
-    planted = PLANTED[name]
+    planted = {**PLANTED, **EDGE_PLANTED}[name]
     with planted.plant():
         runs = (play(schedule) for schedule in map(draw, range(WITHIN)) if planted.may_show_in(schedule))
         broken = next((outcome.broken for outcome in runs if outcome.broken), None)
@@ -63,7 +75,9 @@ def test_a_planted_bug_is_found(name: str) -> None:
     assert broken.startswith(planted.promise)
 
 
-@pytest.mark.parametrize("scenario", [SPOKEN, WITH_TOOLS, GOES_ON, HEARD], ids=["spoken", "tools", "goes-on", "heard"])
+@pytest.mark.parametrize(
+    "scenario", [SPOKEN, WITH_TOOLS, GOES_ON, HEARD, PLAIN], ids=["spoken", "tools", "goes-on", "heard", "plain"]
+)
 def test_a_pod_may_die_at_any_await(scenario: Schedule) -> None:
     """The pod is killed after its first turn, its second, and so on: at every point where it waits for something."""
     for turns in range(1, 10_000):

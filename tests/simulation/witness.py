@@ -48,6 +48,9 @@ class Known:
     """Audio that a pod had taken when it closed for a handoff."""
     release: str = ""
     """Of the pod that claimed it last."""
+    is_behind_edge: bool = False
+    lost_what_it_had: bool = False
+    """The store lost some of it, and no pod has written all again. An edge keeps nothing that a store once had."""
 
 
 class Witness:
@@ -100,6 +103,7 @@ class Witness:
             self.broken(f"one owner: {pod} wrote with epoch {write.epoch} after {known.epoch} had been given out")
         known.epoch = max(known.epoch, write.epoch)
         known.is_missing = False
+        known.lost_what_it_had = known.lost_what_it_had and not write.whole
         known.durable_n = held[-1].n if held else 0
         known.ever_durable_n = max(known.ever_durable_n, known.durable_n)
         if not known.forgotten and any(b.n != a.n + 1 for a, b in pairwise(held)):
@@ -122,7 +126,7 @@ class Witness:
     def evicted(self, call_id: str) -> None:
         """The store lost one of the keys of a call."""
         known = self.known(call_id)
-        known.was_evicted = known.was_lost = True
+        known.was_evicted = known.was_lost = known.lost_what_it_had = True
         known.durable_n = 0
 
     def went_on_without(self, call_id: str) -> None:
@@ -154,7 +158,7 @@ class Witness:
         known = self.known(call_id)
         known.durable_n, known.epoch, known.handed_off_ms = durable_n, epoch, 0
         known.is_missing = not epoch
-        known.was_lost = True
+        known.was_lost = known.lost_what_it_had = True
 
     def not_found(self, call_id: str) -> None:
         """A caller is told that there is no such call; it may have been written back since."""
@@ -164,7 +168,8 @@ class Witness:
     def taken_from_store(self, call_id: str, *, missed: bool = False) -> None:
         """Somebody goes on with what the store holds (or has learnt that it holds nothing)."""
         known = self.known(call_id)
-        if known.heard_n > known.durable_n or known.is_missing or missed:
+        taken_back = known.is_behind_edge and known.lost_what_it_had
+        if known.heard_n > known.durable_n or known.is_missing or missed or taken_back:
             self.note(f"forgotten: events {known.durable_n + 1} to {known.heard_n} are in nobody's memory")
             known.forgotten = True
 

@@ -10,9 +10,11 @@ from random import Random
 from typing import Any
 
 from tests.simulation.agent import Cast
-from tests.simulation.caller import Caller, Refusal
+from tests.simulation.caller import Caller, Refusal, Utterance
+from tests.simulation.edge import SimEdge
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Connection, StoreLink
+from tests.simulation.plain_caller import PlainCaller
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
@@ -20,11 +22,12 @@ from tests.upgrade.releases import RELEASE, Release
 from voice_agent.call.drain import DrainMode
 from voice_agent.call.record import Call
 from voice_agent.call.tokens import resume_token
+from voice_agent.edge.dialing import PodRefused
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.ports import Frames, ResumeCall, StartCall
+from voice_agent.runtime.ports import ClientOptions, Frames, ResumeCall, StartCall
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.memory import MemoryStore
 
@@ -35,6 +38,8 @@ HEAL_S = 20.0
 END_S = 150.0
 """Whoever is not done by then is stuck."""
 KEPT_PAST_S = 0.5
+EDGE_STOP_S = 1.0
+"""A caller of whom nothing is heard for longer may be taken to have finished."""
 
 
 class Silence:
@@ -119,6 +124,7 @@ class Manifests:
         self._past: deque[tuple[float, Any, Any]] = deque()
         self.hosts: list[Host] = []
         self.callers: list[Caller] = []
+        self.edge = SimEdge(self.loop, self.weather, self.witness, self.random, self) if schedule.behind_edge else None
         self._tasks: list[Any] = []
 
     def run(self) -> Outcome:
@@ -141,8 +147,7 @@ class Manifests:
             self.hosts.append(self._boot(f"pod-{number}"))
         for number, (model, lines) in enumerate(zip(self.schedule.models, self.schedule.lines, strict=True)):
             process = self.loop.process(f"caller-{number}")
-            by_key = number in self.schedule.by_key
-            caller = Caller(f"caller-{number}", model, lines, self, self.random, self.witness, by_key=by_key)
+            caller = self._caller(number, model, lines)
             self.callers.append(caller)
             self._tasks.append(self.loop.spawn(process, caller.run()))
         for fault in self.schedule.faults:
@@ -150,6 +155,12 @@ class Manifests:
         if any(fault.kind == "rollback" for fault in self.schedule.faults):
             self._remember()
         self.loop.at(HEAL_S, self._heal)
+
+    def _caller(self, number: int, model: str, lines: tuple[Utterance, ...]) -> Caller:
+        known = (f"caller-{number}", model, lines, self, self.random, self.witness)
+        if self.edge is not None:
+            return PlainCaller(*known, edge=self.edge, ids=self.schedule.behind_edge[number])
+        return Caller(*known, by_key=number in self.schedule.by_key)
 
     def _over(self) -> bool:
         if self.witness.verdict:
@@ -170,10 +181,13 @@ class Manifests:
                 if stuck
                 else f"the store may fail: {', '.join(self._behind())} never wrote everything back"
             )
-        for host in self.hosts:
-            for task in host.process.tasks:
-                if host.process.alive and task.done() and not task.cancelled() and task.exception() is not None:
-                    self.witness.broken(f"a task of {host.name} failed: {task.exception()!r}")
+        edge = [self.edge.process] if self.edge is not None else []
+        for process in (*(host.process for host in self.hosts), *edge):
+            for task in process.tasks:
+                error = task.exception() if process.alive and task.done() and not task.cancelled() else None
+                # That a call is refused is what looking for its next pod may come to.
+                if error is not None and not isinstance(error, PodRefused):
+                    self.witness.broken(f"a task of {process.name} failed: {error!r}")
         if self.loop.faults:
             self.witness.broken(f"the event loop was told: {self.loop.faults[0]}")
         self.witness.counts.update(caller.outcome for caller in self.callers)
@@ -296,17 +310,24 @@ class Manifests:
 
     async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment:
         last_event = int(query["last_event"].removeprefix("evt_")) if "last_event" in query else None
+        client = ClientOptions(resumable_now=query.get("resumable_now", False), received=query.get("received", False))
         if "call_id" not in query:
             key = query.get("key")
             return await host.pod.start(
                 StartCall(
-                    query["model"], "key", key, last_event, resumable=True, is_gone=lambda: connection.caller_left
+                    query["model"],
+                    "key",
+                    key,
+                    last_event,
+                    resumable=True,
+                    client=client,
+                    is_gone=lambda: connection.caller_left,
                 )
             )
         call_id = query["call_id"]
         if query["token"] != resume_token(SECRET, call_id):
             raise ConnectionRefused(403, "bad_token", "wrong token")
-        return await host.pod.resume(ResumeCall(call_id, last_event, is_gone=lambda: connection.caller_left))
+        return await host.pod.resume(ResumeCall(call_id, last_event, client, is_gone=lambda: connection.caller_left))
 
     def _answer(self, answer: Any, status: int) -> None:
         self.loop.at(self.weather.wire_delay_s(), _settle, answer, status)
@@ -331,8 +352,10 @@ class Manifests:
                 if host.ready:
                     host.process.context.run(host.pod.drain, DrainMode.HANDOFF, MIN_DRAIN_S + 2 * fault.lasts_s)
                     self.loop.at(fault.lasts_s, self._cancel_drain, host)
-            case "cut" | "move":
+            case "cut" | "move" | "unread" | "cut-at-change" | "move-at-resume":
                 self._disturb(fault)
+            case "edge-stop":
+                self._stop_edge(min(fault.lasts_s, EDGE_STOP_S))
             case "refused" | "silent" | "late" | "unanswered":
                 self.weather.begin(fault.kind, host.name, fault.lasts_s)
             case "slow" | "locked":
@@ -354,8 +377,21 @@ class Manifests:
         caller = self.callers[fault.target % len(self.callers)]
         if fault.kind == "move":
             caller.move()
-        elif caller.connection is not None:
-            caller.connection.broke(fault.lasts_s)
+        elif fault.kind == "cut":
+            caller.cut(fault.lasts_s)
+        elif isinstance(caller, PlainCaller):
+            if fault.kind == "unread":
+                caller.stop_reading()
+                self.loop.at(fault.lasts_s, caller.read_again)
+            elif fault.kind == "cut-at-change":
+                caller.cut_at_change = True
+            else:
+                caller.move_at_resume = True
+
+    def _stop_edge(self, lasts_s: float) -> None:
+        assert self.edge is not None
+        self.edge.process.stopped = True
+        self.loop.at(lasts_s, self._continue, self.edge)
 
     async def _drain(self, host: Host, deadline_s: float) -> None:
         """SIGTERM: drain, close, leave."""
@@ -371,7 +407,7 @@ class Manifests:
         if host.process.alive:
             host.process.context.run(host.pod.drainer.cancel)
 
-    def _continue(self, host: Host) -> None:
+    def _continue(self, host: Host | SimEdge) -> None:
         if self.random.random() < 0.5:
             # A process that wakes up may see first that time has passed, and only then what has arrived.
             host.process.queue = deque(sorted(host.process.queue, key=lambda turn: not isinstance(turn, TimerHandle)))
