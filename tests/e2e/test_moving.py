@@ -13,8 +13,8 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.e2e.edges import edge
 from tests.e2e.pods import PodProcess, Pods, pods
-from tests.e2e.test_edge import edge
 from tests.e2e.test_operations import voice_agent
 from tests.servers import free_port
 from tests.waiting import until
@@ -83,7 +83,7 @@ async def test_a_pod_is_evacuated_before_its_node_goes(redis_url: str) -> None:
     async with pods(redis_url) as its:
         leaving, staying = await start(its, node="node-a"), await start(its, node="node-b")
         async with (
-            edge(its, leaving, staying) as front,
+            edge(its.directory, leaving.port, staying.port) as front,
             talking(front.url, 4) as callers,
             talking(leaving.url, 1) as plain,
         ):
@@ -126,7 +126,7 @@ async def test_calls_go_to_the_very_pod_that_is_named(redis_url: str) -> None:
         full = await start(its)
         empty = await start(its)
         # The edge knows one of them, as it knows a load balancer.
-        async with edge(its, full) as front, talking(front.url, 10) as callers:
+        async with edge(its.directory, full.port) as front, talking(front.url, 10) as callers:
             status, told = await voice_agent("rebalance", "--from", "blue-0", "--count", "2", "--dry-run", **store)
             assert (status, told["moves"]) == (0, [{"source": "blue-0", "target": "blue-1", "calls": 2}])
             status, told = await voice_agent("rebalance", "--from", "blue-0", "--to", "blue-1", "--count", "2", **store)

@@ -10,6 +10,7 @@ import pytest
 from tests.operate.test_drain import heartbeat
 from tests.operate.test_evacuating import pod
 from voice_agent.errors import SettingsError
+from voice_agent.operate.balancing import PlannedMove
 from voice_agent.operate.fleet import Fleet
 from voice_agent.operate.move_plan import MoveRequest
 

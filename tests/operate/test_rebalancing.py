@@ -8,6 +8,7 @@ import pytest
 
 from tests.operate.test_drain import ShownStore, SteppedClock
 from tests.operate.test_evacuating import asked_of, pod
+from voice_agent.operate.balancing import PlannedMove
 from voice_agent.operate.drain import GONE_S, LOOK_S
 from voice_agent.operate.fleet import Fleet, FleetError
 from voice_agent.operate.pod_requests import ask

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from voice_agent.errors import StoreUnavailable
+from voice_agent.operate.balancing import PlannedMove
 from voice_agent.operate.drain import GONE_S, LOOK_S
 from voice_agent.operate.fleet import Fleet, FleetError
 from voice_agent.operate.pod_requests import TAKEN_UP_S, ask, check_version, new_id
