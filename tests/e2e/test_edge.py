@@ -82,11 +82,15 @@ async def test_a_plain_client_hears_every_word_though_its_pod_goes(redis_url: st
             calls = [PlainCall(front.url, size) for size in (960, 1200, 1442, 1922)]
             talking = asyncio.gather(*(call.run() for call in calls))
             await until(lambda: all(call.turns for call in calls) or talking.done())
+            # To a cutover they are callers who would not be lost with their pod.
+            assert (await blue.metrics())["voice_calls_not_resumable"] == 0
             if how == "kill":
                 blue.kill()
             else:
                 blue.terminate()
             await talking
+            counted = await green.metrics()
+            assert not any(counted[name] for name in counted if name.startswith("voice_calls_dropped_total"))
             page = await front.get("/metrics")
             assert "voice_edge_gap_seconds_count 2.0" in page
             assert await front.lost() == 0

@@ -27,6 +27,7 @@ from voice_agent.web.listening import bind
 
 CALL_ID = "call_aaaaaaaaaaaaaaaaaaaaaaaaaa"
 TOKEN = "token"
+MANY = 1000
 PCM = {"type": "audio/pcm", "rate": 24000}
 ULAW = {"type": "audio/pcmu"}
 
@@ -85,6 +86,11 @@ class ScriptedPods:
         named = Headers({name.replace("_", "-"): value for name, value in headers.items()})
         named["Content-Length"] = str(len(body))
         self.refusals.append(Response(status, HTTPStatus(status).phrase, named, body))
+
+    def refuse_all(self, status: int) -> None:
+        """Refuse more requests than there will be, until `refusals` is cleared."""
+        for _ in range(MANY):
+            self.refuse(status)
 
     async def connection(self, number: int) -> PodConnection:
         """The n-th of the edge's connections, from 0, once it is there."""
@@ -202,6 +208,11 @@ class EdgeRig:
     def pods_read(self) -> int:
         """Calls whose pod is read."""
         return sum(call._pod._transport.is_reading() for call in self.edge._calls)
+
+    @property
+    def callers_here(self) -> int:
+        """Calls whose caller has not left, as far as the edge knows."""
+        return sum(not call._caller._transport.is_closing() for call in self.edge._calls)
 
     @property
     def unread_bytes(self) -> int:

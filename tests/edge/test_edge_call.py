@@ -6,13 +6,16 @@ Here are the tests of `pod_event_reader`, `resuming`, `caller_socket` and of `pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from typing import Any
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
+from websockets.exceptions import ConnectionClosed
 
-from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, edge_rig
+from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, ScriptedPods, edge_rig
 from tests.waiting import until
 from voice_agent.edge import proxied_call
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
@@ -30,6 +33,14 @@ async def said(pod: PodConnection, *numbers: int) -> None:
     """The pod says these events."""
     for number in numbers:
         await pod.say(**text(number))
+
+
+async def greet_all(pods: ScriptedPods) -> None:
+    """Every pod that comes behind the first greets."""
+    for number in itertools.count(1):
+        pod = await pods.connection(number)
+        with contextlib.suppress(ConnectionClosed):
+            await pod.greet()
 
 
 def numbers(caller: PlainCaller) -> list[str]:
@@ -229,17 +240,41 @@ async def test_the_pod_learns_how_the_caller_left(code: int | None, told: int) -
         await until(lambda: its.edge.status().active_calls == 0)
 
 
-async def test_a_hang_up_while_no_pod_is_there_is_told_to_the_next() -> None:
-    """Else the call would wait for its caller for as long as it may."""
+@pytest.mark.parametrize(("hangs_up", "told"), [(True, 1000), (False, 1001)])
+async def test_who_leaves_while_no_pod_is_there_is_told_to_the_next(*, hangs_up: bool, told: int) -> None:
+    """Else the call would wait for its caller for as long as it may, and count as one that the handoff lost."""
     async with edge_rig() as its:
         caller = await its.call()
-        its.pods.refuse(503)
+        its.pods.refuse_all(503)
         await (await its.pods.connection(0)).socket.close(1012)
         await until(lambda: its.edge.away == 1)
-        await caller.socket.close(1000)
-        again = await its.pods.connection(1)
-        await again.greet()
-        await until(lambda: again.closed_with == 1000)
+        if hangs_up:
+            await caller.socket.close(1000)
+        else:
+            caller.socket.transport.abort()
+        await until(lambda: its.callers_here == 0)
+        its.pods.refusals.clear()
+        # The first of them may still be one that was asked to go on with the call.
+        greeting = asyncio.create_task(greet_all(its.pods))
+        await until(lambda: told in [pod.closed_with for pod in its.pods.connections[1:]])
+        greeting.cancel()
+
+
+async def test_the_call_of_one_who_may_be_back_over_another_edge_is_left_alone() -> None:
+    """Whoever comes for it now would take it from the caller."""
+    async with edge_rig() as its:
+        caller = await its.call("/v1/realtime?model=echo&resumable=1")
+        its.pods.refuse_all(503)
+        await (await its.pods.connection(0)).socket.close(1012)
+        await until(lambda: its.edge.away == 1)
+        caller.socket.transport.abort()
+        await until(lambda: its.callers_here == 0)
+        its.pods.refusals.clear()
+        greeting = asyncio.create_task(greet_all(its.pods))
+        await until(lambda: its.edge.status().active_calls == 0)
+        await until(lambda: all(pod.closed_with for pod in its.pods.connections))
+        assert 1001 not in [pod.closed_with for pod in its.pods.connections]
+        greeting.cancel()
 
 
 @pytest.mark.parametrize(("status", "code"), [(410, 4410), (404, 1011), (403, 1011), (401, 1011)])

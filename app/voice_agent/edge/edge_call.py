@@ -80,6 +80,7 @@ class EdgeCall:
         self._caller = caller
         self._pod = pod
         self._resuming = resuming
+        self._comes_back = not acknowledges
         self._observer = observer
         self._gone: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
@@ -170,8 +171,9 @@ class EdgeCall:
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""
         hung_up = code == CloseCode.NORMAL_CLOSURE
-        if hung_up and self._proxied.is_away and self._proxied.token:
-            # A pod has to be told, or the call would wait for its caller for as long as it may.
+        if (hung_up or not self._comes_back) and self._proxied.is_away and self._proxied.token:
+            # A pod has to be told, or the call would wait for its caller for as long as it may, and count as one that a
+            # handoff lost. Who may be back by now over another edge is left alone: the call would be taken from it.
             try:
                 self._pod = await self._next_pod() or self._pod
             except PodRefused:
