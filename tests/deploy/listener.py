@@ -21,7 +21,7 @@ class Answer:
     status: int = 0
     """A fixed response; 0 is a forward."""
     weights: Mapping[str, int] = field(default_factory=dict)
-    """Percent by color."""
+    """Percent by color; edges, which have none, by the name of their group."""
     sticky_s: int | None = None
 
 
@@ -43,7 +43,7 @@ class Listener:
             if address.startswith("aws_lb_listener_rule.") and values["listener_arn"] == arn
         ]
         groups = {
-            values["arn"]: values["tags"]["Color"]
+            values["arn"]: values["tags"].get("Color", values["name"])
             for address, values in resources.items()
             if address.startswith("aws_lb_target_group.")
         }

@@ -117,10 +117,10 @@ class Terraform:
         return found
 
 
-def an_example(folder: Path) -> Terraform:
-    """A copy of the example, ready to plan."""
+def an_example(folder: Path, name: str = "complete", **more: Any) -> Terraform:
+    """A copy of an example, ready to plan; `more`: variables beside those of the first one."""
     pytest.importorskip("tf.provider", reason="the package tf carries the stand-in for AWS")
-    terraform = Terraform(copy_of_deploy(folder) / "examples" / "complete")
+    terraform = Terraform(copy_of_deploy(folder) / "examples" / name)
     terraform.must("get")
-    terraform.set_variables(VARIABLES)
+    terraform.set_variables(VARIABLES | more)
     return terraform

@@ -63,7 +63,10 @@ def test_routing_plan_notices_a_wrong_rule(tmp_path: Path, broken: str, mended: 
     assert f'run "{run}"... fail' in out
 
 
-@pytest.mark.parametrize("folder", ["modules/routing-plan", "modules/voice-agent", "examples/complete"])
+@pytest.mark.parametrize(
+    "folder",
+    ["modules/routing-plan", "modules/voice-agent", "modules/voice-edge", "examples/complete", "examples/with-edges"],
+)
 def test_configuration_is_valid(tmp_path: Path, folder: str) -> None:
     """Every module is valid by itself, without a warning."""
     pytest.importorskip("tf.provider", reason="the package tf carries the stand-in for AWS")

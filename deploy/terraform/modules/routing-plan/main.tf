@@ -36,7 +36,7 @@ locals {
 
   # Resumes follow the weights whatever cookie they bring: the call is in the store, and a cookie
   # would lead back to the color that is being emptied.
-  weighted = {
+  weighted = merge({
     resume-by-query = merge(local.rule_defaults, {
       priority = 20
       weighted = true
@@ -59,5 +59,12 @@ locals {
       paths    = var.first_connect_paths
       sticky_s = var.sticky_s
     })
-  }
+    }, {
+    # Edges ask whether calls are taken. It follows the weights: the color that is being emptied refuses.
+    for name in var.behind_edges ? ["health"] : [] : name => merge(local.rule_defaults, {
+      priority = 31
+      weighted = true
+      paths    = ["/healthz/realtime"]
+    })
+  })
 }

@@ -15,7 +15,7 @@ output "weighted_rules" {
 
 output "weighted_order" {
   description = "Names of the weighted rules as the cutover tool wants them: that of first connects, which alone is sticky, first."
-  value       = ["first-connect", "resume-by-query", "resume-by-path", "stateless"]
+  value       = concat(["first-connect", "resume-by-query", "resume-by-path", "stateless"], var.behind_edges ? ["health"] : [])
 }
 
 output "timings" {

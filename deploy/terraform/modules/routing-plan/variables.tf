@@ -51,6 +51,12 @@ variable "stateless_paths" {
   }
 }
 
+variable "behind_edges" {
+  description = "Whether edges stand in front: then /healthz/realtime follows the weights, so that they learn whether calls are taken."
+  type        = bool
+  default     = false
+}
+
 variable "sticky_s" {
   description = "How long, in seconds, a first connect binds its caller to a color."
   type        = number

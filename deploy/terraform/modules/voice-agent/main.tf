@@ -8,6 +8,7 @@ module "plan" {
   source = "../routing-plan"
 
   weights                = var.weights
+  behind_edges           = var.behind_edges
   sticky_s               = var.sticky_s
   idle_timeout_s         = var.idle_timeout_s
   pre_stop_s             = var.pre_stop_s

@@ -137,6 +137,12 @@ variable "weights" {
   default     = { blue = 100, green = 0 }
 }
 
+variable "behind_edges" {
+  description = "Whether edges stand in front: then /healthz/realtime follows the weights, so that they learn whether calls are taken."
+  type        = bool
+  default     = false
+}
+
 variable "sticky_s" {
   description = "How long, in seconds, a first connect binds its caller to a color and a pod (1 to 604800)."
   type        = number

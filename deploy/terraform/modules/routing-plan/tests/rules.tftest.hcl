@@ -170,3 +170,18 @@ run "takes_the_bounds" {
     error_message = "The bounds themselves are allowed."
   }
 }
+
+run "edges_learn_whether_calls_are_taken" {
+  command = plan
+  variables {
+    behind_edges = true
+  }
+  assert {
+    condition     = output.weighted_rules["health"].paths == ["/healthz/realtime"] && contains(output.weighted_order, "health") && output.weighted_order[0] == "first-connect"
+    error_message = "A cutover must change the rule of health, too."
+  }
+  assert {
+    condition     = [for name, rule in merge(output.fixed_rules, output.weighted_rules) : name if rule.sticky_s > 0] == ["first-connect"]
+    error_message = "The health of a color must not be asked of another."
+  }
+}
