@@ -21,12 +21,13 @@ from voice_agent.settings import PREFIX
 class EdgeProcess:
     """One `voice-agent edge`."""
 
-    def __init__(self, log: Path, *behind: int) -> None:
-        """`behind`: ports of pods, or of a load balancer."""
+    def __init__(self, log: Path, *behind: int, **settings: object) -> None:
+        """`behind`: ports of pods, or of a load balancer; `settings`: VOICE_* variables in small letters."""
         self.port = free_port()
         self.http = f"http://127.0.0.1:{self.port}"
         self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        kept |= {f"VOICE_{key.upper()}": str(value) for key, value in settings.items()}
         to = [word for port in behind for word in ("--to", f"ws://127.0.0.1:{port}")]
         command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
         self.log = log
@@ -40,6 +41,11 @@ class EdgeProcess:
                 return (await client.get(self.http + path)).text
         return ""
 
+    async def metrics(self) -> dict[str, float]:
+        """Every sample of `/metrics`, by name and labels."""
+        lines = (await self.get("/metrics")).splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
     async def lost(self) -> float:
         """Callers that it closed though nobody hung up."""
         lines = (await self.get("/metrics")).splitlines()
@@ -51,9 +57,9 @@ class EdgeProcess:
 
 
 @contextlib.asynccontextmanager
-async def edge(directory: Path, *behind: int) -> AsyncIterator[EdgeProcess]:
+async def edge(directory: Path, *behind: int, **settings: object) -> AsyncIterator[EdgeProcess]:
     """An edge in front of these ports for the length of a block; it leaves at the end by itself."""
-    one = EdgeProcess(directory / "edge.log", *behind)
+    one = EdgeProcess(directory / "edge.log", *behind, **settings)
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not await one.is_ready():

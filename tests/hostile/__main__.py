@@ -23,7 +23,7 @@ def main() -> int:
     usual = Plan()
     parser = argparse.ArgumentParser(
         prog="python -m tests.hostile",
-        description="Let hostile callers loose on a real pod beside 20 callers who talk.",
+        description="Let hostile callers loose on a real pod, or an edge, beside 20 callers who talk.",
         epilog="modes: "
         + "; ".join(f"{mode.name}: {mode.what}" for mode in MODES.values())
         + "  example: python -m tests.hostile ping half-messages --seconds 10 --callers 10",
@@ -32,11 +32,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="of each mode (default 60)")
     parser.add_argument("--callers", type=int, default=usual.callers, help="hostile ones at once (default 1)")
     parser.add_argument("--talkers", type=int, default=usual.talkers, help="callers who talk (default 20)")
+    parser.add_argument("--edge", action="store_true", help="with an edge in front, which is what is looked at")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     asked = parser.parse_args()
     if unknown := [name for name in asked.modes if name not in MODES]:
         parser.error(f"no mode {', '.join(unknown)}; there are: {', '.join(MODES)}")
-    plan = Plan(asked.seconds, asked.talkers, asked.callers)
+    plan = Plan(asked.seconds, asked.talkers, asked.callers, asked.edge)
     verdicts: list[Verdict] = []
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=2) as live:

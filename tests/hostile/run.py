@@ -1,4 +1,7 @@
-"""One mode: pods, talking callers, hostile callers beside them, and what is seen of all three."""
+"""One mode: pods, talking callers, hostile callers beside them, and what is seen of all three.
+
+With an edge in front of the pods all callers are the edge's, and it is the edge that is looked at.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import contextlib
 import json
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +22,7 @@ from loadtest.fleet import Fleet
 from loadtest.latencies import Latencies
 from loadtest.profiles import ProfileRun
 from loadtest.resuming import Findings, ResumingCaller
+from tests.e2e.edges import EdgeProcess, edge
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.hostile.modes import Mode
 from tests.hostile.verdict import MIB, Verdict
@@ -44,6 +48,10 @@ REST_S = 2.0
 """After the harm is over, before it is asked what is left of it."""
 CALLER_BYTES = 256 * MIB
 OUTBOX_BYTES = MIB
+EDGE_CALLS = 300
+"""Each takes two descriptors."""
+EDGE_BYTES = 2 * MIB
+"""Of a caller in an edge: what it does not read, and what it said that no store has."""
 CONNECTS_PER_MINUTE = 600
 ATTACHED_BYTES = 64 * MIB
 """Of an attached call in the store: audio, conversation, and the same once more while they are written whole."""
@@ -58,13 +66,20 @@ class Plan:
     seconds: float = 60.0
     talkers: int = 20
     callers: int = 1
+    edge: bool = False
+    """Whether an edge stands in front of the pods."""
+
+
+Watched = PodProcess | EdgeProcess
+"""What callers connect to."""
 
 
 async def run_mode(mode: Mode, plan: Plan, tell: Tell = lambda verdict: None) -> Verdict:
     """Start everything for this mode alone, do harm, and look. A pod that breaks is a verdict, too."""
     outboxes = (plan.talkers + plan.callers) * OUTBOX_BYTES
     stored = STORED_BYTES + ENDED_BYTES + plan.callers * ATTACHED_BYTES + outboxes
-    verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + outboxes) / MIB, stored / MIB)
+    held = (plan.talkers + plan.callers) * EDGE_BYTES if plan.edge else outboxes
+    verdict = Verdict(mode.name, plan.callers, plan.seconds, (CALLER_BYTES + held) / MIB, stored / MIB)
     verdict.is_slowed = mode.is_slowed
     try:
         async with asyncio.timeout(plan.seconds + LONGEST_S):
@@ -79,28 +94,65 @@ async def _run(mode: Mode, plan: Plan, verdict: Verdict, tell: Tell) -> None:
         async with pods(store.url) as its:
             for number in range(mode.pods):
                 await _start(its, f"color{number}")
-            watch = its.running[0]
-            fleet = Fleet([(HOST, watch.port)], {"Authorization": f"Bearer {TALKERS_KEY}"})
-            run = ProfileRun(fleet, lambda _: None, verdict.findings, began_s=perf_counter())
-            run.pace.lag = verdict.lag
-            run.pace.add(await run.connect(plan.talkers))
-            await run.pace.keep(min(WARM_UP_S, plan.seconds))
-            verdict.alone, verdict.findings.echo = verdict.findings.echo, Latencies()
-            before = await watch.metrics()
-            async with _watched(watch, store, verdict):
-                await _harm(mode, plan, its, run, verdict, tell)
-                await run.pace.keep(min(REST_S, plan.seconds))
-            await run.settle()
-            verdict.missing, verdict.findings.lost = verdict.findings.lost, 0
-            verdict.rss_after_mib = _rss_mib(watch)
-            verdict.count(before, await watch.metrics())
-            verdict.serves = await _serves(fleet)
+            if plan.edge:
+                async with contextlib.AsyncExitStack() as opened:
+                    with _few_descriptors():
+                        front = await opened.enter_async_context(_edge(its))
+                    await _beside(mode, plan, its, front, store, verdict, tell)
+            else:
+                await _beside(mode, plan, its, its.running[0], store, verdict, tell)
 
 
-async def _start(its: Pods, color: str) -> PodProcess:
+def _edge(its: Pods) -> contextlib.AbstractAsyncContextManager[EdgeProcess]:
+    """In front of all pods."""
+    return edge(
+        its.directory,
+        *(pod.port for pod in its.running),
+        trusted_proxies="127.0.0.0/8",
+        edge_caller_bytes=CALLER_BYTES,
+        edge_connects_per_minute=CONNECTS_PER_MINUTE,
+        edge_max_calls=EDGE_CALLS,
+        edge_log_level="warning",
+    )
+
+
+async def _beside(
+    mode: Mode, plan: Plan, its: Pods, watch: Watched, store: RedisServer, verdict: Verdict, tell: Tell
+) -> None:
+    """Talk, have harm done, and see what the others notice of it."""
+    fleet = Fleet([(HOST, watch.port)], {"Authorization": f"Bearer {TALKERS_KEY}"})
+    run = ProfileRun(fleet, lambda _: None, verdict.findings, began_s=perf_counter())
+    run.pace.lag = verdict.lag
+    run.pace.add(await run.connect(plan.talkers))
+    await run.pace.keep(min(WARM_UP_S, plan.seconds))
+    verdict.alone, verdict.findings.echo = verdict.findings.echo, Latencies()
+    seen = [watch, *its.running] if plan.edge else [watch]
+    before = [await each.metrics() for each in seen]
+    async with _watched(watch, store, verdict):
+        ports = [watch.port] if plan.edge else [pod.port for pod in its.running]
+        await _harm(mode, plan, ports, run, verdict, tell)
+        await run.pace.keep(min(REST_S, plan.seconds))
+    await run.settle()
+    verdict.missing, verdict.findings.lost = verdict.findings.lost, 0
+    verdict.rss_after_mib = _rss_mib(watch)
+    for each, then in zip(seen, before, strict=True):
+        verdict.count(then, await each.metrics())
+    verdict.serves = await _serves(fleet)
+
+
+@contextlib.contextmanager
+def _few_descriptors() -> Iterator[None]:
+    """What is started in the block has as many as `DESCRIPTORS`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
     try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _start(its: Pods, color: str) -> PodProcess:
+    with _few_descriptors():
         return await its.start(
             color,
             api_keys=f"{TALKERS_KEY},{HOSTILE_KEY}",
@@ -111,15 +163,12 @@ async def _start(its: Pods, color: str) -> PodProcess:
             connects_per_minute=CONNECTS_PER_MINUTE,
             log_level="warning",
         )
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _harm(mode: Mode, plan: Plan, its: Pods, run: ProfileRun, verdict: Verdict, tell: Tell) -> None:
+async def _harm(mode: Mode, plan: Plan, ports: Sequence[int], run: ProfileRun, verdict: Verdict, tell: Tell) -> None:
     """Let the hostile callers loose while the others talk, until they have ended."""
-    ports = ",".join(str(pod.port) for pod in its.running)
-    command = [sys.executable, "-m", "tests.hostile.caller", mode.name, "--ports", ports, "--key", HOSTILE_KEY]
-    command += ["--callers", str(plan.callers), "--seconds", str(plan.seconds)]
+    command = [sys.executable, "-m", "tests.hostile.caller", mode.name, "--key", HOSTILE_KEY]
+    command += ["--ports", ",".join(map(str, ports)), "--callers", str(plan.callers), "--seconds", str(plan.seconds)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     ending = asyncio.create_task(process.communicate())
     try:
@@ -139,7 +188,7 @@ async def _harm(mode: Mode, plan: Plan, its: Pods, run: ProfileRun, verdict: Ver
 
 
 @contextlib.asynccontextmanager
-async def _watched(pod: PodProcess, store: RedisServer, verdict: Verdict) -> AsyncIterator[None]:
+async def _watched(pod: Watched, store: RedisServer, verdict: Verdict) -> AsyncIterator[None]:
     """Look at the memory, and ask whether the pod lives, for the length of a block."""
     verdict.rss_before_mib = verdict.rss_most_mib = _rss_mib(pod)
     async with redis.Redis.from_url(store.url) as client:
@@ -155,7 +204,7 @@ async def _watched(pod: PodProcess, store: RedisServer, verdict: Verdict) -> Asy
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict, over: asyncio.Event) -> None:
+async def _look(pod: Watched, client: redis.Redis, verdict: Verdict, over: asyncio.Event) -> None:
     looks = 0
     while not over.is_set():
         verdict.rss_most_mib = max(verdict.rss_most_mib, _rss_mib(pod))
@@ -165,7 +214,7 @@ async def _look(pod: PodProcess, client: redis.Redis, verdict: Verdict, over: as
         await asyncio.sleep(LOOK_S)
 
 
-async def _ask(pod: PodProcess, verdict: Verdict, over: asyncio.Event) -> None:
+async def _ask(pod: Watched, verdict: Verdict, over: asyncio.Event) -> None:
     while not over.is_set():
         began_s = perf_counter()
         try:
@@ -206,7 +255,7 @@ async def _echoes(fleet: Fleet) -> bool:
     return seen.frames == 1
 
 
-def _rss_mib(pod: PodProcess) -> float:
+def _rss_mib(pod: Watched) -> float:
     """Resident memory; 0 of a pod that is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pod.process.pid}/status").read_text().splitlines():

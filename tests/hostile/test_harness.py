@@ -101,6 +101,15 @@ async def test_callers_talk_on_beside_a_hostile_one() -> None:
     assert verdict.named, verdict.got
 
 
+async def test_callers_of_an_edge_talk_on_beside_a_hostile_one() -> None:
+    """Messages of 21 MB pass the edge, whose memory and answers are looked at; the pod's own refusals count."""
+    verdict = await run_mode(MODES["audio-items"], replace(SMALL, edge=True))
+    assert (verdict.lost, verdict.findings.codes, verdict.serves) == (0, {}, True)
+    assert verdict.findings.frames >= 100
+    assert verdict.growth_mib <= verdict.budget_mib
+    assert not verdict.unanswered
+
+
 def test_the_command_tells_all_as_json() -> None:
     """And its exit status is the verdict."""
     command = [sys.executable, "-m", "tests.hostile", "items", "--seconds", "1", "--talkers", "2", "--json"]

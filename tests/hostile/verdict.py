@@ -15,6 +15,7 @@ P99_MS = 150.0
 """Beside a hostile caller, on two shared cores."""
 MIB = 1024 * 1024
 LABEL = re.compile(r'(\w+)="([^"]*)"')
+COUNTERS = ("voice_limits_total", "voice_refusals_total", "voice_edge_limits_total", "voice_edge_refusals_total")
 UNTOLD = frozenset({"tries", "cut without a word", "200", "taken over"})
 """What names no limit."""
 
@@ -27,7 +28,7 @@ class Verdict:
     callers: int
     seconds: float
     budget_mib: float
-    """What callers may make the pod hold, by its settings: its budget and the outboxes."""
+    """What callers may make the pod hold, by its settings: its budget and the outboxes; of an edge see `run`."""
     store_budget_mib: float
     """What one key's calls may keep in the store: attached, parked and ended ones."""
     findings: Findings = field(default_factory=Findings)
@@ -47,7 +48,7 @@ class Verdict:
     got: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
-    """By how much each counter of `voice_limits_total` and `voice_refusals_total` grew."""
+    """By how much each counter of limits and refusals grew, of the pod and of an edge."""
     missing: int = 0
     """Frames of the talking callers whose echo did not come."""
     fault: str = ""
@@ -130,7 +131,7 @@ class Verdict:
         """Take the limits from two pages of metrics."""
         for name, value in after.items():
             grown = round(value - before.get(name, 0))
-            if grown > 0 and name.startswith(("voice_limits_total", "voice_refusals_total")):
+            if grown > 0 and name.startswith(COUNTERS):
                 told = dict(LABEL.findall(name))
                 short = " ".join(told[label] for label in ("status", "reason", "limit") if label in told)
                 self.limits[short] = self.limits.get(short, 0) + grown

@@ -8,7 +8,7 @@ import orjson
 import pybase64
 from websockets.speedups import apply_mask
 
-from voice_agent.websocket.frames import BINARY, FINAL, MASK_BYTES, masked, payload_start, text_frame
+from voice_agent.websocket.frames import BINARY, MASK_BYTES, TEXT, masked_message, payload_start
 
 APPEND = "input_audio_buffer.append"
 _COMPACT = f'{{"type":"{APPEND}","audio":"'.encode()
@@ -43,10 +43,7 @@ def plain_audio_bytes(text: bytes) -> int | None:
 
 def client_frame(text: bytes, *, is_binary: bool = False) -> bytes:
     """A message as a client sends it."""
-    frame = text_frame(text)
-    if is_binary:
-        frame = bytes((FINAL | BINARY,)) + frame[1:]
-    return masked(frame, os.urandom(MASK_BYTES))
+    return masked_message(BINARY if is_binary else TEXT, text, os.urandom(MASK_BYTES))
 
 
 def tail_of(frame: bytes, skipped: int) -> bytes:

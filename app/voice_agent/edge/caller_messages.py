@@ -10,10 +10,13 @@ import pybase64
 
 from voice_agent.edge.appends import APPEND, client_frame
 from voice_agent.edge.event_ids import EventIds
+from voice_agent.edge.long_messages import LongMessage
 from voice_agent.protocol.realtime import LARGE_MESSAGE, MAX_COMMAS
 
 CHECKED_CHARS = 256 * 1024
 """Of base64: more is measured by its length alone. Where it turns out to be none, the pod's error names its id."""
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""Of a message besides base64: a pod refuses it with a quarter of that, however its characters are escaped."""
 
 
 class MessageKind(Enum):
@@ -47,14 +50,18 @@ class CallerMessages:
     def read(self, message: str | bytes) -> CallerMessage:
         """What a message is, with an id in it that is the edge's."""
         text = message.encode() if isinstance(message, str) else message
-        event = _event_in(text)
+        long = LongMessage(text)
+        event = _event_in(long.json)
         if event is None or event.get("type") == "call.acknowledge":
-            return CallerMessage(MessageKind.NOTHING, client_frame(text, is_binary=not _is_utf8(message)), 0)
+            return _said_once(message, text)
         number, own = self.ids.next(event.pop("event_id", None) or None)
         kind = event.get("type")
-        frame = client_frame(orjson.dumps({"event_id": own, **event}))
+        try:
+            frame = client_frame(long.whole(orjson.dumps({"event_id": own, **event})))
+        except TypeError:
+            return _said_once(message, text)  # Nested more deeply than can be written.
         if kind == APPEND:
-            return CallerMessage(MessageKind.AUDIO, frame, number, _audio_bytes(event.get("audio")))
+            return CallerMessage(MessageKind.AUDIO, frame, number, _audio_bytes(event.get("audio"), long))
         if kind == "session.update":
             self._updates.append(number)
         return CallerMessage(MessageKind.EVENT, frame, number)
@@ -69,16 +76,20 @@ class CallerMessages:
             self._updates.remove(number)
 
 
+def _said_once(message: str | bytes, text: bytes) -> CallerMessage:
+    """As it came, and never again."""
+    return CallerMessage(MessageKind.NOTHING, client_frame(text, is_binary=not _is_utf8(message)), 0)
+
+
 def _event_in(text: bytes) -> dict[str, Any] | None:
     """What gets an id; None for what the pod will refuse as it is, and for what it would take too long to read."""
-    if len(text) > LARGE_MESSAGE and text.count(b",") > MAX_COMMAS:
+    if len(text) > MAX_JSON_BYTES or (len(text) > LARGE_MESSAGE and text.count(b",") > MAX_COMMAS):
         return None
     try:
         event: Any = orjson.loads(text)
         if not isinstance(event, dict) or not isinstance(event.get("event_id", ""), str | None):
             return None
-        orjson.dumps(event)  # It may be nested more deeply than can be written.
-    except (orjson.JSONDecodeError, TypeError):
+    except orjson.JSONDecodeError:
         return None
     return event
 
@@ -92,12 +103,12 @@ def _is_utf8(message: str | bytes) -> bool:
     return True
 
 
-def _audio_bytes(audio: Any) -> int:
+def _audio_bytes(audio: Any, long: LongMessage) -> int:
     """How much the pod will count of an append."""
     if not isinstance(audio, str):
         return 0
-    if len(audio) > CHECKED_CHARS:
-        return len(audio) // 4 * 3 - audio[-2:].count("=")
+    if (length := long.length(audio)) > CHECKED_CHARS:
+        return length // 4 * 3 - audio[-2:].count("=")
     try:
         return len(pybase64.b64decode(audio, None, True))
     except ValueError:

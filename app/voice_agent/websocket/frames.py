@@ -94,6 +94,18 @@ def masked(frame: bytes, key: bytes) -> bytes:
     return bytes((frame[0], MASKED | frame[1])) + frame[2:start] + key + apply_mask(frame[start:], key)
 
 
+def masked_message(opcode: int, payload: bytes, key: bytes) -> bytes:
+    """A whole message as a client sends it; TEXT or BINARY. `key`: as in `masked`."""
+    size = len(payload)
+    if size < SHORT_BYTES:
+        head = bytes((FINAL | opcode, MASKED | size))
+    elif size < LONG_BYTES:
+        head = bytes((FINAL | opcode, MASKED | TWO_BYTES)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((FINAL | opcode, MASKED | EIGHT_BYTES)) + size.to_bytes(8, "big")
+    return b"".join((head, key, apply_mask(payload, key)))
+
+
 def payload_start(frame: bytes) -> int:
     """Where the payload of a whole frame begins, behind the mask if it has one."""
     size = frame[1] & LENGTH
