@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -67,15 +65,11 @@ def test_nearly_all_of_a_long_message_is_cut_out() -> None:
     assert LongMessage(text[:LONG_BYTES]).json == text[:LONG_BYTES]
 
 
-def test_a_long_message_costs_less_than_to_parse_and_write_it() -> None:
-    """While that is done, every other caller waits."""
-    audio = base64.b64encode(os.urandom(6 * MIB)).decode()
-    text = orjson.dumps({"type": "input_audio_buffer.append", "audio": audio})
-    messages = CallerMessages(EventIds("0123abcd"), wants_received=False)
-    assert messages.read(text).audio_bytes == 6 * MIB
-    ours = _least_s(lambda: messages.read(text))
-    plain = _least_s(lambda: orjson.dumps(orjson.loads(text)))
-    assert ours < 0.8 * plain
+def test_the_audio_of_a_long_append_counts_to_the_byte() -> None:
+    """Though none of it was parsed."""
+    text = orjson.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(b"a" * (MIB + 1)).decode()})
+    message = CallerMessages(EventIds("0123abcd"), wants_received=False).read(text)
+    assert (message.kind, message.audio_bytes) == (MessageKind.AUDIO, MIB + 1)
 
 
 def test_more_json_than_any_pod_takes_is_said_once_as_it_is() -> None:
@@ -83,13 +77,3 @@ def test_more_json_than_any_pod_takes_is_said_once_as_it_is() -> None:
     read = CallerMessages(EventIds("0123abcd"), wants_received=False).read
     assert read(orjson.dumps({"type": "x", "text": "a b " * MIB})).kind is MessageKind.NOTHING
     assert read(orjson.dumps({"type": "x", "text": "a b " * (MIB // 2)})).kind is MessageKind.EVENT
-
-
-def _least_s(work: Callable[[], object]) -> float:
-    """CPU of the quickest of some runs."""
-    least = float("inf")
-    for _ in range(5):
-        began = time.process_time()
-        work()
-        least = min(least, time.process_time() - began)
-    return least
