@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 
@@ -29,6 +30,63 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     command = ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     return certificate, key
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    """What a client believes who was given this certificate."""
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+class TlsPeer:
+    """A client whose records are in its own hands."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self._port = port
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="127.0.0.1")
+        self.socket = socket.socket()
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self, before: bytes = b"", *, is_alone: bool = False) -> None:
+        """Shake hands. `before`: what is sent first, in plain, together with the rest or `is_alone`."""
+        self.socket.setblocking(False)
+        await self._loop.sock_connect(self.socket, ("127.0.0.1", self._port))
+        if is_alone:
+            self.socket.sendall(before)
+            await asyncio.sleep(0)
+        else:
+            self.outgoing.write(before)
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.tls.do_handshake()
+                self.flush()
+                return
+            self.flush()
+            async with asyncio.timeout(PATIENCE_S):
+                self.incoming.write(await self._loop.sock_recv(self.socket, 65_536))
+
+    def flush(self) -> None:
+        """Send what was written; so little is taken at once."""
+        self.socket.sendall(self.outgoing.read())
+
+    def end(self) -> None:
+        """Say that nothing more is sent."""
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+        self.flush()
+
+    async def rest(self) -> bytes:
+        """All that the server sends until the end."""
+        found = b""
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionResetError):
+                while data := await self._loop.sock_recv(self.socket, 65_536):
+                    self.incoming.write(data)
+        with contextlib.suppress(ssl.SSLError):
+            while data := self.tls.read(65_536):
+                found += data
+        self.socket.close()
+        return found
 
 
 class TlsProxy:

@@ -22,6 +22,7 @@ from voice_agent.observe.edge_metrics import EdgeMetrics
 from voice_agent.web.listening import bind
 from voice_agent.web.served_socket import Connections, MakeSocket
 from voice_agent.web.server import VoiceServer
+from voice_agent.web.tls_transport import TlsTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,14 @@ def make_socket(max_message_bytes: int) -> MakeSocket:
     """Makes callers' sockets, each on a transport whose queue is our own, as far as that can be."""
 
     def make(transport: asyncio.Transport, connections: Connections) -> CallerSocket:
+        below = transport.below if isinstance(transport, TlsTransport) else transport
         try:
-            raw = taken_from(asyncio.get_running_loop(), transport)
+            raw = taken_from(asyncio.get_running_loop(), below)
         except OSError:
             raw = None  # No descriptor is left.
+        if raw is not None and isinstance(transport, TlsTransport):
+            transport.move_to(raw)
+            raw = None
         return CallerSocket(raw or transport, connections, max_message_bytes=max_message_bytes)
 
     return make

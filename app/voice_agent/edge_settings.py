@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
-from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, LABEL, MIB, PREFIX
+from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, LABEL, MIB, PREFIX, TlsFiles, tls_files
 
 
 class EdgeSettings(BaseSettings):
@@ -40,6 +41,10 @@ class EdgeSettings(BaseSettings):
     """Port to listen on."""
     direct: bool = True
     """A pod that hands a call off may name the one that is to go on, which is asked first, past the load balancer."""
+    tls_cert: Path | None = None
+    """Certificates in PEM form, its own first: TLS is spoken then; a new pair of files is taken as it comes."""
+    tls_key: Path | None = None
+    """Their key in PEM form, without a passphrase."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Callers' connections that may be held at once."""
     patience: Annotated[float, Field(ge=1, le=HOURS)] = 30
@@ -62,6 +67,11 @@ class EdgeSettings(BaseSettings):
     """How log lines look: `json`, or `console` for a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important log lines to write: `debug`, `info`, `warning` or `error`."""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """None without TLS. Raises `SettingsError` if half of it is set."""
+        return tls_files(self.tls_cert, self.tls_key, EDGE_PREFIX)
 
     @field_validator("to", "trusted_proxies", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -47,6 +47,26 @@ UNSET_STORE = "~/.local/state/voice-agent/store"
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
+class TlsFiles(NamedTuple):
+    """Where a server finds what it speaks TLS with, in PEM form."""
+
+    certificate: Path
+    """And those of the authorities between it and one that callers trust."""
+    key: Path
+    prefix: str
+    """Of the variables that name them."""
+
+
+def tls_files(certificate: Path | None, key: Path | None, prefix: str) -> TlsFiles | None:
+    """None without TLS. Raises `SettingsError` if only one of the two is set."""
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, prefix)
+    if certificate is not None or key is not None:
+        given, missing = ("CERT", "KEY") if certificate is not None else ("KEY", "CERT")
+        raise SettingsError(f"{prefix}TLS_{given} is set and {prefix}TLS_{missing} is not; TLS needs both.")
+    return None
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Durations are seconds, sizes bytes, unless the name says otherwise."""
 
@@ -73,6 +93,10 @@ class Settings(BaseSettings):
     """Name or address, and port if it is another, at which edges reach this very pod; unset: `HOST` if it is one."""
     node: Annotated[str, Field(pattern=rf"{LABEL}|^$", max_length=200)] = ""
     """The machine that this pod runs on, by which operators name all of its pods."""
+    tls_cert: Path | None = None
+    """Certificates in PEM form, its own first: TLS is spoken then; a new pair of files is taken as it comes."""
+    tls_key: Path | None = None
+    """Their key in PEM form, without a passphrase."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
     """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
     store_url: Annotated[str, Field(min_length=1, repr=False, validate_default=True)] = EMBEDDED
@@ -203,6 +227,21 @@ class Settings(BaseSettings):
         return init_settings, env_settings, SecretFiles(settings_cls)
 
     @property
+    def tls(self) -> TlsFiles | None:
+        """None without TLS. Raises `SettingsError` if half of it is set."""
+        return tls_files(self.tls_cert, self.tls_key, PREFIX)
+
+    @property
+    def http_url(self) -> str:
+        """This machine's own pod."""
+        return f"{'https' if self.tls else 'http'}://{self.address}"
+
+    @property
+    def ws_url(self) -> str:
+        """The same, for calls, without a path."""
+        return f"{'wss' if self.tls else 'ws'}://{self.address}"
+
+    @property
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return is_loopback(self.host)
@@ -218,9 +257,10 @@ class Settings(BaseSettings):
 
         Loopback is none: it is another machine's as well.
         """
+        scheme = "wss" if self.tls else "ws"
         if self.advertise_address:
-            return advertised(self.advertise_address, self.port)
-        return "" if self.listens_everywhere or self.listens_on_loopback else advertised(self.host, self.port)
+            return advertised(self.advertise_address, self.port, scheme)
+        return "" if self.listens_everywhere or self.listens_on_loopback else advertised(self.host, self.port, scheme)
 
     @property
     def address(self) -> str:
@@ -229,12 +269,12 @@ class Settings(BaseSettings):
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
-def advertised(given: str, port: int) -> str:
+def advertised(given: str, port: int, scheme: str = "ws") -> str:
     """The URL of a host, with `port` unless it has one."""
     if given.count(":") > 1 and not given.startswith("["):
         given = f"[{given}]"  # an address of IPv6
     has_port = re.search(r":\d+$", given.rpartition("]")[2])
-    return f"ws://{given}" if has_port else f"ws://{given}:{port}"
+    return f"{scheme}://{given}" if has_port else f"{scheme}://{given}:{port}"
 
 
 KEY_LISTS = frozenset({"api_keys", "revoked_api_keys"})

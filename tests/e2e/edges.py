@@ -14,21 +14,31 @@ from pathlib import Path
 import httpx
 
 from tests.servers import free_port
+from tests.tls import trusting
 from tests.waiting import PATIENCE_S
-from voice_agent.settings import PREFIX
+from voice_agent.settings import EDGE_PREFIX, PREFIX
 
 
 class EdgeProcess:
     """One `voice-agent edge`."""
 
-    def __init__(self, log: Path, *behind: int, **settings: object) -> None:
-        """`behind`: ports of pods, or of a load balancer; `settings`: VOICE_* variables in small letters."""
+    def __init__(self, log: Path, *behind: int, tls: tuple[Path, Path] | None = None, **settings: object) -> None:
+        """`behind`: ports of pods, or of a load balancer; `settings`: VOICE_* variables in small letters.
+
+        `tls`: certificate and key, also of what is behind it.
+        """
+        s = "s" if tls else ""
+        self.tls = trusting(tls[0]) if tls else None
+        """What callers believe."""
         self.port = free_port()
-        self.http = f"http://127.0.0.1:{self.port}"
-        self.url = f"ws://127.0.0.1:{self.port}/v1/realtime"
+        self.http = f"http{s}://127.0.0.1:{self.port}"
+        self.url = f"ws{s}://127.0.0.1:{self.port}/v1/realtime"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         kept |= {f"VOICE_{key.upper()}": str(value) for key, value in settings.items()}
-        to = [word for port in behind for word in ("--to", f"ws://127.0.0.1:{port}")]
+        if tls:
+            kept |= {f"{EDGE_PREFIX}TLS_CERT": str(tls[0]), f"{EDGE_PREFIX}TLS_KEY": str(tls[1])}
+            kept["SSL_CERT_FILE"] = str(tls[0])
+        to = [word for port in behind for word in ("--to", f"ws{s}://127.0.0.1:{port}")]
         command = [sys.executable, "-m", "voice_agent", "edge", *to, "--port", str(self.port)]
         self.log = log
         with log.open("wb") as output:
@@ -36,7 +46,7 @@ class EdgeProcess:
 
     async def get(self, path: str) -> str:
         """What it says; "" while it does not."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=self.tls or True) as client:
             with contextlib.suppress(httpx.HTTPError):
                 return (await client.get(self.http + path)).text
         return ""
@@ -57,9 +67,11 @@ class EdgeProcess:
 
 
 @contextlib.asynccontextmanager
-async def edge(directory: Path, *behind: int, **settings: object) -> AsyncIterator[EdgeProcess]:
+async def edge(
+    directory: Path, *behind: int, tls: tuple[Path, Path] | None = None, **settings: object
+) -> AsyncIterator[EdgeProcess]:
     """An edge in front of these ports for the length of a block; it leaves at the end by itself."""
-    one = EdgeProcess(directory / "edge.log", *behind, **settings)
+    one = EdgeProcess(directory / "edge.log", *behind, tls=tls, **settings)
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not await one.is_ready():

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 
 from tests.servers import free_port
+from tests.tls import trusting
 from tests.waiting import PATIENCE_S, until
 from voice_agent.stores.factory import open_store
 
@@ -33,20 +35,27 @@ class PodProcess:
     port: int
     color: str
     log: Path
+    certificate: Path | None = None
+    """With which it speaks TLS."""
 
     @property
     def http(self) -> str:
         """Base of its HTTP endpoints."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
         """Where calls go."""
-        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+        return f"ws{'s' if self.certificate else ''}://127.0.0.1:{self.port}/v1/realtime"
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """What a client believes."""
+        return trusting(self.certificate) if self.certificate else True
 
     async def health(self) -> dict[str, Any]:
         """`/healthz/realtime`, whatever its status."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=self.verify) as client:
             body: dict[str, Any] = (await client.get(f"{self.http}/healthz/realtime")).json()
             return body
 
@@ -60,7 +69,7 @@ class PodProcess:
 
     async def metrics(self) -> dict[str, float]:
         """Every sample of `/metrics`, by name and labels without those that all of them have."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=self.verify) as client:
             text = (await client.get(f"{self.http}/metrics")).text
         lines = POD_LABELS.sub("", text).replace(",}", "}").replace("{}", "").splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
@@ -124,7 +133,7 @@ class Pods:
                 stderr=output,
                 start_new_session=True,
             )
-        pod = PodProcess(process, port, color, log)
+        pod = PodProcess(process, port, color, log, settings.get("tls_cert"))  # type: ignore[arg-type]  # a path
         self.running.append(pod)
         async with asyncio.timeout(PATIENCE_S):
             while True:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import ssl
 import sys
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -16,6 +19,7 @@ from websockets.asyncio.client import connect
 
 from tests.e2e.edges import edge
 from tests.e2e.pods import pods
+from tests.tls import make_certificate
 from tests.waiting import PATIENCE_S, until
 from voice_agent.settings import PREFIX
 
@@ -28,17 +32,18 @@ MANUAL = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 class PlainCall:
     """Says turns to `echo`, and checks every number and every byte of what comes back."""
 
-    def __init__(self, url: str, chunk_bytes: int) -> None:
+    def __init__(self, url: str, chunk_bytes: int, tls: ssl.SSLContext | None = None) -> None:
         self.events = 0
         self.turns = 0
         self.heard = b""
         self.said = b""
         self._url = f"{url}?model=echo"
         self._chunk_bytes = chunk_bytes
+        self._tls: dict[str, Any] = {"ssl": tls} if tls else {}
 
     async def run(self) -> None:
         """The whole call. Raises `AssertionError`, and `ConnectionClosed` if it is cut."""
-        async with connect(self._url, proxy=None, compression=None, ping_interval=None) as socket:
+        async with connect(self._url, proxy=None, compression=None, ping_interval=None, **self._tls) as socket:
             # One id for all that it sends, as a careless client has.
             await socket.send(said("session.update", session=MANUAL))
             for turn in range(TURNS):
@@ -72,14 +77,21 @@ def said(kind: str, **fields: object) -> str:
     return orjson.dumps({"type": kind, "event_id": "mine", **fields}).decode()
 
 
-@pytest.mark.parametrize("how", ["kill", "term"])
-async def test_a_plain_client_hears_every_word_though_its_pod_goes(redis_url: str, how: str) -> None:
-    """In the middle of what it says, and of what it is answered; with chunks of any size, and one id for all events."""
+@pytest.mark.parametrize(("how", "is_encrypted"), [("kill", False), ("term", False), ("kill", True), ("term", True)])
+async def test_a_plain_client_hears_every_word_though_its_pod_goes(
+    redis_url: str, tmp_path: Path, how: str, *, is_encrypted: bool
+) -> None:
+    """In the middle of what it says, and of what it is answered; with chunks of any size, and one id for all events.
+
+    With TLS both between it and the edge and between the edge and the pods, or without.
+    """
+    tls = make_certificate(tmp_path) if is_encrypted else None
+    settings: dict[str, Any] = {"tls_cert": tls[0], "tls_key": tls[1]} if tls else {}
     async with pods(redis_url) as its:
-        blue = await its.start("blue", agent="echo")
-        green = await its.start("green", agent="echo")
-        async with edge(its.directory, blue.port, green.port) as front:
-            calls = [PlainCall(front.url, size) for size in (960, 1200, 1442, 1922)]
+        blue = await its.start("blue", agent="echo", **settings)
+        green = await its.start("green", agent="echo", **settings)
+        async with edge(its.directory, blue.port, green.port, tls=tls) as front:
+            calls = [PlainCall(front.url, size, front.tls) for size in (960, 1200, 1442, 1922)]
             talking = asyncio.gather(*(call.run() for call in calls))
             await until(lambda: all(call.turns for call in calls) or talking.done())
             # To a cutover they are callers who would not be lost with their pod.

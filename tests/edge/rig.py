@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tests.servers import free_port
+from tests.tls import trusting
 from tests.waiting import PATIENCE_S, until
 from voice_agent.bootstrap_edge import EdgeApplication, build
 from voice_agent.edge.caller_socket import CallerSocket
@@ -69,6 +71,8 @@ class PodConnection:
 class ScriptedPods:
     """All pods behind one address."""
 
+    tls: ssl.SSLContext | None = None
+
     def __init__(self) -> None:
         self.connections: list[PodConnection] = []
         self.refusals: deque[Response] = deque()
@@ -109,6 +113,7 @@ class ScriptedPods:
             select_subprotocol=lambda _, offered: offered[0] if offered else None,
             compression=None,
             ping_interval=None,
+            ssl=self.tls,
         )
 
     async def close(self) -> None:
@@ -173,18 +178,23 @@ class PlainCaller:
 class EdgeRig:
     """An edge under test."""
 
-    def __init__(self, pods: ScriptedPods, parts: EdgeApplication, port: int) -> None:
+    def __init__(
+        self, pods: ScriptedPods, parts: EdgeApplication, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls`: what callers believe, if it speaks TLS."""
         self.pods = pods
         self.edge = parts.edge
         self.server = parts.server
         self.metrics = parts.metrics
-        self.http = f"http://127.0.0.1:{port}"
-        self._url = f"ws://127.0.0.1:{port}"
+        self.port = port
+        self.http = f"http{'s' if tls else ''}://127.0.0.1:{port}"
+        self._url = f"ws{'s' if tls else ''}://127.0.0.1:{port}"
+        self._tls: dict[str, Any] = {"ssl": tls} if tls else {}
         self._callers: list[PlainCaller] = []
 
     async def call(self, path: str = "/v1/realtime?model=echo", **options: Any) -> PlainCaller:
         """A caller whose pod is still to greet."""
-        socket = connect(self._url + path, proxy=None, compression=None, ping_interval=None, **options)
+        socket = self.connect(path, **options)
         opening = asyncio.ensure_future(socket.__aenter__())
         pod = await self.pods.connection(len(self.pods.connections))
         await pod.greet()
@@ -195,7 +205,7 @@ class EdgeRig:
 
     def connect(self, path: str = "/v1/realtime", **options: Any) -> Any:
         """A WebSocket, to be entered."""
-        return connect(self._url + path, proxy=None, compression=None, ping_interval=None, **options)
+        return connect(self._url + path, proxy=None, compression=None, ping_interval=None, **self._tls, **options)
 
     def metric(self, name: str) -> float:
         """A sample of the metrics page."""
@@ -238,7 +248,8 @@ async def edge_rig(
     async with build(made) as parts:
         serving = asyncio.create_task(parts.server.serve(sockets=[listener]))
         await until(lambda: parts.server.started)
-        one = EdgeRig(behind, parts, listener.getsockname()[1])
+        tls = trusting(made.tls.certificate) if made.tls else None
+        one = EdgeRig(behind, parts, listener.getsockname()[1], tls)
         try:
             yield one
         finally:

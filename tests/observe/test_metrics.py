@@ -35,6 +35,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_calls_not_resumable": set(),
     "voice_refusals_total": {"status", "reason"},
     "voice_limits_total": {"limit"},
+    "voice_tls_reloads_total": {"outcome"},
     "voice_store_state": {"state"},
     "voice_agent_faults_total": {"kind"},
 }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
+from tests.tls import trusting
 from tests.waiting import until
 from voice_agent.errors import ConnectionRefused
 from voice_agent.observe.metrics import Metrics
@@ -158,15 +160,27 @@ class ScriptedPod:
 class Running:
     """A server under test, and clients for it."""
 
-    def __init__(self, pod: ScriptedPod, server: VoiceServer, port: int, task: asyncio.Task[None]) -> None:
+    def __init__(
+        self,
+        pod: ScriptedPod,
+        server: VoiceServer,
+        port: int,
+        task: asyncio.Task[None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.pod = pod
         self.server = server
         self.port = port
         self.task = task
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+        self.tls = tls
+        """What its clients believe, if it speaks TLS."""
+        base = f"http{'s' if tls else ''}://127.0.0.1:{port}"
+        self.http = httpx.AsyncClient(base_url=base, trust_env=False, verify=tls or True)
 
     def connect(self, path: str = "/v1/realtime", **options: Any) -> connect:
         """A WebSocket to `path`, to be awaited or entered."""
+        if self.tls is not None:
+            return connect(f"wss://127.0.0.1:{self.port}{path}", proxy=None, **{"ssl": self.tls} | options)
         return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, **options)
 
     async def refused(self, path: str = "/v1/realtime", **options: Any) -> Response:
@@ -200,7 +214,7 @@ async def running(
     port: int = listener.getsockname()[1]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
-    one = Running(pod, server, port, task)
+    one = Running(pod, server, port, task, trusting(made.tls.certificate) if made.tls else None)
     try:
         yield one
     finally:

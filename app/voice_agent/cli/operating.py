@@ -156,7 +156,9 @@ def _numbers(of: PodHeartbeat | ColorSum) -> list[str]:
 
 def _pod(settings: Settings, url: str | None) -> RemotePod:
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    return RemotePod(url or f"http://{settings.address}", token)
+    if url is not None:
+        return RemotePod(url, token)
+    return RemotePod(settings.http_url, token, own=settings.tls_cert)
 
 
 @asynccontextmanager

@@ -63,17 +63,16 @@ def serve(given: ServeArguments) -> None:
 
 def welcome(settings: Settings) -> str:
     """What to know and try once the server runs."""
-    address = settings.address
     command = _own_command()
     # Which of its addresses others reach this machine by, they know better.
     beyond = f"\nand at port {settings.port} of every address of this machine" if settings.listens_everywhere else ""
     return f"""
-voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at ws://{address}/v1/realtime{beyond}
+voice-agent {__version__}: {settings.color} pod {settings.pod} takes calls at {settings.ws_url}/v1/realtime{beyond}
 
 Try, in another terminal:
-  {command} call --url ws://{address}/v1/realtime     talk to it
-  curl http://{address}/healthz/realtime     ask how it is
-  {command} fleet --url http://{address}     see every pod
+  {command} call --url {settings.ws_url}/v1/realtime     talk to it
+  curl {settings.http_url}/healthz/realtime     ask how it is
+  {command} fleet --url {settings.http_url}     see every pod
 Ctrl+C hands its calls over and leaves; a second one leaves at once.
 """
 

@@ -56,7 +56,10 @@ def with_path_hint(refused: CallRefused, url: str) -> CallFailed:
 def unreachable(url: str, error: BaseException, reason: str) -> CallFailed:
     """Nobody took the call, in words that say what to do about it."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CallFailed(f"the certificate of {address(url)} is not trusted: {error.verify_message}")
+        return CallFailed(
+            f"the certificate of {address(url)} is not trusted: {error.verify_message}; SSL_CERT_FILE may name a file "
+            "with the certificate of an authority of your own"
+        )
     if url.startswith("wss:") and isinstance(error, ssl.SSLError | ConnectionResetError):
         # A server without TLS answers its hello with something else, or hangs up.
         plain = address(url).replace("wss:", "ws:", 1)

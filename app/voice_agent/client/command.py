@@ -150,7 +150,7 @@ async def _have(
 def own_pod() -> str:
     """Where this machine's own pod takes calls, by the settings it would be started with."""
     settings, _ = load_settings(for_server=False)
-    return f"ws://{settings.address}{PATH}"
+    return f"{settings.ws_url}{PATH}"
 
 
 def _checked(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -72,6 +73,8 @@ async def open_socket(url: str, headers: Mapping[str, str]) -> Socket:
     except InvalidMessage as error:
         # A load balancer hangs up like this when the pod behind it has just died.
         raise Unreachable(f"{address(url)} broke off the handshake") from error
+    except ssl.SSLCertVerificationError:
+        raise  # It is a ValueError, too.
     except (InvalidURI, InvalidHandshake, ValueError) as error:
         reason = error.msg if isinstance(error, InvalidURI) else error
         raise CallFailed(f"{address(url)} is not an address that works: {reason}") from error

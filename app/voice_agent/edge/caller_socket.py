@@ -12,6 +12,7 @@ from voice_agent.edge.appends import plain_audio_bytes
 from voice_agent.edge.raw_transport import RawTransport, unacknowledged_bytes
 from voice_agent.runtime.budget import Holder
 from voice_agent.web.served_socket import Connections, ServedSocket
+from voice_agent.web.tls_transport import TlsTransport
 from voice_agent.websocket.frames import is_text_frame
 
 MAX_UNREAD_BYTES = 1024 * 1024
@@ -42,11 +43,14 @@ class CallerListener(Protocol):
 class CallerSocket(ServedSocket):
     """`deliver` serves it."""
 
-    __slots__ = ("_listener", "_passed_bytes", "_sent", "_unread")
+    __slots__ = ("_listener", "_passed_bytes", "_raw", "_sent", "_unread")
 
     def __init__(self, transport: asyncio.Transport, connections: Connections, *, max_message_bytes: int) -> None:
         super().__init__(transport, connections, max_message_bytes=max_message_bytes)
         transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        below = transport.below if isinstance(transport, TlsTransport) else transport
+        self._raw = below if isinstance(below, RawTransport) else None
+        """Counts what was written; None where the connection could not be taken from the event loop's transport."""
         self._listener: CallerListener | None = None
         """Set while `deliver` runs."""
         self._unread: Holder | None = None
@@ -71,20 +75,21 @@ class CallerSocket(ServedSocket):
             transport.write(frame)
             if counts:
                 self._passed_bytes += len(frame)
-                ends_at = transport.queued_bytes if isinstance(transport, RawTransport) else self._passed_bytes
+                ends_at = self._passed_bytes if self._raw is None else self._raw.queued_bytes
                 self._sent.append((number, ends_at))
 
     def newest_acknowledged(self) -> int:
         """Number of the newest event of which the caller's kernel has every byte; 0 if none is new since the last time.
 
-        Over TLS the bytes of an event are not told apart from the record's: there it is all that was sent, or nothing.
+        Over TLS an event's bytes are those of the records in which it is: they are written with it. Where bytes are not
+        counted, it is all that was sent, or nothing.
         """
         newest, sent, transport = 0, self._sent, self._transport
         if not sent or transport.is_closing():
             return 0
         unacknowledged = transport.get_write_buffer_size() + unacknowledged_bytes(transport.get_extra_info("socket"))
-        if isinstance(transport, RawTransport):
-            acknowledged = transport.queued_bytes - unacknowledged
+        if self._raw is not None:
+            acknowledged = self._raw.queued_bytes - unacknowledged
         elif unacknowledged:
             return 0
         else:

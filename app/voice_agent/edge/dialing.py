@@ -67,7 +67,8 @@ class Dialer:
     def __init__(self, urls: Sequence[str], *, tls: ssl.SSLContext | None = None, direct: bool = True) -> None:
         """`urls`: ``ws://`` or ``wss://``, host and port. `direct`: pods may be asked past the load balancer."""
         self.urls = tuple(urls)
-        self._tls = tls or ssl.create_default_context()
+        self.tls = tls or ssl.create_default_context()
+        """Whose certificates are believed behind ``wss://``: the system's, or those of ``SSL_CERT_FILE``."""
         self._direct = direct
         self._turns = count()
 
@@ -92,7 +93,7 @@ class Dialer:
         try:
             async with asyncio.timeout(within_s):
                 transport, upgrade = await loop.create_connection(
-                    lambda: _Upgrade(url.geturl(), request), host, port, ssl=self._tls if is_safe else None
+                    lambda: _Upgrade(url.geturl(), request), host, port, ssl=self.tls if is_safe else None
                 )
                 try:
                     answered = await upgrade.answer

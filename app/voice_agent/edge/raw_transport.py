@@ -192,11 +192,11 @@ class RawTransport(asyncio.Transport):
 
 
 def taken_from(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> RawTransport | None:
-    """The connection of a transport of the event loop, which is given up. None: it has bytes to send, or does TLS.
+    """The connection of a transport of the event loop, which is given up. None: it has bytes to send, or is over.
 
     What it has read is with its protocol; from the kernel nothing more is read until `resume_reading`.
     """
-    if transport.get_write_buffer_size() or transport.is_closing() or transport.get_extra_info("sslcontext"):
+    if transport.get_write_buffer_size() or transport.is_closing():
         return None
     transport.pause_reading()
     raw = RawTransport(loop, socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())))

@@ -27,7 +27,7 @@ class Upstreams:
 
     async def watch(self) -> None:
         """Ask each of them, again and again, until cancelled."""
-        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=self.dialer.tls) as client:
             while True:
                 await asyncio.gather(*(self._ask(client, url) for url in self.answering))
                 await asyncio.sleep(ASK_S)

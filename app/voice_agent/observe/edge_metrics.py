@@ -33,6 +33,13 @@ class EdgeMetrics:
             self._lost.labels(cause)
         self._refusals = self._counter("refusals", "Callers refused by the edge itself.", "status", "reason")
         self._limits = self._counter("limits", "Bounds that cut something short.", "limit")
+        self._reloads = self._counter(
+            "tls_reloads",
+            "Changes of the certificate's files: taken, or the old one kept because the new one cannot be used.",
+            "outcome",
+        )
+        for outcome in ("taken", "kept"):
+            self._reloads.labels(outcome)
         self._gap_s = Histogram(
             "voice_edge_gap_seconds",
             "How long no pod served a call that went on.",
@@ -67,6 +74,10 @@ class EdgeMetrics:
     def limit_reached(self, limit: str) -> None:
         """Counts what a bound cut short."""
         self._limits.labels(limit).inc()
+
+    def certificate_read(self, outcome: str) -> None:
+        """Counts a change of the certificate's files."""
+        self._reloads.labels(outcome).inc()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"voice_edge_{name}", text, labels, registry=self._registry)

@@ -94,6 +94,13 @@ TABLE = (
     ),
     Spec("voice_limits_total", Kind.COUNTER, "What was cut short, by the bound that did it.", "limit", ("overload",)),
     Spec(
+        "voice_tls_reloads_total",
+        Kind.COUNTER,
+        "Changes of the certificate's files: taken, or the old one kept because the new one cannot be used.",
+        "outcome",
+        ("taken", "kept"),
+    ),
+    Spec(
         "voice_agent_faults_total",
         Kind.COUNTER,
         "What agents did wrong; the log names them.",

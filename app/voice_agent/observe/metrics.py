@@ -103,6 +103,10 @@ class Metrics:
         """Counts what a bound cut short."""
         self.registry.count("voice_limits_total", limit)
 
+    def certificate_read(self, outcome: str) -> None:
+        """Counts a change of the certificate's files."""
+        self.registry.count("voice_tls_reloads_total", outcome)
+
     def agent_fault(self, kind: str) -> None:
         """Counts what an agent did wrong."""
         self.registry.count("voice_agent_faults_total", kind)

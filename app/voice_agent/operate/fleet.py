@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from voice_agent.call.drain import DrainMode
+from voice_agent.client.trust import verification
 from voice_agent.errors import VoiceAgentError
 from voice_agent.runtime.pod.fleet import ColorSum, sum_by_color
 from voice_agent.stores.base import PodCounters, PodHeartbeat
@@ -45,8 +47,10 @@ class Fleet:
 class RemotePod:
     """One pod, through its admin door. Every method raises `FleetError` when the pod does not do it."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, *, own: Path | None = None) -> None:
+        """`own`: the pod's certificate, if that is known; else the system says whose are believed."""
         self.url = url.rstrip("/")
+        self._verify = verification(url, own=own)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def fleet(self) -> Fleet:
@@ -107,7 +111,7 @@ class RemotePod:
         return answer
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=self._verify) as http:
             return await http.request(method, self.url + path, json=body, headers=self._headers)
 
     def _silent(self, error: httpx.HTTPError) -> PodSilent:

@@ -137,7 +137,7 @@ def _smoke(given: SmokeArguments, outputs: Mapping[str, Any], *, is_needed: bool
 def _call_url(url: str | None) -> str:
     if url is None:
         settings, _ = load_settings(for_server=False)
-        return f"ws://{settings.address}{PATH}"
+        return f"{settings.ws_url}{PATH}"
     try:
         check(url)
     except CallFailed as error:

@@ -163,6 +163,9 @@ class Observer(Protocol):
     def limit_reached(self, limit: str) -> None:
         """A bound cut something short. `limit`: its name in docs/limits.md, never a caller's words."""
 
+    def certificate_read(self, outcome: str) -> None:
+        """The files of the server's certificate changed: ``taken``, or the old one is ``kept``."""
+
     def agent_fault(self, kind: str) -> None:
         """An agent did something wrong, and the log says which.
 

@@ -2,7 +2,7 @@
 
 ::
 
-    OPENING --no header of the PROXY protocol, or a whole one--> READING
+    OPENING --no header of the PROXY protocol, or a whole one--> READING (over TLS, if that is spoken)
       |--over a limit, not trusted--> LINGERING
     READING --whole request--> ANSWERING --answered, kept alive--> READING (idle until the next byte)
       |                          |--upgrade--> handed to `web.upgrade`
@@ -28,6 +28,7 @@ from voice_agent.web.exchange import HttpExchange
 from voice_agent.web.proxy_protocol import read_proxy_header
 from voice_agent.web.refusals import message
 from voice_agent.web.request_reader import RequestReader, RequestRefused, is_upgrade_request
+from voice_agent.web.tls_transport import TlsTransport
 from voice_agent.web.upgrade import Upgrade, UpgradeHead
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class Handshake(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         if self._state is HandshakeState.OPENING:
-            data = self._open(data)
+            self._open(data)
+            return
         self._reader.feed(data)
         if self._state is HandshakeState.READING:
             self._read_on()
@@ -202,8 +204,8 @@ class Handshake(asyncio.Protocol):
 
     # --- inside -----------------------------------------------------------------
 
-    def _open(self, data: bytes) -> bytes:
-        """Take a header of the PROXY protocol off the first bytes; returns what is behind it, b"" until it is whole."""
+    def _open(self, data: bytes) -> None:
+        """Take a header of the PROXY protocol off the first bytes; what is behind it is a request, or TLS."""
         first = bytes(self._opening) + data
         try:
             header = read_proxy_header(first)
@@ -211,17 +213,23 @@ class Handshake(asyncio.Protocol):
                 raise RequestRefused(400, "untrusted_proxy", UNTRUSTED)
         except RequestRefused as refusal:
             self.refuse(refusal)
-            return b""
+            return
         if header is None:
             self._opening += data
-            return b""
+            return
         self._opening.clear()
         self._state = HandshakeState.READING
         if header.source is not None:
             self._peer = header.source
             # What a balancer passes on is nobody of this machine, whatever it says.
             self._client = None if is_loopback(header.source[0]) else header.source
-        return first[header.size :]
+        rest = first[header.size :]
+        if self._shared.certificates is None:
+            self.data_received(rest)
+        else:
+            secured = TlsTransport(self._transport, self._shared.certificates.context, self)
+            self._transport = secured
+            secured.begin(rest)
 
     def _read_on(self) -> None:
         try:

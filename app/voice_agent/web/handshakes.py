@@ -13,6 +13,7 @@ from voice_agent.web.refusals import names_of
 from voice_agent.web.waiting import Waiting
 
 if TYPE_CHECKING:
+    from voice_agent.web.certificates import Certificates
     from voice_agent.web.ports import LeavingPod
     from voice_agent.web.served_socket import MakeSocket
 
@@ -86,13 +87,15 @@ class Handshakes:
         limits: HandshakeLimits,
         now_s: Callable[[], float],
         make_socket: MakeSocket,
+        certificates: Certificates | None = None,
     ) -> None:
-        """`make_socket`: what a connection is after its upgrade."""
+        """`make_socket`: what a connection is after its upgrade. `certificates`: TLS is spoken."""
         self.names = names_of(pod.name, pod.color)
         self.observer = pod.observer
         self.rules = rules
         self.limits = limits
         self.make_socket = make_socket
+        self.certificates = certificates
         self.waiting: Waiting[WaitingConnection] = Waiting(limits.waiting, limits.request_s, now_s)
         self.answering: Waiting[WaitingConnection] = Waiting(limits.answering, limits.answer_s, now_s)
         self.idle: Waiting[WaitingConnection] = Waiting(limits.idle, limits.idle_s, now_s)

@@ -8,6 +8,7 @@ from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.ports import CallSummary, Observer, PodStatus, ResumeCall, StartCall, Transport
+from voice_agent.settings import TlsFiles
 from voice_agent.stores.base import PodHeartbeat
 
 
@@ -79,6 +80,9 @@ class RefusalObserver(Protocol):
     def limit_reached(self, limit: str) -> None:
         """A bound cut something short. `limit`: its name in docs/limits.md, never a caller's words."""
 
+    def certificate_read(self, outcome: str) -> None:
+        """The files of the server's certificate changed: ``taken``, or the old one is ``kept``."""
+
 
 class LeavingPod(Protocol):
     """What the server asks of its pod before a handshake, and when the process is told to leave."""
@@ -121,6 +125,10 @@ class ServerSettings(Protocol):
     @property
     def port(self) -> int:
         """Port to listen on."""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What to speak TLS with, if it is spoken."""
 
     @property
     def max_calls(self) -> int:

@@ -23,6 +23,7 @@ import uvicorn
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.web.addresses import CallerAddresses, ConnectRate
 from voice_agent.web.call_socket import CallSocket
+from voice_agent.web.certificates import Certificates
 from voice_agent.web.connects import ConnectRules
 from voice_agent.web.descriptors import raise_limit, shortage
 from voice_agent.web.handshake import Handshake
@@ -61,7 +62,8 @@ class VoiceServer(uvicorn.Server):
     ) -> None:
         """`make_socket`: what a connection is after its upgrade; a `CallSocket` unless another server brings its own.
 
-        `limits` are those of docs/limits.md, and `now_s` the system's clock, unless a test brings its own.
+        `limits` are those of docs/limits.md, and `now_s` the system's clock, unless a test brings its own. Raises
+        `SettingsError` for a certificate that cannot be used.
         """
         now_s = now_s or SystemClock().monotonic_s
         self._handshakes = Handshakes(
@@ -72,6 +74,7 @@ class VoiceServer(uvicorn.Server):
             limits or HandshakeLimits(waiting_limit(settings.max_calls)),
             now_s,
             make_socket or partial(CallSocket, max_message_bytes=settings.max_message_bytes),
+            None if settings.tls is None else Certificates(settings.tls),
         )
         super().__init__(configuration(app, settings, self._handshakes))
         self._connections = descriptors_per_call * settings.max_calls + self._handshakes.limits.connections
@@ -80,6 +83,7 @@ class VoiceServer(uvicorn.Server):
         self._on_started = on_started
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections from now on."""
@@ -87,6 +91,9 @@ class VoiceServer(uvicorn.Server):
             log.warning(warning)
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        if (certificates := self._handshakes.certificates) is not None:
+            told = self._pod.observer.certificate_read
+            self._watching = asyncio.create_task(certificates.watch(told), name="certificates")
         self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -124,8 +131,9 @@ class VoiceServer(uvicorn.Server):
         if not self.force_exit:
             await self._finish_closing()
         await super().shutdown(sockets)
-        if self._leaving is not None:
-            self._leaving.cancel()
+        for task in (self._leaving, self._watching):
+            if task is not None:
+                task.cancel()
 
     async def _finish_closing(self) -> None:
         deadline_s = asyncio.get_running_loop().time() + CLOSE_S

@@ -98,7 +98,7 @@ class Upgrade(asyncio.Protocol):
         self.data_received(early)
         judge = ServerProtocol()
         try:
-            scope = _scope(head)
+            scope = _scope(head, "wss" if self._transport.get_extra_info("sslcontext") else "ws")
             named = Headers((name.decode(), value.decode("latin-1")) for name, value in head.headers if name in JUDGED)
             judged = judge.accept(Request(head.url.decode(), named, head.method, f"HTTP/{head.http_version}"))
         except (UnicodeDecodeError, httptools.HttpParserError):
@@ -206,7 +206,7 @@ class Upgrade(asyncio.Protocol):
         self._transport.close()
 
 
-def _scope(head: UpgradeHead) -> dict[str, Any]:
+def _scope(head: UpgradeHead, scheme: str) -> dict[str, Any]:
     """As ASGI wants it. Raises `HttpParserError` or `UnicodeDecodeError` for a URL that is none."""
     url = httptools.parse_url(head.url)
     raw_path = url.path or b"/"
@@ -215,7 +215,7 @@ def _scope(head: UpgradeHead) -> dict[str, Any]:
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": head.http_version,
-        "scheme": "ws",
+        "scheme": scheme,
         "server": head.server,
         "client": head.client,
         "root_path": "",

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import orjson
 
+from voice_agent.client.trust import verification
 from voice_agent.operate.ports import Numbers, WatchError
 
 FRESH_S = 30.0
@@ -92,7 +93,10 @@ class PrometheusWatch:
 
     async def look(self, colors: Sequence[str]) -> Mapping[str, Numbers]:
         """As `Watch.look`: five questions about the calls, two about whether the answers are worth anything."""
-        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, transport=self.transport) as http:
+        verify = verification(self.url)
+        async with httpx.AsyncClient(
+            timeout=ANSWER_S, trust_env=False, transport=self.transport, verify=verify
+        ) as http:
             active = await self._active(http, colors)
             for counter in COUNTERS:
                 for sample in await self._ask(http, self._of(counter, colors)):
