@@ -120,7 +120,7 @@ async def test_at_the_deadline_an_edge_sends_everybody_away() -> None:
 
 
 async def test_a_pod_that_falls_silent_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its host may have vanished without a word; one that answers pings is there."""
+    """Its host may have vanished without a word; one that answers pings is there. The silence is part of the gap."""
     monkeypatch.setattr(pod_socket, "SILENT_S", 0.0)
     monkeypatch.setattr(pod_socket, "DEAD_S", 0.5)
     monkeypatch.setattr(edge_module, "LOOK_S", 0.05)
@@ -133,6 +133,7 @@ async def test_a_pod_that_falls_silent_is_taken_for_gone(monkeypatch: pytest.Mon
         again = await its.pods.connection(1)
         await again.greet()
         await until(lambda: its.edge.away == 0)
+        assert its.metric("voice_edge_gap_seconds_sum") >= pod_socket.DEAD_S
 
 
 async def test_a_pod_that_falls_silent_before_it_has_replayed_all_is_taken_for_gone(

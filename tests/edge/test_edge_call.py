@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.edge.rig import CALL_ID, TOKEN, ULAW, PlainCaller, PodConnection, ScriptedPods, edge_rig
 from tests.waiting import until
-from voice_agent.edge import proxied_call
+from voice_agent.edge import proxied_call, resuming
 from voice_agent.edge.caller_socket import MAX_UNREAD_BYTES
 from voice_agent.edge.edge_call import RESUMED
 
@@ -86,6 +86,38 @@ async def test_the_log_says_who_goes_on_with_a_call() -> None:
     assert (line["call_id"], line["after"], line["reason"]) == (CALL_ID, 1012, "drain")
     assert line["by"] == {"pod": "green-1", "color": "green"}
     assert line["gap_ms"] >= 0
+
+
+async def test_a_pod_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load balancer may have one in its list that fell silent; the next try has longer, and another pod."""
+    monkeypatch.setattr(resuming, "ANSWER_S", 0.5)
+    async with edge_rig() as its:
+        caller = await its.call()
+        await (await its.pods.connection(0)).socket.close(1012)
+        await its.pods.connection(1)
+        again = await its.pods.connection(2)
+        await again.greet()
+        await said(again, 1)
+        await caller.hear(2)
+
+
+async def test_a_call_that_a_try_given_up_takes_after_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that had fallen silent gets to what it was asked: the caller is not told. Whoever else takes it has it."""
+    monkeypatch.setattr(resuming, "ANSWER_S", 0.5)
+    async with edge_rig() as its:
+        caller = await its.call()
+        await (await its.pods.connection(0)).socket.close(1012)
+        await its.pods.connection(1)
+        monkeypatch.setattr(resuming, "ANSWER_S", 60)
+        for number in (2, 3):
+            again = await its.pods.connection(number)
+            await again.greet(number - 2)
+            await said(again, number - 1)
+            await caller.hear(number)
+            await again.socket.close(4409)
+        assert (await caller.closed())[0] == 4409
+        assert numbers(caller) == ["evt_1", "evt_2"]
+        assert len(its.pods.connections) == 4
 
 
 async def test_each_pod_is_told_what_the_edge_can() -> None:

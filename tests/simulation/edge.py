@@ -267,7 +267,7 @@ class SimEdge:
             held.set_exception(ConnectionError(str(error)))
             return
 
-        async def resume(call_id: str, token: str, last_event: int) -> PodSocket:
+        async def resume(call_id: str, token: str, last_event: int, address: str) -> PodSocket:
             query = {"call_id": call_id, "token": token, "last_event": f"evt_{last_event}"}
             return await self._dial(link, name, query)
 

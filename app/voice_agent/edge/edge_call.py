@@ -3,6 +3,7 @@
 ::
 
     ATTACHED --pod gone: 1012, 1001, 1011, 1013, 1006--> AWAY --another pod goes on--> ATTACHED
+       |                    (4409: by a try given up)
        |                                                  |--nobody within the patience: 1013--> over
        |--any other close of the pod, told to the caller---------------------------------------> over
        |--caller gone: 1000 or 1001 told to the pod---------------------------------------------> over
@@ -125,7 +126,8 @@ class EdgeCall:
                     await self._caller_left(reading.result())
                     return
                 code, reason = self._gone.result()
-                if (told := self._proxied.close_after(code)) is not None:
+                overtaken = code == CloseCode.ATTACHED_ELSEWHERE and self._resuming.may_be_ours()
+                if not overtaken and (told := self._proxied.close_after(code)) is not None:
                     if code not in ENDED:
                         self._observer.lost("closed")
                     await self._caller.close(told, reason)
@@ -182,8 +184,7 @@ class EdgeCall:
 
     async def _come_back(self, code: int, reason: str, reading: asyncio.Future[int]) -> bool:
         """Have another pod go on, which `reason` may name; False if the call is over."""
-        loop = asyncio.get_running_loop()
-        lost_s = loop.time()
+        lost_s = self._pod.lost_s
         named = address_in(reason) if code == CloseCode.SERVICE_RESTART else ""
         finding = asyncio.ensure_future(self._next_pod(named))
         await asyncio.wait((reading, finding), return_when=asyncio.FIRST_COMPLETED)
@@ -202,7 +203,7 @@ class EdgeCall:
             told = f"no pod within {self._resuming.patience_s:g} s"
             await self._caller.close(CloseCode.TRY_AGAIN_LATER, told)
             return False
-        gap_s = loop.time() - lost_s
+        gap_s = asyncio.get_running_loop().time() - lost_s
         self._observer.resumed(code, gap_s)
         self._tell(pod, code, reason, gap_s)
         return await self._go_on(pod)

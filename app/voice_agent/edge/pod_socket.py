@@ -29,10 +29,11 @@ from voice_agent.websocket.frames import (
 
 CLOSING_S = 1.0
 """How long a pod has to answer a close frame before the connection is cut."""
-SILENT_S = 2.0
-"""After so long without a byte the pod is asked for a sign of life."""
-DEAD_S = 5.0
-"""After so long it is taken for gone: its host may have vanished without a word."""
+SILENT_S = 1.0
+"""After so long without a byte the pod is asked for a sign of life, every time it is looked at."""
+DEAD_S = 3.0
+"""After so long it is taken for gone: its host may have vanished without a word. A pod answers from its event loop,
+however busy; if that stands still for so long its callers have lost it already, and a move costs them less."""
 
 _TEXT = FINAL | TEXT
 _BINARY = FINAL | BINARY
@@ -72,6 +73,8 @@ class PodSocket(asyncio.Protocol):
         self._waiting: list[bytes] = []
         """Frames that came before `begin`."""
         self._heard_s = loop.time()
+        self.lost_s = 0.0
+        """When the pod was there last, once it is gone: of one that fell silent, when its last byte came."""
         self._cut: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
         if early:
@@ -109,7 +112,7 @@ class PodSocket(asyncio.Protocol):
             return
         silent_s = self._loop.time() - self._heard_s
         if silent_s >= DEAD_S:
-            self._end(CloseCode.ABNORMAL_CLOSURE, f"silent for {silent_s:.0f} s")
+            self._end(CloseCode.ABNORMAL_CLOSURE, f"silent for {silent_s:.0f} s", self._heard_s)
             self._transport.abort()
         elif silent_s >= SILENT_S:
             self._transport.write(_masked(control_frame(PING, b"")))
@@ -186,10 +189,11 @@ class PodSocket(asyncio.Protocol):
             self._end(code, payload[2:].decode(errors="replace"))
             self._transport.close()
 
-    def _end(self, code: int, reason: str) -> None:
+    def _end(self, code: int, reason: str, lost_s: float | None = None) -> None:
         if self.closed is not None:
             return
         self.closed = (code, reason)
+        self.lost_s = self._loop.time() if lost_s is None else lost_s
         if not self.greeting.done():
             self.greeting.set_exception(ConnectionError(f"closed with {code} before the greeting"))
             self.greeting.exception()  # It may be that nobody waits for it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from voice_agent.edge.dialing import PodRefused, PodUnreachable
 from voice_agent.edge.pod_socket import PodSocket
@@ -19,6 +18,11 @@ POD_HEADER = "X-Voice-Pod"
 """Without it such an answer is the load balancer's own."""
 NAMED_POD_S = 0.5
 """How long the pod has to answer that the last one named; after that the load balancer has another one."""
+ANSWER_S = 1.0
+"""How long the first pod has to answer that is tried, each next one twice as long, up to what `dialing` grants: a load
+balancer may send to a pod that has fallen silent for as long as its health checks take."""
+MOST_UNANSWERED = 3
+"""Of a search that goes on and on, so many tries are held to be under way still."""
 STEADY_S = 5.0
 """A connection that lasted so long is no try any more: the next one may last as long."""
 
@@ -46,6 +50,9 @@ class Resuming:
         """And what the newest event was."""
         self._until_s = 0.0
         self._pause_s = 0.0
+        self._answer_s = ANSWER_S
+        self._unanswered = 0
+        """Tries that were given up and that a pod may take all the same, once it gets to them."""
 
     async def next_pod(self, call_id: str, token: str, newest: int, named: str = "") -> PodSocket | None:
         """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
@@ -56,21 +63,23 @@ class Resuming:
         """
         loop = asyncio.get_running_loop()
         if newest > self._found_at or loop.time() - self._found_s >= STEADY_S:
-            self._until_s, self._pause_s = loop.time() + self.patience_s, 0.0
+            self._until_s, self._pause_s, self._answer_s = loop.time() + self.patience_s, 0.0, ANSWER_S
         if named and (pod := await self._named_pod(call_id, token, newest, named)) is not None:
             self._found_s, self._found_at = loop.time(), newest
             return pod
         while loop.time() < self._until_s:
             pause_s, self._pause_s = self._pause_s, min(max(FIRST_PAUSE_S, 2 * self._pause_s), LONGEST_PAUSE_S)
+            answer_s, self._answer_s = self._answer_s, 2 * self._answer_s
+            pause_s *= self._spread(0.5, 1.0)
             try:
-                async with asyncio.timeout_at(self._until_s):
-                    await asyncio.sleep(pause_s * self._spread(0.5, 1.0))
+                async with asyncio.timeout_at(min(loop.time() + pause_s + answer_s, self._until_s)):
+                    await asyncio.sleep(pause_s)
                     pod = await self._resume(call_id, token, newest, "")
             except PodRefused as refusal:
                 if refusal.response.status_code in LOST and POD_HEADER in refusal.response.headers:
                     raise
             except (PodUnreachable, TimeoutError):
-                pass
+                self._gave_up()
             else:
                 self._found_s, self._found_at = loop.time(), newest
                 return pod
@@ -78,7 +87,21 @@ class Resuming:
 
     async def _named_pod(self, call_id: str, token: str, newest: int, address: str) -> PodSocket | None:
         """The pod of an address, if it goes on with the call; a refusal may be of a pod that is not ours."""
-        with suppress(PodRefused, PodUnreachable, TimeoutError):
+        try:
             async with asyncio.timeout(NAMED_POD_S):
                 return await self._resume(call_id, token, newest, address)
+        except (PodUnreachable, TimeoutError):
+            self._gave_up()
+        except PodRefused:
+            pass
         return None
+
+    def _gave_up(self) -> None:
+        self._unanswered = min(self._unanswered + 1, MOST_UNANSWERED)
+
+    def may_be_ours(self) -> bool:
+        """The call is attached elsewhere: whether it may be by a try that was given up, each of which counts once."""
+        if not self._unanswered:
+            return False
+        self._unanswered -= 1
+        return True
