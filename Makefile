@@ -65,7 +65,7 @@ $(VENV)/clients/.installed: $(STAMP) $(CLIENTS)/requirements.lock $(CLIENTS)/pac
 	cd $(CLIENTS) && $(WITH_NODE) npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test-clients: $(VENV)/clients/.installed ## unmodified SDKs and frameworks, for Python and Node, against a pod; four minutes
+test-clients: $(VENV)/clients/.installed ## unmodified SDKs and frameworks, for Python and Node, against a pod, and over an edge whose pods die; ten minutes
 	$(PYTEST) -m clients $(ARGS)
 
 load: setup ## load pods and judge what callers saw; for example: make load ARGS="storm --calls 200"; profiles: ARGS=--help
@@ -89,7 +89,7 @@ replay-rehearsed: setup tools ## a rehearsal whose calls are recorded, and all o
 		$(BIN)/voice-agent rehearse --callers 120 --record $$recordings $(ARGS) && \
 		$(BIN)/voice-agent replay $$recordings && rm -r $$recordings
 
-chaos: setup ## break real pods on a replicated store for some minutes; options: make chaos ARGS="--help"
+chaos: setup tools ## break real pods for some minutes, on a replicated store or behind edges; options: make chaos ARGS="--help"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 test-upgrade: setup ## this release and the one before on one Redis, under talk; options: make test-upgrade ARGS="--help"

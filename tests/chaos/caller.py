@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Protocol
@@ -64,20 +64,25 @@ def fleet_caller(name: str, fleet: Balancer, seed: int, manners: Manners = MANNE
     return Caller(name, FleetCall(fleet), fleet.record, SystemClock(), seed, manners)
 
 
+def fleet_callers(fleet: Balancer, seeds: Iterable[int]) -> list[Caller[FleetCall]]:
+    """One for each seed."""
+    return [fleet_caller(f"caller-{seed}", fleet, seed) for seed in seeds]
+
+
 @dataclass(slots=True)
 class CallersVerdict:
     """What callers found, and what pods complained of meanwhile."""
 
-    callers: list[Caller[FleetCall]] = field(default_factory=list)
+    callers: list[Caller[Any]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     """Errors in the pods' logs."""
     took_s: float = 0.0
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
     _talking: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def begin(self, fleet: Balancer, seeds: Iterable[int]) -> None:
-        """Have a caller of each seed talk until `finish`."""
-        self.callers = [fleet_caller(f"caller-{seed}", fleet, seed) for seed in seeds]
+    def begin(self, callers: Sequence[Caller[Any]]) -> None:
+        """Have callers talk until `finish`."""
+        self.callers = list(callers)
         self._talking = [asyncio.create_task(caller.run(self._enough.is_set)) for caller in self.callers]
 
     async def finish(self) -> None:
@@ -105,7 +110,7 @@ class CallersVerdict:
             "calls": len(self.callers),
             "turns": sum(caller.talk.turns for caller in self.callers),
             "events": sum(caller.call.tally.events for caller in self.callers),
-            "resumes": sum(len(caller.call.resumes) for caller in self.callers),
+            "resumes": sum(caller.call.tally.resumes for caller in self.callers),
         }
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from tests.chaos.caller import CallersVerdict
+from tests.chaos.caller import CallersVerdict, fleet_callers
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
 from tests.replicated import sentinel_set
@@ -98,7 +98,7 @@ async def _talk(
     on_progress: Callable[[Verdict], None],
 ) -> None:
     began_s = time.monotonic()
-    verdict.begin(fleet, range(plan.seed * 1000, plan.seed * 1000 + plan.callers))
+    verdict.begin(fleet_callers(fleet, range(plan.seed * 1000, plan.seed * 1000 + plan.callers)))
     enough = asyncio.Event()
     faults = Faults(fleet, store, verdict.callers, chance, outage_s=plan.outage_s)
     harm = asyncio.create_task(faults.run(enough, plan.store_wide))

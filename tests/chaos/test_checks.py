@@ -12,7 +12,7 @@ import orjson
 import pybase64
 import pytest
 
-from tests.chaos.caller import CallersVerdict, FleetCall, fleet_caller
+from tests.chaos.caller import CallersVerdict, FleetCall, fleet_caller, fleet_callers
 from tests.chaos.run import Plan, chaos
 from tests.e2e.pods import Pods, pods
 from tests.waiting import until
@@ -155,7 +155,7 @@ async def test_a_caller_that_breaks_is_a_dropped_call() -> None:
             return {}
 
     verdict = CallersVerdict()
-    verdict.begin(Broken(), [1])
+    verdict.begin(fleet_callers(Broken(), [1]))
     await verdict.finish()
     assert verdict.totals.dropped == 1
     assert "no such thing" in verdict.bad_callers[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.caller import CallersVerdict
+from tests.chaos.caller import CallersVerdict, fleet_callers
 from tests.chaos.fleet import COLORS, DRAIN_DEADLINE_S, Pod
 from tests.servers import redis_server
 from tests.upgrade.additions import Additions
@@ -112,7 +112,8 @@ class Upgrade:
     async def run(self) -> None:
         """Talk, do rounds until it is enough, and let the callers finish."""
         await self._fleet.route("blue")
-        self._verdict.begin(self._fleet, range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers))
+        seeds = range(self._plan.seed * 1000, self._plan.seed * 1000 + self._plan.callers)
+        self._verdict.begin(fleet_callers(self._fleet, seeds))
         looking = asyncio.create_task(self._look())
         await self._round()
         while time.monotonic() - self._began_s < self._plan.seconds:

@@ -1,0 +1,138 @@
+"""What is done to pods behind edges, one fault after the other: so what callers feel of each can be told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tests.chaos.edge_fleet import EdgeFleet, gone_on
+from tests.chaos.fleet import DRAIN_DEADLINE_S, LOOK_S, Pod
+
+LEAST_WELL = 3
+"""A fault begins while so many pods are well: the one that is struck has others to hand its calls to."""
+STOPPED_S = (0.2, 2.0, 9.0)
+"""So long a pod stands still, or its wire is silent: less than anybody notices, and more."""
+FELT_S = 0.7
+"""After a fault until the next one, so that what callers feel of it is over."""
+
+
+class Fault(NamedTuple):
+    """One that was done."""
+
+    began_s: float
+    """In wall time."""
+    kind: str
+    pod: str
+
+    def __str__(self) -> str:
+        return f"{self.began_s:.2f} {self.kind}: {self.pod}"
+
+
+Do = Callable[[Pod], Awaitable[None]]
+
+
+class EdgeFaults:
+    """`run` until it is enough; `done` says what was done when."""
+
+    def __init__(self, fleet: EdgeFleet, chance: random.Random) -> None:
+        self.done: list[Fault] = []
+        self._fleet = fleet
+        self._chance = chance
+        self._recovering: set[asyncio.Task[None]] = set()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each kind."""
+        return dict(Counter(fault.kind for fault in self.done))
+
+    async def run(self, enough: Callable[[], bool]) -> None:
+        """One fault after the other; at the end all pods are well again."""
+        while not enough():
+            well = [pod for pod in self._fleet.pods if pod.is_well]
+            if len(well) < LEAST_WELL:
+                await asyncio.sleep(LOOK_S / 4)
+                continue
+            await self._do_to(self._chance.choice(well))
+        if self._recovering:
+            await asyncio.wait(self._recovering)
+
+    async def storm(self) -> float:
+        """Kill half of the pods at once; returns after how many seconds each of their callers had another one."""
+        struck = self._fleet.pods[::2]
+        calls = sum(pod.health["active_calls"] for pod in struck)
+        for pod in struck:
+            pod.busy = True
+            pod.signal(signal.SIGKILL)
+        began_s = time.time()
+        self.done += [Fault(began_s, "storm", pod.name) for pod in struck]
+        while len(served := self._served_since(began_s)) < calls or await self._fleet.away():
+            await asyncio.sleep(LOOK_S / 4)
+        for pod in struck:
+            assert pod.process is not None
+            await asyncio.to_thread(pod.process.wait)
+            pod.health = {}
+        await asyncio.gather(*(self._recover(pod) for pod in struck))
+        return max(served) - began_s
+
+    def _served_since(self, began_s: float) -> list[float]:
+        """When calls went on elsewhere since then."""
+        return [each.at_s for edge in self._fleet.edges for each in gone_on(edge) if each.at_s > began_s]
+
+    async def _do_to(self, pod: Pod) -> None:
+        kinds: list[tuple[str, Do, int]] = [
+            ("kill -9", self._kill, 4),
+            ("drain", self._drain, 4),
+            ("stop", self._stop, 2),
+        ]
+        if pod.name in self._fleet.wires:
+            kinds += [("partition", self._partition, 4), ("cut", self._cut, 2)]
+        kind, do, _ = self._chance.choices(kinds, [weight for *_, weight in kinds])[0]
+        pod.busy = True
+        self.done.append(Fault(time.time(), kind, pod.name))
+        await do(pod)
+        recovering = asyncio.create_task(self._recover(pod))
+        self._recovering.add(recovering)
+        recovering.add_done_callback(self._recovering.discard)
+        # Nothing is waited for: what is felt of it from now on is not to be taken for the next fault's.
+        await asyncio.sleep(FELT_S)
+
+    async def _recover(self, pod: Pod) -> None:
+        await self._fleet.start(pod)
+        await self._fleet.until_well([pod])
+        pod.busy = False
+
+    async def _kill(self, pod: Pod) -> None:
+        assert pod.process is not None
+        pod.signal(signal.SIGKILL)
+        await asyncio.to_thread(pod.process.wait)
+        pod.health = {}
+
+    async def _drain(self, pod: Pod) -> None:
+        assert pod.process is not None
+        pod.signal(signal.SIGTERM)
+        async with asyncio.timeout(2 * DRAIN_DEADLINE_S):
+            await asyncio.to_thread(pod.process.wait)
+        pod.health = {}
+
+    async def _stop(self, pod: Pod) -> None:
+        pod.signal(signal.SIGSTOP)
+        # Nothing is waited for: so long a fault lasts.
+        await asyncio.sleep(self._chance.choice(STOPPED_S))
+        pod.signal(signal.SIGCONT)
+
+    async def _partition(self, pod: Pod) -> None:
+        wire = self._fleet.wires[pod.name]
+        wire.signal(signal.SIGSTOP)
+        # As above.
+        await asyncio.sleep(self._chance.choice(STOPPED_S))
+        wire.signal(signal.SIGCONT)
+
+    async def _cut(self, pod: Pod) -> None:
+        wire = self._fleet.wires[pod.name]
+        wire.close()
+        wire.open()

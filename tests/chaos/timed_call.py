@@ -1,0 +1,56 @@
+"""A plain call of which every pause in a reply is known, with when it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple, Self
+
+from voice_agent.rehearse.plain_call import Habits, PlainCall
+from voice_agent.rehearse.reply_playback import ReplyPlayback
+from voice_agent.rehearse.timeline import CallLine
+
+AT_ONCE = asyncio.Semaphore(16)
+"""So many connect at a time: the start of a run is no fault."""
+
+
+class Pause(NamedTuple):
+    """A silence within a reply."""
+
+    began_s: float
+    """In wall time."""
+    pause_s: float
+
+
+class TimedPlayback(ReplyPlayback):
+    """Keeps every silence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[Pause] = []
+
+    def hear(self, response_id: str, audio_bytes: int, at_s: float) -> None:
+        """Audio of a reply has come."""
+        longest_s, self.longest_silence_s = self.longest_silence_s, 0.0
+        super().hear(response_id, audio_bytes, at_s)
+        if self.longest_silence_s:
+            self.pauses.append(Pause(at_s - self.longest_silence_s, self.longest_silence_s))
+        self.longest_silence_s = max(longest_s, self.longest_silence_s)
+
+
+class TimedCall(PlainCall):
+    """Over one edge."""
+
+    def __init__(self, url: str, habits: Habits) -> None:
+        super().__init__(url, CallLine("", "plain"), time.time, habits)
+        self.playback: TimedPlayback = TimedPlayback()
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `CallFailed`."""
+        async with AT_ONCE:
+            return await super().__aenter__()
+
+    @property
+    def closed_with(self) -> int | None:
+        """The close that it saw; None until then, and after a hang-up of its own."""
+        return next((leg.ended_with for leg in self.line.legs if leg.ended_with is not None), None)
