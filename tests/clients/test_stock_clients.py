@@ -1,7 +1,8 @@
-"""Unmodified SDKs and frameworks against a pod: typed, spoken and tool turns, and both ways to interrupt.
+"""Unmodified SDKs and frameworks: typed, spoken and tool turns, and both ways to interrupt.
 
-Each program in `programs` drives one of them through one scenario and prints what it saw by the client's own callbacks.
-Whatever else a client prints is a complaint, and fails the test.
+Against a pod, and through an edge behind which one pod after the other is killed and drained while they talk: what they
+see is the same. Each program in `programs` drives one of them through one scenario and prints what it saw by the
+client's own callbacks. Whatever else a client prints is a complaint, and fails the test.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +26,11 @@ import pytest_asyncio
 
 from tests.clients.clerk import ANSWER, STORY, Clerk
 from tests.e2e.caller_of_tools import ARGUMENTS, SENTENCES, install
-from tests.e2e.pods import SAMPLES, pods
+from tests.e2e.edges import EdgeProcess, edge
+from tests.e2e.pods import SAMPLES, PodProcess, Pods, pods
+from tests.servers import RedisServer
 from tests.tls import make_certificate, tls_proxies
-from tests.waiting import PATIENCE_S
+from tests.waiting import LOOK_S, PATIENCE_S
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(4 * PATIENCE_S), pytest.mark.asyncio(loop_scope="module")]
 
@@ -31,6 +38,9 @@ PROGRAMS = Path(__file__).parent / "programs"
 BINARIES = Path(sys.prefix) / "clients" / "bin"
 """Of the venv that `make test-clients` makes for them."""
 CLIENTS = [
+    "websockets_python.py",
+    "ws_node.mjs",
+    "k6_script.js",
     "openai_python.py",
     "openai_node.mjs",
     "agents_python.py",
@@ -44,24 +54,63 @@ BYTES_PER_S = 48_000
 
 @dataclass(frozen=True)
 class Place:
-    """Where the pod is, without TLS and with it."""
+    """Where pods are, without TLS and with it."""
 
     url: str
     tls_url: str
     certificate: Path
+    unrest: Unrest | None = None
+    """None: nothing happens to the pod."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    """One pod for all clients; its default agent is the clerk."""
+class Unrest:
+    """Two pods behind an edge; the one that has a call is killed or drained, and started again."""
+
+    def __init__(self, its: Pods, front: EdgeProcess, running: list[PodProcess]) -> None:
+        self._its = its
+        self._front = front
+        self._running = running
+
+    async def during(self, talking: asyncio.Future[Any]) -> None:
+        """Strike until the talk is over, once both pods are well; fails if no call went on, or one was lost."""
+        before = await self._gone_on()
+        # A pod that drains waits until the fleet shows it another one: a short talk may be over by then.
+        ways = cycle([PodProcess.kill, PodProcess.terminate])
+        while not talking.done():
+            for number, pod in enumerate(self._running):
+                if (await pod.health())["active_calls"] and not talking.done():
+                    next(ways)(pod)
+                    assert await pod.exit_status() in (0, -signal.SIGKILL)
+                    self._running[number] = await self._its.start(pod.color, pod.port, agent=Clerk.name)
+            await asyncio.sleep(LOOK_S)
+        assert await self._gone_on() > before
+        assert not await self._front.lost()
+
+    async def _gone_on(self) -> float:
+        found = re.search(r"^voice_edge_gap_seconds_count (\S+)$", await self._front.get("/metrics"), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["pod", "edge"])
+async def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
+) -> AsyncIterator[Place]:
+    """One for all clients; the pods' default agent is the clerk."""
     directory = tmp_path_factory.mktemp("clients")
     install(directory, Clerk)
     certificate, key = make_certificate(directory)
-    async with pods("memory://") as its:
+    behind_edge = request.param == "edge"
+    async with pods(shared_redis.url if behind_edge else "memory://") as its, AsyncExitStack() as stack:
         its.packages.append(directory)
-        pod = await its.start(agent=Clerk.name)
-        async with tls_proxies(certificate, key, pod.port) as [proxy]:
-            yield Place(f"ws://127.0.0.1:{pod.port}/v1", f"wss://127.0.0.1:{proxy.port}/v1", certificate)
+        running = [await its.start(color, agent=Clerk.name) for color in ("blue", "green")[: 1 + behind_edge]]
+        port, unrest = running[0].port, None
+        if behind_edge:
+            await its.route(blue=50, green=50)
+            front = await stack.enter_async_context(edge(its.directory, *(pod.port for pod in running)))
+            port, unrest = front.port, Unrest(its, front, running)
+        [proxy] = await stack.enter_async_context(tls_proxies(certificate, key, port))
+        yield Place(f"ws://127.0.0.1:{port}/v1", f"wss://127.0.0.1:{proxy.port}/v1", certificate, unrest)
 
 
 async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
@@ -78,8 +127,7 @@ async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
     environment["NODE_EXTRA_CA_CERTS"] = str(place.certificate)
     # What pipecat greets with is no complaint.
     environment["LOGURU_LEVEL"] = "WARNING"
-    binary = BINARIES / ("node" if client.endswith(".mjs") else "python")
-    command = [str(binary), str(PROGRAMS / client), json.dumps(given)]
+    command = command_of(client, json.dumps(given))
 
     def talk() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -87,10 +135,22 @@ async def run(client: str, scenario: str, place: Place) -> dict[str, Any]:
         )
 
     # In a thread, for the TLS proxy lives on this loop.
-    done = await asyncio.to_thread(talk)
+    talking = asyncio.ensure_future(asyncio.to_thread(talk))
+    if place.unrest is not None:
+        await place.unrest.during(talking)
+    done = await talking
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     assert (done.returncode, done.stderr, seen.get("errors")) == (0, "", []), f"{seen}\n{done.stderr}"
     return seen
+
+
+def command_of(client: str, given: str) -> list[str]:
+    """How a client's program is run."""
+    program = str(PROGRAMS / client)
+    if client.startswith("k6"):
+        told = ["--log-output", "stdout", "--log-format", "raw"]
+        return [str(BINARIES / "k6"), "run", "--quiet", "--no-summary", *told, "--env", f"GIVEN={given}", program]
+    return [str(BINARIES / ("node" if client.endswith(".mjs") else "python")), program, given]
 
 
 @pytest.fixture(params=CLIENTS)

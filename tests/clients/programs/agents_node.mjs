@@ -4,7 +4,8 @@ import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } from '@openai
 import { z } from 'zod';
 // The schemas are not exported, and what fails them is passed over in silence.
 import { parseRealtimeEvent } from './node_modules/@openai/agents-realtime/dist/openaiRealtimeEvents.mjs';
-import { asSpoken, given, INTERRUPT_AFTER_BYTES, Queue, run, seen } from './scenario.mjs';
+import { Queue } from './conversation.mjs';
+import { asSpoken, given, INTERRUPT_AFTER_BYTES, run, seen } from './scenario.mjs';
 
 const UNKNOWN_TO_IT = new Set(['conversation.item.input_audio_transcription.segment']);
 const lookUp = tool({

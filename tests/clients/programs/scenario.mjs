@@ -40,17 +40,3 @@ function finish(error) {
   if (error) console.error(error);
   process.stdout.write(JSON.stringify(seen) + '\n', () => process.exit(error ? 1 : 0));
 }
-
-/** Events in their order, for whoever awaits them one by one. */
-export class Queue {
-  #waiting = [];
-  #kept = [];
-  put(value) {
-    const next = this.#waiting.shift();
-    if (next) next(value);
-    else this.#kept.push(value);
-  }
-  get() {
-    return this.#kept.length ? Promise.resolve(this.#kept.shift()) : new Promise((next) => this.#waiting.push(next));
-  }
-}
