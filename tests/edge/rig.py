@@ -222,13 +222,16 @@ class EdgeRig:
     @property
     def callers_here(self) -> int:
         """Calls whose caller has not left, as far as the edge knows."""
-        return sum(not call._caller._transport.is_closing() for call in self.edge._calls)
+        return sum(not one._transport.is_closing() for one in self._held)
 
     @property
     def unread_bytes(self) -> int:
         """What callers have not read."""
-        callers = [call._caller for call in self.edge._calls]
-        return sum(one._transport.get_write_buffer_size() for one in callers if isinstance(one, CallerSocket))
+        return sum(one._transport.get_write_buffer_size() for one in self._held)
+
+    @property
+    def _held(self) -> list[CallerSocket]:
+        return [call._caller for call in self.edge._calls if isinstance(call._caller, CallerSocket)]
 
     async def close(self) -> None:
         """The callers leave."""

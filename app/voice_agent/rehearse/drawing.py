@@ -17,6 +17,7 @@ from voice_agent.rehearse.timeline import CallLine, Mark, active_calls, held_cal
 PAINT = {"blue": "#2f6fd0", "green": "#2e9d57"}
 OTHER = "#8a8a8a"
 HELD = "#7b4bb3"
+HELD_LABEL = "held by an edge"
 KINDS = {"sdk": (HELD, "-"), "browser": ("#c77b1e", "--"), "plain": ("#1e8a8a", ":")}
 HATCH = {"green": "///"}
 """So that the colors can be told apart without seeing colors."""
@@ -41,7 +42,8 @@ def active_plot(recording: RehearsalRecording) -> str:
         if any(line.edge for line in lines):
             held = held_calls(lines, moments)
             top = max(top, *held)
-            axes.step(moments, held, where="post", color=HELD, linestyle=":", label="held by an edge", linewidth=1.6)
+            # Behind the colors, for it is their sum wherever pods serve all of them.
+            axes.step(moments, held, where="post", color=HELD, alpha=0.3, linewidth=6, zorder=1.5, label=HELD_LABEL)
         for mark, cutover in zip(_shifts(recording), _moving(recording), strict=False):
             axes.axvspan(mark.at_s, mark.at_s + (cutover.outcome.drain_seconds or 0.0), color="#f0e6c8", linewidth=0)
         axes.set_ylabel("active calls")
