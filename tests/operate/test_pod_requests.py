@@ -60,7 +60,7 @@ async def test_what_is_asked_takes_the_place_of_what_was() -> None:
     seen: list[str | None] = []
 
     def make(standing: PodRequest | None) -> PodRequest:
-        seen.append(standing and standing.request_id)
+        seen.append(None if standing is None else standing.request_id)
         return REQUEST
 
     await ask(store, "one", make, 60)

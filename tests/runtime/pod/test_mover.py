@@ -151,7 +151,7 @@ async def test_a_handoff_that_fails_leaves_the_call_where_it_is(pod: Pod) -> Non
         handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
         assert handoffs.is_under_way(call.call.call_id)
         await until(lambda: not handoffs.under_way)
-        del call.hand_off  # type: ignore[method-assign]  # the class's own again
+        del call.hand_off  # the class's own again
         handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
         await until(lambda: handoffs.made)
     assert call.went_to == "ws://a:1"

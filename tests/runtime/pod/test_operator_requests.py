@@ -39,7 +39,8 @@ async def ask(its: Rig, pod: Pod, request_id: str | None, **more: object) -> Pod
     if request_id is not None:
         made = PodRequest(request_id, pod.started_at_ms, 60, evacuates=True)
         made = replace(made, **more)  # type: ignore[arg-type]  # its fields
-    assert await its.store.compare_and_set(name, await its.store.get(name), made and made.packed(), ttl_s=60)
+    packed = None if made is None else made.packed()
+    assert await its.store.compare_and_set(name, await its.store.get(name), packed, ttl_s=60)
     return made
 
 
