@@ -357,12 +357,15 @@ class Caller:
         if len({info["epoch"] for _, info in got}) < len(got):
             self._may_be_outdone = True  # Both from the memory of one pod: which was later, only that pod knows.
         for loser, _ in got[:-1]:
-            self._losers.append(asyncio.ensure_future(self._closed_elsewhere(loser)))
+            self._losers.append(asyncio.ensure_future(self._closed_elsewhere(loser, may_stay=self._may_be_outdone)))
         got[-1][0].is_chosen = True
         return got[-1]
 
-    async def _closed_elsewhere(self, loser: Connection) -> None:
-        """A connection that lost a race is closed, unless the store forgot who won and the winner died."""
+    async def _closed_elsewhere(self, loser: Connection, *, may_stay: bool) -> None:
+        """A connection that lost a race is closed, unless the store forgot who won and the winner died.
+
+        `may_stay`: of the two it may be the one that has the call; then the other is closed.
+        """
         loser.caller_left = True
         try:
             async with asyncio.timeout(LOSER_S):
@@ -370,7 +373,7 @@ class Caller:
                     pass
         except TimeoutError:
             loser.broke()
-            if not self._witness.known(self.call_id).was_lost:
+            if not (may_stay or self._witness.known(self.call_id).was_lost):
                 self._witness.broken("one owner: the connection that lost a race stays open")
             return
         if message not in (4409, 1006, 1012):

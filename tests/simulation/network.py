@@ -184,7 +184,7 @@ class StoreLink(Store):
         return agreed
 
     async def get(self, name: str) -> bytes | None:
-        found: bytes | None = await self._ask(lambda: self._server.get(name))
+        found: bytes | None = await self._ask(lambda: self._server.get(name), changes=False)
         return found
 
     async def compare_and_set(self, name: str, old: bytes | None, new: bytes | None, *, ttl_s: int) -> bool:

@@ -44,8 +44,8 @@ def number_too_low() -> Iterator[None]:
     """A pod is asked to go on behind the event before the newest."""
     next_pod = Resuming.next_pod
 
-    async def one_less(self: Resuming, call_id: str, token: str, newest: int) -> PodSocket | None:
-        return await next_pod(self, call_id, token, newest - 1)
+    async def one_less(self: Resuming, call_id: str, token: str, newest: int, named: str) -> PodSocket | None:
+        return await next_pod(self, call_id, token, newest - 1, named)
 
     with patch.object(Resuming, "next_pod", one_less):
         yield
