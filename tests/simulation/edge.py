@@ -247,6 +247,8 @@ class SimEdge:
         self._witness = witness
         self._random = random
         self._pods = pods
+        self.holding: list[asyncio.Task[None]] = []
+        """Each ends with its call."""
         self._calls: list[EdgeCall] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -254,7 +256,7 @@ class SimEdge:
         """Take a caller whom a pod takes. Raises as `Pods.connect`. `name` is for the trace."""
         link = CallerLink(self._loop, self._weather, self.process, self._witness)
         held: asyncio.Future[None] = self._loop.create_future()
-        self._loop.spawn(self.process, self._hold(link, name, model, held))
+        self.holding.append(self._loop.spawn(self.process, self._hold(link, name, model, held)))
         await held
         return link
 
@@ -353,5 +355,6 @@ class _Told:
 
     def limit_reached(self, limit: str) -> None:
         self._witness.note(f"the edge reaches a limit: {limit}")
-        if limit == "edge_lost_audio" and not self._witness.known(self._link.call_id).was_lost:
+        known = self._witness.known(self._link.call_id)
+        if limit == "edge_lost_audio" and not (known.was_lost or known.forgotten):
             self._witness.broken("the caller's words: the edge does not keep what no store has")

@@ -165,10 +165,11 @@ class Manifests:
     def _over(self) -> bool:
         if self.witness.verdict:
             return True
-        for task in (*self._tasks, *self.loop.world.tasks):
+        holding = self.edge.holding if self.edge is not None else []
+        for task in (*self._tasks, *holding, *self.loop.world.tasks):
             if task.done():
                 task.result()
-        return all(task.done() for task in self._tasks) and not self._behind()
+        return all(task.done() for task in (*self._tasks, *holding)) and not self._behind()
 
     def _behind(self) -> list[str]:
         return [host.name for host in self.hosts if host.ready and host.pod.committer.write_back.is_behind]
