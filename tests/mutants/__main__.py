@@ -36,7 +36,7 @@ def main() -> int:
     """Exit status 0 if enough mutants died and all survivors are explained, 1 if not, 3 if some are left to try."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutants",
-        description="Change one line of the rules, the runtime or the stores at a time; some test should fail.",
+        description="Change one line of the rules, the runtime, the stores or the edge at a time: a test should fail",
         epilog="example: python -m tests.mutants --sample 300 --seed 7; a run that was stopped goes on where it was",
     )
     parser.add_argument("--sample", type=int, help="try so many, drawn by chance (default: all)")
@@ -70,7 +70,10 @@ def main() -> int:
 
 def choose(only: str, sample: int | None, seed: int) -> list[Mutant]:
     """Mutants by name and by chance, in the order of the code."""
-    files = [path.relative_to(ROOT) for folder in MUTATED for path in sorted((ROOT / folder).rglob("*.py"))]
+    named = [ROOT / path for path in MUTATED]
+    files = [
+        file.relative_to(ROOT) for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    ]
     found = [mutant for file in files for mutant in mutants_of(str(file), (ROOT / file).read_bytes())]
     found = [mutant for mutant in found if only in mutant.key]
     if sample is None or sample >= len(found):

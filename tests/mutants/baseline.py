@@ -17,12 +17,31 @@ import pytest
 from tests.mutants.mutations import Mutant
 from tests.mutants.patching import ROOT
 
-MUTATED = ("app/voice_agent/call", "app/voice_agent/runtime", "app/voice_agent/stores")
+MUTATED = (
+    "app/voice_agent/call",
+    "app/voice_agent/runtime",
+    "app/voice_agent/stores",
+    *(
+        f"app/voice_agent/edge/{name}.py"
+        for name in (
+            "appends",
+            "caller_messages",
+            "client_line",
+            "event_ids",
+            "pod_event_reader",
+            "pod_events",
+            "pod_frames",
+            "proxied_call",
+        )
+    ),
+)
+"""Folders and files; of the edge what decides."""
 PARTS = (
     "tests/call",
     "tests/protocol",
     "tests/agents",
     "tests/runtime",
+    "tests/edge",
     "tests/contracts",
     "tests/stores",
     "tests/host",
@@ -122,13 +141,14 @@ def measure(part: str, folder: Path, jobs: int) -> dict[str, Any]:
 def _run(part: str, scratch: Path, jobs: int) -> dict[str, Any]:
     """Run the tests with pytest-cov. What it measures is read from its report, so nothing here needs it installed."""
     times, report, data = scratch / "times.json", scratch / "lines.json", scratch / "data"
+    covered = sorted({path if (ROOT / path).is_dir() else str(Path(path).parent) for path in MUTATED})
     env = {**os.environ, TIMES: str(times), "COVERAGE_FILE": str(data)}
     subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.baseline", "-p", "no:cacheprovider"),
             *("-n", str(jobs), "-m", "not fuzz and not soak and not slow", "--hypothesis-profile", "mutants"),
             *NOT_COLLECTED,
-            *(option for path in MUTATED for option in ("--cov", path)),
+            *(option for folder in covered for option in ("--cov", folder)),
             *("--cov-context", "test", "--cov-report", "", *(f"--ignore={path}" for path in LEFT_OUT), part),
         ],
         cwd=ROOT,
