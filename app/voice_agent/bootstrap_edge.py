@@ -19,10 +19,13 @@ from voice_agent.edge.raw_transport import taken_from
 from voice_agent.edge.upstreams import Upstreams
 from voice_agent.edge_settings import EdgeSettings
 from voice_agent.observe.edge_metrics import EdgeMetrics
+from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.pod.loop_watch import LoopWatch
 from voice_agent.web.listening import bind
 from voice_agent.web.served_socket import Connections, MakeSocket
 from voice_agent.web.server import VoiceServer
 from voice_agent.web.tls_transport import TlsTransport
+from voice_agent.websocket.loop_scheduler import LoopScheduler, NextShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,17 @@ async def build(
         make_socket=make_socket(settings.max_message_bytes),
         descriptors_per_call=2,  # The caller's, and the pod's.
     )
+    loop_watch = LoopWatch(
+        SystemClock(),
+        metrics,
+        edge.admission,
+        next_turn=NextShare(LoopScheduler.of(asyncio.get_running_loop())).wait,
+        overload_lag_s=settings.overload_lag_ms / 1000,
+    )
     tasks = [
         asyncio.create_task(upstreams.watch(), name="upstreams"),
         asyncio.create_task(edge.look_after(), name="look"),
+        asyncio.create_task(loop_watch.run(), name="overload"),
     ]
     try:
         yield EdgeApplication(edge, server, metrics)

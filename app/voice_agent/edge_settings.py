@@ -47,6 +47,8 @@ class EdgeSettings(BaseSettings):
     """Their key in PEM form, without a passphrase."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Callers' connections that may be held at once."""
+    overload_lag_ms: Annotated[int, Field(ge=0, le=10_000)] = 25
+    """With an event loop that is later than this for 3 s no new calls are taken, resumes are; 0: never refuse."""
     patience: Annotated[float, Field(ge=1, le=HOURS)] = 30
     """After so many seconds in which no pod could be had, a caller is closed with 1013."""
     max_message_bytes: Annotated[int, Field(ge=64 * KIB, le=64 * MIB)] = 21 * MIB

@@ -105,6 +105,7 @@ class Environment:
             port = free_port()
             command = [sys.executable, "-m", "voice_agent", "edge", "--to", f"ws://127.0.0.1:{pod.port}"]
             settings = {"VOICE_EDGE_MAX_CALLS": str(MOST_CALLS), "VOICE_EDGE_LOG_LEVEL": "warning"}
+            settings["VOICE_EDGE_OVERLOAD_LAG_MS"] = "0"
             process = self._spawn(contender.name, [*command, "--port", str(port)], cores()[0], settings)
             await self._listening(process, contender.name, port)
             return Server(contender, process, port, pod)

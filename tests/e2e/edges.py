@@ -34,6 +34,8 @@ class EdgeProcess:
         self.http = f"http{s}://127.0.0.1:{self.port}"
         self.url = f"ws{s}://127.0.0.1:{self.port}/v1/realtime"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        # What a busy machine makes late is no overload by callers.
+        settings = {"edge_overload_lag_ms": 0, **settings}
         kept |= {f"VOICE_{key.upper()}": str(value) for key, value in settings.items()}
         if tls:
             kept |= {f"{EDGE_PREFIX}TLS_CERT": str(tls[0]), f"{EDGE_PREFIX}TLS_KEY": str(tls[1])}

@@ -247,7 +247,8 @@ async def edge_rig(
     behind = pods()
     await behind.open()
     listener = bind("127.0.0.1", free_port())
-    made = load_edge_settings(**({"to": (*more_urls, behind.url), "name": "edge-a", "patience": 5} | settings))
+    known = {"to": (*more_urls, behind.url), "name": "edge-a", "patience": 5, "overload_lag_ms": 0}
+    made = load_edge_settings(**(known | settings))
     async with build(made) as parts:
         serving = asyncio.create_task(parts.server.serve(sockets=[listener]))
         await until(lambda: parts.server.started)

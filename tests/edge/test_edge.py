@@ -1,6 +1,6 @@
 """An edge as load balancers, Prometheus and an operator see it.
 
-Here are the tests of `application`, `dialing`, `pod_socket` and `upstreams`, and those of
+Here are the tests of `application`, `dialing`, `edge_admission`, `pod_socket` and `upstreams`, and those of
 `voice_agent.bootstrap_edge` and `voice_agent.edge_settings`.
 """
 
@@ -19,6 +19,7 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.call.drain import DrainMode
 from voice_agent.edge import edge as edge_module
 from voice_agent.edge import pod_socket
+from voice_agent.runtime.pod.overload import OverloadDetector
 
 
 async def test_a_pods_refusal_is_the_callers() -> None:
@@ -88,6 +89,34 @@ async def test_no_more_callers_are_held_than_may_be() -> None:
         assert refused.value.response.status_code == 503
         assert len(its.pods.connections) == 1
         assert its.metric('voice_edge_refusals_total{reason="capacity",status="503"}') == 1
+
+
+async def test_an_edge_whose_loop_is_late_takes_only_callers_whose_call_may_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """New ones are refused, and told when to come again; health says it, and all is well once the loop is."""
+    is_late = True
+
+    def sample(detector: OverloadDetector, now_s: float, lag_s: float) -> bool:
+        detector.overloaded = is_late
+        return True
+
+    monkeypatch.setattr(OverloadDetector, "sample", sample)
+    async with edge_rig() as its, httpx.AsyncClient(base_url=its.http, trust_env=False) as client:
+        await until(lambda: its.edge.upstreams.take_calls and its.edge.admission.overloaded)
+        with pytest.raises(InvalidStatus) as refused:
+            await its.connect().__aenter__()
+        assert (refused.value.response.status_code, refused.value.response.headers["Retry-After"]) == (503, "1")
+        assert its.metric('voice_edge_refusals_total{reason="overloaded",status="503"}') == 1
+        assert its.metric('voice_edge_limits_total{limit="overload"}') == 1
+        health = await client.get("/healthz/realtime")
+        assert (health.status_code, health.json()["status"]) == (503, "overloaded")
+        await its.call(f"/v1/realtime?call_id={CALL_ID}&last_event_id=evt_0")
+        await its.call("/v1/realtime?call_key=" + "k" * 32)
+        await its.call(f"/realtime/{CALL_ID}")
+        is_late = False
+        await until(lambda: not its.edge.admission.overloaded)
+        await its.call()
 
 
 async def test_an_edge_that_leaves_sends_those_away_who_can_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,18 +49,6 @@ class CallerEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one caller to the end."""
         await receive()  # "websocket.connect", which says nothing
-        edge = self._edge
-        try:
-            edge.take_place()
-        except ConnectionRefused as refusal:
-            await self._refuse(send, refusal)
-            return
-        try:
-            await self._serve(scope, send)
-        finally:
-            edge.give_back()
-
-    async def _serve(self, scope: Scope, send: Send) -> None:
         request = CallerRequest(
             path=scope["raw_path"],
             query=scope["query_string"],
@@ -68,6 +56,17 @@ class CallerEndpoint:
             subprotocols=tuple(scope["subprotocols"]),
             address=scope["extensions"][ADDRESS],
         )
+        try:
+            self._edge.admission.take(may_resume=request.may_resume)
+        except ConnectionRefused as refusal:
+            await self._refuse(send, refusal)
+            return
+        try:
+            await self._serve(request, scope, send)
+        finally:
+            self._edge.give_back()
+
+    async def _serve(self, request: CallerRequest, scope: Scope, send: Send) -> None:
         pod = await self._connect(request, send)
         if pod is None:
             return

@@ -10,6 +10,7 @@ import structlog
 
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.drain import DrainMode
+from voice_agent.edge.edge_admission import EdgeAdmission
 from voice_agent.edge.edge_call import CallObserver, EdgeCall
 from voice_agent.edge.upstreams import Upstreams
 from voice_agent.errors import ConnectionRefused
@@ -55,25 +56,18 @@ class Edge:
         self.budget = Budget(caller_bytes, caller_bytes // 2)
         self._observer = observer
         self._version = version
-        self._capacity = capacity
+        self.admission = EdgeAdmission(capacity)
         self._calls: dict[EdgeCall, bool] = {}
         """Each with whether its caller comes back by itself."""
-        self._places = 0
         self._drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
 
     # --- calls --------------------------------------------------------------------
 
-    def take_place(self) -> None:
-        """Before a pod is asked. Raises `ConnectionRefused`: 503 while draining or full."""
-        if (refusal := self.refusal_of_new_calls()) is not None:
-            raise refusal
-        self._places += 1
-
     def give_back(self) -> None:
-        """The connection is over."""
-        self._places -= 1
-        if self._places == 0 and self.draining:
+        """A connection is over."""
+        self.admission.give_back()
+        if self.admission.active == 0 and self.draining:
             self._drained.set()
 
     def hold(self, call: EdgeCall, *, comes_back: bool) -> None:
@@ -116,9 +110,10 @@ class Edge:
 
     def status(self) -> PodStatus:
         """For the health check."""
+        admission = self.admission
         if self.draining:
             state = PodState.DRAINING
-        elif self._places >= self._capacity:
+        elif admission.refusal() is not None:
             state = PodState.OVERLOADED
         else:
             state = PodState.OK if self.upstreams.take_calls else PodState.FAILING
@@ -127,9 +122,9 @@ class Edge:
             pod=self.name,
             color=self.color,
             version=self._version,
-            active_calls=self._places,
+            active_calls=admission.active,
             parked_calls=self.away,
-            capacity=self._capacity,
+            capacity=admission.capacity,
             store=f"upstream:{'ok' if self.upstreams.take_calls else 'unreachable'}",
         )
 
@@ -144,19 +139,16 @@ class Edge:
         return False
 
     def refusal_of_new_calls(self) -> ConnectionRefused | None:
-        """What any caller would be refused with right now."""
-        if self.draining:
-            return ConnectionRefused(503, "draining", "This edge leaves; connect again.", retry_after_s=1)
-        if self._places >= self._capacity:
-            return ConnectionRefused(503, "capacity", "This edge is full; connect again.", retry_after_s=1)
-        return None
+        """What any new caller would be refused with right now."""
+        return self.admission.refusal()
 
     def drain(self, mode: DrainMode, deadline_s: float) -> None:
         """Take nothing new. Callers who come back are sent away, the others may end until the deadline."""
         if self._draining is None:
-            log.info("edge leaves", calls=self._places, deadline_s=deadline_s)
+            self.admission.draining = True
+            log.info("edge leaves", calls=self.admission.active, deadline_s=deadline_s)
             self._draining = asyncio.create_task(self._leave(mode, deadline_s), name="leave")
-            if not self._places:
+            if not self.admission.active:
                 self._drained.set()
 
     async def wait_drained(self) -> None:

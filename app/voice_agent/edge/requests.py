@@ -14,6 +14,8 @@ OURS = {b"resumable": b"now", b"received": b"1"}
 NAMES_CALL = frozenset({b"call_id", b"call_key", b"going_away"})
 RESUME = frozenset({b"call_id", b"call_key", b"resume_token", b"last_event_id", b"model", b"deployment"})
 """Parameters that stand for themselves when the edge comes back."""
+CALL_PATH = b"/realtime/"
+"""How the path of a call that exists begins."""
 TRUE = frozenset({b"1", b"true", b"now"})
 NOT_PASSED = frozenset(
     "host connection upgrade keep-alive proxy-connection te transfer-encoding content-length "
@@ -42,6 +44,12 @@ class CallerRequest:
         )
 
     @property
+    def may_resume(self) -> bool:
+        """Whether it names a call that may exist."""
+        names = {name for name, _ in _pairs(self.query)}
+        return bool(names & {b"call_id", b"call_key"}) or self.path.startswith(CALL_PATH)
+
+    @property
     def wants_received(self) -> bool:
         """Whether it asked for `call.received`."""
         return any(name == b"received" and value.lower() in TRUE for name, value in _pairs(self.query))
@@ -57,7 +65,7 @@ class CallerRequest:
         named = urlencode({"call_id": call_id, "last_event_id": event_id(last_event)}).encode()
         query = b"&".join([*kept, named, *(b"%b=%b" % pair for pair in OURS.items())])
         # A call's own path is one of calls that exist.
-        path = b"/realtime" if self.path.startswith(b"/realtime/") else self.path
+        path = b"/realtime" if self.path.startswith(CALL_PATH) else self.path
         return self._to(path, query, ("X-Resume-Token", token))
 
     def _to(self, path: bytes, query: bytes, *more: tuple[str, str]) -> UpgradeRequest:

@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from voice_agent.observe.metric_table import PAUSE_S
+from voice_agent.observe.metric_table import FAST_S, PAUSE_S
 
 LOST_CAUSES = ("patience", "gap", "refused", "closed", "drain", "error")
 """Shown from the start: a counter that begins at 1 has never risen, and no alert sees the first one that was lost."""
@@ -47,6 +47,13 @@ class EdgeMetrics:
             buckets=PAUSE_S,
         )
 
+        self._lag_s = Histogram(
+            "voice_edge_loop_lag_seconds",
+            "How late the event loop ran a timer.",
+            registry=self._registry,
+            buckets=FAST_S,
+        )
+
     def watch(self, **gauges: tuple[str, Callable[[], float]]) -> None:
         """Show these gauges, each with what it means: they are read when the page is asked for."""
         for name, (text, read) in gauges.items():
@@ -66,6 +73,10 @@ class EdgeMetrics:
     def lost(self, cause: str) -> None:
         """Counts a caller that was closed."""
         self._lost.labels(cause).inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Measures how late the event loop is."""
+        self._lag_s.observe(seconds)
 
     def refused(self, status: int, reason: str) -> None:
         """Counts a caller that was refused."""

@@ -60,8 +60,7 @@ async def test_a_pod_whose_callers_wait_for_their_turn_is_overloaded() -> None:
             clock.now_s += LATE_S
 
         pod = its.unopened_pod("a", clock=clock)
-        loop_watch = LoopWatch(pod.ports, pod.admission, overload_lag_s=ENTER_S)
-        loop_watch.next_turn = next_turn
+        loop_watch = LoopWatch(clock, pod.observer, pod.admission, next_turn=next_turn, overload_lag_s=ENTER_S)
         watching = asyncio.create_task(loop_watch.run())
         await until(lambda: pod.admission.overloaded)
         watching.cancel()
@@ -91,7 +90,8 @@ async def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
     pod.admission.second_is_over = told  # type: ignore[method-assign]  # counted
     began_s = clock.now_s
     with capture_logs() as lines:
-        task = asyncio.create_task(LoopWatch(pod.ports, pod.admission, overload_lag_s=ENTER_S).run())
+        watch = LoopWatch(clock, pod.observer, pod.admission, next_turn=pod.ports.next_turn, overload_lag_s=ENTER_S)
+        task = asyncio.create_task(watch.run())
         for lag_s in (2 * ENTER_S, LEAVE_S / 2, -SAMPLE_S / 2):
             clock.lag_s = lag_s
             await clock.passes(4 * ENTER_AFTER)

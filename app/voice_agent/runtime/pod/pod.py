@@ -103,7 +103,13 @@ class Pod:
                 "write back": self.committer.write_back.run,
                 "upkeep": self.upkeep.run,
                 "parking": self.upkeep.bound_parking,
-                "overload": LoopWatch(ports, self.admission, overload_lag_s=limits.overload_lag_s).run,
+                "overload": LoopWatch(
+                    clock,
+                    ports.observer,
+                    self.admission,
+                    next_turn=ports.next_turn,
+                    overload_lag_s=limits.overload_lag_s,
+                ).run,
                 "heartbeat": self.heartbeat.run,
             }
         )
