@@ -103,13 +103,7 @@ class Pod:
                 "write back": self.committer.write_back.run,
                 "upkeep": self.upkeep.run,
                 "parking": self.upkeep.bound_parking,
-                "overload": LoopWatch(
-                    clock,
-                    ports.observer,
-                    self.admission,
-                    next_turn=ports.next_turn,
-                    overload_lag_s=limits.overload_lag_s,
-                ).run,
+                "overload": _loop_watch(ports, self.admission, limits.overload_lag_s).run,
                 "heartbeat": self.heartbeat.run,
             }
         )
@@ -209,3 +203,7 @@ class Pod:
     async def wait_drained(self) -> None:
         """Wait until a drain has let the last attached call go."""
         await self.drainer.done.wait()
+
+
+def _loop_watch(ports: PodPorts, admission: Admission, overload_lag_s: float) -> LoopWatch:
+    return LoopWatch(ports.clock, ports.observer, admission, next_turn=ports.next_turn, overload_lag_s=overload_lag_s)
