@@ -98,6 +98,19 @@ def test_the_audio_of_a_turn_is_kept_until_it_is_understood_and_answered() -> No
     assert kept(store, call)[0] == 0
 
 
+def test_a_turn_that_is_understood_but_not_answered_yet_keeps_its_audio() -> None:
+    """A client may ask for the reply long after it committed; the next owner goes on with that reply."""
+    store, call = MemoryStore(ttl_s=60), a_call()
+    write(store, call, is_scarce=True)
+    feed(call, inputs.AppendAudio(SECOND, None), inputs.CommitAudio(), inputs.Transcribed(item_id(1), "hello"))
+    write(store, call, is_scarce=True)
+    feed(call, inputs.CreateResponse({}))
+    write(store, call, is_scarce=True)
+    again = crashed(store, call)
+    assert again.clips.answered is not None
+    assert again.clips.answered.audio == SECOND
+
+
 def test_a_store_nearly_full_keeps_no_audio_of_turns_for_a_next_owner() -> None:
     """The turn is: it is understood and answered here, and after a crash without its audio."""
     store, call = MemoryStore(ttl_s=60), a_call()

@@ -35,7 +35,7 @@ def test_every_promise_is_kept_whatever_dies(first: int) -> None:
     """A short run of random schedules; `make simulate` makes a long one."""
     tally = search(range(first, first + SHORT_RUN))
     assert not tally.broken, report(tally.broken[0])
-    assert tally.faults > SHORT_RUN
+    assert tally.faults > SHORT_RUN * 0.9
     assert tally.counts["forgotten"] < tally.counts["done"] / 50
 
 

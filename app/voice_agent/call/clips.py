@@ -16,6 +16,8 @@ class HeardClip:
     audio: bytes
     first_n: int
     """Number of its first speech entry."""
+    is_answered: bool = field(default=False, compare=False)
+    """Whether a reply to it has ended, on this pod."""
 
 
 @dataclass(slots=True)
@@ -52,11 +54,15 @@ class KeptClips:
     def to_store(self, speech: SpeechLog) -> list[HeardClip]:
         """Turns whose audio the store should hold: the one that is answered, the latest, those not transcribed yet.
 
+        Under memory pressure the latest only until it has been answered: that may be asked for at any time.
+
         Of two with one id, which a client may give again, the newer comes later.
         """
         if not speech.keeps_turns:
             return []
-        latest = None if speech.under_memory_pressure else self.latest
+        latest = self.latest
+        if latest is not None and latest.is_answered and speech.under_memory_pressure:
+            latest = None
         return [*(clip for clip in (self.answered, latest) if clip is not None), *self.untranscribed.values()]
 
     def forget(self) -> None:

@@ -130,6 +130,8 @@ def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) 
     finish_item(call, response, "completed" if status == "completed" else "incomplete")
     call.outbox.emit(events.response_done(_response(call, status, details)))
     call.record.fields_to_empty += chunks_of(response)
+    if call.clips.answered is not None:
+        call.clips.answered.is_answered = True
     call.response = call.clips.answered = None
     here_ms = call.input_audio.base_ms + call.session.input_format.ms(call.input_audio.position)
     call.dialogue.idle_from_ms = here_ms + max(0, call.dialogue.playing_until_ms - now_ms)
