@@ -1,7 +1,7 @@
 """A small realtime server on a loopback port that breaks exactly where a test wants it to.
 
 It keeps one call: numbered events, the audio that arrived, the client events it applied.
-What it forgets when a connection breaks is up to the test (`keep_ms`).
+What it forgets when a connection breaks is up to the test (`keep_bytes`).
 """
 
 from __future__ import annotations
@@ -53,8 +53,12 @@ class ScriptedServer:
         self.color = "blue"
         self.outbox: list[dict[str, Any]] = []
         self.heard = bytearray()
-        self.keep_ms: int | None = None
+        self.keep_bytes: int | None = None
         self.base_ms = 0
+        self.release = 2
+        """Of the first, positions are milliseconds, and what is durable is told to nobody."""
+        self.acknowledged: list[str] = []
+        """Event ids that the client said to have."""
         self.gap: dict[str, str] | None = None
         self.applied: list[tuple[str, int]] = []
         """Type of each client event that took effect, and how much audio was there before it."""
@@ -96,8 +100,8 @@ class ScriptedServer:
         return Response(status, "no", Headers({**headers, "Content-Length": str(len(body))}), body)
 
     async def _serve(self, socket: ServerConnection) -> None:
-        if self.keep_ms is not None and len(self.requests) > 1:
-            del self.heard[self.keep_ms * BYTES_PER_MS :]
+        if self.keep_bytes is not None and len(self.requests) > 1:
+            del self.heard[self.keep_bytes :]
         await self._tell()
         script = self.scripts.popleft() if len(self.scripts) > 1 else self.scripts[0]
         with contextlib.suppress(ConnectionClosed):
@@ -119,6 +123,10 @@ class ScriptedServer:
             "last_client_event_id": self.seen[-1] if self.seen else None,
             "gap": self.gap,
         }
+        if self.release > 1:
+            info["input_audio_bytes"] = self.base_ms * BYTES_PER_MS + len(self.heard)
+        if self.release > 1 and "received" in query:
+            info["newest_event_id"] = f"evt_{len(self.outbox)}"
         session: dict[str, Any] = {"id": CALL_ID, "type": "realtime"}
         if self.resumable:
             session["call"] = info
@@ -139,6 +147,8 @@ class ScriptedServer:
                 audio = base64.b64decode(event["audio"])
                 self.appends.append(len(audio))
                 self.heard += audio
+            elif event["type"] == "call.acknowledge":
+                self.acknowledged.append(event["event_id"])
             elif event["event_id"] not in self.seen:
                 self.seen.append(event["event_id"])
                 self.applied.append((event["type"], len(self.heard)))

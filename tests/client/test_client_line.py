@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.edge.client_line import OVERHEAD_BYTES, ClientLine
+from voice_agent.client.client_line import OVERHEAD_BYTES, ClientLine
 
 
 def tail_of(frame: bytes, skipped: int) -> bytes:

@@ -18,7 +18,16 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from tests.client.answering import REPLY_MS, Answering
-from tests.client.scripted import CALL_ID, ImpatientBackoff, Script, ScriptedServer, finish, leave, running
+from tests.client.scripted import (
+    BYTES_PER_MS,
+    CALL_ID,
+    ImpatientBackoff,
+    Script,
+    ScriptedServer,
+    finish,
+    leave,
+    running,
+)
 from tests.client.test_wav import tone, wav_file
 from tests.waiting import PATIENCE_S
 from voice_agent.call.audio import PCM
@@ -149,7 +158,7 @@ async def test_a_conversation_goes_on_over_a_break() -> None:
         await leave(socket, "abort")
 
     server.scripts.appendleft(die_while_listening)
-    server.keep_ms = 20
+    server.keep_bytes = 20 * BYTES_PER_MS
     async with running(server):
         report, notes, call = await converse(server, [SpokenTurn("a", SPEECH)])
     assert ("resumed", "green") in notes.told

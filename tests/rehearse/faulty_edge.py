@@ -9,7 +9,7 @@ import sys
 from unittest.mock import patch
 
 from voice_agent.__main__ import main
-from voice_agent.edge.client_line import ClientLine, ToResend
+from voice_agent.client.client_line import ClientLine, ToResend
 from voice_agent.edge.proxied_call import PodWriter, ProxiedCall
 
 

@@ -100,6 +100,8 @@ class Caller:
         self._witness = witness
         self._position = CallPosition(PCM, name=f"{name}_")
         self.tally = self._position.tally
+        self._acknowledges = Random(f"{name} acknowledges {lines}")
+        """Apart from the rest of its chances, so that what it says and when does not hang on it."""
         self._by_key = by_key
         """It comes back with the secret it chose at first instead of the token it was given."""
         self._epoch = 0
@@ -127,8 +129,9 @@ class Caller:
         if not self._forgotten:
             self._check_items()
         self.outcome = "forgotten" if self._forgotten else "done"
-        reading.cancel()
+        # It listens on: the connection that it took for the better one may be the one that is closed.
         await asyncio.gather(*self._losers)
+        reading.cancel()
         self._leave()
 
     def _leave(self) -> None:
@@ -261,7 +264,7 @@ class Caller:
     async def _connect_first(self) -> None:
         while True:
             try:
-                first: dict[str, Any] = {"model": self.model}
+                first: dict[str, Any] = {"model": self.model, "received": True}
                 self.connection, _ = await self._connect(first | {"key": self.name} if self._by_key else first)
                 self._position.go_on()
                 return
@@ -320,7 +323,7 @@ class Caller:
     async def _come_back(self) -> None:
         while self.connection is None and not self._forgotten:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 0.1, 0.5)) * self._random.random())
-            query = {"last_event": self._position.last_event_id}
+            query: dict[str, Any] = {"last_event": self._position.last_event_id, "received": True}
             if self._by_key:
                 query |= {"model": self.model, "key": self.name}
             else:
@@ -392,10 +395,16 @@ class Caller:
 
     def _hear(self, event: dict[str, Any]) -> None:
         if not self._position.is_new(event):
+            if event["type"] == "call.received":
+                return
             self._witness.broken(f"exactly once: {self.name} got {event['event_id']} again")
         self._note_heard(int(event["event_id"].removeprefix("evt_")))
         if self.tally.gaps and not self._forgotten:
             self._witness.broken(f"exactly once: {self.name} missed events before {event['event_id']}")
+        if self.connection is not None:
+            if self._acknowledges.random() < 0.5:
+                self._position.acknowledge()
+            self._flush()
         match event["type"]:
             case "error":
                 self._refused(event)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from tests.simulation.schedule import Schedule
 from voice_agent.agents.base import SideEffect
-from voice_agent.call import beginnings, input_audio
+from voice_agent.call import beginnings, input_audio, lifecycle
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
@@ -101,6 +101,17 @@ def tool_run_again() -> Iterator[None]:
 
 
 @contextmanager
+def acknowledged_too_far() -> Iterator[None]:
+    """What a caller acknowledges takes the events behind it along."""
+
+    def hasty(call: Call, number: int) -> None:
+        call.outbox.drop_to(min(number + 3, call.outbox.visible_seq))
+
+    with patch.object(lifecycle, "acknowledge", hasty):
+        yield
+
+
+@contextmanager
 def unknown_fields_dropped() -> Iterator[None]:
     """A release keeps of a record what it knows."""
 
@@ -152,6 +163,7 @@ PLANTED = {
     "number left out": Planted(number_left_out, "exactly once"),
     "no checkpoint flush": Planted(no_flush_at_handoff, "the caller's words", _hands_off_speech),
     "tool re-run": Planted(tool_run_again, "tools run once"),
+    "acknowledged too far": Planted(acknowledged_too_far, "exactly once"),
     "unknown fields dropped": Planted(unknown_fields_dropped, "an unknown field survives", _is_mixed),
     "unknown members dropped": Planted(unknown_members_dropped, "an unknown field survives", _is_mixed),
 }

@@ -12,9 +12,9 @@ from websockets.speedups import apply_mask
 
 from tests.simulation.planted import Planted
 from tests.simulation.schedule import Schedule
+from voice_agent.client.client_line import ClientLine, ToResend
 from voice_agent.edge import pod_event_reader
 from voice_agent.edge.appends import client_frame
-from voice_agent.edge.client_line import ClientLine, ToResend
 from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_socket import PodSocket

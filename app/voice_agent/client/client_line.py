@@ -1,5 +1,7 @@
 """What a caller sent that is not known to be durable, in order, so that the next pod gets it.
 
+The client library keeps messages here, the edge WebSocket frames; `frame` is the one or the other.
+
 Audio has positions in bytes of the input format, as the pod counts them (`session.call.input_audio_bytes`); other
 events have numbers, and stand at a position::
 
@@ -45,7 +47,7 @@ class ToResend(NamedTuple):
 
 
 class ClientLine:
-    """One caller's. `frame` is always the whole WebSocket frame, as it goes to the pod."""
+    """One caller's. A frame is always whole, as it goes to the pod."""
 
     def __init__(self, tail_of: Callable[[bytes, int], bytes]) -> None:
         """`tail_of`: of the frame of an append, one that leaves out so many bytes of its audio."""
@@ -59,8 +61,8 @@ class ClientLine:
         self._events: deque[_KeptEvent] = deque()
 
     def begin_at(self, position: int) -> None:
-        """The pod has so much audio from somebody else."""
-        self._start = self.end = position
+        """The pod has so much audio from somebody else; what is kept stands behind that."""
+        self._move_by(position - self._start)
 
     def add_audio(self, frame: bytes, size: int, number: int = 0) -> None:
         """An append of `size` bytes of audio. `number`: of its id, if it has one."""
@@ -98,14 +100,15 @@ class ClientLine:
                 return
             at += kept.size
 
-    def refused(self, number: int) -> None:
-        """The same, of an append with an id; nothing if it was another event."""
+    def refused(self, number: int) -> int | None:
+        """The same, of an append with an id: where it would have begun. None, and nothing, if it was another event."""
         at = self._start
         for index, kept in enumerate(self._audio):
             if kept.number == number:
                 self._give_back(index, at)
-                return
+                return at
             at += kept.size
+        return None
 
     def reformat(self, number: int, counted_anew: Callable[[int], int]) -> None:
         """With event `number`, which took effect, the pod counts in another format: `counted_anew` says how.

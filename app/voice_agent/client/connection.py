@@ -3,8 +3,9 @@
 When the connection breaks, the client comes back with the call's id, its resume token
 (as a header, so that it is in nobody's access log) and the last event it saw, and goes on
 where it was: events that the server numbered meanwhile are replayed, audio that the
-server does not have yet is sent again from `input_audio_ms` on, and so are client events
-after `last_client_event_id`, each at its place in the audio.
+server does not have yet is sent again from that very byte on, and so are client events
+after `last_client_event_id`, each at its place in the audio. Once a second the server is
+told which events have come, so that it need not keep them.
 
 ::
 
@@ -42,8 +43,11 @@ LAST_TRY_S = 1.0
 """The try that begins at the deadline gets so long."""
 COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
 """Some proxies end connections without a code."""
-CAN_RESUME = {"resumable": "1"}
-"""Says so to the server: else a drain could not hand the call off and would wait for its end."""
+ASKS = {"resumable": "1", "received": "1"}
+"""Says that it comes back, else a drain could not hand the call off and would wait for its end; not ``now``, for
+somebody listens and is spared a pause in the middle of a word. And asks what of the caller's own is durable."""
+ACKNOWLEDGE_S = 1.0
+"""So long at least between two messages that say which events have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class RealtimeCall:
         self._position = CallPosition(audio_format)
         self._sending = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
+        self._acknowledged_s = time.monotonic()
         self._hanging_up = asyncio.Event()
 
     @property
@@ -157,12 +162,15 @@ class RealtimeCall:
         await self._send_pending()
 
     async def append_audio(self, audio: bytes) -> None:
-        """Send audio in the call's input format; kept for 30 s in case it has to be sent again."""
+        """Send audio in the call's input format; kept until a crash of the server cannot take it away."""
         self._position.append_audio(audio)
         await self._send_pending()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Server events, resuming as often as needed. Ends after a hang-up; raises `CallFailed` if the call is lost."""
+        """Server events, resuming as often as needed. Ends after a hang-up; raises `CallFailed` if the call is lost.
+
+        Whoever asks for the next event is done with the one before: the server is told so.
+        """
         while True:
             socket = self._socket
             if socket is None:
@@ -170,8 +178,11 @@ class RealtimeCall:
             try:
                 while True:
                     event = _parsed(await socket.recv())
-                    if self._position.is_new(event):
+                    is_new = self._position.is_new(event)
+                    self._send_beside()
+                    if is_new:
                         yield event
+                        self._acknowledge()
             except ConnectionClosed:
                 pass
             lost_s = time.monotonic()
@@ -187,12 +198,25 @@ class RealtimeCall:
     async def _send_pending(self) -> None:
         """Send what is not sent, in order; without a connection it waits for the resume."""
         async with self._sending:
-            while self._socket is not None and (text := self._position.next_message()) is not None:
+            while (socket := self._socket) is not None and (text := self._position.next_message()) is not None:
                 try:
-                    await self._socket.send(text)
+                    await socket.send(text)
                 except ConnectionClosed:
-                    # `events` notices by itself; the resume rewinds to what the server has.
-                    return
+                    if socket is self._socket:
+                        # `events` notices by itself; the resume rewinds to what the server has.
+                        return
+
+    def _send_beside(self) -> None:
+        """Send what there is beside reading, or both ends could wait for each other with full buffers."""
+        if self._position.has_unsent and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = asyncio.create_task(self._send_pending())
+
+    def _acknowledge(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._acknowledged_s >= ACKNOWLEDGE_S:
+            self._acknowledged_s = now_s
+            self._position.acknowledge()
+            self._send_beside()
 
     # --- connecting -------------------------------------------------------------
 
@@ -258,8 +282,7 @@ class RealtimeCall:
         self._backoff.mended()
         self._position.go_on()
         self.tally.longest_break_s = max(self.tally.longest_break_s, resumed.break_s)
-        # Beside reading, or both ends could wait for each other with full buffers.
-        self._catching_up = asyncio.create_task(self._send_pending())
+        self._send_beside()
         self.on_resumed(resumed)
 
 
@@ -274,7 +297,7 @@ def _parsed(message: str | bytes) -> dict[str, Any]:
 def _with_query(url: str, query: dict[str, str]) -> str:
     """The call's parameters win over the URL's own, and those over the default."""
     parts = urlsplit(url)
-    merged = {**CAN_RESUME, **dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
+    merged = {**ASKS, **dict(parse_qsl(parts.query, keep_blank_values=True)), **query}
     return urlunsplit(parts._replace(query=urlencode(merged)))
 
 

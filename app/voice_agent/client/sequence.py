@@ -41,9 +41,14 @@ class SequenceChecker:
         self._last_n: int | None = None
 
     @property
+    def last_n(self) -> int:
+        """Number of the newest event seen."""
+        return self._last_n or 0
+
+    @property
     def last_event_id(self) -> str:
-        """The newest event seen, as a resume wants it."""
-        return event_id(self._last_n or 0)
+        """The same, as a resume wants it."""
+        return event_id(self.last_n)
 
     def begin(self, greeting: dict[str, Any], gap: dict[str, Any] | None, *, first: bool) -> None:
         """Start on a new connection: the greeting's id is the position that it starts from."""

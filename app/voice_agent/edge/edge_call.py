@@ -21,10 +21,10 @@ from typing import Protocol
 import structlog
 
 from voice_agent.call.closing import CloseCode, address_in
+from voice_agent.client.session_events import call_info
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
 from voice_agent.edge.dialing import PodRefused
-from voice_agent.edge.pod_event_reader import info
 from voice_agent.edge.pod_events import event_in
 from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.proxied_call import CallerWriter, ProxiedCall
@@ -209,7 +209,7 @@ class EdgeCall:
         return await self._go_on(pod)
 
     def _tell(self, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
-        by = info(event_in(pod.greeting.result()) or {})
+        by = call_info(event_in(pod.greeting.result()) or {})
         log.info(
             RESUMED,
             call_id=self.call_id,

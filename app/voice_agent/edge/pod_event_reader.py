@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from voice_agent.call.audio import AudioFormat
-from voice_agent.call.session_config import input_format
+from voice_agent.client.client_line import ClientLine
+from voice_agent.client.session_events import call_info, told_format
 from voice_agent.edge.caller_messages import CallerMessages
-from voice_agent.edge.client_line import ClientLine
 from voice_agent.edge.event_ids import client_id
 from voice_agent.websocket.frames import text_frame
 
@@ -24,13 +24,16 @@ class PodEventReader:
         """Of the caller's audio; None where the server does not say it."""
 
     def greeting(self, event: dict[str, Any], frame: bytes) -> bytes:
-        """The first greeting is the caller's: the frame that it gets."""
-        self._format = _format_in(event)
-        told = info(event)
+        """The first greeting is the caller's: the frame that it gets, without what only the edge asked for."""
+        self._format = told_format(event)
+        told = call_info(event)
         self._line.begin_at(told.get("input_audio_bytes", 0))
-        if not told.get("last_client_event_id"):
+        if self._messages.wants_received and not told.get("last_client_event_id"):
             return frame
-        told["last_client_event_id"] = client_id(told["last_client_event_id"])
+        if not self._messages.wants_received:
+            told.pop("newest_event_id", None)
+        if told:
+            told["last_client_event_id"] = client_id(told.get("last_client_event_id"))
         return text_frame(orjson.dumps(event))
 
     def received(self, event: dict[str, Any]) -> bytes | None:
@@ -42,7 +45,10 @@ class PodEventReader:
         return text_frame(orjson.dumps({**event, "last_client_event_id": client_id(last)}))
 
     def error(self, event: dict[str, Any]) -> bytes:
-        """The frame with the client's own id in it; an append that was refused does not count."""
+        """The frame with the client's own id in it; an append that was refused does not count.
+
+        A caller that wants to know is told where an append stood to which it gave no id.
+        """
         error = event.get("error")
         if isinstance(error, dict):
             number = self._messages.ids.number(error.get("event_id"))
@@ -50,28 +56,16 @@ class PodEventReader:
             if at_bytes is not None:
                 self._line.refused_at(at_bytes)
             elif number:
-                self._line.refused(number)
+                at_bytes = self._line.refused(number)
                 self._messages.update_refused(number)
             error["event_id"] = client_id(error.get("event_id"))
+            if at_bytes is not None and error["event_id"] is None and self._messages.wants_received:
+                error["input_audio_bytes"] = at_bytes
         return text_frame(orjson.dumps(event))
 
     def session_updated(self, event: dict[str, Any]) -> None:
         """A `session.update` took effect: positions may count bytes of another format from there."""
         before, number = self._format, self._messages.update_taken()
-        after = self._format = _format_in(event)
+        after = self._format = told_format(event)
         if before is not None and after is not None and before != after and number:
             self._line.reformat(number, lambda at: after.size(before.ms(at)))
-
-
-def info(greeting: dict[str, Any]) -> dict[str, Any]:
-    """``session.call`` of a greeting; empty where the server is not ours."""
-    session = greeting.get("session")
-    found = session.get("call") if isinstance(session, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _format_in(event: dict[str, Any]) -> AudioFormat | None:
-    try:
-        return input_format(event["session"])
-    except (KeyError, TypeError):
-        return None

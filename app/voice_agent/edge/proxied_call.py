@@ -17,10 +17,11 @@ import structlog
 
 from voice_agent.call.closing import MAY_RESUME, CloseCode
 from voice_agent.call.event_ids import event_id
+from voice_agent.client.client_line import ClientLine
+from voice_agent.client.session_events import call_info
 from voice_agent.edge.appends import client_frame, tail_of
 from voice_agent.edge.caller_messages import CallerMessages, MessageKind
-from voice_agent.edge.client_line import ClientLine
-from voice_agent.edge.pod_event_reader import PodEventReader, info
+from voice_agent.edge.pod_event_reader import PodEventReader
 from voice_agent.edge.pod_events import event_in, event_number, number_of
 
 COME_BACK_AFTER = MAY_RESUME | {CloseCode.NO_STATUS_RCVD}
@@ -110,7 +111,7 @@ class ProxiedCall:
         """The first pod has greeted, in this frame: the caller gets it."""
         self._pod = pod
         event = event_in(greeting) or {}
-        if told := info(event):
+        if told := call_info(event):
             self.call_id, self.token = told.get("id", ""), told.get("resume_token", "")
             self.newest = event_number(event) or 0
             greeting = self._reader.greeting(event, greeting)
@@ -129,7 +130,7 @@ class ProxiedCall:
     def go_on(self, pod: PodWriter, greeting: bytes) -> bool:
         """Another pod has greeted; False if it lacks events that the caller has not seen, and the call is over."""
         event = event_in(greeting) or {}
-        told = info(event)
+        told = call_info(event)
         gap = told.get("gap") or {}
         if (event_number({"event_id": gap.get("to")}) or 0) > self.newest or event_number(event) != self.newest:
             log.warning("events of a call are lost", call_id=self.call_id, gap=gap)
