@@ -103,6 +103,7 @@ def test_nobody_but_the_next_in_line_can_connect(made: dict[str, dict[str, Any]]
     """Callers to their load balancer, it to the edges, and they to where the internal one is."""
     edge = part(made, EDGE)
     group = {edge[f"aws_security_group.{name}"]["id"]: name for name in ("alb", "edges[0]")}
+    group[part(made, POD)["aws_security_group.pods[0]"]["id"]] = "pods"
     found = {
         (
             kind,
@@ -121,6 +122,9 @@ def test_nobody_but_the_next_in_line_can_connect(made: dict[str, dict[str, Any]]
         ("ingress", "edges[0]", "alb", 8080),
         ("egress", "edges[0]", "10.0.0.0/20", 443),
         ("egress", "edges[0]", "10.0.16.0/20", 443),
+        # Calls that an operator moves to a pod.
+        ("egress", "edges[0]", "pods", 8080),
+        ("ingress", "pods", "edges[0]", 8080),
     }
 
 

@@ -141,3 +141,25 @@ async def test_a_first_connect_is_sticky_through_an_edge(redis_url: str) -> None
         await all_of_it.balancer.router.write(Routing({"blue": 0, "green": 100}))
         assert (await all_of_it.first())["X-Voice-Color"] == "green"
         assert (await all_of_it.first(cookie))["X-Voice-Color"] == "blue"
+
+
+async def test_an_edge_is_replaced_while_its_callers_end_their_calls(redis_url: str) -> None:
+    """It takes nobody new, of which new callers notice nothing, and leaves with the last that it holds."""
+    async with fleet(redis_url, "blue-1") as all_of_it:
+        calls = [PlainCall(all_of_it.url, size) for size in SIZES]
+        talking = asyncio.gather(*(call.run() for call in calls))
+        await until(lambda: all(call.turns for call in calls) or talking.done())
+        old, kept = all_of_it.edges
+        assert "voice_edge_calls 2.0" in await old.get("/metrics")
+        old.process.terminate()
+        await until(lambda: _drains(old))
+        for _ in SIZES:
+            assert (await all_of_it.first())["X-Voice-Color"] == "blue"
+        assert await old.lost() == 0
+        await talking
+        assert await asyncio.to_thread(old.process.wait) == 0
+        assert await kept.lost() == 0
+
+
+async def _drains(one: EdgeProcess) -> bool:
+    return "voice_edge_draining 1.0" in await one.get("/metrics")

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.servers import free_port
+from tests.tls import make_certificate, needs_openssl
 from tests.waiting import PATIENCE_S, until
 from tests.web.rig import Running, running
 from voice_agent.rehearse.programs import Program, find_haproxy
@@ -277,6 +279,20 @@ async def test_haproxy_tells_who_calls(option: str, tmp_path: Path) -> None:
     """In either version, with what it adds to the second; frames go both ways behind it."""
     async with running(trusted_proxies=TRUSTED) as server, haproxy(tmp_path, server.port, option) as port:
         through = Running(server.pod, server.server, port, server.task)
+        async with through.connect() as socket:
+            await socket.send("hello")
+            assert await socket.recv() in {"hello", b"hello"}
+        await through.http.aclose()
+        assert callers(server) == [SOURCE[0]]
+
+
+@needs_openssl
+async def test_haproxy_passes_tls_on(tmp_path: Path) -> None:
+    """And says who calls before it begins."""
+    certificate, key = make_certificate(tmp_path)
+    settings: dict[str, Any] = {"trusted_proxies": TRUSTED, "tls_cert": certificate, "tls_key": key}
+    async with running(**settings) as server, haproxy(tmp_path, server.port, "send-proxy-v2") as port:
+        through = Running(server.pod, server.server, port, server.task, server.tls)
         async with through.connect() as socket:
             await socket.send("hello")
             assert await socket.recv() in {"hello", b"hello"}

@@ -312,6 +312,32 @@ async def test_pages_of_foreign_origins_are_refused(origin: str, settings: dict[
             assert await error_of(server, "/realtime", origin=origin) == (403, "origin_not_allowed", "origin")
 
 
+@pytest.mark.parametrize(
+    ("trusted", "told", "status"),
+    [
+        ("127.0.0.1", ["voice.example.com"], 101),
+        ("127.0.0.1", ["evil.example"], 403),
+        ("127.0.0.1", ["voice.example.com, inside"], 403),
+        ("127.0.0.1", ["voice.example.com", "voice.example.com"], 403),
+        ("127.0.0.1", [], 403),
+        ("", ["voice.example.com"], 403),
+        ("198.51.100.7", ["voice.example.com"], 403),
+    ],
+)
+async def test_a_page_of_the_name_that_a_trusted_proxy_was_asked_under_is_no_foreign_one(
+    trusted: str, told: list[str], status: int
+) -> None:
+    """An edge asks pods under the name in its `--to`; it alone tells the other, and callers' pages cannot."""
+    headers = [("Authorization", "Bearer sesame"), *(("X-Forwarded-Host", name) for name in told)]
+    options: dict[str, Any] = {"origin": "https://voice.example.com", "additional_headers": headers}
+    async with running(trusted_proxies=trusted, api_keys="sesame") as server:
+        if status == 101:
+            async with server.connect(**options):
+                pass
+        else:
+            assert (await server.refused(**options)).status_code == status
+
+
 async def test_a_rebound_host_name_does_not_pass_as_the_same_origin() -> None:
     """Without keys on loopback, a page that resolves its own name to 127.0.0.1 stays out."""
     async with running() as server:

@@ -24,6 +24,7 @@ ROUNDING_S = 1e-6
 """Sums of fractions of a minute are not exact: no caller is refused for less."""
 SITE_BITS = 64
 """A client with one IPv6 address has 2^64 of them."""
+FORWARDED_HOST = b"x-forwarded-host"
 FORWARDED_FOR = re.compile(rb"\nx-forwarded-for[ \t]*:([^\r\n]*)", re.IGNORECASE)
 
 
@@ -62,6 +63,16 @@ class CallerAddresses:
             if not self._is_trusted(address):
                 break
         return caller
+
+    def with_host_asked_for(self, peer: object, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """A request's headers (names in small letters) with the ``Host`` that the client asked for.
+
+        A proxy that asks under another name tells it in ``X-Forwarded-Host``; where several do, none is believed.
+        """
+        told = [value for name, value in headers if name == FORWARDED_HOST]
+        if len(told) != 1 or b"," in told[0] or not self.trusts(peer):
+            return headers
+        return [*((name, value) for name, value in headers if name != b"host"), (b"host", told[0])]
 
     def trusts(self, peer: object) -> bool:
         """Whether the other end of a socket is believed in what it says of callers."""

@@ -200,7 +200,8 @@ class Handshake(asyncio.Protocol):
             self._shared.observer,
             make_socket=self._shared.make_socket,
         )
-        upgrade.begin(head._replace(address=str(self._address or "")), self._reader.take_rest())
+        headers = self._shared.rules.addresses.with_host_asked_for(self._peer, head.headers)
+        upgrade.begin(head._replace(address=str(self._address or ""), headers=headers), self._reader.take_rest())
 
     # --- inside -----------------------------------------------------------------
 

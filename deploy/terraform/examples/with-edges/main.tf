@@ -12,6 +12,7 @@ module "voice_edge" {
   alb_subnet_ids          = var.public_subnet_ids
   edge_security_group_ids = var.edge_security_group_ids
   inside_cidrs            = var.private_cidrs
+  pod_security_group_ids  = module.voice_agent.pod_security_group_ids
 
   hostname        = var.hostname
   certificate_arn = var.certificate_arn

@@ -193,6 +193,35 @@ resource "aws_vpc_security_group_egress_rule" "edges_to_pods" {
   tags              = local.tags
 }
 
+# An operator may move a call to a pod that he names; the edge then asks that pod itself.
+locals {
+  pairs = [for pair in setproduct(range(local.edge_security_groups), range(length(var.pod_security_group_ids))) : { edge = pair[0], pod = pair[1] }]
+}
+
+resource "aws_vpc_security_group_egress_rule" "edges_to_named_pods" {
+  count = length(local.pairs)
+
+  security_group_id            = local.edge_security_group_ids[local.pairs[count.index].edge]
+  description                  = "Calls that are moved to a pod by name"
+  referenced_security_group_id = var.pod_security_group_ids[local.pairs[count.index].pod]
+  ip_protocol                  = "tcp"
+  from_port                    = local.port
+  to_port                      = local.port
+  tags                         = local.tags
+}
+
+resource "aws_vpc_security_group_ingress_rule" "named_pods_from_edges" {
+  count = length(local.pairs)
+
+  security_group_id            = var.pod_security_group_ids[local.pairs[count.index].pod]
+  description                  = "Calls that are moved to a pod by name"
+  referenced_security_group_id = local.edge_security_group_ids[local.pairs[count.index].edge]
+  ip_protocol                  = "tcp"
+  from_port                    = local.port
+  to_port                      = local.port
+  tags                         = local.tags
+}
+
 resource "aws_cloudwatch_metric_alarm" "no_healthy_edge" {
   alarm_name          = "${var.name}-no-healthy-edge"
   alarm_description   = "No edge takes callers: all are full, drain, or find no pods."

@@ -15,6 +15,7 @@ output "edge_environment" {
     VOICE_EDGE_HOST           = "0.0.0.0"
     VOICE_EDGE_PORT           = tostring(local.port)
     VOICE_EDGE_DRAIN_DEADLINE = tostring(var.drain_deadline_s)
+    VOICE_EDGE_DIRECT         = length(var.pod_security_group_ids) > 0 ? "1" : "0"
   }
 }
 

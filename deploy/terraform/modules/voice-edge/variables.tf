@@ -58,6 +58,12 @@ variable "edge_security_group_ids" {
   default     = []
 }
 
+variable "pod_security_group_ids" {
+  description = "Security groups of the pods (the output of modules/voice-agent): edges may connect to them past the load balancer, for calls that an operator moves to a pod; none forbids it, and then VOICE_EDGE_DIRECT must be 0."
+  type        = list(string)
+  default     = []
+}
+
 variable "inside_hostname" {
   description = "Host name of the internal load balancer, the hostname of modules/voice-agent: what VOICE_EDGE_TO leads to."
   type        = string
