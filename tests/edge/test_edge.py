@@ -17,8 +17,8 @@ from tests.edge.rig import CALL_ID, PlainCaller, edge_rig
 from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.drain import DrainMode
+from voice_agent.edge import dialing, pod_socket
 from voice_agent.edge import edge as edge_module
-from voice_agent.edge import pod_socket
 from voice_agent.runtime.pod.overload import OverloadDetector
 
 
@@ -179,6 +179,29 @@ async def test_a_pod_that_falls_silent_before_it_has_replayed_all_is_taken_for_g
         await replaying.greet(call={"newest_event_id": "evt_3"})
         replaying.socket.transport.pause_reading()
         assert (await its.pods.connection(2)).query["last_event_id"] == "evt_0"
+
+
+async def test_an_edge_that_stood_still_asks_a_pod_before_it_gives_it_up() -> None:
+    """All of its calls would go elsewhere at once: what their pods said meanwhile was not read, or not asked for."""
+    async with edge_rig() as its:
+        await its.call()
+        (call,) = its.edge._calls
+        pod = call._pod
+        silent_since_s = pod._heard_s = pod._heard_s - 60
+        call.look()
+        await until(lambda: pod._heard_s > silent_since_s)
+        assert its.edge.away == 0
+        assert len(its.pods.connections) == 1
+
+
+async def test_a_pod_that_does_not_take_a_caller_in_time_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load balancer may have one in its list that has fallen silent."""
+    monkeypatch.setattr(dialing, "FIRST_DIAL_S", 0.3)
+    async with edge_rig() as its:
+        opening = asyncio.ensure_future(its.connect().__aenter__())
+        await its.pods.connection(0)
+        await (await its.pods.connection(1)).greet()
+        await PlainCaller(await opening).hear(1)
 
 
 async def test_a_server_that_cannot_resume_is_passed_on_as_it_is() -> None:

@@ -24,6 +24,8 @@ from voice_agent.edge.pod_socket import PodSocket
 
 DIAL_S = 5.0
 """To a whole answer; one that comes later is of a pod that nobody should wait for."""
+FIRST_DIAL_S = 2.0
+"""The same, where there is another try: a load balancer may have a pod in its list that has fallen silent."""
 MAX_ANSWER_BYTES = 128 * 1024
 """Of a refusal, head and body."""
 _END = b"\r\n\r\n"
@@ -73,10 +75,10 @@ class Dialer:
         self._turns = count()
 
     async def dial_any(self, request: UpgradeRequest) -> Answered:
-        """As `dial`; an address that does not answer is passed over for the next."""
-        for _ in self.urls[1:]:
+        """As `dial`; what does not answer is passed over for the next address, or for what a load balancer has next."""
+        for _ in self.urls[1:] or self.urls:
             with suppress(PodUnreachable):
-                return await self.dial(request)
+                return await self.dial(request, within_s=FIRST_DIAL_S)
         return await self.dial(request)
 
     async def dial(self, request: UpgradeRequest, *, at: str = "", within_s: float = DIAL_S) -> Answered:

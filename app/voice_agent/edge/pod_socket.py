@@ -73,6 +73,8 @@ class PodSocket(asyncio.Protocol):
         self._waiting: list[bytes] = []
         """Frames that came before `begin`."""
         self._heard_s = loop.time()
+        self._asked_of_s = -1.0
+        """`_heard_s` when the pod was last asked for a sign of life."""
         self.lost_s = 0.0
         """When the pod was there last, once it is gone: of one that fell silent, when its last byte came."""
         self._cut: asyncio.TimerHandle | None = None
@@ -111,10 +113,12 @@ class PodSocket(asyncio.Protocol):
         if self.closed is not None or not self._transport.is_reading():
             return
         silent_s = self._loop.time() - self._heard_s
-        if silent_s >= DEAD_S:
+        # An edge that stood still itself has heard nothing either: no pod is given up that was not asked before.
+        if silent_s >= DEAD_S and self._asked_of_s == self._heard_s:
             self._end(CloseCode.ABNORMAL_CLOSURE, f"silent for {silent_s:.0f} s", self._heard_s)
             self._transport.abort()
         elif silent_s >= SILENT_S:
+            self._asked_of_s = self._heard_s
             self._transport.write(_masked(control_frame(PING, b"")))
 
     def close(self, code: int, reason: str = "") -> None:
