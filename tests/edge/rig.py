@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -45,6 +46,8 @@ class PodConnection:
         self.path = url.path
         self.query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         self.heard: list[dict[str, Any]] = []
+        self.messages: list[str | bytes] = []
+        """The same as it came."""
         self.closed_with: int | None = None
 
     async def say(self, **event: Any) -> None:
@@ -135,7 +138,9 @@ class ScriptedPods:
         self.connections.append(one)
         try:
             async for message in socket:
-                one.heard.append(orjson.loads(message))
+                one.messages.append(message)
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    one.heard.append(orjson.loads(message))
         except ConnectionClosed:
             pass
         one.closed_with = socket.close_code

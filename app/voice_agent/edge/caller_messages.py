@@ -12,6 +12,7 @@ from voice_agent.edge.appends import APPEND, client_frame
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.long_messages import LongMessage
 from voice_agent.protocol.realtime import LARGE_MESSAGE, MAX_COMMAS
+from voice_agent.websocket.frame_reader import LARGE_TEXT_BYTES
 
 CHECKED_CHARS = 256 * 1024
 """Of base64: more is measured by its length alone. Where it turns out to be none, the pod's error names its id."""
@@ -53,13 +54,13 @@ class CallerMessages:
         long = LongMessage(text)
         event = _event_in(long.json)
         if event is None or event.get("type") == "call.acknowledge":
-            return _said_once(message, text)
+            return _said_once(message)
         number, own = self.ids.next(event.pop("event_id", None) or None)
         kind = event.get("type")
         try:
             frame = client_frame(long.whole(orjson.dumps({"event_id": own, **event})))
         except TypeError:
-            return _said_once(message, text)  # Nested more deeply than can be written.
+            return _said_once(message)  # Nested more deeply than can be written.
         if kind == APPEND:
             return CallerMessage(MessageKind.AUDIO, frame, number, _audio_bytes(event.get("audio"), long))
         if kind == "session.update":
@@ -76,9 +77,9 @@ class CallerMessages:
             self._updates.remove(number)
 
 
-def _said_once(message: str | bytes, text: bytes) -> CallerMessage:
+def _said_once(message: str | bytes) -> CallerMessage:
     """As it came, and never again."""
-    return CallerMessage(MessageKind.NOTHING, client_frame(text, is_binary=not _is_utf8(message)), 0)
+    return CallerMessage(MessageKind.NOTHING, unchanged(message), 0)
 
 
 def _event_in(text: bytes) -> dict[str, Any] | None:
@@ -92,6 +93,13 @@ def _event_in(text: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return event
+
+
+def unchanged(message: str | bytes) -> bytes:
+    """The frame of a message as it came, text as text, binary as binary."""
+    if isinstance(message, str):
+        return client_frame(message.encode())
+    return client_frame(message, is_binary=len(message) <= LARGE_TEXT_BYTES or not _is_utf8(message))
 
 
 def _is_utf8(message: str | bytes) -> bool:

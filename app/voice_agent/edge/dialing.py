@@ -52,11 +52,13 @@ class UpgradeRequest:
     headers: Sequence[tuple[str, str]]
     """Beside those of the handshake."""
     subprotocols: Sequence[str]
+    is_greeted: bool = True
+    """Whether the server speaks first, as for a call of the Realtime protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A pod took the connection, and has greeted."""
+    """A pod took the connection, and has greeted, if it is one that greets."""
 
     socket: PodSocket
     response: Response
@@ -99,7 +101,8 @@ class Dialer:
                 )
                 try:
                     answered = await upgrade.answer
-                    await answered.socket.greeting
+                    if request.is_greeted:
+                        await answered.socket.greeting
                     return answered
                 except BaseException:
                     transport.abort()

@@ -77,7 +77,7 @@ class EdgeCall:
         *,
         acknowledges: bool,
     ) -> None:
-        """`pod`: one whose greeting has come. `acknowledges`: the caller will never ask for an event again."""
+        """`pod`: its greeting has come, if it is one that greets. `acknowledges`: no event is ever asked for again."""
         self._caller = caller
         self._pod = pod
         self._resuming = resuming
@@ -116,7 +116,7 @@ class EdgeCall:
 
     async def run(self) -> None:
         """Carry messages both ways until the caller is gone, or was closed."""
-        self._proxied.begin(self._pod, self._pod.greeting.result())
+        self._proxied.begin(self._pod, self._pod.greeting.result() if self._pod.has_greeted else None)
         reading = asyncio.ensure_future(self._caller.deliver(self))
         self._pod.begin(self)
         try:

@@ -82,6 +82,11 @@ class PodSocket(asyncio.Protocol):
         if early:
             self.data_received(early)
 
+    @property
+    def has_greeted(self) -> bool:
+        """Whether its first message is there."""
+        return self.greeting.done() and not self.greeting.exception()
+
     def begin(self, listener: PodListener) -> None:
         """Give the listener what comes behind the first message."""
         self._listener = listener

@@ -20,7 +20,7 @@ from voice_agent.call.event_ids import event_id
 from voice_agent.client.client_line import ClientLine
 from voice_agent.client.session_events import call_info
 from voice_agent.edge.appends import client_frame, tail_of
-from voice_agent.edge.caller_messages import CallerMessages, MessageKind
+from voice_agent.edge.caller_messages import CallerMessages, MessageKind, unchanged
 from voice_agent.edge.pod_event_reader import PodEventReader
 from voice_agent.edge.pod_events import event_in, event_number, number_of
 
@@ -107,9 +107,11 @@ class ProxiedCall:
 
     # --- pods come and go ---------------------------------------------------------
 
-    def begin(self, pod: PodWriter, greeting: bytes) -> None:
-        """The first pod has greeted, in this frame: the caller gets it."""
+    def begin(self, pod: PodWriter, greeting: bytes | None) -> None:
+        """The first pod has greeted, in this frame: the caller gets it. None: it waits for the caller to speak."""
         self._pod = pod
+        if greeting is None:
+            return
         event = event_in(greeting) or {}
         if told := call_info(event):
             self.call_id, self.token = told.get("id", ""), told.get("resume_token", "")
@@ -154,7 +156,8 @@ class ProxiedCall:
         line, pod = self._line, self._pod
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
             return False
-        line.add_audio(frame, size)
+        if self.token:
+            line.add_audio(frame, size)
         if not self.is_away:
             pod.write(frame)
         return True
@@ -164,6 +167,9 @@ class ProxiedCall:
         line, pod = self._line, self._pod
         if pod.is_congested or (line.held_bytes > MAX_KEPT_BYTES and not self._has_room()):
             return False
+        if not self.token:
+            pod.write(unchanged(message))  # No other pod will go on, and what it says of an event is not looked at.
+            return True
         read = self._messages.read(message)
         if read.kind is MessageKind.NOTHING and self.is_away:
             self._waits_for_pod = True

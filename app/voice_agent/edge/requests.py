@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes, urlencode
 
 from voice_agent.call.event_ids import event_id
 from voice_agent.edge.dialing import UpgradeRequest
+from voice_agent.web.parameters import NEW_CALL_PATHS
 
 OURS = {b"resumable": b"now", b"received": b"1"}
 """What the edge says of itself to each pod: it may be handed off at any moment, and keeps what is not durable."""
@@ -16,6 +17,7 @@ RESUME = frozenset({b"call_id", b"call_key", b"resume_token", b"last_event_id", 
 """Parameters that stand for themselves when the edge comes back."""
 CALL_PATH = b"/realtime/"
 """How the path of a call that exists begins."""
+NEW_CALLS = frozenset(path.encode() for path in NEW_CALL_PATHS)
 TRUE = frozenset({b"1", b"true", b"now"})
 NOT_PASSED = frozenset(
     "host connection upgrade keep-alive proxy-connection te transfer-encoding content-length "
@@ -54,8 +56,16 @@ class CallerRequest:
         """Whether it asked for `call.received`."""
         return any(name == b"received" and value.lower() in TRUE for name, value in _pairs(self.query))
 
+    @property
+    def is_call(self) -> bool:
+        """Whether it is for a call of the Realtime protocol; anything else a pod serves goes through as it is."""
+        path = unquote_to_bytes(self.path)
+        return path in NEW_CALLS or path.startswith(CALL_PATH)
+
     def first(self) -> UpgradeRequest:
         """For the pod that the caller gets first."""
+        if not self.is_call:
+            return self._to(self.path, self.query)
         kept = [pair for pair in self.query.split(b"&") if pair and _name(pair) not in OURS]
         return self._to(self.path, b"&".join([*kept, *(b"%b=%b" % pair for pair in OURS.items())]))
 
@@ -77,8 +87,9 @@ class CallerRequest:
         ]
         forwarded = [("X-Forwarded-For", self.address)] if self.address else []
         hosts = [("X-Forwarded-Host", value.decode("latin-1")) for name, value in self.headers if name == b"host"]
-        target = (path + b"?" + query).decode("latin-1")
-        return UpgradeRequest(target, [*headers, *forwarded, *hosts, *more], self.subprotocols)
+        target = (path + b"?" * bool(query) + query).decode("latin-1")
+        named = [*headers, *forwarded, *hosts, *more]
+        return UpgradeRequest(target, named, self.subprotocols, is_greeted=self.is_call)
 
 
 def _pairs(query: bytes) -> Iterable[tuple[bytes, bytes]]:
