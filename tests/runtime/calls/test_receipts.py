@@ -9,8 +9,10 @@ from tests.call.calls import manual_call
 from tests.runtime.alone import alone
 from tests.runtime.rig import MemoryTransport, rig
 from tests.waiting import until
-from voice_agent.call.inputs import AppendAudio, CommitAudio
+from voice_agent.call.audio import PCM, PCMU
+from voice_agent.call.inputs import AppendAudio, CommitAudio, UpdateSession
 from voice_agent.runtime.calls import receipts
+from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.receipts import Receipts
 from voice_agent.runtime.durability.call_writer import SavedInput
 from voice_agent.runtime.ports import ClientOptions
@@ -35,11 +37,11 @@ async def test_the_first_is_told_at_once_and_the_newest_a_second_later(monkeypat
     client = Client()
     told = Receipts(client.send)
     for number in (1, 2, 3):
-        told.saved(SavedInput(number, None))
+        told.saved(SavedInput(number, None), counts_in=PCM)
     assert client.told == [1]
     await until(lambda: client.told == [1, 3])
     await until(lambda: told._timer is None)
-    told.saved(SavedInput(3, None))
+    told.saved(SavedInput(3, None), counts_in=PCM)
     assert client.told == [1, 3]
 
 
@@ -49,10 +51,42 @@ async def test_a_client_that_does_not_keep_up_is_told_later(monkeypatch: pytest.
     client = Client()
     told = Receipts(client.send)
     client.keeps_up = False
-    told.saved(SavedInput(1, None))
+    told.saved(SavedInput(1, None), counts_in=PCM)
     client.keeps_up = True
     await until(lambda: client.told == [1])
     told.stop()
+
+
+async def test_bytes_of_another_format_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that wait to be told either, for the client takes them for bytes of the format it was told of last."""
+    monkeypatch.setattr(receipts, "TELL_S", 0.01)
+    client = Client()
+    told = Receipts(client.send)
+    for number in (1, 2):
+        told.saved(SavedInput(number, None, PCM), counts_in=PCM)
+    told.saved(SavedInput(2, None, PCM), counts_in=PCMU)
+    await until(lambda: told._timer is None)
+    assert client.told == [1]
+    told.saved(SavedInput(3, None, PCMU), counts_in=PCMU)
+    assert client.told == [1, 3]
+
+
+async def test_a_format_that_the_store_does_not_have_yet_silences_what_it_had() -> None:
+    """While the store is given up the change is seen all the same, and what was saved counts in the one before."""
+    async with alone(manual_call()) as its:
+        connection = Connection(its.observer, ClientOptions(received=True), resumable=True)
+        assert connection.receipts is not None
+        its.live.attach(connection, None)
+        its.live.feed(AppendAudio(bytes(9600)))
+        its.live.feed(CommitAudio("commit"))
+        await its.live.writer.wait_durable()
+        assert connection.receipts._saved == SavedInput(9600, "commit")
+        its.store.is_away = True
+        its.live.feed(UpdateSession({"audio": {"input": {"format": PCMU.as_json()}}}))
+        await until(lambda: its.committer.degraded)
+        await its.live.writer.wait_durable()
+        assert its.call.outbox.visible_seq == its.call.outbox.seq
+        assert connection.receipts._saved is None
 
 
 async def test_only_what_the_store_has_is_told() -> None:
@@ -101,6 +135,6 @@ async def test_a_connection_that_is_over_is_told_nothing(monkeypatch: pytest.Mon
     client = Client()
     told = Receipts(client.send)
     told.stop()
-    told.saved(SavedInput(1, None))
+    told.saved(SavedInput(1, None), counts_in=PCM)
     assert client.told == []
     assert told._timer is None

@@ -213,7 +213,7 @@ class LiveCall:
         if self.connection is not None:
             self.connection.push(events)
             if self.connection.receipts is not None and self.writer.saved is not None:
-                self.connection.receipts.saved(self.writer.saved)
+                self.connection.receipts.saved(self.writer.saved, counts_in=self.call.session.input_format)
             self.responder.time_first_audio(events)
 
     def _unsent_bytes(self) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from voice_agent.call.audio import PCM, AudioFormat
 from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import Effect, Skipped, Write
@@ -56,6 +57,8 @@ class SavedInput(NamedTuple):
     input_audio_bytes: int
     """As `Call.heard_bytes`."""
     last_client_event_id: str | None
+    audio_format: AudioFormat = PCM
+    """In which the bytes were counted."""
 
 
 class WrittenCall(Protocol):
@@ -166,7 +169,8 @@ class CallWriter:
         [taken] = self._host.apply(asked)
         assert isinstance(taken, Write)
         if self.call.client_events.counts_bytes:
-            self._taken = SavedInput(self.call.heard_bytes, self.call.client_events.saved_id)
+            call = self.call
+            self._taken = SavedInput(call.heard_bytes, call.client_events.saved_id, call.session.input_format)
         return taken.write, taken.waiting
 
     @property
