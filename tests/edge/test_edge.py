@@ -7,6 +7,9 @@ Here are the tests of `application`, `dialing`, `edge_admission`, `pod_socket` a
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import orjson
@@ -179,6 +182,19 @@ async def test_a_pod_that_falls_silent_before_it_has_replayed_all_is_taken_for_g
         await replaying.greet(call={"newest_event_id": "evt_3"})
         replaying.socket.transport.pause_reading()
         assert (await its.pods.connection(2)).query["last_event_id"] == "evt_0"
+
+
+async def test_a_refusal_that_comes_when_nobody_waits_any_more_is_no_error() -> None:
+    """As when a try is given up in the same turn of the loop."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    upgrade = dialing._Upgrade("ws://pod/", dialing.UpgradeRequest("/", [], []))
+    upgrade.connection_made(Mock(spec=asyncio.Transport))
+    upgrade.data_received(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+    assert upgrade.answer.done()
+    del upgrade
+    gc.collect()
+    assert told == []
 
 
 async def test_an_edge_that_stood_still_asks_a_pod_before_it_gives_it_up() -> None:

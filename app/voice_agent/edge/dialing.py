@@ -183,4 +183,5 @@ class _Upgrade(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+            self.answer.exception()  # It may be that nobody waits for it any more.
             self._transport.abort()

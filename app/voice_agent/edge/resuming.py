@@ -18,9 +18,10 @@ POD_HEADER = "X-Voice-Pod"
 """Without it such an answer is the load balancer's own."""
 NAMED_POD_S = 0.5
 """How long the pod has to answer that the last one named; after that the load balancer has another one."""
-ANSWER_S = 1.0
+ANSWER_S = 2.0
 """How long the first pod has to answer that is tried, each next one twice as long, up to what `dialing` grants: a load
-balancer may send to a pod that has fallen silent for as long as its health checks take."""
+balancer may send to a pod that has fallen silent for as long as its health checks take. Not less: a try that is
+given up while its pod is at it takes the call from the next one, and that costs pods that are late already."""
 MOST_UNANSWERED = 3
 """Of a search that goes on and on, so many tries are held to be under way still."""
 STEADY_S = 5.0
