@@ -40,8 +40,9 @@ class Greeter:
             "resume_window_s": self._settings.resume_window_s,
         }
         if call.client_events.counts_bytes:
-            # Where positions are those of the greeting: with the replay an append may be refused, a format change.
-            told["newest_event_id"] = event_id(call.outbox.visible_seq)
+            # Where positions are those of the greeting: with the replay an append may be refused, a format change. What
+            # waits for a write counts among it, for the positions are of behind it.
+            told["newest_event_id"] = event_id(call.outbox.seq)
         return told
 
 
