@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+import httpx
 import uvloop
 
 from voice_agent import __version__
@@ -15,12 +16,14 @@ from voice_agent.edge.application import build_app
 from voice_agent.edge.caller_socket import CallerSocket
 from voice_agent.edge.dialing import Dialer
 from voice_agent.edge.edge import Edge
+from voice_agent.edge.plain_requests import PlainRequests
 from voice_agent.edge.raw_transport import taken_from
 from voice_agent.edge.upstreams import Upstreams
 from voice_agent.edge_settings import EdgeSettings
 from voice_agent.observe.edge_metrics import EdgeMetrics
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.loop_watch import LoopWatch
+from voice_agent.web.addresses import CallerAddresses
 from voice_agent.web.listening import bind
 from voice_agent.web.served_socket import Connections, MakeSocket
 from voice_agent.web.server import VoiceServer
@@ -62,8 +65,13 @@ async def build(
         draining=("1 while nothing new is taken.", lambda: edge.draining),
         upstreams=("Addresses of pods that take calls.", lambda: sum(upstreams.answering.values())),
     )
+    # A connection each: one that is kept may be of a pod that is just leaving, and what is asked then gets no answer.
+    transport = httpx.AsyncHTTPTransport(
+        verify=upstreams.dialer.tls, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+    )
+    plain = PlainRequests(transport, upstreams.dialer, CallerAddresses(settings.trusted_proxies), metrics)
     server = VoiceServer(
-        build_app(edge, metrics.page),
+        build_app(edge, metrics.page, plain),
         edge,
         settings,
         on_started=on_started,
@@ -89,6 +97,7 @@ async def build(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await transport.aclose()
 
 
 def serve(settings: EdgeSettings, *, on_started: Callable[[], None]) -> None:

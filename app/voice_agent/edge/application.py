@@ -1,4 +1,4 @@
-"""The edge's ASGI application: callers' WebSockets, health and metrics."""
+"""The edge's ASGI application: callers' WebSockets, health and metrics, and what else callers ask of pods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.http11 import Response as PodResponse
 
 from voice_agent.call.closing import CloseCode
@@ -28,7 +28,7 @@ from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.web.health import PROMETHEUS_TEXT, UNCACHED
 from voice_agent.web.realtime import ADDRESS, TAKE_OVER
-from voice_agent.web.refusals import refuse_upgrade, response
+from voice_agent.web.refusals import refuse_upgrade
 
 TAG_BYTES = 4
 HOP_BY_HOP = frozenset(
@@ -55,6 +55,7 @@ class CallerEndpoint:
             headers=tuple(scope["headers"]),
             subprotocols=tuple(scope["subprotocols"]),
             address=scope["extensions"][ADDRESS],
+            is_secure=scope["scheme"] == "wss",
         )
         try:
             self._edge.admission.take(may_resume=request.may_resume)
@@ -127,8 +128,8 @@ class CallerEndpoint:
         await refuse_upgrade(send, refusal)
 
 
-def build_app(edge: Edge, page: Callable[[], bytes]) -> Starlette:
-    """All routes. `page`: the metrics."""
+def build_app(edge: Edge, page: Callable[[], bytes], plain: ASGIApp) -> Starlette:
+    """All routes. `page`: the metrics; `plain` answers what is none of the edge's own."""
 
     async def realtime(request: Request) -> Response:
         status = edge.status()
@@ -141,15 +142,12 @@ def build_app(edge: Edge, page: Callable[[], bytes]) -> Starlette:
     async def metrics(request: Request) -> Response:
         return Response(page(), media_type=PROMETHEUS_TEXT)
 
-    async def nothing(request: Request) -> Response:
-        return response(ConnectionRefused(404, "not_found", "The edge passes on WebSockets only."))
-
     return Starlette(
         routes=[
             Route("/healthz/realtime", realtime),
             Route("/healthz/live", live),
             Route("/metrics", metrics),
-            Route("/{path:path}", nothing),
+            Route("/{path:path}", plain),
             WebSocketRoute("/{path:path}", CallerEndpoint(edge)),
         ]
     )

@@ -76,6 +76,10 @@ class Dialer:
         self._direct = direct
         self._turns = count()
 
+    def next_url(self) -> str:
+        """The address whose turn it is."""
+        return self.urls[next(self._turns) % len(self.urls)]
+
     async def dial_any(self, request: UpgradeRequest) -> Answered:
         """As `dial`; what does not answer is passed over for the next address, or for what a load balancer has next."""
         for _ in self.urls[1:] or self.urls:
@@ -90,7 +94,7 @@ class Dialer:
         """
         if at and not self._direct:
             raise PodUnreachable(f"{at}: pods are asked through the load balancer alone")
-        url = urlsplit(at or self.urls[next(self._turns) % len(self.urls)])
+        url = urlsplit(at or self.next_url())
         is_safe = url.scheme == "wss"
         host, port = url.hostname or "", url.port or (443 if is_safe else 80)
         loop = asyncio.get_running_loop()

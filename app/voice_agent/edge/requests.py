@@ -1,4 +1,4 @@
-"""A caller's request for a WebSocket, as it goes on to a pod: the same, but for what the edge says of itself."""
+"""A caller's request as it goes on to a pod: the same, but for what the edge says of itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ CALL_PATH = b"/realtime/"
 NEW_CALLS = frozenset(path.encode() for path in NEW_CALL_PATHS)
 TRUE = frozenset({b"1", b"true", b"now"})
 NOT_PASSED = frozenset(
-    "host connection upgrade keep-alive proxy-connection te transfer-encoding content-length "
+    "host connection upgrade keep-alive proxy-connection proxy-authorization te trailer transfer-encoding "
+    "content-length expect "
     "sec-websocket-key sec-websocket-version sec-websocket-extensions sec-websocket-protocol sec-websocket-accept "
     "x-forwarded-for x-forwarded-host".split()
 )
@@ -37,6 +38,8 @@ class CallerRequest:
     subprotocols: tuple[str, ...]
     address: str
     """Where it connects from; "" is not known."""
+    is_secure: bool = False
+    """Whether it came over the edge's own TLS; else a proxy before it may know."""
 
     @property
     def comes_back(self) -> bool:
@@ -78,18 +81,25 @@ class CallerRequest:
         path = b"/realtime" if self.path.startswith(CALL_PATH) else self.path
         return self._to(path, query, ("X-Resume-Token", token))
 
+    def plain(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """Path and query, and headers, of a request without an upgrade."""
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers()]
+        return self.path + b"?" * bool(self.query) + self.query, headers
+
     def _to(self, path: bytes, query: bytes, *more: tuple[str, str]) -> UpgradeRequest:
-        replaced = NOT_PASSED | {name.lower() for name, _ in more}
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in self.headers
-            if name.decode("latin-1").lower() not in replaced
-        ]
-        forwarded = [("X-Forwarded-For", self.address)] if self.address else []
-        hosts = [("X-Forwarded-Host", value.decode("latin-1")) for name, value in self.headers if name == b"host"]
         target = (path + b"?" * bool(query) + query).decode("latin-1")
-        named = [*headers, *forwarded, *hosts, *more]
-        return UpgradeRequest(target, named, self.subprotocols, is_greeted=self.is_call)
+        return UpgradeRequest(target, self._headers(*more), self.subprotocols, is_greeted=self.is_call)
+
+    def _headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
+        """Those of the caller, but for what concerns its connection, and what the edge says of it."""
+        told = [("X-Forwarded-For", self.address)] if self.address else []
+        told += [("X-Forwarded-Host", value.decode("latin-1")) for name, value in self.headers if name == b"host"]
+        told += [("X-Forwarded-Proto", "https")] if self.is_secure else []
+        told += more
+        came = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self.headers]
+        hops = {each.strip().lower() for name, value in came if name == "connection" for each in value.split(",")}
+        replaced = NOT_PASSED | hops | {name.lower() for name, _ in told}
+        return [*((name, value) for name, value in came if name not in replaced), *told]
 
 
 def _pairs(query: bytes) -> Iterable[tuple[bytes, bytes]]:
