@@ -56,7 +56,7 @@ def test_the_figures_count_each_cutover_once() -> None:
     assert figures["drain_seconds"] == [21.0, 21.0, 21.0]
     assert figures["resume_gap_ms"] == {"p50": 500.0, "p99": 500.0, "max": 500.0}
     assert (figures["calls"], figures["events"], figures["resumes"]) == (2, 360, 1)
-    assert figures["resumes_by_cause"] == {"handoff": 1, "crash": 0}
+    assert figures["resumes_by_cause"] == {"handoff": 1, "crash": 0, "silence": 0}
     assert (figures["dropped"], figures["events_lost"], figures["events_repeated"]) == (0, 0, 0)
 
 

@@ -64,7 +64,7 @@ def gap_plot(recording: RehearsalRecording) -> str:
             return
         for kind, (paint, dashes) in KINDS.items():
             of_kind = sorted(
-                gap_s * 1000 for call in recording.calls if call.line.kind == kind for gap_s in call.line.gaps_s
+                gap_s * 1000 for call in recording.calls if call.line.kind == kind for gap_s in call.line.brief_gaps_s
             )
             if of_kind:
                 shares = [100 * (number + 1) / len(of_kind) for number in range(len(of_kind))]
@@ -75,7 +75,7 @@ def gap_plot(recording: RehearsalRecording) -> str:
             at_ms = percentile(gaps_ms, share) or 0.0
             axes.axvline(at_ms, color="#888888", linewidth=0.8, linestyle=":")
             axes.text(at_ms, 3, f" p{share * 100:.0f} {at_ms:.0f} ms", fontsize=8)
-        axes.set_xlabel("from the loss of the old connection to the greeting on the new one, ms")
+        axes.set_xlabel("from the loss of the old connection to a pod to the greeting on the new one, ms")
         axes.set_ylabel("% of resumes")
         axes.set_xlim(0, gaps_ms[-1] * 1.1)
         axes.set_ylim(0, 105)

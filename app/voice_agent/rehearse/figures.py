@@ -69,15 +69,16 @@ class RehearsalRecording:
 
     @property
     def gaps_ms(self) -> list[float]:
-        """How long callers were without a connection, for each resume."""
-        return [gap_s * 1000 for call in self.calls for gap_s in call.line.gaps_s]
+        """How long callers were without a pod, for each resume but those behind a pod that fell silent."""
+        return [gap_s * 1000 for call in self.calls for gap_s in call.line.brief_gaps_s]
 
     @property
     def resumes_by_cause(self) -> dict[str, int]:
-        """How many resumes followed a handoff, and how many a connection that broke with its pod."""
+        """How many resumes followed a handoff, a connection that broke with its pod, and a pod that fell silent."""
         codes = Counter(code for call in self.calls for code in call.line.resumed_after)
         handoffs = codes.pop(CloseCode.SERVICE_RESTART, 0)
-        return {"handoff": handoffs, "crash": codes.total()}
+        silences = sum(move.cause == "silence" for call in self.calls for move in call.line.moves)
+        return {"handoff": handoffs, "crash": codes.total() - silences, "silence": silences}
 
     @property
     def drain_seconds(self) -> list[float]:

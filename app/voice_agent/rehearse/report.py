@@ -41,8 +41,8 @@ voice-agent {version}, {seconds:.0f} s.</p>
 <figure>{active}<figcaption>Dotted: a cutover begins, with its smoke call. Shaded: from the shift of the
 weights until the old color is empty. Red: something is done to a pod.</figcaption></figure>
 <h2>Gaps of resumes</h2>
-<figure>{gaps}<figcaption>The SDK waits 0.4 to 0.5 s before its first try; the browser of this rehearsal 0.1 s.
-</figcaption></figure>
+<figure>{gaps}<figcaption>The SDK waits 0.4 to 0.5 s before its first try; the browser of this rehearsal 0.1 s. Gaps
+behind a pod that fell silent are left out: an edge is sure of that after some seconds.</figcaption></figure>
 <h2>Every call, second by second</h2>
 <figure>{calls}<figcaption>A row for each caller, painted in the color that served (green is hatched); a tick is a
 connection to a pod that was lost or handed off, of which a caller whom an edge holds sees nothing. Breaks

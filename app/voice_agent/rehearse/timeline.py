@@ -24,7 +24,7 @@ class Move:
     at_s: float
     """When the pod greeted."""
     gap_s: float
-    """How long no pod served it, from when the edge knew."""
+    """How long no pod served it; of one that fell silent, since its last word."""
     after: int
     """The close code of the connection before; 1006: it broke."""
     reason: str
@@ -106,6 +106,16 @@ class CallLine:
         """How long nobody served, for each resume."""
         return [
             new.from_s - old.to_s for old, new in zip(self.legs, self.legs[1:], strict=False) if old.to_s is not None
+        ]
+
+    @property
+    def brief_gaps_s(self) -> list[float]:
+        """Without those behind a pod that fell silent: these are as long as it takes an edge to be sure."""
+        silent = {move.at_s for move in self.moves if move.cause == "silence"}
+        return [
+            new.from_s - old.to_s
+            for old, new in zip(self.legs, self.legs[1:], strict=False)
+            if old.to_s is not None and new.from_s not in silent
         ]
 
     @property
