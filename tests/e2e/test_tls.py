@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -19,6 +20,7 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.settings import PREFIX
 
 pytestmark = needs_openssl
+ROOT = Path(__file__).parents[2]
 WORKERS = 2
 
 
@@ -88,9 +90,18 @@ async def test_tools_reach_a_pod_that_speaks_tls(redis_url: str, tmp_path: Path)
         calls = f"wss://localhost:{blue.port}/v1/realtime"
         assert "blue-0" in await told(["call", "--url", calls, "--text", "hello"], anywhere)
         assert "SSL_CERT_FILE" in await told(["call", "--url", calls, "--text", "hello"], {}, status=1)
+        assert await healthcheck(beside) == 0
+        assert await healthcheck(beside | {"VOICE_TLS_CERT": ""}) == 1
         await told(["drain", "--wait"], beside)
         blue.terminate()
         assert await blue.exit_status() == 0
+
+
+async def healthcheck(variables: dict[str, str]) -> int:
+    """What the image asks of its server, as an exit status."""
+    command = re.findall(r"HEALTHCHECK .*\n *CMD (\[.*\])", (ROOT / "Dockerfile").read_text())
+    process = await asyncio.create_subprocess_exec(*orjson.loads(command[-1]), env=os.environ | variables)
+    return await process.wait()
 
 
 async def told(arguments: list[str], variables: dict[str, str], *, status: int = 0) -> str:
