@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -20,11 +20,13 @@ from tests.e2e.test_edge import PlainCall
 from tests.servers import free_port
 from tests.waiting import until
 from voice_agent.operate.ports import Routing
+from voice_agent.operate.smoke import SmokeOptions, smoke_call
 from voice_agent.rehearse.balancer import Balancer
 from voice_agent.rehearse.programs import Program, find_haproxy
 from voice_agent.runtime.clock import SystemClock
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "edges.cfg"
+KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
 SIZES = (960, 1200, 1442, 1922)
 
 
@@ -141,6 +143,20 @@ async def test_a_first_connect_is_sticky_through_an_edge(redis_url: str) -> None
         await all_of_it.balancer.router.write(Routing({"blue": 0, "green": 100}))
         assert (await all_of_it.first())["X-Voice-Color"] == "green"
         assert (await all_of_it.first(cookie))["X-Voice-Color"] == "blue"
+
+
+async def test_a_smoke_call_reaches_the_color_that_it_names(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the key, through edges, at weight 0, also where it resumes; by the name alone it would not."""
+    monkeypatch.setenv("ROUTER_COLOR_KEY", KEY)
+    monkeypatch.setenv("ROUTER_EDGES", "127.0.0.1")
+    async with fleet(redis_url, "blue-1", "green-1") as all_of_it:
+        asked = SmokeOptions(
+            url=all_of_it.url, color="green", model="echo", expect="", color_key=KEY, first_audio_s=20.0
+        )
+        report = await smoke_call(asked, SystemClock())
+        assert (report.ok, report.color, report.resumes) == (True, "green", 1), report.reason
+        report = await smoke_call(replace(asked, color_key=None), SystemClock())
+        assert (report.ok, report.color) == (False, "blue")
 
 
 async def test_an_edge_is_replaced_while_its_callers_end_their_calls(redis_url: str) -> None:
