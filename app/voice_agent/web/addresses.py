@@ -70,7 +70,7 @@ class CallerAddresses:
         A proxy that asks under another name tells it in ``X-Forwarded-Host``; where several do, none is believed.
         """
         told = [value for name, value in headers if name == FORWARDED_HOST]
-        if len(told) != 1 or b"," in told[0] or not self.trusts(peer):
+        if len(told) != 1 or not self.trusts(peer):
             return headers
         return [*((name, value) for name, value in headers if name != b"host"), (b"host", told[0])]
 
