@@ -20,6 +20,7 @@ from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import SettingsError, StoreRefused
 from voice_agent.extras import missing_extra
+from voice_agent.host.deletion_cost import DeletionCost, kept_told
 from voice_agent.observe.metrics import Metrics
 from voice_agent.observe.registry import MetricRegistry
 from voice_agent.runtime.calls.agent_steps import StuckSteps
@@ -125,6 +126,14 @@ async def build(
         stack.push_async_callback(pod.close)
         await pod.open()
         view = show(pod, metrics.registry)
+        if settings.pod_deletion_cost:
+            cost = DeletionCost(
+                settings.pod_deletion_cost,
+                lambda: view.pod.status().active_calls,
+                SystemClock(),
+                metrics.deletion_cost_failed,
+            )
+            await stack.enter_async_context(kept_told(cost))
         yield Application(pod, build_app(view.pod, settings, view.metrics, secret), agents, metrics, store)
 
 

@@ -116,7 +116,9 @@ class Host:
         name = worker_name(settings.pod, slot)
         configure_logs(form=settings.log_format, level=settings.log_level, pod=name, color=settings.color)
         speech_workers = settings.speech_workers or max(1, min(2, cores() // self._table.workers))
-        mine = settings.model_copy(update={"pod": name, "speech_workers": speech_workers})
+        # One of them tells how many calls all have.
+        tells = settings.pod_deletion_cost if slot == 0 else ""
+        mine = settings.model_copy(update={"pod": name, "speech_workers": speech_workers, "pod_deletion_cost": tells})
         give_back_large_blocks()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(mine, slot))

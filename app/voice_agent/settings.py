@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     """Certificates in PEM form, its own first: TLS is spoken then; a new pair of files is taken as it comes."""
     tls_key: Path | None = None
     """Their key in PEM form, without a passphrase."""
+    pod_deletion_cost: Annotated[str, Field(pattern=rf"{LABEL}|^$", max_length=253)] = ""
+    """This pod's name in Kubernetes, which is told there how many calls it has; unset: nobody is told."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
     """Server processes on this port, each a pod of its own called `<pod>-1`, `<pod>-2`, …; 0 is one per core."""
     store_url: Annotated[str, Field(min_length=1, repr=False, validate_default=True)] = EMBEDDED

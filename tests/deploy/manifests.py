@@ -26,7 +26,11 @@ Object = dict[str, Any]
 
 def kustomizations() -> list[str]:
     """Every folder with a kustomization, relative to `k8s/`."""
-    return sorted(str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml"))
+    return sorted(
+        str(path.parent.relative_to(K8S))
+        for path in K8S.rglob("kustomization.yaml")
+        if yaml.safe_load(path.read_text())["kind"] != "Component"
+    )
 
 
 @cache

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it carries no types
@@ -12,7 +16,8 @@ import yaml
 
 from tests.deploy import network_lint, routing_lint, watching_lint, workload_lint
 from tests.deploy.crd_schemas import SCHEMAS
-from tests.deploy.manifests import K8S, ROOT, Object, build, containers, kustomizations, manifests, title
+from tests.deploy.manifests import K8S, KUBECTL, ROOT, Object, build, containers, kustomizations, manifests, title
+from voice_agent.host.deletion_cost import ANNOTATION, SERVICE_ACCOUNT
 from voice_agent.operate.routers.argo import _State
 from voice_agent.settings import known_names
 
@@ -51,6 +56,7 @@ def test_all_parts_of_the_issue_are_there() -> None:
         "monitoring",
         "components/cloudwatch",
         "components/cutover",
+        "components/deletion-cost/guard",
         "components/egress-https",
         "cutover-job/to-blue",
         "cutover-job/to-green",
@@ -170,3 +176,35 @@ def test_the_cutovers_rollout_offers_what_the_cutover_asks_for() -> None:
     assert state.new == template["metadata"]["labels"]["voice-agent/release"] == "blue"
     names = [env["name"] for env in template["spec"]["containers"][0]["env"]]
     assert len(names) == len(set(names))
+
+
+def test_a_color_that_tells_its_calls_may_do_so_and_nothing_else(tmp_path: Path) -> None:
+    """With the component it has the name, the token and the Role; the guard lets it change its own annotation alone."""
+    folders = {name: os.path.relpath(K8S / name, tmp_path) for name in ("overlays/blue", "components/deletion-cost")}
+    overlay = {"resources": [folders["overlays/blue"]], "components": [folders["components/deletion-cost"]]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    done = subprocess.run([KUBECTL, "kustomize", str(tmp_path)], capture_output=True, text=True, check=True)
+    made = [it for it in yaml.safe_load_all(done.stdout) if it]
+    for it in made:
+        check_schema(it)
+    one = {it["kind"]: it for it in made}
+    spec = one["Deployment"]["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    name = next(it for it in container["env"] if it["name"] == "VOICE_POD_DELETION_COST")
+    assert name["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    [mount] = [it for it in container["volumeMounts"] if it["mountPath"] == str(SERVICE_ACCOUNT)]
+    [volume] = [it for it in spec["volumes"] if it["name"] == mount["name"]]
+    parts = [part for source in volume["projected"]["sources"] for part in source.values()]
+    files = {part.get("path") or part["items"][0]["path"] for part in parts}
+    assert files == {"token", "ca.crt", "namespace"}
+    assert one["Role"]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
+    binding = one["RoleBinding"]
+    assert binding["roleRef"]["name"] == one["Role"]["metadata"]["name"]
+    assert [it["name"] for it in binding["subjects"]] == [spec["serviceAccountName"]]
+    policy = next(it for it in build("components/deletion-cost/guard") if it["kind"] == "ValidatingAdmissionPolicy")
+    who = f"system:serviceaccount:voice:{spec['serviceAccountName']}"
+    [condition] = policy["spec"]["matchConditions"]
+    begins = re.search(r"startsWith\('(.*)'\)", condition["expression"])
+    assert begins is not None
+    assert who.startswith(begins[1])
+    assert any(ANNOTATION in it["expression"] for it in policy["spec"]["validations"])

@@ -69,7 +69,8 @@ def _holds(condition: str, result: list[float]) -> bool:
 
 
 def _namespaced(known: Manifests) -> Iterator[Object]:
-    return (it for objects in known.parts.values() for it in objects if it["kind"] != "Namespace")
+    of_cluster = ("Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    return (it for objects in known.parts.values() for it in objects if it["kind"] not in of_cluster)
 
 
 def cutovers(known: Manifests) -> Findings:

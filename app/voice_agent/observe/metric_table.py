@@ -54,6 +54,7 @@ TABLE = (
     Spec("voice_active_calls", Kind.SAMPLED, "Attached calls of this pod."),
     Spec("voice_capacity_calls", Kind.SAMPLED, "Calls that may be attached to this pod before new ones are refused."),
     Spec("voice_calls_not_resumable", Kind.SAMPLED, "Attached calls whose client never said that it can come back."),
+    Spec("voice_deletion_cost_failures_total", Kind.COUNTER, "Kubernetes did not take how many calls this pod has."),
     Spec("voice_parked_calls", Kind.SAMPLED, "Calls of this pod that wait for their caller to come back."),
     Spec("voice_draining", Kind.SAMPLED, "1 while the pod takes nothing new."),
     Spec("voice_store_state", Kind.SAMPLED, "1 for how writing to the store goes now, else 0.", "state"),

@@ -114,3 +114,9 @@ class Metrics:
     def loop_lag(self, seconds: float) -> None:
         """Takes one measurement of the loop's lag."""
         self.registry.measure("voice_loop_lag_seconds", seconds)
+
+    # --- of the host -------------------------------------------------------------
+
+    def deletion_cost_failed(self) -> None:
+        """Counts that Kubernetes was not told how many calls there are."""
+        self.registry.count("voice_deletion_cost_failures_total")
