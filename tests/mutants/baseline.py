@@ -21,12 +21,12 @@ MUTATED = (
     "app/voice_agent/call",
     "app/voice_agent/runtime",
     "app/voice_agent/stores",
+    "app/voice_agent/client/client_line.py",
     *(
         f"app/voice_agent/edge/{name}.py"
         for name in (
             "appends",
             "caller_messages",
-            "client_line",
             "event_ids",
             "pod_event_reader",
             "pod_events",
@@ -42,6 +42,7 @@ PARTS = (
     "tests/agents",
     "tests/runtime",
     "tests/edge",
+    "tests/client/test_client_line.py",
     "tests/contracts",
     "tests/stores",
     "tests/host",

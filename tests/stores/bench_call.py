@@ -1,8 +1,10 @@
 """What a call costs the store: bytes, writes and CPU while it is idle and while somebody talks; memory then and later.
 
-Run: ``python -m tests.stores.bench_call`` (a minute and a half), with ``--json`` for scripts. A pod with many calls on
-a real Valkey that appends every write to its file. Idle and talking are measured in real time, memory with calls that
-are talked through faster: by then a call has said and heard three minutes, so its outbox is as large as it gets.
+Run: ``python -m tests.stores.bench_call`` (two and a half minutes), with ``--json`` for scripts. A pod with many calls
+on a real Valkey that appends every write to its file. Idle and talking are measured in real time, memory with calls
+that are talked through faster: by then a call has said and heard three minutes, so its outbox is as large as it gets.
+How much of that is left where somebody acknowledges is measured with processes, in real time: two pods, an edge before
+them, callers who talk in turns with `echo`.
 """
 
 from __future__ import annotations
@@ -13,20 +15,25 @@ import base64
 import json
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import orjson
 import redis.asyncio
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from websockets.asyncio.client import ClientConnection, connect
 
+from tests.e2e.edges import edge
+from tests.e2e.pods import pods
 from tests.runtime.rig import ANSWER, Caller, Rig, ScriptedAgent, rig
 from tests.servers import RedisServer, free_port
 from voice_agent.agents.echo import Echo
+from voice_agent.client.connection import RealtimeCall
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.stores.embedded import server_binary
 from voice_agent.stores.redis import RedisStore
@@ -40,6 +47,8 @@ COMMIT = {"type": "input_audio_buffer.commit"}
 TURNS, TURN_S = 12, 15
 """Three minutes."""
 AT_ONCE = 20
+HEARD_S, FILLS_S = 5, 60
+"""A turn, and its answer; and how long an outbox takes to be full, when half of the time is the agent's."""
 EDGE_S = 1.0
 """Between the begin of something and of its measurement."""
 
@@ -78,6 +87,14 @@ class Memory:
     ended: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """Bytes that a talking call has in the store, on average over calls and time."""
+
+    outbox: int
+    in_all: int
+
+
 class Watched:
     """The store's own figures."""
 
@@ -99,9 +116,15 @@ class Watched:
 
     async def call_bytes(self, call_id: str) -> int:
         """Memory of a call."""
-        keys = [f"call:{{{call_id}}}{part}" for part in ("", ":items", ":out", ":in")]
+        return sum([await self._key_bytes(call_id, part) for part in ("", ":items", ":out", ":in")])
+
+    async def outbox_bytes(self, call_id: str) -> int:
+        """Memory of what is kept of a call's events."""
+        return await self._key_bytes(call_id, ":out")
+
+    async def _key_bytes(self, call_id: str, part: str) -> int:
         client: Any = self._client
-        return sum([await client.memory_usage(key, samples=0) or 0 for key in keys])
+        return int(await client.memory_usage(f"call:{{{call_id}}}{part}", samples=0) or 0)
 
 
 async def talk(callers: list[Caller], seconds: float) -> None:
@@ -177,7 +200,93 @@ async def one_call(its: Rig, pod: Pod, watched: Watched) -> tuple[int, int, int]
     return new, most, await watched.call_bytes(caller.call_id)
 
 
-async def measure(url: str, calls: int, seconds: float, long_calls: int) -> tuple[dict[str, Rates], Memory]:
+class PlainCall:
+    """As `RealtimeCall`, for a client that knows nothing of resuming."""
+
+    def __init__(self, url: str) -> None:
+        self.call_id = ""
+        self._url = f"{url}?model=echo"
+        self._socket: ClientConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        self._socket = await connect(self._url, proxy=None, compression=None)
+        self.call_id = orjson.loads(await self._socket.recv())["session"]["id"]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """An event."""
+        assert self._socket is not None
+        await self._socket.send(orjson.dumps(event), text=True)
+
+    async def append_audio(self, audio: bytes) -> None:
+        """Audio."""
+        await self.send({"type": "input_audio_buffer.append", "audio": base64.b64encode(audio).decode()})
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """What the server says."""
+        assert self._socket is not None
+        async for message in self._socket:
+            yield orjson.loads(message)
+
+
+async def talk_in_turns(call: RealtimeCall | PlainCall, its_ids: list[str]) -> None:
+    """Say `HEARD_S` and hear as much, again and again."""
+    async with call:
+        its_ids.append(call.call_id or "")
+        await call.send(MANUAL)
+        events = call.events()
+        while True:
+            for _ in range(HEARD_S * 10):
+                await call.append_audio(bytes(SECOND_BYTES // 10))
+                await asyncio.sleep(0.1)  # the pace
+            await call.send(COMMIT)
+            await call.send({"type": "response.create"})
+            async for event in events:
+                if event["type"] == "response.done":
+                    break
+
+
+async def outboxes(url: str, calls: int, watched: Watched) -> dict[str, Held]:
+    """Of calls of whose events nobody says that they have come, of the client library, and behind an edge."""
+    async with pods(url) as its:
+        ports = [(await its.start(color, agent="echo")).port for color in ("blue", "green")]
+        async with edge(its.directory, *ports) as front:
+            direct = f"ws://127.0.0.1:{ports[0]}/v1/realtime"
+            ways: dict[str, Callable[[], RealtimeCall | PlainCall]] = {
+                "nobody acknowledges": lambda: PlainCall(direct),
+                "the client library": lambda: RealtimeCall(direct, model="echo"),
+                "a plain client behind an edge": lambda: PlainCall(front.url),
+            }
+            ids: dict[str, list[str]] = {way: [] for way in ways}
+            talking = [asyncio.create_task(talk_in_turns(ways[way](), ids[way])) for way in ways for _ in range(calls)]
+            try:
+                await asyncio.sleep(FILLS_S)  # so long an outbox takes to fill
+                found: dict[str, list[tuple[int, int]]] = {way: [] for way in ways}
+                for _ in range(2 * HEARD_S):
+                    for way, one in [(name, call_id) for name in ways for call_id in ids[name]]:
+                        found[way].append((await watched.outbox_bytes(one), await watched.call_bytes(one)))
+                    await asyncio.sleep(1)  # once a second, over a turn and its answer
+            finally:
+                for task in talking:
+                    task.cancel()
+                ended = await asyncio.gather(*talking, return_exceptions=True)
+            failed = [one for one in ended if not isinstance(one, asyncio.CancelledError)]
+            assert not failed, failed
+    return {
+        way: Held(*(round(sum(column) / len(column)) for column in zip(*sizes, strict=True)))
+        for way, sizes in found.items()
+    }
+
+
+async def measure(
+    url: str, calls: int, seconds: float, long_calls: int, held_calls: int
+) -> tuple[dict[str, Rates], Memory, dict[str, Held]]:
     """All of it, on one store."""
     store = RedisStore(url, ttl_s=1800)
     await store.open()
@@ -188,7 +297,8 @@ async def measure(url: str, calls: int, seconds: float, long_calls: int) -> tupl
         watched = Watched(client)
         found = await rates(its, watched, calls, seconds), await memory(its, watched, long_calls)
     await store.close()
-    return found
+    async with redis.asyncio.Redis.from_url(url) as client:
+        return *found, await outboxes(url, held_calls, Watched(client)) if held_calls else {}
 
 
 @contextmanager
@@ -211,13 +321,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100, help="at once, for what is measured by the second (100)")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each of the states (15)")
     parser.add_argument("--long-calls", type=int, default=40, help="of three minutes each, for memory (40)")
+    parser.add_argument("--held-calls", type=int, default=10, help="of each kind, for outboxes; 0: none (10)")
     given = parser.parse_args()
     with appending_server() as server:
-        seen, kept = uvloop.run(measure(server.unix_url, given.calls, given.seconds, given.long_calls))
-    if given.json:
-        print(
-            json.dumps({"calls": given.calls, "rates": {k: asdict(v) for k, v in seen.items()}, "memory": asdict(kept)})
+        seen, kept, held = uvloop.run(
+            measure(server.unix_url, given.calls, given.seconds, given.long_calls, given.held_calls)
         )
+    if given.json:
+        found = {"rates": {k: asdict(v) for k, v in seen.items()}, "held": {k: asdict(v) for k, v in held.items()}}
+        print(json.dumps({"calls": given.calls, **found, "memory": asdict(kept)}))
         return
     table = Table("a call, each second", "writes", "bytes sent", "bytes to the file", "CPU µs of the store")
     for name, one in seen.items():
@@ -227,6 +339,10 @@ def main() -> None:
     console.print(
         f"memory of a call: {kept.new:,} bytes new, at most {kept.talking:,} while it lasts, {kept.ended:,} ended"
     )
+    table = Table("a call that talks", "bytes of its outbox", "bytes in all")
+    for name, each in held.items():
+        table.add_row(name, f"{each.outbox:,}", f"{each.in_all:,}")
+    console.print(table)
 
 
 if __name__ == "__main__":
