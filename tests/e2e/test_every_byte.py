@@ -19,6 +19,8 @@ from voice_agent.client.sockets import Socket, open_socket
 TURNS = 3
 SAID_MS = 1500
 """A turn."""
+MIDDLE_MS = 500
+"""So far into the second turn its pod goes."""
 
 
 class TalkingCall:
@@ -72,12 +74,12 @@ class TalkingCall:
 async def test_every_byte_is_heard_once_through_the_client_library(redis_url: str, how: str) -> None:
     """Whatever the size of its pieces, and in whatever format it speaks."""
     async with pods(redis_url) as its:
-        blue = await its.start("blue", agent="echo", drain_deadline=2)
+        blue = await its.start("blue", agent="echo", drain_deadline=1)
         green = await its.start("green", agent="echo")
         pieces = [(PCM, 960), (PCM, 2048), (PCM, 1922), (PCM, 4094), (PCMU, 160), (PCMU, 333), (PCMU, 1001)]
         calls = [TalkingCall(audio_format, size, blue, green) for audio_format, size in pieces]
         talking = asyncio.gather(*(call.run() for call in calls))
-        await until(lambda: all(call.turns for call in calls) or talking.done())
+        await until(lambda: all(one.call.appended_ms > SAID_MS + MIDDLE_MS for one in calls) or talking.done())
         if how == "kill":
             blue.kill()
         else:

@@ -174,6 +174,35 @@ def test_what_the_pod_says_of_the_callers_own_is_the_edges() -> None:
     assert asks.caller.numbers[1] == (4, False)
 
 
+@pytest.mark.parametrize("wants", [True, False])
+def test_who_asked_what_is_durable_is_told_all_that_belongs_to_it(wants: bool) -> None:
+    """To which event a replay goes, and where an append stood that was refused, whoever gave that an id."""
+    line = CallUnderTest(wants_received=wants, newest_event_id="evt_0", last_client_event_id="earlier")
+    assert ("newest_event_id" in line.caller.events[0]["session"]["call"]) == wants
+    line.append(300)
+    line.say(type="input_audio_buffer.append", audio="AAAA", event_id=None)
+    named = line.pod.heard[1]["event_id"]
+    line.hear(event_id="evt_1", type="error", error={"message": "odd", "event_id": named})
+    line.hear(event_id="evt_2", type="error", error={"message": "odd", "event_id": None, "input_audio_bytes": 0})
+    where = [event["error"].get("input_audio_bytes") for event in line.caller.events[1:]]
+    assert where == ([300, 0] if wants else [None, None])
+
+
+def test_the_newest_of_the_clients_ids_is_told_though_it_gave_what_followed_none() -> None:
+    """Else it would send again over another edge what took effect, under ids that the pod does not know."""
+    line = CallUnderTest(wants_received=True, last_client_event_id=f"edge_{TAG}_7_earlier")
+    assert line.caller.events[0]["session"]["call"]["last_client_event_id"] == "earlier"
+    line.say(type="input_audio_buffer.append", audio="AAAA", event_id=None)
+    line.say(type="response.create", event_id="mine_-")
+    line.say(type="input_audio_buffer.append", audio="AAAA", event_id=None)
+    first, _, last = (event["event_id"] for event in line.pod.heard)
+    for event_id, told in ((first, "earlier"), (last, "mine_-"), (f"edge_{TAG}_9", None)):
+        line.hear(type="call.received", input_audio_bytes=3, last_client_event_id=event_id)
+        assert line.caller.events[-1]["last_client_event_id"] == told
+    line.hear(event_id="evt_1", type="error", error={"message": "odd", "event_id": last})
+    assert line.caller.events[-1]["error"]["event_id"] is None
+
+
 def test_a_server_without_calls_is_passed_on_whatever_it_says() -> None:
     """Its events have no numbers, and nothing is acknowledged."""
     caller, pod = RecordingCaller(), RecordingPod()

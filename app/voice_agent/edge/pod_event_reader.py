@@ -10,7 +10,7 @@ from voice_agent.call.audio import AudioFormat
 from voice_agent.client.client_line import ClientLine
 from voice_agent.client.session_events import call_info, told_format
 from voice_agent.edge.caller_messages import CallerMessages
-from voice_agent.edge.event_ids import client_id
+from voice_agent.edge.event_ids import client_id, newest_client_id
 from voice_agent.websocket.frames import text_frame
 
 
@@ -23,17 +23,15 @@ class PodEventReader:
         self._format: AudioFormat | None = None
         """Of the caller's audio; None where the server does not say it."""
 
-    def greeting(self, event: dict[str, Any], frame: bytes) -> bytes:
+    def greeting(self, event: dict[str, Any]) -> bytes:
         """The first greeting is the caller's: the frame that it gets, without what only the edge asked for."""
         self._format = told_format(event)
         told = call_info(event)
         self._line.begin_at(told.get("input_audio_bytes", 0))
-        if self._messages.wants_received and not told.get("last_client_event_id"):
-            return frame
+        last = newest_client_id(told.get("last_client_event_id"))
+        told["last_client_event_id"] = self._messages.ids.newest_client_id = last
         if not self._messages.wants_received:
             told.pop("newest_event_id", None)
-        if told:
-            told["last_client_event_id"] = client_id(told.get("last_client_event_id"))
         return text_frame(orjson.dumps(event))
 
     def received(self, event: dict[str, Any]) -> bytes | None:
@@ -42,7 +40,7 @@ class PodEventReader:
         self._line.received(event["input_audio_bytes"], self._messages.ids.number(last))
         if not self._messages.wants_received:
             return None
-        return text_frame(orjson.dumps({**event, "last_client_event_id": client_id(last)}))
+        return text_frame(orjson.dumps({**event, "last_client_event_id": newest_client_id(last)}))
 
     def error(self, event: dict[str, Any]) -> bytes:
         """The frame with the client's own id in it; an append that was refused does not count.

@@ -116,7 +116,7 @@ class ProxiedCall:
         if told := call_info(event):
             self.call_id, self.token = told.get("id", ""), told.get("resume_token", "")
             self.newest = event_number(event) or 0
-            greeting = self._reader.greeting(event, greeting)
+            greeting = self._reader.greeting(event)
         self._caller.pass_on(greeting, self.newest, counts=False)
 
     def pod_lost(self) -> None:
