@@ -29,6 +29,7 @@ WIRE = """
 defaults
     mode tcp
     timeout connect 5s
+    retries 0  # A dead pod is found so at once, as without a wire.
     timeout client 1h
     timeout server 1h
 listen wire
