@@ -98,13 +98,19 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def test_what_speaks_no_tls_is_told_so(tls: dict[str, Any]) -> None:
-    """In plain HTTP if it asked so; what is neither gets an alert, or nothing."""
+    """In plain HTTP, and read also by a peer that still sends; what begins like TLS and is none gets an alert."""
     async with running(**tls) as server:
-        for said, answer in ((LIVE, b"HTTP/1.1 400 "), (b"\0" * 100, b"")):
+        for said, more, answer in (
+            (LIVE[:5], LIVE[5:], b"HTTP/1.1 400 "),
+            (b"\0" * 100, b"\0", b"HTTP/1.1 400 "),
+            (b"\x16\x03\x01\x00\x05hello", b"", b"\x15\x03"),
+        ):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(said)
             async with asyncio.timeout(PATIENCE_S):
-                assert (await reader.read()).startswith(answer)
+                begun = await reader.readexactly(1)
+                writer.write(more)
+                assert (begun + await reader.read()).startswith(answer)
             writer.close()
         assert (await server.http.get("/healthz/live")).status_code == 200
 

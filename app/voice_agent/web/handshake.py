@@ -3,7 +3,7 @@
 ::
 
     OPENING --no header of the PROXY protocol, or a whole one--> READING (over TLS, if that is spoken)
-      |--over a limit, not trusted--> LINGERING
+      |--over a limit, not trusted, plain where TLS is spoken--> LINGERING
     READING --whole request--> ANSWERING --answered, kept alive--> READING (idle until the next byte)
       |                          |--upgrade--> handed to `web.upgrade`
       |--over a limit------------|--cannot be parsed--> LINGERING --peer closed, or `LINGER_S`--> gone
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 LINGER_BYTES = 1024 * 1024
 """So much of what a refused peer still sends is read and dropped meanwhile; then it is no longer read."""
+TLS_HANDSHAKE = 0x16
+"""With which TLS begins (RFC 8446, section 5.1)."""
 UNTRUSTED = "Only an address of VOICE_TRUSTED_PROXIES may begin with the PROXY protocol."
 
 
@@ -227,6 +229,8 @@ class Handshake(asyncio.Protocol):
         rest = first[header.size :]
         if self._shared.certificates is None:
             self.data_received(rest)
+        elif rest and rest[0] != TLS_HANDSHAKE:
+            self.refuse(ConnectionRefused(400, "tls_required", "This port speaks TLS: take https:// or wss://."))
         else:
             secured = TlsTransport(self._transport, self._shared.certificates.context, self)
             self._transport = secured

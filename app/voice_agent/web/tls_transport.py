@@ -8,7 +8,7 @@ given to the transport below at once: what that one has sent is what was sent, a
 ::
 
     HANDSHAKE --peer's Finished--> ESTABLISHED --close, write_eof: close_notify--> bytes are dropped --> gone
-        |--no TLS: 400 in plain text; broken: an alert-------------------------------------------------> gone
+        |--broken: an alert----------------------------------------------------------------------------> gone
 
 Handshakes and records are worked on in shares of the loop's turns (`loop_scheduler`), as frames are: a thousand callers
 who connect at once, or one who sends records of one byte, make nobody wait.
@@ -20,12 +20,8 @@ import asyncio
 import ssl
 from typing import Any, cast
 
-from voice_agent.errors import ConnectionRefused
-from voice_agent.web.refusals import message
 from voice_agent.web.tls_session import TlsSession
 from voice_agent.websocket.loop_scheduler import LoopScheduler
-
-NO_TLS = ConnectionRefused(400, "tls_required", "This port speaks TLS: take https:// or wss://.")
 
 
 class TlsTransport(asyncio.Transport):
@@ -210,8 +206,8 @@ class TlsReceiver(asyncio.Protocol):
         self._is_working = True
         try:
             has_left = (self._session.is_established or self._session.shake_hands()) and self._give(until_s)
-        except ssl.SSLError as error:
-            self._refuse(error)
+        except ssl.SSLError:
+            self._refuse()
             return False
         except Exception as fault:  # noqa: BLE001 - told to the loop, as its own transports do
             asyncio.get_running_loop().call_exception_handler(
@@ -260,11 +256,8 @@ class TlsReceiver(asyncio.Protocol):
         if not self.protocol.eof_received():
             self._transport.close()
 
-    def _refuse(self, error: ssl.SSLError) -> None:
-        """The peer speaks no TLS, or none of ours: an alert says why, as far as the library has one."""
-        if error.reason == "HTTP_REQUEST":
-            self._session.take_unsent()
-            self._transport.below.write(message(NO_TLS))
+    def _refuse(self) -> None:
+        """The peer speaks none of our TLS: an alert says why, as far as the library has one."""
         self._flush()
         self.is_write_ended = True
         self._transport.close()
