@@ -135,6 +135,22 @@ def test_a_greeting_that_is_no_event_is_passed_on() -> None:
     assert (unnumbered.call_id, unnumbered.token, unnumbered.newest) == ("a", "b", 0)
 
 
+def test_a_server_that_waits_for_its_client_gets_what_that_says_as_it_is() -> None:
+    """It has not greeted, and the caller is told nothing in its place; nothing is kept, for no other pod goes on."""
+    caller, pod = RecordingCaller(), RecordingPod()
+    call = proxied(caller)
+    call.begin(pod, None)
+    assert call.take('{"type":"setup","event_id":"mine"}')
+    assert (caller.events, pod.heard, call.kept_bytes) == ([], [{"type": "setup", "event_id": "mine"}], 0)
+
+
+def test_a_next_pod_whose_greeting_is_no_event_ends_the_call() -> None:
+    """Nobody could say where it goes on."""
+    line = CallUnderTest()
+    line.call.pod_lost()
+    assert not line.call.go_on(RecordingPod(), text_frame(b'"hello"'))
+
+
 def test_what_cannot_be_read_of_a_pod_goes_on_as_it_is() -> None:
     """A pod of ours sends none; an event without a number is not passed on, for it could not come once."""
     line = CallUnderTest(number=3)
@@ -359,6 +375,9 @@ def test_a_caller_is_not_read_for_a_pod_that_does_not_keep_up() -> None:
 def test_what_is_no_event_waits_for_a_pod() -> None:
     """And nothing else that comes overtakes it, for `takes` says no until then."""
     line = CallUnderTest()
+    line.call.pod_lost()
+    assert line.call.takes()
+    assert line.goes_on(0) is not None
     assert line.call.take("[1]")
     assert line.pod.heard == [[1]]
     line.call.pod_lost()

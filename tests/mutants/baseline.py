@@ -22,18 +22,13 @@ MUTATED = (
     "app/voice_agent/runtime",
     "app/voice_agent/stores",
     "app/voice_agent/client/client_line.py",
-    *(
-        f"app/voice_agent/edge/{name}.py"
-        for name in (
-            "appends",
-            "caller_messages",
-            "event_ids",
-            "pod_event_reader",
-            "pod_events",
-            "pod_frames",
-            "proxied_call",
-        )
-    ),
+    "app/voice_agent/edge/appends.py",
+    "app/voice_agent/edge/caller_messages.py",
+    "app/voice_agent/edge/event_ids.py",
+    "app/voice_agent/edge/pod_event_reader.py",
+    "app/voice_agent/edge/pod_events.py",
+    "app/voice_agent/edge/pod_frames.py",
+    "app/voice_agent/edge/proxied_call.py",
 )
 """Folders and files; of the edge what decides."""
 PARTS = (

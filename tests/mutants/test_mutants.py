@@ -15,6 +15,7 @@ import pytest
 
 from tests.mutants import trial
 from tests.mutants.__main__ import choose
+from tests.mutants.baseline import LEFT_OUT, MUTATED, PARTS
 from tests.mutants.journal import Journal, explained
 from tests.mutants.mutations import mutants_of
 from tests.mutants.patching import ROOT, patch
@@ -181,3 +182,9 @@ def test_survivors_that_are_explained_are_in_the_code() -> None:
     reasons = explained()
     assert reasons.keys() - keys == set()
     assert [key for key, why in reasons.items() if len(why.split()) < 4] == []
+
+
+@pytest.mark.parametrize("path", [*MUTATED, *PARTS, *LEFT_OUT])
+def test_what_is_mutated_and_what_judges_it_exists(path: str) -> None:
+    """A file that is moved takes its line along."""
+    assert (ROOT / path).exists()
