@@ -60,7 +60,7 @@ def test_callers_get_to_edges_alone(made: dict[str, dict[str, Any]]) -> None:
     edge = part(made, EDGE)
     assert [it["internal"] for it in (edge["aws_lb.this"], part(made, POD)["aws_lb.this"])] == [False, True]
     public = Listener.of(edge, "aws_lb_listener.https")
-    for path in (*NEW_CALL_PATHS, "/realtime/call_x", "/twilio/voice", "/v1/realtime/client_secrets"):
+    for path in (*NEW_CALL_PATHS, "/realtime/call_x", "/twilio/voice", "/v1/realtime/client_secrets", "/"):
         assert public.answer(path) == Answer(weights={"voice-edge": 100}), path
     for path in ("/admin/calls", "/metrics", "/%61dmin/calls", "/healthz/realtime"):
         assert public.answer(path) == Answer(status=404)

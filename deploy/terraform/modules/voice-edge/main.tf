@@ -92,11 +92,12 @@ resource "aws_lb_listener" "http" {
   }
 }
 
-# Two rules, for a condition takes three values. Which pod a call gets is decided behind the edges.
+# Several rules, for a condition takes three values. Which pod a call gets is decided behind the edges.
 resource "aws_lb_listener_rule" "callers" {
   for_each = {
     calls     = { priority = 10, paths = ["/realtime", "/v1/realtime", "/openai/*realtime"] }
     stateless = { priority = 20, paths = ["/realtime/call_*", "/twilio/*", "/v1/realtime/client_secrets"] }
+    page      = { priority = 30, paths = ["/"] }
   }
 
   listener_arn = aws_lb_listener.https.arn
