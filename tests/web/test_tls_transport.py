@@ -20,6 +20,7 @@ from tests.web.rig import Running, refuse, running
 from voice_agent.runtime.ports import StartCall
 from voice_agent.web.handshakes import HandshakeLimits
 from voice_agent.web.tls_transport import TlsReceiver, TlsTransport
+from voice_agent.websocket.frames import masked, text_frame
 from voice_agent.websocket.loop_scheduler import LoopScheduler
 
 pytestmark = needs_openssl
@@ -30,6 +31,7 @@ UPGRADE = (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+RECORDS = 50
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -155,19 +157,33 @@ async def test_half_a_request_and_an_end_of_the_peers_direction(tls: dict[str, A
 
 async def test_records_are_worked_on_in_shares(tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are in what the kernel gives at once: the next ones wait for their turn, in order."""
-    turns: list[int] = []
-    async with running(**tls) as server, server.connect() as caller:
-        read = TlsReceiver.work
+    shares: list[float] = []
+    heard: list[object] = []
+    work = TlsReceiver.work
 
-        def work(self: TlsReceiver, until_s: float) -> bool:
-            turns.append(1)
-            return read(self, self._scheduler.clock())
+    def work_a_little(self: TlsReceiver, until_s: float) -> bool:
+        shares.append(until_s)
+        return work(self, self._scheduler.clock())
 
-        monkeypatch.setattr(TlsReceiver, "work", work)
-        for number in range(50):
-            await caller.send(str(number))
-        assert [await caller.recv() for _ in range(50)] == [str(number) for number in range(50)]
-        assert len(turns) >= 50
+    async def listen(transport: Any) -> None:
+        while not isinstance(message := await transport.receive(), int):
+            heard.append(message)
+
+    async with running(**tls) as server:
+        server.pod.script = listen
+        peer = peer_of(server)
+        await peer.connect()
+        peer.tls.write(b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\n" + UPGRADE)
+        peer.flush()
+        await until(lambda: bool(server.pod.attachments))
+        monkeypatch.setattr(TlsReceiver, "work", work_a_little)
+        for number in range(RECORDS):
+            peer.tls.write(masked(text_frame(b"%d" % number), b"mask"))
+        peer.flush()
+        await until(lambda: len(heard) == RECORDS)
+        assert heard == [str(number) for number in range(RECORDS)]
+        assert len(shares) >= RECORDS
+        peer.socket.close()
 
 
 async def test_who_waits_for_a_share_is_not_read(tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
