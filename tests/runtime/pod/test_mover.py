@@ -174,3 +174,19 @@ async def its() -> AsyncIterator[Rig]:
     """Whole pods."""
     async with rig() as made:
         yield made
+
+
+async def test_no_more_calls_are_begun_than_are_asked_for(pod: Pod) -> None:
+    """However long each takes: one that is under way may be the last."""
+    calls = [Attached(pod, number) for number in range(30)]
+    for call in calls:
+        call.may_end.clear()
+    pod.heartbeat.requests.mover.start(move(10**6, Destination("", 7)))
+    await until(lambda: sum(call.tries for call in calls) >= 7)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sum(call.tries for call in calls) == 7
+    for call in calls:
+        call.may_end.set()
+    await over(pod)
+    assert sum(call.went_to is not None for call in calls) == 7
