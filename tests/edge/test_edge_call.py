@@ -1,6 +1,6 @@
 """A caller who knows nothing of resuming is held while pods come and go.
 
-Here are the tests of `pod_event_reader`, `resuming`, `caller_socket` and of `proxied_call` over sockets, too.
+Here are the tests of `caller_socket`, too, and those of `pod_event_reader` and `proxied_call` over sockets.
 """
 
 from __future__ import annotations
