@@ -129,6 +129,9 @@ class EdgeCall:
                 overtaken = code == CloseCode.ATTACHED_ELSEWHERE and self._resuming.may_be_ours()
                 if not overtaken and (told := self._proxied.close_after(code)) is not None:
                     if code not in ENDED:
+                        log.warning(
+                            "a caller is closed as its pod closed", call_id=self.call_id, code=code, reason=reason
+                        )
                         self._observer.lost("closed")
                     await self._caller.close(told, reason)
                     return

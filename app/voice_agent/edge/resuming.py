@@ -24,6 +24,8 @@ balancer may send to a pod that has fallen silent for as long as its health chec
 given up while its pod is at it takes the call from the next one, and that costs pods that are late already."""
 MOST_UNANSWERED = 3
 """Of a search that goes on and on, so many tries are held to be under way still."""
+OVERTAKES = 2
+"""So often each may take the call from the connection that serves it: when it is claimed, and when it is attached."""
 STEADY_S = 5.0
 """A connection that lasted so long is no try any more: the next one may last as long."""
 
@@ -52,8 +54,8 @@ class Resuming:
         self._until_s = 0.0
         self._pause_s = 0.0
         self._answer_s = ANSWER_S
-        self._unanswered = 0
-        """Tries that were given up and that a pod may take all the same, once it gets to them."""
+        self._overtakes_left = 0
+        """How often tries that were given up may take the call all the same, once a pod gets to them."""
 
     async def next_pod(self, call_id: str, token: str, newest: int, named: str = "") -> PodSocket | None:
         """A pod that goes on behind event `newest`; None if there is none for so long. Raises `PodRefused`: never.
@@ -98,11 +100,11 @@ class Resuming:
         return None
 
     def _gave_up(self) -> None:
-        self._unanswered = min(self._unanswered + 1, MOST_UNANSWERED)
+        self._overtakes_left = min(self._overtakes_left + OVERTAKES, MOST_UNANSWERED * OVERTAKES)
 
     def may_be_ours(self) -> bool:
-        """The call is attached elsewhere: whether it may be by a try that was given up, each of which counts once."""
-        if not self._unanswered:
+        """The call is attached elsewhere: whether it may be by a try that was given up."""
+        if not self._overtakes_left:
             return False
-        self._unanswered -= 1
+        self._overtakes_left -= 1
         return True
