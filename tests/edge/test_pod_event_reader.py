@@ -49,10 +49,12 @@ def heard(frame: bytes) -> Any:
 
 
 def test_a_greeting_says_where_the_callers_audio_begins() -> None:
-    """Somebody may have said something before; which event it holds by is only for who asked."""
+    """Somebody may have spoken before, or a server not tell; which event it holds by is for who asked."""
     its = ReaderUnderTest(at_bytes=300)
     assert its.line.end == 300
     assert "newest_event_id" not in its.greeted["session"]["call"]
+    its.reader.greeting({"session": {"call": {"id": "call"}}})
+    assert its.line.end == 0
     assert ReaderUnderTest(wants_received=True).greeted["session"]["call"]["newest_event_id"] == "evt_0"
 
 
@@ -75,6 +77,7 @@ def test_a_refused_append_with_an_id_is_known_by_it() -> None:
     assert its.error(event_id=f"edge_{TAG}_8") == {"event_id": None, "input_audio_bytes": 0}
     assert its.line.end == 0
     assert its.error(event_id="another") == {"event_id": "another"}
+    assert its.error(event_id=f"edge_{TAG}_9") == {"event_id": None}
 
 
 def test_the_format_changes_with_the_update_that_took_effect() -> None:
