@@ -82,10 +82,13 @@ class Dialer:
 
     async def dial_any(self, request: UpgradeRequest) -> Answered:
         """As `dial`; what does not answer is passed over for the next address, or for what a load balancer has next."""
-        for _ in self.urls[1:] or self.urls:
+        # All of them from one on: others take turns meanwhile, and might leave this one the same address twice.
+        first = self.urls.index(self.next_url())
+        urls = (*self.urls[first:], *self.urls[:first])
+        for url in urls[:-1] or urls:
             with suppress(PodUnreachable):
-                return await self.dial(request, within_s=FIRST_DIAL_S)
-        return await self.dial(request)
+                return await self._dial(url, request, FIRST_DIAL_S)
+        return await self._dial(urls[-1], request, DIAL_S)
 
     async def dial(self, request: UpgradeRequest, *, at: str = "", within_s: float = DIAL_S) -> Answered:
         """A connection on which a pod has greeted. Raises `PodRefused` and `PodUnreachable`.
@@ -94,7 +97,10 @@ class Dialer:
         """
         if at and not self._direct:
             raise PodUnreachable(f"{at}: pods are asked through the load balancer alone")
-        url = urlsplit(at or self.next_url())
+        return await self._dial(at or self.next_url(), request, within_s)
+
+    async def _dial(self, address: str, request: UpgradeRequest, within_s: float) -> Answered:
+        url = urlsplit(address)
         is_safe = url.scheme == "wss"
         host, port = url.hostname or "", url.port or (443 if is_safe else 80)
         loop = asyncio.get_running_loop()
