@@ -1,9 +1,10 @@
 """Which pod gives how many calls to which: to even out their load, as an operator says, or to empty some. Pure.
 
 A pod's *load* is its calls by its capacity, its *share* what it would have if all pods of its color had the same load.
-`balance` moves calls from pods that have more than their share and `SLACK`, or whose event loop lags, to those that
-have less, and fills none beyond its share and `SLACK`. So a second run finds nothing to do, and calls do not swing to
-and fro between two pods that are hot in turns. No plan fills a pod beyond its capacity.
+`balance` moves calls from pods that have more than their share and `SLACK` to those that have less. A pod whose event
+loop lags gives what is more than its share without slack, and takes none. None gives below its share, none takes beyond
+it: so a call that has moved lies in no pod's surplus, and calls do not swing between pods that lag in turns. No plan
+fills a pod beyond its capacity.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from voice_agent.stores.base import PodHeartbeat
 
 LAG_MS = 25
 """More than a frame late: callers begin to hear it. As `VOICE_OVERLOAD_LAG_MS`."""
-LAG_SHARE = 0.25
-"""Of the calls of a pod that lags: so many are to move in one run, and whether that was enough is seen in the next."""
 SLACK = 0.1
+"""Calls move for no less: that a pod has a few more than its share is nothing that a caller hears."""
 SLACK_CALLS = 2
 """Beside `SLACK`: pods with few calls are never even."""
 
@@ -90,14 +90,12 @@ def balance(
         takes: Counter[str] = Counter()
         for pod in of_color:
             share = total * pod.capacity / places if places else 0.0
-            limit = floor(share * (1 + SLACK) + SLACK_CALLS)
-            surplus = pod.calls - ceil(share) if pod.calls > limit else 0
-            if pod.lags:
-                surplus = max(surplus, ceil(pod.calls * LAG_SHARE))
-            if surplus and (sources is None or pod.name in sources):
+            surplus = pod.calls - ceil(share)
+            is_hot = pod.lags or pod.calls > share * (1 + SLACK) + SLACK_CALLS
+            if surplus > 0 and is_hot and (sources is None or pod.name in sources):
                 gives[pod.name] = min(surplus, pod.movable)
-            elif not surplus and pod.takes_calls and (targets is None or pod.name in targets):
-                takes[pod.name] = max(0, min(limit, pod.capacity) - pod.calls)
+            elif not pod.lags and pod.takes_calls and (targets is None or pod.name in targets):
+                takes[pod.name] = max(0, min(ceil(share), pod.capacity) - pod.calls)
         moves += _paired(of_color, gives, takes, _emptiest)
     return moves
 
