@@ -104,7 +104,7 @@ class Witness:
         known.epoch = max(known.epoch, write.epoch)
         known.is_missing = False
         known.lost_what_it_had = known.lost_what_it_had and not write.whole
-        known.durable_n = held[-1].n if held else 0
+        known.durable_n = int(write.fields.get("seq", known.durable_n))  # What was acknowledged is in no outbox.
         known.ever_durable_n = max(known.ever_durable_n, known.durable_n)
         if not known.forgotten and any(b.n != a.n + 1 for a, b in pairwise(held)):
             self.broken(f"exactly once: the outbox has a hole: {[entry.n for entry in held]}")

@@ -436,7 +436,7 @@ class Manifests:
         self.server._keys.update(keys)
         for call_id in before:
             kept = self.server._calls.get(call_id)
-            newest = kept.outbox[-1].n if kept is not None and kept.outbox else 0
+            newest = int(kept.fields["seq"]) if kept is not None else 0  # What was acknowledged is in no outbox.
             self.witness.store_lost(call_id, newest, int(kept.fields["epoch"]) if kept is not None else 0)
 
     def _evict(self) -> None:
