@@ -7,14 +7,14 @@ import socket
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
-from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, LABEL, MIB, PREFIX, TlsFiles, tls_files
+from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, LABEL, MIB, PREFIX, TlsFiles, check_networks, tls_files
 
 
 class EdgeSettings(BaseSettings):
@@ -80,14 +80,29 @@ class EdgeSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
+    _check_networks = field_validator("trusted_proxies")(check_networks)
+
     @field_validator("to")
     @classmethod
     def _check_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         for address in addresses:
             parts = urlsplit(address)
-            if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.path.strip("/") or parts.query:
+            if (
+                parts.scheme not in ("ws", "wss")
+                or not parts.hostname
+                or not _has_valid_port(parts)
+                or parts.path.strip("/")
+                or parts.query
+            ):
                 raise ValueError(f"{address!r} is not an address such as ws://lb:8080")
         return addresses
+
+
+def _has_valid_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def load_edge_settings(**arguments: object) -> EdgeSettings:
@@ -98,6 +113,7 @@ def load_edge_settings(**arguments: object) -> EdgeSettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
-        name = f"--{field.replace('_', '-')}" if field in given else EDGE_PREFIX + field.upper()
+        prefix = PREFIX if EdgeSettings.model_fields[field].validation_alias else EDGE_PREFIX
+        name = f"--{field.replace('_', '-')}" if field in given else prefix + field.upper()
         missing = "must be set, such as ws://lb:8080" if first["type"] == "missing" else ""
         raise SettingsError(f"{name}: {missing or first['msg'].removeprefix('Value error, ')}.") from None

@@ -67,6 +67,16 @@ def tls_files(certificate: Path | None, key: Path | None, prefix: str) -> TlsFil
     return None
 
 
+def check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    """As they are. Raises `ValueError` if one is no address or network."""
+    for network in networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
+    return networks
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Durations are seconds, sizes bytes, unless the name says otherwise."""
 
@@ -174,15 +184,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
         return tuple(origin.lower() for origin in origins)
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            try:
-                ip_network(network, strict=False)
-            except ValueError:
-                raise ValueError(f"{network!r} is no address or network such as 10.0.0.0/8") from None
-        return networks
+    _check_networks = field_validator("trusted_proxies")(check_networks)
 
     @field_validator("advertise_address")
     @classmethod
