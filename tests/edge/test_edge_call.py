@@ -295,6 +295,45 @@ async def test_who_leaves_while_no_pod_is_there_is_told_to_the_next(*, hangs_up:
         greeting.cancel()
 
 
+async def test_last_words_that_no_pod_heard_are_said_to_the_next_before_it_is_told() -> None:
+    """Who hangs up has said them all the same."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        its.pods.refuse_all(503)
+        await (await its.pods.connection(0)).socket.close(1012)
+        await until(lambda: its.edge.away == 1)
+        await caller.append(AUDIO)
+        await caller.say(type="input_audio_buffer.commit")
+        await caller.socket.close(1000)
+        its.pods.refusals.clear()
+        greeting = asyncio.create_task(greet_all(its.pods))
+        await until(lambda: 1000 in [pod.closed_with for pod in its.pods.connections[1:]])
+        greeting.cancel()
+        told = next(pod for pod in its.pods.connections[1:] if pod.closed_with == 1000)
+        assert told.audio == AUDIO
+        assert [event["type"] for event in told.heard] == ["input_audio_buffer.append", "input_audio_buffer.commit"]
+
+
+async def test_who_hangs_up_while_a_pod_replays_needs_no_other_one() -> None:
+    """It is told behind what it lacks, once that can be said; one that does not get so far is told all the same."""
+    async with edge_rig() as its:
+        caller = await its.call()
+        await caller.append(AUDIO)
+        await (await its.pods.connection(0)).socket.close(1012)
+        again = await its.pods.connection(1)
+        await again.greet(call={"newest_event_id": "evt_2"})
+        await said(again, 1)
+        await caller.hear(2)
+        await caller.socket.close(1000)
+        await until(lambda: its.callers_here == 0)
+        assert again.closed_with is None
+        await said(again, 2)
+        await until(lambda: again.closed_with == 1000)
+        assert again.audio == AUDIO
+        assert len(its.pods.connections) == 2
+        await until(lambda: its.edge.status().active_calls == 0)
+
+
 async def test_the_call_of_one_who_may_be_back_over_another_edge_is_left_alone() -> None:
     """Whoever comes for it now would take it from the caller."""
     async with edge_rig() as its:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+import random
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.long_messages import BLOCK_BYTES, LONG_BYTES, LongMessage
 
 MIB = 1024 * 1024
-LONG = base64.b64encode(os.urandom(LONG_BYTES)).decode()
+LONG = base64.b64encode(random.Random(7).randbytes(LONG_BYTES)).decode()
 short_texts = st.text(max_size=20)
 long_texts = st.tuples(
     short_texts, st.integers(0, len(LONG)), st.sampled_from(["", "=", "==", " ", '"', "\\", "\n", "é"])
@@ -56,6 +56,23 @@ def test_what_is_no_json_stays_none(text: str) -> None:
     """A number that long is none that JSON's reader takes."""
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(LongMessage(text.encode()).json)
+
+
+@pytest.mark.parametrize("escapes", [{"/": "\\/"}, {"+": "\\u002B", "/": "\\u002f"}])
+@pytest.mark.parametrize("ahead", ["", "\\n", "\\u00e9"])
+def test_escaped_base64_is_base64(escapes: dict[str, str], ahead: str) -> None:
+    """As PHP and .NET write it; escapes stand across the ends of blocks, too."""
+    audio = LONG * 4
+    for offset in range(8):
+        written = audio
+        for character, escape in escapes.items():
+            written = written.replace(character, escape)
+        text = ('{"x":"' + "x" * offset + ahead + '","audio":"' + ahead + written + '"}').encode()
+        long = LongMessage(text)
+        assert len(long.json) < len(text) / 2
+        parsed = orjson.loads(long.json)
+        assert orjson.loads(long.whole(orjson.dumps(parsed))) == orjson.loads(text)
+        assert long.length(parsed["audio"]) == len(orjson.loads(text)["audio"])
 
 
 def test_nearly_all_of_a_long_message_is_cut_out() -> None:

@@ -10,9 +10,9 @@ from websockets.speedups import apply_mask
 
 from tests.edge.rig import CALL_ID, PCM, TOKEN, ULAW
 from voice_agent.call.closing import CloseCode
-from voice_agent.edge import proxied_call
+from voice_agent.edge import caller_messages, proxied_call
 from voice_agent.edge.appends import client_frame
-from voice_agent.edge.caller_messages import CallerMessages
+from voice_agent.edge.caller_messages import CallerMessages, TooMuchJson
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.proxied_call import ProxiedCall
 from voice_agent.websocket.frames import payload_start, text_frame
@@ -27,10 +27,14 @@ class RecordingCaller:
         self.events: list[dict[str, Any]] = []
         self.numbers: list[tuple[int, bool]] = []
         """Of each event its number, and whether it is to be known when the caller has it."""
+        self.failed: tuple[int, str] | None = None
 
     def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
         self.events.append(orjson.loads(frame[payload_start(frame) :]))
         self.numbers.append((number, counts))
+
+    def fail(self, code: int, reason: str) -> None:
+        self.failed = (code, reason)
 
 
 class RecordingPod:
@@ -435,3 +439,16 @@ def test_an_append_with_an_id_is_audio() -> None:
     whole = line.goes_on(0)
     assert whole is not None
     assert [event["event_id"] for event in whole.heard] == [f"edge_{TAG}_1_a"]
+
+
+def test_an_append_that_would_take_too_long_to_read_is_refused_and_named() -> None:
+    """Its audio could not be counted; what is no append goes on as it is, for the pod to refuse."""
+    one = CallUnderTest()
+    junk = "a b " * (caller_messages.MAX_JSON_BYTES // 4 + 1)
+    assert one.say(type="x", text=junk)
+    assert one.caller.failed is None
+    assert len(one.pod.heard) == 1
+    assert one.say(type="input_audio_buffer.append", audio="AAAA", text=junk)
+    assert one.caller.failed == (CloseCode.MESSAGE_TOO_BIG, str(TooMuchJson()))
+    assert len(one.pod.heard) == 1
+    assert one.told == ["edge_json_bytes"]

@@ -66,3 +66,17 @@ def test_who_comes_back_by_itself_says_so(query: bytes, *, comes_back: bool) -> 
     assert request(query).comes_back is comes_back
     assert not request(query).wants_received
     assert request(query + b"&received=1").wants_received
+
+
+@pytest.mark.parametrize(
+    "path", [b"/realtime/call_aaaaaaaaaaaaaaaaaaaaaaaaaa", b"/re%61ltime/call_aaaaaaaaaaaaaaaaaaaaaaaaaa"]
+)
+def test_who_resumes_by_the_path_comes_back(path: bytes) -> None:
+    """However it is written: nothing is acknowledged for it, and it is sent away when the edge leaves."""
+    asked = request(b"resume_token=t", path)
+    assert asked.comes_back
+    assert asked.may_resume
+    assert asked.is_call
+    assert asked.resume("call_x", "new", 1).target.startswith("/realtime?")
+    assert not request(b"model=echo").comes_back
+    assert not request(b"model=echo").may_resume

@@ -220,6 +220,10 @@ class CallerLink:
         self.down.put((number, frame[payload_start(frame) :].decode()))
         self._look_whether_slow()
 
+    def fail(self, code: int, reason: str) -> None:
+        """See `CallerSocket`."""
+        self.down.put(code, last=True)
+
     def newest_acknowledged(self) -> int:
         """See `CallerSocket`."""
         newest = self.down.arrived

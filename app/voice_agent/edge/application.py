@@ -25,7 +25,6 @@ from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.requests import CallerRequest
 from voice_agent.edge.resuming import Resuming
 from voice_agent.errors import ConnectionRefused
-from voice_agent.runtime.pod.fleet import TAKES_CALLS
 from voice_agent.web.health import PROMETHEUS_TEXT, UNCACHED
 from voice_agent.web.realtime import ADDRESS, TAKE_OVER
 from voice_agent.web.refusals import refuse_upgrade
@@ -133,8 +132,7 @@ def build_app(edge: Edge, page: Callable[[], bytes], plain: ASGIApp) -> Starlett
 
     async def realtime(request: Request) -> Response:
         status = edge.status()
-        serves = status.status in TAKES_CALLS
-        return JSONResponse(asdict(status), status_code=200 if serves else 503, headers=UNCACHED)
+        return JSONResponse(asdict(status), status_code=200 if edge.serves else 503, headers=UNCACHED)
 
     async def live(request: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=UNCACHED)

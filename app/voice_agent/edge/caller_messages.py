@@ -17,7 +17,15 @@ from voice_agent.websocket.frame_reader import LARGE_TEXT_BYTES
 CHECKED_CHARS = 256 * 1024
 """Of base64: more is measured by its length alone. Where it turns out to be none, the pod's error names its id."""
 MAX_JSON_BYTES = 4 * 1024 * 1024
-"""Of a message besides base64: a pod refuses it with a quarter of that, however its characters are escaped."""
+"""Of a message besides base64. A pod has no use for a quarter of that, but would take an append with it; to read it
+would hold up every other caller."""
+
+
+class TooMuchJson(Exception):
+    """An append whose audio cannot be counted without reading too much."""
+
+    def __init__(self) -> None:
+        super().__init__(f"over {MAX_JSON_BYTES} bytes besides base64 in an append")
 
 
 class MessageKind(Enum):
@@ -49,9 +57,11 @@ class CallerMessages:
         """Numbers of the `session.update`s that the pod has not answered, oldest first."""
 
     def read(self, message: str | bytes) -> CallerMessage:
-        """What a message is, with an id in it that is the edge's."""
+        """What a message is, with an id in it that is the edge's. Raises `TooMuchJson`."""
         text = message.encode() if isinstance(message, str) else message
         long = LongMessage(text)
+        if len(long.json) > MAX_JSON_BYTES and APPEND.encode() in long.json:
+            raise TooMuchJson
         event = _event_in(long.json)
         if event is None or event.get("type") == "call.acknowledge":
             return _said_once(message)

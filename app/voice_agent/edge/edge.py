@@ -129,6 +129,11 @@ class Edge:
         )
 
     @property
+    def serves(self) -> bool:
+        """Whether callers are to be sent here: an overload refuses the new ones, but those who come back are taken."""
+        return self.admission.refusal(may_resume=True) is None and self.upstreams.take_calls
+
+    @property
     def draining(self) -> bool:
         """Whether it takes nothing new."""
         return self._draining is not None

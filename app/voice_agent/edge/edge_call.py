@@ -16,6 +16,7 @@ decided by `ProxiedCall`; here is what takes time.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -30,6 +31,10 @@ from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.proxied_call import CallerWriter, ProxiedCall
 from voice_agent.edge.resuming import Resuming
 
+CATCH_UP_S = 2.0
+"""How long a pod has to take what a caller said who has hung up meanwhile."""
+CATCH_UP_TRIES = 3
+"""So many pods may be lost at that."""
 ENDED = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.CALL_ENDED, CloseCode.CALL_TIMED_OUT})
 """Closes with which a call has come to its end."""
 RESUMED = "call goes on"
@@ -162,6 +167,7 @@ class EdgeCall:
         if not self._gone.done():
             self._proxied.pod_lost()
             self._gone.set_result((code, reason))
+            self._room.set()
 
     def pod_keeps_up(self) -> None:
         """See `PodListener`: the caller may be read again."""
@@ -176,23 +182,42 @@ class EdgeCall:
     async def _caller_left(self, code: int) -> None:
         """A hang-up is one; whatever else ends the connection leaves the call to whoever may come back."""
         hung_up = code == CloseCode.NORMAL_CLOSURE
-        if (hung_up or not self._comes_back) and self._proxied.is_away and self._proxied.token:
+        if hung_up or not self._comes_back:
             # A pod has to be told, or the call would wait for its caller for as long as it may, and count as one that a
             # handoff lost. Who may be back by now over another edge is left alone: the call would be taken from it.
-            try:
-                self._pod = await self._next_pod() or self._pod
-            except PodRefused:
-                return
+            await self._catch_up()
         self._pod.close(CloseCode.NORMAL_CLOSURE if hung_up else CloseCode.GOING_AWAY)
+
+    async def _catch_up(self) -> None:
+        """Have a pod that got all the caller said; as far as there is one."""
+        proxied = self._proxied
+        for _ in range(CATCH_UP_TRIES):
+            if not (proxied.is_away and proxied.token):
+                return
+            if self._pod.closed is not None:
+                try:
+                    pod = await self._next_pod()
+                except PodRefused:
+                    return
+                if pod is None or not self._take_on(pod):
+                    return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_S):
+                    while self.is_away and not self._gone.done():
+                        self._room.clear()
+                        await self._room.wait()
 
     async def _come_back(self, code: int, reason: str, reading: asyncio.Future[int]) -> bool:
         """Have another pod go on, which `reason` may name; False if the call is over."""
         lost_s = self._pod.lost_s
         named = address_in(reason) if code == CloseCode.SERVICE_RESTART else ""
         finding = asyncio.ensure_future(self._next_pod(named))
-        await asyncio.wait((reading, finding), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait((reading, finding), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not finding.done():
+                finding.cancel()
         if not finding.done():
-            finding.cancel()
             return True  # The caller left; `run` sees it.
         try:
             pod = finding.result()
@@ -224,12 +249,17 @@ class EdgeCall:
 
     async def _go_on(self, pod: PodSocket) -> bool:
         """Take what the next pod replays; False if it lacks events that the caller has not seen."""
-        self._pod = pod
-        self._gone = asyncio.get_running_loop().create_future()
-        if self._proxied.go_on(pod, pod.greeting.result()):
-            pod.begin(self)
-            pod.pause(paused=self._proxied.is_slow)
+        if self._take_on(pod):
             return True
         self._observer.lost("gap")
         await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
         return False
+
+    def _take_on(self, pod: PodSocket) -> bool:
+        self._pod = pod
+        self._gone = asyncio.get_running_loop().create_future()
+        goes_on = self._proxied.go_on(pod, pod.greeting.result())
+        if goes_on:
+            pod.begin(self)
+            pod.pause(paused=self._proxied.is_slow)
+        return goes_on

@@ -20,7 +20,7 @@ from voice_agent.call.event_ids import event_id
 from voice_agent.client.client_line import ClientLine
 from voice_agent.client.session_events import call_info
 from voice_agent.edge.appends import client_frame, tail_of
-from voice_agent.edge.caller_messages import CallerMessages, MessageKind, unchanged
+from voice_agent.edge.caller_messages import CallerMessages, MessageKind, TooMuchJson, unchanged
 from voice_agent.edge.pod_event_reader import PodEventReader
 from voice_agent.edge.pod_events import event_in, event_number, number_of
 
@@ -38,6 +38,9 @@ class CallerWriter(Protocol):
 
     def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
         """Send an event in the frame in which it came. `counts`: it is to be known when the caller has it."""
+
+    def fail(self, code: int, reason: str) -> None:
+        """Tell the caller what it did wrong, and read no more of it."""
 
 
 class PodWriter(Protocol):
@@ -170,7 +173,12 @@ class ProxiedCall:
         if not self.token:
             pod.write(unchanged(message))  # No other pod will go on, and what it says of an event is not looked at.
             return True
-        read = self._messages.read(message)
+        try:
+            read = self._messages.read(message)
+        except TooMuchJson as error:
+            self.limit_reached("edge_json_bytes")
+            self._caller.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
+            return True
         if read.kind is MessageKind.NOTHING and self.is_away:
             self._waits_for_pod = True
             return False

@@ -44,7 +44,7 @@ class CallerRequest:
     @property
     def comes_back(self) -> bool:
         """Whether the caller may resume by itself, over whichever edge: then its events must stay in the outbox."""
-        return any(
+        return self._is_one_call or any(
             name in NAMES_CALL or (name == b"resumable" and value.lower() in TRUE) for name, value in _pairs(self.query)
         )
 
@@ -52,7 +52,7 @@ class CallerRequest:
     def may_resume(self) -> bool:
         """Whether it names a call that may exist."""
         names = {name for name, _ in _pairs(self.query)}
-        return bool(names & {b"call_id", b"call_key"}) or self.path.startswith(CALL_PATH)
+        return bool(names & {b"call_id", b"call_key"}) or self._is_one_call
 
     @property
     def wants_received(self) -> bool:
@@ -62,8 +62,7 @@ class CallerRequest:
     @property
     def is_call(self) -> bool:
         """Whether it is for a call of the Realtime protocol; anything else a pod serves goes through as it is."""
-        path = unquote_to_bytes(self.path)
-        return path in NEW_CALLS or path.startswith(CALL_PATH)
+        return unquote_to_bytes(self.path) in NEW_CALLS or self._is_one_call
 
     def first(self) -> UpgradeRequest:
         """For the pod that the caller gets first."""
@@ -78,13 +77,18 @@ class CallerRequest:
         named = urlencode({"call_id": call_id, "last_event_id": event_id(last_event)}).encode()
         query = b"&".join([*kept, named, *(b"%b=%b" % pair for pair in OURS.items())])
         # A call's own path is one of calls that exist.
-        path = b"/realtime" if self.path.startswith(CALL_PATH) else self.path
+        path = b"/realtime" if self._is_one_call else self.path
         return self._to(path, query, ("X-Resume-Token", token))
 
     def plain(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """Path and query, and headers, of a request without an upgrade."""
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers()]
         return self.path + b"?" * bool(self.query) + self.query, headers
+
+    @property
+    def _is_one_call(self) -> bool:
+        """Whether the path is that of a call which exists."""
+        return unquote_to_bytes(self.path).startswith(CALL_PATH)
 
     def _to(self, path: bytes, query: bytes, *more: tuple[str, str]) -> UpgradeRequest:
         target = (path + b"?" * bool(query) + query).decode("latin-1")
