@@ -16,8 +16,12 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.edges import edge
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.e2e.test_operations import voice_agent
+from tests.operate.test_plan import PROGRESS
 from tests.servers import free_port
 from tests.waiting import until
+from voice_agent.operate.journal import RECORD
+from voice_agent.operate.plan import as_json
+from voice_agent.stores.base import Store
 from voice_agent.stores.factory import open_store
 
 
@@ -127,6 +131,7 @@ async def test_calls_go_to_the_very_pod_that_is_named(redis_url: str) -> None:
         empty = await start(its)
         # The edge knows one of them, as it knows a load balancer.
         async with edge(its.directory, full.port) as front, talking(front.url, 10) as callers:
+            await fleet_says(redis_url, {"blue-0": 10, "blue-1": 0})
             status, told = await voice_agent("rebalance", "--from", "blue-0", "--count", "2", "--dry-run", **store)
             assert (status, told["moves"]) == (0, [{"source": "blue-0", "target": "blue-1", "calls": 2}])
             status, told = await voice_agent("rebalance", "--from", "blue-0", "--to", "blue-1", "--count", "2", **store)
@@ -138,21 +143,35 @@ async def test_calls_go_to_the_very_pod_that_is_named(redis_url: str) -> None:
             await fleet_says(redis_url, {"blue-0": 5, "blue-1": 5})
             status, told = await voice_agent("rebalance", **store)
             assert (status, told["moves"], told["remarks"]) == (0, [], ["nothing to move"])
+            async with opened(redis_url) as its_store:
+                unfinished = orjson.dumps(as_json(PROGRESS))
+                await its_store.compare_and_set(RECORD, None, unfinished, ttl_s=60)
+                status, told = await voice_agent("rebalance", "--pack", **store)
+                assert status == 1
+                assert "a cutover to green is unfinished" in told
+                await its_store.compare_and_set(RECORD, unfinished, None, ttl_s=60)
             status, told = await voice_agent("rebalance", "--pack", **store)
             assert (status, told["emptied"], told["evacuated"]) == (0, ["blue-0"], True)
             assert (await empty.health())["active_calls"] == 10
             assert all(caller.is_whole() for caller in callers)
 
 
-async def fleet_says(redis_url: str, calls: dict[str, int]) -> None:
-    """Wait until the heartbeats tell what is so already."""
+@contextlib.asynccontextmanager
+async def opened(redis_url: str) -> AsyncIterator[Store]:
+    """The store of the pods."""
     store = open_store(redis_url, ttl_s=60)
     await store.open()
     try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def fleet_says(redis_url: str, calls: dict[str, int]) -> None:
+    """Wait until the heartbeats tell what is so already."""
+    async with opened(redis_url) as store:
 
         async def do_they() -> bool:
             return {pod.name: pod.active_calls for pod in await store.pods()} == calls
 
         await until(do_they)
-    finally:
-        await store.close()

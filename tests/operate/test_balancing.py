@@ -162,6 +162,8 @@ def test_packing_fills_the_fullest_first() -> None:
     assert packing.moves == [PlannedMove("a", "c", 10)]
     packing = pack([replace(fleet[0], movable=9), *fleet[1:3]], 0.8)
     assert (packing.emptied, packing.moves) == (["b"], [PlannedMove("b", "c", 20)])
+    packing = pack([*fleet[:3], pod("old", 0, can_be_asked=False)], 0.8)
+    assert packing.emptied == ["a", "b"]
 
 
 def test_a_heartbeat_says_what_a_pod_can_give() -> None:
@@ -182,5 +184,5 @@ def test_a_heartbeat_says_what_a_pod_can_give() -> None:
     assert found == [
         PodLoad("a", "blue", 10, 7, 20),
         PodLoad("b", "blue", 10, 7, 20, lags=True, takes_calls=False),
-        PodLoad("old", "blue", 10, 0, 20),
+        PodLoad("old", "blue", 10, 0, 20, can_be_asked=False),
     ]

@@ -167,3 +167,15 @@ async def test_a_store_that_refuses_the_end_of_the_lease_spoils_no_result() -> N
     await journal.acquire()
     store.lost, store.failure = 1, StoreRefused("NOPERM")
     await journal.release()
+
+
+async def test_pods_are_not_removed_while_a_cutover_is_unfinished() -> None:
+    """Those that are idle wait for its callers."""
+    store, clock = rig()
+    journal = Journal(store, clock)
+    await journal.check_none_unfinished()
+    await journal.save(PROGRESS)
+    with pytest.raises(CutoverError, match="a cutover to green is unfinished"):
+        await Journal(store, clock).check_none_unfinished()
+    await journal.save(replace(PROGRESS, step=Step.DONE))
+    await Journal(store, clock).check_none_unfinished()

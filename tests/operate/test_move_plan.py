@@ -13,6 +13,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.operate.balancing import PlannedMove
 from voice_agent.operate.fleet import Fleet
 from voice_agent.operate.move_plan import MoveRequest
+from voice_agent.stores.base import RouterWeights
 
 FLEET = Fleet(
     [
@@ -75,3 +76,15 @@ def test_a_packing_names_the_pods_that_can_go() -> None:
     assert (plan.is_work, plan.remarks) == (False, ("no pod can be emptied",))
     plan = MoveRequest(None, None, packs=True).plan(Fleet([pod("one"), pod("two")]))
     assert (plan.emptied, plan.is_work) == (("one",), True)
+
+
+def test_the_color_that_waits_for_its_cutover_is_not_packed() -> None:
+    """Its pods are idle until callers are sent there; without a word of the router, a color with calls serves."""
+    waiting = [pod("green-1", color="green"), pod("green-2", color="green")]
+    fleet = Fleet([pod("blue-1", 3), pod("blue-2"), *waiting])
+    packs = MoveRequest(None, None, packs=True)
+    assert packs.plan(fleet).emptied == ("blue-2",)
+    assert packs.plan(fleet, RouterWeights({"blue": 100, "green": 0}, 1)).emptied == ("blue-2",)
+    assert packs.plan(fleet, RouterWeights({"blue": 50, "green": 50}, 1)).emptied == ("blue-2", "green-1")
+    assert packs.plan(fleet, RouterWeights({}, 1)).emptied == ()
+    assert packs.plan(Fleet(waiting)).emptied == ("green-1",)

@@ -22,8 +22,10 @@ from voice_agent.operate import evacuating, rebalancing
 from voice_agent.operate.drain import APPLIED_WITHIN_S
 from voice_agent.operate.evacuating import Evacuation, EvacuationOptions, EvacuationWatch
 from voice_agent.operate.fleet import Fleet
+from voice_agent.operate.journal import Journal
 from voice_agent.operate.move_plan import MovePlan, MoveRequest
 from voice_agent.operate.pod_requests import named, withdraw
+from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.fleet import ReadyPods, count, some
 from voice_agent.settings import load_settings
 
@@ -108,8 +110,6 @@ async def _evacuate(settings: Settings, given: EvacuateArguments) -> Evacuation:
 async def _leave(
     store: Store, pods: Sequence[PodHeartbeat], options: EvacuationOptions, ready: ReadyPods, *, silent: bool
 ) -> Evacuation:
-    from voice_agent.runtime.clock import SystemClock
-
     stuck = sum(pod.calls_not_resumable for pod in pods)
     if not silent:
         are = "is" if len(ready.pods) == 1 else "are"
@@ -195,7 +195,9 @@ async def _rebalance(
     """What is told to scripts, and whether all that was planned is done."""
     async with opened_store(settings) as store:
         fleet = Fleet(await store.pods())
-        plan = request.plan(fleet)
+        if given.pack:
+            await Journal(store, SystemClock()).check_none_unfinished()
+        plan = request.plan(fleet, await store.weights())
         if not given.as_json:
             _show(plan, fleet)
         if given.dry or not plan.is_work:
@@ -219,8 +221,6 @@ async def _pack(store: Store, fleet: Fleet, plan: MovePlan, given: RebalanceArgu
 
 
 async def _move(store: Store, fleet: Fleet, plan: MovePlan, given: RebalanceArguments) -> rebalancing.Rebalanced:
-    from voice_agent.runtime.clock import SystemClock
-
     with CallsProgress("moving", plan.calls, silent=given.as_json) as bar:
 
         def looked(watch: MoveWatch) -> None:

@@ -37,6 +37,8 @@ class PodLoad:
     capacity: int
     lags: bool = False
     takes_calls: bool = True
+    can_be_asked: bool = True
+    """False of an older release, which never learns that it is asked."""
 
     @property
     def load(self) -> float:
@@ -73,6 +75,7 @@ def loads(pods: Iterable[PodHeartbeat]) -> list[PodLoad]:
             capacity=pod.capacity,
             lags=pod.loop_lag_ms > LAG_MS,
             takes_calls=pod.status in TAKES_CALLS,
+            can_be_asked=pod.applied_request is not None,
         )
         for pod in sorted(pods, key=lambda pod: pod.name)
         if pod.status not in LEAVING
@@ -124,7 +127,7 @@ def shift(
 def pack(pods: Sequence[PodLoad], fill: float) -> Packing:
     """Empty the pods with the fewest calls, as long as the rest of their color has room up to `fill` of its capacity.
 
-    A pod with calls that cannot move is not emptied, and one pod of each color stays.
+    A pod that cannot be asked, or with calls that cannot move, is not emptied, and one pod of each color stays.
     """
     moves: list[PlannedMove] = []
     emptied: list[str] = []
@@ -139,7 +142,8 @@ def pack(pods: Sequence[PodLoad], fill: float) -> Packing:
         for pod in sorted(of_color, key=lambda pod: (pod.calls, pod.name)):
             takes = Counter({name: places for name, places in room.items() if name != pod.name})
             is_last = not any(other.takes_calls for name, other in rest.items() if name != pod.name)
-            if pod.name in received or pod.movable < pod.calls or takes.total() < pod.calls or is_last:
+            stays = pod.name in received or not pod.can_be_asked or pod.movable < pod.calls
+            if stays or takes.total() < pod.calls or is_last:
                 continue
             found = _paired(list(rest.values()), Counter({pod.name: pod.calls}), takes, _fullest)
             for move in found:

@@ -62,6 +62,12 @@ class Journal:
         self._held = held
         return progress
 
+    async def check_none_unfinished(self) -> None:
+        """Raise `CutoverError` where a color waits for its callers, or is about to lose them; and as `read`."""
+        known = await self.read()
+        if known is not None and not known.is_over:
+            raise CutoverError(f"a cutover to {known.new} is unfinished: finish or undo it before pods are removed")
+
     async def save(self, progress: CutoverProgress) -> None:
         """Replace the record, before the step it names begins; safe to ask again. What a newer version added stays.
 

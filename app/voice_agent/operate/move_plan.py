@@ -11,7 +11,8 @@ from voice_agent.errors import SettingsError
 from voice_agent.operate.balancing import PlannedMove, PodLoad, balance, loads, pack, shift
 from voice_agent.operate.fleet import Fleet
 from voice_agent.operate.pod_requests import named
-from voice_agent.runtime.pod.fleet import LEAVING, count, some
+from voice_agent.runtime.pod.fleet import LEAVING, count, routed_colors, some
+from voice_agent.stores.base import RouterWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,18 @@ class MoveRequest:
         if self.calls is not None and not (self.sources or self.targets):
             raise SettingsError("--count: from or to which pods? Give --from or --to")
 
-    def plan(self, fleet: Fleet) -> MovePlan:
-        """Raises `FleetError` for a name that stands for no pod, and `SettingsError` for a pod that gives and takes."""
+    def plan(self, fleet: Fleet, told: RouterWeights | None = None) -> MovePlan:
+        """`told`: how callers are split over colors, as far as is known.
+
+        Raises `FleetError` for a name that stands for no pod, and `SettingsError` for a pod that gives and takes.
+        """
         pods = loads(fleet.pods)
         sources, targets = self._names(fleet, self.sources), self._names(fleet, self.targets)
         if both := (sources or frozenset()) & (targets or frozenset()):
             raise SettingsError(f"{some(sorted(both))}: both in --from and in --to")
         if self.packs:
-            packing = pack(pods, self.fill)
+            serving = _serving_colors(fleet, told)
+            packing = pack([pod for pod in pods if pod.color in serving], self.fill)
             moves, emptied = tuple(packing.moves), tuple(sorted(packing.emptied))
         else:
             moves, emptied = tuple(self._moves(pods, sources, targets)), ()
@@ -109,3 +114,14 @@ class MoveRequest:
                 f"without an address (VOICE_ADVERTISE_ADDRESS), so that a load balancer chooses: {some(silent)}"
             )
         return remarks
+
+
+def _serving_colors(fleet: Fleet, told: RouterWeights | None) -> frozenset[str]:
+    """Colors whose empty pods are too many; those of a color without callers wait for its cutover.
+
+    Where no router is known to send it callers, a color serves if it is the only one, or has calls.
+    """
+    colors = fleet.colors
+    if told is None:
+        return frozenset(color for color, found in colors.items() if found.active_calls or len(colors) == 1)
+    return routed_colors(fleet.pods, told) or frozenset()
