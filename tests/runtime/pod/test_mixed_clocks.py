@@ -52,7 +52,7 @@ async def test_two_pods_agree_on_how_long_a_call_is_parked(redis_url: str) -> No
 
 
 async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> None:
-    """Others judge by it whether callers can have come to its color yet. It stays what it is from then on."""
+    """Others judge by it which process has the name, and whether callers can have come; they never see another."""
     store = RedisStore(redis_url, ttl_s=60)
     await store.open()
     try:
@@ -61,6 +61,7 @@ async def test_a_pod_started_when_it_did_by_the_stores_clock(redis_url: str) -> 
             pod = await its.pod("ahead", clock=wrong(2 * HOURS_MS))
             started_ms = pod.heartbeat.facts.now().started_at_ms
             assert began_ms - 1000 <= started_ms <= SystemClock().wall_ms() + 1000
+            assert [heartbeat.started_at_ms for heartbeat in await store.pods()] == [started_ms]
             await pod.heartbeat.heartbeat()
             assert [heartbeat.started_at_ms for heartbeat in await store.pods()] == [started_ms]
     finally:

@@ -117,6 +117,8 @@ class Pod:
         await self.heartbeat.heartbeat()
         # By the store's clock, which the first heartbeat has told: others compare it with what happened to them.
         self.heartbeat.facts.started_at_ms = self.ports.clock.wall_ms()
+        # At once, for this tells it from an earlier process: whoever asks something of that one takes it for gone.
+        await self.heartbeat.heartbeat()
         self._tasks.start("heartbeat")
 
     async def close(self) -> None:
