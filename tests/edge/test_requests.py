@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from voice_agent.edge.requests import CallerRequest
@@ -24,8 +26,8 @@ def request(query: bytes, path: bytes = b"/v1/realtime", address: str = "10.0.0.
 
 def test_the_first_pod_gets_what_the_caller_said() -> None:
     """Byte for byte, whatever its encoding; the caller's own word on resuming gives way to the edge's."""
-    asked = request(b"model=a%2Fb&x=%ff&resumable=1&re%73umable=0&received=1").first()
-    assert asked.target == "/v1/realtime?model=a%2Fb&x=%ff&resumable=now&received=1"
+    asked = request(b"model=a%2Fb&x=%ff&resumable=1&re%73umable=0&received=1&directed=0").first()
+    assert asked.target == "/v1/realtime?model=a%2Fb&x=%ff&resumable=now&received=1&directed=1"
     assert asked.subprotocols == ("realtime",)
     assert asked.headers == [
         ("authorization", "Bearer k"),
@@ -34,7 +36,13 @@ def test_the_first_pod_gets_what_the_caller_said() -> None:
         ("X-Forwarded-For", "10.0.0.9"),
         ("X-Forwarded-Host", "voice.example.com"),
     ]
-    assert request(b"").first().target == "/v1/realtime?resumable=now&received=1"
+    assert request(b"").first().target == "/v1/realtime?resumable=now&received=1&directed=1"
+
+
+def test_an_edge_that_asks_no_pod_by_its_address_asks_for_none() -> None:
+    """Nor does its caller."""
+    asked = replace(request(b"directed=1"), is_directed=False)
+    assert asked.first().target == "/v1/realtime?resumable=now&received=1"
 
 
 @pytest.mark.parametrize("path", [b"/openai/v1/realtime", b"/realtime/call_aaaaaaaaaaaaaaaaaaaaaaaaaa"])
@@ -43,7 +51,7 @@ def test_a_later_one_is_asked_to_go_on(path: bytes) -> None:
     query = b"call_key=secret&call_id=other&resume_token=old&last_event_id=evt_1&model=m&tenant=7"
     asked = request(query, path).resume("call_x", "new", 41)
     own = "/realtime" if path.startswith(b"/realtime/") else path.decode()
-    assert asked.target == f"{own}?tenant=7&call_id=call_x&last_event_id=evt_41&resumable=now&received=1"
+    assert asked.target == f"{own}?tenant=7&call_id=call_x&last_event_id=evt_41&resumable=now&received=1&directed=1"
     assert [value for name, value in asked.headers if name.lower() == "x-resume-token"] == ["new"]
 
 

@@ -21,7 +21,7 @@ from tests.tls import make_certificate, needs_openssl
 from tests.waiting import PATIENCE_S, until
 from tests.web.rig import Running, running
 from voice_agent.rehearse.programs import Program, find_haproxy
-from voice_agent.runtime.ports import StartCall
+from voice_agent.runtime.ports import ClientOptions, StartCall
 from voice_agent.web.proxy_protocol import ABSENT, MAX_HEADER_BYTES, ProxyHeader, Source, read_proxy_header
 from voice_agent.web.request_reader import RequestRefused
 
@@ -180,6 +180,26 @@ async def test_a_balancer_that_speaks_for_itself_is_who_connects(kind: str) -> N
         assert (await asked(server, HEADERS[kind][0] + UPGRADE))[0] == 101
         assert (await asked(server, GET))[0] == 200
         assert callers(server) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "opening", "is_believed"),
+    [
+        ("", b"", True),
+        (TRUSTED, version_2(SOURCE), False),
+        (f"{TRUSTED},{SOURCE[0]}", version_2(SOURCE), True),
+    ],
+    ids=["of this machine", "a stranger", "trusted"],
+)
+async def test_only_an_edge_that_is_trusted_is_told_where_pods_are(
+    trusted: str, opening: bytes, *, is_believed: bool
+) -> None:
+    """Whoever else asks for it is no edge."""
+    head = UPGRADE.replace(b" HTTP/1.1", b"?received=1&directed=1 HTTP/1.1", 1)
+    async with running(trusted_proxies=trusted) as server:
+        assert (await asked(server, opening + head))[0] == 101
+        [request] = server.pod.requests
+    assert request.client == ClientOptions(received=True, directed=is_believed)
 
 
 async def test_a_balancer_may_stand_behind_one_that_speaks_http() -> None:

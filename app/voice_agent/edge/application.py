@@ -55,6 +55,7 @@ class CallerEndpoint:
             subprotocols=tuple(scope["subprotocols"]),
             address=scope["extensions"][ADDRESS],
             is_secure=scope["scheme"] == "wss",
+            is_directed=self._edge.upstreams.dialer.direct,
         )
         try:
             self._edge.admission.take(may_resume=request.may_resume)

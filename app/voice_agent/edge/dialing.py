@@ -73,7 +73,7 @@ class Dialer:
         self.urls = tuple(urls)
         self.tls = tls or ssl.create_default_context()
         """Whose certificates are believed behind ``wss://``: the system's, or those of ``SSL_CERT_FILE``."""
-        self._direct = direct
+        self.direct = direct
         self._turns = count()
 
     def next_url(self) -> str:
@@ -95,7 +95,7 @@ class Dialer:
 
         `at`: the address of one pod, past the load balancer.
         """
-        if at and not self._direct:
+        if at and not self.direct:
             raise PodUnreachable(f"{at}: pods are asked through the load balancer alone")
         return await self._dial(at or self.next_url(), request, within_s)
 

@@ -12,6 +12,8 @@ from voice_agent.web.parameters import NEW_CALL_PATHS
 
 OURS = {b"resumable": b"now", b"received": b"1"}
 """What the edge says of itself to each pod: it may be handed off at any moment, and keeps what is not durable."""
+DIRECTED = b"directed"
+"""And that it asks the pod that is named when a call is handed off."""
 NAMES_CALL = frozenset({b"call_id", b"call_key", b"going_away"})
 RESUME = frozenset({b"call_id", b"call_key", b"resume_token", b"last_event_id", b"model", b"deployment"})
 """Parameters that stand for themselves when the edge comes back."""
@@ -40,6 +42,8 @@ class CallerRequest:
     """Where it connects from; "" is not known."""
     is_secure: bool = False
     """Whether it came over the edge's own TLS; else a proxy before it may know."""
+    is_directed: bool = True
+    """Whether the edge asks the pod that is named when the call is handed off."""
 
     @property
     def comes_back(self) -> bool:
@@ -68,14 +72,12 @@ class CallerRequest:
         """For the pod that the caller gets first."""
         if not self.is_call:
             return self._to(self.path, self.query)
-        kept = [pair for pair in self.query.split(b"&") if pair and _name(pair) not in OURS]
-        return self._to(self.path, b"&".join([*kept, *(b"%b=%b" % pair for pair in OURS.items())]))
+        return self._to(self.path, b"&".join([*self._kept(), *self._ours()]))
 
     def resume(self, call_id: str, token: str, last_event: int) -> UpgradeRequest:
         """For every later one."""
-        kept = [pair for pair in self.query.split(b"&") if pair and _name(pair) not in OURS.keys() | RESUME]
         named = urlencode({"call_id": call_id, "last_event_id": event_id(last_event)}).encode()
-        query = b"&".join([*kept, named, *(b"%b=%b" % pair for pair in OURS.items())])
+        query = b"&".join([*self._kept(RESUME), named, *self._ours()])
         # A call's own path is one of calls that exist.
         path = b"/realtime" if self._is_one_call else self.path
         return self._to(path, query, ("X-Resume-Token", token))
@@ -89,6 +91,15 @@ class CallerRequest:
     def _is_one_call(self) -> bool:
         """Whether the path is that of a call which exists."""
         return unquote_to_bytes(self.path).startswith(CALL_PATH)
+
+    def _kept(self, replaced: frozenset[bytes] = frozenset()) -> list[bytes]:
+        """The caller's own parameters, but for what the edge says in its place."""
+        replaced |= OURS.keys() | {DIRECTED}
+        return [pair for pair in self.query.split(b"&") if pair and _name(pair) not in replaced]
+
+    def _ours(self) -> list[bytes]:
+        ours = OURS | ({DIRECTED: b"1"} if self.is_directed else {})
+        return [b"%b=%b" % pair for pair in ours.items()]
 
     def _to(self, path: bytes, query: bytes, *more: tuple[str, str]) -> UpgradeRequest:
         target = (path + b"?" * bool(query) + query).decode("latin-1")

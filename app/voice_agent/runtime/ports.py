@@ -201,6 +201,8 @@ class ClientOptions:
     """It may be handed off at any moment (`resumable=now`)."""
     received: bool = False
     """It wants `call.received`, and to know at which of its bytes an append was refused."""
+    directed: bool = False
+    """It is an edge that goes on at the pod that is named when the call is handed off."""
 
 
 @dataclass(frozen=True, slots=True)

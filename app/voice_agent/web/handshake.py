@@ -202,8 +202,14 @@ class Handshake(asyncio.Protocol):
             self._shared.observer,
             make_socket=self._shared.make_socket,
         )
-        headers = self._shared.rules.addresses.with_host_asked_for(self._peer, head.headers)
-        upgrade.begin(head._replace(address=str(self._address or ""), headers=headers), self._reader.take_rest())
+        addresses = self._shared.rules.addresses
+        is_local = self._client is not None and is_loopback(self._client[0])
+        head = head._replace(
+            address=str(self._address or ""),
+            headers=addresses.with_host_asked_for(self._peer, head.headers),
+            is_trusted=is_local or addresses.trusts(self._peer),
+        )
+        upgrade.begin(head, self._reader.take_rest())
 
     # --- inside -----------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class ConnectRequest:
     resumable_now: bool
     going_away: bool
     received: bool
+    directed: bool
 
 
 def is_resume(path: bytes, query: bytes) -> bool:
@@ -84,6 +85,7 @@ def parse(query: bytes, headers: Headers, path_call_id: str | None) -> ConnectRe
         resumable_now=resumable_now,
         going_away=going_away,
         received=_flag(fields, "received"),
+        directed=_flag(fields, "directed"),
     )
 
 
@@ -99,6 +101,7 @@ KNOWN = frozenset(
         "resumable",
         "going_away",
         "received",
+        "directed",
     }
 )
 

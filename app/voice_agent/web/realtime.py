@@ -28,8 +28,9 @@ PATHS = (*NEW_CALL_PATHS, "/realtime/{call_id}")
 GONE = "voice.gone"
 TAKE_OVER = "voice.take_over"
 ADDRESS = "voice.address"
+TRUSTED = "voice.trusted"
 """The ASGI extensions by which our server lends what tells whether the connection is gone, what takes it over once it
-is accepted, and where the caller connects from (see `web.upgrade`)."""
+is accepted, where the caller connects from, and whether who asks is believed (see `web.upgrade`)."""
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ class RealtimeSocket:
             call_key_hash=hashed(wanted.call_key) if wanted.call_key else None,
             last_event=wanted.last_event,
             resumable=wanted.resumable,
-            client=_client_options(wanted),
+            client=_client_options(wanted, scope),
             arrival=_arrival_of(headers),
             address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
@@ -122,7 +123,9 @@ class RealtimeSocket:
             raise ConnectionRefused(
                 403, "invalid_resume_token", "This token does not belong to the call.", param="resume_token"
             )
-        return ResumeCall(call_id, wanted.last_event, _client_options(wanted), _arrival_of(headers), _is_gone_of(scope))
+        return ResumeCall(
+            call_id, wanted.last_event, _client_options(wanted, scope), _arrival_of(headers), _is_gone_of(scope)
+        )
 
     async def _accept(self, scope: Scope, send: Send, call_id: str) -> None:
         await send(
@@ -149,8 +152,9 @@ def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
     return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
 
 
-def _client_options(wanted: ConnectRequest) -> ClientOptions:
-    return ClientOptions(wanted.going_away, wanted.resumable_now, wanted.received)
+def _client_options(wanted: ConnectRequest, scope: Scope) -> ClientOptions:
+    directed = wanted.directed and scope["extensions"][TRUSTED]
+    return ClientOptions(wanted.going_away, wanted.resumable_now, wanted.received, directed)
 
 
 def _arrival_of(headers: Headers) -> Arrival:

@@ -23,7 +23,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from voice_agent.errors import ConnectionRefused
-from voice_agent.web.realtime import ADDRESS, GONE, TAKE_OVER
+from voice_agent.web.realtime import ADDRESS, GONE, TAKE_OVER, TRUSTED
 from voice_agent.web.refusals import message, response_bytes
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class UpgradeHead(NamedTuple):
     server: tuple[str, int | None] | None
     address: str
     """Where the caller connects from, as trusted proxies tell; "" is not known."""
+    is_trusted: bool = False
+    """Whether who asks is a trusted proxy, or on this machine."""
 
 
 class Upgrade(asyncio.Protocol):
@@ -115,6 +117,7 @@ class Upgrade(asyncio.Protocol):
             GONE: self._transport.is_closing,
             TAKE_OVER: self._take_over,
             ADDRESS: head.address,
+            TRUSTED: head.is_trusted,
         }
         task = asyncio.get_running_loop().create_task(self._ask(scope))
         task.add_done_callback(self._server_state.tasks.discard)

@@ -23,9 +23,10 @@ from voice_agent.runtime.ports import ClientOptions
 
 LOOK_S = 1 / 16
 """Exact as a float."""
-EDGE = ClientOptions(resumable_now=True, received=True)
+EDGE = ClientOptions(resumable_now=True, received=True, directed=True)
 AT_ONCE = ClientOptions(resumable_now=True)
 AS_USUAL = ClientOptions()
+LIBRARY = ClientOptions(received=True)
 
 
 @pytest.fixture
@@ -111,6 +112,16 @@ async def test_whoever_can_be_told_where_to_go_goes_first(pod: Pod) -> None:
     assert pod.heartbeat.requests.mover.left == 8
 
 
+async def test_places_that_are_named_are_for_those_who_can_be_told(pod: Pod) -> None:
+    """Whoever else is moved goes where the load balancer sends it, and takes none of them."""
+    calls = [Attached(pod, 1, LIBRARY), Attached(pod, 2, EDGE)]
+    handoffs = Handoffs([Destination("ws://a:1", 1)])
+    for call in calls:
+        handoffs.begin(call)  # type: ignore[arg-type]  # as a move sees it
+    await until(lambda: handoffs.made == 2)
+    assert [call.went_to for call in calls] == ["", "ws://a:1"]
+
+
 async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: Pod) -> None:
     """Never twice at once, and its place with its new pod is kept for it."""
     slow, never = Attached(pod, 1, goes_at=3), Attached(pod, 2, goes_at=-1)
@@ -160,9 +171,9 @@ async def test_a_handoff_that_fails_leaves_the_call_where_it_is(pod: Pod) -> Non
 
 
 async def test_whoever_is_moved_by_an_edge_is_told_where_to_go(its: Rig) -> None:
-    """By the reason of the close; a client that never asked for what edges ask for is told nothing of the kind."""
+    """By the reason of the close; any other client is told nothing of the kind, though it asks what is durable."""
     pod = await its.pod()
-    for client, reason in ((EDGE, "moved to ws://a:1"), (AT_ONCE, "service restart: reconnect now")):
+    for client, reason in ((EDGE, "moved to ws://a:1"), (LIBRARY, "service restart: reconnect now")):
         caller = await its.start(pod, client=client, resumable=True)
         pod.heartbeat.requests.mover.start(move(60, Destination("ws://a:1", 1)))
         await caller.transport.until(lambda transport: transport.closed)

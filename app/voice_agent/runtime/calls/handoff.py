@@ -37,7 +37,7 @@ async def hand_off(live: MovableCall, committer: Committer, *, force: bool = Fal
 
     It is not closed while the store lacks something of the call, for then another pod would know less than this one;
     with `force`, at the deadline of a drain, it is closed all the same. Without a connection nothing happens.
-    `to`: the address of the pod that is to go on, for a client that keeps what it sent, as an edge does.
+    `to`: the address of the pod that is to go on, for a client that is `directed`.
     """
     connection = live.connection
     if connection is None:
@@ -49,7 +49,7 @@ async def hand_off(live: MovableCall, committer: Committer, *, force: bool = Fal
                 await _save(live, committer, connection)
         closes = connection.closing is None and (force or not committer.lacks(live.writer))
         if closes:
-            connection.close(CloseCode.SERVICE_RESTART, moved_to(to) if connection.client.received else "")
+            connection.close(CloseCode.SERVICE_RESTART, moved_to(to))
         return closes
     finally:
         connection.resume_reading()

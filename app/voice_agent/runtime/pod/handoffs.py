@@ -47,8 +47,12 @@ class Handoffs:
 
     async def _hand_off(self, live: LiveCall, *, force: bool) -> None:
         call_id = live.call.call_id
-        to = max(self._left, key=self._left.__getitem__, default="")
-        to = to if self._left[to] > 0 else ""
+        connection = live.connection
+        to = ""
+        if connection is not None and connection.client.directed:
+            # Nobody else learns an address of the inside, or takes a place that is kept for who can go there.
+            to = max(self._left, key=self._left.__getitem__, default="")
+            to = to if self._left[to] > 0 else ""
         self._left[to] -= 1
         is_made = False
         try:

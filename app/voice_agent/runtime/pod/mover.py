@@ -72,7 +72,7 @@ class Mover:
             and live.connection.closing is None
             and not handoffs.is_under_way(live.call.call_id)
         ]
-        there.sort(key=lambda pair: (not pair[1].client.received, not pair[1].client.resumable_now))
+        there.sort(key=lambda pair: (not pair[1].client.directed, not pair[1].client.resumable_now))
         return [self._owned.by_id[call_id] for call_id in to_move((draining_call(live) for live, _ in there), limit)]
 
 
