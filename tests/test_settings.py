@@ -269,3 +269,10 @@ def test_a_child_gets_this_environment_without_our_settings(monkeypatch: pytest.
         "VOICE_PORT": "8081",
         "VOICE_AGENT": "echo",
     }
+
+
+def test_workers_that_share_a_port_tell_no_address() -> None:
+    """A caller that is sent there would get any of them."""
+    assert Settings(advertise_address="10.0.3.7").advertised == "ws://10.0.3.7:8080"
+    assert Settings(advertise_address="10.0.3.7", workers=2).advertised == ""
+    assert Settings(advertise_address="10.0.3.7", workers=0).advertised == ""

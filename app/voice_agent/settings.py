@@ -259,12 +259,11 @@ class Settings(BaseSettings):
     def advertised(self) -> str:
         """Where edges reach this very pod, as a URL without a path; "" is not known.
 
-        Loopback is none: it is another machine's as well.
+        Loopback is none: it is another machine's as well; nor is a port that several workers share.
         """
-        scheme = "wss" if self.tls else "ws"
-        if self.advertise_address:
-            return advertised(self.advertise_address, self.port, scheme)
-        return "" if self.listens_everywhere or self.listens_on_loopback else advertised(self.host, self.port, scheme)
+        host = "" if self.listens_everywhere or self.listens_on_loopback else self.host
+        given = (self.advertise_address or host) if self.workers == 1 else ""
+        return given and advertised(given, self.port, "wss" if self.tls else "ws")
 
     @property
     def address(self) -> str:

@@ -79,14 +79,13 @@ async def test_a_pod_that_is_asked_by_others_all_the_time_is_given_up() -> None:
 
 
 async def test_an_evacuation_is_taken_back() -> None:
-    """Anything else is none that could be."""
+    """As are moves, and what cannot be read."""
     store = MemoryStore(ttl_s=60)
     assert not await withdraw(store, "one")
-    await ask(store, "one", partial(instead, replace(REQUEST, evacuates=False)), 60)
-    assert not await withdraw(store, "one")
-    await ask(store, "one", partial(instead, REQUEST), 60)
-    assert await withdraw(store, "one")
-    assert await store.get(value_name("one")) is None
+    for asked in (REQUEST.packed(), replace(REQUEST, evacuates=False).packed(), b"?"):
+        await store.compare_and_set(value_name("one"), None, asked, ttl_s=60)
+        assert await withdraw(store, "one")
+        assert await store.get(value_name("one")) is None
 
 
 def test_no_two_requests_have_one_id() -> None:

@@ -54,7 +54,7 @@ class EvacuateArguments:
     force: Annotated[
         bool, typer.Option("--force", help="At the deadline, close also those who cannot resume: they are lost.")
     ] = False
-    cancel: Annotated[bool, typer.Option("--cancel", help="Take it back: the pods take calls again.")] = False
+    cancel: Annotated[bool, typer.Option("--cancel", help="Take back what they were asked; they take calls.")] = False
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the pods are asked.")] = False
     yes: Annotated[bool, typer.Option("--yes", help="Do it though no pod is expected to take the calls over.")] = False
     as_json: AsJson = False
@@ -130,7 +130,7 @@ async def _cancel(settings: Settings, names: list[str]) -> tuple[dict[str, Any],
     async with opened_store(settings) as store:
         pods = named(Fleet(await store.pods()), names)
         back = [pod.name for pod in pods if await withdraw(store, pod.name)]
-    told = f"{some(back)}: taken back; within {APPLIED_WITHIN_S} s." if back else "nothing was being evacuated there."
+    told = f"{some(back)}: taken back; within {APPLIED_WITHIN_S} s." if back else "nothing was asked of them."
     return {"pods": [pod.name for pod in pods], "cancelled": back}, told
 
 

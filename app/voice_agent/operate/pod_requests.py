@@ -62,11 +62,10 @@ async def ask(store: Store, pod: str, make: Callable[[PodRequest | None], PodReq
 
 
 async def withdraw(store: Store, pod: str) -> bool:
-    """Take back what a pod is asked for; whether that was an evacuation. Raises as `ask`."""
+    """Take back what a pod is asked for, be it unreadable; whether that was anything. Raises as `ask`."""
     for _ in range(TRIES):
         old = await store.get(value_name(pod))
-        request = request_of(old)
-        if request is None or not request.evacuates:
+        if old is None:
             return False
         if await store.compare_and_set(value_name(pod), old, None, ttl_s=1):
             return True

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,11 +16,13 @@ from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import Rig, rig
 from tests.waiting import until
 from voice_agent.call.drain import DrainMode
-from voice_agent.runtime.pod import mover
+from voice_agent.runtime.pod import drainer, mover
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.handoffs import Handoffs
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.pod_request import Destination, PodRequest
 from voice_agent.runtime.ports import ClientOptions
+from voice_agent.stores.base import PodHeartbeat
 
 LOOK_S = 1 / 16
 """Exact as a float."""
@@ -34,6 +37,7 @@ async def pod(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pod]:
     """One of which nothing runs but what a test asks for."""
     monkeypatch.setattr(mover, "LOOK_S", LOOK_S)
     async with rig() as its:
+        await its.store.heartbeat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=10**7)
         yield its.unopened_pod("blue-1", clock=StoppedClock())
 
 
@@ -90,8 +94,10 @@ async def test_a_few_go_at_a_time(pod: Pod) -> None:
     """So that the pods that take them over keep up."""
     calls = [Attached(pod, number) for number in range(30)]
     pod.heartbeat.requests.mover.start(move(60, Destination("", 30)))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(100):
+        if any(call.tries for call in calls):
+            break
+        await asyncio.sleep(0)
     assert sum(call.tries for call in calls) == mover.MOVES_AT_ONCE
     await over(pod)
     assert all(call.went_to == "" for call in calls)
@@ -137,6 +143,32 @@ async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: 
     assert never.connection is not None
 
 
+async def test_nobody_is_moved_where_no_other_pod_takes_calls(pod: Pod) -> None:
+    """But an edge's call, to the pod that is named; and not even that while calls are not written."""
+    usual, edge = Attached(pod, 1, AT_ONCE), Attached(pod, 2)
+    found = [drainer.UNSAVED, drainer.STORE_IS_SILENT, *[ReadyPods((), "there is no other pod")] * 10]
+    asked: list[ReadyPods] = []
+
+    async def ready_pods() -> ReadyPods:
+        assert (usual.tries, edge.tries) == (0, 0) or len(asked) > 2
+        asked.append(found[len(asked)])
+        return asked[-1]
+
+    with patch.object(pod.drainer, "ready_pods", ready_pods):
+        pod.heartbeat.requests.mover.start(move(8, Destination("ws://a:1", 1), Destination("", 1)))
+        await over(pod)
+    assert len(asked) > 3
+    assert (usual.went_to, edge.went_to) == (None, "ws://a:1")
+
+
+async def test_pods_of_one_address_take_what_both_are_to_get(pod: Pod) -> None:
+    """Workers of one machine have one."""
+    calls = [Attached(pod, number) for number in range(6)]
+    pod.heartbeat.requests.mover.start(move(60, Destination("ws://a:1", 5), Destination("ws://a:1", 1)))
+    await over(pod)
+    assert [call.went_to for call in calls] == ["ws://a:1"] * 6
+
+
 async def test_a_drain_takes_the_place_of_a_move(pod: Pod) -> None:
     """It moves all of them."""
     call = Attached(pod, 1, goes_at=-1)
@@ -173,6 +205,8 @@ async def test_a_handoff_that_fails_leaves_the_call_where_it_is(pod: Pod) -> Non
 async def test_whoever_is_moved_by_an_edge_is_told_where_to_go(its: Rig) -> None:
     """By the reason of the close; any other client is told nothing of the kind, though it asks what is durable."""
     pod = await its.pod()
+    other = PodHeartbeat("other", pod.color, "1", "ok", 0, 0, 10, 1, pod.ports.clock.wall_ms())
+    await its.store.heartbeat(other, ttl_s=600)
     for client, reason in ((EDGE, "moved to ws://a:1"), (LIBRARY, "service restart: reconnect now")):
         caller = await its.start(pod, client=client, resumable=True)
         pod.heartbeat.requests.mover.start(move(60, Destination("ws://a:1", 1)))

@@ -7,15 +7,17 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import Rig, rig
+from tests.waiting import until
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import StoreUnavailable
 from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.pod import Pod
-from voice_agent.runtime.pod.pod_request import Destination, PodRequest, value_name
+from voice_agent.runtime.pod.pod_request import MAX_REQUEST_BYTES, Destination, PodRequest, value_name
 from voice_agent.stores.base import DrainRequest, PodHeartbeat
 
 OF_COLOR = DrainRequest("finish", 60, 1)
@@ -113,12 +115,16 @@ async def test_pods_that_leave_together_take_none_of_each_others_calls(its: Rig)
 
 
 async def test_what_a_pod_is_asked_at_its_own_door_goes_first(its: Rig) -> None:
-    """It leaves whatever is asked of it by way of the store."""
+    """It leaves whatever is asked of it by way of the store, which is done once that is taken back."""
     pod = pod_of(its)
     pod.drain(DrainMode.FINISH, 600)
     await ask(its, pod, "4f")
     assert (await said(its, pod)).applied_request == "4f"
     assert not pod.drains_as_requested
+    assert pod.drainer.cancel()
+    assert (await said(its, pod)).status == "draining"
+    assert pod.drains_as_requested
+    pod.drain(DrainMode.FINISH, 600)
     await ask(its, pod, None)
     assert (await said(its, pod)).status == "draining"
     pod.drainer.cancel()
@@ -138,3 +144,31 @@ async def test_a_pod_that_is_to_move_calls_takes_calls(its: Rig) -> None:
     assert pod.draining
     pod.heartbeat.requests.mover.stop()
     pod.drainer.cancel()
+
+
+async def test_moves_that_are_taken_back_are_made_no_more(its: Rig) -> None:
+    """What is left stays."""
+    pod = pod_of(its)
+    await ask(its, pod, "4f", evacuates=False, destinations=(Destination("", 3),), deadline_s=10**6)
+    await said(its, pod)
+    task = pod.heartbeat.requests.mover._task
+    assert task is not None
+    await ask(its, pod, None)
+    assert (await said(its, pod)).moves_left == 3
+    await until(task.done)
+    assert task.cancelled()
+
+
+async def test_what_cannot_be_read_takes_nothing_back(its: Rig) -> None:
+    """A newer version may ask in another way; it is logged once."""
+    pod = pod_of(its)
+    await ask(its, pod, "4f")
+    await said(its, pod)
+    name = value_name(pod.name)
+    for unreadable in (b'{"asks": "otherwise"}', b" " * (MAX_REQUEST_BYTES + 1)):
+        assert await its.store.compare_and_set(name, await its.store.get(name), unreadable, ttl_s=60)
+        with capture_logs() as lines:
+            assert (await said(its, pod)).status == "draining"
+        assert [line["event"] for line in lines].count("what this pod is asked for cannot be read") <= 1
+    await ask(its, pod, None)
+    assert (await said(its, pod)).status == "ok"

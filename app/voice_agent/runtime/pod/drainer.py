@@ -83,15 +83,16 @@ class Drainer:
         with_color: bool = False,
         along: Collection[str] = (),
         destinations: Iterable[Destination] = (),
-    ) -> None:
-        """As `start`, where that was requested by way of the store; gives way to what this very pod was asked.
+    ) -> bool:
+        """As `start`, where that was requested by way of the store; False: it gave way to what this very pod was asked.
 
         `with_color`: all pods of its color drain. `along`: these do. `destinations`: where calls go, as far as is said.
         """
         if self._admission.draining and not self.is_requested:
-            return
+            return False
         self.is_requested, self._with_color, self._along = True, with_color, along
         self._begin(drain, Handoffs(destinations))
+        return True
 
     def end_requested(self) -> None:
         """What was requested by way of the store is no longer; a drain of this pod alone stays."""

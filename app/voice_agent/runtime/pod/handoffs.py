@@ -21,8 +21,10 @@ class Handoffs:
         """`destinations`: where calls go, as many as are named; beyond them wherever the load balancer sends them."""
         self.made = 0
         """Connections that were closed."""
-        self._left = Counter({each.address: each.calls for each in destinations})
+        self._left: Counter[str] = Counter()
         """How many are still to go to each address."""
+        for each in destinations:
+            self._left[each.address] += each.calls
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._tried: set[str] = set()
 
@@ -30,6 +32,11 @@ class Handoffs:
     def under_way(self) -> int:
         """Those that may close a connection yet."""
         return len(self._under_way)
+
+    @property
+    def has_named_places(self) -> bool:
+        """Whether a pod is named to which a call may go yet."""
+        return any(address and calls > 0 for address, calls in self._left.items())
 
     def is_under_way(self, call_id: str) -> bool:
         """Whether a call is being handed off."""

@@ -1,7 +1,8 @@
 """Moves some calls to other pods, and goes on with the rest: for an operator who evens out the load of a fleet.
 
 Which calls may move at which moment is `to_move` in `call.drain`. Nothing is moved by force: what cannot move until the
-deadline stays. A drain takes the place of a move.
+deadline stays. A drain takes the place of a move. As in a drain, nothing moves while the store is silent or lacks
+something; and where no other pod takes calls, none but an edge's, which goes to the pod that is named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ import structlog
 from voice_agent.call.drain import HANDOFFS_PER_S, to_move
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.pod.admission import Admission
-from voice_agent.runtime.pod.drainer import LOOK_S, draining_call
+from voice_agent.runtime.pod.drainer import (
+    ASK_FLEET_S,
+    LOOK_S,
+    STORE_IS_SILENT,
+    UNSAVED,
+    Drainer,
+    draining_call,
+)
+from voice_agent.runtime.pod.fleet import ReadyPods
 from voice_agent.runtime.pod.handoffs import Handoffs
 from voice_agent.runtime.pod.options import PodPorts
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
@@ -28,12 +37,13 @@ log = structlog.get_logger(__name__)
 class Mover:
     """At most one request at a time."""
 
-    def __init__(self, ports: PodPorts, admission: Admission, owned: OwnedCalls) -> None:
+    def __init__(self, ports: PodPorts, admission: Admission, owned: OwnedCalls, drainer: Drainer) -> None:
         self.left = 0
         """How many calls are still to be moved, or were when the deadline came."""
         self._clock = ports.clock
         self._admission = admission
         self._owned = owned
+        self._drainer = drainer
         self._task: asyncio.Task[None] | None = None
 
     def start(self, request: PodRequest) -> None:
@@ -52,9 +62,13 @@ class Mover:
     async def _run(self, request: PodRequest) -> None:
         handoffs = Handoffs(request.destinations)
         deadline_s = self._clock.monotonic_s() + request.deadline_s
+        ready, asked_s = STORE_IS_SILENT, float("-inf")
         try:
             while self.left and not self._admission.draining and self._clock.monotonic_s() < deadline_s:
-                for live in self._next(handoffs, min(MOVES_AT_ONCE, self.left - handoffs.under_way)):
+                if self._clock.monotonic_s() - asked_s >= ASK_FLEET_S:
+                    ready = await self._drainer.ready_pods()
+                    asked_s = self._clock.monotonic_s()
+                for live in self._next(handoffs, ready, min(MOVES_AT_ONCE, self.left - handoffs.under_way)):
                     handoffs.begin(live)
                 await self._clock.sleep(LOOK_S)
                 self.left = request.calls - handoffs.made
@@ -63,14 +77,17 @@ class Mover:
             handoffs.cancel()
         log.info("moved calls", calls=handoffs.made, left=self.left)
 
-    def _next(self, handoffs: Handoffs, limit: int) -> list[LiveCall]:
+    def _next(self, handoffs: Handoffs, ready: ReadyPods, limit: int) -> list[LiveCall]:
         """Who goes first: a client that can be told where to, then one that may go at any moment."""
+        if ready in {STORE_IS_SILENT, UNSAVED}:
+            return []
         there = [
             (live, live.connection)
             for live in self._owned.attached()
             if live.connection is not None
             and live.connection.closing is None
             and not handoffs.is_under_way(live.call.call_id)
+            and (ready.pods or (live.connection.client.directed and handoffs.has_named_places))
         ]
         there.sort(key=lambda pair: (not pair[1].client.directed, not pair[1].client.resumable_now))
         return [self._owned.by_id[call_id] for call_id in to_move((draining_call(live) for live, _ in there), limit)]

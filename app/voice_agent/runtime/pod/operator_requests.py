@@ -34,6 +34,8 @@ class OperatorRequests:
         self._of_pod: PodRequest | None = None
         self._drain: DrainRequest | PodRequest | None = None
         """The request by which the pod drains."""
+        self._is_unreadable = False
+        """Whether what was read last is no request: it is logged once."""
 
     @property
     def taken_up(self) -> tuple[str, int]:
@@ -46,13 +48,24 @@ class OperatorRequests:
         self._take_up()
 
     async def look(self, heartbeat: PodHeartbeat) -> None:
-        """Learn what this very pod is asked for, and take it up. Raises `StoreError`."""
-        request = request_of(await self._store.get(value_name(heartbeat.name)))
+        """Learn what this very pod is asked for, and take it up. Raises `StoreError`.
+
+        What cannot be read, of a newer version for one, takes nothing back: the request before it stands.
+        """
+        value = await self._store.get(value_name(heartbeat.name))
+        request = request_of(value)
+        was_unreadable, self._is_unreadable = self._is_unreadable, value is not None and request is None
+        if self._is_unreadable:
+            if not was_unreadable:
+                log.warning("what this pod is asked for cannot be read")
+            return
         if request is not None and request.started_at_ms != heartbeat.started_at_ms:
             request = None
         news = request is not None and request.request_id != self._applied
         self._of_pod = request
         self._take_up()
+        if request is None or news:
+            self.mover.stop()
         if request is not None and news:
             self._applied = request.request_id
             if not request.evacuates:
@@ -63,16 +76,22 @@ class OperatorRequests:
         asked = own or self._of_color
         if asked == self._drain:
             return
-        self._drain = asked
         if asked is None:
+            self._drain = None
             log.info("drain request removed")
             self._drainer.end_requested()
-        elif isinstance(asked, PodRequest):
-            log.info("evacuating as requested", request_id=asked.request_id, deadline_s=asked.deadline_s)
+        elif self._start(asked):
+            self._drain = asked
+
+    def _start(self, asked: DrainRequest | PodRequest) -> bool:
+        """False while the pod drains at its own door's word; then it is asked again with the next heartbeat."""
+        if isinstance(asked, PodRequest):
             drain = Drain(DrainMode.HANDOFF, asked.deadline_s, closes_rest=asked.closes_rest)
-            self._drainer.start_requested(drain, along=asked.along, destinations=asked.destinations)
+            begun = self._drainer.start_requested(drain, along=asked.along, destinations=asked.destinations)
         else:
-            log.info("draining as requested", mode=asked.mode, deadline_s=asked.deadline_s)
             known = asked.mode in DrainMode.__members__.values()
             mode = DrainMode(asked.mode) if known else DrainMode.HANDOFF  # A newer version may know more modes.
-            self._drainer.start_requested(Drain(mode, asked.deadline_s), with_color=True)
+            begun = self._drainer.start_requested(Drain(mode, asked.deadline_s), with_color=True)
+        if begun:
+            log.info("draining as requested", by_itself=isinstance(asked, PodRequest), deadline_s=asked.deadline_s)
+        return begun

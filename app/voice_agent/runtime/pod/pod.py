@@ -90,7 +90,7 @@ class Pod:
         )
         facts = PodFacts(settings, ports, self.view, arrivals, quota, taken_up=lambda: requests.taken_up)
         self.drainer = Drainer(ports, self.admission, self.committer, self.owned, others, facts)
-        requests = OperatorRequests(ports, self.drainer, Mover(ports, self.admission, self.owned))
+        requests = OperatorRequests(ports, self.drainer, Mover(ports, self.admission, self.owned, self.drainer))
         self.heartbeat = Heartbeat(
             ports, facts, self.owned, others, self.store_health, agreed=agreed or {}, requests=requests
         )
