@@ -31,6 +31,8 @@ from voice_agent.web.listening import bind
 CALL_ID = "call_aaaaaaaaaaaaaaaaaaaaaaaaaa"
 TOKEN = "token"
 MANY = 1000
+CLOSE_S = 0.5
+"""How long either side waits for a close frame of one that may have been told not to answer."""
 PCM = {"type": "audio/pcm", "rate": 24000}
 ULAW = {"type": "audio/pcmu"}
 
@@ -116,6 +118,7 @@ class ScriptedPods:
             select_subprotocol=lambda _, offered: offered[0] if offered else None,
             compression=None,
             ping_interval=None,
+            close_timeout=CLOSE_S,
             ssl=self.tls,
         )
 
@@ -210,7 +213,8 @@ class EdgeRig:
 
     def connect(self, path: str = "/v1/realtime", **options: Any) -> Any:
         """A WebSocket, to be entered."""
-        return connect(self._url + path, proxy=None, compression=None, ping_interval=None, **self._tls, **options)
+        known = {"proxy": None, "compression": None, "ping_interval": None, "close_timeout": CLOSE_S, **self._tls}
+        return connect(self._url + path, **(known | options))
 
     def metric(self, name: str) -> float:
         """A sample of the metrics page."""

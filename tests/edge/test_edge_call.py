@@ -129,7 +129,7 @@ async def test_each_pod_is_told_what_the_edge_can() -> None:
         await its.call("/realtime?model=echo&resumable=1&tenant=7", additional_headers={"Authorization": "Bearer k"})
         pod = await its.pods.connection(0)
         assert pod.path == "/realtime"
-        assert pod.query == {"model": "echo", "tenant": "7", "resumable": "now", "received": "1"}
+        assert pod.query == {"model": "echo", "tenant": "7", "resumable": "now", "received": "1", "directed": "1"}
         assert pod.request.headers["Authorization"] == "Bearer k"
         assert pod.request.headers["X-Forwarded-For"] == "127.0.0.1"
 
