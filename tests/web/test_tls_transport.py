@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 import ssl
 import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.tls import TlsPeer, make_certificate, needs_openssl, trusting
+from tests.tls_records import KEY_UPDATE_REQUESTED, ClientRecords
 from tests.waiting import PATIENCE_S, until
 from tests.web.rig import Running, refuse, running
 from voice_agent.runtime.ports import StartCall
 from voice_agent.web.handshakes import HandshakeLimits
-from voice_agent.web.tls_transport import TlsReceiver, TlsTransport
+from voice_agent.web.tls_transport import MAX_IDLE_RECORDS, MAX_OWN_BYTES, TlsReceiver, TlsTransport
 from voice_agent.websocket.loop_scheduler import LoopScheduler
 
 pytestmark = needs_openssl
@@ -159,13 +162,43 @@ class Noting(asyncio.Protocol):
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.pieces: list[bytes] = []
+        self.losses = 0
+        self.has_ended = False
+        """Whether the peer sends nothing more."""
+        self.transport: TlsTransport
         self._context = context
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        TlsTransport(transport, self._context, self)  # type: ignore[arg-type]  # of a stream
+        self.transport = TlsTransport(transport, self._context, self)  # type: ignore[arg-type]  # of a stream
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append(data)
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.losses += 1
+
+
+@contextlib.asynccontextmanager
+async def noted(tls: dict[str, Any], key_log: Path | None = None) -> AsyncIterator[tuple[Noting, TlsPeer]]:
+    """A protocol over TLS, and its peer, who has shaken hands."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls["tls_cert"], tls["tls_key"])
+    protocol = Noting(context)
+    trusted = trusting(tls["tls_cert"])
+    if key_log is not None:
+        trusted.keylog_filename = str(key_log)
+    async with await asyncio.get_running_loop().create_server(lambda: protocol, "127.0.0.1", 0) as server:
+        peer = TlsPeer(server.sockets[0].getsockname()[1], trusted)
+        await peer.connect()
+        try:
+            yield protocol, peer
+        finally:
+            protocol.transport.abort()
+            peer.socket.close()
 
 
 async def test_records_are_worked_on_in_shares(tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,12 +210,7 @@ async def test_records_are_worked_on_in_shares(tls: dict[str, Any], monkeypatch:
         shares.append(until_s)
         return work(self, self._scheduler.clock())
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tls["tls_cert"], tls["tls_key"])
-    protocol = Noting(context)
-    async with await asyncio.get_running_loop().create_server(lambda: protocol, "127.0.0.1", 0) as server:
-        peer = TlsPeer(server.sockets[0].getsockname()[1], trusting(tls["tls_cert"]))
-        await peer.connect()
+    async with noted(tls) as (protocol, peer):
         monkeypatch.setattr(TlsReceiver, "work", work_a_little)
         for number in range(RECORDS):
             peer.tls.write(b"%d" % number)
@@ -190,7 +218,121 @@ async def test_records_are_worked_on_in_shares(tls: dict[str, Any], monkeypatch:
         await until(lambda: len(protocol.pieces) == RECORDS)
         assert protocol.pieces == [b"%d" % number for number in range(RECORDS)]
         assert len(shares) >= RECORDS
-        peer.socket.close()
+
+
+async def test_no_share_works_on_more_than_one_record_too_many(
+    tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of whatever kind: the library by itself goes through all changes of keys that it has at once."""
+    async with noted(tls, tmp_path / "keys") as (protocol, _):
+        records = ClientRecords(tmp_path / "keys")
+        receiver = protocol.transport._receiver
+        await until(lambda: protocol.transport._session.is_established)
+        monkeypatch.setattr(LoopScheduler, "has_time", lambda self: False)
+        monkeypatch.setattr(LoopScheduler, "_run", lambda self: None)
+        said = [records.key_update() for _ in range(MAX_IDLE_RECORDS)] + [records.record(b"said")]
+        receiver.data_received(b"".join(said))
+        for left in range(MAX_IDLE_RECORDS, 0, -1):
+            assert receiver.work(0)
+            assert len(protocol.transport._session._fed) == sum(map(len, said[-left:]))
+            assert protocol.pieces == []
+        assert not receiver.work(0)
+        assert protocol.pieces == [b"said"]
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 7, 1000])
+async def test_a_peer_that_does_nothing_but_change_keys_is_cut(
+    tls: dict[str, Any], tmp_path: Path, cut_bytes: int
+) -> None:
+    """Wherever its bytes are cut: whole records count, and what it says ends the row."""
+    async with noted(tls, tmp_path / "keys") as (protocol, _):
+        records = ClientRecords(tmp_path / "keys")
+        await until(lambda: protocol.transport._session.is_established)
+        receiver = protocol.transport._receiver
+        fine = b"".join(records.key_update() for _ in range(MAX_IDLE_RECORDS)) + records.record(b"said")
+        bad = b"".join(records.key_update() for _ in range(MAX_IDLE_RECORDS + 1))
+        for said in (fine, bad):
+            assert protocol.losses == 0
+            for start in range(0, len(said), cut_bytes):
+                receiver.data_received(said[start : start + cut_bytes])
+            await until(lambda: not receiver.is_waiting)
+            assert protocol.pieces == [b"said"]
+        assert protocol.transport.is_closed
+        await until(lambda: protocol.losses == 1)
+
+
+async def test_a_peer_that_asks_tls_for_answers_and_reads_none_is_cut(tls: dict[str, Any], tmp_path: Path) -> None:
+    """What it says in between is of no help: what TLS has to say by itself is bounded."""
+    async with noted(tls, tmp_path / "keys") as (protocol, _):
+        records = ClientRecords(tmp_path / "keys")
+        await until(lambda: protocol.transport._session.is_established)
+        transport = protocol.transport
+        receiver = transport._receiver
+        transport.write(b"?" * 8_000_000)
+        await until(transport.get_write_buffer_size)
+        for _ in range(MAX_OWN_BYTES // 27 + 2):
+            receiver.data_received(records.key_update(KEY_UPDATE_REQUESTED) + records.record(b"."))
+            await until(lambda: not receiver.is_waiting)
+        assert transport.is_closed
+
+
+async def test_what_tls_is_asked_for_is_no_matter_while_it_is_read(tls: dict[str, Any], tmp_path: Path) -> None:
+    """However much it comes to."""
+    async with noted(tls, tmp_path / "keys") as (protocol, peer):
+        records = ClientRecords(tmp_path / "keys")
+        await until(lambda: protocol.transport._session.is_established)
+        receiver = protocol.transport._receiver
+        for _ in range(MAX_OWN_BYTES // 27 + 2):
+            await until(lambda: not protocol.transport.get_write_buffer_size())
+            receiver.data_received(records.key_update(KEY_UPDATE_REQUESTED) + records.record(b"."))
+            await until(lambda: not receiver.is_waiting)
+            with contextlib.suppress(BlockingIOError):
+                peer.socket.recv(65_536)
+        assert not protocol.transport.is_closed
+
+
+async def test_what_comes_after_the_peers_end_is_ignored(tls: dict[str, Any]) -> None:
+    """It takes no memory, however long the answer takes to go out (RFC 8446, section 6.1)."""
+    async with noted(tls) as (protocol, peer):
+        peer.tls.write(b"said")
+        peer.end()
+        await until(lambda: protocol.has_ended)
+        transport = protocol.transport
+        for _ in range(10):
+            transport._receiver.data_received(b"\x17\x03\x03\x40\x00" + b"?" * 16_384)
+        session = transport._session
+        assert not session._fed
+        assert not session._incoming.pending
+        transport.write(b"answer")
+        transport.close()
+        assert await peer.rest() == b"answer"
+        assert protocol.pieces == [b"said"]
+
+
+async def test_what_came_before_a_reset_is_given_before_it_is_told(
+    tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that wait for their share, too, and each in its share: as without TLS."""
+    async with noted(tls) as (protocol, peer):
+        await until(lambda: protocol.transport._session.is_established)
+        receiver = protocol.transport._receiver
+        run = LoopScheduler._run
+
+        def run_once_lost(self: LoopScheduler) -> None:
+            if receiver._lost is None:
+                asyncio.get_running_loop().call_soon(run_once_lost, self)
+            else:
+                run(self)
+
+        monkeypatch.setattr(LoopScheduler, "_run", run_once_lost)
+        monkeypatch.setattr(LoopScheduler, "has_time", lambda self: False)
+        for number in range(RECORDS):
+            peer.tls.write(b"%d" % number)
+        receiver.data_received(peer.outgoing.read())
+        protocol.transport.below.abort()
+        await until(lambda: protocol.losses)
+        assert protocol.pieces == [b"%d" % number for number in range(RECORDS)]
+        assert protocol.losses == 1
 
 
 async def test_who_waits_for_a_share_is_not_read(tls: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

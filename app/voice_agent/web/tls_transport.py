@@ -23,6 +23,12 @@ from typing import Any, cast
 from voice_agent.web.tls_session import TlsSession
 from voice_agent.websocket.loop_scheduler import LoopScheduler
 
+MAX_IDLE_RECORDS = 32
+"""So many records in a row may hold nothing for the protocol. Stops a peer that does nothing but change keys."""
+MAX_OWN_BYTES = 64 * 1024
+"""What TLS itself has to say may be so much while something waits to be sent. Stops a peer that asks for an answer with
+each record, and reads none: they are in nobody's budget."""
+
 
 class TlsTransport(asyncio.Transport):
     """The server's side. What is written before the handshake is over, or after it was closed, is dropped."""
@@ -35,7 +41,8 @@ class TlsTransport(asyncio.Transport):
         self._context = context
         self._session = TlsSession(context)
         self._receiver = TlsReceiver(self, self._session, protocol)
-        self._is_closing = False
+        self.is_closed = False
+        """Whether it was closed on this side."""
         below.set_protocol(self._receiver)
 
     def begin(self, data: bytes) -> None:
@@ -65,18 +72,18 @@ class TlsTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Whether it was closed, or the connection was lost."""
-        return self._is_closing or self.below.is_closing()
+        return self.is_closed or self.below.is_closing()
 
     def close(self) -> None:
         """Say so to the peer, and close once all is sent."""
         if not self.is_closing():
             self._receiver.end_writing()
-            self._is_closing = True
             self.below.close()
+        self.is_closed = True
 
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
-        self._is_closing = True
+        self.is_closed = True
         self.below.abort()
 
     # --- asyncio.ReadTransport --------------------------------------------------
@@ -140,6 +147,10 @@ class TlsReceiver(asyncio.Protocol):
         self._is_peer_done = False
         """Whether the peer said that it sends nothing more."""
         self._is_working = False
+        self._own_bytes = 0
+        """What TLS said by itself since nothing waited to be sent."""
+        self._lost: tuple[Exception | None] | None = None
+        """How the connection was lost, until the protocol is told: what came before comes first."""
 
     # --- asyncio.Protocol -------------------------------------------------------
 
@@ -148,6 +159,8 @@ class TlsReceiver(asyncio.Protocol):
         if self.is_write_ended:
             self.protocol.data_received(data)
             return
+        if self._is_peer_done:
+            return  # To be ignored: RFC 8446, section 6.1.
         self._session.feed(data)
         self._scheduler.begin(self)
         if self.is_waiting:
@@ -168,8 +181,10 @@ class TlsReceiver(asyncio.Protocol):
         self.protocol.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The end, however it came."""
-        self.protocol.connection_lost(error)
+        """The end, however it came. Records that wait for their share are given to the protocol before it is told."""
+        self._lost = (error,)
+        if not (self.is_waiting and self._wants_more()):
+            self._tell_loss()
 
     # --- for the transport ------------------------------------------------------
 
@@ -205,21 +220,22 @@ class TlsReceiver(asyncio.Protocol):
         """Go on with the handshake, or give the protocol what has come."""
         self._is_working = True
         try:
-            has_left = (self._session.is_established or self._session.shake_hands()) and self._give(until_s)
+            has_left = self._give(until_s)
         except ssl.SSLError:
             self._refuse()
-            return False
+            has_left = False
         except Exception as fault:  # noqa: BLE001 - told to the loop, as its own transports do
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a protocol over TLS failed", "exception": fault, "transport": self._transport}
             )
             self._transport.abort()
-            return False
+            has_left = False
         finally:
             self._is_working = False
-        self._flush()
-        if not has_left and self.is_reading:
-            self.read_below(reads=True)
+        if not has_left:
+            self._tell_loss()
+            if self.is_reading:
+                self.read_below(reads=True)
         return has_left
 
     def _give(self, until_s: float) -> bool:
@@ -227,12 +243,14 @@ class TlsReceiver(asyncio.Protocol):
         session, clock = self._session, self._scheduler.clock
         while self._wants_more():
             data = session.read()
-            if data is None:
-                return False
-            if not data:
+            if data:
+                self.protocol.data_received(data)
+            elif data is None:
+                self._flush()
+                if session.idle_records > MAX_IDLE_RECORDS:
+                    self._transport.abort()
+            else:
                 self._peer_is_done()
-                return False
-            self.protocol.data_received(data)
             if not session.has_more:
                 return False
             if clock() >= until_s:
@@ -242,19 +260,30 @@ class TlsReceiver(asyncio.Protocol):
     # --- inside -----------------------------------------------------------------
 
     def _wants_more(self) -> bool:
-        is_over = self._is_peer_done or self.is_write_ended or self._transport.is_closing()
+        is_over = self._is_peer_done or self.is_write_ended or self._transport.is_closed
         return self.is_reading and not is_over
 
     def _flush(self) -> None:
         """Send what TLS has to say by itself."""
         unsent, below = self._session.take_unsent(), self._transport.below
-        if unsent and not below.is_closing():
-            below.write(unsent)
+        if not unsent or below.is_closing():
+            return
+        self._own_bytes = len(unsent) + (self._own_bytes if below.get_write_buffer_size() else 0)
+        below.write(unsent)
+        if self._own_bytes > MAX_OWN_BYTES:
+            self._transport.abort()
 
     def _peer_is_done(self) -> None:
         self._is_peer_done = True
+        self._session.forget()
         if not self.protocol.eof_received():
             self._transport.close()
+
+    def _tell_loss(self) -> None:
+        if self._lost is not None:
+            (error,), self._lost = self._lost, None
+            self._is_peer_done = True
+            self.protocol.connection_lost(error)
 
     def _refuse(self) -> None:
         """The peer speaks none of our TLS: an alert says why, as far as the library has one."""
