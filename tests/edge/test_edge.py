@@ -210,14 +210,31 @@ async def test_an_edge_that_stood_still_asks_a_pod_before_it_gives_it_up() -> No
         assert len(its.pods.connections) == 1
 
 
-async def test_a_pod_that_does_not_take_a_caller_in_time_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pod_that_does_not_answer_in_time_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A load balancer may have one in its list that has fallen silent."""
+    monkeypatch.setattr(dialing, "FIRST_DIAL_S", 0.3)
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1")
+    url = f"ws://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with edge_rig(more_urls=(url,)) as its:
+        opening = asyncio.ensure_future(its.connect().__aenter__())
+        await (await its.pods.connection(0)).greet()
+        await PlainCaller(await opening).hear(1)
+    silent.close()
+    for writer in taken:
+        writer.close()
+
+
+async def test_a_pod_that_has_answered_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its store may be slow: it has made the call, and another pod would make a second."""
     monkeypatch.setattr(dialing, "FIRST_DIAL_S", 0.3)
     async with edge_rig() as its:
         opening = asyncio.ensure_future(its.connect().__aenter__())
-        await its.pods.connection(0)
-        await (await its.pods.connection(1)).greet()
+        pod = await its.pods.connection(0)
+        await asyncio.sleep(0.6)  # longer than an answer is waited for
+        await pod.greet()
         await PlainCaller(await opening).hear(1)
+        assert len(its.pods.connections) == 1
 
 
 async def test_a_server_that_cannot_resume_is_passed_on_as_it_is() -> None:

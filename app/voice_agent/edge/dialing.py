@@ -25,7 +25,8 @@ from voice_agent.edge.pod_socket import PodSocket
 DIAL_S = 5.0
 """To a whole answer; one that comes later is of a pod that nobody should wait for."""
 FIRST_DIAL_S = 2.0
-"""The same, where there is another try: a load balancer may have a pod in its list that has fallen silent."""
+"""To the answer to the upgrade, where there is another try: a load balancer may have a pod in its list that has fallen
+silent. One that has answered has made the call: asking another would make a second."""
 MAX_ANSWER_BYTES = 128 * 1024
 """Of a refusal, head and body."""
 _END = b"\r\n\r\n"
@@ -93,7 +94,7 @@ class Dialer:
     async def dial(self, request: UpgradeRequest, *, at: str = "", within_s: float = DIAL_S) -> Answered:
         """A connection on which a pod has greeted. Raises `PodRefused` and `PodUnreachable`.
 
-        `at`: the address of one pod, past the load balancer.
+        `at`: the address of one pod, past the load balancer. `within_s`: to the answer; `DIAL_S` to the greeting.
         """
         if at and not self.direct:
             raise PodUnreachable(f"{at}: pods are asked through the load balancer alone")
@@ -105,13 +106,15 @@ class Dialer:
         host, port = url.hostname or "", url.port or (443 if is_safe else 80)
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(within_s):
+            until_s = loop.time() + DIAL_S
+            async with asyncio.timeout(within_s) as limit:
                 transport, upgrade = await loop.create_connection(
                     lambda: _Upgrade(url.geturl(), request), host, port, ssl=self.tls if is_safe else None
                 )
                 try:
                     answered = await upgrade.answer
                     if request.is_greeted:
+                        limit.reschedule(until_s)
                         await answered.socket.greeting
                     return answered
                 except BaseException:
