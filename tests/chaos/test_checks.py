@@ -40,12 +40,12 @@ class Near:
 
 def lose(event: dict[str, Any]) -> list[dict[str, Any]]:
     """The 12th event never comes."""
-    return [] if event["event_id"] == "evt_12" else [event]
+    return [] if event.get("event_id") == "evt_12" else [event]
 
 
 def repeat(event: dict[str, Any]) -> list[dict[str, Any]]:
     """The 12th event comes twice."""
-    return [event, event] if event["event_id"] == "evt_12" else [event]
+    return [event, event] if event.get("event_id") == "evt_12" else [event]
 
 
 def garble(event: dict[str, Any]) -> list[dict[str, Any]]:

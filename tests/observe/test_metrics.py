@@ -36,6 +36,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_refusals_total": {"status", "reason"},
     "voice_limits_total": {"limit"},
     "voice_tls_reloads_total": {"outcome"},
+    "voice_deletion_cost_failures_total": set(),
     "voice_store_state": {"state"},
     "voice_agent_faults_total": {"kind"},
 }

@@ -1,4 +1,4 @@
-"""`python -m tests.rehearse.faulty_edge FAULT`: an edge that does one thing wrong once a pod is lost.
+"""`python faulty_edge.py FAULT`: an edge that does one thing wrong once a pod is lost.
 
 Arguments behind it, and variables, are those of `voice-agent edge`.
 """

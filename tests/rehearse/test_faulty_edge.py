@@ -55,7 +55,7 @@ class HeldCaller:
         self.fault = fault
         directory.mkdir()
         self._clock = SystemClock()
-        command = [sys.executable, "-m", "tests.rehearse.faulty_edge", fault]
+        command = [sys.executable, str(Path(__file__).with_name("faulty_edge.py")), fault]
         to = f"ws://127.0.0.1:{pod.port},ws://127.0.0.1:{other.port}"
         self.edges = Edges(directory, [free_port()], to, self._clock, command)
         line = CallLine(fault, "plain", edge="edge-1")
