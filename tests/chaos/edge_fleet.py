@@ -74,15 +74,21 @@ class GoingOn(NamedTuple):
     code: int
     """What the connection before ended with."""
     gap_s: float
+    pod: str
+    """Which had it before; "" where the log does not tell: at a call's first time."""
 
 
 def gone_on(edge: EdgeProcess) -> list[GoingOn]:
     """Every call that went on over an edge."""
-    lines = [orjson.loads(line) for line in edge.log.read_text().splitlines() if RESUMED in line]
-    return [
-        GoingOn(datetime.fromisoformat(line["timestamp"]).timestamp(), line["after"], line["gap_ms"] / 1000)
-        for line in lines
-    ]
+    found: list[GoingOn] = []
+    served: dict[str, str] = {}
+    for line in edge.log.read_text().splitlines():
+        if RESUMED in line:
+            told = orjson.loads(line)
+            at_s = datetime.fromisoformat(told["timestamp"]).timestamp()
+            found.append(GoingOn(at_s, told["after"], told["gap_ms"] / 1000, served.get(told["call_id"], "")))
+            served[told["call_id"]] = told["by"]["pod"]
+    return found
 
 
 class EdgeFleet(Fleet):

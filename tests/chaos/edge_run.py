@@ -84,7 +84,7 @@ class EdgeVerdict(CallersVerdict):
     def _gaps(self) -> dict[str, str]:
         """By kind of fault: how long no pod served a call, and how late a reply's audio went on."""
         told: dict[str, str] = {}
-        by_kind = by_fault([(each.at_s - each.gap_s, each.gap_s) for each in self.gone_on], self.history)
+        by_kind = by_struck(self.gone_on, self.history)
         pauses = [pause for caller in self.callers for pause in caller.call.playback.pauses]
         heard = by_fault([pause for pause in pauses if pause.pause_s > LEAST_PAUSE_S], self.history)
         for name, found in (("no pod", by_kind), ("heard pause", heard)):
@@ -101,6 +101,16 @@ def by_fault(gaps: Sequence[tuple[float, float]], faults: Sequence[Fault]) -> di
         # The clocks of two processes are read in no order.
         index = bisect_right(begins, began_s + 0.005) - 1
         found[faults[index].kind if index >= 0 else "none"].append(gap_s)
+    return found
+
+
+def by_struck(gone_on: Sequence[GoingOn], faults: Sequence[Fault]) -> dict[str, list[float]]:
+    """Gaps by the kind of the newest fault of the pod that had the call: another pod's may have begun since."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for each in gone_on:
+        kinds = [fault.kind for fault in faults if fault.pod == each.pod and fault.began_s <= each.at_s]
+        if kinds:
+            found[kinds[-1]].append(each.gap_s)
     return found
 
 

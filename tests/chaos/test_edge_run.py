@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.edge_faults import Fault
-from tests.chaos.edge_run import EdgePlan, by_fault, chaos_over_edges, percentiles_ms
+from tests.chaos.edge_fleet import GoingOn
+from tests.chaos.edge_run import EdgePlan, by_fault, by_struck, chaos_over_edges, percentiles_ms
 from tests.chaos.timed_call import TimedPlayback
 
 
@@ -14,6 +15,14 @@ def test_a_gap_is_of_the_fault_that_began_last_before_it() -> None:
     faults = [Fault(10.0, "kill -9", "blue-0"), Fault(20.0, "drain", "green-1"), Fault(30.0, "kill -9", "blue-0")]
     gaps = [(9.0, 0.1), (10.0, 0.2), (19.9, 0.3), (20.1, 0.4), (31.0, 0.5)]
     assert by_fault(gaps, faults) == {"none": [0.1], "kill -9": [0.2, 0.3, 0.5], "drain": [0.4]}
+
+
+def test_a_call_waits_for_the_fault_of_the_pod_that_had_it() -> None:
+    """A pod that was stopped is missed when others have been killed since; a first time is nobody's."""
+    faults = [Fault(10.0, "stop", "a"), Fault(11.0, "kill -9", "b"), Fault(30.0, "drain", "a")]
+    gone = [(13.5, 3.4, "a"), (11.2, 0.2, "b"), (30.1, 0.1, "a"), (31.0, 0.3, ""), (9.0, 0.1, "a")]
+    seen = [GoingOn(at_s, 1006, gap_s, pod) for at_s, gap_s, pod in gone]
+    assert by_struck(seen, faults) == {"stop": [3.4], "kill -9": [0.2], "drain": [0.1]}
 
 
 def test_percentiles_are_told_with_how_many_they_are_of() -> None:
