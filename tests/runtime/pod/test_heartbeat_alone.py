@@ -234,7 +234,7 @@ async def test_a_drain_request_is_applied_once() -> None:
                 await pod.heartbeat.heartbeat()
                 await asyncio.sleep(0)
     events = [line["event"] for line in lines if line["log_level"] != "debug"]
-    assert events == ["draining as requested", "drain started", "drained", "drain request removed", "drain cancelled"]
+    assert events == ["drain started", "draining as requested", "drained", "drain request removed", "drain cancelled"]
 
 
 async def test_a_heartbeat_comes_every_so_often_for_as_long_as_the_pod_lives(monkeypatch: pytest.MonkeyPatch) -> None:
