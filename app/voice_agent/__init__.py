@@ -8,9 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voice_agent.agents.base import Agent as Agent
     from voice_agent.agents.base import Audio as Audio
-    from voice_agent.agents.base import Clip as Clip
     from voice_agent.agents.base import FunctionCall as FunctionCall
     from voice_agent.agents.base import HangUp as HangUp
     from voice_agent.agents.base import Plan as Plan
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from voice_agent.agents.base import ResponsePart as ResponsePart
     from voice_agent.agents.base import Text as Text
     from voice_agent.agents.base import Turn as Turn
+    from voice_agent.agents.base import TurnAgent as TurnAgent
     from voice_agent.call.audio import PCM as PCM
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from voice_agent.errors import StoreFull as StoreFull
     from voice_agent.errors import StoreRefused as StoreRefused
     from voice_agent.errors import StoreUnavailable as StoreUnavailable
+    from voice_agent.kit.clip import Clip as Clip
     from voice_agent.stores.base import Claim as Claim
     from voice_agent.stores.base import Claimed as Claimed
     from voice_agent.stores.base import DrainRequest as DrainRequest
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "voice_agent.agents.base": "Agent Audio Clip FunctionCall HangUp Plan Progress ResponsePart Text Turn",
+    "voice_agent.kit.clip": "Clip",
+    "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
     "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",

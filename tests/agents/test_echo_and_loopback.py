@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.agents.frontdesk.dialogs import message, parts_of, spoken, turn, typed
-from voice_agent.agents.base import Audio, Clip, Text
+from voice_agent.agents.base import Audio, Text
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.loopback import Loopback
 from voice_agent.call.audio import PCM, PCMU
+from voice_agent.kit.clip import Clip
 
 
 @pytest.mark.parametrize("clip", [Clip(b"\1\2" * 500, PCM), Clip(b"\3" * 333, PCMU)])

@@ -14,7 +14,7 @@ from voice_agent.call.effects import Attached, Effect
 from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call, Identity
+from voice_agent.call.record import CallRecord, Identity
 from voice_agent.call.restoring import restore
 from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
@@ -39,9 +39,11 @@ def response_id(n: int) -> str:
     return f"resp_{CALL_ID[5:21]}_{n}"
 
 
-def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any) -> Call:
+def new_call(
+    *, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int = 1 << 20, **session: Any
+) -> CallRecord:
     """A call just started, attached, with nothing unsaved."""
-    call = Call(
+    call = CallRecord(
         call_id=call_id,
         identity=Identity(model="test", created_at_ms=0, mirror=mirror),
         owner=Owner(1, "pod-a", "blue"),
@@ -58,34 +60,34 @@ def new_call(*, call_id: str = CALL_ID, mirror: bool = False, outbox_bytes: int 
     return call
 
 
-def manual_call(**more: Any) -> Call:
+def manual_call(**more: Any) -> CallRecord:
     """A call without voice activity detection."""
     return new_call(audio={"input": {"turn_detection": None}}, **more)
 
 
-def feed(call: Call, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
+def feed(call: CallRecord, *event: inputs.Input, now_ms: int = 0) -> list[Effect]:
     """Several things, one after the other; all their effects."""
     return [effect for one in event for effect in machine.step(call, one, now_ms)]
 
 
-def emitted(call: Call) -> list[dict[str, Any]]:
+def emitted(call: CallRecord) -> list[dict[str, Any]]:
     """Events that wait for the store, as objects."""
     return [orjson.loads(entry.head) for entry in call.outbox.unsaved]
 
 
-def types(call: Call) -> list[str]:
+def types(call: CallRecord) -> list[str]:
     """Types of the events that wait for the store."""
     return [event["type"] for event in emitted(call)]
 
 
-def attach(call: Call, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
+def attach(call: CallRecord, last_event: int | None, now_ms: int, *, resumable: bool) -> Attached:
     """A client connects."""
     [attached] = machine.step(call, inputs.ConnectionMade(last_event, resumable), now_ms)
     assert isinstance(attached, Attached)
     return attached
 
 
-def release(call: Call, events: list[OutboxEntry]) -> None:
+def release(call: CallRecord, events: list[OutboxEntry]) -> None:
     """A write of these events is durable."""
     if events:
         machine.step(call, inputs.EventsReleased(events[-1].n), 0)
@@ -96,7 +98,7 @@ def append(count: int = 1, *, audio: bytes = FRAME) -> list[inputs.Input]:
     return [inputs.AppendAudio(audio) for _ in range(count)]
 
 
-def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect]:
+def spoken_turn(call: CallRecord, *, frames: int = 25, now_ms: int = 0) -> list[Effect]:
     """The caller speaks for `frames` frames, heard by voice activity detection."""
     start = call.input_audio.position
     end = start + frames * len(FRAME)
@@ -105,7 +107,7 @@ def spoken_turn(call: Call, *, frames: int = 25, now_ms: int = 0) -> list[Effect
     return feed(call, first, *append(frames - 2), last, now_ms=now_ms)
 
 
-def moved(call: Call) -> Call:
+def moved(call: CallRecord) -> CallRecord:
     """The call as another pod takes it over."""
     call.record.write_whole = True
     write = take_write(call, 0)
@@ -123,7 +125,7 @@ def _fields(part: Any) -> dict[str, Any]:
     return {one.name: getattr(part, one.name) for one in fields(part) if one.name not in NOT_STORED}
 
 
-def remembered(call: Call) -> dict[str, Any]:
+def remembered(call: CallRecord) -> dict[str, Any]:
     """All that a call is, field by field, without what was said and done since and is not durable yet."""
     waiting = {event_id for event_id, _, _ in call.client_events.unsaved}
     heard = call.input_audio
@@ -140,7 +142,7 @@ def remembered(call: Call) -> dict[str, Any]:
     }
 
 
-def stored(call: Call) -> Snapshot:
+def stored(call: CallRecord) -> Snapshot:
     """What a store holds after one write of everything and one of the rest."""
     store = MemoryStore(ttl_s=60)
     asyncio.run(store.commit([take_write(call, 0)]))

@@ -11,7 +11,7 @@ from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.inputs import ConnectionLost, TakeWrite
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.errors import RecordUnreadable
 
@@ -31,7 +31,7 @@ MADE = CallMade(
 )
 
 
-def claimed(snapshot: Snapshot) -> Call:
+def claimed(snapshot: Snapshot) -> CallRecord:
     return begin(CallClaimed(snapshot=snapshot, epoch=7, outbox_bytes=1000, checkpoint_ms=100))
 
 

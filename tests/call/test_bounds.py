@@ -20,14 +20,14 @@ from voice_agent.call.changes import SpeechEntry
 from voice_agent.call.clips import HeardClip, PendingItemAudio
 from voice_agent.call.effects import CountLimit, ResetEndpointing, StartResponse, StopTranscribing, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES, MAX_PIECE_BYTES
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import skip_write, take_write
 
 SPOKEN = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
 HALF = bytes(MAX_AUDIO_BYTES // 2 + 2)
 
 
-def refusal(call: Call) -> dict[str, Any]:
+def refusal(call: CallRecord) -> dict[str, Any]:
     """The error that was emitted last."""
     error: dict[str, Any] = emitted(call)[-1]["error"]
     return error

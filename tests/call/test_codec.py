@@ -27,7 +27,7 @@ from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.codec import is_known
 from voice_agent.call.input_buffer import InputAudioBuffer
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import epoch_of, keeps_what_was_said, restore
 from voice_agent.call.schema import SCHEMA
 from voice_agent.call.session_config import new_session
@@ -42,7 +42,7 @@ fail cancel heard lost write skip whole""".split()
 STEPS = st.lists(st.sampled_from(STEP_NAMES), max_size=60)
 
 
-def act(call: Call, step: str, number: int) -> None:
+def act(call: CallRecord, step: str, number: int) -> None:
     """Let one of the named things happen."""
     response = call.response.response_id if call.response else "resp_0"
     at = call.input_audio.position
@@ -73,7 +73,7 @@ def act(call: Call, step: str, number: int) -> None:
     feed(call, *choices[step], now_ms=number * 10)
 
 
-def check(call: Call, steps: list[str], *, at_once: bool) -> None:
+def check(call: CallRecord, steps: list[str], *, at_once: bool) -> None:
     """Written in pieces at any moments, then read by another pod: the same call, field by field."""
     store = MemoryStore(ttl_s=60)
     call.record.write_whole = True

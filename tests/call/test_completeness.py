@@ -14,7 +14,7 @@ from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry, Snapshot
 from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
 from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.stores.base import WriteOutcome
@@ -24,7 +24,7 @@ from voice_agent.stores.memory import MemoryStore
 class Owner:
     """Writes a call to a store."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: CallRecord) -> None:
         self.call = call
         self.store = MemoryStore(ttl_s=60)
         call.record.write_whole = True
@@ -38,7 +38,7 @@ class Owner:
         assert held is not None
         return held
 
-    def taken_over(self, *, outbox_bytes: int = 1 << 20) -> Call:
+    def taken_over(self, *, outbox_bytes: int = 1 << 20) -> CallRecord:
         """The call as the next owner finds it."""
         return restore(self.held(), epoch=self.call.owner.epoch, outbox_bytes=outbox_bytes, checkpoint_ms=200)
 

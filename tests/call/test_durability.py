@@ -9,7 +9,7 @@ from tests.call.calls import FRAME, append, feed, manual_call, new_call
 from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.effects import Skipped, Write
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 
 TYPED = inputs.CreateItem(
@@ -17,7 +17,7 @@ TYPED = inputs.CreateItem(
 )
 
 
-def taken(call: Call, **full: bool) -> Write:
+def taken(call: CallRecord, **full: bool) -> Write:
     """A write of what changed."""
     [write] = feed(call, inputs.TakeWrite(**full), now_ms=9)
     assert isinstance(write, Write)

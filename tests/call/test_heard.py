@@ -10,7 +10,7 @@ import pytest
 from tests.call.calls import emitted, feed, moved, new_call, response_id, spoken_turn
 from voice_agent.call import inputs
 from voice_agent.call.audio import PCM, PCMU, AudioFormat, Converter
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.speech import synthesis
 
 SENTENCES = (
@@ -49,7 +49,7 @@ def moments() -> list[int]:
     return [total_ms() * number // (MOMENTS + 1) for number in range(1, MOMENTS + 1)]
 
 
-def say_until(call: Call, moment_ms: int, *, audio_format: AudioFormat = PCM) -> None:
+def say_until(call: CallRecord, moment_ms: int, *, audio_format: AudioFormat = PCM) -> None:
     """Let the reply go on, 400 ms ahead of what is heard; its first sample was heard at 0."""
     sent_ms = 0
     for sentence in SENTENCES:
@@ -69,12 +69,12 @@ def say_until(call: Call, moment_ms: int, *, audio_format: AudioFormat = PCM) ->
     feed(call, inputs.ResponseFinished(response_id(1)), now_ms=max(0, sent_ms - LEAD_MS))
 
 
-def kept_of(call: Call) -> str:
+def kept_of(call: CallRecord) -> str:
     item = next(item for item in call.conversation.items() if item.get("role") == "assistant")
     return str(item["content"][0]["transcript"])
 
 
-def cut(call: Call, how: str, moment_ms: int) -> None:
+def cut(call: CallRecord, how: str, moment_ms: int) -> None:
     """The caller speaks, or the client says how much it has played."""
     item_id = next(item["id"] for item in call.conversation.items() if item.get("role") == "assistant")
     truncation = inputs.TruncateItem(item_id, 0, moment_ms)

@@ -24,7 +24,7 @@ from tests.call.calls import (
 from voice_agent.call import conversation, inputs
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
 
@@ -246,7 +246,7 @@ def test_ids_of_audio_become_durable_with_the_audio_and_once() -> None:
     assert len(written) == 20 - kept
 
 
-def detecting_call(**detection: Any) -> Call:
+def detecting_call(**detection: Any) -> CallRecord:
     """A call with server turn detection."""
     return new_call(audio={"input": {"turn_detection": {"type": "server_vad", **detection}}})
 
@@ -256,12 +256,12 @@ def numbered(first: int, count: int) -> bytes:
     return b"".join(bytes([number, 1]) * (len(FRAME) // 2) for number in range(first, first + count))
 
 
-def begin(call: Call, audio: bytes = FRAME) -> list[Effect]:
+def begin(call: CallRecord, audio: bytes = FRAME) -> list[Effect]:
     """The caller begins to speak with the first byte of `audio`."""
     return feed(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
 
-def stop(call: Call, at_bytes: int, audio: bytes) -> list[Effect]:
+def stop(call: CallRecord, at_bytes: int, audio: bytes) -> list[Effect]:
     """The caller was heard to stop."""
     return feed(call, inputs.AppendAudio(audio, None, (inputs.VoiceBoundary(False, at_bytes),)))
 

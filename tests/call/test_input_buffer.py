@@ -20,11 +20,11 @@ from voice_agent.call import input_audio, inputs, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, StartResponse, StopResponse, Transcribe
 from voice_agent.call.input_audio import MAX_BUFFER_BYTES
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
 
-def begin(call: Call) -> list[Effect]:
+def begin(call: CallRecord) -> list[Effect]:
     """The caller begins to speak."""
     return feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 

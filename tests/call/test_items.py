@@ -14,7 +14,7 @@ from voice_agent.call import inputs, items, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.completeness import KEPT
 from voice_agent.call.effects import CountLimit, Transcribe
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
 SPOKEN: dict[str, Any] = {
@@ -27,7 +27,7 @@ RULE: dict[str, Any] = {**TYPED, "role": "system"}
 RESULT: dict[str, Any] = {"type": "function_call_output", "call_id": "c", "output": "x"}
 
 
-def begin(call: Call) -> None:
+def begin(call: CallRecord) -> None:
     """The caller begins to speak."""
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 
@@ -154,7 +154,7 @@ def test_an_item_is_shown_with_no_other_items_audio() -> None:
     assert call.outbox.unsaved[-1].audio == b""
 
 
-def spoken_response(call: Call) -> str:
+def spoken_response(call: CallRecord) -> str:
     """A reply of a second; the id of its item."""
     feed(call, inputs.CreateResponse({}))
     assert call.response is not None

@@ -12,7 +12,7 @@ import pytest
 from tests.call.calls import FRAME, feed, new_call, response_id
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs, machine
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 
 TOKEN = "word "
@@ -27,32 +27,32 @@ LARGE: dict[str, Any] = {
 }
 """Ten tools of a kilobyte each."""
 
-Step = Callable[[Call, int], list[inputs.Input]]
+Step = Callable[[CallRecord, int], list[inputs.Input]]
 
 
-def text(call: Call, number: int) -> list[inputs.Input]:
+def text(call: CallRecord, number: int) -> list[inputs.Input]:
     return [inputs.ResponseText(response_id(1), TOKEN)]
 
 
-def speech(call: Call, number: int) -> list[inputs.Input]:
+def speech(call: CallRecord, number: int) -> list[inputs.Input]:
     """Each token with the audio that says it, too late each time: the caller waits, and what is played stands still."""
     return [*text(call, number), inputs.ResponseAudio(response_id(1), FRAME, len(FRAME))]
 
 
-def words(call: Call, number: int) -> list[inputs.Input]:
+def words(call: CallRecord, number: int) -> list[inputs.Input]:
     """One long text, and its audio with more words each time."""
     told = inputs.ResponseAudio(response_id(1), FRAME, len(FRAME) * (number + 1), [[20 * number, 5 * number]], number)
     return [told] if number else [inputs.ResponseText(response_id(1), TOKEN * 2 * LATE), told]
 
 
-def side_effects(call: Call, number: int) -> list[inputs.Input]:
+def side_effects(call: CallRecord, number: int) -> list[inputs.Input]:
     return [
         inputs.SideEffectBegun(response_id(1), "book"),
         inputs.SideEffectDone(response_id(1), number, {"table": 7}),
     ]
 
 
-def function_calls(call: Call, number: int) -> list[inputs.Input]:
+def function_calls(call: CallRecord, number: int) -> list[inputs.Input]:
     return [inputs.ResponseFunctionCall(response_id(1), "look_up", '{"order":7}')]
 
 

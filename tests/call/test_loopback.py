@@ -10,7 +10,7 @@ from tests.call.calls import attach, new_call, release
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.effects import Effect
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 
@@ -171,7 +171,7 @@ def test_a_frame_goes_on_in_the_item_that_is_open(happens: str) -> None:
     assert (response_of(loopback.call) == before) == (happens == "another pod takes it over")
 
 
-def response_of(call: Call) -> tuple[str, str | None]:
+def response_of(call: CallRecord) -> tuple[str, str | None]:
     assert call.response is not None
     return call.response.response_id, call.response.open_item.item_id
 

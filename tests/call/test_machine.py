@@ -31,7 +31,7 @@ from voice_agent.call.ids import IdSequence
 from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call, Identity
+from voice_agent.call.record import CallRecord, Identity
 from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
@@ -192,7 +192,7 @@ def test_changing_the_input_format_starts_the_buffer_afresh() -> None:
 
 def test_a_call_that_has_just_begun_has_nothing_in_it() -> None:
     """Nothing is numbered, counted, saved or under way, in the call or in any part of it."""
-    call = Call(
+    call = CallRecord(
         call_id="call_x",
         identity=Identity(model="test", created_at_ms=0),
         owner=Owner(1, "pod-a", "blue"),

@@ -8,7 +8,7 @@ from tests.call.calls import attach, feed, item_id, manual_call, response_id
 from voice_agent.call import inputs
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.outbox import PRESSURE_SHARE
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.status import Status
 from voice_agent.call.writes import take_write
@@ -19,27 +19,27 @@ OUTBOX_BYTES = 100_000
 SECOND = bytes(48_000)
 
 
-def a_call() -> Call:
+def a_call() -> CallRecord:
     """A call whose client commits its turns, to be written."""
     call = manual_call(outbox_bytes=OUTBOX_BYTES)
     call.record.write_whole = True
     return call
 
 
-def write(store: MemoryStore, call: Call, *, is_scarce: bool, is_nearly_full: bool = False) -> None:
+def write(store: MemoryStore, call: CallRecord, *, is_scarce: bool, is_nearly_full: bool = False) -> None:
     """As the runtime does."""
     apply_memory_pressure(call, is_scarce=is_scarce, is_nearly_full=is_nearly_full)
     assert asyncio.run(store.commit([take_write(call, 0)])) == [WriteOutcome.COMMITTED]
 
 
-def kept(store: MemoryStore, call: Call) -> tuple[int, int]:
+def kept(store: MemoryStore, call: CallRecord) -> tuple[int, int]:
     """Bytes of speech and of events in the store."""
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
     return sum(len(entry.audio) for entry in held.speech), sum(len(entry.audio) for entry in held.outbox)
 
 
-def crashed(store: MemoryStore, call: Call) -> Call:
+def crashed(store: MemoryStore, call: CallRecord) -> CallRecord:
     """What the next owner finds."""
     held = asyncio.run(store.load(call.call_id))
     assert held is not None

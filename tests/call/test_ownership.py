@@ -7,12 +7,12 @@ import pytest
 from tests.call.calls import feed, new_call
 from voice_agent.call import inputs
 from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
 GIVEN_UP_MS = 5000
 
 
-def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> Call:
+def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> CallRecord:
     """A call whose connection was lost at a time."""
     call = new_call()
     feed(call, inputs.ConnectionLost(hung_up, planned), now_ms=now_ms)
@@ -30,7 +30,7 @@ def left(now_ms: int, *, planned: bool = False, hung_up: bool = False) -> Call:
         (left(1, planned=True), "attached", "pod-b", "handoff"),
     ],
 )
-def test_a_resume_is_counted_by_what_made_it_necessary(call: Call, status: str, owner: str, kind: str) -> None:
+def test_a_resume_is_counted_by_what_made_it_necessary(call: CallRecord, status: str, owner: str, kind: str) -> None:
     """A crash is another pod's, with the caller still on it; a pod whose own caller comes back did not crash."""
     assert resume_kind(call.lifecycle, previous_status=status, previous_owner=owner, pod="pod-a") == kind
 
@@ -47,7 +47,7 @@ def test_a_resume_is_counted_by_what_made_it_necessary(call: Call, status: str, 
     ],
 )
 def test_memory_is_surely_newest_for_whom_nobody_else_can_have_served(
-    call: Call, last_event: int | None, is_newest: bool
+    call: CallRecord, last_event: int | None, is_newest: bool
 ) -> None:
     """Here when the store was given up, and with no event that this pod did not show."""
     assert is_newest is is_surely_newest(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.call.calls import FRAME, append, attach, emitted, feed, manual_call, types
 from voice_agent.call import inputs
 from voice_agent.call.effects import Transcribe
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
@@ -28,12 +28,12 @@ def stage(*pieces: bytes) -> list[inputs.Input]:
 CREATE = inputs.CreateItem(dict(SPOKEN), audio_appended=True, event_id="create_1")
 
 
-def write(store: MemoryStore, call: Call) -> None:
+def write(store: MemoryStore, call: CallRecord) -> None:
     """Make durable what changed."""
     asyncio.run(store.commit([take_write(call, 0)]))
 
 
-def taken_over(store: MemoryStore, call: Call) -> Call:
+def taken_over(store: MemoryStore, call: CallRecord) -> CallRecord:
     """The call as another pod finds it."""
     held = asyncio.run(store.load(call.call_id))
     assert held is not None
@@ -42,7 +42,7 @@ def taken_over(store: MemoryStore, call: Call) -> Call:
     return again
 
 
-def stored_call() -> tuple[MemoryStore, Call]:
+def stored_call() -> tuple[MemoryStore, CallRecord]:
     """A call that the store holds."""
     store, call = MemoryStore(ttl_s=60), manual_call()
     call.record.write_whole = True

@@ -13,7 +13,7 @@ from tests.call.calls import FRAME, feed, item_id, new_call, response_id, types
 from tests.call.test_responses import HELLO
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import OpenItem, Response, ResponseRequest
 from voice_agent.call.response_chunks import (
     ALIGNMENT,
@@ -43,7 +43,7 @@ STEPS = st.lists(
 class Record:
     """What a store makes of writes."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: CallRecord) -> None:
         self.call = call
         self.fields: dict[str, bytes] = {}
         self.items: dict[str, bytes] = {}
@@ -61,7 +61,7 @@ class Record:
             del self.items[dropped]
         return sum(map(len, write.fields.values()))
 
-    def restored(self) -> Call:
+    def restored(self) -> CallRecord:
         return restore(Snapshot(self.fields, self.items, [], []), epoch=2, outbox_bytes=0, checkpoint_ms=0)
 
 
@@ -255,7 +255,7 @@ def life_of_responses() -> list[tuple[list[inputs.Input], int]]:
     ]
 
 
-def known_of(call: Call) -> dict[str, Any]:
+def known_of(call: CallRecord) -> dict[str, Any]:
     """All that a call knows of its replies."""
     entries = [call.conversation.get(str(item["id"])) for item in call.conversation.items()]
     said = [(entry.item, entry.audio_ms, entry.alignment) for entry in entries if entry is not None]

@@ -11,7 +11,7 @@ from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.item_order import Entry
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 
@@ -19,7 +19,7 @@ Said = str | tuple[int, int, Alignment]
 """Text, or audio: so many milliseconds of it, of so many that were made, and where words begin."""
 
 
-def say(call: Call, *said: Said) -> None:
+def say(call: CallRecord, *said: Said) -> None:
     """Let the reply under way go on."""
     assert call.response is not None
     response_id = call.response.response_id
@@ -36,7 +36,7 @@ def audio(ms: int, made_ms: int = 0, words: Alignment | None = None) -> tuple[in
     return ms, made_ms, words or []
 
 
-def last_of(call: Call) -> Entry:
+def last_of(call: CallRecord) -> Entry:
     """The newest item."""
     entry = call.conversation.get(call.conversation.last_id or "")
     assert entry is not None

@@ -15,7 +15,7 @@ from voice_agent.call.audio import PCM, PCMA, PCMU
 from voice_agent.call.bounds import MAX_SESSION_BYTES
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.effects import ResetEndpointing
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.session import merge_session
 from voice_agent.call.session_config import (
@@ -236,7 +236,7 @@ def test_the_settings_together_are_bounded(session: dict[str, Any]) -> None:
 # --- what an update changes of the call -------------------------------------
 
 
-def begin(call: Call) -> None:
+def begin(call: CallRecord) -> None:
     """The caller begins to speak."""
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)))
 

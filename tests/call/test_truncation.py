@@ -10,7 +10,7 @@ from tests.call.calls import FRAME, FRAME_MS, emitted, feed, item_id, moved, new
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, cut, heard_text
 from voice_agent.call.effects import StopResponse
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
 TEXT = "One two three. Four five six."
 ALIGNMENT = [[0, 0], [1000, 15], [2000, 29]]
@@ -181,12 +181,12 @@ def test_what_is_being_written_is_not_truncated() -> None:
     assert call.response is not None
 
 
-def kept(call: Call) -> str:
+def kept(call: CallRecord) -> str:
     """What the conversation holds of the reply."""
     return next(str(i["content"][0]["transcript"]) for i in call.conversation.items() if i.get("role") == "assistant")
 
 
-def barge_in(call: Call, now_ms: int) -> None:
+def barge_in(call: CallRecord, now_ms: int) -> None:
     """The caller begins to speak."""
     feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, call.input_audio.position),)), now_ms=now_ms)
 
@@ -275,7 +275,7 @@ def test_an_item_that_is_deleted_while_it_is_spoken_stops() -> None:
     assert "error" not in [event["type"] for event in emitted(call)]
 
 
-def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool = True) -> str:
+def spoken(call: CallRecord, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool = True) -> str:
     """The agent says something; the item's id."""
     feed(call, inputs.CreateResponse({}), now_ms=now_ms)
     assert call.response is not None
@@ -293,7 +293,7 @@ def spoken(call: Call, text: str, *, ms: int = 1000, now_ms: int = 0, ends: bool
     return said
 
 
-def cuts(call: Call) -> list[tuple[str, int]]:
+def cuts(call: CallRecord) -> list[tuple[str, int]]:
     """What the client was told of truncations: the item, and how much of it is left."""
     events = [event for event in emitted(call) if event["type"] == "conversation.item.truncated"]
     return [(event["item_id"], event["audio_end_ms"]) for event in events]

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from tests.call.calls import feed, new_call
 from voice_agent.call.inputs import ConnectionLost
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.upkeep import Limits, ending
 
 LIMITS = Limits(resume_window_s=120, call_s=3600, idle_s=600)
 
 
-def outcome(call: Call, *, now_s: float, silent_s: float = 0.0, limits: Limits = LIMITS) -> str | None:
+def outcome(call: CallRecord, *, now_s: float, silent_s: float = 0.0, limits: Limits = LIMITS) -> str | None:
     """Of a call at a time."""
     found = ending(call, limits, now_ms=round(now_s * 1000), silent_s=silent_s)
     return found.outcome if found is not None else None

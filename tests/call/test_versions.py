@@ -10,7 +10,7 @@ from tests.call.records import RECORDS, recorded
 from tests.call.records.__main__ import stored_call
 from voice_agent.call import inputs
 from voice_agent.call.changes import CallWrite, Snapshot
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.writes import take_write
@@ -21,7 +21,7 @@ BY_THE_STORE = {"epoch", "claim", "claimed_at_ms", "revision"}
 """Fields that the store itself sets."""
 
 
-def taken_over(held: Snapshot) -> Call:
+def taken_over(held: Snapshot) -> CallRecord:
     """A stored call as the next owner has it."""
     return restore(held, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
 
@@ -39,7 +39,7 @@ def says(after: bytes, before: bytes) -> bool:
     return all(told.get(name) == value for name, value in orjson.loads(before).items())
 
 
-def whole_write(call: Call) -> CallWrite:
+def whole_write(call: CallRecord) -> CallWrite:
     """All of it."""
     call.record.write_whole = True
     return take_write(call, 5)

@@ -23,7 +23,7 @@ from voice_agent.call.changes import CallWrite
 from voice_agent.call.clips import HeardClip
 from voice_agent.call.completeness import Kept
 from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import take_write
 from voice_agent.stores.memory import MemoryStore
@@ -88,7 +88,7 @@ def test_a_write_after_which_nothing_happened_carries_positions_only() -> None:
 EVENT_BYTES = len(b'{"type":"x"}') + 48
 
 
-def emit(call: Call, count: int) -> None:
+def emit(call: CallRecord, count: int) -> None:
     """So many events of that size."""
     for _ in range(count):
         call.outbox.emit({"type": "x"})

@@ -14,7 +14,7 @@ from voice_agent.client.backoff import Backoff
 from voice_agent.client.connection import RealtimeCall, ResumedConnection
 from voice_agent.client.refusals import CallRefused, Unreachable
 from voice_agent.client.sockets import Socket
-from voice_agent.rehearse.caller import Caller, Manners
+from voice_agent.rehearse.caller import Manners, RehearsedCaller
 from voice_agent.rehearse.conversation import Totals, totals
 from voice_agent.retry import retry
 from voice_agent.runtime.clock import SystemClock
@@ -59,12 +59,12 @@ class FleetCall(RealtimeCall):
         )
 
 
-def fleet_caller(name: str, fleet: Balancer, seed: int, manners: Manners = MANNERS) -> Caller[FleetCall]:
+def fleet_caller(name: str, fleet: Balancer, seed: int, manners: Manners = MANNERS) -> RehearsedCaller[FleetCall]:
     """One who talks to the agent `echo` of a fleet."""
-    return Caller(name, FleetCall(fleet), fleet.record, SystemClock(), seed, manners)
+    return RehearsedCaller(name, FleetCall(fleet), fleet.record, SystemClock(), seed, manners)
 
 
-def fleet_callers(fleet: Balancer, seeds: Iterable[int]) -> list[Caller[FleetCall]]:
+def fleet_callers(fleet: Balancer, seeds: Iterable[int]) -> list[RehearsedCaller[FleetCall]]:
     """One for each seed."""
     return [fleet_caller(f"caller-{seed}", fleet, seed) for seed in seeds]
 
@@ -73,14 +73,14 @@ def fleet_callers(fleet: Balancer, seeds: Iterable[int]) -> list[Caller[FleetCal
 class CallersVerdict:
     """What callers found, and what pods complained of meanwhile."""
 
-    callers: list[Caller[Any]] = field(default_factory=list)
+    callers: list[RehearsedCaller[Any]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     """Errors in the pods' logs."""
     took_s: float = 0.0
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
     _talking: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def begin(self, callers: Sequence[Caller[Any]]) -> None:
+    def begin(self, callers: Sequence[RehearsedCaller[Any]]) -> None:
         """Have callers talk until `finish`."""
         self.callers = list(callers)
         self._talking = [asyncio.create_task(caller.run(self._enough.is_set)) for caller in self.callers]

@@ -20,7 +20,7 @@ from tests.chaos.edge_faults import EdgeFaults, Fault
 from tests.chaos.edge_fleet import EdgeFleet, GoingOn, gone_on
 from tests.chaos.timed_call import TimedCall
 from tests.servers import redis_server
-from voice_agent.rehearse.caller import Caller, Manners
+from voice_agent.rehearse.caller import Manners, RehearsedCaller
 from voice_agent.rehearse.plain_call import HABITS
 from voice_agent.runtime.clock import SystemClock
 
@@ -120,11 +120,13 @@ def percentiles_ms(gaps: Sequence[float]) -> str:
     return f"{1000 * cuts[49]:.0f}, {1000 * cuts[98]:.0f}, {1000 * max(gaps):.0f} ({len(gaps):,})"
 
 
-def plain_callers(fleet: EdgeFleet, seeds: Sequence[int], manners: Manners) -> list[Caller[TimedCall]]:
+def plain_callers(fleet: EdgeFleet, seeds: Sequence[int], manners: Manners) -> list[RehearsedCaller[TimedCall]]:
     """One for each seed, spread over edges and habits."""
     edges, habits = cycle(fleet.edges), cycle(HABITS)
     return [
-        Caller(f"caller-{seed}", TimedCall(f"{edge.url}?model=echo", its), fleet.record, SystemClock(), seed, manners)
+        RehearsedCaller(
+            f"caller-{seed}", TimedCall(f"{edge.url}?model=echo", its), fleet.record, SystemClock(), seed, manners
+        )
         for seed, edge, its in zip(seeds, edges, habits, strict=False)
     ]
 

@@ -21,7 +21,7 @@ from tests.chaos.caller import FleetCall
 from tests.chaos.fleet import DRAIN_DEADLINE_S, Fleet, Pod
 from tests.chaos.proxy import Weather
 from tests.replicated import SentinelSet
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 
 OUTAGE_S = 30.0
 AT_ONCE = 2
@@ -36,7 +36,7 @@ class Faults:
         self,
         fleet: Fleet,
         store: SentinelSet,
-        callers: Sequence[Caller[FleetCall]],
+        callers: Sequence[RehearsedCaller[FleetCall]],
         chance: random.Random,
         *,
         outage_s: float,

@@ -18,7 +18,7 @@ from tests.e2e.pods import Pods, pods
 from tests.waiting import until
 from voice_agent.client.connection import RealtimeCall
 from voice_agent.client.sockets import open_socket
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 
 Change = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -80,7 +80,7 @@ class Twisted:
         return self._waiting.pop(0)
 
 
-async def talked(redis_url: str, change: Change, **patched: Any) -> Caller[FleetCall]:
+async def talked(redis_url: str, change: Change, **patched: Any) -> RehearsedCaller[FleetCall]:
     """A caller who has had a few turns with events changed on the way."""
     async with pods(redis_url) as started:
         await started.start("blue", agent="echo")

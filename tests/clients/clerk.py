@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from tests.e2e.caller_of_tools import CallerOfTools
-from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
+from voice_agent.kit.clip import Clip
 from voice_agent.speech.workers import SpeechWorkers
 
 STORY = "a story"

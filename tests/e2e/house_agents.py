@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
+from voice_agent.kit.clip import Clip
 
 SENTENCES = 60
 SENTENCE_MS = 100

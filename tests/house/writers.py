@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.house.rules import Finding
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
-HOLDERS = {"Call", *re.findall(r"\w+", " ".join(Call.__annotations__.values()))} - {"Any", *dir(builtins)}
+HOLDERS = {"Call", *re.findall(r"\w+", " ".join(CallRecord.__annotations__.values()))} - {"Any", *dir(builtins)}
 """Types that are a call, or what one holds."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest

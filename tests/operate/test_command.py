@@ -27,7 +27,7 @@ from voice_agent.client.sockets import Socket, open_socket
 from voice_agent.errors import SettingsError, StoreUnavailable
 from voice_agent.operate import command
 from voice_agent.operate.ports import RouterError, Routing
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.stores.layout import check_layout
 from voice_agent.stores.memory import MemoryStore
@@ -66,7 +66,7 @@ class Routed:
 
 
 @asynccontextmanager
-async def talking(its: Pods, balancer: Balancer) -> AsyncIterator[Caller[FleetCall]]:
+async def talking(its: Pods, balancer: Balancer) -> AsyncIterator[RehearsedCaller[FleetCall]]:
     """A live call for the length of a block, after which not an event or word of it may be missing."""
     caller = fleet_caller("caller", Routed(its, balancer), 1)
     enough = asyncio.Event()

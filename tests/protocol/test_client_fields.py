@@ -17,7 +17,7 @@ from tests.protocol.client_events import REFUSED, SESSION, TAKEN
 from tests.protocol.sdk_fields import Field, fields
 from voice_agent.agents.base import SideEffect
 from voice_agent.call import inputs, machine
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import settings_under, transcription_on
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.calls.responding import turn_of
@@ -65,7 +65,7 @@ def set_null(holder: dict[str, Any], name: str) -> None:
     holder[name] = None
 
 
-def configured_call() -> Call:
+def configured_call() -> CallRecord:
     """A call with a session in which every field was set, and something said."""
     call = new_call()
     session = {**SESSION, "audio": {**SESSION["audio"], "output": {**SESSION["audio"]["output"], "voice": "marin"}}}

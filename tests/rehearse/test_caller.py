@@ -11,7 +11,7 @@ import pybase64
 import pytest
 
 from tests.rehearse.scripted import Change, Event, QuickClock, ScriptedClient
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 from voice_agent.rehearse.figures import faults
 from voice_agent.rehearse.rehearsed_call import RehearsedCall
 from voice_agent.rehearse.timeline import CallLine
@@ -21,7 +21,7 @@ NOT_SO_SOON = 12
 """An event in the middle of the first turns."""
 
 
-async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -> Caller[RehearsedCall]:
+async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -> RehearsedCaller[RehearsedCall]:
     """A caller after some turns."""
     clock = QuickClock()
 
@@ -30,7 +30,7 @@ async def talked(client: ScriptedClient, record: dict[str, Any] | None = None) -
         return client.record if record is None else record
 
     call = RehearsedCall(client, CallLine("caller", "sdk"), clock.monotonic_s)
-    caller = Caller("caller", call, read, clock, seed=3)
+    caller = RehearsedCaller("caller", call, read, clock, seed=3)
     await caller.run(lambda: caller.talk.turns >= TURNS)
     return caller
 

@@ -16,7 +16,7 @@ from tests.rehearse.faulty_edge import FAULTS
 from tests.servers import free_port
 from tests.waiting import until
 from voice_agent.call.audio import PCM
-from voice_agent.rehearse.caller import Caller, Manners
+from voice_agent.rehearse.caller import Manners, RehearsedCaller
 from voice_agent.rehearse.edges import Edges
 from voice_agent.rehearse.figures import CallResult, RehearsalRecording
 from voice_agent.rehearse.plain_call import PlainCall
@@ -62,7 +62,7 @@ class HeldCaller:
         url = f"{self.edges.all[0].calls}?model=echo"
         self.call = CountedCall(url, line, self._clock.monotonic_s)
         self._record_from = other.http
-        self.caller = Caller(fault, self.call, self._record, self._clock, seed=len(fault), manners=MANNERS)
+        self.caller = RehearsedCaller(fault, self.call, self._record, self._clock, seed=len(fault), manners=MANNERS)
 
     async def _record(self, call_id: str) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -9,14 +9,14 @@ from tests.rehearse.test_caller import NOT_SO_SOON, TURNS, only
 from tests.servers import free_port
 from tests.waiting import until
 from voice_agent.call.audio import PCM
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 from voice_agent.rehearse.plain_call import HABITS, Habits, PlainCall
 from voice_agent.rehearse.timeline import CallLine
 
 
 async def talked(
     change: Change = lambda event: [event], habits: Habits = HABITS[0], closes_with: int | None = None
-) -> Caller[PlainCall]:
+) -> RehearsedCaller[PlainCall]:
     """A caller after some turns with a server that may do wrong."""
     clock, server = QuickClock(), ScriptedClient(change)
 
@@ -26,7 +26,7 @@ async def talked(
 
     async with scripted_server(server, closes_with=closes_with) as url:
         call = PlainCall(url, CallLine("plain-0", "plain"), clock.monotonic_s, habits)
-        caller = Caller("plain-0", call, record, clock, seed=3)
+        caller = RehearsedCaller("plain-0", call, record, clock, seed=3)
         await caller.run(lambda: caller.talk.turns >= TURNS)
     return caller
 
@@ -80,7 +80,7 @@ async def test_a_close_after_the_last_word_is_found() -> None:
 
     async with scripted_server(server, closes_with=1012) as url:
         call = PlainCall(url, line, clock.monotonic_s)
-        caller = Caller("plain-0", call, record, clock, seed=3)
+        caller = RehearsedCaller("plain-0", call, record, clock, seed=3)
         await caller.run(lambda: caller.talk.turns >= 1)
     assert "closed with 1012" in caller.found.dropped
 
@@ -93,6 +93,6 @@ async def test_a_server_that_is_not_there_is_a_dropped_call() -> None:
         return {}
 
     nobody = PlainCall(f"ws://127.0.0.1:{free_port()}", CallLine("plain-0", "plain"), clock.monotonic_s)
-    caller = Caller("plain-0", nobody, record, clock, seed=3)
+    caller = RehearsedCaller("plain-0", nobody, record, clock, seed=3)
     await caller.run(lambda: True)
     assert "no connection" in caller.found.dropped

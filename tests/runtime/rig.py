@@ -13,9 +13,10 @@ import orjson
 
 from tests.runtime.clocks import LeapingClock
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Agent, Audio, Clip, Plan, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, Plan, ResponsePart, Text, Turn, TurnAgent
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
@@ -88,10 +89,10 @@ class MirrorAgent(ScriptedAgent):
 class FixedAgents:
     """Agents by name."""
 
-    def __init__(self, *agents: Agent) -> None:
+    def __init__(self, *agents: TurnAgent) -> None:
         self._agents = {agent.name: agent for agent in agents}
 
-    def agent(self, model: str) -> Agent:
+    def agent(self, model: str) -> TurnAgent:
         try:
             return self._agents[model]
         except KeyError:
@@ -233,7 +234,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(store: Store | None = None, *agents: Agent) -> AsyncIterator[Rig]:
+async def rig(store: Store | None = None, *agents: TurnAgent) -> AsyncIterator[Rig]:
     """Pods that are closed at the end."""
     made = Rig(store or MemoryStore(ttl_s=60), FixedAgents(*(agents or (ScriptedAgent(), MirrorAgent()))))
     try:

@@ -19,7 +19,7 @@ from voice_agent.call import machine
 from voice_agent.call.beginnings import CallMade, begin
 from voice_agent.call.inputs import ClearAudio, ConnectionMade, ResponsePlanned
 from voice_agent.call.machine import Step
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.replaying import replay
 from voice_agent.errors import StoreRefused
 from voice_agent.runtime import recordings
@@ -64,7 +64,7 @@ def files(folder: RecordingFolder) -> list[Path]:
     return sorted(folder._folder.iterdir())
 
 
-def begun(folder: RecordingFolder, call_id: str = "call_a", claim: str = "c0") -> tuple[Call, Step]:
+def begun(folder: RecordingFolder, call_id: str = "call_a", claim: str = "c0") -> tuple[CallRecord, Step]:
     """A call, and how inputs come to it."""
     beginning = made(call_id, claim)
     call = begin(beginning)

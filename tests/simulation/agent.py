@@ -9,10 +9,11 @@ from random import Random
 from typing import Any
 
 from tests.simulation.witness import Witness
-from voice_agent.agents.base import Agent, Audio, Clip, FunctionCall, Plan, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, FunctionCall, Plan, ResponsePart, Text, Turn, TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.clip import Clip
 
 PIECE_BYTES = PCM.size(100)
 
@@ -96,14 +97,14 @@ class Cast:
     """`runtime.ownership.Agents` for simulated pods."""
 
     def __init__(self, random: Random, witness: Witness) -> None:
-        agents: list[Agent] = [
+        agents: list[TurnAgent] = [
             WordAgent("replays", random, witness, replays=True),
             WordAgent("goes-on", random, witness, replays=False),
             Echo(),
         ]
         self._agents = {agent.name: agent for agent in agents}
 
-    def agent(self, model: str) -> Agent:
+    def agent(self, model: str) -> TurnAgent:
         if model not in self._agents:
             raise ConnectionRefused(400, "model_not_found", f"no agent {model!r}", param="model")
         return self._agents[model]

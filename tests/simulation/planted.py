@@ -14,7 +14,7 @@ from voice_agent.call import beginnings, input_audio, lifecycle
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.runtime.calls.responding import _SideEffects
 from voice_agent.runtime.durability.committer import Committer
@@ -72,7 +72,7 @@ def number_left_out() -> Iterator[None]:
     """Whoever takes a call over numbers its events from one too high."""
     as_it_was = vars(beginnings)["restore"]
 
-    def hasty(snapshot: Snapshot, **more: Any) -> Call:
+    def hasty(snapshot: Snapshot, **more: Any) -> CallRecord:
         call = as_it_was(snapshot, **more)
         call.outbox.seq += 1
         return call
@@ -104,7 +104,7 @@ def tool_run_again() -> Iterator[None]:
 def acknowledged_too_far() -> Iterator[None]:
     """What a caller acknowledges takes the events behind it along."""
 
-    def hasty(call: Call, number: int) -> None:
+    def hasty(call: CallRecord, number: int) -> None:
         call.outbox.drop_to(min(number + 3, call.outbox.visible_seq))
 
     with patch.object(lifecycle, "acknowledge", hasty):
@@ -115,7 +115,7 @@ def acknowledged_too_far() -> Iterator[None]:
 def unknown_fields_dropped() -> Iterator[None]:
     """A release keeps of a record what it knows."""
 
-    def forgetful(snapshot: Snapshot, **more: Any) -> Call:
+    def forgetful(snapshot: Snapshot, **more: Any) -> CallRecord:
         call = restore(snapshot, **more)
         call.record.unknown_fields = {}
         return call

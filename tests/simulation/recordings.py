@@ -10,7 +10,7 @@ from voice_agent.call.beginnings import Beginning
 from voice_agent.call.effects import Effect
 from voice_agent.call.inputs import Input
 from voice_agent.call.machine import Step
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.recording import InputText, emitted_after, opening
 from voice_agent.call.replaying import replay
 from voice_agent.runtime.recordings import NoRecordings, Recordings
@@ -22,12 +22,12 @@ class KeptRecordings(Recordings):
     def __init__(self) -> None:
         self.kept: list[bytearray] = []
 
-    def record(self, call: Call, beginning: Beginning) -> Step:
+    def record(self, call: CallRecord, beginning: Beginning) -> Step:
         """Also what happens to a call that its pod has lost."""
         kept = bytearray(opening(beginning, version="1", pod=call.owner.pod))
         self.kept.append(kept)
 
-        def step(call: Call, event: Input, now_ms: int) -> list[Effect]:
+        def step(call: CallRecord, event: Input, now_ms: int) -> list[Effect]:
             text, before = InputText(event, now_ms), call.outbox.seq
             try:
                 return machine.step(call, event, now_ms)

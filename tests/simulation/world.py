@@ -20,7 +20,7 @@ from tests.simulation.weather import Weather
 from tests.simulation.witness import Broken, Witness
 from tests.upgrade.releases import RELEASE, Release
 from voice_agent.call.drain import DrainMode
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.tokens import resume_token
 from voice_agent.edge.dialing import PodRefused
 from voice_agent.errors import ConnectionRefused
@@ -463,7 +463,7 @@ class Manifests:
             self._cancel_drain(host)
 
 
-def _heard_ms(call: Call) -> int:
+def _heard_ms(call: CallRecord) -> int:
     """What a pod has taken of its caller's words; between utterances that is not the padding of the next one."""
     buffer = call.input_audio
     waits = call.session.turn_detection is None or buffer.speaking

@@ -22,7 +22,7 @@ from tests.runtime.rig import CountingObserver
 from tests.servers import RedisServer, free_port
 from voice_agent.call import inputs, machine
 from voice_agent.call.changes import CallWrite, OutboxEntry
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import take_write
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.durability.committer import Committer
@@ -41,7 +41,7 @@ class Talking:
 
     writes_paused = False
 
-    def __init__(self, call: Call, took_s: list[float]) -> None:
+    def __init__(self, call: CallRecord, took_s: list[float]) -> None:
         self.call = call
         self.took_s = took_s
         self.waits_since_s = 0.0
@@ -147,7 +147,7 @@ async def measure(url: str, calls: int, seconds: float) -> Cost:
     )
 
 
-def named(call: Call, number: int) -> Call:
+def named(call: CallRecord, number: int) -> CallRecord:
     """A call of its own."""
     call.call_id = f"call_{number:026d}"
     return call

@@ -19,7 +19,7 @@ import orjson
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.item_order import Entry
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
 
 class Release(StrEnum):
@@ -58,9 +58,9 @@ def added_to(fields: Mapping[str, bytes], items: Mapping[str, bytes]) -> set[str
 
 
 def _restoring(restore: Any) -> Any:
-    def of_release(snapshot: Snapshot, **more: Any) -> Call:
+    def of_release(snapshot: Snapshot, **more: Any) -> CallRecord:
         if RELEASE.get() is not Release.BEFORE:
-            call: Call = restore(snapshot, **more)
+            call: CallRecord = restore(snapshot, **more)
             return call
         known, unknown = _parted(snapshot.fields, NEWEST_FIELDS)
         response: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def _restoring(restore: Any) -> Any:
 
 
 def _encoding(encode_fields: Any) -> Any:
-    def of_release(call: Call, groups: Any, now_ms: int) -> dict[str, bytes]:
+    def of_release(call: CallRecord, groups: Any, now_ms: int) -> dict[str, bytes]:
         fields: dict[str, bytes] = encode_fields(call, groups, now_ms)
         if RELEASE.get() is Release.AFTER:
             fields[ADDED] = b"%d" % call.owner.epoch

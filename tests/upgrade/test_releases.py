@@ -11,13 +11,13 @@ from tests.call.records import recorded
 from tests.upgrade.releases import ADDED, NEWEST_FIELDS, NEWEST_OF_RESPONSE, RELEASE, Release, added_to, installed
 from voice_agent.call import beginnings, writes
 from voice_agent.call.changes import CallWrite, Snapshot
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
 
-def written_by(release: Release, held: Snapshot) -> tuple[Call, CallWrite]:
+def written_by(release: Release, held: Snapshot) -> tuple[CallRecord, CallWrite]:
     """A call as a release takes it over, and as it writes all of it back."""
 
-    def take() -> tuple[Call, CallWrite]:
+    def take() -> tuple[CallRecord, CallWrite]:
         RELEASE.set(release)
         claimed = beginnings.CallClaimed(snapshot=held, epoch=3, outbox_bytes=1 << 20, checkpoint_ms=200)
         call = beginnings.begin(claimed)

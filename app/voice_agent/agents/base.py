@@ -23,14 +23,7 @@ from secrets import token_hex
 from typing import Any, Protocol, runtime_checkable
 
 from voice_agent.call.audio import AudioFormat
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A piece of recorded speech: raw bytes in `format`, mono."""
-
-    audio: bytes
-    format: AudioFormat
+from voice_agent.kit.clip import Clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +148,7 @@ class HangUp:
 ResponsePart = Plan | Text | Audio | FunctionCall | HangUp
 
 
-class Agent(Protocol):
+class TurnAgent(Protocol):
     """Something that answers calls; one instance serves all calls of a pod."""
 
     name: str

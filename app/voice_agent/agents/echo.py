@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.kit.clip import Clip
 
 MAX_ECHO_CHARS = 64 * 1024
 

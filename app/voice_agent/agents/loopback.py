@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from voice_agent.agents.base import Clip, ResponsePart, Turn
+from voice_agent.agents.base import ResponsePart, Turn
+from voice_agent.kit.clip import Clip
 
 
 class Loopback:

@@ -1,8 +1,8 @@
 """Which agents there are, and which one answers to a model's name.
 
 A package adds an agent with an entry point of the group ``voice_agent.agents``: it
-names a callable that takes nothing and returns an `Agent`. A file names one too, as ``agent.py:Clock``, without being
-installed. A pod makes and opens the agents that its settings name,
+names a callable that takes nothing and returns a `TurnAgent`. A file names one too, as ``agent.py:Clock``, without
+being installed. A pod makes and opens the agents that its settings name,
 and beside them `echo` and `loopback`, which cost nothing.
 """
 
@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import entry_points
 
-from voice_agent.agents.base import Agent, GetsReady
+from voice_agent.agents.base import GetsReady, TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, load_from_file
 from voice_agent.agents.loopback import Loopback
@@ -34,7 +34,7 @@ STOCK_PREFIX = "gpt-"
 class AgentRegistry:
     """The agents of a pod, by name. Later agents replace earlier ones of the same name."""
 
-    def __init__(self, agents: Iterable[Agent], *, default: str) -> None:
+    def __init__(self, agents: Iterable[TurnAgent], *, default: str) -> None:
         """Raises `SettingsError` when no agent is called `default`."""
         self._agents = {agent.name: agent for agent in agents}
         if default not in self._agents:
@@ -47,7 +47,7 @@ class AgentRegistry:
         """All names, in alphabetical order."""
         return tuple(sorted(self._agents))
 
-    def agent(self, model: str) -> Agent:
+    def agent(self, model: str) -> TurnAgent:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one.
 
         The empty name and any that starts with ``gpt-`` mean the default agent, unless an
@@ -94,7 +94,7 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     cannot be loaded or makes no agent.
     """
     names = names or [default_agent()]
-    made: dict[str, Agent] = {agent.name: agent for agent in (Echo(), Loopback())}
+    made: dict[str, TurnAgent] = {agent.name: agent for agent in (Echo(), Loopback())}
     plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
     default = ""
     for name in names:
@@ -118,7 +118,7 @@ def default_agent() -> str:
     return FRONTDESK if missing_extra(DEMO) is None else Echo.name
 
 
-def _frontdesk(speech_workers: int | None) -> Agent:
+def _frontdesk(speech_workers: int | None) -> TurnAgent:
     if (missing := missing_extra(DEMO)) is not None:
         raise SettingsError(f"VOICE_AGENT: the agent {FRONTDESK!r} {missing}; or take another, such as --agent echo.")
     from voice_agent.agents.frontdesk import FrontDesk
@@ -127,7 +127,7 @@ def _frontdesk(speech_workers: int | None) -> Agent:
     return FrontDesk(SpeechWorkers(speech_workers))
 
 
-def _made(name: str, where: str, load: Callable[[], Callable[[], Agent]]) -> Agent:
+def _made(name: str, where: str, load: Callable[[], Callable[[], TurnAgent]]) -> TurnAgent:
     try:
         agent = load()()
     except Exception as error:

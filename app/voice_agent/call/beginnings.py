@@ -12,7 +12,7 @@ from voice_agent.call.changes import Snapshot
 from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call, Identity
+from voice_agent.call.record import CallRecord, Identity
 from voice_agent.call.restoring import restore
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.session_config import SessionConfig, new_session
@@ -57,13 +57,13 @@ class CallClaimed:
 Beginning = CallMade | CallClaimed
 
 
-def begin(beginning: Beginning) -> Call:
+def begin(beginning: Beginning) -> CallRecord:
     """The call; one that was claimed says when its client was left alone. Raises `RecordUnreadable`."""
     return _made(beginning) if isinstance(beginning, CallMade) else _claimed(beginning)
 
 
-def _made(made: CallMade) -> Call:
-    return Call(
+def _made(made: CallMade) -> CallRecord:
+    return CallRecord(
         call_id=made.call_id,
         identity=Identity(
             model=made.model,
@@ -82,7 +82,7 @@ def _made(made: CallMade) -> Call:
     )
 
 
-def _claimed(claimed: CallClaimed) -> Call:
+def _claimed(claimed: CallClaimed) -> CallRecord:
     call = restore(
         claimed.snapshot,
         epoch=claimed.epoch,

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from voice_agent.call.conversation import MAX_BYTES, MAX_ITEMS
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError
 
 KIB = 1024
@@ -35,7 +35,7 @@ MAX_UNTRANSCRIBED = 32
 with tasks. What is said beyond it is kept as not understood."""
 
 
-def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
+def kept_audio_bytes(call: CallRecord, *, without_latest: bool = False) -> int:
     """Bytes of the caller's audio that the call holds; `without_latest`: once another turn has replaced the latest."""
     clips = {id(clip): len(clip.audio) for clip in call.clips.untranscribed.values()}
     for clip in (call.clips.answered, None if without_latest else call.clips.latest):
@@ -44,7 +44,7 @@ def kept_audio_bytes(call: Call, *, without_latest: bool = False) -> int:
     return len(call.input_audio.audio) + call.clips.pending_bytes + sum(clips.values())
 
 
-def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolError:
+def audio_full(call: CallRecord, more_bytes: int, param: str) -> ProtocolError:
     """There is no room for so much more audio."""
     return ProtocolError(
         f"The call holds {kept_audio_bytes(call)} bytes of audio, with {more_bytes} more it would exceed "
@@ -55,7 +55,7 @@ def audio_full(call: Call, more_bytes: int, param: str) -> ProtocolError:
     )
 
 
-def conversation_full(call: Call, param: str | None) -> ProtocolError:
+def conversation_full(call: CallRecord, param: str | None) -> ProtocolError:
     """There is no room for another item."""
     held = call.conversation
     return ProtocolError(

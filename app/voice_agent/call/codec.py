@@ -16,7 +16,7 @@ import orjson
 from voice_agent.call.alignment import Piece
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIZES, is_chunk, take_chunks
 
@@ -25,7 +25,7 @@ SAID = ""
 among the items, so that all that was said goes at one time and the record, which stays, tells nothing."""
 
 
-def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
+def encode_fields(call: CallRecord, groups: set[str] | frozenset[str], now_ms: int) -> dict[str, bytes]:
     """The record's fields that every write carries, and those of some groups."""
     buffer = call.input_audio
     position = (buffer.base_ms, buffer.durable_position, buffer.speaking, buffer.first_n)
@@ -44,7 +44,7 @@ def encode_fields(call: Call, groups: set[str] | frozenset[str], now_ms: int) ->
     return fields
 
 
-def encode_tombstone(call: Call, now_ms: int) -> dict[str, bytes]:
+def encode_tombstone(call: CallRecord, now_ms: int) -> dict[str, bytes]:
     """All fields of the record of a call that has ended."""
     fields = {"seq": b"%d" % call.outbox.seq, "updated_at_ms": b"%d" % now_ms}
     for group in ("identity", "status", "counts"):
@@ -69,7 +69,7 @@ def encode_seen(event_id: str, number: int, heard_to: int) -> bytes:
     return b"%d %s" % (number, event_id.encode())
 
 
-def _encode_identity(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_identity(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields.update(
         schema=b"%d" % call.record.schema,
         call_id=call.call_id.encode(),
@@ -83,7 +83,7 @@ def _encode_identity(call: Call, fields: dict[str, bytes]) -> None:
     )
 
 
-def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_status(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields.update(
         status=call.lifecycle.status.encode(),
         outcome=call.lifecycle.outcome.encode(),
@@ -94,52 +94,52 @@ def _encode_status(call: Call, fields: dict[str, bytes]) -> None:
     )
 
 
-def _encode_counts(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_counts(call: CallRecord, fields: dict[str, bytes]) -> None:
     ids = call.ids
     fields["counts"] = b"%d %d %d %d" % (ids.items_made, ids.responses_made, call.dialogue.turns, call.speech.made)
 
 
-def _encode_session(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_session(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["session"] = orjson.dumps(call.session.fields)
     fields["voice_locked"] = b"%d" % call.session.voice_locked
 
 
-def _encode_response(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_response(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["response"] = _pack_response(call.response) if call.response else b""
     for name in call.record.fields_to_empty:
         fields.setdefault(name, b"")
     call.record.fields_to_empty = []
 
 
-def _encode_params(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_params(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["response_params"] = orjson.dumps(call.response.asked.params) if call.response else b""
 
 
-def _encode_plan(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_plan(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["response_plan"] = orjson.dumps(call.response.plan) if call.response else b""
 
 
-def _encode_playback(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_playback(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["idle_from_ms"] = b"" if call.dialogue.idle_from_ms is None else b"%d" % call.dialogue.idle_from_ms
     fields["playback"] = _flat(call.dialogue.playback) if call.dialogue.playback else b""
 
 
-def _encode_piece(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_piece(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["piece"] = _flat(call.response.said.piece, PIECE_ELSEWHERE) if call.response else b""
 
 
-def _encode_said(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_said(call: CallRecord, fields: dict[str, bytes]) -> None:
     if call.response is not None:
         take_chunks(call.response, fields, whole=call.record.write_whole)
     else:
         fields[SIZES] = b""
 
 
-def _encode_agent(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_agent(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["agent_state"] = orjson.dumps(call.dialogue.agent_state)
 
 
-def _encode_turn(call: Call, fields: dict[str, bytes]) -> None:
+def _encode_turn(call: CallRecord, fields: dict[str, bytes]) -> None:
     fields["clip_id"] = call.clips.latest.item_id.encode() if call.clips.latest else b""
     fields["failed_up_to"] = call.dialogue.failed_up_to.encode()
     fields["untranscribed"] = orjson.dumps(list(call.clips.untranscribed))

@@ -10,11 +10,11 @@ from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.effects import Skipped, Write
 from voice_agent.call.inputs import TakeWrite
 from voice_agent.call.memory_pressure import apply_memory_pressure
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.writes import skip_write, take_write
 
 
-def take(call: Call, asked: TakeWrite, now_ms: int) -> Write:
+def take(call: CallRecord, asked: TakeWrite, now_ms: int) -> Write:
     """All that changed, as far as a store so full should have it."""
     speech, record = call.speech, call.record
     if asked.is_scarce or asked.is_nearly_full or speech.under_memory_pressure or not speech.keeps_turns:
@@ -25,12 +25,12 @@ def take(call: Call, asked: TakeWrite, now_ms: int) -> Write:
     return Write(take_write(call, now_ms), waiting)
 
 
-def skip(call: Call) -> Skipped:
+def skip(call: CallRecord) -> Skipped:
     """What waits for a write goes out without one."""
     return Skipped(skip_write(call))
 
 
-def requeue_whole(call: Call, waiting: list[OutboxEntry]) -> None:
+def requeue_whole(call: CallRecord, waiting: list[OutboxEntry]) -> None:
     """A write was not made, or the store has lost something: all of the call is written next."""
     call.record.write_whole = True
     call.outbox.requeue(waiting)

@@ -18,7 +18,7 @@ from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Trans
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.loopback import mirror_frame
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.responses import interrupt, start_response
 from voice_agent.call.session_config import transcription_on
 from voice_agent.call.speech_log import SpeechLog
@@ -36,7 +36,7 @@ UNCHECKED_BYTES = 256 * 1024
 """A buffer up to this is not checked against `MAX_AUDIO_BYTES` at every frame, while no turn waits to be understood."""
 
 
-def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
+def append(call: CallRecord, frame: AppendAudio, now_ms: int) -> list[Effect]:
     """Take a piece of audio, and whatever voice activity detection heard in it."""
     audio_format = call.session.input_format
     size = len(frame.audio)
@@ -78,14 +78,14 @@ def append(call: Call, frame: AppendAudio, now_ms: int) -> list[Effect]:
     return effects
 
 
-def stop_without_audio(call: Call, now_ms: int) -> list[Effect]:
+def stop_without_audio(call: CallRecord, now_ms: int) -> list[Effect]:
     """The caller spoke, and then no more audio came: take the turn for complete, as after silence."""
     if not call.input_audio.speaking:
         return []
     return [*_speech_stopped(call, call.input_audio.position, now_ms), ResetEndpointing()]
 
 
-def check_append(call: Call, size_bytes: int) -> None:
+def check_append(call: CallRecord, size_bytes: int) -> None:
     """Raise `ProtocolError` if so much audio would not be taken, however it is cut."""
     if size_bytes % call.session.input_format.sample_bytes:
         raise _half_a_sample(size_bytes)
@@ -101,7 +101,7 @@ def _half_a_sample(size_bytes: int) -> ProtocolError:
     )
 
 
-def _check_room(call: Call, size_bytes: int) -> None:
+def _check_room(call: CallRecord, size_bytes: int) -> None:
     held = len(call.input_audio.audio)
     if held + size_bytes > MAX_BUFFER_BYTES:
         raise ProtocolError(
@@ -115,7 +115,7 @@ def _check_room(call: Call, size_bytes: int) -> None:
         raise audio_full(call, size_bytes, "audio")
 
 
-def commit(call: Call, now_ms: int) -> list[Effect]:
+def commit(call: CallRecord, now_ms: int) -> list[Effect]:
     """The caller says that the turn is complete. It is not answered until asked for."""
     buffer = call.input_audio
     buffered_ms = len(buffer.audio) / call.session.input_format.bytes_per_ms
@@ -133,20 +133,20 @@ def commit(call: Call, now_ms: int) -> list[Effect]:
     return [*effects, ResetEndpointing()] if was_speaking else effects
 
 
-def clear(call: Call) -> list[Effect]:
+def clear(call: CallRecord) -> list[Effect]:
     """Forget what was appended and not committed."""
     forget_buffer(call)
     call.outbox.emit(events.input_audio_cleared())
     return [ResetEndpointing()]
 
 
-def forget_buffer(call: Call) -> None:
+def forget_buffer(call: CallRecord) -> None:
     """Empty the buffer; the position stays."""
     old = call.input_audio
     call.input_audio = InputAudioBuffer(position=old.position, base_ms=old.base_ms)
 
 
-def forget_audio(call: Call) -> None:
+def forget_audio(call: CallRecord) -> None:
     """Drop all that the caller said and that is kept as audio."""
     forget_buffer(call)
     call.clips.latest = call.clips.answered = None
@@ -154,13 +154,13 @@ def forget_audio(call: Call) -> None:
     call.speech.drop_unsaved()
 
 
-def flush(call: Call) -> None:
+def flush(call: CallRecord) -> None:
     """Make everything buffered durable now: a planned handoff loses nothing."""
     if call.input_audio.speaking or call.session.turn_detection is None:
         _save_up_to(call, call.input_audio.position)
 
 
-def forget_unsaved(call: Call) -> None:
+def forget_unsaved(call: CallRecord) -> None:
     """Take back what was appended but is not saved, which between utterances is the padding of the next one."""
     heard = call.input_audio
     surplus = len(heard.audio) - heard.saved
@@ -170,12 +170,12 @@ def forget_unsaved(call: Call) -> None:
         call.client_events.forget_beyond(heard.position)
 
 
-def position_ms(call: Call, at_bytes: int) -> int:
+def position_ms(call: CallRecord, at_bytes: int) -> int:
     """A position in the current format as milliseconds since the start of the call's audio."""
     return call.input_audio.base_ms + call.session.input_format.ms(at_bytes)
 
 
-def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
+def _speech_started(call: CallRecord, boundary: VoiceBoundary, now_ms: int) -> list[Effect]:
     buffer = call.input_audio
     listening = call.session.turn_detection
     if listening is None or buffer.speaking:
@@ -196,7 +196,7 @@ def _speech_started(call: Call, boundary: VoiceBoundary, now_ms: int) -> list[Ef
     return interrupt(call, now_ms) if listening.interrupt_response and not boundary.goes_on else []
 
 
-def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
+def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = False) -> list[Effect]:
     """The turn is complete; `cut`: it is made to be, while the caller speaks."""
     buffer = call.input_audio
     listening = call.session.turn_detection
@@ -214,7 +214,7 @@ def _speech_stopped(call: Call, end: int, now_ms: int, *, cut: bool = False) -> 
     return effects
 
 
-def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
+def _ask_again_when_idle(call: CallRecord, idle_timeout_ms: int, now_ms: int) -> list[Effect]:
     """The caller has said nothing since the last reply: the silence becomes a turn, and is answered."""
     assert call.dialogue.idle_from_ms is not None
     here_ms = position_ms(call, call.input_audio.position)
@@ -224,7 +224,7 @@ def _ask_again_when_idle(call: Call, idle_timeout_ms: int, now_ms: int) -> list[
     return _commit_up_to(call, call.input_audio.position) + start_response(call, {}, now_ms)
 
 
-def _commit_up_to(call: Call, end: int) -> list[Effect]:
+def _commit_up_to(call: CallRecord, end: int) -> list[Effect]:
     buffer = call.input_audio
     item_id = _allot_item(call)
     _save_up_to(call, end)
@@ -256,7 +256,7 @@ def _commit_up_to(call: Call, end: int) -> list[Effect]:
     return transcribe(call, call.clips.latest, 0)
 
 
-def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
+def transcribe(call: CallRecord, clip: HeardClip, content_index: int) -> list[Effect]:
     """Have it found out what was said in an item, unless too many are waiting for that."""
     if len(call.clips.untranscribed) < MAX_UNTRANSCRIBED:
         call.clips.untranscribed[clip.item_id] = clip
@@ -267,7 +267,7 @@ def transcribe(call: Call, clip: HeardClip, content_index: int) -> list[Effect]:
     return [CountLimit("untranscribed_items")]
 
 
-def _allot_item(call: Call) -> str:
+def _allot_item(call: CallRecord) -> str:
     buffer = call.input_audio
     if buffer.item_id is None:
         buffer.item_id = call.ids.new_item(call.conversation)
@@ -275,7 +275,7 @@ def _allot_item(call: Call) -> str:
     return buffer.item_id
 
 
-def _checkpoint(call: Call) -> None:
+def _checkpoint(call: CallRecord) -> None:
     buffer, speech = call.input_audio, call.speech
     if speech.under_memory_pressure:
         return
@@ -293,7 +293,7 @@ def release_unsaved_speech(buffer: InputAudioBuffer, speech: SpeechLog) -> None:
     speech.release(lambda entry: speech.keeps_turns and entry.item_id != buffer.item_id)
 
 
-def _save_up_to(call: Call, end: int) -> None:
+def _save_up_to(call: CallRecord, end: int) -> None:
     buffer = call.input_audio
     upto = end - buffer.start
     if upto <= buffer.saved:
@@ -306,7 +306,7 @@ def _save_up_to(call: Call, end: int) -> None:
     buffer.saved = upto
 
 
-def _keep_padding(call: Call, padding: int) -> None:
+def _keep_padding(call: CallRecord, padding: int) -> None:
     buffer = call.input_audio
     surplus = len(buffer.audio) - padding
     if surplus <= 0:

@@ -25,12 +25,12 @@ from voice_agent.call.clips import HeardClip, KeptClips, PendingItemAudio
 from voice_agent.call.effects import Effect, StopTranscribing
 from voice_agent.call.input_audio import MAX_PIECE_BYTES, transcribe
 from voice_agent.call.inputs import AppendItemAudio, CreateItem, DeleteItem, RetrieveItem
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.responses import cancel_item
 from voice_agent.errors import ProtocolError
 
 
-def check_new_item(call: Call, request: CreateItem, audio_bytes: int) -> None:
+def check_new_item(call: CallRecord, request: CreateItem, audio_bytes: int) -> None:
     """Raise `ProtocolError` if an item with so much audio would not be added."""
     item_id = request.item.get("id")
     size = len(orjson.dumps(request.item))
@@ -65,7 +65,7 @@ def check_new_item(call: Call, request: CreateItem, audio_bytes: int) -> None:
         raise audio_full(call, audio_bytes, "item.content")
 
 
-def append_item_audio(call: Call, piece: AppendItemAudio) -> None:
+def append_item_audio(call: CallRecord, piece: AppendItemAudio) -> None:
     """Store a piece of an item's audio; `drop_pending_audio` takes all of it back."""
     if call.clips.pending is None:
         call.clips.pending = PendingItemAudio(piece.item_id or call.ids.new_item(call.conversation))
@@ -78,7 +78,7 @@ def drop_pending_audio(clips: KeptClips) -> None:
     clips.pending = None
 
 
-def create_item(call: Call, request: CreateItem) -> list[Effect]:
+def create_item(call: CallRecord, request: CreateItem) -> list[Effect]:
     """Add an item that the client made."""
     pending = call.clips.pending if request.audio_appended else None
     audio_bytes = len(request.audio) if pending is None else call.clips.pending_bytes
@@ -89,7 +89,7 @@ def create_item(call: Call, request: CreateItem) -> list[Effect]:
         drop_pending_audio(call.clips)
 
 
-def _add_item(call: Call, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:
+def _add_item(call: CallRecord, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:
     item = dict(request.item)
     if item.get("id") is None:
         item["id"] = pending.item_id if pending is not None else call.ids.new_item(call.conversation)
@@ -123,14 +123,14 @@ def spoken_index(item: Mapping[str, Any]) -> int:
     return next((at for at, part in enumerate(item["content"]) if part["type"] == "input_audio"), 0)
 
 
-def _keep_clip(call: Call, item_id: str, audio: bytes) -> HeardClip:
+def _keep_clip(call: CallRecord, item_id: str, audio: bytes) -> HeardClip:
     pieces = [audio[at : at + MAX_PIECE_BYTES] for at in range(0, len(audio), MAX_PIECE_BYTES)]
     entries = [call.speech.add(item_id, piece) for piece in pieces]
     call.record.mark("counts")
     return HeardClip(item_id, audio, entries[0].n)
 
 
-def retrieve_item(call: Call, request: RetrieveItem) -> list[Effect]:
+def retrieve_item(call: CallRecord, request: RetrieveItem) -> list[Effect]:
     """Show an item as the server holds it, with the audio of the caller's latest turn."""
     entry = call.conversation.get(request.item_id)
     if entry is None:
@@ -150,7 +150,7 @@ def retrieve_item(call: Call, request: RetrieveItem) -> list[Effect]:
     return []
 
 
-def delete_item(call: Call, request: DeleteItem, now_ms: int) -> list[Effect]:
+def delete_item(call: CallRecord, request: DeleteItem, now_ms: int) -> list[Effect]:
     """Take an item out of the conversation. Clients that interrupt before anything was heard delete what is spoken."""
     if request.item_id not in call.conversation:
         raise ProtocolError(
@@ -163,7 +163,7 @@ def delete_item(call: Call, request: DeleteItem, now_ms: int) -> list[Effect]:
     return effects + _clear_references(call, request.item_id, before)
 
 
-def _clear_references(call: Call, item_id: str, before: str) -> list[Effect]:
+def _clear_references(call: CallRecord, item_id: str, before: str) -> list[Effect]:
     """An item was deleted, and the client may give its id to another; `before` is the item in front of it or ""."""
     if call.clips.latest is not None and call.clips.latest.item_id == item_id:
         call.clips.latest = None

@@ -15,12 +15,12 @@ from voice_agent.call.completeness import NOTHING_MISSING
 from voice_agent.call.effects import Attached, Effect, StopResponse
 from voice_agent.call.event_ids import event_id
 from voice_agent.call.inputs import ConnectionLost, ConnectionMade
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.errors import ProtocolError
 
 
-def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
+def attach(call: CallRecord, made: ConnectionMade, now_ms: int) -> Attached:
     """A client connected.
 
     A client that has seen more than the store remembers (it outlived an outage) is believed:
@@ -59,7 +59,7 @@ def attach(call: Call, made: ConnectionMade, now_ms: int) -> Attached:
     return Attached(start, gap, replay, rewound=call.input_audio.position != heard_to, missing=call.record.missing)
 
 
-def acknowledge(call: Call, number: int) -> None:
+def acknowledge(call: CallRecord, number: int) -> None:
     """The client has these events for good. Raises `ProtocolError` for one that it cannot have."""
     if number > call.outbox.visible_seq:
         message = f"{event_id(number)!r} was not sent yet; the newest event is {event_id(call.outbox.visible_seq)!r}."
@@ -67,21 +67,21 @@ def acknowledge(call: Call, number: int) -> None:
     call.outbox.drop_to(number)
 
 
-def _missing(call: Call, start: int) -> tuple[int, int] | None:
+def _missing(call: CallRecord, start: int) -> tuple[int, int] | None:
     if start > call.outbox.seq:
         return call.outbox.seq + 1, start
     oldest = call.outbox.first_n or call.outbox.visible_seq + 1
     return (start + 1, oldest - 1) if oldest > start + 1 else None
 
 
-def plan_handoff(call: Call) -> None:
+def plan_handoff(call: CallRecord) -> None:
     """This pod is about to close the connection: the next owner may claim sooner than this pod could write again."""
     input_audio.flush(call)
     call.lifecycle.handed_off = True
     call.record.mark("status")
 
 
-def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
+def detach(call: CallRecord, lost: ConnectionLost, now_ms: int) -> list[Effect]:
     """The connection is gone: the call waits for its client, or has ended with it."""
     call.outbox.sent_seq = call.outbox.visible_seq
     if lost.hung_up:
@@ -95,7 +95,7 @@ def detach(call: Call, lost: ConnectionLost, now_ms: int) -> list[Effect]:
     return []
 
 
-def end(call: Call, outcome: str, now_ms: int) -> list[Effect]:
+def end(call: CallRecord, outcome: str, now_ms: int) -> list[Effect]:
     """The call is over: what only a resume would need is dropped.
 
     Events that are not durable yet still go to the caller, with the write that ends the call.

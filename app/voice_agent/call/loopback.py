@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from voice_agent.call.effects import Effect
 from voice_agent.call.inputs import ResponseAudio
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response_output import audio
 from voice_agent.call.responses import start_response
 
 
-def mirror_frame(call: Call, frame: bytes, now_ms: int) -> list[Effect]:
+def mirror_frame(call: CallRecord, frame: bytes, now_ms: int) -> list[Effect]:
     """`loopback`: what came in goes out, inside one open response."""
     call.input_audio.position += len(frame)
     if call.response is None:

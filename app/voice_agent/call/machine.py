@@ -35,13 +35,13 @@ from voice_agent.call.effects import (
     StartResponse,
     Transcribe,
 )
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import transcription_on
 from voice_agent.call.status import Status
 from voice_agent.errors import ProtocolError
 
 
-def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
+def step(call: CallRecord, event: inputs.Input, now_ms: int) -> list[Effect]:
     """Apply one input to a call; nothing else changes it.
 
     Inputs of a response that is over are ignored, and of an ended call all but those that concern its writes.
@@ -52,11 +52,11 @@ def step(call: Call, event: inputs.Input, now_ms: int) -> list[Effect]:
     return taken
 
 
-Step = Callable[[Call, inputs.Input, int], list[Effect]]
+Step = Callable[[CallRecord, inputs.Input, int], list[Effect]]
 """`step`, or what calls it."""
 
 
-def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
+def refusal(call: CallRecord, event: inputs.AppendAudio | inputs.CreateItem, audio_bytes: int) -> ProtocolError | None:
     """What is wrong with an input whose audio, of so many bytes, will come in pieces; nothing changes."""
     try:
         if isinstance(event, inputs.AppendAudio):
@@ -68,7 +68,7 @@ def refusal(call: Call, event: inputs.AppendAudio | inputs.CreateItem, audio_byt
     return None
 
 
-def resume(call: Call) -> list[Effect]:
+def resume(call: CallRecord) -> list[Effect]:
     """What a new owner must start: transcriptions and the response that were under way."""
     effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
     if call.response is not None and not call.identity.mirror:
@@ -76,7 +76,7 @@ def resume(call: Call) -> list[Effect]:
     return effects
 
 
-def is_quiet(call: Call) -> bool:
+def is_quiet(call: CallRecord) -> bool:
     """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way."""
     waits = call.session.turn_detection is None and bool(call.input_audio.audio)
     return (
@@ -87,14 +87,14 @@ def is_quiet(call: Call) -> bool:
     )
 
 
-def is_saved(call: Call) -> bool:
+def is_saved(call: CallRecord) -> bool:
     """Whether everything the caller has said so far has been handed to a write."""
     held = call.input_audio
     waits = call.session.turn_detection is None or held.speaking
     return not call.speech.unsaved and not (waits and held.saved < len(held.audio))
 
 
-def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
+def _from_caller(call: CallRecord, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
     event_id, known = event.event_id, call.client_events
     if event_id is not None and known.recognises(event_id):
         return []
@@ -107,7 +107,7 @@ def _from_caller(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effe
     return effects
 
 
-def _frame(call: Call, event: inputs.AppendAudio, now_ms: int) -> list[Effect]:
+def _frame(call: CallRecord, event: inputs.AppendAudio, now_ms: int) -> list[Effect]:
     """As `_from_caller`, with less on the way of what nearly all of a caller's messages are: audio without an id."""
     if event.event_id is not None:
         return _from_caller(call, event, now_ms)
@@ -117,14 +117,14 @@ def _frame(call: Call, event: inputs.AppendAudio, now_ms: int) -> list[Effect]:
         return _refused(call, event, error)
 
 
-def _refused(call: Call, event: inputs.FromCaller, error: ProtocolError) -> list[Effect]:
+def _refused(call: CallRecord, event: inputs.FromCaller, error: ProtocolError) -> list[Effect]:
     is_append = isinstance(event, inputs.AppendAudio) or (isinstance(event, inputs.InvalidEvent) and event.is_append)
     is_nameless = is_append and event.event_id is None and call.client_events.counts_bytes
     call.outbox.emit(events.error(error, event.event_id, at_bytes=call.came_bytes if is_nameless else None))
     return [CountLimit(error.limit)] if error.limit else []
 
 
-def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
+def _apply(call: CallRecord, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
     match event:
         case inputs.AppendAudio():
             return input_audio.append(call, event, now_ms)
@@ -155,7 +155,7 @@ def _apply(call: Call, event: inputs.FromCaller, now_ms: int) -> list[Effect]:
             assert_never(event)
 
 
-def _from_agent(call: Call, event: inputs.FromAgent, now_ms: int) -> list[Effect]:
+def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[Effect]:
     if isinstance(event, inputs.Transcribed):
         return _transcribed(call, event)
     if call.response is None or call.response.response_id != event.response_id:
@@ -183,7 +183,7 @@ def _from_agent(call: Call, event: inputs.FromAgent, now_ms: int) -> list[Effect
             assert_never(event)
 
 
-def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
+def _transcribed(call: CallRecord, event: inputs.Transcribed) -> list[Effect]:
     if event.item_id not in call.clips.untranscribed:
         return []
     del call.clips.untranscribed[event.item_id]
@@ -205,7 +205,7 @@ def _transcribed(call: Call, event: inputs.Transcribed) -> list[Effect]:
     return []
 
 
-def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
+def _from_runtime(call: CallRecord, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
     match event:
         case inputs.AppendItemAudio():
             items.append_item_audio(call, event)
@@ -228,7 +228,7 @@ def _from_runtime(call: Call, event: inputs.FromRuntime, now_ms: int) -> list[Ef
             assert_never(event)
 
 
-def _from_store(call: Call, event: inputs.FromStore, now_ms: int) -> list[Effect]:
+def _from_store(call: CallRecord, event: inputs.FromStore, now_ms: int) -> list[Effect]:
     match event:
         case inputs.TakeWrite():
             return [durability.take(call, event, now_ms)]

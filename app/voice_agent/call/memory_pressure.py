@@ -13,10 +13,10 @@ of a response, a turn that was not answered yet is answered without its audio.
 from __future__ import annotations
 
 from voice_agent.call.input_audio import release_unsaved_speech
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 
 
-def apply_memory_pressure(call: Call, *, is_scarce: bool, is_nearly_full: bool) -> None:
+def apply_memory_pressure(call: CallRecord, *, is_scarce: bool, is_nearly_full: bool) -> None:
     """Apply the store's state to what the next write carries; to be called before each write."""
     if call.clips.pending is not None and not call.speech.keeps_turns and not is_nearly_full:
         call.record.write_whole = (

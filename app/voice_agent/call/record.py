@@ -1,6 +1,6 @@
 """A call: its state in memory.
 
-Theory of operation. `machine.step` and the functions under it change a `Call` and mark
+Theory of operation. `machine.step` and the functions under it change a `CallRecord` and mark
 what they changed; `Outbox.emit` numbers a server event. `writes.take_write` collects all of it
 into one `CallWrite`, which the runtime makes durable before it sends the events. So
 every event that a client has seen is in the store.
@@ -38,7 +38,7 @@ class Identity:
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
+class CallRecord:
     """One call, as its owner sees it: parts, each with what changes it in its own module."""
 
     call_id: str

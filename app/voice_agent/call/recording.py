@@ -26,7 +26,7 @@ import orjson
 from voice_agent.call import inputs
 from voice_agent.call.beginnings import Beginning, CallClaimed, CallMade
 from voice_agent.call.changes import OutboxEntry
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError, RecordingUnreadable
 
 FORMAT = 1
@@ -101,7 +101,7 @@ class InputText:
         return _joined(self._packed + b"," + told + b"]", [*self._beside, *(event.head for event in events)])
 
 
-def emitted_after(call: Call, n: int) -> list[EmittedEvent]:
+def emitted_after(call: CallRecord, n: int) -> list[EmittedEvent]:
     """The events of a call with numbers above `n`: the newest of those that wait for the store."""
     new: list[OutboxEntry] = list(takewhile(lambda entry: entry.n > n, reversed(call.outbox.unsaved)))
     return [EmittedEvent(entry.n, entry.head, digest(entry.audio)) for entry in reversed(new)]

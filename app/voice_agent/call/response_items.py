@@ -11,7 +11,7 @@ from typing import Any
 
 from voice_agent.call import events
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
 from voice_agent.call.session_config import ResponseSettings
@@ -20,12 +20,12 @@ from voice_agent.call.stored_record import StoredRecord
 _NO_PARAMS: dict[str, Any] = {}
 
 
-def settings_of(call: Call) -> ResponseSettings:
+def settings_of(call: CallRecord) -> ResponseSettings:
     """What holds for the reply under way: the session's settings under those of `response.create`."""
     return call.session.under(call.response.asked.params if call.response else _NO_PARAMS)
 
 
-def open_item(call: Call, response: Response, *, after: str | None = None) -> str:
+def open_item(call: CallRecord, response: Response, *, after: str | None = None) -> str:
     """The id of the message item under way; a new one, at the end or behind the item `after`, if there is none."""
     opened = response.open_item
     if opened.item_id is not None:
@@ -50,7 +50,7 @@ def open_item(call: Call, response: Response, *, after: str | None = None) -> st
     return item_id
 
 
-def open_again(call: Call, response: Response) -> None:
+def open_again(call: CallRecord, response: Response) -> None:
     """Give the message item under way back to a conversation whose store has lost it: its words are the reply's."""
     if response.open_item.item_id is not None and item_of(call, response, response.open_item.item_id) is None:
         call.conversation.add(_in_progress(response.open_item.item_id))
@@ -67,7 +67,7 @@ def _in_progress(item_id: str) -> dict[str, Any]:
     }
 
 
-def finish_item(call: Call, response: Response, status: str) -> None:
+def finish_item(call: CallRecord, response: Response, status: str) -> None:
     """Close the message item under way, if there is one; ``incomplete``: with what was sent of it."""
     item_id = response.open_item.item_id
     if item_id is None:
@@ -100,7 +100,7 @@ def finish_item(call: Call, response: Response, status: str) -> None:
     call.outbox.emit(events.output_item_done(response.response_id, index, item))
 
 
-def _said(call: Call, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
+def _said(call: CallRecord, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:
     """The text of the open item and its alignment; cut short, without what was to be said after that."""
     said = response.said.text[response.open_item.text_from :]
     if not response.item_audio_bytes and not (cut_at_ms == 0 and call.session.voice_locked):
@@ -125,7 +125,7 @@ def begin_piece(record: StoredRecord, response: Response, text_from: int) -> Non
     record.mark("piece", "said")
 
 
-def entries_now(call: Call, response: Response) -> Alignment:
+def entries_now(call: CallRecord, response: Response) -> Alignment:
     """The alignment of the last piece, counted from the beginning of its item."""
     piece = response.said.piece
     at_ms = settings_of(call).output_format.ms(piece.audio_from - response.open_item.audio_from)
@@ -137,7 +137,7 @@ def index_of(response: Response) -> int:
     return len(response.output_ids) - 1
 
 
-def item_of(call: Call, response: Response, item_id: str) -> dict[str, Any] | None:
+def item_of(call: CallRecord, response: Response, item_id: str) -> dict[str, Any] | None:
     """An item that the reply made; None if it was deleted since."""
     entry = call.conversation.get(item_id)
     return response.out_of_band.get(item_id) if entry is None else entry.item

@@ -25,7 +25,7 @@ from voice_agent.call.inputs import (
     SideEffectBegun,
     SideEffectDone,
 )
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
 from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
@@ -40,7 +40,7 @@ STALL_MS = 20
 """Audio that comes so much too late does not keep a caller waiting, whose client buffers that much."""
 
 
-def planned(call: Call, part: ResponsePlanned) -> list[Effect]:
+def planned(call: CallRecord, part: ResponsePlanned) -> list[Effect]:
     """The agent decided. From now on a resume follows this plan."""
     assert call.response is not None
     call.response.plan = part.plan
@@ -49,7 +49,7 @@ def planned(call: Call, part: ResponsePlanned) -> list[Effect]:
     return []
 
 
-def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
+def text(call: CallRecord, part: ResponseText, now_ms: int) -> list[Effect]:
     """More text, or more of the transcript of what is about to be spoken."""
     response = call.response
     assert response is not None
@@ -71,7 +71,7 @@ def text(call: Call, part: ResponseText, now_ms: int) -> list[Effect]:
     return [StopResponse(response.response_id), CountLimit("response_text")]
 
 
-def audio(call: Call, part: ResponseAudio, now_ms: int) -> list[Effect]:
+def audio(call: CallRecord, part: ResponseAudio, now_ms: int) -> list[Effect]:
     """More speech."""
     response = call.response
     assert response is not None
@@ -106,7 +106,7 @@ def _piece_is_made(record: StoredRecord, response: Response, part: ResponseAudio
         record.mark("said")
 
 
-def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
+def _playback_of(call: CallRecord, item_id: str, now_ms: int) -> Playback:
     """How the item is played, more of which comes now: it goes on where it stopped, if it had to wait for that."""
     dialogue = call.dialogue
     playback = dialogue.playback
@@ -124,7 +124,7 @@ def _playback_of(call: Call, item_id: str, now_ms: int) -> Playback:
     return playback
 
 
-def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
+def function_call(call: CallRecord, part: ResponseFunctionCall) -> list[Effect]:
     """The agent asks the client to run a tool; the client answers with `function_call_output`."""
     response = call.response
     assert response is not None
@@ -168,7 +168,7 @@ def function_call(call: Call, part: ResponseFunctionCall) -> list[Effect]:
     return []
 
 
-def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
+def side_effect_begun(call: CallRecord, part: SideEffectBegun) -> list[Effect]:
     """The agent is about to do something in the world: the step gets its idempotency key before it is done.
 
     The key is made of the call's id and an item id that only this step of this response can have. So it is the
@@ -184,7 +184,7 @@ def side_effect_begun(call: Call, part: SideEffectBegun) -> list[Effect]:
     return []
 
 
-def side_effect_done(call: Call, part: SideEffectDone) -> list[Effect]:
+def side_effect_done(call: CallRecord, part: SideEffectDone) -> list[Effect]:
     """What a step gave; a resume takes it from here instead of doing the step again."""
     assert call.response is not None
     call.response.side_effects[part.number]["result"] = part.result
@@ -193,7 +193,7 @@ def side_effect_done(call: Call, part: SideEffectDone) -> list[Effect]:
     return []
 
 
-def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
+def diverged(call: CallRecord, part: ResponseDiverged) -> list[Effect]:
     """What comes now is not the rest of what was said: it is not joined to it as if it were."""
     response = call.response
     assert response is not None
@@ -208,7 +208,7 @@ def diverged(call: Call, part: ResponseDiverged) -> list[Effect]:
     return []
 
 
-def finished(call: Call, part: ResponseFinished, now_ms: int) -> list[Effect]:
+def finished(call: CallRecord, part: ResponseFinished, now_ms: int) -> list[Effect]:
     """The agent said all it had to say."""
     close(call, "completed", None, now_ms)
     if part.hang_up:
@@ -216,7 +216,7 @@ def finished(call: Call, part: ResponseFinished, now_ms: int) -> list[Effect]:
     return []
 
 
-def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
+def failed(call: CallRecord, part: ResponseFailed, now_ms: int) -> list[Effect]:
     """The agent broke; the call goes on, with what the caller says next.
 
     What broke the agent once would break it again: joined to the next turn it would make the call useless.
@@ -232,7 +232,7 @@ def failed(call: Call, part: ResponseFailed, now_ms: int) -> list[Effect]:
     return []
 
 
-def _apologize(call: Call, response: Response, apology: Apology, now_ms: int) -> None:
+def _apologize(call: CallRecord, response: Response, apology: Apology, now_ms: int) -> None:
     """Say it in an item of its own, where the answer would stand: what was said meanwhile is not answered by it."""
     behind = next(
         (id_ for id_ in (*reversed(response.output_ids), response.asked.up_to) if id_ in call.conversation), None

@@ -22,7 +22,7 @@ from voice_agent.call import events, truncation
 from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
 from voice_agent.call.effects import Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.response_chunks import chunks_of
 from voice_agent.call.response_items import finish_item, item_of, settings_of
@@ -30,7 +30,7 @@ from voice_agent.call.session_config import settings_under
 from voice_agent.errors import ProtocolError
 
 
-def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
+def create(call: CallRecord, params: dict[str, Any], now_ms: int) -> list[Effect]:
     """The client asks for a reply."""
     if call.response is not None:
         raise ProtocolError(
@@ -44,7 +44,7 @@ def create(call: Call, params: dict[str, Any], now_ms: int) -> list[Effect]:
     return start_response(call, params, now_ms)
 
 
-def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
+def start_response(call: CallRecord, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `ResponseRequest`."""
     call.dialogue.cut_off = ""
     clip = call.clips.answered = call.clips.latest
@@ -59,14 +59,14 @@ def start_response(call: Call, params: dict[str, Any], now_ms: int, *, cut: bool
     return [] if call.identity.mirror else [StartResponse(call.response.response_id)]
 
 
-def _pinned(call: Call, params: dict[str, Any]) -> dict[str, Any]:
+def _pinned(call: CallRecord, params: dict[str, Any]) -> dict[str, Any]:
     """A reply is spoken to its end as it began, whatever happens to the session meanwhile."""
     settings = settings_under(call.session.fields, params)
     output = {"format": settings.output_format.as_json(), "voice": settings.voice}
     return {**params, "output_modalities": settings.output_modalities, "audio": {"output": output}}
 
 
-def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
+def cancel(call: CallRecord, response_id: str | None, now_ms: int) -> list[Effect]:
     """The client does not want the rest."""
     if call.dialogue.cut_off and response_id in (None, call.dialogue.cut_off):
         call.dialogue.cut_off = ""
@@ -81,14 +81,14 @@ def cancel(call: Call, response_id: str | None, now_ms: int) -> list[Effect]:
     return _stop(call, "client_cancelled", now_ms)
 
 
-def interrupt(call: Call, now_ms: int) -> list[Effect]:
+def interrupt(call: CallRecord, now_ms: int) -> list[Effect]:
     """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
     effects = _stop(call, "turn_detected", now_ms) if call.response is not None else []
     truncation.truncate_to_heard(call, now_ms)
     return effects
 
 
-def truncate(call: Call, request: TruncateItem, now_ms: int) -> list[Effect]:
+def truncate(call: CallRecord, request: TruncateItem, now_ms: int) -> list[Effect]:
     """The client, which plays the audio, says how much of an item was heard. One that is being spoken stops there.
 
     Then nothing is wrong with naming more than was spoken, nor with a `response.cancel` that follows: clients that
@@ -105,7 +105,7 @@ def truncate(call: Call, request: TruncateItem, now_ms: int) -> list[Effect]:
     return effects
 
 
-def cancel_item(call: Call, item_id: str, now_ms: int) -> list[Effect]:
+def cancel_item(call: CallRecord, item_id: str, now_ms: int) -> list[Effect]:
     """The client has no use for an item any more, or for its end: if it is still being made, its response is over."""
     response = call.response
     if response is None or response.open_item.item_id != item_id:
@@ -115,7 +115,7 @@ def cancel_item(call: Call, item_id: str, now_ms: int) -> list[Effect]:
     return effects
 
 
-def _stop(call: Call, reason: str, now_ms: int) -> list[Effect]:
+def _stop(call: CallRecord, reason: str, now_ms: int) -> list[Effect]:
     """End the reply under way as cancelled; of what it was saying only what was sent is left."""
     assert call.response is not None
     response_id = call.response.response_id
@@ -123,7 +123,7 @@ def _stop(call: Call, reason: str, now_ms: int) -> list[Effect]:
     return [StopResponse(response_id)]
 
 
-def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
+def close(call: CallRecord, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
     """End the response under way with a `status` and its ``status_details``."""
     response = call.response
     assert response is not None
@@ -138,7 +138,7 @@ def close(call: Call, status: str, details: dict[str, Any] | None, now_ms: int) 
     call.record.mark("response", "params", "plan", "playback", "piece", "said")
 
 
-def _response(call: Call, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+def _response(call: CallRecord, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
     response = call.response
     assert response is not None
     settings = settings_of(call)

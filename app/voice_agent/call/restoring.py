@@ -22,7 +22,7 @@ from voice_agent.call.ids import IdSequence
 from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.ownership import Owner
-from voice_agent.call.record import Call, Identity
+from voice_agent.call.record import CallRecord, Identity
 from voice_agent.call.response import OpenItem, Response, ResponseContent, ResponseRequest
 from voice_agent.call.response_chunks import restore_chunks
 from voice_agent.call.response_items import open_again
@@ -51,11 +51,11 @@ def restore(
     outbox_bytes: int,
     checkpoint_ms: int,
     schemas: tuple[int, int] = READS_SCHEMAS,
-) -> Call:
+) -> CallRecord:
     """The call that a snapshot describes, owned under `epoch`. Raises `RecordUnreadable`, also for none of `schemas`.
 
     One that has ended has only what a tombstone tells, and while it is kept, what was said (`keeps_what_was_said`).
-    Where the store has lost something (`Call.record.missing`) it is what is left, and the next write is of all of it.
+    Where the store has lost something (`StoredRecord.missing`) it is what is left, and the next write is of all of it.
     """
     schema = snapshot.fields.get("schema", b"")
     if not schema.isdigit() or len(schema) > MAX_SCHEMA_CHARS or not reads(int(schema), schemas):
@@ -74,7 +74,7 @@ def epoch_of(snapshot: Snapshot) -> int:
         raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
 
 
-def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> Call:
+def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> CallRecord:
     fields, items = snapshot.fields, dict(snapshot.items)
 
     def text(name: str) -> str:
@@ -85,7 +85,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     seq = _event_number(fields["seq"])
     session = _object(fields["session"]) if "session" in fields else said["session"]
 
-    call = Call(
+    call = CallRecord(
         call_id=text("call_id"),
         identity=Identity(
             model=text("model"),
@@ -149,7 +149,7 @@ def _event_number(digits: bytes) -> int:
     return number
 
 
-def _restore_response(call: Call, fields: dict[str, bytes]) -> None:
+def _restore_response(call: CallRecord, fields: dict[str, bytes]) -> None:
     if fields.get("response"):
         call.response = _response(fields)
         sent, _, checksum = fields.get("response_audio", b"0").partition(b" ")
@@ -188,7 +188,7 @@ def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:
     return shape(**known, extras={name: value for name, value in values.items() if name not in known})
 
 
-def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
+def _restore_input_audio(call: CallRecord, fields: dict[str, bytes], speech: list[SpeechEntry]) -> None:
     """What was stored for an item whose creation a crash cut short belongs to nothing; its id may have come again."""
     pieces: dict[str, list[SpeechEntry]] = defaultdict(list)
     for entry in speech:
@@ -233,7 +233,7 @@ def _restore_input_audio(call: Call, fields: dict[str, bytes], speech: list[Spee
         call.clips.untranscribed[of_id] = clip(of_id) or HeardClip(of_id, b"", 0)
 
 
-def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
+def _restore_seen(call: CallRecord, fields: dict[str, bytes]) -> None:
     numbered = []
     for name, value in fields.items():
         if name.startswith("seen:"):
@@ -250,7 +250,7 @@ def _restore_seen(call: Call, fields: dict[str, bytes]) -> None:
     call.client_events.last_id = next(reversed(call.client_events.seen), None)
 
 
-def _forget_appends(call: Call) -> None:
+def _forget_appends(call: CallRecord) -> None:
     """Appends whose audio the store has lost did not take effect after all: they may be sent again."""
     for event_id in [
         event_id for event_id, (_, heard_to) in call.client_events.seen.items() if heard_to > call.input_audio.position

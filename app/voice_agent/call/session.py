@@ -15,7 +15,7 @@ from voice_agent.call.bounds import MAX_SESSION_BYTES, check_size
 from voice_agent.call.effects import Effect, ResetEndpointing
 from voice_agent.call.input_audio import forget_buffer
 from voice_agent.call.inputs import UpdateSession
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import SERVER_VAD, VAD_DEFAULTS, input_format, turn_detection
 from voice_agent.errors import ProtocolError, invalid
 
@@ -23,7 +23,7 @@ _SERVER_SET = ("id", "object", "expires_at")
 _NOT_KEPT = ("type", "call", "model", *_SERVER_SET)
 
 
-def update_session(call: Call, update: UpdateSession) -> list[Effect]:
+def update_session(call: CallRecord, update: UpdateSession) -> list[Effect]:
     """Merge new settings in; all or none of them take effect."""
     before = call.session.fields
     after = merge_session(before, update.patch, voice_locked=call.session.voice_locked)
@@ -44,7 +44,7 @@ def update_session(call: Call, update: UpdateSession) -> list[Effect]:
     return effects
 
 
-def _restart_positions(call: Call) -> None:
+def _restart_positions(call: CallRecord) -> None:
     """Positions count bytes of one format: all that was heard in the old one lies in front of them."""
     forget_buffer(call)
     call.input_audio.base_ms += call.session.input_format.ms(call.input_audio.position)
@@ -52,7 +52,7 @@ def _restart_positions(call: Call) -> None:
     call.client_events.restart_positions()
 
 
-def _switch_turn_detection(call: Call, *, is_on: bool) -> None:
+def _switch_turn_detection(call: CallRecord, *, is_on: bool) -> None:
     """Turned on, it starts with an empty buffer; turned off, what was being said is the client's to commit."""
     if is_on:
         forget_buffer(call)

@@ -11,11 +11,11 @@ from voice_agent.call import events
 from voice_agent.call.alignment import cut, heard_text
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.item_order import Entry
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError
 
 
-def truncate_to_heard(call: Call, now_ms: int) -> None:
+def truncate_to_heard(call: CallRecord, now_ms: int) -> None:
     """Cut the item that is being played at what has been played of it, by the wall clock."""
     playback = call.dialogue.playback
     if playback is None:
@@ -29,7 +29,7 @@ def truncate_to_heard(call: Call, now_ms: int) -> None:
     _cut(call, entry, heard_ms)
 
 
-def truncate(call: Call, request: TruncateItem) -> None:
+def truncate(call: CallRecord, request: TruncateItem) -> None:
     """The client, which plays the audio, says how much of an item was heard."""
     entry = call.conversation.get(request.item_id)
     if entry is None:
@@ -61,7 +61,7 @@ def truncate(call: Call, request: TruncateItem) -> None:
     _cut(call, entry, request.audio_end_ms)
 
 
-def _cut(call: Call, entry: Entry, heard_ms: int) -> None:
+def _cut(call: CallRecord, entry: Entry, heard_ms: int) -> None:
     part = entry.item["content"][0]
     said = part["transcript"]
     alignment = entry.alignment or [[0, 0], [entry.audio_ms, len(said)]]

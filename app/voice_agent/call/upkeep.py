@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 
 
@@ -31,7 +31,7 @@ class Ending:
     """A handoff was promised to go on elsewhere, and it did not."""
 
 
-def ending(call: Call, limits: Limits, *, now_ms: int, silent_s: float) -> Ending | None:
+def ending(call: CallRecord, limits: Limits, *, now_ms: int, silent_s: float) -> Ending | None:
     """Why a call is over, or None. `silent_s`: since the caller last sent anything."""
     if call.lifecycle.status is Status.PARKED:
         if now_ms - call.lifecycle.left_at_ms < limits.resume_window_s * 1000:

@@ -18,11 +18,11 @@ from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS
 from voice_agent.call.codec import GROUPS, SAID, encode_fields, encode_seen, encode_tombstone
 from voice_agent.call.completeness import KEPT, KEPT_FORMAT
 from voice_agent.call.outbox import Outbox
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 
 
-def take_write(call: Call, now_ms: int) -> CallWrite:
+def take_write(call: CallRecord, now_ms: int) -> CallWrite:
     """Everything that changed since the last write, as one write; afterwards nothing is unsaved."""
     record, owner = call.record, call.owner
     record.revision += 1
@@ -54,7 +54,7 @@ def take_write(call: Call, now_ms: int) -> CallWrite:
     return write
 
 
-def _take_end(call: Call, now_ms: int) -> CallWrite:
+def _take_end(call: CallRecord, now_ms: int) -> CallWrite:
     """The last write of a call: its record becomes a tombstone, and what was said stands among its items."""
     items, dropped = (call.conversation.pack_all(), []) if call.record.write_whole else call.conversation.take_changes()
     items[SAID] = orjson.dumps({"session": call.session.fields, "agent_state": call.dialogue.agent_state})
@@ -75,7 +75,7 @@ def _take_end(call: Call, now_ms: int) -> CallWrite:
     return write
 
 
-def _take_whole(call: Call, now_ms: int) -> CallWrite:
+def _take_whole(call: CallRecord, now_ms: int) -> CallWrite:
     fields = encode_fields(call, GROUPS, now_ms)
     fields.update(call.record.unknown_fields)
     waiting = {event_id for event_id, _, _ in call.client_events.unsaved}
@@ -109,7 +109,7 @@ def _take_whole(call: Call, now_ms: int) -> CallWrite:
     return write
 
 
-def skip_write(call: Call) -> list[OutboxEntry]:
+def skip_write(call: CallRecord) -> list[OutboxEntry]:
     """Let the events that wait go out unsaved; the next write will carry everything."""
     waiting = call.outbox.unsaved
     _all_saved(call)
@@ -118,7 +118,7 @@ def skip_write(call: Call) -> list[OutboxEntry]:
     return waiting
 
 
-def _count_kept(call: Call, write: CallWrite) -> None:
+def _count_kept(call: CallRecord, write: CallWrite) -> None:
     """Have the record count what the store holds once the write is done."""
     stored = call.speech.stored
     if write.whole:
@@ -137,7 +137,7 @@ def _events_to_keep(outbox: Outbox) -> list[OutboxEntry]:
     return [event for event in outbox.unsaved if event.n >= oldest] if oldest else []
 
 
-def _all_saved(call: Call) -> None:
+def _all_saved(call: CallRecord) -> None:
     call.outbox.nothing_waits()
     call.speech.drop_unsaved()
     call.session.unsaved_bytes = 0
@@ -145,7 +145,7 @@ def _all_saved(call: Call) -> None:
     record.dirty, record.write_whole = set(), False
 
 
-def _oldest_speech(call: Call) -> int:
+def _oldest_speech(call: CallRecord) -> int:
     clips = call.clips.to_store(call.speech)
     if not clips and not call.input_audio.first_n and call.clips.pending is None:
         return call.speech.made + 1  # As in nearly every write of a call whose caller is silent.

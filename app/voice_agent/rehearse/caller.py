@@ -72,7 +72,7 @@ class ClientCall(Protocol):
 AnyCall = TypeVar("AnyCall", bound=ClientCall)
 
 
-class Caller(Generic[AnyCall]):
+class RehearsedCaller(Generic[AnyCall]):
     """One call from the first connect to its end; `run` once, then read `found`."""
 
     def __init__(

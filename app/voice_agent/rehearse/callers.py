@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from openai import AsyncOpenAI
 
-from voice_agent.rehearse.caller import Caller
+from voice_agent.rehearse.caller import RehearsedCaller
 from voice_agent.rehearse.clients import AGENT, BrowserClient, SdkClient
 from voice_agent.rehearse.environment import RehearsalEnvironment
 from voice_agent.rehearse.figures import CallResult, RehearsalRecording
@@ -69,7 +69,7 @@ class Callers:
         short_call_s: tuple[float, float],
     ) -> None:
         """`now_s`: since the rehearsal began. `short_call_s`: how long a call lasts that would be lost with its pod."""
-        self.live: dict[int, Caller[AnyCall]] = {}
+        self.live: dict[int, RehearsedCaller[AnyCall]] = {}
         """Calls under way, by the number of their caller."""
         self.dropped = 0
         self._clients = clients
@@ -143,7 +143,7 @@ class Callers:
         await self._clock.sleep(number / self._count * ARRIVING_S)
         while not self._enough.is_set():
             call = self._call(number, cookies)
-            caller = Caller(
+            caller = RehearsedCaller(
                 f"{kind}-{number}", call, self._environment.record, self._clock, self._chance.randrange(2**32)
             )
             self.live[number] = caller
@@ -205,7 +205,7 @@ def _is_lost_with(pod: str, line: CallLine) -> bool:
     return line.kind == "plain" and not line.edge and line.is_on == pod
 
 
-def _result(caller: Caller[AnyCall]) -> CallResult:
+def _result(caller: RehearsedCaller[AnyCall]) -> CallResult:
     call = caller.call
     silence_s = call.playback.longest_silence_s if isinstance(call, PlainCall) else 0.0
     return CallResult(call.line, caller.found, caller.talk.turns, call.tally.events, silence_s)

@@ -25,7 +25,7 @@ from voice_agent.call.beginnings import Beginning
 from voice_agent.call.effects import Effect
 from voice_agent.call.inputs import Input
 from voice_agent.call.machine import Step
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.recording import InputText, emitted_after, opening
 from voice_agent.errors import StoreRefused
 from voice_agent.retry import Delays
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 class Recordings(Protocol):
     """Where inputs are recorded."""
 
-    def record(self, call: Call, beginning: Beginning) -> Step:
+    def record(self, call: CallRecord, beginning: Beginning) -> Step:
         """How inputs of a call that begins now are to come to the rules."""
 
     def erase(self, call_id: str) -> Future[None]:
@@ -64,7 +64,7 @@ class Recordings(Protocol):
 class NoRecordings(Recordings):
     """Nothing is recorded."""
 
-    def record(self, call: Call, beginning: Beginning) -> Step:
+    def record(self, call: CallRecord, beginning: Beginning) -> Step:
         """The rules themselves."""
         return machine.step
 
@@ -102,7 +102,7 @@ class RecordingFolder(Recordings):
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()
 
-    def record(self, call: Call, beginning: Beginning) -> Step:
+    def record(self, call: CallRecord, beginning: Beginning) -> Step:
         """A step that records; the rules themselves for a call whose names are fit for no file."""
         if not _NAME.fullmatch(call.call_id) or not _NAME.fullmatch(call.owner.claim or "-"):
             return machine.step
@@ -253,7 +253,7 @@ class _Recorder:
         self._call_id = call_id
         self._size_bytes = 0
 
-    def step(self, call: Call, event: Input, now_ms: int) -> list[Effect]:
+    def step(self, call: CallRecord, event: Input, now_ms: int) -> list[Effect]:
         """`machine.step`, recorded with what it emits; also an input that it fails at."""
         if self.is_stopped:
             return machine.step(call, event, now_ms)

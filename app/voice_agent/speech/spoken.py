@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Spoken(NamedTuple):
+class SynthesizedSpeech(NamedTuple):
     """A text as speech."""
 
     audio: bytes

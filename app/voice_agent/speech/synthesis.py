@@ -24,7 +24,7 @@ import numpy.typing as npt
 import soxr
 
 from voice_agent.call.audio import PCM
-from voice_agent.speech.spoken import Spoken
+from voice_agent.speech.spoken import SynthesizedSpeech
 
 WORDS_PER_MINUTE = 165
 """At speed 1."""
@@ -55,7 +55,7 @@ class _EspeakEvent(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent))
 
 
-class Voice(NamedTuple):
+class EspeakVoice(NamedTuple):
     """A voice of espeak-ng: its name with a variant, and how high and how lively it speaks (0 to 100, 50 is normal)."""
 
     name: str
@@ -64,27 +64,27 @@ class Voice(NamedTuple):
 
 
 VOICES = {
-    "alloy": Voice("gmw/en-US+f2", 42),
-    "ash": Voice("gmw/en-US+m3", 38),
-    "ballad": Voice("gmw/en+m1", 50, 65),
-    "cedar": Voice("gmw/en-US+m7", 34),
-    "coral": Voice("gmw/en-US+f3", 55, 60),
-    "echo": Voice("gmw/en-US+m1", 45),
-    "marin": Voice("gmw/en-US+f4", 48),
-    "sage": Voice("gmw/en+f1", 46, 40),
-    "shimmer": Voice("gmw/en-US+f1", 60, 60),
-    "verse": Voice("gmw/en-US+m2", 55, 65),
+    "alloy": EspeakVoice("gmw/en-US+f2", 42),
+    "ash": EspeakVoice("gmw/en-US+m3", 38),
+    "ballad": EspeakVoice("gmw/en+m1", 50, 65),
+    "cedar": EspeakVoice("gmw/en-US+m7", 34),
+    "coral": EspeakVoice("gmw/en-US+f3", 55, 60),
+    "echo": EspeakVoice("gmw/en-US+m1", 45),
+    "marin": EspeakVoice("gmw/en-US+f4", 48),
+    "sage": EspeakVoice("gmw/en+f1", 46, 40),
+    "shimmer": EspeakVoice("gmw/en-US+f1", 60, 60),
+    "verse": EspeakVoice("gmw/en-US+m2", 55, 65),
 }
 """By the names of OpenAI's voices; any other name speaks as `DEFAULT_VOICE`."""
 DEFAULT_VOICE = "alloy"
 
 
-def synthesize(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
+def synthesize(text: str, voice: str | EspeakVoice = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
     """The audio of `speak`."""
     return speak(text, voice, speed).audio
 
 
-def speak(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> Spoken:
+def speak(text: str, voice: str | EspeakVoice = DEFAULT_VOICE, speed: float = 1.0) -> SynthesizedSpeech:
     """`text` spoken.
 
     `voice` is a name of `VOICES`, or a voice of espeak-ng itself.
@@ -92,13 +92,13 @@ def speak(text: str, voice: str | Voice = DEFAULT_VOICE, speed: float = 1.0) -> 
     One call at a time in a process. Raises `OSError` when the library or its data cannot be used.
     """
     if not text.strip():
-        return Spoken(b"", [])
-    chosen = voice if isinstance(voice, Voice) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
+        return SynthesizedSpeech(b"", [])
+    chosen = voice if isinstance(voice, EspeakVoice) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
     with _loaded() as espeak:
         samples, rate_hz = espeak.speak(text, chosen, speed)
         words = _ascending(espeak.words, len(text))
     audio: bytes = soxr.resample(samples, rate_hz, PCM.rate_hz, quality="MQ").astype("<i2").tobytes()
-    return Spoken(audio, words)
+    return SynthesizedSpeech(audio, words)
 
 
 def _ascending(words: list[tuple[int, int]], text_chars: int) -> list[list[int]]:
@@ -134,7 +134,7 @@ class _Espeak:
         library.espeak_SetSynthCallback(self._callback)
         library.espeak_ng_SetRandSeed(1)
 
-    def speak(self, text: str, voice: Voice, speed: float) -> tuple[npt.NDArray[np.int16], int]:
+    def speak(self, text: str, voice: EspeakVoice, speed: float) -> tuple[npt.NDArray[np.int16], int]:
         """Samples and their rate."""
         library = self.library
         _check(library.espeak_SetVoiceByName(voice.name.encode()), f"voice {voice.name}")

@@ -39,7 +39,7 @@ from voice_agent.call.audio import AudioFormat
 from voice_agent.errors import VoiceAgentError
 from voice_agent.retry import retry
 from voice_agent.speech.framing import HEADER
-from voice_agent.speech.spoken import Spoken
+from voice_agent.speech.spoken import SynthesizedSpeech
 
 MAX_WAITING_JOBS = 256
 """Beyond this new jobs are refused: the answer would come too late for a talk."""
@@ -130,10 +130,10 @@ class SpeechWorkers:
         text: str | None = head["text"]
         return text
 
-    async def synthesize(self, text: str, voice: str, speed: float = 1.0) -> Spoken:
+    async def synthesize(self, text: str, voice: str, speed: float = 1.0) -> SynthesizedSpeech:
         """`text` spoken: see `synthesis.speak`. Raises `SpeechFailed`."""
         head, audio = await self._do({"do": "synthesize", "text": text, "voice": voice, "speed": speed}, b"")
-        return Spoken(audio, head["words"])
+        return SynthesizedSpeech(audio, head["words"])
 
     async def _do(self, head: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         if not self._tasks:

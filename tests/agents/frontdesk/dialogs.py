@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from voice_agent.agents.base import Agent, Clip, Progress, ResponsePart, Turn
+from voice_agent.agents.base import Progress, ResponsePart, Turn, TurnAgent
 from voice_agent.agents.frontdesk.dialog import decide
 from voice_agent.agents.frontdesk.memory import Memory
+from voice_agent.kit.clip import Clip
 
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
@@ -78,7 +79,7 @@ def turn(
     )
 
 
-async def parts_of(agent: Agent, asked: Turn) -> list[ResponsePart]:
+async def parts_of(agent: TurnAgent, asked: Turn) -> list[ResponsePart]:
     """Everything the agent replies."""
     parts: AsyncIterator[ResponsePart] = agent.reply(asked)
     return [part async for part in parts]

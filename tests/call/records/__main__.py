@@ -15,7 +15,7 @@ from voice_agent.call import inputs, machine
 from voice_agent.call.alignment import Alignment
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.schema import SCHEMA
 from voice_agent.call.writes import take_write
 from voice_agent.stores.base import Claim, Claimed
@@ -61,11 +61,11 @@ def stored_call() -> Snapshot:
     return claimed.snapshot
 
 
-def _save(store: MemoryStore, call: Call, now_ms: int) -> None:
+def _save(store: MemoryStore, call: CallRecord, now_ms: int) -> None:
     asyncio.run(store.commit([take_write(call, now_ms)]))
 
 
-def _first_turn(call: Call) -> None:
+def _first_turn(call: CallRecord) -> None:
     frames: list[inputs.Input] = [inputs.AppendAudio(one.audio, f"client_{n}") for n, one in enumerate(_frames(10), 1)]
     feed(
         call,
@@ -78,7 +78,7 @@ def _first_turn(call: Call) -> None:
     feed(call, inputs.ResponseFinished(response_id(1)), inputs.Transcribed(item_id(1), "hello there"), now_ms=30)
 
 
-def _second_turn(call: Call) -> None:
+def _second_turn(call: CallRecord) -> None:
     feed(call, *append(10), inputs.CommitAudio("client_13"), inputs.CreateResponse({}, "client_14"), now_ms=70)
     reply = response_id(2)
     feed(call, inputs.ResponsePlanned(reply, {"n": 2}, {"state": 2}))
@@ -88,7 +88,7 @@ def _second_turn(call: Call) -> None:
     feed(call, inputs.ResponseAudio(reply, TENTH, 2 * len(TENTH), WORDS), now_ms=80)
 
 
-def _half_an_utterance(call: Call) -> None:
+def _half_an_utterance(call: CallRecord) -> None:
     feed(call, *append(10))
 
 

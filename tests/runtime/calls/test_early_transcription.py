@@ -10,8 +10,8 @@ from tests.runtime.alone import TimingObserver
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
 from tests.waiting import until
-from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.early_transcription import EarlyTranscription
 from voice_agent.runtime.clock import SystemClock
 

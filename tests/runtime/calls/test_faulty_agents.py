@@ -20,10 +20,11 @@ from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import LeapingClock, StoppedClock
 from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
 from tests.waiting import PATIENCE_S
-from voice_agent.agents.base import Audio, Clip, Plan, Text, Turn
+from voice_agent.agents.base import Audio, Plan, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
 from voice_agent.runtime.calls.apology import WORDS, apology
 from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun

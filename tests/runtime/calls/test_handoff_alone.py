@@ -10,7 +10,7 @@ from tests.call.calls import FRAME, manual_call
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.inputs import AppendAudio, CreateItem, FromCaller
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.runtime.calls import handoff as handoffs
 from voice_agent.runtime.durability import writing
@@ -28,7 +28,7 @@ def typed(item_id: str) -> CreateItem:
     return CreateItem({"id": item_id, "type": "message", "role": "user", "content": content})
 
 
-async def stored(its: Alone) -> Call:
+async def stored(its: Alone) -> CallRecord:
     """The call as another pod would find it."""
     held = await its.store.load(its.call.call_id)
     assert held is not None

@@ -30,7 +30,7 @@ from voice_agent.call.inputs import (
     HandoffPlanned,
     UpdateSession,
 )
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls import listening, live_call
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
@@ -46,7 +46,7 @@ def frames(from_ms: int, to_ms: int) -> list[bytes]:
     return [talk(PCM)[at : at + len(FRAME)] for at in range(PCM.size(from_ms), PCM.size(to_ms), len(FRAME))]
 
 
-def old_call() -> Call:
+def old_call() -> CallRecord:
     """A call that has lasted for a while."""
     call = new_call()
     call.input_audio.position = BEFORE
@@ -59,7 +59,7 @@ def hear(its: Alone, from_ms: int, to_ms: int) -> None:
         its.live.receive_event(AppendAudio(frame))
 
 
-def turns(call: Call) -> list[tuple[str, int]]:
+def turns(call: CallRecord) -> list[tuple[str, int]]:
     """Where speech started and stopped, in milliseconds."""
     at = {"input_audio_buffer.speech_started": "audio_start_ms", "input_audio_buffer.speech_stopped": "audio_end_ms"}
     return [(event["type"], event[at[event["type"]]]) for event in emitted(call) if event["type"] in at]

@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls import live_call, muted
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S

@@ -11,7 +11,7 @@ from tests.runtime.alone import alone
 from tests.runtime.clocks import LeapingClock
 from tests.runtime.rig import Caller, rig
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls.muted import MUTED_S, notice_silence
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES
 from voice_agent.runtime.pod.pod import Pod
@@ -88,7 +88,7 @@ async def test_nobody_is_taken_for_muted_who_is_not_listened_to() -> None:
         assert live.call.input_audio.speaking
 
 
-def in_utterance() -> Call:
+def in_utterance() -> CallRecord:
     """A call in the middle of an utterance."""
     call = new_call()
     call.input_audio.speaking, call.input_audio.item_id = True, "item"

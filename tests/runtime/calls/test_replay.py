@@ -14,12 +14,13 @@ from tests.call.calls import emitted, feed, moved, new_call
 from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
-from voice_agent.agents.base import Audio, Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, ResponsePart, Text, Turn
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Alignment, Piece, said_to
 from voice_agent.call.audio import FORMATS, PCM, PCMU
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response, ResponseContent, ResponseRequest
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.responding import ResponseRun
@@ -38,7 +39,7 @@ class Died(BaseException):
 class DyingHost(RecordingHost):
     """Its pod is lost before the n-th thing that happens."""
 
-    def __init__(self, call: Call, clock: StoppedClock, dies_at: int) -> None:
+    def __init__(self, call: CallRecord, clock: StoppedClock, dies_at: int) -> None:
         super().__init__(call, clock)
         self.dies_at = dies_at
 
@@ -86,14 +87,14 @@ class Speaker:
         return [[self.word_ms * n, len(" ".join(words[:n])) + 1] for n in range(1, len(words))]
 
 
-def heard_of(call: Call) -> list[tuple[str, int, int]]:
+def heard_of(call: CallRecord) -> list[tuple[str, int, int]]:
     """The words in the audio that was sent, each with its voice and how many milliseconds of it; for PCM."""
     audio = b"".join(entry.audio for entry in call.outbox.after(0))
     levels = [int.from_bytes(audio[at : at + 2], "little") for at in range(0, len(audio), PCM.size(10))]
     return [(WORDS[level // LOUD - 1], level % LOUD, 10 * len([*same])) for level, same in groupby(levels)]
 
 
-def texts_of(call: Call) -> list[str]:
+def texts_of(call: CallRecord) -> list[str]:
     """What the items of the reply say."""
     done = emitted(call)[-1] if call.outbox.unsaved else {}
     assert done["type"] == "response.done"
@@ -102,7 +103,7 @@ def texts_of(call: Call) -> list[str]:
 
 async def interrupted(
     first: Any, second: Any, dies_at: int, *, has_spoken: bool = True, **session: Any
-) -> tuple[Call, CountingObserver, bool]:
+) -> tuple[CallRecord, CountingObserver, bool]:
     """A reply that one agent begins, and another takes up; whether there was anything to take up.
 
     `has_spoken`: in an earlier reply, so that what the agent writes is what it is about to say.
@@ -234,7 +235,7 @@ async def test_another_voice_may_say_it_in_shorter_pieces() -> None:
     assert told > 5
 
 
-async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> Call:
+async def taken_up(agents: Sequence[Speaker], dies_at: Sequence[int]) -> CallRecord:
     """A reply of several owners in turn; each but the last may die."""
     clock, call = StoppedClock(), new_call()
     call.session.voice_locked = True

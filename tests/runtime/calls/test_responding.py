@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 from tests.call.calls import CALL_ID, emitted, feed, item_id, new_call, response_id, spoken_turn, types
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver, ScriptedAgent
-from voice_agent.agents.base import Audio, Clip, FunctionCall, HangUp, Plan, Progress, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, FunctionCall, HangUp, Plan, Progress, ResponsePart, Text, Turn
 from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.audio_pacer import CHUNK_MS
 from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun, turn_of
 
@@ -27,7 +28,7 @@ from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun, turn_of
 class RecordingHost:
     """Feeds the call, and notes when."""
 
-    def __init__(self, call: Call, clock: StoppedClock, *, finishes: bool = True) -> None:
+    def __init__(self, call: CallRecord, clock: StoppedClock, *, finishes: bool = True) -> None:
         self.call = call
         self.clock = clock
         self.finishes = finishes
@@ -147,7 +148,9 @@ class Acting(ScriptedAgent):
         return self.act(turn)
 
 
-def response_run(act: Callable[[Turn], AsyncIterator[Any]], call: Call | None = None) -> tuple[ResponseRun, Any, Any]:
+def response_run(
+    act: Callable[[Turn], AsyncIterator[Any]], call: CallRecord | None = None
+) -> tuple[ResponseRun, Any, Any]:
     """An agent's reply, its stage, and what is told of it."""
     clock, told = StoppedClock(), Told()
     call = call or new_call()

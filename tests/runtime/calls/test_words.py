@@ -10,8 +10,9 @@ import pytest
 
 from tests.runtime.rig import ANSWER, TYPED, rig
 from tests.waiting import until
-from voice_agent.agents.base import Clip, ResponsePart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.kit.clip import Clip
 
 SENTENCES = 6
 

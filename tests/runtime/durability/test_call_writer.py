@@ -11,7 +11,7 @@ from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.events import pack
 from voice_agent.call.inputs import CreateItem
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
 from voice_agent.runtime.durability import writing
 from voice_agent.runtime.durability.call_writer import MAX_UNSAVED_BYTES, MAX_UNSAVED_EVENTS
@@ -33,7 +33,7 @@ def typed(item_id: str) -> CreateItem:
     return CreateItem({"id": item_id, "type": "message", "role": "user", "content": content})
 
 
-async def stored(its: Alone) -> Call:
+async def stored(its: Alone) -> CallRecord:
     """The call as another pod would find it."""
     held = await its.store.load(its.call.call_id)
     assert held is not None

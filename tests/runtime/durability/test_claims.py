@@ -18,7 +18,7 @@ from tests.runtime.rig import (
 )
 from voice_agent.call.beginnings import Beginning, begin
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
 from voice_agent.runtime.durability import claims
@@ -124,7 +124,7 @@ async def test_a_long_conversation_is_read_beside_the_event_loop(monkeypatch: py
     """Other calls go on while twenty thousand items are; a short one is read at once."""
     threads: list[threading.Thread] = []
 
-    def noted(beginning: Beginning) -> Call:
+    def noted(beginning: Beginning) -> CallRecord:
         threads.append(threading.current_thread())
         return begin(beginning)
 

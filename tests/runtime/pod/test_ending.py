@@ -13,7 +13,7 @@ from tests.runtime.clocks import LeapingClock
 from tests.runtime.faulty import FaultyStore, until
 from tests.runtime.rig import ANSWER, TYPED, Caller, Rig, ScriptedAgent, rig
 from voice_agent.call.codec import SAID
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ConnectionRefused, StoreUnavailable
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S, UPKEEP_S
@@ -124,9 +124,9 @@ async def test_a_pod_forgets_a_call_that_has_ended() -> None:
         await until(lambda: not _remembered(ids))
 
 
-def _remembered(ids: set[str]) -> list[Call]:
+def _remembered(ids: set[str]) -> list[CallRecord]:
     gc.collect()
-    return [found for found in gc.get_objects() if isinstance(found, Call) and found.call_id in ids]
+    return [found for found in gc.get_objects() if isinstance(found, CallRecord) and found.call_id in ids]
 
 
 async def test_erasing_on_any_pod_ends_the_call_and_says_so_in_the_log() -> None:

@@ -21,7 +21,7 @@ from tests.runtime.rig import (
     until_given_up,
 )
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Agent, ResponsePart, Text, Turn
+from voice_agent.agents.base import ResponsePart, Text, Turn, TurnAgent
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.ports import ResumeCall, StartCall
@@ -35,7 +35,7 @@ KEY = "k" * 64
 class AliasedAgents(FixedAgents):
     """One agent answers to every name, and to none."""
 
-    def agent(self, model: str) -> Agent:
+    def agent(self, model: str) -> TurnAgent:
         return super().agent("scripted")
 
 

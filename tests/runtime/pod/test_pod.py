@@ -13,11 +13,11 @@ import pytest
 
 from tests.runtime.rig import ANSWER, TYPED, Caller, CountingObserver, MemoryTransport, ScriptedAgent, rig
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Clip
 from voice_agent.call.audio import PCM
 from voice_agent.call.changes import CallWrite
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.ports import ClientOptions, ResumeCall, StartCall
 from voice_agent.stores.base import WriteOutcome
 from voice_agent.stores.memory import MemoryStore

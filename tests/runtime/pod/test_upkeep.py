@@ -13,7 +13,7 @@ from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import FixedAgents, Rig
 from tests.waiting import until
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -86,7 +86,7 @@ def test_a_caller_is_silent_since_something_was_heard_last(has_sent: bool, silen
     assert (at.live.activity.has_sent, at.live.activity.heard_at_s) == (False, at.now_s - silent_s)
 
 
-def parked(*, handed_off: bool) -> Call:
+def parked(*, handed_off: bool) -> CallRecord:
     """Since the beginning of time."""
     call = new_call()
     call.lifecycle.status, call.lifecycle.left_at_ms, call.lifecycle.handed_off = Status.PARKED, 0, handed_off

@@ -6,12 +6,13 @@ import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
-from voice_agent.agents.base import Audio, Clip, HangUp, Plan, ResponsePart, Text, Turn
+from voice_agent.agents.base import Audio, HangUp, Plan, ResponsePart, Text, Turn
 from voice_agent.agents.frontdesk import dialog
 from voice_agent.agents.frontdesk.dialog import Answer
 from voice_agent.agents.frontdesk.memory import Memory
 from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.audio import PCM
+from voice_agent.kit.clip import Clip
 from voice_agent.speech.workers import SpeechWorkers
 
 _SENTENCE_END = re.compile(r"(?<=[.?!:]) +")

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from voice_agent.agents.frontdesk import saying
 from voice_agent.agents.frontdesk.desk import APPOINTMENT_MINUTES, DAYS_AHEAD, OPENING_HOURS, ORDERS, hours
 from voice_agent.agents.frontdesk.memory import Memory, Slot
-from voice_agent.agents.frontdesk.understanding import Heard, understand
+from voice_agent.agents.frontdesk.understanding import Understood, understand
 
 GREETING = "Hello, this is the front desk. How can I help you?"
 ANYTHING_ELSE = "Is there anything else I can do for you?"
@@ -76,7 +76,7 @@ def decide(text: str | None, memory: Memory, now_ms: int) -> Answer:
     return answer if answer is not None else _not_understood(memory, silent=False)
 
 
-def _decide(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
+def _decide(heard: Understood, memory: Memory, now: datetime) -> Answer | None:
     asks = heard.intents
     has_slot = heard.day is not None or heard.time is not None
     fresh = replace(memory, unclear=0)
@@ -102,7 +102,7 @@ def _decide(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
     return _small_answer(heard, fresh, now)
 
 
-def _small_answer(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
+def _small_answer(heard: Understood, memory: Memory, now: datetime) -> Answer | None:
     """Yes, no, thanks, hello."""
     asks = heard.intents
     if "wrong" in asks:
@@ -150,7 +150,7 @@ def _begin(memory: Memory, task: str) -> Memory:
     return replace(memory, task=task, slot=Slot(), offer=None, chosen=None, done=None, asked="")
 
 
-def _go_on(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
+def _go_on(heard: Understood, memory: Memory, now: datetime) -> Answer | None:
     """A task was asked for, or a day or time was named."""
     if not memory.task:
         if memory.done is None:
@@ -174,7 +174,7 @@ def _go_on(heard: Heard, memory: Memory, now: datetime) -> Answer | None:
     return _settle(replace(memory, slot=base.with_(heard), offer=None), now, heard)
 
 
-def _choose(heard: Heard, memory: Memory, now: datetime) -> Answer:
+def _choose(heard: Understood, memory: Memory, now: datetime) -> Answer:
     """Find out which appointment is meant to be moved or cancelled."""
     held = memory.appointments
     if not held:
@@ -187,7 +187,7 @@ def _choose(heard: Heard, memory: Memory, now: datetime) -> Answer:
     if len(held) == 1:
         chosen = 0
     elif by_day and len(named) == 1:
-        chosen, heard = named[0], Heard()
+        chosen, heard = named[0], Understood()
     else:
         choices = saying.one_of([slot.spoken for slot in held])
         return _say(f"Which one do you mean: {choices}?", replace(memory, asked="which"))
@@ -200,7 +200,7 @@ def _choose(heard: Heard, memory: Memory, now: datetime) -> Answer:
     return _settle(replace(memory, slot=memory.slot.with_(heard)), now)
 
 
-def _settle(memory: Memory, now: datetime, heard: Heard | None = None) -> Answer:
+def _settle(memory: Memory, now: datetime, heard: Understood | None = None) -> Answer:
     """Book or move to the slot of `memory` if that can be, else say what is missing or why not."""
     slot = memory.slot
     if slot.day is None or slot.time is None:
@@ -218,7 +218,7 @@ def _settle(memory: Memory, now: datetime, heard: Heard | None = None) -> Answer
     return _say(f"{said}: {slot.spoken}. {ANYTHING_ELSE}", settled)
 
 
-def _ask_when(memory: Memory, heard: Heard | None = None) -> Answer:
+def _ask_when(memory: Memory, heard: Understood | None = None) -> Answer:
     slot = memory.slot
     if slot.day is None:
         if slot.time is None:
@@ -286,7 +286,7 @@ def _tell_appointments(memory: Memory) -> Answer:
     return _say(f"Your {plural} on {listed}. {_question(memory)}", memory)
 
 
-def _tell_hours(heard: Heard, memory: Memory) -> Answer:
+def _tell_hours(heard: Understood, memory: Memory) -> Answer:
     if heard.day is None:
         week, saturday = OPENING_HOURS[0], OPENING_HOURS[5]
         text = (
@@ -304,7 +304,7 @@ def _tell_hours(heard: Heard, memory: Memory) -> Answer:
     return _say(f"{text} {_question(memory)}", _asking(memory, "more"))
 
 
-def _tell_order(heard: Heard, memory: Memory) -> Answer:
+def _tell_order(heard: Understood, memory: Memory) -> Answer:
     if not heard.digits:
         return _say(QUESTIONS["order"], replace(_begin(memory, "order"), asked="order"))
     status = ORDERS.get(heard.digits)

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from voice_agent.agents.frontdesk import saying
-from voice_agent.agents.frontdesk.understanding import Heard
+from voice_agent.agents.frontdesk.understanding import Understood
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Slot:
             parts.append(f"at {saying.time(self.time)}")
         return " ".join(parts)
 
-    def with_(self, heard: Heard) -> Slot:
+    def with_(self, heard: Understood) -> Slot:
         """This slot with what was heard of day and time in place of its own."""
         return Slot(heard.day.isoformat() if heard.day else self.day, self.time if heard.time is None else heard.time)
 

@@ -42,7 +42,7 @@ INTENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Understood:
     """What was understood of a text; all of it empty when nothing was."""
 
     intents: frozenset[str] = frozenset()
@@ -60,7 +60,7 @@ class Heard:
         return bool(self.intents or self.day or self.no_such_day or self.time is not None or self.digits)
 
 
-def understand(text: str, today: date) -> Heard:
+def understand(text: str, today: date) -> Understood:
     """What `text` means on the day `today`."""
     plain = _plain(text)
     greeted = bool(re.search(r"\bgood (morning|afternoon|evening|day)\b", plain))
@@ -73,9 +73,9 @@ def understand(text: str, today: date) -> Heard:
     numeric = _numeric(plain)
     digits = re.search(r"(?<![\d:])(\d{4,}|\d( \d){3,})(?![\d:-])", numeric)
     if digits:
-        return Heard(frozenset(intents), digits=digits[0].replace(" ", ""))
+        return Understood(frozenset(intents), digits=digits[0].replace(" ", ""))
     day, no_such_day, rest = _day(numeric, today)
-    return Heard(frozenset(intents), day, no_such_day, _time(rest))
+    return Understood(frozenset(intents), day, no_such_day, _time(rest))
 
 
 def _plain(text: str) -> str:

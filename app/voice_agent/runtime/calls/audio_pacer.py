@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from voice_agent.agents.base import Agent
+from voice_agent.agents.base import TurnAgent
 from voice_agent.call.audio import AudioFormat, Converter
 from voice_agent.call.inputs import Input
 from voice_agent.call.response import Response
@@ -39,7 +39,14 @@ class AudioPacer:
     """One reply's. Audio belongs to the text that was begun last."""
 
     def __init__(
-        self, sink: AudioOutput, response: Response, target: AudioFormat, replay: Replay, clock: Clock, *, agent: Agent
+        self,
+        sink: AudioOutput,
+        response: Response,
+        target: AudioFormat,
+        replay: Replay,
+        clock: Clock,
+        *,
+        agent: TurnAgent,
     ) -> None:
         self.on_piece: Callable[[int], None] = lambda from_chars: None
         """Called before the first audio of a piece, which says its text from a character on."""

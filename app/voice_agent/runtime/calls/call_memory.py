@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voice_agent.call.bounds import kept_audio_bytes
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.ports import Observer
@@ -18,7 +18,9 @@ keep it from being heard by taking all there is."""
 class CallMemory:
     """One call's. Counted anew by `update` now and then, and by `reserve` before a message that makes it grow."""
 
-    def __init__(self, call: Call, holder: Holder, observer: Observer, *, unsent_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, call: CallRecord, holder: Holder, observer: Observer, *, unsent_bytes: Callable[[], int]
+    ) -> None:
         """`unsent_bytes`: how much waits to be sent to the client."""
         self.holder = holder
         """What of the pod's budget this call takes."""

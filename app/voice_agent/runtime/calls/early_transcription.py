@@ -12,7 +12,8 @@ import asyncio
 
 import structlog
 
-from voice_agent.agents.base import Agent, Clip
+from voice_agent.agents.base import TurnAgent
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.agent_steps import StepWatch, result_of
 from voice_agent.runtime.ports import Clock, Observer
 
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 class EarlyTranscription:
     """One call's transcriptions."""
 
-    def __init__(self, agent: Agent, clock: Clock, observer: Observer, call_id: str) -> None:
+    def __init__(self, agent: TurnAgent, clock: Clock, observer: Observer, call_id: str) -> None:
         self._agent = agent
         self._clock = clock
         self._observer = observer

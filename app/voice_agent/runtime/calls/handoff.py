@@ -9,7 +9,7 @@ from typing import Protocol
 from voice_agent.call import machine
 from voice_agent.call.closing import CloseCode, moved_to
 from voice_agent.call.inputs import HandoffPlanned, Input
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Writer
@@ -21,7 +21,7 @@ LAST_FLUSH_S = 0.5
 class MovableCall(Protocol):
     """A live call, as far as this needs it."""
 
-    call: Call
+    call: CallRecord
     connection: Connection | None
 
     @property

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import structlog
 
-from voice_agent.agents.base import Agent, Clip
+from voice_agent.agents.base import TurnAgent
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
@@ -33,7 +34,7 @@ class Listening:
     """One call's. It changes nothing of the call but by `feed`."""
 
     def __init__(
-        self, call: Call, agent: Agent, feed: Callable[[Input], None], clock: Clock, observer: Observer
+        self, call: CallRecord, agent: TurnAgent, feed: Callable[[Input], None], clock: Clock, observer: Observer
     ) -> None:
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""

@@ -15,7 +15,7 @@ from typing import assert_never
 
 import structlog
 
-from voice_agent.agents.base import Agent
+from voice_agent.agents.base import TurnAgent
 from voice_agent.call import machine
 from voice_agent.call.beginnings import Beginning
 from voice_agent.call.changes import OutboxEntry
@@ -43,7 +43,7 @@ from voice_agent.call.inputs import (
     Input,
 )
 from voice_agent.call.machine import Step
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
@@ -70,8 +70,8 @@ class LiveCall:
 
     def __init__(
         self,
-        call: Call,
-        agent: Agent,
+        call: CallRecord,
+        agent: TurnAgent,
         committer: Committer,
         clock: Clock,
         observer: Observer,

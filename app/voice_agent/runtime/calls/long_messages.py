@@ -23,7 +23,7 @@ from voice_agent.call.inputs import (
     InvalidEvent,
     UpdateSession,
 )
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError
 from voice_agent.protocol.realtime import MAX_EVENT_ID_CHARS, Long, parse_long
 
@@ -47,7 +47,7 @@ class ReservedMemory(Protocol):
 class ReceivingCall(Protocol):
     """A live call, as far as this needs it."""
 
-    call: Call
+    call: CallRecord
 
     @property
     def memory(self) -> ReservedMemory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from voice_agent.call.inputs import AudioStopped, Input
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.connection import Connection
 
@@ -25,7 +25,7 @@ class BackloggedWriter(Protocol):
 class SilentCall(Protocol):
     """A live call, as far as this needs it."""
 
-    call: Call
+    call: CallRecord
     connection: Connection | None
     activity: ClientActivity
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from voice_agent.agents.base import Agent
+from voice_agent.agents.base import TurnAgent
 from voice_agent.call.changes import OutboxEntry
 from voice_agent.call.inputs import Input
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls.responding import ResponseRun
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.ports import Clock, Observer
@@ -20,8 +20,8 @@ class Responder:
 
     def __init__(
         self,
-        call: Call,
-        agent: Agent,
+        call: CallRecord,
+        agent: TurnAgent,
         feed: Callable[[Input], None],
         writer: CallWriter,
         clock: Clock,

@@ -12,9 +12,7 @@ from typing import Any, Protocol, assert_never
 import structlog
 
 from voice_agent.agents.base import (
-    Agent,
     Audio,
-    Clip,
     FunctionCall,
     HangUp,
     Plan,
@@ -24,6 +22,7 @@ from voice_agent.agents.base import (
     SideEffect,
     Text,
     Turn,
+    TurnAgent,
 )
 from voice_agent.call.inputs import (
     Input,
@@ -36,8 +35,9 @@ from voice_agent.call.inputs import (
     SideEffectBegun,
     SideEffectDone,
 )
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
+from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.agent_steps import StepWatch, Watched, result_of
 from voice_agent.runtime.calls.apology import apology
 from voice_agent.runtime.calls.audio_pacer import AudioPacer
@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 class ResponseHost(Protocol):
     """Where a reply is performed: the live call."""
 
-    call: Call
+    call: CallRecord
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
@@ -69,7 +69,7 @@ class ResponseHost(Protocol):
         """Wait until all that happened so far is durable, or the store is given up for now."""
 
 
-def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
+def turn_of(call: CallRecord, clip: Clip | None, once: RunOnce) -> Turn:
     """Everything the agent may know for the reply under way."""
     response = call.response
     assert response is not None
@@ -98,7 +98,7 @@ def turn_of(call: Call, clip: Clip | None, once: RunOnce) -> Turn:
     )
 
 
-def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
+def _conversation_of(call: CallRecord) -> Sequence[Mapping[str, Any]]:
     """What had been said when the reply was asked for; on every pod the same, without what the reply says itself."""
     assert call.response is not None
     return call.conversation.items(to_rank=call.response.asked.items_up_to)
@@ -107,7 +107,7 @@ def _conversation_of(call: Call) -> Sequence[Mapping[str, Any]]:
 class ResponseRun:
     """A reply as its agent makes it: fed to the call part by part, until it is over or cancelled."""
 
-    def __init__(self, host: ResponseHost, agent: Agent, clock: Clock, observer: Observer) -> None:
+    def __init__(self, host: ResponseHost, agent: TurnAgent, clock: Clock, observer: Observer) -> None:
         call = self._call = host.call
         response = call.response
         assert response is not None

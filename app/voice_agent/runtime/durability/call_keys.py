@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import repeat
 from math import inf
 
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.errors import StoreError
 from voice_agent.retry import retry
 from voice_agent.runtime.ports import Clock, Observer
@@ -30,19 +30,19 @@ class CallKeys:
         """The call's id; None: the key stands for none. Raises `StoreError`."""
         return await self._store.find_call_key(call_key_hash)
 
-    async def bind(self, call: Call, *, instead_of: str | None) -> str:
+    async def bind(self, call: CallRecord, *, instead_of: str | None) -> str:
         """Have a call's key stand for it, unless it stands for a call other than `instead_of` by now.
 
         Returns for which call it stands from now on. Raises `StoreError`: it is not known for which.
         """
         return await self._store.bind_call_key(call.identity.call_key_hash, call.call_id, instead_of=instead_of)
 
-    def keep(self, call: Call, is_ours: Callable[[], bool]) -> None:
+    def keep(self, call: CallRecord, is_ours: Callable[[], bool]) -> None:
         """Bind a call's key to it again, in a task that waits out an outage while the call `is_ours`."""
         if call.call_id not in self._keeping:
             self._keeping[call.call_id] = asyncio.create_task(self._keep(call, is_ours))
 
-    async def _keep(self, call: Call, is_ours: Callable[[], bool]) -> None:
+    async def _keep(self, call: CallRecord, is_ours: Callable[[], bool]) -> None:
         async def bind() -> None:
             if is_ours():
                 await self._store.bind_call_key(call.identity.call_key_hash, call.call_id)

@@ -21,7 +21,7 @@ from voice_agent.call.changes import CallWrite, OutboxEntry
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.effects import Effect, Skipped, Write
 from voice_agent.call.inputs import EventsReleased, Input, SkipWrite, TakeWrite, WriteLost
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.schema import SCHEMA
 from voice_agent.call.status import Status
 from voice_agent.runtime.durability.committer import Committer
@@ -55,7 +55,7 @@ class SavedInput(NamedTuple):
     """What a write carried of the client's."""
 
     input_audio_bytes: int
-    """As `Call.heard_bytes`."""
+    """As `CallRecord.heard_bytes`."""
     last_client_event_id: str | None
     audio_format: AudioFormat = PCM
     """In which the bytes were counted."""
@@ -80,7 +80,9 @@ class WrittenCall(Protocol):
 class CallWriter:
     """The `committer.Writer` of one call. The call's loop marks changes; only the committer calls `take_write`."""
 
-    def __init__(self, call: Call, host: WrittenCall, committer: Committer, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, call: CallRecord, host: WrittenCall, committer: Committer, clock: Clock, observer: Observer
+    ) -> None:
         self.call = call
         self.state = OPEN
         self.in_doubt = False

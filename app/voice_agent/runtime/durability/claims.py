@@ -13,7 +13,7 @@ import structlog
 
 from voice_agent.call.beginnings import CallClaimed, begin
 from voice_agent.call.inputs import ClaimAsked, Input, WriteLost
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import RecordUnreadable, StoreError
 from voice_agent.runtime.ports import Clock, Observer
@@ -37,7 +37,7 @@ class ClaimAnswer(NamedTuple):
 class HeldCall(Protocol):
     """A call in memory, as far as a claim needs it."""
 
-    call: Call
+    call: CallRecord
 
     def feed(self, event: Input) -> None:
         """Let something happen to the call."""
@@ -94,7 +94,7 @@ class Claims:
         self._observer.store_call("claim", self._clock.monotonic_s() - started_s)
         return ClaimAnswer(outcome, name)
 
-    async def read(self, claimed: CallClaimed) -> Call:
+    async def read(self, claimed: CallClaimed) -> CallRecord:
         """The call that was claimed; a long one is read in a thread. Raises `RecordUnreadable`.
 
         What the store had lost of it is logged and counted.

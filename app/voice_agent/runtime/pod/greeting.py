@@ -6,7 +6,7 @@ from typing import Any
 
 from voice_agent.call.effects import Attached
 from voice_agent.call.event_ids import event_id
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.tokens import resume_token
 from voice_agent.protocol.realtime import greeting
 from voice_agent.runtime.pod.options import CallSettings
@@ -19,11 +19,11 @@ class Greeter:
         self._secret = secret
         self._settings = settings
 
-    def greet(self, call: Call, attached: Attached, *, resumed: bool) -> bytes:
+    def greet(self, call: CallRecord, attached: Attached, *, resumed: bool) -> bytes:
         """The event, as it goes out on the connection that the call was attached to."""
         return greeting(attached.start, call.session.fields, self.describe(call, attached, resumed=resumed))
 
-    def describe(self, call: Call, attached: Attached, *, resumed: bool) -> dict[str, Any]:
+    def describe(self, call: CallRecord, attached: Attached, *, resumed: bool) -> dict[str, Any]:
         """The extension object ``session.call`` of that event: see docs/continuity.md."""
         told = {
             "id": call.call_id,

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.record import Call
+from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import epoch_of, keeps_what_was_said, restore
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
@@ -60,7 +60,7 @@ class CallRecords:
         return True
 
 
-def describe(source: Call | Snapshot) -> dict[str, Any]:
+def describe(source: CallRecord | Snapshot) -> dict[str, Any]:
     """The record of a call, live or stored, without secrets and without audio. Raises `RecordUnreadable`.
 
     Of a call that has ended, its session and state are None once what was said is not kept any more.

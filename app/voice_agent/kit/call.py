@@ -1,0 +1,120 @@
+"""A call, as an agent sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from voice_agent.kit.clip import Clip
+from voice_agent.kit.events import Event
+from voice_agent.kit.speech import Speech
+
+Item = Mapping[str, Any]
+"""An item of the conversation, as the protocol has it; of a spoken turn with its ``transcript``."""
+
+SideEffect = Callable[[str], Awaitable[Any]]
+"""Something done in the world under an idempotency key; gives what survives JSON."""
+
+
+class KeyReused(Exception):
+    """An agent used a key twice in one event."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"The key {self.key!r} was used twice in one event; each act of an event needs a key of its own."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: as the first connection of the call said, and the same on every pod."""
+
+    id: str
+    """The call's id."""
+    model: str
+    number: str = ""
+    """The telephone number, where there is one."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the URL, without keys and tokens."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case; without those that may hold secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The settings of the session in force."""
+
+    instructions: str
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str | Mapping[str, Any]
+    max_output_tokens: int | None
+    """None for as long as the agent likes."""
+    voice: str
+    speed: float
+    language: str
+    """Of the caller, as ISO 639-1, where the client said it; else ""."""
+    wants_audio: bool
+
+
+class Call(Protocol):
+    """One call. Everything that an agent does here it does under a key: see `docs/agents.md`."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls."""
+
+    @property
+    def session(self) -> Session:
+        """The settings in force now."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The conversation up to the event that is being handled, oldest first; a snapshot."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the agent remembers of the call: kept with the acknowledgement of the event.
+
+        What does not survive JSON is refused at once with `TypeError`, more than 64 KiB with `ValueError`.
+        """
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens to the call, one at a time. Asking for the next acknowledges the one before it.
+
+        Acknowledgement, `state` and the end of the event's acts are one write. Ends with the call.
+        """
+
+    def frames(self) -> AsyncIterator[Clip]:
+        """The caller's audio as it comes, from now on, and never again; what is not read in time is dropped."""
+
+    def speak(self, key: str = "reply", *, interruptible: bool = True) -> AbstractAsyncContextManager[Speech]:
+        """Say something. Left without an error, all of it is durable, and its item complete.
+
+        In an event for which no response is open one is opened, and is closed with the event.
+        """
+
+    async def once(self, key: str, run: SideEffect) -> Any:
+        """What `run` gives, which is asked at most once for each key whose result is known.
+
+        The key is durable before `run` is called, its result before this returns. A pod that dies in between leaves
+        the outcome unknown: the next one calls it again with the same idempotency key.
+        """
+
+    async def call_tool(self, key: str, name: str, arguments: str | Mapping[str, Any]) -> None:
+        """Ask the client to run one of its functions; `ToolResult` tells what it gave."""
+
+    async def at(self, name: str, when_ms: int) -> None:
+        """Have `Timer(name)` come at a time: wall clock, milliseconds since 1970 UTC. The same name replaces it."""
+
+    async def send(self, event: Mapping[str, Any]) -> None:
+        """Send the client an event of the agent's own, numbered and replayed as any; its ``type`` is ``agent.…``."""
+
+    async def transfer(self, target: str) -> None:
+        """Once all that was said has been heard: tell the client to call `target`, and end the call."""
+
+    async def hang_up(self, reason: str = "") -> None:
+        """Once all that was said has been heard: end the call."""
