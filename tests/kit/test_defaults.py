@@ -1,5 +1,6 @@
-"""What an author need not write: the defaults of `agent`, `ear` and `voice`, with values of `call`, `clip`, `events` and
-`speech`.
+"""What an author need not write: the defaults of `agent`, `ear` and `voice`.
+
+With values of `call`, `clip`, `events` and `speech`.
 """
 
 from __future__ import annotations
