@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
 import voice_agent
 from tests.waiting import PATIENCE_S
+from voice_agent import kit
 
 
 def test_every_name_that_is_offered_is_there() -> None:
@@ -29,6 +32,21 @@ def test_every_name_that_is_offered_is_there() -> None:
         assert name in dir(voice_agent)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = voice_agent.Nothing
+
+
+def test_all_that_an_author_works_with_is_offered() -> None:
+    """No class of the kit is to be had only from where it is defined; nor is what agents say their audio is in."""
+    modules = [import_module(f"voice_agent.kit.{module.name}") for module in iter_modules(kit.__path__)]
+    classes = {
+        name: defined
+        for module in modules
+        for name, defined in vars(module).items()
+        if isinstance(defined, type) and defined.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert {"Agent", "Call", "Ear", "Speech", "Voice"} <= classes.keys()
+    for name, defined in classes.items():
+        assert getattr(voice_agent, name, None) is defined, name
+    assert {"Event", "Item", "AudioFormat", "PCM", "PCMA", "PCMU"} <= set(dir(voice_agent))
 
 
 def test_the_package_itself_loads_nothing() -> None:

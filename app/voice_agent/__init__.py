@@ -1,7 +1,7 @@
 """A realtime voice-agent server whose calls outlive the pods that serve them.
 
-What authors of agents and stores import is here, and is what semantic versioning covers. It is loaded when it is first
-asked for (PEP 562), so that a command that needs none of it starts at once.
+What authors of agents, ears, voices and stores import is here, and is what semantic versioning covers. It is loaded
+when it is first asked for (PEP 562), so that a command that needs none of it starts at once.
 """
 
 from importlib import import_module
@@ -30,7 +30,34 @@ if TYPE_CHECKING:
     from voice_agent.errors import StoreFull as StoreFull
     from voice_agent.errors import StoreRefused as StoreRefused
     from voice_agent.errors import StoreUnavailable as StoreUnavailable
+    from voice_agent.kit.agent import Agent as Agent
+    from voice_agent.kit.agent import Kit as Kit
+    from voice_agent.kit.call import Call as Call
+    from voice_agent.kit.call import Caller as Caller
+    from voice_agent.kit.call import Item as Item
+    from voice_agent.kit.call import KeyReused as KeyReused
+    from voice_agent.kit.call import Session as Session
+    from voice_agent.kit.call import SideEffect as SideEffect
     from voice_agent.kit.clip import Clip as Clip
+    from voice_agent.kit.clip import VoicedAudio as VoicedAudio
+    from voice_agent.kit.ear import Ear as Ear
+    from voice_agent.kit.ear import Transcript as Transcript
+    from voice_agent.kit.events import Asked as Asked
+    from voice_agent.kit.events import CallEvent as CallEvent
+    from voice_agent.kit.events import Dtmf as Dtmf
+    from voice_agent.kit.events import Ended as Ended
+    from voice_agent.kit.events import Event as Event
+    from voice_agent.kit.events import Heard as Heard
+    from voice_agent.kit.events import Interrupted as Interrupted
+    from voice_agent.kit.events import Started as Started
+    from voice_agent.kit.events import Timer as Timer
+    from voice_agent.kit.events import ToolResult as ToolResult
+    from voice_agent.kit.speech import Played as Played
+    from voice_agent.kit.speech import Speech as Speech
+    from voice_agent.kit.speech import SpeechInterrupted as SpeechInterrupted
+    from voice_agent.kit.speech import Spoken as Spoken
+    from voice_agent.kit.voice import Utterance as Utterance
+    from voice_agent.kit.voice import Voice as Voice
     from voice_agent.stores.base import Claim as Claim
     from voice_agent.stores.base import Claimed as Claimed
     from voice_agent.stores.base import DrainRequest as DrainRequest
@@ -48,7 +75,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "voice_agent.kit.clip": "Clip",
+    "voice_agent.kit.agent": "Agent Kit",
+    "voice_agent.kit.call": "Call Caller Item KeyReused Session SideEffect",
+    "voice_agent.kit.clip": "Clip VoicedAudio",
+    "voice_agent.kit.ear": "Ear Transcript",
+    "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
+    "voice_agent.kit.speech": "Played Speech SpeechInterrupted Spoken",
+    "voice_agent.kit.voice": "Utterance Voice",
     "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
