@@ -23,8 +23,8 @@ from voice_agent.extras import missing_extra
 from voice_agent.host.deletion_cost import DeletionCost, kept_told
 from voice_agent.observe.metrics import Metrics
 from voice_agent.observe.registry import MetricRegistry
-from voice_agent.runtime.calls.agent_steps import StuckSteps
 from voice_agent.runtime.clock import SteadyClock, SystemClock
+from voice_agent.runtime.engine.agent_steps import StuckSteps
 from voice_agent.runtime.pod.allocator import give_back_large_blocks
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts

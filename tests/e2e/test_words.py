@@ -16,7 +16,7 @@ from tests.e2e.pods import pods
 from tests.e2e.test_takeover import colors
 from tests.waiting import PATIENCE_S, until
 from voice_agent.client.connection import RealtimeCall
-from voice_agent.runtime.calls.apology import WORDS
+from voice_agent.runtime.engine.apology import WORDS
 
 MOMENTS = 10
 APART = 3

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import grimp
 
 PACKAGE = "voice_agent"
-DRAWN_APART = frozenset({"runtime/calls", "runtime/durability", "runtime/pod"})
+DRAWN_APART = frozenset({"runtime/calls", "runtime/durability", "runtime/engine", "runtime/pod"})
 """Folders that are drawn beside the one they are in."""
 
 Graph = Mapping[str, frozenset[str]]

@@ -1,6 +1,6 @@
 """Whatever an agent does wrong, the caller hears one apology, the call lives, and the log says whose fault it was.
 
-Tests of `apology`, too.
+Tests of `engine.apology`, too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
-from voice_agent.runtime.calls.apology import WORDS, apology
 from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun
+from voice_agent.runtime.engine.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
+from voice_agent.runtime.engine.apology import WORDS, apology
 from voice_agent.speech.synthesis import speak
 
 Fault = Callable[["Faulty"], AsyncIterator[Any]]

@@ -21,9 +21,9 @@ from voice_agent.call.audio import FORMATS, PCM, PCMU
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE
 from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.calls.responding import ResponseRun
+from voice_agent.runtime.engine.passed_sentences import LONGEST_SENTENCE
 
 SENTENCES = ("one two three. ", "four five six seven. ", "eight nine. ")
 OTHERS = ("eins zwei drei. ", "vier fuenf sechs. ", "sieben acht neun. ", "zehn. ")

@@ -21,8 +21,8 @@ from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.audio_pacer import CHUNK_MS
 from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun, turn_of
+from voice_agent.runtime.engine.audio_pacer import CHUNK_MS
 
 
 class RecordingHost:

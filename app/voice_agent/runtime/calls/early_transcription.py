@@ -14,7 +14,7 @@ import structlog
 
 from voice_agent.agents.base import TurnAgent
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.agent_steps import StepWatch, result_of
+from voice_agent.runtime.engine.agent_steps import StepWatch, result_of
 from voice_agent.runtime.ports import Clock, Observer
 
 EARLY_PAUSE_MS = 240

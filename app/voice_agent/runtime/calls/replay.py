@@ -22,7 +22,7 @@ from zlib import crc32
 from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.response import Response
-from voice_agent.runtime.calls.passed_sentences import PassedSentences
+from voice_agent.runtime.engine.passed_sentences import PassedSentences
 
 
 class SentAudio:

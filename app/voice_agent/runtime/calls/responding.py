@@ -38,11 +38,11 @@ from voice_agent.call.inputs import (
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.agent_steps import StepWatch, Watched, result_of
-from voice_agent.runtime.calls.apology import apology
-from voice_agent.runtime.calls.audio_pacer import AudioPacer
 from voice_agent.runtime.calls.parts import NoResponsePart, checked, json_of
 from voice_agent.runtime.calls.replay import Replay
+from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, result_of
+from voice_agent.runtime.engine.apology import apology
+from voice_agent.runtime.engine.audio_pacer import AudioPacer
 from voice_agent.runtime.ports import Clock, Observer
 
 SILENT_S = 30.0
@@ -164,7 +164,9 @@ class ResponseRun:
         target = settings_of(call).output_format
         speaks = settings_of(call).wants_audio and call.session.voice_locked
         self._replay = Replay(response, target, replays=agent.replays, speaks=speaks)
-        self._speech = AudioPacer(self._host, response, target, self._replay, self._clock, agent=agent)
+        self._speech = AudioPacer(
+            self._host, response, target, self._replay, self._clock, lead_ms=agent.lead_ms, goes_on=not agent.replays
+        )
         self._speech.on_piece = self._piece_begins
         clip = Clip(call.clips.answered.audio, call.session.input_format) if call.clips.answered else None
         return turn_of(call, clip, _SideEffects(self._host, response.response_id))

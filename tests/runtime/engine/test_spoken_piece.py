@@ -6,7 +6,7 @@ from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.inputs import ResponseAudio
 from voice_agent.call.response import Response, ResponseContent, ResponseRequest
-from voice_agent.runtime.calls.spoken_piece import SpokenPiece
+from voice_agent.runtime.engine.spoken_piece import SpokenPiece
 
 
 def test_what_was_made_is_told_once() -> None:

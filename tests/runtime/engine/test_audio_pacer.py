@@ -10,14 +10,13 @@ from zlib import crc32
 import pytest
 
 from tests.runtime.clocks import StoppedClock
-from tests.runtime.rig import ScriptedAgent
 from voice_agent.call.alignment import Alignment, Piece
 from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
 from voice_agent.call.response import OpenItem, Response, ResponseContent, ResponseRequest
 from voice_agent.call.response_output import STALL_MS
-from voice_agent.runtime.calls.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 from voice_agent.runtime.calls.replay import Replay
+from voice_agent.runtime.engine.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
 
 LEAD_MS = 400
 
@@ -63,11 +62,16 @@ def pacing(
 ) -> tuple[AudioPacer, RecordingSink]:
     """A pacer for what goes on of a reply."""
     response = response or Response("resp_1", ResponseRequest({}, 0))
-    agent, clock = ScriptedAgent(), StoppedClock()
-    agent.lead_ms, agent.replays = lead_ms, replays
+    clock = StoppedClock()
     sink = RecordingSink(clock)
     replay = Replay(response, target, replays=replays, speaks=True)
-    return AudioPacer(sink, response, target, replay, clock, agent=agent), sink
+    return AudioPacer(sink, response, target, replay, clock, lead_ms=lead_ms, goes_on=not replays), sink
+
+
+def replay_of(pacer: AudioPacer) -> Replay:
+    """What its audio is compared by."""
+    assert isinstance(pacer._passed, Replay)
+    return pacer._passed
 
 
 def speech(ms: int, *, seed: int = 0) -> bytes:
@@ -226,7 +230,7 @@ async def test_what_another_pod_sent_counts_as_sent() -> None:
     """The next chunk goes out at once, and those behind it at the pace of speech."""
     audio = speech(3000)
     pacer, sink = pacing(said("one", audio[: PCM.size(2000)]), lead_ms=0)
-    pacer._replay.text("one")
+    replay_of(pacer).text("one")
     await pacer.write(audio, PCM)
     assert sink.audio == audio[PCM.size(2000) :]
     assert [round(behind - before, 6) for before, behind in pairwise(sink.at_s)] == [0.1] * 9
@@ -241,7 +245,7 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
     told: list[int] = []
     pacer.on_piece = told.append
     await pacer.begin("one two three")
-    pacer._replay.text("one two three")
+    replay_of(pacer).text("one two three")
     audio = speech(1000, seed=5)
     await pacer.write(audio, PCM, words)
     assert sink.fed == []
@@ -260,7 +264,7 @@ async def test_another_voice_that_was_not_heard_at_all_is_heard_from_its_beginni
     """To the sample."""
     pacer, sink = pacing(said("one two three", speech(20), made_bytes=PCM.size(800), words=[[250, 4]]))
     await pacer.begin("one two three")
-    pacer._replay.text("one two three")
+    replay_of(pacer).text("one two three")
     audio = speech(500, seed=5)
     await pacer.write(audio, PCM, [[200, 4]])
     await pacer.finish()
@@ -274,12 +278,12 @@ async def test_of_another_voice_that_says_nothing_new_nobody_hears() -> None:
     told: list[int] = []
     pacer.on_piece = told.append
     await pacer.begin("one two")
-    pacer._replay.text("one two")
+    replay_of(pacer).text("one two")
     await pacer.write(speech(400, seed=5), PCM)
     await pacer.finish()
     assert (sink.fed, told) == ([], [])
-    assert pacer._replay.held == b""
+    assert pacer._passed.held == b""
     await pacer.begin(" three")
-    assert pacer._replay.text(" three") == " three"
+    assert replay_of(pacer).text(" three") == " three"
     await pacer.write(speech(100), PCM)
     assert sink.audio == speech(100)

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from tests.runtime.clocks import StoppedClock
 from tests.runtime.rig import CountingObserver
 from tests.waiting import PATIENCE_S
-from voice_agent.runtime.calls import agent_steps
-from voice_agent.runtime.calls.agent_steps import BLOCKED_S, RUNNING, STUCK_S, StepWatch, StuckSteps, Watched
+from voice_agent.runtime.engine import agent_steps
+from voice_agent.runtime.engine.agent_steps import BLOCKED_S, RUNNING, STUCK_S, StepWatch, StuckSteps, Watched
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.call.audio import AudioFormat, Converter
 from voice_agent.call.inputs import Input
 from voice_agent.call.response import Response
 from voice_agent.call.response_output import STALL_MS
-from voice_agent.runtime.calls.replay import Replay
-from voice_agent.runtime.calls.spoken_piece import SpokenPiece
+from voice_agent.runtime.engine.spoken_piece import SpokenPiece
 from voice_agent.runtime.ports import Clock
 
 CHUNK_MS = 100
@@ -35,6 +33,24 @@ class AudioOutput(Protocol):
         """Wait while too much is not durable yet."""
 
 
+class PassedAudio(Protocol):
+    """What of the audio that is made again is durable, and not sent once more."""
+
+    held: bytearray
+    """The audio of what is said now, as long as it is not known what of it is new."""
+    held_from: int | None
+    """The character of what is said now at which it begins to be new."""
+
+    def audio(self, audio: bytes) -> bytes:
+        """What of `audio` is new, as far as that is known yet."""
+
+    def begin_piece(self) -> None:
+        """Text comes after audio: other audio will say it."""
+
+    def end_piece(self) -> None:
+        """No more audio comes for what is said now."""
+
+
 class AudioPacer:
     """One reply's. Audio belongs to the text that was begun last."""
 
@@ -43,25 +59,27 @@ class AudioPacer:
         sink: AudioOutput,
         response: Response,
         target: AudioFormat,
-        replay: Replay,
+        passed: PassedAudio,
         clock: Clock,
         *,
-        agent: TurnAgent,
+        lead_ms: int,
+        goes_on: bool = False,
     ) -> None:
+        """`lead_ms`: how far ahead of real time audio may be sent. `goes_on`: what comes says the open piece's text."""
         self.on_piece: Callable[[int], None] = lambda from_chars: None
         """Called before the first audio of a piece, which says its text from a character on."""
         self._sink = sink
         self._response_id = response.response_id
         self._target = target
-        self._replay = replay
-        self._lead_s = agent.lead_ms / 1000
+        self._passed = passed
+        self._lead_s = lead_ms / 1000
         self._clock = clock
         self._sent_bytes = response.said.audio_bytes
         self._chunk_bytes = target.size(CHUNK_MS)
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
-        goes_on = not agent.replays and response.open_item.item_id is not None
-        self._piece = SpokenPiece.of(response, target) if goes_on else SpokenPiece(target)
+        is_open = goes_on and response.open_item.item_id is not None
+        self._piece = SpokenPiece.of(response, target) if is_open else SpokenPiece(target)
         self._began_s: float | None = None
 
     async def begin(self, text: str) -> None:
@@ -78,7 +96,7 @@ class AudioPacer:
 
     def _begin_piece(self) -> None:
         self._piece = SpokenPiece(self._target)
-        self._replay.begin_piece()
+        self._passed.begin_piece()
 
     async def write(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
         """Send audio at its time, and tell the call how much there is to come."""
@@ -87,23 +105,23 @@ class AudioPacer:
         for at in range(0, len(audio), PIECE_BYTES):
             if at:
                 await asyncio.sleep(0)
-            self._pending += self._replay.audio(converter.convert(audio[at : at + PIECE_BYTES]))
+            self._pending += self._passed.audio(converter.convert(audio[at : at + PIECE_BYTES]))
             while len(self._pending) >= self._chunk_bytes:
                 await self._send(self._chunk_bytes)
 
     async def finish(self) -> None:
         """Send what is left of the audio that was given, however short."""
-        self._replay.end_piece()
-        if self._replay.held_from is not None:
-            self._take_held(self._replay.held_from)
+        self._passed.end_piece()
+        if self._passed.held_from is not None:
+            self._take_held(self._passed.held_from)
         while self._pending:
             await self._send(min(self._chunk_bytes, len(self._pending)))
 
     def _take_held(self, from_chars: int) -> None:
         """Of audio that was held, what says the text from a character on is to be sent."""
-        held = bytes(self._replay.held)
-        self._replay.held.clear()
-        self._replay.held_from = None
+        held = bytes(self._passed.held)
+        self._passed.held.clear()
+        self._passed.held_from = None
         self._pending += held[self._piece.cut(from_chars, len(held)) :]
         self._piece.made_bytes = len(self._pending)
 

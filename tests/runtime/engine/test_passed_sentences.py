@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.runtime.calls import passed_sentences
-from voice_agent.runtime.calls.passed_sentences import LONGEST_SENTENCE, PassedSentences
+from voice_agent.runtime.engine import passed_sentences
+from voice_agent.runtime.engine.passed_sentences import LONGEST_SENTENCE, PassedSentences
 
 PIECES = st.sampled_from(["one two", ".", " ", "\n", "!", "?\u201d ", "\u3002", ". ", '."', "\u0964", "a", "  "])
 

@@ -17,6 +17,6 @@ FILE = "apology.wav"
 @cache
 def apology(audio_format: AudioFormat) -> Apology:
     """The words and their audio in a format."""
-    with files("voice_agent.runtime.calls").joinpath(FILE).open("rb") as file, wave.open(file) as recording:
+    with files("voice_agent.runtime.engine").joinpath(FILE).open("rb") as file, wave.open(file) as recording:
         pcm = recording.readframes(recording.getnframes())
     return Apology(WORDS, Converter(PCM, audio_format).convert(pcm))
