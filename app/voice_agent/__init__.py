@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from voice_agent.agents.base import Text as Text
     from voice_agent.agents.base import Turn as Turn
     from voice_agent.agents.base import TurnAgent as TurnAgent
+    from voice_agent.agents.scripted import Scripted as Scripted
     from voice_agent.call.audio import PCM as PCM
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
@@ -83,6 +84,7 @@ _PLACES = {
     "voice_agent.kit.speech": "Played Speech SpeechInterrupted Spoken",
     "voice_agent.kit.voice": "Utterance Voice",
     "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
+    "voice_agent.agents.scripted": "Scripted",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
     "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",

@@ -17,6 +17,18 @@ class SpeechInterrupted(Exception):
     """
 
 
+class NoSpeech(Exception):
+    """An agent gave what cannot be said, or nothing where something is due."""
+
+    def __init__(self, agent: str, what: str) -> None:
+        super().__init__(agent, what)
+        self.agent = agent
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"The agent {self.agent!r} {self.what}."
+
+
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """A piece of a speech that is durable: what one `Speech.text` or `Speech.audio` gave."""
