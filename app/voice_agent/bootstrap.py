@@ -16,10 +16,10 @@ import structlog
 import uvloop
 
 from voice_agent import __version__
-from voice_agent.agents.registry import DEMO, FRONTDESK, AgentRegistry, default_agent, load_agents
+from voice_agent.agents.registry import FRONTDESK, AgentRegistry, default_agent, load_agents
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import SettingsError, StoreRefused
-from voice_agent.extras import missing_extra
+from voice_agent.extras import DEMO, missing_extra
 from voice_agent.host.deletion_cost import DeletionCost, kept_told
 from voice_agent.observe.metrics import Metrics
 from voice_agent.observe.registry import MetricRegistry

@@ -9,8 +9,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 DISTRIBUTION = "voice-agent"
+DEMO = "demo"
+"""What the server's own ear and voice come with."""
 EXTRAS = {
-    "demo": ("espeakng_loader", "numpy", "pocketsphinx", "soxr"),
+    DEMO: ("espeakng_loader", "numpy", "pocketsphinx", "soxr"),
     "microphone": ("sounddevice",),
     "operate": ("boto3", "kubernetes"),
     "rehearse": ("matplotlib", "numpy", "openai"),

@@ -19,12 +19,10 @@ from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, load_from_file
 from voice_agent.agents.loopback import Loopback
 from voice_agent.errors import ConnectionRefused, SettingsError
-from voice_agent.extras import missing_extra
+from voice_agent.extras import DEMO, missing_extra
 
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"
-DEMO = "demo"
-"""The extra that it needs, for it speaks and understands by itself."""
 _NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
 """What an agent without would fail at its first call, and not at the start."""
 STOCK_PREFIX = "gpt-"

@@ -45,9 +45,12 @@ class Agent:
 
     name: str = ""
     ear: Ear | None = None
-    """Which one hears its callers; None: the server's own."""
+    """Which one hears its callers; None: the server's own. A plain `Ear()` understands nothing."""
     voice: Voice | None = None
-    """Which one says what `Speech.text` is given; None: the server's own."""
+    """Which one says what `Speech.text` is given; None: the server's own, without which it is not served.
+
+    A plain `Voice()` is for an agent that has no text said.
+    """
     lead_ms: int | None = None
     """How far ahead of real time its audio may be sent, in milliseconds; None: as its voice says."""
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from voice_agent.call.audio import PCM
-from voice_agent.speech.synthesis import EspeakVoice, synthesize
+from voice_agent.speech.synthesis import EspeakVariant, synthesize
 
-CALLER = EspeakVoice("gmw/en-US+robosoft", 65)
+CALLER = EspeakVariant("gmw/en-US+robosoft", 65)
 SPEED = 0.88
 LEAD_MS = 950
 TRAIL_MS = 1500

@@ -55,7 +55,7 @@ class _EspeakEvent(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent))
 
 
-class EspeakVoice(NamedTuple):
+class EspeakVariant(NamedTuple):
     """A voice of espeak-ng: its name with a variant, and how high and how lively it speaks (0 to 100, 50 is normal)."""
 
     name: str
@@ -64,27 +64,27 @@ class EspeakVoice(NamedTuple):
 
 
 VOICES = {
-    "alloy": EspeakVoice("gmw/en-US+f2", 42),
-    "ash": EspeakVoice("gmw/en-US+m3", 38),
-    "ballad": EspeakVoice("gmw/en+m1", 50, 65),
-    "cedar": EspeakVoice("gmw/en-US+m7", 34),
-    "coral": EspeakVoice("gmw/en-US+f3", 55, 60),
-    "echo": EspeakVoice("gmw/en-US+m1", 45),
-    "marin": EspeakVoice("gmw/en-US+f4", 48),
-    "sage": EspeakVoice("gmw/en+f1", 46, 40),
-    "shimmer": EspeakVoice("gmw/en-US+f1", 60, 60),
-    "verse": EspeakVoice("gmw/en-US+m2", 55, 65),
+    "alloy": EspeakVariant("gmw/en-US+f2", 42),
+    "ash": EspeakVariant("gmw/en-US+m3", 38),
+    "ballad": EspeakVariant("gmw/en+m1", 50, 65),
+    "cedar": EspeakVariant("gmw/en-US+m7", 34),
+    "coral": EspeakVariant("gmw/en-US+f3", 55, 60),
+    "echo": EspeakVariant("gmw/en-US+m1", 45),
+    "marin": EspeakVariant("gmw/en-US+f4", 48),
+    "sage": EspeakVariant("gmw/en+f1", 46, 40),
+    "shimmer": EspeakVariant("gmw/en-US+f1", 60, 60),
+    "verse": EspeakVariant("gmw/en-US+m2", 55, 65),
 }
 """By the names of OpenAI's voices; any other name speaks as `DEFAULT_VOICE`."""
 DEFAULT_VOICE = "alloy"
 
 
-def synthesize(text: str, voice: str | EspeakVoice = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
+def synthesize(text: str, voice: str | EspeakVariant = DEFAULT_VOICE, speed: float = 1.0) -> bytes:
     """The audio of `speak`."""
     return speak(text, voice, speed).audio
 
 
-def speak(text: str, voice: str | EspeakVoice = DEFAULT_VOICE, speed: float = 1.0) -> SynthesizedSpeech:
+def speak(text: str, voice: str | EspeakVariant = DEFAULT_VOICE, speed: float = 1.0) -> SynthesizedSpeech:
     """`text` spoken.
 
     `voice` is a name of `VOICES`, or a voice of espeak-ng itself.
@@ -93,7 +93,7 @@ def speak(text: str, voice: str | EspeakVoice = DEFAULT_VOICE, speed: float = 1.
     """
     if not text.strip():
         return SynthesizedSpeech(b"", [])
-    chosen = voice if isinstance(voice, EspeakVoice) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
+    chosen = voice if isinstance(voice, EspeakVariant) else VOICES.get(voice, VOICES[DEFAULT_VOICE])
     with _loaded() as espeak:
         samples, rate_hz = espeak.speak(text, chosen, speed)
         words = _ascending(espeak.words, len(text))
@@ -134,7 +134,7 @@ class _Espeak:
         library.espeak_SetSynthCallback(self._callback)
         library.espeak_ng_SetRandSeed(1)
 
-    def speak(self, text: str, voice: EspeakVoice, speed: float) -> tuple[npt.NDArray[np.int16], int]:
+    def speak(self, text: str, voice: EspeakVariant, speed: float) -> tuple[npt.NDArray[np.int16], int]:
         """Samples and their rate."""
         library = self.library
         _check(library.espeak_SetVoiceByName(voice.name.encode()), f"voice {voice.name}")

@@ -25,6 +25,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -86,6 +87,7 @@ class _Job:
 class SpeechWorkers:
     """The pool. `open` before the first job, `close` after the last; both may come again after each other.
 
+    Several may use one pool, as an ear and a voice do: the first of them opens it, the last closes it.
     The start does not wait for models to be loaded: jobs do, in the queue.
     """
 
@@ -96,21 +98,35 @@ class SpeechWorkers:
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: dict[int, _SpeechProcess] = {}
         self._started: list[asyncio.Future[None]] = []
+        self._users: set[Hashable] = set()
+        self._changing = asyncio.Lock()
+        """Who opens a pool that is being closed waits for that."""
 
-    async def open(self) -> None:
-        """Begin to start the workers; `ready` tells how that went."""
-        if self._tasks:
-            return
-        self._jobs = asyncio.Queue(MAX_WAITING_JOBS)
-        self._started = [asyncio.get_running_loop().create_future() for _ in range(self._count)]
-        self._tasks = [asyncio.create_task(self._run(slot), name=f"speech-{slot}") for slot in range(self._count)]
+    async def open(self, user: Hashable = None) -> None:
+        """Begin to start the workers, if `user` is the first; `ready` tells how that went."""
+        async with self._changing:
+            self._users.add(user)
+            if self._tasks:
+                return
+            self._jobs = asyncio.Queue(MAX_WAITING_JOBS)
+            self._started = [asyncio.get_running_loop().create_future() for _ in range(self._count)]
+            self._tasks = [asyncio.create_task(self._run(slot), name=f"speech-{slot}") for slot in range(self._count)]
 
     async def ready(self) -> None:
         """Wait until the models of every worker are loaded. Raises `SpeechFailed` if a worker could not start."""
         await asyncio.gather(*map(asyncio.shield, self._started))
 
-    async def close(self) -> None:
-        """Kill the workers; jobs that wait or are under way fail with `SpeechFailed`."""
+    async def close(self, user: Hashable = None) -> None:
+        """If nobody but `user` has the pool open: kill the workers; jobs that wait or are under way fail.
+
+        They raise `SpeechFailed`. Safe to call twice, and by who has not opened it.
+        """
+        async with self._changing:
+            self._users.discard(user)
+            if not self._users:
+                await self._close()
+
+    async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,158 @@
+"""Which ears and voices there are, and which of them an agent hears and speaks with.
+
+A package adds one with an entry point of the group ``voice_agent.ears`` or ``voice_agent.voices``: it names a callable
+that takes nothing and returns an `Ear` or a `Voice`. Those that come with the server need the extra `demo`; what
+imports an engine is not loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from voice_agent.errors import SettingsError
+from voice_agent.extras import DEMO, missing_extra
+from voice_agent.kit.agent import Agent
+from voice_agent.kit.ear import Ear
+from voice_agent.kit.voice import Voice
+from voice_agent.speech.espeak_voice import EspeakVoice
+from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
+from voice_agent.speech.provider_faults import ear_fault, voice_fault
+from voice_agent.speech.workers import SpeechWorkers
+
+EAR_GROUP = "voice_agent.ears"
+VOICE_GROUP = "voice_agent.voices"
+
+Provider = TypeVar("Provider", Ear, Voice)
+
+
+class SpeechProviders:
+    """The ears and voices of a pod. One is made when it is first asked for; only those are opened."""
+
+    def __init__(self, workers: SpeechWorkers) -> None:
+        """`workers`: shared by the ear and the voice that come with the server."""
+        self._ears = _Shelf("ear", EAR_GROUP, ear_fault, {PocketsphinxEar.name: lambda: PocketsphinxEar(workers)})
+        self._voices = _Shelf("voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: lambda: EspeakVoice(workers)})
+        self._used: list[Ear | Voice] = []
+        self._opened = AsyncExitStack()
+
+    @property
+    def ears(self) -> Mapping[str, Ear]:
+        """Those that were asked for by name, and the server's own if an agent has it."""
+        return MappingProxyType(self._ears.made)
+
+    @property
+    def voices(self) -> Mapping[str, Voice]:
+        """As `ears`."""
+        return MappingProxyType(self._voices.made)
+
+    def ear_for(self, agent: Agent, named: str = "") -> Ear:
+        """What hears an agent's callers: the ear of that name, else the agent's own, else the server's.
+
+        Where the server has none: a plain `Ear()`, which understands nothing. Raises `SettingsError` for
+        one that cannot be had.
+        """
+        if named:
+            found = self._ears.get(named)
+        elif agent.ear is not None:
+            found = agent.ear
+            if type(found) is not Ear:
+                _checked(found, ear_fault, f"The ear of the agent {agent.name!r}")
+        else:
+            found = self._ears.get(PocketsphinxEar.name) if missing_extra(DEMO) is None else Ear()
+        return self._use(found)
+
+    def voice_for(self, agent: Agent, named: str = "") -> Voice:
+        """What says the texts of an agent: the voice of that name, else the agent's own, else the server's.
+
+        Raises `SettingsError` for one that cannot be had, and where the server has none. An agent that has no text
+        said sets its `voice` to a plain `Voice()`.
+        """
+        if named:
+            found = self._voices.get(named)
+        elif agent.voice is not None:
+            found = agent.voice
+            if type(found) is not Voice:
+                _checked(found, voice_fault, f"The voice of the agent {agent.name!r}")
+        elif (missing := missing_extra(DEMO)) is None:
+            found = self._voices.get(EspeakVoice.name)
+        else:
+            raise SettingsError(
+                f"The agent {agent.name!r} has no voice: the server's own, {EspeakVoice.name!r}, {missing}; or give it "
+                f"another, with its attribute `voice`."
+            )
+        return self._use(found)
+
+    async def open(self) -> None:
+        """Open each that was asked for, once. When one fails, those before it are closed again; raises its error."""
+        try:
+            for provider in self._used:
+                self._opened.push_async_callback(provider.close)
+                await provider.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def ready(self) -> None:
+        """Wait until no call needs to wait for models. Raises what keeps one from that."""
+        await asyncio.gather(*(provider.ready() for provider in self._used))
+
+    async def close(self) -> None:
+        """Close what was opened, last first; safe to call twice. Each is closed, whatever the others raise."""
+        await self._opened.aclose()
+
+    def _use(self, provider: Provider) -> Provider:
+        if not any(provider is other for other in self._used):
+            self._used.append(provider)
+        return provider
+
+
+class _Shelf(Generic[Provider]):
+    """Providers of one kind, by name."""
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        fault: Callable[[object], str | None],
+        own: Mapping[str, Callable[[], Provider]],
+    ) -> None:
+        self.made: dict[str, Provider] = {}
+        self._kind = kind
+        self._group = group
+        self._fault = fault
+        self._own: Mapping[str, Callable[[], Provider]] = own
+
+    def get(self, name: str) -> Provider:
+        """The one of that name, made if need be. Raises `SettingsError`."""
+        found = self.made.get(name)
+        if found is None:
+            found = self.made[name] = self._make(name)
+        return found
+
+    def _make(self, name: str) -> Provider:
+        what = f"The {self._kind} {name!r}"
+        added: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=self._group)}
+        if name in added:
+            what += f" of {added[name].value!r}"
+            try:
+                made: Provider = added[name].load()()
+            except Exception as error:
+                raise SettingsError(f"{what} cannot be loaded: {error}") from error
+            return _checked(made, self._fault, what)
+        if name not in self._own:
+            known = ", ".join(repr(known) for known in sorted({*self._own, *added}))
+            raise SettingsError(f"There is no {self._kind} {name!r}; known are {known}.")
+        if (missing := missing_extra(DEMO)) is not None:
+            raise SettingsError(f"{what} {missing}.")
+        return self._own[name]()
+
+
+def _checked(provider: Provider, fault: Callable[[object], str | None], what: str) -> Provider:
+    if (wrong := fault(provider)) is not None:
+        raise SettingsError(f"{what} {wrong}.")
+    return provider
