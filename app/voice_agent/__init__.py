@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from voice_agent.kit.events import Started as Started
     from voice_agent.kit.events import Timer as Timer
     from voice_agent.kit.events import ToolResult as ToolResult
+    from voice_agent.kit.speech import NoSpeech as NoSpeech
     from voice_agent.kit.speech import Played as Played
     from voice_agent.kit.speech import Speech as Speech
     from voice_agent.kit.speech import SpeechInterrupted as SpeechInterrupted
     from voice_agent.kit.speech import Spoken as Spoken
     from voice_agent.kit.voice import Utterance as Utterance
     from voice_agent.kit.voice import Voice as Voice
+    from voice_agent.kit.voice import VoiceFailed as VoiceFailed
     from voice_agent.stores.base import Claim as Claim
     from voice_agent.stores.base import Claimed as Claimed
     from voice_agent.stores.base import DrainRequest as DrainRequest
@@ -81,8 +83,8 @@ _PLACES = {
     "voice_agent.kit.clip": "Clip VoicedAudio",
     "voice_agent.kit.ear": "Ear Transcript",
     "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
-    "voice_agent.kit.speech": "Played Speech SpeechInterrupted Spoken",
-    "voice_agent.kit.voice": "Utterance Voice",
+    "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
+    "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
     "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.agents.scripted": "Scripted",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",

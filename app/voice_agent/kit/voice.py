@@ -8,6 +8,20 @@ from dataclasses import dataclass
 from voice_agent.kit.clip import VoicedAudio
 
 
+class VoiceFailed(Exception):
+    """A voice could not say something. Raised by `Speech.text`; unhandled it ends the event as any error does."""
+
+    def __init__(self, voice: str, kind: str, why: str) -> None:
+        """`kind`: raised, no_part (it gave what is no audio) or silent (for too long)."""
+        super().__init__(voice, kind, why)
+        self.voice = voice
+        self.kind = kind
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"The voice {self.voice!r} {self.why}."
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """What is to be said, and how."""

@@ -68,7 +68,11 @@ class StepWatch:
 
 
 class Watched(Generic[Result]):
-    """`await Watched(work, watch)` is `await work`, with every step timed."""
+    """`await Watched(work, watch)` is `await work`, with every step timed.
+
+    Work that is watched may wait for other work that is: a step counts for the innermost, and what comes behind that
+    for the outer one alone.
+    """
 
     def __init__(self, work: Awaitable[Result], watch: StepWatch) -> None:
         self._work = work
@@ -79,7 +83,8 @@ class Watched(Generic[Result]):
         resume: Any = steps.send
         value: Any = None
         while True:
-            began_s = RUNNING.began_s = watch.clock.monotonic_s()
+            outer = RUNNING.watch
+            RUNNING.began_s = watch.clock.monotonic_s()
             RUNNING.watch = watch
             try:
                 waits_for = resume(value)
@@ -87,13 +92,18 @@ class Watched(Generic[Result]):
                 result: Result = over.value
                 return result
             finally:
-                RUNNING.watch = None
-                watch.took(watch.clock.monotonic_s() - began_s)
+                ended_s = watch.clock.monotonic_s()
+                watch.took(ended_s - RUNNING.began_s)
+                RUNNING.watch, RUNNING.began_s = outer, ended_s
             try:
                 value = yield waits_for
                 resume = steps.send
             except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
-                resume, value = steps.throw, error
+                resume, value = steps.throw, self.thrown(error)
+
+    def thrown(self, error: BaseException) -> BaseException:
+        """What is thrown into the work in place of `error`: the error itself."""
+        return error
 
 
 async def result_of(work: Awaitable[Result], watch: StepWatch) -> Result:
