@@ -6,8 +6,12 @@ and the same inputs after it always give the same call (see `recording`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from voice_agent.call import agent_events
+from voice_agent.call.agent_fields import forget_ledger
+from voice_agent.call.agent_ledger import AgentLedger, EventKind
 from voice_agent.call.changes import Snapshot
 from voice_agent.call.ids import IdSequence
 from voice_agent.call.outbox import Outbox
@@ -17,7 +21,7 @@ from voice_agent.call.restoring import restore
 from voice_agent.call.schema import READS_SCHEMAS, SCHEMA
 from voice_agent.call.session_config import SessionConfig, new_session
 from voice_agent.call.speech_log import SpeechLog
-from voice_agent.call.status import Lifecycle
+from voice_agent.call.status import Lifecycle, Status
 from voice_agent.call.stored_record import StoredRecord
 
 
@@ -38,6 +42,10 @@ class CallMade:
     mirror: bool = False
     api_key_hash: str = ""
     call_key_hash: str = ""
+    caller: dict[str, Any] = field(default_factory=dict)
+    """See `Identity.caller`; of `MAX_CALLER_BYTES` at most."""
+    has_engine: bool = False
+    """Its agent handles events: the call has an `AgentLedger`."""
     resumable: bool = False
     schema: int = SCHEMA
 
@@ -52,6 +60,8 @@ class CallClaimed:
     checkpoint_ms: int
     schemas: tuple[int, int] = READS_SCHEMAS
     """The oldest and the newest that the pod reads."""
+    has_engine: bool = False
+    """The pod's agent for it handles events. One that does not goes on without the ledger, if the call has one."""
 
 
 Beginning = CallMade | CallClaimed
@@ -63,7 +73,7 @@ def begin(beginning: Beginning) -> CallRecord:
 
 
 def _made(made: CallMade) -> CallRecord:
-    return CallRecord(
+    call = CallRecord(
         call_id=made.call_id,
         identity=Identity(
             model=made.model,
@@ -71,6 +81,7 @@ def _made(made: CallMade) -> CallRecord:
             mirror=made.mirror,
             api_key_hash=made.api_key_hash,
             call_key_hash=made.call_key_hash,
+            caller=made.caller,
         ),
         owner=Owner(1, made.owner, made.color, made.claim),
         ids=IdSequence.of(made.call_id),
@@ -80,6 +91,10 @@ def _made(made: CallMade) -> CallRecord:
         record=StoredRecord(made.schema, write_whole=True),
         lifecycle=Lifecycle(resumable=made.resumable),
     )
+    if made.has_engine:
+        call.agent = AgentLedger()
+        agent_events.queue(call, EventKind.STARTED, made.created_at_ms, {"resumed": False})
+    return call
 
 
 def _claimed(claimed: CallClaimed) -> CallRecord:
@@ -91,5 +106,13 @@ def _claimed(claimed: CallClaimed) -> CallRecord:
         schemas=claimed.schemas,
     )
     # A pod that died could not say when its caller was left alone: at its last write they still spoke.
-    call.lifecycle.left_at_ms = call.lifecycle.left_at_ms or int(claimed.snapshot.fields.get("updated_at_ms", b"0"))
+    fields = claimed.snapshot.fields
+    call.lifecycle.left_at_ms = call.lifecycle.left_at_ms or int(fields.get("updated_at_ms", b"0"))
+    if call.lifecycle.status is Status.ENDED:
+        return call
+    if claimed.has_engine:
+        call.agent = call.agent or AgentLedger()
+        agent_events.take_over(call, int(fields.get("claimed_at_ms") or fields.get("updated_at_ms", b"0")))
+    else:
+        forget_ledger(call)
     return call

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+MAX_REASON_BYTES = 123
+"""RFC 6455, 5.5: a control frame carries 125, two of which are the code."""
+
 
 class CloseCode(IntEnum):
     """A code is a plain int on the wire, in metrics and in JSON."""

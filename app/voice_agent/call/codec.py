@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import orjson
 
+from voice_agent.call import agent_fields
 from voice_agent.call.alignment import Piece
 from voice_agent.call.client_events import REMEMBERED_CLIENT_EVENTS, ClientEvents
 from voice_agent.call.dialogue import Playback
@@ -49,6 +50,7 @@ def encode_tombstone(call: CallRecord, now_ms: int) -> dict[str, bytes]:
     fields = {"seq": b"%d" % call.outbox.seq, "updated_at_ms": b"%d" % now_ms}
     for group in ("identity", "status", "counts"):
         _ENCODE[group](call, fields)
+    fields.pop("caller", None)  # Who it was is among what goes with what was said.
     return fields
 
 
@@ -81,6 +83,8 @@ def _encode_identity(call: CallRecord, fields: dict[str, bytes]) -> None:
         owner=call.owner.pod.encode(),
         color=call.owner.color.encode(),
     )
+    if call.identity.caller:
+        fields["caller"] = orjson.dumps(call.identity.caller)
 
 
 def _encode_status(call: CallRecord, fields: dict[str, bytes]) -> None:
@@ -156,6 +160,10 @@ def _pack_response(response: Response) -> bytes:
         **{name: getattr(item, own) for name, own in OPEN_ITEM.items()},
         "functions_called": response.functions_called,
     }
+    if response.event_number:
+        fields["event_number"] = response.event_number
+    if any(response.replay_from):
+        fields["replay_from"] = response.replay_from
     return orjson.dumps({**response.extras, **fields})
 
 
@@ -177,6 +185,10 @@ _ENCODE = {
     "said": _encode_said,
     "agent": _encode_agent,
     "turn": _encode_turn,
+    "agent_events": agent_fields.encode_events,
+    "acts": agent_fields.encode_acts,
+    "timers": agent_fields.encode_timers,
+    "later": agent_fields.encode_later,
 }
 GROUPS = frozenset(_ENCODE)
 ASKED = {
@@ -196,10 +208,11 @@ KNOWN_FIELDS = frozenset(
     """schema call_id model mirror api_key_hash call_key_hash created_at_ms owner color claimed_at_ms status outcome
     ended_at_ms left_at_ms handed_off resumable counts session voice_locked response response_params response_plan
     response_sizes response_audio piece playback idle_from_ms agent_state clip_id failed_up_to clips clip_bytes
-    untranscribed seq updated_at_ms input_audio kept epoch revision claim""".split()
+    untranscribed seq updated_at_ms input_audio kept epoch revision claim caller pieces_size agent_events acts timers
+    later""".split()
 )
 
 
 def is_known(name: str) -> bool:
     """Whether a field of the record is one that this version writes."""
-    return name in KNOWN_FIELDS or name.startswith("seen:") or is_chunk(name)
+    return name in KNOWN_FIELDS or name.startswith("seen:") or is_chunk(name) or agent_fields.is_act(name)

@@ -18,6 +18,8 @@ class Playback:
     audio_bytes: int = 0
     bytes_per_ms: int = PCM.bytes_per_ms
     """Of the audio's format."""
+    is_interruptible: bool = True
+    """Whether the caller's speaking into it cuts it."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
 

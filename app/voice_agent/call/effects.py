@@ -28,6 +28,32 @@ class StopResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverEvents:
+    """`AgentLedger.first` is there now, where nothing was: have the agent's run handle it.
+
+    Each event is acknowledged by `inputs.EventDone` or `inputs.EventFailed`; the next one is then `first`, without an
+    effect of its own.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptAgent:
+    """Raise `SpeechInterrupted` in the handler of this event, which is `AgentLedger.first`, wherever it waits.
+
+    One that has not begun to handle it does not begin: give `inputs.EventDone` for it.
+    """
+
+    event_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Give `inputs.TimersDue` at this time, wall clock, in place of what was set before; None: nothing is due."""
+
+    when_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcribe:
     """Find out what was said in an item; answer with `inputs.Transcribed`.
 
@@ -52,10 +78,11 @@ class ResetEndpointing:
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close the caller's connection once everything emitted so far has been sent."""
+    """Close the caller's connection once everything emitted so far has been sent; the call ends, with an `outcome`."""
 
     code: int
     reason: str
+    outcome: str = "agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +133,9 @@ Answer = Attached | Write | Skipped
 Effect = (
     StartResponse
     | StopResponse
+    | DeliverEvents
+    | InterruptAgent
+    | SetTimer
     | Transcribe
     | StopTranscribing
     | ResetEndpointing

@@ -70,6 +70,11 @@ def going_away(time_left_ms: int, reason: str) -> Body:
     return {"type": "call.going_away", "time_left_ms": time_left_ms, "reason": reason}
 
 
+def transfer(target: str) -> Body:
+    """An extension: the agent hands the caller over, and the call ends; the client is to call `target`."""
+    return {"type": "call.transfer", "target": target}
+
+
 def error(error: ProtocolError, event_id: str | None = None, *, at_bytes: int | None = None) -> Body:
     """An event of the client was invalid; `event_id` is the caller's own id of the event that was wrong.
 

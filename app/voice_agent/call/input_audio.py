@@ -11,7 +11,7 @@ as it grows. In manual mode everything appended is checkpointed.
 
 from __future__ import annotations
 
-from voice_agent.call import events
+from voice_agent.call import agent_events, events
 from voice_agent.call.bounds import MAX_AUDIO_BYTES, MAX_UNTRANSCRIBED, audio_full, conversation_full, kept_audio_bytes
 from voice_agent.call.clips import HeardClip
 from voice_agent.call.effects import CountLimit, Effect, ResetEndpointing, Transcribe
@@ -19,7 +19,7 @@ from voice_agent.call.input_buffer import InputAudioBuffer
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.call.loopback import mirror_frame
 from voice_agent.call.record import CallRecord
-from voice_agent.call.responses import interrupt, start_response
+from voice_agent.call.responses import answer_turn, interrupt
 from voice_agent.call.session_config import transcription_on
 from voice_agent.call.speech_log import SpeechLog
 from voice_agent.errors import ProtocolError
@@ -129,7 +129,7 @@ def commit(call: CallRecord, now_ms: int) -> list[Effect]:
         raise conversation_full(call, None)
     was_speaking = buffer.speaking
     buffer.speaking = False
-    effects = _commit_up_to(call, buffer.position)
+    effects = _commit_up_to(call, buffer.position, now_ms)
     return [*effects, ResetEndpointing()] if was_speaking else effects
 
 
@@ -208,9 +208,9 @@ def _speech_stopped(call: CallRecord, end: int, now_ms: int, *, cut: bool = Fals
         call.outbox.emit(events.error(full))
         return [CountLimit(full.limit)]
     buffer.speaking = False
-    effects = _commit_up_to(call, end)
-    if listening is not None and listening.create_response and call.response is None:
-        effects += start_response(call, {}, now_ms, cut=cut)
+    effects = _commit_up_to(call, end, now_ms)
+    if listening is not None and listening.create_response:
+        effects += answer_turn(call, now_ms, cut=cut)
     return effects
 
 
@@ -221,10 +221,10 @@ def _ask_again_when_idle(call: CallRecord, idle_timeout_ms: int, now_ms: int) ->
     if here_ms - call.dialogue.idle_from_ms < idle_timeout_ms or call.conversation.is_full:
         return []
     call.outbox.emit(events.timeout_triggered(call.dialogue.idle_from_ms, here_ms, _allot_item(call)))
-    return _commit_up_to(call, call.input_audio.position) + start_response(call, {}, now_ms)
+    return _commit_up_to(call, call.input_audio.position, now_ms) + answer_turn(call, now_ms)
 
 
-def _commit_up_to(call: CallRecord, end: int) -> list[Effect]:
+def _commit_up_to(call: CallRecord, end: int, now_ms: int) -> list[Effect]:
     buffer = call.input_audio
     item_id = _allot_item(call)
     _save_up_to(call, end)
@@ -253,10 +253,10 @@ def _commit_up_to(call: CallRecord, end: int) -> list[Effect]:
     call.outbox.emit(events.input_audio_committed(previous, item_id))
     call.outbox.emit(events.item_added(previous, entry.item))
     call.outbox.emit(events.item_done(previous, entry.item))
-    return transcribe(call, call.clips.latest, 0)
+    return transcribe(call, call.clips.latest, 0, now_ms)
 
 
-def transcribe(call: CallRecord, clip: HeardClip, content_index: int) -> list[Effect]:
+def transcribe(call: CallRecord, clip: HeardClip, content_index: int, now_ms: int) -> list[Effect]:
     """Have it found out what was said in an item, unless too many are waiting for that."""
     if len(call.clips.untranscribed) < MAX_UNTRANSCRIBED:
         call.clips.untranscribed[clip.item_id] = clip
@@ -264,7 +264,7 @@ def transcribe(call: CallRecord, clip: HeardClip, content_index: int) -> list[Ef
     if transcription_on(call.session.fields):
         problem = f"{MAX_UNTRANSCRIBED} items of this call wait to be transcribed, which is the limit."
         call.outbox.emit(events.transcription_failed(clip.item_id, content_index, "too_many_untranscribed", problem))
-    return [CountLimit("untranscribed_items")]
+    return [CountLimit("untranscribed_items"), *agent_events.heard(call, clip.item_id, now_ms)]
 
 
 def _allot_item(call: CallRecord) -> str:

@@ -1,7 +1,8 @@
 """The inputs of a call: the closed union of what `machine.step` takes.
 
-Four groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
-gave one. From the agent: parts of the response under way, named by its id, and transcripts. From the runtime: what
+Five groups. From the client: parsed and checked by `protocol.realtime`, each with the client's own `event_id`, if it
+gave one. From the agent: parts of the response under way, named by its id, and transcripts. From the engine: what an
+agent does in the event that it handles, named by its number; ignored once that is acknowledged. From the runtime: what
 became of the connection. From the store: whose the call is, and what became of its writes. Nothing else changes a call,
 so a recorded list of inputs with their times is a replay (see `recording`).
 """
@@ -187,12 +188,15 @@ class ResponsePlanned:
 class ResponseText:
     """More text, or more of the transcript.
 
-    `joins`: it is said by the audio that says the text before it, some of which another pod has sent already.
+    `joins`: it is said by the audio that says the text before it, some of which another pod has sent already. `voiced`:
+    that audio is made by the call's voice. In a call with an `AgentLedger` each that does not join begins a piece (see
+    `agent_ledger.pieces_of`), even one without text: then audio follows that says nothing that is written.
     """
 
     response_id: str
     delta: str
     joins: bool = False
+    voiced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +291,133 @@ FromAgent = (
     | ResponseFailed
 )
 
+# --- from the engine -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventDone:
+    """The agent is through with the event, and asks for the next one.
+
+    One write drops the event and its acts, keeps `state` (None: as it is), and closes the response that belongs to it.
+    """
+
+    event_number: int
+    state: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFailed:
+    """The agent broke in the event, which is acknowledged; its response fails, with `message`, fit for the caller."""
+
+    event_number: int
+    message: str
+    apology: Apology | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegun:
+    """The agent is about to say something; what it says comes as `ResponseText` and `ResponseAudio`.
+
+    Look at `AgentLedger.acts` under the key afterwards. ``begun``: its span names the response, which was opened if
+    none was, and where in that it begins; known before, some of it may be durable. ``interrupted``: raise
+    `SpeechInterrupted`. ``refused``: there is no room in the conversation, or a response outside it is open. ``done``:
+    it was said on another pod. No act: there are too many in this event.
+    """
+
+    event_number: int
+    key: str
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """All of it has been given: the item is complete. Not to be given for a speech that was interrupted."""
+
+    event_number: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAsked:
+    """The agent wants the client to run a function. `arguments` is JSON text. A known key: it has been asked."""
+
+    event_number: int
+    key: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnceBegun:
+    """The agent is about to do something that must not be done twice: to be durable before it is done.
+
+    Look at the act under the key afterwards: where it is ``done``, its `result` is known.
+    """
+
+    event_number: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnceDone:
+    """It gave `result`, which survives JSON."""
+
+    event_number: int
+    key: str
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSet:
+    """`Timer(name)` is to come at a time, wall clock; in place of the one of that name."""
+
+    event_number: int
+    key: str
+    name: str
+    when_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEventSent:
+    """An event of the agent's own for the client; its ``type`` begins with ``agent.``."""
+
+    event_number: int
+    key: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """The client is to call `target`; the call ends. To be given once all that was said has been heard."""
+
+    event_number: int
+    key: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpAsked:
+    """The call ends. To be given once all that was said has been heard."""
+
+    event_number: int
+    key: str
+    reason: str = ""
+
+
+FromEngine = (
+    EventDone
+    | EventFailed
+    | SpeechBegun
+    | SpeechEnded
+    | ToolAsked
+    | OnceBegun
+    | OnceDone
+    | TimerSet
+    | AgentEventSent
+    | TransferAsked
+    | HangUpAsked
+)
+
 # --- from the runtime ------------------------------------------------------
 
 
@@ -347,8 +478,28 @@ class AudioStopped:
     """No audio has come for some seconds of an utterance: the client was muted, or sends none while it is silent."""
 
 
+@dataclass(frozen=True, slots=True)
+class TimersDue:
+    """It is the time that `effects.SetTimer` named, or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class DtmfPressed:
+    """The caller pressed a key of the telephone: 0 to 9, ``*``, ``#``, A to D; anything else is ignored."""
+
+    digit: str
+
+
 FromRuntime = (
-    ConnectionMade | ConnectionLost | HandoffPlanned | DrainAnnounced | EndCall | AppendItemAudio | AudioStopped
+    ConnectionMade
+    | ConnectionLost
+    | HandoffPlanned
+    | DrainAnnounced
+    | EndCall
+    | AppendItemAudio
+    | AudioStopped
+    | TimersDue
+    | DtmfPressed
 )
 
 # --- from the store --------------------------------------------------------
@@ -409,4 +560,4 @@ class WriteLost:
 
 FromStore = ClaimAsked | ClaimGranted | TakeWrite | SkipWrite | EventsReleased | WriteLost
 
-Input = FromCaller | FromAgent | FromRuntime | FromStore
+Input = FromCaller | FromAgent | FromEngine | FromRuntime | FromStore

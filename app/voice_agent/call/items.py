@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from voice_agent.call import events
+from voice_agent.call import agent_events, events
+from voice_agent.call.agent_ledger import EventKind
 from voice_agent.call.bounds import (
     MAX_AUDIO_BYTES,
     MAX_PACKED_ITEM_BYTES,
@@ -26,7 +27,7 @@ from voice_agent.call.effects import Effect, StopTranscribing
 from voice_agent.call.input_audio import MAX_PIECE_BYTES, transcribe
 from voice_agent.call.inputs import AppendItemAudio, CreateItem, DeleteItem, RetrieveItem
 from voice_agent.call.record import CallRecord
-from voice_agent.call.responses import cancel_item
+from voice_agent.call.responses import cancel_item, go_on
 from voice_agent.errors import ProtocolError
 
 
@@ -78,18 +79,18 @@ def drop_pending_audio(clips: KeptClips) -> None:
     clips.pending = None
 
 
-def create_item(call: CallRecord, request: CreateItem) -> list[Effect]:
+def create_item(call: CallRecord, request: CreateItem, now_ms: int) -> list[Effect]:
     """Add an item that the client made."""
     pending = call.clips.pending if request.audio_appended else None
     audio_bytes = len(request.audio) if pending is None else call.clips.pending_bytes
     try:
         check_new_item(call, request, audio_bytes)
-        return _add_item(call, request, pending)
+        return _add_item(call, request, pending, now_ms)
     finally:
         drop_pending_audio(call.clips)
 
 
-def _add_item(call: CallRecord, request: CreateItem, pending: PendingItemAudio | None) -> list[Effect]:
+def _add_item(call: CallRecord, request: CreateItem, pending: PendingItemAudio | None, now_ms: int) -> list[Effect]:
     item = dict(request.item)
     if item.get("id") is None:
         item["id"] = pending.item_id if pending is not None else call.ids.new_item(call.conversation)
@@ -115,7 +116,9 @@ def _add_item(call: CallRecord, request: CreateItem, pending: PendingItemAudio |
         call.record.mark("counts")
     call.outbox.emit(events.item_added(previous, item))
     call.outbox.emit(events.item_done(previous, item))
-    return transcribe(call, clip, spoken_index(item)) if clip is not None else []
+    if item["type"] == "function_call_output":
+        return agent_events.queue(call, EventKind.TOOL_RESULT, now_ms, {"item_id": item["id"]})
+    return transcribe(call, clip, spoken_index(item), now_ms) if clip is not None else []
 
 
 def spoken_index(item: Mapping[str, Any]) -> int:
@@ -160,7 +163,8 @@ def delete_item(call: CallRecord, request: DeleteItem, now_ms: int) -> list[Effe
     before = call.conversation.before(request.item_id) or ""
     call.conversation.drop(request.item_id)
     call.outbox.emit(events.item_deleted(request.item_id))
-    return effects + _clear_references(call, request.item_id, before)
+    effects += _clear_references(call, request.item_id, before)
+    return effects + go_on(call, now_ms)
 
 
 def _clear_references(call: CallRecord, item_id: str, before: str) -> list[Effect]:

@@ -100,9 +100,11 @@ def end(call: CallRecord, outcome: str, now_ms: int) -> list[Effect]:
 
     Events that are not durable yet still go to the caller, with the write that ends the call.
     """
-    effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response else []
+    effects: list[Effect] = [StopResponse(call.response.response_id)] if call.response and not call.agent else []
     call.response = call.clips.pending = None
     call.dialogue.playback = None
+    if call.agent is not None:
+        call.agent.clear()
     input_audio.forget_audio(call)
     call.outbox.clear()
     call.lifecycle.status = Status.ENDED

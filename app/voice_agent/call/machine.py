@@ -7,6 +7,7 @@ changed, and becomes an `error` event. By the kind of input::
 
     from the client    session · input_audio · items · responses · truncation
     from the agent     response_output, transcripts here
+    from the engine    agent_acts: what an agent does in an event, and its acknowledgement
     from the runtime   lifecycle: attach, detach, handoff and end
     from the store     durability: whose the call is, what becomes of its writes
 
@@ -19,6 +20,8 @@ from collections.abc import Callable
 from typing import assert_never, get_args
 
 from voice_agent.call import (
+    agent_acts,
+    agent_events,
     durability,
     events,
     input_audio,
@@ -31,10 +34,13 @@ from voice_agent.call import (
 )
 from voice_agent.call.effects import (
     CountLimit,
+    DeliverEvents,
     Effect,
+    SetTimer,
     StartResponse,
     Transcribe,
 )
+from voice_agent.call.item_order import Entry
 from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import transcription_on
 from voice_agent.call.status import Status
@@ -69,18 +75,26 @@ def refusal(call: CallRecord, event: inputs.AppendAudio | inputs.CreateItem, aud
 
 
 def resume(call: CallRecord) -> list[Effect]:
-    """What a new owner must start: transcriptions and the response that were under way."""
+    """What a new owner must start: transcriptions, and the response that was under way or the agent's run."""
     effects: list[Effect] = [Transcribe(item_id, clip.audio) for item_id, clip in call.clips.untranscribed.items()]
-    if call.response is not None and not call.identity.mirror:
+    ledger = call.agent
+    if ledger is not None:
+        effects += [DeliverEvents()] if ledger.waiting else []
+        effects += [SetTimer(ledger.earliest_timer_ms)] if ledger.timers else []
+    elif call.response is not None and not call.identity.mirror:
         effects.append(StartResponse(call.response.response_id))
     return effects
 
 
 def is_quiet(call: CallRecord) -> bool:
-    """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way."""
+    """Whether this is a good moment for a handoff: the caller is silent, and no response or transcript is under way.
+
+    Nor has the agent anything to do that it is told by events.
+    """
     waits = call.session.turn_detection is None and bool(call.input_audio.audio)
     return (
         (call.response is None or call.identity.mirror)
+        and not (call.agent is not None and call.agent.waiting)
         and not call.input_audio.speaking
         and not waits
         and not call.clips.untranscribed
@@ -135,7 +149,7 @@ def _apply(call: CallRecord, event: inputs.FromCaller, now_ms: int) -> list[Effe
         case inputs.UpdateSession():
             return session.update_session(call, event)
         case inputs.CreateItem():
-            return items.create_item(call, event)
+            return items.create_item(call, event, now_ms)
         case inputs.RetrieveItem():
             return items.retrieve_item(call, event)
         case inputs.TruncateItem():
@@ -157,7 +171,7 @@ def _apply(call: CallRecord, event: inputs.FromCaller, now_ms: int) -> list[Effe
 
 def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[Effect]:
     if isinstance(event, inputs.Transcribed):
-        return _transcribed(call, event)
+        return _transcribed(call, event, now_ms)
     if call.response is None or call.response.response_id != event.response_id:
         return []
     match event:
@@ -183,26 +197,31 @@ def _from_agent(call: CallRecord, event: inputs.FromAgent, now_ms: int) -> list[
             assert_never(event)
 
 
-def _transcribed(call: CallRecord, event: inputs.Transcribed) -> list[Effect]:
+def _transcribed(call: CallRecord, event: inputs.Transcribed, now_ms: int) -> list[Effect]:
     if event.item_id not in call.clips.untranscribed:
         return []
     del call.clips.untranscribed[event.item_id]
     call.record.mark("turn")
+    effects: list[Effect] = []
     entry = call.conversation.get(event.item_id)
-    if entry is None:
-        return []
+    if entry is not None:
+        _keep_transcript(call, event, entry)
+        effects = agent_events.heard(call, event.item_id, now_ms)
+    return effects + responses.go_on(call, now_ms)
+
+
+def _keep_transcript(call: CallRecord, event: inputs.Transcribed, entry: Entry) -> None:
     index = items.spoken_index(entry.item)
     entry.item["content"][index]["transcript"] = event.text
     call.conversation.touch(event.item_id)
     if not transcription_on(call.session.fields):
-        return []
+        return
     if event.text is None:
         call.outbox.emit(events.transcription_failed(event.item_id, index))
-        return []
+        return
     if event.text:
         call.outbox.emit(events.transcription_delta(event.item_id, index, event.text))
     call.outbox.emit(events.transcription_completed(event.item_id, index, event.text, entry.audio_ms / 1000))
-    return []
 
 
 def _from_runtime(call: CallRecord, event: inputs.FromRuntime, now_ms: int) -> list[Effect]:
@@ -224,6 +243,10 @@ def _from_runtime(call: CallRecord, event: inputs.FromRuntime, now_ms: int) -> l
             return []
         case inputs.EndCall(outcome):
             return lifecycle.end(call, outcome, now_ms)
+        case inputs.TimersDue():
+            return agent_events.timers_due(call, now_ms)
+        case inputs.DtmfPressed():
+            return agent_acts.dtmf(call, event, now_ms)
         case _:
             assert_never(event)
 
@@ -253,6 +276,7 @@ def _from_store(call: CallRecord, event: inputs.FromStore, now_ms: int) -> list[
 _HANDLERS: dict[type, Callable[..., list[Effect]]] = {
     **dict.fromkeys(get_args(inputs.FromCaller), _from_caller),
     **dict.fromkeys(get_args(inputs.FromAgent), _from_agent),
+    **dict.fromkeys(get_args(inputs.FromEngine), agent_acts.apply),
     **dict.fromkeys(get_args(inputs.FromRuntime), _from_runtime),
     **dict.fromkeys(get_args(inputs.FromStore), _from_store),
     inputs.AppendAudio: _frame,

@@ -9,7 +9,9 @@ every event that a client has seen is in the store.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from voice_agent.call.agent_ledger import AgentLedger
 from voice_agent.call.client_events import ClientEvents
 from voice_agent.call.clips import KeptClips
 from voice_agent.call.conversation import Conversation
@@ -24,6 +26,9 @@ from voice_agent.call.speech_log import SpeechLog
 from voice_agent.call.status import Lifecycle
 from voice_agent.call.stored_record import StoredRecord
 
+MAX_CALLER_BYTES = 4 * 1024
+"""Of `Identity.caller` as JSON: whoever makes a call leaves out of it what does not fit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -35,6 +40,8 @@ class Identity:
     """The agent is `loopback`: appended frames come straight back."""
     api_key_hash: str = ""
     call_key_hash: str = ""
+    caller: dict[str, Any] = field(default_factory=dict)
+    """Who calls, as the first connection said, for the agent: ``query``, ``headers``, ``number``, without secrets."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +63,8 @@ class CallRecord:
     conversation: Conversation = field(default_factory=Conversation)
     dialogue: Dialogue = field(default_factory=Dialogue)
     response: Response | None = None
+    agent: AgentLedger | None = None
+    """None: its agent answers turn by turn, or is `loopback`."""
 
     @property
     def heard_ms(self) -> int:

@@ -44,6 +44,9 @@ class ResponseContent:
     audio_bytes: int = 0
     checksum: int = 0
     """CRC-32 of the last piece's audio. Both are kept in a record field of their own: they change with every chunk."""
+    pieces: list[list[Any]] = field(default_factory=list)
+    """Where each piece begins, in characters of the text and bytes of the audio, and whether the call's voice makes its
+    audio; all of the response. Only of a call with an `AgentLedger`."""
 
 
 @dataclass(slots=True)
@@ -82,6 +85,10 @@ class Response:
     side_effects: list[dict[str, Any]] = field(default_factory=list)
     """What the agent did in the world: ``name``, idempotency ``key`` and, once it is done, ``result`` of each."""
     functions_called: int = 0
+    event_number: int = 0
+    """The `AgentEvent` with which it closes; 0: the agent has not been asked yet, or is a turn agent."""
+    replay_from: tuple[int, int] = (0, 0)
+    """Where what that event has said of it begins, in characters and bytes: an earlier event may have spoken, too."""
     output_ids: list[str] = field(default_factory=list)
     out_of_band: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Items of a reply outside the conversation (``conversation: "none"``)."""

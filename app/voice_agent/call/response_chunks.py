@@ -10,6 +10,8 @@ something that is over, and is not read. ::
     text:1           128 more
     text:2           44 so far: the next token writes this field again, and response_sizes
     alignment:0      [[0,0],[1400,13], …]
+    pieces_size      resp_… 2     of a kind that came later, and of this response only
+    pieces:0         [[0,0,true],[140,9600,true]]
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ CHUNK_CHARS = 128
 CHUNK_ENTRIES = 16
 """Of lists with small entries: about as many bytes."""
 SIZES = "response_sizes"
+"""Of the kinds in `SIZED`, which never get another one: an earlier release reads as many as it knows."""
+PIECES_SIZE = "pieces_size"
+"""A release that knows no pieces leaves it as it is, so it says of which response it is."""
 
 
 class _ChunkKind(NamedTuple):
@@ -44,7 +49,9 @@ WORDS = _ChunkKind("words:", CHUNK_ENTRIES, lambda response: response.said.piece
 OUTPUT = _ChunkKind("output_ids:", CHUNK_ENTRIES, lambda response: response.output_ids)
 SIDE_EFFECTS = _ChunkKind("side_effect:", 1, lambda response: response.side_effects)
 OUT_OF_BAND = _ChunkKind("out_of_band:", 1, lambda response: list(response.out_of_band.values()))
-KINDS = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
+PIECES = _ChunkKind("pieces:", CHUNK_ENTRIES, lambda response: response.said.pieces)
+SIZED = (TEXT, ALIGNMENT, WORDS, OUTPUT, SIDE_EFFECTS, OUT_OF_BAND)
+KINDS = (*SIZED, PIECES)
 
 
 def changed_from(response: Response, kind: _ChunkKind, at: int) -> None:
@@ -55,33 +62,44 @@ def changed_from(response: Response, kind: _ChunkKind, at: int) -> None:
 
 def take_chunks(response: Response, fields: dict[str, bytes], *, whole: bool) -> None:
     """Put the chunks into a write that are not stored yet; `whole`: all of them, for nothing else is kept."""
-    sizes = []
-    for name, size, of in KINDS:
-        value = of(response)
-        length = len(value)
-        sizes.append(b"%d" % length)
-        stored = response.stored.get(name)
-        if stored is None or whole:
-            stored = response.stored[name] = Stored()
-        chunks = -(-length // size)
-        if length > stored.length:
-            for n in range(stored.length // size, chunks):
-                fields[f"{name}{n}"] = _pack(value[n * size : (n + 1) * size])
-        for n in range(chunks, stored.chunks):
-            fields[f"{name}{n}"] = b""
-        stored.length, stored.chunks = length, chunks
-    fields[SIZES] = b" ".join(sizes)
+    fields[SIZES] = b" ".join(b"%d" % _take(response, kind, fields, whole=whole) for kind in SIZED)
+    if response.said.pieces:
+        size = _take(response, PIECES, fields, whole=whole)
+        fields[PIECES_SIZE] = b"%s %d" % (response.response_id.encode(), size)
+
+
+def _take(response: Response, kind: _ChunkKind, fields: dict[str, bytes], *, whole: bool) -> int:
+    """Those of one kind; how long it is."""
+    name, size, of = kind
+    value = of(response)
+    length = len(value)
+    stored = response.stored.get(name)
+    if stored is None or whole:
+        stored = response.stored[name] = Stored()
+    chunks = -(-length // size)
+    if length > stored.length:
+        for n in range(stored.length // size, chunks):
+            fields[f"{name}{n}"] = _pack(value[n * size : (n + 1) * size])
+    for n in range(chunks, stored.chunks):
+        fields[f"{name}{n}"] = b""
+    stored.length, stored.chunks = length, chunks
+    return length
 
 
 def chunks_of(response: Response) -> list[str]:
     """The names of the fields that a response takes in the record, to be emptied once it is over."""
-    return [f"{name}{n}" for name, stored in response.stored.items() for n in range(stored.chunks)]
+    names = [f"{name}{n}" for name, stored in response.stored.items() for n in range(stored.chunks)]
+    return [*names, PIECES_SIZE] if response.said.pieces else names
 
 
 def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
     """Give a response back what grew of it. Raises `LookupError`, `TypeError` or `ValueError` for what is damaged."""
     found: dict[str, list[Any]] = {}
-    for kind, length in zip(KINDS, map(int, fields[SIZES].split()), strict=False):
+    sizes = list(zip(SIZED, map(int, fields[SIZES].split()), strict=False))
+    of_response, _, pieces = fields.get(PIECES_SIZE, b"").partition(b" ")
+    if of_response == response.response_id.encode():
+        sizes.append((PIECES, int(pieces)))
+    for kind, length in sizes:
         packed = [fields[f"{kind.name}{n}"] for n in range(-(-length // kind.size))]
         # A chunk may hold more than belongs to it: what became shorter is not written again.
         if kind is TEXT:
@@ -91,7 +109,8 @@ def restore_chunks(response: Response, fields: Mapping[str, bytes]) -> None:
     response.said.alignment, response.said.piece.words = found[ALIGNMENT.name], found[WORDS.name]
     response.output_ids, response.side_effects = found[OUTPUT.name], found[SIDE_EFFECTS.name]
     response.out_of_band = {item["id"]: item for item in found[OUT_OF_BAND.name]}
-    for name, size, of in KINDS:
+    response.said.pieces = found.get(PIECES.name, [])  # An earlier release knew none.
+    for name, size, of in KINDS if response.said.pieces else SIZED:
         length = len(of(response))
         response.stored[name] = Stored(length, -(-length // size))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from voice_agent.call import events
+from voice_agent.call.agent_ledger import ActStatus
 from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
@@ -73,6 +74,7 @@ def finish_item(call: CallRecord, response: Response, status: str) -> None:
     if item_id is None:
         return
     response.open_item.item_id = None
+    _note_item(call, response, item_id)
     spoken = settings_of(call).wants_audio
     index = index_of(response)
     audio_ms = settings_of(call).output_format.ms(response.item_audio_bytes)
@@ -98,6 +100,28 @@ def finish_item(call: CallRecord, response: Response, status: str) -> None:
         call.conversation.touch(item_id)
         call.outbox.emit(events.item_done(call.conversation.before(item_id), item))
     call.outbox.emit(events.output_item_done(response.response_id, index, item))
+
+
+def _note_item(call: CallRecord, response: Response, item_id: str) -> None:
+    """The speech under way, if there is one, was said in this item."""
+    act = call.agent.speech if call.agent is not None else None
+    if act is not None and act.span is not None and act.span.response_id == response.response_id:
+        act.item_id = item_id
+        assert call.agent is not None
+        call.agent.note(act)
+        call.record.mark("acts")
+
+
+def end_speech(call: CallRecord, response: Response, *, is_complete: bool) -> None:
+    """Close the message item under way, and the speech that it says; not ``is_complete``: it was cut short."""
+    finish_item(call, response, "completed" if is_complete else "incomplete")
+    act = call.agent.speech if call.agent is not None else None
+    if act is not None and act.span is not None and act.span.response_id == response.response_id:
+        act.status = ActStatus.DONE if is_complete else ActStatus.INTERRUPTED
+        act.span.text_to, act.span.audio_to = len(response.said.text), response.said.audio_bytes
+        assert call.agent is not None
+        call.agent.note(act)
+        call.record.mark("acts")
 
 
 def _said(call: CallRecord, response: Response, *, cut_at_ms: int | None) -> tuple[str, Alignment | None]:

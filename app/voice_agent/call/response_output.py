@@ -12,7 +12,7 @@ from zlib import crc32
 from voice_agent.call import events
 from voice_agent.call.closing import CloseCode
 from voice_agent.call.dialogue import Playback
-from voice_agent.call.effects import CloseConnection, CountLimit, Effect, StopResponse
+from voice_agent.call.effects import CloseConnection, CountLimit, Effect
 from voice_agent.call.inputs import (
     Apology,
     ResponseAudio,
@@ -28,8 +28,16 @@ from voice_agent.call.inputs import (
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import SIDE_EFFECTS, WORDS, changed_from
-from voice_agent.call.response_items import begin_piece, entries_now, finish_item, index_of, open_item, settings_of
-from voice_agent.call.responses import close
+from voice_agent.call.response_items import (
+    begin_piece,
+    end_speech,
+    entries_now,
+    finish_item,
+    index_of,
+    open_item,
+    settings_of,
+)
+from voice_agent.call.responses import close, close_early
 from voice_agent.call.stored_record import StoredRecord
 
 MAX_RESPONSE_CHARS = 64 * 1024
@@ -53,22 +61,26 @@ def text(call: CallRecord, part: ResponseText, now_ms: int) -> list[Effect]:
     """More text, or more of the transcript of what is about to be spoken."""
     response = call.response
     assert response is not None
-    if not part.delta:
+    if not part.delta and call.agent is None:
         return []
     item_id = open_item(call, response)
     if response.said.audio_bytes > response.said.piece.audio_from and not part.joins:
         response.said.alignment += entries_now(call, response)
         begin_piece(call.record, response, len(response.said.text))
+    if call.agent is not None and not part.joins:
+        response.said.pieces.append([len(response.said.text), response.said.audio_bytes, part.voiced])
+    call.record.mark("said")
+    if not part.delta:
+        return []
     left = MAX_RESPONSE_CHARS - len(response.said.text)
     response.said.text += part.delta[:left]
-    call.record.mark("said")
     spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.outbox.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
     if len(part.delta) <= left:
         return []
-    close(call, "incomplete", events.incomplete("max_output_tokens"), now_ms)
-    return [StopResponse(response.response_id), CountLimit("response_text")]
+    effects = close_early(call, "incomplete", events.incomplete("max_output_tokens"), now_ms)
+    return [*effects, CountLimit("response_text")]
 
 
 def audio(call: CallRecord, part: ResponseAudio, now_ms: int) -> list[Effect]:
@@ -114,6 +126,9 @@ def _playback_of(call: CallRecord, item_id: str, now_ms: int) -> Playback:
         bytes_per_ms = settings_of(call).output_format.bytes_per_ms
         starts_at_ms = max(now_ms, dialogue.playing_until_ms)
         playback = dialogue.playback = Playback(item_id, starts_at_ms, bytes_per_ms=bytes_per_ms)
+        speech = call.agent.speech if call.agent is not None else None
+        if speech is not None and speech.span is not None:
+            playback.is_interruptible = speech.span.is_interruptible
         if not call.session.voice_locked:
             call.session.voice_locked = True
             call.record.mark("session")
@@ -126,6 +141,12 @@ def _playback_of(call: CallRecord, item_id: str, now_ms: int) -> Playback:
 
 def function_call(call: CallRecord, part: ResponseFunctionCall) -> list[Effect]:
     """The agent asks the client to run a tool; the client answers with `function_call_output`."""
+    ask_tool(call, part.name, part.arguments)
+    return []
+
+
+def ask_tool(call: CallRecord, name: str, arguments: str) -> str:
+    """Put a function call into the response under way; the id of its item."""
     response = call.response
     assert response is not None
     finish_item(call, response, "completed")
@@ -137,7 +158,7 @@ def function_call(call: CallRecord, part: ResponseFunctionCall) -> list[Effect]:
         "object": "realtime.item",
         "type": "function_call",
         "status": "in_progress",
-        "name": part.name,
+        "name": name,
         "call_id": item_id.replace("item", "fc", 1),
         "arguments": "",
     }
@@ -153,19 +174,17 @@ def function_call(call: CallRecord, part: ResponseFunctionCall) -> list[Effect]:
     if not out_of_band:
         call.outbox.emit(events.item_added(previous, item))
     call.outbox.emit(
-        events.function_call_arguments_delta(response.response_id, item_id, index, item["call_id"], part.arguments)
+        events.function_call_arguments_delta(response.response_id, item_id, index, item["call_id"], arguments)
     )
-    item.update(status="completed", arguments=part.arguments)
+    item.update(status="completed", arguments=arguments)
     call.outbox.emit(
-        events.function_call_arguments_done(
-            response.response_id, item_id, index, item["call_id"], part.name, part.arguments
-        )
+        events.function_call_arguments_done(response.response_id, item_id, index, item["call_id"], name, arguments)
     )
     if not out_of_band:
         call.conversation.touch(item_id)
         call.outbox.emit(events.item_done(previous, item))
     call.outbox.emit(events.output_item_done(response.response_id, index, item))
-    return []
+    return item_id
 
 
 def side_effect_begun(call: CallRecord, part: SideEffectBegun) -> list[Effect]:
@@ -217,19 +236,24 @@ def finished(call: CallRecord, part: ResponseFinished, now_ms: int) -> list[Effe
 
 
 def failed(call: CallRecord, part: ResponseFailed, now_ms: int) -> list[Effect]:
-    """The agent broke; the call goes on, with what the caller says next.
+    """The agent broke; the call goes on, with what the caller says next."""
+    fail(call, part.message, part.apology, now_ms)
+    return []
+
+
+def fail(call: CallRecord, message: str, apology: Apology | None, now_ms: int) -> None:
+    """End the response under way as failed.
 
     What broke the agent once would break it again: joined to the next turn it would make the call useless.
     """
     response = call.response
     assert response is not None
-    call.dialogue.failed_up_to = response.asked.up_to
+    call.dialogue.failed_up_to = response.asked.up_to or call.dialogue.failed_up_to
     call.record.mark("turn")
-    finish_item(call, response, "incomplete")
-    if part.apology is not None and settings_of(call).in_conversation:
-        _apologize(call, response, part.apology, now_ms)
-    close(call, "failed", events.failed("agent_failed", part.message), now_ms)
-    return []
+    end_speech(call, response, is_complete=False)
+    if apology is not None and settings_of(call).in_conversation:
+        _apologize(call, response, apology, now_ms)
+    close(call, "failed", events.failed("agent_failed", message), now_ms)
 
 
 def _apologize(call: CallRecord, response: Response, apology: Apology, now_ms: int) -> None:

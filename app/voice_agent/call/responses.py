@@ -11,6 +11,9 @@ At most one response is under way. It is opened by `response.create`, by turn de
 
 `close` closes the item under way with what was sent of it, emits `response.done`, and empties the record's fields of
 the response. What the agent still makes of a closed response is ignored by its id (`machine`).
+
+In a call with an `AgentLedger` the agent is asked by an event (`agent_events`), and some responses wait until the one
+under way is over: `MAX_LATER` outside the conversation, and one in it (`go_on` opens them).
 """
 
 from __future__ import annotations
@@ -18,45 +21,144 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from voice_agent.call import events, truncation
+import orjson
+
+from voice_agent.call import agent_events, agent_ledger, events, truncation
+from voice_agent.call.agent_ledger import AgentLedger, LaterResponse
 from voice_agent.call.bounds import MAX_RESPONSE_BYTES, check_size, conversation_full
-from voice_agent.call.effects import Effect, StartResponse, StopResponse
+from voice_agent.call.effects import CountLimit, Effect, StartResponse, StopResponse
 from voice_agent.call.inputs import TruncateItem
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response, ResponseRequest
 from voice_agent.call.response_chunks import chunks_of
-from voice_agent.call.response_items import finish_item, item_of, settings_of
+from voice_agent.call.response_items import end_speech, item_of, settings_of
 from voice_agent.call.session_config import settings_under
 from voice_agent.errors import ProtocolError
+
+MAX_LATER = 4
+"""Responses outside the conversation that wait for their turn: stops a client that asks for them without end."""
+MAX_LATER_BYTES = MAX_RESPONSE_BYTES
+"""Of all that these ask for, as JSON."""
 
 
 def create(call: CallRecord, params: dict[str, Any], now_ms: int) -> list[Effect]:
     """The client asks for a reply."""
-    if call.response is not None:
-        raise ProtocolError(
-            f"Conversation already has an active response in progress: {call.response.response_id}. "
-            "Wait until the response is finished before creating a new one.",
-            code="conversation_already_has_active_response",
-        )
+    asked = LaterResponse(params)
+    waits = call.agent is not None and _must_wait(call, call.agent, asked)
+    if call.response is not None and not waits:
+        raise _already_active(call.response.response_id)
     check_size(params, "response", MAX_RESPONSE_BYTES, limit="response_bytes")
-    if call.conversation.is_full and params.get("conversation") != "none":
+    if call.conversation.is_full and asked.in_conversation:
         raise conversation_full(call, "response")
-    return start_response(call, params, now_ms)
+    if not waits or call.agent is None:
+        return start_response(call, params, now_ms)
+    _wait_for_turn(call, call.agent, asked)
+    return []
+
+
+def _already_active(which: str) -> ProtocolError:
+    return ProtocolError(
+        f"Conversation already has an active response in progress: {which}. "
+        "Wait until the response is finished before creating a new one.",
+        code="conversation_already_has_active_response",
+    )
+
+
+def _must_wait(call: CallRecord, ledger: AgentLedger, asked: LaterResponse) -> bool:
+    """Whether a response that the client asks for may be opened later only. Raises `ProtocolError`: not even then.
+
+    What an event says unprompted goes into the open response: so one outside the conversation opens when no event is
+    waiting, and belongs to the first.
+    """
+    if agent_events.is_full(ledger):
+        raise ProtocolError(
+            f"{agent_events.MAX_WAITING} events of this call wait for its agent, which is the limit.",
+            code="agent_busy",
+            limit="agent_events",
+        )
+    if not asked.in_conversation:
+        is_free = call.response is None and not ledger.waiting and not ledger.later and not call.clips.untranscribed
+        if not is_free and sum(not one.in_conversation for one in ledger.later) >= MAX_LATER:
+            raise ProtocolError(
+                f"{MAX_LATER} responses outside the conversation wait for their turn, which is the limit.",
+                code="conversation_already_has_active_response",
+                limit="responses_waiting",
+            )
+        return not is_free
+    if ledger.later_in_conversation() is not None:
+        raise _already_active("one that waits for its turn")
+    return call.response is not None and not settings_of(call).in_conversation
+
+
+def _wait_for_turn(call: CallRecord, ledger: AgentLedger, asked: LaterResponse) -> None:
+    size = sum(len(orjson.dumps(one.params)) for one in (*ledger.later, asked))
+    if size > MAX_LATER_BYTES:
+        raise ProtocolError(
+            f"The responses that wait for their turn take {size} bytes as JSON; at most {MAX_LATER_BYTES} are allowed.",
+            code="response_too_large",
+            param="response",
+            limit="responses_waiting",
+        )
+    ledger.later.append(asked)
+    call.record.mark("later")
+
+
+def answer_turn(call: CallRecord, now_ms: int, *, cut: bool = False) -> list[Effect]:
+    """Turn detection wants a reply. While another is under way it waits, or, without an `AgentLedger`, is not given."""
+    ledger = call.agent
+    if ledger is not None and agent_events.is_full(ledger):
+        return [CountLimit("agent_events")]
+    if call.response is None:
+        return start_response(call, {}, now_ms, cut=cut)
+    if ledger is not None and ledger.later_in_conversation() is None:
+        ledger.later.append(LaterResponse({}, of_turn=True, cut=cut))
+        call.record.mark("later")
+    return []
+
+
+def go_on(call: CallRecord, now_ms: int) -> list[Effect]:
+    """Have the agent asked for what it can be asked for now: the open response, or one that has waited."""
+    ledger = call.agent
+    if ledger is None:
+        return []
+    if call.response is not None:
+        return agent_events.ask(call, now_ms)
+    is_free = not ledger.waiting and not call.clips.untranscribed
+    later = ledger.later_in_conversation() or (ledger.later[0] if ledger.later and is_free else None)
+    if later is None:
+        return []
+    ledger.later.remove(later)
+    call.record.mark("later")
+    return start_response(call, later.params, now_ms, cut=later.cut)
+
+
+def open_unprompted(call: CallRecord, event_number: int, now_ms: int) -> Response:
+    """Open a response for what the agent says of its own accord, in an event."""
+    response = _open(call, ResponseRequest(_pinned(call, {}), now_ms))
+    response.event_number = event_number
+    return response
 
 
 def start_response(call: CallRecord, params: dict[str, Any], now_ms: int, *, cut: bool = False) -> list[Effect]:
     """Open a response and have the agent asked for it; `params` are checked. `cut`: see `ResponseRequest`."""
-    call.dialogue.cut_off = ""
     clip = call.clips.answered = call.clips.latest
     asked = ResponseRequest(_pinned(call, params), now_ms, cut=cut)
     if clip is not None:
         asked.clip_id, asked.clip_first_n = clip.item_id, clip.first_n
         asked.heard_ms = call.session.input_format.ms(len(clip.audio))
     asked.up_to, asked.items_up_to = call.conversation.last_id or "", call.conversation.last_rank
-    call.response = Response(call.ids.new_response(), asked)
+    response = _open(call, asked)
+    if call.agent is not None:
+        return agent_events.ask(call, now_ms)
+    return [] if call.identity.mirror else [StartResponse(response.response_id)]
+
+
+def _open(call: CallRecord, asked: ResponseRequest) -> Response:
+    call.dialogue.cut_off = ""
+    response = call.response = Response(call.ids.new_response(), asked)
     call.record.mark("counts", "response", "params", "plan", "piece", "said")
     call.outbox.emit(events.response_created(_response(call, "in_progress")))
-    return [] if call.identity.mirror else [StartResponse(call.response.response_id)]
+    return response
 
 
 def _pinned(call: CallRecord, params: dict[str, Any]) -> dict[str, Any]:
@@ -78,14 +180,34 @@ def cancel(call: CallRecord, response_id: str | None, now_ms: int) -> list[Effec
             code="response_cancel_not_active",
             param="response_id" if response_id is not None else None,
         )
-    return _stop(call, "client_cancelled", now_ms)
+    item_id = _being_said(call)
+    return _stop(call, "client_cancelled", now_ms) + agent_events.interrupted(call, item_id, now_ms)
 
 
 def interrupt(call: CallRecord, now_ms: int) -> list[Effect]:
     """The caller speaks: stop talking, and forget what was not heard (barge-in)."""
+    ledger = call.agent
+    if ledger is not None:
+        speech = ledger.speech
+        if speech is not None and speech.span is not None and not speech.span.is_interruptible:
+            return []
+        if any(one.of_turn for one in ledger.later):  # The turn goes on, and is answered at its end.
+            ledger.later = [one for one in ledger.later if not one.of_turn]
+            call.record.mark("later")
+    item_id = _being_said(call)
     effects = _stop(call, "turn_detected", now_ms) if call.response is not None else []
-    truncation.truncate_to_heard(call, now_ms)
-    return effects
+    cut_id = truncation.truncate_to_heard(call, now_ms)
+    return effects + agent_events.interrupted(call, item_id or cut_id, now_ms)
+
+
+def _being_said(call: CallRecord) -> str | None:
+    """The item under way, if something of it has been said, and it stands in the conversation."""
+    response = call.response
+    item_id = response.open_item.item_id if response is not None else None
+    if response is None or item_id is None or item_id not in call.conversation:
+        return None
+    begun = len(response.said.text) > response.open_item.text_from or response.item_audio_bytes
+    return item_id if begun else None
 
 
 def truncate(call: CallRecord, request: TruncateItem, now_ms: int) -> list[Effect]:
@@ -98,8 +220,10 @@ def truncate(call: CallRecord, request: TruncateItem, now_ms: int) -> list[Effec
     is_spoken = response is not None and response.open_item.item_id == request.item_id and settings_of(call).wants_audio
     entry = call.conversation.get(request.item_id)
     if not is_spoken or request.content_index != 0 or entry is None:
+        was = agent_ledger.played(call.conversation, request.item_id)
         truncation.truncate(call, request)
-        return []
+        is_cut = was != agent_ledger.played(call.conversation, request.item_id)
+        return agent_events.interrupted(call, request.item_id if is_cut else None, now_ms)
     effects = cancel_item(call, request.item_id, now_ms)
     truncation.truncate(call, replace(request, audio_end_ms=min(request.audio_end_ms, entry.audio_ms)))
     return effects
@@ -110,7 +234,8 @@ def cancel_item(call: CallRecord, item_id: str, now_ms: int) -> list[Effect]:
     response = call.response
     if response is None or response.open_item.item_id != item_id:
         return []
-    effects = _stop(call, "client_cancelled", now_ms)
+    said_id = _being_said(call)
+    effects = _stop(call, "client_cancelled", now_ms) + agent_events.interrupted(call, said_id, now_ms)
     call.dialogue.cut_off = response.response_id
     return effects
 
@@ -118,16 +243,24 @@ def cancel_item(call: CallRecord, item_id: str, now_ms: int) -> list[Effect]:
 def _stop(call: CallRecord, reason: str, now_ms: int) -> list[Effect]:
     """End the reply under way as cancelled; of what it was saying only what was sent is left."""
     assert call.response is not None
-    response_id = call.response.response_id
-    close(call, "cancelled", events.cancelled(reason), now_ms)
-    return [StopResponse(response_id)]
+    return close_early(call, "cancelled", events.cancelled(reason), now_ms)
+
+
+def close_early(call: CallRecord, status: str, details: dict[str, Any], now_ms: int) -> list[Effect]:
+    """End the response under way while the agent is still at it."""
+    response = call.response
+    assert response is not None
+    close(call, status, details, now_ms)
+    if call.agent is None:
+        return [StopResponse(response.response_id)]
+    return agent_events.stop(call, response) + go_on(call, now_ms)
 
 
 def close(call: CallRecord, status: str, details: dict[str, Any] | None, now_ms: int) -> None:
     """End the response under way with a `status` and its ``status_details``."""
     response = call.response
     assert response is not None
-    finish_item(call, response, "completed" if status == "completed" else "incomplete")
+    end_speech(call, response, is_complete=status == "completed")
     call.outbox.emit(events.response_done(_response(call, status, details)))
     call.record.fields_to_empty += chunks_of(response)
     if call.clips.answered is not None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from voice_agent.call.agent_fields import restore_ledger
 from voice_agent.call.alignment import Piece
 from voice_agent.call.changes import Snapshot, SpeechEntry
 from voice_agent.call.clips import HeardClip
@@ -93,6 +94,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
             mirror=fields.get("mirror") == b"1",
             api_key_hash=text("api_key_hash"),
             call_key_hash=text("call_key_hash"),
+            caller=_object(fields.get("caller") or b"{}"),
         ),
         owner=Owner(epoch, text("owner"), text("color"), text("claim")),
         ids=IdSequence.of(text("call_id")),
@@ -116,6 +118,7 @@ def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: 
     dialogue.agent_state = _object(packed) if packed else said.get("agent_state", {})
     call.speech.stored.extend(entry.n for entry in snapshot.speech)
     _restore_response(call, fields)
+    call.agent = restore_ledger(fields)
     _restore_input_audio(call, fields, snapshot.speech)
     _restore_seen(call, fields)
     return call
@@ -178,8 +181,15 @@ def _response(fields: dict[str, bytes]) -> Response:
         OpenItem(**item),
         plan,
         functions_called=values.pop("functions_called", 0),
+        event_number=values.pop("event_number", 0),
+        replay_from=_pair(values.pop("replay_from", (0, 0))),
         extras=values,
     )
+
+
+def _pair(told: list[int]) -> tuple[int, int]:
+    text_from, audio_from = told
+    return int(text_from), int(audio_from)
 
 
 def _shaped(shape: type[Shape], values: dict[str, Any]) -> Shape:

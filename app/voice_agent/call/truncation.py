@@ -15,18 +15,19 @@ from voice_agent.call.record import CallRecord
 from voice_agent.errors import ProtocolError
 
 
-def truncate_to_heard(call: CallRecord, now_ms: int) -> None:
-    """Cut the item that is being played at what has been played of it, by the wall clock."""
+def truncate_to_heard(call: CallRecord, now_ms: int) -> str | None:
+    """Cut the item that is being played at what has been played of it, by the wall clock; its id, if it was cut."""
     playback = call.dialogue.playback
-    if playback is None:
-        return
+    if playback is None or not playback.is_interruptible:
+        return None
     entry = call.conversation.get(playback.item_id)
     heard_ms = max(0, now_ms - playback.started_at_ms)
     call.dialogue.playback = None
     call.record.mark("playback")
     if entry is None or heard_ms >= entry.audio_ms:
-        return
+        return None
     _cut(call, entry, heard_ms)
+    return playback.item_id
 
 
 def truncate(call: CallRecord, request: TruncateItem) -> None:

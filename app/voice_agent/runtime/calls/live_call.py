@@ -24,8 +24,11 @@ from voice_agent.call.effects import (
     Attached,
     CloseConnection,
     CountLimit,
+    DeliverEvents,
     Effect,
+    InterruptAgent,
     ResetEndpointing,
+    SetTimer,
     Skipped,
     StartResponse,
     StopResponse,
@@ -159,8 +162,10 @@ class LiveCall:
                 self.listening.restart()
             case CountLimit(limit):
                 self._observer.limit_reached(limit)
-            case CloseConnection(code, reason):
-                self.finish("agent", code, reason)
+            case CloseConnection(code, reason, outcome):
+                self.finish(outcome, code, reason)
+            case DeliverEvents() | InterruptAgent() | SetTimer():
+                pass  # No call has an `AgentLedger` yet.
             case Attached() | Write() | Skipped():
                 pass  # An answer; who asked for it has it from `apply`.
             case _:

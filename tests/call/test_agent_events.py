@@ -1,0 +1,349 @@
+"""What an agent is told, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.call.calls import FRAME, append, emitted, feed, item_id, new_call, response_id, spoken_turn, types
+from tests.call.engine import (
+    MADE,
+    done,
+    engine_call,
+    first,
+    kinds,
+    ledger_of,
+    manual_engine_call,
+    said,
+    speak,
+    taken_over,
+)
+from voice_agent.call import inputs, machine
+from voice_agent.call.agent_events import MAX_WAITING
+from voice_agent.call.beginnings import begin
+from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent, SetTimer, StartResponse, StopResponse
+from voice_agent.call.writes import take_write
+
+SECOND = FRAME * 50
+
+
+def test_a_new_call_starts_its_agent_with_the_first_write() -> None:
+    """Whoever takes it over then has the event, too."""
+    call = begin(MADE)
+    assert kinds(call) == ["started"]
+    assert first(call).data == {"resumed": False}
+    assert b'"started"' in take_write(call, 0).fields["agent_events"]
+    assert machine.resume(call) == [DeliverEvents()]
+
+
+def test_a_reply_is_asked_for_behind_what_was_heard() -> None:
+    """The response is open at once; the agent is asked once it is known what the caller said."""
+    call = engine_call()
+    effects = spoken_turn(call)
+    assert call.response is not None
+    assert kinds(call) == []
+    assert not any(isinstance(effect, StartResponse | DeliverEvents) for effect in effects)
+    assert feed(call, inputs.Transcribed(item_id(1), "hello"), now_ms=5) == [DeliverEvents()]
+    assert kinds(call) == ["heard", "asked"]
+    assert (first(call).data, first(call).at_ms) == ({"item_id": item_id(1)}, 5)
+    assert ledger_of(call).waiting[1].data == {"response_id": response_id(1)}
+    assert call.response.event_number == ledger_of(call).waiting[1].number
+
+
+def test_what_was_heard_is_told_whether_or_not_the_client_wants_transcripts() -> None:
+    """By default no transcription events are sent."""
+    call = engine_call(audio={"input": {"transcription": None}})
+    spoken_turn(call)
+    feed(call, inputs.Transcribed(item_id(1), "hello"))
+    assert "heard" in kinds(call)
+
+
+def test_a_typed_turn_is_asked_for_at_once() -> None:
+    """There is nothing to be understood first."""
+    call = engine_call()
+    assert feed(call, inputs.CreateResponse({})) == [DeliverEvents()]
+    assert kinds(call) == ["asked"]
+
+
+def test_a_reply_is_asked_for_though_its_turn_was_deleted_before_it_was_understood() -> None:
+    """Nothing is waited for that never comes."""
+    call = engine_call()
+    spoken_turn(call)
+    effects = feed(call, inputs.DeleteItem(item_id(1)))
+    assert kinds(call) == ["asked"]
+    assert DeliverEvents() in effects
+
+
+def test_what_too_many_wait_for_to_be_understood_is_told_as_not_understood() -> None:
+    """Every spoken item is told, in the order of their transcripts."""
+    call = manual_engine_call()
+    for _ in range(33):
+        feed(call, *append(10), inputs.CommitAudio())
+    assert kinds(call) == ["heard"]
+    assert first(call).data == {"item_id": item_id(33)}
+
+
+def test_the_agent_is_shown_the_conversation_as_it_was() -> None:
+    """An event has the rank of the newest item when it happened."""
+    call = engine_call()
+    content = [{"type": "input_text", "text": "hello"}]
+    feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}), inputs.CreateResponse({}))
+    feed(call, inputs.CreateItem({"type": "message", "role": "user", "content": content}))
+    shown = call.conversation.items(to_rank=first(call).up_to_rank)
+    assert [item["id"] for item in shown] == [item_id(1)]
+
+
+def test_what_a_function_of_the_client_gave_is_told() -> None:
+    """It only informs."""
+    call = engine_call()
+    output = {"type": "function_call_output", "call_id": "fc_1", "output": "4"}
+    assert feed(call, inputs.CreateItem(output)) == [DeliverEvents()]
+    assert (kinds(call), first(call).data) == (["tool_result"], {"item_id": item_id(1)})
+    assert call.response is None
+
+
+def test_an_acknowledgement_drops_the_event_and_keeps_the_state_in_one_write() -> None:
+    """The response that was asked for is complete with it."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    said(call, "reply", "Hi.")
+    done(call, state={"n": 1})
+    assert (kinds(call), ledger_of(call).acts, call.response) == ([], {}, None)
+    assert call.dialogue.agent_state == {"n": 1}
+    assert types(call)[-1] == "response.done"
+    written = take_write(call, 0).fields
+    assert {"agent_events", "acts", "agent_state", "response"} <= written.keys()
+
+
+def test_an_acknowledgement_of_another_event_is_ignored() -> None:
+    """Nor does anything count that is done in one."""
+    call = engine_call(started=False)
+    number = first(call).number
+    for late in (number - 1, number + 1):
+        feed(call, inputs.EventDone(late, {"n": 1}), inputs.SpeechBegun(late, "k"), inputs.OnceBegun(late, "k"))
+        feed(call, inputs.EventFailed(late, "broken"))
+    assert (kinds(call), ledger_of(call).acts, call.response) == (["started"], {}, None)
+    assert call.dialogue.agent_state == {}
+
+
+def test_an_event_in_which_the_agent_broke_is_acknowledged_and_its_response_fails() -> None:
+    """With an apology, as any reply that failed."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    speak(call, "reply", "Well")
+    feed(call, inputs.EventFailed(first(call).number, "it broke", inputs.Apology("Sorry.", b"")))
+    assert (kinds(call), call.response) == ([], None)
+    over = emitted(call)[-1]["response"]
+    assert over["status"] == "failed"
+    assert [item["content"][0]["transcript"] for item in over["output"]] == ["Well", "Sorry."]
+
+
+def test_an_event_without_a_response_fails_silently() -> None:
+    """There is nothing that the caller waits for."""
+    call = engine_call(started=False)
+    before = types(call)
+    feed(call, inputs.EventFailed(first(call).number, "it broke", inputs.Apology("Sorry.", b"")))
+    assert (kinds(call), types(call)) == ([], before)
+
+
+def test_a_barge_in_interrupts_the_handler_and_is_told() -> None:
+    """The item that was cut is named; how much was heard of it says the item."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    number = first(call).number
+    speak(call, "reply", "One two three four.", SECOND)
+    effects = feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), now_ms=500)
+    assert InterruptAgent(number) in effects
+    assert not any(isinstance(effect, StopResponse) for effect in effects)
+    assert kinds(call) == ["asked", "interrupted"]
+    assert first(call).is_interrupted
+    assert call.response is None
+
+
+def test_a_reply_that_was_not_begun_is_never_asked_for_once_it_is_cancelled() -> None:
+    """Another event is being handled: that one goes on."""
+    call = engine_call(started=False)
+    feed(call, inputs.CreateResponse({}))
+    assert kinds(call) == ["started", "asked"]
+    assert feed(call, inputs.CancelResponse()) == []
+    assert kinds(call) == ["started"]
+
+
+def test_a_cancelled_reply_of_which_nothing_was_said_is_no_interruption_to_tell() -> None:
+    """Its handler is interrupted all the same."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    assert feed(call, inputs.CancelResponse()) == [InterruptAgent(first(call).number)]
+    assert kinds(call) == ["asked"]
+
+
+def test_an_item_that_was_said_and_is_truncated_is_told_once() -> None:
+    """Clients that interrupt cancel and truncate."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    said(call, "reply", "One two three four.", SECOND)
+    done(call)
+    [entry] = call.conversation.items()
+    feed(call, inputs.TruncateItem(entry["id"], 0, 500), inputs.TruncateItem(entry["id"], 0, 250))
+    feed(call, inputs.TruncateItem(entry["id"], 0, 250))
+    assert kinds(call) == ["interrupted"]
+    assert first(call).data == {"item_id": entry["id"]}
+
+
+def test_a_caller_who_speaks_while_the_end_of_a_reply_is_played_interrupts_it() -> None:
+    """The agent is through with it: it is only told."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    said(call, "reply", "One two three four.", SECOND)
+    done(call)
+    effects = feed(call, inputs.AppendAudio(FRAME, None, (inputs.VoiceBoundary(True, 0),)), now_ms=500)
+    assert effects == [DeliverEvents()]
+    assert kinds(call) == ["interrupted"]
+
+
+def test_events_beyond_the_bound_are_dropped_and_counted() -> None:
+    """And a reply is not asked for: the client is told why."""
+    call = engine_call()
+    feed(call, *[inputs.DtmfPressed("1")] * MAX_WAITING)
+    assert feed(call, inputs.DtmfPressed("2")) == [CountLimit("agent_events")]
+    assert feed(call, inputs.CreateResponse({})) == [CountLimit("agent_events")]
+    assert emitted(call)[-1]["error"]["code"] == "agent_busy"
+    assert len(kinds(call)) == MAX_WAITING
+    done(call)
+    assert feed(call, inputs.DtmfPressed("3")) == []
+
+
+def test_a_turn_beyond_the_bound_is_not_answered() -> None:
+    """The agent is hopelessly late; it is counted."""
+    call = engine_call()
+    feed(call, *[inputs.DtmfPressed("1")] * MAX_WAITING)
+    assert CountLimit("agent_events") in spoken_turn(call)
+    assert call.response is None
+
+
+def test_only_keys_of_a_telephone_are_told() -> None:
+    """Anything else is no DTMF digit."""
+    call = engine_call()
+    feed(call, *map(inputs.DtmfPressed, ["#", "E", "12", ""]))
+    assert [event.data for event in ledger_of(call).waiting] == [{"digit": "#"}]
+
+
+def test_a_call_without_a_ledger_queues_nothing() -> None:
+    """Its agent answers turn by turn."""
+    call = new_call()
+    spoken_turn(call)
+    feed(call, inputs.DtmfPressed("1"), inputs.TimersDue(), inputs.EventDone(1, {"n": 1}))
+    assert call.agent is None
+    assert call.dialogue.agent_state == {}
+
+
+def test_a_call_is_not_quiet_while_an_event_waits() -> None:
+    """Nor before it is known what the caller said."""
+    call = engine_call(started=False)
+    assert not machine.is_quiet(call)
+    done(call)
+    assert machine.is_quiet(call)
+    spoken_turn(call)
+    assert not machine.is_quiet(call)
+
+
+def test_timers_that_are_due_are_told_in_the_order_of_their_times() -> None:
+    """And the runtime is told when to ask again."""
+    call = engine_call(started=False)
+    number = first(call).number
+    effects = feed(call, inputs.TimerSet(number, "1", "late", 300), inputs.TimerSet(number, "2", "early", 100))
+    assert effects == [SetTimer(300), SetTimer(100)]
+    feed(call, inputs.TimerSet(number, "3", "later", 900))
+    done(call)
+    assert feed(call, inputs.TimersDue(), now_ms=50) == [SetTimer(100)]
+    assert feed(call, inputs.TimersDue(), now_ms=300) == [DeliverEvents(), SetTimer(900)]
+    assert [event.data["name"] for event in ledger_of(call).waiting] == ["early", "late"]
+    assert ledger_of(call).timers == {"later": 900}
+
+
+def test_a_timer_for_which_there_is_no_room_waits_for_it() -> None:
+    """It comes with an acknowledgement, and no sooner is anything asked for."""
+    call = engine_call(started=False)
+    feed(call, inputs.TimerSet(first(call).number, "1", "remind", 100))
+    feed(call, *[inputs.DtmfPressed("1")] * MAX_WAITING)
+    assert feed(call, inputs.TimersDue(), now_ms=200) == [SetTimer(None)]
+    assert SetTimer(None) in done(call, now_ms=200)
+    assert kinds(call)[-1] == "timer"
+
+
+def test_a_call_that_is_taken_over_comes_with_what_waited_and_starts_again() -> None:
+    """Once, however often it moves before that is acknowledged."""
+    call = engine_call()
+    spoken_turn(call)
+    feed(call, inputs.Transcribed(item_id(1), "hello"))
+    moved = taken_over(taken_over(call))
+    assert kinds(moved) == ["heard", "asked", "started"]
+    assert ledger_of(moved).waiting[-1].data == {"resumed": True}
+    assert ledger_of(moved).waiting[-1].at_ms == 9000
+    assert machine.resume(moved) == [DeliverEvents()]
+
+
+def test_a_reply_whose_turn_is_not_understood_yet_is_asked_for_on_the_next_pod() -> None:
+    """Behind the start, once it is."""
+    call = engine_call()
+    spoken_turn(call)
+    moved = taken_over(call)
+    assert kinds(moved) == ["started"]
+    feed(moved, inputs.Transcribed(item_id(1), "hello"))
+    assert kinds(moved) == ["started", "heard", "asked"]
+
+
+@pytest.mark.parametrize("has_said", [False, True])
+def test_a_call_of_a_release_without_a_ledger_is_taken_over(*, has_said: bool) -> None:
+    """Its open response is asked for; the agent says it from the start, and what was said is passed over."""
+    call = new_call()
+    feed(call, inputs.CreateResponse({}))
+    if has_said:
+        feed(call, inputs.ResponseText(response_id(1), "One. "), inputs.ResponseAudio(response_id(1), SECOND))
+    moved = taken_over(call)
+    assert kinds(moved) == ["asked", "started"]
+    feed(moved, inputs.SpeechBegun(first(moved).number, "reply"))
+    span = ledger_of(moved).acts["reply"].span
+    assert span is not None
+    assert (span.text_from, span.audio_from) == (0, 0)
+    assert moved.response is not None
+    assert (moved.response.open_item.item_id is not None) == has_said
+
+
+def test_what_another_release_has_answered_is_not_asked_again() -> None:
+    """It kept the events, and did not know them."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    speak(call, "reply", "One.")
+    older = taken_over(call)
+    older.agent, waiting = None, older.agent
+    feed(older, inputs.ResponseFinished(response_id(1)), inputs.CreateResponse({}))
+    older.agent = waiting
+    moved = taken_over(older)
+    assert kinds(moved) == ["started", "asked"]
+    assert ledger_of(moved).acts == {}
+    assert ledger_of(moved).waiting[1].data == {"response_id": response_id(2)}
+
+
+def test_an_agent_without_events_forgets_the_ledger() -> None:
+    """Another release may come back to an agent with events: nothing of it must be outdated then."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({}))
+    feed(call, inputs.OnceBegun(first(call).number, "k"))
+    old = taken_over(call, has_engine=False)
+    assert old.agent is None
+    written = take_write(old, 0).fields
+    assert {name: written[name] for name in ("agent_events", "acts", "act:0")} == {
+        "agent_events": b"",
+        "acts": b"",
+        "act:0": b"",
+    }
+    assert kinds(taken_over(old)) == ["asked", "started"]
+
+
+def test_an_ended_call_asks_nothing_of_its_agent() -> None:
+    """What waits is gone with the call."""
+    call = engine_call(started=False)
+    feed(call, inputs.CreateResponse({}))
+    assert feed(call, inputs.EndCall("admin")) == []
+    assert ledger_of(call).waiting == []
+    assert "agent_events" not in take_write(call, 0).fields
