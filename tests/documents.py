@@ -15,8 +15,9 @@ from tests.house.imports import drawing
 from tests.house.measures import ROOT
 from tests.protocol.taken_fields import rows as taken_fields
 from voice_agent.edge_settings import EdgeSettings
+from voice_agent.invalid_settings import allowed_values
 from voice_agent.observe.metric_table import POD_LABELS, TABLE, Kind
-from voice_agent.settings import EDGE_PREFIX, PREFIX, SECRETS, Settings, allowed_values
+from voice_agent.settings import EDGE_PREFIX, PREFIX, SECRETS, Settings
 
 BEGIN, END = "<!-- made by `make docs` -->", "<!-- end of what `make docs` makes -->"
 MADE = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)

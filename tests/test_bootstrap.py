@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio as redis
 
 from voice_agent import bootstrap
-from voice_agent.agents.registry import AgentRegistry
 from voice_agent.bootstrap import AGREED_SECRET, find_secret
+from voice_agent.bootstrap_agents import PodAgents
 from voice_agent.call.schema import SCHEMA
 from voice_agent.errors import StoreRefused
 from voice_agent.runtime.pod.naming import OwnName
@@ -67,7 +67,7 @@ async def test_a_name_is_chosen_when_all_else_is_ready(monkeypatch: pytest.Monke
     """It is kept for seconds, until a heartbeat shows it; an agent may take longer to open."""
     order: list[str] = []
 
-    async def opened(self: AgentRegistry) -> None:
+    async def opened(self: PodAgents) -> None:
         order.append("agents")
 
     class Noted(OwnName):
@@ -75,7 +75,7 @@ async def test_a_name_is_chosen_when_all_else_is_ready(monkeypatch: pytest.Monke
             order.append("name")
             return await super().choose(wanted, parts)
 
-    monkeypatch.setattr(AgentRegistry, "open", opened)
+    monkeypatch.setattr(PodAgents, "open", opened)
     monkeypatch.setattr(bootstrap, "OwnName", Noted)
     async with bootstrap.build(Settings(store_url="memory://", agent="echo"), own_name=True) as parts:
         assert order == ["agents", "name"]

@@ -1,6 +1,6 @@
 """Settings: where they come from, and how a wrong one is told.
 
-Tests of `errors`, too.
+Tests of `errors` and `invalid_settings`, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from voice_agent.errors import SettingsError
-from voice_agent.settings import Settings, check_names, environment_of_child, known_names, load_settings
+from voice_agent.kit.naming import SETTINGS_PREFIX
+from voice_agent.settings import (
+    Settings,
+    agent_variables,
+    check_names,
+    environment_of_child,
+    known_names,
+    load_settings,
+)
 from voice_agent.stores.embedded import EmbeddedStore
 
 DESIGNED = (
@@ -112,7 +120,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("PORT", "tcp://10.0.0.1:80", "VOICE_PORT: tcp://10.0.0.1:80 is not a whole number; allowed: 1–65535."),
         ("DRAIN_MODE", "quickly", "VOICE_DRAIN_MODE: quickly is not known; allowed: handoff, finish."),
         ("LOG_FORMAT", "xml", "VOICE_LOG_FORMAT: xml is not known; allowed: json, console."),
-        ("COLOR", "two words", "VOICE_COLOR: two words is not a label"),
+        ("COLOR", "two words", "VOICE_COLOR: two words is not a label (letters, digits, '.', '_' and '-')."),
+        ("COLOR", "b" * 33, f"VOICE_COLOR: {'b' * 33} is too long; allowed: at most 32 characters."),
         ("CALL_TTL", "-1", "VOICE_CALL_TTL: -1 is too small; allowed: 10–604800."),
         ("IDLE_TIMEOUT", "soon", "VOICE_IDLE_TIMEOUT: soon is not a number"),
         ("ALLOWED_ORIGINS", "example.com", "VOICE_ALLOWED_ORIGINS: 'example.com' is not an origin"),
@@ -177,8 +186,21 @@ def test_the_routers_key_may_stand_beside_the_servers_settings() -> None:
 
 def test_an_unrelated_variable_is_only_warned_of() -> None:
     """What Kubernetes adds for services must not stop a pod."""
-    (warning,) = check_names(["VOICE_AGENT_SERVICE_HOST", "PATH"])
-    assert warning.startswith("VOICE_AGENT_SERVICE_HOST is not a setting and is ignored; the nearest name is VOICE_")
+    (warning,) = check_names(["VOICE_CHAT_SERVICE_HOST", "PATH"])
+    assert warning.startswith("VOICE_CHAT_SERVICE_HOST is not a setting and is ignored; the nearest name is VOICE_")
+
+
+def test_variables_of_agents_are_left_to_those_who_know_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which mean something, is known once the agents are; an empty one counts as unset, and VOICE_AGENT is ours."""
+    monkeypatch.setenv("VOICE_AGENT", "echo")
+    monkeypatch.setenv("VOICE_AGENT_DESK_LIMIT", "3")
+    monkeypatch.setenv("VOICE_AGENT_DESK_EMPTY", "")
+    settings, warnings = load_settings()
+    assert (settings.agent, warnings) == (("echo",), [])
+    assert agent_variables() == {"VOICE_AGENT_DESK_LIMIT": "3"}
+    assert not [name for name in known_names() if name.startswith(SETTINGS_PREFIX)]
+    monkeypatch.setenv("VOICE_AGENTS", "echo")
+    assert refusal() == "VOICE_AGENTS is not a setting; did you mean VOICE_AGENT?"
 
 
 def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

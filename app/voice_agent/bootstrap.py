@@ -16,7 +16,8 @@ import structlog
 import uvloop
 
 from voice_agent import __version__
-from voice_agent.agents.registry import FRONTDESK, AgentRegistry, default_agent, load_agents
+from voice_agent.agents.loading import FRONTDESK, default_agent
+from voice_agent.bootstrap_agents import PodAgents, make_agents
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import SettingsError, StoreRefused
 from voice_agent.extras import DEMO, missing_extra
@@ -56,7 +57,7 @@ class Application:
 
     pod: Pod
     app: FastAPI
-    agents: AgentRegistry
+    agents: PodAgents
     metrics: Metrics
     store: Store
 
@@ -78,9 +79,7 @@ async def build(
     shows. Raises `SettingsError` for an unknown store or agent, `StoreError` if the store cannot be had.
     """
     store = make_store(settings)
-    if not settings.agent and (missing := missing_extra(DEMO)) is not None:
-        log.warning("the demonstration is not installed", agent=default_agent(), missing=f"{FRONTDESK} {missing}")
-    agents = load_agents(settings.agent, speech_workers=settings.speech_workers or None)
+    agents = named_agents(settings)
     metrics = Metrics(version=__version__, color=settings.color)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -110,7 +109,7 @@ async def build(
             limits=pod_limits(settings),
             ports=PodPorts(
                 store=store,
-                agents=agents,
+                agents=agents.registry,
                 clock=SteadyClock(),
                 observer=metrics,
                 counters=metrics.counters,
@@ -135,6 +134,16 @@ async def build(
             )
             await stack.enter_async_context(kept_told(cost))
         yield Application(pod, build_app(view.pod, settings, view.metrics, secret), agents, metrics, store)
+
+
+def named_agents(settings: Settings) -> PodAgents:
+    """The agents of the settings, not opened yet; what an operator should know of them is logged."""
+    if not settings.agent and (missing := missing_extra(DEMO)) is not None:
+        log.warning("the demonstration is not installed", agent=default_agent(), missing=f"{FRONTDESK} {missing}")
+    agents, warnings = make_agents(settings)
+    for warning in warnings:
+        log.warning(warning)
+    return agents
 
 
 def make_store(settings: Settings) -> Store:
@@ -230,7 +239,7 @@ async def run_pod(settings: Settings, listener: socket.socket, on_started: Calla
         await serve_while_preparing(server, parts.agents, [listener])
 
 
-async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sockets: list[socket.socket]) -> None:
+async def serve_while_preparing(server: VoiceServer, agents: PodAgents, sockets: list[socket.socket]) -> None:
     """Serve until drained. Raises what keeps an agent from getting ready, after the calls were closed with 1012."""
     preparing = asyncio.create_task(prepare(agents), name="prepare")
 
@@ -246,7 +255,7 @@ async def serve_while_preparing(server: VoiceServer, agents: AgentRegistry, sock
         await preparing
 
 
-async def prepare(agents: AgentRegistry) -> None:
+async def prepare(agents: PodAgents) -> None:
     """What need not be done before the first health check is answered, so that the first call finds it done."""
     await agents.ready()
     # What was made so far stays: the collector need not look at it again and again.

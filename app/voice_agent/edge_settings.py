@@ -14,7 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
-from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, LABEL, MIB, PREFIX, TlsFiles, check_networks, tls_files
+from voice_agent.kit.naming import LABEL
+from voice_agent.settings import DAYS, EDGE_PREFIX, HOURS, KIB, MIB, PREFIX, TlsFiles, check_networks, tls_files
 
 
 class EdgeSettings(BaseSettings):

@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from voice_agent import bootstrap
-from voice_agent.agents.registry import load_agents
+from voice_agent.bootstrap_agents import make_agents
 from voice_agent.errors import SettingsError
 from voice_agent.host.pod import HostPod, worker_name
 from voice_agent.host.supervisor import Supervisor
@@ -87,7 +87,7 @@ class Host:
                 "take embedded://, a Redis, or 1 worker."
             )
         bootstrap.make_store(settings)
-        load_agents(settings.agent)
+        make_agents(settings)
         self._sockets = bind_shared(settings.host, settings.port, workers)
         # Before the workers are forked, so that they share the modules' memory and start at once.
         import_module("voice_agent.web.application")

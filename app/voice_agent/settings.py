@@ -10,12 +10,11 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -25,6 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from voice_agent.call.closing import moved_to
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import SettingsError
+from voice_agent.invalid_settings import HIDDEN, line
+from voice_agent.kit.naming import LABEL, SETTINGS_PREFIX
 
 PREFIX = "VOICE_"
 EDGE_PREFIX = "VOICE_EDGE_"
@@ -44,7 +45,7 @@ EMBEDDED = "embedded://"
 STATE_HOME = "XDG_STATE_HOME"
 UNSET_STORE = "~/.local/state/voice-agent/store"
 """Where the embedded store is without that variable."""
-LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+NO_LABEL = "is not a label (letters, digits, '.', '_' and '-')"
 
 
 class TlsFiles(NamedTuple):
@@ -286,22 +287,31 @@ SECRETS = frozenset({"secret", "admin_token", "store_url"}) | KEY_LISTS
 """May come from a file and are never shown; the store's URL holds its password."""
 
 
+def read_secret(variable: str, environment: Mapping[str, str]) -> str | None:
+    """The content of the file that ``<variable>_FILE`` names, without the line end at its end; None: it names none.
+
+    Raises `SettingsError` for a file that cannot be read, and if the secret is set by itself too.
+    """
+    path = environment.get(variable + FILE_SUFFIX)
+    if not path:
+        return None
+    if environment.get(variable):
+        raise SettingsError(f"{variable} and {variable}{FILE_SUFFIX} are both set; keep one of them.")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"{variable}{FILE_SUFFIX}: cannot read {path!r}: {reason}.") from error
+
+
 class SecretFiles(PydanticBaseSettingsSource):
     """Reads secrets from the files that ``VOICE_<NAME>_FILE`` names; a line end at the file's end is not part of it."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """The content of the file for one field; None when no file is named."""
-        variable = PREFIX + field_name.upper()
-        path = os.environ.get(variable + FILE_SUFFIX)
-        if field_name not in SECRETS or not path:
+        text = read_secret(PREFIX + field_name.upper(), os.environ) if field_name in SECRETS else None
+        if text is None:
             return None, field_name, False
-        if os.environ.get(variable):
-            raise SettingsError(f"{variable} and {variable}{FILE_SUFFIX} are both set; keep one of them.")
-        try:
-            text = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"{variable}{FILE_SUFFIX}: cannot read {path!r}: {reason}.") from error
         return text.replace("\n", ",") if field_name in KEY_LISTS else text, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -338,6 +348,11 @@ def environment_of_child(**settings: object) -> dict[str, str]:
     return {**kept, **{PREFIX + name.upper(): str(value) for name, value in settings.items()}}
 
 
+def agent_variables() -> dict[str, str]:
+    """What the environment says to agents, by the whole name of each variable; an empty one counts as unset."""
+    return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS_PREFIX) and value}
+
+
 def known_names() -> list[str]:
     """Every variable that means something, in the order of `Settings`."""
     names: list[str] = []
@@ -358,8 +373,8 @@ SERVERS_KEYS = frozenset({"VOICE_API_KEYS", "VOICE_API_KEYS_FILE"})
 def check_names(environment: Iterable[str]) -> list[str]:
     """Warnings about ``VOICE_`` variables that mean nothing; raises `SettingsError` for one that looks misspelt.
 
-    Others are only warned of, for Kubernetes puts variables such as
-    ``VOICE_AGENT_SERVICE_HOST`` into every container beside a service of that name.
+    Others are only warned of, for Kubernetes puts variables such as ``VOICE_STORE_SERVICE_HOST`` into every container
+    beside a service of that name. Those of agents are judged when these are known: see `agent_settings`.
     """
     known = known_names()
     present = sorted(name for name in environment if name.upper().startswith(PREFIX))
@@ -367,17 +382,21 @@ def check_names(environment: Iterable[str]) -> list[str]:
     for name in present:
         if (
             name in known
-            or name.startswith(EDGE_PREFIX)
+            or name.startswith((EDGE_PREFIX, SETTINGS_PREFIX))
             or name == ROUTERS_KEY
             or (name == CALLERS_KEY and not SERVERS_KEYS.isdisjoint(present))
         ):
             continue
-        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
-        if near:
-            raise SettingsError(f"{name} is not a setting; did you mean {near[0]}?")
+        if (near := misspelt(name, known)) is not None:
+            raise SettingsError(f"{name} is not a setting; did you mean {near}?")
         nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
         warnings.append(f"{name} is not a setting and is ignored; the nearest name is {nearest}.")
     return warnings
+
+
+def misspelt(name: str, known: Sequence[str]) -> str | None:
+    """Which of the known names `name` looks like; None if like none of them."""
+    return next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)), None)
 
 
 def refuse_exposed(settings: Settings) -> None:
@@ -412,20 +431,6 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-_PROBLEMS = {
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "greater_than_equal": "is too small",
-    "less_than_equal": "is too large",
-    "string_too_long": "is too long",
-    "string_too_short": "is empty",
-    "string_pattern_mismatch": "is not a label (letters, digits, '.', '_' and '-')",
-    "literal_error": "is not known",
-    "enum": "is not known",
-}
-
-
 OPTIONS = {"store_url": "--store"}
 """Options of the command line that are not called like their setting."""
 
@@ -438,20 +443,5 @@ def describe(error: ValidationError, given: Mapping[str, object]) -> str:
     value = given.get(field, os.environ.get(variable, ""))
     if field in given:
         variable = OPTIONS.get(field) or "--" + field.replace("_", "-")
-    problem = _PROBLEMS.get(first["type"])
-    if problem is None:
-        return f"{variable}: {first['msg'].removeprefix('Value error, ')}."
-    shown = "the value" if field in SECRETS else str(value)
-    allowed = allowed_values(field)
-    return f"{variable}: {shown} {problem}{f'; allowed: {allowed}' if allowed else ''}."
-
-
-def allowed_values(field: str, declared: type[BaseSettings] = Settings) -> str:
-    """What a setting may be, for people: ``1-65535`` or ``json, console``; empty if anything goes."""
-    info = declared.model_fields[field]
-    bounds = {key: getattr(part, key) for part in info.metadata for key in ("ge", "le") if hasattr(part, key)}
-    if bounds:
-        return f"{bounds['ge']}–{bounds['le']}"
-    if isinstance(info.annotation, type) and issubclass(info.annotation, StrEnum):
-        return ", ".join(info.annotation)
-    return ", ".join(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ""
+    shown = HIDDEN if field in SECRETS else str(value)
+    return line(variable, first, shown, Settings, {"string_pattern_mismatch": NO_LABEL})

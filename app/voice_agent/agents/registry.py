@@ -1,137 +1,108 @@
-"""Which agents there are, and which one answers to a model's name.
-
-A package adds an agent with an entry point of the group ``voice_agent.agents``: it
-names a callable that takes nothing and returns a `TurnAgent`. A file names one too, as ``agent.py:Clock``, without
-being installed. A pod makes and opens the agents that its settings name,
-and beside them `echo` and `loopback`, which cost nothing.
-"""
+"""Which agents a pod serves, and which one answers to a model's name."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 
 from voice_agent.agents.base import GetsReady, TurnAgent
-from voice_agent.agents.echo import Echo
-from voice_agent.agents.files import FILE, load_from_file
-from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.files import AgentFile
 from voice_agent.errors import ConnectionRefused, SettingsError
-from voice_agent.extras import DEMO, missing_extra
+from voice_agent.kit.agent import Agent, Kit
+from voice_agent.kit.naming import settings_prefix
 
-ENTRY_POINT_GROUP = "voice_agent.agents"
-FRONTDESK = "frontdesk"
-_NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
-"""What an agent without would fail at its first call, and not at the start."""
 STOCK_PREFIX = "gpt-"
 """Clients made for OpenAI ask for models of this name; they get the default agent."""
 
 
-class AgentRegistry:
-    """The agents of a pod, by name. Later agents replace earlier ones of the same name."""
+@dataclass(frozen=True, slots=True)
+class ServedAgent:
+    """One of them."""
 
-    def __init__(self, agents: Iterable[TurnAgent], *, default: str) -> None:
-        """Raises `SettingsError` when no agent is called `default`."""
-        self._agents = {agent.name: agent for agent in agents}
-        if default not in self._agents:
+    agent: TurnAgent | Agent
+    origin: str
+    """How the operator named it."""
+    file: AgentFile | None = None
+    """The file that it is from, if it is from one."""
+
+
+class AgentRegistry:
+    """The agents of a pod, by name."""
+
+    def __init__(self, served: Iterable[ServedAgent], *, default: str) -> None:
+        """Raises `SettingsError` when no agent is called `default`, or two have one name or one name for settings."""
+        self.served: dict[str, ServedAgent] = {}
+        by_prefix: dict[str, ServedAgent] = {}
+        for one in served:
+            prefix = settings_prefix(one.agent.name)
+            if (other := by_prefix.setdefault(prefix, one)) is not one:
+                raise SettingsError(_alike(other, one, prefix))
+            self.served[one.agent.name] = one
+        if default not in self.served:
             raise SettingsError(f"There is no agent {default!r}; known are {self._known()}.")
-        self._default = self._agents[default]
+        self._default = default
         self._opened = AsyncExitStack()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, in alphabetical order."""
-        return tuple(sorted(self._agents))
+        return tuple(sorted(self.served))
 
-    def agent(self, model: str) -> TurnAgent:
+    def agent(self, model: str) -> TurnAgent | Agent:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one.
 
         The empty name and any that starts with ``gpt-`` mean the default agent, unless an
         agent has that very name. A provider may stand before a name: ``openai/gpt-realtime``.
         """
         name = model.rpartition("/")[2]
-        found = self._agents.get(model) or self._agents.get(name)
+        found = self.served.get(model) or self.served.get(name)
+        if found is None and (not model or name.startswith(STOCK_PREFIX)):
+            found = self.served[self._default]
         if found is not None:
-            return found
-        if not model or name.startswith(STOCK_PREFIX):
-            return self._default
+            return found.agent
         raise ConnectionRefused(
             400, "model_not_found", f"There is no agent {model!r}; known are {self._known()}.", param="model"
         )
 
-    async def open(self) -> None:
-        """Open every agent. When one fails, those opened before it are closed again and its error is raised."""
+    async def open(self, kits: Mapping[str, Kit] | None = None) -> None:
+        """Open every agent, with the kit of its name. When one fails, those before it are closed and it is raised."""
         try:
-            for agent in self._agents.values():
-                self._opened.push_async_callback(agent.close)
-                await agent.open()
+            for name, one in self.served.items():
+                self._opened.push_async_callback(self._close, name)
+                await opened(one.agent, (kits or {}).get(name))
         except BaseException:
             await self.close()
             raise
 
     async def ready(self) -> None:
         """Wait until no agent's calls need to wait for its models. Raises what keeps one from that."""
-        await asyncio.gather(*(agent.ready() for agent in self._agents.values() if isinstance(agent, GetsReady)))
+        await asyncio.gather(
+            *(one.agent.ready() for one in self.served.values() if isinstance(one.agent, GetsReady | Agent))
+        )
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Every agent is closed, whatever the others raise."""
         await self._opened.aclose()
 
+    async def _close(self, name: str) -> None:
+        await self.served[name].agent.close()
+
     def _known(self) -> str:
         return ", ".join(repr(name) for name in self.names)
 
 
-def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None) -> AgentRegistry:
-    """The agents called `names`, the first of which is the default, and `echo` and `loopback`.
-
-    Without names it is `frontdesk`, or `echo` where the extra that it needs is not installed. `speech_workers`:
-    processes for hearing and speaking, None for as many as fit the machine. A name may also be ``file.py:Class``.
-    Raises `SettingsError` for a name that nobody has, an extra that is missing, and an entry point or a file that
-    cannot be loaded or makes no agent.
-    """
-    names = names or [default_agent()]
-    made: dict[str, TurnAgent] = {agent.name: agent for agent in (Echo(), Loopback())}
-    plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
-    default = ""
-    for name in names:
-        agent = made.get(name)
-        if name in plugins:
-            agent = _made(name, plugins[name].value, plugins[name].load)
-        elif FILE.fullmatch(name):
-            agent = _made(name, name, partial(load_from_file, name))
-        elif name == FRONTDESK:
-            agent = _frontdesk(speech_workers)
-        if agent is None:
-            known = ", ".join(repr(known) for known in sorted({FRONTDESK, *made, *plugins}))
-            raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}, and FILE.py:Class.")
-        made[agent.name] = agent
-        default = default or agent.name
-    return AgentRegistry(made.values(), default=default)
+async def opened(agent: TurnAgent | Agent, kit: Kit | None) -> None:
+    """Open an agent of either kind; None: a kit in which there is nothing."""
+    if isinstance(agent, Agent):
+        await agent.open(kit or Kit())
+    else:
+        await agent.open()
 
 
-def default_agent() -> str:
-    """Which one it is where none is named."""
-    return FRONTDESK if missing_extra(DEMO) is None else Echo.name
-
-
-def _frontdesk(speech_workers: int | None) -> TurnAgent:
-    if (missing := missing_extra(DEMO)) is not None:
-        raise SettingsError(f"VOICE_AGENT: the agent {FRONTDESK!r} {missing}; or take another, such as --agent echo.")
-    from voice_agent.agents.frontdesk import FrontDesk
-    from voice_agent.speech.workers import SpeechWorkers
-
-    return FrontDesk(SpeechWorkers(speech_workers))
-
-
-def _made(name: str, where: str, load: Callable[[], Callable[[], TurnAgent]]) -> TurnAgent:
-    try:
-        agent = load()()
-    except Exception as error:
-        of = "" if where == name else f" of {where!r}"
-        raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {error}") from error
-    lacks = [name for name in _NEEDED if not hasattr(agent, name)]
-    if lacks or not isinstance(agent.name, str):
-        raise SettingsError(f"{where!r} made something that is no agent: it has no {', '.join(lacks) or 'name'}.")
-    return agent
+def _alike(one: ServedAgent, other: ServedAgent, prefix: str) -> str:
+    if one.agent.name == other.agent.name:
+        return f"VOICE_AGENT: {one.origin} and {other.origin} are both called {one.agent.name!r}; rename one of them."
+    names = f"{one.agent.name!r} and {other.agent.name!r}"
+    return f"VOICE_AGENT: the agents {names} would share their settings, {prefix}…; rename one of them."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from voice_agent.kit.call import Call
 from voice_agent.kit.ear import Ear
@@ -12,44 +12,73 @@ from voice_agent.kit.voice import Voice
 
 if TYPE_CHECKING:
     import httpx
+    from pydantic import BaseModel
+
+
+class _SharedClient:
+    """Made when it is first asked for: importing httpx takes longer than many a server's start."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    def get(self) -> httpx.AsyncClient:
+        if self._client is None:
+            import httpx
+
+            self._client = httpx.AsyncClient()
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
 
 
 @dataclass(slots=True)
 class Kit:
     """What a pod gives an agent to work with."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """This agent's own settings: ``VOICE_AGENT_<NAME>_…``, over those of its TOML file. Names in lower case."""
+    settings: Any = field(default_factory=dict)
+    """This agent's own: an instance of its class `Settings`; without one, a mapping of names in lower case to text, or
+    to what its TOML file says."""
     ears: Mapping[str, Ear] = field(default_factory=dict)
     """By name; all are opened."""
     voices: Mapping[str, Voice] = field(default_factory=dict)
-    _http: httpx.AsyncClient | None = None
+    _http: _SharedClient = field(default_factory=_SharedClient)
 
     @property
     def http(self) -> httpx.AsyncClient:
         """One client for all agents of the pod, made when it is first asked for; the pod closes it."""
-        if self._http is None:
-            import httpx
+        return self._http.get()
 
-            self._http = httpx.AsyncClient()
-        return self._http
+    def with_settings(self, settings: Any) -> Self:
+        """The same for an agent that has other settings."""
+        return replace(self, settings=settings)
 
     async def close(self) -> None:
-        """Close what it holds."""
-        if self._http is not None:
-            await self._http.aclose()
+        """Close what all of them share."""
+        await self._http.close()
 
 
 class Agent:
     """Something that answers calls. One instance serves all calls of a pod; every method has a default."""
 
     name: str = ""
+    """What callers ask for as the model: letters, digits, ``.``, ``_`` and ``-``."""
+    Settings: ClassVar[type[BaseModel] | None] = None
+    """What settings it takes; they are checked before the server starts, and are in `Kit.settings`.
+
+    Each comes from ``VOICE_AGENT_<NAME>_<SETTING>``, or else from the TOML file that ``VOICE_AGENT_<NAME>_SETTINGS``
+    names; a `SecretStr` also from the file that ``VOICE_AGENT_<NAME>_<SETTING>_FILE`` names. None: it takes any.
+    """
     ear: Ear | None = None
-    """Which one hears its callers; None: the server's own. A plain `Ear()` understands nothing."""
+    """Which one hears its callers; None: the server's own. ``VOICE_AGENT_<NAME>_EAR`` names another.
+
+    A plain `Ear()` understands nothing.
+    """
     voice: Voice | None = None
     """Which one says what `Speech.text` is given; None: the server's own, without which it is not served.
 
-    A plain `Voice()` is for an agent that has no text said.
+    ``VOICE_AGENT_<NAME>_VOICE`` names another. A plain `Voice()` is for an agent that has no text said.
     """
     lead_ms: int | None = None
     """How far ahead of real time its audio may be sent, in milliseconds; None: as its voice says."""

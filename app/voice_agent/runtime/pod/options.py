@@ -9,6 +9,7 @@ from typing import Protocol
 
 from voice_agent.agents.base import TurnAgent
 from voice_agent.call.schema import READS_SCHEMAS
+from voice_agent.kit.agent import Agent
 from voice_agent.runtime.pod.overload import ENTER_S
 from voice_agent.runtime.ports import FleetClock, Observer
 from voice_agent.runtime.recordings import NoRecordings, Recordings
@@ -18,7 +19,7 @@ from voice_agent.stores.base import PodCounters, Store
 class Agents(Protocol):
     """Where agents come from."""
 
-    def agent(self, model: str) -> TurnAgent:
+    def agent(self, model: str) -> TurnAgent | Agent:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one."""
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from voice_agent.agents.base import TurnAgent
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.inputs import ClaimGranted, WriteLost
 from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
+from voice_agent.kit.agent import Agent
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.claims import Claims
 from voice_agent.runtime.durability.committer import Committer
@@ -69,7 +71,7 @@ class Ownership:
 
     async def make(self, request: StartCall) -> LiveCall:
         """A new call, durable before anybody hears of it; while the store is away, from memory."""
-        agent = self._ports.agents.agent(request.model)
+        agent = _of_turns(self._ports.agents.agent(request.model))
         settings = self._settings
         now_ms = self._ports.clock.wall_ms()
         made = CallMade(
@@ -193,7 +195,7 @@ class Ownership:
             pod=settings.pod,
         )
         try:
-            agent = self._ports.agents.agent(call.identity.model)
+            agent = _of_turns(self._ports.agents.agent(call.identity.model))
         except ConnectionRefused as refused:
             # Not the client's error: another pod, of another version, may know the agent.
             problem = f"This pod has no agent {call.identity.model!r}; try again."
@@ -251,3 +253,9 @@ class Ownership:
                 return self._from_memory(live)
         # It may stand for a call that another pod knows: a new one now would lose that one for good.
         raise store_failed(error) from error
+
+
+def _of_turns(agent: TurnAgent | Agent) -> TurnAgent:
+    if isinstance(agent, Agent):
+        raise unavailable("agent_unknown", f"The agent {agent.name!r} cannot be served yet.")
+    return agent

@@ -1,0 +1,120 @@
+"""Making the agents that settings name, and seeing that each is one.
+
+A package adds an agent with an entry point of the group ``voice_agent.agents``: it names a callable that takes nothing
+and returns an `Agent`, such as its class. A file names one too, as ``agent.py:Clock``, without being installed. A pod
+makes the agents that its settings name, and beside them `echo` and `loopback`, which cost nothing.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+from voice_agent.agents.base import TurnAgent
+from voice_agent.agents.echo import Echo
+from voice_agent.agents.files import FILE, AgentFile
+from voice_agent.agents.loopback import Loopback
+from voice_agent.agents.registry import AgentRegistry, ServedAgent
+from voice_agent.errors import SettingsError
+from voice_agent.extras import DEMO, missing_extra
+from voice_agent.kit.agent import Agent
+from voice_agent.kit.naming import is_name
+
+ENTRY_POINT_GROUP = "voice_agent.agents"
+FRONTDESK = "frontdesk"
+_COROUTINES = ("open", "ready", "close", "run")
+_NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
+"""What an agent of turns without would fail at its first call, and not at the start."""
+
+
+def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None) -> AgentRegistry:
+    """The agents called `names`, the first of which is the default, and `echo` and `loopback`.
+
+    Without names it is `frontdesk`, or `echo` where the extra that it needs is not installed. `speech_workers`:
+    processes for hearing and speaking, None for as many as fit the machine. A name may also be ``file.py:Class``.
+    Raises `SettingsError` for a name that nobody has, an extra that is missing, an entry point or a file that cannot
+    be loaded or makes no agent, and two agents that cannot be told apart.
+    """
+    built_in: dict[str, TurnAgent] = {agent.name: agent for agent in (Echo(), Loopback())}
+    plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    served: list[ServedAgent] = []
+    for name in dict.fromkeys(names or [default_agent()]):
+        if name in plugins:
+            value = plugins[name].value
+            served.append(ServedAgent(_made(name, value, plugins[name].load), f"{name} ({value})"))
+        elif FILE.fullmatch(name):
+            file = AgentFile.named(name)
+            served.append(ServedAgent(_made(name, name, file.load), name, file))
+        elif name == FRONTDESK:
+            served.append(ServedAgent(_frontdesk(speech_workers), name))
+        elif name in built_in:
+            served.append(ServedAgent(built_in.pop(name), name))
+        else:
+            known = ", ".join(repr(known) for known in sorted({FRONTDESK, *plugins, Echo.name, Loopback.name}))
+            raise SettingsError(f"VOICE_AGENT: there is no agent {name!r}; known are {known}, and FILE.py:Class.")
+    default = served[0].agent.name
+    return AgentRegistry([*served, *(ServedAgent(agent, name) for name, agent in built_in.items())], default=default)
+
+
+def default_agent() -> str:
+    """Which one it is where none is named."""
+    return FRONTDESK if missing_extra(DEMO) is None else Echo.name
+
+
+def load_from_file(file: AgentFile) -> TurnAgent | Agent:
+    """A new agent from its file. Raises `SettingsError` if that cannot be run or makes none."""
+    where = f"{file.path}:{file.attribute}"
+    return _made(where, where, file.load)
+
+
+def _frontdesk(speech_workers: int | None) -> TurnAgent:
+    if (missing := missing_extra(DEMO)) is not None:
+        raise SettingsError(f"VOICE_AGENT: the agent {FRONTDESK!r} {missing}; or take another, such as --agent echo.")
+    from voice_agent.agents.frontdesk import FrontDesk
+    from voice_agent.speech.workers import SpeechWorkers
+
+    return FrontDesk(SpeechWorkers(speech_workers))
+
+
+def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> TurnAgent | Agent:
+    try:
+        agent = load()()
+    except Exception as error:
+        of = "" if where == name else f" of {where!r}"
+        raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {_in_one_line(error)}.") from error
+    wrong = "; ".join(_what_is_wrong(agent))
+    if wrong:
+        raise SettingsError(f"{where!r} made something that is no agent: {wrong}.")
+    return agent  # type: ignore[no-any-return]  # this is what was seen to
+
+
+def _what_is_wrong(made: object) -> Iterator[str]:
+    """Each reason why it cannot be served; the ends of a sentence."""
+    kind = type(made).__name__
+    if isinstance(made, Agent):
+        if not made.name:
+            yield f"{kind} has no name"
+        elif not is_name(made.name):
+            yield f"{made.name!r} cannot be a name (letters, digits, '.', '_' and '-', at most 128)"
+        for method in _COROUTINES:
+            if not iscoroutinefunction(getattr(made, method)):
+                yield f"{kind}.{method} is not 'async def' without a yield"
+    elif not all(hasattr(made, needed) for needed in _NEEDED):
+        yield f"{kind} is no subclass of voice_agent.Agent"
+    elif not isinstance(made.name, str):  # type: ignore[attr-defined]  # it has one
+        yield f"{kind} has no name"
+
+
+def _in_one_line(error: Exception) -> str:
+    """What went wrong, and in which line of the file that was run, if it was in one."""
+    said = " ".join(str(error).split())
+    if isinstance(error, SyntaxError | OSError):
+        return said  # They say where.
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    place = frames[-1] if frames and frames[-1].filename != __file__ else None
+    where = f" ({Path(place.filename).name}, line {place.lineno})" if place is not None else ""
+    return f"{type(error).__name__}: {said}{where}"

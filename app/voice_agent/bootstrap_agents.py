@@ -1,0 +1,82 @@
+"""Puts the agents of a pod together: each is loaded, gets its settings, its ear and its voice, and is opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+from voice_agent.agent_settings import EAR, VOICE, AgentSettings, settings_of_all
+from voice_agent.agents.loading import load_agents
+from voice_agent.agents.registry import AgentRegistry
+from voice_agent.errors import SettingsError
+from voice_agent.kit.agent import Agent, Kit
+from voice_agent.kit.naming import settings_prefix
+from voice_agent.settings import Settings, agent_variables
+from voice_agent.speech.providers import SpeechProviders
+from voice_agent.speech.workers import SpeechWorkers
+
+T = TypeVar("T")
+
+
+class PodAgents:
+    """The agents of a pod, and what they hear and speak with."""
+
+    def __init__(
+        self, registry: AgentRegistry, settings: Mapping[str, AgentSettings], providers: SpeechProviders
+    ) -> None:
+        """`settings`: of each agent that takes any. Gives each its ear and its voice; raises `SettingsError`."""
+        self.registry = registry
+        self._settings = settings
+        self._providers = providers
+        self._opened = AsyncExitStack()
+        for name, its in settings.items():
+            agent = registry.served[name].agent
+            assert isinstance(agent, Agent), "no other kind takes settings"
+            equip(agent, its, providers)
+
+    async def open(self) -> None:
+        """Open all of them. When one fails, what was opened is closed again, and its error is raised."""
+        kit = Kit(ears=self._providers.ears, voices=self._providers.voices)
+        async with AsyncExitStack() as opening:
+            opening.push_async_callback(kit.close)
+            await self._providers.open()
+            opening.push_async_callback(self._providers.close)
+            await self.registry.open({name: kit.with_settings(its.values) for name, its in self._settings.items()})
+            opening.push_async_callback(self.registry.close)
+            self._opened = opening.pop_all()
+
+    async def ready(self) -> None:
+        """Wait until no call needs to wait for models. Raises what keeps one of them from that."""
+        await asyncio.gather(self._providers.ready(), self.registry.ready())
+
+    async def close(self) -> None:
+        """Close what was opened, last first; safe to call twice."""
+        await self._opened.aclose()
+
+
+def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
+    """The agents that the settings name, not opened yet, and warnings to be logged.
+
+    Raises `SettingsError` for an agent that there is not, that is none, that has a wrong setting, or that has no voice.
+    """
+    speech_workers = settings.speech_workers or None
+    registry = load_agents(settings.agent, speech_workers=speech_workers)
+    found, warnings = settings_of_all(registry.served, agent_variables())
+    return PodAgents(registry, found, SpeechProviders(SpeechWorkers(speech_workers))), warnings
+
+
+def equip(agent: Agent, settings: AgentSettings, providers: SpeechProviders) -> None:
+    """Give an agent the ear and the voice that are set for it, its own, or the server's. Raises `SettingsError`."""
+    agent.ear = _had(agent, EAR, settings.ear, providers.ear_for)
+    agent.voice = _had(agent, VOICE, settings.voice, providers.voice_for)
+
+
+def _had(agent: Agent, kind: str, name: str, find: Callable[[Agent, str], T]) -> T:
+    try:
+        return find(agent, name)
+    except SettingsError as error:
+        if not name:
+            raise
+        raise SettingsError(f"{settings_prefix(agent.name)}{kind.upper()}: {error}") from error
