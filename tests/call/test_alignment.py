@@ -81,10 +81,20 @@ def test_between_entries_text_passes_at_an_even_pace(alignment: Alignment, chars
     [
         (1000, 15, [[0, 0], [500, 7], [1000, 15]]),
         (900, 7, [[0, 0], [500, 7], [900, 7]]),
-        (1900, 9, [[0, 0], [500, 7], [1900, 9]]),
+        (1900, 9, [[0, 0], [500, 7], [625, 9], [1900, 9]]),
         (0, 0, [[0, 0]]),
     ],
 )
 def test_an_alignment_that_is_cut_ends_where_it_was_cut(at_ms: int, at_chars: int, left: Alignment) -> None:
     """No entry is left that stands there or behind it, nor one of a word that was left out."""
     assert cut([[0, 0], [500, 7], [1000, 15], [2000, 29]], at_ms, at_chars) == left
+
+
+@pytest.mark.parametrize("first_ms", range(0, 1001, 20))
+def test_what_was_cut_once_is_cut_again_as_if_it_had_not_been(first_ms: int) -> None:
+    """The server cuts what it had not sent, then the client what was not heard: in which order makes no difference."""
+    text, words = "answer 1 ok part", [[0, 0], [420, 7], [540, 9], [720, 12], [1000, 16]]
+    said = heard_text(text, words, first_ms)
+    cut_once = cut(words, first_ms, len(said))
+    for heard_ms in range(0, first_ms + 1, 10):
+        assert heard_text(said, cut_once, heard_ms) == heard_text(text, words, heard_ms)

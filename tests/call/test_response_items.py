@@ -98,7 +98,7 @@ def test_an_item_that_is_cut_short_ends_with_what_was_sent(is_second: bool) -> N
     feed(call, inputs.CancelResponse())
     entry = last_of(call)
     assert entry.item["content"][0]["transcript"] == "one two. three four"
-    assert entry.alignment == [[0, 0], [1000, 9], [1800, 19]]
+    assert entry.alignment == [[0, 0], [1000, 9], [1667, 19], [1800, 19]]
 
 
 @pytest.mark.parametrize(

@@ -357,10 +357,14 @@ def test_all_of_an_item_may_be_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("alignment", "left"),
-    [(None, "one two"), ([[0, 0], [800, 4], [1000, 18]], ""), ([[0, 0], [400, 4], [1000, 18]], "one")],
+    ("alignment", "left", "ends"),
+    [
+        (None, "one two", [[389, 7]]),
+        ([[0, 0], [800, 4], [1000, 18]], "", []),
+        ([[0, 0], [400, 4], [1000, 18]], "one", [[300, 3]]),
+    ],
 )
-def test_what_is_left_is_aligned_as_it_was_said(alignment: Alignment | None, left: str) -> None:
+def test_what_is_left_is_aligned_as_it_was_said(alignment: Alignment | None, left: str, ends: Alignment) -> None:
     """A cut item ends where it was cut; one of a record without alignment was said at an even pace."""
     call = new_call()
     said = spoken(call, "one two three four")
@@ -369,7 +373,7 @@ def test_what_is_left_is_aligned_as_it_was_said(alignment: Alignment | None, lef
     entry.alignment = alignment
     feed(call, inputs.TruncateItem(said, 0, 500))
     assert kept(call) == left
-    assert entry.alignment == [[0, 0], [500, len(left)]]
+    assert entry.alignment == [[0, 0], *ends, [500, len(left)]]
     assert call.conversation.packed_bytes == len(entry.pack())
 
 

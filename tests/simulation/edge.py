@@ -15,7 +15,6 @@ from websockets.http11 import Response
 from websockets.speedups import apply_mask
 
 from tests.simulation.caller import Refusal
-from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Connection, Lane
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
@@ -27,6 +26,7 @@ from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_socket import PodSocket
 from voice_agent.edge.resuming import POD_HEADER, Resuming
+from voice_agent.testing.virtual_loop import Process, VirtualLoop
 from voice_agent.websocket.frames import (
     CLOSE,
     MASK_BYTES,
@@ -60,7 +60,7 @@ class Pods(Protocol):
 class PodTransport(asyncio.Transport):
     """Under a `PodSocket`: what it writes goes to a simulated connection, what comes there goes to it."""
 
-    def __init__(self, loop: SimLoop, connection: Connection, random: Random, wrote: Callable[[str], None]) -> None:
+    def __init__(self, loop: VirtualLoop, connection: Connection, random: Random, wrote: Callable[[str], None]) -> None:
         super().__init__()
         self.connection = connection
         self._loop = loop
@@ -164,7 +164,7 @@ class _Arriving(Lane):
 class CallerLink:
     """A caller's connection to the edge; the edge's side is `edge_call.CallerConnection`."""
 
-    def __init__(self, loop: SimLoop, weather: Weather, process: Process, witness: Witness) -> None:
+    def __init__(self, loop: VirtualLoop, weather: Weather, process: Process, witness: Witness) -> None:
         self.up = Lane(loop, weather)
         self.down = _Arriving(loop, weather)
         self.process = process
@@ -244,7 +244,7 @@ class CallerLink:
 class SimEdge:
     """One edge process, which outlives everything."""
 
-    def __init__(self, loop: SimLoop, weather: Weather, witness: Witness, random: Random, pods: Pods) -> None:
+    def __init__(self, loop: VirtualLoop, weather: Weather, witness: Witness, random: Random, pods: Pods) -> None:
         self.process = loop.process("edge")
         self._loop = loop
         self._weather = weather

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from tests.simulation.loop import SimLoop, run_now
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 from tests.upgrade.releases import Release, added_to
@@ -27,6 +26,7 @@ from voice_agent.stores.base import (
     WriteOutcome,
 )
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import VirtualLoop, run_now
 
 _NUMBERED = b'{"event_id":"evt_'
 ANSWER_S = 2.0
@@ -36,7 +36,7 @@ ANSWER_S = 2.0
 class StoreLink(Store):
     """One pod's way to the store that all pods share."""
 
-    def __init__(self, server: MemoryStore, loop: SimLoop, pod: str, weather: Weather, witness: Witness) -> None:
+    def __init__(self, server: MemoryStore, loop: VirtualLoop, pod: str, weather: Weather, witness: Witness) -> None:
         super().__init__(ttl_s=server.ttl_s)
         self._server = server
         self._loop = loop
@@ -212,7 +212,7 @@ def _once_more(ask: Callable[[], Coroutine[Any, Any, Any]]) -> None:
 class Lane:
     """One direction of a connection: in order, each message with a delay of its own."""
 
-    def __init__(self, loop: SimLoop, weather: Weather) -> None:
+    def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
         self._loop = loop
         self._weather = weather
         self._inbox: deque[Any] = deque()
@@ -256,7 +256,7 @@ class Lane:
 class Connection(Transport):
     """A WebSocket between a caller and a pod; the pod's side is a `Transport`."""
 
-    def __init__(self, loop: SimLoop, weather: Weather, witness: Witness, pod: str) -> None:
+    def __init__(self, loop: VirtualLoop, weather: Weather, witness: Witness, pod: str) -> None:
         self.pod = pod
         self.up = Lane(loop, weather)
         self.down = Lane(loop, weather)

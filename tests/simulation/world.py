@@ -12,7 +12,6 @@ from typing import Any
 from tests.simulation.agent import Cast
 from tests.simulation.caller import Caller, Refusal, Utterance
 from tests.simulation.edge import SimEdge
-from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Connection, StoreLink
 from tests.simulation.plain_caller import PlainCaller
 from tests.simulation.schedule import Fault, Schedule
@@ -30,6 +29,7 @@ from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.ports import ClientOptions, Frames, ResumeCall, StartCall
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.memory import MemoryStore
+from voice_agent.testing.virtual_loop import Process, VirtualClock, VirtualLoop
 
 SECRET = b"a secret of the simulation"
 MIN_DRAIN_S = 0.1
@@ -53,34 +53,6 @@ class Silence:
 
 
 def _nothing(*_: object) -> None: ...
-
-
-class VirtualClock:
-    """`runtime.ports.Clock` on the loop's time."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-
-    def wall_ms(self) -> int:
-        return 1_700_000_000_000 + int(self._loop.time() * 1000)
-
-    def monotonic_s(self) -> float:
-        return self._loop.time()
-
-    def follow(self, wall_ms: float, *, leaps: bool) -> None: ...
-
-    async def sleep(self, seconds: float) -> None:
-        future = self._loop.create_future()
-        handle = self._loop.call_later(max(0.0, seconds), _wake, future)
-        try:
-            await future
-        finally:
-            handle.cancel()
-
-
-def _wake(future: Any) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 @dataclass(slots=True)
@@ -113,7 +85,7 @@ class Manifests:
     def __init__(self, schedule: Schedule, recordings: Recordings | None = None) -> None:
         self.schedule = schedule
         self.random = Random(schedule.seed ^ 0x5EED)
-        self.loop = SimLoop(self.random)
+        self.loop = VirtualLoop(self.random)
         self.witness = Witness()
         self.witness.now_s = self.loop.time
         self.weather = Weather(self.random, self.loop.time)

@@ -86,8 +86,17 @@ def said_at_ms(alignment: Alignment, chars: int) -> int:
 
 
 def cut(alignment: Alignment, at_ms: int, at_chars: int) -> Alignment:
-    """What is left of an alignment when text and audio are cut: so a cut at the same place cuts nothing more."""
-    return [*(entry for entry in alignment if entry[0] < at_ms and entry[1] <= at_chars), [at_ms, at_chars]]
+    """What is left of an alignment when text and audio are cut.
+
+    A cut at the same place cuts nothing more, and one before it leaves what it would have left of the whole.
+    """
+    left = [entry for entry in alignment if entry[0] < at_ms and entry[1] <= at_chars]
+    for (from_ms, from_chars), (to_ms, to_chars) in pairwise(alignment):
+        if from_chars < at_chars < to_chars:
+            # The text ends between two entries: a word was left out that had begun.
+            ends_ms = from_ms - (from_ms - to_ms) * (at_chars - from_chars) // (to_chars - from_chars)
+            left += [[ends_ms, at_chars]] if ends_ms < at_ms else []
+    return [*left, [at_ms, at_chars]]
 
 
 def _chars_at(alignment: Alignment, heard_ms: int) -> tuple[int, int]:

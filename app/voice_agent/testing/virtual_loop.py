@@ -5,6 +5,8 @@ keeps asyncio's own order; whose turn it is next is drawn. Time stands still whi
 process has something to do and then jumps to the next timer. A process that is stopped
 (SIGSTOP) gets no turns; one that is killed never runs another line, not even a `finally`,
 which is what makes a crash at any await point what it is on a real machine.
+
+There are no sockets. What is given to an executor runs in a turn of the loop.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BEGAN_MS = 1_700_000_000_000
+"""The wall clock when a virtual loop begins."""
+
 
 class Process:
     """Something that can be stopped or killed as a whole: a pod, a caller, or the world around them."""
@@ -28,6 +33,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.queue: deque[asyncio.Handle] = deque()
+        """Its turns to come."""
         self.alive = True
         self.stopped = False
         self.steps = 0
@@ -42,7 +48,7 @@ class Process:
 PROCESS: ContextVar[Process] = ContextVar("process")
 
 
-class SimLoop(asyncio.BaseEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """Use `spawn` for what is to run in a process, `run` to let the world go on."""
 
     def __init__(self, random: Random) -> None:
@@ -85,6 +91,16 @@ class SimLoop(asyncio.BaseEventLoop):
             process.on_death()
 
     # --- what asyncio asks of a loop ------------------------------------------
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Run it in a turn of the world: there are no threads."""
+        result: asyncio.Future[T] = self.create_future()
+        self.call_soon(_run_into, result, func, args, context=self.world.context)
+        return result
+
+    async def getaddrinfo(self, *args: Any, **more: Any) -> Any:
+        """Raise `OSError`: there is no network."""
+        raise OSError("there is no network in a simulation: give the agent something in the place of what it calls")
 
     def create_task(self, coro: Any, *, name: Any = None, context: Context | None = None) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
@@ -173,6 +189,49 @@ class SimLoop(asyncio.BaseEventLoop):
             elif not task.cancelled():
                 task.exception()
         self.close()
+
+
+def _run_into(result: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        found = func(*args)
+    except Exception as error:  # noqa: BLE001 it is the error of who waits for the result
+        if not result.done():
+            result.set_exception(error)
+        return
+    if not result.done():
+        result.set_result(found)
+
+
+class VirtualClock:
+    """`runtime.ports.FleetClock` on the loop's time."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 UTC; the loop begins in November 2023."""
+        return BEGAN_MS + int(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._loop.time()
+
+    def follow(self, wall_ms: float, *, leaps: bool) -> None:
+        """There is one clock."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        future = self._loop.create_future()
+        handle = self._loop.call_later(max(0.0, seconds), _wake, future)
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def run_now(work: Coroutine[Any, Any, T]) -> T:

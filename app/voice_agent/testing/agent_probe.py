@@ -1,0 +1,133 @@
+"""What an agent does in a simulation: each of its waits is counted, each act noted, at any wait its pod may be struck.
+
+A wait has two moments: when the agent begins it, and when it is over and the agent does not know yet. At the first
+nothing that the agent did since its last wait is durable; at the second what it waited for has happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from voice_agent.kit.events import Asked, CallEvent, Started, Timer
+from voice_agent.testing.virtual_loop import PROCESS, Process
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class AgentProbe:
+    """One for a whole run, whatever pods it has."""
+
+    strike_at: int | None = None
+    """At which moment to call `strike`, counted from 1."""
+    strike: Callable[[], bool] = lambda: False
+    """Something happens to the pod; True: it is dead."""
+    moments: int = 0
+    slow_steps: dict[int, float] = field(default_factory=dict)
+    """Real seconds of the steps that took long, by the moment that they led to."""
+    errors: list[str] = field(default_factory=list)
+    """What the agent raised."""
+    side_effects: dict[str, Counter[str]] = field(default_factory=dict)
+    """By the agent's own name for it: how often it was done, by idempotency key."""
+    timers: list[str] = field(default_factory=list)
+    """Names of those that came, each once."""
+    unfinished: list[str] = field(default_factory=list)
+    """Acts that went on while the next event was asked for."""
+    runs: list[Process] = field(default_factory=list)
+    """Where coroutines of the agent are under way; once each."""
+    _known: dict[int, str] = field(default_factory=dict)
+    """By their numbers what events are called: their kind, and which of it."""
+
+    def came(self, event: CallEvent) -> str:
+        """An event comes, perhaps again; what it is called, the same in every run of the same script."""
+        known = self._known.get(event.number)
+        if known is None:
+            kind = type(event).__name__
+            if isinstance(event, Started) and event.resumed:
+                kind = "Resumed"
+            known = f"{kind} {1 + sum(name.startswith(f'{kind} ') for name in self._known.values())}"
+            self._known[event.number] = known
+            if isinstance(event, Timer):
+                self.timers.append(event.name)
+        return known
+
+    @property
+    def asked(self) -> int:
+        """How many replies were due."""
+        return sum(name.startswith(f"{Asked.__name__} ") for name in self._known.values())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the agent has something to do on a pod that is alive."""
+        return any(process.alive for process in self.runs)
+
+    def did(self, name: str, key: str) -> None:
+        """A side effect is done."""
+        self.side_effects.setdefault(name, Counter())[key] += 1
+
+    def moment(self) -> bool:
+        """A wait begins or is over; True if the pod is dead now."""
+        self.moments += 1
+        return self.moments == self.strike_at and self.strike()
+
+
+SLOW_STEP_S = 0.05
+"""From here on a step is noted."""
+
+
+class Probed(Generic[Result]):
+    """`await Probed(work, probe)` is `await work`, moment by moment. Of a pod that is dead no line runs any more."""
+
+    def __init__(self, work: Awaitable[Result], probe: AgentProbe) -> None:
+        self._work = work
+        self._probe = probe
+
+    def __await__(self) -> Generator[Any, Any, Result]:
+        probe, steps = self._probe, self._work.__await__()
+        resume: Any = steps.send
+        value: Any = None
+        while True:
+            began_s = time.perf_counter()
+            try:
+                waits_for = resume(value)
+            except StopIteration as over:
+                result: Result = over.value
+                return result
+            finally:
+                step_s = time.perf_counter() - began_s
+                if step_s > SLOW_STEP_S:
+                    probe.slow_steps[probe.moments] = step_s
+            if probe.moment():
+                yield from _never()
+            try:
+                value = yield waits_for
+                resume = steps.send
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
+                resume, value = steps.throw, error
+            if probe.moment():
+                yield from _never()
+
+
+def _never() -> Generator[Any, Any, None]:
+    """What a dead pod goes on with."""
+    yield from asyncio.get_running_loop().create_future()
+
+
+async def probed(work: Coroutine[Any, Any, Result], probe: AgentProbe) -> Result:
+    """As `Probed`; notes also what the work raises."""
+    process = PROCESS.get()
+    probe.runs.append(process)
+    try:
+        return await Probed(work, probe)
+    except Exception as error:
+        probe.errors.append(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        probe.runs.remove(process)

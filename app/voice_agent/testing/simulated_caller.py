@@ -1,0 +1,349 @@
+"""The caller of a simulation: follows a script, comes back when its pod is gone, and keeps what it hears.
+
+What it sends, what it gets and how it comes back go through the client's own `CallPosition`. It plays replies at the
+pace of speech, so that "when 700 ms of the reply have been heard" is the same place in it whatever happens to pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol, assert_never
+
+import orjson
+import pybase64
+
+from voice_agent.call.audio import PCM
+from voice_agent.client.position import CallPosition
+from voice_agent.testing.script import (
+    BargeIn,
+    Cancel,
+    GiveResult,
+    HandOffNow,
+    HangUpNow,
+    Press,
+    Say,
+    ScriptStep,
+    SendEvent,
+    Truncate,
+    Type,
+    UntilSilent,
+    Wait,
+)
+from voice_agent.testing.simulated_line import SimulatedLine
+from voice_agent.testing.spoken_words import speech_of
+
+SILENCE_S = 1.0
+"""With nothing said for so long, and nothing to come, it is the caller's turn."""
+BACK_S = 0.2
+"""How long a caller takes to come back."""
+NOTHING_S = 1e-6
+"""A shorter time is lost in the rounding of the clock."""
+FRAME_MS = 100
+BEFORE_MS, BEHIND_MS = 400, 900
+"""Of silence, for voice activity detection to learn what it is, and to find the end of a turn."""
+UNHEARD = frozenset({"session.created", "rate_limits.updated"})
+"""Events that say nothing of the call; the first one comes once for each connection."""
+
+
+class PodAccess(Protocol):
+    """How a caller reaches pods, and what only the machinery around it can do."""
+
+    async def connect(self, query: dict[str, Any]) -> SimulatedLine:
+        """A line to a pod that serves. Raises `ConnectionError` if it is gone before the call is attached."""
+
+    def press(self, digit: str) -> None:
+        """A telephone's key was pressed."""
+
+    async def hand_off(self) -> None:
+        """Have the pod that has the call leave."""
+
+
+@dataclass(slots=True)
+class HeardReply:
+    """A response as it came."""
+
+    response_id: str
+    text: str = ""
+    """What is written, or says what is spoken; as it was sent, whether it was heard or not."""
+    audio: bytearray = field(default_factory=bytearray)
+    """PCM16 little-endian mono, 24 000 Hz."""
+    status: str = ""
+    """"" while it goes on; then as in ``response.done``."""
+    item_id: str = ""
+    """Of the item that is spoken."""
+    heard_ms: int | None = None
+    """Where the caller stopped listening; None: heard to its end."""
+    functions: list[dict[str, Any]] = field(default_factory=list)
+    in_conversation: bool = True
+
+
+class SimulatedCaller:
+    """`run` is the whole call."""
+
+    def __init__(self, model: str, steps: list[ScriptStep], pods: PodAccess, session: dict[str, Any]) -> None:
+        """`session`: what the first ``session.update`` says; empty for none."""
+        self.replies: dict[str, HeardReply] = {}
+        self.events: list[dict[str, Any]] = []
+        """All that have a number, in order, each once."""
+        self.close_code: int | None = None
+        """Set once the server has ended the call."""
+        self.hung_up = False
+        self._model = model
+        self._steps = steps
+        self._pods = pods
+        self._session = session
+        self._position = CallPosition(PCM, name="said_")
+        self._line: SimulatedLine | None = None
+        self._changed = asyncio.Event()
+        self._heard_until_s = 0.0
+        self._left_s = 0.0
+        """What waited to be heard when the connection was lost."""
+        self._last_event_s = 0.0
+        self._unanswered: list[dict[str, Any]] = []
+        """Function calls without a result."""
+        self._is_speaking = False
+
+    async def run(self) -> None:
+        """Follow the script, hear everything out, hang up."""
+        await self._connect({"model": self._model, "received": True})
+        reading = asyncio.get_running_loop().create_task(self._read())
+        if self._session:
+            self._send({"type": "session.update", "session": {"type": "realtime", **self._session}})
+        await self._append(bytes(PCM.size(BEFORE_MS)))
+        for step in self._steps:
+            if self.is_over:
+                break
+            await self._take(step)
+        if not self.is_over:
+            await self._until_silent()
+            self._hang_up()
+        reading.cancel()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self.hung_up or self.close_code is not None
+
+    @property
+    def call_id(self) -> str:
+        """The call's id."""
+        return self._position.call_id or ""
+
+    # --- steps --------------------------------------------------------------------
+
+    async def _take(self, step: ScriptStep) -> None:
+        match step:
+            case Say(text):
+                await self._until_silent()
+                await self._speak(text)
+            case Type(text):
+                await self._until_silent()
+                self._send(_item({"type": "message", "role": "user", "content": _written(text)}))
+                self._send({"type": "response.create"})
+            case BargeIn(text, after_ms, tells):
+                await self._barge_in(text, after_ms, tells=tells)
+            case Cancel(after_ms):
+                if (reply := await self._heard(after_ms)) is not None:
+                    self._send({"type": "response.cancel"})
+                    self._truncate(reply, after_ms)
+            case Truncate(after_ms):
+                if (reply := await self._heard(after_ms)) is not None:
+                    self._truncate(reply, after_ms)
+            case GiveResult(output):
+                await self._until_silent()
+                while not self._unanswered and not self.is_over:
+                    await self._until_changed()
+                tool_call_id = self._unanswered.pop(0)["call_id"] if self._unanswered else ""
+                self._send(_item({"type": "function_call_output", "call_id": tool_call_id, "output": output}))
+                self._send({"type": "response.create"})
+            case Press(digit):
+                self._pods.press(digit)
+            case SendEvent(event):
+                self._send(dict(event))
+            case Wait(ms):
+                await self._pause(ms / 1000)
+            case UntilSilent():
+                await self._until_silent()
+            case HandOffNow():
+                await self._pods.hand_off()
+            case HangUpNow():
+                self._hang_up()
+            case _:
+                assert_never(step)
+
+    async def _speak(self, text: str) -> None:
+        self._is_speaking = True
+        await self._append(speech_of(text) + bytes(PCM.size(BEHIND_MS)))
+        self._is_speaking = False
+        self._last_event_s = self._now_s
+
+    async def _append(self, audio: bytes) -> None:
+        size = PCM.size(FRAME_MS)
+        for at in range(0, len(audio), size):
+            await asyncio.sleep(FRAME_MS / 1000)
+            self._position.append_audio(audio[at : at + size])
+            self._flush()
+
+    async def _barge_in(self, text: str, after_ms: int, *, tells: bool) -> None:
+        if (reply := await self._heard(after_ms)) is not None:
+            if tells:
+                self._truncate(reply, after_ms)
+            await self._speak(text)
+
+    def _truncate(self, reply: HeardReply, heard_ms: int) -> None:
+        place = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": heard_ms}
+        self._send({"type": "conversation.item.truncate", **place})
+
+    async def _heard(self, after_ms: int) -> HeardReply | None:
+        """Wait until the caller has heard so much of the reply under way; None if there never is so much."""
+        while not self.is_over:
+            reply = self._spoken_now
+            missing_ms = after_ms if reply is None else after_ms - PCM.ms(len(reply.audio))
+            if reply is None or missing_ms > 0 or self._line is None:
+                if reply is not None and reply.status and missing_ms > 0:
+                    return None
+                await self._until_changed()
+            elif (wait_s := self._to_play_s + missing_ms / 1000) > NOTHING_S:
+                await self._until_changed(within_s=wait_s)
+            else:
+                reply.heard_ms = after_ms
+                self._heard_until_s = self._now_s
+                return reply
+        return None
+
+    @property
+    def _to_play_s(self) -> float:
+        """How much audio waits to be heard; none is while there is no connection, as the server takes it."""
+        return self._left_s if self._line is None else max(0.0, self._heard_until_s - self._now_s)
+
+    @property
+    def _spoken_now(self) -> HeardReply | None:
+        """The reply that is being played, or made."""
+        for reply in reversed(self.replies.values()):
+            if reply.heard_ms is None and (not reply.status or self._to_play_s > 0):
+                return reply
+        return None
+
+    def _hang_up(self) -> None:
+        self.hung_up = True
+        if self._line is not None:
+            self._line.leave(1000)
+        self._changed.set()
+
+    # --- waiting --------------------------------------------------------------------
+
+    @property
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _until_changed(self, *, within_s: float | None = None) -> None:
+        """Wait until something comes, or the time is over."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, but not longer than the call."""
+        until_s = self._now_s + seconds
+        while not self.is_over and (left_s := until_s - self._now_s) > NOTHING_S:
+            await self._until_changed(within_s=left_s)
+
+    async def _until_silent(self) -> None:
+        while not self.is_over and (left_s := self._silent_in_s()) > NOTHING_S:
+            await self._until_changed(within_s=left_s)
+
+    def _silent_in_s(self) -> float:
+        """How long it is until the caller's turn, unless something comes; 0: it is now."""
+        open_now = any(not reply.status for reply in self.replies.values())
+        if open_now or self._line is None or self._is_speaking or self._position.has_unsent:
+            return SILENCE_S
+        return max(self._heard_until_s, self._last_event_s) + SILENCE_S - self._now_s
+
+    # --- the line -------------------------------------------------------------------
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self._position.add(event)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._line is not None and (text := self._position.next_message()) is not None:
+            self._line.tell(text)
+        self._last_event_s = self._now_s
+
+    async def _connect(self, query: dict[str, Any]) -> None:
+        while True:
+            try:
+                line = await self._pods.connect(query)
+                greeting = await line.next()
+            except ConnectionError:
+                await asyncio.sleep(BACK_S)
+                continue
+            if isinstance(greeting, int):
+                await asyncio.sleep(BACK_S)
+                continue
+            self._position.greeted(orjson.loads(greeting))
+            self._position.go_on()
+            self._line = line
+            self._heard_until_s = self._now_s + self._left_s
+            self._flush()
+            return
+
+    async def _read(self) -> None:
+        while self._line is not None:
+            message = await self._line.next()
+            if not isinstance(message, int):
+                self._hear(orjson.loads(message))
+                continue
+            self._left_s = self._to_play_s
+            self._line = None
+            self._changed.set()
+            if message in (1006, 1012) and not self.hung_up:
+                await asyncio.sleep(BACK_S)
+                await self._connect({"received": True, **self._position.resume_query})
+                self._last_event_s = self._now_s
+            else:
+                self.close_code = message
+            self._changed.set()
+
+    # --- what comes -----------------------------------------------------------------
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if not self._position.is_new(event):
+            return
+        self._last_event_s = self._now_s
+        if event["type"] not in UNHEARD:
+            self.events.append(event)
+        self._flush()
+        match event["type"]:
+            case "response.created":
+                response = event["response"]
+                in_conversation = response.get("conversation_id") is not None
+                self.replies[response["id"]] = HeardReply(response["id"], in_conversation=in_conversation)
+            case "response.output_audio.delta":
+                self._play(self.replies[event["response_id"]], event)
+            case "response.output_audio_transcript.delta" | "response.output_text.delta":
+                self.replies[event["response_id"]].text += event["delta"]
+            case "response.function_call_arguments.done":
+                self.replies[event["response_id"]].functions.append(event)
+                self._unanswered.append(event)
+            case "response.done":
+                self.replies[event["response"]["id"]].status = event["response"]["status"]
+        self._changed.set()
+
+    def _play(self, reply: HeardReply, event: dict[str, Any]) -> None:
+        audio = pybase64.b64decode(event["delta"])
+        reply.item_id = event["item_id"]
+        reply.audio += audio
+        if reply.heard_ms is None:
+            self._heard_until_s = max(self._heard_until_s, self._now_s) + PCM.ms(len(audio)) / 1000
+
+
+def _written(text: str) -> list[dict[str, Any]]:
+    return [{"type": "input_text", "text": text}]
+
+
+def _item(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "conversation.item.create", "item": item}
