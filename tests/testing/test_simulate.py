@@ -1,10 +1,14 @@
-"""Calls with agents, without sockets and without waiting, with a crash at every moment."""
+"""Calls with agents, without sockets and without waiting, with a crash at every moment.
+
+Of `simulate`, and of what it is made of: `script`, `simulated_caller`, `caller_hearing`, `simulated_line`,
+`simulated_pods`, `agent_probe`, `observed_agent`, `observed_turn_agent`, `call_transcript`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +22,7 @@ from voice_agent.testing.simulate import simulate, survives
 from voice_agent.testing.spoken_words import CHAR_MS, speech_of, word_starts
 
 
-class Clerk:
+class Booking:
     """Books something, and says three sentences about what it heard."""
 
     name = "clerk"
@@ -46,7 +50,7 @@ class Clerk:
             yield Audio(speech_of(text), PCM, [[CHAR_MS * at, at] for at in word_starts(text)])
 
 
-class Forgetful(Clerk):
+class Counting(Booking):
     """Keeps how many turns there were in the object instead of the call."""
 
     turns = 0
@@ -57,6 +61,10 @@ class Forgetful(Clerk):
         text = f"That was turn {self.turns}. "
         yield Text(text)
         yield Audio(speech_of(text), PCM)
+
+
+Clerk: Any = Booking
+Forgetful: Any = Counting
 
 
 async def _book(key: str) -> str:
@@ -130,24 +138,24 @@ def test_what_an_agent_forgets_is_found_and_shown() -> None:
 def test_another_version_may_take_over() -> None:
     """Each pod has its own; the transcript is that of all."""
 
-    class Polite(Forgetful):
+    class Polite(Counting):
         async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
             yield Text("Good day. ")
 
-    run = simulate(Forgetful, ["hello", HandOffNow(), Wait(1000), "you"], versions=[Forgetful, Polite])
+    run = simulate(Forgetful, ["hello", HandOffNow(), Wait(1000), "you"], versions=[Forgetful, cast("Any", Polite)])
     assert [reply.text for reply in run.replies] == ["That was turn 1. ", "Good day. "]
 
 
 def test_what_the_agent_raises_is_in_the_transcript() -> None:
     """And the call goes on."""
 
-    class Broken(Clerk):
+    class Broken(Booking):
         async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
             await asyncio.sleep(0.1)
             raise ValueError("no idea")
             yield Text("never")
 
-    run = simulate(Broken, "hello")
+    run = simulate(cast("Any", Broken), "hello")
     assert run.faults == {"raised": 1}
     assert run.replies[0].status == "failed"
     assert run.ended == "hangup"

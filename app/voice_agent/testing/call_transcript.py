@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from voice_agent.call.audio import PCM
-from voice_agent.testing.simulated_caller import HeardReply
+from voice_agent.testing.caller_hearing import HeardReply
 
 WIDTH = 60
 """Of a column, where two are shown side by side."""

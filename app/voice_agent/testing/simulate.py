@@ -160,11 +160,11 @@ def _made(agent: Agent | Callable[[], Agent]) -> Agent:
 def _transcript(caller: SimulatedCaller, pods: SimulatedPods, probe: AgentProbe, *, is_done: bool) -> CallTranscript:
     items = [] if pods.call is None else [dict(item) for item in pods.call.conversation.items()]
     texts = {item["id"]: line_of(item).partition(": ")[2] for item in items}
-    own = [event for event in caller.events if event["type"].startswith("agent.")]
+    own = [event for event in caller.hearing.events if event["type"].startswith("agent.")]
     return CallTranscript(
-        replies=replies_of(list(caller.replies.values()), texts),
+        replies=replies_of(list(caller.hearing.replies.values()), texts),
         items=[line_of(item) for item in items],
-        event_types=[kind for kind, _ in groupby(event["type"] for event in caller.events)],
+        event_types=[kind for kind, _ in groupby(event["type"] for event in caller.hearing.events)],
         agent_events=[{name: value for name, value in event.items() if name != "event_id"} for event in own],
         timers=probe.timers,
         side_effects={name: len(keys) for name, keys in probe.side_effects.items()},

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
 import orjson
-import pybase64
 
 from voice_agent.call.audio import PCM
+from voice_agent.call.closing import CloseCode
 from voice_agent.client.position import CallPosition
+from voice_agent.testing.caller_hearing import CallerHearing, HeardReply
 from voice_agent.testing.script import (
     BargeIn,
     Cancel,
@@ -43,8 +43,6 @@ NOTHING_S = 1e-6
 FRAME_MS = 100
 BEFORE_MS, BEHIND_MS = 400, 900
 """Of silence, for voice activity detection to learn what it is, and to find the end of a turn."""
-UNHEARD = frozenset({"session.created", "rate_limits.updated"})
-"""Events that say nothing of the call; the first one comes once for each connection."""
 
 
 class PodAccess(Protocol):
@@ -60,33 +58,12 @@ class PodAccess(Protocol):
         """Have the pod that has the call leave."""
 
 
-@dataclass(slots=True)
-class HeardReply:
-    """A response as it came."""
-
-    response_id: str
-    text: str = ""
-    """What is written, or says what is spoken; as it was sent, whether it was heard or not."""
-    audio: bytearray = field(default_factory=bytearray)
-    """PCM16 little-endian mono, 24 000 Hz."""
-    status: str = ""
-    """"" while it goes on; then as in ``response.done``."""
-    item_id: str = ""
-    """Of the item that is spoken."""
-    heard_ms: int | None = None
-    """Where the caller stopped listening; None: heard to its end."""
-    functions: list[dict[str, Any]] = field(default_factory=list)
-    in_conversation: bool = True
-
-
 class SimulatedCaller:
     """`run` is the whole call."""
 
     def __init__(self, model: str, steps: list[ScriptStep], pods: PodAccess, session: dict[str, Any]) -> None:
         """`session`: what the first ``session.update`` says; empty for none."""
-        self.replies: dict[str, HeardReply] = {}
-        self.events: list[dict[str, Any]] = []
-        """All that have a number, in order, each once."""
+        self.hearing = CallerHearing(lambda: self._now_s)
         self.close_code: int | None = None
         """Set once the server has ended the call."""
         self.hung_up = False
@@ -97,12 +74,7 @@ class SimulatedCaller:
         self._position = CallPosition(PCM, name="said_")
         self._line: SimulatedLine | None = None
         self._changed = asyncio.Event()
-        self._heard_until_s = 0.0
-        self._left_s = 0.0
-        """What waited to be heard when the connection was lost."""
         self._last_event_s = 0.0
-        self._unanswered: list[dict[str, Any]] = []
-        """Function calls without a result."""
         self._is_speaking = False
 
     async def run(self) -> None:
@@ -153,9 +125,9 @@ class SimulatedCaller:
                     self._truncate(reply, after_ms)
             case GiveResult(output):
                 await self._until_silent()
-                while not self._unanswered and not self.is_over:
+                while not self.hearing.unanswered and not self.is_over:
                     await self._until_changed()
-                tool_call_id = self._unanswered.pop(0)["call_id"] if self._unanswered else ""
+                tool_call_id = self.hearing.unanswered.pop(0)["call_id"] if self.hearing.unanswered else ""
                 self._send(_item({"type": "function_call_output", "call_id": tool_call_id, "output": output}))
                 self._send({"type": "response.create"})
             case Press(digit):
@@ -199,37 +171,23 @@ class SimulatedCaller:
     async def _heard(self, after_ms: int) -> HeardReply | None:
         """Wait until the caller has heard so much of the reply under way; None if there never is so much."""
         while not self.is_over:
-            reply = self._spoken_now
+            reply = self.hearing.spoken_now
             missing_ms = after_ms if reply is None else after_ms - PCM.ms(len(reply.audio))
             if reply is None or missing_ms > 0 or self._line is None:
                 if reply is not None and reply.status and missing_ms > 0:
                     return None
                 await self._until_changed()
-            elif (wait_s := self._to_play_s + missing_ms / 1000) > NOTHING_S:
+            elif (wait_s := self.hearing.to_play_s + missing_ms / 1000) > NOTHING_S:
                 await self._until_changed(within_s=wait_s)
             else:
-                reply.heard_ms = after_ms
-                self._heard_until_s = self._now_s
-                return reply
-        return None
-
-    @property
-    def _to_play_s(self) -> float:
-        """How much audio waits to be heard; none is while there is no connection, as the server takes it."""
-        return self._left_s if self._line is None else max(0.0, self._heard_until_s - self._now_s)
-
-    @property
-    def _spoken_now(self) -> HeardReply | None:
-        """The reply that is being played, or made."""
-        for reply in reversed(self.replies.values()):
-            if reply.heard_ms is None and (not reply.status or self._to_play_s > 0):
+                self.hearing.stop(reply, after_ms)
                 return reply
         return None
 
     def _hang_up(self) -> None:
         self.hung_up = True
         if self._line is not None:
-            self._line.leave(1000)
+            self._line.leave(CloseCode.NORMAL_CLOSURE)
         self._changed.set()
 
     # --- waiting --------------------------------------------------------------------
@@ -257,10 +215,9 @@ class SimulatedCaller:
 
     def _silent_in_s(self) -> float:
         """How long it is until the caller's turn, unless something comes; 0: it is now."""
-        open_now = any(not reply.status for reply in self.replies.values())
-        if open_now or self._line is None or self._is_speaking or self._position.has_unsent:
+        if self.hearing.is_replied_to or self._line is None or self._is_speaking or self._position.has_unsent:
             return SILENCE_S
-        return max(self._heard_until_s, self._last_event_s) + SILENCE_S - self._now_s
+        return max(self.hearing.silent_since_s, self._last_event_s) + SILENCE_S - self._now_s
 
     # --- the line -------------------------------------------------------------------
 
@@ -287,7 +244,7 @@ class SimulatedCaller:
             self._position.greeted(orjson.loads(greeting))
             self._position.go_on()
             self._line = line
-            self._heard_until_s = self._now_s + self._left_s
+            self.hearing.go_on()
             self._flush()
             return
 
@@ -295,50 +252,22 @@ class SimulatedCaller:
         while self._line is not None:
             message = await self._line.next()
             if not isinstance(message, int):
-                self._hear(orjson.loads(message))
+                event = orjson.loads(message)
+                if self._position.is_new(event):
+                    self.hearing.hear(event)
+                    self._flush()
+                    self._changed.set()
                 continue
-            self._left_s = self._to_play_s
             self._line = None
+            self.hearing.pause()
             self._changed.set()
-            if message in (1006, 1012) and not self.hung_up:
+            if message in (CloseCode.ABNORMAL_CLOSURE, CloseCode.SERVICE_RESTART) and not self.hung_up:
                 await asyncio.sleep(BACK_S)
                 await self._connect({"received": True, **self._position.resume_query})
                 self._last_event_s = self._now_s
             else:
                 self.close_code = message
             self._changed.set()
-
-    # --- what comes -----------------------------------------------------------------
-
-    def _hear(self, event: dict[str, Any]) -> None:
-        if not self._position.is_new(event):
-            return
-        self._last_event_s = self._now_s
-        if event["type"] not in UNHEARD:
-            self.events.append(event)
-        self._flush()
-        match event["type"]:
-            case "response.created":
-                response = event["response"]
-                in_conversation = response.get("conversation_id") is not None
-                self.replies[response["id"]] = HeardReply(response["id"], in_conversation=in_conversation)
-            case "response.output_audio.delta":
-                self._play(self.replies[event["response_id"]], event)
-            case "response.output_audio_transcript.delta" | "response.output_text.delta":
-                self.replies[event["response_id"]].text += event["delta"]
-            case "response.function_call_arguments.done":
-                self.replies[event["response_id"]].functions.append(event)
-                self._unanswered.append(event)
-            case "response.done":
-                self.replies[event["response"]["id"]].status = event["response"]["status"]
-        self._changed.set()
-
-    def _play(self, reply: HeardReply, event: dict[str, Any]) -> None:
-        audio = pybase64.b64decode(event["delta"])
-        reply.item_id = event["item_id"]
-        reply.audio += audio
-        if reply.heard_ms is None:
-            self._heard_until_s = max(self._heard_until_s, self._now_s) + PCM.ms(len(audio)) / 1000
 
 
 def _written(text: str) -> list[dict[str, Any]]:

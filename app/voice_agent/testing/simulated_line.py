@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from voice_agent.call.closing import CloseCode
 from voice_agent.runtime.ports import Transport
 from voice_agent.testing.virtual_loop import VirtualLoop
 
@@ -66,7 +67,7 @@ class SimulatedLine(Transport):
 
     def broke(self) -> None:
         """The pod is gone."""
-        self._down.put(1006)
+        self._down.put(CloseCode.ABNORMAL_CLOSURE)
 
     # --- the pod's side
 
@@ -92,4 +93,4 @@ class SimulatedLine(Transport):
     async def close(self, code: int, reason: str) -> None:
         """See `Transport`."""
         self._down.put(code)
-        self._up.put(1006)
+        self._up.put(CloseCode.ABNORMAL_CLOSURE)

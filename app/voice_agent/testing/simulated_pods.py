@@ -10,6 +10,7 @@ from typing import Any
 
 from voice_agent.call.changes import CallWrite
 from voice_agent.call.drain import DrainMode
+from voice_agent.call.event_ids import event_number
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.runtime.pod.attachment import Attachment
@@ -193,7 +194,7 @@ class SimulatedPods:
         client = ClientOptions(resumable_now=True, received=True)
         if "call_id" not in query:
             return await pod.start(StartCall(query["model"], "key", resumable=True, client=client))
-        last_event = int(query["last_event_id"].removeprefix("evt_"))
+        last_event = event_number(query["last_event_id"])
         return await pod.resume(ResumeCall(query["call_id"], last_event, client))
 
     def press(self, digit: str) -> None:
