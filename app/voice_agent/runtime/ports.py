@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 from voice_agent.stores.base import PodState
 
@@ -218,6 +218,8 @@ class StartCall:
     """The client said that it can come back (`call_key`, `resumable=1` or `going_away=1`)."""
     client: ClientOptions = ClientOptions()
     arrival: Arrival = Arrival.DIRECT
+    caller: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the agent is told of who calls: see `Identity.caller`. Never logged."""
     address: str = field(default="", compare=False)
     """Where the caller connects from, as trusted proxies tell; IPv4 is never written as IPv6. "" is not known."""
     is_gone: Callable[[], bool] = field(default=_is_here, compare=False, repr=False)

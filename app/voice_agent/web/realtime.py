@@ -20,6 +20,7 @@ from voice_agent.runtime.pod.admission import store_failed
 from voice_agent.runtime.ports import COLOR_HEADER, Arrival, ClientOptions, ResumeCall, StartCall
 from voice_agent.web.access import SUBPROTOCOL, Access, check_subprotocols, hashed, is_forwarded
 from voice_agent.web.call_socket import CallSocket
+from voice_agent.web.caller_facts import caller_facts
 from voice_agent.web.parameters import NEW_CALL_PATHS, ConnectRequest, is_resume, parse
 from voice_agent.web.ports import AttachedCall, CallPod
 from voice_agent.web.refusals import names_of, refuse_upgrade
@@ -112,6 +113,7 @@ class RealtimeSocket:
             resumable=wanted.resumable,
             client=_client_options(wanted, scope),
             arrival=_arrival_of(headers),
+            caller=caller_facts(query, headers),
             address=scope["extensions"][ADDRESS],
             is_gone=_is_gone_of(scope),
         )

@@ -54,6 +54,20 @@ async def test_a_new_call_is_written_with_one_write_and_weighed(model: str) -> N
     await pod.close()
 
 
+async def test_who_calls_is_what_the_first_connection_said() -> None:
+    """On whichever pod, whatever a later connection says."""
+    async with rig(FaultyStore()) as its:
+        first = await its.start(
+            await its.pod("one"), call_key_hash=KEY, resumable=True, caller={"query": {"from": "a"}}
+        )
+        await first.greeting()
+        two = await its.pod("two")
+        again = await its.start(two, call_key_hash=KEY, resumable=True, caller={"query": {"from": "b"}})
+        await again.greeting()
+        (live,) = two.owned
+        assert live.call.identity.caller == {"query": {"from": "a"}}
+
+
 async def test_in_an_outage_a_call_key_finds_its_call_and_no_other() -> None:
     """Of the same API key alone, and only a call that the outage found attached: else it may be elsewhere by now."""
     clock, store = LeapingClock(), FaultyStore()

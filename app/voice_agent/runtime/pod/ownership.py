@@ -90,6 +90,7 @@ class Ownership:
             api_key_hash=request.api_key_hash,
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
+            caller=request.caller,
         )
         live = self._owned.add(begin(made), made, agent)
         try:
