@@ -72,6 +72,19 @@ def test_audio_is_counted_as_the_pod_counts_it(audio: object, size: int) -> None
     assert (read.kind, read.audio_bytes) == (MessageKind.AUDIO, size)
 
 
+@pytest.mark.parametrize("written", ['{"type":"%s","audio":"%s"}', '{"type": "%s", "audio": "%s"}'])
+def test_an_append_and_nothing_else_gets_no_id(written: str) -> None:
+    """Its place in the audio tells it from others; a pod would have to remember the id, in the store too."""
+    read = messages()
+    text = written % ("input_audio_buffer.append", base64.b64encode(bytes(960)).decode())
+    found = read.read(text)
+    start = payload_start(found.frame)
+    assert apply_mask(found.frame[start:], found.frame[start - 4 : start]).decode() == text
+    assert (found.kind, found.number, found.audio_bytes) == (MessageKind.AUDIO, 0, 960)
+    named = read.read(text.replace("}", ', "event_id": "mine"}'))
+    assert (named.number, sent(named)["event_id"]) == (1, "edge_0123abcd_1_mine")
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '{"type":"response.create","event_id":7}', ""])
 def test_what_is_no_event_goes_on_as_it_is(text: str) -> None:
     """The pod says what is wrong with it."""

@@ -1,4 +1,4 @@
-"""What a caller sends besides plain appends: each message gets an id of the edge's, and a number."""
+"""What a caller sends, one message at a time: all but plain appends get an id of the edge's, and a number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 import pybase64
 
-from voice_agent.edge.appends import APPEND, client_frame
+from voice_agent.edge.appends import APPEND, client_frame, plain_audio_bytes
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.long_messages import LongMessage
 from voice_agent.protocol.realtime import LARGE_MESSAGE, MAX_COMMAS
@@ -43,6 +43,7 @@ class CallerMessage(NamedTuple):
     kind: MessageKind
     frame: bytes
     number: int
+    """Of the edge's id; 0 without one."""
     audio_bytes: int = 0
 
 
@@ -57,8 +58,14 @@ class CallerMessages:
         """Numbers of the `session.update`s that the pod has not answered, oldest first."""
 
     def read(self, message: str | bytes) -> CallerMessage:
-        """What a message is, with an id in it that is the edge's. Raises `TooMuchJson`."""
+        """What a message is, with an id in it that is the edge's. Raises `TooMuchJson`.
+
+        An append and nothing else has none, as where it comes alone: each id is one more that pods have to remember,
+        in the store too, and read again at every resume.
+        """
         text = message.encode() if isinstance(message, str) else message
+        if isinstance(message, str) and (size := plain_audio_bytes(text)) is not None:
+            return CallerMessage(MessageKind.AUDIO, client_frame(text), 0, size)
         long = LongMessage(text)
         if len(long.json) > MAX_JSON_BYTES and APPEND.encode() in long.json:
             raise TooMuchJson
