@@ -39,7 +39,7 @@ from voice_agent.web.listening import bind
 from voice_agent.web.ports import CallPod, MetricsPage
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from voice_agent.web.server import VoiceServer
 
@@ -56,7 +56,7 @@ class Application:
     """What a running pod is made of."""
 
     pod: Pod
-    app: FastAPI
+    app: ASGIApp
     agents: PodAgents
     metrics: Metrics
     store: Store

@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -26,6 +27,8 @@ CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 BEARER = re.compile(r"\b(Bearer\s+|openai-insecure-api-key\.)[^\s\"',]+", re.IGNORECASE)
 STARS = "***"
 MAX_DEPTH = 6
+MAX_NAMES = 1024
+"""Names of fields whose meaning is remembered."""
 
 
 def configure_logs(
@@ -117,7 +120,7 @@ def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 def _clean(name: str, value: Any, depth: int) -> Any:
     if name.startswith("_") or value is None or isinstance(value, bool | int | float):
         return value
-    if SECRET_NAME.search(name):
+    if _is_secret(name):
         return STARS
     if isinstance(value, str):
         return clean_text(value)
@@ -132,10 +135,18 @@ def _clean(name: str, value: Any, depth: int) -> Any:
     return clean_text(str(value))
 
 
+@lru_cache(MAX_NAMES)
+def _is_secret(name: str) -> bool:
+    return SECRET_NAME.search(name) is not None
+
+
 def clean_text(text: str) -> str:
     """`text` without queries of URLs, credentials in URLs, and bearer tokens."""
     if "?" in text:
         text = QUERY.sub("?" + STARS, text)
     if "://" in text:
         text = CREDENTIALS.sub(STARS + "@", text)
-    return BEARER.sub(r"\g<1>" + STARS, text)
+    lowered = text.lower()
+    if "bearer" in lowered or "openai" in lowered:  # Looking for these costs a fifth of what the expression does.
+        text = BEARER.sub(r"\g<1>" + STARS, text)
+    return text

@@ -1,16 +1,16 @@
 """The callers' WebSocket: refused with an HTTP status, or accepted and handed to the pod.
 
-These are plain ASGI applications, so that nothing stands between a frame and the call.
+This is a plain ASGI application, so that nothing stands between a frame and the call, or between a resume and its call.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from voice_agent.call.closing import CloseCode
@@ -26,6 +26,7 @@ from voice_agent.web.ports import AttachedCall, CallPod
 from voice_agent.web.refusals import names_of, refuse_upgrade
 
 PATHS = (*NEW_CALL_PATHS, "/realtime/{call_id}")
+CALL_PATH = re.compile("/realtime/([^/]+)")
 GONE = "voice.gone"
 TAKE_OVER = "voice.take_over"
 ADDRESS = "voice.address"
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class RealtimeSocket:
-    """Answers every WebSocket request to one of `PATHS`."""
+    """Answers every WebSocket request: those to one of `PATHS`, and with 404 any other."""
 
     def __init__(self, pod: CallPod, access: Access, secret: bytes) -> None:
         self._pod = pod
@@ -48,8 +49,12 @@ class RealtimeSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to its end."""
         await receive()  # "websocket.connect", which says nothing
+        of_call = CALL_PATH.fullmatch(scope["path"])
+        if of_call is None and scope["path"] not in NEW_CALL_PATHS:
+            await refuse_upgrade(send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
+            return
         try:
-            attached = await self._attach(scope)
+            attached = await self._attach(scope, of_call[1] if of_call is not None else None)
         except ConnectionRefused as refusal:
             log.info("refused", status=refusal.status, code=refusal.code, path=scope["path"])
             self._pod.observer.refused(refusal.status, refusal.code)
@@ -77,12 +82,12 @@ class RealtimeSocket:
         finally:
             transport.leave()
 
-    async def _attach(self, scope: Scope) -> AttachedCall:
+    async def _attach(self, scope: Scope, path_call_id: str | None) -> AttachedCall:
         headers = Headers(scope=scope)
         self._access.check_origin(headers)
         check_subprotocols(scope["subprotocols"])
         try:
-            wanted = self._check(scope, headers)
+            wanted = self._check(scope, headers, path_call_id)
             if isinstance(wanted, ResumeCall):
                 return await self._pod.resume(wanted)
             return await self._pod.start(wanted)
@@ -96,9 +101,8 @@ class RealtimeSocket:
                 HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The call could not be taken."
             ) from error
 
-    def _check(self, scope: Scope, headers: Headers) -> StartCall | ResumeCall:
+    def _check(self, scope: Scope, headers: Headers, path_call_id: str | None) -> StartCall | ResumeCall:
         """Authenticate first, so that strangers learn nothing; a resume token is proof enough without a key."""
-        path_call_id = scope["path_params"].get("call_id")
         query: bytes = scope["query_string"]
         resumes = is_resume(scope["raw_path"], query)
         key = None if resumes else self._access.api_key(headers, scope["subprotocols"])
@@ -137,21 +141,6 @@ class RealtimeSocket:
                 "headers": [(b"x-call-id", call_id.encode()), *self._headers],
             }
         )
-
-
-class NoSuchSocket:
-    """Answers WebSocket requests to any other path with 404; the framework's own answer would be 403."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse."""
-        await receive()
-        await refuse_upgrade(send, ConnectionRefused(404, "not_found", "There is no WebSocket at this path."))
-
-
-def routes(pod: CallPod, access: Access, secret: bytes) -> list[WebSocketRoute]:
-    """All WebSocket routes; they must come last, for the final one takes every path."""
-    socket = RealtimeSocket(pod, access, secret)
-    return [*(WebSocketRoute(path, socket) for path in PATHS), WebSocketRoute("/{path:path}", NoSuchSocket())]
 
 
 def _client_options(wanted: ConnectRequest, scope: Scope) -> ClientOptions:
