@@ -14,10 +14,11 @@ from typing import Any
 from voice_agent.call.changes import CallWrite, Snapshot
 from voice_agent.errors import RecordUnreadable, StoreRefused, StoreUnavailable
 from voice_agent.stores.base import TOMBSTONE_FIELDS, Claim, Claimed, NotClaimed, WriteOutcome
-from voice_agent.stores.redis_client import Question, RedisClient
+from voice_agent.stores.redis_client import RedisClient
 from voice_agent.stores.redis_errors import outcome_of_failure
 from voice_agent.stores.redis_fleet_format import CALL_ID
 from voice_agent.stores.redis_format import STAGED_FROM_BYTES, Reading, commit_arguments, parts_of
+from voice_agent.stores.redis_gathering import Question
 
 PLAIN_KEYS = 4
 """Of a call; behind them stand those of a write that is staged."""
@@ -77,7 +78,7 @@ class RedisCalls(RedisClient):
             return False
 
     async def claim(self, claim: Claim) -> Claimed | NotClaimed:
-        """One script, and one for each further page of a large call."""
+        """One script, together with those of other claims, and one for each further page of a large call."""
         arguments = [
             claim.owner,
             claim.color,
@@ -90,7 +91,8 @@ class RedisCalls(RedisClient):
             *(claim.schemas or ("", "")),
         ]
         # Without a name it would count once more each time it is asked.
-        outcome, *more = await self._run("claim", self.keys.of_call(claim.call_id), arguments, again=bool(claim.name))
+        keys = self.keys.of_call(claim.call_id)
+        outcome, *more = await self._run_together("claim", keys, arguments, again=bool(claim.name))
         if outcome == b"late":
             self._server_ahead_ms = None
             raise StoreUnavailable("the claim reached the store too late")

@@ -21,6 +21,7 @@ from voice_agent.stores.redis_connections import Tuning, one_server
 from voice_agent.stores.redis_errors import FAILURES, concerns_one_run, is_elsewhere, meaning
 from voice_agent.stores.redis_fleet_format import PassedOver
 from voice_agent.stores.redis_format import Script
+from voice_agent.stores.redis_gathering import GatheredRuns, Question
 from voice_agent.stores.redis_keys import Keys
 from voice_agent.stores.redis_pipeline import Command, ask_all
 from voice_agent.stores.redis_sentinels import sentinel_master
@@ -36,8 +37,6 @@ IN_PAGES = ("claim", "load", "read")
 """Scripts that read calls."""
 
 Answer = TypeVar("Answer")
-Question = tuple[Sequence[str], Sequence[Any]]
-"""Keys and arguments of one run of a script."""
 
 
 class RedisClient(Store):
@@ -54,6 +53,8 @@ class RedisClient(Store):
             made = sentinel_master(url) if "+sentinel://" in url.lower() else one_server(url)
         self._redis: redis.Redis
         self._redis, self.tuning = made
+        self._gathered: dict[str, GatheredRuns] = {}
+        """By the script's name."""
         self._passed_over = PassedOver()
         self._server_ahead_ms: float | None = None
         """The server's clock less this machine's monotonic one, as of the last heartbeat."""
@@ -63,12 +64,27 @@ class RedisClient(Store):
         self.keys = Keys(prefix)
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True) -> Any:
-        answers = await self._ask(
+        [answer] = await self._ask(
             lambda: self._run_all(self._scripts[name], [(keys, arguments)]), again=again, about=keys[0]
         )
-        if isinstance(answers[0], exceptions.RedisError):
-            raise meaning(answers[0], self._url, keys[0])
-        return answers[0]
+        return self._its_own(answer, keys[0])
+
+    async def _run_together(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True
+    ) -> Any:
+        """As `_run`, in one round trip with others that are asked at about the same time."""
+        gathered = self._gathered.get(name)
+        if gathered is None:
+            script = self._scripts[name]
+            gathered = self._gathered[name] = GatheredRuns(lambda runs: self._run_all(script, runs))
+        answer = await self._ask(lambda: gathered.ask((keys, arguments)), again=again, about=keys[0])
+        return self._its_own(answer, keys[0])
+
+    def _its_own(self, answer: Any, about: str) -> Any:
+        """An answer that may be an error of its run alone."""
+        if isinstance(answer, exceptions.RedisError):
+            raise meaning(answer, self._url, about)
+        return answer
 
     async def _run_all(
         self, script: Script, runs: Sequence[Question], *, bind: Sequence[tuple[str, str]] = ()

@@ -26,10 +26,10 @@ from redis.backoff import NoBackoff
 from voice_agent.errors import SettingsError
 from voice_agent.stores.base import StoreMemory
 from voice_agent.stores.redis import RedisStore
-from voice_agent.stores.redis_client import Question
 from voice_agent.stores.redis_connections import options, read_place
 from voice_agent.stores.redis_errors import InvalidUrl, unusable
 from voice_agent.stores.redis_format import Script
+from voice_agent.stores.redis_gathering import Question
 
 MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
 
@@ -101,6 +101,12 @@ class ClusterStore(RedisStore):
             for at, answer in zip(placed[name], some, strict=True):
                 answers[at] = answer
         return answers
+
+    async def _run_together(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, again: bool = True
+    ) -> Any:
+        """By itself: calls of other nodes are not to wait for one that does not answer."""
+        return await self._run(name, keys, arguments, again=again)
 
     async def memory(self) -> StoreMemory | None:
         """Of the masters the one that is fullest; one without a limit is never full."""
