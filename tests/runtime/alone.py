@@ -13,6 +13,7 @@ from tests.runtime.clocks import StoppedClock
 from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import CountingObserver, ScriptedAgent
 from voice_agent.call.record import CallRecord
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.protocol.realtime import MAX_APPEND_BYTES
 from voice_agent.runtime.budget import Budget
@@ -73,7 +74,7 @@ class QuietConnection(Connection):
 class Alone:
     """One call and all it needs."""
 
-    def __init__(self, call: CallRecord | None = None, agent: ScriptedAgent | None = None) -> None:
+    def __init__(self, call: CallRecord | None = None, agent: ScriptedAgent | Agent | None = None) -> None:
         self.call = call or new_call()
         self.call.record.write_whole = True
         self.agent = agent or Recogniser()
@@ -102,7 +103,7 @@ class Alone:
 
 
 @asynccontextmanager
-async def alone(call: CallRecord | None = None, agent: ScriptedAgent | None = None) -> AsyncIterator[Alone]:
+async def alone(call: CallRecord | None = None, agent: ScriptedAgent | Agent | None = None) -> AsyncIterator[Alone]:
     """A call that is written whenever the test waits for something, and stopped at the end."""
     its = Alone(call, agent)
     writing = asyncio.create_task(its.committer.run())

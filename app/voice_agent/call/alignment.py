@@ -39,6 +39,8 @@ class Piece:
     """How much of its audio the agent has made; more than was sent, as a rule."""
     words: Alignment = field(default_factory=list)
     """Where its words begin, counted from its own beginning."""
+    is_partial: bool = False
+    """More of its audio is being made."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
 
@@ -47,6 +49,17 @@ def entries_of(piece: Piece, begins_at: list[int]) -> Alignment:
     """The alignment of a piece up to its last word, where its own beginning is the entry `begins_at`."""
     at_ms, at_chars = begins_at
     return [begins_at, *([at_ms + ms, at_chars + chars] for ms, chars in piece.words)]
+
+
+def ends_of(piece: Piece, chars: int, made_ms: int) -> int:
+    """How long the audio of a piece of so many characters will be, of which so much was made.
+
+    Of one of which more is being made it is longer than that: its last word has not been said.
+    """
+    if not piece.is_partial:
+        return ends_after_ms(chars, made_ms)
+    begun_ms, begun_chars = piece.words[-1] if piece.words else (0, 0)
+    return max(made_ms + 1, begun_ms + (chars - begun_chars) * 1000 // USUAL_CHARS_PER_S)
 
 
 def ends_after_ms(chars: int, made_ms: int) -> int:

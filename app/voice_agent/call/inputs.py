@@ -206,6 +206,7 @@ class ResponseAudio:
     It belongs to the text that came before it. Of all the audio that does, `made_bytes` are made by now (0: nothing new
     is told of it), and `words` tells where words begin in it, as [milliseconds, characters]; both count from where that
     text and its audio begin. The words are those from number `words_from` on, in place of what was told of them before.
+    `is_partial`: more of that audio is being made; once it is not, that may be told without audio.
     """
 
     response_id: str
@@ -213,6 +214,7 @@ class ResponseAudio:
     made_bytes: int = 0
     words: Alignment = field(default_factory=list)
     words_from: int = 0
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

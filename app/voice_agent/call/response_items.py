@@ -11,7 +11,7 @@ from typing import Any
 
 from voice_agent.call import events
 from voice_agent.call.agent_ledger import ActStatus
-from voice_agent.call.alignment import Alignment, Piece, cut, ends_after_ms, entries_of, heard_text
+from voice_agent.call.alignment import Alignment, Piece, cut, ends_of, entries_of, heard_text
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_chunks import ALIGNMENT, OUT_OF_BAND, WORDS, changed_from
@@ -133,7 +133,7 @@ def _said(call: CallRecord, response: Response, *, cut_at_ms: int | None) -> tup
     piece = response.said.piece
     made_ms = settings_of(call).output_format.ms(max(piece.made_bytes, response.said.audio_bytes - piece.audio_from))
     if cut_at_ms is not None:
-        made_ms = ends_after_ms(len(response.said.text) - piece.text_from, made_ms)
+        made_ms = ends_of(piece, len(response.said.text) - piece.text_from, made_ms)
     entries = entries_now(call, response)
     alignment = [*response.said.alignment, *entries, [entries[0][0] + made_ms, len(said)]]
     if cut_at_ms is None:

@@ -88,6 +88,8 @@ def audio(call: CallRecord, part: ResponseAudio, now_ms: int) -> list[Effect]:
     response = call.response
     assert response is not None
     if not part.audio:
+        if part.made_bytes and response.open_item.item_id is not None:
+            _piece_is_made(call.record, response, part)
         return []
     item_id = open_item(call, response)
     playback = _playback_of(call, item_id, now_ms)
@@ -109,8 +111,8 @@ def audio(call: CallRecord, part: ResponseAudio, now_ms: int) -> list[Effect]:
 
 def _piece_is_made(record: StoredRecord, response: Response, part: ResponseAudio) -> None:
     piece = response.said.piece
-    if part.made_bytes != piece.made_bytes:
-        piece.made_bytes = part.made_bytes
+    if (part.made_bytes, part.is_partial) != (piece.made_bytes, piece.is_partial):
+        piece.made_bytes, piece.is_partial = part.made_bytes, part.is_partial
         record.mark("piece")
     if piece.words[part.words_from :] != part.words:
         piece.words[part.words_from :] = part.words

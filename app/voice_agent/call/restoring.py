@@ -75,6 +75,14 @@ def epoch_of(snapshot: Snapshot) -> int:
         raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
 
 
+def model_of(snapshot: Snapshot) -> str:
+    """Which agent the call is of. Raises `RecordUnreadable`."""
+    try:
+        return snapshot.fields["model"].decode()
+    except DAMAGE as error:
+        raise RecordUnreadable(snapshot.fields.get("schema", b""), type(error).__name__) from error
+
+
 def _restored(snapshot: Snapshot, epoch: int, outbox_bytes: int, checkpoint_ms: int) -> CallRecord:
     fields, items = snapshot.fields, dict(snapshot.items)
 

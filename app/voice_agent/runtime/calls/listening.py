@@ -16,6 +16,7 @@ from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
 from voice_agent.kit.clip import Clip
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
+from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
 
@@ -38,6 +39,8 @@ class Listening:
     ) -> None:
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
+        self.taps: list[FrameQueue] = []
+        """Who else is given the client's frames."""
         self._call = call
         self._feed = feed
         self._early = EarlyTranscription(agent, clock, observer, call.call_id)

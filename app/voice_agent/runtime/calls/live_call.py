@@ -48,6 +48,7 @@ from voice_agent.call.inputs import (
 from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
+from voice_agent.kit.agent import Agent
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.call_memory import CallMemory
@@ -59,6 +60,7 @@ from voice_agent.runtime.calls.long_messages import receive_in_slices
 from voice_agent.runtime.calls.responder import Responder
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
 from voice_agent.runtime.durability.committer import Committer
+from voice_agent.runtime.engine.agent_run import AgentRun
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 
@@ -74,7 +76,7 @@ class LiveCall:
     def __init__(
         self,
         call: CallRecord,
-        agent: TurnAgent,
+        agent: TurnAgent | Agent,
         committer: Committer,
         clock: Clock,
         observer: Observer,
@@ -90,8 +92,13 @@ class LiveCall:
         self.writer = CallWriter(call, self, committer, clock, observer)
         self.memory = CallMemory(call, holder, observer, unsent_bytes=self._unsent_bytes)
         self.activity = ClientActivity(clock)
-        self.listening = Listening(call, agent, self.feed, clock, observer)
-        self.responder = Responder(call, agent, self.feed, self.writer, clock, observer)
+        self.listening = Listening(call, agent, self.feed, clock, observer)  # type: ignore[arg-type]  # until ears come
+        self.responder: Responder | AgentRun
+        if isinstance(agent, Agent):
+            self.responder = AgentRun(call, agent, self.feed, self.writer, clock, observer)
+        else:
+            self.responder = Responder(call, agent, self.feed, self.writer, clock, observer)
+        self.listening.taps = self.responder.taps
         self.step: Step = machine.step
         """How inputs come to the rules; by way of a recorder where they are recorded."""
         self._recordings: Recordings = NoRecordings()
@@ -130,6 +137,8 @@ class LiveCall:
                 boundaries = listening.endpointer.feed(event.audio)
                 if boundaries:
                     event = AppendAudio(event.audio, event.event_id, boundaries)
+            for tap in listening.taps:
+                tap.put(event.audio, call.session.input_format)
         self.feed(event)
         if listening.endpointer is not None and call.input_audio.speaking:
             listening.transcribe_early(listening.endpointer.pause_ms)
@@ -150,8 +159,17 @@ class LiveCall:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
+            case DeliverEvents():
+                self._agent_run.deliver()
+            case InterruptAgent(event_number):
+                self._agent_run.interrupt(event_number)
+            case SetTimer(when_ms):
+                self._agent_run.set_timer(when_ms)
             case StartResponse():
-                self.responder.start(self.listening.transcribed)
+                if isinstance(self.responder, AgentRun):
+                    self.responder.start()
+                else:
+                    self.responder.start(self.listening.transcribed)
             case StopResponse():
                 self.responder.stop()
             case Transcribe(item_id, audio):
@@ -164,12 +182,15 @@ class LiveCall:
                 self._observer.limit_reached(limit)
             case CloseConnection(code, reason, outcome):
                 self.finish(outcome, code, reason)
-            case DeliverEvents() | InterruptAgent() | SetTimer():
-                pass  # No call has an `AgentLedger` yet.
             case Attached() | Write() | Skipped():
                 pass  # An answer; who asked for it has it from `apply`.
             case _:
                 assert_never(effect)
+
+    @property
+    def _agent_run(self) -> AgentRun:
+        assert isinstance(self.responder, AgentRun)
+        return self.responder
 
     def resume_work(self) -> None:
         """On a call taken over from another pod: go on with its response, its transcriptions and its utterance."""
@@ -200,6 +221,8 @@ class LiveCall:
         assert isinstance(attached, Attached)
         if attached.rewound:
             self.listening.restart()
+        if isinstance(self.responder, AgentRun):
+            self.responder.deliver()
         connection.push(attached.replay)
         self._committer.mark(self.writer)
         return attached
@@ -249,6 +272,7 @@ class LiveCall:
             return
         self._is_over = True
         self.listening.cancel()
+        self.responder.ended(outcome)
         self._observer.call_ended(outcome)
         self.memory.release()
         self._on_gone(self)

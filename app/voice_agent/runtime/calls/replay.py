@@ -17,32 +17,10 @@ As long as both agree, audio goes on at the next sample. Where they do not, noth
 
 from __future__ import annotations
 
-from zlib import crc32
-
-from voice_agent.call.alignment import ends_after_ms, entries_of, said_to
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.response import Response
 from voice_agent.runtime.engine.passed_sentences import PassedSentences
-
-
-class SentAudio:
-    """What was sent of the audio of the piece under way: as much of what comes again is compared with it."""
-
-    def __init__(self, size_bytes: int, checksum: int) -> None:
-        self.left_bytes = size_bytes
-        """So much was not compared yet."""
-        self._checksum = checksum
-        self._checksum_again = 0
-
-    def compare(self, audio: bytes) -> None:
-        """More of it came again: at most `left_bytes`."""
-        self._checksum_again = crc32(audio, self._checksum_again)
-        self.left_bytes -= len(audio)
-
-    @property
-    def is_same(self) -> bool:
-        """Whether what came is what was sent, once nothing is left."""
-        return self._checksum_again == self._checksum
+from voice_agent.runtime.engine.sent_audio import SentAudio, said_chars
 
 
 class Replay:
@@ -62,7 +40,7 @@ class Replay:
         """Where the text of the last piece begins."""
         sent_bytes = response.said.audio_bytes - piece.audio_from if self._is_open else 0
         self._sent = SentAudio(sent_bytes, response.said.checksum)
-        self.said_to = self._last_from + _said_chars(response, target)
+        self.said_to = self._last_from + said_chars(response, target)
         """Where, in all of the text, the first word begins that was not sent to its end."""
         if sent_bytes:
             self._begun = self._durable[: self.said_to + 1]
@@ -189,12 +167,3 @@ class Replay:
         """The reply is over; one that is shorter than what is durable of it is another."""
         if self._at < len(self._durable):
             self._differ("text")
-
-
-def _said_chars(response: Response, target: AudioFormat) -> int:
-    """Of the last piece's text: where the first word begins that was not sent to its end."""
-    piece = response.said.piece
-    text = response.said.text[piece.text_from :]
-    made_ms = ends_after_ms(len(text), target.ms(piece.made_bytes))
-    alignment = [*entries_of(piece, [0, 0]), [made_ms, len(text)]]
-    return said_to(text, alignment, target.ms(response.said.audio_bytes - piece.audio_from))

@@ -12,6 +12,7 @@ from voice_agent.call.inputs import Input
 from voice_agent.call.record import CallRecord
 from voice_agent.runtime.calls.responding import ResponseRun
 from voice_agent.runtime.durability.call_writer import CallWriter
+from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.ports import Clock, Observer
 
 
@@ -33,6 +34,8 @@ class Responder:
         self._writer = writer
         self._clock = clock
         self._observer = observer
+        self.taps: list[FrameQueue] = []
+        """Nobody reads the client's frames."""
         self._started_at_s: float | None = None
         """When the response was started whose first audio is not visible yet."""
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +64,9 @@ class Responder:
         """The response is over by the rules: cancel its task and forget it."""
         self.cancel()
         self._task = self._run = None
+
+    def ended(self, outcome: str) -> None:
+        """The call is over: nothing is told of it."""
 
     def stop_silent(self) -> None:
         """End the response of an agent that has yielded nothing for longer than it may."""

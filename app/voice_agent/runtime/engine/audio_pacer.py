@@ -89,6 +89,12 @@ class AudioPacer:
             self._begin_piece()
         self._piece.chars += len(text)
 
+    async def begin_again(self, text: str) -> None:
+        """What was begun before this pacer, or with another voice, is said again: `text` is all of the piece."""
+        await self.finish()
+        self._piece = SpokenPiece(self._target, chars=len(text))
+        self._converters.clear()
+
     async def begin_item(self) -> None:
         """What comes now says none of the text before it."""
         await self.finish()
@@ -96,10 +102,15 @@ class AudioPacer:
 
     def _begin_piece(self) -> None:
         self._piece = SpokenPiece(self._target)
+        # A piece alone can be made again on another pod: it must not depend on what was converted before it.
+        self._converters.clear()
         self._passed.begin_piece()
 
-    async def write(self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = ()) -> None:
-        """Send audio at its time, and tell the call how much there is to come."""
+    async def write(
+        self, audio: bytes, source: AudioFormat, words: Sequence[Sequence[int]] = (), *, is_partial: bool = False
+    ) -> None:
+        """Send audio at its time, and tell the call how much there is of it; `is_partial`: so far, until `finish`."""
+        self._piece.is_partial = is_partial
         self._piece.add(source.ms(len(audio)), words, is_heard=bool(audio))
         converter = self._converters.setdefault(source.name, Converter(source, self._target))
         for at in range(0, len(audio), PIECE_BYTES):
@@ -114,6 +125,9 @@ class AudioPacer:
         self._passed.end_piece()
         if self._passed.held_from is not None:
             self._take_held(self._passed.held_from)
+        tells = self._piece.complete() and self._piece.from_chars is None
+        if tells and not self._pending:
+            self._sink.feed(self._piece.part(self._response_id, b""))
         while self._pending:
             await self._send(min(self._chunk_bytes, len(self._pending)))
 

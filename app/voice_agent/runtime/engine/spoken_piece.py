@@ -25,6 +25,8 @@ class SpokenPiece:
         """Whether audio came for the text, be it all dropped."""
         self.from_chars: int | None = 0
         """The character that the next audio begins with; None once the first audio of the piece was sent."""
+        self.is_partial = False
+        """Whether more of its audio is being made, and that is known."""
         self._target = target
         self._words: Alignment = []
         self._words_told = 0
@@ -63,4 +65,10 @@ class SpokenPiece:
         if self._is_told:
             return ResponseAudio(response_id, audio)
         new_from, self._words_told, self._is_told = self._words_told, len(self._words), True
-        return ResponseAudio(response_id, audio, self.made_bytes, self._words[new_from:], new_from)
+        return ResponseAudio(response_id, audio, self.made_bytes, self._words[new_from:], new_from, self.is_partial)
+
+    def complete(self) -> bool:
+        """All of its audio is made; whether the call took it for one of which more comes."""
+        was_partial, self.is_partial = self.is_partial, False
+        self._is_told = self._is_told and not was_partial
+        return was_partial

@@ -10,6 +10,7 @@ from voice_agent.agents.base import TurnAgent
 from voice_agent.call.beginnings import Beginning
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
+from voice_agent.kit.agent import Agent
 from voice_agent.runtime.budget import Budget
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.durability.call_keys import CallKeys
@@ -67,7 +68,7 @@ class OwnedCalls:
         """Held by whoever takes a call over, or lets it go from memory: one at a time."""
         return self._locks.setdefault(call_id, asyncio.Lock())
 
-    def add(self, call: CallRecord, beginning: Beginning, agent: TurnAgent) -> LiveCall:
+    def add(self, call: CallRecord, beginning: Beginning, agent: TurnAgent | Agent) -> LiveCall:
         """From now on this pod has the call, which has just begun, in place of another one with its id."""
         live = LiveCall(
             call,

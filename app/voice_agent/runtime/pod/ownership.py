@@ -15,6 +15,7 @@ from voice_agent.agents.base import TurnAgent
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.inputs import ClaimGranted, WriteLost
 from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
+from voice_agent.call.restoring import model_of
 from voice_agent.errors import ConnectionRefused, RecordUnreadable, StoreError
 from voice_agent.kit.agent import Agent
 from voice_agent.runtime.calls.live_call import LiveCall
@@ -71,7 +72,7 @@ class Ownership:
 
     async def make(self, request: StartCall) -> LiveCall:
         """A new call, durable before anybody hears of it; while the store is away, from memory."""
-        agent = _of_turns(self._ports.agents.agent(request.model))
+        agent = self._ports.agents.agent(request.model)
         settings = self._settings
         now_ms = self._ports.clock.wall_ms()
         made = CallMade(
@@ -86,7 +87,8 @@ class Ownership:
             outbox_bytes=settings.outbox_bytes,
             schema=self._committer.schema,
             checkpoint_ms=settings.checkpoint_ms,
-            mirror=agent.mirrors,
+            mirror=_mirrors(agent),
+            has_engine=isinstance(agent, Agent),
             api_key_hash=request.api_key_hash,
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
@@ -180,12 +182,14 @@ class Ownership:
 
     async def _from_snapshot(self, claimed: Claimed) -> ResumedCall:
         settings = self._settings
+        agent = self._agent_of(claimed)
         beginning = CallClaimed(
             snapshot=claimed.snapshot,
             epoch=claimed.epoch,
             outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
             schemas=settings.reads_schemas,
+            has_engine=isinstance(agent, Agent),
         )
         call = await self._claims.read(beginning)
         left_at_ms = call.lifecycle.left_at_ms
@@ -195,15 +199,17 @@ class Ownership:
             previous_owner=claimed.previous_owner,
             pod=settings.pod,
         )
-        try:
-            agent = _of_turns(self._ports.agents.agent(call.identity.model))
-        except ConnectionRefused as refused:
-            # Not the client's error: another pod, of another version, may know the agent.
-            problem = f"This pod has no agent {call.identity.model!r}; try again."
-            raise unavailable("agent_unknown", problem) from refused
         live = self._owned.add(call, beginning, agent)
         live.resume_work()
         return ResumedCall(live, kind, left_at_ms)
+
+    def _agent_of(self, claimed: Claimed) -> TurnAgent | Agent:
+        model = model_of(claimed.snapshot)
+        try:
+            return self._ports.agents.agent(model)
+        except ConnectionRefused as refused:
+            # Not the client's error: another pod, of another version, may know the agent.
+            raise unavailable("agent_unknown", f"This pod has no agent {model!r}; try again.") from refused
 
     async def start_by_key(self, request: StartCall) -> ResumedCall | LiveCall:
         """The call that a call key stands for: the one it is bound to, or a new one bound to it now.
@@ -256,7 +262,5 @@ class Ownership:
         raise store_failed(error) from error
 
 
-def _of_turns(agent: TurnAgent | Agent) -> TurnAgent:
-    if isinstance(agent, Agent):
-        raise unavailable("agent_unknown", f"The agent {agent.name!r} cannot be served yet.")
-    return agent
+def _mirrors(agent: TurnAgent | Agent) -> bool:
+    return not isinstance(agent, Agent) and agent.mirrors

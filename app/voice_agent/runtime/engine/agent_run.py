@@ -1,0 +1,205 @@
+"""Has an agent handle the events of a call, on this pod, until the call ends or goes elsewhere.
+
+One task a call. It runs `Agent.run`, and again whenever that ended before the call did: because of an interruption that
+the agent did not handle, or of an error. Each run that ends so takes the event in hand with it, so an agent that always
+fails does not fail twice for one event.
+
+An agent's fault ends its event and nothing else: it is named in the log, and where a reply was due the client gets an
+apology.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from voice_agent.call.changes import OutboxEntry
+from voice_agent.call.inputs import EventDone, EventFailed, Input, TimersDue
+from voice_agent.call.record import CallRecord
+from voice_agent.call.response_items import settings_of
+from voice_agent.kit.agent import Agent
+from voice_agent.runtime.durability.call_writer import CallWriter
+from voice_agent.runtime.engine.agent_call import AgentCall
+from voice_agent.runtime.engine.apology import apology
+from voice_agent.runtime.engine.frames import FrameQueue
+from voice_agent.runtime.engine.interruption import InterruptibleSteps, Interruption, is_interruption
+from voice_agent.runtime.engine.work import AgentWork
+from voice_agent.runtime.ports import Clock, Observer
+
+SILENT_S = 30.0
+"""So long an agent may do nothing while a reply is due: a caller who hears nothing for longer has hung up."""
+ENDS_WITHIN_S = 5.0
+"""So long an agent may take to handle the end of the call."""
+
+log = structlog.get_logger(__name__)
+
+
+class AgentRun:
+    """One call's, as long as this pod owns it."""
+
+    def __init__(
+        self,
+        call: CallRecord,
+        agent: Agent,
+        feed: Callable[[Input], None],
+        writer: CallWriter,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.agent = agent
+        self.work = AgentWork(call, agent, feed, writer, clock, observer)
+        self._call = call
+        self._clock = clock
+        self._observer = observer
+        self._interruption = Interruption()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self._asked_at_s: float | None = None
+        """When the response was opened whose first audio is not visible yet."""
+
+    @property
+    def taps(self) -> list[FrameQueue]:
+        """Who reads the client's frames."""
+        return self.work.taps
+
+    def stop(self) -> None:
+        """The response is over: what that means for the agent, `interrupt` says."""
+
+    def deliver(self) -> None:
+        """An event waits: have the agent handle it."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._drive(), name=self._call.call_id)
+        self.work.wake()
+
+    def interrupt(self, number: int) -> None:
+        """What is said in this event was cut short: raise `SpeechInterrupted` in its handler, or do not begin it."""
+        handling = self.work.handling
+        if handling is None or handling.number != number or self._task is None:
+            self.work.feed(EventDone(number))
+        else:
+            self._interruption.raise_in(self._task)
+
+    def set_timer(self, when_ms: int | None) -> None:
+        """Feed `TimersDue` at this time, and at no other; None: not at all."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if when_ms is not None:
+            self._timer = asyncio.create_task(self._ring(when_ms), name=f"{self._call.call_id} timer")
+
+    async def _ring(self, when_ms: int) -> None:
+        while (left_ms := when_ms - self._clock.wall_ms()) > 0:
+            await self._clock.sleep(left_ms / 1000)
+        self._timer = None
+        self.work.feed(TimersDue())
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Stop: the call goes elsewhere, or is lost. Returns the agent's task, to be waited for."""
+        self.work.reset()
+        self.set_timer(None)
+        task, self._task = self._task, None
+        if task is None:
+            return []
+        task.cancel()
+        return [task]
+
+    def start(self) -> None:
+        """A response was opened."""
+        self._asked_at_s = self._clock.monotonic_s()
+
+    def ended(self, outcome: str) -> None:
+        """The call is over: tell the agent, which may take `ENDS_WITHIN_S` to go."""
+        self.set_timer(None)
+        self.work.end.outcome = outcome
+        if self._task is None:
+            return
+        if self.work.handling is not None and asyncio.current_task() is not self._task:
+            self._interruption.raise_in(self._task)
+        self.work.wake()
+        asyncio.get_running_loop().call_later(ENDS_WITHIN_S, self._task.cancel)
+
+    def stop_silent(self) -> None:
+        """End an event in which a reply is due and the agent has done nothing for longer than it may."""
+        work, handling, response = self.work, self.work.handling, self._call.response
+        if handling is None or response is None or work.idle.seconds < SILENT_S:
+            return
+        if response.event_number == handling.number:
+            self._fail("silent", f"it did nothing for {SILENT_S:g} s")
+            self.cancel()
+            self.set_timer(work.ledger.earliest_timer_ms)
+            self.deliver()
+
+    def time_first_audio(self, events: Sequence[OutboxEntry]) -> None:
+        """These events are visible now: if they are the first with audio of the response, say how long that took."""
+        if self._asked_at_s is not None and any(entry.audio for entry in events):
+            self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._asked_at_s)
+            self._asked_at_s = None
+
+    # --- the task ---------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        """Run the agent until the call is over. Never raises but when it is cancelled."""
+        work = self.work
+        while True:
+            await work.wait_for_event()
+            has_ended = work.end.outcome is not None
+            view = work.view = AgentCall(work)
+            try:
+                await self._steps(self.agent.run(view))
+                if work.end.outcome is None:
+                    self._fail("returned", "it returned from `run` before the call had ended")
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                if work.end.outcome is None:
+                    self._fail("raised", "something it waited for was cancelled")
+            except (Exception, SystemExit) as error:  # noqa: BLE001 `_fail` logs it
+                # The root of the agent's task: whatever it does wrong must not end the call, nor the pod.
+                if is_interruption(error):
+                    self._end_interrupted()
+                else:
+                    self._fail("raised", f"{type(error).__name__}: {error}", error)
+            if has_ended or work.end.is_told:
+                return
+
+    async def _steps(self, work: Awaitable[None]) -> None:
+        await InterruptibleSteps(work, self.work.watch, self._interruption)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+
+    def _end_interrupted(self) -> None:
+        """The agent did not handle its interruption, which ends the event. What it changed of its state is kept."""
+        handling = self.work.handling
+        self.work.reset()
+        if handling is None:
+            return
+        state = None
+        with suppress(TypeError, ValueError):
+            state = handling.changed_state()
+        self.work.feed(EventDone(handling.number, state))
+
+    def _fail(self, kind: str, why: str, error: BaseException | None = None) -> None:
+        """The event in hand ends without its agent; where there is none, the next one, so that each is tried once."""
+        work, call = self.work, self._call
+        handling = work.handling
+        work.reset()
+        first = work.ledger.first
+        number = handling.number if handling is not None else first.number if first is not None else None
+        self._observer.agent_fault(kind)
+        log.error(
+            "agent failed",
+            agent=self.agent.name,
+            call_id=call.call_id,
+            event_number=number,
+            kind=kind,
+            reason=why,
+            exc_info=error,
+        )
+        if number is not None:
+            message = f"The agent {self.agent.name!r} failed to reply."
+            work.feed(EventFailed(number, message, apology(settings_of(call).output_format)))

@@ -1,0 +1,81 @@
+"""One event in an agent's hands: what it has done so far under which keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import orjson
+
+from voice_agent.call.agent_ledger import ActStatus, AgentAct, AgentEvent, AgentLedger
+from voice_agent.kit.call import KeyReused
+from voice_agent.runtime.engine.agent_state import AgentState
+
+
+class ActRefused(Exception):
+    """The call could not do what its agent asked for."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.key!r} was refused: the conversation or the event is full, or a response outside it is open."
+
+
+class Handling:
+    """From the moment in which the agent is given the event until it asks for the next."""
+
+    def __init__(self, ledger: AgentLedger, stored: AgentEvent, state: dict[str, object]) -> None:
+        self.stored = stored
+        self.state = AgentState(orjson.loads(orjson.dumps(state)))
+        self._ledger = ledger
+        self._packed = self.state.packed()
+        self._known = frozenset(ledger.acts)
+        """Keys of what another pod has begun."""
+        self._asked: set[str] = set()
+        self._own_keys: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """The event's."""
+        return self.stored.number
+
+    @property
+    def is_first_time(self) -> bool:
+        """Whether no other pod has begun to handle it."""
+        return not self._known
+
+    def begin(self, key: str) -> AgentAct | None:
+        """An act under this key begins: what is durable of it, or None if it is new. Raises `KeyReused`."""
+        if key in self._asked:
+            raise KeyReused(key)
+        self._asked.add(key)
+        return self._ledger.acts.get(key)
+
+    def act(self, key: str) -> AgentAct:
+        """What became of an act. Raises `ActRefused`; `CancelledError` where the event is no longer handled here."""
+        first, act = self._ledger.first, self._ledger.acts.get(key)
+        if first is None or first.number != self.number:
+            raise asyncio.CancelledError
+        if act is None or act.status is ActStatus.REFUSED:
+            raise ActRefused(key)
+        return act
+
+    def own_key(self, kind: str) -> str:
+        """A key for an act that the author gives none: by its kind, and how many of that came before it."""
+        self._own_keys[kind] += 1
+        return f":{kind}:{self._own_keys[kind]}"
+
+    def changed_state(self) -> dict[str, object] | None:
+        """The state, if it is another than at the beginning. Raises as `AgentState.packed`."""
+        packed = self.state.packed()
+        if packed == self._packed:
+            return None
+        changed: dict[str, object] = orjson.loads(packed)
+        return changed
+
+    def diverged(self) -> int:
+        """How many acts another pod has begun that were not asked for again, and how many are new beside them."""
+        forgotten = self._known - self._asked
+        return len(forgotten) + len(self._asked - self._known) if forgotten else 0

@@ -1,0 +1,93 @@
+"""A stored event as the agent is told of it: what it refers to is looked up in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.call.agent_ledger import AgentEvent, EventKind, played
+from voice_agent.call.items import spoken_index
+from voice_agent.call.record import CallRecord
+from voice_agent.call.response_items import settings_of
+from voice_agent.kit.clip import Clip
+from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started, Timer, ToolResult
+
+
+def notice_of(call: CallRecord, stored: AgentEvent) -> Event:
+    """What `Call.events` gives for it."""
+    number, at_ms, data = stored.number, stored.at_ms, stored.data
+    match stored.kind:
+        case EventKind.STARTED:
+            return Started(number=number, at_ms=at_ms, resumed=data["resumed"])
+        case EventKind.HEARD:
+            item_id = data["item_id"]
+            return Heard(number=number, at_ms=at_ms, item_id=item_id, text=_transcript(call, item_id))
+        case EventKind.ASKED:
+            return _asked(call, stored)
+        case EventKind.INTERRUPTED:
+            text, heard_ms = played(call.conversation, data["item_id"])
+            return Interrupted(number=number, at_ms=at_ms, item_id=data["item_id"], text=text, heard_ms=heard_ms)
+        case EventKind.DTMF:
+            return Dtmf(number=number, at_ms=at_ms, digit=data["digit"])
+        case EventKind.TOOL_RESULT:
+            return _tool_result(call, stored)
+        case EventKind.TIMER:
+            return Timer(number=number, at_ms=at_ms, name=data["name"])
+        case _:
+            assert_never(stored.kind)
+
+
+def items_at(call: CallRecord, stored: AgentEvent | None) -> Sequence[Mapping[str, Any]]:
+    """The conversation up to an event; on every pod the same, but for what the client has changed since."""
+    return call.conversation.items(to_rank=stored.up_to_rank if stored is not None else "")
+
+
+def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
+    response = call.response
+    assert response is not None
+    settings = settings_of(call)
+    items: Sequence[Mapping[str, Any]] | None = settings.input_items
+    if items is None:
+        items = call.conversation.items(to_rank=response.asked.items_up_to)
+    said = said_since_last_reply(items, failed_to=call.dialogue.failed_up_to)
+    clip = call.clips.answered
+    return Asked(
+        number=stored.number,
+        at_ms=stored.at_ms,
+        response_id=response.response_id,
+        text=said.text,
+        unclear=said.unclear,
+        clip=Clip(clip.audio, call.session.input_format) if clip is not None else None,
+        was_cut=response.asked.cut,
+        out_of_band=not settings.in_conversation,
+        instructions=settings.instructions,
+        wants_audio=settings.wants_audio,
+        tools=settings.tools,
+        tool_choice=settings.tool_choice,
+        parallel_tool_calls=settings.parallel_tool_calls,
+        max_output_tokens=None if settings.max_output_tokens == "inf" else int(settings.max_output_tokens),
+        items=items,
+        metadata=settings.metadata or {},
+    )
+
+
+def _transcript(call: CallRecord, item_id: str) -> str | None:
+    entry = call.conversation.get(item_id)
+    if entry is None:
+        return None
+    text: str | None = entry.item["content"][spoken_index(entry.item)].get("transcript")
+    return text
+
+
+def _tool_result(call: CallRecord, stored: AgentEvent) -> ToolResult:
+    item_id = stored.data["item_id"]
+    entry = call.conversation.get(item_id)
+    item = entry.item if entry is not None else {}
+    return ToolResult(
+        number=stored.number,
+        at_ms=stored.at_ms,
+        item_id=item_id,
+        tool_call_id=item.get("call_id", ""),
+        output=item.get("output"),
+    )

@@ -1,0 +1,254 @@
+"""`kit.Speech` of a live call: what is said under one key, and what is left of it when another pod has begun it.
+
+::
+
+    durable    pieces  |Hello. |We are open from nine. |          audio sent  |hello|we are op|
+    entering           the voice says "We are open from nine." again, and goes on at the next sample or word
+    again      text    |Hello. |We are open from nine. |Come by. |
+                        passed over                      new
+
+Which audio of a piece is new, says `sent_audio`; which text, `said_again`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+from voice_agent.call.agent_ledger import ActStatus, AgentAct, pieces_of, played
+from voice_agent.call.audio import AudioFormat
+from voice_agent.call.inputs import ResponseDiverged, ResponseText, SpeechBegun, SpeechEnded
+from voice_agent.call.response import Response
+from voice_agent.call.response_items import settings_of
+from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
+from voice_agent.kit.voice import Utterance
+from voice_agent.runtime.engine.said_again import SaidAgain
+from voice_agent.runtime.engine.sent_audio import said_chars
+from voice_agent.runtime.engine.voicing import voiced
+from voice_agent.runtime.engine.work import AgentWork
+
+
+class SpeechRun:
+    """The `kit.Speech` of one key, and the context in which it is said."""
+
+    def __init__(self, work: AgentWork, view: object, key: str, *, interruptible: bool) -> None:
+        self._work = work
+        self._view = view
+        self._key = key
+        self._interruptible = interruptible
+        self._continues = False
+        self._act: AgentAct
+        self._durable: list[Spoken] = []
+        """What another pod has said of it."""
+        self._own_audio: list[str] = []
+        """The texts of those of its pieces whose audio the agent gave."""
+        self._ends_in_own = False
+        """Whether the last of all its pieces is such a one."""
+        self._again = SaidAgain("")
+        self._audio_begun = 0
+        """By `audio`, on this pod."""
+        self._is_in_audio = False
+        self._seeds = 0
+        """Pieces that were said by the voice, on any pod."""
+
+    # --- entering and leaving ---------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        work = self._work
+        handling = work.handling_of(self._view)
+        if work.speech is not None:
+            raise RuntimeError(f"{self._key!r} was begun within another speech; one is said at a time.")
+        handling.begin(self._key)
+        work.feed(SpeechBegun(handling.number, self._key, self._interruptible))
+        self._act = handling.act(self._key)
+        self._check()
+        work.speech = self
+        try:
+            with work.waiting():
+                await self._take_up()
+                await work.wait_for_capacity()
+        except BaseException:
+            work.speech = None
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        work = self._work
+        work.speech = None
+        if error is not None or self._act.status is not ActStatus.BEGUN:
+            return
+        if self._durable and not self._continues and not self._again.is_complete:
+            work.tell_divergence("text")
+        with work.waiting():
+            if settings_of(work.call).wants_audio:
+                await work.pacing(self._response).pacer.finish()
+            work.feed(SpeechEnded(work.handling_of(self._view).number, self._key))
+            await work.wait_durable()
+
+    async def _take_up(self) -> None:
+        """What another pod has begun goes on: first with what its voice was saying."""
+        act, response = self._act, self._work.call.response
+        if act.status is not ActStatus.BEGUN or act.span is None or response is None:
+            return
+        pieces = list(pieces_of(response, act.span))
+        self._durable = list(self.said)
+        self._again = SaidAgain("".join(piece.text for piece in pieces if piece.is_voiced))
+        self._own_audio = [piece.text for piece in pieces if not piece.is_voiced]
+        self._ends_in_own = bool(pieces) and not pieces[-1].is_voiced
+        self._seeds = sum(piece.is_voiced for piece in pieces)
+        is_open = response.open_item.item_id is not None
+        if pieces and pieces[-1].is_voiced and is_open and settings_of(self._work.call).wants_audio:
+            await self._say_rest(response, pieces[-1].text, pieces[-1].audio_bytes)
+
+    async def _say_rest(self, response: Response, text: str, sent_bytes: int) -> None:
+        """Have the voice say what was not sent of its last piece."""
+        pacing, voice = self._work.pacing(response), self._work.voice
+        said_to = said_chars(response, pacing.target)
+        if not sent_bytes or voice.deterministic:
+            await pacing.begin_again(text, sent_bytes, response)
+            await self._voice(text, self._seeds)
+        elif text[said_to:].strip():
+            self._work.feed(ResponseDiverged(response.response_id, response.said.piece.text_from + said_to))
+            await pacing.begin_again(text[said_to:], 0, response)
+            await self._voice(text[said_to:], self._seeds)
+        await pacing.pacer.finish()
+
+    # --- what the author has of it ----------------------------------------------
+
+    @property
+    def said(self) -> Sequence[Spoken]:
+        """See `kit.Speech`."""
+        call, act = self._work.call, self._act
+        response = call.response
+        if act.span is None:
+            return ()
+        if response is None or response.response_id != act.span.response_id:
+            text, ms = played(call.conversation, act.item_id)
+            rate_hz = call.session.under({}).output_format.rate_hz
+            return (Spoken(text, ms * rate_hz // 1000, act.status is ActStatus.DONE),) if text or ms else ()
+        sample_bytes = settings_of(call).output_format.sample_bytes
+        pieces = list(pieces_of(response, act.span))
+        made_bytes = response.said.piece.made_bytes
+        is_sent = response.said.audio_bytes - response.said.piece.audio_from >= made_bytes > 0
+        is_complete = act.status is ActStatus.DONE or not settings_of(call).wants_audio or is_sent
+        last = len(pieces) - 1
+        return tuple(
+            Spoken(piece.text, piece.audio_bytes // sample_bytes, n < last or is_complete)
+            for n, piece in enumerate(pieces)
+        )
+
+    def continues(self) -> None:
+        """See `kit.Speech`."""
+        self._continues = True
+
+    async def text(self, sentence: str) -> None:
+        """See `kit.Speech`."""
+        sentence.encode()  # Raises for what is no Unicode.
+        if not self._is_wanted() or not sentence:
+            return
+        new = sentence if self._continues else self._new_text(sentence)
+        if not new:
+            await self._work.wait_for_capacity()
+            return
+        response, self._is_in_audio = self._response, False
+        self._seeds += 1
+        with self._work.waiting():
+            if not settings_of(self._work.call).wants_audio:
+                self._work.feed(ResponseText(response.response_id, new, voiced=True))
+                await self._work.wait_for_capacity()
+                return
+            pacing = self._work.pacing(response)
+            await pacing.begin(new)
+            self._work.feed(ResponseText(response.response_id, new, voiced=True))
+            await self._voice(new, self._seeds)
+            await pacing.pacer.finish()
+
+    async def audio(
+        self, pcm: bytes, audio_format: AudioFormat, *, text: str = "", words: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """See `kit.Speech`."""
+        text.encode()
+        if len(pcm) % audio_format.sample_bytes:
+            raise ValueError(f"{len(pcm)} bytes of {audio_format.name} are no whole number of samples")
+        if any(later[0] < sooner[0] or later[1] < sooner[1] for sooner, later in pairwise([(0, 0), *words])):
+            raise ValueError("words do not ascend")
+        if not self._is_wanted():
+            return
+        with self._work.waiting():
+            if text or not self._is_in_audio:
+                await self._begin_audio(text)
+            if settings_of(self._work.call).wants_audio:
+                await self._work.pacing(self._response).pacer.write(bytes(pcm), audio_format, words)
+            await self._work.wait_for_capacity()
+
+    async def heard(self) -> Played:
+        """See `kit.Speech`."""
+        await self._work.wait_played()
+        if self._act.status is ActStatus.INTERRUPTED:
+            text, ms = played(self._work.call.conversation, self._act.item_id)
+            return Played(text, ms, cut_off=True)
+        said = self.said
+        rate_hz = self._work.call.session.under({}).output_format.rate_hz
+        samples = sum(piece.samples for piece in said)
+        return Played("".join(piece.text for piece in said), samples * 1000 // rate_hz, cut_off=False)
+
+    # --- the rest ---------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._act.status is ActStatus.INTERRUPTED:
+            raise SpeechInterrupted
+
+    def _is_wanted(self) -> bool:
+        """Whether what is given may be new. Raises `SpeechInterrupted`, and what `handling_of` raises."""
+        self._work.handling_of(self._view)
+        self._check()
+        if self._work.speech is not self:
+            raise RuntimeError(f"{self._key!r} is over; what is said is said within `async with`.")
+        return self._act.status is ActStatus.BEGUN
+
+    @property
+    def _response(self) -> Response:
+        response = self._work.call.response
+        if response is None:  # Closed by a bound: what comes now is not taken.
+            raise SpeechInterrupted
+        return response
+
+    def _new_text(self, sentence: str) -> str:
+        differed = self._again.differs
+        new = self._again.new_part(sentence)
+        if self._again.differs and not differed:
+            self._work.tell_divergence("text")
+        return new
+
+    async def _begin_audio(self, text: str) -> None:
+        """The agent's own audio for a text: say whether it is new, was being sent, or was sent."""
+        response, number = self._response, self._audio_begun
+        pacing = self._work.pacing(response)
+        self._audio_begun += 1
+        self._is_in_audio = True
+        if self._continues or number >= len(self._own_audio):
+            await pacing.begin(text)
+            self._work.feed(ResponseText(response.response_id, text))
+            return
+        if is_other := text != self._own_audio[number]:
+            self._work.tell_divergence("text")
+        is_last = number == len(self._own_audio) - 1 and self._ends_in_own
+        if is_other or not is_last or response.open_item.item_id is None:
+            await pacing.pass_over(text)
+            return
+        await pacing.begin_again(text, response.said.audio_bytes - response.said.piece.audio_from, response)
+
+    async def _voice(self, text: str, number: int) -> None:
+        """Have the call's voice say it."""
+        work, fields = self._work, self._work.call.session.fields
+        seed = f"{work.call.call_id}:{work.handling_of(self._view).stored.key_id}:{self._key}:{number}"
+        utterance = Utterance(text, settings_of(work.call).voice, fields["audio"]["output"]["speed"], seed)
+        pacer = work.pacing(self._response).pacer
+        async with aclosing(voiced(work.voice, utterance, work.watch)) as pieces:
+            async for piece in pieces:
+                await pacer.write(piece.audio, piece.format, piece.words, is_partial=True)

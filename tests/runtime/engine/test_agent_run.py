@@ -1,0 +1,388 @@
+"""An agent handles the events of a call: each is acknowledged, and what goes wrong ends it and nothing else.
+
+Tests of `agent_run`, `agent_call`, `handling`, `notices`, `pacing` and `work`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.engine.agents import Acting
+from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.waiting import until
+from voice_agent.call.inputs import AppendAudio, CancelResponse, CreateItem, CreateResponse, VoiceBoundary
+from voice_agent.kit.call import Call, KeyReused
+from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Started, Timer, ToolResult
+from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
+from voice_agent.runtime.engine.apology import WORDS
+from voice_agent.runtime.engine.work import NoEvent
+
+Act = Callable[[Call, Event], Awaitable[Any]]
+
+
+def when(kind: type[Event], act: Callable[[Call], Awaitable[Any]]) -> Act:
+    """Act on events of one kind."""
+
+    async def acting(call: Call, event: Event) -> None:
+        if isinstance(event, kind):
+            await act(call)
+
+    return acting
+
+
+async def begun(its: Alone) -> None:
+    """The call has started, and its agent knows."""
+    its.attach()
+    await until(lambda: its.call.agent is not None and not its.call.agent.waiting)
+
+
+def said(its: Alone) -> list[str]:
+    """What the assistant has said, item by item."""
+    return [
+        part.get("transcript") or part.get("text") or ""
+        for item in its.call.conversation.items()
+        if item.get("role") == "assistant"
+        for part in item["content"]
+    ]
+
+
+async def test_what_the_caller_said_is_told_before_the_reply_is_asked_for() -> None:
+    """Though the response is open sooner: it is not known yet what was said."""
+    agent = Acting()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        audio = bytes(48 * 20)
+        size = len(audio)
+        its.live.feed(AppendAudio(audio * 25, None, (VoiceBoundary(True, 0), VoiceBoundary(False, 25 * size))))
+        assert its.call.response is not None
+        await until(lambda: agent.kinds == ["Started", "Heard", "Asked"])
+        heard, asked = agent.events[1:]
+        assert isinstance(heard, Heard)
+        assert isinstance(asked, Asked)
+        assert (heard.text, asked.text, len(asked.clip.audio) if asked.clip else 0) == ("hello", "hello", 25 * size)
+
+
+async def test_state_is_kept_with_the_acknowledgement_and_not_before() -> None:
+    """Another pod finds it as it was when the event was not acknowledged."""
+    may_go_on = asyncio.Event()
+
+    async def count(call: Call) -> None:
+        call.state["count"] = call.state.get("count", 0) + 1
+        await may_go_on.wait()
+
+    agent = Acting(when(Asked, count))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: agent.kinds[-1:] == ["Asked"])
+        await its.committer.flush(its.live.writer)
+        assert its.call.dialogue.agent_state == {}
+        may_go_on.set()
+        await settled(its)
+        assert its.call.dialogue.agent_state == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda call: call.once("key", _one),
+        lambda call: call.speak("key").__aenter__(),
+        lambda call: call.call_tool("key", "look", {}),
+    ],
+)
+async def test_a_key_that_is_used_twice_in_one_event_is_refused(act: Callable[[Call], Awaitable[Any]]) -> None:
+    """By whichever act it was used first."""
+    raised: list[str] = []
+
+    async def twice(call: Call) -> None:
+        await call.once("key", _one)
+        try:
+            await act(call)
+        except KeyReused as error:
+            raised.append(error.key)
+
+    async with alone(engine_call(), Acting(when(Started, twice))) as its:
+        await begun(its)
+    assert raised == ["key"]
+
+
+async def _one(key: str) -> int:
+    return 1
+
+
+async def test_an_agent_that_raises_is_named_once_and_the_caller_hears_an_apology() -> None:
+    """The event is over, the call lives, and the next event is handled by a new run."""
+    broken = [True]
+
+    async def fail(call: Call) -> None:
+        if broken.pop() if broken else False:
+            raise ValueError("broken")
+        async with call.speak() as speech:
+            await speech.text("Fine.")
+
+    agent = Acting(when(Asked, fail))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        with capture_logs() as logs:
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+        assert [entry["agent"] for entry in logs if entry["event"] == "agent failed"] == ["acting"]
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert said(its) == [WORDS, "Fine."]
+        assert agent.runs == 2
+        assert its.observer.counts["agent_fault", "raised"] == 1
+
+
+async def test_an_agent_that_fails_where_no_reply_is_due_says_nothing() -> None:
+    """Its event is over all the same."""
+
+    async def fail(call: Call) -> None:
+        raise ValueError("broken")
+
+    async with alone(engine_call(), Acting(when(Started, fail))) as its:
+        await begun(its)
+        assert said(its) == []
+        assert its.call.response is None
+
+
+@pytest.mark.parametrize("handles", [True, False])
+async def test_a_reply_that_is_cancelled_interrupts_its_handler_wherever_it_waits(handles: bool) -> None:
+    """One that does not handle that is over with its event, and the next is handled all the same."""
+    seen: list[str] = []
+
+    async def wait(call: Call) -> None:
+        try:
+            async with call.speak() as speech:
+                await speech.text("Hello. ")
+                await asyncio.Event().wait()
+        except SpeechInterrupted:
+            seen.append("interrupted")
+            if not handles:
+                raise
+            assert (await call.once("clean up", _one)) == 1
+            seen.append("cleaned up")
+
+    agent = Acting(when(Asked, wait))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.call.response is not None and its.call.response.said.text == "Hello. ")
+        await turns_pass()
+        its.live.feed(CancelResponse())
+        await settled(its)
+        assert seen == (["interrupted", "cleaned up"] if handles else ["interrupted"])
+        assert agent.runs == (1 if handles else 2)
+        [told] = [event for event in agent.events if isinstance(event, Interrupted)]
+        assert told.text in ("Hello.", "Hello. ")
+
+
+async def test_an_agent_that_falls_silent_is_given_up() -> None:
+    """After half a minute without a sign of it; the caller hears an apology, and the next event is handled."""
+    silent = [True]
+
+    async def wait(call: Call) -> None:
+        if silent:
+            silent.clear()
+            await asyncio.Event().wait()
+
+    async with alone(engine_call(), Acting(when(Asked, wait))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.clock.now_s += SILENT_S - 1
+        its.live.responder.stop_silent()
+        assert its.call.response is not None
+        its.clock.now_s += 1
+        its.live.responder.stop_silent()
+        assert its.call.response is None
+        assert said(its) == [WORDS]
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+
+
+async def test_an_agent_that_returns_before_the_end_is_told_of_and_run_again() -> None:
+    """Each event is handled by a run of its own, then."""
+
+    class Returning(Acting):
+        async def run(self, call: Call) -> None:
+            self.runs += 1
+            async for event in call.events():
+                self.events.append(event)
+                return
+
+    agent = Returning()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert agent.kinds == ["Started", "Asked"]
+        assert its.observer.counts["agent_fault", "returned"] == 2
+
+
+async def test_an_agent_that_raises_before_it_takes_an_event_takes_each_down_once() -> None:
+    """It does not run for ever."""
+
+    class Broken(Acting):
+        async def run(self, call: Call) -> None:
+            self.runs += 1
+            raise ValueError("broken")
+
+    agent = Broken()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await settled(its)
+        assert agent.runs == 2
+
+
+async def test_a_timer_comes_when_it_is_due_and_on_the_next_pod_if_it_was_overdue() -> None:
+    """It is an event like any other, and comes once."""
+
+    async def remind(call: Call) -> None:
+        await call.at("remind", 1_000_000 + 500)
+
+    agent = Acting(when(Started, remind))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await until(lambda: any(isinstance(event, Timer) for event in agent.events))
+    async with alone(engine_call(), Acting(when(Started, remind))) as its:
+        with patch.object(AgentRun, "set_timer", lambda run, when_ms: None):
+            await begun(its)
+        await its.committer.flush(its.live.writer)
+        snapshot = await its.store.load(its.call.call_id)
+    assert snapshot is not None
+    other = Acting()
+    async with alone(taken_over(snapshot), other) as its:
+        its.clock.now_s += 3600
+        its.attach()
+        its.live.resume_work()
+        await settled(its)
+        await until(lambda: any(isinstance(event, Timer) for event in other.events))
+    assert [event.name for event in other.events if isinstance(event, Timer)] == ["remind"]
+
+
+async def test_what_the_clients_tools_gave_is_told() -> None:
+    """It informs, and a reply is due only when the client asks for one."""
+    agent = Acting()
+    output = {"type": "function_call_output", "call_id": "call_x", "output": "42"}
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateItem(output))
+        await settled(its)
+        [told] = [event for event in agent.events if isinstance(event, ToolResult)]
+        assert (told.tool_call_id, told.output) == ("call_x", "42")
+        assert its.call.response is None
+
+
+async def test_an_unprompted_speech_opens_a_response_that_ends_with_its_event() -> None:
+    """A greeting."""
+
+    async def greet(call: Call) -> None:
+        async with call.speak("greeting") as speech:
+            await speech.text("Welcome.")
+
+    async with alone(engine_call(), Acting(when(Started, greet))) as its:
+        connection = its.attach()
+        await settled(its)
+        assert said(its) == ["Welcome."]
+        assert connection.pushed.count("response.done") == 1
+
+
+async def test_a_speech_within_a_speech_is_refused() -> None:
+    """One thing is said at a time."""
+    raised: list[str] = []
+
+    async def nested(call: Call) -> None:
+        async with call.speak("outer"):
+            try:
+                async with call.speak("inner"):
+                    pass
+            except RuntimeError as error:
+                raised.append(str(error))
+
+    async with alone(engine_call(), Acting(when(Started, nested))) as its:
+        await begun(its)
+    assert len(raised) == 1
+    assert "'inner'" in raised[0]
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+async def test_an_agent_hangs_up_once_all_was_heard(transfers: bool) -> None:
+    """The call ends with its reason, and the agent is told."""
+
+    async def bye(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Bye.")
+        if transfers:
+            await call.transfer("tel:+15550100")
+        else:
+            await call.hang_up("done")
+
+    agent = Acting(when(Asked, bye))
+    async with alone(engine_call(), agent) as its:
+        connection = its.attach()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: agent.kinds[-1:] == ["Ended"])
+        ended = agent.events[-1]
+        assert isinstance(ended, Ended)
+        assert ended.outcome == ("transferred" if transfers else "agent")
+        assert its.clock.wall_ms() >= 1_000_000 + len("Bye.") * 60
+        assert ("call.transfer" in connection.pushed) is transfers
+
+
+async def test_the_end_of_a_call_interrupts_its_handler_and_is_told() -> None:
+    """Whatever the agent was doing."""
+
+    async def wait(call: Call) -> None:
+        await asyncio.Event().wait()
+
+    agent = Acting(when(Asked, wait))
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await turns_pass()
+        its.live.finish("timeout")
+        await until(lambda: agent.kinds[-1:] == ["Ended"])
+
+
+async def test_an_act_outside_an_event_is_refused() -> None:
+    """The author is told what to do."""
+    raised: list[str] = []
+
+    class Early(Acting):
+        async def run(self, call: Call) -> None:
+            try:
+                await call.once("key", _one)
+            except NoEvent as error:
+                raised.append(str(error))
+            await super().run(call)
+
+    async with alone(engine_call(), Early()) as its:
+        await begun(its)
+    assert raised == ["An agent acts in an event: ask `call.events()` for one first."]
+
+
+async def test_an_agent_without_a_voice_that_has_to_speak_has_failed() -> None:
+    """The reason is in the log."""
+
+    async def speak(call: Call) -> None:
+        async with call.speak() as speech:
+            await speech.text("Hello.")
+
+    agent = Acting(when(Asked, speak))
+    agent.voice = None
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        with capture_logs() as logs:
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+    assert any("no voice" in entry.get("reason", "") for entry in logs)
