@@ -336,6 +336,8 @@ async def test_an_agent_hangs_up_once_all_was_heard(transfers: bool) -> None:
         assert isinstance(ended, Ended)
         assert ended.outcome == ("transferred" if transfers else "agent")
         assert its.clock.wall_ms() >= 1_000_000 + len("Bye.") * 60
+        await its.committer.flush(its.live.writer)
+        await turns_pass()
         assert ("call.transfer" in connection.pushed) is transfers
 
 

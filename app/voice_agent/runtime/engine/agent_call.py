@@ -21,6 +21,9 @@ from voice_agent.runtime.engine.notices import items_at
 from voice_agent.runtime.engine.speaking import SpeechRun
 from voice_agent.runtime.engine.work import AgentWork
 
+MAX_RESULT_BYTES = 64 * 1024
+"""Of what a side effect gave, as JSON: it is kept in the record until the event is acknowledged."""
+
 
 class AgentCall:
     """What one run of an agent is given. Once that run is over, whatever is still done with it is cancelled."""
@@ -86,7 +89,7 @@ class AgentCall:
             act = await self._done(handling, key, OnceBegun(handling.number, key), durable=True)
         if act.status is not ActStatus.DONE:
             idempotency_key = f"{work.call.call_id}:{handling.stored.key_id}_{crc32(key.encode()):08x}"
-            result = orjson.loads(orjson.dumps(await run(idempotency_key)))
+            result = _kept(key, await run(idempotency_key))
             act = await self._done(handling, key, OnceDone(handling.number, key, result), durable=True)
         return act.result
 
@@ -142,3 +145,11 @@ class AgentCall:
         with self._work.waiting():
             await (self._work.wait_durable() if durable else self._work.wait_for_capacity())
         return handling.act(key)
+
+
+def _kept(key: str, result: Any) -> Any:
+    """`result` as the record gives it back. Raises `TypeError` for what is no JSON, `ValueError` for too much of it."""
+    packed = orjson.dumps(result)
+    if len(packed) > MAX_RESULT_BYTES:
+        raise ValueError(f"What {key!r} gave takes {len(packed)} bytes as JSON; at most {MAX_RESULT_BYTES} are kept.")
+    return orjson.loads(packed)

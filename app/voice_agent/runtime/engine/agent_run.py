@@ -57,8 +57,6 @@ class AgentRun:
         self._interruption = Interruption()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
-        self._asked_at_s: float | None = None
-        """When the response was opened whose first audio is not visible yet."""
 
     @property
     def taps(self) -> list[FrameQueue]:
@@ -108,7 +106,7 @@ class AgentRun:
 
     def start(self) -> None:
         """A response was opened."""
-        self._asked_at_s = self._clock.monotonic_s()
+        self.work.stages.asked()
 
     def ended(self, outcome: str) -> None:
         """The call is over: tell the agent, which may take `ENDS_WITHIN_S` to go."""
@@ -134,9 +132,7 @@ class AgentRun:
 
     def time_first_audio(self, events: Sequence[OutboxEntry]) -> None:
         """These events are visible now: if they are the first with audio of the response, say how long that took."""
-        if self._asked_at_s is not None and any(entry.audio for entry in events):
-            self._observer.turn_stage("first_audio", self._clock.monotonic_s() - self._asked_at_s)
-            self._asked_at_s = None
+        self.work.stages.visible(events)
 
     # --- the task ---------------------------------------------------------------
 

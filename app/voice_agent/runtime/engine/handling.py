@@ -29,6 +29,8 @@ class Handling:
     def __init__(self, ledger: AgentLedger, stored: AgentEvent, state: dict[str, object]) -> None:
         self.stored = stored
         self.state = AgentState(orjson.loads(orjson.dumps(state)))
+        self.speech: object | None = None
+        """What is being said."""
         self._ledger = ledger
         self._packed = self.state.packed()
         self._known = frozenset(ledger.acts)

@@ -25,6 +25,7 @@ from voice_agent.call.response import Response
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
 from voice_agent.kit.voice import Utterance
+from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.sent_audio import said_chars
 from voice_agent.runtime.engine.voicing import voiced
@@ -40,6 +41,7 @@ class SpeechRun:
         self._key = key
         self._interruptible = interruptible
         self._continues = False
+        self._handling: Handling
         self._act: AgentAct
         self._durable: list[Spoken] = []
         """What another pod has said of it."""
@@ -58,20 +60,20 @@ class SpeechRun:
 
     async def __aenter__(self) -> Self:
         work = self._work
-        handling = work.handling_of(self._view)
-        if work.speech is not None:
+        handling = self._handling = work.handling_of(self._view)
+        if handling.speech is not None:
             raise RuntimeError(f"{self._key!r} was begun within another speech; one is said at a time.")
         handling.begin(self._key)
         work.feed(SpeechBegun(handling.number, self._key, self._interruptible))
         self._act = handling.act(self._key)
         self._check()
-        work.speech = self
+        handling.speech = self
         try:
             with work.waiting():
                 await self._take_up()
                 await work.wait_for_capacity()
         except BaseException:
-            work.speech = None
+            handling.speech = None
             raise
         return self
 
@@ -79,7 +81,7 @@ class SpeechRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         work = self._work
-        work.speech = None
+        self._handling.speech = None
         if error is not None or self._act.status is not ActStatus.BEGUN:
             return
         if self._durable and not self._continues and not self._again.is_complete:
@@ -87,7 +89,7 @@ class SpeechRun:
         with work.waiting():
             if settings_of(work.call).wants_audio:
                 await work.pacing(self._response).pacer.finish()
-            work.feed(SpeechEnded(work.handling_of(self._view).number, self._key))
+            work.feed(SpeechEnded(self._handling.number, self._key))
             await work.wait_durable()
 
     async def _take_up(self) -> None:
@@ -156,6 +158,7 @@ class SpeechRun:
             await self._work.wait_for_capacity()
             return
         response, self._is_in_audio = self._response, False
+        self._work.stages.worded()
         self._seeds += 1
         with self._work.waiting():
             if not settings_of(self._work.call).wants_audio:
@@ -179,6 +182,8 @@ class SpeechRun:
             raise ValueError("words do not ascend")
         if not self._is_wanted():
             return
+        self._work.stages.worded()
+        self._work.stages.voiced()
         with self._work.waiting():
             if text or not self._is_in_audio:
                 await self._begin_audio(text)
@@ -207,7 +212,7 @@ class SpeechRun:
         """Whether what is given may be new. Raises `SpeechInterrupted`, and what `handling_of` raises."""
         self._work.handling_of(self._view)
         self._check()
-        if self._work.speech is not self:
+        if self._handling.speech is not self:
             raise RuntimeError(f"{self._key!r} is over; what is said is said within `async with`.")
         return self._act.status is ActStatus.BEGUN
 
@@ -246,9 +251,10 @@ class SpeechRun:
     async def _voice(self, text: str, number: int) -> None:
         """Have the call's voice say it."""
         work, fields = self._work, self._work.call.session.fields
-        seed = f"{work.call.call_id}:{work.handling_of(self._view).stored.key_id}:{self._key}:{number}"
+        seed = f"{work.call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
         utterance = Utterance(text, settings_of(work.call).voice, fields["audio"]["output"]["speed"], seed)
         pacer = work.pacing(self._response).pacer
         async with aclosing(voiced(work.voice, utterance, work.watch)) as pieces:
             async for piece in pieces:
+                work.stages.voiced()
                 await pacer.write(piece.audio, piece.format, piece.words, is_partial=True)

@@ -24,6 +24,7 @@ from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.idle import IdleTime
 from voice_agent.runtime.engine.notices import notice_of
 from voice_agent.runtime.engine.pacing import Pacing
+from voice_agent.runtime.engine.stages import StageTimes
 from voice_agent.runtime.ports import Clock, Observer
 
 log = structlog.get_logger(__name__)
@@ -78,8 +79,7 @@ class AgentWork:
         self.end = CallEnd()
         self.idle = IdleTime(clock)
         self.watch = StepWatch(agent.name, call.call_id, clock, observer)
-        self.speech: object | None = None
-        """What is being said."""
+        self.stages = StageTimes(clock, observer)
         self._pacing: Pacing | None = None
         """Of the response that was said something in last."""
         self._writer = writer
@@ -132,7 +132,7 @@ class AgentWork:
 
     def reset(self) -> None:
         """The run under way is over; what it did not acknowledge comes again."""
-        self.view = self.handling = self.speech = self._pacing = None
+        self.view = self.handling = self._pacing = None
 
     def handling_of(self, view: object) -> Handling:
         """The event in the hands of a run. Raises `NoEvent`; `CancelledError` for a run that is over."""
