@@ -24,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +183,15 @@ class GetsReady(Protocol):
 
     async def ready(self) -> None:
         """Wait until its calls need not wait any more. Raises what keeps it from that: the server then leaves."""
+
+
+class TurnAgentEar(Ear):
+    """What hears for an agent of turns: the agent itself."""
+
+    def __init__(self, agent: TurnAgent) -> None:
+        self.name = agent.name
+        self._agent = agent
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        """See `TurnAgent.transcribe`."""
+        return await self._agent.transcribe(clip)

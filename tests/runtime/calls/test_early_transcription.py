@@ -8,21 +8,23 @@ import pytest
 
 from tests.runtime.alone import TimingObserver
 from tests.runtime.clocks import StoppedClock
-from tests.runtime.rig import CountingObserver, ScriptedAgent
+from tests.runtime.rig import CountingObserver
 from tests.waiting import until
 from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear
 from voice_agent.runtime.calls.early_transcription import EarlyTranscription
 from voice_agent.runtime.clock import SystemClock
 
 HALF, WHOLE = Clip(b"half", PCM), Clip(b"whole", PCM)
 
 
-class ParrotAgent(ScriptedAgent):
+class Parrot(Ear):
     """Understands the bytes themselves; notes what it was asked and what was given up."""
 
+    name = "parrot"
+
     def __init__(self) -> None:
-        super().__init__()
         self.asked: list[bytes] = []
         self.given_up: list[bytes] = []
         self.may_answer = asyncio.Event()
@@ -37,61 +39,61 @@ class ParrotAgent(ScriptedAgent):
         return clip.audio.decode()
 
 
-def understanding(agent: ParrotAgent) -> EarlyTranscription:
+def understanding(ear: Ear) -> EarlyTranscription:
     """Of one call."""
-    return EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
+    return EarlyTranscription(ear, SystemClock(), CountingObserver(), "call")
 
 
 async def test_a_turn_that_ended_in_the_pause_is_recognised_once() -> None:
     """The attempt of the pause is the answer; the rest of the turn is only silence."""
-    agent = ParrotAgent()
-    its = understanding(agent)
+    ear = Parrot()
+    its = understanding(ear)
     its.begin("item_1", HALF)
-    agent.may_answer.set()
+    ear.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "half"
-    assert agent.asked == [b"half"]
+    assert ear.asked == [b"half"]
     assert not its.is_begun
 
 
 async def test_a_caller_who_goes_on_is_heard_out() -> None:
     """The attempt is dropped and all of the turn recognised."""
-    agent = ParrotAgent()
-    its = understanding(agent)
+    ear = Parrot()
+    its = understanding(ear)
     its.begin("item_1", HALF)
     await asyncio.sleep(0)
     its.cancel()
-    agent.may_answer.set()
+    ear.may_answer.set()
     assert await its.text_of("item_1", WHOLE) == "whole"
-    await until(lambda: agent.given_up == [b"half"])
+    await until(lambda: ear.given_up == [b"half"])
 
 
 async def test_an_attempt_is_never_taken_for_another_turn() -> None:
     """Only the item it was begun for gets its result."""
-    agent = ParrotAgent()
-    its = understanding(agent)
+    ear = Parrot()
+    its = understanding(ear)
     its.begin("item_1", HALF)
-    agent.may_answer.set()
+    ear.may_answer.set()
     assert await its.text_of("item_2", WHOLE) == "whole"
 
 
 async def test_an_attempt_that_nobody_will_ask_for_is_given_up() -> None:
     """Another has begun, the caller goes on, or another turn is over: a recogniser works on one turn of a call."""
-    agent = ParrotAgent()
-    its = understanding(agent)
+    ear = Parrot()
+    its = understanding(ear)
     its.begin("item_1", HALF)
-    await until(lambda: agent.asked == [b"half"])
+    await until(lambda: ear.asked == [b"half"])
     its.begin("item_2", WHOLE)
     assert its.is_begun
-    await until(lambda: (agent.asked, agent.given_up) == ([b"half", b"whole"], [b"half"]))
+    await until(lambda: (ear.asked, ear.given_up) == ([b"half", b"whole"], [b"half"]))
     its.cancel()
     its.cancel()
     assert not its.is_begun
-    await until(lambda: agent.given_up == [b"half", b"whole"])
+    await until(lambda: ear.given_up == [b"half", b"whole"])
     its.begin("item_3", HALF)
-    await until(lambda: len(agent.asked) == 3)
+    await until(lambda: len(ear.asked) == 3)
     other = asyncio.create_task(its.text_of("item_4", WHOLE))
-    await until(lambda: agent.given_up == [b"half", b"whole", b"half"])
-    agent.may_answer.set()
+    await until(lambda: ear.given_up == [b"half", b"whole", b"half"])
+    ear.may_answer.set()
     assert await other == "whole"
 
 
@@ -99,12 +101,12 @@ async def test_the_time_of_recognition_is_told() -> None:
     """What the caller waits for it once the turn is over."""
     clock, observer = StoppedClock(), TimingObserver()
 
-    class SlowAgent(ScriptedAgent):
+    class SlowEar(Ear):
         async def transcribe(self, clip: Clip) -> str | None:
             clock.now_s += 0.5
             return "slow"
 
-    its = EarlyTranscription(SlowAgent(), clock, observer, "call")
+    its = EarlyTranscription(SlowEar(), clock, observer, "call")
     assert await its.text_of("item", WHOLE) == "slow"
     assert observer.stages == [("stt", 0.5)]
 
@@ -112,21 +114,20 @@ async def test_the_time_of_recognition_is_told() -> None:
 async def test_a_recogniser_that_fails_leaves_the_turn_not_understood() -> None:
     """None, not an exception; and lost audio is not even asked about."""
 
-    class BrokenAgent(ParrotAgent):
+    class BrokenEar(Ear):
         async def transcribe(self, clip: Clip) -> str | None:
             raise RuntimeError("broken")
 
-    assert await understanding(BrokenAgent()).text_of("item_1", WHOLE) is None
-    agent = ParrotAgent()
-    assert await understanding(agent).text_of("item_1", Clip(b"", PCM)) is None
-    assert agent.asked == []
+    assert await understanding(BrokenEar()).text_of("item_1", WHOLE) is None
+    ear = Parrot()
+    assert await understanding(ear).text_of("item_1", Clip(b"", PCM)) is None
+    assert ear.asked == []
 
 
-class Swallowing(ScriptedAgent):
+class Swallowing(Ear):
     """Makes of a cancellation what it likes."""
 
     def __init__(self, *, raises: bool) -> None:
-        super().__init__()
         self.raises = raises
         self.asked = asyncio.Event()
 
@@ -144,13 +145,13 @@ class Swallowing(ScriptedAgent):
 @pytest.mark.parametrize("early", [True, False])
 async def test_a_cancellation_that_a_recogniser_swallows_is_one(*, raises: bool, early: bool) -> None:
     """The turn is left to whoever takes the call over; it does not count as understood, nor as not."""
-    agent = Swallowing(raises=raises)
-    understanding = EarlyTranscription(agent, SystemClock(), CountingObserver(), "call")
+    ear = Swallowing(raises=raises)
+    its = understanding(ear)
     clip = Clip(bytes(PCM.size(100)), PCM)
     if early:
-        understanding.begin("item", clip)
-    work = asyncio.create_task(understanding.text_of("item", clip))
-    await agent.asked.wait()
+        its.begin("item", clip)
+    work = asyncio.create_task(its.text_of("item", clip))
+    await ear.asked.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work

@@ -65,6 +65,7 @@ async def with_a_limit() -> None:
 
 @pytest.mark.parametrize(
     "wait",
+    # Nobody waits so long: it is interrupted.
     [forever, in_a_group, with_a_limit, lambda: asyncio.gather(forever(), forever()), lambda: asyncio.sleep(3600)],
 )
 async def test_a_handler_is_interrupted_wherever_it_waits(wait: Callable[[], Awaitable[Any]]) -> None:

@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
-from voice_agent.agents.base import TurnAgent
 from voice_agent.kit.clip import Clip
-from voice_agent.runtime.engine.agent_steps import StepWatch, result_of
+from voice_agent.kit.ear import Ear
+from voice_agent.runtime.calls.transcriber import Transcriber
 from voice_agent.runtime.ports import Clock, Observer
 
 EARLY_PAUSE_MS = 240
 """Longer than the pauses inside most sentences, shorter than the usual end of a turn."""
 
-log = structlog.get_logger(__name__)
-
 
 class EarlyTranscription:
     """One call's transcriptions."""
 
-    def __init__(self, agent: TurnAgent, clock: Clock, observer: Observer, call_id: str) -> None:
-        self._agent = agent
+    def __init__(self, ear: Ear, clock: Clock, observer: Observer, call_id: str) -> None:
         self._clock = clock
         self._observer = observer
         self._call_id = call_id
-        self._watch = StepWatch(agent.name, call_id, clock, observer)
+        self._transcriber = Transcriber(ear, call_id, clock, observer)
         self._early: tuple[str, asyncio.Task[str | None]] | None = None
 
     @property
@@ -42,7 +37,7 @@ class EarlyTranscription:
     def begin(self, item_id: str, clip: Clip) -> None:
         """Start an attempt for a turn that may be over; an earlier one is cancelled."""
         self.cancel()
-        task = asyncio.create_task(self._transcribe(clip), name=f"{self._call_id} early")
+        task = asyncio.create_task(self._transcriber.of_clip(clip), name=f"{self._call_id} early")
         self._early = (item_id, task)
 
     def cancel(self) -> None:
@@ -52,7 +47,7 @@ class EarlyTranscription:
             self._early = None
 
     async def text_of(self, item_id: str, clip: Clip) -> str | None:
-        """What was said in a turn that is over; None if the agent does not know or failed."""
+        """What was said in a turn that is over; None if it is not known."""
         started_s = self._clock.monotonic_s()
         early, self._early = self._early, None
         if early is not None and early[0] == item_id:
@@ -60,14 +55,6 @@ class EarlyTranscription:
         else:
             if early is not None:
                 early[1].cancel()
-            text = await self._transcribe(clip) if clip.audio else None
+            text = await self._transcriber.of_clip(clip) if clip.audio else None
         self._observer.turn_stage("stt", self._clock.monotonic_s() - started_s)
         return text
-
-    async def _transcribe(self, clip: Clip) -> str | None:
-        try:
-            return await result_of(self._agent.transcribe(clip), self._watch)
-        except Exception:
-            # The root of the work: a recogniser that fails leaves the turn without a transcript.
-            log.exception("transcription failed", agent=self._agent.name, call_id=self._call_id)
-            return None

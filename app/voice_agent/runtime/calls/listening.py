@@ -1,5 +1,8 @@
 """Listening to a client's audio: where its turns end, and what was said in them.
 
+An ear that takes utterances whole is asked in a pause that may end one (`early_transcription`); one that streams gets
+them while they are said (`streamed_transcription`).
+
 The call's loop feeds `endpointer` with each frame and reports boundaries to the rules; the rules answer with effects
 (`Transcribe`, `StopTranscribing`, `ResetEndpointing`) that come back here. One task for each transcription.
 """
@@ -7,15 +10,19 @@ The call's loop feeds `endpointer` with each frame and reports boundaries to the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from voice_agent.agents.base import TurnAgent
+from voice_agent.agents.base import TurnAgent, TurnAgentEar
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
+from voice_agent.runtime.calls.streamed_transcription import StreamedTranscription
 from voice_agent.runtime.engine.frames import FrameQueue
 from voice_agent.runtime.ports import Clock, Observer
 from voice_agent.speech.endpointing import Endpointer
@@ -31,19 +38,29 @@ TRANSCRIPTION_LIMIT_S = 30.0
 log = structlog.get_logger(__name__)
 
 
+def ear_of(agent: TurnAgent | Agent) -> Ear:
+    """What hears an agent's callers."""
+    if isinstance(agent, Agent):
+        return agent.ear or Ear()
+    return TurnAgentEar(agent)
+
+
 class Listening:
     """One call's. It changes nothing of the call but by `feed`."""
 
     def __init__(
-        self, call: CallRecord, agent: TurnAgent, feed: Callable[[Input], None], clock: Clock, observer: Observer
+        self, call: CallRecord, ear: Ear, feed: Callable[[Input], None], clock: Clock, observer: Observer
     ) -> None:
         self.endpointer: Endpointer | None = None
         """None where turns are not detected or audio is mirrored."""
         self.taps: list[FrameQueue] = []
         """Who else is given the client's frames."""
+        streams = ear.streams and not call.identity.mirror
+        self.stream = StreamedTranscription(call, ear, clock, observer) if streams else None
+        """None where the ear takes utterances whole."""
         self._call = call
         self._feed = feed
-        self._early = EarlyTranscription(agent, clock, observer, call.call_id)
+        self._early = EarlyTranscription(ear, clock, observer, call.call_id)
         self._transcribing: dict[str, asyncio.Task[None]] = {}
         """By the item of the turn."""
         self.restart()
@@ -74,6 +91,9 @@ class Listening:
 
         The pause that may end it could have begun there.
         """
+        if self.stream is not None:
+            # What was saved is heard from its beginning on, so that as much is understood as without the take-over.
+            self.stream.advance()
         buffer, detection = self._call.input_audio, self._call.session.turn_detection
         if self.endpointer is None or not buffer.speaking or detection is None:
             return
@@ -86,6 +106,11 @@ class Listening:
 
     # --- what was said ----------------------------------------------------------
 
+    @property
+    def partial(self) -> str:
+        """What has been understood so far of what the caller is saying; "" where the ear takes utterances whole."""
+        return self.stream.partial if self.stream is not None else ""
+
     def transcribe_early(self, pause_ms: int) -> None:
         """In an utterance, after a pause of this length: start to transcribe it if the turn may be over."""
         buffer = self._call.input_audio
@@ -97,8 +122,13 @@ class Listening:
     def transcribe(self, item_id: str, audio: bytes) -> None:
         """Transcribe a turn that is over, and feed `Transcribed`."""
         clip = Clip(audio, self._call.session.input_format)
-        work = self._transcribe(item_id, clip)
-        self._transcribing[item_id] = asyncio.create_task(work, name=self._call.call_id)
+        if self.stream is None or not audio:
+            self._start(item_id, functools.partial(self._early.text_of, item_id, clip))
+            return
+        turn = self.stream.turn_over(item_id, clip)
+        task = self._start(item_id, functools.partial(self.stream.text_of, turn))
+        # The turn does not learn of the end of a task that is cancelled before its first step.
+        task.add_done_callback(lambda _: turn.cancel())
 
     def stop_transcribing(self, item_id: str) -> None:
         """Cancel the transcription of an item, if one is under way."""
@@ -113,15 +143,22 @@ class Listening:
     def cancel(self) -> list[asyncio.Task[None]]:
         """Cancel all transcriptions; returns the tasks of turns that were over, to be waited for."""
         self._early.cancel()
+        if self.stream is not None:
+            self.stream.cancel()
         tasks = list(self._transcribing.values())
         for task in tasks:
             task.cancel()
         return tasks
 
-    async def _transcribe(self, item_id: str, clip: Clip) -> None:
+    def _start(self, item_id: str, text_of: Callable[[], Awaitable[str | None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._transcribe(item_id, text_of), name=self._call.call_id)
+        self._transcribing[item_id] = task
+        return task
+
+    async def _transcribe(self, item_id: str, text_of: Callable[[], Awaitable[str | None]]) -> None:
         try:
             async with asyncio.timeout(TRANSCRIPTION_LIMIT_S):
-                text = await self._early.text_of(item_id, clip)
+                text = await text_of()
         except TimeoutError:
             log.warning("transcription took too long", call_id=self._call.call_id, item_id=item_id)
             text = None

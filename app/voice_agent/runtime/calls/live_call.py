@@ -55,7 +55,7 @@ from voice_agent.runtime.calls.call_memory import CallMemory
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.handoff import hand_off
-from voice_agent.runtime.calls.listening import Listening
+from voice_agent.runtime.calls.listening import Listening, ear_of
 from voice_agent.runtime.calls.long_messages import receive_in_slices
 from voice_agent.runtime.calls.responder import Responder
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
@@ -92,7 +92,7 @@ class LiveCall:
         self.writer = CallWriter(call, self, committer, clock, observer)
         self.memory = CallMemory(call, holder, observer, unsent_bytes=self._unsent_bytes)
         self.activity = ClientActivity(clock)
-        self.listening = Listening(call, agent, self.feed, clock, observer)  # type: ignore[arg-type]  # until ears come
+        self.listening = Listening(call, ear_of(agent), self.feed, clock, observer)
         self.responder: Responder | AgentRun
         if isinstance(agent, Agent):
             self.responder = AgentRun(call, agent, self.feed, self.writer, clock, observer)
@@ -140,7 +140,9 @@ class LiveCall:
             for tap in listening.taps:
                 tap.put(event.audio, call.session.input_format)
         self.feed(event)
-        if listening.endpointer is not None and call.input_audio.speaking:
+        if listening.stream is not None:
+            listening.stream.advance()
+        elif listening.endpointer is not None and call.input_audio.speaking:
             listening.transcribe_early(listening.endpointer.pause_ms)
 
     def feed(self, event: Input) -> None:

@@ -1,0 +1,103 @@
+"""An ear at work for one call. Whatever it does wrong, it is the turn that is not understood, and the call goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear, Transcript
+from voice_agent.runtime.engine.agent_steps import StepWatch, Watched, result_of
+from voice_agent.runtime.ports import Clock, Observer
+
+EAR_CLOSES_WITHIN_S = 5.0
+"""So long an ear may take to end once it is not wanted any more."""
+
+_END: Any = object()
+
+log = structlog.get_logger(__name__)
+
+
+class NoTranscript(Exception):
+    """An ear gave what is no transcript, or none where one is due."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The ear gave {what}.")
+
+
+class Transcriber:
+    """One call's. Nothing here raises but `CancelledError`, when the task that waits is cancelled."""
+
+    def __init__(self, ear: Ear, call_id: str, clock: Clock, observer: Observer) -> None:
+        self.ear = ear
+        self._call_id = call_id
+        self._watch = StepWatch(ear.name, call_id, clock, observer)
+
+    async def of_clip(self, clip: Clip) -> str | None:
+        """What was said in a clip; None if it is not known."""
+        return await self._understood(self._of_clip(clip))
+
+    async def of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> str | None:
+        """What was said in all frames; None if it is not known. `heed` is told of each transcript as it comes."""
+        return await self._understood(self._of_frames(frames, heed))
+
+    async def _of_clip(self, clip: Clip) -> str | None:
+        return _checked(await result_of(self.ear.transcribe(clip), self._watch))
+
+    async def _of_frames(self, frames: AsyncIterator[Clip], heed: Callable[[Transcript], None]) -> str | None:
+        newest: Transcript | None = None
+        found: Any = self.ear.listen(frames)
+        try:
+            while (given := await result_of(anext(found, _END), self._watch)) is not _END:
+                if not isinstance(given, Transcript):
+                    raise NoTranscript(f"{type(given).__name__} {given!r:.80}, which is no transcript")
+                _checked(given.text)
+                newest = given
+                heed(given)
+                # An ear that yields without ever waiting leaves the others their turn.
+                await asyncio.sleep(0)
+        finally:
+            await self._close(found)
+        if newest is None or not newest.is_final:
+            raise NoTranscript("no final transcript")
+        return newest.text
+
+    async def _close(self, transcripts: Any) -> None:
+        if isinstance(transcripts, Coroutine):
+            transcripts.close()  # It was to be a generator, and yields nothing: it is never waited for.
+        close = getattr(transcripts, "aclose", None)
+        if close is None:
+            return
+        try:
+            async with asyncio.timeout(EAR_CLOSES_WITHIN_S):
+                await Watched(close(), self._watch)
+        except Exception:
+            # The ear's way of tidying up; what was understood is known, or not wanted any more.
+            log.exception("ear raised when it was closed", ear=self.ear.name, call_id=self._call_id)
+
+    async def _understood(self, work: Coroutine[Any, Any, str | None]) -> str | None:
+        try:
+            return await work
+        except (Exception, SystemExit, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The root of the work: an ear that fails leaves the turn without a transcript.
+            log.exception("transcription failed", ear=self.ear.name, call_id=self._call_id)
+            return None
+
+
+def _checked(text: object) -> str | None:
+    """`text` if an event can hold it. Raises `NoTranscript`."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise NoTranscript(f"{type(text).__name__} {text!r:.80}, which is no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NoTranscript(f"text that is no Unicode: {error}") from error
+    return text
