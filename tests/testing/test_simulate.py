@@ -1,89 +1,42 @@
 """Calls with agents, without sockets and without waiting, with a crash at every moment.
 
 Of `simulate`, and of what it is made of: `script`, `simulated_caller`, `caller_hearing`, `simulated_line`,
-`simulated_pods`, `agent_probe`, `observed_agent`, `observed_turn_agent`, `call_transcript`.
+`simulated_pods`, `agent_probe`, `observed_agent`, `call_transcript`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from voice_agent.agents.base import Audio, Plan, ResponsePart, Text, Turn
+from tests.testing.agents import SCRIPTS, TOOL, Clerk, Forgetful
+from voice_agent.agents.scripted import Scripted, ScriptedTurn, Sentences
 from voice_agent.call.audio import PCM
-from voice_agent.kit.agent import Kit
-from voice_agent.kit.clip import Clip
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 from voice_agent.testing.call_transcript import CallTranscript, Mismatch
-from voice_agent.testing.script import BargeIn, Cancel, HandOffNow, HangUpNow, Script, Truncate, Type, Wait
-from voice_agent.testing.simulate import simulate, survives
-from voice_agent.testing.spoken_words import CHAR_MS, speech_of, word_starts
+from voice_agent.testing.script import BargeIn, Cancel, HandOffNow, HangUpNow, Truncate, Type
+from voice_agent.testing.simulate import PLAIN, Surroundings, simulate, survives
+from voice_agent.testing.spoken_words import speech_of
 
-
-class Booking:
-    """Books something, and says three sentences about what it heard."""
-
-    name = "clerk"
-    lead_ms = 400
-    replays = True
-    mirrors = False
-
-    async def open(self, kit: Kit | None = None) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def transcribe(self, clip: Clip) -> str | None:
-        return None
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        await asyncio.sleep(0.3)
-        number = (turn.progress.plan or {"number": turn.state.get("number", 0) + 1})["number"]
-        if not turn.progress.plan:
-            yield Plan({"number": number}, {"number": number})
-        booked = await turn.once("book", _book)
-        last: Any = turn.items[-1]["content"][0]
-        for part in range(3):
-            text = f"Answer {number}, {booked}, {part} to {last.get('transcript') or last.get('text')}. "
-            yield Text(text)
-            yield Audio(speech_of(text), PCM, [[CHAR_MS * at, at] for at in word_starts(text)])
-
-
-class Counting(Booking):
-    """Keeps how many turns there were in the object instead of the call."""
-
-    turns = 0
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        self.turns += 1
-        await asyncio.sleep(0.1)
-        text = f"That was turn {self.turns}. "
-        yield Text(text)
-        yield Audio(speech_of(text), PCM)
-
-
-Clerk: Any = Booking
-Forgetful: Any = Counting
-
-
-async def _book(key: str) -> str:
-    await asyncio.sleep(0.1)
-    return "booked"
+AROUND = {"tool": Surroundings(session={"tools": [TOOL]})}
+EVERY = 7
+"""Of so many moments one, where all would take too long."""
 
 
 def test_a_script_gives_a_transcript() -> None:
     """What was said to the caller, as text and audio; the conversation; side effects; how it ended."""
     run = simulate(Clerk, ["hello there", Type("more")])
-    said = [f"Answer 1, booked, {part} to hello there. " for part in range(3)]
-    assert run.replies[0].text == "".join(said)
-    assert run.replies[0].audio == b"".join(map(speech_of, said))
-    assert [reply.status for reply in run.replies] == ["completed", "completed"]
-    assert run.items[0] == "user: hello there"
-    assert run.items[2] == "user: more"
-    assert list(run.side_effects.values()) == [1, 1]
+    said = [f"1 booked {part} hello there. " for part in range(2)]
+    assert [reply.text for reply in run.replies[:2]] == ["Good day. ", "".join(said)]
+    assert run.replies[1].audio == b"".join(map(speech_of, said))
+    assert [reply.status for reply in run.replies] == ["completed"] * 3
+    assert run.items[1] == "user: hello there"
+    assert run.items[3] == "user: more"
+    assert run.side_effects == {"Asked 1: book": 1, "Asked 2: book": 1}
     assert run.ended == "hangup"
-    assert run.event_types[0] == "input_audio_buffer.speech_started"
+    assert run.event_types[0] == "response.created"
     assert not run.errors
 
 
@@ -97,68 +50,95 @@ async def test_it_can_be_used_where_a_loop_runs() -> None:
     assert simulate(Clerk, "hello").ended == "hangup"
 
 
-@pytest.mark.parametrize(
-    "step", [BargeIn("stop", 1300), BargeIn("stop", 1300, tells=False), Cancel(1300), Truncate(1300)]
-)
+@pytest.mark.parametrize("step", [BargeIn("stop", 900), Cancel(900), Truncate(900)])
 def test_a_reply_can_be_cut_short(step: Any) -> None:
     """The caller has heard exactly so much of it, and the conversation says so."""
     run = simulate(Clerk, ["hello", step])
-    assert run.replies[0].status == "cancelled"
-    assert len(run.replies[0].audio) == PCM.size(1300)
-    assert run.replies[0].text in ("Answer 1, booked, 0", "Answer 1, booked, 0 to")
+    assert run.replies[1].status == "cancelled"
+    assert len(run.replies[1].audio) == PCM.size(900)
+    assert run.replies[1].text == "1 booked 0"
     assert run.ended == "hangup"
 
 
 def test_a_caller_can_leave_in_the_middle() -> None:
     """Nothing is waited for."""
-    assert [reply.status for reply in simulate(Clerk, ["hello", Wait(1000), HangUpNow()]).replies] == [""]
+    assert [reply.status for reply in simulate(Clerk, ["hello", HangUpNow(700)]).replies] == ["completed", ""]
 
 
 @pytest.mark.parametrize("hand_off", [False, True], ids=["crash", "hand-off"])
-@pytest.mark.parametrize(
-    "script",
-    [["hello", "you"], ["hello", BargeIn("stop", 700)], ["hello", Cancel(500), Type("more")], ["a", HandOffNow(), "b"]],
-)
-def test_whatever_moment_its_pod_leaves_at_the_call_is_the_same(script: Script, hand_off: bool) -> None:
-    """Killed, or handed off as for a release."""
-    run = survives(Clerk, script, hand_off=hand_off)
-    assert run.awaits >= 12
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_whatever_moment_its_pod_leaves_at_the_call_is_the_same(name: str, hand_off: bool) -> None:
+    """Killed, or handed off as for a release: timers, tools, two responses, barge-in, transfer, hang-up."""
+    agent, script = SCRIPTS[name]
+    run = survives(agent, script, hand_off=hand_off, surroundings=AROUND.get(name, PLAIN), every=EVERY)
+    assert run.awaits > 25
+    assert not run.errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hand_off", [False, True], ids=["crash", "hand-off"])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_at_no_moment_at_all_a_pod_that_leaves_changes_a_call(name: str, hand_off: bool) -> None:
+    """As above, at each of them."""
+    agent, script = SCRIPTS[name]
+    survives(agent, script, hand_off=hand_off, surroundings=AROUND.get(name, PLAIN))
+
+
+def test_an_agent_in_twelve_lines_survives_a_crash_at_every_moment() -> None:
+    """Text in, text out."""
+
+    class Counter(Scripted):
+        name = "counter"
+
+        async def answer(self, turn: ScriptedTurn) -> Sentences:
+            for n in range(1, 3):
+                yield f"This is sentence number {n}. "
+
+    run = survives(Counter, "hello")
+    assert run.text == "This is sentence number 1. This is sentence number 2. "
 
 
 def test_what_an_agent_forgets_is_found_and_shown() -> None:
     """Side by side, with the moment at which it happened."""
     with pytest.raises(Mismatch) as caught:
-        survives(Forgetful, ["hello", "you"])
+        survives(Forgetful, ["hello", "you"], every=EVERY)
     shown = str(caught.value)
     assert "with a crash at moment" in shown
-    assert "That was turn 2" in shown.partition("|")[0] + shown
+    assert "That was turn 2" in shown
     assert any(line.startswith("! reply") and "That was turn 1" in line for line in shown.splitlines())
 
 
 def test_another_version_may_take_over() -> None:
     """Each pod has its own; the transcript is that of all."""
 
-    class Polite(Counting):
-        async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-            yield Text("Good day. ")
+    class Polite(Forgetful):
+        async def answer(self, call: Call, asked: Asked) -> None:
+            async with call.speak() as speech:
+                await speech.text("Good evening. ")
 
-    run = simulate(Forgetful, ["hello", HandOffNow(), Wait(1000), "you"], versions=[Forgetful, cast("Any", Polite)])
-    assert [reply.text for reply in run.replies] == ["That was turn 1. ", "Good day. "]
+    run = simulate(Forgetful, ["hello", HandOffNow(), "you"], versions=[Forgetful, Polite])
+    assert [reply.text for reply in run.replies] == ["Good day. ", "That was turn 1. ", "Good evening. "]
 
 
 def test_what_the_agent_raises_is_in_the_transcript() -> None:
     """And the call goes on."""
 
-    class Broken(Booking):
-        async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-            await asyncio.sleep(0.1)
+    class Broken(Clerk):
+        async def answer(self, call: Call, asked: Asked) -> None:
             raise ValueError("no idea")
-            yield Text("never")
 
-    run = simulate(cast("Any", Broken), "hello")
-    assert run.faults == {"raised": 1}
-    assert run.replies[0].status == "failed"
+    run = simulate(Broken, ["hello", Type("you")])
+    assert run.errors == ["ValueError: no idea"]
+    assert run.faults == {"raised": 2}
+    assert [reply.status for reply in run.replies] == ["completed", "failed", "failed"]
     assert run.ended == "hangup"
+
+
+def test_an_agent_that_is_given_as_an_object_is_copied_for_each_pod() -> None:
+    """Pods share nothing but the store."""
+    agent = Forgetful()
+    assert simulate(agent, ["hello", HandOffNow(), "you"]).text == "Good day. That was turn 1. That was turn 1. "
+    assert agent.turns == 0
 
 
 def test_two_transcripts_are_shown_side_by_side() -> None:

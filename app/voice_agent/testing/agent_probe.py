@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from voice_agent.kit.events import Asked, CallEvent, Started, Timer
+from voice_agent.kit.events import CallEvent, Started, Timer
+from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.testing.virtual_loop import PROCESS, Process
 
 Result = TypeVar("Result")
@@ -34,32 +35,29 @@ class AgentProbe:
     """What the agent raised."""
     side_effects: dict[str, Counter[str]] = field(default_factory=dict)
     """By the agent's own name for it: how often it was done, by idempotency key."""
-    timers: list[str] = field(default_factory=list)
-    """Names of those that came, each once."""
     unfinished: list[str] = field(default_factory=list)
     """Acts that went on while the next event was asked for."""
     runs: list[Process] = field(default_factory=list)
     """Where coroutines of the agent are under way; once each."""
-    _known: dict[int, str] = field(default_factory=dict)
-    """By their numbers what events are called: their kind, and which of it."""
+    _known: dict[int, CallEvent] = field(default_factory=dict)
+    """What came, by number."""
 
     def came(self, event: CallEvent) -> str:
         """An event comes, perhaps again; what it is called, the same in every run of the same script."""
         known = self._known.get(event.number)
-        if known is None:
-            kind = type(event).__name__
-            if isinstance(event, Started) and event.resumed:
-                kind = "Resumed"
-            known = f"{kind} {1 + sum(name.startswith(f'{kind} ') for name in self._known.values())}"
-            self._known[event.number] = known
-            if isinstance(event, Timer):
-                self.timers.append(event.name)
-        return known
+        if not event.number:
+            return _kind(event)  # In no record.
+        if known is None or _kind(known) != _kind(event):
+            # What a pod told before it was durable comes again under another number.
+            self._known = {number: one for number, one in self._known.items() if number < event.number}
+            self._known[event.number] = event
+        kind = _kind(event)
+        return f"{kind} {sum(_kind(one) == kind for number, one in self._known.items() if number <= event.number)}"
 
     @property
-    def asked(self) -> int:
-        """How many replies were due."""
-        return sum(name.startswith(f"{Asked.__name__} ") for name in self._known.values())
+    def timers(self) -> list[str]:
+        """Names of those that came, each once."""
+        return [event.name for event in self._known.values() if isinstance(event, Timer)]
 
     @property
     def is_running(self) -> bool:
@@ -74,6 +72,10 @@ class AgentProbe:
         """A wait begins or is over; True if the pod is dead now."""
         self.moments += 1
         return self.moments == self.strike_at and self.strike()
+
+
+def _kind(event: CallEvent) -> str:
+    return "Resumed" if isinstance(event, Started) and event.resumed else type(event).__name__
 
 
 SLOW_STEP_S = 0.05
@@ -126,6 +128,8 @@ async def probed(work: Coroutine[Any, Any, Result], probe: AgentProbe) -> Result
     probe.runs.append(process)
     try:
         return await Probed(work, probe)
+    except SpeechInterrupted:
+        raise
     except Exception as error:
         probe.errors.append(f"{type(error).__name__}: {error}")
         raise

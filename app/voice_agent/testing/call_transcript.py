@@ -24,6 +24,7 @@ class SpokenReply:
     audio: bytes
     """PCM16 little-endian mono, 24 000 Hz, up to where the caller stopped listening."""
     status: str
+    """As in ``response.done``; "" of one that was under way when the caller hung up."""
     in_conversation: bool
     functions: tuple[tuple[str, str], ...]
     """Names and arguments of the client's functions that it asked for."""
@@ -37,6 +38,8 @@ class SpokenReply:
         where = "" if self.in_conversation else " (out of band)"
         functions = "".join(f" {name}({arguments})" for name, arguments in self.functions)
         audio = f"{PCM.ms(len(self.audio))} ms {self.digest}" if self.audio else "no audio"
+        if not self.status:  # How much of it came by then is no matter of the agent's.
+            return f"reply{where} left [{audio}]"
         return f"reply{where} {self.status}: {self.text!r}{functions} [{audio}]"
 
 
@@ -51,7 +54,7 @@ class CallTranscript:
     event_types: list[str] = field(default_factory=list)
     """Of all events, in order; of neighbours that are alike one."""
     agent_events: list[dict[str, Any]] = field(default_factory=list)
-    """Those that the agent sent, without their ids."""
+    """Those that the agent sent, and ``call.transfer``; without their ids."""
     timers: list[str] = field(default_factory=list)
     """Names of those that came."""
     side_effects: dict[str, int] = field(default_factory=dict)

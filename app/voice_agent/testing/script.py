@@ -1,7 +1,8 @@
 """What a simulated caller does, step by step.
 
 A step waits for nothing but what it says: for the caller to have heard out what is being said before (`Say`, `Type`,
-`GiveResult`, `UntilSilent`), or for so much of a reply (`BargeIn`, `Cancel`, `Truncate`). A string is `Say`.
+`GiveResult`, `UntilSilent`), or for so much of a reply (`BargeIn`, `Cancel` and the like). A string is
+`Say`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,25 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class BargeIn:
-    """Speak into the next reply, or the one under way, when so much of it has been heard."""
+    """Speak into the next reply, or the one under way, when so much of it has been heard.
+
+    The client says how much that was, as one does that plays the audio.
+    """
 
     text: str
     after_ms: int
-    tells: bool = True
-    """The client says first how much was heard, as one does that plays the audio and hears its caller. Without, the
-    server has to guess when it hears the caller; after a crash it may guess a few words less."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakOver:
+    """Speak while the reply goes on, when so much of it has been heard, and listen on.
+
+    Of a reply that the server then cuts short, how much comes depends on the pace of things: for speech that is not
+    interruptible.
+    """
+
+    text: str
+    after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +105,15 @@ class HandOffNow:
 class HangUpNow:
     """End the call, whatever is being said."""
 
+    after_ms: int = 0
+    """When so much has been heard of the next reply, or the one under way; 0: at once."""
+
 
 ScriptStep = (
     Say
     | Type
     | BargeIn
+    | SpeakOver
     | Cancel
     | Truncate
     | GiveResult

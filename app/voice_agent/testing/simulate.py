@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import structlog.testing
 
@@ -31,7 +31,6 @@ from voice_agent.kit.voice import Voice
 from voice_agent.testing.agent_probe import AgentProbe
 from voice_agent.testing.call_transcript import CallTranscript, Mismatch, line_of, replies_of
 from voice_agent.testing.observed_agent import ObservedAgent
-from voice_agent.testing.observed_turn_agent import ObservedTurnAgent
 from voice_agent.testing.script import Script, steps_of
 from voice_agent.testing.simulated_caller import SimulatedCaller
 from voice_agent.testing.simulated_pods import SimulatedPods
@@ -40,6 +39,7 @@ from voice_agent.testing.virtual_loop import VirtualLoop
 
 END_S = 3600.0
 """A call that is not over after so much virtual time goes no further."""
+OWN_EVENTS = ("agent.", "call.transfer")
 SETTLE_S = 10.0
 """How long an agent may take to learn that the call is over."""
 
@@ -48,8 +48,8 @@ SETTLE_S = 10.0
 class Surroundings:
     """What an agent is given in a simulation."""
 
-    settings: Any = field(default_factory=dict)
-    """See `Kit.settings`: an instance of the agent's class `Settings`, or a mapping of which one is made."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """See `Kit.settings`."""
     session: Mapping[str, Any] = field(default_factory=dict)
     """What the caller's first ``session.update`` says, as the protocol has it: ``{"tools": […]}``."""
     ear: Callable[[], Ear] = WordEar
@@ -132,8 +132,7 @@ def _run(
 
         def make_agent(number: int) -> Agent:
             made = _made(agents[min(number, len(agents) - 1)])
-            observed: Any = ObservedAgent if hasattr(made, "run") else ObservedTurnAgent
-            return cast("Agent", observed(made, probe, around.ear(), around.voice()))
+            return ObservedAgent(made, probe, around.ear(), around.voice())
 
         pods = SimulatedPods(loop, make_agent, lambda: Kit(settings=around.settings))
         probe.strike = pods.kill_current if hand_off_at is None else pods.leave_current
@@ -160,10 +159,11 @@ def _made(agent: Agent | Callable[[], Agent]) -> Agent:
 def _transcript(caller: SimulatedCaller, pods: SimulatedPods, probe: AgentProbe, *, is_done: bool) -> CallTranscript:
     items = [] if pods.call is None else [dict(item) for item in pods.call.conversation.items()]
     texts = {item["id"]: line_of(item).partition(": ")[2] for item in items}
-    own = [event for event in caller.hearing.events if event["type"].startswith("agent.")]
+    own = [event for event in caller.hearing.events if event["type"].startswith(OWN_EVENTS)]
+    left = {reply.item_id for reply in caller.hearing.replies.values() if not reply.status}
     return CallTranscript(
         replies=replies_of(list(caller.hearing.replies.values()), texts),
-        items=[line_of(item) for item in items],
+        items=[line_of(item) for item in items if item["id"] not in left],
         event_types=[kind for kind, _ in groupby(event["type"] for event in caller.hearing.events)],
         agent_events=[{name: value for name, value in event.items() if name != "event_id"} for event in own],
         timers=probe.timers,

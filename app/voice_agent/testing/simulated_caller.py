@@ -26,6 +26,7 @@ from voice_agent.testing.script import (
     Say,
     ScriptStep,
     SendEvent,
+    SpeakOver,
     Truncate,
     Type,
     UntilSilent,
@@ -51,8 +52,8 @@ class PodAccess(Protocol):
     async def connect(self, query: dict[str, Any]) -> SimulatedLine:
         """A line to a pod that serves. Raises `ConnectionError` if it is gone before the call is attached."""
 
-    def press(self, digit: str) -> None:
-        """A telephone's key was pressed."""
+    async def press(self, digit: str) -> None:
+        """A telephone's key was pressed. Returns once the call has it for good."""
 
     async def hand_off(self) -> None:
         """Have the pod that has the call leave."""
@@ -114,8 +115,13 @@ class SimulatedCaller:
                 await self._until_silent()
                 self._send(_item({"type": "message", "role": "user", "content": _written(text)}))
                 self._send({"type": "response.create"})
-            case BargeIn(text, after_ms, tells):
-                await self._barge_in(text, after_ms, tells=tells)
+            case BargeIn(text, after_ms):
+                if (reply := await self._heard(after_ms)) is not None:
+                    self._truncate(reply, after_ms)
+                    await self._speak(text)
+            case SpeakOver(text, after_ms):
+                if await self._heard(after_ms) is not None:
+                    await self._speak(text)
             case Cancel(after_ms):
                 if (reply := await self._heard(after_ms)) is not None:
                     self._send({"type": "response.cancel"})
@@ -131,7 +137,7 @@ class SimulatedCaller:
                 self._send(_item({"type": "function_call_output", "call_id": tool_call_id, "output": output}))
                 self._send({"type": "response.create"})
             case Press(digit):
-                self._pods.press(digit)
+                await self._pods.press(digit)
             case SendEvent(event):
                 self._send(dict(event))
             case Wait(ms):
@@ -140,7 +146,9 @@ class SimulatedCaller:
                 await self._until_silent()
             case HandOffNow():
                 await self._pods.hand_off()
-            case HangUpNow():
+            case HangUpNow(after_ms):
+                if after_ms and (reply := await self._heard(after_ms)) is not None:
+                    self.hearing.stop(reply, after_ms)
                 self._hang_up()
             case _:
                 assert_never(step)
@@ -158,13 +166,8 @@ class SimulatedCaller:
             self._position.append_audio(audio[at : at + size])
             self._flush()
 
-    async def _barge_in(self, text: str, after_ms: int, *, tells: bool) -> None:
-        if (reply := await self._heard(after_ms)) is not None:
-            if tells:
-                self._truncate(reply, after_ms)
-            await self._speak(text)
-
     def _truncate(self, reply: HeardReply, heard_ms: int) -> None:
+        self.hearing.stop(reply, heard_ms)
         place = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": heard_ms}
         self._send({"type": "conversation.item.truncate", **place})
 
@@ -180,7 +183,6 @@ class SimulatedCaller:
             elif (wait_s := self.hearing.to_play_s + missing_ms / 1000) > NOTHING_S:
                 await self._until_changed(within_s=wait_s)
             else:
-                self.hearing.stop(reply, after_ms)
                 return reply
         return None
 
@@ -239,6 +241,9 @@ class SimulatedCaller:
                 await asyncio.sleep(BACK_S)
                 continue
             if isinstance(greeting, int):
+                if greeting == CloseCode.CALL_ENDED:
+                    self.close_code = greeting
+                    return
                 await asyncio.sleep(BACK_S)
                 continue
             self._position.greeted(orjson.loads(greeting))

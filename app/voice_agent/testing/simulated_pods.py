@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import orjson
+
+from voice_agent.call.agent_fields import EVENTS
 from voice_agent.call.changes import CallWrite
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.drain import DrainMode
 from voice_agent.call.event_ids import event_number
+from voice_agent.call.inputs import DtmfPressed
 from voice_agent.call.record import CallRecord
+from voice_agent.errors import ConnectionRefused
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
@@ -25,6 +31,9 @@ from voice_agent.testing.virtual_loop import PROCESS, Process, VirtualClock, Vir
 SECRET = b"of no use outside a simulation"
 STORE_S = 0.001
 """From a pod to the store, and back again."""
+LOOK_S = 0.01
+GONE = frozenset({404, 410})
+"""Of a call that has ended."""
 DRAIN_S = 5.0
 CALLER_BYTES = 256 * 1024 * 1024
 TTL_S = 1800
@@ -35,10 +44,16 @@ SPARE_PODS = 2
 class DistantStore(MemoryStore):
     """A write takes a moment to arrive, and its answer to come back: a pod may die between."""
 
+    events_made = 0
+    """How many events of the call there have been, as the store knows."""
+
     async def commit(self, writes: Sequence[CallWrite]) -> list[WriteOutcome]:
         """See `Store`."""
         await asyncio.sleep(STORE_S)
         outcomes = await super().commit(writes)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if outcome is WriteOutcome.COMMITTED and write.fields.get(EVENTS):
+                self.events_made = orjson.loads(write.fields[EVENTS])["made"]
         await asyncio.sleep(STORE_S)
         return outcomes
 
@@ -185,7 +200,13 @@ class SimulatedPods:
         return line
 
     async def _serve(self, alive: PodAlive, line: SimulatedLine, query: dict[str, Any]) -> None:
-        attachment = await self._attach(alive.pod, query)
+        try:
+            attachment = await self._attach(alive.pod, query)
+        except ConnectionRefused as refused:
+            await line.close(
+                CloseCode.CALL_ENDED if refused.status in GONE else CloseCode.TRY_AGAIN_LATER, str(refused)
+            )
+            return
         self._has_call = alive
         self.call = alive.pod.owned.by_id[attachment.call_id].call
         await attachment.serve(line)
@@ -197,9 +218,29 @@ class SimulatedPods:
         last_event = event_number(query["last_event_id"])
         return await pod.resume(ResumeCall(query["call_id"], last_event, client))
 
-    def press(self, digit: str) -> None:
-        """See `PodAccess`."""
-        raise NotImplementedError
+    async def press(self, digit: str) -> None:
+        """See `PodAccess`. A person whose pod dies before it has heard the key presses it again."""
+        while not (number := self._pressed(digit)) or not await self._is_kept(number):
+            await self._clock.sleep(LOOK_S)
+
+    async def _is_kept(self, number: int) -> bool:
+        """Wait until the event is in the store; False if its pod is gone before."""
+        alive = self._has_call
+        assert alive is not None
+        while self._store.events_made < number:
+            if not alive.process.alive:
+                return False
+            await self._clock.sleep(LOOK_S)
+        return True
+
+    def _pressed(self, digit: str) -> int:
+        """Give it to the pod that has the call; the number of its event, 0 if no pod has the call now."""
+        alive, call = self._has_call, self.call
+        live = alive.pod.owned.by_id.get(call.call_id) if alive is not None and call is not None else None
+        if alive is None or live is None or live.call.agent is None or not alive.process.alive:
+            return 0
+        alive.process.context.run(live.feed, DtmfPressed(digit))
+        return live.call.agent.made
 
     async def hand_off(self) -> None:
         """See `PodAccess`."""

@@ -12,6 +12,7 @@ from tests.runtime.faulty import FaultyStore
 from tests.runtime.rig import TYPED, rig
 from tests.waiting import PATIENCE_S, until
 from voice_agent.call.changes import Snapshot
+from voice_agent.call.closing import CloseCode
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.durability.write_back import MAX_PROBE_S
@@ -53,6 +54,23 @@ async def test_a_handoff_that_the_store_prevents_drops_nothing_of_what_is_said()
         await caller.transport.event("conversation.item.done", said)
         done = [e["item"]["id"] for e in caller.transport.events if e["type"] == "conversation.item.done"]
         assert done == [f"mine_{number}" for number in range(said)]
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_call_that_has_just_ended_is_closed_as_such(force: bool) -> None:
+    """Its client gets the last events and learns that it is over: no other pod would tell it."""
+    async with rig() as its:
+        pod = await its.pod()
+        caller = await its.start(pod, resumable=True)
+        await caller.greeting()
+        live = pod.owned.by_id[caller.call_id]
+        handing_off = asyncio.create_task(live.hand_off(force=force))
+        await asyncio.sleep(0)
+        live.finish("agent", CloseCode.NORMAL_CLOSURE, "over")
+        assert not await live.hand_off(force=force)
+        assert not await handing_off
+        await caller.transport.until(lambda it: it.closed)
+        assert caller.transport.closed == (CloseCode.NORMAL_CLOSURE, "over")
 
 
 async def test_a_call_whose_write_is_rejected_stays_where_it_is() -> None:

@@ -14,6 +14,7 @@ from voice_agent.call.inputs import EventDone, Input
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
 from voice_agent.call.response_items import settings_of
+from voice_agent.call.status import Status
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.events import Ended, Event
 from voice_agent.kit.voice import Voice
@@ -26,6 +27,9 @@ from voice_agent.runtime.engine.notices import notice_of
 from voice_agent.runtime.engine.pacing import Pacing
 from voice_agent.runtime.engine.stages import StageTimes
 from voice_agent.runtime.ports import Clock, Observer
+
+AWAY_LOOK_MS = 50
+"""How often to look whether a caller is back."""
 
 log = structlog.get_logger(__name__)
 
@@ -187,10 +191,18 @@ class AgentWork:
         await self._writer.wait_durable()
 
     async def wait_played(self) -> None:
-        """Wait until the caller has heard everything, also of what another pod sent before it lost the call."""
+        """Wait until the caller has heard everything, also of what another pod sent before it lost the call.
+
+        One who is away has not: to a call that ended meanwhile nobody can come back, and learn how it ended.
+        """
         with self.waiting():
-            while (left_ms := self.call.dialogue.playing_until_ms - self.clock.wall_ms()) > 0:
+            while (left_ms := self._unheard_ms()) > 0:
                 await self.clock.sleep(left_ms / 1000)
+
+    def _unheard_ms(self) -> int:
+        if self.call.lifecycle.status is Status.PARKED:
+            return AWAY_LOOK_MS
+        return self.call.dialogue.playing_until_ms - self.clock.wall_ms()
 
     # --- what is told -----------------------------------------------------------
 
