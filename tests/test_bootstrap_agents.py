@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.agents.loaded import forgotten
 from voice_agent import extras
 from voice_agent.agent_settings import AgentSettings
 from voice_agent.agents.files import AgentFile
@@ -40,11 +41,11 @@ class Mine(Agent):
 
 
 @pytest.fixture
-def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def named(tmp_path: Path) -> Iterator[Settings]:
     """Settings that name an agent in a file."""
     (tmp_path / "mine.py").write_text(CODE, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    return Settings(agent=f"{tmp_path}/mine.py:Mine", speech_workers=1)
+    with forgotten(tmp_path):
+        yield Settings(agent=f"{tmp_path}/mine.py:Mine", speech_workers=1)
 
 
 async def test_an_agent_is_opened_with_what_is_set_for_it(named: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,3 +186,72 @@ async def test_a_voice_that_cannot_get_ready_keeps_its_agent_from_it() -> None:
     with pytest.raises(OSError, match="no models"):
         await agents.ready()
     await agents.close()
+
+
+async def test_an_agent_is_loaded_anew(named: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With its settings as they are declared now; who asks for it by name gets the new one."""
+    monkeypatch.setenv("VOICE_AGENT_MINE_LIMIT", "5")
+    agents, _ = make_agents(named)
+    await agents.open()
+    old = agents.registry.agent("mine")
+    (tmp_path / "mine.py").write_text(CODE.replace("limit: int = 1", "limit: str = ''"), encoding="utf-8")
+    assert await agents.reload("mine") is old
+    new = agents.registry.agent("mine")
+    assert new is not old
+    assert new.kit.settings.limit == "5"  # type: ignore[union-attr]  # it has one
+    await agents.close()
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "why"),
+    [
+        ("class Mine", "clas Mine", r"cannot be loaded: invalid syntax \(mine\.py, line 5\)"),
+        ('name = "mine"', 'name = "yours"', "is no longer the agent 'mine': start the server again"),
+        ("limit: int = 1", "limit: bool = 1", "VOICE_AGENT_MINE_LIMIT: 5 is neither true nor false"),
+        ("voice = Voice()", "voice = 7", "The voice of the agent 'mine'"),
+        ("self.kit = kit", "raise OSError('no models')", "no models"),
+    ],
+)
+async def test_when_a_new_one_is_wrong_the_old_one_stays(
+    named: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, was: str, becomes: str, why: str
+) -> None:
+    """Its author reads why, and callers notice nothing."""
+    monkeypatch.setenv("VOICE_AGENT_MINE_LIMIT", "5")
+    agents, _ = make_agents(named)
+    await agents.open()
+    old = agents.registry.agent("mine")
+    assert was in CODE
+    (tmp_path / "mine.py").write_text(CODE.replace(was, becomes), encoding="utf-8")
+    with pytest.raises((SettingsError, OSError), match=why):
+        await agents.reload("mine")
+    assert agents.registry.agent("mine") is old
+    await agents.close()
+
+
+async def test_a_voice_that_did_not_open_is_not_tried_again_for_the_next_one(named: Settings, tmp_path: Path) -> None:
+    """Its author has mended it by then."""
+    agents, _ = make_agents(named)
+    await agents.open()
+    code = CODE.replace("voice = Voice()", "voice = Broken()").replace(
+        "class Mine",
+        """class Broken(Voice):
+    name = "broken"
+    async def open(self):
+        raise OSError("no sound")
+    async def say(self, utterance):
+        yield
+
+class Mine""",
+    )
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    with pytest.raises(OSError, match="no sound"):
+        await agents.reload("mine")
+    (tmp_path / "mine.py").write_text(CODE, encoding="utf-8")
+    await agents.reload("mine")
+    await agents.close()
+
+
+def test_without_a_file_there_is_nothing_to_load_anew() -> None:
+    """An author who forgot the file would wait in vain."""
+    with pytest.raises(SettingsError, match=r"^VOICE_RELOAD: no agent is from a file"):
+        make_agents(Settings(agent="echo", reload=True))

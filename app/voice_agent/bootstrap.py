@@ -18,6 +18,7 @@ import uvloop
 from voice_agent import __version__
 from voice_agent.agents.loading import FRONTDESK, default_agent
 from voice_agent.bootstrap_agents import PodAgents, make_agents
+from voice_agent.bootstrap_reloading import reloading
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.errors import SettingsError, StoreRefused
 from voice_agent.extras import DEMO, missing_extra
@@ -124,6 +125,8 @@ async def build(
         metrics.registry.watch(pod.status, pod.view.calls_not_resumable)
         stack.push_async_callback(pod.close)
         await pod.open()
+        if settings.reload:
+            await stack.enter_async_context(reloading(agents, pod.owned, SystemClock()))
         view = show(pod, metrics.registry)
         if settings.pod_deletion_cost:
             cost = DeletionCost(

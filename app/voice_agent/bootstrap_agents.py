@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from voice_agent.agent_settings import EAR, VOICE, AgentSettings, settings_of_all
-from voice_agent.agents.loading import load_agents
-from voice_agent.agents.registry import AgentRegistry
+from voice_agent.agents.loading import load_agents, load_anew
+from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.naming import settings_prefix
@@ -30,6 +30,7 @@ class PodAgents:
         self.registry = registry
         self._settings = settings
         self._providers = providers
+        self._kit = Kit(ears=providers.ears, voices=providers.voices)
         self._opened = AsyncExitStack()
         for name, its in settings.items():
             agent = registry.served[name].agent
@@ -38,12 +39,13 @@ class PodAgents:
 
     async def open(self) -> None:
         """Open all of them. When one fails, what was opened is closed again, and its error is raised."""
-        kit = Kit(ears=self._providers.ears, voices=self._providers.voices)
         async with AsyncExitStack() as opening:
-            opening.push_async_callback(kit.close)
+            opening.push_async_callback(self._kit.close)
             await self._providers.open()
             opening.push_async_callback(self._providers.close)
-            await self.registry.open({name: kit.with_settings(its.values) for name, its in self._settings.items()})
+            await self.registry.open(
+                {name: self._kit.with_settings(its.values) for name, its in self._settings.items()}
+            )
             opening.push_async_callback(self.registry.close)
             self._opened = opening.pop_all()
 
@@ -55,6 +57,31 @@ class PodAgents:
         """Close what was opened, last first; safe to call twice."""
         await self._opened.aclose()
 
+    async def reload(self, name: str) -> Agent:
+        """Put one that is loaded anew, opened and ready, in the place of an agent that is from a file.
+
+        The old one is returned, still open; an ear or a voice that it brought stays open too, until the pod ends. When
+        anything is wrong with the new one that is raised, and the old one stays.
+        """
+        served = self.registry.served[name]
+        assert served.file is not None, "only files change"
+        old, new = served.agent, await asyncio.to_thread(load_anew, served.origin, served.file)
+        if not (isinstance(old, Agent) and isinstance(new, Agent) and new.name == name):
+            raise SettingsError(f"{served.origin} is no longer the agent {name!r}: start the server again for that.")
+        replaced = ServedAgent(new, served.origin, served.file)
+        its = settings_of_all({**self.registry.served, name: replaced}, agent_variables())[0][name]
+        self._providers.forget_unopened()
+        equip(new, its, self._providers)
+        await self._providers.open()
+        try:
+            await new.open(self._kit.with_settings(its.values))
+            await asyncio.gather(self._providers.ready(), new.ready())
+        except BaseException:
+            await new.close()
+            raise
+        self.registry.served[name] = replaced
+        return old
+
 
 def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
     """The agents that the settings name, not opened yet, and warnings to be logged.
@@ -63,6 +90,8 @@ def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:
     """
     speech_workers = settings.speech_workers or None
     registry = load_agents(settings.agent, speech_workers=speech_workers)
+    if settings.reload and not any(one.file for one in registry.served.values()):
+        raise SettingsError("VOICE_RELOAD: no agent is from a file, such as --agent agent.py:Agent.")
     found, warnings = settings_of_all(registry.served, agent_variables())
     return PodAgents(registry, found, SpeechProviders(SpeechWorkers(speech_workers))), warnings
 

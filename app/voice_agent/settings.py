@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     """A folder in which everything that happens to calls is recorded, what is said included; unset: nothing is."""
     agent: Annotated[tuple[str, ...], NoDecode] = ()
     """Agents beside `echo` and `loopback`: names, `file.py:Class`, separated by commas; the first is the default."""
+    reload: bool = False
+    """Agents from files are loaded anew when these change, and calls go on under the new ones: for development."""
     speech_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes for hearing and speaking; 0 is as many as fit the machine."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.agents.loaded import forgotten
+from voice_agent.agents.files import AgentFile
 from voice_agent.agents.loading import load_agents
 from voice_agent.errors import SettingsError
 
@@ -23,13 +26,13 @@ class Mine(Agent):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current one, with an agent and a module beside it."""
     (tmp_path / "mine.py").write_text(CODE, encoding="utf-8")
     (tmp_path / "beside_it.py").write_text("WORDS = 'from-a-file'", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
+    with forgotten(tmp_path):
+        yield tmp_path
 
 
 def test_an_agent_is_loaded_from_a_file(folder: Path) -> None:
@@ -42,6 +45,7 @@ def test_an_agent_is_loaded_from_a_file(folder: Path) -> None:
     ("code", "why"),
     [
         ("class Mine(", r"'\(' was never closed \(mine\.py, line 1\)"),
+        ("raise SystemExit(3)", r"SystemExit: 3 \(mine\.py, line 1\)"),
         ("\nimport not_there", r"ModuleNotFoundError: No module named 'not_there' \(mine\.py, line 2\)"),
         ("from voice_agent import Agent\n\nclass Mine(Agent):\n    name = NAME", r"NameError: .* \(mine\.py, line 4\)"),
     ],
@@ -64,3 +68,45 @@ def test_a_file_without_the_agent_stops_the_start(folder: Path, named: str, why:
     """With what is wrong, and where."""
     with pytest.raises(SettingsError, match=f"{named}.*({why})"):
         load_agents([named])
+
+
+def words(file: AgentFile) -> str:
+    """The name of the agent that is made of a file as it is now."""
+    name: str = file.load_anew()().name
+    return name
+
+
+def test_a_file_is_loaded_anew_with_what_it_imports_from_beside_it(folder: Path) -> None:
+    """However soon after the last change, and though the size is the same."""
+    file = AgentFile(folder / "mine.py", "Mine")
+    assert file.load()().name == "from-a-file"
+    assert set(file.watched) == {folder / "mine.py", folder / "mine.toml", folder / "beside_it.py"}
+    for number in range(3):
+        (folder / "beside_it.py").write_text(f"WORDS = 'from-file-{number}'", encoding="utf-8")
+        assert words(file) == f"from-file-{number}"
+
+
+@pytest.mark.parametrize("broken", ["mine.py", "beside_it.py"])
+def test_when_it_cannot_be_loaded_anew_all_stays_as_it_was(folder: Path, broken: str) -> None:
+    """What runs may import from its own module at any time."""
+    file = AgentFile(folder / "mine.py", "Mine")
+    mine = file.load()
+    before = {name: sys.modules[name] for name in ("beside_it", "voice_agent_file_mine")}
+    (folder / broken).write_text("WORDS = ", encoding="utf-8")
+    with pytest.raises(SyntaxError):
+        file.load_anew()
+    assert {name: sys.modules[name] for name in before} == before
+    assert sys.modules[mine.__module__] is before["voice_agent_file_mine"]
+    assert folder / "beside_it.py" in file.watched
+
+
+def test_what_is_installed_beside_a_file_is_no_part_of_it(folder: Path) -> None:
+    """In a virtual environment in the same folder."""
+    installed = folder / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "installed_beside.py").write_text("", encoding="utf-8")
+    sys.path.append(str(installed))
+    (folder / "beside_it.py").write_text("import installed_beside\nWORDS = 'x'", encoding="utf-8")
+    file = AgentFile(folder / "mine.py", "Mine")
+    file.load()
+    assert set(file.watched) == {folder / "mine.py", folder / "mine.toml", folder / "beside_it.py"}

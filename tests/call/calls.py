@@ -117,7 +117,7 @@ def moved(call: CallRecord) -> CallRecord:
 
 
 PARTS = ("identity", "owner", "lifecycle", "ids", "dialogue", "clips", "record", "speech")
-NOT_STORED = frozenset("cut_off pending missing_told_at trimmed_to".split())
+NOT_STORED = frozenset("cut_off pending missing_told_at trimmed_to unsaved_acts interrupts_next_speech".split())
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 
@@ -133,6 +133,7 @@ def remembered(call: CallRecord) -> dict[str, Any]:
     return {
         "call_id": call.call_id,
         "response": call.response,
+        "agent": _fields(call.agent) if call.agent is not None else None,
         **{name: _fields(getattr(call, name)) for name in PARTS},
         "session": (call.session.fields, call.session.voice_locked),
         "outbox": (call.outbox.seq, call.outbox.after(0)),

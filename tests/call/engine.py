@@ -23,7 +23,7 @@ MADE = CallMade(
     created_at_ms=1000,
     expires_at_s=3600,
     outbox_bytes=1 << 20,
-    checkpoint_ms=0,
+    checkpoint_ms=200,
     has_engine=True,
 )
 
@@ -94,7 +94,7 @@ def said(call: CallRecord, key: str, text: str, audio: bytes = b"", *, now_ms: i
 def claimed(snapshot: Snapshot, *, has_engine: bool = True, epoch: int = 2) -> CallRecord:
     """A stored call as the next owner begins with it."""
     beginning = CallClaimed(
-        snapshot=snapshot, epoch=epoch, outbox_bytes=1 << 20, checkpoint_ms=0, has_engine=has_engine
+        snapshot=snapshot, epoch=epoch, outbox_bytes=1 << 20, checkpoint_ms=200, has_engine=has_engine
     )
     return begin(beginning)
 

@@ -70,8 +70,9 @@ def test_an_item_left_open_by_an_event_is_closed_with_it() -> None:
     feed(call, inputs.CreateResponse({}))
     speak(call, "greeting", "Hello.")
     done(call)
-    assert call.response is not None
-    assert (call.response.open_item.item_id, call.response.replay_from) == (None, (6, 0))
+    moved = taken_over(call)
+    assert moved.response is not None
+    assert (moved.response.open_item.item_id, moved.response.replay_from) == (None, (6, 0))
 
 
 def test_an_act_under_a_known_key_does_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.call.calls import CALL_ID, append, feed, new_call, stored
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.changes import Snapshot
-from voice_agent.call.inputs import ConnectionLost, TakeWrite
+from voice_agent.call.inputs import ConnectionLost, EndCall, TakeWrite
 from voice_agent.call.ownership import Owner
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
@@ -65,3 +65,26 @@ def test_a_record_that_cannot_be_read_begins_no_call() -> None:
     feed(new_call(), TakeWrite())
     with pytest.raises(RecordUnreadable):
         claimed(Snapshot({}, {}, [], []))
+
+
+def test_who_calls_is_the_same_on_every_pod_until_the_call_ends() -> None:
+    """It stands in the record, and goes from it with what was said."""
+    caller = {"number": "+4930123", "query": {"lang": "de"}, "headers": {}}
+    call = begin(replace(MADE, caller=caller))
+    assert call.identity.caller == caller
+    assert claimed(stored(call)).identity.caller == caller
+    feed(call, EndCall("admin"), now_ms=50)
+    call.record.write_whole = True
+    assert b"+4930123" not in b"".join(stored(call).fields.values())
+    nobody = new_call()
+    nobody.record.write_whole = True
+    assert claimed(stored(nobody)).identity.caller == {}
+
+
+def test_a_call_that_has_ended_begins_without_anything_to_be_handled() -> None:
+    """A resume that comes too late is told so, and no agent is started for it."""
+    call = begin(replace(MADE, has_engine=True))
+    feed(call, EndCall("admin"), now_ms=50)
+    late = begin(CallClaimed(snapshot=stored(call), epoch=7, outbox_bytes=1000, checkpoint_ms=100, has_engine=True))
+    assert late.lifecycle.status is Status.ENDED
+    assert late.agent is None

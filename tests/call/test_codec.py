@@ -22,6 +22,7 @@ from tests.call.calls import (
     response_id,
     stored,
 )
+from tests.call.engine import engine_call
 from tests.call.records import recorded
 from voice_agent.call import inputs
 from voice_agent.call.changes import Snapshot
@@ -38,7 +39,8 @@ from voice_agent.stores.memory import MemoryStore
 
 TEXT = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 STEP_NAMES = """speak silence stop append named commit clear item drop vad manual create plan text audio function finish
-fail cancel heard lost write skip whole""".split()
+fail cancel heard lost write skip whole begin end once result tool send timer due done broken dtmf outside output
+cut""".split()
 STEPS = st.lists(st.sampled_from(STEP_NAMES), max_size=60)
 
 
@@ -46,6 +48,7 @@ def act(call: CallRecord, step: str, number: int) -> None:
     """Let one of the named things happen."""
     response = call.response.response_id if call.response else "resp_0"
     at = call.input_audio.position
+    handled = call.agent.first.number if call.agent is not None and call.agent.first is not None else 0
     turn_detection = {"type": "server_vad"} if step == "vad" else None
     choices: dict[str, list[inputs.Input]] = {
         "speak": [inputs.AppendAudio(FRAME * 12, None, (inputs.VoiceBoundary(True, at),))],
@@ -69,8 +72,28 @@ def act(call: CallRecord, step: str, number: int) -> None:
         "cancel": [inputs.CancelResponse()],
         "heard": [inputs.Transcribed(item_id, "said") for item_id in list(call.clips.untranscribed)],
         "lost": [inputs.ConnectionLost(hung_up=False)],
+        "begin": [inputs.SpeechBegun(handled, f"speech_{number}")],
+        "end": [inputs.SpeechEnded(handled, speech_of(call))],
+        "once": [inputs.OnceBegun(handled, "once")],
+        "result": [inputs.OnceDone(handled, "once", {"n": number})],
+        "tool": [inputs.ToolAsked(handled, f"tool_{number}", "look", "{}")],
+        "send": [inputs.AgentEventSent(handled, f"send_{number}", {"type": "agent.x"})],
+        "timer": [inputs.TimerSet(handled, f"timer_{number}", f"t{number % 3}", number * 10 + 50)],
+        "due": [inputs.TimersDue()],
+        "done": [inputs.EventDone(handled, {"state": number})],
+        "broken": [inputs.EventFailed(handled, "broke", inputs.Apology("Sorry.", FRAME))],
+        "dtmf": [inputs.DtmfPressed("1")],
+        "outside": [inputs.CreateResponse({"conversation": "none"})],
+        "output": [inputs.CreateItem({"type": "function_call_output", "call_id": "fc_1", "output": "4"})],
+        "cut": [inputs.TruncateItem(call.conversation.last_id or "none", 0, 0)],
     }
     feed(call, *choices[step], now_ms=number * 10)
+
+
+def speech_of(call: CallRecord) -> str:
+    """The key of the speech under way."""
+    speech = call.agent.speech if call.agent is not None else None
+    return speech.key if speech is not None else ""
 
 
 def check(call: CallRecord, steps: list[str], *, at_once: bool) -> None:
@@ -97,12 +120,16 @@ def check(call: CallRecord, steps: list[str], *, at_once: bool) -> None:
 
 
 @settings(max_examples=400)
-@given(STEPS, st.booleans())
-@example(["create", "text", "text"], True)
-@example(["create", "text", "audio", "text", "audio"], True)
-def test_a_crash_after_any_write_loses_nothing_that_was_written(steps: list[str], at_once: bool) -> None:
-    """Whatever happened."""
-    check(new_call(), steps, at_once=at_once)
+@given(STEPS, st.booleans(), st.booleans())
+@example(["create", "text", "text"], True, False)
+@example(["create", "text", "audio", "text", "audio"], True, False)
+@example(["begin", "text", "audio", "text", "end", "begin", "text", "done", "begin"], True, True)
+@example(["create", "outside", "once", "begin", "text", "cancel", "result", "begin", "text", "broken"], True, True)
+def test_a_crash_after_any_write_loses_nothing_that_was_written(
+    steps: list[str], at_once: bool, has_engine: bool
+) -> None:
+    """Whatever happened, and whether or not the agent handles events."""
+    check(engine_call(started=False) if has_engine else new_call(), steps, at_once=at_once)
 
 
 @pytest.mark.parametrize("at_once", [False, True])

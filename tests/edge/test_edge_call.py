@@ -101,6 +101,26 @@ async def test_a_pod_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.
         await caller.hear(2)
 
 
+async def test_a_pod_that_is_found_as_the_call_is_given_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would ever close its connection, and it would hold the call for a caller who is gone."""
+    async with edge_rig() as its:
+        await its.call()
+        next_pod = resuming.Resuming.next_pod
+
+        async def found_too_late(self: resuming.Resuming, *asked: Any) -> Any:
+            pod = await next_pod(self, *asked)
+            for task in its.server.server_state.tasks:
+                task.cancel()
+            return pod
+
+        monkeypatch.setattr(resuming.Resuming, "next_pod", found_too_late)
+        await (await its.pods.connection(0)).socket.close(1012)
+        again = await its.pods.connection(1)
+        await again.greet()
+        await until(lambda: again.closed_with == 1001)
+        await until(lambda: its.edge.status().active_calls == 0)
+
+
 async def test_a_call_that_a_try_given_up_takes_after_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod that had fallen silent gets to what it was asked: the caller is not told. Whoever else takes it has it.
 

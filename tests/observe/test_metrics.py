@@ -37,6 +37,7 @@ DESIGNED: dict[str, set[str]] = {
     "voice_limits_total": {"limit"},
     "voice_tls_reloads_total": {"outcome"},
     "voice_deletion_cost_failures_total": set(),
+    "voice_moved_calls_total": {"outcome"},
     "voice_store_state": {"state"},
     "voice_agent_faults_total": {"kind"},
 }
@@ -140,6 +141,7 @@ def test_what_the_runtime_reports_is_counted(metrics: Metrics) -> None:
     observer.frames.came += 3
     observer.frames.went += 5
     observer.drain_finished(12)
+    observer.calls_moved(3, 2)
     observer.loop_lag(0.003)
     assert value(metrics, "voice_calls_started_total") == 1
     assert value(metrics, "voice_calls_total", outcome="hangup") == 1
@@ -155,6 +157,8 @@ def test_what_the_runtime_reports_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "voice_audio_frames_total", direction="in") == 3
     assert value(metrics, "voice_audio_frames_total", direction="out") == 5
     assert value(metrics, "voice_drain_seconds_sum") == 12
+    assert value(metrics, "voice_moved_calls_total", outcome="moved") == 3
+    assert value(metrics, "voice_moved_calls_total", outcome="left") == 2
     assert value(metrics, "voice_loop_lag_seconds_count") == 1
 
 

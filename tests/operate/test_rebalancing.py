@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,29 @@ async def test_a_pod_that_is_being_evacuated_is_left_alone() -> None:
     store.heartbeats = [again]
     with pytest.raises(FleetError, match="did not take up"):
         await rebalance(store, Fleet([again]), MOVES, 20, SteppedClock())
-    assert not (await asked_of(store, "one")).evacuates
+    assert await store.get(value_name("one")) is None
+
+
+async def test_what_is_cut_short_is_taken_back() -> None:
+    """Ctrl+C, or a pod that cannot be asked; what somebody else has asked for since stands."""
+    one, two = pod("one", 9, address="ws://one:1"), pod("two", 9, address="ws://two:1")
+    moves = [PlannedMove("one", "three", 1), PlannedMove("two", "three", 1)]
+    store = ShownStore(one, two)
+    other = PodRequest("5a", two.started_at_ms, 60, evacuates=True)
+
+    class Interrupted(SteppedClock):
+        async def sleep(self, seconds: float) -> None:
+            assert await store.get(value_name("one")) is not None
+            await ask(store, "two", lambda _: other, 60)
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await rebalance(store, Fleet([one, two]), moves, 20, Interrupted())
+    assert await store.get(value_name("one")) is None
+    assert await asked_of(store, "two") == other
+    with pytest.raises(FleetError, match=r"^two is being evacuated\.$"):
+        await rebalance(store, Fleet([one, two]), moves, 20, SteppedClock())
+    assert await store.get(value_name("one")) is None
 
 
 def test_all_that_was_planned_is_told_as_that() -> None:

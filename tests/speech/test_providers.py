@@ -140,6 +140,22 @@ async def test_only_what_was_asked_for_is_opened_and_each_once(found: SpeechProv
     assert log == ["close two", "close one"]
 
 
+async def test_one_that_is_asked_for_later_is_opened_later(found: SpeechProviders) -> None:
+    """An agent that is loaded anew may bring another. If that does not open, those that are open stay so."""
+    log: list[str] = []
+    found.ear_for(agent(NotedEar("first", log)))
+    await found.open()
+    found.ear_for(agent(NotedEar("second", log)))
+    await found.open()
+    await found.ready()
+    found.ear_for(agent(NotedEar("third", log, fails=True)))
+    with pytest.raises(OSError, match="third"):
+        await found.open()
+    assert log == ["open first", "open second", "ready first", "ready second", "open third", "close third"]
+    await found.close()
+    assert log[-2:] == ["close second", "close first"]
+
+
 async def test_one_that_does_not_open_closes_the_others(found: SpeechProviders) -> None:
     """And itself, which may have begun; its error is told."""
     log: list[str] = []

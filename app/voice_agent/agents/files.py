@@ -6,11 +6,17 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import invalidate_caches
+from importlib.util import cache_from_source, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 FILE = re.compile(r".+\.py:\w+")
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders that may stand beside an agent, in a virtual environment, and hold nothing of its author's."""
+NOT_BESIDE = frozenset({"__main__", "voice_agent"})
+"""What runs the server, wherever that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class AgentFile:
         """Where its settings are, if they stand beside it."""
         return self.path.with_suffix(".toml")
 
+    @property
+    def watched(self) -> list[Path]:
+        """All that it is made of, once it was loaded: what is to be looked at for changes."""
+        return [self.path, self.settings, *(Path(str(module.__file__)) for module in self._beside().values())]
+
     def load(self) -> Callable[[], Any]:
         """What the name names.
 
@@ -38,7 +49,7 @@ class AgentFile:
         `FileNotFoundError` and `AttributeError` where there is no such file or name.
         """
         path = self.path.resolve(strict=True)
-        spec = spec_from_file_location(f"voice_agent_file_{path.stem}", path)
+        spec = spec_from_file_location(self._module, path)
         if spec is None or spec.loader is None:
             raise ImportError(f"{path} is no Python file")
         module = module_from_spec(spec)
@@ -49,3 +60,37 @@ class AgentFile:
         spec.loader.exec_module(module)
         made: Callable[[], Any] = getattr(module, self.attribute)
         return made
+
+    def load_anew(self) -> Callable[[], Any]:
+        """As `load`, of it and of what it imports from beside it as they are now. If it raises, all stays as it was."""
+        before = self._beside() | {name: sys.modules[name] for name in [self._module] if name in sys.modules}
+        for name, module in before.items():
+            # Compiled code is told from its source by the second and the size: two changes may be alike in both.
+            Path(cache_from_source(str(module.__file__))).unlink(missing_ok=True)
+            del sys.modules[name]
+        invalidate_caches()
+        try:
+            return self.load()
+        except BaseException:
+            for name in self._beside():
+                del sys.modules[name]
+            sys.modules.update(before)
+            raise
+
+    @property
+    def _module(self) -> str:
+        return f"voice_agent_file_{self.path.stem}"
+
+    def _beside(self) -> dict[str, ModuleType]:
+        """Modules that were loaded from beside it, and are no part of anything installed."""
+        folder = self.path.resolve().parent
+        return {
+            name: module
+            for name, module in list(sys.modules.items())
+            if isinstance(found := getattr(module, "__file__", None), str)
+            and found.endswith(".py")
+            and Path(found).is_relative_to(folder)
+            and not INSTALLED & set(Path(found).relative_to(folder).parts)
+            and name.partition(".")[0] not in NOT_BESIDE
+            and name != self._module
+        }

@@ -65,10 +65,9 @@ def default_agent() -> str:
     return FRONTDESK if missing_extra(DEMO) is None else Echo.name
 
 
-def load_from_file(file: AgentFile) -> TurnAgent | Agent:
-    """A new agent from its file. Raises `SettingsError` if that cannot be run or makes none."""
-    where = f"{file.path}:{file.attribute}"
-    return _made(where, where, file.load)
+def load_anew(origin: str, file: AgentFile) -> TurnAgent | Agent:
+    """A new agent from its file as that is now. Raises `SettingsError` if it cannot be run or makes none."""
+    return _made(origin, origin, file.load_anew)
 
 
 def _frontdesk(speech_workers: int | None) -> TurnAgent:
@@ -83,7 +82,7 @@ def _frontdesk(speech_workers: int | None) -> TurnAgent:
 def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> TurnAgent | Agent:
     try:
         agent = load()()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         of = "" if where == name else f" of {where!r}"
         raise SettingsError(f"The agent {name!r}{of} cannot be loaded: {_in_one_line(error)}.") from error
     wrong = "; ".join(_what_is_wrong(agent))
@@ -109,7 +108,7 @@ def _what_is_wrong(made: object) -> Iterator[str]:
         yield f"{kind} has no name"
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: BaseException) -> str:
     """What went wrong, and in which line of the file that was run, if it was in one."""
     said = " ".join(str(error).split())
     if isinstance(error, SyntaxError | OSError):

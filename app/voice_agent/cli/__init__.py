@@ -22,6 +22,10 @@ from voice_agent.errors import VoiceAgentError
 
 COMMANDS = {
     "serve": ("voice_agent.cli.serving", "Run a pod."),
+    "new": (
+        "voice_agent.cli.creating",
+        "Write a package with an agent of your own: its class, its settings and a test that kills its pods.",
+    ),
     "edge": (
         "voice_agent.cli.fronting",
         "Hold callers' connections in front of the pods, and resume their calls without their knowing.",

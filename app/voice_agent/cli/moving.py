@@ -168,7 +168,7 @@ def rebalance(given: RebalanceArguments) -> None:
     and --to which pods. --pack empties pods for a scale-in and says which can be removed: they take nothing new from
     then on (see evacuate). A call goes to the very pod that is planned where its caller is behind an edge, and the pod
     tells its address (VOICE_ADVERTISE_ADDRESS); others go where the load balancer sends them.
-    Exit status 0: all that was planned has moved. 1: not all.
+    Exit status 0: all that was planned has moved. 1: not all. Ctrl+C takes back what has not moved yet.
 
     Examples: voice-agent rebalance --dry-run --store redis://localhost:6379/0;
     voice-agent rebalance --from blue-1 --to node-17 --count 20; voice-agent rebalance --pack --fill 70

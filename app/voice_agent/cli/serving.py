@@ -27,8 +27,11 @@ class ServeArguments:
     store: StoreUrl = None
     agent: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="An agent to serve, several times; the first is the default."),
+        typer.Option(metavar="NAME|FILE:CLASS", help="An agent to serve, several times; the first is the default."),
     ] = None
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Load agents from files anew when these change, for development.")
+    ] = False
     log_format: Annotated[str | None, typer.Option(metavar="json|console", help="How log lines look.")] = None
     log_level: Annotated[
         str | None, typer.Option(metavar="debug|info|warning|error", help="The least important log lines to write.")
@@ -53,6 +56,7 @@ def serve(given: ServeArguments) -> None:
         workers=given.workers,
         store_url=given.store,
         agent=tuple(given.agent) if given.agent else None,
+        reload=given.reload or None,
         log_format=given.log_format,
         log_level=given.log_level,
     )

@@ -93,6 +93,9 @@ class CallerEndpoint:
         except OSError:
             answered.socket.close(CloseCode.GOING_AWAY)  # The caller left.
             return None
+        except BaseException:
+            answered.socket.close(CloseCode.GOING_AWAY)
+            raise
         return answered.socket
 
     async def _hold(self, caller: CallerSocket, pod: PodSocket, request: CallerRequest) -> None:

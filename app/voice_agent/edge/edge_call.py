@@ -214,10 +214,11 @@ class EdgeCall:
         finding = asyncio.ensure_future(self._next_pod(named))
         try:
             await asyncio.wait((reading, finding), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not finding.done():
-                finding.cancel()
+        except asyncio.CancelledError:
+            _give_up(finding)
+            raise
         if not finding.done():
+            _give_up(finding)
             return True  # The caller left; `run` sees it.
         try:
             pod = finding.result()
@@ -232,9 +233,13 @@ class EdgeCall:
             await self._caller.close(CloseCode.TRY_AGAIN_LATER, told)
             return False
         gap_s = asyncio.get_running_loop().time() - lost_s
+        goes_on = self._take_on(pod)
         self._observer.resumed(code, gap_s)
         self._tell(pod, code, reason, gap_s)
-        return await self._go_on(pod)
+        if not goes_on:
+            self._observer.lost("gap")
+            await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
+        return goes_on
 
     def _tell(self, pod: PodSocket, code: int, reason: str, gap_s: float) -> None:
         by = call_info(event_in(pod.greeting.result()) or {})
@@ -247,15 +252,8 @@ class EdgeCall:
             gap_ms=round(gap_s * 1000, 1),
         )
 
-    async def _go_on(self, pod: PodSocket) -> bool:
-        """Take what the next pod replays; False if it lacks events that the caller has not seen."""
-        if self._take_on(pod):
-            return True
-        self._observer.lost("gap")
-        await self._caller.close(CloseCode.INTERNAL_ERROR, "events of this call are lost")
-        return False
-
     def _take_on(self, pod: PodSocket) -> bool:
+        """Take what the next pod replays; False if it lacks events that the caller has not seen."""
         self._pod = pod
         self._gone = asyncio.get_running_loop().create_future()
         goes_on = self._proxied.go_on(pod, pod.greeting.result())
@@ -263,3 +261,14 @@ class EdgeCall:
             pod.begin(self)
             pod.pause(paused=self._proxied.is_slow)
         return goes_on
+
+
+def _give_up(finding: asyncio.Future[PodSocket | None]) -> None:
+    """Nobody waits for another pod any more; one that is found all the same, at that very moment, is told so."""
+    finding.add_done_callback(_close_found)
+    finding.cancel()
+
+
+def _close_found(finding: asyncio.Future[PodSocket | None]) -> None:
+    if not finding.cancelled() and finding.exception() is None and (pod := finding.result()) is not None:
+        pod.close(CloseCode.GOING_AWAY)

@@ -71,6 +71,13 @@ TABLE = (
     ),
     Spec("voice_resumes_total", Kind.COUNTER, "Calls taken up again.", "kind", ("handoff", "drop", "crash")),
     Spec(
+        "voice_moved_calls_total",
+        Kind.COUNTER,
+        "Calls that an operator had moved to other pods, and those that were to move and stayed.",
+        "outcome",
+        ("moved", "left"),
+    ),
+    Spec(
         "voice_calls_dropped_total",
         Kind.COUNTER,
         "Calls lost through a fault of ours.",

@@ -95,6 +95,11 @@ class Metrics:
         """Takes the time of a drain."""
         self.registry.measure("voice_drain_seconds", seconds)
 
+    def calls_moved(self, moved: int, left: int) -> None:
+        """Counts the calls of a move."""
+        self.registry.count("voice_moved_calls_total", "moved", times=moved)
+        self.registry.count("voice_moved_calls_total", "left", times=left)
+
     def refused(self, status: int, reason: str) -> None:
         """Counts a refused connection."""
         self.registry.count("voice_refusals_total", str(status), reason)

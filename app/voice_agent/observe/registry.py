@@ -49,9 +49,9 @@ class MetricRegistry:
             for value in values:
                 histogram.labels(*self._pod, *value)
 
-    def count(self, name: str, *values: str) -> None:
+    def count(self, name: str, *values: str, times: int = 1) -> None:
         """Count up a `COUNTER` of the table, by the values of its own labels."""
-        self._counters[name].labels(*self._pod, *values).inc()
+        self._counters[name].labels(*self._pod, *values).inc(times)
 
     def measure(self, name: str, seconds: float, *values: str) -> None:
         """Take a value of a `HISTOGRAM` of the table."""

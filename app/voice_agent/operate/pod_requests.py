@@ -61,11 +61,15 @@ async def ask(store: Store, pod: str, make: Callable[[PodRequest | None], PodReq
     raise FleetError(f"{pod} is being asked for something by somebody else.")
 
 
-async def withdraw(store: Store, pod: str) -> bool:
-    """Take back what a pod is asked for, be it unreadable; whether that was anything. Raises as `ask`."""
+async def withdraw(store: Store, pod: str, *, request_id: str | None = None) -> bool:
+    """Take back what a pod is asked for, be it unreadable; whether that was anything. Raises as `ask`.
+
+    `request_id`: of the only request that is meant; what somebody else has asked for since stands.
+    """
     for _ in range(TRIES):
         old = await store.get(value_name(pod))
-        if old is None:
+        found = request_of(old)
+        if old is None or (request_id is not None and (found is None or found.request_id != request_id)):
             return False
         if await store.compare_and_set(value_name(pod), old, None, ttl_s=1):
             return True

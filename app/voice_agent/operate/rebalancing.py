@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from voice_agent.errors import StoreUnavailable
+from voice_agent.errors import StoreError, StoreUnavailable
 from voice_agent.operate.balancing import PlannedMove
 from voice_agent.operate.drain import GONE_S, LOOK_S
 from voice_agent.operate.fleet import Fleet, FleetError
-from voice_agent.operate.pod_requests import TAKEN_UP_S, ask, check_version, new_id
+from voice_agent.operate.pod_requests import TAKEN_UP_S, ask, check_version, new_id, withdraw
 from voice_agent.runtime.pod.fleet import count, some
 from voice_agent.runtime.pod.pod_request import Destination, PodRequest
 from voice_agent.runtime.ports import Clock
@@ -111,23 +112,24 @@ async def rebalance(
 ) -> Rebalanced:
     """Have calls moved, and wait until they are, or the deadline is over; what is not moved by then stays.
 
-    Raises `FleetError` for pods that cannot be asked, or do not take it up, and `StoreError`.
+    Raises `FleetError` for pods that cannot be asked, or do not take it up, and `StoreError`. However it is cut short,
+    by cancellation too, what was asked is taken back: calls that were not moved by then stay.
     """
     going = destinations(moves, fleet)
     sources = [pod for pod in fleet.pods if pod.name in going]
     check_version(sources)
     request_id = new_id()
-    for pod in sources:
-
-        def make(standing: PodRequest | None, pod: PodHeartbeat = pod) -> PodRequest:
-            if standing is not None and standing.evacuates and standing.started_at_ms == pod.started_at_ms:
-                raise FleetError(f"{pod.name} is being evacuated.")
-            return PodRequest(request_id, pod.started_at_ms, deadline_s, evacuates=False, destinations=going[pod.name])
-
-        await ask(store, pod.name, make, deadline_s + round(TAKEN_UP_S))
     calls = {name: sum(each.calls for each in to) for name, to in going.items()}
     watch = MoveWatch(sources, request_id, calls)
-    await _watch(store, watch, deadline_s + EXTRA_WAIT_S, clock, looked)
+    try:
+        for pod in sources:
+            started_at_ms, to = pod.started_at_ms, going[pod.name]
+            request = PodRequest(request_id, started_at_ms, deadline_s, evacuates=False, destinations=to)
+            await _ask(store, pod, request)
+        await _watch(store, watch, deadline_s + EXTRA_WAIT_S, clock, looked)
+    except BaseException:
+        await _take_back(store, sources, request_id)
+        raise
     planned = sum(calls.values())
     return Rebalanced(
         moves=tuple(moves),
@@ -135,6 +137,22 @@ async def rebalance(
         moved=planned - sum(watch.left.values()),
         gone=tuple(sorted(watch.gone)),
     )
+
+
+async def _ask(store: Store, pod: PodHeartbeat, request: PodRequest) -> None:
+    def make(standing: PodRequest | None) -> PodRequest:
+        if standing is not None and standing.evacuates and standing.started_at_ms == pod.started_at_ms:
+            raise FleetError(f"{pod.name} is being evacuated.")
+        return request
+
+    await ask(store, pod.name, make, request.deadline_s + round(TAKEN_UP_S))
+
+
+async def _take_back(store: Store, pods: Sequence[PodHeartbeat], request_id: str) -> None:
+    for pod in pods:
+        # What cannot be taken back is over by itself at its deadline.
+        with suppress(StoreError, FleetError):
+            await withdraw(store, pod.name, request_id=request_id)
 
 
 async def _watch(

@@ -157,6 +157,9 @@ class Observer(Protocol):
     def store_failed(self, op: str) -> None: ...
     def write_fenced(self) -> None: ...
     def drain_finished(self, seconds: float) -> None: ...
+    def calls_moved(self, moved: int, left: int) -> None:
+        """A move that an operator asked for is over, or was taken back: so many went, so many stay that were to go."""
+
     def refused(self, status: int, reason: str) -> None:
         """A connection was refused before its upgrade. `reason`: the code in the answer's body."""
 

@@ -38,6 +38,8 @@ class SpeechProviders:
         self._ears = _Shelf("ear", EAR_GROUP, ear_fault, {PocketsphinxEar.name: lambda: PocketsphinxEar(workers)})
         self._voices = _Shelf("voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: lambda: EspeakVoice(workers)})
         self._used: list[Ear | Voice] = []
+        self._open_count = 0
+        """So many of them are open, the first ones."""
         self._opened = AsyncExitStack()
 
     @property
@@ -88,18 +90,21 @@ class SpeechProviders:
         return self._use(found)
 
     async def open(self) -> None:
-        """Open each that was asked for, once. When one fails, those before it are closed again; raises its error."""
-        try:
-            for provider in self._used:
-                self._opened.push_async_callback(provider.close)
+        """Open each that was asked for and is not open. When one fails, those of this time are closed; it is raised."""
+        async with AsyncExitStack() as opening:
+            for provider in self._used[self._open_count :]:
+                opening.push_async_callback(provider.close)
                 await provider.open()
-        except BaseException:
-            await self.close()
-            raise
+            self._open_count = len(self._used)
+            self._opened.push_async_callback(opening.pop_all().aclose)
+
+    def forget_unopened(self) -> None:
+        """Those that were asked for and are not open are not wanted any more."""
+        del self._used[self._open_count :]
 
     async def ready(self) -> None:
         """Wait until no call needs to wait for models. Raises what keeps one from that."""
-        await asyncio.gather(*(provider.ready() for provider in self._used))
+        await asyncio.gather(*(provider.ready() for provider in self._used[: self._open_count]))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Each is closed, whatever the others raise."""

@@ -28,7 +28,10 @@ class ObservedAgent(Agent):
         self._probe = probe
 
     async def open(self, kit: Kit) -> None:
-        """See `Agent`."""
+        """See `Agent`. An agent that declares its settings gets them checked, as from a server."""
+        declared = self._agent.Settings
+        if declared is not None and not isinstance(kit.settings, declared):
+            kit = kit.with_settings(declared.model_validate(dict(kit.settings)))
         await self._agent.open(kit)
         await self._agent.ready()
 

@@ -48,8 +48,8 @@ SETTLE_S = 10.0
 class Surroundings:
     """What an agent is given in a simulation."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """See `Kit.settings`."""
+    settings: Any = field(default_factory=dict)
+    """See `Kit.settings`: an instance of the agent's class `Settings`, or a mapping of which one is made."""
     session: Mapping[str, Any] = field(default_factory=dict)
     """What the caller's first ``session.update`` says, as the protocol has it: ``{"tools": […]}``."""
     ear: Callable[[], Ear] = WordEar

@@ -128,6 +128,26 @@ async def refused(pod: Pod, request: StartCall | ResumeCall) -> str:
     return refusal.value.code
 
 
+async def test_a_call_whose_caller_left_while_it_was_made_ends() -> None:
+    """It went to another pod meanwhile, and nobody knows of this call. One with a key may be asked for again."""
+    store, gone = FaultyStore(), list[bool]()
+    async with rig(store) as its:
+        pod = await its.pod()
+        for key in (None, "k" * 64):
+            gone.clear()
+            store.gate.clear()
+            request = StartCall("scripted", "key", call_key_hash=key, is_gone=lambda: bool(gone))
+            start = asyncio.create_task(refused(pod, request) if key is None else pod.start(request))
+            await until(lambda: pod.owned.by_id)
+            [call_id] = pod.owned.by_id
+            gone.append(True)
+            store.gate.set()
+            assert (await start == "caller_left") is (key is None)
+            status = store._calls[call_id].fields["status"]
+            assert (status == b"ended", call_id not in pod.owned.by_id) == (key is None, key is None)
+        assert pod.observer.counts["call_started", None] == 1  # type: ignore[attr-defined]
+
+
 async def test_each_connection_takes_a_place_and_whoever_is_refused_takes_none() -> None:
     """New calls up to the capacity, those that come back beyond it; by call key as by token. Each call is counted."""
     key, unknown, resume = "k" * 64, "call_" + "b" * 26, ResumeCall

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.call.calls import new_call
 from tests.runtime.clocks import StoppedClock
-from tests.runtime.rig import Rig, rig
+from tests.runtime.rig import Rig, rig, told
 from tests.waiting import until
 from voice_agent.call.drain import DrainMode
 from voice_agent.runtime.pod import drainer, mover
@@ -37,7 +37,9 @@ async def pod(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pod]:
     """One of which nothing runs but what a test asks for."""
     monkeypatch.setattr(mover, "LOOK_S", LOOK_S)
     async with rig() as its:
-        await its.store.heartbeat(PodHeartbeat("blue-2", "blue", "1", "ok", 0, 0, 10, 1, 1), ttl_s=10**7)
+        for name in ("a", "b"):
+            other = PodHeartbeat(name, "blue", "1", "ok", 0, 0, 10, 1, 1, address=f"ws://{name}:1")
+            await its.store.heartbeat(other, ttl_s=10**7)
         yield its.unopened_pod("blue-1", clock=StoppedClock())
 
 
@@ -146,7 +148,8 @@ async def test_a_call_that_cannot_go_yet_is_tried_again_until_the_deadline(pod: 
 async def test_nobody_is_moved_where_no_other_pod_takes_calls(pod: Pod) -> None:
     """But an edge's call, to the pod that is named; and not even that while calls are not written."""
     usual, edge = Attached(pod, 1, AT_ONCE), Attached(pod, 2)
-    found = [drainer.UNSAVED, drainer.STORE_IS_SILENT, *[ReadyPods((), "there is no other pod")] * 10]
+    overloaded = ReadyPods((), "no other pod takes calls", frozenset({"ws://a:1"}))
+    found = [drainer.UNSAVED, drainer.STORE_IS_SILENT, *[overloaded] * 10]
     asked: list[ReadyPods] = []
 
     async def ready_pods() -> ReadyPods:
@@ -159,6 +162,31 @@ async def test_nobody_is_moved_where_no_other_pod_takes_calls(pod: Pod) -> None:
         await over(pod)
     assert len(asked) > 3
     assert (usual.went_to, edge.went_to) == (None, "ws://a:1")
+
+
+@pytest.mark.parametrize("status", [None, "draining"])
+async def test_to_a_pod_that_is_named_and_gone_no_call_is_sent(pod: Pod, status: str | None) -> None:
+    """Nor to one that leaves: what it was to get goes where the load balancer sends it, and is counted as moved."""
+    if status is not None:
+        leaves = PodHeartbeat("c", "blue", "1", status, 0, 0, 10, 1, 1, address="ws://c:1")
+        await pod.ports.store.heartbeat(leaves, ttl_s=10**7)
+    calls = [Attached(pod, number) for number in range(5)]
+    with told(pod, "calls_moved") as moves:
+        pod.heartbeat.requests.mover.start(move(60, Destination("ws://c:1", 3), Destination("ws://a:1", 2)))
+        await over(pod)
+    assert sorted(str(call.went_to) for call in calls) == ["", "", "", "ws://a:1", "ws://a:1"]
+    assert moves == [(5, 0)]
+
+
+async def test_what_was_taken_back_is_told_as_left(pod: Pod) -> None:
+    """As what has not moved until the deadline is."""
+    call = Attached(pod, 1, goes_at=-1)
+    with told(pod, "calls_moved") as moves:
+        pod.heartbeat.requests.mover.start(move(60, Destination("", 2)))
+        await until(lambda: call.tries)
+        pod.heartbeat.requests.mover.stop()
+        await over(pod)
+    assert moves == [(0, 2)]
 
 
 async def test_pods_of_one_address_take_what_both_are_to_get(pod: Pod) -> None:
@@ -205,7 +233,8 @@ async def test_a_handoff_that_fails_leaves_the_call_where_it_is(pod: Pod) -> Non
 async def test_whoever_is_moved_by_an_edge_is_told_where_to_go(its: Rig) -> None:
     """By the reason of the close; any other client is told nothing of the kind, though it asks what is durable."""
     pod = await its.pod()
-    other = PodHeartbeat("other", pod.color, "1", "ok", 0, 0, 10, 1, pod.ports.clock.wall_ms())
+    now_ms = pod.ports.clock.wall_ms()
+    other = PodHeartbeat("other", pod.color, "1", "ok", 0, 0, 10, 1, now_ms, address="ws://a:1")
     await its.store.heartbeat(other, ttl_s=600)
     for client, reason in ((EDGE, "moved to ws://a:1"), (LIBRARY, "service restart: reconnect now")):
         caller = await its.start(pod, client=client, resumable=True)

@@ -92,13 +92,7 @@ class LiveCall:
         self.writer = CallWriter(call, self, committer, clock, observer)
         self.memory = CallMemory(call, holder, observer, unsent_bytes=self._unsent_bytes)
         self.activity = ClientActivity(clock)
-        self.listening = Listening(call, ear_of(agent), self.feed, clock, observer)
-        self.responder: Responder | AgentRun
-        if isinstance(agent, Agent):
-            self.responder = AgentRun(call, agent, self.feed, self.writer, clock, observer)
-        else:
-            self.responder = Responder(call, agent, self.feed, self.writer, clock, observer)
-        self.listening.taps = self.responder.taps
+        self.listening, self.responder = _work_of(call, agent, self.feed, self.writer, clock, observer)
         self.step: Step = machine.step
         """How inputs come to the rules; by way of a recorder where they are recorded."""
         self._recordings: Recordings = NoRecordings()
@@ -162,11 +156,11 @@ class LiveCall:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case DeliverEvents():
-                self._agent_run.deliver()
+                _run_of(self.responder).deliver()
             case InterruptAgent(event_number):
-                self._agent_run.interrupt(event_number)
+                _run_of(self.responder).interrupt(event_number)
             case SetTimer(when_ms):
-                self._agent_run.set_timer(when_ms)
+                _run_of(self.responder).set_timer(when_ms)
             case StartResponse():
                 if isinstance(self.responder, AgentRun):
                     self.responder.start()
@@ -189,11 +183,6 @@ class LiveCall:
             case _:
                 assert_never(effect)
 
-    @property
-    def _agent_run(self) -> AgentRun:
-        assert isinstance(self.responder, AgentRun)
-        return self.responder
-
     def resume_work(self) -> None:
         """On a call taken over from another pod: go on with its response, its transcriptions and its utterance."""
         for effect in machine.resume(self.call):
@@ -210,6 +199,17 @@ class LiveCall:
             _, stuck = await asyncio.wait(tasks, timeout=STOPS_WITHIN_S)
             if stuck:
                 log.warning("an agent does not stop", call_id=self.call.call_id, agent=self.responder.agent.name)
+
+    def change_agent(self, agent: Agent) -> None:
+        """Go on under another agent of the same name, as after a take-over.
+
+        Nothing is taken of what the old one still does.
+        """
+        self.responder.cancel()
+        self.listening.cancel()
+        work = _work_of(self.call, agent, self.feed, self.writer, self._clock, self._observer)
+        self.listening, self.responder = work
+        self.resume_work()
 
     # --- connections ------------------------------------------------------------
 
@@ -292,3 +292,27 @@ class LiveCall:
             self.connection.close(code, at_once=True)
         self.memory.release()
         self._on_gone(self)
+
+
+def _work_of(
+    call: CallRecord,
+    agent: TurnAgent | Agent,
+    feed: Callable[[Input], None],
+    writer: CallWriter,
+    clock: Clock,
+    observer: Observer,
+) -> tuple[Listening, Responder | AgentRun]:
+    """What listens to the client, and what has the agent answer."""
+    listening = Listening(call, ear_of(agent), feed, clock, observer)
+    responder: Responder | AgentRun
+    if isinstance(agent, Agent):
+        responder = AgentRun(call, agent, feed, writer, clock, observer)
+    else:
+        responder = Responder(call, agent, feed, writer, clock, observer)
+    listening.taps = responder.taps
+    return listening, responder
+
+
+def _run_of(responder: Responder | AgentRun) -> AgentRun:
+    assert isinstance(responder, AgentRun)
+    return responder

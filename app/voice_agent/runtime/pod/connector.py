@@ -74,7 +74,7 @@ class Connector:
         try:
             began_s = self._ports.clock.monotonic_s()
             if request.call_key_hash is None:
-                found: ResumedCall | LiveCall = await self.ownership.make(request)
+                found: ResumedCall | LiveCall = await self.ownership.start(request)
             else:
                 found = await self.ownership.start_by_key(request)
             if isinstance(found, ResumedCall):

@@ -38,6 +38,8 @@ FLEET_ANSWER_S = 0.5
 STORE_IS_SILENT = ReadyPods((), "the store does not say which other pods there are")
 NO_OTHER_COLOR = ReadyPods((), "there is no pod of another color")
 UNSAVED = ReadyPods((), "not every call is written to the store yet")
+NOT_KNOWN = frozenset({STORE_IS_SILENT, UNSAVED})
+"""Answers by which nothing is known of other pods."""
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +144,8 @@ class Drainer:
             if clock.monotonic_s() - asked_s >= ASK_FLEET_S:
                 found = await self.ready_pods()
                 self._tell(drain, found)
+                if found not in NOT_KNOWN:
+                    handoffs.keep_to(found.addresses)
                 others_take_calls = bool(found.pods)
                 asked_s = clock.monotonic_s()
             attached = self._owned.attached()

@@ -75,21 +75,25 @@ class ReadyPods:
     pods: tuple[str, ...]
     why_none: str = ""
     """In words, where there is no such pod."""
+    addresses: frozenset[str] = frozenset()
+    """Of all pods that do not leave, of whatever color: a call may be sent to one of them by name."""
 
 
 def ready_pods(others: Sequence[PodHeartbeat], routed: frozenset[str] | None) -> ReadyPods:
     """Which of the `others` take calls and are of a color in `routed` (None: of any color)."""
     if not others:
         return ReadyPods((), "there is no other pod")
+    addresses = frozenset(pod.address for pod in others if pod.address and pod.status not in LEAVING)
     taking = [pod for pod in others if pod.status in TAKES_CALLS]
     if not taking:
-        return ReadyPods((), f"no other pod takes calls ({some(f'{pod.name} is {pod.status}' for pod in others)})")
+        why = f"no other pod takes calls ({some(f'{pod.name} is {pod.status}' for pod in others)})"
+        return ReadyPods((), why, addresses)
     found = tuple(pod.name for pod in taking if routed is None or pod.color in routed)
     if not found:
         there = ", ".join(sorted({pod.color for pod in taking}))
         to = f"they are sent to {', '.join(sorted(routed))}" if routed else "the router is being changed"
-        return ReadyPods((), f"callers are not sent to {there}, whose pods take calls: {to}")
-    return ReadyPods(found)
+        return ReadyPods((), f"callers are not sent to {there}, whose pods take calls: {to}", addresses)
+    return ReadyPods(found, addresses=addresses)
 
 
 def some(names: Iterable[str]) -> str:

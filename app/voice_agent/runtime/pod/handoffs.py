@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -37,6 +37,14 @@ class Handoffs:
     def has_named_places(self) -> bool:
         """Whether a pod is named to which a call may go yet."""
         return any(address and calls > 0 for address, calls in self._left.items())
+
+    def keep_to(self, addresses: Collection[str]) -> None:
+        """These are the pods that are there: what was to go to any other goes where the load balancer sends it."""
+        for address in [address for address, calls in self._left.items() if calls > 0 and address not in addresses]:
+            if address:
+                calls = self._left.pop(address)
+                self._left[""] += calls
+                log.warning("calls do not go to the pod that was named: it is not there", to=address, calls=calls)
 
     def is_under_way(self, call_id: str) -> bool:
         """Whether a call is being handed off."""

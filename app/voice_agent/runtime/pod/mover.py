@@ -2,7 +2,8 @@
 
 Which calls may move at which moment is `to_move` in `call.drain`. Nothing is moved by force: what cannot move until the
 deadline stays. A drain takes the place of a move. As in a drain, nothing moves while the store is silent or lacks
-something; and where no other pod takes calls, none but an edge's, which goes to the pod that is named.
+something; and where no other pod takes calls, none but an edge's, which goes to the pod that is named. To one that is
+named and gone nothing is sent: those calls go where the load balancer sends them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from voice_agent.runtime.pod.admission import Admission
 from voice_agent.runtime.pod.drainer import (
     ASK_FLEET_S,
     LOOK_S,
+    NOT_KNOWN,
     STORE_IS_SILENT,
-    UNSAVED,
     Drainer,
     draining_call,
 )
@@ -41,6 +42,7 @@ class Mover:
         self.left = 0
         """How many calls are still to be moved, or were when the deadline came."""
         self._clock = ports.clock
+        self._observer = ports.observer
         self._admission = admission
         self._owned = owned
         self._drainer = drainer
@@ -68,6 +70,8 @@ class Mover:
                 if self._clock.monotonic_s() - asked_s >= ASK_FLEET_S:
                     ready = await self._drainer.ready_pods()
                     asked_s = self._clock.monotonic_s()
+                    if ready not in NOT_KNOWN:
+                        handoffs.keep_to(ready.addresses)
                 for live in self._next(handoffs, ready, min(MOVES_AT_ONCE, self.left - handoffs.under_way)):
                     handoffs.begin(live)
                 await self._clock.sleep(LOOK_S)
@@ -75,11 +79,12 @@ class Mover:
         finally:
             # A handoff that is under way has decided nothing yet, so that no call more is moved than was asked for.
             handoffs.cancel()
+            self._observer.calls_moved(handoffs.made, request.calls - handoffs.made)
         log.info("moved calls", calls=handoffs.made, left=self.left)
 
     def _next(self, handoffs: Handoffs, ready: ReadyPods, limit: int) -> list[LiveCall]:
         """Who goes first: a client that can be told where to, then one that may go at any moment."""
-        if ready in {STORE_IS_SILENT, UNSAVED}:
+        if ready in NOT_KNOWN:
             return []
         there = [
             (live, live.connection)

@@ -86,6 +86,14 @@ class OwnedCalls:
         live.memory.update()
         return live
 
+    async def change_agent(self, agent: Agent) -> None:
+        """Have all calls that are under an agent of this name go on under this one."""
+        for live in self:
+            old = live.responder.agent
+            async with self.lock(live.call.call_id):
+                if self.has(live) and old.name == agent.name and live.responder.agent is not agent:
+                    live.change_agent(agent)
+
     def _forget(self, live: LiveCall) -> None:
         if self.has(live):
             call = live.call

@@ -103,6 +103,15 @@ class Ownership:
             raise
         return live
 
+    async def start(self, request: StartCall) -> LiveCall:
+        """A new call that has no key. Raises `ConnectionRefused` (503) if the caller has left while it was made."""
+        live = await self.make(request)
+        if request.is_gone():
+            # Whoever waited too long has asked another pod. Nobody knows the id of this one: it would wait in vain.
+            await self._owned.end(live, "unused")
+            raise unavailable("caller_left", "The caller left before its call was made.")
+        return live
+
     async def take_over(
         self, call_id: str, request: StartCall | ResumeCall, *, api_key_hash: str | None
     ) -> ResumedCall | NotClaimed:

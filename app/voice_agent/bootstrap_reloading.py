@@ -1,0 +1,91 @@
+"""Loads agents anew while their author writes them: calls go on under the new ones, as on another pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from voice_agent.agents.file_changes import FileChanges
+from voice_agent.bootstrap_agents import PodAgents
+from voice_agent.errors import SettingsError
+from voice_agent.kit.agent import Agent
+from voice_agent.runtime.pod.owned_calls import OwnedCalls
+from voice_agent.runtime.ports import Clock
+
+LOOK_S = 1.0
+"""How often files are looked at."""
+
+log = structlog.get_logger(__name__)
+
+
+class Reloader:
+    """Looks at the files that a pod's agents are from."""
+
+    def __init__(self, agents: PodAgents, owned: OwnedCalls) -> None:
+        """`owned`: the calls that are to go on under a new agent. The agents have just been loaded."""
+        self._agents = agents
+        self._owned = owned
+        self._changes: defaultdict[str, FileChanges] = defaultdict(FileChanges)
+        self._retired: list[Agent] = []
+        """In whose place others are; still open."""
+        self._changed()
+
+    async def look(self) -> None:
+        """Load each agent anew whose files have changed. What is wrong with a new one is logged; the old one stays."""
+        retired, self._retired = self._retired, []
+        for name in self._changed():
+            try:
+                self._retired.append(await self._agents.reload(name))
+            except Exception as error:  # noqa: BLE001 whatever an author's file does must not end the pod
+                why = " ".join(str(error).split()) if isinstance(error, SettingsError) else repr(error)
+                log.warning("agent not loaded", agent=name, reason=why)
+            else:
+                log.info("agent loaded anew", agent=name)
+        for one in self._agents.registry.served.values():
+            if isinstance(one.agent, Agent):
+                await self._owned.change_agent(one.agent)
+        # A call that was being taken over meanwhile had got the old one, and has been given to the new one by now.
+        await close_all(retired)
+
+    async def close(self) -> None:
+        """Close what is still open of agents that are no longer served."""
+        await close_all(self._retired)
+
+    def _changed(self) -> list[str]:
+        served = self._agents.registry.served
+        files = {name: one.file for name, one in served.items() if one.file is not None}
+        # One that is missing is being saved by an editor that writes another first: it changes again in a moment.
+        return [name for name, file in files.items() if self._changes[name].look(file.watched) and file.path.exists()]
+
+
+async def close_all(agents: list[Agent]) -> None:
+    """Close agents whatever the others raise, which is logged."""
+    for agent in agents:
+        try:
+            await agent.close()
+        except Exception:
+            log.exception("closing an agent failed", agent=agent.name)
+
+
+@asynccontextmanager
+async def reloading(agents: PodAgents, owned: OwnedCalls, clock: Clock) -> AsyncIterator[None]:
+    """While this is open, agents are loaded anew as soon as their files change."""
+    reloader = Reloader(agents, owned)
+
+    async def keep_looking() -> None:
+        while True:
+            await clock.sleep(LOOK_S)
+            await reloader.look()
+
+    looking = asyncio.create_task(keep_looking(), name="reload")
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        await reloader.close()

@@ -1,0 +1,154 @@
+"""Agents are loaded anew while their author writes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.agents.loaded import forgotten
+from tests.runtime.clocks import StoppedClock
+from tests.waiting import until
+from voice_agent.bootstrap_agents import PodAgents, make_agents
+from voice_agent.bootstrap_reloading import LOOK_S, Reloader, reloading
+from voice_agent.kit.agent import Agent
+from voice_agent.settings import Settings
+
+CODE = """
+from voice_agent import Agent, Ear, Voice
+
+class Mine(Agent):
+    name = "mine"
+    ear = Ear()
+    voice = Voice()
+    version = 0
+    closed = False
+
+    async def close(self):
+        if self.version == 13:
+            raise OSError("of no luck")
+        self.closed = True
+"""
+
+
+class NotedCalls:
+    """Notes under which agents calls go on."""
+
+    def __init__(self) -> None:
+        self.agents: list[Any] = []
+
+    async def change_agent(self, agent: Agent) -> None:
+        if agent not in self.agents:
+            self.agents.append(agent)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    """That of an agent."""
+    (tmp_path / "mine.py").write_text(CODE, encoding="utf-8")
+    with forgotten(tmp_path):
+        yield tmp_path / "mine.py"
+
+
+@asynccontextmanager
+async def opened(file: Path) -> AsyncIterator[PodAgents]:
+    """That agent of a pod."""
+    agents, _ = make_agents(Settings(agent=f"{file}:Mine", reload=True))
+    await agents.open()
+    yield agents
+    await agents.close()
+
+
+def change(file: Path, version: int) -> None:
+    """Save another one."""
+    file.write_text(CODE.replace("version = 0", f"version = {version}"), encoding="utf-8")
+
+
+async def test_calls_go_on_under_the_new_agent_and_the_old_one_is_closed_later(file: Path) -> None:
+    """A call that was being taken over still got the old one; by the next look it has been given to the new one."""
+    calls = NotedCalls()
+    async with opened(file) as agents:
+        old: Any = agents.registry.agent("mine")
+        reloader = Reloader(agents, calls)  # type: ignore[arg-type]  # no more is asked of them
+        await reloader.look()
+        assert calls.agents == [old]
+        change(file, 1)
+        await reloader.look()
+        new: Any = agents.registry.agent("mine")
+        assert (new.version, calls.agents, old.closed) == (1, [old, new], False)
+        await reloader.look()
+        assert (old.closed, new.closed) == (True, False)
+    assert new.closed
+
+
+async def test_what_is_wrong_is_told_once_and_in_one_line(file: Path) -> None:
+    """The old one goes on; when the file has been mended the new one is taken."""
+    async with opened(file) as agents:
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        old = agents.registry.agent("mine")
+        file.write_text("class Mine(\n", encoding="utf-8")
+        with capture_logs() as lines:
+            await reloader.look()
+            await reloader.look()
+        (line,) = lines
+        assert (line["event"], line["agent"]) == ("agent not loaded", "mine")
+        assert "'(' was never closed (mine.py, line 1)" in line["reason"]
+        assert "\n" not in line["reason"]
+        assert agents.registry.agent("mine") is old
+        change(file, 2)
+        await reloader.look()
+        assert agents.registry.agent("mine").version == 2  # type: ignore[union-attr]  # it has one
+
+
+async def test_a_file_that_is_being_saved_is_waited_for(file: Path) -> None:
+    """Editors put another file in its place; for a moment there may be none."""
+    async with opened(file) as agents:
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        file.unlink()
+        with capture_logs() as lines:
+            await reloader.look()
+            change(file, 3)
+            await reloader.look()
+        assert [line["event"] for line in lines] == ["agent loaded anew"]
+
+
+async def test_an_old_agent_that_cannot_be_closed_keeps_nothing_from_going_on(file: Path) -> None:
+    """It is named in the log."""
+    async with opened(file) as agents:
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        change(file, 13)
+        await reloader.look()
+        change(file, 4)
+        await reloader.look()
+        with capture_logs() as lines:
+            await reloader.look()
+            await reloader.look()
+        assert [line["event"] for line in lines] == ["closing an agent failed"]
+
+
+async def test_files_are_looked_at_once_a_second_until_the_pod_leaves(file: Path) -> None:
+    """And no more often."""
+    clock = StoppedClock()
+    async with opened(file) as agents:
+        old: Any = agents.registry.agent("mine")
+        async with reloading(agents, NotedCalls(), clock):  # type: ignore[arg-type]  # no more is asked of them
+            change(file, 5)
+            await until(lambda: agents.registry.agent("mine") is not old)
+        assert old.closed
+    assert LOOK_S >= 1
+
+
+async def test_what_is_still_open_of_an_old_agent_is_closed_at_the_end(file: Path) -> None:
+    """Once, and not the one in its place."""
+    async with opened(file) as agents:
+        old: Any = agents.registry.agent("mine")
+        reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+        change(file, 6)
+        await reloader.look()
+        await reloader.close()
+        new: Any = agents.registry.agent("mine")
+        assert (old.closed, new.closed) == (True, False)
