@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -357,3 +358,14 @@ def test_settings_that_are_none_stop_the_start(declared: object, line: str) -> N
     """Before anything of the agent is opened."""
     agent = type("Wrong", (Agent,), {"name": "wrong", "Settings": declared})()
     assert refusal(agent) == line
+
+
+def test_the_example_of_the_documents_is_as_it_says() -> None:
+    """The class that is shown, and the line with which a wrong value is refused."""
+    text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    shown: dict[str, Any] = {"__name__": "shown"}
+    exec(compile(code, "docs", "exec", dont_inherit=True), shown)  # noqa: S102  # it is ours
+    line = refusal(shown["Desk"](), FRONT_DESK_MOST_GUESTS="30")
+    assert f"`{line}`" in text
+    assert found(shown["Desk"]())[0]["front-desk"].values.greeting == "Hello."

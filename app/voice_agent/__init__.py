@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from voice_agent.agents.base import Turn as Turn
     from voice_agent.agents.base import TurnAgent as TurnAgent
     from voice_agent.agents.scripted import Scripted as Scripted
+    from voice_agent.agents.scripted import ScriptedTurn as ScriptedTurn
+    from voice_agent.agents.scripted import Sentences as Sentences
     from voice_agent.call.audio import PCM as PCM
     from voice_agent.call.audio import PCMA as PCMA
     from voice_agent.call.audio import PCMU as PCMU
@@ -86,7 +88,7 @@ _PLACES = {
     "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
     "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
-    "voice_agent.agents.scripted": "Scripted",
+    "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",
     "voice_agent.errors": "RecordUnreadable SettingsError StoreFull StoreRefused StoreUnavailable",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -83,14 +84,13 @@ class AgentFile:
 
     def _beside(self) -> dict[str, ModuleType]:
         """Modules that were loaded from beside it, and are no part of anything installed."""
-        folder = self.path.resolve().parent
+        folder = f"{self.path.resolve().parent}{os.sep}"
         return {
             name: module
             for name, module in list(sys.modules.items())
-            if isinstance(found := getattr(module, "__file__", None), str)
+            if (found := getattr(module, "__file__", None) or "").startswith(folder)
             and found.endswith(".py")
-            and Path(found).is_relative_to(folder)
-            and not INSTALLED & set(Path(found).relative_to(folder).parts)
+            and INSTALLED.isdisjoint(Path(found.removeprefix(folder)).parts)
             and name.partition(".")[0] not in NOT_BESIDE
             and name != self._module
         }

@@ -8,6 +8,8 @@ from tests.runtime.alone import alone
 from tests.runtime.engine.agents import Acting
 from tests.runtime.engine.crashes import Tape, engine_call, settled, whole
 from tests.runtime.engine.test_speaking import ask, in_order, say
+from tests.runtime.faulty import FaultyStore
+from tests.runtime.rig import Rig
 from tests.waiting import until
 from voice_agent.call.inputs import AppendAudio, VoiceBoundary
 from voice_agent.kit.clip import Clip
@@ -59,3 +61,33 @@ async def test_what_the_caller_said_is_heard_by_the_other_one() -> None:
         assert isinstance(heard, Heard)
         assert isinstance(asked, Asked)
         assert (heard.text, asked.text) == ("hello", "hello")
+
+
+class AgentsByName:
+    """Where a pod of the tests below has its agents from."""
+
+    def __init__(self, *agents: Acting) -> None:
+        self.by_name = {agent.name: agent for agent in agents}
+
+    def agent(self, model: str) -> Acting:
+        return self.by_name[model]
+
+
+async def test_all_calls_of_a_pod_that_have_an_agent_of_the_name_get_the_new_one() -> None:
+    """Attached or parked; calls of other agents stay as they are."""
+    first, second, other = Acting(), Acting(), Acting()
+    other.name = "other"
+    its = Rig(FaultyStore(), AgentsByName(first, other))  # type: ignore[arg-type]  # of the other kind
+    pod = await its.pod()
+    for model in ("acting", "acting", "other"):
+        await (await its.start(pod, model=model, resumable=True)).greeting()
+    parked, attached, of_other = pod.owned
+    kept = of_other.responder
+    assert parked.connection is not None
+    parked.detach(parked.connection, hung_up=False, planned=False)
+    await pod.owned.change_agent(second)
+    assert [live.responder.agent for live in (parked, attached)] == [second, second]
+    changed = attached.responder
+    await pod.owned.change_agent(second)
+    assert (attached.responder, of_other.responder) == (changed, kept)
+    await pod.close()

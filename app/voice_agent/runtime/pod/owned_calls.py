@@ -90,8 +90,10 @@ class OwnedCalls:
         """Have all calls that are under an agent of this name go on under this one."""
         for live in self:
             old = live.responder.agent
+            if old.name != agent.name or old is agent:
+                continue
             async with self.lock(live.call.call_id):
-                if self.has(live) and old.name == agent.name and live.responder.agent is not agent:
+                if self.has(live):
                     live.change_agent(agent)
 
     def _forget(self, live: LiveCall) -> None:
