@@ -16,6 +16,7 @@ from voice_agent.speech.espeak_voice import EspeakVoice
 from voice_agent.speech.pocketsphinx_ear import PocketsphinxEar
 from voice_agent.speech.synthesis import speak
 from voice_agent.speech.workers import SpeechFailed, SpeechWorkers
+from voice_agent.testing import EarContract, VoiceContract
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,3 +64,24 @@ async def test_an_ear_and_a_voice_share_the_workers(workers: SpeechWorkers) -> N
         clip = Clip(recording.readframes(recording.getnframes()), PCM)
     assert await ear.transcribe(clip) == "next tuesday"
     await ear.close()
+
+
+def make_ear() -> PocketsphinxEar:
+    return PocketsphinxEar(SpeechWorkers(1))
+
+
+def make_voice() -> EspeakVoice:
+    return EspeakVoice(SpeechWorkers(1))
+
+
+class TestPocketsphinxEar(EarContract):
+    """It keeps what every ear promises."""
+
+    made_by = f"{__name__}:make_ear"
+    says = "next tuesday"
+
+
+class TestEspeakVoice(VoiceContract):
+    """It keeps what every voice promises."""
+
+    made_by = f"{__name__}:make_voice"
