@@ -127,6 +127,24 @@ def test_audio_that_says_nothing_written_is_a_piece() -> None:
     assert types(call).count("response.output_audio_transcript.delta") == before
 
 
+def test_what_is_only_written_is_one_piece_of_each_speech() -> None:
+    """No audio goes with a part of it, so a token costs no more than its text; what the agent voices stays apart."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({"output_modalities": ["text"]}))
+    speak(call, "reply", "One. ")
+    feed(call, inputs.ResponseText(response_id(1), "Two. ", voiced=True))
+    for own in ("Own. ", "More. "):
+        feed(call, inputs.ResponseText(response_id(1), own))
+    feed(call, inputs.SpeechEnded(first(call).number, "reply"))
+    speak(call, "more", "Three. ")
+    assert [(piece.text, piece.is_voiced) for piece in pieces(call, "reply")] == [
+        ("One. Two. ", True),
+        ("Own. ", False),
+        ("More. ", False),
+    ]
+    assert [(piece.text, piece.is_voiced) for piece in pieces(call, "more")] == [("Three. ", True)]
+
+
 def test_what_was_said_without_pieces_is_one() -> None:
     """Another release noted none."""
     call = asked_call()

@@ -15,6 +15,7 @@ from voice_agent.call.changes import OutboxEntry, Snapshot
 from voice_agent.call.completeness import KEPT_FORMAT, Kept, Missing, missing, replayable
 from voice_agent.call.memory_pressure import apply_memory_pressure
 from voice_agent.call.record import CallRecord
+from voice_agent.call.response_items import item_of
 from voice_agent.call.restoring import restore
 from voice_agent.call.writes import skip_write, take_write
 from voice_agent.stores.base import WriteOutcome
@@ -155,7 +156,7 @@ def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataO
     owner.write()
     assert owner.taken_over().record.missing == Missing()
     if under_way is not None and under_way is owner.call.response and under_way.open_item.item_id is not None:
-        assert under_way.open_item.item_id in owner.call.conversation
+        assert item_of(owner.call, under_way, under_way.open_item.item_id) is not None
 
 
 def test_a_reply_goes_on_in_its_item_also_where_the_store_has_lost_that() -> None:

@@ -6,9 +6,11 @@ import orjson
 import pytest
 
 from tests.call.calls import feed
+from tests.call.engine import act, claimed, done, first, kinds
 from tests.call.records import RECORDS, recorded
 from tests.call.records.__main__ import stored_call
 from voice_agent.call import inputs
+from voice_agent.call.agent_ledger import pieces_of
 from voice_agent.call.changes import CallWrite, Snapshot
 from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
@@ -65,11 +67,27 @@ def test_a_call_that_the_first_release_of_a_schema_stored_goes_on(schema: int) -
     assert (take_write(call, 5).epoch, take_write(call, 5).revision) == (3, 8)
 
 
+def test_a_call_of_a_release_without_events_goes_on_with_an_agent_that_handles_them() -> None:
+    """Its answer is asked for once its turn is understood, and begins with what was said of it."""
+    call = claimed(recorded("schema-2"))
+    assert call.response is not None
+    feed(call, *(inputs.Transcribed(item_id, "hello") for item_id in list(call.clips.untranscribed)))
+    assert kinds(call) == ["started", "heard", "asked"]
+    done(call)
+    done(call)
+    feed(call, inputs.SpeechBegun(first(call).number, "reply"))
+    span = act(call, "reply").span
+    assert span is not None
+    assert [piece.text for piece in pieces_of(call.response, span)] == ["The second answer"]
+    assert call.response.side_effects[0]["result"] == {"booked": True}
+
+
+@pytest.mark.parametrize("has_engine", [False, True])
 @pytest.mark.parametrize("schema", range(READS_SCHEMAS[0], READS_SCHEMAS[1] + 1))
-def test_a_version_back_finds_all_it_knows(schema: int) -> None:
+def test_a_version_back_finds_all_it_knows(schema: int, *, has_engine: bool) -> None:
     """Rollback: what this version writes still has every field that the first one wrote, in the same form."""
     before = recorded(f"schema-{schema}")
-    after = whole_write(taken_over(before))
+    after = whole_write(claimed(before, has_engine=has_engine, epoch=3))
     without = BY_THE_STORE | OF_THE_WRITE
     assert lacking(after.fields, {name: value for name, value in before.fields.items() if name not in without}) == []
     assert lacking(after.items, before.items) == []

@@ -219,7 +219,7 @@ class SaidPiece(NamedTuple):
 def pieces_of(response: Response, span: SpokenSpan) -> Iterator[SaidPiece]:
     """What was said of a speech, whose response is open, piece by piece.
 
-    What another release said of it, without noting pieces, is one.
+    What another release said of it, which noted none, is one; so is what is only written and not the agent's own audio.
     """
     begin = [span.text_from, span.audio_from]
     end = [

@@ -189,7 +189,7 @@ class ResponseText:
     """More text, or more of the transcript.
 
     `joins`: it is said by the audio that says the text before it, some of which another pod has sent already. `voiced`:
-    that audio is made by the call's voice. In a call with an `AgentLedger` each that does not join begins a piece (see
+    that audio is made by the call's voice. In a call with an `AgentLedger` one that does not join begins a piece (see
     `agent_ledger.pieces_of`), even one without text: then audio follows that says nothing that is written.
     """
 

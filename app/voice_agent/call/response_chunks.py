@@ -63,7 +63,8 @@ def changed_from(response: Response, kind: _ChunkKind, at: int) -> None:
 def take_chunks(response: Response, fields: dict[str, bytes], *, whole: bool) -> None:
     """Put the chunks into a write that are not stored yet; `whole`: all of them, for nothing else is kept."""
     fields[SIZES] = b" ".join(b"%d" % _take(response, kind, fields, whole=whole) for kind in SIZED)
-    if response.said.pieces:
+    stored = response.stored.get(PIECES.name)
+    if response.said.pieces and (whole or stored is None or len(response.said.pieces) > stored.length):
         size = _take(response, PIECES, fields, whole=whole)
         fields[PIECES_SIZE] = b"%s %d" % (response.response_id.encode(), size)
 

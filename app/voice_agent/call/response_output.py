@@ -67,20 +67,28 @@ def text(call: CallRecord, part: ResponseText, now_ms: int) -> list[Effect]:
     if response.said.audio_bytes > response.said.piece.audio_from and not part.joins:
         response.said.alignment += entries_now(call, response)
         begin_piece(call.record, response, len(response.said.text))
+    spoken = settings_of(call).wants_audio
     if call.agent is not None and not part.joins:
-        response.said.pieces.append([len(response.said.text), response.said.audio_bytes, part.voiced])
+        _note_piece(response, voiced=part.voiced, spoken=spoken)
     call.record.mark("said")
     if not part.delta:
         return []
     left = MAX_RESPONSE_CHARS - len(response.said.text)
     response.said.text += part.delta[:left]
-    spoken = settings_of(call).wants_audio
     delta = events.output_audio_transcript_delta if spoken else events.output_text_delta
     call.outbox.emit(delta(response.response_id, item_id, index_of(response), part.delta[:left]))
     if len(part.delta) <= left:
         return []
     effects = close_early(call, "incomplete", events.incomplete("max_output_tokens"), now_ms)
     return [*effects, CountLimit("response_text")]
+
+
+def _note_piece(response: Response, *, voiced: bool, spoken: bool) -> None:
+    """A piece begins. In an item that is only written, all text that a voice would say is one: tokens cost little."""
+    said = response.said
+    at_start = len(said.text) == response.open_item.text_from
+    if spoken or not voiced or at_start or not said.pieces or not said.pieces[-1][2]:
+        said.pieces.append([len(said.text), said.audio_bytes, voiced])
 
 
 def audio(call: CallRecord, part: ResponseAudio, now_ms: int) -> list[Effect]:
