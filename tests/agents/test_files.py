@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_run_is_told_with_its_line(folder: Path, code: str
     ("named", "why"),
     [
         ("none.py:Mine", "No such file"),
-        ("mine.py:Nobody", "no attribute 'Nobody'"),
+        ("mine.py:Nobody", r"cannot be loaded: AttributeError: it has no attribute 'Nobody'\.$"),
     ],
 )
 def test_a_file_without_the_agent_stops_the_start(folder: Path, named: str, why: str) -> None:

@@ -59,7 +59,9 @@ class AgentFile:
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         spec.loader.exec_module(module)
-        made: Callable[[], Any] = getattr(module, self.attribute)
+        made: Callable[[], Any] | None = getattr(module, self.attribute, None)
+        if made is None:
+            raise AttributeError(f"it has no attribute {self.attribute!r}")
         return made
 
     def load_anew(self) -> Callable[[], Any]:

@@ -113,7 +113,9 @@ def _in_one_line(error: BaseException) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, SyntaxError | OSError):
         return said  # They say where.
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
-    place = frames[-1] if frames and frames[-1].filename != __file__ else None
-    where = f" ({Path(place.filename).name}, line {place.lineno})" if place is not None else ""
+    ours = str(Path(__file__).parent)
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", ours))
+    ]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {said}{where}"

@@ -7,6 +7,7 @@ all but a few. Nor is what the protocol itself says, or a proxy; so it is the sa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -44,10 +45,17 @@ def caller_facts(query: bytes, headers: Headers) -> Facts:
 
 
 def _parameters(query: bytes) -> Iterator[tuple[str, str]]:
-    """Those that mean nothing to the server and are text."""
-    for pair in query.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
-        if len(pair) > 3 * MAX_CALLER_BYTES:
-            continue  # Decoded, it would still not fit.
+    """Those that mean nothing to the server and are text, and no more of the longest than might fit."""
+    pairs = query.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]
+    sizes = sorted(map(len, pairs))
+    # Decoded, each has a third of its length at least.
+    might_fit = sum(total <= 3 * MAX_CALLER_BYTES for total in accumulate(sizes))
+    longest = sizes[might_fit - 1] if might_fit else 0
+    left = might_fit
+    for pair in pairs:
+        if len(pair) > longest or not left:
+            continue
+        left -= 1
         packed_name, _, packed = pair.partition(b"=")
         try:
             name, value = (unquote_to_bytes(part.replace(b"+", b" ")).decode() for part in (packed_name, packed))
