@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from random import Random
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import orjson
 from websockets.datastructures import Headers
@@ -18,6 +19,7 @@ from tests.simulation.caller import Refusal
 from tests.simulation.network import Connection, Lane
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
+from voice_agent.call.closing import address_in
 from voice_agent.edge.appends import client_frame, plain_audio_bytes
 from voice_agent.edge.caller_messages import CallerMessages
 from voice_agent.edge.caller_socket import CallerListener
@@ -33,6 +35,7 @@ from voice_agent.websocket.frames import (
     OPCODE,
     PING,
     PONG,
+    TEXT,
     close_frame,
     control_frame,
     payload_start,
@@ -45,6 +48,8 @@ PATIENCE_S = 60.0
 MOST_UNREAD = 20
 """Events that wait for a caller before its pod is no longer read."""
 CONGESTED_SHARE = 0.01
+ALONE_SHARE = 0.7
+"""Of the messages, so many come in a read of their own."""
 
 
 class Pods(Protocol):
@@ -60,12 +65,22 @@ class Pods(Protocol):
 class PodTransport(asyncio.Transport):
     """Under a `PodSocket`: what it writes goes to a simulated connection, what comes there goes to it."""
 
-    def __init__(self, loop: VirtualLoop, connection: Connection, random: Random, wrote: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        connection: Connection,
+        random: Random,
+        *,
+        wrote: Callable[[str], None],
+        closed: Callable[[str], None],
+    ) -> None:
+        """Told: `wrote` of texts that go out, `closed` of the reason of a close frame that has come."""
         super().__init__()
         self.connection = connection
         self._loop = loop
         self._random = random
         self._wrote = wrote
+        self._closed = closed
         self._protocol: asyncio.Protocol
         self._reads = asyncio.Event()
         self._reads.set()
@@ -108,9 +123,9 @@ class PodTransport(asyncio.Transport):
         elif kind == PING:
             self.connection.up.put(lambda: self.connection.down.put(control_frame(PONG, payload)))
         elif kind != PONG:
-            text = payload.decode()
-            self._wrote(text)
-            self.connection.tell(text)
+            if kind == TEXT:
+                self._wrote(payload.decode())
+            self.connection.tell(payload.decode() if kind == TEXT else payload)
             if not self._is_congested and self._random.random() < CONGESTED_SHARE:
                 self._is_congested = True
                 self._protocol.pause_writing()
@@ -144,7 +159,8 @@ class PodTransport(asyncio.Transport):
             if message == CloseCode.ABNORMAL_CLOSURE:
                 self._lose()
             elif isinstance(message, int):
-                self._protocol.data_received(close_frame(message, ""))
+                self._closed(self.connection.reason)
+                self._protocol.data_received(close_frame(message, self.connection.reason))
             else:
                 self._protocol.data_received(message if isinstance(message, bytes) else text_frame(message.encode()))
 
@@ -164,7 +180,8 @@ class _Arriving(Lane):
 class CallerLink:
     """A caller's connection to the edge; the edge's side is `edge_call.CallerConnection`."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather, process: Process, witness: Witness) -> None:
+    def __init__(self, loop: VirtualLoop, weather: Weather, process: Process, witness: Witness, random: Random) -> None:
+        self._random = random
         self.up = Lane(loop, weather)
         self.down = _Arriving(loop, weather)
         self.process = process
@@ -174,6 +191,8 @@ class CallerLink:
         """To the pod that serves the call now."""
         self.reads = True
         """Whether the caller reads."""
+        self.sent_to = ""
+        """The pod that the last one named, until the edge looks for another one."""
         self.on_resumed: Callable[[], None] = lambda: None
         self._loop = loop
         self._witness = witness
@@ -184,9 +203,9 @@ class CallerLink:
 
     # --- the caller's side
 
-    def tell(self, text: str) -> None:
+    def tell(self, message: str | bytes) -> None:
         """The caller sends."""
-        self.up.put(text)
+        self.up.put(message)
 
     async def next(self) -> str | int:
         """The next event, or the close code."""
@@ -209,9 +228,11 @@ class CallerLink:
                 await listener.ready()
         return message
 
-    def _take(self, listener: CallerListener, text: str) -> bool:
-        size = plain_audio_bytes(text.encode())
-        return listener.take(text) if size is None else listener.take_audio(client_frame(text.encode()), size)
+    def _take(self, listener: CallerListener, message: str | bytes) -> bool:
+        """As `CallerSocket`; what came together with something else is taken as any message."""
+        text = message.encode() if isinstance(message, str) and self._random.random() < ALONE_SHARE else b""
+        size = plain_audio_bytes(text)
+        return listener.take(message) if size is None else listener.take_audio(client_frame(text), size)
 
     def pass_on(self, frame: bytes, number: int, *, counts: bool) -> None:
         """See `CallerSocket`."""
@@ -258,7 +279,8 @@ class SimEdge:
 
     async def accept(self, name: str, model: str) -> CallerLink:
         """Take a caller whom a pod takes. Raises as `Pods.connect`. `name` is for the trace."""
-        link = CallerLink(self._loop, self._weather, self.process, self._witness)
+        # Chances of its own, so that what goes wrong and when does not hang on them.
+        link = CallerLink(self._loop, self._weather, self.process, self._witness, Random(f"{name} {model}"))
         held: asyncio.Future[None] = self._loop.create_future()
         self.holding.append(self._loop.spawn(self.process, self._hold(link, name, model, held)))
         await held
@@ -275,7 +297,7 @@ class SimEdge:
 
         async def resume(call_id: str, token: str, last_event: int, address: str) -> PodSocket:
             query = {"call_id": call_id, "token": token, "last_event": f"evt_{last_event}"}
-            return await self._dial(link, name, query)
+            return await self._dial(link, name, query, urlsplit(address).hostname or "")
 
         messages = CallerMessages(EventIds(self._random.randbytes(4).hex()), wants_received=False)
         resuming = Resuming(resume, PATIENCE_S, spread=self._random.uniform)
@@ -285,19 +307,25 @@ class SimEdge:
         await call.run()
         self._calls.remove(call)
 
-    async def _dial(self, link: CallerLink, name: str, query: dict[str, Any]) -> PodSocket:
+    async def _dial(self, link: CallerLink, name: str, query: dict[str, Any], named: str = "") -> PodSocket:
         """As `Dialer`."""
+        pod = named or self._pods.pick()
+        self._goes_to(link, pod)
         connection: Connection | None = None
 
         def wrote(text: str) -> None:
             if text.startswith('{"type":"call.acknowledge"'):
                 self._acknowledges(link, orjson.loads(text)["event_id"])
 
+        def closed(reason: str) -> None:
+            link.sent_to = urlsplit(address_in(reason)).hostname or ""
+
         try:
             async with asyncio.timeout(DIAL_S):
-                more = {"received": True, "resumable_now": True}
-                connection = await self._pods.connect(self._pods.pick(), query | more, is_chosen=True)
-                socket = PodSocket(PodTransport(self._loop, connection, self._random, wrote), b"")
+                more = {"received": True, "resumable_now": True, "directed": True}
+                connection = await self._pods.connect(pod, query | more, is_chosen=True)
+                transport = PodTransport(self._loop, connection, self._random, wrote=wrote, closed=closed)
+                socket = PodSocket(transport, b"")
                 greeting = await socket.greeting
         except BaseException as error:
             if connection is not None:
@@ -309,6 +337,14 @@ class SimEdge:
             raise
         self._greeted(link, name, connection, orjson.loads(greeting[payload_start(greeting) :]))
         return socket
+
+    def _goes_to(self, link: CallerLink, pod: str) -> None:
+        """A caller who has left meanwhile goes nowhere."""
+        sent_to, link.sent_to = link.sent_to, ""
+        if sent_to:
+            self._witness.counts["named pods"] += 1
+        if sent_to not in ("", pod) and not link.up.closed:
+            self._witness.broken(f"a call goes where it is sent: to {pod} instead of {sent_to}")
 
     def _refused(self, link: CallerLink, refusal: Refusal) -> PodRefused:
         known = self._witness.known(link.call_id)

@@ -266,15 +266,17 @@ class Connection(Transport):
         """False while the caller has not decided for it."""
         self.heard_ms: Callable[[], int] = lambda: 0
         """How much of the caller's audio the pod has taken."""
+        self.reason = ""
+        """What the pod closed with, beside the code."""
         self._witness = witness
         self._over: int | None = None
         self._probing = False
 
     # --- the caller's side
 
-    def tell(self, text: str) -> None:
+    def tell(self, message: str | bytes) -> None:
         """The caller sends."""
-        self.up.put(text)
+        self.up.put(message)
 
     def leave(self, code: int) -> None:
         """The caller closes; 1006 is a broken connection."""
@@ -300,7 +302,7 @@ class Connection(Transport):
     async def receive(self) -> str | bytes | int:
         while callable(message := await self.up.get()):
             message()
-        told: str | int = message
+        told: str | bytes | int = message
         return told
 
     def probe(self, answered: Callable[[], None]) -> None:
@@ -329,7 +331,7 @@ class Connection(Transport):
 
     async def close(self, code: int, reason: str) -> None:
         if self._over is None:
-            self._over = code
+            self._over, self.reason = code, reason
             if code == CloseCode.SERVICE_RESTART:
                 self._witness.handed_off(self.pod, self.call_id, self.heard_ms())
             self.down.put(code, last=True)

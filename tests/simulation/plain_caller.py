@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import orjson
@@ -18,8 +19,15 @@ PLAIN_COMMANDS = ("ulaw", "refused", "clear", "cut")
 """What a plain caller may say besides ``speak``: in another format (the next line is PCM again), with appends between
 that are refused, behind audio that is cleared, and with a reply of which it heard half."""
 SHARED_ID = "same"
+BINARY_SHARE = 0.2
+"""Of the events, so many are sent as binary messages."""
+NOISE = b"\xff\x00"
+NOISE_CODE = "invalid_json"
+NOISE_SHARE = 0.2
 SOON_S = 0.06
 """About as long as a message takes to a pod, into the store and back."""
+REPLAY_S = 0.01
+"""About as long as a pod takes to replay what it has."""
 ODD_BYTES = 161
 _FORMATS = {"ulaw": PCMU}
 
@@ -39,6 +47,10 @@ class PlainCaller(Caller):
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._truncated = 0
+        self._manner = Random(f"{self.name} {self._lines}")
+        """Chances of its own, so that what it says does not hang on how."""
+        self._noises = 0
+        """What it said that is no event, and may yet be refused."""
         self.cut_at_change = False
         """The connection behind the edge breaks soon after each thing said that changes how its audio is counted."""
         self.move_at_resume = False
@@ -104,14 +116,14 @@ class PlainCaller(Caller):
         self._changed.set()
         if self.move_at_resume:
             self.move_at_resume = False
-            self._soon(self.move)
+            self._soon(self.move, REPLAY_S)
 
-    def _soon(self, fault: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_later(SOON_S * self._random.random(), fault)
+    def _soon(self, fault: Callable[[], None], within_s: float) -> None:
+        asyncio.get_running_loop().call_later(within_s * self._random.random(), fault)
 
     def _changes(self) -> None:
         if self.cut_at_change:
-            self._soon(lambda: self.cut(0.0))
+            self._soon(lambda: self.cut(0.0), SOON_S)
 
     def _leave(self) -> None:
         assert self.link is not None
@@ -125,7 +137,8 @@ class PlainCaller(Caller):
     def _tell(self, event: dict[str, Any], event_id: str | None) -> None:
         assert self.link is not None
         named = event if event_id is None else {**event, "event_id": event_id}
-        self.link.tell(orjson.dumps(named).decode())
+        text = orjson.dumps(named)
+        self.link.tell(text if self._manner.random() < BINARY_SHARE else text.decode())
 
     def _next_id(self) -> str | None:
         self._named += 1
@@ -154,6 +167,8 @@ class PlainCaller(Caller):
             await super()._ask(line, number, speech)
             return
         self._change_format(_FORMATS.get(line.command, PCM))
+        if self._manner.random() < NOISE_SHARE:
+            self._say_noise()
         if line.command == "clear":
             await self._append(piece_audio("cleared", number) * line.number)
             self._send({"type": "input_audio_buffer.clear"})
@@ -167,6 +182,13 @@ class PlainCaller(Caller):
             await self._append(speech)
         self._send({"type": "input_audio_buffer.commit"})
         self._send({"type": "response.create"})
+
+    def _say_noise(self) -> None:
+        """What is no event at all: a pod refuses it, if it gets there."""
+        assert self.link is not None
+        self._noises += 1
+        self.link.tell(NOISE)
+        self._changes()
 
     def _change_format(self, wanted: AudioFormat) -> None:
         if wanted is self._format:
@@ -197,6 +219,11 @@ class PlainCaller(Caller):
 
     def _refused(self, event: dict[str, Any]) -> None:
         error = event["error"]
+        if error["code"] == NOISE_CODE:
+            self._noises -= 1
+            if self._noises < 0 and not self._forgotten:
+                self._witness.broken(f"what is no event is said once: {self.name} got {error} again")
+            return
         if not self._refusals or error["code"] != "invalid_value":
             super()._refused(event)
             return

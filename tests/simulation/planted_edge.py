@@ -13,8 +13,9 @@ from websockets.speedups import apply_mask
 from tests.simulation.planted import Planted
 from tests.simulation.schedule import Schedule
 from voice_agent.client.client_line import ClientLine, ToResend
-from voice_agent.edge import pod_event_reader
+from voice_agent.edge import caller_messages, edge_call, pod_event_reader
 from voice_agent.edge.appends import client_frame
+from voice_agent.edge.caller_messages import CallerMessage, CallerMessages, MessageKind, unchanged
 from voice_agent.edge.edge_call import EdgeCall
 from voice_agent.edge.event_ids import EventIds
 from voice_agent.edge.pod_socket import PodSocket
@@ -129,6 +130,25 @@ def not_looked_at_while_away() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def binary_as_it_came() -> Iterator[None]:
+    """A binary message is taken for what concerns nobody but the pod."""
+    read = CallerMessages.read
+
+    def blind(self: CallerMessages, message: str | bytes) -> CallerMessage:
+        if isinstance(message, str):
+            return read(self, message)
+        return CallerMessage(MessageKind.NOTHING, unchanged(message), 0)
+
+    with patch.object(CallerMessages, "read", blind):
+        yield
+
+
+def _kept_for_ever(message: str | bytes) -> CallerMessage:
+    """What is no event is kept as one, and no pod will ever say that it has it."""
+    return CallerMessage(MessageKind.EVENT, unchanged(message), 10**9)
+
+
 def _has(*kinds: str, commands: tuple[str, ...] = ()) -> Callable[[Schedule], bool]:
     """Whether a schedule has an edge, one of these faults, and one of these lines."""
 
@@ -164,6 +184,13 @@ EDGE_PLANTED = {
         _patched(ClientLine, "reformat", lambda self, number, counted_anew: None),
         "",
         _has(*_BREAKS, commands=("ulaw",)),
+    ),
+    "named pod not asked": Planted(
+        _patched(edge_call, "address_in", lambda reason: ""), "a call goes where it is sent", _has("moved")
+    ),
+    "binary events as they came": Planted(binary_as_it_came, "", _has(*_BREAKS)),
+    "noise sent again": Planted(
+        _patched(caller_messages, "_said_once", _kept_for_ever), "what is no event is said once", _has(*_BREAKS)
     ),
     "no look during a replay": Planted(not_looked_at_while_away, "a call outlives its pod", _has("move-at-resume")),
 }

@@ -42,6 +42,8 @@ EDGE_FAULTS: dict[str, int] = {
     "move-at-resume": 2,
 }
 """More of them, where callers are behind an edge."""
+MOVED_SHARE = 0.4
+"""So many schedules with an edge have a pod that gives its calls to another one, by name."""
 EDGE_EACH = 3
 """Of so many seeds one has an edge."""
 IDS = ("own", "none", "same")
@@ -164,6 +166,11 @@ def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
     more = [_fault(random, drawn.pods, length_s, EDGE_FAULTS) for _ in range(random.randint(0, 3))]
     faults = tuple(sorted((*drawn.faults, *more), key=_time))
     ids = tuple(random.choice(IDS) for _ in drawn.models)
+    moves = Random(drawn.seed ^ 0x30BED)
+    if moves.random() < MOVED_SHARE:
+        kinds = moves.choice((("moved",), ("moved", "move-at-resume")))
+        faults = (*faults, *(_fault(moves, drawn.pods, length_s, {kind: 1}) for kind in kinds))
+        faults = tuple(sorted(faults, key=_time))
     return replace(drawn, lines=lines, faults=faults, by_key=frozenset(), behind_edge=ids)
 
 

@@ -26,6 +26,7 @@ from voice_agent.errors import ConnectionRefused
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
+from voice_agent.runtime.pod.pod_request import Destination, PodRequest
 from voice_agent.runtime.ports import ClientOptions, Frames, ResumeCall, StartCall
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.memory import MemoryStore
@@ -33,6 +34,8 @@ from voice_agent.testing.virtual_loop import Process, VirtualClock, VirtualLoop
 
 SECRET = b"a secret of the simulation"
 MIN_DRAIN_S = 0.1
+MOVED_S = 3
+"""So long a pod tries to give its calls to another one."""
 HEAL_S = 20.0
 """When all faults are over at the latest."""
 END_S = 150.0
@@ -212,7 +215,12 @@ class Manifests:
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
-            settings=CallSettings(pod=name, color="blue" if name.endswith("0") else "green", resume_window_s=60),
+            settings=CallSettings(
+                pod=name,
+                color="blue" if name.endswith("0") else "green",
+                resume_window_s=60,
+                address=f"ws://{name}:80",
+            ),
             limits=PodLimits(capacity=10, caller_bytes=256 * 1024 * 1024),
             ports=PodPorts(
                 store=link,
@@ -283,7 +291,11 @@ class Manifests:
 
     async def _attach(self, host: Host, connection: Connection, query: dict[str, Any]) -> Attachment:
         last_event = int(query["last_event"].removeprefix("evt_")) if "last_event" in query else None
-        client = ClientOptions(resumable_now=query.get("resumable_now", False), received=query.get("received", False))
+        client = ClientOptions(
+            resumable_now=query.get("resumable_now", False),
+            received=query.get("received", False),
+            directed=query.get("directed", False),
+        )
         if "call_id" not in query:
             key = query.get("key")
             return await host.pod.start(
@@ -325,6 +337,10 @@ class Manifests:
                 if host.ready:
                     host.process.context.run(host.pod.drain, DrainMode.HANDOFF, MIN_DRAIN_S + 2 * fault.lasts_s)
                     self.loop.at(fault.lasts_s, self._cancel_drain, host)
+            case "moved":
+                if host.ready:
+                    to = self.hosts[(fault.target + 1) % len(self.hosts)].name
+                    self.loop.spawn(host.process, self._move_calls(host, to))
             case "cut" | "move" | "unread" | "cut-at-change" | "move-at-resume":
                 self._disturb(fault)
             case "edge-stop":
@@ -365,6 +381,13 @@ class Manifests:
         assert self.edge is not None
         self.edge.process.stopped = True
         self.loop.at(lasts_s, self._continue, self.edge)
+
+    async def _move_calls(self, host: Host, to: str) -> None:
+        """An operator has a pod give its calls to another one, by name."""
+        destination = Destination(f"ws://{to}:80", len(self.callers))
+        host.pod.heartbeat.requests.mover.start(
+            PodRequest("4f", 1, MOVED_S, evacuates=False, destinations=[destination])
+        )
 
     async def _drain(self, host: Host, deadline_s: float) -> None:
         """SIGTERM: drain, close, leave."""
