@@ -270,6 +270,16 @@ def test_a_timer_for_which_there_is_no_room_waits_for_it() -> None:
     assert kinds(call)[-1] == "timer"
 
 
+def test_a_timer_that_is_overdue_comes_at_the_next_owners_start() -> None:
+    """Nobody owned the call when it was due: the runtime is told of a time that has passed."""
+    call = engine_call(started=False)
+    feed(call, inputs.TimerSet(first(call).number, "1", "remind", 100))
+    moved = taken_over(call)
+    assert machine.resume(moved) == [DeliverEvents(), SetTimer(100)]
+    assert feed(moved, inputs.TimersDue(), now_ms=9000) == [SetTimer(None)]
+    assert kinds(moved) == ["started", "started", "timer"]
+
+
 def test_a_call_that_is_taken_over_comes_with_what_waited_and_starts_again() -> None:
     """Once, however often it moves before that is acknowledged."""
     call = engine_call()

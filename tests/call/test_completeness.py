@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.call.calls import FRAME, append, attach, feed, manual_call, new_call, release
+from tests.call.engine import engine_call
 from tests.call.test_codec import STEP_NAMES, TEXT, act
 from voice_agent.call import inputs
 from voice_agent.call.changes import OutboxEntry, Snapshot
@@ -130,10 +131,12 @@ def test_what_is_missing_is_told_until_that_has_arrived_and_is_written_anew() ->
 
 
 @settings(max_examples=400)
-@given(MORE_STEPS, st.data(), MORE_STEPS)
-def test_a_call_goes_on_whatever_of_it_has_gone(steps: list[str], data: st.DataObject, then: list[str]) -> None:
+@given(MORE_STEPS, st.data(), MORE_STEPS, st.booleans())
+def test_a_call_goes_on_whatever_of_it_has_gone(
+    steps: list[str], data: st.DataObject, then: list[str], has_engine: bool
+) -> None:
     """Any items, events and speech are taken out of the store; whatever happens next is a call like any other."""
-    owner = Owner(new_call())
+    owner = Owner(engine_call(started=False) if has_engine else new_call())
     for number, step in enumerate(step for step in steps if step in STEP_NAMES):
         if step in ("skip", "write", "whole"):
             owner.write()

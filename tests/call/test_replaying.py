@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,35 @@ def begin_to_end() -> int:
     for now_ms, event in enumerate(CONVERSATION):
         machine.step(call, event, now_ms)
     return call.outbox.seq
+
+
+def test_what_an_agent_does_in_events_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same beginning, with the same inputs, and on the pod that takes the call over."""
+    reply = f"resp_{MADE.call_id[5:21]}_1"
+    made = replace(MADE, has_engine=True)
+    call, entries = begin(made), [opening(made, version="0.9", pod="pod-a")]
+    given: list[Input] = [
+        inputs.ConnectionMade(0, resumable=True),
+        inputs.SpeechBegun(1, "greeting", interruptible=False),
+        inputs.ResponseText(reply, "Hello. ", voiced=True),
+        inputs.ResponseAudio(reply, FRAME),
+        inputs.SpeechEnded(1, "greeting"),
+        inputs.AgentEventSent(1, "card", {"type": "agent.card"}),
+        inputs.TimerSet(1, "at", "remind", 3),
+        inputs.EventDone(1, {"n": 1}),
+        inputs.TimersDue(),
+        inputs.TransferAsked(2, "person", "+49"),
+    ]
+    for now_ms, event in enumerate(given):
+        text, before = InputText(event, now_ms), call.outbox.seq
+        machine.step(call, event, now_ms)
+        entries.append(text.entry(emitted_after(call, before)))
+    found = replay(b"".join(entries))
+    assert found.is_identical
+    assert found.events == call.outbox.seq
+    monkeypatch.setattr(events, "transfer", lambda target: {"type": "call.moved", "target": target})
+    [difference] = replay(b"".join(entries)).differences
+    assert difference.kind == "TransferAsked"
 
 
 def test_other_rules_give_other_events_and_these_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
