@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, field_validator, model_validator
 
 from voice_agent.agent_settings import AgentSettings, settings_of_all
 from voice_agent.agents.echo import Echo
@@ -186,6 +186,7 @@ def test_a_setting_that_is_called_like_a_secrets_file_is_the_agents_own() -> Non
         ("PAUSE_S", "0", "PAUSE_S: 0 is too small; allowed: more than 0.0."),
         ("GREETING", "g" * 21, f"GREETING: {'g' * 21} is too long; allowed: at most 20 characters."),
         ("GREETING", "GO", "GREETING: is shouted."),
+        ("GREETING", "a\nb\tB\r\n" * 5, f"GREETING: {'a b B ' * 4}a b B is too long; allowed: at most 20 characters."),
         ("MOOD", "sad", "MOOD: sad is not known; allowed: calm, merry."),
         ("IS_LOUD", "very", "IS_LOUD: very is neither true nor false."),
         ("SIZES", "1,two", "SIZES: sizes.1: the value is not a whole number."),
@@ -253,17 +254,25 @@ def test_a_check_that_fails_itself_stops_the_start() -> None:
 
 
 class Hiding(Agent):
-    """Takes a key that must be long."""
+    """Takes keys of a certain form."""
 
     name = "hiding"
 
     class Settings(BaseModel):
-        key: Annotated[SecretStr, Field(max_length=3)]
+        key: Annotated[SecretStr, Field(max_length=3)] = SecretStr("")
+        raw: SecretBytes | None = None
+        pin: Secret[int] = Secret(0)
+        parts: Literal["a", "b"] | SecretStr = "a"
 
 
-def test_a_wrong_secret_is_not_shown() -> None:
-    """The line may stand in a log."""
-    assert "sesame" not in refusal(Hiding(), HIDING_KEY="sesame")
+@pytest.mark.parametrize(("name", "is_wrong"), [("KEY", True), ("RAW", False), ("PIN", True), ("PARTS", False)])
+def test_a_secret_is_shown_nowhere_and_may_come_from_a_file(name: str, is_wrong: bool, tmp_path: Path) -> None:
+    """Of whatever kind it is: lines may stand in a log."""
+    (tmp_path / "secret").write_text("sesame", encoding="utf-8")
+    for given in ({f"HIDING_{name}": "sesame"}, {f"HIDING_{name}_FILE": f"{tmp_path}/secret"}):
+        shown = refusal(Hiding(), **given) if is_wrong else repr(found(Hiding(), **given)[0])
+        assert f"VOICE_AGENT_HIDING_{name}" in shown if is_wrong else "hiding" in shown
+        assert "sesame" not in shown
 
 
 @pytest.mark.parametrize(
@@ -343,9 +352,34 @@ def test_an_agent_may_take_more_than_it_declares(tmp_path: Path) -> None:
     assert settings.model_dump() == {"limit": 2, "other": "x", "third": 3}
 
 
+class Aliased(BaseModel):
+    """A field that pydantic calls otherwise."""
+
+    limit: int = Field(1, alias="most")
+
+
+class ByName(Aliased):
+    """But takes by its name as well."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+def test_a_setting_goes_by_its_name() -> None:
+    """Whatever else pydantic calls it."""
+    agent = type("Named", (Agent,), {"name": "named", "Settings": ByName})()
+    assert found(agent, NAMED_LIMIT="3")[0]["named"].values.limit == 3
+
+
 @pytest.mark.parametrize(
     ("declared", "line"),
     [
+        (
+            Aliased,
+            (
+                "The agent 'wrong': its setting 'limit' has an alias; settings go by their names, which "
+                "populate_by_name=True allows."
+            ),
+        ),
         (dict, "The agent 'wrong': its Settings are no class of pydantic's BaseModel."),
         (Declared(), "The agent 'wrong': its Settings are no class of pydantic's BaseModel."),
         (

@@ -152,3 +152,23 @@ async def test_what_is_still_open_of_an_old_agent_is_closed_at_the_end(file: Pat
         await reloader.close()
         new: Any = agents.registry.agent("mine")
         assert (old.closed, new.closed) == (True, False)
+
+
+class FaultyCalls(NotedCalls):
+    """Fails once."""
+
+    async def change_agent(self, agent: Agent) -> None:
+        if not self.agents:
+            self.agents.append(None)
+            raise RuntimeError("of ours")
+        await super().change_agent(agent)
+
+
+async def test_a_fault_of_ours_ends_neither_the_pod_nor_the_looking(file: Path) -> None:
+    """It is logged, and the next look is another try."""
+    calls = FaultyCalls()
+    async with opened(file) as agents:
+        with capture_logs() as lines:
+            async with reloading(agents, calls, StoppedClock()):  # type: ignore[arg-type]  # no more is asked of them
+                await until(lambda: len(calls.agents) > 1)
+        assert [line["event"] for line in lines] == ["loading agents anew failed"]

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 
 from voice_agent.agents.registry import ServedAgent
 from voice_agent.errors import SettingsError
-from voice_agent.invalid_settings import HIDDEN, line
+from voice_agent.invalid_settings import HIDDEN, in_one_line, line
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import SETTINGS_PREFIX, settings_prefix
 from voice_agent.settings import FILE_SUFFIX, misspelt, read_secret
@@ -104,10 +104,15 @@ def declared_settings(agent: Agent) -> type[BaseModel] | None:
         return None
     if not (isinstance(declared, type) and issubclass(declared, BaseModel)):
         raise SettingsError(f"The agent {agent.name!r}: its Settings are no class of pydantic's BaseModel.")
-    if own := [name for name in declared.model_fields if name.lower() in OWN]:
-        raise SettingsError(
-            f"The agent {agent.name!r}: its setting {own[0]!r} must be called otherwise, for it is the server's."
-        )
+    fault = ""
+    by_name = declared.model_config.get("populate_by_name") or declared.model_config.get("validate_by_name")
+    for name, field in declared.model_fields.items():
+        if name.lower() in OWN:
+            fault = f"its setting {name!r} must be called otherwise, for it is the server's"
+        elif field.validation_alias not in (None, name) and not by_name:
+            fault = f"its setting {name!r} has an alias; settings go by their names, which populate_by_name=True allows"
+    if fault:
+        raise SettingsError(f"The agent {agent.name!r}: {fault}.")
     return declared
 
 
@@ -161,7 +166,7 @@ def _from_file(file: Path, agent: Agent) -> dict[str, Any]:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        reason = error.strerror if isinstance(error, OSError) else in_one_line(str(error))
         variable = settings_prefix(agent.name) + FILE.upper()
         raise SettingsError(f"{variable}: cannot read {str(file)!r}: {reason}.") from error
     declared = declared_settings(agent)
@@ -201,11 +206,12 @@ def _validated(agent: Agent, declared: type[BaseModel], given: Mapping[str, _Giv
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"{type(error).__name__}: {in_one_line(str(error))}"
         raise SettingsError(f"The settings of the agent {agent.name!r} cannot be checked: {said}.") from error
     name = ".".join(map(str, first["loc"]))
     if not first["loc"]:  # All of them together.
-        raise SettingsError(f"The settings of the agent {agent.name!r}: {first['msg'].removeprefix('Value error, ')}.")
+        said = in_one_line(first["msg"].removeprefix("Value error, "))
+        raise SettingsError(f"The settings of the agent {agent.name!r}: {said}.")
     field = str(first["loc"][0])
     variable = settings_prefix(agent.name) + field.upper()
     if first["type"] == "missing" and field not in given:
@@ -219,11 +225,12 @@ def _validated(agent: Agent, declared: type[BaseModel], given: Mapping[str, _Giv
 
 def _secrets(declared: type[BaseModel]) -> list[str]:
     """Fields that are never shown, and may come from a file."""
-    return [
-        name
-        for name, field in declared.model_fields.items()
-        if {SecretStr, SecretBytes} & set(_kinds(field.annotation))
-    ]
+    return [name for name, field in declared.model_fields.items() if any(map(_is_secret, _kinds(field.annotation)))]
+
+
+def _is_secret(kind: Any) -> bool:
+    kind = get_origin(kind) or kind
+    return isinstance(kind, type) and issubclass(kind, Secret | SecretStr | SecretBytes)
 
 
 def _from_files(declared: type[BaseModel]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
 from voice_agent.agent_settings import EAR, VOICE, AgentSettings, settings_of_all
@@ -77,7 +77,8 @@ class PodAgents:
             await new.open(self._kit.with_settings(its.values))
             await asyncio.gather(self._providers.ready(), new.ready())
         except BaseException:
-            await new.close()
+            with suppress(Exception):  # What was wrong first is what its author needs to know.
+                await new.close()
             raise
         self.registry.served[name] = replaced
         return old

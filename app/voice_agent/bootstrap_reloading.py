@@ -12,6 +12,7 @@ import structlog
 from voice_agent.agents.file_changes import FileChanges
 from voice_agent.bootstrap_agents import PodAgents
 from voice_agent.errors import SettingsError
+from voice_agent.invalid_settings import in_one_line
 from voice_agent.kit.agent import Agent
 from voice_agent.runtime.pod.owned_calls import OwnedCalls
 from voice_agent.runtime.ports import Clock
@@ -41,7 +42,7 @@ class Reloader:
             try:
                 self._retired.append(await self._agents.reload(name))
             except Exception as error:  # noqa: BLE001 whatever an author's file does must not end the pod
-                why = " ".join(str(error).split()) if isinstance(error, SettingsError) else repr(error)
+                why = in_one_line(str(error) if isinstance(error, SettingsError) else repr(error))
                 log.warning("agent not loaded", agent=name, reason=why)
             else:
                 log.info("agent loaded anew", agent=name)
@@ -79,7 +80,11 @@ async def reloading(agents: PodAgents, owned: OwnedCalls, clock: Clock) -> Async
     async def keep_looking() -> None:
         while True:
             await clock.sleep(LOOK_S)
-            await reloader.look()
+            try:
+                await reloader.look()
+            except Exception:
+                # The root of the task: the next save is another try.
+                log.exception("loading agents anew failed")
 
     looking = asyncio.create_task(keep_looking(), name="reload")
     try:

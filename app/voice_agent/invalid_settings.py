@@ -36,12 +36,17 @@ HIDDEN = "the value"
 """Stands for one that is not shown."""
 
 
+def in_one_line(text: str) -> str:
+    """The same words."""
+    return " ".join(text.split())
+
+
 def line(
     where: str, error: ErrorDetails, shown: str, declared: type[BaseModel], more: dict[str, str] | None = None
 ) -> str:
     """One line on an error that pydantic found in a field of `declared`. `more`: problems in words, by type."""
     problem = (_PROBLEMS | (more or {})).get(error["type"])
-    said = error["msg"].removeprefix("Value error, ")
+    said, shown = in_one_line(error["msg"].removeprefix("Value error, ")), in_one_line(shown)
     if problem is None:
         return f"{where}: {said}."
     if problem == _PROBLEMS["string_too_short"] and shown not in ("", HIDDEN):

@@ -21,6 +21,7 @@ from voice_agent.agents.loopback import Loopback
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.extras import DEMO, missing_extra
+from voice_agent.invalid_settings import in_one_line
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.naming import is_name
 
@@ -110,7 +111,7 @@ def _what_is_wrong(made: object) -> Iterator[str]:
 
 def _in_one_line(error: BaseException) -> str:
     """What went wrong, and in which line of the file that was run, if it was in one."""
-    said = " ".join(str(error).split())
+    said = in_one_line(str(error))
     if isinstance(error, SyntaxError | OSError):
         return said  # They say where.
     ours = str(Path(__file__).parent)
