@@ -85,6 +85,55 @@ async def test_calls_go_on_under_the_new_agent_and_the_old_one_is_closed_later(f
     assert new.closed
 
 
+VOICE = """
+from voice_agent import Agent, Ear, Voice
+
+class OwnVoice(Voice):
+    name = "own"
+    is_open = False
+
+    async def open(self):
+        self.is_open = True
+
+    async def close(self):
+        assert self.is_open
+        self.is_open = False
+
+    async def say(self, utterance):
+        yield
+
+class Mine(Agent):
+    name = "mine"
+    ear = Ear()
+    voice = OwnVoice()
+
+    async def open(self, kit):
+        pass
+"""
+
+
+async def test_a_voice_that_an_old_agent_brought_is_closed_with_it(tmp_path: Path) -> None:
+    """It may hold a model of gigabytes. That of a new one which did not open is closed at once."""
+    file = tmp_path / "mine.py"
+    file.write_text(VOICE, encoding="utf-8")
+    with forgotten(tmp_path):
+        async with opened(file) as agents:
+            voices: list[Any] = [agents.registry.agent("mine").voice]  # type: ignore[union-attr]  # it has one
+            reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
+            file.write_text(VOICE.replace("        pass", "        raise OSError(self.voice)"), encoding="utf-8")
+            with capture_logs() as lines:
+                await reloader.look()
+            assert [line["event"] for line in lines] == ["agent not loaded"]
+            assert [voice for voice in agents._providers._open if voice.name == "own"] == voices
+            file.write_text(VOICE + "\n", encoding="utf-8")
+            await reloader.look()
+            voices.append(agents.registry.agent("mine").voice)  # type: ignore[union-attr]  # it has one
+            assert [voice.is_open for voice in voices] == [True, True]
+            await reloader.look()
+            assert [voice.is_open for voice in voices] == [False, True]
+        assert [voice.is_open for voice in voices] == [False, False]
+
+
 async def test_what_is_wrong_is_told_once_and_in_one_line(file: Path) -> None:
     """The old one goes on; when the file has been mended the new one is taken."""
     async with opened(file) as agents:

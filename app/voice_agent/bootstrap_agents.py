@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
@@ -60,8 +60,8 @@ class PodAgents:
     async def reload(self, name: str) -> Agent:
         """Put one that is loaded anew, opened and ready, in the place of an agent that is from a file.
 
-        The old one is returned, still open; an ear or a voice that it brought stays open too, until the pod ends. When
-        anything is wrong with the new one that is raised, and the old one stays.
+        The old one is returned, for `retire`: calls may still be under it. When anything is wrong with the new one
+        that is raised, and the old one stays.
         """
         served = self.registry.served[name]
         assert served.file is not None, "only files change"
@@ -82,6 +82,17 @@ class PodAgents:
             raise
         self.registry.served[name] = replaced
         return old
+
+    async def retire(self, agents: Iterable[Agent], *, besides: Iterable[Agent]) -> None:
+        """Close agents that no call is under any more, and ears and voices that only they had.
+
+        `besides`: agents that have been replaced, and are not to be closed yet. All are closed, whatever others raise.
+        """
+        served = [one.agent for one in self.registry.served.values() if isinstance(one.agent, Agent)]
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._providers.close_unused, [*served, *besides])
+            for agent in agents:
+                closing.push_async_callback(agent.close)
 
 
 def make_agents(settings: Settings) -> tuple[PodAgents, list[str]]:

@@ -38,7 +38,8 @@ class Reloader:
     async def look(self) -> None:
         """Load each agent anew whose files have changed. What is wrong with a new one is logged; the old one stays."""
         retired, self._retired = self._retired, []
-        for name in self._changed():
+        changed = self._changed()
+        for name in changed:
             try:
                 self._retired.append(await self._agents.reload(name))
             except Exception as error:  # noqa: BLE001 whatever an author's file does must not end the pod
@@ -50,26 +51,25 @@ class Reloader:
             if isinstance(one.agent, Agent):
                 await self._owned.change_agent(one.agent)
         # A call that was being taken over meanwhile had got the old one, and has been given to the new one by now.
-        await close_all(retired)
+        if retired or changed:
+            await self._retire(retired)
 
     async def close(self) -> None:
         """Close what is still open of agents that are no longer served."""
-        await close_all(self._retired)
+        retired, self._retired = self._retired, []
+        await self._retire(retired)
+
+    async def _retire(self, agents: list[Agent]) -> None:
+        try:
+            await self._agents.retire(agents, besides=self._retired)
+        except Exception:
+            log.exception("closing an agent failed")
 
     def _changed(self) -> list[str]:
         served = self._agents.registry.served
         files = {name: one.file for name, one in served.items() if one.file is not None}
         # One that is missing is being saved by an editor that writes another first: it changes again in a moment.
         return [name for name, file in files.items() if self._changes[name].look(file.watched) and file.path.exists()]
-
-
-async def close_all(agents: list[Agent]) -> None:
-    """Close agents whatever the others raise, which is logged."""
-    for agent in agents:
-        try:
-            await agent.close()
-        except Exception:
-            log.exception("closing an agent failed", agent=agent.name)
 
 
 @asynccontextmanager

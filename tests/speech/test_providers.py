@@ -156,6 +156,22 @@ async def test_one_that_is_asked_for_later_is_opened_later(found: SpeechProvider
     assert log[-2:] == ["close second", "close first"]
 
 
+async def test_what_no_agent_has_any_more_is_closed(found: SpeechProviders) -> None:
+    """But for what is had by name; and it is not closed again at the end."""
+    log: list[str] = []
+    first, second = agent(NotedEar("first", log)), agent(NotedEar("second", log))
+    for one in (first, second):
+        found.ear_for(one)
+    named = found.voice_for(agent())
+    await found.open()
+    await found.close_unused([second])
+    assert log == ["open first", "open second", "close first"]
+    assert named in found._open
+    await found.open()
+    await found.close()
+    assert log[3:] == ["close second"]
+
+
 async def test_one_that_does_not_open_closes_the_others(found: SpeechProviders) -> None:
     """And itself, which may have begun; its error is told."""
     log: list[str] = []

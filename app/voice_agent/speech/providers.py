@@ -8,7 +8,7 @@ imports an engine is not loaded before it is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -38,8 +38,7 @@ class SpeechProviders:
         self._ears = _Shelf("ear", EAR_GROUP, ear_fault, {PocketsphinxEar.name: lambda: PocketsphinxEar(workers)})
         self._voices = _Shelf("voice", VOICE_GROUP, voice_fault, {EspeakVoice.name: lambda: EspeakVoice(workers)})
         self._used: list[Ear | Voice] = []
-        self._open_count = 0
-        """So many of them are open, the first ones."""
+        self._open: list[Ear | Voice] = []
         self._opened = AsyncExitStack()
 
     @property
@@ -92,26 +91,42 @@ class SpeechProviders:
     async def open(self) -> None:
         """Open each that was asked for and is not open. When one fails, those of this time are closed; it is raised."""
         async with AsyncExitStack() as opening:
-            for provider in self._used[self._open_count :]:
-                opening.push_async_callback(provider.close)
-                await provider.open()
-            self._open_count = len(self._used)
+            for provider in self._used:
+                if not _is_in(provider, self._open):
+                    opening.push_async_callback(self._close_one, provider)
+                    self._open.append(provider)
+                    await provider.open()
             self._opened.push_async_callback(opening.pop_all().aclose)
 
     def forget_unopened(self) -> None:
         """Those that were asked for and are not open are not wanted any more."""
-        del self._used[self._open_count :]
+        self._used = list(self._open)
+
+    async def close_unused(self, agents: Iterable[Agent]) -> None:
+        """Close what none of these agents has, but for what is had by name. Each is closed, whatever others raise."""
+        kept = [each for agent in agents for each in (agent.ear, agent.voice)]
+        kept += [*self._ears.made.values(), *self._voices.made.values()]
+        async with AsyncExitStack() as closing:
+            for provider in self._open:
+                if not _is_in(provider, kept):
+                    closing.push_async_callback(self._close_one, provider)
+            self._used = [provider for provider in self._used if _is_in(provider, kept)]
 
     async def ready(self) -> None:
         """Wait until no call needs to wait for models. Raises what keeps one from that."""
-        await asyncio.gather(*(provider.ready() for provider in self._used[: self._open_count]))
+        await asyncio.gather(*(provider.ready() for provider in self._open))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Each is closed, whatever the others raise."""
         await self._opened.aclose()
 
+    async def _close_one(self, provider: Ear | Voice) -> None:
+        if _is_in(provider, self._open):
+            self._open = [other for other in self._open if other is not provider]
+            await provider.close()
+
     def _use(self, provider: Provider) -> Provider:
-        if not any(provider is other for other in self._used):
+        if not _is_in(provider, self._used):
             self._used.append(provider)
         return provider
 
@@ -155,6 +170,10 @@ class _Shelf(Generic[Provider]):
         if (missing := missing_extra(DEMO)) is not None:
             raise SettingsError(f"{what} {missing}.")
         return self._own[name]()
+
+
+def _is_in(provider: Ear | Voice, others: Iterable[Ear | Voice | None]) -> bool:
+    return any(provider is other for other in others)
 
 
 def _checked(provider: Provider, fault: Callable[[object], str | None], what: str) -> Provider:
