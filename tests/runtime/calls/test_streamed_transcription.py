@@ -12,7 +12,7 @@ from tests.call.calls import FRAME, manual_call, moved, new_call
 from tests.runtime.alone import Alone, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
 from tests.runtime.rig import CountingObserver
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.call.audio import PCM
 from voice_agent.call.bounds import MAX_UNTRANSCRIBED
 from voice_agent.call.input_buffer import InputAudioBuffer
@@ -110,7 +110,23 @@ async def test_an_utterance_is_heard_while_it_is_said() -> None:
         assert await understood(its) == [f"{len(turn.audio)} bytes"]
         assert ear.utterances == [pieces(turn.audio)]
         assert ear.closed == [1]
-        assert [stage for stage, _ in its.observer.stages if stage == "stt"] == ["stt"]
+        assert [took for took in its.observer.stages if took[0] == "stt"] == [("stt", 0.0)]
+
+
+async def test_what_is_not_understood_yet_is_no_text() -> None:
+    """Nobody who reads it need ask whether there is any."""
+
+    class Unsure(FrameEar):
+        async def listen(self, frames: AsyncIterator[Clip]) -> AsyncIterator[Transcript]:
+            async for _ in frames:
+                yield Transcript(None, is_final=False)
+            yield Transcript(None)
+
+    async with heard_by(Unsure()) as its:
+        await say(its, part(0, 2000))
+        assert its.live.listening.partial == ""
+        await say(its, part(2000, 4000))
+        assert await understood(its) == [None]
 
 
 async def test_the_next_utterance_is_one_of_its_own() -> None:
@@ -205,7 +221,8 @@ async def test_an_ear_is_closed_when_the_utterance_is_dropped(end: str) -> None:
         await until(lambda: ear.closed == [1])
         assert its.live.listening.partial == ""
         with pytest.raises(StopAsyncIteration):
-            await anext(turn.frames)
+            async with asyncio.timeout(PATIENCE_S):
+                await anext(turn.frames)
 
 
 async def test_what_a_client_commits_is_heard_as_it_comes() -> None:
