@@ -298,7 +298,18 @@ def test_a_misspelt_variable_stops_the_start(variable: str, meant: str | None) -
 
 
 @pytest.mark.parametrize(
-    "variable", ["SERVICE_HOST", "PORT_8080_TCP_ADDR", "FRONT_DESK_PORT", "FRONT_DESK_SERVICE_HOST", "ECHO_LIMIT", ""]
+    "variable",
+    [
+        "SERVICE_HOST",
+        "PORT_8080_TCP_ADDR",
+        "FRONT_DESK_PORT",
+        "FRONT_DESK_SERVICE_HOST",
+        "FRONT_DESKS_SERVICE_PORT_HTTP",
+        "COUNTERS_PORT",
+        "COUNTERS_PORT_8080_TCP",
+        "ECHO_LIMIT",
+        "",
+    ],
 )
 def test_an_unrelated_variable_is_only_warned_of(variable: str) -> None:
     """What Kubernetes adds for services must not stop a pod, whatever they are called; `echo` takes no settings."""

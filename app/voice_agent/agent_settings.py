@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +29,9 @@ from voice_agent.settings import FILE_SUFFIX, misspelt, read_secret
 EAR, VOICE, FILE = "ear", "voice", "settings"
 OWN = (EAR, VOICE, FILE)
 """What the server itself takes of each agent's settings."""
+OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_(PROTO|PORT|ADDR))?)?)$")
+"""How variables end that Kubernetes puts into every container beside a service: of ``voice-agent-blue``, for one,
+``VOICE_AGENT_BLUE_PORT_8080_TCP_ADDR``."""
 
 
 class AgentSettings(NamedTuple):
@@ -140,8 +144,7 @@ def _refuse_shared(known: Mapping[str, frozenset[str] | None]) -> None:
 def _unknown(variable: str, owner: str, known: Mapping[str, frozenset[str] | None]) -> str:
     """A warning. Raises `SettingsError` if it looks like a setting of its owner, or like the name of another agent.
 
-    Names are compared without what all have in common: beside a service of an agent's name Kubernetes puts variables
-    such as ``VOICE_AGENT_COUNTER_PORT`` into every container.
+    Names are compared without what all have in common. What may be Kubernetes' own is only warned of.
     """
     prefix = settings_prefix(owner) if owner else SETTINGS_PREFIX
     rest, meant = variable.removeprefix(prefix), None
@@ -156,7 +159,7 @@ def _unknown(variable: str, owner: str, known: Mapping[str, frozenset[str] | Non
             size = its.removeprefix(SETTINGS_PREFIX).count("_")
             if misspelt("_".join(words[:size]) + "_", [its.removeprefix(SETTINGS_PREFIX)]) is not None:
                 meant = its + "_".join(words[size:])
-    if meant is not None:
+    if meant is not None and not OF_A_SERVICE.search(variable):
         raise SettingsError(f"{variable} is not a setting; did you mean {meant}?")
     return f"{variable} is not a setting of an agent that is served, and is ignored."
 
