@@ -39,7 +39,7 @@ from voice_agent.call.response_output import ask_tool, fail
 from voice_agent.call.responses import close, go_on, open_unprompted
 
 MAX_ACTS = 256
-"""In one event: stops an agent that never acknowledges from filling the record."""
+"""In one event: stops an agent that never acknowledges from filling the record. It may end the call all the same."""
 MAX_TIMERS = 64
 """Of a call: stops an agent that names each of its timers anew."""
 MAX_AGENT_EVENT_BYTES = 64 * 1024
@@ -58,14 +58,14 @@ def apply(call: CallRecord, event: FromEngine, now_ms: int) -> list[Effect]:
             return _done(call, ledger, event, now_ms)
         case EventFailed():
             return _failed(call, ledger, event, now_ms)
-        case SpeechEnded(key=key):
-            return _speech_ended(call, ledger, key)
+        case SpeechEnded():
+            return _speech_ended(call, ledger, event)
         case OnceDone():
             return _once_done(call, ledger, event)
         case _:
             if event.key in ledger.acts:
                 return []
-            if len(ledger.acts) >= MAX_ACTS:
+            if len(ledger.acts) >= MAX_ACTS and not isinstance(event, TransferAsked | HangUpAsked):
                 return [CountLimit("agent_acts")]
             return _new_act(call, ledger, event, now_ms)
 
@@ -190,10 +190,11 @@ def _response_for(call: CallRecord, event_number: int, now_ms: int) -> Response 
     return response if response.event_number == event_number or settings_of(call).in_conversation else None
 
 
-def _speech_ended(call: CallRecord, ledger: AgentLedger, key: str) -> list[Effect]:
-    act, response = ledger.acts.get(key), call.response
+def _speech_ended(call: CallRecord, ledger: AgentLedger, event: SpeechEnded) -> list[Effect]:
+    act, response = ledger.acts.get(event.key), call.response
     if act is not None and act is ledger.speech and response is not None:
-        end_speech(call, response, is_complete=True)
+        end_speech(call, response, is_complete=event.is_complete)
+        act.status = ActStatus.DONE
     return []
 
 

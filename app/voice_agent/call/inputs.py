@@ -333,10 +333,14 @@ class SpeechBegun:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """All of it has been given: the item is complete. Not to be given for a speech that was interrupted."""
+    """All of it has been given: the item is complete. Not to be given for a speech that was interrupted.
+
+    Not `is_complete`: the agent has left it, and its item holds what was sent.
+    """
 
     event_number: int
     key: str
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

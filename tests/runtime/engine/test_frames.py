@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from voice_agent.call.audio import PCM
-from voice_agent.runtime.engine.frames import MAX_WAITING_BYTES, FrameQueue
+from voice_agent.runtime.engine.frames import MAX_WAITING_BYTES, MAX_WAITING_FRAMES, CallFrames, FrameQueue, end_all
 
 
 async def test_frames_come_in_order_and_end() -> None:
     """A reader that waits is woken."""
-    queue = FrameQueue()
-    reader = asyncio.create_task(_read(queue))
+    queues: list[FrameQueue] = []
+    reader = asyncio.create_task(_read(CallFrames(queues)))
+    [queue] = queues
     for number in range(3):
         queue.put(bytes([number, 0]), PCM)
         await asyncio.sleep(0)
@@ -21,12 +22,25 @@ async def test_frames_come_in_order_and_end() -> None:
 
 async def test_what_nobody_reads_is_dropped_oldest_first() -> None:
     """The bound is in bytes."""
-    queue, size = FrameQueue(), MAX_WAITING_BYTES // 4
+    queues: list[FrameQueue] = []
+    reader, size = CallFrames(queues), MAX_WAITING_BYTES // 4
     for number in range(6):
-        queue.put(bytes([number]) * size, PCM)
-    queue.end()
-    assert [frame[0] for frame in await _read(queue)] == [2, 3, 4, 5]
+        queues[0].put(bytes([number]) * size, PCM)
+    end_all(queues)
+    assert [frame[0] for frame in await _read(reader)] == [2, 3, 4, 5]
 
 
-async def _read(queue: FrameQueue) -> list[bytes]:
-    return [frame.audio async for frame in queue]
+async def test_small_frames_that_nobody_reads_are_bounded_in_number() -> None:
+    """Each takes far more in memory than its bytes; an empty one is none, nor is half a sample."""
+    queues: list[FrameQueue] = []
+    reader = CallFrames(queues)
+    for _ in range(MAX_WAITING_FRAMES + 10):
+        queues[0].put(b"\x01\x00", PCM)
+        queues[0].put(b"", PCM)
+        queues[0].put(b"\x01", PCM)
+    end_all(queues)
+    assert await _read(reader) == [b"\x01\x00"] * MAX_WAITING_FRAMES
+
+
+async def _read(reader: CallFrames) -> list[bytes]:
+    return [frame.audio async for frame in reader]

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
-from zlib import crc32
 
 import orjson
 
-from voice_agent.call.agent_ledger import ActStatus, AgentAct
+from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct
 from voice_agent.call.inputs import AgentEventSent, HangUpAsked, OnceBegun, OnceDone, TimerSet, ToolAsked, TransferAsked
 from voice_agent.call.session_config import wants_audio
 from voice_agent.kit.call import Caller, Item, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
 from voice_agent.runtime.engine.agent_state import AgentState
-from voice_agent.runtime.engine.frames import FrameQueue
-from voice_agent.runtime.engine.handling import Handling
+from voice_agent.runtime.engine.frames import CallFrames, end_all
+from voice_agent.runtime.engine.handling import Handling, checked_text
 from voice_agent.runtime.engine.notices import items_at
 from voice_agent.runtime.engine.speaking import SpeechRun
 from voice_agent.runtime.engine.work import AgentWork
 
 MAX_RESULT_BYTES = 64 * 1024
 """Of what a side effect gave, as JSON: it is kept in the record until the event is acknowledged."""
+
+MAX_ARGUMENTS_CHARS = 256 * 1024
+"""Of a function call, which is kept in the conversation and shown to the client."""
+MAX_NAME_CHARS = 200
+"""Of a timer or a function: less than of a key, for a key is made of it."""
+MAX_TARGET_CHARS = 1024
+"""Of what is called next."""
+LATEST_MS = 2**53
+"""Of a timer, in milliseconds: what every reader of JSON takes for the same number."""
 
 
 class AgentCall:
@@ -35,9 +44,10 @@ class AgentCall:
             work.call.call_id,
             work.call.identity.model,
             facts.get("number", ""),
-            facts.get("query", {}),
-            facts.get("headers", {}),
+            dict(facts.get("query", {})),
+            dict(facts.get("headers", {})),
         )
+        self._awaits_event = False
 
     @property
     def session(self) -> Session:
@@ -64,31 +74,44 @@ class AgentCall:
     @property
     def state(self) -> AgentState:
         """See `kit.Call`."""
+        if self._work.handling is None and self._work.end.outcome is not None:
+            return AgentState(self._work.call.dialogue.agent_state)
         return self._handling().state
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncIterator[Event]:
         """See `kit.Call`."""
-        while (event := await self._work.next_event(self)) is not None:
-            yield event
+        return _Events(self)
+
+    async def next_event(self) -> Event | None:
+        """See `AgentWork.next_event`. Raises `RuntimeError` while it is waited for already."""
+        if self._awaits_event:
+            raise RuntimeError("The next event is waited for already; events are handled one at a time.")
+        self._awaits_event = True
+        try:
+            return await self._work.next_event(self)
+        finally:
+            self._awaits_event = False
 
     def frames(self) -> AsyncIterator[Clip]:
         """See `kit.Call`."""
-        queue = FrameQueue()
-        self._work.taps.append(queue)
-        return queue
+        frames = CallFrames(self._work.taps)
+        if self._work.end.outcome is not None:
+            end_all(self._work.taps)
+        return frames
 
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> SpeechRun:
         """See `kit.Call`."""
-        return SpeechRun(self._work, self, key, interruptible=interruptible)
+        return SpeechRun(self._work, self, key, interruptible=bool(interruptible))
 
     async def once(self, key: str, run: SideEffect) -> Any:
         """See `kit.Call`."""
         handling, work = self._handling(), self._work
-        act = handling.begin(key)
+        key, act = handling.begin(key, ActKind.ONCE)
         if act is None:
             act = await self._done(handling, key, OnceBegun(handling.number, key), durable=True)
         if act.status is not ActStatus.DONE:
-            idempotency_key = f"{work.call.call_id}:{handling.stored.key_id}_{crc32(key.encode()):08x}"
+            digest = blake2b(key.encode(), digest_size=12).hexdigest()
+            idempotency_key = f"{work.call.call_id}:{handling.stored.key_id}_{digest}"
             result = _kept(key, await run(idempotency_key))
             act = await self._done(handling, key, OnceDone(handling.number, key, result), durable=True)
         return act.result
@@ -96,17 +119,21 @@ class AgentCall:
     async def call_tool(self, key: str, name: str, arguments: str | Mapping[str, Any]) -> None:
         """See `kit.Call`."""
         text = arguments if isinstance(arguments, str) else orjson.dumps(dict(arguments)).decode()
-        (name + text).encode()  # Raises for what is no Unicode.
+        checked_text(name, "The name of a function", MAX_NAME_CHARS)
+        checked_text(text, "What a function is called with", MAX_ARGUMENTS_CHARS)
         handling = self._handling()
-        if handling.begin(key) is None:
+        key, act = handling.begin(key, ActKind.TOOL)
+        if act is None:
             await self._done(handling, key, ToolAsked(handling.number, key, name, text))
 
     async def at(self, name: str, when_ms: int) -> None:
         """See `kit.Call`."""
+        checked_text(name, "The name of a timer", MAX_NAME_CHARS)
+        due_ms = _milliseconds(when_ms)
         handling = self._handling()
-        key = handling.own_key(f"at:{name}")
-        if handling.begin(key) is None:
-            await self._done(handling, key, TimerSet(handling.number, key, name, int(when_ms)))
+        key, act = handling.begin(handling.own_key(f"at:{name}"), ActKind.TIMER)
+        if act is None:
+            await self._done(handling, key, TimerSet(handling.number, key, name, due_ms))
 
     async def send(self, event: Mapping[str, Any]) -> None:
         """See `kit.Call`. Raises `ValueError` for another ``type``, and `TypeError` for what does not survive JSON."""
@@ -114,16 +141,15 @@ class AgentCall:
         if not str(body.get("type", "")).startswith("agent."):
             raise ValueError(f"The type of an agent's own event begins with 'agent.', not {body.get('type')!r:.80}.")
         handling = self._handling()
-        key = handling.own_key("send")
-        if handling.begin(key) is None:
+        key, act = handling.begin(handling.own_key("send"), ActKind.SEND)
+        if act is None:
             await self._done(handling, key, AgentEventSent(handling.number, key, body))
 
     async def transfer(self, target: str) -> None:
         """See `kit.Call`."""
-        target.encode()
+        checked_text(target, "What is called next", MAX_TARGET_CHARS)
         handling = self._handling()
-        key = handling.own_key("transfer")
-        handling.begin(key)
+        key, _ = handling.begin(handling.own_key("transfer"), ActKind.TRANSFER)
         await self._work.wait_played()
         self._work.feed(TransferAsked(handling.number, key, target))
 
@@ -131,8 +157,7 @@ class AgentCall:
         """See `kit.Call`."""
         reason.encode()
         handling = self._handling()
-        key = handling.own_key("hang_up")
-        handling.begin(key)
+        key, _ = handling.begin(handling.own_key("hang_up"), ActKind.HANG_UP)
         await self._work.wait_played()
         self._work.feed(HangUpAsked(handling.number, key, reason))
 
@@ -145,6 +170,31 @@ class AgentCall:
         with self._work.waiting():
             await (self._work.wait_durable() if durable else self._work.wait_for_capacity())
         return handling.act(key)
+
+
+class _Events:
+    """The events of a call, as an agent reads them. One whose wait is given up may be waited for again."""
+
+    def __init__(self, view: AgentCall) -> None:
+        self._view = view
+
+    def __aiter__(self) -> _Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._view.next_event()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+def _milliseconds(when_ms: object) -> int:
+    """A time. Raises `TypeError` for no number, and `ValueError` for one that is none or beyond all times."""
+    if not isinstance(when_ms, int | float):
+        raise TypeError(f"A time is a number of milliseconds, not {type(when_ms).__name__}")
+    if not abs(when_ms) <= LATEST_MS:
+        raise ValueError(f"{when_ms!r:.40} ms is no time")
+    return int(when_ms)
 
 
 def _kept(key: str, result: Any) -> Any:

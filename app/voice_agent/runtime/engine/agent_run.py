@@ -105,8 +105,7 @@ class AgentRun:
         return [task]
 
     def start(self) -> None:
-        """A response was opened."""
-        self.work.stages.asked()
+        """A response was opened: the agent is asked for it by an event."""
 
     def ended(self, outcome: str) -> None:
         """The call is over: tell the agent, which may take `ENDS_WITHIN_S` to go."""
@@ -120,11 +119,15 @@ class AgentRun:
         asyncio.get_running_loop().call_later(ENDS_WITHIN_S, self._task.cancel)
 
     def stop_silent(self) -> None:
-        """End an event in which a reply is due and the agent has done nothing for longer than it may."""
+        """End an event in whose handler the agent has done nothing for longer than it may, while a reply is due.
+
+        Be it that the reply is due in a later one.
+        """
         work, handling, response = self.work, self.work.handling, self._call.response
         if handling is None or response is None or work.idle.seconds < SILENT_S:
             return
-        if response.event_number == handling.number:
+        has_waited = self._clock.wall_ms() - response.asked.started_at_ms >= SILENT_S * 1000
+        if response.event_number == handling.number or (response.event_number and has_waited):
             self._fail("silent", f"it did nothing for {SILENT_S:g} s")
             self.cancel()
             self.set_timer(work.ledger.earliest_timer_ms)
@@ -147,18 +150,11 @@ class AgentRun:
                 await self._steps(self.agent.run(view))
                 if work.end.outcome is None:
                     self._fail("returned", "it returned from `run` before the call had ended")
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                if work.end.outcome is None:
-                    self._fail("raised", "something it waited for was cancelled")
-            except (Exception, SystemExit) as error:  # noqa: BLE001 `_fail` logs it
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 `_fail` logs it
                 # The root of the agent's task: whatever it does wrong must not end the call, nor the pod.
-                if is_interruption(error):
-                    self._end_interrupted()
-                else:
-                    self._fail("raised", f"{type(error).__name__}: {error}", error)
+                self._run_raised(error)
             if has_ended or work.end.is_told:
                 return
 
@@ -167,6 +163,20 @@ class AgentRun:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
+
+    def _run_raised(self, error: BaseException) -> None:
+        """What ended a run. Raises the cancellation of the agent's task."""
+        if is_interruption(error):
+            self._end_interrupted()
+            return
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise error
+            if self.work.end.outcome is None:
+                self._fail("raised", "something it waited for was cancelled")
+            return
+        self._fail("raised", f"{type(error).__name__}: {error}", error)
 
     def _end_interrupted(self) -> None:
         """The agent did not handle its interruption, which ends the event. What it changed of its state is kept."""

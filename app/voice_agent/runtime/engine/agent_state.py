@@ -57,7 +57,9 @@ def _key(key: Any) -> str:
 
 def _kept(key: str, value: Any) -> Any:
     try:
-        orjson.dumps(value)
+        packed = orjson.dumps(value)
     except TypeError as error:
         raise TypeError(f"state[{key!r}] does not survive JSON: {error}") from error
+    if orjson.loads(packed) != value:
+        raise TypeError(f"state[{key!r}] does not survive JSON: it would come back as something else")
     return value

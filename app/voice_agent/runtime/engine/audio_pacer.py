@@ -82,6 +82,11 @@ class AudioPacer:
         self._piece = SpokenPiece.of(response, target) if is_open else SpokenPiece(target)
         self._began_s: float | None = None
 
+    def drop(self) -> None:
+        """What was begun is not said to its end; what of its audio was not sent is not."""
+        self._pending.clear()
+        self._begin_piece()
+
     async def begin(self, text: str) -> None:
         """More text comes. If there was audio for the text before it, that is complete."""
         await self.finish()

@@ -7,9 +7,12 @@ from collections import Counter
 
 import orjson
 
-from voice_agent.call.agent_ledger import ActStatus, AgentAct, AgentEvent, AgentLedger
+from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct, AgentEvent, AgentLedger
 from voice_agent.kit.call import KeyReused
 from voice_agent.runtime.engine.agent_state import AgentState
+
+MAX_KEY_CHARS = 256
+"""Of a key: stops one that is made of what a caller said from filling the record."""
 
 
 class ActRefused(Exception):
@@ -37,6 +40,8 @@ class Handling:
         """Keys of what another pod has begun."""
         self._asked: set[str] = set()
         self._own_keys: Counter[str] = Counter()
+        self._other_kinds = 0
+        """Keys under which another pod has begun another kind of act."""
 
     @property
     def number(self) -> int:
@@ -48,12 +53,25 @@ class Handling:
         """Whether no other pod has begun to handle it."""
         return not self._known
 
-    def begin(self, key: str) -> AgentAct | None:
-        """An act under this key begins: what is durable of it, or None if it is new. Raises `KeyReused`."""
+    def begin(self, key: str, kind: ActKind) -> tuple[str, AgentAct | None]:
+        """An act under this key begins: the key that it is kept under, and what is durable of it, or None if it is new.
+
+        What other code has begun under the same key, as an act of another kind, is another act.
+        Raises `KeyReused`, `ActRefused` if it was refused before, and as `checked_text`.
+        """
+        checked_text(key, "A key", MAX_KEY_CHARS)
         if key in self._asked:
             raise KeyReused(key)
         self._asked.add(key)
-        return self._ledger.acts.get(key)
+        act = self._ledger.acts.get(key)
+        if act is not None and act.kind is not kind:
+            self._other_kinds += 1
+            key = f":{kind}:{key}"
+            act = self._ledger.acts.get(key)
+            self._asked.add(key)
+        if act is not None and act.status is ActStatus.REFUSED:
+            raise ActRefused(key)
+        return key, act
 
     def act(self, key: str) -> AgentAct:
         """What became of an act. Raises `ActRefused`; `CancelledError` where the event is no longer handled here."""
@@ -75,9 +93,24 @@ class Handling:
         if packed == self._packed:
             return None
         changed: dict[str, object] = orjson.loads(packed)
+        if changed != self.state:
+            raise TypeError("state does not survive JSON: something in it would come back as something else")
         return changed
 
     def diverged(self) -> int:
         """How many acts another pod has begun that were not asked for again, and how many are new beside them."""
         forgotten = self._known - self._asked
-        return len(forgotten) + len(self._asked - self._known) if forgotten else 0
+        return self._other_kinds + (len(forgotten) + len(self._asked - self._known) if forgotten else 0)
+
+
+def checked_text(text: object, what: str, max_chars: int) -> str:
+    """`text`, which goes into the record as it is. Raises `TypeError` for no text, `ValueError` for too long a one.
+
+    Also for one that is no Unicode.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is text, not {type(text).__name__}")
+    if len(text) > max_chars:
+        raise ValueError(f"{what} has at most {max_chars} characters, not {len(text)}")
+    text.encode()
+    return text

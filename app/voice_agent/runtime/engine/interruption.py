@@ -1,7 +1,8 @@
 """How a handler is interrupted: `SpeechInterrupted` is raised wherever it waits.
 
 Cancelling its task ends what it waits for, as asyncio does it; the `CancelledError` that would come of that is taken
-back on the way in, and `SpeechInterrupted` is thrown in its place.
+back on the way in, and `SpeechInterrupted` is thrown in its place. It is a `CancelledError`, too: locks, queues and
+groups of tasks, which tidy up when they are cancelled, do so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.runtime.engine.agent_steps import StepWatch, Watched
 
 Result = TypeVar("Result")
+
+
+class InterruptedWait(SpeechInterrupted, asyncio.CancelledError):
+    """What is raised where a handler waits."""
 
 
 class Interruption:
@@ -35,7 +40,7 @@ class Interruption:
         self._is_due = False
         task = asyncio.current_task()
         # Cancelled a second time, by who wants it to stop: that comes first.
-        return error if task is None or task.uncancel() else SpeechInterrupted()
+        return error if task is None or task.uncancel() else InterruptedWait()
 
 
 class InterruptibleSteps(Watched[Result]):

@@ -39,27 +39,31 @@ def notice_of(call: CallRecord, stored: AgentEvent) -> Event:
 
 
 def items_at(call: CallRecord, stored: AgentEvent | None) -> Sequence[Mapping[str, Any]]:
-    """The conversation up to an event; on every pod the same, but for what the client has changed since."""
-    return call.conversation.items(to_rank=stored.up_to_rank if stored is not None else "")
+    """The conversation up to an event; on every pod the same, but for what the client has changed since.
+
+    None: all of it.
+    """
+    return call.conversation.items(to_rank=stored.up_to_rank if stored is not None else None)
 
 
 def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
+    """Of a response that is over, for its handler was interrupted on another pod: what is known still."""
     response = call.response
-    assert response is not None
-    settings = settings_of(call)
+    is_over = response is None or response.response_id != stored.data["response_id"]
+    settings = call.session.under({}) if is_over else settings_of(call)
     items: Sequence[Mapping[str, Any]] | None = settings.input_items
     if items is None:
-        items = call.conversation.items(to_rank=response.asked.items_up_to)
+        items = items_at(call, stored)
     said = said_since_last_reply(items, failed_to=call.dialogue.failed_up_to)
-    clip = call.clips.answered
+    clip = None if is_over else call.clips.answered
     return Asked(
         number=stored.number,
         at_ms=stored.at_ms,
-        response_id=response.response_id,
+        response_id=stored.data["response_id"],
         text=said.text,
         unclear=said.unclear,
         clip=Clip(clip.audio, call.session.input_format) if clip is not None else None,
-        was_cut=response.asked.cut,
+        was_cut=response is not None and not is_over and response.asked.cut,
         out_of_band=not settings.in_conversation,
         instructions=settings.instructions,
         wants_audio=settings.wants_audio,
@@ -74,7 +78,7 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
 
 def _transcript(call: CallRecord, item_id: str) -> str | None:
     entry = call.conversation.get(item_id)
-    if entry is None:
+    if entry is None or not entry.item.get("content"):  # The client may have put another kind of item there.
         return None
     text: str | None = entry.item["content"][spoken_index(entry.item)].get("transcript")
     return text

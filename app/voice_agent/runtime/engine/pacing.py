@@ -47,6 +47,12 @@ class Pacing:
         """See `audio_pacer.AudioOutput`."""
         await self._work.wait_for_capacity()
 
+    def drop(self) -> None:
+        """What is written is not said to its end."""
+        self._passed.expect_new()
+        self._again_from = None
+        self.pacer.drop()
+
     async def begin(self, text: str) -> None:
         """What is written now is new, and says this text."""
         await self.pacer.begin(text)

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
-from voice_agent.call.agent_ledger import ActStatus, AgentAct, pieces_of, played
+from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct, pieces_of, played
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import ResponseDiverged, ResponseText, SpeechBegun, SpeechEnded
 from voice_agent.call.response import Response
@@ -28,8 +27,12 @@ from voice_agent.kit.voice import Utterance
 from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.sent_audio import said_chars
+from voice_agent.runtime.engine.spoken_piece import checked_words
 from voice_agent.runtime.engine.voicing import voiced
 from voice_agent.runtime.engine.work import AgentWork
+
+ROUNDING_MS = 20
+"""By so much the alignment of an item that was heard to its end may end before its audio."""
 
 
 class SpeechRun:
@@ -63,7 +66,7 @@ class SpeechRun:
         handling = self._handling = work.handling_of(self._view)
         if handling.speech is not None:
             raise RuntimeError(f"{self._key!r} was begun within another speech; one is said at a time.")
-        handling.begin(self._key)
+        self._key, _ = handling.begin(self._key, ActKind.SPEAK)
         work.feed(SpeechBegun(handling.number, self._key, self._interruptible))
         self._act = handling.act(self._key)
         self._check()
@@ -82,7 +85,12 @@ class SpeechRun:
     ) -> None:
         work = self._work
         self._handling.speech = None
-        if error is not None or self._act.status is not ActStatus.BEGUN:
+        if self._act.status is not ActStatus.BEGUN or not work.is_current(self._view):
+            return  # On a pod that takes it over it goes on.
+        if error is not None:
+            # The agent may go on with something else: what was not sent is not said, and does not count as said.
+            work.drop_audio()
+            work.feed(SpeechEnded(self._handling.number, self._key, is_complete=False))
             return
         if self._durable and not self._continues and not self._again.is_complete:
             work.tell_divergence("text")
@@ -178,8 +186,7 @@ class SpeechRun:
         text.encode()
         if len(pcm) % audio_format.sample_bytes:
             raise ValueError(f"{len(pcm)} bytes of {audio_format.name} are no whole number of samples")
-        if any(later[0] < sooner[0] or later[1] < sooner[1] for sooner, later in pairwise([(0, 0), *words])):
-            raise ValueError("words do not ascend")
+        checked = checked_words(words, audio_format.ms(len(pcm)))
         if not self._is_wanted():
             return
         self._work.stages.worded()
@@ -188,17 +195,20 @@ class SpeechRun:
             if text or not self._is_in_audio:
                 await self._begin_audio(text)
             if settings_of(self._work.call).wants_audio:
-                await self._work.pacing(self._response).pacer.write(bytes(pcm), audio_format, words)
+                await self._work.pacing(self._response).pacer.write(bytes(pcm), audio_format, checked)
             await self._work.wait_for_capacity()
 
     async def heard(self) -> Played:
         """See `kit.Speech`."""
         await self._work.wait_played()
-        if self._act.status is ActStatus.INTERRUPTED:
-            text, ms = played(self._work.call.conversation, self._act.item_id)
-            return Played(text, ms, cut_off=True)
+        call, act = self._work.call, self._act
+        entry = call.conversation.get(act.item_id)
+        if entry is not None or act.status is ActStatus.INTERRUPTED:
+            text, ms = played(call.conversation, act.item_id)
+            is_cut = entry is None or entry.audio_ms - ms > ROUNDING_MS
+            return Played(text, ms, cut_off=is_cut or act.status is ActStatus.INTERRUPTED)
         said = self.said
-        rate_hz = self._work.call.session.under({}).output_format.rate_hz
+        rate_hz = settings_of(call).output_format.rate_hz
         samples = sum(piece.samples for piece in said)
         return Played("".join(piece.text for piece in said), samples * 1000 // rate_hz, cut_off=False)
 

@@ -6,11 +6,22 @@ The call is told of a piece with the audio that is sent: how much is made, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import ResponseAudio
 from voice_agent.call.response import Response
+
+
+def checked_words(words: Sequence[Sequence[int]], duration_ms: int) -> Alignment:
+    """Where words begin in audio of a duration. Raises `TypeError` or `ValueError` if that cannot be."""
+    found = [[int(ms), int(chars)] for ms, chars in words]
+    if any(after[0] < before[0] or after[1] < before[1] for before, after in pairwise([[0, 0], *found])):
+        raise ValueError("words do not ascend")
+    if found and found[-1][0] > duration_ms:
+        raise ValueError("a word begins beyond the audio")
+    return found
 
 
 class SpokenPiece:

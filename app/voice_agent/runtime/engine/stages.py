@@ -19,9 +19,10 @@ class StageTimes:
         self._thinks_since_s: float | None = None
         self._voices_since_s: float | None = None
 
-    def asked(self) -> None:
-        """A response was opened."""
-        self._asked_at_s = self._thinks_since_s = self._clock.monotonic_s()
+    def asked(self, *, waited_s: float = 0.0) -> None:
+        """The agent is asked for a response that was opened so long ago."""
+        self._thinks_since_s = self._clock.monotonic_s()
+        self._asked_at_s = self._thinks_since_s - waited_s
 
     def worded(self) -> None:
         """The agent has something to say."""

@@ -94,6 +94,8 @@ async def _close(voice: Voice, pieces: Any, watch: StepWatch) -> None:
     try:
         async with asyncio.timeout(VOICE_CLOSES_WITHIN_S):
             await VoiceSteps(close(), watch).result()
+    except SpeechInterrupted:
+        raise
     except Exception:
         # The voice's way of tidying up; what it was to say is said, or not wanted any more.
         log.exception("voice raised when it was closed", voice=voice.name)

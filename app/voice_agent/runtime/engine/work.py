@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from voice_agent.call.agent_ledger import AgentLedger
+from voice_agent.call.agent_ledger import AgentLedger, EventKind
 from voice_agent.call.inputs import EventDone, Input
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response import Response
@@ -20,7 +20,7 @@ from voice_agent.kit.events import Ended, Event
 from voice_agent.kit.voice import Voice
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_steps import StepWatch
-from voice_agent.runtime.engine.frames import FrameQueue
+from voice_agent.runtime.engine.frames import FrameQueue, end_all
 from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.idle import IdleTime
 from voice_agent.runtime.engine.notices import notice_of
@@ -28,6 +28,8 @@ from voice_agent.runtime.engine.pacing import Pacing
 from voice_agent.runtime.engine.stages import StageTimes
 from voice_agent.runtime.ports import Clock, Observer
 
+LATE_S = 0.1
+"""Before a run that is over is refused another event: one that takes no cancellation does not spin."""
 AWAY_LOOK_MS = 50
 """How often to look whether a caller is back."""
 
@@ -109,18 +111,25 @@ class AgentWork:
 
     async def next_event(self, view: object) -> Event | None:
         """Acknowledge the event in hand, and wait for the next. None once the call is over, and that was told."""
-        self._check(view)
+        if view is not self.view:
+            await asyncio.sleep(LATE_S)
+        self.check(view)
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()  # The agent has kept it to itself; nobody wants this run to stop.
         self.acknowledge()
         with self.waiting():
             await self._writer.wait_for_capacity()
             await self.wait_for_event()
-        self._check(view)
+        self.check(view)
         if self.end.outcome is not None:
             return self._end(self.end.outcome)
         stored = self.ledger.first
         assert stored is not None
         self.handling = Handling(self.ledger, stored, self.call.dialogue.agent_state)
         self.idle.begin()
+        if stored.kind is EventKind.ASKED and (response := self.call.response) is not None:
+            self.stages.asked(waited_s=max(0, self.clock.wall_ms() - response.asked.started_at_ms) / 1000)
         return notice_of(self.call, stored)
 
     def acknowledge(self) -> None:
@@ -137,21 +146,26 @@ class AgentWork:
     def reset(self) -> None:
         """The run under way is over; what it did not acknowledge comes again."""
         self.view = self.handling = self._pacing = None
+        end_all(self.taps)
 
     def handling_of(self, view: object) -> Handling:
         """The event in the hands of a run. Raises `NoEvent`; `CancelledError` for a run that is over."""
-        self._check(view)
+        self.check(view)
         if self.handling is None:
             raise NoEvent
         return self.handling
 
-    def _check(self, view: object) -> None:
+    def is_current(self, view: object) -> bool:
+        """Whether this run is not over."""
+        return view is self.view
+
+    def check(self, view: object) -> None:
+        """Raise `CancelledError` for a run that is over."""
         if view is not self.view:
             raise asyncio.CancelledError
 
     def _end(self, outcome: str) -> Ended | None:
-        for tap in self.taps:
-            tap.end()
+        end_all(self.taps)
         if self.end.is_told:
             return None
         self.end.is_told = True
@@ -174,6 +188,11 @@ class AgentWork:
                 lead_ms = self.agent.voice.lead_ms if self.agent.voice is not None else 0
             self._pacing = Pacing(self, response, settings_of(self.call).output_format, lead_ms)
         return self._pacing
+
+    def drop_audio(self) -> None:
+        """What waits to be sent of what was being said is not."""
+        if self._pacing is not None:
+            self._pacing.drop()
 
     # --- waiting ----------------------------------------------------------------
 
