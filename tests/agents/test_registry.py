@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.loopback import Loopback
 from voice_agent.agents.registry import AgentRegistry, ServedAgent
@@ -12,7 +11,7 @@ from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
 
 
-def registry(*agents: TurnAgent | Agent, default: str = "") -> AgentRegistry:
+def registry(*agents: Agent, default: str = "") -> AgentRegistry:
     """Of these; the first is the default."""
     served = [ServedAgent(agent, f"{type(agent).__name__}, number {n}") for n, agent in enumerate(agents)]
     return AgentRegistry(served, default=default or agents[0].name)
@@ -35,20 +34,6 @@ class Noted(Agent):
         self._log.append(f"close {self.name}")
 
 
-class NotedOfTurns(Echo):
-    """Of the other kind; notes the same."""
-
-    def __init__(self, name: str, log: list[str]) -> None:
-        self.name = name
-        self._log = log
-
-    async def open(self) -> None:
-        self._log.append(f"open {self.name}")
-
-    async def close(self) -> None:
-        self._log.append(f"close {self.name}")
-
-
 @pytest.mark.parametrize("model", ["", "gpt-realtime", "gpt-4o-realtime-preview", "openai/gpt-realtime"])
 def test_stock_clients_get_the_default_agent(model: str) -> None:
     """No model, or one of OpenAI's, means the default."""
@@ -64,7 +49,7 @@ def test_an_agent_that_is_called_like_one_of_openais_models_answers_to_it() -> N
 
 def test_a_provider_may_stand_before_a_name() -> None:
     """Frameworks that speak to several providers write it so; an agent of that very name goes first."""
-    its_own = NotedOfTurns("acme/echo", [])
+    its_own = Noted("acme/echo")
     agents = registry(Echo(), Loopback(), its_own)
     assert agents.agent("acme/loopback").name == "loopback"
     assert agents.agent("acme/echo") is its_own
@@ -105,14 +90,14 @@ def test_two_agents_whose_settings_are_called_alike_stop_the_start() -> None:
 
 
 async def test_all_agents_are_opened_and_closed_last_first() -> None:
-    """Of both kinds, each of the kit with what is its own; and closing twice closes once."""
+    """Each with what is its own; and closing twice closes once."""
     log: list[str] = []
-    agents = registry(Noted("a", log), NotedOfTurns("b", log), Noted("c", log))
+    agents = registry(Noted("a", log), Noted("b", log), Noted("c", log))
     await agents.open({"a": Kit(settings={"size": 1})})
     await agents.ready()
     await agents.close()
     await agents.close()
-    assert log == ["open a {'size': 1}", "open b", "open c {}", "close c", "close b", "close a"]
+    assert log == ["open a {'size': 1}", "open b {}", "open c {}", "close c", "close b", "close a"]
 
 
 async def test_what_was_opened_is_closed_when_another_fails() -> None:

@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from tests.call.calls import FRAME, append, emitted, feed, item_id, manual_call, moved, new_call, response_id, types
-from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs, items, machine
 from voice_agent.call.bounds import kept_audio_bytes
 from voice_agent.call.completeness import KEPT
 from voice_agent.call.effects import CountLimit, Transcribe
 from voice_agent.call.record import CallRecord
+from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.call.writes import take_write
 
 SPOKEN: dict[str, Any] = {

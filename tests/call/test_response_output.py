@@ -16,12 +16,12 @@ from tests.call.calls import (
     spoken_turn,
     types,
 )
-from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM
 from voice_agent.call.effects import CloseConnection, CountLimit, StartResponse, StopResponse
 from voice_agent.call.response_output import APOLOGY_CHUNK_MS, MAX_RESPONSE_CHARS, STALL_MS
+from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.call.writes import take_write
 
 HELLO = inputs.CreateItem({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]})

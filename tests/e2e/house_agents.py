@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from voice_agent.agents.base import Audio, ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_reply
+from voice_agent.agents.scripted import Scripted, ScriptedTurn
 from voice_agent.call.audio import PCM
-from voice_agent.kit.clip import Clip
+from voice_agent.kit.agent import Agent
+from voice_agent.kit.call import Call
+from voice_agent.kit.ear import Ear
+from voice_agent.kit.events import Asked
+from voice_agent.kit.voice import Voice
 
 SENTENCES = 60
 SENTENCE_MS = 100
@@ -37,34 +40,28 @@ def sound(number: int) -> bytes:
     return (number + 1).to_bytes(2, "little") * (PCM.size(SENTENCE_MS) // 2)
 
 
-class Parrot:
-    """The simplest agent one can write: no plan, no state, and asked again it says all of it again."""
+class Parrot(Agent):
+    """The simplest agent one can write: no state, and asked again it says all of it again."""
 
     name = "parrot"
     lead_ms = 0
-    replays = True
-    mirrors = False
+    ear = Ear()
+    voice = Voice()
 
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def transcribe(self, clip: Clip) -> str | None:
-        return None
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        said = said_since_last_reply(turn.items).text or "nothing"
-        for number in range(SENTENCES):
-            yield Text(sentence(number, said))
-            yield Audio(sound(number), PCM)
+    async def run(self, call: Call) -> None:
+        async for event in call.events():
+            if isinstance(event, Asked):
+                async with call.speak() as speech:
+                    for number in range(SENTENCES):
+                        await speech.audio(sound(number), PCM, text=sentence(number, event.text or "nothing"))
 
 
-class Broken(Parrot):
-    """What it yields in place of its second sentence is no part of a reply."""
+class Broken(Scripted):
+    """What it yields in place of its second sentence is none."""
 
     name = "broken"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        yield Text("That is easy. ")
-        wrong: Any = "It is not."
+    async def answer(self, turn: ScriptedTurn) -> AsyncGenerator[str, None]:
+        yield "That is easy. "
+        wrong: Any = 2
         yield wrong

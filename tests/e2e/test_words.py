@@ -94,7 +94,7 @@ async def test_a_reply_that_failed_is_apologised_for_and_fails_the_call(redis_ur
         )
         out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         metrics = await pod.metrics()
-        [told] = [line for line in pod.log.read_text().splitlines() if "agent failed to reply" in line]
+        [told] = [line for line in pod.log.read_text().splitlines() if "agent failed" in line]
     summary = orjson.loads(out.splitlines()[-1])
     assert process.returncode == 1
     assert err == b"voice-agent: a reply failed: The agent 'broken' failed to reply.\n"

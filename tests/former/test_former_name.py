@@ -14,9 +14,9 @@ HERE = Path(__file__).parent
 def test_a_module_of_the_former_name_is_the_module_of_today() -> None:
     """The same objects, whichever name comes first."""
     program = (
-        "from app.agents.base import Text; from app.agents.turns import said_since_last_reply; "
+        "from app.kit.clip import Clip; from app.call.said_by_caller import said_since_last_reply; "
         "import voice_agent; from app.call import audio; "
-        "import voice_agent.call.audio as same; print(Text is voice_agent.Text, audio is same, same.__spec__.name)"
+        "import voice_agent.call.audio as same; print(Clip is voice_agent.Clip, audio is same, same.__spec__.name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

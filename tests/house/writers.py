@@ -17,14 +17,14 @@ from pathlib import Path
 from tests.house.rules import Finding
 from voice_agent.call.record import CallRecord
 
-HOLDERS = {"Call", *re.findall(r"\w+", " ".join(CallRecord.__annotations__.values()))} - {"Any", *dir(builtins)}
+HOLDERS = {"CallRecord", *re.findall(r"\w+", " ".join(CallRecord.__annotations__.values()))} - {"Any", *dir(builtins)}
 """Types that are a call, or what one holds."""
 READS = frozenset(
     """begin encode_seen step refusal resume is_quiet is_saved kept_audio_bytes ending is_next_claim is_surely_newest
-    resume_kind settings_of emitted_after""".split()
+    resume_kind settings_of emitted_after pieces_of played""".split()
 )
 """Functions that take a call, or make one, and change nothing; and `step`, which is for that."""
-READING_METHODS = frozenset("after get is_resent items to_store".split())
+READING_METHODS = frozenset("after get is_resent items to_store under".split())
 """Methods of a call and of its parts that only tell something."""
 CHANGING_METHODS = frozenset(
     """add append appendleft clear difference_update discard extend insert move_to_end pop popitem popleft remove

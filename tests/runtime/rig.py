@@ -13,10 +13,15 @@ import orjson
 
 from tests.runtime.clocks import LeapingClock
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import Audio, Plan, ResponsePart, Text, Turn, TurnAgent
+from voice_agent.agents.loopback import Loopback
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.agent import Agent
+from voice_agent.kit.call import Call
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.ear import Ear
+from voice_agent.kit.events import Asked
+from voice_agent.kit.speech import Speech
 from voice_agent.runtime.clock import SystemClock
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
@@ -45,54 +50,82 @@ class CountingObserver:
         return count
 
 
-class ScriptedAgent:
+class AnsweringAgent(Agent):
+    """Answers whatever it is asked, as a subclass says; hears as its own `transcribe` says."""
+
+    lead_ms = 60_000
+
+    def __init__(self) -> None:
+        self.ear = OwnEar(self)
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        """What was said."""
+        return None
+
+    async def run(self, call: Call) -> None:
+        async for event in call.events():
+            if isinstance(event, Asked):
+                await self.answer(call, event)
+
+    async def answer(self, call: Call, asked: Asked) -> None:
+        """Reply."""
+
+
+class OwnEar(Ear):
+    """An agent's `transcribe`."""
+
+    def __init__(self, agent: AnsweringAgent) -> None:
+        self._agent = agent
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        return await self._agent.transcribe(clip)
+
+
+async def write(speech: Speech, text: str) -> None:
+    """Say something that makes no sound."""
+    await speech.audio(b"", PCM, text=text)
+
+
+class ScriptedAgent(AnsweringAgent):
     """Replies "reply <n>" with `chunks` tenths of a second of audio whose bytes count up."""
 
     name = "scripted"
-    lead_ms = 60_000
-    replays = True
-    mirrors = False
 
     def __init__(self, *, chunks: int = 3, transcript: str | None = "hello") -> None:
+        super().__init__()
         self.chunks = chunks
         self.transcript = transcript
-        self.turns: list[Turn] = []
+        self.turns: list[Asked] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
 
     async def transcribe(self, clip: Clip) -> str | None:
         return self.transcript
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        self.turns.append(turn)
-        number = turn.progress.plan["number"] if turn.progress.plan else turn.state.get("number", 0) + 1
-        if not turn.progress.plan:
-            yield Plan({"number": number}, {"number": number})
-        yield Text(f"reply {number}")
-        for chunk in range(self.chunks if turn.wants_audio else 0):
-            if chunk == 1:
-                await self.may_go_on.wait()
-            yield Audio(chunk.to_bytes(2, "little") * 2400, PCM)
+    async def answer(self, call: Call, asked: Asked) -> None:
+        self.turns.append(asked)
+        number = call.state["number"] = call.state.get("number", 0) + 1
+        async with call.speak() as speech:
+            await write(speech, f"reply {number}")
+            for chunk in range(self.chunks if asked.wants_audio else 0):
+                if chunk == 1:
+                    await self.may_go_on.wait()
+                await speech.audio(chunk.to_bytes(2, "little") * 2400, PCM)
 
 
-class MirrorAgent(ScriptedAgent):
-    """`loopback` as the runtime sees it."""
+class MirrorAgent(Loopback):
+    """`loopback` by another name."""
 
     name = "mirror"
-    mirrors = True
 
 
 class FixedAgents:
     """Agents by name."""
 
-    def __init__(self, *agents: TurnAgent) -> None:
+    def __init__(self, *agents: Agent) -> None:
         self._agents = {agent.name: agent for agent in agents}
 
-    def agent(self, model: str) -> TurnAgent:
+    def agent(self, model: str) -> Agent:
         try:
             return self._agents[model]
         except KeyError:
@@ -234,7 +267,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(store: Store | None = None, *agents: TurnAgent) -> AsyncIterator[Rig]:
+async def rig(store: Store | None = None, *agents: Agent) -> AsyncIterator[Rig]:
     """Pods that are closed at the end."""
     made = Rig(store or MemoryStore(ttl_s=60), FixedAgents(*(agents or (ScriptedAgent(), MirrorAgent()))))
     try:

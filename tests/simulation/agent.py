@@ -13,6 +13,7 @@ from voice_agent.agents.base import Audio, FunctionCall, Plan, ResponsePart, Tex
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 
 PIECE_BYTES = PCM.size(100)
@@ -97,14 +98,14 @@ class Cast:
     """`runtime.ownership.Agents` for simulated pods."""
 
     def __init__(self, random: Random, witness: Witness) -> None:
-        agents: list[TurnAgent] = [
+        agents: list[TurnAgent | Agent] = [
             WordAgent("replays", random, witness, replays=True),
             WordAgent("goes-on", random, witness, replays=False),
             Echo(),
         ]
         self._agents = {agent.name: agent for agent in agents}
 
-    def agent(self, model: str) -> TurnAgent:
+    def agent(self, model: str) -> TurnAgent | Agent:
         if model not in self._agents:
             raise ConnectionRefused(400, "model_not_found", f"no agent {model!r}", param="model")
         return self._agents[model]

@@ -40,7 +40,7 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
     Raises `SettingsError` for a name that nobody has, an extra that is missing, an entry point or a file that cannot
     be loaded or makes no agent, and two agents that cannot be told apart.
     """
-    built_in: dict[str, TurnAgent] = {agent.name: agent for agent in (Echo(), Loopback())}
+    built_in: dict[str, Agent] = {agent.name: agent for agent in (Echo(), Loopback())}
     plugins = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
     served: list[ServedAgent] = []
     for name in dict.fromkeys(names or [default_agent()]):
@@ -51,7 +51,7 @@ def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None)
             file = AgentFile.named(name)
             served.append(ServedAgent(_made(name, name, file.load), name, file))
         elif name == FRONTDESK:
-            served.append(ServedAgent(_frontdesk(speech_workers), name))
+            served.append(ServedAgent(_frontdesk(), name))
         elif name in built_in:
             served.append(ServedAgent(built_in.pop(name), name))
         else:
@@ -71,13 +71,12 @@ def load_anew(origin: str, file: AgentFile) -> TurnAgent | Agent:
     return _made(origin, origin, file.load_anew)
 
 
-def _frontdesk(speech_workers: int | None) -> TurnAgent:
+def _frontdesk() -> Agent:
     if (missing := missing_extra(DEMO)) is not None:
         raise SettingsError(f"VOICE_AGENT: the agent {FRONTDESK!r} {missing}; or take another, such as --agent echo.")
     from voice_agent.agents.frontdesk import FrontDesk
-    from voice_agent.speech.workers import SpeechWorkers
 
-    return FrontDesk(SpeechWorkers(speech_workers))
+    return FrontDesk()
 
 
 def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> TurnAgent | Agent:

@@ -1,16 +1,13 @@
-"""Dialogs with the front desk, and turns for agents, for the tests."""
+"""Dialogs with the front desk, and items of conversations, for the tests."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from voice_agent.agents.base import Progress, ResponsePart, Turn, TurnAgent
 from voice_agent.agents.frontdesk.dialog import decide
 from voice_agent.agents.frontdesk.memory import Memory
-from voice_agent.kit.clip import Clip
 
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
@@ -53,33 +50,3 @@ def typed(text: str) -> dict[str, Any]:
 
 def spoken(transcript: str | None) -> dict[str, Any]:
     return message("user", type="input_audio", transcript=transcript)
-
-
-def turn(
-    *items: Mapping[str, Any],
-    clip: Clip | None = None,
-    wants_audio: bool = True,
-    state: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-    voice: str = "alloy",
-) -> Turn:
-    return Turn(
-        call_id="call_a",
-        response_id="resp_a",
-        instructions="",
-        voice=voice,
-        speed=1.0,
-        wants_audio=wants_audio,
-        tools=(),
-        items=items,
-        clip=clip,
-        now_ms=at(),
-        state=state or {},
-        progress=progress or Progress(),
-    )
-
-
-async def parts_of(agent: TurnAgent, asked: Turn) -> list[ResponsePart]:
-    """Everything the agent replies."""
-    parts: AsyncIterator[ResponsePart] = agent.reply(asked)
-    return [part async for part in parts]

@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.agents.frontdesk.dialogs import message, parts_of, spoken, turn, typed
-from voice_agent.agents.base import Audio, HangUp, Plan, Progress, Text
+from tests.agents.frontdesk.dialogs import at, message, spoken, typed
+from tests.kit.recording_call import RecordingCall, asked
 from voice_agent.agents.frontdesk import FrontDesk
 from voice_agent.agents.frontdesk.agent import sentences
 from voice_agent.agents.frontdesk.dialog import GREETING
-from voice_agent.call.audio import PCM
-from voice_agent.speech.synthesis import speak
-from voice_agent.speech.workers import SpeechWorkers
+from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.kit.events import Asked
 
 
-@pytest_asyncio.fixture
-async def desk() -> AsyncIterator[FrontDesk]:
-    agent = FrontDesk(SpeechWorkers(1))
-    await agent.open()
-    yield agent
-    await agent.close()
+def asks(*items: Any, number: int = 1) -> Asked:
+    """A reply to these items is due, on a Monday."""
+    said = said_since_last_reply(items)
+    return asked(*items, number=number, at_ms=at(), text=said.text, unclear=said.unclear)
 
 
-async def test_a_reply_is_planned_then_spoken_sentence_by_sentence(desk: FrontDesk) -> None:
-    """First the decision, then each sentence's text right before its audio."""
-    plan, *said = await parts_of(desk, turn(spoken("next tuesday at three"), voice="coral"))
-    assert isinstance(plan, Plan)
-    texts, audios = said[0::2], said[1::2]
-    assert [type(part) for part in said] == [Text, Audio] * len(texts)
-    assert "".join(part.delta for part in texts if isinstance(part, Text)) == plan.plan["text"]
+async def test_a_reply_is_said_sentence_by_sentence() -> None:
+    """So that the first is heard early."""
+    call = RecordingCall(asks(spoken("next tuesday at three")))
+    await FrontDesk().run(call)
+    [texts] = call.texts
     assert len(texts) > 1
-    spoken_texts = [speak(part.delta, "coral") for part in texts if isinstance(part, Text)]
-    assert audios == [Audio(said.audio, PCM, said.words) for said in spoken_texts]
+    assert "".join(texts).startswith("Done: Tuesday the first of December at three in the afternoon.")
 
 
-async def test_plan_and_state_survive_json_and_carry_the_talk(desk: FrontDesk) -> None:
-    """What one turn leaves behind is all that the next one needs."""
-    first, *_ = await parts_of(desk, turn(spoken("book an appointment next tuesday"), wants_audio=False))
-    assert isinstance(first, Plan)
-    state = json.loads(json.dumps(first.state))
-    second, *_ = await parts_of(desk, turn(spoken("at three"), wants_audio=False, state=state))
-    assert isinstance(second, Plan)
-    assert second.plan["text"].startswith("Done: Tuesday the first of December at three in the afternoon.")
+async def test_what_one_turn_leaves_behind_is_all_that_the_next_one_needs() -> None:
+    """It is kept with the acknowledgement, and survives JSON."""
+    first = RecordingCall(asks(spoken("book an appointment next tuesday")))
+    await FrontDesk().run(first)
+    second = RecordingCall(asks(spoken("at three")), state=first.stored)
+    await FrontDesk().run(second)
+    assert second.texts[0][0].startswith("Done:")
+    assert second.stored["appointments"]
 
 
-async def test_a_planned_reply_is_spoken_again_and_not_decided_again(desk: FrontDesk) -> None:
-    """After a crash the plan is followed, whatever the conversation says now; the parts are the same."""
-    asked = turn(spoken("goodbye"))
-    plan, *said = await parts_of(desk, asked)
-    assert isinstance(plan, Plan)
-    again = turn(spoken("next tuesday"), progress=Progress(plan.plan, "Thank", 960))
-    assert await parts_of(desk, again) == said
+async def test_a_reply_is_decided_once() -> None:
+    """On another pod the decision is followed, whatever the conversation says now."""
+    decided: dict[str, Any] = {}
+
+    class Deciding(RecordingCall):
+        async def once(self, key: str, run: Any) -> Any:
+            decided[key] = await super().once(key, run)
+            return decided[key]
+
+    first = Deciding(asks(spoken("goodbye")))
+    await FrontDesk().run(first)
+    again = RecordingCall(asks(spoken("next tuesday")), results=decided)
+    await FrontDesk().run(again)
+    assert again.texts == first.texts
+    assert again.acts == first.acts
+    assert again.stored == first.stored
 
 
-async def test_goodbye_ends_with_hanging_up(desk: FrontDesk) -> None:
+async def test_goodbye_ends_with_hanging_up() -> None:
     """After everything was said."""
-    parts = await parts_of(desk, turn(spoken("goodbye"), wants_audio=False))
-    assert isinstance(parts[-1], HangUp)
-    assert not any(isinstance(part, Audio) for part in parts)
+    call = RecordingCall(asks(spoken("goodbye")))
+    await FrontDesk().run(call)
+    assert call.texts == [["Thank you for calling. ", "Goodbye."]]
+    assert call.acts == [("hang_up", "")]
+
+
+async def test_what_an_interrupted_reply_decided_is_remembered() -> None:
+    """The caller has heard enough of it."""
+    call = RecordingCall(asks(spoken("next tuesday at three")), interrupted_after=1)
+    await FrontDesk().run(call)
+    assert call.stored["appointments"]
 
 
 @pytest.mark.parametrize(
@@ -81,9 +90,9 @@ async def test_goodbye_ends_with_hanging_up(desk: FrontDesk) -> None:
 )
 async def test_what_is_answered(items: tuple[dict[str, object], ...], begins: str) -> None:
     """The caller's words since the last reply, joined; nothing said is greeted; tools are passed over."""
-    desk = FrontDesk(SpeechWorkers(1))
-    parts = await parts_of(desk, turn(*items, wants_audio=False))
-    assert "".join(part.delta for part in parts if isinstance(part, Text)).startswith(begins)
+    call = RecordingCall(asks(*items))
+    await FrontDesk().run(call)
+    assert "".join(call.texts[0]).startswith(begins)
 
 
 @given(st.text())

@@ -5,24 +5,17 @@ Tests of `listening`, too.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import cache
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.call.calls import FRAME, emitted, manual_call, moved, new_call
 from tests.runtime.alone import Alone, Recogniser, alone, turns_pass
 from tests.runtime.calls.test_long_messages import talk
-from tests.runtime.rig import ScriptedAgent
 from tests.waiting import until
-from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import (
     AppendAudio,
-    CancelResponse,
     ClearAudio,
     CommitAudio,
     CreateResponse,
@@ -31,7 +24,7 @@ from voice_agent.call.inputs import (
     UpdateSession,
 )
 from voice_agent.call.record import CallRecord
-from voice_agent.runtime.calls import listening, live_call
+from voice_agent.runtime.calls import listening
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS
 from voice_agent.runtime.calls.listening import MAX_EARLY_BYTES
 from voice_agent.speech.endpointing import MAX_SPEECH_MS
@@ -221,32 +214,6 @@ async def test_a_turn_that_is_not_understood_in_time_is_not_understood(monkeypat
         await until(lambda: not its.call.clips.untranscribed)
         assert agent.given_up == [10 * len(FRAME)]
         assert its.live.listening._transcribing == {}
-
-
-class EndlessAgent(ScriptedAgent):
-    """Goes on however often it is cancelled, until it may end."""
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        yield Text("I go on. ")
-        while not self.may_go_on.is_set():
-            with suppress(asyncio.CancelledError):
-                await self.may_go_on.wait()
-
-
-async def test_nobody_waits_for_an_agent_whose_reply_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may go on for ever; when the call moves, that is no news."""
-    monkeypatch.setattr(live_call, "STOPS_WITHIN_S", 0.01)
-    agent = EndlessAgent()
-    agent.may_go_on.clear()
-    async with alone(agent=agent) as its:
-        its.live.receive_event(CreateResponse({}))
-        await until(lambda: its.call.response is not None and its.call.response.said.text)
-        its.live.receive_event(CancelResponse())
-        await turns_pass()
-        with capture_logs() as logs:
-            await its.live.stop_work()
-        assert logs == []
-        agent.may_go_on.set()
 
 
 TAKEN: list[FromCaller] = [AppendAudio(FRAME), CommitAudio(), CreateResponse({}), NO_DETECTION]

@@ -6,18 +6,19 @@ Tests of `client_activity`, too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.runtime.clocks import LeapingClock
-from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig
+from tests.runtime.rig import ANSWER, TYPED, Caller, ScriptedAgent, rig, write
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.inputs import AppendAudio, CommitAudio, VoiceBoundary
+from voice_agent.kit.call import Call
 from voice_agent.kit.clip import Clip
+from voice_agent.kit.events import Asked
+from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.runtime.calls import live_call, muted
 from voice_agent.runtime.pod.pod import Pod
 from voice_agent.runtime.pod.upkeep import ASK_EPOCH_S
@@ -36,7 +37,6 @@ class WatchedAgent(ScriptedAgent):
         self.may_understand = asyncio.Event()
         self.listening = 0
         self.given_up: list[str] = []
-        self.effects: list[str] = []
 
     async def transcribe(self, clip: Clip) -> str | None:
         self.listening += 1
@@ -47,23 +47,16 @@ class WatchedAgent(ScriptedAgent):
             raise
         return "hello"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        self.turns.append(turn)
-        yield Text("Let me see. ")
-        try:
-            await self.may_go_on.wait()
-        except asyncio.CancelledError:
-            self.given_up.append("reply")
-            await self._side_effect_too_late(turn)
-            raise
-        yield Text("Here.")
-
-    async def _side_effect_too_late(self, turn: Turn) -> None:
-        async def run(key: str) -> None:
-            self.effects.append(key)
-
-        with pytest.raises(asyncio.CancelledError):
-            await turn.once("book", run)
+    async def answer(self, call: Call, asked: Asked) -> None:
+        self.turns.append(asked)
+        async with call.speak() as speech:
+            await write(speech, "Let me see. ")
+            try:
+                await self.may_go_on.wait()
+            except (SpeechInterrupted, asyncio.CancelledError):
+                self.given_up.append("reply")
+                raise
+            await write(speech, "Here.")
 
 
 async def speak(pod: Pod, caller: Caller) -> None:
@@ -75,7 +68,7 @@ async def speak(pod: Pod, caller: Caller) -> None:
 
 
 async def test_a_reply_that_is_cancelled_is_made_no_longer() -> None:
-    """The agent is stopped where it waits, does nothing in the world any more, and answers the next turn."""
+    """The agent is stopped where it waits, and answers the next turn."""
     agent = WatchedAgent()
     agent.may_go_on.clear()
     async with rig(None, agent) as its:
@@ -87,7 +80,7 @@ async def test_a_reply_that_is_cancelled_is_made_no_longer() -> None:
         done = await caller.transport.event("response.done")
         assert done["response"]["status"] == "cancelled"
         await until(lambda: agent.given_up)
-        assert (agent.given_up, agent.effects) == (["reply"], [])
+        assert agent.given_up == ["reply"]
         agent.may_go_on.set()
         caller.transport.say(ANSWER)
         done = await caller.transport.event("response.done", 2)
@@ -101,12 +94,13 @@ class StubbornAgent(ScriptedAgent):
         super().__init__()
         self.swallowed = False
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        yield Text("I go on. ")
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        self.swallowed = True
-        await self.may_go_on.wait()
+    async def answer(self, call: Call, asked: Asked) -> None:
+        async with call.speak() as speech:
+            await write(speech, "I go on. ")
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            self.swallowed = True
+            await self.may_go_on.wait()
 
 
 async def test_an_agent_that_does_not_stop_holds_no_call_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +175,7 @@ async def test_a_reply_ends_when_another_pod_has_the_call() -> None:
         caller.transport.say(TYPED)
         await caller.task
         await until(lambda: agent.given_up)
-        assert (agent.given_up, agent.effects) == (["reply"], [])
+        assert agent.given_up == ["reply"]
 
 
 async def test_a_pause_that_began_before_a_take_over_ends_the_turn_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,47 +273,3 @@ async def test_a_call_that_was_written_is_not_asked_about_again_at_once() -> Non
             await live.writer.wait_durable()
             await pod.upkeep.look_after_calls()
             assert not pod.committer.has_pending(live.writer)
-
-
-class LateAgent(ScriptedAgent):
-    """Its first reply does something in the world only once the second one is under way."""
-
-    def __init__(self) -> None:
-        super().__init__(chunks=0)
-        self.second = asyncio.Event()
-        self.refused = asyncio.Event()
-        self.effects: list[str] = []
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        async def run(key: str) -> None:
-            self.effects.append(key)
-
-        self.turns.append(turn)
-        if len(self.turns) > 1:
-            yield Text("Second.")
-            self.second.set()
-            await self.refused.wait()
-            return
-        yield Text("First.")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await self.second.wait()
-            with pytest.raises(asyncio.CancelledError):
-                await turn.once("book", run)
-            self.refused.set()
-
-
-async def test_a_reply_that_is_over_does_nothing_in_the_name_of_the_next() -> None:
-    """Its side effect would stand in the record of another reply, which would take it for its own after a take-over."""
-    agent = LateAgent()
-    async with rig(None, agent) as its:
-        pod = await its.pod()
-        caller = await its.start(pod)
-        caller.transport.say(ANSWER)
-        await caller.transport.event("response.output_audio_transcript.delta")
-        caller.transport.say(CANCEL)
-        caller.transport.say(ANSWER)
-        done = await caller.transport.event("response.done", 2)
-        assert done["response"]["status"] == "completed"
-        assert agent.effects == []

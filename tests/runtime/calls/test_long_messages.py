@@ -40,9 +40,8 @@ MIB = 1024 * 1024
 class Quiet(ScriptedAgent):
     """Understands nothing and says nothing, so that all events are the caller's own."""
 
-    async def reply(self, turn: Any) -> Any:
+    async def answer(self, call: Any, asked: Any) -> None:
         await asyncio.Event().wait()
-        yield
 
 
 def update(audio_format: AudioFormat = PCM, *, detects: bool = True) -> dict[str, Any]:

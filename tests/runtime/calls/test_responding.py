@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.call.calls import CALL_ID, emitted, feed, item_id, new_call, response_id, spoken_turn, types
 from tests.runtime.clocks import StoppedClock
-from tests.runtime.rig import CountingObserver, ScriptedAgent
+from tests.runtime.rig import CountingObserver
 from voice_agent.agents.base import Audio, FunctionCall, HangUp, Plan, Progress, ResponsePart, Text, Turn
 from voice_agent.call import inputs, machine
 from voice_agent.call.audio import PCM
@@ -58,11 +58,27 @@ class RecordingHost:
         return [at_s for event, at_s in self.fed if isinstance(event, kind)]
 
 
-class Leaving(ScriptedAgent):
+class TurnTaker:
+    """What all agents of turns have."""
+
+    name = "turns"
+    lead_ms = 60_000
+    replays = True
+    mirrors = False
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transcribe(self, clip: Clip) -> str | None:
+        return None
+
+
+class Leaving(TurnTaker):
     """Says so many chunks far ahead of their time, and may hang up then."""
 
     def __init__(self, *, hangs_up: bool, lead_ms: int) -> None:
-        super().__init__(chunks=30)
+        self.chunks = 30
         self.hangs_up = hangs_up
         self.lead_ms = lead_ms
 
@@ -137,11 +153,10 @@ class Told:
         self.faults.append(kind)
 
 
-class Acting(ScriptedAgent):
+class Acting(TurnTaker):
     """Does what a test wants it to do."""
 
     def __init__(self, act: Callable[[Turn], AsyncIterator[Any]]) -> None:
-        super().__init__()
         self.act = act
 
     def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:

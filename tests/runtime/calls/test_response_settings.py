@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.runtime.rig import ANSWER, TYPED, ScriptedAgent, rig
 from tests.waiting import until
-from voice_agent.agents.base import Turn
+from voice_agent.kit.events import Asked
 
 TOOL = {"type": "function", "name": "book", "description": "", "parameters": {"type": "object"}}
 RATIO = {"type": "retention_ratio", "retention_ratio": 0.5}
@@ -32,9 +32,9 @@ async def test_what_a_client_sets_for_a_response_reaches_the_agent() -> None:
         caller.transport.say({**ANSWER, "response": {**own, "parallel_tool_calls": True}})
         await until(lambda: len(agent.turns) == 2)
         await caller.gone(1000)
-    assert [settings(turn) for turn in agent.turns] == [
-        ("required", False, 300, RATIO, {}),
-        ({"type": "function", "name": "book"}, True, 7, RATIO, {"topic": "x"}),
+    assert [settings(asked) for asked in agent.turns] == [
+        ("required", False, 300, {}),
+        ({"type": "function", "name": "book"}, True, 7, {"topic": "x"}),
     ]
 
 
@@ -47,9 +47,9 @@ async def test_who_asks_for_nothing_gets_the_protocols_defaults() -> None:
         caller.transport.say(ANSWER)
         await until(lambda: bool(agent.turns))
         await caller.gone(1000)
-    assert settings(agent.turns[0]) == ("auto", True, None, "auto", {})
+    assert settings(agent.turns[0]) == ("auto", True, None, {})
 
 
-def settings(turn: Turn) -> tuple[object, ...]:
+def settings(asked: Asked) -> tuple[object, ...]:
     """All of them."""
-    return turn.tool_choice, turn.parallel_tool_calls, turn.max_output_tokens, turn.truncation, turn.metadata
+    return asked.tool_choice, asked.parallel_tool_calls, asked.max_output_tokens, asked.metadata

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.runtime.rig import ANSWER, TYPED, rig
+from tests.runtime.rig import ANSWER, TYPED, AnsweringAgent, rig, write
 from tests.waiting import until
-from voice_agent.agents.base import ResponsePart, Text, Turn
-from voice_agent.agents.turns import said_since_last_reply
-from voice_agent.kit.clip import Clip
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 
 SENTENCES = 6
 
 
-class Parrot:
-    """The simplest agent one can write: no plan, no state; what it says follows from what was said to it."""
+class Parrot(AnsweringAgent):
+    """The simplest agent one can write: no state; what it says follows from what was said to it."""
 
     name = "parrot"
-    lead_ms = 400
-    replays = True
-    mirrors = False
 
     def __init__(self) -> None:
-        self.turns: list[Turn] = []
+        super().__init__()
+        self.asked: list[Asked] = []
         self.may_say = 0
         """So many sentences; those beyond wait."""
 
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def transcribe(self, clip: Clip) -> str | None:
-        return None
-
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        self.turns.append(turn)
-        said = said_since_last_reply(turn.items).text or "nothing"
-        for number in range(1, SENTENCES + 1):
-            await until(lambda number=number: self.may_say >= number)
-            yield Text(f"Sentence {number}: you said {said}. ")
+    async def answer(self, call: Call, asked: Asked) -> None:
+        self.asked.append(asked)
+        async with call.speak() as speech:
+            for number in range(1, SENTENCES + 1):
+                await until(lambda number=number: self.may_say >= number)
+                await write(speech, f"Sentence {number}: you said {asked.text or 'nothing'}. ")
 
 
 EXPECTED = "".join(f"Sentence {number}: you said hi. " for number in range(1, SENTENCES + 1))
@@ -61,7 +50,7 @@ async def test_a_reply_goes_on_elsewhere_with_the_same_words(said: int) -> None:
         if said:
             await caller.transport.event("response.output_audio_transcript.delta", said)
         else:
-            await caller.transport.event("response.created")
+            await until(lambda: parrot.asked)
         caller.transport.say(TYPED)
         await caller.transport.until(lambda it: _count(it.events, "conversation.item.done") == 2)
         seen = int(caller.transport.ids[-1].removeprefix("evt_"))
@@ -74,7 +63,7 @@ async def test_a_reply_goes_on_elsewhere_with_the_same_words(said: int) -> None:
         both = [*caller.transport.events, *resumed.transport.events]
         heard = [event["delta"] for event in both if event["type"] == "response.output_audio_transcript.delta"]
         assert "".join(heard) == EXPECTED
-        before, after = (list(turn.items) for turn in parrot.turns)
+        before, after = (list(asked.items) for asked in parrot.asked)
         assert before == after
         assert len(after) == 1
         await asyncio.gather(caller.gone(), resumed.gone())

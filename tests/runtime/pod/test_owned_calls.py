@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from unittest.mock import patch
 
 import pytest
@@ -20,10 +19,12 @@ from tests.runtime.rig import (
     ScriptedAgent,
     rig,
     until_given_up,
+    write,
 )
 from tests.waiting import until
-from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.errors import StoreUnavailable
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 from voice_agent.runtime.budget import FLOOR_BYTES
 from voice_agent.runtime.calls.live_call import LiveCall
 from voice_agent.runtime.pod.pod import Pod
@@ -43,13 +44,14 @@ class BusyAgent(ScriptedAgent):
         super().__init__()
         self.stopped = 0
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        self.turns.append(turn)
-        yield Text("Let me see. ")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.stopped += 1
+    async def answer(self, call: Call, asked: Asked) -> None:
+        self.turns.append(asked)
+        async with call.speak() as speech:
+            await write(speech, "Let me see. ")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stopped += 1
 
 
 async def parked(its: Rig, pod: Pod) -> Caller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from unittest.mock import patch
 
 import pytest
@@ -19,10 +18,13 @@ from tests.runtime.rig import (
     ScriptedAgent,
     rig,
     until_given_up,
+    write,
 )
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import ResponsePart, Text, Turn, TurnAgent
 from voice_agent.errors import ConnectionRefused
+from voice_agent.kit.agent import Agent
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.ports import ResumeCall, StartCall
 from voice_agent.stores.base import Claim, Claimed, NotClaimed
@@ -35,7 +37,7 @@ KEY = "k" * 64
 class AliasedAgents(FixedAgents):
     """One agent answers to every name, and to none."""
 
-    def agent(self, model: str) -> TurnAgent:
+    def agent(self, model: str) -> Agent:
         return super().agent("scripted")
 
 
@@ -304,15 +306,16 @@ class Doer(ScriptedAgent):
         self.store = store
         self.was_durable: list[bool] = []
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
+    async def answer(self, call: Call, asked: Asked) -> None:
         async def run(key: str) -> None:
-            held = await self.store.load(turn.call_id)
+            held = await self.store.load(call.caller.id)
             assert held is not None
-            self.was_durable.append(key.encode() in held.fields["side_effect:0"])
+            self.was_durable.append(b"book" in held.fields["act:0"])
 
         await self.may_go_on.wait()
-        await turn.once("book", run)
-        yield Text("booked")
+        await call.once("book", run)
+        async with call.speak() as speech:
+            await write(speech, "booked")
 
 
 async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
@@ -330,7 +333,7 @@ async def test_a_side_effect_waits_while_its_call_is_being_taken_up() -> None:
         resume = asyncio.create_task(its.resume(pod, caller.call_id, 0))
         await until(lambda: live.writer.writes_paused)
         agent.may_go_on.set()
-        await until(lambda: live.call.response is not None and live.call.response.side_effects)
+        await until(lambda: live.call.agent is not None and live.call.agent.acts)
         await pod.committer.flush(live.writer)
         assert agent.was_durable == []
         store.claim_gate.set()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.runtime.clocks import LeapingClock
-from tests.runtime.rig import ANSWER, ScriptedAgent, lost, rig, told
+from tests.runtime.rig import ANSWER, ScriptedAgent, lost, rig, told, write
 from tests.waiting import PATIENCE_S, until
-from voice_agent.agents.base import ResponsePart, Text, Turn
 from voice_agent.call.drain import DrainMode
 from voice_agent.errors import StoreUnfit
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
 from voice_agent.runtime.pod.heartbeat import HEARTBEAT_S
 from voice_agent.runtime.pod.upkeep import UPKEEP_S
 from voice_agent.stores.memory import MemoryStore
@@ -120,12 +120,13 @@ class WaitingAgent(ScriptedAgent):
         super().__init__()
         self.was_stopped = False
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        yield Text("Let me see. ")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.was_stopped = True
+    async def answer(self, call: Call, asked: Asked) -> None:
+        async with call.speak() as speech:
+            await write(speech, "Let me see. ")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.was_stopped = True
 
 
 async def test_a_pod_that_has_closed_does_nothing_more_and_has_written_all() -> None:

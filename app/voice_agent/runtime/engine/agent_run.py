@@ -21,6 +21,7 @@ from voice_agent.call.inputs import EventDone, EventFailed, Input, TimersDue
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.agent import Agent
+from voice_agent.kit.speech import NoSpeech
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.apology import apology
@@ -159,10 +160,13 @@ class AgentRun:
                 return
 
     async def _steps(self, work: Awaitable[None]) -> None:
-        await InterruptibleSteps(work, self.work.watch, self._interruption)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError
+        """Raises `CancelledError` if the task was cancelled, whatever the agent made of that."""
+        try:
+            await InterruptibleSteps(work, self.work.watch, self._interruption)
+        finally:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
 
     def _run_raised(self, error: BaseException) -> None:
         """What ended a run. Raises the cancellation of the agent's task."""
@@ -176,7 +180,10 @@ class AgentRun:
             if self.work.end.outcome is None:
                 self._fail("raised", "something it waited for was cancelled")
             return
-        self._fail("raised", f"{type(error).__name__}: {error}", error)
+        if isinstance(error, NoSpeech):
+            self._fail("no_part", str(error))
+        else:
+            self._fail("raised", f"{type(error).__name__}: {error}", error)
 
     def _end_interrupted(self) -> None:
         """The agent did not handle its interruption, which ends the event. What it changed of its state is kept."""

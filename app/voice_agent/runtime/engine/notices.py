@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call.agent_ledger import AgentEvent, EventKind, played
 from voice_agent.call.items import spoken_index
 from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
+from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started, Timer, ToolResult
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from voice_agent.agents.base import TurnAgent
+from voice_agent.agents.loopback import Loopback
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.inputs import ClaimGranted, WriteLost
 from voice_agent.call.ownership import is_next_claim, is_surely_newest, resume_kind
@@ -88,7 +89,7 @@ class Ownership:
             schema=self._committer.schema,
             checkpoint_ms=settings.checkpoint_ms,
             mirror=_mirrors(agent),
-            has_engine=isinstance(agent, Agent),
+            has_engine=_has_engine(agent),
             api_key_hash=request.api_key_hash,
             call_key_hash=request.call_key_hash or "",
             resumable=request.resumable,
@@ -198,7 +199,7 @@ class Ownership:
             outbox_bytes=settings.outbox_bytes,
             checkpoint_ms=settings.checkpoint_ms,
             schemas=settings.reads_schemas,
-            has_engine=isinstance(agent, Agent),
+            has_engine=_has_engine(agent),
         )
         call = await self._claims.read(beginning)
         left_at_ms = call.lifecycle.left_at_ms
@@ -272,4 +273,8 @@ class Ownership:
 
 
 def _mirrors(agent: TurnAgent | Agent) -> bool:
-    return not isinstance(agent, Agent) and agent.mirrors
+    return isinstance(agent, Loopback)
+
+
+def _has_engine(agent: TurnAgent | Agent) -> bool:
+    return isinstance(agent, Agent) and not _mirrors(agent)

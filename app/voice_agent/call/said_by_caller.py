@@ -1,4 +1,4 @@
-"""Reading a conversation from an agent's side."""
+"""What the caller said: reading a conversation from an agent's side."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def said_since_last_reply(
 ) -> SaidByCaller:
     """What the next reply has to answer. Tool calls, their outputs and system messages are passed over.
 
-    Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken. `failed_to`: see
-    `Turn.failed_to`.
+    Of a text longer than `max_chars` the end is taken. `typed_only`: without what was spoken. `failed_to`: the
+    newest item that the agent was asked about and failed; what was said until then is not to be answered.
     """
     texts: list[str] = []
     unclear = False

@@ -1,6 +1,6 @@
 """Whatever an agent does wrong, the caller hears one apology, the call lives, and the log says whose fault it was.
 
-Tests of `engine.apology`, too.
+Tests of `apology`, too.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,112 +16,100 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.call.calls import emitted, feed, new_call, response_id
-from tests.runtime.calls.test_responding import RecordingHost
 from tests.runtime.clocks import LeapingClock, StoppedClock
-from tests.runtime.rig import ANSWER, TYPED, CountingObserver, rig
+from tests.runtime.rig import ANSWER, TYPED, AnsweringAgent, CountingObserver, rig, write
 from tests.waiting import PATIENCE_S
-from voice_agent.agents.base import Audio, Plan, Text, Turn
-from voice_agent.agents.turns import said_since_last_reply
 from voice_agent.call import inputs
 from voice_agent.call.audio import FORMATS, PCM
-from voice_agent.kit.clip import Clip
-from voice_agent.runtime.calls.responding import SILENT_S, ResponseRun
+from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked
+from voice_agent.kit.speech import Speech
+from voice_agent.runtime.engine.agent_run import SILENT_S
 from voice_agent.runtime.engine.agent_steps import BLOCKED_S, STUCK_S, StepWatch, StuckSteps, Watched
 from voice_agent.runtime.engine.apology import WORDS, apology
 from voice_agent.speech.synthesis import speak
 
-Fault = Callable[["Faulty"], AsyncIterator[Any]]
+Fault = Callable[["Faulty", Call, Speech], Awaitable[Any]]
 
 
-class Faulty:
-    """Does something wrong, until it is mended."""
+class Faulty(AnsweringAgent):
+    """Does something wrong once it has said a word, until it is mended."""
 
     name = "faulty"
-    lead_ms = 60_000
-    replays = True
-    mirrors = False
 
-    def __init__(self, fault: Any = None) -> None:
+    def __init__(self, fault: Fault | None = None) -> None:
+        super().__init__()
         self.fault = fault
-        self.turns: list[Turn] = []
         self.clock = StoppedClock()
 
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def transcribe(self, clip: Clip) -> str | None:
-        return None
-
-    def reply(self, turn: Turn) -> AsyncIterator[Any]:
-        self.turns.append(turn)
-        made: AsyncIterator[Any] = self.fault(self) if self.fault is not None else answer(turn)
-        return made
+    async def answer(self, call: Call, asked: Asked) -> None:
+        async with call.speak() as speech:
+            if self.fault is None:
+                await write(speech, f"You said {asked.text}.")
+                return
+            await write(speech, "One. ")
+            await self.fault(self, call, speech)
 
 
-async def answer(turn: Turn) -> AsyncIterator[Any]:
-    yield Text(f"You said {said_since_last_reply(turn.items, failed_to=turn.failed_to).text}.")
-
-
-def not_a_generator(_: Faulty) -> Any:
-    return ["Hello."]
-
-
-async def not_even_waited_for(_: Faulty) -> Any:
-    return ["Hello."]
-
-
-def raises_at_once(_: Faulty) -> Any:
-    raise RuntimeError("at once")
-
-
-async def raises_at_once_when_asked(_: Faulty) -> AsyncIterator[Any]:
-    raise RuntimeError("asked")
-    yield
-
-
-async def raises(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
-    yield Audio(bytes(PCM.size(1000)), PCM)
+async def raises(_: Faulty, call: Call, speech: Speech) -> None:
+    await speech.audio(bytes(PCM.size(1000)), PCM)
     raise RuntimeError("later")
 
 
-async def leaves(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
+async def leaves(_: Faulty, call: Call, speech: Speech) -> None:
     sys.exit(3)
 
 
-async def waits_for_what_is_cancelled(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
+async def waits_for_what_is_cancelled(_: Faulty, call: Call, speech: Speech) -> None:
     waits = asyncio.get_running_loop().create_future()
     waits.cancel()
     await waits
 
 
-def yields(part: Any) -> Fault:
-    async def reply(_: Faulty) -> AsyncIterator[Any]:
-        yield Text("One. ")
-        yield part
+def gives(*audio: Any, text: Any = "", words: Any = ()) -> Fault:
+    async def fault(_: Faulty, call: Call, speech: Speech) -> None:
+        await speech.audio(*audio, text=text, words=words)
 
-    return reply
+    return fault
 
 
-RAISING = [not_a_generator, not_even_waited_for, raises_at_once, raises, leaves, waits_for_what_is_cancelled]
-NO_PARTS = [
-    "Hello.",
-    None,
-    Text(3),  # type: ignore[arg-type]
-    Text("half of a pair: \ud83d"),
-    Audio(b"\0\0\0", PCM),
-    Audio([0, 0], PCM),  # type: ignore[arg-type]
-    Audio(bytes(960), PCM, [[100, 5], [50, 7]]),
-    Audio(bytes(960), PCM, [["soon", 5]]),  # type: ignore[list-item]
-    Plan({"at": object()}, {}),
-    Plan({}, ["state"]),  # type: ignore[arg-type]
+def keeps(value: Any) -> Fault:
+    async def fault(_: Faulty, call: Call, speech: Speech) -> None:
+        call.state["kept"] = value
+
+    return fault
+
+
+async def has_no_result(_: Faulty, call: Call, speech: Speech) -> None:
+    async def run(_: str) -> object:
+        return object()
+
+    await call.once("effect", run)
+
+
+async def calls_nothing(_: Faulty, call: Call, speech: Speech) -> None:
+    await call.call_tool("look", None, {})  # type: ignore[arg-type]  # a mistake
+
+
+WRONG = [
+    raises,
+    leaves,
+    waits_for_what_is_cancelled,
+    gives(b"\0\0", PCM, text=3),
+    gives(b"\0\0", PCM, text="half of a pair: \ud83d"),
+    gives(b"\0\0\0", PCM),
+    gives(None, PCM),
+    gives(bytes(960), PCM, text="a b", words=[[100, 5], [50, 7]]),
+    gives(bytes(960), PCM, text="a b", words=[["soon", 5]]),
+    keeps(object()),
+    keeps("half of a pair: \ud83d"),
+    has_no_result,
+    calls_nothing,
 ]
 
 
-@pytest.mark.parametrize("fault", [*RAISING, *map(yields, NO_PARTS)])
+@pytest.mark.parametrize("fault", WRONG)
 async def test_a_fault_of_an_agent_is_one_apology_and_the_next_turn_is_answered(fault: Fault) -> None:
     """The response ends as failed; the apology is an item of it, and what failed is not asked again."""
     agent = Faulty(fault)
@@ -141,8 +129,8 @@ async def test_a_fault_of_an_agent_is_one_apology_and_the_next_turn_is_answered(
         events = caller.transport.events
         spoken = [e for e in events if e["type"] == "response.output_audio.delta" and e["item_id"] == last["id"]]
         assert len(spoken) == len(apology(PCM).audio) // PCM.size(100) + 1
-        [told] = [line for line in logs if line["event"] == "agent failed to reply"]
-        assert told["agent"] == "faulty"
+        [told] = [line for line in logs if line["event"] == "agent failed"]
+        assert (told["agent"], told["kind"]) == ("faulty", "raised")
         counts: Any = pod.observer
         assert sum(n for (name, _), n in counts.counts.items() if name == "agent_fault") == 1
         agent.fault = None
@@ -153,26 +141,12 @@ async def test_a_fault_of_an_agent_is_one_apology_and_the_next_turn_is_answered(
         await caller.gone(1000)
 
 
-async def test_an_agent_that_cannot_even_begin_is_one_apology() -> None:
-    """What is odd about it is found before it is asked for anything."""
-    agent = Faulty()
-    agent.lead_ms = None  # type: ignore[assignment]
-    async with rig(None, agent) as its:
-        caller = await its.start(await its.pod(), "faulty")
-        caller.transport.say(TYPED)
-        caller.transport.say(ANSWER)
-        done = await caller.transport.event("response.done")
-        assert done["response"]["output"][-1]["content"][0]["transcript"] == WORDS
-        await caller.gone(1000)
-
-
 async def test_an_agent_that_stays_silent_is_given_up() -> None:
-    """After half a minute without a part; its task ends, too."""
+    """After half a minute in which it does nothing; its handler ends, too."""
     ended = asyncio.Event()
 
-    async def silent(_: Faulty) -> AsyncIterator[Any]:
+    async def silent(_: Faulty, call: Call, speech: Speech) -> None:
         try:
-            yield Text("One moment. ")
             await asyncio.Event().wait()
         finally:
             ended.set()
@@ -195,57 +169,26 @@ async def test_an_agent_that_stays_silent_is_given_up() -> None:
         await caller.gone(1000)
 
 
-async def test_an_agent_that_has_failed_is_silent_no_longer() -> None:
-    """The next reply waits for the caller's words, and is made however long ago the last one failed."""
-    agent, clock, understood = Faulty(raises_at_once_when_asked), LeapingClock(), asyncio.Event()
-
-    async def transcribe(_: Clip) -> str | None:
-        await understood.wait()
-        return "hi"
-
-    agent.transcribe = transcribe  # type: ignore[method-assign, assignment]
-    async with rig(None, agent) as its:
-        pod = await its.pod(clock=clock)
-        caller = await its.start(pod, "faulty")
-        caller.transport.say(TYPED)
-        caller.transport.say(ANSWER)
-        await caller.transport.event("response.done")
-        agent.fault = None
-        live = pod.owned.by_id[caller.call_id]
-        live.feed(inputs.AppendAudio(bytes(PCM.size(1000)), None))
-        live.feed(inputs.CommitAudio())
-        live.feed(inputs.CreateResponse({}))
-        assert live.call.response is not None
-        clock.leap(SILENT_S + 1)
-        live.responder.stop_silent()
-        understood.set()
-        assert (await caller.transport.event("response.done", 2))["response"]["status"] == "completed"
-        await caller.gone(1000)
-
-
-async def _yields_on(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
+async def _says_more(_: Faulty, call: Call, speech: Speech) -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
     while True:
-        yield Text("More. ")
+        await write(speech, "More. ")
 
 
-async def _ends(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
+async def _ends(_: Faulty, call: Call, speech: Speech) -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
 
 
-async def _raises_another(_: Faulty) -> AsyncIterator[Any]:
-    yield Text("One. ")
+async def _raises_another(_: Faulty, call: Call, speech: Speech) -> None:
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
         raise RuntimeError("I was cancelled") from None
 
 
-@pytest.mark.parametrize("fault", [_yields_on, _ends, _raises_another])
+@pytest.mark.parametrize("fault", [_says_more, _ends, _raises_another])
 async def test_a_cancellation_that_an_agent_swallows_is_one(fault: Fault) -> None:
     """Its pod closes, and the reply is under way in the store, for another pod to go on with."""
     async with rig(None, Faulty(fault)) as its:
@@ -292,52 +235,59 @@ def test_a_written_reply_has_a_written_apology_and_one_out_of_band_none() -> Non
 
 
 async def test_an_agent_that_blocks_the_event_loop_is_named_once() -> None:
-    """However often it does in a reply; the metric counts each time."""
+    """However often it does in a call; the metric counts each time."""
+    clock = LeapingClock()
 
-    async def blocks(agent: Faulty) -> AsyncIterator[Any]:
-        for _ in range(3):
-            agent.clock.now_s += BLOCKED_S
-            yield Text("Sentence. ")
+    async def blocks(_: Faulty, call: Call, speech: Speech) -> None:
+        for _number in range(3):
+            clock.leap(BLOCKED_S)
+            await asyncio.sleep(0)
+        clock.leap(BLOCKED_S / 2)
         await asyncio.sleep(0)
-        agent.clock.now_s += BLOCKED_S / 2
-        yield Text("That was quick.")
 
-    agent, observer, call = Faulty(blocks), CountingObserver(), new_call()
-    feed(call, inputs.CreateResponse({}))
-    with capture_logs() as logs:
-        await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, observer).run()
-    [told] = [line for line in logs if "blocks the event loop" in line["event"]]
-    assert (told["agent"], told["seconds"]) == ("faulty", BLOCKED_S)
-    assert observer.counts["agent_fault", "blocked"] == 3
-    assert call.response is None
+    async with rig(None, Faulty(blocks)) as its:
+        pod = await its.pod(clock=clock)
+        caller = await its.start(pod, "faulty")
+        with capture_logs() as logs:
+            caller.transport.say(ANSWER)
+            done = await caller.transport.event("response.done")
+        assert done["response"]["status"] == "completed"
+        [told] = [line for line in logs if "blocks the event loop" in line["event"]]
+        assert (told["agent"], told["seconds"]) == ("faulty", BLOCKED_S)
+        counts: Any = pod.observer
+        assert counts.counts["agent_fault", "blocked"] == 3
+        await caller.gone(1000)
 
 
 async def test_an_agent_that_never_gives_the_event_loop_back_is_named_by_a_thread() -> None:
     """With the line it is in: the loop itself can say nothing, and the pod will be killed for that."""
-    stuck, told = StuckSteps(), threading.Event()
+    stuck, told, clock = StuckSteps(), threading.Event(), LeapingClock()
 
-    async def hangs(agent: Faulty) -> AsyncIterator[Any]:
+    async def hangs(_: Faulty, call: Call, speech: Speech) -> None:
         looking.start()
         assert told.wait(PATIENCE_S)
-        yield Text("At last.")
 
     def look() -> None:
-        agent.clock.now_s += STUCK_S - 1
+        clock.leap(STUCK_S - 1)
         assert not stuck.look()
-        agent.clock.now_s += 1
+        clock.leap(1)
         assert stuck.look()
         assert not stuck.look()
         told.set()
 
-    agent, call, looking = Faulty(hangs), new_call(), threading.Thread(target=look)
-    feed(call, inputs.CreateResponse({}))
-    with capture_logs() as logs:
-        await ResponseRun(RecordingHost(call, agent.clock), agent, agent.clock, CountingObserver()).run()
-    looking.join()
-    [line] = [line for line in logs if "does not end" in line["event"]]
-    assert (line["agent"], line["seconds"]) == ("faulty", STUCK_S)
-    assert ":" in line["line"]
-    assert not stuck.look()
+    looking = threading.Thread(target=look)
+    async with rig(None, Faulty(hangs)) as its:
+        caller = await its.start(await its.pod(clock=clock), "faulty")
+        with capture_logs() as logs:
+            caller.transport.say(ANSWER)
+            await caller.transport.event("response.done")
+        looking.join()
+        [line] = [line for line in logs if "does not end" in line["event"]]
+        assert line["agent"] == "faulty"
+        assert line["seconds"] >= STUCK_S
+        assert ":" in line["line"]
+        assert not stuck.look()
+        await caller.gone(1000)
 
 
 async def test_watching_changes_nothing_of_what_is_awaited() -> None:
@@ -363,22 +313,3 @@ async def test_watching_changes_nothing_of_what_is_awaited() -> None:
     await asyncio.sleep(0)
     task.cancel()
     assert await task == "was cancelled"
-
-
-async def test_a_side_effect_whose_result_cannot_be_kept_fails_the_reply_and_not_the_call() -> None:
-    """What does not survive JSON would make the call's record unwritable."""
-
-    async def run(_: str) -> object:
-        return object()
-
-    async def does(agent: Faulty) -> AsyncIterator[Any]:
-        once: Callable[..., Awaitable[Any]] = agent.turns[-1].once
-        yield Text(str(await once("effect", run)))
-
-    async with rig(None, Faulty(does)) as its:
-        caller = await its.start(await its.pod(), "faulty")
-        caller.transport.say(TYPED)
-        caller.transport.say(ANSWER)
-        done = await caller.transport.event("response.done")
-        assert done["response"]["status"] == "failed"
-        await caller.gone(1000)

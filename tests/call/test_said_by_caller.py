@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.agents.frontdesk.dialogs import message, spoken, typed
-from voice_agent.agents.turns import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
+from voice_agent.call.said_by_caller import MAX_ITEMS_READ, MAX_SAID_CHARS, said_since_last_reply
 
 
 def test_of_a_text_without_end_the_end_is_read() -> None:
