@@ -43,7 +43,6 @@ async def said(call: RealtimeCall) -> str:
 @pytest.mark.parametrize(
     ("document", "name", "class_name", "expected"),
     [
-        ("docs/agents.md", "counter", "Counter", r"That was number 1\. "),
         ("README.md", "clock", "Clock", r"It is \d+ .*"),
     ],
 )
