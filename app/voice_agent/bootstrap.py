@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +27,7 @@ from voice_agent.observe.registry import MetricRegistry
 from voice_agent.runtime.clock import SteadyClock, SystemClock
 from voice_agent.runtime.engine.agent_steps import StuckSteps
 from voice_agent.runtime.pod.allocator import give_back_large_blocks
+from voice_agent.runtime.pod.collector import settle
 from voice_agent.runtime.pod.naming import OwnName
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
@@ -261,6 +261,4 @@ async def serve_while_preparing(server: VoiceServer, agents: PodAgents, sockets:
 async def prepare(agents: PodAgents) -> None:
     """What need not be done before the first health check is answered, so that the first call finds it done."""
     await agents.ready()
-    # What was made so far stays: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()

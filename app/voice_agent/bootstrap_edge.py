@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from voice_agent.edge.upstreams import Upstreams
 from voice_agent.edge_settings import EdgeSettings
 from voice_agent.observe.edge_metrics import EdgeMetrics
 from voice_agent.runtime.clock import SystemClock
+from voice_agent.runtime.pod.collector import settle
 from voice_agent.runtime.pod.loop_watch import LoopWatch
 from voice_agent.web.addresses import CallerAddresses
 from voice_agent.web.listening import bind
@@ -106,7 +106,7 @@ def serve(settings: EdgeSettings, *, on_started: Callable[[], None]) -> None:
 
     async def run() -> None:
         async with build(settings, on_started=on_started) as parts:
-            gc.freeze()
+            settle()
             await parts.server.serve(sockets=[listener])
 
     try:
