@@ -10,9 +10,9 @@ from __future__ import annotations
 import gc
 
 THRESHOLDS = (5_000, 10, 5)
-"""So many more objects than were freed until the young are looked at; so many times until the older, and the oldest, are
-as well (`gc.set_threshold`). The oldest come as often as after a quarter of a million: what is in cycles waits no
-longer than some hundred calls."""
+"""So many more objects than were freed until the young are looked at; so many times until the older are as well, and
+the oldest (`gc.set_threshold`). That is after a quarter of a million: what is in cycles waits for no more than some
+hundred calls."""
 
 
 def settle() -> None:
