@@ -18,7 +18,7 @@ from tests.e2e.edges import EdgeProcess, edge
 from tests.e2e.pods import PodProcess, Pods, pods
 from tests.e2e.test_edge import PlainCall
 from tests.servers import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from voice_agent.operate.ports import Routing
 from voice_agent.operate.smoke import SmokeOptions, smoke_call
 from voice_agent.rehearse.balancer import Balancer
@@ -27,6 +27,12 @@ from voice_agent.runtime.clock import SystemClock
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "edges.cfg"
 KEY = "8f0c3a51d2e94b7f8f0c3a51d2e94b7f"
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+AT_ONCE_S = 15
+"""Half of the time for which HAProxy waits for an answer."""
 SIZES = (960, 1200, 1442, 1922)
 
 
@@ -56,11 +62,11 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def front(directory: Path, *edges: EdgeProcess) -> AsyncIterator[int]:
-    """HAProxy in front of two edges; its port."""
+async def front(directory: Path, *edges: int) -> AsyncIterator[int]:
+    """HAProxy in front of two edges, by their ports; its own."""
     port = free_port()
     known = {"EDGES_BIND": f"127.0.0.1:{port}"}
-    known |= {f"EDGE_{number}": f"127.0.0.1:{one.port}" for number, one in enumerate(edges, 1)}
+    known |= {f"EDGE_{number}": f"127.0.0.1:{one}" for number, one in enumerate(edges, 1)}
     command = [str(find_haproxy()), "-db", "-f", str(CONFIGURATION)]
     program = await Program.start(command, directory / "edges.log", {**os.environ, **known})
 
@@ -96,7 +102,7 @@ async def fleet(store_url: str, *names: str) -> AsyncIterator[Fleet]:
             directory = its.directory / f"edge-{number}"
             directory.mkdir()
             edges.append(await stack.enter_async_context(edge(directory, balancer.port)))
-        port = await stack.enter_async_context(front(its.directory, *edges))
+        port = await stack.enter_async_context(front(its.directory, *(one.port for one in edges)))
         yield Fleet(f"ws://127.0.0.1:{port}/v1/realtime", edges, balancer, started, its)
 
 
@@ -179,3 +185,36 @@ async def test_an_edge_is_replaced_while_its_callers_end_their_calls(redis_url: 
 
 async def _drains(one: EdgeProcess) -> bool:
     return "voice_edge_draining 1.0" in await one.get("/metrics")
+
+
+@pytest.mark.parametrize("which", ["pods", "edges"])
+async def test_who_is_late_learns_that_nobody_waits_any_more(tmp_path: Path, which: str) -> None:
+    """HAProxy by itself waits for the answer, and a pod would take the call from where it goes on meanwhile."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"healthz" in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        else:
+            asked.set()
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            gone.set()
+        writer.close()
+
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(await asyncio.start_server(late, "127.0.0.1", 0))
+        behind = server.sockets[0].getsockname()[1]
+        if which == "pods":
+            balancer = Balancer(tmp_path, free_port(), dict.fromkeys(("blue-1", "blue-2"), behind), SystemClock())
+            await balancer.open()
+            stack.push_async_callback(balancer.close)
+            port = balancer.port
+        else:
+            port = await stack.enter_async_context(front(tmp_path, behind, behind))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(UPGRADE)
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        writer.close()
+        await asyncio.wait_for(gone.wait(), AT_ONCE_S)
