@@ -55,6 +55,11 @@ class Pod:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def takes_calls(self) -> bool:
         """What a load balancer thinks."""
         return self.health.get("status") in ("ok", "degraded")
@@ -118,7 +123,7 @@ class Fleet:
         given = {f"VOICE_{key.upper()}": str(value) for key, value in known.items()}
         async with asyncio.timeout(READY_S):
             while not pod.takes_calls:
-                if pod.process is None or pod.process.poll() is not None:
+                if not pod.runs:
                     pod.starts += 1
                     with pod.log.open("ab") as output:
                         pod.process = subprocess.Popen(
