@@ -117,7 +117,7 @@ def moved(call: CallRecord) -> CallRecord:
 
 
 PARTS = ("identity", "owner", "lifecycle", "ids", "dialogue", "clips", "record", "speech")
-NOT_STORED = frozenset("cut_off pending missing_told_at trimmed_to unsaved_acts interrupts_next_speech".split())
+NOT_STORED = frozenset("cut_off pending missing_told_at trimmed_to unsaved_acts".split())
 """What belongs to the connection, or to the pod: the next owner begins anew with it."""
 
 

@@ -18,7 +18,7 @@ from tests.call.engine import (
     taken_over,
 )
 from voice_agent.call import inputs, machine
-from voice_agent.call.agent_events import MAX_WAITING
+from voice_agent.call.agent_events import MAX_WAITING, request_of
 from voice_agent.call.beginnings import begin
 from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent, SetTimer, StartResponse, StopResponse
 from voice_agent.call.writes import take_write
@@ -157,6 +157,18 @@ def test_a_barge_in_interrupts_the_handler_and_is_told() -> None:
     assert kinds(call) == ["asked", "interrupted"]
     assert first(call).is_interrupted
     assert call.response is None
+
+
+def test_what_a_cancelled_reply_asked_for_is_known_until_its_event_is_over() -> None:
+    """Its handler may come again on another pod, after it opened a response of its own."""
+    call = engine_call()
+    feed(call, inputs.CreateResponse({"metadata": {"n": "1"}}))
+    asked = request_of(call, first(call))
+    feed(call, inputs.CancelResponse())
+    said(call, "sorry", "All right.")
+    again = request_of(taken_over(call), first(taken_over(call)))
+    assert again.params == asked.params
+    assert (again.items_up_to, again.clip_id, again.cut) == (asked.items_up_to, asked.clip_id, asked.cut)
 
 
 def test_a_reply_that_was_not_begun_is_never_asked_for_once_it_is_cancelled() -> None:

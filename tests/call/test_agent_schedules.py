@@ -233,7 +233,8 @@ class Schedule:
         newest = max(self.known.told)
         for event in waiting:
             was = self.known.told.get(event.number, event)
-            assert event.number > newest or event == replace(was, is_interrupted=event.is_interrupted)
+            assert event.number > newest or (event.kind, event.at_ms) == (was.kind, was.at_ms)
+            assert event.number > newest or event.data | was.data == event.data
         numbers = {event.number for event in waiting}
         assert all(event.number in numbers for event in self.known.waiting if event.kind is not EventKind.ASKED)
         self.known.told |= {event.number: event for event in waiting}

@@ -158,10 +158,6 @@ def _note(call: CallRecord, key: str, kind: ActKind, status: ActStatus = ActStat
 
 
 def _begin_speech(call: CallRecord, ledger: AgentLedger, event: SpeechBegun, now_ms: int) -> None:
-    if ledger.interrupts_next_speech:
-        ledger.interrupts_next_speech = False
-        _note(call, event.key, ActKind.SPEAK, ActStatus.INTERRUPTED)
-        return
     response = _response_for(call, event.event_number, now_ms)
     if response is None:
         _note(call, event.key, ActKind.SPEAK, ActStatus.REFUSED)

@@ -15,7 +15,7 @@ from typing import Any
 from voice_agent.call.agent_ledger import ActStatus, AgentEvent, AgentLedger, EventKind
 from voice_agent.call.effects import CountLimit, DeliverEvents, Effect, InterruptAgent, SetTimer
 from voice_agent.call.record import CallRecord
-from voice_agent.call.response import Response
+from voice_agent.call.response import Response, ResponseRequest
 
 MAX_WAITING = 256
 """Events of a call that its agent has not acknowledged: stops a client that fills the record of a slow agent with them.
@@ -96,9 +96,32 @@ def stop(call: CallRecord, response: Response) -> list[Effect]:
     )
     if first.number != response.event_number and not spoke:
         return []
-    ledger.waiting[0] = replace(first, is_interrupted=True)
+    ledger.waiting[0] = _interrupted(first, response)
     call.record.mark("agent_events")
     return [InterruptAgent(first.number)]
+
+
+def _interrupted(event: AgentEvent, response: Response) -> AgentEvent:
+    """It is closed with what it asked for, which another pod's handler is told again."""
+    if event.kind is not EventKind.ASKED or event.is_interrupted or event.number != response.event_number:
+        return replace(event, is_interrupted=True)
+    asked = response.asked
+    told = {**event.data, "params": asked.params, "clip_id": asked.clip_id, "cut": asked.cut}
+    return replace(event, is_interrupted=True, data=told)
+
+
+def request_of(call: CallRecord, event: AgentEvent) -> ResponseRequest:
+    """What an `asked` asks for: of the open response, or of one that was cut short, as it was."""
+    response, data = call.response, event.data
+    if response is not None and response.response_id == data["response_id"]:
+        return response.asked
+    return ResponseRequest(
+        data.get("params", {}),
+        event.at_ms,
+        clip_id=data.get("clip_id", ""),
+        items_up_to=event.up_to_rank,
+        cut=data.get("cut", False),
+    )
 
 
 def timers_due(call: CallRecord, now_ms: int) -> list[Effect]:
@@ -138,9 +161,6 @@ def take_over(call: CallRecord, at_ms: int) -> None:
             act.status = ActStatus.INTERRUPTED
             ledger.note(act)
             call.record.mark("acts")
-    ledger.interrupts_next_speech = bool(waiting and waiting[0].is_interrupted) and all(
-        act.status is not ActStatus.INTERRUPTED for act in ledger.acts.values()
-    )
     ask(call, at_ms)
     if not any(one.kind is EventKind.STARTED and one.data["resumed"] for one in waiting):
         queue(call, EventKind.STARTED, at_ms, {"resumed": True})

@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     HEARD = "heard"
     """``item_id``."""
     ASKED = "asked"
-    """``response_id``."""
+    """``response_id``; of one that was cut short also what it asked for (see `agent_events.request_of`)."""
     INTERRUPTED = "interrupted"
     """``item_id``; how much of it was heard says `played`."""
     DTMF = "dtmf"
@@ -80,7 +80,8 @@ class AgentEvent:
     """Rank of the newest item when it happened: what the agent is shown of the conversation ends there."""
     data: dict[str, Any]
     is_interrupted: bool = False
-    """What was being said in it was cut short, and it is not acknowledged yet."""
+    """Its handler was interrupted, and it is not acknowledged yet. Another pod's handler of it is, too: where it begins
+    a speech that was cut short, or, if none was, with the first act that is not known."""
     extras: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version; kept as they are."""
 
@@ -154,9 +155,6 @@ class AgentLedger:
     timers: dict[str, int] = field(default_factory=dict)
     """When each is due, by name: wall clock, in milliseconds."""
     later: list[LaterResponse] = field(default_factory=list)
-    interrupts_next_speech: bool = False
-    """The event that came again was interrupted while nothing was being said: the next speech is, at once. Not stored:
-    a take-over finds it anew."""
     unsaved_acts: dict[int, AgentAct] = field(default_factory=dict)
     """By number: those that changed since the last write."""
     stored_acts: int = 0
@@ -195,7 +193,6 @@ class AgentLedger:
         """Their event is over; the record's ``acts`` change with it."""
         self.acts = {}
         self.unsaved_acts = {}
-        self.interrupts_next_speech = False
 
     def clear(self) -> None:
         """Nothing is to be done any more."""

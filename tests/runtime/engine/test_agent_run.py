@@ -18,6 +18,7 @@ from tests.runtime.engine.agents import Acting
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.waiting import until
 from voice_agent.call.inputs import AppendAudio, CancelResponse, CreateItem, CreateResponse, VoiceBoundary
+from voice_agent.call.status import Status
 from voice_agent.kit.call import Call, KeyReused
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Started, Timer, ToolResult
 from voice_agent.kit.speech import SpeechInterrupted
@@ -183,6 +184,61 @@ async def test_a_reply_that_is_cancelled_interrupts_its_handler_wherever_it_wait
         assert agent.runs == (1 if handles else 2)
         [told] = [event for event in agent.events if isinstance(event, Interrupted)]
         assert told.text in ("Hello.", "Hello. ")
+
+
+async def _say(call: Call) -> None:
+    async with call.speak():
+        pass
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        _say,
+        lambda call: call.once("more", _one),
+        lambda call: call.call_tool("tool", "look_up", "{}"),
+        lambda call: call.transfer("+4930123"),
+        lambda call: call.hang_up(),
+    ],
+    ids=["speech", "side effect", "tool", "transfer", "hang-up"],
+)
+async def test_a_handler_that_was_interrupted_is_interrupted_on_the_next_pod_too(
+    after: Callable[[Call], Awaitable[Any]],
+) -> None:
+    """Though nothing was being said: with the first act that was not begun before, and once."""
+    goes_on, seen = [False], []
+
+    async def book(key: str) -> int:
+        return 1 if goes_on[0] else await asyncio.Event().wait()
+
+    async def act(call: Call) -> None:
+        try:
+            await call.once("book", book)
+            await after(call)
+        except SpeechInterrupted:
+            seen.append("interrupted")
+            if not goes_on[0]:
+                await asyncio.Event().wait()
+            seen.append(await call.once("undo", _one))
+
+    async with alone(engine_call(), Acting(when(Asked, act))) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: bool(its.call.agent and its.call.agent.acts))
+        await turns_pass()
+        its.live.feed(CancelResponse())
+        await until(lambda: seen == ["interrupted"])
+        await its.committer.flush(its.live.writer)
+        snapshot = await its.store.load(its.call.call_id)
+    assert snapshot is not None
+    goes_on[0] = True
+    async with alone(taken_over(snapshot), Acting(when(Asked, act))) as its:
+        its.attach()
+        its.live.resume_work()
+        await settled(its)
+        assert seen == ["interrupted", "interrupted", 1]
+        assert (said(its), its.call.response) == ([], None)
+        assert its.call.lifecycle.status is not Status.ENDED
 
 
 async def test_an_agent_that_falls_silent_is_given_up() -> None:

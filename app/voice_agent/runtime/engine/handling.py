@@ -9,6 +9,7 @@ import orjson
 
 from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct, AgentEvent, AgentLedger
 from voice_agent.kit.call import KeyReused
+from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.runtime.engine.agent_state import AgentState
 
 MAX_KEY_CHARS = 256
@@ -40,6 +41,10 @@ class Handling:
         """Keys of what another pod has begun."""
         self._asked: set[str] = set()
         self._own_keys: Counter[str] = Counter()
+        self._interruption_is_due = stored.is_interrupted and all(
+            act.status is not ActStatus.INTERRUPTED for act in ledger.acts.values()
+        )
+        """Its handler was interrupted on another pod while nothing was being said: the record cannot say where."""
         self._other_kinds = 0
         """Keys under which another pod has begun another kind of act."""
 
@@ -57,13 +62,17 @@ class Handling:
         """An act under this key begins: the key that it is kept under, and what is durable of it, or None if it is new.
 
         What other code has begun under the same key, as an act of another kind, is another act.
-        Raises `KeyReused`, `ActRefused` if it was refused before, and as `checked_text`.
+        Raises `KeyReused`, `ActRefused` if it was refused before, and as `checked_text`; and `SpeechInterrupted`, once,
+        with the first act that the pod before had not begun when its handler was interrupted.
         """
         checked_text(key, "A key", MAX_KEY_CHARS)
         if key in self._asked:
             raise KeyReused(key)
-        self._asked.add(key)
         act = self._ledger.acts.get(key)
+        if act is None and self._interruption_is_due:
+            self._interruption_is_due = False
+            raise SpeechInterrupted
+        self._asked.add(key)
         if act is not None and act.kind is not kind:
             self._other_kinds += 1
             key = f":{kind}:{key}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
+from voice_agent.call.agent_events import request_of
 from voice_agent.call.agent_ledger import AgentEvent, EventKind, played
 from voice_agent.call.items import spoken_index
 from voice_agent.call.record import CallRecord
-from voice_agent.call.response_items import settings_of
 from voice_agent.call.said_by_caller import said_since_last_reply
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started, Timer, ToolResult
@@ -47,15 +47,14 @@ def items_at(call: CallRecord, stored: AgentEvent | None) -> Sequence[Mapping[st
 
 
 def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
-    """Of a response that is over, for its handler was interrupted on another pod: what is known still."""
-    response = call.response
-    is_over = response is None or response.response_id != stored.data["response_id"]
-    settings = call.session.under({}) if is_over else settings_of(call)
+    request = request_of(call, stored)
+    settings = call.session.under(request.params)
     items: Sequence[Mapping[str, Any]] | None = settings.input_items
     if items is None:
-        items = items_at(call, stored)
+        items = call.conversation.items(to_rank=request.items_up_to)
     said = said_since_last_reply(items, failed_to=call.dialogue.failed_up_to)
-    clip = None if is_over else call.clips.answered
+    clips = (call.clips.answered, call.clips.latest)
+    clip = next((one for one in clips if one is not None and one.item_id == request.clip_id), None)
     return Asked(
         number=stored.number,
         at_ms=stored.at_ms,
@@ -63,7 +62,7 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
         text=said.text,
         unclear=said.unclear,
         clip=Clip(clip.audio, call.session.input_format) if clip is not None else None,
-        was_cut=response is not None and not is_over and response.asked.cut,
+        was_cut=request.cut,
         out_of_band=not settings.in_conversation,
         instructions=settings.instructions,
         wants_audio=settings.wants_audio,
