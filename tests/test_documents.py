@@ -236,3 +236,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_the_first_page_is_short() -> None:
     """Whoever comes for the first time reads all of it."""
     assert len(text("README.md").splitlines()) <= 120
+
+
+def test_the_map_of_the_house_is_read_at_a_sitting() -> None:
+    """`ARCHITECTURE.md` has at most 250 lines."""
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 250

@@ -55,7 +55,8 @@ def mermaid(graph: Graph) -> str:
     """A drawing; its text is the same for the same graph."""
     lines = ["```mermaid", "flowchart TD"]
     for name in sorted(graph):
-        lines += [f"    {_id(name)}[{name}] --> {_id(other)}[{other}]" for other in sorted(graph[name])]
+        if others := " & ".join(f"{_id(other)}[{other}]" for other in sorted(graph[name])):
+            lines.append(f"    {_id(name)}[{name}] --> {others}")
     return "\n".join([*lines, "```"])
 
 
