@@ -161,12 +161,14 @@ class AgentRun:
 
     async def _steps(self, work: Awaitable[None]) -> None:
         """Raises `CancelledError` if the task was cancelled, whatever the agent made of that."""
+        task = asyncio.current_task()
         try:
             await InterruptibleSteps(work, self.work.watch, self._interruption)
-        finally:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
+        except Exception:
+            if task is None or not task.cancelling():
+                raise
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     def _run_raised(self, error: BaseException) -> None:
         """What ended a run. Raises the cancellation of the agent's task."""
