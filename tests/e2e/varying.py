@@ -19,9 +19,10 @@ from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.voice import Utterance, Voice
 
 SENTENCES = 6
-WORDS = (4, 8)
+WORDS = (3, 6)
 """So few and so many words a sentence has."""
-WORD_MS = 160
+WORD_MS = 320
+"""Slow enough for the longest word: audio that would say its text too fast for a voice is taken for a part of it."""
 VARIES = 0.25
 CLICK = 20_000
 """Louder than any word."""
@@ -46,7 +47,7 @@ def sentence(number: int) -> str:
     """Another one each time; its word with the position p ends with 100 times its number + p."""
     places = range(100 * number, 100 * number + CHANCE.randint(*WORDS))
     return (
-        " ".join("".join(CHANCE.choices("abcdefghij", k=CHANCE.randint(2, 9))) + str(place) for place in places) + ". "
+        " ".join("".join(CHANCE.choices("abcdefghij", k=CHANCE.randint(1, 3))) + str(place) for place in places) + ". "
     )
 
 

@@ -53,11 +53,9 @@ def reduced(graph: Graph) -> Graph:
 
 def mermaid(graph: Graph) -> str:
     """A drawing; its text is the same for the same graph."""
-    lines = ["```mermaid", "flowchart TD"]
-    for name in sorted(graph):
-        if others := " & ".join(f"{_id(other)}[{other}]" for other in sorted(graph[name])):
-            lines.append(f"    {_id(name)}[{name}] --> {others}")
-    return "\n".join([*lines, "```"])
+    drawn = ((name, " & ".join(f"{_id(other)}[{other}]" for other in sorted(graph[name]))) for name in sorted(graph))
+    lines = [f"    {_id(name)}[{name}] --> {others}" for name, others in drawn if others]
+    return "\n".join(["```mermaid", "flowchart TD", *lines, "```"])
 
 
 def _id(name: str) -> str:
