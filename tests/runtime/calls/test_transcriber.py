@@ -192,4 +192,5 @@ async def test_an_ear_that_blocks_is_told_of() -> None:
     with capture_logs() as logs:
         assert await ear.at_work().of_clip(CLIP) == "hello"
     assert ear.observer.counts["agent_fault", "blocked"] == 1
-    assert [line["agent"] for line in logs] == ["made"]
+    told = "ear blocks the event loop: all calls of this pod stood still"
+    assert [(line["event"], line["ear"]) for line in logs] == [(told, "made")]

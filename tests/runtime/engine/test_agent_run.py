@@ -6,7 +6,7 @@ Tests of `agent_run`, `agent_call`, `handling`, `notices`, `pacing` and `work`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -14,15 +14,20 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.clocks import StoppedClock
 from tests.runtime.engine.agents import Acting
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.waiting import until
+from voice_agent.call.audio import PCM
 from voice_agent.call.inputs import AppendAudio, CancelResponse, CreateItem, CreateResponse, VoiceBoundary
 from voice_agent.call.status import Status
 from voice_agent.kit.call import Call, KeyReused
+from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Interrupted, Started, Timer, ToolResult
 from voice_agent.kit.speech import SpeechInterrupted
+from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.engine.agent_run import SILENT_S, AgentRun
+from voice_agent.runtime.engine.agent_steps import BLOCKED_S
 from voice_agent.runtime.engine.apology import WORDS
 from voice_agent.runtime.engine.work import NoEvent
 
@@ -141,6 +146,51 @@ async def test_an_agent_that_raises_is_named_once_and_the_caller_hears_an_apolog
         assert said(its) == [WORDS, "Fine."]
         assert agent.runs == 2
         assert its.observer.counts["agent_fault", "raised"] == 1
+
+
+async def test_a_voice_that_fails_is_named_and_the_caller_hears_an_apology() -> None:
+    """What was wrong with it is counted; an agent that would rather handle it may."""
+
+    class Broken(Voice):
+        name = "broken"
+
+        async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+            if utterance.text == "Wrong.":
+                yield VoicedAudio(b"1", PCM)
+            self.clock.now_s += BLOCKED_S
+            yield VoicedAudio(bytes(PCM.size(100)), PCM)
+
+        clock: StoppedClock
+
+    handles: list[bool] = []
+
+    async def speak(call: Call) -> None:
+        async with call.speak() as speech:
+            try:
+                await speech.text("Wrong.")
+            except VoiceFailed:
+                if not handles:
+                    raise
+                await speech.text("Right.")
+
+    voice = Broken()
+    agent = Acting(when(Asked, speak), voice)
+    async with alone(engine_call(), agent) as its:
+        voice.clock = its.clock
+        await begun(its)
+        with capture_logs() as logs:
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+            handles.append(True)
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+        assert [entry["reason"] for entry in logs if entry["event"] == "agent failed"] == [
+            "The voice 'broken' gave 1 bytes of audio/pcm, which is no whole number of samples."
+        ]
+        assert [entry["voice"] for entry in logs if "blocks the event loop" in entry["event"]] == ["broken"]
+        assert its.observer.counts["agent_fault", "no_part"] == 1
+        assert its.observer.counts["agent_fault", "blocked"] == 1
+        assert said(its) == ["Wrong.", WORDS, "Wrong.Right."]
 
 
 async def test_an_agent_that_fails_where_no_reply_is_due_says_nothing() -> None:

@@ -38,7 +38,7 @@ class MadeVoice(Voice):
         return self._say(utterance)
 
     def watch(self) -> StepWatch:
-        return StepWatch(self.name, "call", self.clock, self.observer)
+        return StepWatch(self.name, "call", self.clock, self.observer, kind="voice")
 
 
 def gives(*pieces: Any) -> MadeVoice:
@@ -132,17 +132,17 @@ async def test_a_voice_that_raises_has_failed(voice: MadeVoice, why: str) -> Non
         ([VoicedAudio("\0\0", PCM)], "gave VoicedAudio"),  # type: ignore[arg-type]
         ([VoicedAudio(b"\0\0", "audio/pcm")], "gave VoicedAudio"),  # type: ignore[arg-type]
         ([VoicedAudio(b"\0\0\0", PCM)], "gave 3 bytes of audio/pcm, which is no whole number of samples"),
-        ([VoicedAudio(b"\0\0", PCM, [[0, None]])], "gave words that are no [milliseconds, characters]"),  # type: ignore[list-item]
-        ([VoicedAudio(b"\0\0", PCM, [[1]])], "gave words that are no [milliseconds, characters]"),
-        ([VoicedAudio(SECOND.audio, PCM, [[5, 1], [4, 2]])], "gave words that do not ascend"),
-        ([VoicedAudio(SECOND.audio, PCM, [[5, 2], [6, 1]])], "gave words that do not ascend"),
-        ([VoicedAudio(SECOND.audio, PCM, [[-1, 1]])], "gave words that do not ascend"),
+        ([VoicedAudio(b"\0\0", PCM, [[0, None]])], "gave words that cannot be: "),  # type: ignore[list-item]
+        ([VoicedAudio(b"\0\0", PCM, [[1]])], "gave words that cannot be: "),
+        ([VoicedAudio(SECOND.audio, PCM, [[5, 1], [4, 2]])], "gave words that cannot be: words do not ascend"),
+        ([VoicedAudio(SECOND.audio, PCM, [[5, 2], [6, 1]])], "gave words that cannot be: words do not ascend"),
+        ([VoicedAudio(SECOND.audio, PCM, [[-1, 1]])], "gave words that cannot be: words do not ascend"),
         (
             [VoicedAudio(SECOND.audio, PCM, [[0, 6]]), VoicedAudio(SECOND.audio, PCM, [[0, 5]])],
-            "gave words that do not ascend",
+            "gave words that cannot be: they are at 5 to 5 of 11",
         ),
-        ([VoicedAudio(SECOND.audio, PCM, [[5, 12]])], "gave words beyond its audio or the text"),
-        ([VoicedAudio(SECOND.audio, PCM, [[1001, 6]])], "gave words beyond its audio or the text"),
+        ([VoicedAudio(SECOND.audio, PCM, [[5, 12]])], "gave words that cannot be: "),
+        ([VoicedAudio(SECOND.audio, PCM, [[1001, 6]])], "gave words that cannot be: "),
     ],
 )
 async def test_a_voice_that_gives_no_audio_has_failed(pieces: list[Any], why: str) -> None:
@@ -202,7 +202,8 @@ async def test_a_voice_that_blocks_is_told_of() -> None:
     with capture_logs() as logs:
         assert await said(voice) == [SECOND]
     assert voice.observer.counts["agent_fault", "blocked"] == 1
-    assert [line["agent"] for line in logs] == ["made"]
+    told = "voice blocks the event loop: all calls of this pod stood still"
+    assert [(line["event"], line["voice"]) for line in logs] == [(told, "made")]
 
 
 class Interruptible(Watched[None]):

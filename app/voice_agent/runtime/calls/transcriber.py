@@ -34,7 +34,7 @@ class Transcriber:
     def __init__(self, ear: Ear, call_id: str, clock: Clock, observer: Observer) -> None:
         self.ear = ear
         self._call_id = call_id
-        self._watch = StepWatch(ear.name, call_id, clock, observer)
+        self._watch = StepWatch(ear.name, call_id, clock, observer, kind="ear")
 
     async def of_clip(self, clip: Clip) -> str | None:
         """What was said in a clip; None if it is not known."""

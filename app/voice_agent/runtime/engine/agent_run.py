@@ -22,6 +22,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.agent import Agent
 from voice_agent.kit.speech import NoSpeech
+from voice_agent.kit.voice import VoiceFailed
 from voice_agent.runtime.durability.call_writer import CallWriter
 from voice_agent.runtime.engine.agent_call import AgentCall
 from voice_agent.runtime.engine.apology import apology
@@ -184,6 +185,8 @@ class AgentRun:
             return
         if isinstance(error, NoSpeech):
             self._fail("no_part", str(error))
+        elif isinstance(error, VoiceFailed):
+            self._fail(error.kind, str(error), error)
         else:
             self._fail("raised", f"{type(error).__name__}: {error}", error)
 

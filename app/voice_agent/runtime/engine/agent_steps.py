@@ -43,11 +43,13 @@ RUNNING = Running()
 
 
 class StepWatch:
-    """Watches what one agent does for one reply or transcription; tells of it once, and counts every time."""
+    """Watches what one agent does in one call, or its ear or voice; tells of it once, and counts every time."""
 
-    def __init__(self, agent_name: str, call_id: str, clock: Clock, observer: Observer) -> None:
+    def __init__(self, name: str, call_id: str, clock: Clock, observer: Observer, *, kind: str = "agent") -> None:
+        """`kind`: agent, ear or voice."""
         self.clock = clock
-        self.agent_name = agent_name
+        self.name = name
+        self.kind = kind
         self.call_id = call_id
         self._observer = observer
         self._is_told = False
@@ -59,9 +61,10 @@ class StepWatch:
         self._observer.agent_fault("blocked")
         if not self._is_told:
             self._is_told = True
+            told = f"{self.kind} blocks the event loop: all calls of this pod stood still"
             log.warning(
-                "agent blocks the event loop: all calls of this pod stood still",
-                agent=self.agent_name,
+                told,
+                **{self.kind: self.name},
                 call_id=self.call_id,
                 seconds=round(step_s, 3),
             )
@@ -147,9 +150,10 @@ class StuckSteps:
             return False
         self._told = watch
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 the one way to see another thread
+        told = f"{watch.kind} blocks the event loop and does not end: all calls of this pod stand still"
         log.error(
-            "agent blocks the event loop and does not end: all calls of this pod stand still",
-            agent=watch.agent_name,
+            told,
+            **{watch.kind: watch.name},
             call_id=watch.call_id,
             seconds=round(step_s, 3),
             line=f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else None,

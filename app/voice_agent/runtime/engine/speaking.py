@@ -24,6 +24,7 @@ from voice_agent.call.response import Response
 from voice_agent.call.response_items import settings_of
 from voice_agent.kit.speech import Played, SpeechInterrupted, Spoken
 from voice_agent.kit.voice import Utterance
+from voice_agent.runtime.engine.agent_steps import StepWatch
 from voice_agent.runtime.engine.handling import Handling
 from voice_agent.runtime.engine.said_again import SaidAgain
 from voice_agent.runtime.engine.sent_audio import said_chars
@@ -264,7 +265,8 @@ class SpeechRun:
         seed = f"{work.call.call_id}:{self._handling.stored.key_id}:{self._key}:{number}"
         utterance = Utterance(text, settings_of(work.call).voice, fields["audio"]["output"]["speed"], seed)
         pacer = work.pacing(self._response).pacer
-        async with aclosing(voiced(work.voice, utterance, work.watch)) as pieces:
+        watch = StepWatch(work.voice.name, work.call.call_id, work.clock, work.observer, kind="voice")
+        async with aclosing(voiced(work.voice, utterance, watch)) as pieces:
             async for piece in pieces:
                 work.stages.voiced()
                 await pacer.write(piece.audio, piece.format, piece.words, is_partial=True)

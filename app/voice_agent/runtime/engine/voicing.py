@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import structlog
@@ -18,6 +17,7 @@ from voice_agent.kit.clip import VoicedAudio
 from voice_agent.kit.speech import SpeechInterrupted
 from voice_agent.kit.voice import Utterance, Voice, VoiceFailed
 from voice_agent.runtime.engine.agent_steps import StepWatch, Watched
+from voice_agent.runtime.engine.spoken_piece import checked_words
 
 VOICE_SILENT_S = 20.0
 """So long a voice may take to its next audio; less than its agent may, so that it is the voice that is named."""
@@ -143,23 +143,18 @@ class _Checked:
             case VoicedAudio(bytes() | bytearray() | memoryview() as audio, AudioFormat() as audio_format, words):
                 if len(audio) % audio_format.sample_bytes:
                     raise self._wrong(f"{len(audio)} bytes of {audio_format.name}, which is no whole number of samples")
-                return VoicedAudio(bytes(audio), audio_format, self._words(words, audio_format, len(audio)))
+                return VoicedAudio(bytes(audio), audio_format, self._words(words, audio_format.ms(len(audio))))
             case _:
                 raise self._wrong(f"{type(given).__name__} {given!r:.80}, which is no audio or holds what is none")
 
-    def _words(self, words: Any, audio_format: AudioFormat, size_bytes: int) -> list[list[int]]:
+    def _words(self, words: Any, duration_ms: int) -> list[list[int]]:
         try:
-            found = [[int(ms), int(chars)] for ms, chars in words]
+            found = checked_words(words, duration_ms)
         except (TypeError, ValueError) as error:
-            raise self._wrong(f"words that are no [milliseconds, characters]: {error}") from error
-        if any(
-            after[0] < before[0] or after[1] < before[1] for before, after in pairwise([[0, self._said_to], *found])
-        ):
-            raise self._wrong("words that do not ascend")
-        if found and (found[-1][1] > self._chars or audio_format.size(found[-1][0]) > size_bytes):
-            raise self._wrong("words beyond its audio or the text")
-        if found:
-            self._said_to = found[-1][1]
+            raise self._wrong(f"words that cannot be: {error}") from error
+        if found and (found[0][1] < self._said_to or found[-1][1] > self._chars):
+            raise self._wrong(f"words that cannot be: they are at {found[0][1]} to {found[-1][1]} of {self._chars}")
+        self._said_to = found[-1][1] if found else self._said_to
         return found
 
     def _wrong(self, what: str) -> VoiceFailed:
