@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.runtime.alone import Alone, alone, turns_pass
-from tests.runtime.engine.agents import Acting
+from tests.runtime.engine.agents import Acting, SpellingVoice
 from tests.runtime.engine.crashes import engine_call, settled, taken_over
 from tests.runtime.engine.test_agent_run import begun, said, when
 from tests.waiting import until
@@ -23,6 +24,7 @@ from voice_agent.call.inputs import CancelResponse, CreateItem, CreateResponse, 
 from voice_agent.kit.call import Call
 from voice_agent.kit.events import Asked, Ended, Event, Heard, Started
 from voice_agent.kit.speech import Played, SpeechInterrupted
+from voice_agent.kit.voice import Utterance
 from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.engine.handling import ActRefused
 
@@ -607,3 +609,44 @@ async def test_what_would_come_back_as_something_else_is_no_state(value: Any) ->
         await begun(its)
         assert len(raised) == 1
         assert its.call.dialogue.agent_state == {}
+
+
+@pytest.mark.parametrize("breaks", ["the end", "its state"])
+async def test_an_agent_that_asks_for_events_for_ever_does_not_spin(breaks: str) -> None:
+    """Behind the end of the call, or though it cannot have another: the other calls of the pod have their turns."""
+    rounds = [0]
+
+    class Endless(Acting):
+        async def run(self, call: Call) -> None:
+            while rounds[0] < 10_000:
+                rounds[0] += 1
+                with suppress(StopAsyncIteration, TypeError):
+                    await anext(call.events())
+                    if breaks == "its state":
+                        call.state["list"] = []
+                        call.state["list"].append(object())
+
+    async with alone(engine_call(), Endless()) as its:
+        its.attach()
+        await turns_pass()
+        if breaks == "the end":
+            its.live.finish("timeout")
+        await turns_pass()
+        assert rounds[0] < 200
+        rounds[0] = 10_000
+
+
+async def test_what_was_to_be_said_is_in_no_log() -> None:
+    """A voice that gives what it was to say is told of by what kind of thing that is."""
+
+    class Echoing(SpellingVoice):
+        async def say(self, utterance: Utterance) -> AsyncIterator[Any]:
+            yield utterance.text
+
+    async with alone(engine_call(), Acting(when(Asked, answer), Echoing())) as its:
+        await begun(its)
+        with capture_logs() as logs:
+            its.live.feed(CreateResponse({}))
+            await settled(its)
+        assert [entry["event"] for entry in logs if "reason" in entry] == ["agent failed"]
+        assert "Fine." not in str([entry["reason"] for entry in logs if "reason" in entry])

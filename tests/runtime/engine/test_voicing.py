@@ -127,8 +127,8 @@ async def test_a_voice_that_raises_has_failed(voice: MadeVoice, why: str) -> Non
 @pytest.mark.parametrize(
     ("pieces", "why"),
     [
-        ([b"\0\0"], r"gave bytes b'\x00\x00', which is no audio or holds what is none"),
-        ([None], "gave NoneType None, which is no audio or holds what is none"),
+        ([b"\0\0"], "gave bytes, which is no audio or holds what is none"),
+        ([None], "gave NoneType, which is no audio or holds what is none"),
         ([VoicedAudio("\0\0", PCM)], "gave VoicedAudio"),  # type: ignore[arg-type]
         ([VoicedAudio(b"\0\0", "audio/pcm")], "gave VoicedAudio"),  # type: ignore[arg-type]
         ([VoicedAudio(b"\0\0\0", PCM)], "gave 3 bytes of audio/pcm, which is no whole number of samples"),

@@ -145,7 +145,7 @@ class _Checked:
                     raise self._wrong(f"{len(audio)} bytes of {audio_format.name}, which is no whole number of samples")
                 return VoicedAudio(bytes(audio), audio_format, self._words(words, audio_format.ms(len(audio))))
             case _:
-                raise self._wrong(f"{type(given).__name__} {given!r:.80}, which is no audio or holds what is none")
+                raise self._wrong(f"{type(given).__name__}, which is no audio or holds what is none")
 
     def _words(self, words: Any, duration_ms: int) -> list[list[int]]:
         try:

@@ -29,7 +29,8 @@ from voice_agent.runtime.engine.stages import StageTimes
 from voice_agent.runtime.ports import Clock, Observer
 
 LATE_S = 0.1
-"""Before a run that is over is refused another event: one that takes no cancellation does not spin."""
+"""Before a run that is over, or has been told of the end, is refused another event: one that takes no cancellation, or
+asks for ever, does not spin."""
 AWAY_LOOK_MS = 50
 """How often to look whether a caller is back."""
 
@@ -57,6 +58,8 @@ class CallEnd:
     outcome: str | None = None
     """None while it goes on."""
     is_told: bool = False
+    was_refused: bool = False
+    """Whether the agent has asked for another event since."""
 
 
 class AgentWork:
@@ -111,13 +114,17 @@ class AgentWork:
 
     async def next_event(self, view: object) -> Event | None:
         """Acknowledge the event in hand, and wait for the next. None once the call is over, and that was told."""
-        if view is not self.view:
+        if view is not self.view or self.end.was_refused:
             await asyncio.sleep(LATE_S)
         self.check(view)
         task = asyncio.current_task()
         while task is not None and task.cancelling():
             task.uncancel()  # The agent has kept it to itself; nobody wants this run to stop.
-        self.acknowledge()
+        try:
+            self.acknowledge()
+        except (TypeError, ValueError):
+            await asyncio.sleep(0)  # One that asks again and again leaves the others their turn.
+            raise
         with self.waiting():
             await self._writer.wait_for_capacity()
             await self.wait_for_event()
@@ -167,6 +174,7 @@ class AgentWork:
     def _end(self, outcome: str) -> Ended | None:
         end_all(self.taps)
         if self.end.is_told:
+            self.end.was_refused = True
             return None
         self.end.is_told = True
         return Ended(number=0, at_ms=self.clock.wall_ms(), outcome=outcome)
