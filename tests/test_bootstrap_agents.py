@@ -57,7 +57,7 @@ async def test_an_agent_is_opened_with_what_is_set_for_it(named: Settings, monke
     mine = agents.registry.agent("mine")
     await agents.open()
     await agents.ready()
-    kit: Kit = mine.kit  # type: ignore[union-attr]  # it has one
+    kit: Kit = mine.kit  # type: ignore[attr-defined]  # it has one
     assert kit.settings.limit == 5
     client = kit.http
     await agents.close()
@@ -198,7 +198,7 @@ async def test_an_agent_is_loaded_anew(named: Settings, monkeypatch: pytest.Monk
     assert await agents.reload("mine") is old
     new = agents.registry.agent("mine")
     assert new is not old
-    assert new.kit.settings.limit == "5"  # type: ignore[union-attr]  # it has one
+    assert new.kit.settings.limit == "5"  # type: ignore[attr-defined]  # it has one
     await agents.close()
 
 

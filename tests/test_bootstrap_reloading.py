@@ -118,7 +118,7 @@ async def test_a_voice_that_an_old_agent_brought_is_closed_with_it(tmp_path: Pat
     file.write_text(VOICE, encoding="utf-8")
     with forgotten(tmp_path):
         async with opened(file) as agents:
-            voices: list[Any] = [agents.registry.agent("mine").voice]  # type: ignore[union-attr]  # it has one
+            voices: list[Any] = [agents.registry.agent("mine").voice]
             reloader = Reloader(agents, NotedCalls())  # type: ignore[arg-type]  # no more is asked of them
             file.write_text(VOICE.replace("        pass", "        raise OSError(self.voice)"), encoding="utf-8")
             with capture_logs() as lines:
@@ -127,7 +127,7 @@ async def test_a_voice_that_an_old_agent_brought_is_closed_with_it(tmp_path: Pat
             assert [voice for voice in agents._providers._open if voice.name == "own"] == voices
             file.write_text(VOICE + "\n", encoding="utf-8")
             await reloader.look()
-            voices.append(agents.registry.agent("mine").voice)  # type: ignore[union-attr]  # it has one
+            voices.append(agents.registry.agent("mine").voice)
             assert [voice.is_open for voice in voices] == [True, True]
             await reloader.look()
             assert [voice.is_open for voice in voices] == [False, True]
@@ -150,7 +150,7 @@ async def test_what_is_wrong_is_told_once_and_in_one_line(file: Path) -> None:
         assert agents.registry.agent("mine") is old
         change(file, 2)
         await reloader.look()
-        assert agents.registry.agent("mine").version == 2  # type: ignore[union-attr]  # it has one
+        assert agents.registry.agent("mine").version == 2  # type: ignore[attr-defined]  # it has one
 
 
 async def test_a_file_that_is_being_saved_is_waited_for(file: Path) -> None:

@@ -8,15 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voice_agent.agents.base import Audio as Audio
-    from voice_agent.agents.base import FunctionCall as FunctionCall
-    from voice_agent.agents.base import HangUp as HangUp
-    from voice_agent.agents.base import Plan as Plan
-    from voice_agent.agents.base import Progress as Progress
-    from voice_agent.agents.base import ResponsePart as ResponsePart
-    from voice_agent.agents.base import Text as Text
-    from voice_agent.agents.base import Turn as Turn
-    from voice_agent.agents.base import TurnAgent as TurnAgent
     from voice_agent.agents.scripted import Scripted as Scripted
     from voice_agent.agents.scripted import ScriptedTurn as ScriptedTurn
     from voice_agent.agents.scripted import Sentences as Sentences
@@ -87,7 +78,6 @@ _PLACES = {
     "voice_agent.kit.events": "Asked CallEvent Dtmf Ended Event Heard Interrupted Started Timer ToolResult",
     "voice_agent.kit.speech": "NoSpeech Played Speech SpeechInterrupted Spoken",
     "voice_agent.kit.voice": "Utterance Voice VoiceFailed",
-    "voice_agent.agents.base": "TurnAgent Audio FunctionCall HangUp Plan Progress ResponsePart Text Turn",
     "voice_agent.agents.scripted": "Scripted ScriptedTurn Sentences",
     "voice_agent.call.audio": "AudioFormat PCM PCMA PCMU",
     "voice_agent.call.changes": "CallWrite OutboxEntry Snapshot SpeechEntry",

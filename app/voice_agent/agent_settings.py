@@ -19,6 +19,8 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 
+from voice_agent.agents.echo import Echo
+from voice_agent.agents.loopback import Loopback
 from voice_agent.agents.registry import ServedAgent
 from voice_agent.errors import SettingsError
 from voice_agent.invalid_settings import HIDDEN, in_one_line, line
@@ -80,7 +82,7 @@ def settings_of_all(
     `variables`: those of all agents. Where the names of two agents begin alike, one is the longer one's. Raises
     `SettingsError` for a wrong value, a variable that looks misspelt, and one that would be two agents' setting.
     """
-    agents = {name: one.agent for name, one in served.items() if isinstance(one.agent, Agent)}
+    agents = {name: one.agent for name, one in served.items()}
     known = {name: _names_of(agent) for name, agent in agents.items()}
     _refuse_shared(known)
     owned: dict[str, dict[str, str]] = {name: {} for name in agents}
@@ -123,6 +125,8 @@ def declared_settings(agent: Agent) -> type[BaseModel] | None:
 def _names_of(agent: Agent) -> frozenset[str] | None:
     """Every setting of an agent, as variables have it behind their prefix; None: any."""
     declared = declared_settings(agent)
+    if isinstance(agent, Echo | Loopback):
+        return frozenset(name.upper() for name in OWN)
     if declared is None or declared.model_config.get("extra") == "allow":
         return None
     names = [*OWN, *declared.model_fields, *(name + FILE_SUFFIX for name in _from_files(declared))]

@@ -34,7 +34,6 @@ class PodAgents:
         self._opened = AsyncExitStack()
         for name, its in settings.items():
             agent = registry.served[name].agent
-            assert isinstance(agent, Agent), "no other kind takes settings"
             equip(agent, its, providers)
 
     async def open(self) -> None:
@@ -66,7 +65,7 @@ class PodAgents:
         served = self.registry.served[name]
         assert served.file is not None, "only files change"
         old, new = served.agent, await asyncio.to_thread(load_anew, served.origin, served.file)
-        if not (isinstance(old, Agent) and isinstance(new, Agent) and new.name == name):
+        if new.name != name:
             raise SettingsError(f"{served.origin} is no longer the agent {name!r}: start the server again for that.")
         replaced = ServedAgent(new, served.origin, served.file)
         its = settings_of_all({**self.registry.served, name: replaced}, agent_variables())[0][name]
@@ -88,7 +87,7 @@ class PodAgents:
 
         `besides`: agents that have been replaced, and are not to be closed yet. All are closed, whatever others raise.
         """
-        served = [one.agent for one in self.registry.served.values() if isinstance(one.agent, Agent)]
+        served = [one.agent for one in self.registry.served.values()]
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._providers.close_unused, [*served, *besides])
             for agent in agents:

@@ -47,9 +47,8 @@ class Reloader:
                 log.warning("agent not loaded", agent=name, reason=why)
             else:
                 log.info("agent loaded anew", agent=name)
-        for one in self._agents.registry.served.values():
-            if isinstance(one.agent, Agent):
-                await self._owned.change_agent(one.agent)
+        for one in [one for one in self._agents.registry.served.values() if one.file is not None]:
+            await self._owned.change_agent(one.agent)
         # A call that was being taken over meanwhile had got the old one, and has been given to the new one by now.
         if retired or changed:
             await self._retire(retired)

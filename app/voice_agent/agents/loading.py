@@ -14,7 +14,6 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.agents.files import FILE, AgentFile
 from voice_agent.agents.loopback import Loopback
@@ -28,8 +27,6 @@ from voice_agent.kit.naming import is_name
 ENTRY_POINT_GROUP = "voice_agent.agents"
 FRONTDESK = "frontdesk"
 _COROUTINES = ("open", "ready", "close", "run")
-_NEEDED = ("name", "lead_ms", "replays", "mirrors", "open", "close", "transcribe", "reply")
-"""What an agent of turns without would fail at its first call, and not at the start."""
 
 
 def load_agents(names: Sequence[str] = (), *, speech_workers: int | None = None) -> AgentRegistry:
@@ -66,7 +63,7 @@ def default_agent() -> str:
     return FRONTDESK if missing_extra(DEMO) is None else Echo.name
 
 
-def load_anew(origin: str, file: AgentFile) -> TurnAgent | Agent:
+def load_anew(origin: str, file: AgentFile) -> Agent:
     """A new agent from its file as that is now. Raises `SettingsError` if it cannot be run or makes none."""
     return _made(origin, origin, file.load_anew)
 
@@ -79,7 +76,7 @@ def _frontdesk() -> Agent:
     return FrontDesk()
 
 
-def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> TurnAgent | Agent:
+def _made(name: str, where: str, load: Callable[[], Callable[[], Any]]) -> Agent:
     try:
         agent = load()()
     except (Exception, SystemExit) as error:
@@ -102,10 +99,8 @@ def _what_is_wrong(made: object) -> Iterator[str]:
         for method in _COROUTINES:
             if not iscoroutinefunction(getattr(made, method)):
                 yield f"{kind}.{method} is not 'async def' without a yield"
-    elif not all(hasattr(made, needed) for needed in _NEEDED):
+    else:
         yield f"{kind} is no subclass of voice_agent.Agent"
-    elif not isinstance(made.name, str):  # type: ignore[attr-defined]  # it has one
-        yield f"{kind} has no name"
 
 
 def _in_one_line(error: BaseException) -> str:

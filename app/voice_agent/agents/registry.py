@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from voice_agent.agents.base import GetsReady, TurnAgent
 from voice_agent.agents.files import AgentFile
 from voice_agent.errors import ConnectionRefused, SettingsError
 from voice_agent.kit.agent import Agent, Kit
@@ -21,7 +20,7 @@ STOCK_PREFIX = "gpt-"
 class ServedAgent:
     """One of them."""
 
-    agent: TurnAgent | Agent
+    agent: Agent
     origin: str
     """How the operator named it."""
     file: AgentFile | None = None
@@ -50,7 +49,7 @@ class AgentRegistry:
         """All names, in alphabetical order."""
         return tuple(sorted(self.served))
 
-    def agent(self, model: str) -> TurnAgent | Agent:
+    def agent(self, model: str) -> Agent:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one.
 
         The empty name and any that starts with ``gpt-`` mean the default agent, unless an
@@ -71,16 +70,14 @@ class AgentRegistry:
         try:
             for name, one in self.served.items():
                 self._opened.push_async_callback(self._close, name)
-                await opened(one.agent, (kits or {}).get(name))
+                await one.agent.open((kits or {}).get(name) or Kit())
         except BaseException:
             await self.close()
             raise
 
     async def ready(self) -> None:
         """Wait until no agent's calls need to wait for its models. Raises what keeps one from that."""
-        await asyncio.gather(
-            *(one.agent.ready() for one in self.served.values() if isinstance(one.agent, GetsReady | Agent))
-        )
+        await asyncio.gather(*(one.agent.ready() for one in self.served.values()))
 
     async def close(self) -> None:
         """Close what was opened, last first; safe to call twice. Every agent is closed, whatever the others raise."""
@@ -91,14 +88,6 @@ class AgentRegistry:
 
     def _known(self) -> str:
         return ", ".join(repr(name) for name in self.names)
-
-
-async def opened(agent: TurnAgent | Agent, kit: Kit | None) -> None:
-    """Open an agent of either kind; None: a kit in which there is nothing."""
-    if isinstance(agent, Agent):
-        await agent.open(kit or Kit())
-    else:
-        await agent.open()
 
 
 def _alike(one: ServedAgent, other: ServedAgent, prefix: str) -> str:
