@@ -15,7 +15,7 @@ from voice_agent.call.audio import PCM
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear, Transcript
 from voice_agent.runtime.calls import transcriber
-from voice_agent.runtime.calls.transcriber import Transcriber
+from voice_agent.runtime.calls.transcriber import NoTranscript, Transcriber
 from voice_agent.runtime.engine.agent_steps import BLOCKED_S
 
 CLIP = Clip(bytes(PCM.size(20)), PCM)
@@ -194,3 +194,17 @@ async def test_an_ear_that_blocks_is_told_of() -> None:
     assert ear.observer.counts["agent_fault", "blocked"] == 1
     told = "ear blocks the event loop: all calls of this pod stood still"
     assert [(line["event"], line["ear"]) for line in logs] == [(told, "made")]
+
+
+async def test_what_was_said_is_in_no_error() -> None:
+    """For it would be in the log: an ear that gives no transcript is told of by what kind of thing it gave."""
+
+    async def of_clip(clip: Clip) -> Any:
+        return {"text": "My pin is 1234."}
+
+    with pytest.raises(NoTranscript) as failed:
+        await MadeEar(of_clip).at_work()._of_clip(CLIP)
+    assert "1234" not in str(failed.value)
+    with pytest.raises(NoTranscript) as failed:
+        await gives("My pin is 1234.").at_work()._of_frames(frames(), lambda heard: None)
+    assert "1234" not in str(failed.value)

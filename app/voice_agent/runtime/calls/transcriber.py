@@ -53,7 +53,7 @@ class Transcriber:
         try:
             while (given := await result_of(anext(found, _END), self._watch)) is not _END:
                 if not isinstance(given, Transcript):
-                    raise NoTranscript(f"{type(given).__name__} {given!r:.80}, which is no transcript")
+                    raise NoTranscript(f"{type(given).__name__}, which is no transcript")
                 _checked(given.text)
                 newest = given
                 heed(given)
@@ -95,7 +95,7 @@ def _checked(text: object) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise NoTranscript(f"{type(text).__name__} {text!r:.80}, which is no text")
+        raise NoTranscript(f"{type(text).__name__}, which is no text")
     try:
         text.encode()
     except UnicodeEncodeError as error:
