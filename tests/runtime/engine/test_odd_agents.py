@@ -650,3 +650,44 @@ async def test_what_was_to_be_said_is_in_no_log() -> None:
             await settled(its)
         assert [entry["event"] for entry in logs if "reason" in entry] == ["agent failed"]
         assert "Fine." not in str([entry["reason"] for entry in logs if "reason" in entry])
+
+
+async def test_an_interruption_while_a_voice_is_closed_is_raised() -> None:
+    """It does not pass for a fault of the voice's."""
+    seen: list[str] = []
+
+    class Closing:
+        """Pieces of a voice that takes its time to close."""
+
+        def __init__(self, pieces: AsyncIterator[Any]) -> None:
+            self._pieces = pieces
+
+        def __aiter__(self) -> Closing:
+            return self
+
+        async def __anext__(self) -> Any:
+            return await anext(self._pieces)
+
+        async def aclose(self) -> None:
+            seen.append("closing")
+            await asyncio.Event().wait()
+
+    class Slow(SpellingVoice):
+        def say(self, utterance: Utterance) -> Any:
+            return Closing(super().say(utterance))
+
+    async def speak(call: Call) -> None:
+        try:
+            async with call.speak() as speech:
+                await speech.text("Hello.")
+                seen.append("went on")
+        except SpeechInterrupted:
+            seen.append("interrupted")
+
+    async with alone(engine_call(), Acting(when(Asked, speak), Slow())) as its:
+        await begun(its)
+        its.live.feed(CreateResponse({}))
+        await until(lambda: "closing" in seen)
+        its.live.feed(CancelResponse())
+        await settled(its)
+        assert seen == ["closing", "interrupted"]
