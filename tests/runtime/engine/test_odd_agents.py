@@ -691,3 +691,14 @@ async def test_an_interruption_while_a_voice_is_closed_is_raised() -> None:
         its.live.feed(CancelResponse())
         await settled(its)
         assert seen == ["closing", "interrupted"]
+
+
+async def test_a_call_that_could_not_be_let_go_of_tells_its_agent_of_the_end() -> None:
+    """Its work was stopped and goes on, and no event waits."""
+    agent = Acting()
+    async with alone(engine_call(), agent) as its:
+        await begun(its)
+        await its.live.stop_work()
+        its.live.resume_work()
+        its.live.finish("timeout")
+        await until(lambda: agent.kinds == ["Started", "Ended"])

@@ -187,6 +187,8 @@ class LiveCall:
         """On a call taken over from another pod: go on with its response, its transcriptions and its utterance."""
         for effect in machine.resume(self.call):
             self._carry_out(effect)
+        if isinstance(self.responder, AgentRun):
+            self.responder.deliver()  # Also where no event waits: it is told of the end.
         self.listening.resume_utterance()
 
     async def stop_work(self) -> None:
