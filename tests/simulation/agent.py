@@ -1,27 +1,36 @@
-"""The agent of a simulated call: what it must say can be worked out by whoever knows the question."""
+"""The agents of simulated calls: what one must say can be worked out by whoever knows the question."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from random import Random
 from typing import Any
 
 from tests.simulation.witness import Witness
-from voice_agent.agents.base import Audio, FunctionCall, Plan, ResponsePart, Text, Turn, TurnAgent
+from voice_agent.agents.base import TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
 from voice_agent.kit.agent import Agent
-from voice_agent.kit.clip import Clip
+from voice_agent.kit.call import Call
+from voice_agent.kit.clip import Clip, VoicedAudio
+from voice_agent.kit.ear import Ear
+from voice_agent.kit.events import Asked, Ended, Timer
+from voice_agent.kit.voice import Utterance, Voice
 
-PIECE_BYTES = PCM.size(100)
+PIECE_MS = 100
+PIECE_BYTES = PCM.size(PIECE_MS)
+WORD_BITS = (24, 32, 40)
+"""How long words are."""
+REMIND_MS = 800
+"""How long after its question a timer is due."""
 
 
 def piece_text(word: str, number: int) -> str:
-    """What the agent writes and says as the n-th piece of a reply."""
-    return f"{word}-{number} "
+    """What the agent writes and says as the n-th piece of a reply: a sentence."""
+    return f"{word}-{number}. "
 
 
 def piece_audio(word: str, number: int) -> bytes:
@@ -30,67 +39,114 @@ def piece_audio(word: str, number: int) -> bytes:
     return (seed * (PIECE_BYTES // 16 + 1))[:PIECE_BYTES]
 
 
-class WordAgent:
-    """Answers ``say 3`` with three pieces of a word that it draws anew for each reply, and writes down in its plan.
+def pieces_in(text: str) -> list[tuple[str, int]]:
+    """Word and number of each piece that a text has; of a part of one nothing."""
+    words = (piece.rpartition("-") for piece in text.split(". ") if piece)
+    return [(word, int(number)) for word, dash, number in words if dash and number.isdigit()]
 
-    ``run 2`` has a side effect in the world before the first piece, ``call 2`` asks the client to
-    run a function after the last. Drawing the word a second time would be seen by the caller.
-    """
 
-    lead_ms = 400
-    mirrors = False
+class PieceVoice(Voice):
+    """Says pieces."""
 
-    def __init__(self, name: str, random: Random, witness: Witness, *, replays: bool) -> None:
-        self.name = name
-        self.replays = replays
+    deterministic = True
+
+    async def say(self, utterance: Utterance) -> AsyncIterator[VoicedAudio]:
+        for word, number in pieces_in(utterance.text):
+            yield VoicedAudio(piece_audio(word, number), PCM)
+
+
+class FrameEar(Ear):
+    """Takes speech for a question of so many pieces as it has frames."""
+
+    def __init__(self, random: Random) -> None:
         self._random = random
-        self._witness = witness
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
 
     async def transcribe(self, clip: Clip) -> str | None:
         await asyncio.sleep(self._random.uniform(0.01, 0.4))
-        return blake2b(clip.audio, digest_size=8).hexdigest()
+        return f"say {len(clip.audio) // PIECE_BYTES}"
 
-    async def reply(self, turn: Turn) -> AsyncIterator[ResponsePart]:
-        command, pieces = _command(turn)
+
+class WordAgent(Agent):
+    """Answers ``say 3`` with three pieces of a word that it draws anew for each reply, once.
+
+    ``effect 2`` has a side effect in the world before the first piece, ``call 2`` asks the client to run a function
+    after the last, ``remind 2`` has another reply of one piece come by itself later, ``bye 2`` ends the call. Drawing
+    the word a second time would be seen by the caller.
+
+    There are three: one gives its audio itself and says all again (``replays``), one has the call's voice say it and
+    goes on behind what was said (``goes-on``), and one draws another word on each pod (``varies``).
+    """
+
+    def __init__(self, name: str, cast: Cast) -> None:
+        self.name = name
+        self.ear = FrameEar(cast.random)
+        self.voice = PieceVoice()
+        self._cast = cast
+        self._random = cast.random
+
+    async def run(self, call: Call) -> None:
+        async for event in call.events():
+            if isinstance(event, Ended):
+                break
+            handled = call.state.get("handled", 0)
+            self._cast.witness.found_state(call.caller.id, (event.number, event.at_ms), handled)
+            call.state["handled"] = handled + 1
+            if isinstance(event, Asked):
+                await self.answer(call, event)
+            elif isinstance(event, Timer):
+                await self._say(call, await self._word(call), 1)
+
+    async def answer(self, call: Call, asked: Asked) -> None:
+        """Reply to a question."""
+        command, pieces = _command(asked.items)
         await asyncio.sleep(self._random.uniform(0.001, 0.1))
-        plan = turn.progress.plan
-        if plan is None:
-            plan = {"word": f"{self._random.getrandbits(40):x}"}
-            yield Plan(plan, {"replies": turn.state.get("replies", 0) + 1})
-        word = plan["word"]
+        word = await self._word(call)
         if command == "effect":
-            word += await turn.once("effect", lambda key: self._do(f"{turn.call_id}/{turn.response_id}", key))
-        said = 0 if self.replays else turn.progress.text.count(" ")
-        spoken = 0 if self.replays else turn.progress.audio_bytes // PIECE_BYTES
-        for number in range(pieces):
-            if number >= said:
-                yield Text(piece_text(word, number))
-            if turn.wants_audio and number >= spoken:
-                audio = piece_audio(word, number)
-                rest = 0 if self.replays or number > spoken else turn.progress.audio_bytes % PIECE_BYTES
-                yield Audio(audio[rest:], PCM)
-            if self._random.random() < 0.3:
-                await asyncio.sleep(self._random.uniform(0.0, 0.2))
-        if command == "call" and (self.replays or not turn.progress.functions_called):
-            yield FunctionCall("look_up", '{"word":"' + word + '"}')
+            word += await call.once("effect", lambda key: self._do(f"{call.caller.id}/{asked.response_id}", key))
+        if command == "remind":
+            await call.at("remind", asked.at_ms + REMIND_MS)
+        await self._say(call, word, pieces)
+        if command == "call":
+            await call.call_tool("look up", "look_up", {"word": word})
+        if command == "bye":
+            await call.hang_up()
+
+    async def _word(self, call: Call) -> str:
+        async def draw(_: str) -> str:
+            return f"{self._random.getrandbits(self._random.choice(WORD_BITS)):x}"
+
+        return await draw("") if self.name == "varies" else str(await call.once("word", draw))
+
+    async def _say(self, call: Call, word: str, pieces: int) -> None:
+        async with call.speak() as speech:
+            said = 0
+            if self.name == "goes-on":
+                said = len(pieces_in("".join(one.text for one in speech.said)))
+                speech.continues()
+            for number in range(said, pieces):
+                if self.name == "replays":
+                    await speech.audio(piece_audio(word, number), PCM, text=piece_text(word, number))
+                else:
+                    await speech.text(piece_text(word, number))
+                if self._random.random() < 0.3:
+                    await asyncio.sleep(self._random.uniform(0.0, 0.2))
+        if self._cast.lacks_speech(call.caller.id):
+            self._cast.witness.broken(f"durable before it goes on: {self.name} was told so of what the store lacks")
 
     async def _do(self, reply: str, key: str) -> str:
         await asyncio.sleep(self._random.uniform(0.0, 0.3))
-        self._witness.did(reply, key)
+        self._cast.witness.did(reply, key)
         await asyncio.sleep(self._random.uniform(0.0, 0.3))
         # As a well-made other side does: the same key is the same side effect, with the same result.
         return blake2b(key.encode(), digest_size=4).hexdigest()
 
 
-def _command(turn: Turn) -> tuple[str, int]:
-    last: Any = next(item for item in reversed(turn.items) if item.get("role") != "assistant")
+def _command(items: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
+    last: Any = next(item for item in reversed(items) if item.get("role") != "assistant")
     if last["type"] == "function_call_output":
         return "say", 1
-    command, number = last["content"][0]["text"].split()[:2]
+    content = last["content"][0]
+    command, number = (content.get("transcript") or content.get("text")).split()[:2]
     return command, int(number)
 
 
@@ -98,12 +154,12 @@ class Cast:
     """`runtime.ownership.Agents` for simulated pods."""
 
     def __init__(self, random: Random, witness: Witness) -> None:
-        agents: list[TurnAgent | Agent] = [
-            WordAgent("replays", random, witness, replays=True),
-            WordAgent("goes-on", random, witness, replays=False),
-            Echo(),
-        ]
-        self._agents = {agent.name: agent for agent in agents}
+        self.random = random
+        self.witness = witness
+        self.lacks_speech: Callable[[str], bool] = lambda call_id: False
+        """Whether the store lacks something that the agent of the pod that asks has said."""
+        agents: list[TurnAgent | Agent] = [WordAgent(name, self) for name in ("replays", "goes-on", "varies")]
+        self._agents = {agent.name: agent for agent in [*agents, Echo()]}
 
     def agent(self, model: str) -> TurnAgent | Agent:
         if model not in self._agents:

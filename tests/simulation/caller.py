@@ -16,17 +16,19 @@ from typing import Any, Protocol
 import orjson
 import pybase64
 
-from tests.simulation.agent import piece_audio, piece_text
+from tests.simulation.agent import piece_audio, piece_text, pieces_in
 from tests.simulation.network import Connection
 from tests.simulation.witness import Witness
 from voice_agent.call.audio import PCM
-from voice_agent.call.closing import MAY_RESUME
+from voice_agent.call.closing import MAY_RESUME, CloseCode
 from voice_agent.client.position import CallPosition
 
 HANDSHAKE_S = 5.0
 LOSER_S = 30.0
 """Its pod may have been stopped, or cut off from the store, and has to find out."""
 FRAME_MS = 100
+MORE_REPLIES = frozenset({"call", "remind", "twice"})
+"""What has two."""
 SPOKEN = frozenset({"speak", "talk", "ulaw", "refused", "clear", "cut"})
 """What is said in audio; for those that only a plain caller says see `plain_caller`."""
 
@@ -53,8 +55,10 @@ class Phone(Protocol):
 class Utterance:
     """One thing to say.
 
-    ``say``, ``run`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
-    itself; ``talk`` with so many frames that voice activity detection has to find.
+    ``say``, ``effect`` or ``call`` with a number of pieces; ``speak`` with so many frames that the caller commits
+    itself; ``talk`` with so many frames that voice activity detection has to find. ``remind``: another reply comes by
+    itself later. ``aside``: out of band. ``twice``: so, while the first is being made. ``stop``: the reply is cancelled
+    in the middle. ``bye``: the agent ends the call.
     """
 
     command: str
@@ -92,6 +96,10 @@ class Caller:
         self.outcome = ""
         """How it ended: ``done``, or ``forgotten`` by a store that lost what nobody else had."""
         self.connection: Connection | None = None
+        self.waits_for = ""
+        """What must come by itself."""
+        self.was_ended = False
+        """The agent has ended the call, as it was asked to."""
         self.said: list[str] = []
         """Ids and texts of its own items, in order."""
         self._lines = lines
@@ -155,6 +163,8 @@ class Caller:
         asked = len(self._replies)
         speech = _speech(self.name, number, line.number)
         await self._ask(line, number, speech)
+        if line.command == "stop":
+            await self._stop(asked)
         reply = await self._reply(asked)
         if reply is None:
             return
@@ -165,15 +175,17 @@ class Caller:
                 self._witness.broken(f"the caller's words: {end_ms - start_ms} ms were heard of {line}")
         self._check(line, reply, speech)
         await self._after(line, reply)
-        if line.command != "call":
+        if line.command not in MORE_REPLIES:
             return
-        if len(reply.functions) != 1:
-            self._witness.broken(f"tools run once: {self.name} was asked to run {len(reply.functions)} functions")
-        asked = len(self._replies)
-        output = {"type": "function_call_output", "call_id": reply.functions[0]["call_id"], "output": "found"}
-        self._send({"type": "conversation.item.create", "item": output})
-        self._send({"type": "response.create"})
-        second = await self._reply(asked)
+        if line.command == "call":
+            if len(reply.functions) != 1:
+                self._witness.broken(f"tools run once: {self.name} was asked to run {len(reply.functions)} functions")
+            output = {"type": "function_call_output", "call_id": reply.functions[0]["call_id"], "output": "found"}
+            self._send({"type": "conversation.item.create", "item": output})
+            self._send({"type": "response.create"})
+        self.waits_for = {"remind": "a timer", "twice": "a response that waits"}.get(line.command, "")
+        second = await self._reply(asked + 1)
+        self.waits_for = ""
         if second is not None:
             self._check(Utterance("say", 1), second, b"")
 
@@ -185,11 +197,20 @@ class Caller:
             self._send({"type": "response.create"})
         elif line.command == "talk":
             await self._append(bytes(PCM.size(400)) + speech + bytes(PCM.size(900)))
+        elif line.command == "aside":
+            self._ask_aside(line.number)
         else:
             content = [{"type": "input_text", "text": f"{line.command} {line.number}"}]
             item = {"type": "message", "role": "user", "id": f"said_{number}", "content": content}
             self._send({"type": "conversation.item.create", "item": item})
             self._send({"type": "response.create"})
+            if line.command == "twice":
+                self._ask_aside(1)
+
+    def _ask_aside(self, pieces: int) -> None:
+        content = [{"type": "input_text", "text": f"say {pieces}"}]
+        question = {"type": "message", "role": "user", "content": content}
+        self._send({"type": "response.create", "response": {"conversation": "none", "input": [question]}})
 
     async def _after(self, line: Utterance, reply: Response) -> None:
         """A line was answered, as it should be."""
@@ -205,26 +226,38 @@ class Caller:
     async def _reply(self, number: int) -> Response | None:
         """The n-th response once it is done; None if the call was forgotten meanwhile."""
         await self._until(lambda: any(r.status for r in list(self._replies.values())[number : number + 1]))
-        return None if self._forgotten else list(self._replies.values())[number]
+        return None if self._forgotten or self.was_ended else list(self._replies.values())[number]
+
+    async def _stop(self, number: int) -> None:
+        """Cancel the n-th response once something of it was heard."""
+        await self._until(lambda: any(r.audio or r.status for r in list(self._replies.values())[number : number + 1]))
+        if not self._forgotten:
+            self._send({"type": "response.cancel"})
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition() and not self._forgotten:
+        while not condition() and not self._forgotten and not self.was_ended:
             self._changed.clear()
             await self._changed.wait()
 
     # --- what it should hear ---------------------------------------------------
 
     def _check(self, line: Utterance, reply: Response, speech: bytes) -> None:
-        if reply.status != "completed":
+        if reply.status != "completed" and (line.command, reply.status) != ("stop", "cancelled"):
             self._witness.broken(f"{self.name}: {line} got a reply that is {reply.status}")
         if self.model == "echo":
             is_spoken = line.command in SPOKEN
             text, audio = ("", speech) if is_spoken else (f"{line.command} {line.number}", b"")
         else:
-            word = reply.text.partition("-")[0]
-            pieces = range(line.number)
-            text = "".join(piece_text(word, piece) for piece in pieces)
-            audio = b"".join(piece_audio(word, piece) for piece in pieces)
+            # A word that is another one from some piece on is what `varies` was asked again for.
+            said = pieces_in(reply.text)
+            words = [word for word, _ in said] if self.model == "varies" else [word for word, _ in said[:1]] * len(said)
+            pieces = list(enumerate(words[: line.number]))
+            text = "".join(piece_text(word, piece) for piece, word in pieces)
+            audio = b"".join(piece_audio(word, piece) for piece, word in pieces)
+            if line.command == "stop" and reply.status == "cancelled":
+                audio = audio[: len(reply.audio)]
+            elif len(pieces) != line.number:
+                self._witness.broken(f"a reply goes on: {self.name} heard {reply.text!r} for {line}")
         if reply.text != text:
             self._witness.broken(f"a reply goes on: {self.name} heard {reply.text!r} for {text!r} ({line})")
         if bytes(reply.audio) != audio:
@@ -234,7 +267,10 @@ class Caller:
             )
 
     def _check_items(self) -> None:
-        expected = [f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command not in SPOKEN]
+        if self.was_ended:
+            return  # Its last events may have been on the way to a connection that was gone.
+        unseen = SPOKEN | {"aside"}
+        expected = [f"said_{number}" for number, line in enumerate(self._lines, 1) if line.command not in unseen]
         got = [item for item in self._items if item.startswith("said_")]
         if got != expected:
             self._witness.broken(f"what the caller sent: the conversation has {got} instead of {expected}")
@@ -243,7 +279,7 @@ class Caller:
             self._witness.broken(f"what the caller sent: {self._committed} spoken turns instead of {spoken}")
         if self.tally.gaps or self.tally.repeats or self.tally.forgotten:
             self._witness.broken(f"exactly once: {self.name} got {self.tally}")
-        asked = sum(1 + (line.command == "call") for line in self._lines)
+        asked = sum(1 + (line.command in MORE_REPLIES) for line in self._lines)
         if len(self._replies) != asked:
             self._witness.broken(f"what the caller sent: {len(self._replies)} replies to {asked} questions")
 
@@ -289,6 +325,9 @@ class Caller:
     def _greeted(self, greeting: dict[str, Any], connection: Connection) -> dict[str, Any]:
         info: dict[str, Any] = greeting["session"]["call"]
         if self.call_id and info["id"] != self.call_id:
+            if self._may_be_ended:
+                self._end()  # Its key is free again.
+                raise ConnectionError("it has ended")
             self._witness.taken_from_store(self.call_id)
             if not self._forgotten:
                 self._witness.broken(f"a call outlives its pod: {self.name} came back to another call")
@@ -314,6 +353,9 @@ class Caller:
             message = await self.connection.down.get()
             if not isinstance(message, int):
                 self._hear(orjson.loads(message))
+            elif self._may_be_ended and message == CloseCode.NORMAL_CLOSURE:
+                self._end()
+                return
             elif message not in MAY_RESUME - {1011} and not (message == 4409 and self._may_be_outdone):
                 self._witness.broken(f"a call outlives its pod: {self.name} was closed with {message}")
             else:
@@ -321,7 +363,7 @@ class Caller:
                 await self._come_back()
 
     async def _come_back(self) -> None:
-        while self.connection is None and not self._forgotten:
+        while self.connection is None and not self._forgotten and not self.was_ended:
             await asyncio.sleep(self._random.choice((0.0, 0.01, 0.1, 0.5)) * self._random.random())
             query: dict[str, Any] = {"last_event": self._position.last_event_id, "received": True}
             if self._by_key:
@@ -331,6 +373,9 @@ class Caller:
             try:
                 connection, info = await (self._race(query) if self._random.random() < 0.1 else self._connect(query))
             except Refusal as refusal:
+                if self._may_be_ended and refusal.status == 410:
+                    self._end()
+                    return
                 if refusal.status == 404:
                     self._witness.not_found(self.call_id)
                 if refusal.status != 503 and not self._forgotten:
@@ -343,6 +388,14 @@ class Caller:
                 self._position.go_on()
                 self.connection = connection
                 self._flush()
+        self._changed.set()
+
+    @property
+    def _may_be_ended(self) -> bool:
+        return self._lines[-1].command == "bye"
+
+    def _end(self) -> None:
+        self.was_ended = True
         self._changed.set()
 
     async def _race(self, query: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
@@ -433,6 +486,9 @@ class Caller:
         self._witness.heard(self.call_id, number)
 
     def _refused(self, event: dict[str, Any]) -> None:
+        stops = any(line.command == "stop" for line in self._lines)
+        if stops and event["error"]["code"] == "response_cancel_not_active":
+            return  # It was over when that arrived.
         if not self._forgotten:
             self._witness.broken(f"{self.name} got {event['error']}")
 

@@ -9,14 +9,12 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.simulation.schedule import Schedule
-from voice_agent.agents.base import SideEffect
 from voice_agent.call import beginnings, input_audio, lifecycle
 from voice_agent.call.changes import CallWrite, OutboxEntry, Snapshot
 from voice_agent.call.item_order import Entry
 from voice_agent.call.outbox import Outbox
 from voice_agent.call.record import CallRecord
 from voice_agent.call.restoring import restore
-from voice_agent.runtime.calls.responding import _SideEffects
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.durability.writing import Batch
 from voice_agent.stores.base import WriteOutcome
@@ -89,18 +87,6 @@ def no_flush_at_handoff() -> Iterator[None]:
 
 
 @contextmanager
-def tool_run_again() -> Iterator[None]:
-    """A reply that goes on elsewhere has its side effects again instead of asking the record."""
-
-    async def forgetful(self: _SideEffects, name: str, run: SideEffect) -> Any:
-        self._begun += 1
-        return await run(f"{self._host.call.owner.pod}:{self._host.call.owner.epoch}:{self._begun}")
-
-    with patch.object(_SideEffects, "__call__", forgetful):
-        yield
-
-
-@contextmanager
 def acknowledged_too_far() -> Iterator[None]:
     """What a caller acknowledges takes the events behind it along."""
 
@@ -162,7 +148,6 @@ PLANTED = {
     "off-by-one replay": Planted(replay_off_by_one, "exactly once"),
     "number left out": Planted(number_left_out, "exactly once"),
     "no checkpoint flush": Planted(no_flush_at_handoff, "the caller's words", _hands_off_speech),
-    "tool re-run": Planted(tool_run_again, "tools run once"),
     "acknowledged too far": Planted(acknowledged_too_far, "exactly once"),
     "unknown fields dropped": Planted(unknown_fields_dropped, "an unknown field survives", _is_mixed),
     "unknown members dropped": Planted(unknown_members_dropped, "an unknown field survives", _is_mixed),

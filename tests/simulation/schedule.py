@@ -46,6 +46,10 @@ MOVED_SHARE = 0.4
 """So many schedules with an edge have a pod that gives its calls to another one, by name."""
 EDGE_EACH = 3
 """Of so many seeds one has an edge."""
+COMMANDS = ("say", "effect", "call", "remind", "aside", "twice", "stop", "speak")
+"""What is said to agents other than `echo`."""
+ENDED_SHARE = 0.1
+"""Of their calls, so many are ended by the agent."""
 IDS = ("own", "none", "same")
 """What plain callers write into `event_id`."""
 
@@ -143,10 +147,13 @@ def draw(seed: int, kind: Kind = ANY) -> Schedule:
     random = Random(seed)
     models, lines = [], []
     for _ in range(random.choice((1, 1, 2))):
-        model = random.choice(("replays", "goes-on", "echo"))
+        model = random.choice(("replays", "goes-on", "varies", "echo"))
         models.append(model)
         talks = model == "echo" and random.random() < 0.5
-        lines.append(tuple(_line(random, model, talks=talks) for _ in range(random.randint(1, 3))))
+        said = [_line(random, model, talks=talks) for _ in range(random.randint(1, 3))]
+        if model != "echo" and random.random() < ENDED_SHARE:
+            said[-1] = Utterance("bye", 1)
+        lines.append(tuple(said))
     pods = random.choice((2, 2, 3))
     length_s = 1.0 + 1.5 * max(map(len, lines))
     faults = [_fault(random, pods, length_s) for _ in range(random.randint(0, 4))]
@@ -160,7 +167,7 @@ def draw(seed: int, kind: Kind = ANY) -> Schedule:
 def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
     """Plain callers in the place of those who resume, and what goes wrong with an edge."""
     lines = tuple(
-        tuple(_plain_line(random, line) if model == "echo" else line for line in said)
+        tuple(_plain_line(random, line, model) for line in said)
         for model, said in zip(drawn.models, drawn.lines, strict=True)
     )
     more = [_fault(random, drawn.pods, length_s, EDGE_FAULTS) for _ in range(random.randint(0, 3))]
@@ -174,9 +181,11 @@ def _behind_edge(drawn: Schedule, random: Random, length_s: float) -> Schedule:
     return replace(drawn, lines=lines, faults=faults, by_key=frozenset(), behind_edge=ids)
 
 
-def _plain_line(random: Random, line: Utterance) -> Utterance:
-    """What is spoken may be said in more ways."""
-    if line.command != "speak":
+def _plain_line(random: Random, line: Utterance, model: str) -> Utterance:
+    """What is spoken to an echo may be said in more ways; a call over an edge is not ended by its agent."""
+    if line.command == "bye":
+        return Utterance("say", line.number)
+    if line.command != "speak" or model != "echo":
         return line
     return Utterance(random.choice(("speak", *PLAIN_COMMANDS)), min(line.number, 3))
 
@@ -186,7 +195,8 @@ def _line(random: Random, model: str, *, talks: bool) -> Utterance:
         return Utterance("talk", random.randint(3, 6))
     if model == "echo":
         return Utterance(random.choice(("speak", "speak", "say")), random.randint(2, 6))
-    return Utterance(random.choice(("say", "effect", "call")), random.randint(1, 4))
+    command = random.choice(COMMANDS)
+    return Utterance(command, random.randint(5, 9) if command == "stop" else random.randint(1, 4))
 
 
 def _fault(random: Random, pods: int, length_s: float, kinds: dict[str, int] = FAULTS) -> Fault:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulation.caller import Utterance
 from tests.simulation.planted import PLANTED
+from tests.simulation.planted_agents import AGENTS_PLANTED
 from tests.simulation.planted_edge import EDGE_PLANTED
 from tests.simulation.schedule import Fault, Kind, Schedule, draw
 from tests.simulation.search import play, report, search, shrink
@@ -27,6 +28,14 @@ SPOKEN = Schedule(1, 2, ("echo",), ((Utterance("speak", 3), Utterance("say", 2))
 WITH_TOOLS = Schedule(1, 2, ("replays",), ((Utterance("effect", 2), Utterance("call", 2)),), ())
 GOES_ON = replace(WITH_TOOLS, models=("goes-on",))
 PLAIN = Schedule(1, 2, ("echo",), ((Utterance("refused", 2), Utterance("ulaw", 1)),), (), behind_edge=("same",))
+WITH_MORE = Schedule(
+    1,
+    2,
+    ("goes-on",),
+    ((Utterance("remind", 2), Utterance("twice", 2), Utterance("stop", 7), Utterance("bye", 1)),),
+    (),
+)
+VARIES = Schedule(1, 2, ("varies",), ((Utterance("say", 4), Utterance("aside", 2)),), ())
 HEARD = Schedule(1, 2, ("echo",), ((Utterance("talk", 3),),), ())
 
 
@@ -59,15 +68,16 @@ def test_what_was_recorded_replays_to_the_same_events() -> None:
 
 def test_of_two_connections_at_once_the_last_to_claim_need_not_have_the_higher_epoch() -> None:
     """A pod without answers goes on from memory, under an old epoch, though its claim took the call from the other."""
-    deaf_while_two_come_back = draw(503928, Kind(edge=0.0))
+    faults = (Fault(0.3757, "unanswered", 1, 5.9931), Fault(1.6008, "cut", 1, 1.9428))
+    deaf_while_two_come_back = Schedule(503928, 2, ("goes-on",), ((Utterance("call", 4),),), faults, is_mixed=True)
     varied = [replace(deaf_while_two_come_back, seed=seed) for seed in range(SHORT_RUN)]
     assert [schedule.seed for schedule in varied if play(schedule).broken] == []
 
 
-@pytest.mark.parametrize("name", [*PLANTED, *EDGE_PLANTED])
+@pytest.mark.parametrize("name", [*PLANTED, *EDGE_PLANTED, *AGENTS_PLANTED])
 def test_a_planted_bug_is_found(name: str) -> None:
     """A simulator that finds nothing proves nothing: each of these is found, by its own promise."""
-    planted = {**PLANTED, **EDGE_PLANTED}[name]
+    planted = {**PLANTED, **EDGE_PLANTED, **AGENTS_PLANTED}[name]
     with planted.plant():
         runs = (play(schedule) for schedule in map(draw, range(WITHIN)) if planted.may_show_in(schedule))
         broken = next((outcome.broken for outcome in runs if outcome.broken), None)
@@ -76,7 +86,9 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "scenario", [SPOKEN, WITH_TOOLS, GOES_ON, HEARD, PLAIN], ids=["spoken", "tools", "goes-on", "heard", "plain"]
+    "scenario",
+    [SPOKEN, WITH_TOOLS, GOES_ON, WITH_MORE, VARIES, HEARD, PLAIN],
+    ids=["spoken", "tools", "goes-on", "more", "varies", "heard", "plain"],
 )
 def test_a_pod_may_die_at_any_await(scenario: Schedule) -> None:
     """The pod is killed after its first turn, its second, and so on: at every point where it waits for something."""

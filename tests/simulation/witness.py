@@ -64,6 +64,8 @@ class Witness:
         self.counts: Counter[str] = Counter()
         self.effects: dict[str, dict[str, int]] = {}
         """For each reply the keys under which its side effect was done, and how often."""
+        self.states: dict[tuple[str, int, int], int] = {}
+        """By call, number and time of an event: what the agent found when it was given it first."""
         self.verdict = ""
         """The first promise that was broken."""
         self.now_s: Callable[[], float] = float
@@ -220,6 +222,12 @@ class Witness:
     def heard(self, call_id: str, n: int) -> None:
         """An event reached its caller."""
         self.known(call_id).heard_n = n
+
+    def found_state(self, call_id: str, event: tuple[int, int], handled: int) -> None:
+        """An agent was given an event, perhaps again, and finds how many it had handled before."""
+        first = self.states.setdefault((call_id, *event), handled)
+        if handled != first and not self.known(call_id).forgotten:
+            self.broken(f"state with the acknowledgement: event {event[0]} found {first}, and then {handled}")
 
     def did(self, reply: str, key: str) -> None:
         """A side effect happened in the world."""

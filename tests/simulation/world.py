@@ -23,6 +23,7 @@ from voice_agent.call.record import CallRecord
 from voice_agent.call.tokens import resume_token
 from voice_agent.edge.dialing import PodRefused
 from voice_agent.errors import ConnectionRefused
+from voice_agent.runtime.durability.call_writer import FENCED
 from voice_agent.runtime.pod.attachment import Attachment
 from voice_agent.runtime.pod.options import CallSettings, PodLimits, PodPorts
 from voice_agent.runtime.pod.pod import Pod
@@ -30,7 +31,7 @@ from voice_agent.runtime.pod.pod_request import Destination, PodRequest
 from voice_agent.runtime.ports import ClientOptions, Frames, ResumeCall, StartCall
 from voice_agent.runtime.recordings import NoRecordings, Recordings
 from voice_agent.stores.memory import MemoryStore
-from voice_agent.testing.virtual_loop import Process, VirtualClock, VirtualLoop
+from voice_agent.testing.virtual_loop import PROCESS, Process, VirtualClock, VirtualLoop
 
 SECRET = b"a secret of the simulation"
 MIN_DRAIN_S = 0.1
@@ -94,6 +95,7 @@ class Manifests:
         self.weather = Weather(self.random, self.loop.time)
         self.server = MemoryStore(ttl_s=1800, now_s=self.loop.time)
         self.cast = Cast(self.random, self.witness)
+        self.cast.lacks_speech = self._lacks_speech
         self.clock = VirtualClock(self.loop)
         self.recordings = recordings or NoRecordings()
         self._past: deque[tuple[float, Any, Any]] = deque()
@@ -152,6 +154,9 @@ class Manifests:
     def _judge(self, done: bool) -> None:
         if not done:
             stuck = [caller.name for caller in self.callers if not caller.outcome]
+            for caller in self.callers:
+                if caller.waits_for:
+                    self.witness.broken(f"what waits comes: {caller.name} waited in vain for {caller.waits_for}")
             self.witness.broken(
                 f"a call outlives its pod: {', '.join(stuck)} got no further"
                 if stuck
@@ -212,6 +217,14 @@ class Manifests:
 
         committer._degrade, committer._continue_unsaved = degrading, continuing_unsaved
         committer.write_back.write_some = writing_back
+
+    def _lacks_speech(self, call_id: str) -> bool:
+        """Whether the pod whose turn it is has something to write of what its agent said, while the store takes it."""
+        pod = next(host.pod for host in self.hosts if host.process is PROCESS.get())
+        live = pod.owned.by_id.get(call_id)
+        if live is None or live.writer.state is FENCED or pod.committer.lacks(live.writer):
+            return False
+        return any(b'"response.output_' in entry.head[:80] for entry in live.call.outbox.unsaved)
 
     def _make_pod(self, name: str, link: StoreLink) -> Pod:
         return Pod(
