@@ -89,7 +89,8 @@ class WordAgent(Agent):
             if isinstance(event, Ended):
                 break
             handled = call.state.get("handled", 0)
-            self._cast.witness.found_state(call.caller.id, (event.number, event.at_ms), handled)
+            record = call._work.call  # type: ignore[attr-defined]  # the engine's
+            self._cast.witness.found_state(call.caller.id, record, (event.number, event.at_ms), handled)
             call.state["handled"] = handled + 1
             if isinstance(event, Asked):
                 await self.answer(call, event)

@@ -91,7 +91,7 @@ def acknowledged_too_far() -> Iterator[None]:
     """What a caller acknowledges takes the events behind it along."""
 
     def hasty(call: CallRecord, number: int) -> None:
-        call.outbox.drop_to(min(number + 3, call.outbox.visible_seq))
+        call.outbox.drop_to(min(number + 12, call.outbox.visible_seq))
 
     with patch.object(lifecycle, "acknowledge", hasty):
         yield

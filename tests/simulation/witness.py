@@ -64,8 +64,10 @@ class Witness:
         self.counts: Counter[str] = Counter()
         self.effects: dict[str, dict[str, int]] = {}
         """For each reply the keys under which its side effect was done, and how often."""
+        self.owners: list[object] = []
+        """Calls in the memory of a pod whose agent was given an event."""
         self.states: dict[tuple[str, int, int], int] = {}
-        """By call, number and time of an event: what the agent found when it was given it first."""
+        """By call, number and time of an event: what the agent found when it was given it last."""
         self.verdict = ""
         """The first promise that was broken."""
         self.now_s: Callable[[], float] = float
@@ -223,11 +225,19 @@ class Witness:
         """An event reached its caller."""
         self.known(call_id).heard_n = n
 
-    def found_state(self, call_id: str, event: tuple[int, int], handled: int) -> None:
-        """An agent was given an event, perhaps again, and finds how many it had handled before."""
-        first = self.states.setdefault((call_id, *event), handled)
-        if handled != first and not self.known(call_id).forgotten:
-            self.broken(f"state with the acknowledgement: event {event[0]} found {first}, and then {handled}")
+    def found_state(self, call_id: str, owner: object, event: tuple[int, int], handled: int) -> None:
+        """An agent was given an event, perhaps again, and finds how many it had handled before.
+
+        `owner`: the call as the pod has it in memory. What comes behind an event that came again may find another
+        state: how that one ended the time before was not durable.
+        """
+        is_first = not any(one is owner for one in self.owners)
+        if is_first:
+            self.owners.append(owner)
+        before = self.states.get((call_id, *event), handled)
+        if handled != before and is_first and not self.known(call_id).forgotten:
+            self.broken(f"state with the acknowledgement: event {event[0]} found {before}, and then {handled}")
+        self.states[call_id, *event] = handled
 
     def did(self, reply: str, key: str) -> None:
         """A side effect happened in the world."""
