@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 from tests.simulation.witness import Witness
-from voice_agent.agents.base import TurnAgent
 from voice_agent.agents.echo import Echo
 from voice_agent.call.audio import PCM
 from voice_agent.errors import ConnectionRefused
@@ -159,10 +158,10 @@ class Cast:
         self.witness = witness
         self.lacks_speech: Callable[[str], bool] = lambda call_id: False
         """Whether the store lacks something that the agent of the pod that asks has said."""
-        agents: list[TurnAgent | Agent] = [WordAgent(name, self) for name in ("replays", "goes-on", "varies")]
+        agents: list[Agent] = [WordAgent(name, self) for name in ("replays", "goes-on", "varies")]
         self._agents = {agent.name: agent for agent in [*agents, Echo()]}
 
-    def agent(self, model: str) -> TurnAgent | Agent:
+    def agent(self, model: str) -> Agent:
         if model not in self._agents:
             raise ConnectionRefused(400, "model_not_found", f"no agent {model!r}", param="model")
         return self._agents[model]

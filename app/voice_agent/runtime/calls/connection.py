@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -110,12 +109,12 @@ class Connection:
         self._limit_close_flush()
         self.resume_reading()
 
-    def close_after(self, flush: Coroutine[Any, Any, None], code: int, reason: str) -> None:
+    def close_after(self, flush: Callable[[], Awaitable[None]], code: int, reason: str) -> None:
         """Close as `close` does, once `flush` has returned: the last events are pushed by then."""
         self._closer = asyncio.create_task(self._close_after(flush, code, reason), name="close")
 
-    async def _close_after(self, flush: Coroutine[Any, Any, None], code: int, reason: str) -> None:
-        await flush
+    async def _close_after(self, flush: Callable[[], Awaitable[None]], code: int, reason: str) -> None:
+        await flush()
         self.close(code, reason)
 
     def pause_reading(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -269,7 +270,7 @@ class LiveCall:
         connection = self.connection
         if connection is not None:
             code = CloseCode.CALL_TIMED_OUT if outcome == "timeout" else code
-            connection.close_after(self._committer.flush(self.writer), code, reason)
+            connection.close_after(partial(self._committer.flush, self.writer), code, reason)
 
     def _over(self, outcome: str) -> None:
         if self._is_over:
