@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +22,22 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
+class AgentConduct:
+    """How an agent behaves, apart from what it says."""
+
+    slow_steps: dict[int, float] = field(default_factory=dict)
+    """Real seconds of the steps that took long, by the moment that they led to."""
+    unfinished: list[str] = field(default_factory=list)
+    """Acts that went on while the next event was asked for."""
+    first_words_s: dict[str, float] = field(default_factory=dict)
+    """By event: how long it took to the first words of a speech of more than one sentence."""
+    ends_s: list[float] = field(default_factory=list)
+    """How long each run took to end once it was cancelled."""
+    not_ended: int = 0
+    """How many runs were cancelled and did not end."""
+
+
+@dataclass(slots=True)
 class AgentProbe:
     """One for a whole run, whatever pods it has."""
 
@@ -29,14 +46,11 @@ class AgentProbe:
     strike: Callable[[], bool] = lambda: False
     """Something happens to the pod; True: it is dead."""
     moments: int = 0
-    slow_steps: dict[int, float] = field(default_factory=dict)
-    """Real seconds of the steps that took long, by the moment that they led to."""
+    conduct: AgentConduct = field(default_factory=AgentConduct)
     errors: list[str] = field(default_factory=list)
     """What the agent raised."""
     side_effects: dict[str, Counter[str]] = field(default_factory=dict)
     """By the agent's own name for it: how often it was done, by idempotency key."""
-    unfinished: list[str] = field(default_factory=list)
-    """Acts that went on while the next event was asked for."""
     runs: list[Process] = field(default_factory=list)
     """Where coroutines of the agent are under way; once each."""
     _known: dict[int, CallEvent] = field(default_factory=dict)
@@ -88,9 +102,20 @@ class Probed(Generic[Result]):
     def __init__(self, work: Awaitable[Result], probe: AgentProbe) -> None:
         self._work = work
         self._probe = probe
+        self._cancelled_at_s: float | None = None
 
     def __await__(self) -> Generator[Any, Any, Result]:
-        probe, steps = self._probe, self._work.__await__()
+        steps = self._work.__await__()
+        try:
+            return (yield from self._take(steps))
+        except GeneratorExit:
+            # The simulation is over: what the work does about that is of no interest.
+            with suppress(BaseException):
+                steps.close()
+            raise
+
+    def _take(self, steps: Generator[Any, Any, Result]) -> Generator[Any, Any, Result]:
+        probe = self._probe
         resume: Any = steps.send
         value: Any = None
         while True:
@@ -98,12 +123,16 @@ class Probed(Generic[Result]):
             try:
                 waits_for = resume(value)
             except StopIteration as over:
+                self._ended()
                 result: Result = over.value
                 return result
+            except BaseException:
+                self._ended()
+                raise
             finally:
                 step_s = time.perf_counter() - began_s
                 if step_s > SLOW_STEP_S:
-                    probe.slow_steps[probe.moments] = step_s
+                    probe.conduct.slow_steps[probe.moments] = step_s
             if probe.moment():
                 yield from _never()
             try:
@@ -113,8 +142,16 @@ class Probed(Generic[Result]):
                 raise
             except BaseException as error:  # noqa: BLE001 whatever is thrown in here is the work's, a cancellation too
                 resume, value = steps.throw, error
+                if isinstance(error, asyncio.CancelledError) and self._cancelled_at_s is None:
+                    self._cancelled_at_s = asyncio.get_running_loop().time()
+                    probe.conduct.not_ended += 1
             if probe.moment():
                 yield from _never()
+
+    def _ended(self) -> None:
+        if self._cancelled_at_s is not None:
+            self._probe.conduct.not_ended -= 1
+            self._probe.conduct.ends_s.append(asyncio.get_running_loop().time() - self._cancelled_at_s)
 
 
 def _never() -> Generator[Any, Any, None]:

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from voice_agent.call.audio import PCM
+from voice_agent.testing.agent_probe import AgentConduct
 from voice_agent.testing.caller_hearing import HeardReply
 
 WIDTH = 60
@@ -65,6 +66,8 @@ class CallTranscript:
     """What the agent raised, each once."""
     faults: Counter[str] = field(default_factory=Counter)
     """Of what kinds pods counted faults of the agent; see `runtime.ports.Observer.agent_fault`."""
+    conduct: AgentConduct = field(default_factory=AgentConduct)
+    """How the agent behaved; of no two runs the same."""
     awaits: int = 0
     """At how many moments the pod could have died: see `simulate`."""
 

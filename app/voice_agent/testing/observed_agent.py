@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast
 
+from voice_agent.call.audio import AudioFormat
 from voice_agent.kit.agent import Agent, Kit
 from voice_agent.kit.call import Call, SideEffect
 from voice_agent.kit.ear import Ear
@@ -53,6 +55,9 @@ class ObservedCall:
         self._probe = probe
         self._event = ""
         """What is being handled."""
+        self._came_at_s = 0.0
+        self._first_words_s = 0.0
+        self._sentences = 0
         self._under_way: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -64,11 +69,20 @@ class ObservedCall:
 
     def next_is_asked(self) -> None:
         """The event that came last is acknowledged."""
-        self._probe.unfinished += [f"{self._event}: {act}" for act in self._under_way]
+        self._probe.conduct.unfinished += [f"{self._event}: {act}" for act in self._under_way]
 
     def came(self, event: Event) -> None:
         """It is handled from now on."""
         self._event = self._probe.came(event)
+        self._came_at_s = asyncio.get_running_loop().time()
+
+    def gave(self, sentences: str) -> None:
+        """Something of a speech was given: whether the caller had to wait for its first words."""
+        took = self._probe.conduct.first_words_s
+        first_s = self._first_words_s = self._first_words_s or asyncio.get_running_loop().time() - self._came_at_s
+        self._sentences += sentences.count(". ") + 1
+        if self._sentences > 1:
+            took.setdefault(self._event, first_s)
 
     def speak(self, key: str = "reply", *, interruptible: bool = True) -> AbstractAsyncContextManager[Speech]:
         """See `Call`."""
@@ -76,6 +90,7 @@ class ObservedCall:
 
     def begin(self, act: str) -> None:
         """An act is under way."""
+        self._first_words_s, self._sentences = 0.0, 0
         self._under_way.append(act)
 
     def end(self, act: str) -> None:
@@ -122,7 +137,7 @@ class _ObservedSpeaking(AbstractAsyncContextManager[Speech]):
 
     async def __aenter__(self) -> Speech:
         self._call.begin(self._key)
-        return await self._speaking.__aenter__()
+        return cast("Speech", _ObservedSpeech(self._call, await self._speaking.__aenter__()))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -131,3 +146,24 @@ class _ObservedSpeaking(AbstractAsyncContextManager[Speech]):
             return await self._speaking.__aexit__(kind, error, traceback)
         finally:
             self._call.end(self._key)
+
+
+class _ObservedSpeech:
+    """`Speech`, and when what of it is given."""
+
+    def __init__(self, call: ObservedCall, speech: Speech) -> None:
+        self._call = call
+        self._speech = speech
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._speech, name)
+
+    async def text(self, sentence: str) -> None:
+        """See `Speech`."""
+        self._call.gave(sentence)
+        await self._speech.text(sentence)
+
+    async def audio(self, pcm: bytes, audio_format: AudioFormat, **more: Any) -> None:
+        """See `Speech`."""
+        self._call.gave(more.get("text", ""))
+        await self._speech.audio(pcm, audio_format, **more)

@@ -171,6 +171,7 @@ def _transcript(caller: SimulatedCaller, pods: SimulatedPods, probe: AgentProbe,
         ended=_ended(caller, pods) if is_done else "stuck",
         errors=list(dict.fromkeys(probe.errors)),
         faults=Counter(pods.notes.faults),
+        conduct=probe.conduct,
         awaits=probe.moments,
     )
 
