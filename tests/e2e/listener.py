@@ -71,8 +71,8 @@ class Listener:
         await until(lambda: bool(condition()))
 
     async def hears(self, size_bytes: int) -> None:
-        """Wait until so much audio has come."""
-        await self.until(lambda: len(self.audio) >= size_bytes)
+        """Wait until so much audio has come, or a reply is over that was shorter."""
+        await self.until(lambda: len(self.audio) >= size_bytes or self.statuses)
 
     async def replies(self, number: int) -> None:
         """Wait until so many replies are over."""
