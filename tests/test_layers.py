@@ -55,7 +55,7 @@ def test_imports_go_one_way(copied: Path) -> None:
         ("runtime/ports.py", "from voice_agent.settings import Settings"),
         ("runtime/ports.py", "from voice_agent.runtime import budget"),
         ("runtime/durability/writing.py", "from voice_agent.runtime.calls import parts"),
-        ("runtime/calls/parts.py", "from voice_agent.runtime.pod import fleet"),
+        ("runtime/calls/muted.py", "from voice_agent.runtime.pod import fleet"),
         ("web/health.py", "import prometheus_client"),
         ("web/health.py", "from voice_agent.observe import metrics"),
         ("observe/metrics.py", "import redis"),

@@ -32,7 +32,6 @@ FUNCTIONS: dict[str, Allowed] = {}
 PARAMETER_LISTS: dict[str, Allowed] = {}
 METHOD_LISTS: dict[str, Allowed] = {}
 ATTRIBUTE_LISTS: dict[str, Allowed] = {
-    "app/voice_agent/agents/base.py::Turn": Allowed(20, "what an agent is told: authors know these names"),
     "app/voice_agent/stores/base.py::PodHeartbeat": Allowed(23, "the hash of a pod, as every store keeps it"),
     "app/voice_agent/call/beginnings.py::CallMade": Allowed(17, "all that a new call has from outside"),
     "app/voice_agent/call/record.py::CallRecord": Allowed(16, "the parts of a call"),

@@ -15,12 +15,13 @@ import pytest
 from tests.call.calls import emitted, feed, new_call
 from tests.protocol.client_events import REFUSED, SESSION, TAKEN
 from tests.protocol.sdk_fields import Field, fields
-from voice_agent.agents.base import SideEffect
 from voice_agent.call import inputs, machine
+from voice_agent.call.agent_ledger import AgentEvent, EventKind
 from voice_agent.call.record import CallRecord
 from voice_agent.call.session_config import settings_under, transcription_on
+from voice_agent.kit.events import Asked
 from voice_agent.protocol.realtime import parse
-from voice_agent.runtime.calls.responding import turn_of
+from voice_agent.runtime.engine.notices import notice_of, session_of
 
 NULL_MEANS = {
     "session.audio.input.turn_detection": None,
@@ -195,8 +196,10 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
         return None
     if call.response is None:
         machine.step(call, inputs.CreateResponse({}), 0)
-    turn = turn_of(call, None, _never)
-    told = asdict(replace(turn, items=list(turn.items)))
+    assert call.response is not None
+    asked = notice_of(call, AgentEvent(1, EventKind.ASKED, 0, "", {"response_id": call.response.response_id}))
+    assert isinstance(asked, Asked)
+    told = (asdict(replace(asked, items=list(asked.items))), asdict(session_of(call)))
     output_format = settings_under(call.session.fields, {}).output_format
     return (
         told,
@@ -205,10 +208,6 @@ def consequences(event: dict[str, Any]) -> tuple[Any, ...] | None:
         output_format,
         transcription_on(call.session.fields),
     )
-
-
-async def _never(name: str, run: SideEffect) -> Any:
-    raise AssertionError
 
 
 @pytest.mark.parametrize(("event", "path"), said("agent") + said("no effect"))

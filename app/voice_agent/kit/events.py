@@ -64,6 +64,8 @@ class Asked(CallEvent):
     parallel_tool_calls: bool = True
     max_output_tokens: int | None = None
     """None for as long as the agent likes."""
+    truncation: str | Mapping[str, Any] = "auto"
+    """What to do with a conversation too long for a model: as `session.truncation` of the protocol."""
     items: Sequence[Mapping[str, Any]] = ()
     """What is to be answered, as protocol items, oldest first: the conversation up to here, or what the client gave."""
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -100,7 +100,7 @@ Voice = Annotated[
 
 class _Transcription(TypedDict, total=False):
     model: Annotated[str, text(128), Taken("no effect", "the agent hears as it hears")]
-    language: Annotated[str, text(32), NO_EFFECT]
+    language: Annotated[str, text(32), AGENT]
     prompt: Annotated[str, text(8 * KIB), NO_EFFECT]
     delay: Annotated[Literal["minimal", "low", "medium", "high", "xhigh"], NO_EFFECT]
     keywords: Annotated[list[Annotated[str, text(256)]], entries(0, 256), NO_EFFECT_WITH_ALL_BELOW]

@@ -15,8 +15,8 @@ from voice_agent.call.audio import PCM, PCMU, Converter
 from voice_agent.call.inputs import Input, ResponseAudio
 from voice_agent.call.response import OpenItem, Response, ResponseContent, ResponseRequest
 from voice_agent.call.response_output import STALL_MS
-from voice_agent.runtime.calls.replay import Replay
 from voice_agent.runtime.engine.audio_pacer import CHUNK_MS, PIECE_BYTES, AudioPacer
+from voice_agent.runtime.engine.sent_audio import PieceAgain, said_chars
 
 LEAD_MS = 400
 
@@ -58,20 +58,16 @@ class RecordingSink:
 
 
 def pacing(
-    response: Response | None = None, *, replays: bool = True, lead_ms: int = LEAD_MS, target: Any = PCM
+    response: Response | None = None, *, lead_ms: int = LEAD_MS, target: Any = PCM
 ) -> tuple[AudioPacer, RecordingSink]:
     """A pacer for what goes on of a reply."""
     response = response or Response("resp_1", ResponseRequest({}, 0))
     clock = StoppedClock()
     sink = RecordingSink(clock)
-    replay = Replay(response, target, replays=replays, speaks=True)
-    return AudioPacer(sink, response, target, replay, clock, lead_ms=lead_ms, goes_on=not replays), sink
-
-
-def replay_of(pacer: AudioPacer) -> Replay:
-    """What its audio is compared by."""
-    assert isinstance(pacer._passed, Replay)
-    return pacer._passed
+    piece = PieceAgain()
+    if response.said.audio_bytes:
+        piece.expect_again(response.said.audio_bytes, response.said.checksum, said_chars(response, target))
+    return AudioPacer(sink, response, target, piece, clock, lead_ms=lead_ms), sink
 
 
 def speech(ms: int, *, seed: int = 0) -> bytes:
@@ -145,23 +141,6 @@ async def test_what_was_made_is_told_once_in_the_callers_format() -> None:
     assert len(sink.told) > 5
 
 
-@pytest.mark.parametrize(
-    ("is_open", "told"),
-    [(True, (PCM.size(180), [[90, 4], [130, 9]])), (False, (PCM.size(100), [[10, 0], [50, 0]]))],
-)
-async def test_who_goes_on_in_an_open_piece_counts_from_its_beginning(is_open: bool, told: Any) -> None:
-    """What was made of it before, and of its text; in a new item there is nothing before."""
-    response = said("one two three", speech(100))
-    response.said.piece = Piece(4, PCM.size(20))
-    response.open_item.item_id = "item_1" if is_open else None
-    pacer, sink = pacing(response, replays=False)
-    await pacer.write(speech(100), PCM, [[10, 4], [50, 99]])
-    assert sink.told == [told]
-    await pacer.begin("four")
-    await pacer.write(speech(100), PCM, [[10, 9]])
-    assert sink.told[1:] == [(PCM.size(100), [[10, 4]])]
-
-
 async def test_who_begins_again_counts_what_it_says_again() -> None:
     """Though the item is open."""
     pacer, sink = pacing(said("", speech(80)))
@@ -169,27 +148,6 @@ async def test_who_begins_again_counts_what_it_says_again() -> None:
     await pacer.finish()
     assert sink.told == [(PCM.size(100), [])]
     assert sink.audio == speech(100)[PCM.size(80) :]
-
-
-async def test_an_item_begins_with_a_piece_of_its_own() -> None:
-    """Its audio says none of the text before it; each piece is told of once, before its audio."""
-    pacer, sink = pacing()
-    told: list[tuple[int, int]] = []
-    pacer.on_piece = lambda from_chars: told.append((from_chars, len(sink.fed)))
-    await pacer.begin("one ")
-    await pacer.begin_item()
-    await pacer.begin("two")
-    await pacer.write(speech(200), PCM, [[50, 7]])
-    await pacer.write(speech(50), PCM)
-    await pacer.begin_item()
-    await pacer.write(speech(100), PCM, [[50, 7]])
-    assert sink.told == [
-        (PCM.size(200), [[50, 3]]),
-        (0, []),
-        (PCM.size(250), [[50, 3]]),
-        (PCM.size(100), [[50, 0]]),
-    ]
-    assert told == [(0, 0), (0, 3)]
 
 
 async def test_audio_without_a_sample_changes_nothing() -> None:
@@ -230,7 +188,6 @@ async def test_what_another_pod_sent_counts_as_sent() -> None:
     """The next chunk goes out at once, and those behind it at the pace of speech."""
     audio = speech(3000)
     pacer, sink = pacing(said("one", audio[: PCM.size(2000)]), lead_ms=0)
-    replay_of(pacer).text("one")
     await pacer.write(audio, PCM)
     assert sink.audio == audio[PCM.size(2000) :]
     assert [round(behind - before, 6) for before, behind in pairwise(sink.at_s)] == [0.1] * 9
@@ -244,8 +201,7 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
     pacer, sink = pacing(response)
     told: list[int] = []
     pacer.on_piece = told.append
-    await pacer.begin("one two three")
-    replay_of(pacer).text("one two three")
+    await pacer.begin_again("one two three")
     audio = speech(1000, seed=5)
     await pacer.write(audio, PCM, words)
     assert sink.fed == []
@@ -263,8 +219,7 @@ async def test_of_another_voice_the_rest_is_a_piece_of_its_own(words: Alignment,
 async def test_another_voice_that_was_not_heard_at_all_is_heard_from_its_beginning() -> None:
     """To the sample."""
     pacer, sink = pacing(said("one two three", speech(20), made_bytes=PCM.size(800), words=[[250, 4]]))
-    await pacer.begin("one two three")
-    replay_of(pacer).text("one two three")
+    await pacer.begin_again("one two three")
     audio = speech(500, seed=5)
     await pacer.write(audio, PCM, [[200, 4]])
     await pacer.finish()
@@ -277,13 +232,13 @@ async def test_of_another_voice_that_says_nothing_new_nobody_hears() -> None:
     pacer, sink = pacing(said("one two", speech(500), made_bytes=PCM.size(500)))
     told: list[int] = []
     pacer.on_piece = told.append
-    await pacer.begin("one two")
-    replay_of(pacer).text("one two")
+    await pacer.begin_again("one two")
     await pacer.write(speech(400, seed=5), PCM)
     await pacer.finish()
     assert (sink.fed, told) == ([], [])
     assert pacer._passed.held == b""
     await pacer.begin(" three")
-    assert replay_of(pacer).text(" three") == " three"
+    assert isinstance(pacer._passed, PieceAgain)
+    pacer._passed.expect_new()
     await pacer.write(speech(100), PCM)
     assert sink.audio == speech(100)

@@ -181,7 +181,9 @@ async def test_a_speech_returns_when_all_of_it_is_durable() -> None:
                 await speech.text("Hello.")
             held.append(await its.store.load(its.call.call_id))
 
-        its.live.responder.agent.act = when(Asked, act)  # type: ignore[union-attr]
+        agent = its.live.responder.agent
+        assert isinstance(agent, Acting)
+        agent.act = when(Asked, act)
         await begun(its)
         its.live.feed(CreateResponse({}))
         await settled(its)

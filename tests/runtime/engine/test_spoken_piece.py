@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from voice_agent.call.alignment import Piece
 from voice_agent.call.audio import PCM, PCMU
 from voice_agent.call.inputs import ResponseAudio
-from voice_agent.call.response import Response, ResponseContent, ResponseRequest
 from voice_agent.runtime.engine.spoken_piece import SpokenPiece
 
 
@@ -38,10 +36,7 @@ def test_words_in_front_of_a_cut_are_no_words_of_the_rest() -> None:
 
 
 def test_only_what_is_heard_says_the_text() -> None:
-    """Audio of no samples does not; what was made of the open piece of a reply that goes on does."""
+    """Audio of no samples does not."""
     piece = SpokenPiece(PCM)
     piece.add(0, [], is_heard=False)
     assert not piece.is_said
-    response = Response("r", ResponseRequest({}, 0), ResponseContent("one two", [], Piece(4, 10, 0), 30))
-    going_on = SpokenPiece.of(response, PCM)
-    assert (going_on.is_said, going_on.chars, going_on.made_bytes) == (True, 3, 20)

@@ -15,10 +15,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from voice_agent.agents.base import TurnAgent, TurnAgentEar
 from voice_agent.call.inputs import AppendAudio, Input, Transcribed
 from voice_agent.call.record import CallRecord
-from voice_agent.kit.agent import Agent
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.ear import Ear
 from voice_agent.runtime.calls.early_transcription import EARLY_PAUSE_MS, EarlyTranscription
@@ -36,13 +34,6 @@ TRANSCRIPTION_LIMIT_S = 30.0
 """After so long a turn counts as not understood, and its response begins without a transcript."""
 
 log = structlog.get_logger(__name__)
-
-
-def ear_of(agent: TurnAgent | Agent) -> Ear:
-    """What hears an agent's callers."""
-    if isinstance(agent, Agent):
-        return agent.ear or Ear()
-    return TurnAgentEar(agent)
 
 
 class Listening:

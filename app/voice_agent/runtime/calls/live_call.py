@@ -16,7 +16,6 @@ from typing import assert_never
 
 import structlog
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.call import machine
 from voice_agent.call.beginnings import Beginning
 from voice_agent.call.changes import OutboxEntry
@@ -50,15 +49,15 @@ from voice_agent.call.machine import Step
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
 from voice_agent.kit.agent import Agent
+from voice_agent.kit.ear import Ear
 from voice_agent.protocol.realtime import parse
 from voice_agent.runtime.budget import Holder
 from voice_agent.runtime.calls.call_memory import CallMemory
 from voice_agent.runtime.calls.client_activity import ClientActivity
 from voice_agent.runtime.calls.connection import Connection
 from voice_agent.runtime.calls.handoff import hand_off
-from voice_agent.runtime.calls.listening import Listening, ear_of
+from voice_agent.runtime.calls.listening import Listening
 from voice_agent.runtime.calls.long_messages import receive_in_slices
-from voice_agent.runtime.calls.responder import Responder
 from voice_agent.runtime.durability.call_writer import FENCED, CallWriter
 from voice_agent.runtime.durability.committer import Committer
 from voice_agent.runtime.engine.agent_run import AgentRun
@@ -77,7 +76,7 @@ class LiveCall:
     def __init__(
         self,
         call: CallRecord,
-        agent: TurnAgent | Agent,
+        agent: Agent,
         committer: Committer,
         clock: Clock,
         observer: Observer,
@@ -157,18 +156,11 @@ class LiveCall:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case DeliverEvents():
-                _run_of(self.responder).deliver()
+                self.responder.deliver()
             case InterruptAgent(event_number):
-                _run_of(self.responder).interrupt(event_number)
+                self.responder.interrupt(event_number)
             case SetTimer(when_ms):
-                _run_of(self.responder).set_timer(when_ms)
-            case StartResponse():
-                if isinstance(self.responder, AgentRun):
-                    self.responder.start()
-                else:
-                    self.responder.start(self.listening.transcribed)
-            case StopResponse():
-                self.responder.stop()
+                self.responder.set_timer(when_ms)
             case Transcribe(item_id, audio):
                 self.listening.transcribe(item_id, audio)
             case StopTranscribing(item_id):
@@ -179,6 +171,8 @@ class LiveCall:
                 self._observer.limit_reached(limit)
             case CloseConnection(code, reason, outcome):
                 self.finish(outcome, code, reason)
+            case StartResponse() | StopResponse():
+                pass  # The agent is told by events, and by `InterruptAgent`.
             case Attached() | Write() | Skipped():
                 pass  # An answer; who asked for it has it from `apply`.
             case _:
@@ -188,8 +182,7 @@ class LiveCall:
         """On a call taken over from another pod: go on with its response, its transcriptions and its utterance."""
         for effect in machine.resume(self.call):
             self._carry_out(effect)
-        if isinstance(self.responder, AgentRun):
-            self.responder.deliver()  # Also where no event waits: it is told of the end.
+        self.responder.deliver()  # Also where no event waits: it is told of the end.
         self.listening.resume_utterance()
 
     async def stop_work(self) -> None:
@@ -226,8 +219,7 @@ class LiveCall:
         assert isinstance(attached, Attached)
         if attached.rewound:
             self.listening.restart()
-        if isinstance(self.responder, AgentRun):
-            self.responder.deliver()
+        self.responder.deliver()
         connection.push(attached.replay)
         self._committer.mark(self.writer)
         return attached
@@ -299,23 +291,14 @@ class LiveCall:
 
 def _work_of(
     call: CallRecord,
-    agent: TurnAgent | Agent,
+    agent: Agent,
     feed: Callable[[Input], None],
     writer: CallWriter,
     clock: Clock,
     observer: Observer,
-) -> tuple[Listening, Responder | AgentRun]:
+) -> tuple[Listening, AgentRun]:
     """What listens to the client, and what has the agent answer."""
-    listening = Listening(call, ear_of(agent), feed, clock, observer)
-    responder: Responder | AgentRun
-    if isinstance(agent, Agent):
-        responder = AgentRun(call, agent, feed, writer, clock, observer)
-    else:
-        responder = Responder(call, agent, feed, writer, clock, observer)
+    listening = Listening(call, agent.ear or Ear(), feed, clock, observer)
+    responder = AgentRun(call, agent, feed, writer, clock, observer)
     listening.taps = responder.taps
     return listening, responder
-
-
-def _run_of(responder: Responder | AgentRun) -> AgentRun:
-    assert isinstance(responder, AgentRun)
-    return responder

@@ -10,14 +10,13 @@ import orjson
 
 from voice_agent.call.agent_ledger import ActKind, ActStatus, AgentAct
 from voice_agent.call.inputs import AgentEventSent, HangUpAsked, OnceBegun, OnceDone, TimerSet, ToolAsked, TransferAsked
-from voice_agent.call.session_config import wants_audio
 from voice_agent.kit.call import Caller, Item, Session, SideEffect
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Event
 from voice_agent.runtime.engine.agent_state import AgentState
 from voice_agent.runtime.engine.frames import CallFrames, end_all
 from voice_agent.runtime.engine.handling import Handling, checked_text
-from voice_agent.runtime.engine.notices import items_at
+from voice_agent.runtime.engine.notices import items_at, session_of
 from voice_agent.runtime.engine.speaking import SpeechRun
 from voice_agent.runtime.engine.work import AgentWork
 
@@ -52,18 +51,7 @@ class AgentCall:
     @property
     def session(self) -> Session:
         """See `kit.Call`."""
-        fields = self._work.call.session.fields
-        tokens, output = fields["max_output_tokens"], fields["audio"]["output"]
-        return Session(
-            instructions=fields["instructions"],
-            tools=fields["tools"],
-            tool_choice=fields["tool_choice"],
-            max_output_tokens=None if tokens == "inf" else int(tokens),
-            voice=output["voice"],
-            speed=output["speed"],
-            language=(fields["audio"]["input"]["transcription"] or {}).get("language") or "",
-            wants_audio=wants_audio(fields),
-        )
+        return session_of(self._work.call)
 
     @property
     def items(self) -> Sequence[Item]:

@@ -65,12 +65,9 @@ class AgentRun:
         """Who reads the client's frames."""
         return self.work.taps
 
-    def stop(self) -> None:
-        """The response is over: what that means for the agent, `interrupt` says."""
-
     def deliver(self) -> None:
-        """An event waits: have the agent handle it."""
-        if self._task is None:
+        """An event waits: have the agent handle it. Of `loopback` there are none."""
+        if self._task is None and self._call.agent is not None:
             self._task = asyncio.create_task(self._drive(), name=self._call.call_id)
         self.work.wake()
 
@@ -105,9 +102,6 @@ class AgentRun:
             return []
         task.cancel()
         return [task]
-
-    def start(self) -> None:
-        """A response was opened: the agent is asked for it by an event."""
 
     def ended(self, outcome: str) -> None:
         """The call is over: tell the agent, which may take `ENDS_WITHIN_S` to go."""

@@ -63,9 +63,8 @@ class AudioPacer:
         clock: Clock,
         *,
         lead_ms: int,
-        goes_on: bool = False,
     ) -> None:
-        """`lead_ms`: how far ahead of real time audio may be sent. `goes_on`: what comes says the open piece's text."""
+        """`lead_ms`: how far ahead of real time audio may be sent."""
         self.on_piece: Callable[[int], None] = lambda from_chars: None
         """Called before the first audio of a piece, which says its text from a character on."""
         self._sink = sink
@@ -78,8 +77,7 @@ class AudioPacer:
         self._chunk_bytes = target.size(CHUNK_MS)
         self._converters: dict[str, Converter] = {}
         self._pending = bytearray()
-        is_open = goes_on and response.open_item.item_id is not None
-        self._piece = SpokenPiece.of(response, target) if is_open else SpokenPiece(target)
+        self._piece = SpokenPiece(target)
         self._began_s: float | None = None
 
     def drop(self) -> None:
@@ -99,11 +97,6 @@ class AudioPacer:
         await self.finish()
         self._piece = SpokenPiece(self._target, chars=len(text))
         self._converters.clear()
-
-    async def begin_item(self) -> None:
-        """What comes now says none of the text before it."""
-        await self.finish()
-        self._begin_piece()
 
     def _begin_piece(self) -> None:
         self._piece = SpokenPiece(self._target)

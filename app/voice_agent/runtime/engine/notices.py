@@ -10,6 +10,8 @@ from voice_agent.call.agent_ledger import AgentEvent, EventKind, played
 from voice_agent.call.items import spoken_index
 from voice_agent.call.record import CallRecord
 from voice_agent.call.said_by_caller import said_since_last_reply
+from voice_agent.call.session_config import wants_audio
+from voice_agent.kit.call import Session
 from voice_agent.kit.clip import Clip
 from voice_agent.kit.events import Asked, Dtmf, Event, Heard, Interrupted, Started, Timer, ToolResult
 
@@ -46,6 +48,22 @@ def items_at(call: CallRecord, stored: AgentEvent | None) -> Sequence[Mapping[st
     return call.conversation.items(to_rank=stored.up_to_rank if stored is not None else None)
 
 
+def session_of(call: CallRecord) -> Session:
+    """The settings in force."""
+    fields = call.session.fields
+    tokens, output = fields["max_output_tokens"], fields["audio"]["output"]
+    return Session(
+        instructions=fields["instructions"],
+        tools=fields["tools"],
+        tool_choice=fields["tool_choice"],
+        max_output_tokens=None if tokens == "inf" else int(tokens),
+        voice=output["voice"],
+        speed=output["speed"],
+        language=(fields["audio"]["input"]["transcription"] or {}).get("language") or "",
+        wants_audio=wants_audio(fields),
+    )
+
+
 def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
     request = request_of(call, stored)
     settings = call.session.under(request.params)
@@ -71,6 +89,7 @@ def _asked(call: CallRecord, stored: AgentEvent) -> Asked:
         parallel_tool_calls=settings.parallel_tool_calls,
         max_output_tokens=None if settings.max_output_tokens == "inf" else int(settings.max_output_tokens),
         items=items,
+        truncation=settings.truncation,
         metadata=settings.metadata or {},
     )
 

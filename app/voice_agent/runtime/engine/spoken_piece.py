@@ -11,7 +11,6 @@ from itertools import pairwise
 from voice_agent.call.alignment import Alignment, said_at_ms
 from voice_agent.call.audio import AudioFormat
 from voice_agent.call.inputs import ResponseAudio
-from voice_agent.call.response import Response
 
 
 def checked_words(words: Sequence[Sequence[int]], duration_ms: int) -> Alignment:
@@ -44,12 +43,6 @@ class SpokenPiece:
         """So many of them the call knows."""
         self._is_told = True
         """Whether the call knows of audio and words."""
-
-    @classmethod
-    def of(cls, response: Response, target: AudioFormat) -> SpokenPiece:
-        """The open piece of a reply that goes on in it; its words are known."""
-        chars = len(response.said.text) - response.said.piece.text_from
-        return cls(target, chars=chars, made_bytes=response.said.audio_bytes - response.said.piece.audio_from)
 
     def add(self, duration_ms: int, words: Sequence[Sequence[int]], *, is_heard: bool) -> None:
         """So much more audio was made; `words` count from its beginning, and none is beyond the text."""

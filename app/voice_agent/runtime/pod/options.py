@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.call.schema import READS_SCHEMAS
 from voice_agent.kit.agent import Agent
 from voice_agent.runtime.pod.overload import ENTER_S
@@ -19,7 +18,7 @@ from voice_agent.stores.base import PodCounters, Store
 class Agents(Protocol):
     """Where agents come from."""
 
-    def agent(self, model: str) -> TurnAgent | Agent:
+    def agent(self, model: str) -> Agent:
         """The agent that answers to `model`; raises `ConnectionRefused` (400) for an unknown one."""
 
 

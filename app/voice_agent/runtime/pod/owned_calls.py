@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.call.beginnings import Beginning
 from voice_agent.call.record import CallRecord
 from voice_agent.call.status import Status
@@ -68,7 +67,7 @@ class OwnedCalls:
         """Held by whoever takes a call over, or lets it go from memory: one at a time."""
         return self._locks.setdefault(call_id, asyncio.Lock())
 
-    def add(self, call: CallRecord, beginning: Beginning, agent: TurnAgent | Agent) -> LiveCall:
+    def add(self, call: CallRecord, beginning: Beginning, agent: Agent) -> LiveCall:
         """From now on this pod has the call, which has just begun, in place of another one with its id."""
         live = LiveCall(
             call,

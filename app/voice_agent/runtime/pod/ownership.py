@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from voice_agent.agents.base import TurnAgent
 from voice_agent.agents.loopback import Loopback
 from voice_agent.call.beginnings import CallClaimed, CallMade, begin
 from voice_agent.call.inputs import ClaimGranted, WriteLost
@@ -213,7 +212,7 @@ class Ownership:
         live.resume_work()
         return ResumedCall(live, kind, left_at_ms)
 
-    def _agent_of(self, claimed: Claimed) -> TurnAgent | Agent:
+    def _agent_of(self, claimed: Claimed) -> Agent:
         model = model_of(claimed.snapshot)
         try:
             return self._ports.agents.agent(model)
@@ -272,9 +271,9 @@ class Ownership:
         raise store_failed(error) from error
 
 
-def _mirrors(agent: TurnAgent | Agent) -> bool:
+def _mirrors(agent: Agent) -> bool:
     return isinstance(agent, Loopback)
 
 
-def _has_engine(agent: TurnAgent | Agent) -> bool:
-    return isinstance(agent, Agent) and not _mirrors(agent)
+def _has_engine(agent: Agent) -> bool:
+    return not _mirrors(agent)
