@@ -72,12 +72,16 @@ class AgentRun:
         self.work.wake()
 
     def interrupt(self, number: int) -> None:
-        """What is said in this event was cut short: raise `SpeechInterrupted` in its handler, or do not begin it."""
+        """What is said in this event was cut short: raise `SpeechInterrupted` in its handler, or do not begin it.
+
+        One that another pod has begun is begun again, for what its handler remembers: as after a take-over it is
+        interrupted where it was.
+        """
         handling = self.work.handling
-        if handling is None or handling.number != number or self._task is None:
-            self.work.feed(EventDone(number))
-        else:
+        if handling is not None and handling.number == number and self._task is not None:
             self._interruption.raise_in(self._task)
+        elif not self.work.ledger.acts:
+            self.work.feed(EventDone(number))
 
     def set_timer(self, when_ms: int | None) -> None:
         """Feed `TimersDue` at this time, and at no other; None: not at all."""

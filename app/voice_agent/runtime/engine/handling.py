@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 import orjson
 
@@ -35,6 +37,8 @@ class Handling:
         self.state = AgentState(orjson.loads(orjson.dumps(state)))
         self.speech: object | None = None
         """What is being said."""
+        self._rest: asyncio.Task[None] | None = None
+        """Says what was left of a sentence when the pod before was gone."""
         self._ledger = ledger
         self._packed = self.state.packed()
         self._known = frozenset(ledger.acts)
@@ -57,6 +61,23 @@ class Handling:
     def is_first_time(self) -> bool:
         """Whether no other pod has begun to handle it."""
         return not self._known
+
+    def say_rest(self, saying: Coroutine[Any, Any, None]) -> None:
+        """Have the rest of a sentence said meanwhile."""
+        self._rest = asyncio.create_task(saying)
+
+    async def rest_is_said(self) -> None:
+        """Wait until it is. Raises what kept it from that; cancelled, it is dropped."""
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            await rest
+
+    def drop_rest(self) -> None:
+        """It is not wanted any more."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest.add_done_callback(_without_error)
+            self._rest = None
 
     def begin(self, key: str, kind: ActKind) -> tuple[str, AgentAct | None]:
         """An act under this key begins: the key that it is kept under, and what is durable of it, or None if it is new.
@@ -123,3 +144,8 @@ def checked_text(text: object, what: str, max_chars: int) -> str:
         raise ValueError(f"{what} has at most {max_chars} characters, not {len(text)}")
     text.encode()
     return text
+
+
+def _without_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # Nobody waits for it: what was wrong is of no consequence.

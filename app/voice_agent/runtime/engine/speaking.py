@@ -57,6 +57,8 @@ class SpeechRun:
         self._audio_begun = 0
         """By `audio`, on this pod."""
         self._is_in_audio = False
+        self._was_cut = False
+        """It was interrupted on another pod, and the handler has not come to where."""
         self._seeds = 0
         """Pieces that were said by the voice, on any pod."""
 
@@ -67,17 +69,22 @@ class SpeechRun:
         handling = self._handling = work.handling_of(self._view)
         if handling.speech is not None:
             raise RuntimeError(f"{self._key!r} was begun within another speech; one is said at a time.")
-        self._key, _ = handling.begin(self._key, ActKind.SPEAK)
+        self._key, known = handling.begin(self._key, ActKind.SPEAK)
         work.feed(SpeechBegun(handling.number, self._key, self._interruptible))
         self._act = handling.act(self._key)
+        if known is not None and known.status is ActStatus.INTERRUPTED:
+            # Its handler comes as far as it came on the pod before: up to the words that the caller did not hear.
+            self._again = SaidAgain("".join(piece.text for piece in self.said))
+            self._was_cut = not self._again.is_complete
         self._check()
         handling.speech = self
+        self._take_up()
         try:
             with work.waiting():
-                await self._take_up()
                 await work.wait_for_capacity()
         except BaseException:
             handling.speech = None
+            handling.drop_rest()
             raise
         return self
 
@@ -86,6 +93,10 @@ class SpeechRun:
     ) -> None:
         work = self._work
         self._handling.speech = None
+        if error is not None:
+            self._handling.drop_rest()
+        if self._was_cut and error is None:
+            raise SpeechInterrupted
         if self._act.status is not ActStatus.BEGUN or not work.is_current(self._view):
             return  # On a pod that takes it over it goes on.
         if error is not None:
@@ -96,13 +107,14 @@ class SpeechRun:
         if self._durable and not self._continues and not self._again.is_complete:
             work.tell_divergence("text")
         with work.waiting():
+            await self._handling.rest_is_said()
             if settings_of(work.call).wants_audio:
                 await work.pacing(self._response).pacer.finish()
             work.feed(SpeechEnded(self._handling.number, self._key))
             await work.wait_durable()
 
-    async def _take_up(self) -> None:
-        """What another pod has begun goes on: first with what its voice was saying."""
+    def _take_up(self) -> None:
+        """What another pod has begun goes on: what its voice was saying, while the handler comes to where it was."""
         act, response = self._act, self._work.call.response
         if act.status is not ActStatus.BEGUN or act.span is None or response is None:
             return
@@ -114,7 +126,7 @@ class SpeechRun:
         self._seeds = sum(piece.is_voiced for piece in pieces)
         is_open = response.open_item.item_id is not None
         if pieces and pieces[-1].is_voiced and is_open and settings_of(self._work.call).wants_audio:
-            await self._say_rest(response, pieces[-1].text, pieces[-1].audio_bytes)
+            self._handling.say_rest(self._say_rest(response, pieces[-1].text, pieces[-1].audio_bytes))
 
     async def _say_rest(self, response: Response, text: str, sent_bytes: int) -> None:
         """Have the voice say what was not sent of its last piece."""
@@ -160,9 +172,15 @@ class SpeechRun:
     async def text(self, sentence: str) -> None:
         """See `kit.Speech`."""
         sentence.encode()  # Raises for what is no Unicode.
-        if not self._is_wanted() or not sentence:
+        if not sentence:
+            return
+        if not self._is_wanted():
+            self._pass_cut(sentence)
             return
         new = sentence if self._continues else self._new_text(sentence)
+        if new or self._again.is_complete:
+            with self._work.waiting():
+                await self._handling.rest_is_said()
         if not new:
             await self._work.wait_for_capacity()
             return
@@ -189,10 +207,12 @@ class SpeechRun:
             raise ValueError(f"{len(pcm)} bytes of {audio_format.name} are no whole number of samples")
         checked = checked_words(words, audio_format.ms(len(pcm)))
         if not self._is_wanted():
+            self._pass_cut(text)
             return
         self._work.stages.worded()
         self._work.stages.voiced()
         with self._work.waiting():
+            await self._handling.rest_is_said()
             if text or not self._is_in_audio:
                 await self._begin_audio(text)
             if settings_of(self._work.call).wants_audio:
@@ -216,7 +236,13 @@ class SpeechRun:
     # --- the rest ---------------------------------------------------------------
 
     def _check(self) -> None:
-        if self._act.status is ActStatus.INTERRUPTED:
+        if self._act.status is ActStatus.INTERRUPTED and not self._was_cut:
+            raise SpeechInterrupted
+
+    def _pass_cut(self, text: str) -> None:
+        """What is given again of a speech that was interrupted on another pod: raises where it was."""
+        if self._was_cut and (self._continues or not text or self._again.new_part(text) or self._again.is_complete):
+            self._was_cut = False
             raise SpeechInterrupted
 
     def _is_wanted(self) -> bool:

@@ -152,6 +152,8 @@ class AgentWork:
 
     def reset(self) -> None:
         """The run under way is over; what it did not acknowledge comes again."""
+        if self.handling is not None:
+            self.handling.drop_rest()
         self.view = self.handling = self._pacing = None
         end_all(self.taps)
 

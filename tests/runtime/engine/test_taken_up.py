@@ -1,0 +1,80 @@
+"""A speech that another pod has begun: its handler comes to where it was, while the rest of a sentence is said."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.runtime.alone import Alone, alone, turns_pass
+from tests.runtime.engine.agents import Acting
+from tests.runtime.engine.crashes import engine_call, settled, taken_over
+from tests.waiting import until
+from voice_agent.call.changes import Snapshot
+from voice_agent.call.inputs import CancelResponse, CreateResponse
+from voice_agent.kit.call import Call
+from voice_agent.kit.events import Asked, Event
+from voice_agent.runtime.engine.agent_run import AgentRun
+
+
+async def remember(call: Call, event: Event) -> None:
+    """Changes its state once it speaks, and says two sentences."""
+    if isinstance(event, Asked):
+        async with call.speak() as speech:
+            call.state["asked"] = call.state.get("asked", 0) + 1
+            await speech.text("Hello there. ")
+            await speech.text("Goodbye.")
+            await asyncio.Event().wait()
+
+
+async def begun_elsewhere(*, cancelled: bool) -> Snapshot:
+    """The record of a call whose pod is gone while it speaks, or just after the client has cancelled that."""
+    async with alone(engine_call(), Acting(remember)) as its:
+        its.attach()
+        its.live.feed(CreateResponse({}))
+        await until(lambda: its.call.response is not None and "Goodbye." in its.call.response.said.text)
+        await turns_pass()
+        if cancelled:
+            its.live.responder.cancel()
+            its.live.responder.interrupt = lambda number: None  # type: ignore[method-assign]  # its pod is gone
+            its.live.feed(CancelResponse())
+        await its.committer.flush(its.live.writer)
+        snapshot = await its.store.load(its.call.call_id)
+        assert snapshot is not None
+        return snapshot
+
+
+async def ends(its: Alone) -> None:
+    """Whoever is interrupted is through with the event."""
+    await settled(its)
+    assert its.call.dialogue.agent_state == {"asked": 1}
+
+
+async def test_what_was_interrupted_elsewhere_comes_as_far_again_as_it_came() -> None:
+    """So what its handler remembers is kept as if the pod had lived."""
+    snapshot = await begun_elsewhere(cancelled=True)
+    async with alone(taken_over(snapshot), Acting(remember)) as its:
+        its.attach()
+        its.live.resume_work()
+        await ends(its)
+
+
+async def test_a_reply_that_is_cut_while_its_rest_is_said_has_come_as_far() -> None:
+    """The handler runs meanwhile."""
+    snapshot = await begun_elsewhere(cancelled=False)
+    async with alone(taken_over(snapshot), Acting(remember)) as its:
+        its.attach()
+        its.live.resume_work()
+        await turns_pass(3)
+        assert its.call.response is not None
+        its.live.feed(CancelResponse())
+        await ends(its)
+
+
+async def test_a_reply_that_is_cut_before_its_handler_has_begun_again_has_come_as_far() -> None:
+    """What another pod has begun is not dropped."""
+    snapshot = await begun_elsewhere(cancelled=False)
+    async with alone(taken_over(snapshot), Acting(remember)) as its:
+        its.attach()
+        assert isinstance(its.live.responder, AgentRun)
+        its.live.feed(CancelResponse())
+        its.live.resume_work()
+        await ends(its)
