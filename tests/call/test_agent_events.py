@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.call.calls import FRAME, append, emitted, feed, item_id, new_call, response_id, spoken_turn, types
@@ -19,6 +21,7 @@ from tests.call.engine import (
 )
 from voice_agent.call import inputs, machine
 from voice_agent.call.agent_events import MAX_WAITING, request_of
+from voice_agent.call.agent_ledger import AgentEvent, EventKind
 from voice_agent.call.beginnings import begin
 from voice_agent.call.effects import CountLimit, DeliverEvents, InterruptAgent, SetTimer, StartResponse, StopResponse
 from voice_agent.call.writes import take_write
@@ -369,3 +372,30 @@ def test_an_ended_call_asks_nothing_of_its_agent() -> None:
     assert feed(call, inputs.EndCall("admin")) == []
     assert ledger_of(call).waiting == []
     assert "agent_events" not in take_write(call, 0).fields
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (EventKind.ASKED, {"response_id": "resp_1"}),
+        (EventKind.HEARD, {"item_id": "item_1"}),
+        (EventKind.TOOL_RESULT, {"item_id": "item_1"}),
+        (EventKind.TIMER, {"name": "egg", "due_ms": 7}),
+        (EventKind.STARTED, {"resumed": False}),
+    ],
+)
+def test_an_event_that_is_told_anew_has_the_key_of_the_one_that_the_store_lost(
+    kind: EventKind, data: dict[str, Any]
+) -> None:
+    """A pod may have acted on it, under that key, while the store was given up."""
+    assert AgentEvent(2, kind, 100, "", data).key_id == AgentEvent(3, kind, 900, "", data).key_id
+
+
+def test_events_that_happen_again_have_keys_of_their_own() -> None:
+    """A key of the telephone, another owner's start, what was cut short."""
+    for kind, data in (
+        (EventKind.DTMF, {"digit": "1"}),
+        (EventKind.STARTED, {"resumed": True}),
+        (EventKind.INTERRUPTED, {"item_id": "item_1"}),
+    ):
+        assert AgentEvent(2, kind, 100, "", data).key_id != AgentEvent(3, kind, 900, "", data).key_id

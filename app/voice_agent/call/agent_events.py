@@ -131,12 +131,12 @@ def timers_due(call: CallRecord, now_ms: int) -> list[Effect]:
         return []
     effects: list[Effect] = []
     due = sorted((when_ms, name) for name, when_ms in ledger.timers.items() if when_ms <= now_ms)
-    for _, name in due:
+    for due_ms, name in due:
         if is_full(ledger):
             return [*effects, SetTimer(None)]
         del ledger.timers[name]
         call.record.mark("timers")
-        effects += queue(call, EventKind.TIMER, now_ms, {"name": name})
+        effects += queue(call, EventKind.TIMER, now_ms, {"name": name, "due_ms": due_ms})
     return [*effects, SetTimer(ledger.earliest_timer_ms)]
 
 

@@ -42,7 +42,7 @@ class EventKind(StrEnum):
     TOOL_RESULT = "tool_result"
     """``item_id``, of the `function_call_output`."""
     TIMER = "timer"
-    """``name``."""
+    """``name``, ``due_ms``."""
 
 
 class ActKind(StrEnum):
@@ -87,8 +87,22 @@ class AgentEvent:
 
     @property
     def key_id(self) -> str:
-        """For idempotency keys, behind the call's id: of no other event, even if the store forgot some."""
-        return f"{self.number}_{self.at_ms}"
+        """For idempotency keys, behind the call's id: of no other event.
+
+        And the same of an event that is told anew because the store had lost it, wherever it can be known: by the
+        response that is due, by what was heard or given, by the timer's name and time. A pod may have acted on it.
+        """
+        match self.kind:
+            case EventKind.ASKED:
+                return str(self.data["response_id"])
+            case EventKind.HEARD | EventKind.TOOL_RESULT:
+                return f"{self.kind}_{self.data['item_id']}"
+            case EventKind.TIMER if "due_ms" in self.data:
+                return f"{self.kind}_{self.data['due_ms']}_{self.data['name']}"
+            case EventKind.STARTED if not self.data["resumed"]:
+                return str(self.kind)
+            case _:
+                return f"{self.number}_{self.at_ms}"
 
 
 @dataclass(slots=True)
